@@ -1,0 +1,97 @@
+"""Compose the configuration for the workflow; and Hydra's own multirun, for scratch sweeps over models."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+from dysconnect.config import ConfigError, leaf_keys, nearest, validate
+
+GROUPS = ("dataset", "atlas", "denoise", "connectivity", "graph", "training", "localize")
+
+
+def compose_workflow(
+    config_dir: str | Path, schema: str | Path, command_line: Mapping[str, object]
+) -> tuple[dict, dict[str, dict]]:
+    """Compose and validate the configuration of a cohort and of every experiment.
+
+    Parameters
+    ----------
+    config_dir, schema : path
+    command_line : mapping
+        What ``snakemake --config`` gives: group choices (``dataset=abide``), ``experiment=a,b`` to choose
+        experiments, and ``overrides='key=value ...'``. An override applies to every experiment that has its
+        key: ``model.hidden=64`` leaves the linear models as they are.
+
+    Returns
+    -------
+    cohort : dict
+        The configuration without an experiment.
+    experiments : dict of str to dict
+        The configuration of each experiment, the confound floor first.
+
+    Raises
+    ------
+    ConfigError
+        Names the key or option that is unknown, and the nearest known one.
+    """
+    unknown = sorted(set(command_line) - {*GROUPS, "experiment", "overrides"})
+    if unknown:
+        known = [*GROUPS, "experiment", "overrides"]
+        raise ConfigError(f"--config {unknown[0]}: unknown key{nearest(unknown[0], known)}")
+    groups = [f"{group}={command_line[group]}" for group in GROUPS if group in command_line]
+    overrides = command_line.get("overrides") or []
+    overrides = shlex.split(overrides) if isinstance(overrides, str) else list(overrides)
+    with hydra.initialize_config_dir(str(Path(config_dir).resolve()), version_base="1.3"):
+        used: set[str] = set()
+        cohort = _compose(groups, overrides, used)
+        names = _experiment_names(cohort, command_line.get("experiment"))
+        experiments = {name: _compose([*groups, f"experiment={name}"], overrides, used) for name in names}
+    _refuse_unused(overrides, used, [cohort, *experiments.values()])
+    validate(cohort, schema)
+    for name, config in experiments.items():
+        validate(config, schema, f"experiment {name}")
+    return cohort, experiments
+
+
+def _experiment_names(cohort: dict, chosen: object) -> list[str]:
+    names = cohort["experiments"] if chosen is None else str(chosen).split(",")
+    floor = cohort["evaluate"]["floor"]
+    return list(dict.fromkeys([floor, *names]))
+
+
+def _compose(groups: Sequence[str], overrides: Sequence[str], used: set[str]) -> dict:
+    """Compose one configuration with those overrides that fit it, and note them in `used`."""
+    try:
+        choices = [text for text in overrides if _is_choice(text)]
+        plain = _to_dict(hydra.compose("config", [*groups, *choices]))
+        keys = set(leaf_keys(plain))
+        fitting = [text for text in overrides if text not in choices and _key(text) in keys]
+        used.update(choices, fitting)
+        return _to_dict(hydra.compose("config", [*groups, *choices, *fitting])) if fitting else plain
+    except HydraException as error:
+        raise ConfigError(str(error)) from error
+
+
+def _is_choice(text: str) -> bool:
+    """Whether an override chooses a file of a group (``model=gcn``), rather than a value."""
+    return _key(text) in {*GROUPS, "model"} or text.startswith(("+", "~"))
+
+
+def _key(text: str) -> str:
+    return OverridesParser.create().parse_override(text).key_or_group
+
+
+def _refuse_unused(overrides: Sequence[str], used: set[str], configs: Sequence[dict]) -> None:
+    for text in overrides:
+        if text not in used:
+            known = dict.fromkeys(key for config in configs for key in leaf_keys(config))
+            raise ConfigError(f"overrides: unknown key {_key(text)}{nearest(_key(text), known)}")
+
+
+def _to_dict(config: DictConfig) -> dict:
+    return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)

@@ -1,0 +1,143 @@
+"""Read ABIDE I as the Preprocessed Connectomes Project shares it: regional series and the phenotype.
+
+Phenotype coding (Preprocessed Connectomes Project): DX_GROUP 1 = autism, 2 = control; SEX 1 = male,
+2 = female; -9999 and empty cells are missing.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dysconnect.series import series_hash
+
+PHENOTYPES = ("Phenotypic_V1_0b_preprocessed1.csv", "manifest.csv", "participants.csv")
+NEEDED = ("FILE_ID", "SITE_ID", "DX_GROUP", "AGE_AT_SCAN", "SEX", "func_mean_fd")
+
+
+def phenotype_file(root: Path) -> Path:
+    """Find the phenotype table in the data folder."""
+    for name in PHENOTYPES:
+        if (root / name).exists():
+            return root / name
+    raise FileNotFoundError(
+        f"{root}: none of {', '.join(PHENOTYPES)} found. Set dataset.root to the folder that holds the "
+        "ABIDE phenotype and the regional series."
+    )
+
+
+def series_files(root: Path, source_atlas: str, strategy: str) -> list[Path]:
+    """List the files with series of one atlas and strategy: ``.1D``, ``.1D.gz`` or ``.npz``, sorted.
+
+    ``.npz`` archives in `root` hold one array a subject under its FILE_ID, and have the atlas and the
+    strategy in their name or in the name of their folder. ``.1D`` files lie in `root` or one folder down;
+    a folder that is named for another strategy is passed over.
+    """
+    archives = sorted(
+        path
+        for pattern in ("*.npz", "*/*.npz")
+        for path in root.glob(pattern)
+        if _named(path.relative_to(root), source_atlas, strategy)
+    )
+    texts = sorted(
+        path
+        for suffix in ("1D", "1D.gz")
+        for pattern in ("*", "*/*")
+        for path in root.glob(f"{pattern}_rois_{source_atlas}.{suffix}")
+        if "filt" not in path.parent.name or strategy in path.parent.name
+    )
+    if not archives and not texts:
+        raise FileNotFoundError(
+            f"{root}: no series of atlas {source_atlas!r} with strategy {strategy!r} (expected "
+            f"{source_atlas}_{strategy}*/SITE.npz or *_rois_{source_atlas}.1D[.gz]). "
+            "Check dataset.root, dataset.source_atlas and dataset.strategy."
+        )
+    return archives or texts
+
+
+def _named(path: Path, source_atlas: str, strategy: str) -> bool:
+    folder, stem = path.parent.name, path.stem
+    tokens = stem if stem.startswith(source_atlas) else folder
+    return tokens.startswith(source_atlas) and f"_{strategy}" in tokens and f"no{strategy}" not in tokens
+
+
+def read_phenotype(path: Path) -> pd.DataFrame:
+    """Translate the phenotype into the project's participants table; cases are `ASD`, controls `HC`."""
+    raw = pd.read_csv(path, na_values=["-9999", -9999], dtype={"FILE_ID": str})
+    missing = [name for name in NEEDED if name not in raw.columns]
+    if missing:
+        raise ValueError(f"{path}: missing column {', '.join(missing)}. Use the table of the project's release.")
+    raw = raw[raw["FILE_ID"].notna() & (raw["FILE_ID"] != "no_filename")]
+    return pd.DataFrame(
+        {
+            "participant_id": "sub-" + raw["FILE_ID"].str.replace(r"[^A-Za-z0-9]", "", regex=True),
+            "group": raw["DX_GROUP"].map({1: "ASD", 2: "HC"}),
+            "age": raw["AGE_AT_SCAN"],
+            "sex": raw["SEX"].map({1: "M", 2: "F"}),
+            "site": raw["SITE_ID"],
+            "mean_fd": raw["func_mean_fd"],
+            "file_id": raw["FILE_ID"],
+        }
+    ).reset_index(drop=True)
+
+
+def index_series(files: list[Path]) -> pd.DataFrame:
+    """Say where every subject's series lie: `file_id`, `series` (absolute path), `key` (in an ``.npz``)."""
+    rows = []
+    for path in files:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as archive:
+                rows += [(key, str(path.resolve()), key) for key in archive.files]
+        else:
+            rows.append((path.name.split("_rois_")[0], str(path.resolve()), ""))
+    return pd.DataFrame(rows, columns=["file_id", "series", "key"])
+
+
+def acquire_abide(spec: dict, root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Collect participants and the index of their series.
+
+    Parameters
+    ----------
+    spec : dict
+        The `dataset` section: `source_atlas`, `strategy`, `sites` (null for all), `repetition_time`
+        (seconds by site).
+    root : path
+        Folder with phenotype and series.
+
+    Returns
+    -------
+    participants : DataFrame
+        Subjects of the phenotype from the sites that have series here. Scans with identical content share
+        a `scan_group`, so that no split puts them on both sides.
+    index : DataFrame
+        `participant_id`, `series`, `key`, `confounds`, `repetition_time`, `sha256`.
+    """
+    participants = read_phenotype(phenotype_file(root))
+    found = index_series(series_files(root, spec["source_atlas"], spec["strategy"]))
+    located = participants.merge(found.drop_duplicates("file_id"), on="file_id", how="left")
+    here = located.loc[located["series"].notna(), "site"].unique()
+    wanted = spec["sites"] or list(here)
+    unknown = [site for site in wanted if site not in set(participants["site"])]
+    if unknown:
+        raise ValueError(f"dataset.sites: {', '.join(unknown)} not in the phenotype of {root}.")
+    located = located[located["site"].isin(wanted) & located["site"].isin(here)].reset_index(drop=True)
+    located["sha256"] = _hashes(located)
+    located["scan_group"] = np.where(located["sha256"] == "", located["participant_id"], located["sha256"].str[:12])
+    located["repetition_time"] = located["site"].map(spec["repetition_time"]).fillna(2.0)
+    located["confounds"] = ""
+    index = located[["participant_id", "series", "key", "confounds", "repetition_time", "sha256"]]
+    return located[[*participants.columns, "scan_group"]], index[index["series"].notna()]
+
+
+def _hashes(located: pd.DataFrame) -> list[str]:
+    """Hash every subject's array, opening each archive once; an unreadable file gets an empty hash."""
+    hashes = pd.Series("", index=located.index)
+    for path, rows in located[located["series"].notna()].groupby("series"):
+        if path.endswith(".npz"):
+            with np.load(path, allow_pickle=False) as archive:
+                for row in rows.itertuples():
+                    hashes[row.Index] = series_hash(archive[row.key])
+        else:
+            for row in rows.itertuples():
+                hashes[row.Index] = series_hash(Path(path).read_bytes())
+    return hashes.tolist()

@@ -1,0 +1,206 @@
+"""Simulate a case-control cohort of regional BOLD with the traps of real data and a planted truth."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.spatial.distance import cdist
+
+CONFOUNDS = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
+HEAD_RADIUS = 50.0  # mm; Power et al. 2012, doi:10.1016/j.neuroimage.2011.10.018
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One simulated scan: `series` [T, N] (None when the file is to be missing) and `confounds` [T rows]."""
+
+    participant_id: str
+    series: np.ndarray | None
+    confounds: pd.DataFrame | None
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """Positive-definite building blocks of the covariance, each [N, N] with a unit diagonal or scaled below."""
+
+    local: np.ndarray
+    homotopic: np.ndarray
+    network: np.ndarray
+    loops: np.ndarray
+
+
+def covariance_kernels(nodes: pd.DataFrame) -> Kernels:
+    """Build the kernels of resting connectivity from coordinates, networks and loops.
+
+    Each is positive definite: exponential kernels of Euclidean distance, on the coordinates (local) and on
+    the coordinates folded over the midline (homotopic), a block kernel of the functional networks, and a
+    rank-one kernel that joins the sensorimotor cortex, the thalamus, the basal ganglia and the cerebellum.
+    """
+    xyz = nodes[["x", "y", "z"]].to_numpy(float)
+    folded = np.c_[np.abs(xyz[:, 0]), xyz[:, 1:]]
+    network = nodes["network"].to_numpy()
+    known = network != "unassigned"
+    motor = nodes["network"].str.contains("Somatomotor").to_numpy()
+    in_loop = (nodes["system"].isin(["thalamus", "basal_ganglia", "cerebellum"]).to_numpy()) | motor
+    return Kernels(
+        local=np.exp(-cdist(xyz, xyz) / 20.0),
+        homotopic=np.exp(-cdist(folded, folded) / 10.0),
+        network=((network[:, None] == network) & known).astype(float),
+        loops=np.outer(in_loop, in_loop).astype(float),
+    )
+
+
+def subject_covariance(kernels: Kernels, age: float, sex: str, site: int, rng: np.random.Generator) -> np.ndarray:
+    """Mix the kernels for one person, [N, N]: age weakens networks, sex and site shift the mixture."""
+    weight = rng.lognormal(0.0, 0.15, 5)
+    network = 0.30 * weight[0] * np.exp(-0.008 * (age - 45))
+    homotopic = 0.30 * weight[1] * (1.06 if sex == "F" else 1.0)
+    local, loops = 0.25 * weight[2], 0.12 * weight[3]
+    shared = 0.10 * weight[4] * (1.0 if site == 0 else 1.4)
+    covariance = network * kernels.network + homotopic * kernels.homotopic
+    covariance += local * kernels.local + loops * kernels.loops + shared
+    covariance[np.diag_indices_from(covariance)] += 0.25 if site == 0 else 0.35
+    return covariance
+
+
+def bold_noise(n_volumes: int, n_columns: int, tr: float, rng: np.random.Generator) -> np.ndarray:
+    """Gaussian noise with the falling spectrum of BOLD, power ~ 1 / (1 + (f / 0.03 Hz)^2), [T, columns]."""
+    frequency = np.fft.rfftfreq(n_volumes, tr)
+    amplitude = 1 / np.sqrt(1 + (frequency / 0.03) ** 2)
+    spectrum = np.fft.rfft(rng.standard_normal((n_volumes, n_columns)), axis=0) * amplitude[:, None]
+    noise = np.fft.irfft(spectrum, n=n_volumes, axis=0)
+    return noise / np.sqrt((amplitude**2).mean())
+
+
+def head_motion(n_volumes: int, mean_fd: float, rng: np.random.Generator) -> pd.DataFrame:
+    """Six rigid-body parameters (mm, radians) with jerks, and framewise displacement of the given mean (mm).
+
+    Framewise displacement follows Power et al. (2012): the sum of absolute differences, rotations taken as
+    arcs on a sphere of 50 mm.
+    """
+    steps = rng.standard_normal((n_volumes - 1, 6))
+    jerks = rng.random(n_volumes - 1) < 0.06
+    steps[jerks] *= rng.uniform(3, 8, (jerks.sum(), 1))
+    steps[:, 3:] /= HEAD_RADIUS
+    size = np.abs(steps) @ np.r_[np.ones(3), np.full(3, HEAD_RADIUS)]
+    steps *= mean_fd / size.mean()
+    parameters = pd.DataFrame(np.vstack([np.zeros(6), steps.cumsum(0)]), columns=list(CONFOUNDS))
+    parameters["framewise_displacement"] = np.r_[np.nan, size * mean_fd / size.mean()]
+    return parameters
+
+
+def motion_artefact(
+    confounds: pd.DataFrame, xyz: np.ndarray, strength: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Signal changes shared by neighbouring regions whenever the head moves, [T, N].
+
+    Their amplitude follows framewise displacement but not linearly the six parameters, so that regression
+    leaves part of them: what inflates short-range correlations in real data (Power et al. 2012).
+    """
+    displacement = confounds["framewise_displacement"].fillna(0).to_numpy()
+    centres = xyz[rng.choice(len(xyz), 8, replace=False)]
+    fields = np.exp(-((cdist(centres, xyz) / 30.0) ** 2)) * rng.choice([-1.0, 1.0], (8, 1))
+    jolts = displacement[:, None] * rng.standard_normal((len(displacement), 8))
+    decay = np.exp(-np.arange(8) / 3.0)  # volumes: the signal recovers slowly after a movement
+    courses = np.stack([np.convolve(jolt, decay)[: len(jolt)] for jolt in jolts.T], axis=1)
+    return strength * courses @ fields
+
+
+def simulate_participants(spec: dict, rng: np.random.Generator) -> pd.DataFrame:
+    """Draw the participants: two groups, two sites, age, sex, and motion a little higher in patients."""
+    n = spec["patients"] + spec["controls"]
+    patient = np.arange(n) < spec["patients"]
+    order = rng.permutation(n)
+    age = np.clip(rng.normal(np.where(patient, 51, 49), 12), 20, 80)
+    mean_fd = 0.14 * np.where(patient, spec["motion_ratio"], 1.0) * rng.lognormal(0, 0.35, n)
+    table = pd.DataFrame(
+        {
+            "group": np.where(patient, "DYT", "HC"),
+            "age": age.round(1),
+            "sex": np.where(rng.random(n) < 0.6, "F", "M"),
+            "site": np.where(rng.random(n) < 0.6, "site-A", "site-B"),
+            "target_fd": mean_fd,
+        }
+    ).iloc[order]
+    table.insert(0, "participant_id", [f"sub-{k:03d}" for k in range(1, n + 1)])
+    return table.reset_index(drop=True)
+
+
+def simulate_subject(
+    row: pd.Series, nodes: pd.DataFrame, kernels: Kernels, spec: dict, rng: np.random.Generator
+) -> tuple[np.ndarray, pd.DataFrame]:
+    """Simulate one scan: neural series with the person's own covariance, and head motion.
+
+    Returns
+    -------
+    series : array, [T, N]
+        Arbitrary BOLD units around 1000, without the motion artefact.
+    confounds : DataFrame, [T rows]
+    """
+    site = 0 if row["site"] == "site-A" else 1
+    factor = np.linalg.cholesky(subject_covariance(kernels, row["age"], row["sex"], site, rng))
+    n_own, own_share = 80, 0.6
+    mixing = rng.standard_normal((n_own, len(nodes))) / np.sqrt(n_own)
+    common = bold_noise(spec["volumes"], len(nodes), spec["repetition_time"], rng)
+    personal = bold_noise(spec["volumes"], n_own, spec["repetition_time"], rng) @ mixing
+    series = (np.sqrt(1 - own_share) * common + np.sqrt(own_share) * personal) @ factor.T
+    thermal = 0.35 * rng.standard_normal(series.shape)
+    return 1000 + 10 * (series + thermal), head_motion(spec["volumes"], row["target_fd"], rng)
+
+
+def simulate_cohort(spec: dict, nodes: pd.DataFrame) -> tuple[pd.DataFrame, list[np.ndarray], list[pd.DataFrame]]:
+    """Simulate everybody, before any disruption is planted and before any scan is spoiled.
+
+    Parameters
+    ----------
+    spec : dict
+        The `dataset` section: `patients`, `controls`, `volumes`, `repetition_time` (s), `motion_ratio`,
+        `seed`.
+    nodes : DataFrame, [N rows]
+        Atlas table.
+
+    Returns
+    -------
+    participants, series, confounds
+        In the same order; every subject has a random stream of its own.
+    """
+    participants = simulate_participants(spec, np.random.default_rng([spec["seed"], 0]))
+    kernels = covariance_kernels(nodes)
+    scans = [
+        simulate_subject(row, nodes, kernels, spec, np.random.default_rng([spec["seed"], 1, k]))
+        for k, (_, row) in enumerate(participants.iterrows())
+    ]
+    return participants, [scan[0] for scan in scans], [scan[1] for scan in scans]
+
+
+def add_motion(
+    series: list[np.ndarray], confounds: list[pd.DataFrame], nodes: pd.DataFrame, spec: dict
+) -> list[np.ndarray]:
+    """Add every subject's motion artefact to the series (arbitrary BOLD units)."""
+    xyz = nodes[["x", "y", "z"]].to_numpy(float)
+    moved = []
+    for k, (x, motion) in enumerate(zip(series, confounds)):
+        rng = np.random.default_rng([spec["seed"], 2, k])
+        moved.append(x + 10 * motion_artefact(motion, xyz, spec["motion_artefact"], rng))
+    return moved
+
+
+def spoil(
+    participants: pd.DataFrame, series: list[np.ndarray], confounds: list[pd.DataFrame], spec: dict
+) -> list[Subject]:
+    """Spoil a few scans as happens in real cohorts: too short, NaN volumes, dead regions, no file."""
+    rng = np.random.default_rng([spec["seed"], 3])
+    kinds = [kind for kind, count in spec["defects"].items() for _ in range(count)]
+    victims = dict(zip(rng.choice(len(series), len(kinds), replace=False), kinds))
+    subjects = []
+    for k, name in enumerate(participants["participant_id"]):
+        x, motion, kind = series[k].copy(), confounds[k], victims.get(k)
+        if kind == "short":
+            keep = int(0.4 * len(x))
+            x, motion = x[:keep], motion.iloc[:keep]
+        elif kind == "corrupted":
+            x[len(x) // 2 :, :] = np.nan
+        elif kind == "dead_regions":
+            x[:, rng.choice(x.shape[1], x.shape[1] // 4, replace=False)] = 0.0
+        subjects.append(Subject(name, None if kind == "missing" else x, None if kind == "missing" else motion))
+    return subjects

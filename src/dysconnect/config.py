@@ -1,0 +1,68 @@
+"""Check a composed configuration, so that a typo stops before any job and names the key."""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import jsonschema
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used; the message names the key and the remedy."""
+
+
+def validate(config: Mapping, schema_file: str | Path, where: str = "configuration") -> None:
+    """Validate a composed configuration against the JSON schema.
+
+    Raises
+    ------
+    ConfigError
+        With the dotted name of the key, what is wrong with it, and the nearest known key.
+    """
+    schema = json.loads(Path(schema_file).read_text())
+    validator = jsonschema.Draft202012Validator(schema)
+    errors = sorted(validator.iter_errors(config), key=lambda error: (-len(error.absolute_path), error.message))
+    if errors:
+        raise ConfigError(f"{where}: " + "; ".join(describe(error) for error in errors[:3]))
+
+
+def describe(error: jsonschema.ValidationError) -> str:
+    """Say in one sentence what is wrong, and where."""
+    place = ".".join(map(str, error.absolute_path))
+    if error.validator == "additionalProperties":
+        known = list(error.schema.get("properties", {}))
+        extra = sorted(set(error.instance) - set(known))
+        return "; ".join(f"unknown key {dotted(place, key)}{nearest(key, known)}" for key in extra)
+    if error.validator == "required":
+        absent = sorted(set(error.validator_value) - set(error.instance))
+        return f"missing key {', '.join(dotted(place, key) for key in absent)}"
+    return f"{place or 'the configuration'}: {error.message}"
+
+
+def dotted(place: str, key: str) -> str:
+    """Join the place and the key with a dot."""
+    return f"{place}.{key}" if place else key
+
+
+def nearest(key: str, known: Iterable[str]) -> str:
+    """Suggest the nearest known key, or list the known ones."""
+    known = list(known)
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    return f" (did you mean {close[0]}?)" if close else f" (known: {', '.join(known[:20])})"
+
+
+def leaf_keys(config: Mapping, prefix: str = "") -> list[str]:
+    """List all dotted keys of a nested mapping, sections included."""
+    keys = []
+    for name, value in config.items():
+        keys.append(dotted(prefix, name))
+        if isinstance(value, Mapping):
+            keys += leaf_keys(value, dotted(prefix, name))
+    return keys
+
+
+def config_hash(config: Mapping) -> str:
+    """Hash a configuration, independent of the order of its keys."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()

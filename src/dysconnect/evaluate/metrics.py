@@ -1,0 +1,135 @@
+"""Scores of out-of-fold predictions, and the same scores for every bootstrap sample at once."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+METRICS = ("auc", "balanced_accuracy", "sensitivity", "specificity", "brier")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Predictions reduced to what weighted scores need, averaged over repeats and seeds.
+
+    Attributes
+    ----------
+    subjects : array of str, [n]
+    labels : array, [n]
+    concordance, pairs : array, [cases, controls]
+        How often a case and a control were tested in the same fold, and how often the case got the higher
+        probability (ties count one half). AUC is the ratio of their weighted sums: cases and controls
+        are compared only under the same fitted model.
+    correct, error : array, [n]
+        Mean of correct decisions at probability one half, and mean squared error of the probability.
+    """
+
+    subjects: np.ndarray
+    labels: np.ndarray
+    concordance: np.ndarray
+    pairs: np.ndarray
+    correct: np.ndarray
+    error: np.ndarray
+
+
+def gather(predictions: pd.DataFrame) -> Evidence:
+    """Reduce one experiment's tidy predictions.
+
+    Raises
+    ------
+    ValueError
+        When a probability is missing or outside [0, 1], or a subject has two labels.
+    """
+    probability = predictions["probability"].to_numpy(float)
+    if not np.isfinite(probability).all() or probability.min() < 0 or probability.max() > 1:
+        bad = predictions.loc[~predictions["probability"].between(0, 1), "participant_id"].iloc[0]
+        raise ValueError(f"predictions: probability of {bad} is missing or outside [0, 1]; train the model again.")
+    people = predictions.groupby("participant_id")["label"].agg(["first", "nunique"])
+    if (people["nunique"] > 1).any():
+        raise ValueError(f"predictions: {people.index[people['nunique'] > 1][0]} has two different labels.")
+    subjects, labels = people.index.to_numpy(str), people["first"].to_numpy()
+    row = pd.Series(np.arange(len(subjects)), index=subjects)
+    place = np.empty(len(subjects), int)
+    place[labels == 1] = np.arange(labels.sum())
+    place[labels == 0] = np.arange((labels == 0).sum())
+    concordance = np.zeros((labels.sum(), (labels == 0).sum()))
+    pairs = np.zeros_like(concordance)
+    for _, part in predictions.groupby(["repeat", "fold", "seed"]):
+        rows, p = row.loc[part["participant_id"]].to_numpy(), part["probability"].to_numpy()
+        case = labels[rows] == 1
+        higher = np.sign(p[case][:, None] - p[~case]) / 2 + 0.5
+        cell = np.ix_(place[rows[case]], place[rows[~case]])
+        concordance[cell] += higher
+        pairs[cell] += 1
+    scored = predictions.assign(
+        correct=(probability > 0.5) == (predictions["label"] == 1), error=(probability - predictions["label"]) ** 2
+    )
+    means = scored.groupby("participant_id")[["correct", "error"]].mean().loc[subjects]
+    return Evidence(subjects, labels, concordance, pairs, means["correct"].to_numpy(float), means["error"].to_numpy())
+
+
+def weighted_scores(evidence: Evidence, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Scores under subject weights, one value for each row of `weights` [B, n]; all ones give the estimate.
+
+    Returns
+    -------
+    dict of array, [B]
+        `auc`, `balanced_accuracy`, `sensitivity`, `specificity` (higher is better) and `brier` (lower is).
+    """
+    case = evidence.labels == 1
+    cases, controls = weights[:, case], weights[:, ~case]
+    concordant = ((cases @ evidence.concordance) * controls).sum(1)
+    pairs = ((cases @ evidence.pairs) * controls).sum(1)
+    sensitivity = cases @ evidence.correct[case] / cases.sum(1)
+    specificity = controls @ evidence.correct[~case] / controls.sum(1)
+    return {
+        "auc": concordant / pairs,
+        "balanced_accuracy": (sensitivity + specificity) / 2,
+        "sensitivity": sensitivity,
+        "specificity": specificity,
+        "brier": weights @ evidence.error / weights.sum(1),
+    }
+
+
+def bootstrap_weights(labels: np.ndarray, groups: np.ndarray, n: int, seed: int) -> np.ndarray:
+    """Bootstrap counts of every subject, [n, S]: scans that are copies are drawn together, classes kept in size.
+
+    Parameters
+    ----------
+    labels, groups : array, [S]
+    n : int
+        Bootstrap samples.
+    seed : int
+    """
+    rng = np.random.default_rng(seed)
+    weights = np.zeros((n, len(labels)))
+    for label in (0, 1):
+        own = np.flatnonzero(labels == label)
+        names, cluster = np.unique(groups[own], return_inverse=True)
+        counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=n)
+        weights[:, own] = counts[:, cluster]
+    return weights
+
+
+def roc_points(predictions: pd.DataFrame) -> pd.DataFrame:
+    """ROC curve of the pooled out-of-fold probabilities, averaged over repeats: `fpr`, `tpr` on a fixed grid."""
+    grid = np.linspace(0, 1, 101)
+    curves = []
+    for _, part in predictions.groupby(["repeat", "seed"]):
+        order = np.argsort(-part["probability"].to_numpy(), kind="stable")
+        p, y = part["probability"].to_numpy()[order], part["label"].to_numpy()[order]
+        last = np.r_[np.flatnonzero(np.diff(p)), len(p) - 1]
+        tpr = np.r_[0, np.cumsum(y)[last] / y.sum()]
+        fpr = np.r_[0, np.cumsum(1 - y)[last] / (1 - y).sum()]
+        curves.append(np.interp(grid, fpr, tpr))
+    return pd.DataFrame({"fpr": grid, "tpr": np.mean(curves, axis=0)})
+
+
+def calibration_points(predictions: pd.DataFrame, bins: int = 8) -> pd.DataFrame:
+    """Calibration: mean probability and share of patients in bins of equal size: `probability`, `observed`, `n`."""
+    order = predictions.sort_values("probability", kind="stable")
+    part = np.array_split(np.arange(len(order)), min(bins, len(order)))
+    rows = [
+        (order["probability"].iloc[own].mean(), order["label"].iloc[own].mean(), len(own)) for own in part if len(own)
+    ]
+    return pd.DataFrame(rows, columns=["probability", "observed", "n"])

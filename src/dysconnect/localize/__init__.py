@@ -1,0 +1,116 @@
+"""Stage `localize`: which edges differ, in which direction, with a family-wise error rate and its stability."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dysconnect.localize.statistics import EdgeStatistics, edge_statistics, selection_stability
+from dysconnect.models.edges import MissingRegions, edge_missing
+from dysconnect.evaluate import permutation_p
+from dysconnect.train.estimators import Cohort, read_fold_weights
+
+
+def localize(
+    cohort: Cohort, circuits: np.ndarray, spec: dict, attribution: np.ndarray | None = None
+) -> tuple[pd.DataFrame, dict]:
+    """Test every edge and describe it.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        Fisher z edges of labelled subjects.
+    circuits : array of str, [E]
+        Loop of every edge; empty where it is in none.
+    spec : dict
+        The `localize` section: `nuisance`, `permutations`, `alpha`, `stability_draws`, `stability_top`,
+        `max_missing`, `seed`.
+    attribution : array or None, [E]
+        Weights of a model that beat its permutation null, averaged over folds.
+
+    Returns
+    -------
+    edges : DataFrame, [E rows], strongest first
+        `region_a`, `region_b`, `effect_size`, `direction` (patients lower, patients higher), `statistic`
+        (t), `p`, `p_fwer`, `p_fdr`, `attribution`, `stability`, `circuit`, `n_missing`.
+    summary : dict
+        Counts, degrees of freedom, the critical t, and the smallest effect that could have been detected.
+    """
+    lost = edge_missing(cohort.missing)
+    tested = lost.mean(0) <= spec["max_missing"]
+    values = MissingRegions().fit(cohort.values, cohort.missing, diagonal=False)
+    complete = values.transform(cohort.values, cohort.missing)[:, tested]
+    statistics = edge_statistics(
+        complete, cohort.participants, spec["nuisance"], spec["permutations"], spec["seed"]
+    )
+    stability = selection_stability(
+        complete, cohort.participants, spec["nuisance"], min(spec["stability_top"], complete.shape[1]),
+        spec["stability_draws"], spec["seed"] + 1,
+    )  # fmt: skip
+    table = _edge_table(cohort.nodes, tested, statistics, stability, circuits, attribution)
+    table["n_missing"] = lost.sum(0)[tested]
+    order = np.lexsort((-table["statistic"].abs(), table["p_fwer"]))
+    summary = _summary(statistics, table, cohort, spec, int((~tested).sum()))
+    return table.iloc[order].reset_index(drop=True), summary
+
+
+def _edge_table(nodes, tested, statistics: EdgeStatistics, stability, circuits, attribution) -> pd.DataFrame:
+    rows, cols = np.triu_indices(len(nodes), k=1)
+    weights = np.full(len(rows), np.nan) if attribution is None else attribution
+    return pd.DataFrame(
+        {
+            "region_a": nodes[rows[tested]],
+            "region_b": nodes[cols[tested]],
+            "effect_size": statistics.effect_size,
+            "direction": np.where(statistics.t < 0, "patients lower", "patients higher"),
+            "statistic": statistics.t,
+            "p": statistics.p,
+            "p_fwer": statistics.p_fwer,
+            "p_fdr": statistics.p_fdr,
+            "attribution": weights[tested],
+            "stability": stability,
+            "circuit": circuits[tested],
+        }
+    )
+
+
+def _summary(statistics: EdgeStatistics, table: pd.DataFrame, cohort: Cohort, spec: dict, untested: int) -> dict:
+    cases = int(cohort.labels.sum())
+    controls = len(cohort.labels) - cases
+    critical = float(np.quantile(statistics.max_null, 1 - spec["alpha"]))
+    scale = np.sqrt(1 / cases + 1 / controls)
+    return {
+        "n_cases": cases,
+        "n_controls": controls,
+        "n_edges": len(table),
+        "n_untested": untested,
+        "nuisance": list(spec["nuisance"]),
+        "permutations": spec["permutations"],
+        "alpha": spec["alpha"],
+        "df": statistics.df,
+        "critical_t": critical,
+        # power 0.8 needs a true t of the critical one plus 0.84 standard errors (Cohen 1988)
+        "detectable_d": float((critical + 0.8416) * scale),
+        "n_fwer": int((table["p_fwer"] <= spec["alpha"]).sum()),
+        "n_fdr": int((table["p_fdr"] <= spec["alpha"]).sum()),
+    }
+
+
+def attributed(model: str | Path, null: str | Path, spec: dict) -> tuple[np.ndarray | None, str]:
+    """Edge weights of a model averaged over folds, or why they are withheld.
+
+    The gate: no map is shown of a model that does not beat its permutation null.
+
+    Returns
+    -------
+    weights : array or None, [E]
+    verdict : str
+    """
+    p = permutation_p(pd.read_csv(null, sep="\t"))
+    name = spec["attribution"]
+    if np.isnan(p):
+        return None, f"withheld: {name} was not tested against permuted labels"
+    if p > spec["alpha"]:
+        return None, f"withheld: {name} does not beat its permutation null (p = {p:.3g})"
+    weights = read_fold_weights(model)
+    return weights.mean(0), f"{name}, mean over {len(weights)} folds (permutation p = {p:.3g})"

@@ -1,0 +1,74 @@
+"""Edges and matrices: one order everywhere, and what is done about regions without signal."""
+
+import numpy as np
+
+
+def matrix_from_edges(edges: np.ndarray, n_nodes: int, diagonal: bool = False) -> np.ndarray:
+    """Unfold edges (upper triangle, row by row) into symmetric matrices, [n, E] -> [n, N, N].
+
+    Without `diagonal` the diagonal is zero.
+    """
+    rows, cols = np.triu_indices(n_nodes, k=0 if diagonal else 1)
+    matrices = np.zeros((*edges.shape[:-1], n_nodes, n_nodes), edges.dtype)
+    matrices[..., rows, cols] = edges
+    matrices[..., cols, rows] = edges
+    return matrices
+
+
+def edges_from_matrix(matrices: np.ndarray, diagonal: bool = False) -> np.ndarray:
+    """Fold symmetric matrices into edges, [n, N, N] -> [n, E]."""
+    rows, cols = np.triu_indices(matrices.shape[-1], k=0 if diagonal else 1)
+    return matrices[..., rows, cols]
+
+
+def edge_missing(missing: np.ndarray, diagonal: bool = False) -> np.ndarray:
+    """Edges that touch a missing region, [n, N] -> [n, E]."""
+    rows, cols = np.triu_indices(missing.shape[1], k=0 if diagonal else 1)
+    return missing[:, rows] | missing[:, cols]
+
+
+class MissingRegions:
+    """Fill the edges of regions without signal with what the training subjects make likely.
+
+    A region outside the field of view is no zero connection, and its pattern betrays the site: so what is
+    filled in carries no information of its own. Edges of a correlation take the mean of the training
+    subjects that have them. A covariance is completed as a Gaussian conditional on the regions that were
+    seen, ``C_ro = B C_oo``, ``C_rr = M_rr - B M_or + B C_oo B^T`` with ``B = M_ro M_oo^-1`` and the training
+    mean M, which keeps it positive definite.
+    """
+
+    def fit(self, edges: np.ndarray, missing: np.ndarray, diagonal: bool) -> "MissingRegions":
+        """Learn the mean of the training subjects: edges [n, E], missing regions [n, N]."""
+        self.diagonal_ = diagonal
+        if not missing.any():
+            self.mean_ = edges.mean(0, dtype=float)
+            return self
+        lost = edge_missing(missing, diagonal)
+        seen = (~lost).sum(0)
+        self.mean_ = np.where(lost, 0, edges).sum(0, dtype=float) / np.maximum(seen, 1)
+        return self
+
+    def transform(self, edges: np.ndarray, missing: np.ndarray) -> np.ndarray:
+        """Fill in, [n, E] -> [n, E]; subjects with all regions are returned as they are."""
+        if not missing.any():
+            return edges
+        filled = edges.copy()
+        for subject in np.flatnonzero(missing.any(1)):
+            if self.diagonal_:
+                filled[subject] = self._complete(edges[subject], missing[subject])
+            else:
+                lost = edge_missing(missing[subject : subject + 1])[0]
+                filled[subject, lost] = self.mean_[lost]
+        return filled
+
+    def _complete(self, edges: np.ndarray, missing: np.ndarray) -> np.ndarray:
+        n_nodes = len(missing)
+        mean = matrix_from_edges(self.mean_, n_nodes, diagonal=True)
+        own = matrix_from_edges(edges.astype(float), n_nodes, diagonal=True)
+        lost, seen = np.flatnonzero(missing), np.flatnonzero(~missing)
+        regress = np.linalg.solve(mean[np.ix_(seen, seen)], mean[np.ix_(seen, lost)]).T
+        cross = regress @ own[np.ix_(seen, seen)]
+        own[np.ix_(lost, seen)] = cross
+        own[np.ix_(seen, lost)] = cross.T
+        own[np.ix_(lost, lost)] = mean[np.ix_(lost, lost)] - regress @ mean[np.ix_(seen, lost)] + cross @ regress.T
+        return edges_from_matrix(own, diagonal=True)

@@ -1,0 +1,120 @@
+"""The participants table: one row a subject, from the first stage to the last; nobody disappears."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+REQUIRED = ("participant_id", "group", "age", "sex", "site")
+QUALITY = ("mean_fd", "n_volumes", "seconds_kept", "included", "exclusion_reason")
+
+
+def read_participants(path: str | Path, required: Sequence[str] = REQUIRED) -> pd.DataFrame:
+    """Read and check a BIDS ``participants.tsv``.
+
+    Parameters
+    ----------
+    path : path
+        Tab-separated table with one row a subject.
+    required : sequence of str
+        Columns that must be present.
+
+    Returns
+    -------
+    DataFrame
+        `participant_id`, `group`, `sex`, `site` and `exclusion_reason` as strings (empty where missing),
+        `age` and `mean_fd` as floats (NaN where missing), `included` as bool.
+
+    Raises
+    ------
+    ValueError
+        When the file is empty, a required column is missing or a `participant_id` is missing or not unique.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such participants table. Check the path, or run the stage before.")
+    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    missing = [name for name in required if name not in table.columns]
+    if missing:
+        raise ValueError(
+            f"{path}: missing column{'s' * (len(missing) > 1)} {', '.join(missing)} (found: "
+            f"{', '.join(table.columns)}). Add {'them' if len(missing) > 1 else 'it'}, or rename the columns."
+        )
+    return check_participants(table, path)
+
+
+def check_participants(table: pd.DataFrame, where: str | Path = "participants") -> pd.DataFrame:
+    """Coerce the columns of a participants table and refuse ids that are missing or not unique."""
+    if table.empty:
+        raise ValueError(f"{where}: no participants. The table needs one row a subject.")
+    table = table.replace({"n/a": "", "N/A": "", "nan": ""}).reset_index(drop=True)
+    ids = table["participant_id"].astype(str).str.strip()
+    if (ids == "").any():
+        raise ValueError(f"{where}: row {int(np.argmax(ids == '')) + 2} has no participant_id. Give it one.")
+    twice = sorted(ids[ids.duplicated()].unique())
+    if twice:
+        raise ValueError(
+            f"{where}: participant_id not unique: {', '.join(twice[:5])}"
+            f"{' ...' if len(twice) > 5 else ''}. Keep one row a subject, or give each scan its own id."
+        )
+    table["participant_id"] = ids
+    for name in ("age", "mean_fd", "seconds_kept"):
+        if name in table:
+            table[name] = pd.to_numeric(table[name], errors="coerce")
+    if "sex" in table:
+        table["sex"] = table["sex"].str.strip().str.upper().str[:1]
+    if "included" in table:
+        table["included"] = table["included"].astype(str).str.lower().isin(["true", "1"])
+    return table
+
+
+def write_participants(table: pd.DataFrame, path: str | Path) -> None:
+    """Write the table as BIDS wants it: tabs, and ``n/a`` for what is missing."""
+    table.to_csv(path, sep="\t", index=False, na_rep="n/a", float_format="%.6g")
+
+
+def covariate_problem(row: Mapping[str, object]) -> str:
+    """Say why a subject's covariates cannot be used; an empty string when they can."""
+    if not np.isfinite(float(row.get("age", np.nan))):
+        return "age is missing or not a number; give it in years in participants.tsv"
+    if row.get("sex") not in ("F", "M"):
+        return f"sex is {row.get('sex') or 'missing'!r}; expected F or M in participants.tsv"
+    if not str(row.get("site", "")):
+        return "site is missing; name the scanner or centre in participants.tsv"
+    return ""
+
+
+def with_labels(table: pd.DataFrame, contrast: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """Keep the included subjects of a contrast and add `label`: 1 is the patient, 0 the control.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Participants after the `timeseries` stage.
+    contrast : mapping
+        ``{"cases": [groups], "controls": [groups]}``.
+
+    Raises
+    ------
+    ValueError
+        When the contrast names a group that the table does not have, or one side stays empty.
+    """
+    present = sorted(table["group"].unique())
+    for side in ("cases", "controls"):
+        unknown = [group for group in contrast[side] if group not in present]
+        if unknown:
+            raise ValueError(
+                f"unknown group {', '.join(unknown)} in dataset.contrast.{side}; "
+                f"the participants table has: {', '.join(present)}. Correct the contrast."
+            )
+    kept = table[table["included"]] if "included" in table else table
+    kept = kept[kept["group"].isin([*contrast["cases"], *contrast["controls"]])].reset_index(drop=True)
+    kept["label"] = kept["group"].isin(contrast["cases"]).astype(int)
+    for side, label in (("cases", 1), ("controls", 0)):
+        if not (kept["label"] == label).any():
+            raise ValueError(
+                f"no included subject among the {side} ({', '.join(contrast[side])}). "
+                "See exclusion_reason in participants.tsv, or loosen the inclusion limits in denoise."
+            )
+    return kept

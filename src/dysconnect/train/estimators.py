@@ -1,0 +1,300 @@
+"""One interface for every model: fit on rows of a cohort, predict others, save as plain arrays."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit
+
+from dysconnect.models.dual import DualClassifier, DualLogistic, DualRidge
+from dysconnect.models.edges import MissingRegions, edges_from_matrix
+from dysconnect.models.floor import CovariateEncoder
+from dysconnect.models.tangent import TangentSpace
+from dysconnect.train.splits import inner_split
+
+LINEAR = {"ridge": DualRidge, "logistic": DualLogistic}
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Labelled subjects and their connectomes.
+
+    Attributes
+    ----------
+    participants : DataFrame, [n rows]
+        With `label`, `site`, `scan_group` and the covariates.
+    values : array, [n, E]
+        Fisher z edges, or covariances with their diagonal for the tangent space.
+    missing : array of bool, [n, N]
+        Regions without signal.
+    nodes : array of str, [N]
+        Region names.
+    measure : {"correlation", "partial", "tangent"}
+    """
+
+    participants: pd.DataFrame
+    values: np.ndarray
+    missing: np.ndarray
+    nodes: np.ndarray
+    measure: str
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Labels, [n]: 1 is the patient."""
+        return self.participants["label"].to_numpy()
+
+
+class LinearModel:
+    """Fill in missing regions, represent (edges or tangent space), classify in the dual."""
+
+    def __init__(self, spec: dict, measure: str):
+        self.spec, self.measure = spec, measure
+        self.tangent = measure == "tangent"
+
+    def fit(self, cohort: Cohort, rows: np.ndarray, seed: int = 0) -> "LinearModel":
+        """Fit on some rows of a cohort."""
+        features = self._learn_features(cohort, rows)
+        self.classifier_ = self._classifier().fit(features, cohort.labels[rows])
+        self.nodes_ = cohort.nodes
+        return self
+
+    def predict(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
+        """Probability of being a patient for other rows of a cohort, [len(rows)]."""
+        return self.classifier_.predict_proba(self._features(cohort, rows))[:, 1]
+
+    def decide_many(self, cohort: Cohort, train: np.ndarray, labels: np.ndarray, test: np.ndarray) -> np.ndarray:
+        """Decision values on `test` for many label vectors of `train` [n, P], after `fit`: [len(test), P]."""
+        features = self._features(cohort, train)
+        return self._classifier().decide_many(features, labels, self._features(cohort, test))
+
+    def predict_matrices(self, matrices: np.ndarray) -> np.ndarray:
+        """Probabilities from connectivity matrices [n, N, N]; see `edges_of_matrices`."""
+        edges = edges_of_matrices(matrices, self.measure)
+        if self.tangent:
+            edges = self.tangent_.transform(edges)
+        return self.classifier_.predict_proba(edges)[:, 1]
+
+    def edge_weights(self) -> np.ndarray | None:
+        """Weights on the edges, [E]; None in the tangent space, whose features are not single edges."""
+        return None if self.tangent else self.classifier_.weights_
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything needed to predict from complete connectomes, as arrays."""
+        fitted = self.classifier_
+        numbers = np.array([fitted.intercept_, fitted.slope_, fitted.offset_])
+        arrays = {"weights": fitted.weights_.astype(np.float32), "numbers": numbers}
+        return {**arrays, "whitening": self.tangent_.whitening_} if self.tangent else arrays
+
+    def load_state(self, arrays: dict[str, np.ndarray]) -> "LinearModel":
+        """Restore from `state`."""
+        self.classifier_ = self._classifier()
+        self.classifier_.weights_ = arrays["weights"]
+        self.classifier_.intercept_, self.classifier_.slope_, self.classifier_.offset_ = arrays["numbers"]
+        if self.tangent:
+            self.tangent_ = TangentSpace()
+            self.tangent_.whitening_ = arrays["whitening"]
+        return self
+
+    def _classifier(self) -> DualClassifier:
+        return LINEAR[self.spec["name"]](penalties=tuple(self.spec["penalties"]))
+
+    def _learn_features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
+        missing = cohort.missing[rows]
+        self.filler_ = MissingRegions().fit(cohort.values[rows], missing, self.tangent)
+        if self.tangent:
+            complete = self.filler_.transform(cohort.values[rows], missing)
+            self.tangent_ = TangentSpace().fit(complete, cohort.missing.shape[1])
+        return self._features(cohort, rows)
+
+    def _features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
+        edges = self.filler_.transform(cohort.values[rows], cohort.missing[rows])
+        return self.tangent_.transform(edges) if self.tangent else edges
+
+
+class FloorModel:
+    """The confound floor: logistic regression on covariates alone."""
+
+    measure = "covariates"
+
+    def __init__(self, spec: dict):
+        self.spec = spec
+
+    def fit(self, cohort: Cohort, rows: np.ndarray, seed: int = 0) -> "FloorModel":
+        """Fit on some rows of a cohort."""
+        features = self._learn_features(cohort, rows)
+        self.classifier_ = self._classifier().fit(features, cohort.labels[rows])
+        return self
+
+    def predict(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
+        """Probability of being a patient for other rows, [len(rows)]."""
+        return self.classifier_.predict_proba(self._features(cohort, rows))[:, 1]
+
+    def decide_many(self, cohort: Cohort, train: np.ndarray, labels: np.ndarray, test: np.ndarray) -> np.ndarray:
+        """Decision values on `test` for many label vectors of `train` [n, P], after `fit`: [len(test), P]."""
+        features = self._features(cohort, train)
+        return self._classifier().decide_many(features, labels, self._features(cohort, test))
+
+    def edge_weights(self) -> None:
+        """The floor sees no edges."""
+        return None
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Weights on the encoded covariates, and the encoding."""
+        encoding = {"numeric": self.encoder_.numeric_, "categories": self.encoder_.categories_}
+        weights = np.r_[self.classifier_.weights_, self.classifier_.intercept_]
+        return {"weights": weights, "encoding": np.array(json.dumps(encoding))}
+
+    def _classifier(self) -> DualClassifier:
+        return DualLogistic(penalties=tuple(self.spec["penalties"]))
+
+    def _learn_features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
+        self.encoder_ = CovariateEncoder(self.spec["covariates"]).fit(cohort.participants.iloc[rows])
+        return self._features(cohort, rows)
+
+    def _features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
+        return self.encoder_.transform(cohort.participants.iloc[rows])
+
+
+class GraphModel:
+    """Fill in missing regions and train a graph network with an inner split for early stopping."""
+
+    def __init__(self, spec: dict, graph: dict, training: dict, measure: str):
+        if measure == "tangent":
+            raise ValueError(
+                f"model={spec['name']} needs edges that are correlations; connectivity=tangent has none. "
+                "Choose connectivity=correlation or partial."
+            )
+        self.spec, self.graph, self.training, self.measure = spec, graph, training, measure
+
+    def fit(self, cohort: Cohort, rows: np.ndarray, seed: int = 0) -> "GraphModel":
+        """Fit on some rows of a cohort."""
+        self.filler_ = MissingRegions().fit(cohort.values[rows], cohort.missing[rows], diagonal=False)
+        edges = self.filler_.transform(cohort.values[rows], cohort.missing[rows])
+        fit_rows, watch_rows = inner_split(cohort.participants.iloc[rows], self.training["validation"], seed)
+        self.classifier_ = self._classifier(len(cohort.nodes))
+        self.classifier_.fit(edges, cohort.labels[rows], fit_rows, watch_rows, seed)
+        return self
+
+    def predict(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
+        """Probability of being a patient for other rows, [len(rows)]."""
+        edges = self.filler_.transform(cohort.values[rows], cohort.missing[rows])
+        return expit(self.classifier_.decide(edges).astype(float))
+
+    def predict_matrices(self, matrices: np.ndarray) -> np.ndarray:
+        """Probabilities from connectivity matrices [n, N, N]; see `edges_of_matrices`."""
+        return expit(self.classifier_.decide(edges_of_matrices(matrices, self.measure)).astype(float))
+
+    def edge_weights(self) -> None:
+        """A graph network has no weight per edge."""
+        return None
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything needed to predict from complete connectomes, as arrays."""
+        return self.classifier_.state()
+
+    def load_state(self, arrays: dict[str, np.ndarray]) -> "GraphModel":
+        """Restore from `state`; predicts on the CPU."""
+        self.classifier_ = self._classifier(int(arrays["n_nodes"])).load_state(arrays)
+        return self
+
+    def _classifier(self, n_nodes: int):
+        from dysconnect.train.graph_trainer import GraphClassifier  # torch_geometric takes seconds to import
+
+        return GraphClassifier(self.spec, self.graph, self.training, n_nodes)
+
+
+Model = LinearModel | FloorModel | GraphModel
+
+
+def build(spec: dict, measure: str, graph: dict, training: dict) -> Model:
+    """Build the model that the `model` section of the configuration names."""
+    if spec["name"] in LINEAR:
+        return LinearModel(spec, measure)
+    if spec["name"] == "floor":
+        return FloorModel(spec)
+    if spec["name"] == "gcn":
+        return GraphModel(spec, graph, training, measure)
+    raise ValueError(f"model.name={spec['name']!r} is unknown; known: {', '.join([*LINEAR, 'floor', 'gcn'])}.")
+
+
+def edges_of_matrices(matrices: np.ndarray, measure: str) -> np.ndarray:
+    """Edges as the models take them, from the matrices that users have.
+
+    Parameters
+    ----------
+    matrices : array, [n, N, N]
+        Correlation or partial correlation matrices (r, not z); covariance matrices for the tangent space.
+    measure : {"correlation", "partial", "tangent"}
+    """
+    matrices = np.asarray(matrices, float)
+    if measure == "tangent":
+        return edges_from_matrix(matrices, diagonal=True)
+    return np.arctanh(np.clip(edges_from_matrix(matrices), -0.999999, 0.999999))
+
+
+def save_model(model: Model, cohort: Cohort, path: str | Path, fold_weights: np.ndarray | None = None) -> None:
+    """Save a fitted model as arrays and a JSON description: no code is stored, and none runs on loading.
+
+    Parameters
+    ----------
+    model : Model
+    cohort : Cohort
+        Names the regions.
+    path : path
+        ``.npz``.
+    fold_weights : array, [folds, E], optional
+        Edge weights of the cross-validation's models, kept beside the final one.
+    """
+    sections = {"model": model.spec, "measure": model.measure, "nodes": cohort.nodes.tolist()}
+    if isinstance(model, GraphModel):
+        sections |= {"graph": model.graph, "training": {**model.training, "device": "cpu"}}
+    arrays = {**model.state(), "n_nodes": np.array(len(cohort.nodes)), "spec": np.array(json.dumps(sections))}
+    if fold_weights is not None:
+        arrays["fold_weights"] = fold_weights
+    np.savez(path, **arrays)
+
+
+def read_fold_weights(path: str | Path) -> np.ndarray:
+    """Edge weights of the models of all folds, [folds, E]."""
+    with np.load(path, allow_pickle=False) as file:
+        if "fold_weights" not in file.files:
+            raise ValueError(f"{path}: this model has no weights per edge; choose another localize.attribution.")
+        return file["fold_weights"]
+
+
+class SavedModel:
+    """A model read from its file: predicts from connectivity matrices of the same atlas.
+
+    Attributes
+    ----------
+    measure : str
+        What the matrices must be: correlation, partial, or tangent (then covariances).
+    nodes : list of str
+        Region names, in the order of the matrices' rows.
+    """
+
+    def __init__(self, path: str | Path):
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        sections = json.loads(str(arrays["spec"]))
+        self.measure, self.nodes = sections["measure"], sections["nodes"]
+        if self.measure == "covariates":
+            raise ValueError(f"{path}: the confound floor predicts from covariates, not from connectivity matrices.")
+        built = build(sections["model"], self.measure, sections.get("graph", {}), sections.get("training", {}))
+        self._model = built.load_state(arrays)
+
+    def predict(self, matrices: np.ndarray) -> np.ndarray:
+        """Probability of being a patient, [n, N, N] -> [n]."""
+        matrices = np.asarray(matrices)
+        expected = (len(self.nodes), len(self.nodes))
+        if matrices.ndim != 3 or matrices.shape[1:] != expected:
+            raise ValueError(
+                f"connectivity matrices have shape {matrices.shape}; this model takes "
+                f"(n, {expected[0]}, {expected[1]}): {self.measure} of its own atlas."
+            )
+        if not np.isfinite(matrices).all():
+            bad = np.flatnonzero(~np.isfinite(matrices).all((1, 2)))
+            raise ValueError(f"NaN or infinity in the matrices at positions {bad[:5].tolist()}; leave them out.")
+        return self._model.predict_matrices(matrices)

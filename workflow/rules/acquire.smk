@@ -1,0 +1,29 @@
+rule acquire:
+    """Bring a dataset to the contract: participants, an index of series, and the truth where one is planted."""
+    input:
+        sources=SOURCES,
+        code=library("acquire", "series", "participants", "atlas"),
+    output:
+        participants="results/{dataset}/acquire/participants.tsv",
+        index="results/{dataset}/acquire/series.tsv",
+        **(
+            {
+                "truth": "results/{dataset}/acquire/truth.tsv",
+                "carriers": "results/{dataset}/acquire/carriers.tsv",
+            }
+            if PLANTED
+            else {}
+        ),
+    params:
+        dataset=COHORT["dataset"],
+        atlas=COHORT["atlas"],
+    log:
+        "results/logs/{dataset}/acquire.log",
+    benchmark:
+        "results/benchmarks/{dataset}/acquire.tsv"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    script:
+        "../scripts/acquire.py"

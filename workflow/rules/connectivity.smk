@@ -1,0 +1,20 @@
+rule connectivity:
+    """Compute everybody's connectome: one labelled file a measure."""
+    input:
+        index="results/{dataset}/timeseries/series.tsv",
+        code=library("connectivity", "series", "atlas"),
+    output:
+        connectomes="results/{dataset}/connectivity/{atlas}_{measure}.h5",
+    params:
+        atlas=COHORT["atlas"],
+        estimator=lambda wildcards: estimator(wildcards.measure),
+    log:
+        "results/logs/{dataset}/connectivity_{atlas}_{measure}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/connectivity_{atlas}_{measure}.tsv"
+    threads: 8
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    script:
+        "../scripts/connectivity.py"

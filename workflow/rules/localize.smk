@@ -1,0 +1,49 @@
+ATTRIBUTED = COHORT["localize"]["attribution"]
+ATTRIBUTED = ATTRIBUTED if ATTRIBUTED in EXPERIMENTS else None
+
+
+rule localize:
+    """Test every edge for a group difference, with nuisance covariates and a family-wise error rate."""
+    input:
+        connectomes=f"results/{{dataset}}/connectivity/{ATLAS}_{COHORT['localize']['measure']}.h5",
+        participants="results/{dataset}/timeseries/participants.tsv",
+        model=f"results/{{dataset}}/train/{ATTRIBUTED}/model.npz" if ATTRIBUTED else [],
+        null=f"results/{{dataset}}/train/{ATTRIBUTED}/null.tsv" if ATTRIBUTED else [],
+        code=library("localize", "models/edges", "atlas", "connectivity"),
+    output:
+        edges="results/{dataset}/localize/edges.tsv",
+        summary="results/{dataset}/localize/summary.json",
+    params:
+        atlas=COHORT["atlas"],
+        localize=COHORT["localize"],
+        contrast=COHORT["dataset"]["contrast"],
+    log:
+        "results/logs/{dataset}/localize.log",
+    benchmark:
+        "results/benchmarks/{dataset}/localize.tsv"
+    threads: 8
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    script:
+        "../scripts/localize.py"
+
+
+rule recovery:
+    """Score the localization against the planted truth: the only rule that reads the truth."""
+    input:
+        edges="results/{dataset}/localize/edges.tsv",
+        truth="results/{dataset}/acquire/truth.tsv",
+        code=library("localize/recovery"),
+    output:
+        recovery="results/{dataset}/localize/recovery.tsv",
+    params:
+        alpha=COHORT["localize"]["alpha"],
+    log:
+        "results/logs/{dataset}/recovery.log",
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    script:
+        "../scripts/recovery.py"

@@ -1,0 +1,47 @@
+rule splits:
+    """Split the included subjects of the contrast into folds, once for all experiments."""
+    input:
+        participants="results/{dataset}/timeseries/participants.tsv",
+        code=library("train/splits", "participants"),
+    output:
+        splits="results/{dataset}/train/splits.tsv",
+    params:
+        splits=COHORT["splits"],
+        contrast=COHORT["dataset"]["contrast"],
+    log:
+        "results/logs/{dataset}/splits.log",
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    script:
+        "../scripts/splits.py"
+
+
+rule train:
+    """Cross-validate one experiment, fit its final model, and permute the labels of the linear ones."""
+    input:
+        connectomes=lambda wildcards: connectome_file(wildcards.experiment),
+        participants="results/{dataset}/timeseries/participants.tsv",
+        splits="results/{dataset}/train/splits.tsv",
+        code=library("train", "models", "connectivity"),
+    output:
+        predictions="results/{dataset}/train/{experiment}/predictions.tsv",
+        history="results/{dataset}/train/{experiment}/history.tsv",
+        null="results/{dataset}/train/{experiment}/null.tsv",
+        model="results/{dataset}/train/{experiment}/model.npz",
+        run="results/{dataset}/train/{experiment}/run.json",
+    params:
+        sections=lambda wildcards: training_sections(wildcards.experiment),
+        contrast=COHORT["dataset"]["contrast"],
+    log:
+        "results/logs/{dataset}/train_{experiment}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/train_{experiment}.tsv"
+    threads: 8
+    resources:
+        mem_mb=8000,
+        runtime=240,
+        gpu=lambda wildcards: int(EXPERIMENTS[wildcards.experiment]["model"]["name"] == "gcn"),
+    script:
+        "../scripts/train.py"

@@ -1,0 +1,18 @@
+"""Job of rule `localize`."""
+
+import json
+
+from _job import start
+
+from dysconnect.atlas import edge_circuits, load_atlas
+from dysconnect.connectivity import labelled_cohort
+from dysconnect.localize import attributed, localize
+
+input, output, params = start(snakemake)
+spec = params.localize
+cohort, _ = labelled_cohort(input.connectomes, input.participants, params.contrast, spec["measure"])
+attribution, verdict = attributed(input.model, input.null, spec) if input.model else (None, "no experiment chosen")
+edges, summary = localize(cohort, edge_circuits(load_atlas(params.atlas["nodes"])), spec, attribution)
+edges.to_csv(output.edges, sep="\t", index=False, float_format="%.6g")
+with open(output.summary, "w") as file:
+    json.dump({**summary, "attribution": verdict}, file, indent=1)

@@ -1,0 +1,20 @@
+"""Job of rule `timeseries`."""
+
+from pathlib import Path
+
+from _job import start
+
+from dysconnect.atlas import load_atlas
+from dysconnect.participants import read_participants, write_participants
+from dysconnect.series import read_index
+from dysconnect.timeseries import prepare_cohort
+
+input, output, params = start(snakemake)
+participants, index = read_participants(input.participants), read_index(input.index)
+names = {"atlas": params.atlas["name"], "denoise": params.denoise["name"]}
+folder = Path(output.participants).parent / "series"
+table, denoised = prepare_cohort(
+    participants, index, load_atlas(params.atlas["nodes"]), params.denoise, folder, names, snakemake.threads
+)
+write_participants(table, output.participants)
+denoised.to_csv(output.index, sep="\t", index=False)
