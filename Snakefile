@@ -5,22 +5,29 @@ min_version("9.16")
 
 
 include: "workflow/rules/common.smk"
-
+include: "workflow/rules/tracking.smk"
 include: "workflow/rules/acquire.smk"
+include: "workflow/rules/preprocess.smk"
 include: "workflow/rules/timeseries.smk"
 include: "workflow/rules/connectivity.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/localize.smk"
+include: "workflow/rules/stimulate.smk"
+include: "workflow/rules/report.smk"
 
 
-
-
+report: "workflow/report/workflow.rst"
 
 
 rule all:
-    """Make the report of the chosen dataset."""
+    """Make the report of the chosen dataset, and log every experiment to MLflow."""
     default_target: True
-    localrule: True
     input:
-        f"results/{DATASET}/localize/recovery.tsv", f"results/{DATASET}/evaluate/scores.tsv",
+        f"results/{DATASET}/report/index.html",
+        expand(
+            "results/{dataset}/tracking/{run}.json",
+            dataset=DATASET,
+            run=[*EXPERIMENTS, "localize"],
+        ),
+    localrule: True

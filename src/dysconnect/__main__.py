@@ -1,15 +1,20 @@
-"""Compose the configuration for the workflow; and Hydra's own multirun, for scratch sweeps over models."""
+"""Compose the configuration for the workflow; and Hydra's own multirun, for scratch sweeps over models.
+
+``python -m dysconnect -m model=gcn,ridge training.lr=1e-3,1e-4`` trains every combination on connectomes that
+``snakemake`` has made, writes under ``results/scratch/`` and tags its MLflow runs `scratch`.
+"""
 
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from dysconnect.config import ConfigError, leaf_keys, nearest, validate
+from dysconnect.config import STORED, ConfigError, leaf_keys, nearest, training_sections, validate
 
 GROUPS = ("dataset", "atlas", "denoise", "connectivity", "graph", "training", "localize")
 
@@ -95,3 +100,71 @@ def _refuse_unused(overrides: Sequence[str], used: set[str], configs: Sequence[d
 
 def _to_dict(config: DictConfig) -> dict:
     return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+
+
+@hydra.main(config_path=str(Path.cwd() / "configs"), config_name="config", version_base="1.3")
+def main(config: DictConfig) -> float:
+    """Train one model on connectomes that the workflow has made, log it as scratch, return its AUC."""
+    return scratch(_to_dict(config), Path("results"), HydraConfig.get().runtime.output_dir)
+
+
+def scratch(config: dict, results: Path, output: str | Path) -> float:
+    """Cross-validate one model outside the workflow, for sweeps: nothing here enters a report.
+
+    Parameters
+    ----------
+    config : dict
+        Composed configuration; `model`, `training`, `graph` and `connectivity` are used.
+    results : path
+        The workflow's results: connectomes, participants and splits are read from there.
+    output : path
+        Folder for the predictions and scores.
+
+    Returns
+    -------
+    float
+        AUC, which Hydra's sweepers may maximise.
+    """
+    import pandas as pd
+
+    from dysconnect.connectivity import labelled_cohort
+    from dysconnect.evaluate import evaluate
+    from dysconnect.tracking import choose_uri, finish, log_folds, log_run, open_tracking, score_metrics
+    from dysconnect.train import cross_validate
+
+    folder, sections = results / config["dataset"]["name"], training_sections(config)
+    stored = f"{config['atlas']['name']}_{STORED[sections['measure']]}.h5"
+    needed = [
+        folder / "connectivity" / stored,
+        folder / "timeseries/participants.tsv",
+        folder / "train/splits.tsv",
+    ]
+    absent = [str(path) for path in needed if not path.exists()]
+    if absent:
+        raise FileNotFoundError(f"{', '.join(absent)}: not made yet. Run `snakemake` for this dataset first.")
+    cohort, data_hash = labelled_cohort(*needed[:2], config["dataset"]["contrast"], sections["measure"])
+    splits = pd.read_csv(needed[2], sep="\t")
+    name = config["model"]["name"]
+    trained = cross_validate(cohort, splits, name, sections)
+    nothing = {name: pd.DataFrame(columns=["permutation", "auc"])}
+    scores, _, _ = evaluate({name: trained.predictions}, nothing, splits, config["evaluate"])
+    trained.predictions.to_csv(Path(output, "predictions.tsv"), sep="\t", index=False)
+    scores.to_csv(Path(output, "scores.tsv"), sep="\t", index=False)
+    handle = open_tracking(choose_uri(config["tracking"]["uri"]), config["tracking"]["experiment"])
+    tags = {
+        "dataset": folder.name,
+        "data_hash": data_hash,
+        "kind": "scratch",
+        "scratch": "true",
+        "model": name,
+    }
+    run_id = log_run(handle, f"scratch · {folder.name} · {name}", config, tags, score_metrics(scores), [])
+    log_folds(handle, run_id, trained.predictions, trained.history)
+    finish(handle, run_id)
+    row = scores[scores["metric"] == "auc"].iloc[0]
+    print(f"{name}: AUC {row.value:.3f} [{row.low:.3f}, {row.high:.3f}], logged as scratch run {run_id}")
+    return float(row.value)
+
+
+if __name__ == "__main__":
+    main()

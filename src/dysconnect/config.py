@@ -8,6 +8,11 @@ from pathlib import Path
 
 import jsonschema
 
+# what is stored on disk for each measure: the tangent space is learned from covariances inside training folds
+STORED = {"correlation": "correlation", "partial": "partial", "tangent": "covariance"}
+GRAPH_MODELS = ("gcn",)
+LINEAR_TRAINING = ("permutations", "seed")
+
 
 class ConfigError(ValueError):
     """The configuration cannot be used; the message names the key and the remedy."""
@@ -66,3 +71,21 @@ def leaf_keys(config: Mapping, prefix: str = "") -> list[str]:
 def config_hash(config: Mapping) -> str:
     """Hash a configuration, independent of the order of its keys."""
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+
+
+def training_sections(config: Mapping) -> dict:
+    """Return the part of an experiment's configuration that its training reads, and nothing else.
+
+    A learning rate does not concern a linear model, nor the number of label permutations a graph network;
+    so a change of one does not train the other again.
+    """
+    graph_model = config["model"]["name"] in GRAPH_MODELS
+    keys = [
+        key for key in config["training"] if (key not in LINEAR_TRAINING if graph_model else key in LINEAR_TRAINING)
+    ]
+    return {
+        "model": config["model"],
+        "measure": config["connectivity"]["measure"],
+        "graph": config["graph"] if graph_model else {},
+        "training": {key: config["training"][key] for key in [*keys, "seed"]},
+    }

@@ -75,8 +75,8 @@ def _from_archive(path: Path, key: str, nodes: pd.DataFrame) -> np.ndarray:
 
 def _read_1d(path: Path) -> tuple[np.ndarray, list[str]]:
     """Read C-PAC's ``.1D``: a header of `#code` cells, then numbers."""
-    opened = gzip.open(path, "rt") if path.suffix == ".gz" else path.open()
-    with opened as file:
+    opening = gzip.open if path.suffix == ".gz" else open
+    with opening(path, "rt") as file:
         codes = re.findall(r"#\s*(-?\d+)", file.readline())
         values = np.loadtxt(file, ndmin=2)
     return values, codes

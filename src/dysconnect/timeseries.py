@@ -84,7 +84,7 @@ def denoise(series: np.ndarray, confounds: pd.DataFrame | None, repetition_time:
         confounds=regressors,
         detrend=spec["detrend"],
         standardize="zscore_sample",
-        standardize_confounds=True,
+        standardize_confounds="zscore_sample",
         high_pass=spec["high_pass"],
         low_pass=spec["low_pass"],
         filter="butterworth" if spec["high_pass"] or spec["low_pass"] else False,
@@ -133,6 +133,8 @@ def prepare_subject(row: pd.Series, entry: pd.Series | None, nodes: pd.DataFrame
     try:
         if entry is None:
             raise UnusableError("no series file in the index; check that the scan was acquired")
+        if entry.get("problem"):
+            raise UnusableError(entry["problem"])
         series = read_series(entry["series"], entry["key"], nodes)
         n_volumes, repetition_time = len(series), float(entry["repetition_time"])
         confounds = read_confounds(entry["confounds"]) if entry["confounds"] else None
@@ -163,7 +165,12 @@ def _check_subject(row: pd.Series, mean_fd: float, spec: dict) -> None:
 
 
 def prepare_cohort(
-    participants: pd.DataFrame, index: pd.DataFrame, nodes: pd.DataFrame, spec: dict, folder: Path, names: dict,
+    participants: pd.DataFrame,
+    index: pd.DataFrame,
+    nodes: pd.DataFrame,
+    spec: dict,
+    folder: Path,
+    names: dict,
     workers: int = 1,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Prepare everybody and write one series file (and sidecar) for each included subject.

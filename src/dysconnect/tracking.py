@@ -1,11 +1,13 @@
 """MLflow, the view of the experiments: files are the truth, and are logged once they are complete."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import yaml
+from matplotlib.figure import Figure
 from mlflow.entities import Metric, Param, RunStatus, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
@@ -21,8 +24,10 @@ from sklearn.metrics import roc_auc_score
 
 from dysconnect import __version__
 from dysconnect.config import config_hash, leaf_keys
+from dysconnect.report.figures import calibration_figure, learning_figure, roc_figure
 from dysconnect.train.estimators import SavedModel
 
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 RESEARCH_ONLY = "For research only: no diagnosis and no basis for treatment."
 
 
@@ -36,11 +41,16 @@ class Handle:
 
     def client(self) -> mlflow.MlflowClient:
         """Return a client, and point MLflow's own functions to the same place."""
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # MLflow's own 7 take minutes
         uri = absolute_uri(self.uri)
         mlflow.set_tracking_uri(uri)
         mlflow.set_registry_uri(uri)
         return mlflow.MlflowClient(uri, uri)
+
+
+def read_handle(path: str | Path) -> Handle:
+    """Read the handle that `open_tracking` returned and a job wrote."""
+    return Handle(**json.loads(Path(path).read_text()))
 
 
 def choose_uri(configured: str | None) -> str:
@@ -62,7 +72,6 @@ def open_tracking(uri: str, experiment: str) -> Handle:
     ConnectionError
         When the server does not answer, with the URI and what to do.
     """
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     if uri.startswith("sqlite:"):
         Path(absolute_uri(uri)[len("sqlite:///") :]).parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "mlflow", "db", "upgrade", absolute_uri(uri)]
@@ -102,8 +111,13 @@ def git_commit(folder: str | Path) -> str:
 
 
 def log_run(
-    handle: Handle, name: str, config: Mapping, tags: Mapping[str, str], metrics: Mapping[str, float],
-    artifacts: Mapping[str, str | Path], figures: Mapping[str, object] | None = None,
+    handle: Handle,
+    name: str,
+    config: Mapping,
+    tags: Mapping[str, str],
+    metrics: Mapping[str, float],
+    files: Sequence[str | Path],
+    figures: Mapping[str, Figure] | None = None,
 ) -> str:
     """Log one finished experiment and return its run id.
 
@@ -121,8 +135,8 @@ def log_run(
         With `data_hash`.
     metrics : mapping of str to float
         NaN are left out.
-    artifacts : mapping of str to path
-        Folder among the artifacts ("" for the top) by file.
+    files : sequence of path
+        Logged as artifacts.
     figures : mapping of str to matplotlib Figure
         By file name.
     """
@@ -139,8 +153,8 @@ def log_run(
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "config.yaml").write_text(yaml.safe_dump(dict(config), sort_keys=True))
         client.log_artifact(run_id, str(Path(folder, "config.yaml")))
-    for path, place in artifacts.items():
-        client.log_artifact(run_id, str(path), place or None)
+    for path in files:
+        client.log_artifact(run_id, str(path))
     for file, figure in (figures or {}).items():
         client.log_figure(run_id, figure, file)
     return run_id
@@ -263,3 +277,68 @@ def log_model(handle: Handle, run_id: str, path: str | Path, metrics: Mapping[st
         ],
     )
     return info.model_uri
+
+
+def log_experiment(
+    handle: Handle,
+    name: str,
+    config: Mapping,
+    tags: Mapping[str, str],
+    tables: Mapping[str, pd.DataFrame],
+    files: Sequence[str | Path],
+    model: str | Path,
+) -> dict[str, str]:
+    """Log one experiment: configuration, scores, figures, folds with their curves, and the model.
+
+    Parameters
+    ----------
+    handle : Handle
+    name : str
+        Of the experiment.
+    config, tags : mapping
+    tables : mapping of str to DataFrame
+        `predictions`, `history`, `scores` and `curves` (of all experiments).
+    files : sequence of path
+        Logged as artifacts.
+    model : path
+        The saved model; the confound floor has none that takes connectomes.
+
+    Returns
+    -------
+    dict
+        `run_id`, `name`, `model_uri`.
+    """
+    scores = tables["scores"][tables["scores"]["experiment"] == name]
+    points = tables["curves"][tables["curves"]["experiment"] == name]
+    figures = {"roc.png": roc_figure(points, scores), "calibration.png": calibration_figure(points)}
+    if len(tables["history"]):
+        figures["learning.png"] = learning_figure(tables["history"])
+    metrics = score_metrics(scores)
+    title = f"{tags['dataset']} · {name}"
+    own = {**tags, "experiment": name, "model": config["model"]["name"], "kind": "experiment"}
+    run_id = log_run(handle, title, config, own, metrics, files, figures)
+    log_folds(handle, run_id, tables["predictions"], tables["history"])
+    floor = config["model"]["name"] == "floor"
+    model_uri = "" if floor else log_model(handle, run_id, model, metrics)
+    finish(handle, run_id)
+    return {"run_id": run_id, "name": title, "model_uri": model_uri}
+
+
+def log_cohort(
+    handle: Handle,
+    config: Mapping,
+    tags: Mapping[str, str],
+    summary: Mapping,
+    recovery: pd.DataFrame | None,
+    files: Sequence[str | Path],
+) -> dict[str, str]:
+    """Log the localization and the report of a cohort; `summary` gives the metrics, `recovery` adds its own."""
+    metrics = {key: value for key, value in summary.items() if isinstance(value, int | float)}
+    if recovery is not None:
+        for row in recovery.itertuples():
+            method = re.sub(r"[^A-Za-z]+", "_", row.method).strip("_").lower()
+            metrics |= {f"{method}_{name}": getattr(row, name) for name in ("tpr", "fdp", "auprc")}
+    title = f"{tags['dataset']} · localize"
+    run_id = log_run(handle, title, config, {**tags, "kind": "cohort"}, metrics, files)
+    finish(handle, run_id)
+    return {"run_id": run_id, "name": title}

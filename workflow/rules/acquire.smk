@@ -4,8 +4,6 @@ rule acquire:
         sources=SOURCES,
         code=library("acquire", "series", "participants", "atlas"),
     output:
-        participants="results/{dataset}/acquire/participants.tsv",
-        index="results/{dataset}/acquire/series.tsv",
         **(
             {
                 "truth": "results/{dataset}/acquire/truth.tsv",
@@ -14,16 +12,20 @@ rule acquire:
             if PLANTED
             else {}
         ),
-    params:
-        dataset=COHORT["dataset"],
-        atlas=COHORT["atlas"],
+        participants="results/{dataset}/acquire/participants.tsv",
+        index="results/{dataset}/acquire/series.tsv",
     log:
         "results/logs/{dataset}/acquire.log",
     benchmark:
         "results/benchmarks/{dataset}/acquire.tsv"
+    conda:
+        ENVIRONMENT
     threads: 2
     resources:
         mem_mb=4000,
         runtime=60,
+    params:
+        dataset=COHORT["dataset"],
+        atlas=COHORT["atlas"],
     script:
         "../scripts/acquire.py"

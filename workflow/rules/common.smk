@@ -9,7 +9,7 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from dysconnect.__main__ import compose_workflow
 from dysconnect.acquire import source_files
-from dysconnect.config import config_hash
+from dysconnect.config import STORED, training_sections
 
 try:
     COHORT, EXPERIMENTS = compose_workflow(
@@ -21,8 +21,9 @@ except (ValueError, FileNotFoundError) as error:
 
 DATASET = COHORT["dataset"]["name"]
 ATLAS = COHORT["atlas"]["name"]
+ENVIRONMENT = str(ROOT / "workflow/envs/dysconnect.yaml")
+IMAGES = COHORT["dataset"]["kind"] == "derivatives"
 PLANTED = COHORT["dataset"]["plant"] is not None
-STORED = {"correlation": "correlation", "partial": "partial", "tangent": "covariance"}
 
 
 wildcard_constraints:
@@ -35,8 +36,20 @@ wildcard_constraints:
 def library(*modules):
     """Files of the library that a stage uses: a change in one of them reruns the stage."""
     places = [ROOT / "src/dysconnect" / module for module in modules]
-    files = [[place.with_suffix(".py")] if place.with_suffix(".py").exists() else place.rglob("*.*") for place in places]
-    return sorted(str(file) for group in files for file in group if file.suffix in {".py", ".tsv", ".html", ".css"})
+    files = [
+        (
+            [place.with_suffix(".py")]
+            if place.with_suffix(".py").exists()
+            else place.rglob("*.*")
+        )
+        for place in places
+    ]
+    return sorted(
+        str(file)
+        for group in files
+        for file in group
+        if file.suffix in {".py", ".tsv", ".html", ".css"}
+    )
 
 
 def connectome_file(experiment):
@@ -57,17 +70,6 @@ def estimator(measure):
             f"connectivity.estimator of {measure} is {' and '.join(sorted(own))} in different experiments. "
             "Use one for all of them."
         )
-    return own.pop() if own else {"correlation": "empirical"}.get(measure, "ledoit_wolf")
-
-
-def training_sections(experiment):
-    """Sections of the configuration that training one experiment reads, and nothing else."""
-    config = EXPERIMENTS[experiment]
-    training, graph_model = config["training"], config["model"]["name"] == "gcn"
-    linear_keys = ("permutations", "seed")
-    return {
-        "model": config["model"],
-        "measure": config["connectivity"]["measure"],
-        "graph": config["graph"] if graph_model else {},
-        "training": {key: training[key] for key in training if (key in linear_keys) != graph_model or key == "seed"},
-    }
+    return (
+        own.pop() if own else {"correlation": "empirical"}.get(measure, "ledoit_wolf")
+    )

@@ -5,16 +5,18 @@ rule connectivity:
         code=library("connectivity", "series", "atlas"),
     output:
         connectomes="results/{dataset}/connectivity/{atlas}_{measure}.h5",
-    params:
-        atlas=COHORT["atlas"],
-        estimator=lambda wildcards: estimator(wildcards.measure),
     log:
         "results/logs/{dataset}/connectivity_{atlas}_{measure}.log",
     benchmark:
         "results/benchmarks/{dataset}/connectivity_{atlas}_{measure}.tsv"
+    conda:
+        ENVIRONMENT
     threads: 8
     resources:
         mem_mb=4000,
         runtime=120,
+    params:
+        atlas=COHORT["atlas"],
+        estimator=lambda wildcards: estimator(wildcards.measure),
     script:
         "../scripts/connectivity.py"

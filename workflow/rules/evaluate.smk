@@ -1,23 +1,32 @@
 rule evaluate:
     """Score all experiments on the same folds: intervals, permutation p, the floor, paired differences."""
     input:
-        predictions=expand("results/{{dataset}}/train/{experiment}/predictions.tsv", experiment=EXPERIMENTS),
-        nulls=expand("results/{{dataset}}/train/{experiment}/null.tsv", experiment=EXPERIMENTS),
-        runs=expand("results/{{dataset}}/train/{experiment}/run.json", experiment=EXPERIMENTS),
+        predictions=expand(
+            "results/{{dataset}}/train/{experiment}/predictions.tsv",
+            experiment=EXPERIMENTS,
+        ),
+        nulls=expand(
+            "results/{{dataset}}/train/{experiment}/null.tsv", experiment=EXPERIMENTS
+        ),
+        runs=expand(
+            "results/{{dataset}}/train/{experiment}/run.json", experiment=EXPERIMENTS
+        ),
         splits="results/{dataset}/train/splits.tsv",
         code=library("evaluate"),
     output:
         scores="results/{dataset}/evaluate/scores.tsv",
         comparisons="results/{dataset}/evaluate/comparisons.tsv",
         curves="results/{dataset}/evaluate/curves.tsv",
-    params:
-        experiments=list(EXPERIMENTS),
-        evaluate=COHORT["evaluate"],
     log:
         "results/logs/{dataset}/evaluate.log",
+    conda:
+        ENVIRONMENT
     threads: 2
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        experiments=list(EXPERIMENTS),
+        evaluate=COHORT["evaluate"],
     script:
         "../scripts/evaluate.py"

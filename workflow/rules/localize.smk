@@ -13,18 +13,20 @@ rule localize:
     output:
         edges="results/{dataset}/localize/edges.tsv",
         summary="results/{dataset}/localize/summary.json",
-    params:
-        atlas=COHORT["atlas"],
-        localize=COHORT["localize"],
-        contrast=COHORT["dataset"]["contrast"],
     log:
         "results/logs/{dataset}/localize.log",
     benchmark:
         "results/benchmarks/{dataset}/localize.tsv"
+    conda:
+        ENVIRONMENT
     threads: 8
     resources:
         mem_mb=8000,
         runtime=60,
+    params:
+        atlas=COHORT["atlas"],
+        localize=COHORT["localize"],
+        contrast=COHORT["dataset"]["contrast"],
     script:
         "../scripts/localize.py"
 
@@ -37,13 +39,15 @@ rule recovery:
         code=library("localize/recovery"),
     output:
         recovery="results/{dataset}/localize/recovery.tsv",
-    params:
-        alpha=COHORT["localize"]["alpha"],
     log:
         "results/logs/{dataset}/recovery.log",
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        alpha=COHORT["localize"]["alpha"],
     script:
         "../scripts/recovery.py"

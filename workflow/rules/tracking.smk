@@ -4,13 +4,72 @@ rule tracking:
         code=library("tracking"),
     output:
         handle="results/tracking.json",
-    params:
-        tracking=COHORT["tracking"],
     log:
         "results/logs/tracking.log",
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=1000,
         runtime=5,
+    params:
+        tracking=COHORT["tracking"],
     script:
         "../scripts/tracking.py"
+
+
+rule track:
+    """Log one finished experiment to MLflow: configuration, scores, curves, folds, figures and the model."""
+    input:
+        handle="results/tracking.json",
+        predictions="results/{dataset}/train/{experiment}/predictions.tsv",
+        history="results/{dataset}/train/{experiment}/history.tsv",
+        null="results/{dataset}/train/{experiment}/null.tsv",
+        model="results/{dataset}/train/{experiment}/model.npz",
+        provenance="results/{dataset}/train/{experiment}/run.json",
+        scores="results/{dataset}/evaluate/scores.tsv",
+        curves="results/{dataset}/evaluate/curves.tsv",
+        code=library("tracking"),
+    output:
+        run="results/{dataset}/tracking/{experiment}.json",
+    log:
+        "results/logs/{dataset}/track_{experiment}.log",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=15,
+    params:
+        config=lambda wildcards: EXPERIMENTS[wildcards.experiment],
+    script:
+        "../scripts/track.py"
+
+
+rule track_cohort:
+    """Log the localization and the report of a cohort to MLflow."""
+    input:
+        handle="results/tracking.json",
+        edges="results/{dataset}/localize/edges.tsv",
+        summary="results/{dataset}/localize/summary.json",
+        recovery="results/{dataset}/localize/recovery.tsv" if PLANTED else [],
+        participants="results/{dataset}/timeseries/participants.tsv",
+        report="results/{dataset}/report/index.html",
+        provenance=expand(
+            "results/{{dataset}}/train/{experiment}/run.json", experiment=EXPERIMENTS
+        ),
+        code=library("tracking"),
+    output:
+        run="results/{dataset}/tracking/localize.json",
+    log:
+        "results/logs/{dataset}/track_localize.log",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=15,
+    params:
+        config=COHORT,
+    script:
+        "../scripts/track_cohort.py"

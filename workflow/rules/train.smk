@@ -5,15 +5,17 @@ rule splits:
         code=library("train/splits", "participants"),
     output:
         splits="results/{dataset}/train/splits.tsv",
-    params:
-        splits=COHORT["splits"],
-        contrast=COHORT["dataset"]["contrast"],
     log:
         "results/logs/{dataset}/splits.log",
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        splits=COHORT["splits"],
+        contrast=COHORT["dataset"]["contrast"],
     script:
         "../scripts/splits.py"
 
@@ -31,17 +33,21 @@ rule train:
         null="results/{dataset}/train/{experiment}/null.tsv",
         model="results/{dataset}/train/{experiment}/model.npz",
         run="results/{dataset}/train/{experiment}/run.json",
-    params:
-        sections=lambda wildcards: training_sections(wildcards.experiment),
-        contrast=COHORT["dataset"]["contrast"],
     log:
         "results/logs/{dataset}/train_{experiment}.log",
     benchmark:
         "results/benchmarks/{dataset}/train_{experiment}.tsv"
+    conda:
+        ENVIRONMENT
     threads: 8
     resources:
         mem_mb=8000,
         runtime=240,
-        gpu=lambda wildcards: int(EXPERIMENTS[wildcards.experiment]["model"]["name"] == "gcn"),
+        gpu=lambda wildcards: int(
+            EXPERIMENTS[wildcards.experiment]["model"]["name"] == "gcn"
+        ),
+    params:
+        sections=lambda wildcards: training_sections(EXPERIMENTS[wildcards.experiment]),
+        contrast=COHORT["dataset"]["contrast"],
     script:
         "../scripts/train.py"

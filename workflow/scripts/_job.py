@@ -1,6 +1,9 @@
-"""What every job does first: send its output to its log, and hand on what Snakemake knows."""
+"""What every job does first: find the library beside the workflow, send its output to its log."""
 
 import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
 
 
 def start(snakemake):

@@ -1,6 +1,7 @@
 """Job of rule `localize`."""
 
 import json
+from pathlib import Path
 
 from _job import start
 
@@ -14,5 +15,4 @@ cohort, _ = labelled_cohort(input.connectomes, input.participants, params.contra
 attribution, verdict = attributed(input.model, input.null, spec) if input.model else (None, "no experiment chosen")
 edges, summary = localize(cohort, edge_circuits(load_atlas(params.atlas["nodes"])), spec, attribution)
 edges.to_csv(output.edges, sep="\t", index=False, float_format="%.6g")
-with open(output.summary, "w") as file:
-    json.dump({**summary, "attribution": verdict}, file, indent=1)
+Path(output.summary).write_text(json.dumps({**summary, "attribution": verdict}, indent=1))

@@ -1,6 +1,7 @@
 """Job of rule `train`."""
 
 import json
+from pathlib import Path
 
 import pandas as pd
 from _job import start
@@ -18,5 +19,5 @@ trained.predictions.to_csv(output.predictions, sep="\t", index=False)
 trained.history.to_csv(output.history, sep="\t", index=False)
 save_model(trained.final, cohort, output.model, trained.weights)
 permutation_null(cohort, splits, sections, trained.first_repeat).to_csv(output.null, sep="\t", index=False)
-with open(output.run, "w") as file:
-    json.dump({"experiment": name, "data_hash": data_hash, "sections": sections}, file, indent=1)
+provenance = {"experiment": name, "data_hash": data_hash, "sections": sections}
+Path(output.run).write_text(json.dumps(provenance, indent=1))

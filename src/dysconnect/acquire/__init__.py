@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.acquire.abide import acquire_abide, phenotype_file, series_files
+from dysconnect.acquire.derivatives import acquire_derivatives, bold_files
 from dysconnect.acquire.plant import plant_cohort
 from dysconnect.acquire.simulated import add_motion, simulate_cohort, spoil
 from dysconnect.participants import write_participants
@@ -30,9 +31,11 @@ class Acquired:
 
 def source_files(dataset: dict) -> list[str]:
     """List the files of the user's that the stage reads, so that a change in one of them is noticed."""
-    if dataset["kind"] != "abide":
+    if dataset["kind"] == "simulated":
         return []
     root = data_root(dataset)
+    if dataset["kind"] == "derivatives":
+        return [str(path) for path in bold_files(dataset, root)]
     files = series_files(root, dataset["source_atlas"], dataset["strategy"])
     return [str(phenotype_file(root)), *map(str, files)]
 
@@ -64,6 +67,8 @@ def acquire(dataset: dict, nodes: pd.DataFrame, folder: Path) -> Acquired:
     """
     if dataset["kind"] == "simulated":
         return _simulated(dataset, nodes, folder)
+    if dataset["kind"] == "derivatives":
+        return Acquired(*acquire_derivatives(dataset, data_root(dataset)))
     participants, index = acquire_abide(dataset, data_root(dataset))
     if dataset["plant"] is None:
         return Acquired(participants, index)

@@ -11,7 +11,6 @@ from threadpoolctl import threadpool_limits
 from dysconnect.atlas import circuit_edges, edge_index
 from dysconnect.progress import track
 
-
 PASSES = 4
 BAND = (0.01, 0.1)  # Hz: where resting connectivity is measured
 

@@ -89,9 +89,7 @@ def head_motion(n_volumes: int, mean_fd: float, rng: np.random.Generator) -> pd.
     return parameters
 
 
-def motion_artefact(
-    confounds: pd.DataFrame, xyz: np.ndarray, strength: float, rng: np.random.Generator
-) -> np.ndarray:
+def motion_artefact(confounds: pd.DataFrame, xyz: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
     """Signal changes shared by neighbouring regions whenever the head moves, [T, N].
 
     Their amplitude follows framewise displacement but not linearly the six parameters, so that regression

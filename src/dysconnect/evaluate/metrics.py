@@ -62,7 +62,8 @@ def gather(predictions: pd.DataFrame) -> Evidence:
         concordance[cell] += higher
         pairs[cell] += 1
     scored = predictions.assign(
-        correct=(probability > 0.5) == (predictions["label"] == 1), error=(probability - predictions["label"]) ** 2
+        correct=(probability > 0.5) == (predictions["label"] == 1),
+        error=(probability - predictions["label"]) ** 2,
     )
     means = scored.groupby("participant_id")[["correct", "error"]].mean().loc[subjects]
     return Evidence(subjects, labels, concordance, pairs, means["correct"].to_numpy(float), means["error"].to_numpy())

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dysconnect.evaluate import permutation_p
 from dysconnect.localize.statistics import EdgeStatistics, edge_statistics, selection_stability
 from dysconnect.models.edges import MissingRegions, edge_missing
-from dysconnect.evaluate import permutation_p
 from dysconnect.train.estimators import Cohort, read_fold_weights
 
 
@@ -40,9 +40,7 @@ def localize(
     tested = lost.mean(0) <= spec["max_missing"]
     values = MissingRegions().fit(cohort.values, cohort.missing, diagonal=False)
     complete = values.transform(cohort.values, cohort.missing)[:, tested]
-    statistics = edge_statistics(
-        complete, cohort.participants, spec["nuisance"], spec["permutations"], spec["seed"]
-    )
+    statistics = edge_statistics(complete, cohort.participants, spec["nuisance"], spec["permutations"], spec["seed"])
     stability = selection_stability(
         complete, cohort.participants, spec["nuisance"], min(spec["stability_top"], complete.shape[1]),
         spec["stability_draws"], spec["seed"] + 1,

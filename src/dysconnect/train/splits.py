@@ -84,7 +84,9 @@ def inner_split(participants: pd.DataFrame, fraction: float, seed: int) -> tuple
     return next(iter(splitter.split(participants, label, scan_groups(participants))))
 
 
-def fold_rows(splits: pd.DataFrame, participants: pd.DataFrame, repeat: int, fold: int) -> tuple[np.ndarray, np.ndarray]:
+def fold_rows(
+    splits: pd.DataFrame, participants: pd.DataFrame, repeat: int, fold: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Positions of training and test subjects of one fold."""
     own = splits[splits["repeat"] == repeat].set_index("participant_id")["fold"]
     number = own.loc[participants["participant_id"]].to_numpy()

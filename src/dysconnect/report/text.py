@@ -1,0 +1,304 @@
+"""What the report says in words: numbers as people write them, and a verdict computed from the results."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+RESEARCH_ONLY = "For research only: no diagnosis and no basis for treatment."
+NONE = "—"
+LINEAR = ("ridge", "logistic", "svm")
+COVARIATES = {"mean_fd": "motion"}
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the stages before the report left behind.
+
+    Attributes
+    ----------
+    participants : DataFrame
+        Everybody, after the `timeseries` stage.
+    splits, scores, comparisons, curves : DataFrame
+        Of all experiments.
+    histories : mapping of str to DataFrame
+        Learning curves by experiment; empty for models without epochs.
+    edges : DataFrame
+        Strongest first.
+    summary : mapping
+        Of the localization.
+    recovery : DataFrame or None
+        Where a truth was planted.
+    """
+
+    participants: pd.DataFrame
+    splits: pd.DataFrame
+    scores: pd.DataFrame
+    comparisons: pd.DataFrame
+    curves: pd.DataFrame
+    histories: Mapping[str, pd.DataFrame]
+    edges: pd.DataFrame
+    summary: Mapping
+    recovery: pd.DataFrame | None = None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its interval and p."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+    def __str__(self) -> str:
+        return f"{number(self.value)} [{number(self.low)}, {number(self.high)}]"
+
+
+def number(value: float, digits: int = 2) -> str:
+    """Write a number with a true minus sign; a dash where there is none."""
+    if not np.isfinite(value):
+        return NONE
+    text = f"{value:,.{digits}f}"
+    return text.replace("-", "−") if float(text.replace(",", "")) else text.lstrip("-")
+
+
+def p_value(p: float) -> str:
+    """Write a p: ``< 0.001``, ``0.012``, ``0.37``."""
+    if not np.isfinite(p):
+        return NONE
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
+
+
+def p_text(p: float) -> str:
+    """Write a p in a sentence: ``p < 0.001``, ``p = 0.012``, ``not tested``."""
+    text = p_value(p)
+    return "not tested" if text == NONE else f"p {text}" if text.startswith("<") else f"p = {text}"
+
+
+def counted(n: int, word: str) -> str:
+    """Count things: ``1 subject``, ``1,009 subjects``."""
+    return f"{n:,} {word}{'s' * (n != 1)}"
+
+
+def listed(words: Iterable[str]) -> str:
+    """Join words: ``a, b and c``."""
+    words = list(words)
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def label(experiment: str) -> str:
+    """Name of an experiment for people."""
+    return " ".join("GCN" if word == "gcn" else word for word in experiment.split("_"))
+
+
+def covariate_names(covariates: Sequence[str]) -> str:
+    """Name covariates in a sentence."""
+    return listed(COVARIATES.get(name, name) for name in covariates) or "no covariates"
+
+
+def kind(config: Mapping) -> str:
+    """Kind of an experiment's model: floor, linear or graph."""
+    name = config["model"]["name"]
+    return "floor" if name == "floor" else "linear" if name in LINEAR else "graph"
+
+
+def aucs(scores: pd.DataFrame) -> dict[str, Estimate]:
+    """AUC of every experiment, in the order of the table."""
+    rows = scores[scores["metric"] == "auc"]
+    return {row.experiment: Estimate(row.value, row.low, row.high, row.p) for row in rows.itertuples()}
+
+
+def difference(comparisons: pd.DataFrame, one: str, other: str, metric: str = "auc") -> Estimate | None:
+    """Paired difference `one` minus `other`, whichever way round the table has it; None where it has not."""
+    own = comparisons[comparisons["metric"] == metric]
+    for first, second, sign in ((one, other, 1), (other, one, -1)):
+        row = own[(own["experiment"] == first) & (own["other"] == second)]
+        if len(row):
+            ends = sorted([sign * row["low"].iloc[0], sign * row["high"].iloc[0]])
+            return Estimate(sign * row["difference"].iloc[0], *ends, row["p"].iloc[0])
+    return None
+
+
+def beats_chance(auc: Estimate, alpha: float) -> bool:
+    """Whether a score is above chance: by its permutation p, or by its interval where it was not tested."""
+    return bool(auc.p <= alpha and auc.value > 0.5) if np.isfinite(auc.p) else bool(auc.low > 0.5)
+
+
+def chosen_floor(cohort: Mapping, scores: pd.DataFrame) -> str | None:
+    """Name of the confound floor, if it was run."""
+    floor = cohort["evaluate"]["floor"]
+    return floor if floor in set(scores["experiment"]) else None
+
+
+def verdict(results: Results, cohort: Mapping, experiments: Mapping[str, Mapping]) -> list[tuple[str, str]]:
+    """Judge the results in a few sentences: (topic, sentences) pairs, computed from the numbers."""
+    said = [
+        ("Subjects", subjects_sentence(results, cohort)),
+        ("Prediction", prediction_sentence(results.scores, cohort, experiments)),
+        ("Confounds", floor_sentence(results, cohort, experiments)),
+        ("Graph or linear", rivalry_sentence(results, experiments)),
+        ("Connections", localization_sentence(results.edges, results.summary)),
+        ("Planted truth", recovery_sentence(results, cohort)),
+    ]
+    return [(topic, text) for topic, text in said if text]
+
+
+def subjects_sentence(results: Results, cohort: Mapping) -> str:
+    """How many subjects were analysed, left out, or belong to no side of the contrast."""
+    everybody, contrast = results.participants, cohort["dataset"]["contrast"]
+    people = results.splits.drop_duplicates("participant_id")
+    cases, controls = int((people["label"] == 1).sum()), int((people["label"] == 0).sum())
+    text = (
+        f"{cases + controls:,} of {counted(len(everybody), 'subject')} were analysed: {counted(cases, 'patient')} "
+        f"({listed(contrast['cases'])}) and {counted(controls, 'control')} ({listed(contrast['controls'])})."
+    )
+    excluded = int((~everybody["included"]).sum())
+    if excluded:
+        text += f" {excluded:,} {'was' if excluded == 1 else 'were'} excluded, listed below with the reason."
+    others = len(everybody) - excluded - cases - controls
+    return text + (f" {others:,} of other groups were not compared." if others > 0 else "")
+
+
+def prediction_sentence(scores: pd.DataFrame, cohort: Mapping, experiments: Mapping[str, Mapping]) -> str:
+    """Which model scores best, and whether any beats chance."""
+    auc, alpha = _candidates(scores, experiments), 1 - cohort["evaluate"]["level"] + 1e-9
+    if not auc:
+        return "Only the confound floor was run: there is no model of connectivity to judge."
+    best = max(auc, key=lambda name: auc[name].value)
+    title, own = f"{label(best)} ({counted(len(auc), 'model')} tried)", auc[best]
+    above = [name for name in auc if beats_chance(auc[name], alpha)]
+    if not above:
+        test = f"{p_text(own.p)} against permuted labels" if np.isfinite(own.p) else "its interval includes 0.5"
+        return f"No model beats chance: the best, {title}, reaches an AUC of {own} ({test})."
+    if best not in above:
+        second = max(above, key=lambda name: auc[name].value)
+        return (
+            f"{label(best)} scores best, with an AUC of {own}, but is not shown to beat chance ({p_text(own.p)}); "
+            f"{label(second)} is, with {auc[second]} ({p_text(auc[second].p)})."
+        )
+    return f"The best model, {title}, tells patients from controls with an AUC of {own}{_tested(own, len(auc), alpha)}."
+
+
+def _tested(auc: Estimate, tried: int, alpha: float) -> str:
+    if not np.isfinite(auc.p):
+        return "; its interval excludes chance, but it was not tested against permuted labels"
+    chosen = "" if auc.p * tried <= alpha else f", which does not allow for choosing the best of {tried}"
+    return f" ({p_text(auc.p)} against permuted labels{chosen})"
+
+
+def floor_sentence(results: Results, cohort: Mapping, experiments: Mapping[str, Mapping]) -> str:
+    """Whether the covariates alone explain the score of the best model."""
+    floor, auc = chosen_floor(cohort, results.scores), _candidates(results.scores, experiments)
+    if floor is None:
+        return "No confound floor was run, so age, sex, site and motion cannot be ruled out as the explanation."
+    own, alpha = aucs(results.scores)[floor], 1 - cohort["evaluate"]["level"] + 1e-9
+    names = covariate_names(experiments[floor]["model"].get("covariates", []))
+    reached = f"an AUC of {own} ({p_text(own.p)})"
+    if not auc:
+        return f"From {names} alone: {reached}."
+    best = max(auc, key=lambda name: auc[name].value)
+    gap = difference(results.comparisons, best, floor)
+    if gap is None:
+        return f"From {names} alone: {reached}. The difference to the models was not tested."
+    if beats_chance(auc[best], alpha):
+        return _above_floor(label(best), gap, names, reached)
+    if beats_chance(own, alpha):
+        return f"The groups differ in covariates, not measurably in connectivity: {names} alone reach {reached}."
+    return f"The confound floor is at chance as well: {names} alone reach {reached}."
+
+
+def _above_floor(best: str, gap: Estimate, names: str, reached: str) -> str:
+    if gap.low > 0:
+        return (
+            f"It beats the confound floor: {names} alone reach {reached}, and the paired difference is {gap} "
+            f"({p_text(gap.p)})."
+        )
+    if gap.high < 0:
+        return f"It is worse than the confound floor: {names} alone reach {reached}; the difference is {gap}."
+    return (
+        f"The confound floor may explain the score: {names} alone reach {reached}, and the difference to {best}, "
+        f"{gap}, includes zero. Nothing beyond these covariates is shown."
+    )
+
+
+def rivalry_sentence(results: Results, experiments: Mapping[str, Mapping]) -> str:
+    """Whether a graph network is worth it; empty unless both kinds were run."""
+    auc = _candidates(results.scores, experiments)
+    best = {}
+    for wanted in ("graph", "linear"):
+        own = [name for name in auc if kind(experiments[name]) == wanted]
+        if not own:
+            return ""
+        best[wanted] = max(own, key=lambda name: auc[name].value)
+    graph, linear = label(best["graph"]), label(best["linear"])
+    gap = difference(results.comparisons, best["linear"], best["graph"])
+    if gap is None:
+        return ""
+    if gap.low > 0:
+        return f"A linear model beats the graph network: {linear} leads {graph} by {gap} ({p_text(gap.p)})."
+    if gap.high < 0:
+        gap = Estimate(-gap.value, -gap.high, -gap.low, gap.p)
+        return f"The graph network beats the linear models: {graph} leads {linear} by {gap} ({p_text(gap.p)})."
+    return (
+        f"Graph network and linear model cannot be told apart: {linear} minus {graph} is {gap} "
+        f"({p_text(gap.p)}). Nothing speaks for the more complex one."
+    )
+
+
+def localization_sentence(edges: pd.DataFrame, summary: Mapping) -> str:
+    """How many connections differ, or which difference would have been seen."""
+    alpha, tested = summary["alpha"], counted(summary["n_edges"], "connection")
+    if summary["n_fwer"] == 0:
+        false = f"{summary['n_fdr']:,} at a false-discovery rate of {alpha:g}"
+        return (
+            f"Nothing survives: none of {tested} differs at a family-wise error rate of {alpha:g} "
+            f"({false if summary['n_fdr'] else 'nor at the same false-discovery rate'}). "
+            f"A difference of d = {number(summary['detectable_d'])} or more would have been found with 80 % power "
+            f"(critical |t| {number(summary['critical_t'])}); smaller ones are not ruled out."
+        )
+    found = edges[edges["p_fwer"] <= alpha]
+    lower = int((found["statistic"] < 0).sum())
+    top = found.iloc[0]
+    return (
+        f"{summary['n_fwer']:,} of {tested} {'differs' if summary['n_fwer'] == 1 else 'differ'} at a family-wise error "
+        f"rate of {alpha:g} ({summary['n_fdr']:,} at the same false-discovery rate): {lower:,} weaker and "
+        f"{len(found) - lower:,} stronger in patients. The strongest is {top['region_a']} to {top['region_b']}, "
+        f"d = {number(top['effect_size'])}."
+    )
+
+
+def recovery_sentence(results: Results, cohort: Mapping) -> str:
+    """How well the planted truth was found again; empty where none was planted."""
+    table, plant = results.recovery, cohort["dataset"]["plant"]
+    if table is None or plant is None or table.empty:
+        return ""
+    strict = table.iloc[0]
+    called, wrong = int(strict["called"]), round(strict["called"] * strict["fdp"])
+    if not np.isfinite(strict["tpr"]):
+        return f"Nothing was planted: whatever is found is false. {strict['method']} calls {counted(called, 'connection')}."
+    planted = f"{plant['edges']} planted connections (d = {plant['effect']:g} in {plant['carriers']:.0%} of the patients)"
+    return (
+        f"Of {planted}, {strict['method']} finds {strict['tpr']:.0%}; "
+        f"{wrong} of its {counted(called, 'call')} {'is' if wrong == 1 else 'are'} false."
+    )
+
+
+def banner(cohort: Mapping) -> str:
+    """Say that a cohort is simulated or semi-synthetic; empty for real data."""
+    dataset = cohort["dataset"]
+    if not dataset["simulated"]:
+        return ""
+    if dataset["plant"] is not None and dataset["plant"]["effect"] == 0:
+        what = "No difference was planted in this cohort: whatever is found here is false."
+    else:
+        what = "The difference was planted by software: nothing here is a finding about patients."
+    return f"{'Simulated data.' if dataset['kind'] == 'simulated' else 'Semi-synthetic data: real scans.'} {what}"
+
+
+def _candidates(scores: pd.DataFrame, experiments: Mapping[str, Mapping]) -> dict[str, Estimate]:
+    """AUC of the models that see connectivity."""
+    return {
+        name: auc for name, auc in aucs(scores).items() if name in experiments and kind(experiments[name]) != "floor"
+    }

@@ -1,0 +1,192 @@
+"""Small inputs shared by the tests: a node table, a simulated cohort, cohorts with known answers, real data."""
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dysconnect.acquire import acquire, write_acquired
+from dysconnect.atlas import load_atlas
+from dysconnect.models.edges import edges_from_matrix
+from dysconnect.series import read_index
+from dysconnect.timeseries import prepare_cohort
+from dysconnect.train.estimators import Cohort
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SENSORIMOTOR = [14, 15, 16, 17, 18, 28, 29, 37, 38, 39, 41, 55]
+VISUAL_AND_OTHER = [1, 2, 90, 91, 130, 131]
+BASAL_GANGLIA = [247, 248, 251, 252, 253, 254, 259, 260]
+THALAMUS = [265, 266, 267, 268, 269, 270]
+CEREBELLUM = [282, 283, 284, 293, 294, 296, 297, 298]
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Root of the checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of real data, from DYSCONNECT_DATA or beside the checkout."""
+    folder = Path(os.environ.get("DYSCONNECT_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not (folder / "abide").is_dir():
+        pytest.skip("no real data: set DYSCONNECT_DATA to the folder that holds abide/")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def nodes() -> pd.DataFrame:
+    """Forty regions of the Seitzman atlas that hold edges of all motor loops."""
+    rows = [*VISUAL_AND_OTHER, *SENSORIMOTOR, *BASAL_GANGLIA, *THALAMUS, *CEREBELLUM]
+    return load_atlas("seitzman300").iloc[sorted(rows)].reset_index(drop=True)
+
+
+@pytest.fixture
+def simulated_spec() -> dict:
+    """The `dataset` section of a tiny simulated cohort with one scan of every defect."""
+    return _simulated_spec()
+
+
+def _simulated_spec() -> dict:
+    return {
+        "kind": "simulated",
+        "name": "tiny",
+        "contrast": {"cases": ["DYT"], "controls": ["HC"]},
+        "patients": 8,
+        "controls": 8,
+        "volumes": 100,
+        "repetition_time": 2.0,
+        "motion_ratio": 1.15,
+        "motion_artefact": 2.0,
+        "defects": {"short": 1, "corrupted": 1, "dead_regions": 1, "missing": 1},
+        "plant": {
+            "circuits": ["cerebello_thalamo_cortical", "striato_pallidal"],
+            "edges": 10,
+            "effect": 1.5,
+            "carriers": 0.75,
+            "direction": "down",
+            "seed": 0,
+        },
+        "seed": 0,
+    }
+
+
+@pytest.fixture
+def denoise_spec() -> dict:
+    """The `denoise` section: full motion model and the resting band."""
+    return _denoise_spec()
+
+
+def _denoise_spec() -> dict:
+    return {
+        "name": "standard",
+        "motion": "full",
+        "global_signal": False,
+        "detrend": True,
+        "high_pass": 0.01,
+        "low_pass": 0.1,
+        "min_seconds": 120,
+        "max_mean_fd": 0.9,
+        "max_missing_regions": 0.1,
+    }
+
+
+@pytest.fixture(scope="session")
+def simulated(tmp_path_factory, nodes) -> SimpleNamespace:
+    """The tiny cohort on disk: what `acquire` and `timeseries` make of it (read only)."""
+    folder = tmp_path_factory.mktemp("simulated")
+    (folder / "raw").mkdir()
+    acquired = acquire(_simulated_spec(), nodes, folder / "raw")
+    paths = {name: str(folder / f"{name}.tsv") for name in ("participants", "index", "truth", "carriers")}
+    write_acquired(acquired, paths)
+    index = read_index(paths["index"])
+    names = {"atlas": "seitzman300", "denoise": "standard"}
+    table, kept = prepare_cohort(acquired.participants, index, nodes, _denoise_spec(), folder / "clean", names)
+    kept["series"] = [str(folder / cell) for cell in kept["series"]]
+    return SimpleNamespace(folder=folder, acquired=acquired, index=index, participants=table, kept=kept)
+
+
+@pytest.fixture(scope="session")
+def make_participants():
+    """Build labelled participants: alternating groups, two sites, covariates without relation to the group."""
+    return _participants
+
+
+def _participants(n: int = 60, seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng([seed, 1])
+    label = np.arange(n) % 2
+    return pd.DataFrame(
+        {
+            "participant_id": [f"sub-{k:03d}" for k in range(n)],
+            "group": np.where(label == 1, "DYT", "HC"),
+            "age": rng.normal(50, 10, n),
+            "sex": rng.choice(["F", "M"], n),
+            "site": np.where(np.arange(n) % 4 < 2, "site-A", "site-B"),
+            "mean_fd": rng.lognormal(-2, 0.3, n),
+            "label": label,
+            "scan_group": [f"sub-{k:03d}" for k in range(n)],
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def make_cohort():
+    """Build a cohort of random Fisher z edges; `planted` edges move by `shift` spreads in the patients."""
+
+    def build(n: int = 60, n_nodes: int = 12, planted=(), shift: float = 1.0, seed: int = 0) -> Cohort:
+        participants = _participants(n, seed)
+        rng = np.random.default_rng([seed, 2])
+        edges = rng.normal(0.3, 0.2, (n, n_nodes * (n_nodes - 1) // 2))
+        edges[:, list(planted)] += 0.2 * shift * participants["label"].to_numpy()[:, None]
+        names = np.array([f"region {k}" for k in range(n_nodes)])
+        missing = np.zeros((n, n_nodes), bool)
+        return Cohort(participants, edges.astype(np.float32), missing, names, "correlation")
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def make_covariances():
+    """Build a cohort of covariances; `shift` is added to the covariance of regions 0 and 1 in the patients."""
+
+    def build(n: int = 60, n_nodes: int = 8, shift: float = 0.0, seed: int = 0, volumes: int = 60) -> Cohort:
+        participants = _participants(n, seed)
+        rng = np.random.default_rng([seed, 3])
+        matrices = np.stack([_sample_covariance(n_nodes, shift * y, volumes, rng) for y in participants["label"]])
+        names = np.array([f"region {k}" for k in range(n_nodes)])
+        edges = edges_from_matrix(matrices, diagonal=True).astype(np.float32)
+        return Cohort(participants, edges, np.zeros((n, n_nodes), bool), names, "tangent")
+
+    return build
+
+
+def _sample_covariance(n_nodes: int, shift: float, volumes: int, rng: np.random.Generator) -> np.ndarray:
+    truth = 0.3 + 0.7 * np.eye(n_nodes)
+    truth[0, 1] += shift
+    truth[1, 0] += shift
+    return np.cov(rng.multivariate_normal(np.zeros(n_nodes), truth, volumes).T)
+
+
+@pytest.fixture(scope="session")
+def sections():
+    """Sections that training one experiment reads, by model name."""
+    penalties = [0.01, 0.1, 1.0, 10.0, 100.0]
+    models = {
+        "ridge": {"name": "ridge", "penalties": penalties},
+        "logistic": {"name": "logistic", "penalties": penalties},
+        "floor": {"name": "floor", "penalties": penalties, "covariates": ["age", "sex", "site", "mean_fd"]},
+        "gcn": {"name": "gcn", "hidden": 8, "readout": 2, "dropout": 0.2},
+    }
+    linear = {"permutations": 200, "seed": 0}
+    graph = {"device": "cpu", "epochs": 15, "patience": 5, "validation": 0.2, "batch_size": 16, "lr": 0.01}
+    graph |= {"weight_decay": 0.01, "seeds": 1, "seed": 0}
+
+    def build(name: str, measure: str = "correlation", **training) -> dict:
+        own = {**(graph if name == "gcn" else linear), **training}
+        return {"model": models[name], "measure": measure, "graph": {"density": 0.3}, "training": own}
+
+    return build

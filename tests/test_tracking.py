@@ -1,0 +1,142 @@
+"""MLflow: one process opens the database, many write to it, and logging again adds nothing."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from dysconnect.tracking import (
+    Handle,
+    absolute_uri,
+    as_metrics,
+    curves,
+    finish,
+    flatten,
+    git_commit,
+    log_folds,
+    log_run,
+    open_tracking,
+    score_metrics,
+)
+
+WRITER = """
+import sys
+from dysconnect.tracking import Handle, finish, log_run
+handle = Handle(sys.argv[1], sys.argv[2], "many")
+run = log_run(handle, f"writer {sys.argv[3]}", {"a": {"b": int(sys.argv[3])}}, {"data_hash": "x"}, {"auc": 0.5}, [])
+for step in range(20):
+    handle.client().log_metric(run, "loss", step, step=step)
+finish(handle, run)
+"""
+
+
+@pytest.fixture(scope="module")
+def handle(tmp_path_factory) -> Handle:
+    folder = tmp_path_factory.mktemp("tracking")
+    return open_tracking(f"sqlite:///{folder}/mlflow.db", "many")
+
+
+def active(handle: Handle) -> list:
+    return handle.client().search_runs([handle.experiment_id], max_results=1000)
+
+
+def test_eight_parallel_writers_on_a_fresh_database_all_arrive(tmp_path):
+    handle = open_tracking(f"sqlite:///{tmp_path}/fresh.db", "many")
+    command = [sys.executable, "-c", WRITER, handle.uri, handle.experiment_id]
+    writers = [subprocess.Popen([*command, str(k)], stderr=subprocess.PIPE, text=True) for k in range(8)]
+    errors = [writer.communicate()[1] for writer in writers]
+    assert [writer.returncode for writer in writers] == [0] * 8, "\n".join(errors)
+    runs = active(handle)
+    assert {run.info.run_name for run in runs} == {f"writer {k}" for k in range(8)}
+    for run in runs:
+        assert len(handle.client().get_metric_history(run.info.run_id, "loss")) == 20
+    assert not handle.client().search_runs(["0"])
+
+
+def test_opening_again_finds_the_same_experiment(handle):
+    assert open_tracking(handle.uri, "many").experiment_id == handle.experiment_id
+
+
+def test_logging_the_same_run_again_replaces_it_and_its_folds(handle):
+    predictions = pd.DataFrame(
+        {
+            "repeat": 0,
+            "fold": [0, 0, 1, 1],
+            "seed": 0,
+            "label": [0, 1, 0, 1],
+            "probability": [0.2, 0.9, 0.6, 0.4],
+        }
+    )
+    history = pd.DataFrame(
+        {
+            "repeat": 0,
+            "fold": 0,
+            "seed": 0,
+            "epoch": [0, 1],
+            "train_loss": 1.0,
+            "val_loss": [0.7, 0.6],
+            "val_auc": np.nan,
+        }
+    )
+    config = {"model": {"name": "gcn", "hidden": 3}}
+    before = len(active(handle))
+    for _ in range(2):
+        run = log_run(handle, "twice", config, {"data_hash": "h"}, {"auc": 0.7, "auc_p": np.nan}, [])
+        assert log_folds(handle, run, predictions, history) == 2
+        finish(handle, run)
+    runs = active(handle)
+    assert len(runs) == before + 3
+    parent = next(run for run in runs if run.info.run_name == "twice")
+    assert parent.data.metrics == {"auc": 0.7}
+    assert parent.data.params == {"model.name": "gcn", "model.hidden": "3"}
+    children = {run.info.run_name: run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id}
+    assert children["repeat 0 · fold 0 · seed 0"].data.metrics["test_auc"] == 1.0
+    assert children["repeat 0 · fold 1 · seed 0"].data.metrics["test_auc"] == 0.0
+    first = children["repeat 0 · fold 0 · seed 0"].info.run_id
+    assert [point.value for point in handle.client().get_metric_history(first, "val_loss")] == [0.7, 0.6]
+
+
+def test_other_data_or_configuration_is_another_run(handle):
+    before = len(active(handle))
+    for config, data in (({"a": 1}, "x"), ({"a": 2}, "x"), ({"a": 1}, "y")):
+        finish(handle, log_run(handle, "same name", config, {"data_hash": data}, {}, []))
+    assert len(active(handle)) == before + 3
+
+
+def test_a_server_that_does_not_answer_is_named(monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(ConnectionError, match="127.0.0.1:9.*MLFLOW_TRACKING_URI"):
+        open_tracking("http://127.0.0.1:9", "nobody")
+
+
+def test_sqlite_paths_become_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert absolute_uri("sqlite:///results/a.db") == f"sqlite:///{tmp_path}/results/a.db"
+    assert absolute_uri("http://127.0.0.1:5055") == "http://127.0.0.1:5055"
+
+
+def test_scores_become_metrics_with_intervals_and_nan_are_left_out():
+    row = {"metric": "auc", "value": 0.7, "low": 0.6, "high": 0.8, "p": np.nan, "floor": 0.5}
+    metrics = score_metrics(pd.DataFrame([row]))
+    assert metrics["auc_low"] == 0.6 and metrics["auc_floor"] == 0.5
+    assert "auc_p" not in {metric.key for metric in as_metrics(metrics)}
+
+
+def test_curves_have_one_step_an_epoch():
+    history = pd.DataFrame({"epoch": [0, 1], "train_loss": [1.0, 0.5], "val_loss": [1.1, np.nan], "val_auc": 0.5})
+    points = {(metric.key, metric.step): metric.value for metric in curves(history)}
+    assert points["train_loss", 1] == 0.5
+    assert ("val_loss", 1) not in points
+
+
+def test_configuration_is_flat_and_complete():
+    assert flatten({"a": {"b": 1, "c": [1, 2]}, "d": None}) == [
+        ("a.b", "1"),
+        ("a.c", "[1, 2]"),
+        ("d", "None"),
+    ]
+
+
+def test_no_commit_outside_a_repository(tmp_path):
+    assert git_commit(tmp_path) == ""

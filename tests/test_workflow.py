@@ -1,0 +1,264 @@
+"""The real workflow on a tiny cohort: complete, idempotent, and rerunning exactly what a change touches."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dysconnect.atlas import load_atlas
+
+ROOT = Path(__file__).parents[1]
+TINY = [
+    "dataset.patients=14", "dataset.controls=14", "dataset.volumes=130", "denoise.min_seconds=200",
+    "dataset.plant.edges=5", "splits.folds=2", "splits.repeats=1", "evaluate.bootstraps=100",
+    "training.permutations=19", "training.epochs=2", "model.hidden=4", "localize.permutations=100",
+    "localize.stability_draws=2", "localize.stability_top=5",
+]  # fmt: skip
+EXPERIMENTS = ["floor", "correlation_ridge", "tangent_logistic", "gcn"]
+AFTER_TRAINING = {"evaluate", "localize", "recovery", "report", "track", "track_cohort", "all"}
+AFTER_EVALUATION = {"report", "track", "track_cohort", "all"}
+
+pytestmark = pytest.mark.workflow
+
+
+class Project:
+    """A copy of the project with a tiny atlas, so that tests may change its files."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        for name in ("src", "workflow", "configs", "profiles"):
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        shutil.copy(ROOT / "Snakefile", folder)
+        nodes = load_atlas("seitzman300")
+        wanted = nodes["system"].isin(["basal_ganglia", "thalamus", "cerebellum"]) | (nodes.index % 12 == 0)
+        nodes[wanted].iloc[::2].to_csv(folder / "tiny.tsv", sep="\t", index=False)
+
+    def snakemake(self, *arguments: str, overrides: tuple[str, ...] = (), config: tuple[str, ...] = ()):
+        """Run Snakemake as a user would; later overrides win."""
+        text = " ".join(["atlas.nodes=tiny.tsv", *TINY, *overrides])
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(self.folder / "src"),
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        }
+        environment.pop("MLFLOW_TRACKING_URI", None)
+        command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+        command += ["--config", *config, f"overrides={text}"]
+        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=600)
+
+    def rules(self, *arguments: str, **keywords) -> set[str]:
+        """Rules that a dry run would execute."""
+        done = self.snakemake("--dry-run", *arguments, **keywords)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return set(re.findall(r"^(?:local)?rule (\w+):", done.stdout + done.stderr, re.MULTILINE))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """Run everything once."""
+    project = Project(tmp_path_factory.mktemp("project"))
+    done = project.snakemake()
+    logs = "".join(path.read_text() for path in project.folder.glob("results/logs/**/*.log"))
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:] + logs[-5000:]
+    return project
+
+
+def test_files(project):
+    results = project.folder / "results"
+    made = {str(path.relative_to(results / "simulated")) for path in (results / "simulated").rglob("*.*")}
+    series = {name for name in made if "/series/" in name}
+    expected = {f"train/{name}/{file}" for name in EXPERIMENTS for file in
+                ("predictions.tsv", "history.tsv", "null.tsv", "model.npz", "run.json")}  # fmt: skip
+    expected |= {f"tracking/{name}.json" for name in [*EXPERIMENTS, "localize"]}
+    expected |= {f"acquire/{name}.tsv" for name in ("participants", "series", "truth", "carriers")}
+    expected |= {f"timeseries/{name}.tsv" for name in ("participants", "series")}
+    expected |= {f"connectivity/seitzman300_{name}.h5" for name in ("correlation", "covariance")}
+    expected |= {f"evaluate/{name}.tsv" for name in ("scores", "comparisons", "curves")}
+    expected |= {"localize/edges.tsv", "localize/summary.json", "localize/recovery.tsv", "train/splits.tsv"}
+    expected |= {"report/index.html"}
+    assert {name for name in made - series if not name.startswith("report/figures/")} == expected
+    included = pd.read_csv(results / "simulated/timeseries/participants.tsv", sep="\t")["included"].sum()
+    denoised = {name for name in series if name.startswith("timeseries/")}
+    assert len(denoised) == 2 * included  # a table and its sidecar
+
+
+def test_nobody_disappears(project):
+    table = pd.read_csv(project.folder / "results/simulated/timeseries/participants.tsv", sep="\t")
+    assert len(table) == 28
+    excluded = table[~table["included"]]
+    assert len(excluded) >= 5 and excluded["exclusion_reason"].notna().all()
+    report = (project.folder / "results/simulated/report/index.html").read_text()
+    assert all(name in report for name in excluded["participant_id"])
+
+
+def test_out_of_fold_predictions_are_complete(project):
+    results = project.folder / "results/simulated"
+    splits = pd.read_csv(results / "train/splits.tsv", sep="\t")
+    for name in EXPERIMENTS:
+        predictions = pd.read_csv(results / f"train/{name}/predictions.tsv", sep="\t")
+        assert sorted(predictions["participant_id"]) == sorted(splits["participant_id"])
+        assert predictions["probability"].between(0, 1).all()
+
+
+def test_second_run_has_nothing_to_do(project):
+    done = project.snakemake()
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        (
+            "dataset.motion_artefact=1",
+            {"acquire", "timeseries", "connectivity", "splits", "train", *AFTER_TRAINING},
+        ),
+        ("denoise.low_pass=0.09", {"timeseries", "connectivity", "splits", "train", *AFTER_TRAINING}),
+        ("connectivity.estimator=ledoit_wolf", {"connectivity", "train", *AFTER_TRAINING}),
+        ("splits.seed=1", {"splits", "train", *AFTER_TRAINING}),
+        ("graph.density=0.2", {"train", "evaluate", "report", "track", "track_cohort", "all"}),
+        ("model.dropout=0.1", {"train", "evaluate", "report", "track", "track_cohort", "all"}),
+        ("training.lr=0.01", {"train", "evaluate", "report", "track", "track_cohort", "all"}),
+        ("evaluate.seed=1", {"evaluate", *AFTER_EVALUATION}),
+        ("localize.alpha=0.1", {"localize", "recovery", *AFTER_EVALUATION}),
+        ("report.edges=3", AFTER_EVALUATION),
+        ("tracking.experiment=other", {"tracking", *AFTER_EVALUATION}),
+    ],
+)
+def test_a_changed_key_reruns_what_reads_it(project, override, expected):
+    assert project.rules(overrides=(override,)) == expected
+
+
+def test_a_gnn_key_leaves_the_linear_models_alone(project):
+    done = project.snakemake("--dry-run", overrides=("training.lr=0.01",))
+    trained = re.findall(
+        r"rule train:.*?wildcards: dataset=simulated, experiment=(\w+)", done.stdout + done.stderr, re.S
+    )
+    assert trained == ["gcn"]
+
+
+@pytest.mark.parametrize(
+    ("module", "first"),
+    [
+        ("acquire/simulated.py", {"acquire"}),
+        ("timeseries.py", {"timeseries"}),
+        ("models/dual.py", {"train"}),
+        ("evaluate/metrics.py", {"evaluate"}),
+        ("localize/statistics.py", {"localize"}),
+        ("localize/recovery.py", {"localize", "recovery"}),
+        ("tracking.py", {"tracking"}),
+        ("report/text.py", {"report"}),
+    ],
+)
+def test_a_changed_module_reruns_its_stage(project, module, first):
+    path = project.folder / "src/dysconnect" / module
+    before = path.read_text()
+    try:
+        path.write_text(before + "\n# changed\n")
+        rules = project.rules()
+    finally:
+        path.write_text(before)
+    assert first <= rules
+    upstream = {"acquire", "timeseries", "connectivity", "splits", "train", "evaluate"}
+    order = ["acquire", "timeseries", "connectivity", "train", "evaluate", "localize", "report"]
+    stage = min((order.index(name) for name in first if name in order), default=len(order))
+    assert not rules & (upstream & set(order[:stage]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"overrides": ("traning.lr=0.1",)}, "unknown key traning.lr (did you mean training.lr?)"),
+        ({"overrides": ("model.hiden=3",)}, "unknown key model.hiden (did you mean model.hidden?)"),
+        ({"overrides": ("denoise.motion=fulll",)}, "denoise.motion"),
+        ({"config": ("datset=abide",)}, "unknown key datset (did you mean dataset?)"),
+        ({"config": ("dataset=adibe",)}, "adibe"),
+        ({"config": ("experiment=gnc",)}, "gnc"),
+        ({"config": ("dataset=abide",)}, "dataset.root is not set"),
+    ],
+)
+def test_a_typo_stops_before_any_job_and_names_the_key(project, arguments, message):
+    done = project.snakemake(**arguments)
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert message in said
+    assert not re.search(r"^(local)?rule ", said, re.MULTILINE)
+    assert "Traceback" not in said
+
+
+def test_a_typo_in_a_file_is_named(project):
+    path = project.folder / "configs/model/gcn.yaml"
+    before = path.read_text()
+    try:
+        path.write_text(before.replace("dropout:", "dropuot:"))
+        done = project.snakemake()
+    finally:
+        path.write_text(before)
+    assert done.returncode != 0
+    assert "model.dropuot" in done.stdout + done.stderr
+
+
+def test_only_scoring_reads_the_truth(project):
+    done = project.snakemake("--dry-run", "--forceall")
+    said = done.stdout + done.stderr
+    jobs = re.findall(r"^(?:local)?rule (\w+):\s*\n\s*input: (.*)$", said, re.MULTILINE)
+    assert {rule for rule, inputs in jobs if "truth.tsv" in inputs} == {"recovery"}
+    assert not [rule for rule, inputs in jobs if "carriers.tsv" in inputs]
+
+
+def test_runs_arrive_in_mlflow_under_the_right_experiment(project):
+    import mlflow
+
+    database = project.folder / "results/mlflow.db"
+    client = mlflow.MlflowClient(f"sqlite:///{database}")
+    experiment = client.get_experiment_by_name("dysconnect")
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    parents = {run.info.run_name for run in runs if "mlflow.parentRunId" not in run.data.tags}
+    assert parents == {f"simulated · {name}" for name in [*EXPERIMENTS, "localize"]}
+    assert len(runs) == 5 + 2 * len(EXPERIMENTS)  # two folds under each experiment
+    default = client.search_runs(["0"])
+    assert not default
+    gcn = next(run for run in runs if run.info.run_name == "simulated · gcn")
+    scores = pd.read_csv(project.folder / "results/simulated/evaluate/scores.tsv", sep="\t")
+    auc = scores[(scores["experiment"] == "gcn") & (scores["metric"] == "auc")].iloc[0]
+    assert gcn.data.metrics["auc"] == pytest.approx(auc["value"])
+    assert gcn.data.metrics["auc_low"] == pytest.approx(auc["low"])
+    assert gcn.data.params["model.hidden"] == "4"
+    assert len(gcn.data.tags["data_hash"]) == 64
+    fold = next(run for run in runs if run.data.tags.get("mlflow.parentRunId") == gcn.info.run_id)
+    assert len(client.get_metric_history(fold.info.run_id, "train_loss")) == 2
+
+
+@pytest.mark.parametrize("name", ["correlation_ridge", "tangent_logistic", "gcn"])
+def test_the_logged_model_predicts_in_a_fresh_process(project, name):
+    from dysconnect.connectivity import read_connectomes
+    from dysconnect.models.edges import matrix_from_edges
+    from dysconnect.train.estimators import SavedModel
+
+    results = project.folder / "results"
+    uri = json.loads((results / f"simulated/tracking/{name}.json").read_text())["model_uri"]
+    tangent = name == "tangent_logistic"
+    file = results / f"simulated/connectivity/seitzman300_{'covariance' if tangent else 'correlation'}.h5"
+    connectomes = read_connectomes(file)
+    matrices = matrix_from_edges(connectomes.values.astype(float), len(connectomes.nodes), diagonal=tangent)
+    matrices = matrices if tangent else np.tanh(matrices) + np.eye(len(connectomes.nodes))
+    np.save(project.folder / "matrices.npy", matrices)
+    code = (
+        "import mlflow, numpy as np, sys\n"
+        f"mlflow.set_tracking_uri('sqlite:///{results}/mlflow.db')\n"
+        f"model = mlflow.pyfunc.load_model('{uri}')\n"
+        "p = model.predict(np.load('matrices.npy'))\n"
+        "np.save('probabilities.npy', p)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=project.folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    probabilities = np.load(project.folder / "probabilities.npy")
+    here = SavedModel(results / f"simulated/train/{name}/model.npz").predict(matrices)
+    np.testing.assert_allclose(probabilities, here, atol=1e-6)
+    assert probabilities.shape == (len(matrices),) and probabilities.std() > 0

@@ -1,0 +1,22 @@
+"""Job of rule `track`."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+from _job import start
+
+from dysconnect.tracking import git_commit, log_experiment, read_handle
+
+input, output, params = start(snakemake)
+handle, provenance = read_handle(input.handle), json.loads(Path(input.provenance).read_text())
+frames = ["predictions", "history", "null", "scores", "curves"]
+tables = {name: pd.read_csv(input[name], sep="\t") for name in frames}
+files = [input.predictions, input.history, input.null]
+tags = {
+    "dataset": snakemake.wildcards.dataset,
+    "data_hash": provenance["data_hash"],
+    "git": git_commit(snakemake.scriptdir),
+}
+run = log_experiment(handle, snakemake.wildcards.experiment, params.config, tags, tables, files, input.model)
+Path(output.run).write_text(json.dumps(run, indent=1))
