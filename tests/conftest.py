@@ -45,13 +45,9 @@ def nodes() -> pd.DataFrame:
     return load_atlas("seitzman300").iloc[sorted(rows)].reset_index(drop=True)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def simulated_spec() -> dict:
-    """The `dataset` section of a tiny simulated cohort with one scan of every defect."""
-    return _simulated_spec()
-
-
-def _simulated_spec() -> dict:
+    """The `dataset` section of a tiny simulated cohort with one scan of every defect (read only)."""
     return {
         "kind": "simulated",
         "name": "tiny",
@@ -75,13 +71,9 @@ def _simulated_spec() -> dict:
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def denoise_spec() -> dict:
-    """The `denoise` section: full motion model and the resting band."""
-    return _denoise_spec()
-
-
-def _denoise_spec() -> dict:
+    """The `denoise` section: full motion model and the resting band (read only)."""
     return {
         "name": "standard",
         "motion": "full",
@@ -96,16 +88,16 @@ def _denoise_spec() -> dict:
 
 
 @pytest.fixture(scope="session")
-def simulated(tmp_path_factory, nodes) -> SimpleNamespace:
+def simulated(tmp_path_factory, nodes, simulated_spec, denoise_spec) -> SimpleNamespace:
     """The tiny cohort on disk: what `acquire` and `timeseries` make of it (read only)."""
     folder = tmp_path_factory.mktemp("simulated")
     (folder / "raw").mkdir()
-    acquired = acquire(_simulated_spec(), nodes, folder / "raw")
+    acquired = acquire(simulated_spec, nodes, folder / "raw")
     paths = {name: str(folder / f"{name}.tsv") for name in ("participants", "index", "truth", "carriers")}
     write_acquired(acquired, paths)
     index = read_index(paths["index"])
     names = {"atlas": "seitzman300", "denoise": "standard"}
-    table, kept = prepare_cohort(acquired.participants, index, nodes, _denoise_spec(), folder / "clean", names)
+    table, kept = prepare_cohort(acquired.participants, index, nodes, denoise_spec, folder / "clean", names)
     kept["series"] = [str(folder / cell) for cell in kept["series"]]
     return SimpleNamespace(folder=folder, acquired=acquired, index=index, participants=table, kept=kept)
 

@@ -22,7 +22,7 @@ TINY = [
     "localize.stability_draws=2", "localize.stability_top=5",
 ]  # fmt: skip
 EXPERIMENTS = ["floor", "correlation_ridge", "tangent_logistic", "gcn"]
-AFTER_TRAINING = {"evaluate", "localize", "recovery", "report", "track", "track_cohort", "all"}
+AFTER_TRAINING = {"evaluate", "localize", "stimulate", "recovery", "report", "track", "track_cohort", "all"}
 AFTER_EVALUATION = {"report", "track", "track_cohort", "all"}
 
 pytestmark = pytest.mark.workflow
@@ -82,7 +82,7 @@ def test_files(project):
     expected |= {f"connectivity/seitzman300_{name}.h5" for name in ("correlation", "covariance")}
     expected |= {f"evaluate/{name}.tsv" for name in ("scores", "comparisons", "curves")}
     expected |= {"localize/edges.tsv", "localize/summary.json", "localize/recovery.tsv", "train/splits.tsv"}
-    expected |= {"report/index.html"}
+    expected |= {"stimulate/targets.tsv", "stimulate/verdict.json", "report/index.html"}
     assert {name for name in made - series if not name.startswith("report/figures/")} == expected
     included = pd.read_csv(results / "simulated/timeseries/participants.tsv", sep="\t")["included"].sum()
     denoised = {name for name in series if name.startswith("timeseries/")}
@@ -126,7 +126,8 @@ def test_second_run_has_nothing_to_do(project):
         ("model.dropout=0.1", {"train", "evaluate", "report", "track", "track_cohort", "all"}),
         ("training.lr=0.01", {"train", "evaluate", "report", "track", "track_cohort", "all"}),
         ("evaluate.seed=1", {"evaluate", *AFTER_EVALUATION}),
-        ("localize.alpha=0.1", {"localize", "recovery", *AFTER_EVALUATION}),
+        ("localize.alpha=0.1", {"localize", "stimulate", "recovery", "report", "track_cohort", "all"}),
+        ("localize.permutations=200", {"localize", "recovery", "report", "track_cohort", "all"}),
         ("report.edges=3", AFTER_EVALUATION),
         ("tracking.experiment=other", {"tracking", *AFTER_EVALUATION}),
     ],

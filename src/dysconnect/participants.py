@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 REQUIRED = ("participant_id", "group", "age", "sex", "site")
-QUALITY = ("mean_fd", "n_volumes", "seconds_kept", "included", "exclusion_reason")
+TEXT = ("participant_id", "group", "sex", "site", "scan_group", "included", "exclusion_reason")
+NUMBERS = ("age", "mean_fd", "n_volumes", "seconds_kept")
 
 
 def read_participants(path: str | Path, required: Sequence[str] = REQUIRED) -> pd.DataFrame:
@@ -23,8 +24,8 @@ def read_participants(path: str | Path, required: Sequence[str] = REQUIRED) -> p
     Returns
     -------
     DataFrame
-        `participant_id`, `group`, `sex`, `site` and `exclusion_reason` as strings (empty where missing),
-        `age` and `mean_fd` as floats (NaN where missing), `included` as bool.
+        `participant_id`, `group`, `sex`, `site` and `exclusion_reason` as strings (empty where missing), `included`
+        as bool, `age`, `mean_fd` and whichever other column holds numbers only as floats (NaN where missing).
 
     Raises
     ------
@@ -59,9 +60,10 @@ def check_participants(table: pd.DataFrame, where: str | Path = "participants") 
             f"{' ...' if len(twice) > 5 else ''}. Keep one row a subject, or give each scan its own id."
         )
     table["participant_id"] = ids
-    for name in ("age", "mean_fd", "seconds_kept"):
-        if name in table:
-            table[name] = pd.to_numeric(table[name], errors="coerce")
+    for name in table.columns.difference(TEXT):
+        numbers = pd.to_numeric(table[name], errors="coerce")
+        if name in NUMBERS or (numbers.notna() | (table[name] == "")).all():  # a column of the dataset's own
+            table[name] = numbers
     if "sex" in table:
         table["sex"] = table["sex"].str.strip().str.upper().str[:1]
     if "included" in table:

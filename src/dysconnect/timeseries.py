@@ -84,7 +84,7 @@ def denoise(series: np.ndarray, confounds: pd.DataFrame | None, repetition_time:
         confounds=regressors,
         detrend=spec["detrend"],
         standardize="zscore_sample",
-        standardize_confounds="zscore_sample",
+        standardize_confounds=True,
         high_pass=spec["high_pass"],
         low_pass=spec["low_pass"],
         filter="butterworth" if spec["high_pass"] or spec["low_pass"] else False,

@@ -27,5 +27,7 @@ rule acquire:
     params:
         dataset=COHORT["dataset"],
         atlas=COHORT["atlas"],
+    message:
+        "Collecting participants and series of {wildcards.dataset}"
     script:
         "../scripts/acquire.py"

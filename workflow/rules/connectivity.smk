@@ -18,5 +18,7 @@ rule connectivity:
     params:
         atlas=COHORT["atlas"],
         estimator=lambda wildcards: estimator(wildcards.measure),
+    message:
+        "Computing {wildcards.measure} connectomes of {wildcards.dataset}"
     script:
         "../scripts/connectivity.py"

@@ -28,5 +28,7 @@ rule evaluate:
     params:
         experiments=list(EXPERIMENTS),
         evaluate=COHORT["evaluate"],
+    message:
+        "Scoring all experiments on {wildcards.dataset}"
     script:
         "../scripts/evaluate.py"

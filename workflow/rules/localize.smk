@@ -9,7 +9,9 @@ rule localize:
         participants="results/{dataset}/timeseries/participants.tsv",
         model=f"results/{{dataset}}/train/{ATTRIBUTED}/model.npz" if ATTRIBUTED else [],
         null=f"results/{{dataset}}/train/{ATTRIBUTED}/null.tsv" if ATTRIBUTED else [],
-        code=library("localize", "models/edges", "atlas", "connectivity"),
+        code=library(
+            "localize", "models/edges", "models/floor", "atlas", "connectivity"
+        ),
     output:
         edges="results/{dataset}/localize/edges.tsv",
         summary="results/{dataset}/localize/summary.json",
@@ -27,6 +29,8 @@ rule localize:
         atlas=COHORT["atlas"],
         localize=COHORT["localize"],
         contrast=COHORT["dataset"]["contrast"],
+    message:
+        "Testing every edge of {wildcards.dataset}"
     script:
         "../scripts/localize.py"
 
@@ -49,5 +53,7 @@ rule recovery:
         runtime=10,
     params:
         alpha=COHORT["localize"]["alpha"],
+    message:
+        "Comparing the edges found with the planted truth"
     script:
         "../scripts/recovery.py"

@@ -17,5 +17,7 @@ rule preprocess:
         runtime=240,
     params:
         atlas=COHORT["atlas"],
+    message:
+        "Averaging BOLD of {wildcards.dataset} in regions"
     script:
         "../scripts/preprocess.py"

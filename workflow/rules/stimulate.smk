@@ -6,7 +6,9 @@ rule stimulate:
         splits="results/{dataset}/train/splits.tsv",
         model=f"results/{{dataset}}/train/{ATTRIBUTED}/model.npz",
         null=f"results/{{dataset}}/train/{ATTRIBUTED}/null.tsv",
-        code=library("stimulate", "localize/statistics", "models/edges", "atlas"),
+        code=library(
+            "stimulate", "localize/statistics", "models/edges", "models/floor", "atlas"
+        ),
     output:
         targets="results/{dataset}/stimulate/targets.tsv",
         verdict="results/{dataset}/stimulate/verdict.json",
@@ -25,5 +27,7 @@ rule stimulate:
             for key in ("measure", "nuisance", "alpha", "attribution")
         },
         contrast=COHORT["dataset"]["contrast"],
+    message:
+        "Ranking virtual-stimulation targets on {wildcards.dataset}"
     script:
         "../scripts/stimulate.py"

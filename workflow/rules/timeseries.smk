@@ -20,5 +20,7 @@ rule timeseries:
     params:
         atlas=COHORT["atlas"],
         denoise=COHORT["denoise"],
+    message:
+        "Denoising the series of {wildcards.dataset}, deciding who can be used"
     script:
         "../scripts/timeseries.py"

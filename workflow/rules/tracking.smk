@@ -14,6 +14,8 @@ rule tracking:
         runtime=5,
     params:
         tracking=COHORT["tracking"],
+    message:
+        "Opening MLflow"
     script:
         "../scripts/tracking.py"
 
@@ -42,6 +44,8 @@ rule track:
         runtime=15,
     params:
         config=lambda wildcards: EXPERIMENTS[wildcards.experiment],
+    message:
+        "Logging {wildcards.experiment} to MLflow"
     script:
         "../scripts/track.py"
 
@@ -71,5 +75,7 @@ rule track_cohort:
         runtime=15,
     params:
         config=COHORT,
+    message:
+        "Logging the localization and the report to MLflow"
     script:
         "../scripts/track_cohort.py"

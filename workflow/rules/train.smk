@@ -16,6 +16,8 @@ rule splits:
     params:
         splits=COHORT["splits"],
         contrast=COHORT["dataset"]["contrast"],
+    message:
+        "Splitting {wildcards.dataset} into folds"
     script:
         "../scripts/splits.py"
 
@@ -49,5 +51,7 @@ rule train:
     params:
         sections=lambda wildcards: training_sections(EXPERIMENTS[wildcards.experiment]),
         contrast=COHORT["dataset"]["contrast"],
+    message:
+        "Training {wildcards.experiment} on {wildcards.dataset} (progress: {log})"
     script:
         "../scripts/train.py"

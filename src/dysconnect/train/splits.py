@@ -5,12 +5,11 @@ import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
 
-def strata(participants: pd.DataFrame) -> np.ndarray:
-    """Stratum of every subject, label x site, [n]; sites are merged where a stratum would be a single subject."""
+def strata(participants: pd.DataFrame, folds: int) -> np.ndarray:
+    """Stratum of every subject, [n]: label x site, or the label alone where a stratum cannot fill every fold."""
     label = participants["label"].astype(str)
     joint = label + "/" + participants["site"].astype(str)
-    rare = joint.map(joint.value_counts()) < 2
-    return np.where(rare, label, joint)
+    return np.where(joint.map(joint.value_counts()) < folds, label, joint)
 
 
 def scan_groups(participants: pd.DataFrame) -> np.ndarray:
@@ -52,7 +51,7 @@ def make_splits(participants: pd.DataFrame, folds: int, repeats: int, seed: int)
     for repeat in range(repeats):
         splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed + repeat)
         fold = np.empty(len(participants), int)
-        parts = splitter.split(participants, _balanced(strata(participants), folds), scan_groups(participants))
+        parts = splitter.split(participants, strata(participants, folds), scan_groups(participants))
         for number, (_, test) in enumerate(parts):
             fold[test] = number
         tables.append(
@@ -68,13 +67,6 @@ def make_splits(participants: pd.DataFrame, folds: int, repeats: int, seed: int)
             )
         )
     return pd.concat(tables, ignore_index=True)
-
-
-def _balanced(stratum: np.ndarray, folds: int) -> np.ndarray:
-    """Merge the strata too small for every fold into their label, if one stratum would otherwise be alone."""
-    counts = pd.Series(stratum).map(pd.Series(stratum).value_counts()).to_numpy()
-    label = np.array([name.split("/")[0] for name in stratum])
-    return np.where(counts < folds, label, stratum)
 
 
 def inner_split(participants: pd.DataFrame, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,185 @@
+"""Stage `report`: one self-contained page, its figures, and a methods paragraph."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from dysconnect.atlas import circuit_titles
+from dysconnect.report import figures as draw
+from dysconnect.report import methods as describe
+from dysconnect.report import tables, text
+from dysconnect.report.text import Results
+
+__all__ = ["Page", "Results", "render"]
+
+FOLDER = Path(__file__).parent
+KINDS = {"floor": "covariates only", "linear": "linear model", "graph": "graph neural network"}
+
+
+@dataclass(frozen=True)
+class Page:
+    """The page as HTML, and its figures as SVG documents by name."""
+
+    html: str
+    figures: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure on the page: inline SVG, what it shows in a few words, and its caption."""
+
+    name: str
+    svg: Markup
+    caption: str
+    wide: bool
+
+
+def render(
+    results: Results, cohort: Mapping, experiments: Mapping[str, Mapping], nodes: pd.DataFrame, date: str
+) -> Page:
+    """Make the report of a cohort.
+
+    Parameters
+    ----------
+    results : Results
+        Tables of the stages before.
+    cohort : mapping
+        Composed configuration without an experiment.
+    experiments : mapping of str to mapping
+        Composed configuration of each experiment.
+    nodes : DataFrame, [N rows]
+        Atlas table.
+    date : str
+        As it is to be printed.
+    """
+    floor = text.chosen_floor(cohort, results.scores)
+    documents = {name: draw.to_svg(figure) for name, figure in _figures(results, cohort, nodes, floor).items()}
+    paragraphs = describe.methods(results, cohort, experiments, nodes)
+    page = _template().render(
+        css=Markup((FOLDER / "style.css").read_text()),
+        dataset=cohort["dataset"],
+        date=date,
+        interval=f"{cohort['evaluate']['level']:.0%}",
+        research_only=text.RESEARCH_ONLY,
+        banner=text.banner(cohort),
+        verdict=text.verdict(results, cohort, experiments),
+        pictures={name: _picture(name, svg, results, cohort) for name, svg in documents.items()},
+        learning=[name for name in documents if name.startswith("learning_")],
+        tables=_tables(results, cohort, experiments, nodes, floor),
+        summary=results.summary,
+        facts=_facts(results.summary),
+        methods=paragraphs,
+        references=describe.references(paragraphs),
+        atlas=cohort["atlas"],
+        versions=describe.software_versions(),
+        configuration=describe.configuration_text(cohort, experiments),
+    )
+    return Page(page, documents)
+
+
+def _template():
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["linked"] = linked
+    return environment.get_template("template.html")
+
+
+def linked(words: str) -> Markup:
+    """Escape a citation, and make a link of every DOI in it."""
+    parts = re.split(r"(doi:10\.[^\s;,]*[^\s;,.])", words)
+    return Markup("").join(
+        Markup('<a href="https://doi.org/{}">{}</a>').format(part[4:], part) if k % 2 else escape(part)
+        for k, part in enumerate(parts)
+    )
+
+
+def _figures(results: Results, cohort: Mapping, nodes: pd.DataFrame, floor: str | None) -> dict:
+    alpha = results.summary["alpha"]
+    drawn = {
+        "motion": draw.motion_figure(
+            results.participants, cohort["dataset"]["contrast"], cohort["denoise"]["max_mean_fd"]
+        ),
+        "forest": draw.forest_figure(results.scores, floor),
+        "roc": draw.roc_figure(results.curves, results.scores, floor),
+        "calibration": draw.calibration_figure(results.curves, floor),
+        "connectome": draw.connectome_figure(results.edges, nodes, alpha, cohort["report"]["edges"]),
+        "circuits": draw.circuits_figure(results.edges, circuit_titles(), alpha),
+    }
+    return drawn | {
+        f"learning_{name}": draw.learning_figure(history)
+        for name, history in results.histories.items()
+        if len(history)
+    }
+
+
+def _tables(results: Results, cohort: Mapping, experiments: Mapping, nodes: pd.DataFrame, floor: str | None) -> dict:
+    contrast, alpha = cohort["dataset"]["contrast"], results.summary["alpha"]
+    kinds = {name: KINDS[text.kind(config)] for name, config in experiments.items()}
+    return {
+        "cohort": tables.cohort_table(results.participants, contrast),
+        "excluded": tables.excluded_table(results.participants),
+        "models": tables.model_table(results, floor, kinds),
+        "comparisons": tables.comparison_table(results.comparisons),
+        "edges": tables.edge_table(results.edges, nodes, circuit_titles(), alpha, cohort["report"]["edges"]),
+        "recovery": None if results.recovery is None else tables.recovery_table(results.recovery),
+    }
+
+
+def _facts(summary: Mapping) -> list[tuple[str, str]]:
+    """What the localization rests on, in numbers."""
+    missing = f" ({summary['n_untested']:,} more were missing in too many subjects)" if summary["n_untested"] else ""
+    return [
+        ("Patients, controls", f"{summary['n_cases']:,}, {summary['n_controls']:,}"),
+        ("Connections tested", f"{summary['n_edges']:,}{missing}"),
+        ("Survive", f"{summary['n_fwer']:,} at FWER {summary['alpha']:g}; {summary['n_fdr']:,} at FDR {summary['alpha']:g}"),
+        ("Adjusted for", text.covariate_names(summary["nuisance"])),
+        ("Permutations", f"{summary['permutations']:,}"),
+        ("Critical |t|", f"{text.number(summary['critical_t'])} ({summary['df']} degrees of freedom)"),
+        ("Detectable d", f"{text.number(summary['detectable_d'])} (power 80 %)"),
+        ("Attribution", summary["attribution"]),
+    ]
+
+
+def _picture(name: str, document: str, results: Results, cohort: Mapping) -> Picture:
+    caption = _caption(name, results, cohort)
+    alt = caption.split(". ")[0]
+    return Picture(name, Markup(draw.inline_svg(document, name, alt)), caption, name in WIDE)
+
+
+WIDE = ("forest", "connectome", "circuits")
+
+
+def _caption(name: str, results: Results, cohort: Mapping) -> str:
+    """Caption of a figure: what it shows, then how to read it."""
+    if name.startswith("learning_"):
+        return (
+            f"Learning curves of {text.label(name.removeprefix('learning_'))}. One thin line a fold, repeat and seed; the "
+            "mean in bold, as long as half of the runs go on; dots where the network was kept."
+        )
+    level, alpha = f"{cohort['evaluate']['level']:.0%}", results.summary["alpha"]
+    _, survive = draw.drawn_edges(results.edges, alpha, cohort["report"]["edges"])
+    p, d = draw.motion_test(results.participants, cohort["dataset"]["contrast"])
+    glass = (
+        f"Connections that survive a family-wise error rate of {alpha:g}."
+        if survive
+        else "The strongest connections, none of which survives correction. They are shown for orientation only."
+    )
+    return {
+        "motion": f"Head motion by group ({text.p_text(p)}, Cohen's d = {text.number(d)}). Each point is a subject, crosses "
+        "are excluded ones; boxes show quartiles of the included, whiskers reach 1.5 interquartile ranges.",
+        "forest": f"AUC of every model with its {level} interval. A model that does not pass the floor has found nothing "
+        "that age, sex, site and motion do not tell.",
+        "roc": "ROC curves of the out-of-fold predictions, averaged over repeats. The diagonal is chance.",
+        "calibration": "Calibration of the out-of-fold probabilities, in bins of equal size. The diagonal is perfect.",
+        "connectome": f"{glass} Seen from the right, from behind and from above, left (L) and right (R) marked; solid "
+        "blue is weaker in patients, dashed red stronger.",
+        "circuits": f"Findings by circuit. Left: connections that survive at {alpha:g}. Right: effect sizes of all "
+        "connections of the circuit, their mean (diamond), middle half (bar) and middle 90 % (line). An edge of several "
+        "circuits counts in the first.",
+    }[name]

@@ -1,0 +1,243 @@
+"""The methods paragraph, its references and the software, generated from the configuration and the numbers."""
+
+import importlib.metadata
+import platform
+import re
+from collections.abc import Mapping
+
+import pandas as pd
+import yaml
+
+from dysconnect.report.text import Results, chosen_floor, counted, covariate_names, label, listed
+
+SOFTWARE = (
+    "dysconnect", "numpy", "scipy", "pandas", "scikit-learn", "torch", "torch_geometric", "nilearn", "matplotlib",
+    "snakemake", "hydra-core", "mlflow",
+)  # fmt: skip
+# short name in the text: full reference
+REFERENCES = {
+    "Abraham et al. 2014": "Abraham A, et al. Machine learning for neuroimaging with scikit-learn. Front Neuroinform "
+    "2014;8:14. doi:10.3389/fninf.2014.00014",
+    "Benjamini and Hochberg 1995": "Benjamini Y, Hochberg Y. Controlling the false discovery rate: a practical and "
+    "powerful approach to multiple testing. J R Stat Soc B 1995;57:289-300. doi:10.1111/j.2517-6161.1995.tb02031.x",
+    "Cui et al. 2023": "Cui H, et al. BrainGB: a benchmark for brain network analysis with graph neural networks. "
+    "IEEE Trans Med Imaging 2023;42:493-506. doi:10.1109/TMI.2022.3218745",
+    "Fey and Lenssen 2019": "Fey M, Lenssen JE. Fast graph representation learning with PyTorch Geometric. "
+    "doi:10.48550/arXiv.1903.02428",
+    "Golub et al. 1979": "Golub GH, Heath M, Wahba G. Generalized cross-validation as a method for choosing a good "
+    "ridge parameter. Technometrics 1979;21:215-223. doi:10.1080/00401706.1979.10489751",
+    "Kipf and Welling 2017": "Kipf TN, Welling M. Semi-supervised classification with graph convolutional networks. "
+    "ICLR 2017. doi:10.48550/arXiv.1609.02907",
+    "Ledoit and Wolf 2004": "Ledoit O, Wolf M. A well-conditioned estimator for large-dimensional covariance matrices. "
+    "J Multivar Anal 2004;88:365-411. doi:10.1016/S0047-259X(03)00096-4",
+    "Lindquist et al. 2019": "Lindquist MA, Geuter S, Wager TD, Caffo BS. Modular preprocessing pipelines can "
+    "reintroduce artifacts into fMRI data. Hum Brain Mapp 2019;40:2358-2376. doi:10.1002/hbm.24528",
+    "Loshchilov and Hutter 2019": "Loshchilov I, Hutter F. Decoupled weight decay regularization. ICLR 2019. "
+    "doi:10.48550/arXiv.1711.05101",
+    "Meinshausen and Bühlmann 2010": "Meinshausen N, Bühlmann P. Stability selection. J R Stat Soc B "
+    "2010;72:417-473. doi:10.1111/j.1467-9868.2010.00740.x",
+    "Mölder et al. 2021": "Mölder F, et al. Sustainable data analysis with Snakemake. F1000Research 2021;10:33. "
+    "doi:10.12688/f1000research.29032.2",
+    "Nichols and Holmes 2002": "Nichols TE, Holmes AP. Nonparametric permutation tests for functional neuroimaging: a "
+    "primer with examples. Hum Brain Mapp 2002;15:1-25. doi:10.1002/hbm.1058",
+    "Paszke et al. 2019": "Paszke A, et al. PyTorch: an imperative style, high-performance deep learning library. "
+    "doi:10.48550/arXiv.1912.01703",
+    "Pedregosa et al. 2011": "Pedregosa F, et al. Scikit-learn: machine learning in Python. J Mach Learn Res "
+    "2011;12:2825-2830.",
+    "Phipson and Smyth 2010": "Phipson B, Smyth GK. Permutation p-values should never be zero. Stat Appl Genet Mol Biol "
+    "2010;9:39. doi:10.2202/1544-6115.1585",
+    "Platt 1999": "Platt JC. Probabilistic outputs for support vector machines and comparisons to regularized "
+    "likelihood methods. In: Advances in Large Margin Classifiers. MIT Press 1999:61-74.",
+    "Power et al. 2012": "Power JD, Barnes KA, Snyder AZ, Schlaggar BL, Petersen SE. Spurious but systematic "
+    "correlations in functional connectivity MRI networks arise from subject motion. NeuroImage 2012;59:2142-2154. "
+    "doi:10.1016/j.neuroimage.2011.10.018",
+    "Rad and Maleki 2020": "Rad KR, Maleki A. A scalable estimate of the out-of-sample prediction error via "
+    "approximate leave-one-out cross-validation. J R Stat Soc B 2020;82:965-996. doi:10.1111/rssb.12374",
+    "Satterthwaite et al. 2013": "Satterthwaite TD, et al. An improved framework for confound regression and filtering "
+    "for control of motion artifact in the preprocessing of resting-state functional connectivity data. NeuroImage "
+    "2013;64:240-256. doi:10.1016/j.neuroimage.2012.08.052",
+    "Varoquaux et al. 2010": "Varoquaux G, Baronnet F, Kleinschmidt A, Fillard P, Thirion B. Detection of brain "
+    "functional-connectivity difference in post-stroke patients using group-level covariance modeling. MICCAI 2010. "
+    "doi:10.1007/978-3-642-15705-9_25",
+    "Winkler et al. 2014": "Winkler AM, Ridgway GR, Webster MA, Smith SM, Nichols TE. Permutation inference for the "
+    "general linear model. NeuroImage 2014;92:381-397. doi:10.1016/j.neuroimage.2014.01.060",
+}
+MOTION = {
+    "basic": "the 6 motion parameters",
+    "derivatives": "12 motion parameters (6 and their differences)",
+    "full": "24 motion parameters (6, their differences, and the squares of both; Satterthwaite et al. 2013)",
+}
+MEASURES = {
+    "correlation": "the Fisher z of Pearson correlations",
+    "partial": "the Fisher z of partial correlations",
+    "tangent": "tangent space at the geometric mean of the training subjects' covariances (Varoquaux et al. 2010)",
+}
+
+
+def methods(
+    results: Results, cohort: Mapping, experiments: Mapping[str, Mapping], nodes: pd.DataFrame
+) -> list[tuple[str, str]]:
+    """Describe what was done: (heading, paragraph) pairs, for the methods section of a paper."""
+    return [
+        ("Cohort and series", _series_text(results, cohort, nodes)),
+        ("Connectivity and models", _models_text(experiments, cohort)),
+        ("Evaluation", _evaluation_text(results, cohort, experiments)),
+        ("Localization", _localization_text(results.summary, cohort["localize"])),
+        ("Software", _software_text(experiments)),
+    ]
+
+
+def references(paragraphs: list[tuple[str, str]]) -> list[str]:
+    """List the full references that the paragraphs cite, by name."""
+    text = " ".join(paragraph for _, paragraph in paragraphs)
+    return [full for short, full in REFERENCES.items() if short in text]
+
+
+def _series_text(results: Results, cohort: Mapping, nodes: pd.DataFrame) -> str:
+    atlas, spec = cohort["atlas"], cohort["denoise"]
+    limits = (
+        f"Scans shorter than {spec['min_seconds']:g} s, with a mean framewise displacement above "
+        f"{spec['max_mean_fd']:g} mm (Power et al. 2012), or without signal in more than "
+        f"{spec['max_missing_regions']:.0%} of the regions were excluded, "
+        f"{(~results.participants['included']).sum()} of {len(results.participants):,} subjects in all."
+    )
+    return (
+        f"Data: {cohort['dataset']['title']}. Regional series of {len(nodes)} regions ({atlas['title']}; "
+        f"{_authors(atlas['citation'])}) were {_denoising(spec)} {limits}"
+    )
+
+
+def _denoising(spec: Mapping) -> str:
+    steps = ["detrended"] if spec["detrend"] else []
+    band = _band(spec["high_pass"], spec["low_pass"])
+    if band:
+        steps.append(f"filtered to {band} (Butterworth)")
+    removed = [MOTION[spec["motion"]]] if spec["motion"] else []
+    removed += ["the global signal"] if spec["global_signal"] else []
+    if removed:
+        steps.append(f"cleaned of {listed(removed)}")
+    steps.append("z-scored")
+    together = " Confounds were filtered as the series are (Lindquist et al. 2019)." if band and removed else ""
+    untouched = "" if removed or band else " Motion and noise had been dealt with by the data's providers."
+    signal = "" if spec["global_signal"] else " No global signal was removed here."
+    return f"{listed(steps)}.{together}{untouched}{signal}"
+
+
+def _band(high_pass: float | None, low_pass: float | None) -> str:
+    if high_pass and low_pass:
+        return f"{high_pass:g} to {low_pass:g} Hz"
+    return f"above {high_pass:g} Hz" if high_pass else f"below {low_pass:g} Hz" if low_pass else ""
+
+
+def _models_text(experiments: Mapping[str, Mapping], cohort: Mapping) -> str:
+    sentences = [
+        f"{label(name)}: {_model_text(config, cohort['evaluate']['floor'] == name)}"
+        for name, config in experiments.items()
+    ]
+    return f"{counted(len(experiments), 'experiment')} shared the same folds. " + "; ".join(sentences) + "."
+
+
+def _model_text(config: Mapping, is_floor: bool) -> str:
+    model, connectivity = config["model"], config["connectivity"]
+    measure = MEASURES[connectivity["measure"]]
+    if connectivity["estimator"] == "ledoit_wolf":
+        measure += ", covariances shrunk (Ledoit and Wolf 2004)"
+    if model["name"] == "floor":
+        seen = covariate_names(model["covariates"])
+        return f"logistic regression on {seen} alone{' (the confound floor)' if is_floor else ''}"
+    if model["name"] == "ridge":
+        return (
+            f"ridge regression on {measure}, its penalty chosen inside the training fold by leave-one-out error "
+            "(Golub et al. 1979), its probabilities from Platt's curve (Platt 1999)"
+        )
+    if model["name"] == "logistic":
+        return (
+            f"L2-penalised logistic regression on {measure}, its penalty chosen inside the training fold by "
+            "approximate leave-one-out loss (Rad and Maleki 2020)"
+        )
+    return f"{_graph_text(config)}, on {measure}"
+
+
+def _graph_text(config: Mapping) -> str:
+    model, training = config["model"], config["training"]
+    title = {"gcn": "graph convolutional network (Kipf and Welling 2017)"}.get(model["name"], model["name"])
+    sizes = f", {model['hidden']} hidden channels" if "hidden" in model else ""
+    readout = ", read out region by region (Cui et al. 2023)" if "readout" in model else ""
+    return (
+        f"{title}{sizes}{readout}, graphs of the {config['graph']['density']:.0%} strongest positive correlations, "
+        f"trained with AdamW (Loshchilov and Hutter 2019; learning rate {training['lr']:g}, weight decay "
+        f"{training['weight_decay']:g}, at most {training['epochs']} epochs), stopped early on "
+        f"{training['validation']:.0%} of the training fold, {counted(training['seeds'], 'seed')} a fold"
+    )
+
+
+def _evaluation_text(results: Results, cohort: Mapping, experiments: Mapping[str, Mapping]) -> str:
+    splits, spec = cohort["splits"], cohort["evaluate"]
+    repeated = f", repeated {splits['repeats']} times with other folds" if splits["repeats"] > 1 else ""
+    permutations = max((config["training"]["permutations"] for config in experiments.values()), default=0)
+    tested = results.scores.loc[(results.scores["metric"] == "auc") & results.scores["p"].notna(), "experiment"]
+    text = (
+        f"{splits['folds']}-fold cross-validation by subject, stratified by group and site{repeated}. Whatever "
+        "learns, learned inside the training fold. The AUC compares patients and controls that were tested in the same "
+        f"fold. Intervals ({spec['level']:.0%}) and paired differences come from {spec['bootstraps']:,} bootstrap samples "
+        "of subjects, the same ones for all experiments."
+    )
+    if len(tested):
+        text += (
+            f" {permutations:,} permutations of the labels inside site and fold gave p = (1 + b) / (1 + B) (Phipson and "
+            f"Smyth 2010) for {listed(map(label, tested))}."
+        )
+    floor = chosen_floor(cohort, results.scores)
+    return text + (f" The confound floor is the experiment {label(floor)}." if floor else "")
+
+
+def _localization_text(summary: Mapping, spec: Mapping) -> str:
+    left_out = f"; {summary['n_untested']:,} were missing in too many subjects" if summary["n_untested"] else ""
+    return (
+        f"{summary['n_edges']:,} connections ({MEASURES[spec['measure']]}) were tested{left_out}, each with a linear model "
+        f"of group adjusted for {covariate_names(summary['nuisance'])} ({summary['df']} degrees of freedom). "
+        f"{summary['permutations']:,} permutations of the residual group inside sites, residualised again (Smith's method; "
+        "Winkler et al. 2014), gave family-wise p by the largest |t| (Nichols and Holmes 2002); false-discovery rates "
+        "are those of Benjamini and Hochberg 1995. Effect sizes are Cohen's d from the adjusted t. Stability is the "
+        f"share of {spec['stability_draws']} random halves of the cohort (after Meinshausen and Bühlmann 2010) in which "
+        f"a connection is among the {spec['stability_top']} strongest."
+    )
+
+
+def _software_text(experiments: Mapping[str, Mapping]) -> str:
+    text = (
+        f"dysconnect {version('dysconnect')} ran as a Snakemake workflow (Mölder et al. 2021) on nilearn (Abraham et al. "
+        "2014) and scikit-learn (Pedregosa et al. 2011)"
+    )
+    graphs = any(config["model"]["name"] == "gcn" for config in experiments.values())
+    return text + (
+        ", with PyTorch (Paszke et al. 2019) and PyTorch Geometric (Fey and Lenssen 2019)." if graphs else "."
+    )
+
+
+def _authors(citation: str) -> str:
+    return re.split(r",?\s*doi:", citation)[0].strip()
+
+
+def version(package: str) -> str:
+    """Version of an installed package; a dash where it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "—"
+
+
+def software_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that made the results."""
+    return {"python": platform.python_version()} | {name: version(name) for name in SOFTWARE}
+
+
+def configuration_text(cohort: Mapping, experiments: Mapping[str, Mapping]) -> str:
+    """Write the composed configuration as YAML, then what each experiment changes; passwords in URLs are masked."""
+    changes = {
+        name: {section: value for section, value in config.items() if value != cohort.get(section)}
+        for name, config in experiments.items()
+    }
+    parts = [yaml.safe_dump(dict(cohort), allow_unicode=True), "# What each experiment changes"]
+    text = "\n".join([*parts, yaml.safe_dump(changes, allow_unicode=True)])
+    return re.sub(r"//[^/@\s]+@", "//***@", text)

@@ -1,0 +1,219 @@
+"""Tables of the report: frames in, rows of text out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from scipy.stats import chi2_contingency, fisher_exact, mannwhitneyu
+
+from dysconnect.report.text import (
+    NONE,
+    Results,
+    aucs,
+    difference,
+    label,
+    number,
+    p_value,
+)
+
+
+@dataclass(frozen=True)
+class Column:
+    """Heading of a column; numbers are aligned to the right."""
+
+    title: str
+    numeric: bool = True
+
+
+@dataclass(frozen=True)
+class Row:
+    """Cells as text, or (text, small print) pairs; `mark` is a class for the style sheet."""
+
+    cells: Sequence[str | tuple[str, str]]
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its caption."""
+
+    caption: str
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+    notes: Sequence[tuple[str, str]] = field(default_factory=tuple)
+
+
+def cohort_table(participants: pd.DataFrame, contrast: Mapping) -> Table:
+    """Describe every group: how many, and age, sex, site and motion of the included."""
+    compared = [*contrast["cases"], *contrast["controls"]]
+    groups = compared + sorted(set(participants["group"]) - set(compared))
+    rows = []
+    for name in groups:
+        own = participants[participants["group"] == name]
+        role = "patients" if name in contrast["cases"] else "controls" if name in compared else "not compared"
+        rows.append(Row([(name or "no group", role), *_group_cells(own)], "" if name in compared else "aside"))
+    rows.append(Row([("p", "patients against controls"), "", "", *_balance(participants, contrast)], "total"))
+    columns = [
+        Column("Group", False), Column("n"), Column("Included"), Column("Age, years (mean ± sd)"),
+        Column("Sex", False), Column("Site", False), Column("Mean FD, mm (mean ± sd)"),
+    ]  # fmt: skip
+    caption = (
+        "Groups. Age, sex, site and mean framewise displacement (FD) are those of the included subjects; "
+        "p by Mann–Whitney for age and FD, Fisher or χ² for sex and site."
+    )
+    return Table(caption, columns, rows)
+
+
+def _group_cells(group: pd.DataFrame) -> list[str]:
+    kept = group[group["included"]]
+    return [
+        f"{len(group):,}", f"{len(kept):,}", _mean_sd(kept["age"], 1), _counts(kept["sex"]), _counts(kept["site"]),
+        _mean_sd(kept["mean_fd"], 3),
+    ]  # fmt: skip
+
+
+def _mean_sd(values: pd.Series, digits: int) -> str:
+    known = values.dropna()
+    if known.empty:
+        return NONE
+    text = f"{number(known.mean(), digits)} ± {number(known.std(), digits)}" if len(known) > 1 else number(known.mean(), digits)
+    return text if len(known) == len(values) else f"{text} (n = {len(known)})"
+
+
+def _counts(values: pd.Series) -> str:
+    counts = values.fillna("").astype(str).replace("", "unknown").value_counts().sort_index()
+    return ", ".join(f"{name} {count}" for name, count in counts.items()) or NONE
+
+
+def _balance(participants: pd.DataFrame, contrast: Mapping) -> list[str]:
+    kept = participants[participants["included"]]
+    cases, controls = kept[kept["group"].isin(contrast["cases"])], kept[kept["group"].isin(contrast["controls"])]
+    both = pd.concat([cases, controls])
+    side = np.repeat(["case", "control"], [len(cases), len(controls)])
+    ps = []
+    for name in ("age", "sex", "site", "mean_fd"):
+        if name in ("age", "mean_fd"):
+            one, other = cases[name].dropna(), controls[name].dropna()
+            p = mannwhitneyu(one, other).pvalue if len(one) and len(other) else np.nan
+        else:
+            p = _contingency_p(pd.crosstab(side, both[name].astype(str).to_numpy()).to_numpy())
+        ps.append(p_value(float(p)))
+    return ps
+
+
+def _contingency_p(counts: np.ndarray) -> float:
+    if counts.shape[0] < 2 or counts.shape[1] < 2:
+        return np.nan
+    return fisher_exact(counts).pvalue if counts.shape == (2, 2) else chi2_contingency(counts).pvalue
+
+
+def excluded_table(participants: pd.DataFrame) -> Table:
+    """List everybody who was left out, with the reason."""
+    own = participants[~participants["included"]]
+    rows = [
+        Row([row.participant_id, row.group or NONE, number(row.mean_fd, 2), row.exclusion_reason or "no reason given"])
+        for row in own.itertuples()
+    ]
+    columns = [Column("Subject", False), Column("Group", False), Column("Mean FD, mm"), Column("Reason", False)]
+    return Table(f"Excluded subjects ({len(own)}).", columns, rows)
+
+
+def model_table(results: Results, floor: str | None, kinds: Mapping[str, str]) -> Table:
+    """Scores of every experiment, best first and the floor last."""
+    auc, scores = aucs(results.scores), results.scores.set_index(["experiment", "metric"])
+    order = sorted(auc, key=lambda name: (name == floor, -auc[name].value))
+    rows = []
+    for name in order:
+        gap = difference(results.comparisons, name, floor) if floor else None
+        values = [scores["value"].get((name, metric), np.nan) for metric in METRICS]
+        rest = [number(value, 3 if metric == "brier" else 2) for metric, value in zip(METRICS, values)]
+        p = p_value(auc[name].p) if np.isfinite(auc[name].p) else "not tested"
+        beyond = "the floor" if name == floor else str(gap) if gap else NONE
+        mark = "floor" if name == floor else "best" if name == order[0] else ""
+        rows.append(Row([(label(name), kinds.get(name, "")), str(auc[name]), p, beyond, *rest], mark))
+    columns = [
+        Column("Model", False), Column("AUC [interval]"), Column("Permutation p"), Column("AUC minus floor [interval]"),
+        Column("Balanced accuracy"), Column("Sensitivity"), Column("Specificity"), Column("Brier score"),
+    ]  # fmt: skip
+    n = int(results.scores["n"].max())
+    caption = f"Out-of-fold scores of {n:,} subjects. Higher is better, except for the Brier score."
+    return Table(caption, columns, rows)
+
+
+METRICS = ("balanced_accuracy", "sensitivity", "specificity", "brier")
+
+
+def comparison_table(comparisons: pd.DataFrame) -> Table:
+    """Every pair of experiments, the better AUC first."""
+    rows = []
+    for row in comparisons[comparisons["metric"] == "auc"].itertuples():
+        first, second = (row.experiment, row.other) if row.difference >= 0 else (row.other, row.experiment)
+        gaps = {metric: difference(comparisons, first, second, metric) for metric in ("auc", "balanced_accuracy", "brier")}
+        cells = [str(gap) if gap else NONE for gap in gaps.values()]
+        rows.append((row.difference, Row([label(first), label(second), cells[0], p_value(row.p), *cells[1:]])))
+    rows.sort(key=lambda pair: -abs(pair[0]))
+    columns = [
+        Column("Model", False), Column("minus", False), Column("AUC [interval]"), Column("p"),
+        Column("Balanced accuracy [interval]"), Column("Brier score [interval]"),
+    ]  # fmt: skip
+    caption = "Paired differences on the same folds and bootstrap samples. An interval that includes zero shows no difference."
+    return Table(caption, columns, [row for _, row in rows])
+
+
+def edge_table(edges: pd.DataFrame, nodes: pd.DataFrame, titles: Mapping[str, str], alpha: float, n: int) -> Table:
+    """Name the strongest edges, with coordinates; the attribution column is hidden where it is withheld."""
+    places = nodes.set_index("name")[["x", "y", "z"]]
+    weighted = bool(edges["attribution"].notna().any())
+    rows = []
+    for rank, row in enumerate(edges.head(n).itertuples(), start=1):
+        cells = [
+            str(rank), _region(row.region_a, places), _region(row.region_b, places),
+            titles.get(row.circuit, NONE), number(row.effect_size), row.direction, number(row.statistic),
+            p_value(row.p), p_value(row.p_fwer), p_value(row.p_fdr), number(row.stability),
+        ]  # fmt: skip
+        rows.append(Row(cells + ([significant(row.attribution)] if weighted else []), "best" if row.p_fwer <= alpha else ""))
+    columns = [
+        Column("#"), Column("Region", False), Column("Region", False), Column("Circuit", False), Column("d"),
+        Column("Direction", False), Column("t"), Column("p"), Column("p FWER"), Column("p FDR"), Column("Stability"),
+    ]  # fmt: skip
+    caption = (
+        f"The {len(rows)} strongest of {len(edges):,} connections, with the MNI coordinates of both regions (x, y, z in mm). "
+        f"Marked: those that survive a family-wise error rate of {alpha:g}."
+    )
+    return Table(caption, columns + ([Column("Attribution")] if weighted else []), rows)
+
+
+def _region(name: str, places: pd.DataFrame) -> tuple[str, str]:
+    if name not in places.index:
+        return name, ""
+    return name, ", ".join(number(value, 0) for value in places.loc[name])
+
+
+def significant(value: float, digits: int = 2) -> str:
+    """Write a number with so many significant digits, without powers of ten where that is short."""
+    if not np.isfinite(value):
+        return NONE
+    return f"{value:.{digits}g}".replace("e-0", "e-").replace("-", "−")
+
+
+RECOVERY = (
+    ("called", "Called", "connections that the method names", 0),
+    ("tpr", "Found", "share of the planted connections that are named (true positive rate)", 2),
+    ("fdp", "False share", "share of the named connections that were not planted (false-discovery proportion)", 2),
+    ("fwer", "Any false", "1 where at least one named connection is false; over many cohorts the family-wise error", 2),
+    ("sign_accuracy", "Right sign", "share of the found connections with the planted direction", 2),
+    ("auprc", "AUPRC", "area under the precision-recall curve of the ranking; the chance row is what no information gives", 3),
+    ("auprc_ratio", "Ratio", "AUPRC relative to the ranking by |t|", 2),
+)
+
+
+def recovery_table(recovery: pd.DataFrame) -> Table:
+    """How well each method finds the planted truth, and what each column means."""
+    rows = []
+    for row in recovery.to_dict("records"):
+        cells = [number(float(row[name]), digits) for name, _, _, digits in RECOVERY]
+        rows.append(Row([row["method"], *cells], "floor" if row["method"] == "chance" else ""))
+    columns = [Column("Method", False), *(Column(title) for _, title, _, _ in RECOVERY)]
+    notes = [(title, meaning) for _, title, meaning, _ in RECOVERY]
+    return Table("Recovery of the planted truth in this cohort.", columns, rows, notes)

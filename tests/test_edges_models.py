@@ -1,0 +1,179 @@
+"""Edges and matrices are two views of one thing; missing regions are filled with what is likely."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dysconnect.atlas import edge_index
+from dysconnect.models.edges import MissingRegions, edge_missing, edges_from_matrix, matrix_from_edges
+from dysconnect.models.floor import CovariateEncoder
+
+
+@pytest.fixture
+def covariances() -> np.ndarray:
+    """Thirty sample covariances of six regions, [30, 6, 6]."""
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(size=(6, 6))
+    return np.stack([np.cov((rng.normal(size=(50, 6)) @ mixing).T) for _ in range(30)])
+
+
+@pytest.fixture
+def missing() -> np.ndarray:
+    """Regions missing in three of thirty subjects, [30, 6]."""
+    lost = np.zeros((30, 6), bool)
+    lost[4, 2] = lost[9, [0, 5]] = lost[20, 2] = True
+    return lost
+
+
+# views
+
+
+@pytest.mark.parametrize(("diagonal", "n_edges"), [(False, 10), (True, 15)])
+@pytest.mark.parametrize("shape", [(), (4,), (2, 3)])
+def test_edges_and_matrices_round_trip(diagonal, n_edges, shape):
+    edges = np.random.default_rng(0).normal(size=(*shape, n_edges))
+    matrices = matrix_from_edges(edges, 5, diagonal)
+    assert matrices.shape == (*shape, 5, 5)
+    np.testing.assert_array_equal(matrices, matrices.swapaxes(-1, -2))
+    np.testing.assert_array_equal(edges_from_matrix(matrices, diagonal), edges)
+    if not diagonal:
+        assert (np.diagonal(matrices, axis1=-2, axis2=-1) == 0).all()
+
+
+@pytest.mark.parametrize("diagonal", [False, True])
+def test_the_order_of_edges_is_the_atlas_order(diagonal):
+    rows, cols = edge_index(5, diagonal)
+    matrix = matrix_from_edges(np.arange(1.0, len(rows) + 1)[None], 5, diagonal)[0]
+    np.testing.assert_array_equal(matrix[rows, cols], np.arange(1, len(rows) + 1))
+
+
+@pytest.mark.parametrize("diagonal", [False, True])
+def test_missing_edges_are_those_that_touch_a_missing_region(missing, diagonal):
+    rows, cols = edge_index(6, diagonal)
+    expected = [[lost[i] or lost[j] for i, j in zip(rows, cols)] for lost in missing]
+    np.testing.assert_array_equal(edge_missing(missing, diagonal), expected)
+
+
+# correlations
+
+
+def test_missing_correlations_take_the_mean_of_those_who_have_them(missing):
+    edges = np.random.default_rng(1).normal(size=(30, 15)).astype(np.float32)
+    lost = edge_missing(missing)
+    edges[lost] = 0  # as they are stored
+    filled = MissingRegions().fit(edges, missing, diagonal=False).transform(edges, missing)
+    for e in range(15):
+        mean = edges[~lost[:, e], e].astype(float).mean()
+        np.testing.assert_allclose(filled[lost[:, e], e], mean, rtol=1e-5)
+    np.testing.assert_array_equal(filled[~lost], edges[~lost])
+
+
+def test_test_subjects_are_filled_from_the_training_subjects(missing):
+    rng = np.random.default_rng(2)
+    train, test = rng.normal(size=(30, 15)), 100 + rng.normal(size=(2, 15))
+    filler = MissingRegions().fit(train, np.zeros((30, 6), bool), diagonal=False)
+    lost = np.zeros((2, 6), bool)
+    lost[0, 3] = True
+    filled = filler.transform(test, lost)
+    own = edge_missing(lost)[0]
+    np.testing.assert_allclose(filled[0, own], train.mean(0)[own])
+    np.testing.assert_array_equal(filled[1], test[1])
+
+
+@pytest.mark.parametrize("diagonal", [False, True])
+def test_nothing_missing_nothing_touched(covariances, diagonal):
+    edges = edges_from_matrix(covariances, diagonal)
+    none = np.zeros((30, 6), bool)
+    filler = MissingRegions().fit(edges, none, diagonal)
+    np.testing.assert_array_equal(filler.transform(edges, none), edges)
+
+
+def test_an_edge_that_nobody_has_stays_finite():
+    lost = np.zeros((4, 3), bool)
+    lost[:, 0] = True
+    filled = MissingRegions().fit(np.ones((4, 3)), lost, diagonal=False).transform(np.ones((4, 3)), lost)
+    assert np.isfinite(filled).all()
+
+
+# covariances
+
+
+@pytest.fixture
+def completed(covariances, missing):
+    """Stored edges with zeros where missing, the same filled in, and the training mean matrix."""
+    stored = covariances.copy()
+    for subject in range(30):
+        gone = missing[subject]
+        stored[subject][gone] = 0
+        stored[subject][:, gone] = 0
+        stored[subject][gone, gone] = 1
+    edges = edges_from_matrix(stored, diagonal=True)
+    filler = MissingRegions().fit(edges, missing, diagonal=True)
+    mean = matrix_from_edges(filler.mean_, 6, diagonal=True)
+    return edges, matrix_from_edges(filler.transform(edges, missing), 6, diagonal=True), mean
+
+
+def test_training_mean_leaves_the_missing_out(completed, covariances, missing):
+    _, _, mean = completed
+    for i, j in [(0, 1), (2, 2), (2, 3), (0, 5)]:
+        have = ~(missing[:, i] | missing[:, j])
+        assert mean[i, j] == pytest.approx(covariances[have, i, j].mean())
+
+
+def test_completed_covariances_are_positive_definite_and_finite(completed):
+    _, filled, _ = completed
+    assert np.isfinite(filled).all()
+    assert np.linalg.eigvalsh(filled).min() > 1e-6
+
+
+def test_what_was_seen_stays(completed, covariances, missing):
+    _, filled, _ = completed
+    for subject in range(30):
+        seen = np.ix_(~missing[subject], ~missing[subject])
+        np.testing.assert_allclose(filled[subject][seen], covariances[subject][seen])
+
+
+def test_completion_keeps_the_regression_and_residual_of_the_mean(completed, missing):
+    """As a Gaussian conditional: same coefficients and same residual covariance of lost on seen regions."""
+    _, filled, mean = completed
+    for subject in np.flatnonzero(missing.any(1)):
+        lost, seen = np.flatnonzero(missing[subject]), np.flatnonzero(~missing[subject])
+        for of_mean, own in zip(conditional(mean, lost, seen), conditional(filled[subject], lost, seen)):
+            np.testing.assert_allclose(own, of_mean, atol=1e-8)
+
+
+def conditional(matrix: np.ndarray, lost: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Regression coefficients and residual covariance of `lost` given `seen`, through the precision matrix."""
+    precision = np.linalg.inv(matrix)
+    residual = np.linalg.inv(precision[np.ix_(lost, lost)])
+    return -residual @ precision[np.ix_(lost, seen)], residual
+
+
+def test_a_subject_with_the_mean_covariance_is_completed_to_the_mean(covariances):
+    mean = covariances.mean(0)
+    edges = edges_from_matrix(covariances, diagonal=True)
+    filler = MissingRegions().fit(edges, np.zeros((30, 6), bool), diagonal=True)
+    lost = np.arange(6)[None] == 3
+    holed = np.where(edge_missing(lost, diagonal=True), 0, edges_from_matrix(mean[None], diagonal=True))
+    np.testing.assert_allclose(matrix_from_edges(filler.transform(holed, lost), 6, True)[0], mean, atol=1e-8)
+
+
+# covariates
+
+
+def test_covariates_are_standardised_and_one_hot():
+    table = pd.DataFrame({"age": [20.0, 30.0, 40.0], "site": ["A", "B", "C"]})
+    encoded = CovariateEncoder(["age", "site"]).fit(table).transform(table)
+    np.testing.assert_allclose(encoded, [[-1, 0, 0], [0, 1, 0], [1, 0, 1]])
+
+
+def test_encoding_is_learned_on_the_training_subjects():
+    train = pd.DataFrame({"age": [20.0, 30.0, 40.0], "site": ["A", "B", "B"]})
+    test = pd.DataFrame({"age": [np.nan, 50.0], "site": ["unseen", "B"]})
+    np.testing.assert_allclose(CovariateEncoder(["age", "site"]).fit(train).transform(test), [[0, 0], [2, 1]])
+
+
+def test_a_covariate_that_is_no_column_is_named_with_the_remedy():
+    table = pd.DataFrame({"age": [20.0], "site": ["A"]})
+    with pytest.raises(ValueError, match=r"covariate handedness is not a column .*found: age, site\)\. Correct"):
+        CovariateEncoder(["age", "handedness"]).fit(table)

@@ -1,0 +1,25 @@
+"""Job of rule `report`."""
+
+import json
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+from _job import start
+
+from dysconnect.atlas import load_atlas
+from dysconnect.participants import read_participants
+from dysconnect.report import Results, render
+
+input, output, params = start(snakemake)
+read = lambda path: pd.read_csv(path, sep="\t")
+tables = {name: read(input[name]) for name in ("splits", "scores", "comparisons", "curves")}
+edges = read(input.edges).fillna({"circuit": ""})
+histories = {name: read(path) for name, path in zip(params.experiments, input.histories)}
+summary = json.loads(Path(input.summary).read_text())
+recovery = read(input.recovery) if input.recovery else None
+people, nodes = read_participants(input.participants), load_atlas(params.cohort["atlas"]["nodes"])
+results = Results(people, **tables, histories=histories, edges=edges, summary=summary, recovery=recovery)
+page = render(results, params.cohort, params.experiments, nodes, date.today().isoformat())
+for name, path in output.items():
+    Path(path).write_text(page.html if name == "html" else page.figures[name], encoding="utf-8")
