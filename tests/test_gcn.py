@@ -12,6 +12,15 @@ N = 9
 SIZES = {"n_nodes": N, "n_features": N, "hidden": 6, "readout": 3, "dropout": 0.4}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Small networks are fastest on one thread, the more so where tests run side by side."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def z() -> torch.Tensor:
     """Fisher z of five people, [5, 9, 9], positive and negative, zero diagonal."""
@@ -121,7 +130,7 @@ def planted():
 
 def trained(planted, sections, seed=0, **training) -> GraphClassifier:
     """Fit on sixty-four people and watch sixteen."""
-    own = sections("gcn", epochs=25, patience=8, **training)
+    own = sections("gcn", **{"epochs": 25, "patience": 8, **training})
     classifier = GraphClassifier(own["model"], own["graph"], own["training"], 12)
     return classifier.fit(*planted, np.arange(64), np.arange(64, 80), seed)
 
@@ -177,9 +186,11 @@ def test_the_weights_kept_are_those_of_the_best_epoch(planted, classifier):
 
 
 def test_training_stops_when_patience_ends(planted, sections):
-    classifier = trained(planted, sections, lr=0.5)
-    waited = len(classifier.history_) - 1 - classifier.best_epoch_
-    assert waited == 8 or len(classifier.history_) == 25
+    classifier = trained(planted, sections, epochs=60, patience=4)
+    best = np.argmin([row["val_loss"] for row in classifier.history_])
+    assert len(classifier.history_) < 60
+    assert len(classifier.history_) - 1 - classifier.best_epoch_ == 4
+    assert classifier.best_epoch_ <= best  # gains below the tolerance do not count
 
 
 def test_a_second_fit_starts_a_new_history(planted, sections):
@@ -198,6 +209,7 @@ def test_state_restores_the_classifier(planted, classifier):
 
 
 def test_a_learning_rate_that_explodes_says_what_to_do(planted, sections):
+    # BUG: the AUC of NaN logits fails first ("Input contains NaN."), so that this message is never seen
     with pytest.raises(ValueError, match=r"validation loss was never finite; lower training\.lr \(now 1e\+30\)"):
         trained(planted, sections, lr=1e30)
 
@@ -213,7 +225,7 @@ def test_a_gpu_that_is_not_there_says_what_to_do(monkeypatch):
 
 
 def test_an_unknown_device_is_refused_with_the_key():
-    # BUG: torch's own message names neither the key nor what to write instead
+    # BUG: torch raises RuntimeError, with neither the key nor what to write instead
     with pytest.raises(ValueError, match=r"training\.device=gpu.*(auto|cpu|cuda)"):
         choose_device("gpu")
 

@@ -79,7 +79,7 @@ def test_missing_file_is_named(tmp_path, few):
 
 @pytest.mark.parametrize("name", ["a.tsv", "a_rois_x.1D", "a_rois_x.1D.gz"])
 def test_rubbish_is_named(tmp_path, few, name):
-    content = "one\ttwo\nthree\tfour\n".encode()
+    content = b"one\ttwo\nthree\tfour\n"
     (tmp_path / name).write_bytes(gzip.compress(content)[:-9] if name.endswith("gz") else content)
     with pytest.raises(ValueError, match=rf"{name} cannot be read as a table of numbers"):
         read_series(tmp_path / name, "", few)

@@ -24,6 +24,7 @@ TINY = [
 EXPERIMENTS = ["floor", "correlation_ridge", "tangent_logistic", "gcn"]
 AFTER_TRAINING = {"evaluate", "localize", "stimulate", "recovery", "report", "track", "track_cohort", "all"}
 AFTER_EVALUATION = {"report", "track", "track_cohort", "all"}
+AFTER_LOCALIZATION = {"report", "track_cohort", "all"}
 
 pytestmark = pytest.mark.workflow
 
@@ -126,9 +127,9 @@ def test_second_run_has_nothing_to_do(project):
         ("model.dropout=0.1", {"train", "evaluate", "report", "track", "track_cohort", "all"}),
         ("training.lr=0.01", {"train", "evaluate", "report", "track", "track_cohort", "all"}),
         ("evaluate.seed=1", {"evaluate", *AFTER_EVALUATION}),
-        ("localize.alpha=0.1", {"localize", "stimulate", "recovery", "report", "track_cohort", "all"}),
-        ("localize.permutations=200", {"localize", "recovery", "report", "track_cohort", "all"}),
-        ("report.edges=3", AFTER_EVALUATION),
+        ("localize.alpha=0.1", {"localize", "stimulate", "recovery", *AFTER_LOCALIZATION}),
+        ("localize.permutations=200", {"localize", "recovery", *AFTER_LOCALIZATION}),
+        ("report.edges=3", AFTER_LOCALIZATION),
         ("tracking.experiment=other", {"tracking", *AFTER_EVALUATION}),
     ],
 )

@@ -73,3 +73,8 @@ def estimator(measure):
     return (
         own.pop() if own else {"correlation": "empirical"}.get(measure, "ledoit_wolf")
     )
+
+
+def without(config, *sections):
+    """A configuration without the sections that a rule does not concern."""
+    return {name: value for name, value in config.items() if name not in sections}

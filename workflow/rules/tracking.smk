@@ -43,7 +43,13 @@ rule track:
         mem_mb=2000,
         runtime=15,
     params:
-        config=lambda wildcards: EXPERIMENTS[wildcards.experiment],
+        config=lambda wildcards: without(
+            EXPERIMENTS[wildcards.experiment],
+            "localize",
+            "report",
+            "tracking",
+            "experiments",
+        ),
     message:
         "Logging {wildcards.experiment} to MLflow"
     script:
@@ -74,7 +80,7 @@ rule track_cohort:
         mem_mb=2000,
         runtime=15,
     params:
-        config=COHORT,
+        config=without(COHORT, "model", "graph", "training", "tracking"),
     message:
         "Logging the localization and the report to MLflow"
     script:

@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 
 PENALTIES = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
+CONSTANT = 10.0  # added to the kernel: an intercept that is hardly penalised
 CHUNK = 1.25e7  # entries of the kernels solved at once: 100 MB of float64
 
 
@@ -105,13 +106,39 @@ def pick(loss: np.ndarray, solutions: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return chosen, np.take_along_axis(solutions, chosen[None, None, :], 0)[0]
 
 
-class DualRidge(DualClassifier):
-    """Ridge regression on labels -1 and 1, penalty by closed-form leave-one-out error.
+def ridge_path(kernel: np.ndarray, labels: np.ndarray, penalties: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Ridge solutions and their leave-one-out decisions for all penalties and label vectors at once.
 
-    With the centred kernel ``K = U S U^T`` the dual solution is ``a = U (S + l)^-1 U^T y`` and the
-    leave-one-out residual ``r_i / (1 - H_ii)``, ``H = K (K + l)^-1 + 11^T / n``. Probabilities are Platt's
-    logistic curve through the leave-one-out decisions (its slope kept positive: at chance leave-one-out
-    decisions are anti-correlated with the labels, which is no reason to turn the model round).
+    With the centred kernel ``K = U S U^T`` the dual solution is ``a = U (S + l)^-1 U^T y`` and the leave-one-out
+    residual ``r_i / (1 - H_ii)``, ``H = K (K + l)^-1 + 11^T / n`` (labels coded -1 and 1).
+
+    Returns
+    -------
+    dual, held_out : array, [L, n, P]
+    mean : array, [P]
+        Intercepts.
+    """
+    signs = 2.0 * labels - 1
+    mean = signs.mean(0)
+    values, vectors = np.linalg.eigh(kernel)
+    values = np.maximum(values, 0)
+    turned = vectors.T @ (signs - mean)
+    dual, held_out = [], []
+    for penalty in penalties:
+        shrink = values / (values + penalty)
+        leverage = (vectors**2) @ shrink + 1 / len(kernel)
+        fitted = vectors @ (shrink[:, None] * turned) + mean
+        dual.append(vectors @ (turned / (values + penalty)[:, None]))
+        held_out.append(signs - (signs - fitted) / np.maximum(1 - leverage, 1e-9)[:, None])
+    return np.stack(dual), np.stack(held_out), mean
+
+
+class DualRidge(DualClassifier):
+    """Ridge regression on labels -1 and 1, penalty by closed-form leave-one-out error (`ridge_path`).
+
+    Probabilities are Platt's logistic curve through the leave-one-out decisions (its slope kept positive: at
+    chance leave-one-out decisions are anti-correlated with the labels, which is no reason to turn the model
+    round).
 
     References
     ----------
@@ -121,21 +148,10 @@ class DualRidge(DualClassifier):
 
     def solve(self, kernel: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, ...]:
         """Solve for all label vectors: dual [n, P], intercepts [P], penalty index [P], held-out decisions [n, P]."""
-        signs = 2.0 * labels - 1
-        mean = signs.mean(0)
-        values, vectors = np.linalg.eigh(kernel)
-        values = np.maximum(values, 0)
-        turned = vectors.T @ (signs - mean)
-        duals, held_out = [], []
-        for penalty in self.penalties:
-            shrink = values / (values + penalty)
-            leverage = (vectors**2) @ shrink + 1 / len(kernel)
-            fitted = vectors @ (shrink[:, None] * turned) + mean
-            duals.append(vectors @ (turned / (values + penalty)[:, None]))
-            held_out.append(signs - (signs - fitted) / np.maximum(1 - leverage, 1e-9)[:, None])
-        error = ((np.stack(held_out) - signs) ** 2).mean(1)
-        chosen, dual = pick(error, np.stack(duals))
-        return dual, mean, chosen, pick(error, np.stack(held_out))[1]
+        duals, held_out, mean = ridge_path(kernel, labels, np.asarray(self.penalties))
+        error = ((held_out - (2.0 * labels - 1)) ** 2).mean(1)
+        chosen, dual = pick(error, duals)
+        return dual, mean, chosen, pick(error, held_out)[1]
 
     def calibrate(self, held_out: np.ndarray, y: np.ndarray) -> tuple[float, float]:
         """Fit Platt's curve to leave-one-out decisions: slope and offset."""
@@ -149,40 +165,36 @@ class DualRidge(DualClassifier):
 
 
 class DualLogistic(DualClassifier):
-    """L2-penalised logistic regression, penalty by approximate leave-one-out log loss.
+    """L2-penalised logistic regression by Newton's method in the dual, all label vectors at once.
 
-    Newton's method in the dual, all label vectors at once: with ``K' = (K + c 11^T) / l`` (the constant is a
-    nearly unpenalised intercept) it is the Laplace iteration for Gaussian-process classification. The
-    leave-one-out decision is ``(f_i - H_ii z_i) / (1 - H_ii)`` with the working response z at convergence.
+    With ``K' = (K + c 11^T) / l`` (the constant is a nearly unpenalised intercept) it is the Laplace iteration for
+    Gaussian-process classification. The penalty is chosen by the closed-form leave-one-out error of the first
+    Newton step: from zero, where every weight p (1 - p) is 1/4, that step is ridge regression with penalty 4 l.
 
     References
     ----------
-    Rasmussen and Williams (2006), Gaussian Processes for Machine Learning, algorithm 3.1;
-    Rad and Maleki (2020), doi:10.1111/rssb.12374.
+    Rasmussen and Williams (2006), Gaussian Processes for Machine Learning, algorithm 3.1.
     """
 
     def solve(self, kernel: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, ...]:
         """Solve for all label vectors: dual [n, P], intercepts [P], penalty index [P], held-out decisions [n, P]."""
-        duals, held_out, intercepts = [], [], []
-        for penalty in self.penalties:
-            prior = (kernel + 10.0) / penalty
-            dual, decision = _newton(prior, labels.T.astype(float))
-            duals.append(dual.T / penalty)
-            intercepts.append(10.0 * duals[-1].sum(0))
-            held_out.append(_leave_one_out(prior, decision, labels.T).T)
-        stacked = np.stack(held_out)
-        loss = np.logaddexp(0, np.where(labels == 1, -stacked, stacked)).mean(1)
-        chosen, dual = pick(loss, np.stack(duals))
-        intercept = np.take_along_axis(np.stack(intercepts), chosen[None], 0)[0]
-        return dual, intercept, chosen, pick(loss, stacked)[1]
+        penalties = np.asarray(self.penalties)
+        _, held_out, _ = ridge_path(kernel, labels, 4 * penalties)
+        chosen, held_out = pick(((held_out - (2.0 * labels - 1)) ** 2).mean(1), held_out)
+        dual = np.empty(labels.shape)
+        for index in np.unique(chosen):
+            own = chosen == index
+            dual[:, own] = _newton((kernel + CONSTANT) / penalties[index], labels[:, own].T.astype(float)).T
+        dual /= penalties[chosen]
+        return dual, CONSTANT * dual.sum(0), chosen, held_out
 
     def calibrate(self, held_out: np.ndarray, y: np.ndarray) -> tuple[float, float]:
         """Logistic regression needs no second curve."""
         return 1.0, 0.0
 
 
-def _newton(prior: np.ndarray, labels: np.ndarray, steps: int = 50) -> tuple[np.ndarray, np.ndarray]:
-    """Laplace iteration with step halving: labels [P, n] -> dual and decisions, both [P, n]."""
+def _newton(prior: np.ndarray, labels: np.ndarray, steps: int = 50) -> np.ndarray:
+    """Laplace iteration with step halving: labels [P, n] -> dual [P, n]."""
     dual = np.zeros_like(labels)
     decision = np.zeros_like(labels)
     objective = _objective(dual, decision, labels)
@@ -206,21 +218,10 @@ def _newton(prior: np.ndarray, labels: np.ndarray, steps: int = 50) -> tuple[np.
         dual, decision, objective = candidate, candidate @ prior, value
         if change < 1e-6:
             break
-    return dual, decision
+    return dual
 
 
 def _objective(dual: np.ndarray, decision: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Penalised negative log likelihood of every label vector, [P]."""
     loss = np.logaddexp(0, np.where(labels == 1, -decision, decision)).sum(1)
     return loss + 0.5 * (dual * decision).sum(1)
-
-
-def _leave_one_out(prior: np.ndarray, decision: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Approximate leave-one-out decisions, [P, n]."""
-    probability = expit(decision)
-    weight = np.maximum(probability * (1 - probability), 1e-10)
-    root = np.sqrt(weight)
-    inner = np.eye(len(prior)) + root[:, :, None] * prior * root[:, None, :]
-    remainder = np.diagonal(np.linalg.inv(inner), axis1=1, axis2=2)  # 1 - H_ii
-    working = decision + (labels - probability) / weight
-    return (decision - (1 - remainder) * working) / np.maximum(remainder, 1e-9)

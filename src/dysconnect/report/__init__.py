@@ -13,6 +13,7 @@ from dysconnect.atlas import circuit_titles
 from dysconnect.report import figures as draw
 from dysconnect.report import methods as describe
 from dysconnect.report import tables, text
+from dysconnect.report.svg import inline_svg, to_svg
 from dysconnect.report.text import Results
 
 __all__ = ["Page", "Results", "render"]
@@ -58,7 +59,7 @@ def render(
         As it is to be printed.
     """
     floor = text.chosen_floor(cohort, results.scores)
-    documents = {name: draw.to_svg(figure) for name, figure in _figures(results, cohort, nodes, floor).items()}
+    documents = {name: to_svg(figure) for name, figure in _figures(results, cohort, nodes, floor).items()}
     paragraphs = describe.methods(results, cohort, experiments, nodes)
     page = _template().render(
         css=Markup((FOLDER / "style.css").read_text()),
@@ -84,9 +85,13 @@ def render(
 
 def _template():
     environment = Environment(
-        loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    environment.filters["linked"] = linked
+    environment.filters |= {"linked": linked, "unbroken": text.unbroken}
     return environment.get_template("template.html")
 
 
@@ -112,9 +117,7 @@ def _figures(results: Results, cohort: Mapping, nodes: pd.DataFrame, floor: str 
         "circuits": draw.circuits_figure(results.edges, circuit_titles(), alpha),
     }
     return drawn | {
-        f"learning_{name}": draw.learning_figure(history)
-        for name, history in results.histories.items()
-        if len(history)
+        f"learning_{name}": draw.learning_figure(history) for name, history in results.histories.items() if len(history)
     }
 
 
@@ -136,12 +139,15 @@ def _facts(summary: Mapping) -> list[tuple[str, str]]:
     missing = f" ({summary['n_untested']:,} more were missing in too many subjects)" if summary["n_untested"] else ""
     return [
         ("Patients, controls", f"{summary['n_cases']:,}, {summary['n_controls']:,}"),
-        ("Connections tested", f"{summary['n_edges']:,}{missing}"),
-        ("Survive", f"{summary['n_fwer']:,} at FWER {summary['alpha']:g}; {summary['n_fdr']:,} at FDR {summary['alpha']:g}"),
+        ("Tested", f"{text.counted(summary['n_edges'], 'connection')}{missing}"),
+        (
+            "Survive",
+            f"{summary['n_fwer']:,} at FWER {summary['alpha']:g}; {summary['n_fdr']:,} at FDR {summary['alpha']:g}",
+        ),
         ("Adjusted for", text.covariate_names(summary["nuisance"])),
         ("Permutations", f"{summary['permutations']:,}"),
         ("Critical |t|", f"{text.number(summary['critical_t'])} ({summary['df']} degrees of freedom)"),
-        ("Detectable d", f"{text.number(summary['detectable_d'])} (power 80 %)"),
+        ("Detectable d", f"{text.number(summary['detectable_d'])} (power 80%)"),
         ("Attribution", summary["attribution"]),
     ]
 
@@ -149,7 +155,7 @@ def _facts(summary: Mapping) -> list[tuple[str, str]]:
 def _picture(name: str, document: str, results: Results, cohort: Mapping) -> Picture:
     caption = _caption(name, results, cohort)
     alt = caption.split(". ")[0]
-    return Picture(name, Markup(draw.inline_svg(document, name, alt)), caption, name in WIDE)
+    return Picture(name, Markup(inline_svg(document, name, alt)), caption, name in WIDE)
 
 
 WIDE = ("forest", "connectome", "circuits")
@@ -159,8 +165,8 @@ def _caption(name: str, results: Results, cohort: Mapping) -> str:
     """Caption of a figure: what it shows, then how to read it."""
     if name.startswith("learning_"):
         return (
-            f"Learning curves of {text.label(name.removeprefix('learning_'))}. One thin line a fold, repeat and seed; the "
-            "mean in bold, as long as half of the runs go on; dots where the network was kept."
+            f"Learning curves of {text.label(name.removeprefix('learning_'))}. One thin line a fold, repeat and "
+            "seed; the mean in bold, with the last loss of runs that stopped early; dots where the network was kept."
         )
     level, alpha = f"{cohort['evaluate']['level']:.0%}", results.summary["alpha"]
     _, survive = draw.drawn_edges(results.edges, alpha, cohort["report"]["edges"])
@@ -171,15 +177,15 @@ def _caption(name: str, results: Results, cohort: Mapping) -> str:
         else "The strongest connections, none of which survives correction. They are shown for orientation only."
     )
     return {
-        "motion": f"Head motion by group ({text.p_text(p)}, Cohen's d = {text.number(d)}). Each point is a subject, crosses "
-        "are excluded ones; boxes show quartiles of the included, whiskers reach 1.5 interquartile ranges.",
-        "forest": f"AUC of every model with its {level} interval. A model that does not pass the floor has found nothing "
-        "that age, sex, site and motion do not tell.",
+        "motion": f"Head motion by group ({text.p_text(p)}, Cohen's d = {text.number(d)}). Each point is a subject, "
+        "crosses are excluded ones; boxes show quartiles of the included, whiskers reach 1.5 interquartile ranges.",
+        "forest": f"AUC of every model with its {level} interval. A model that does not pass the floor has found "
+        "nothing that age, sex, site and motion do not tell.",
         "roc": "ROC curves of the out-of-fold predictions, averaged over repeats. The diagonal is chance.",
         "calibration": "Calibration of the out-of-fold probabilities, in bins of equal size. The diagonal is perfect.",
         "connectome": f"{glass} Seen from the right, from behind and from above, left (L) and right (R) marked; solid "
         "blue is weaker in patients, dashed red stronger.",
         "circuits": f"Findings by circuit. Left: connections that survive at {alpha:g}. Right: effect sizes of all "
-        "connections of the circuit, their mean (diamond), middle half (bar) and middle 90 % (line). An edge of several "
+        "connections of the circuit, their mean (diamond), middle half (bar) and middle 90% (line). An edge of several "
         "circuits counts in the first.",
     }[name]

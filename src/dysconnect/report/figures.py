@@ -1,9 +1,6 @@
 """Figures of the report: each function takes tables and returns a matplotlib figure in one style."""
 
 import functools
-import html
-import io
-import re
 from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib
@@ -23,6 +20,7 @@ LINES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0,
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LOWER, HIGHER = "#2166ac", "#b2182b"
 MOST_DRAWN = 200
+RUN = ["repeat", "fold", "seed"]
 STYLE = {
     "font.family": "sans-serif",
     "font.sans-serif": ["Arial", "Helvetica", "Liberation Sans", "DejaVu Sans"],
@@ -111,11 +109,14 @@ def motion_figure(participants: pd.DataFrame, contrast: Mapping, limit: float) -
         if len(kept):
             _box(axes, kept, place)
         where = place + jitter.uniform(-0.17, 0.17, len(kept))
-        axes.scatter(where, kept, s=9, color=colour, alpha=0.75, linewidths=0, zorder=3)
+        size, alpha = (9, 0.75) if len(kept) < 150 else (4, 0.5)
+        axes.scatter(where, kept, s=size, color=colour, alpha=alpha, linewidths=0, zorder=3)
         where = place + jitter.uniform(-0.17, 0.17, len(lost))
         axes.scatter(where, lost, s=16, color=INK, marker="x", linewidths=0.9, zorder=4)
     axes.axhline(limit, color=GREY, linestyle=(0, (4, 3)), linewidth=0.8)
-    axes.annotate("limit", (1, limit), (0, 2), ("axes fraction", "data"), "offset points", color=GREY, size=7, ha="right")
+    axes.annotate(
+        "limit", (1, limit), (0, 2), ("axes fraction", "data"), "offset points", color=GREY, size=7, ha="right"
+    )
     p, d = motion_test(participants, contrast)
     if np.isfinite(p):
         axes.set_title(f"Mann–Whitney {p_text(p)}, d = {number(d)}", loc="left")
@@ -157,12 +158,16 @@ def forest_figure(scores: pd.DataFrame, floor: str | None) -> Figure:
             "floor", (level, 1), (3 * np.sign(level - 0.5) * 6 if near else 0, 2), heights, "offset points",
             size=7, ha="center", color=GREY,
         )  # fmt: skip
-    axes.set_yticks(range(len(order)), [label(name) + (" (confound floor)" if name == floor else "") for name in order])
+    axes.set_yticks(range(len(order)), [_row_title(name, floor) for name in order])
     axes.tick_params(axis="y", length=0, labelsize=8)
     axes.set(xlim=(min(0.4, min(own.low for own in auc.values()) - 0.02), 1.0), ylim=(len(order) - 0.4, -0.6))
     axes.set_xlabel("Area under the ROC curve (AUC)")
     axes.spines["left"].set_visible(False)
     return figure
+
+
+def _row_title(name: str, floor: str | None) -> str:
+    return label(name) if name != floor else "confound floor" if name == "floor" else f"{label(name)} (confound floor)"
 
 
 @styled
@@ -182,14 +187,13 @@ def roc_figure(curves: pd.DataFrame, scores: pd.DataFrame, floor: str | None = N
     styles = model_styles(list(curves["experiment"].unique()), floor)
     figure, axes = _one_panel(COLUMN, 3.5)
     axes.plot([0, 1], [0, 1], color=LIGHT, linewidth=0.9)
-    for name, part in own.groupby("experiment", sort=False):
+    for name in sorted(own["experiment"].unique(), key=lambda name: -auc[name].value if name in auc else 0):
+        part, look = own[own["experiment"] == name], {key: styles[name][key] for key in ("color", "linestyle")}
         title = f"{label(name)}, {number(auc[name].value)}" if name in auc else label(name)
-        look = {key: styles[name][key] for key in ("color", "linestyle")}
         axes.plot([0, *part["x"], 1], [0, *part["y"], 1], label=title, **look)
     axes.set(xlabel="False positive rate (1 − specificity)", ylabel="True positive rate (sensitivity)")
     _unit_square(axes)
-    if len(own):
-        axes.legend(loc="lower right", title="AUC", title_fontsize=7, alignment="left", handlelength=2.6)
+    _model_legend(figure, axes, own["experiment"].nunique(), "lower right", "AUC")
     return figure
 
 
@@ -209,12 +213,21 @@ def calibration_figure(curves: pd.DataFrame, floor: str | None = None) -> Figure
     figure, axes = _one_panel(COLUMN, 3.5)
     axes.plot([0, 1], [0, 1], color=LIGHT, linewidth=0.9)
     for name, part in own.groupby("experiment", sort=False):
-        axes.plot(part["x"], part["y"], label=label(name), markersize=4, linewidth=1, **{**styles[name]})
+        axes.plot(part["x"], part["y"], label=label(name), markersize=4, linewidth=0.8, **styles[name])
     axes.set(xlabel="Predicted probability of being a patient", ylabel="Observed share of patients")
     _unit_square(axes)
-    if len(own):
-        axes.legend(loc="upper left", handlelength=2.6)
+    _model_legend(figure, axes, own["experiment"].nunique(), "upper left", None)
     return figure
+
+
+def _model_legend(figure: Figure, axes: Axes, models: int, corner: str, title: str | None) -> None:
+    """Legend inside the axes, or below them where there are many models."""
+    look = {"title": title, "title_fontsize": 7, "alignment": "left", "handlelength": 2.6}
+    if models > 5:
+        figure.set_figheight(3.6 + 0.08 * models)
+        figure.legend(loc="outside lower center", ncols=2, **look)
+    elif models:
+        axes.legend(loc=corner, **look)
 
 
 def _unit_square(axes: Axes) -> None:
@@ -229,11 +242,11 @@ def learning_figure(history: pd.DataFrame) -> Figure:
     Parameters
     ----------
     history : DataFrame
-        `repeat`, `fold`, `seed`, `epoch`, `train_loss`, `val_loss`. The mean ends where less than half of
-        the runs go on, because the rest stopped early.
+        `repeat`, `fold`, `seed`, `epoch`, `train_loss`, `val_loss`. The mean carries
+        the last loss of runs that stopped early, and ends where less than half of them go on.
     """
-    figure, axes = _one_panel(COLUMN, 2.7)
-    runs = [part.sort_values("epoch") for _, part in history.groupby(["repeat", "fold", "seed"])]
+    figure, axes = _one_panel(COLUMN, 3.2)
+    runs = [part.sort_values("epoch") for _, part in history.groupby(RUN)]
     for column, title, colour, line in (
         ("train_loss", "training", COLOURS[0], "-"),
         ("val_loss", "validation", COLOURS[1], (0, (4, 1.5))),
@@ -243,8 +256,8 @@ def learning_figure(history: pd.DataFrame) -> Figure:
             if column == "val_loss" and part[column].notna().any():
                 best = part.loc[part[column].idxmin()]
                 axes.plot(best["epoch"] + 1, best[column], "o", color=colour, markersize=2.6)
-        by_epoch = history.groupby("epoch")[column].agg(["mean", "count"])
-        mean = by_epoch.loc[by_epoch["count"] >= len(runs) / 2, "mean"]
+        by_epoch = history.pivot_table(index="epoch", columns=RUN, values=column).sort_index()
+        mean = by_epoch.ffill().mean(axis=1)[by_epoch.notna().sum(axis=1) >= len(runs) / 2]
         axes.plot(mean.index + 1, mean, color=colour, linestyle=line, linewidth=2.2, label=title)
     axes.set(xlabel="Epoch", ylabel="Loss (binary cross-entropy)")
     axes.xaxis.get_major_locator().set_params(integer=True)
@@ -287,8 +300,9 @@ def connectome_figure(edges: pd.DataFrame, nodes: pd.DataFrame, alpha: float, st
     figure = Figure(figsize=(PAGE, 2.75))
     blank = np.zeros((len(names), len(names)))
     panel = figure.add_axes((0, 0.08, 1, 0.84))
-    look = {"node_size": 9, "node_color": INK, "colorbar": False, "annotate": True}
+    look = {"node_size": 9, "node_color": INK, "colorbar": False, "annotate": False}
     display = plot_connectome(blank, xyz, display_mode="ortho", figure=figure, axes=panel, **look)
+    display.annotate(size=8, positions=False)
     for sign, colour, line in ((-1, LOWER, "-"), (1, HIGHER, (0, (2.2, 1.1)))):
         own = shown[np.sign(shown["effect_size"]) == sign]
         if len(own):
@@ -298,7 +312,9 @@ def connectome_figure(edges: pd.DataFrame, nodes: pd.DataFrame, alpha: float, st
             kwargs = {"color": colour, "linestyle": line, "linewidth": 1.4 if len(shown) < 60 else 0.9}
             display.add_graph(matrix, xyz, node_size=0, edge_kwargs=kwargs)
     for place, sign, colour, line in ((0.3, "weaker", LOWER, "-"), (0.62, "stronger", HIGHER, (0, (2.2, 1.1)))):
-        figure.add_artist(matplotlib.lines.Line2D([place - 0.05, place - 0.01], [0.04, 0.04], color=colour, linestyle=line))
+        figure.add_artist(
+            matplotlib.lines.Line2D([place - 0.05, place - 0.01], [0.04, 0.04], color=colour, linestyle=line)
+        )
         figure.text(place, 0.04, f"{sign} in patients", va="center")
     count = f"{len(shown)} connections" if len(shown) != 1 else "1 connection"
     figure.text(0.01, 0.96, _glass_title(count, survive, len(shown), edges, alpha), va="center")
@@ -347,8 +363,12 @@ def _survivors(axes: Axes, rows: np.ndarray, parts: Sequence[pd.DataFrame], alph
         counts = [int((part[column] <= alpha).sum()) for part in parts]
         axes.barh(rows + shift, counts, height=0.32, color=colour, label=title)
         for row, count in zip(rows, counts):
+            if not count:
+                continue
             axes.annotate(f"{count:,}", (count, row + shift), (3, 0), textcoords="offset points", va="center", size=7)
     axes.set_xlim(0, max(axes.get_xlim()[1] * 1.12, 1))
+    if not axes.texts:
+        axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", va="center", color=GREY)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel(f"Connections that survive at {alpha:g}")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, handlelength=1, columnspacing=1)
@@ -363,26 +383,4 @@ def _spreads(axes: Axes, rows: np.ndarray, effects: Sequence[np.ndarray]) -> Non
         axes.plot(effect.mean(), row, "D", color="white", markeredgecolor=INK, markersize=4.5, markeredgewidth=1.1)
     reach = max(0.1, *(abs(value) for value in axes.get_xlim()))
     axes.set_xlim(-reach, reach)
-    axes.set_xlabel("Cohen's d of all its connections (negative: weaker in patients)")
-
-
-def to_svg(figure: Figure) -> str:
-    """Write a figure as an SVG document with real text, the same bytes each time."""
-    target = io.StringIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with matplotlib.rc_context(STYLE):
-        figure.savefig(target, format="svg", metadata=nothing)
-    figure.clear()
-    short = lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0])  # a hundredth of a point is enough
-    return re.sub(r' d="[^"]*"', short, target.getvalue())
-
-
-def inline_svg(document: str, name: str, alt: str) -> str:
-    """Make an SVG document fit to stand inside a page: unique ids, an accessible name, no styles for others."""
-    body = document[document.index("<svg") :].strip()
-    body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", body, count=1, flags=re.DOTALL)
-    body = re.sub(r'\bid="', f'id="{name}-', body)
-    body = re.sub(r"url\(#", f"url(#{name}-", body).replace('xlink:href="#', f'href="#{name}-')
-    view = re.search(r'viewBox="[^"]*"', body)[0]
-    opening = f'<svg {view} role="img" aria-label="{html.escape(alt)}" stroke-linejoin="round" stroke-linecap="butt">'
-    return opening + body[body.index(">") + 1 :]
+    axes.set_xlabel("Cohen's d (negative: weaker in patients)")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pandas as pd
 import yaml
 
-from dysconnect.report.text import Results, chosen_floor, counted, covariate_names, label, listed
+from dysconnect.report.text import Results, counted, covariate_names, kind, label, listed
 
 SOFTWARE = (
     "dysconnect", "numpy", "scipy", "pandas", "scikit-learn", "torch", "torch_geometric", "nilearn", "matplotlib",
@@ -22,6 +22,8 @@ REFERENCES = {
     "powerful approach to multiple testing. J R Stat Soc B 1995;57:289-300. doi:10.1111/j.2517-6161.1995.tb02031.x",
     "Cui et al. 2023": "Cui H, et al. BrainGB: a benchmark for brain network analysis with graph neural networks. "
     "IEEE Trans Med Imaging 2023;42:493-506. doi:10.1109/TMI.2022.3218745",
+    "Esteban et al. 2019": "Esteban O, et al. fMRIPrep: a robust preprocessing pipeline for functional MRI. "
+    "Nat Methods 2019;16:111-116. doi:10.1038/s41592-018-0235-4",
     "Fey and Lenssen 2019": "Fey M, Lenssen JE. Fast graph representation learning with PyTorch Geometric. "
     "doi:10.48550/arXiv.1903.02428",
     "Golub et al. 1979": "Golub GH, Heath M, Wahba G. Generalized cross-validation as a method for choosing a good "
@@ -44,8 +46,8 @@ REFERENCES = {
     "doi:10.48550/arXiv.1912.01703",
     "Pedregosa et al. 2011": "Pedregosa F, et al. Scikit-learn: machine learning in Python. J Mach Learn Res "
     "2011;12:2825-2830.",
-    "Phipson and Smyth 2010": "Phipson B, Smyth GK. Permutation p-values should never be zero. Stat Appl Genet Mol Biol "
-    "2010;9:39. doi:10.2202/1544-6115.1585",
+    "Phipson and Smyth 2010": "Phipson B, Smyth GK. Permutation p-values should never be zero. Stat Appl Genet "
+    "Mol Biol 2010;9:39. doi:10.2202/1544-6115.1585",
     "Platt 1999": "Platt JC. Probabilistic outputs for support vector machines and comparisons to regularized "
     "likelihood methods. In: Advances in Large Margin Classifiers. MIT Press 1999:61-74.",
     "Power et al. 2012": "Power JD, Barnes KA, Snyder AZ, Schlaggar BL, Petersen SE. Spurious but systematic "
@@ -96,15 +98,20 @@ def references(paragraphs: list[tuple[str, str]]) -> list[str]:
 def _series_text(results: Results, cohort: Mapping, nodes: pd.DataFrame) -> str:
     atlas, spec = cohort["atlas"], cohort["denoise"]
     limits = (
-        f"Scans shorter than {spec['min_seconds']:g} s, with a mean framewise displacement above "
-        f"{spec['max_mean_fd']:g} mm (Power et al. 2012), or without signal in more than "
-        f"{spec['max_missing_regions']:.0%} of the regions were excluded, "
+        f"Subjects without age, sex, site or a readable scan, with less than {spec['min_seconds']:g} s, a mean "
+        f"framewise displacement above {spec['max_mean_fd']:g} mm (Power et al. 2012), or no "
+        f"signal in more than {spec['max_missing_regions']:.0%} of the regions were excluded, "
         f"{(~results.participants['included']).sum()} of {len(results.participants):,} subjects in all."
     )
+    scans = " BOLD had been preprocessed by fMRIPrep (Esteban et al. 2019)." if _derivatives(cohort) else ""
     return (
-        f"Data: {cohort['dataset']['title']}. Regional series of {len(nodes)} regions ({atlas['title']}; "
+        f"Data: {cohort['dataset']['title']}.{scans} Regional series of {len(nodes)} regions ({atlas['title']}; "
         f"{_authors(atlas['citation'])}) were {_denoising(spec)} {limits}"
     )
+
+
+def _derivatives(cohort: Mapping) -> bool:
+    return cohort["dataset"]["kind"] == "derivatives"
 
 
 def _denoising(spec: Mapping) -> str:
@@ -131,10 +138,10 @@ def _band(high_pass: float | None, low_pass: float | None) -> str:
 
 def _models_text(experiments: Mapping[str, Mapping], cohort: Mapping) -> str:
     sentences = [
-        f"{label(name)}: {_model_text(config, cohort['evaluate']['floor'] == name)}"
+        f"{label(name)}, {_model_text(config, cohort['evaluate']['floor'] == name)}"
         for name, config in experiments.items()
     ]
-    return f"{counted(len(experiments), 'experiment')} shared the same folds. " + "; ".join(sentences) + "."
+    return f"{counted(len(experiments), 'experiment')} shared the same folds: " + "; ".join(sentences) + "."
 
 
 def _model_text(config: Mapping, is_floor: bool) -> str:
@@ -179,37 +186,36 @@ def _evaluation_text(results: Results, cohort: Mapping, experiments: Mapping[str
     text = (
         f"{splits['folds']}-fold cross-validation by subject, stratified by group and site{repeated}. Whatever "
         "learns, learned inside the training fold. The AUC compares patients and controls that were tested in the same "
-        f"fold. Intervals ({spec['level']:.0%}) and paired differences come from {spec['bootstraps']:,} bootstrap samples "
-        "of subjects, the same ones for all experiments."
+        f"fold. Intervals ({spec['level']:.0%}) and paired differences come from {spec['bootstraps']:,} bootstrap "
+        "samples of subjects, the same ones for all experiments."
     )
     if len(tested):
         text += (
-            f" {permutations:,} permutations of the labels inside site and fold gave p = (1 + b) / (1 + B) (Phipson and "
-            f"Smyth 2010) for {listed(map(label, tested))}."
+            f" {permutations:,} permutations of the labels inside site and fold (first repeat) gave p = (1 + b) / "
+            f"(1 + B) (Phipson and Smyth 2010) for {listed(map(label, tested))}."
         )
-    floor = chosen_floor(cohort, results.scores)
-    return text + (f" The confound floor is the experiment {label(floor)}." if floor else "")
+    return text
 
 
 def _localization_text(summary: Mapping, spec: Mapping) -> str:
     left_out = f"; {summary['n_untested']:,} were missing in too many subjects" if summary["n_untested"] else ""
     return (
-        f"{summary['n_edges']:,} connections ({MEASURES[spec['measure']]}) were tested{left_out}, each with a linear model "
-        f"of group adjusted for {covariate_names(summary['nuisance'])} ({summary['df']} degrees of freedom). "
-        f"{summary['permutations']:,} permutations of the residual group inside sites, residualised again (Smith's method; "
-        "Winkler et al. 2014), gave family-wise p by the largest |t| (Nichols and Holmes 2002); false-discovery rates "
-        "are those of Benjamini and Hochberg 1995. Effect sizes are Cohen's d from the adjusted t. Stability is the "
-        f"share of {spec['stability_draws']} random halves of the cohort (after Meinshausen and Bühlmann 2010) in which "
-        f"a connection is among the {spec['stability_top']} strongest."
+        f"{summary['n_edges']:,} connections ({MEASURES[spec['measure']]}) were tested{left_out}, each with a linear "
+        f"model of group adjusted for {covariate_names(summary['nuisance'])} ({summary['df']} degrees of freedom). "
+        f"{summary['permutations']:,} permutations of the residual group inside sites, residualised again (Smith's "
+        "method; Winkler et al. 2014), gave family-wise p by the largest |t| (Nichols and Holmes 2002); "
+        "false-discovery rates are those of Benjamini and Hochberg 1995. Effect sizes are Cohen's d from the adjusted "
+        f"t. Stability is the share of {spec['stability_draws']} random halves of the cohort (after Meinshausen and "
+        f"Bühlmann 2010) in which a connection is among the {spec['stability_top']} strongest."
     )
 
 
 def _software_text(experiments: Mapping[str, Mapping]) -> str:
     text = (
-        f"dysconnect {version('dysconnect')} ran as a Snakemake workflow (Mölder et al. 2021) on nilearn (Abraham et al. "
-        "2014) and scikit-learn (Pedregosa et al. 2011)"
+        f"dysconnect {version('dysconnect')} ran as a Snakemake workflow (Mölder et al. 2021) on nilearn (Abraham et "
+        "al. 2014) and scikit-learn (Pedregosa et al. 2011)"
     )
-    graphs = any(config["model"]["name"] == "gcn" for config in experiments.values())
+    graphs = any(kind(config) == "graph" for config in experiments.values())
     return text + (
         ", with PyTorch (Paszke et al. 2019) and PyTorch Geometric (Fey and Lenssen 2019)." if graphs else "."
     )

@@ -1,5 +1,6 @@
 """Tables of the report: frames in, rows of text out."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -77,13 +78,17 @@ def _mean_sd(values: pd.Series, digits: int) -> str:
     known = values.dropna()
     if known.empty:
         return NONE
-    text = f"{number(known.mean(), digits)} ± {number(known.std(), digits)}" if len(known) > 1 else number(known.mean(), digits)
+    text = (
+        f"{number(known.mean(), digits)} ± {number(known.std(), digits)}"
+        if len(known) > 1
+        else number(known.mean(), digits)
+    )
     return text if len(known) == len(values) else f"{text} (n = {len(known)})"
 
 
 def _counts(values: pd.Series) -> str:
     counts = values.fillna("").astype(str).replace("", "unknown").value_counts().sort_index()
-    return ", ".join(f"{name} {count}" for name, count in counts.items()) or NONE
+    return ", ".join(f"{name}\u00a0{count}" for name, count in counts.items()) or NONE
 
 
 def _balance(participants: pd.DataFrame, contrast: Mapping) -> list[str]:
@@ -115,7 +120,7 @@ def excluded_table(participants: pd.DataFrame) -> Table:
         Row([row.participant_id, row.group or NONE, number(row.mean_fd, 2), row.exclusion_reason or "no reason given"])
         for row in own.itertuples()
     ]
-    columns = [Column("Subject", False), Column("Group", False), Column("Mean FD, mm"), Column("Reason", False)]
+    columns = [Column("Subject", False), Column("Group", False), Column("FD, mm"), Column("Reason", False)]
     return Table(f"Excluded subjects ({len(own)}).", columns, rows)
 
 
@@ -149,7 +154,9 @@ def comparison_table(comparisons: pd.DataFrame) -> Table:
     rows = []
     for row in comparisons[comparisons["metric"] == "auc"].itertuples():
         first, second = (row.experiment, row.other) if row.difference >= 0 else (row.other, row.experiment)
-        gaps = {metric: difference(comparisons, first, second, metric) for metric in ("auc", "balanced_accuracy", "brier")}
+        gaps = {
+            metric: difference(comparisons, first, second, metric) for metric in ("auc", "balanced_accuracy", "brier")
+        }
         cells = [str(gap) if gap else NONE for gap in gaps.values()]
         rows.append((row.difference, Row([label(first), label(second), cells[0], p_value(row.p), *cells[1:]])))
     rows.sort(key=lambda pair: -abs(pair[0]))
@@ -157,7 +164,10 @@ def comparison_table(comparisons: pd.DataFrame) -> Table:
         Column("Model", False), Column("minus", False), Column("AUC [interval]"), Column("p"),
         Column("Balanced accuracy [interval]"), Column("Brier score [interval]"),
     ]  # fmt: skip
-    caption = "Paired differences on the same folds and bootstrap samples. An interval that includes zero shows no difference."
+    caption = (
+        "Paired differences on the same folds and bootstrap samples. "
+        "An interval that includes zero shows no difference."
+    )
     return Table(caption, columns, [row for _, row in rows])
 
 
@@ -169,25 +179,29 @@ def edge_table(edges: pd.DataFrame, nodes: pd.DataFrame, titles: Mapping[str, st
     for rank, row in enumerate(edges.head(n).itertuples(), start=1):
         cells = [
             str(rank), _region(row.region_a, places), _region(row.region_b, places),
-            titles.get(row.circuit, NONE), number(row.effect_size), row.direction, number(row.statistic),
+            titles.get(row.circuit, NONE), number(row.effect_size), row.direction.removeprefix("patients "),
+            number(row.statistic),
             p_value(row.p), p_value(row.p_fwer), p_value(row.p_fdr), number(row.stability),
         ]  # fmt: skip
-        rows.append(Row(cells + ([significant(row.attribution)] if weighted else []), "best" if row.p_fwer <= alpha else ""))
+        rows.append(
+            Row(cells + ([significant(row.attribution)] if weighted else []), "best" if row.p_fwer <= alpha else "")
+        )
     columns = [
         Column("#"), Column("Region", False), Column("Region", False), Column("Circuit", False), Column("d"),
-        Column("Direction", False), Column("t"), Column("p"), Column("p FWER"), Column("p FDR"), Column("Stability"),
+        Column("In\u00a0patients", False), Column("t"), Column("p"), Column("p\u00a0FWER"), Column("p\u00a0FDR"),
+        Column("Stability"),
     ]  # fmt: skip
     caption = (
-        f"The {len(rows)} strongest of {len(edges):,} connections, with the MNI coordinates of both regions (x, y, z in mm). "
-        f"Marked: those that survive a family-wise error rate of {alpha:g}."
+        f"The {len(rows)} strongest of {len(edges):,} connections, with the MNI coordinates of both regions (x, y, z "
+        f"in mm). Marked: those that survive a family-wise error rate of {alpha:g}."
     )
     return Table(caption, columns + ([Column("Attribution")] if weighted else []), rows)
 
 
 def _region(name: str, places: pd.DataFrame) -> tuple[str, str]:
-    if name not in places.index:
-        return name, ""
-    return name, ", ".join(number(value, 0) for value in places.loc[name])
+    """Name, its side kept on one line, and coordinates."""
+    title = re.sub(r" ([LRM])(?: (\d+))?$", lambda found: "\u00a0" + "\u00a0".join(filter(None, found.groups())), name)
+    return title, ", ".join(number(value, 0) for value in places.loc[name]) if name in places.index else ""
 
 
 def significant(value: float, digits: int = 2) -> str:
@@ -203,8 +217,13 @@ RECOVERY = (
     ("fdp", "False share", "share of the named connections that were not planted (false-discovery proportion)", 2),
     ("fwer", "Any false", "1 where at least one named connection is false; over many cohorts the family-wise error", 2),
     ("sign_accuracy", "Right sign", "share of the found connections with the planted direction", 2),
-    ("auprc", "AUPRC", "area under the precision-recall curve of the ranking; the chance row is what no information gives", 3),
-    ("auprc_ratio", "Ratio", "AUPRC relative to the ranking by |t|", 2),
+    (
+        "auprc",
+        "AUPRC",
+        "area under the precision-recall curve of the ranking; the chance row is what no information gives",
+        3,
+    ),
+    ("auprc_ratio", "Ratio", "AUPRC relative to the ranking by |t|", 3),
 )
 
 

@@ -1,14 +1,16 @@
 """What the report says in words: numbers as people write them, and a verdict computed from the results."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from dysconnect.config import GRAPH_MODELS
+
 RESEARCH_ONLY = "For research only: no diagnosis and no basis for treatment."
 NONE = "—"
-LINEAR = ("ridge", "logistic", "svm")
 COVARIATES = {"mean_fd": "motion"}
 
 
@@ -64,6 +66,11 @@ def number(value: float, digits: int = 2) -> str:
     return text.replace("-", "−") if float(text.replace(",", "")) else text.lstrip("-")
 
 
+def unbroken(sentence: str) -> str:
+    """Keep ``p = 0.012`` and ``[0.1, 0.2]`` on one line, with no-break spaces."""
+    return re.sub(r" ([=<]) |(?<=\d), (?=[^ \]]*\])", lambda found: found[0].replace(" ", "\u00a0"), sentence)
+
+
 def p_value(p: float) -> str:
     """Write a p: ``< 0.001``, ``0.012``, ``0.37``."""
     if not np.isfinite(p):
@@ -101,7 +108,7 @@ def covariate_names(covariates: Sequence[str]) -> str:
 def kind(config: Mapping) -> str:
     """Kind of an experiment's model: floor, linear or graph."""
     name = config["model"]["name"]
-    return "floor" if name == "floor" else "linear" if name in LINEAR else "graph"
+    return "floor" if name == "floor" else "graph" if name in GRAPH_MODELS else "linear"
 
 
 def aucs(scores: pd.DataFrame) -> dict[str, Estimate]:
@@ -212,11 +219,13 @@ def floor_sentence(results: Results, cohort: Mapping, experiments: Mapping[str, 
 def _above_floor(best: str, gap: Estimate, names: str, reached: str) -> str:
     if gap.low > 0:
         return (
-            f"It beats the confound floor: {names} alone reach {reached}, and the paired difference is {gap} "
-            f"({p_text(gap.p)})."
+            f"The best model beats the confound floor: {names} alone reach {reached}, and the paired difference is "
+            f"{gap} ({p_text(gap.p)})."
         )
     if gap.high < 0:
-        return f"It is worse than the confound floor: {names} alone reach {reached}; the difference is {gap}."
+        return (
+            f"The best model is worse than the confound floor: {names} alone reach {reached}; the difference is {gap}."
+        )
     return (
         f"The confound floor may explain the score: {names} alone reach {reached}, and the difference to {best}, "
         f"{gap}, includes zero. Nothing beyond these covariates is shown."
@@ -255,7 +264,7 @@ def localization_sentence(edges: pd.DataFrame, summary: Mapping) -> str:
         return (
             f"Nothing survives: none of {tested} differs at a family-wise error rate of {alpha:g} "
             f"({false if summary['n_fdr'] else 'nor at the same false-discovery rate'}). "
-            f"A difference of d = {number(summary['detectable_d'])} or more would have been found with 80 % power "
+            f"A difference of d = {number(summary['detectable_d'])} or more would have been found with 80% power "
             f"(critical |t| {number(summary['critical_t'])}); smaller ones are not ruled out."
         )
     found = edges[edges["p_fwer"] <= alpha]
@@ -277,11 +286,14 @@ def recovery_sentence(results: Results, cohort: Mapping) -> str:
     strict = table.iloc[0]
     called, wrong = int(strict["called"]), round(strict["called"] * strict["fdp"])
     if not np.isfinite(strict["tpr"]):
-        return f"Nothing was planted: whatever is found is false. {strict['method']} calls {counted(called, 'connection')}."
-    planted = f"{plant['edges']} planted connections (d = {plant['effect']:g} in {plant['carriers']:.0%} of the patients)"
+        calls = counted(called, "connection")
+        return f"Nothing was planted: whatever is found is false. {strict['method']} calls {calls}."
+    planted = (
+        f"{plant['edges']} planted connections (d = {plant['effect']:g} in {plant['carriers']:.0%} of the patients)"
+    )
     return (
-        f"Of {planted}, {strict['method']} finds {strict['tpr']:.0%}; "
-        f"{wrong} of its {counted(called, 'call')} {'is' if wrong == 1 else 'are'} false."
+        f"Of {planted}, {strict['method']} finds {called - wrong}; "
+        f"{wrong or 'none'} of its {counted(called, 'call')} {'are' if wrong > 1 else 'is'} false."
     )
 
 

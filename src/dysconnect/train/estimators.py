@@ -46,18 +46,13 @@ class Cohort:
         return self.participants["label"].to_numpy()
 
 
-class LinearModel:
-    """Fill in missing regions, represent (edges or tangent space), classify in the dual."""
+class DualModel:
+    """A classifier in the dual on features that a subclass learns from the training rows."""
 
-    def __init__(self, spec: dict, measure: str):
-        self.spec, self.measure = spec, measure
-        self.tangent = measure == "tangent"
-
-    def fit(self, cohort: Cohort, rows: np.ndarray, seed: int = 0) -> "LinearModel":
+    def fit(self, cohort: Cohort, rows: np.ndarray, seed: int = 0) -> "DualModel":
         """Fit on some rows of a cohort."""
         features = self._learn_features(cohort, rows)
         self.classifier_ = self._classifier().fit(features, cohort.labels[rows])
-        self.nodes_ = cohort.nodes
         return self
 
     def predict(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
@@ -68,6 +63,14 @@ class LinearModel:
         """Decision values on `test` for many label vectors of `train` [n, P], after `fit`: [len(test), P]."""
         features = self._features(cohort, train)
         return self._classifier().decide_many(features, labels, self._features(cohort, test))
+
+
+class LinearModel(DualModel):
+    """Fill in missing regions, represent (edges or tangent space), classify in the dual."""
+
+    def __init__(self, spec: dict, measure: str):
+        self.spec, self.measure = spec, measure
+        self.tangent = measure == "tangent"
 
     def predict_matrices(self, matrices: np.ndarray) -> np.ndarray:
         """Probabilities from connectivity matrices [n, N, N]; see `edges_of_matrices`."""
@@ -113,28 +116,13 @@ class LinearModel:
         return self.tangent_.transform(edges) if self.tangent else edges
 
 
-class FloorModel:
+class FloorModel(DualModel):
     """The confound floor: logistic regression on covariates alone."""
 
     measure = "covariates"
 
     def __init__(self, spec: dict):
         self.spec = spec
-
-    def fit(self, cohort: Cohort, rows: np.ndarray, seed: int = 0) -> "FloorModel":
-        """Fit on some rows of a cohort."""
-        features = self._learn_features(cohort, rows)
-        self.classifier_ = self._classifier().fit(features, cohort.labels[rows])
-        return self
-
-    def predict(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
-        """Probability of being a patient for other rows, [len(rows)]."""
-        return self.classifier_.predict_proba(self._features(cohort, rows))[:, 1]
-
-    def decide_many(self, cohort: Cohort, train: np.ndarray, labels: np.ndarray, test: np.ndarray) -> np.ndarray:
-        """Decision values on `test` for many label vectors of `train` [n, P], after `fit`: [len(test), P]."""
-        features = self._features(cohort, train)
-        return self._classifier().decide_many(features, labels, self._features(cohort, test))
 
     def edge_weights(self) -> None:
         """The floor sees no edges."""

@@ -1,0 +1,552 @@
+"""The page stands alone, says what the numbers say, names everybody who was left out, and survives poor input."""
+
+import copy
+import dataclasses
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from dysconnect import report
+from dysconnect.atlas import load_atlas
+from dysconnect.report import Results, render
+from dysconnect.report.figures import calibration_figure, drawn_edges, learning_figure, roc_figure
+from dysconnect.report.methods import REFERENCES, methods, references
+from dysconnect.report.svg import inline_svg, to_svg
+from dysconnect.report.text import number, p_text, verdict
+
+NODES = load_atlas("seitzman300")
+VOID = {"meta", "link", "br", "img", "input", "hr", "path", "use", "rect", "circle"}
+
+
+class Document(HTMLParser):
+    """What a browser would fetch, every id, the words on the page, and the figures."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.fetched, self.ids, self.words, self.tags, self.open = [], [], [], [], []
+        self.captions, self.heads = {}, []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        own = dict(attributes)
+        self.tags.append((tag, own))
+        self.ids += [own["id"]] if "id" in own else []
+        self.fetched += [own[name] for name in ("src", "srcset", "data", "poster", "action") if own.get(name)]
+        if tag != "a":
+            self.fetched += [own[name] for name in ("href", "xlink:href") if name in own]
+        self.fetched += re.findall(r"url\(([^)]*)\)", own.get("style") or "")
+        if tag == "figure":
+            self.captions[own["id"]] = ""
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        if tag in self.open:
+            while self.open.pop() != tag:
+                pass
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "style":
+            self.fetched += re.findall(r"url\(([^)]*)\)|@import\s*(\S+)", data)
+        else:
+            self.words.append(data)
+        if "figcaption" in self.open:
+            self.captions[list(self.captions)[-1]] += data
+        if self.open and self.open[-1] == "th":
+            self.heads.append(data.strip())
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.words))  # no-break spaces too
+
+
+MODELS = {
+    "floor": {"name": "floor", "penalties": [1.0], "covariates": ["age", "sex", "site", "mean_fd"]},
+    "tangent_ridge": {"name": "ridge", "penalties": [1.0]},
+    "gcn": {"name": "gcn", "hidden": 32, "readout": 4, "dropout": 0.3},
+}
+
+
+def scores_of(auc: dict[str, tuple]) -> pd.DataFrame:
+    """Scores from (value, low, high, p) of the AUC by experiment."""
+    rows = []
+    for name, (value, low, high, p) in auc.items():
+        rows.append((name, "auc", value, low, high, p))
+        rows += [(name, m, 0.6, 0.5, 0.7, np.nan) for m in ("balanced_accuracy", "sensitivity", "specificity")]
+        rows.append((name, "brier", 0.24, 0.2, 0.3, np.nan))
+    table = pd.DataFrame(rows, columns=["experiment", "metric", "value", "low", "high", "p"])
+    return table.assign(floor=auc["floor"][0] if "floor" in auc else np.nan, n=20)
+
+
+def comparisons_of(gaps: dict[tuple[str, str], tuple]) -> pd.DataFrame:
+    """Comparisons from (difference, low, high, p) by pair, the same for all metrics."""
+    metrics = ("auc", "balanced_accuracy", "brier")
+    rows = [(*pair, metric, *gap) for pair, gap in gaps.items() for metric in metrics]
+    return pd.DataFrame(rows, columns=["experiment", "other", "metric", "difference", "low", "high", "p"])
+
+
+GOOD = {"floor": (0.6, 0.5, 0.7, 0.2), "tangent_ridge": (0.8, 0.7, 0.9, 0.002), "gcn": (0.65, 0.55, 0.75, np.nan)}
+GAPS = {
+    ("tangent_ridge", "floor"): (0.2, 0.1, 0.3, 0.004),
+    ("gcn", "floor"): (0.05, -0.05, 0.15, 0.4),
+    ("gcn", "tangent_ridge"): (-0.15, -0.25, -0.05, 0.01),
+}
+
+
+def people() -> pd.DataFrame:
+    """Twenty-four participants, four of them excluded, one without an age."""
+    rng = np.random.default_rng(0)
+    n = 24
+    reasons = [""] * n
+    reasons[0], reasons[5] = "96 volumes x 2 s = 192 s, fewer than the 240 s asked", "<b>corrupt</b> & short"
+    reasons[7], reasons[9] = "no series file in the index", "age is missing or not a number"
+    age = rng.uniform(20, 70, n)
+    age[9] = age[11] = np.nan
+    motion = rng.uniform(0.05, 0.4, n)
+    motion[7] = np.nan
+    return pd.DataFrame(
+        {
+            "participant_id": [f"sub-{k:02d}" for k in range(n)],
+            "group": ["DYT", "HC"] * (n // 2),
+            "age": age,
+            "sex": ["F", "M", "F"] * (n // 3),
+            "site": ["A", "A", "B", "B"] * (n // 4),
+            "mean_fd": motion,
+            "n_volumes": 240,
+            "seconds_kept": 480.0,
+            "included": [not reason for reason in reasons],
+            "exclusion_reason": reasons,
+        }
+    )
+
+
+def edges_of(surviving: int, attribution: bool = False) -> pd.DataFrame:
+    """Sixty edges of the atlas, some of which survive."""
+    rows, cols = np.triu_indices(len(NODES), k=1)
+    pick = np.arange(0, 60 * 700, 700)
+    t = np.r_[-np.linspace(7, 5.5, 30), np.linspace(4.0, 0.1, 30)]
+    order = np.arange(60)
+    return pd.DataFrame(
+        {
+            "region_a": NODES["name"].to_numpy()[rows[pick]],
+            "region_b": NODES["name"].to_numpy()[cols[pick]],
+            "effect_size": t / 5,
+            "direction": np.where(t < 0, "patients lower", "patients higher"),
+            "statistic": t,
+            "p": 0.001 + order / 1000,
+            "p_fwer": np.where(order < surviving, 0.01, 0.5),
+            "p_fdr": np.where(order < surviving + 3, 0.02, 0.6),
+            "attribution": 0.000123 * order if attribution else np.nan,
+            "stability": 0.5,
+            "circuit": ["sensorimotor", "cortico_striatal", ""] * 20,
+            "n_missing": 0,
+        }
+    )
+
+
+def summary_of(surviving: int, attribution: str = "withheld: ridge does not beat its permutation null") -> dict:
+    return {
+        "n_cases": 10,
+        "n_controls": 10,
+        "n_edges": 60,
+        "n_untested": 0,
+        "nuisance": ["age", "sex", "site", "mean_fd"],
+        "permutations": 500,
+        "alpha": 0.05,
+        "df": 14,
+        "critical_t": 5.2,
+        "detectable_d": 1.37,
+        "n_fwer": surviving,
+        "n_fdr": surviving + 3 if surviving else 0,
+        "attribution": attribution,
+    }
+
+
+def history_of(epochs: int) -> pd.DataFrame:
+    """Three runs, one of which stops early."""
+    rows = [
+        (0, fold, 0, epoch, 1 / (epoch + 1), 0.7 + 0.01 * epoch, 0.5)
+        for fold in range(3)
+        for epoch in range(epochs - 2 * (fold == 0))
+    ]
+    return pd.DataFrame(rows, columns=["repeat", "fold", "seed", "epoch", "train_loss", "val_loss", "val_auc"])
+
+
+def results_of(auc=GOOD, gaps=GAPS, surviving=2, **changes) -> Results:
+    participants = people()
+    kept = participants[participants["included"]]
+    splits = kept[["participant_id", "site"]].assign(label=(kept["group"] == "DYT").astype(int), repeat=0, fold=0)
+    grid = np.linspace(0, 1, 11)
+    curves = pd.concat(
+        pd.DataFrame({"experiment": name, "curve": curve, "x": grid, "y": grid**0.5})
+        for name in auc
+        for curve in ("roc", "calibration")
+    )
+    plain = Results(
+        participants=participants,
+        splits=splits,
+        scores=scores_of(auc),
+        comparisons=comparisons_of(gaps),
+        curves=curves,
+        histories={name: history_of(6 if name == "gcn" else 0) for name in auc},
+        edges=edges_of(surviving),
+        summary=summary_of(surviving),
+    )
+    return dataclasses.replace(plain, **changes)
+
+
+def cohort_of(simulated: bool = False, plant: dict | None = None) -> dict:
+    kind = "simulated" if simulated else "abide"
+    return {
+        "dataset": {
+            "name": "tiny", "title": "Tiny <cohort>", "kind": kind, "licence": "CC0-1.0", "simulated": simulated,
+            "citation": "Somebody 2014, doi:10.1038/mp.2013.78; Else 2015, doi:10.1000/a_b(c)",
+            "contrast": {"cases": ["DYT"], "controls": ["HC"]}, "plant": plant,
+        },
+        "atlas": {
+            "name": "seitzman300", "nodes": "seitzman300", "title": "Seitzman 300",
+            "citation": "Seitzman et al. 2020, doi:10.1016/j.neuroimage.2019.116290",
+        },
+        "denoise": {
+            "name": "standard", "motion": "full", "global_signal": False, "detrend": True, "high_pass": 0.01,
+            "low_pass": 0.1, "min_seconds": 240, "max_mean_fd": 0.5, "max_missing_regions": 0.1,
+        },
+        "connectivity": {"measure": "correlation", "estimator": "empirical"},
+        "graph": {"density": 0.1},
+        "training": {
+            "epochs": 100, "patience": 15, "validation": 0.2, "batch_size": 32, "lr": 1e-3, "weight_decay": 1e-2,
+            "seeds": 1, "permutations": 500, "seed": 0, "device": "auto",
+        },
+        "splits": {"folds": 5, "repeats": 2, "seed": 0},
+        "evaluate": {"floor": "floor", "bootstraps": 2000, "level": 0.95, "seed": 0},
+        "localize": {"measure": "correlation", "stability_draws": 50, "stability_top": 100, "alpha": 0.05},
+        "report": {"edges": 5},
+        "tracking": {"uri": "http://me:secret@server:5000", "experiment": "dysconnect"},
+    }  # fmt: skip
+
+
+def experiments_of(names) -> dict:
+    return {name: cohort_of() | {"model": copy.deepcopy(MODELS[name])} for name in names}
+
+
+def page_of(results: Results, cohort: dict | None = None):
+    names = results.scores["experiment"].unique()
+    page = render(results, cohort or cohort_of(), experiments_of(names), NODES, "2026-01-02")
+    return page, Document(page.html)
+
+
+def said(results: Results, cohort: dict | None = None) -> dict[str, str]:
+    return dict(verdict(results, cohort or cohort_of(), experiments_of(results.scores["experiment"].unique())))
+
+
+@pytest.fixture(scope="module")
+def page():
+    return page_of(results_of())
+
+
+@pytest.fixture
+def blank_figures(monkeypatch):
+    """Empty figures, for tests of words and tables."""
+    names = ("motion", "forest", "roc", "calibration", "connectome", "circuits")
+    monkeypatch.setattr(report, "_figures", lambda *_: {name: Figure() for name in names})
+
+
+def test_the_page_fetches_nothing(page):
+    _, document = page
+    assert document.fetched, "the SVG refers to its own parts"
+    assert all(address.startswith(("#", "data:")) for address in map(str, document.fetched))
+    assert not {"script", "iframe", "object", "img"} & {tag for tag, _ in document.tags}
+
+
+def test_ids_are_unique_and_references_end_somewhere(page):
+    html, document = page[0].html, page[1]
+    assert len(document.ids) == len(set(document.ids))
+    wanted = set(re.findall(r'href="#([^"]+)"', html)) | set(re.findall(r"url\(#([^)]+)\)", html))
+    assert wanted and wanted <= set(document.ids)
+
+
+def test_every_figure_has_a_caption_and_a_name(page):
+    _, document = page
+    names = {"motion", "forest", "roc", "calibration", "learning_gcn", "connectome", "circuits"}
+    assert {name.removeprefix("figure-") for name in document.captions} == names == set(page[0].figures)
+    assert all(len(caption.strip()) > 30 for caption in document.captions.values())
+    drawings = [own for tag, own in document.tags if tag == "svg"]
+    assert len(drawings) == len(names)
+    assert all(own["role"] == "img" and own["aria-label"] for own in drawings)
+
+
+def test_one_heading_landmarks_and_scoped_headers(page):
+    _, document = page
+    tags = [tag for tag, _ in document.tags]
+    assert tags.count("h1") == 1
+    assert {"header", "nav", "main", "footer"} <= set(tags)
+    assert all("scope" in own for tag, own in document.tags if tag == "th")
+    assert not document.open or document.open == ["html"]
+
+
+def test_everybody_excluded_is_listed_with_the_reason(page):
+    people_ = people()
+    rest = page[0].html.split("Excluded subjects (4)", 1)[1]
+    for row in people_[~people_["included"]].itertuples():
+        assert row.participant_id in rest
+        assert row.exclusion_reason in page[1].text
+    assert "sub-03" not in page[1].text
+
+
+def test_text_from_the_data_is_escaped(page):
+    assert "<b>corrupt</b>" not in page[0].html and "&lt;b&gt;corrupt&lt;/b&gt; &amp; short" in page[0].html
+    assert "<h1>Tiny &lt;cohort&gt;</h1>" in page[0].html
+
+
+def test_region_names_of_the_user_are_escaped(blank_figures):
+    edges = edges_of(1)
+    name = edges.loc[0, "region_a"]
+    nodes = NODES.replace({"name": {name: "<i>A & B</i>"}})
+    edges = edges.replace({"region_a": {name: "<i>A & B</i>"}, "region_b": {name: "<i>A & B</i>"}})
+    html = render(results_of(edges=edges), cohort_of(), experiments_of(GOOD), nodes, "2026-01-02").html
+    assert "<i>A" not in html and "&lt;i&gt;A &amp; B&lt;/i&gt;" in html
+
+
+def test_dois_are_links_and_passwords_are_masked(page):
+    links = [own["href"] for tag, own in page[1].tags if tag == "a"]
+    assert "https://doi.org/10.1038/mp.2013.78" in links
+    assert "https://doi.org/10.1000/a_b(c)" in links
+    assert all(link.startswith(("#", "https://doi.org/10.")) for link in links)
+    assert "secret" not in page[0].html and "//***@server" in page[0].html
+
+
+def test_research_notice_and_no_banner_for_real_data(page):
+    assert "For research only: no diagnosis and no basis for treatment." in page[1].text
+    assert "planted by software" not in page[1].text
+
+
+def plant_of(effect: float) -> dict:
+    return {
+        "circuits": ["sensorimotor"],
+        "edges": 40,
+        "effect": effect,
+        "carriers": 0.7,
+        "direction": "down",
+        "seed": 0,
+    }
+
+
+def recovery_of(tpr: float, called: int, fdp: float) -> pd.DataFrame:
+    row = {"pattern": "sensorimotor", "d": 1.5, "cohorts": 1, "fwer": float(fdp > 0), "auprc_ratio": 1.0}
+    rows = [
+        row | {"method": "max-T", "called": called, "tpr": tpr, "fdp": fdp, "auprc": 0.8, "sign_accuracy": 1.0},
+        row | {"method": "chance", "called": np.nan, "tpr": np.nan, "fdp": np.nan, "auprc": 0.01, "fwer": np.nan},
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_planted_truth_has_a_banner_a_table_and_a_sentence(blank_figures):
+    cohort = cohort_of(simulated=True, plant=plant_of(1.5))
+    results = results_of(recovery=recovery_of(0.225, 10, 0.1))
+    document = page_of(results, cohort)[1]
+    assert "nothing here is a finding about patients" in document.text
+    assert "AUPRC" in document.heads
+    assert said(results, cohort)["Planted truth"].endswith("max-T finds 9; 1 of its 10 calls is false.")
+
+
+def test_null_cohort_says_that_whatever_is_found_is_false(blank_figures):
+    cohort = cohort_of(simulated=True, plant=plant_of(0))
+    results = results_of(recovery=recovery_of(np.nan, 0, 0.0))
+    assert "whatever is found here is false" in page_of(results, cohort)[1].text
+    assert "max-T calls 0 connections" in said(results, cohort)["Planted truth"]
+
+
+def test_verdict_when_a_linear_model_beats_the_graph_network():
+    sentences = said(results_of())
+    assert sentences["Subjects"].startswith("20 of 24 subjects were analysed: 11 patients (DYT) and 9 controls (HC).")
+    assert "tangent ridge" in sentences["Prediction"] and "0.80 [0.70, 0.90]" in sentences["Prediction"]
+    assert "p = 0.002" in sentences["Prediction"]
+    assert "beats the confound floor" in sentences["Confounds"] and "0.20 [0.10, 0.30]" in sentences["Confounds"]
+    rivalry = "A linear model beats the graph network: tangent ridge leads GCN by 0.15 [0.05, 0.25] (p = 0.010)."
+    assert sentences["Graph or linear"] == rivalry
+
+
+def test_verdict_when_the_graph_network_wins_or_nobody_does():
+    gaps = GAPS | {("gcn", "tangent_ridge"): (0.1, 0.02, 0.2, 0.01)}
+    assert "GCN leads tangent ridge by 0.10 [0.02, 0.20]" in said(results_of(gaps=gaps))["Graph or linear"]
+    gaps = GAPS | {("gcn", "tangent_ridge"): (0.1, -0.02, 0.2, 0.1)}
+    assert "cannot be told apart" in said(results_of(gaps=gaps))["Graph or linear"]
+
+
+def test_verdict_when_the_floor_explains_the_score():
+    auc = GOOD | {"floor": (0.79, 0.7, 0.9, 0.002)}
+    gaps = GAPS | {("tangent_ridge", "floor"): (0.01, -0.08, 0.1, 0.8)}
+    sentence = said(results_of(auc, gaps))["Confounds"]
+    assert sentence.startswith("The confound floor may explain the score: age, sex, site and motion alone reach an AUC")
+    assert "beats" not in sentence
+
+
+def test_verdict_when_the_model_is_worse_than_the_floor():
+    gaps = GAPS | {("tangent_ridge", "floor"): (-0.1, -0.2, -0.02, 0.01)}
+    assert "worse than the confound floor" in said(results_of(gaps=gaps))["Confounds"]
+
+
+def test_verdict_at_chance():
+    auc = {"floor": (0.55, 0.4, 0.7, 0.3), "tangent_ridge": (0.56, 0.45, 0.66, 0.2), "gcn": (0.5, 0.4, 0.6, np.nan)}
+    sentences = said(results_of(auc))
+    assert sentences["Prediction"].startswith("No model beats chance: the best, tangent ridge (2 models tried)")
+    assert "floor is at chance as well" in sentences["Confounds"]
+    auc |= {"floor": (0.75, 0.6, 0.9, 0.001)}
+    assert "not measurably in connectivity" in said(results_of(auc))["Confounds"]
+
+
+def test_verdict_allows_for_the_choice_of_the_best():
+    auc = GOOD | {"tangent_ridge": (0.62, 0.5, 0.7, 0.04), "gcn": (0.55, 0.4, 0.7, np.nan)}
+    assert "does not allow for choosing the best of 2" in said(results_of(auc))["Prediction"]
+
+
+def test_verdict_when_the_best_was_not_tested():
+    auc = GOOD | {"gcn": (0.85, 0.75, 0.95, np.nan)}
+    assert "not tested against permuted labels" in said(results_of(auc))["Prediction"]
+    auc = GOOD | {"gcn": (0.85, 0.45, 0.95, np.nan)}
+    sentence = said(results_of(auc))["Prediction"]
+    assert sentence.startswith("GCN scores best") and "not shown to beat chance" in sentence
+
+
+def test_verdict_when_nothing_survives():
+    results = results_of(surviving=0)
+    sentence = said(results)["Connections"]
+    assert sentence.startswith("Nothing survives: none of 60 connections differs")
+    assert "d = 1.37" in sentence and "80% power" in sentence
+    document = page_of(results)[1]
+    assert "none of which survives correction" in document.captions["figure-connectome"]
+    assert "Nothing survives correction; the 5 connections" in document.text
+
+
+def test_verdict_counts_what_survives_and_names_the_strongest():
+    sentence = said(results_of(surviving=2))["Connections"]
+    assert "2 of 60 connections differ" in sentence and "2 weaker and 0 stronger" in sentence
+    assert edges_of(2).loc[0, "region_a"] in sentence
+    assert "1 of 60 connections differs" in said(results_of(surviving=1))["Connections"]
+
+
+def test_drawn_edges_are_those_that_survive_else_the_strongest():
+    shown, survive = drawn_edges(edges_of(4), 0.05, 7)
+    assert survive and list(shown.index) == [0, 1, 2, 3]
+    shown, survive = drawn_edges(edges_of(0).iloc[::-1], 0.05, 7)
+    assert not survive and sorted(shown.index) == list(range(7))
+
+
+def test_withheld_attribution_hides_the_column_and_says_why(page, blank_figures):
+    assert "Attribution" not in page[1].heads
+    assert "withheld: ridge does not beat its permutation null" in page[1].text
+    shown = results_of(edges=edges_of(2, attribution=True), summary=summary_of(2, "ridge, mean over 10 folds"))
+    document = page_of(shown)[1]
+    assert "Attribution" in document.heads and "mean over 10 folds" in document.text
+    assert "0.00025" in document.text
+
+
+def test_edge_table_has_names_coordinates_and_circuits(page):
+    first = edges_of(2).iloc[0]
+    place = NODES.set_index("name").loc[first["region_b"], ["x", "y", "z"]]
+    text = page[1].text
+    assert first["region_b"] in text
+    assert ", ".join(number(value, 0) for value in place) in text
+    assert "Sensorimotor cortex" in text
+
+
+def test_poor_input_still_renders():
+    participants = people().assign(mean_fd=np.nan, age=np.nan)
+    participants.loc[3, "group"] = "OTHER"
+    auc = {"tangent_ridge": (0.5, 0.4, 0.6, np.nan)}
+    results = results_of(auc, {}, surviving=0, participants=participants, recovery=None)
+    page, document = page_of(results)
+    assert "No confound floor was run" in document.text
+    assert not re.search(r"\bnan\b", document.text.lower())
+    assert "learning_tangent_ridge" not in page.figures
+    assert "not compared" in document.text and "Planted truth" not in document.text
+
+
+def test_floor_alone_still_renders():
+    everybody = people().assign(included=True, exclusion_reason="")
+    results = results_of({"floor": GOOD["floor"]}, {}, participants=everybody)
+    document = page_of(results)[1]
+    assert "Only the confound floor was run" in document.text and "Nobody was excluded." in document.text
+    assert "Graph or linear" not in said(results)
+
+
+def test_the_same_results_give_the_same_page(page):
+    assert page_of(results_of())[0].html == page[0].html
+
+
+def test_methods_follow_the_configuration():
+    cohort, results = cohort_of(), results_of()
+    paragraphs = methods(results, cohort, experiments_of(GOOD), NODES)
+    text = " ".join(paragraph for _, paragraph in paragraphs)
+    for words in (
+        "300 regions",
+        "0.01 to 0.1 Hz",
+        "24 motion parameters",
+        "5-fold",
+        "repeated 2 times",
+        "2,000 bootstrap",
+    ):
+        assert words in text
+    assert any("Kipf TN" in reference for reference in references(paragraphs))
+    without = methods(results_of({"floor": GOOD["floor"]}, {}), cohort, experiments_of(["floor"]), NODES)
+    assert not any("Kipf TN" in reference for reference in references(without))
+    cohort["denoise"] |= {"motion": None, "high_pass": None, "low_pass": None, "detrend": False}
+    plain = methods(results, cohort, experiments_of(GOOD), NODES)[0][1]
+    assert "motion parameters" not in plain and "Hz" not in plain
+
+
+def test_every_paper_in_the_methods_has_a_reference():
+    paragraphs = methods(results_of(), cohort_of(), experiments_of(GOOD), NODES)
+    text = " ".join(paragraph for _, paragraph in paragraphs)
+    for year in re.findall(r"(\w+) (?:et al\. )?((?:19|20)\d\d)\b", text):
+        assert any(short.endswith(" ".join(year)) or year[0] in short for short in [*REFERENCES, "Seitzman"]), year
+
+
+def test_figures_for_other_code():
+    results = results_of()
+    drawn = [
+        roc_figure(results.curves, results.scores),
+        calibration_figure(results.curves),
+        learning_figure(results.histories["gcn"]),
+        learning_figure(results.histories["floor"]),
+    ]
+    assert all(isinstance(figure, Figure) and figure.axes for figure in drawn)
+    mean = drawn[2].axes[0].lines[-1]
+    np.testing.assert_allclose(mean.get_xdata(), np.arange(1, 7))
+    np.testing.assert_allclose(mean.get_ydata()[5], np.mean([0.73, 0.75, 0.75]))
+    assert "no epochs recorded" in to_svg(drawn[3])
+
+
+def test_svg_keeps_text_and_digits():
+    figure = Figure()
+    figure.text(0.5, 0.5, "p = 0.01234 & <more>")
+    figure.add_subplot().plot([0, 1], "o")
+    document = to_svg(figure)
+    inline = inline_svg(document, "mine", 'say "hello"')
+    assert "p = 0.01234 &amp; &lt;more&gt;" in inline
+    assert "<style" not in inline and 'aria-label="say &quot;hello&quot;"' in inline
+    assert set(re.findall(r'\bid="(\w+)-', inline)) == {"mine"}
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [(0.0001, "p < 0.001"), (0.0123, "p = 0.012"), (0.0996, "p = 0.10"), (0.3652, "p = 0.37"), (np.nan, "not tested")],
+)
+def test_p_in_words(p, text):
+    assert p_text(p) == text
+
+
+def test_numbers_have_a_true_minus_and_no_negative_zero():
+    assert number(-1.234) == "−1.23"
+    assert number(-0.001) == "0.00"
+    assert number(44850, 0) == "44,850"
+    assert number(np.nan) == "—"

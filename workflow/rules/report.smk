@@ -1,0 +1,62 @@
+# models that train in epochs leave a learning curve
+CURVED = [
+    name
+    for name in EXPERIMENTS
+    if "epochs" in training_sections(EXPERIMENTS[name])["training"]
+]
+figure = lambda name, caption, category: report(
+    f"results/{{dataset}}/report/figures/{name}.svg",
+    caption=f"../report/{caption}.rst",
+    category=category,
+)
+
+
+rule report:
+    """Make the report: one self-contained page with the verdict, its figures, and the methods."""
+    input:
+        participants="results/{dataset}/timeseries/participants.tsv",
+        splits="results/{dataset}/train/splits.tsv",
+        scores="results/{dataset}/evaluate/scores.tsv",
+        comparisons="results/{dataset}/evaluate/comparisons.tsv",
+        curves="results/{dataset}/evaluate/curves.tsv",
+        histories=expand(
+            "results/{{dataset}}/train/{experiment}/history.tsv",
+            experiment=EXPERIMENTS,
+        ),
+        edges="results/{dataset}/localize/edges.tsv",
+        summary="results/{dataset}/localize/summary.json",
+        recovery="results/{dataset}/localize/recovery.tsv" if PLANTED else [],
+        code=library("report", "atlas"),
+    output:
+        **{
+            f"learning_{name}": figure(f"learning_{name}", "learning", "Prediction")
+            for name in CURVED
+        },
+        html=report(
+            "results/{dataset}/report/index.html",
+            caption="../report/page.rst",
+            category="Report",
+        ),
+        motion=figure("motion", "motion", "Cohort"),
+        forest=figure("forest", "forest", "Prediction"),
+        roc=figure("roc", "roc", "Prediction"),
+        calibration=figure("calibration", "calibration", "Prediction"),
+        connectome=figure("connectome", "connectome", "Localization"),
+        circuits=figure("circuits", "circuits", "Localization"),
+    log:
+        "results/logs/{dataset}/report.log",
+    conda:
+        ENVIRONMENT
+    threads: 2
+    resources:
+        mem_mb=2000,
+        runtime=15,
+    params:
+        cohort=without(COHORT, "tracking"),
+        experiments={
+            name: without(EXPERIMENTS[name], "tracking") for name in EXPERIMENTS
+        },
+    message:
+        "Writing the report of {wildcards.dataset}"
+    script:
+        "../scripts/report.py"
