@@ -25,7 +25,6 @@ rule all:
     default_target: True
     input:
         f"results/{DATASET}/report/index.html",
-        f"results/{DATASET}/stimulate/targets.tsv" if ATTRIBUTED else [],
         expand(
             "results/{dataset}/tracking/{run}.json",
             dataset=DATASET,

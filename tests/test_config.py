@@ -1,8 +1,10 @@
 """The configuration composes, and whatever is wrong with it stops before any job and is named."""
 
+import copy
 import shutil
 
 import pytest
+from omegaconf import OmegaConf
 
 from dysconnect.__main__ import compose_workflow
 from dysconnect.config import ConfigError, config_hash, leaf_keys, nearest, validate
@@ -24,6 +26,12 @@ def compose(repository, schema):
         return compose_workflow(config_dir, schema, command_line)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def default(repository, schema):
+    """The default, composed once (read only)."""
+    return compose_workflow(repository / "configs", schema, {})
 
 
 @pytest.fixture
@@ -49,8 +57,8 @@ def options(repository, group):
 # what composes
 
 
-def test_the_default_composes(compose, schema):
-    cohort, experiments = compose()
+def test_the_default_composes(default, schema):
+    cohort, experiments = default
     validate(cohort, schema)
     assert cohort["dataset"]["name"] == "simulated"
     assert cohort["atlas"]["name"] == "seitzman300"
@@ -80,8 +88,8 @@ def test_every_experiment_and_every_model_composes(repository, compose):
     assert {own["model"]["name"] for own in experiments.values()} == set(options(repository, "model"))
 
 
-def test_the_defaults_are_experiments_that_exist(repository, compose):
-    cohort, _ = compose(experiment="floor")
+def test_the_defaults_are_experiments_that_exist(repository, default):
+    cohort, _ = default
     known = set(options(repository, "experiment"))
     assert {*cohort["experiments"], cohort["evaluate"]["floor"], cohort["localize"]["attribution"]} <= known
 
@@ -101,8 +109,8 @@ def test_another_floor_is_taken_along(compose):
 # overrides
 
 
-def test_an_override_reaches_those_that_have_its_key(compose):
-    plain, changed = compose()[1], compose(overrides="model.hidden=64")[1]
+def test_an_override_reaches_those_that_have_its_key(compose, default):
+    plain, changed = default[1], compose(overrides="model.hidden=64")[1]
     assert changed["gcn"]["model"]["hidden"] == 64
     assert plain["gcn"]["model"]["hidden"] != 64
     for name in ("floor", "correlation_ridge", "tangent_logistic"):
@@ -131,24 +139,23 @@ def test_the_atlas_of_the_command_line_beats_that_of_the_dataset(compose, how):
     assert cohort["denoise"]["name"] == "none"  # the dataset's other choice stays
 
 
-def test_a_dataset_may_build_on_another(compose):
-    null, plain = (compose(dataset=name, experiment="floor")[0] for name in ("simulated_null", "simulated"))
+def test_a_dataset_may_build_on_another(compose, default):
+    null, plain = compose(dataset="simulated_null", experiment="floor")[0], default[0]
     assert null["dataset"]["plant"]["effect"] == 0
     assert null["dataset"]["patients"] == plain["dataset"]["patients"]
 
 
 @pytest.mark.parametrize("how", [{"overrides": "model=gcn"}, {"connectivity": "tangent"}])
-def test_a_choice_for_all_makes_no_experiment_lie_about_its_name(compose, how):
+def test_a_choice_for_all_makes_no_experiment_lie_about_its_name(compose, default, how):
     # BUG: model=gcn turns the floor and the ridge into networks too; connectivity=tangent the correlation_ridge
     names = "floor,correlation_ridge"
     try:
         _, experiments = compose(experiment=names, **how)
     except ConfigError:
         return  # to refuse is as good
-    plain = compose(experiment=names)[1]
     for name in names.split(","):
-        assert experiments[name]["model"] == plain[name]["model"]
-        assert experiments[name]["connectivity"] == plain[name]["connectivity"]
+        assert experiments[name]["model"] == default[1][name]["model"]
+        assert experiments[name]["connectivity"] == default[1][name]["connectivity"]
 
 
 def test_a_network_in_the_tangent_space_is_refused_before_any_job(compose):
@@ -236,12 +243,21 @@ def test_both_sides_of_a_typo_are_named(compose, copied):
         ("evaluate.level=95", r"evaluate\.level: 95 is greater than or equal to the maximum"),
         ("localize.measure=tangent", r"localize\.measure: 'tangent' is not one of"),
         ("dataset.kind=real", r"dataset\.kind: 'real' is not one of"),
-        ("model.dropout=1", r"experiment gcn: model\.dropout: 1 is greater than or equal to the maximum"),
+        ("model.dropout=1", r"model\.dropout: 1 is greater than or equal to the maximum"),
     ],
 )
-def test_a_value_of_the_wrong_kind_is_named(compose, override, message):
-    with pytest.raises(ConfigError, match=message):
-        compose(overrides=override, experiment="gcn")
+def test_a_value_of_the_wrong_kind_is_named(default, schema, override, message):
+    config = OmegaConf.create(copy.deepcopy(default[1]["gcn"]))
+    config.merge_with_dotlist([override])
+    with pytest.raises(ConfigError, match=rf"^somewhere: {message}"):
+        validate(OmegaConf.to_container(config), schema, "somewhere")
+
+
+def test_a_wrong_value_on_the_command_line_names_its_experiment(compose):
+    with pytest.raises(ConfigError, match=r"configuration: splits\.folds: 1 is less than the minimum of 2"):
+        compose(overrides="splits.folds=1", experiment="gcn")
+    with pytest.raises(ConfigError, match=r"experiment gcn: model\.hidden: 'wide' is not of type 'integer'"):
+        compose(overrides="model.hidden=wide", experiment="gcn")
 
 
 # helpers

@@ -93,28 +93,28 @@ def test_ridge_leave_one_out_equals_leaving_one_out(data, penalty):
     np.testing.assert_allclose(held_out(DualRidge(penalties=(penalty,)), x, y), brute, atol=1e-8)
 
 
-@pytest.mark.parametrize("penalty", [1.0, 20.0])
-def test_logistic_leave_one_out_is_close_to_leaving_one_out(data, penalty):
+@PENALTIES
+def test_the_first_newton_step_of_logistic_regression_is_ridge(data, penalty):
+    """From zero every weight is 1/4: ridge with four times the penalty, and that is what chooses the penalty."""
     x, y = data
-    z, n = scaled(x, x), len(y)
-    brute = np.empty(n)
-    for k in range(n):
-        rest = np.arange(n) != k
-        brute[k] = logistic(z[rest], y[rest], penalty).decision_function(with_constant(z[[k]]))[0]
-    own = held_out(DualLogistic(penalties=(penalty,)), x, y)
-    in_sample = logistic(z, y, penalty).decision_function(with_constant(z))
-    assert np.abs(own - brute).max() < 0.1 * np.abs(in_sample - brute).max()
+    z = scaled(x, x)
+    response = 4 * (y - 0.5)  # the working response at decision zero
+    gram = z.T @ z / 4 + penalty * np.eye(80)  # intercept left out: labels and features are centred below
+    step = np.linalg.solve(gram, z.T @ (response - response.mean()) / 4)
+    ridge = DualRidge(penalties=(4 * penalty,)).fit(x, y)
+    np.testing.assert_allclose(
+        z @ step, 2 * (ridge.decision_function(x) - ridge.decision_function(x).mean()), atol=1e-8
+    )
+    np.testing.assert_allclose(
+        held_out(DualLogistic(penalties=(penalty,)), x, y), held_out(DualRidge(penalties=(4 * penalty,)), x, y)
+    )
 
 
 @BOTH
-def test_the_penalty_with_the_least_held_out_loss_is_chosen(data, model):
+def test_the_penalty_with_the_least_held_out_error_is_chosen(data, model):
     x, y = data
     grid = (0.01, 0.3, 3.0, 300.0)
-    loss = []
-    for penalty in grid:
-        decision, sign = held_out(model(penalties=(penalty,)), x, y), 2 * y - 1
-        lost = (decision - sign) ** 2 if model is DualRidge else np.logaddexp(0, -sign * decision)
-        loss.append(lost.mean())
+    loss = [((held_out(model(penalties=(penalty,)), x, y) - (2 * y - 1)) ** 2).mean() for penalty in grid]
     assert model(penalties=grid).fit(x, y).penalty_ == grid[int(np.argmin(loss))]
 
 
@@ -182,11 +182,16 @@ def test_a_planted_difference_is_found_in_others(model):
 
 
 @BOTH
-def test_noise_gives_no_confident_probabilities(model):
-    rng = np.random.default_rng(4)
-    y, x = np.arange(60) % 2, rng.normal(size=(60, 500))
-    probability = model().fit(x, y).predict_proba(rng.normal(size=(200, 500)))[:, 1]
-    assert ((probability - 0.5) ** 2).mean() < 0.02
+def test_probabilities_of_noise_are_hardly_worse_than_the_base_rate(model):
+    """Brier score on new people: 0.25 is the best, a confident fit of 60 people on 300 edges has 0.35 and more."""
+    rng, y = np.random.default_rng(4), np.arange(60) % 2
+    scores, overfitted = [], []
+    for _ in range(12):
+        x, new = rng.normal(size=(60, 300)), rng.normal(size=(60, 300))
+        scores.append(((model().fit(x, y).predict_proba(new)[:, 1] - y) ** 2).mean())
+        overfitted.append(((DualLogistic(penalties=(0.001,)).fit(x, y).predict_proba(new)[:, 1] - y) ** 2).mean())
+    assert np.mean(scores) < 0.275
+    assert np.mean(overfitted) > 0.3
 
 
 @BOTH

@@ -52,7 +52,7 @@ def test_missing_column_is_named_with_the_file(written, column):
 
 
 def test_two_missing_columns_are_both_named(written):
-    with pytest.raises(ValueError, match="missing columns age, sex .*Add them"):
+    with pytest.raises(ValueError, match=r"missing columns age, sex .*Add them"):
         read_participants(written(lambda frame: frame.drop(columns=["sex", "age"])))
 
 

@@ -24,9 +24,8 @@ def values() -> np.ndarray:
 def write_1d(path, codes, values):
     """Write C-PAC's text format, compressed where the name says so."""
     lines = ["\t".join(f"#{code}" for code in codes), *("\t".join(f"{x:.8f}" for x in row) for row in values)]
-    opened = gzip.open(path, "wt") if path.suffix == ".gz" else path.open("w")
-    with opened as file:
-        file.write("\n".join(lines) + "\n")
+    text = "\n".join(lines) + "\n"
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
 
 
 def test_shuffled_tsv_columns_are_matched_by_name(tmp_path, few, values):

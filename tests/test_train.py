@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.special import expit
 from scipy.stats import binomtest
-from sklearn.metrics import roc_auc_score
+from threadpoolctl import threadpool_limits
 
 from dysconnect.evaluate.metrics import gather, weighted_scores
 from dysconnect.models.edges import edges_from_matrix, matrix_from_edges
@@ -28,10 +28,11 @@ from dysconnect.train.splits import fold_rows, inner_split, make_splits
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """Small networks are fastest on one thread, the more so where tests run side by side."""
+    """Small problems are fastest on one thread, the more so where tests run side by side."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with threadpool_limits(1):
+        yield
     torch.set_num_threads(before)
 
 
@@ -66,7 +67,8 @@ def test_everybody_is_tested_once_per_repeat(splits):
 
 
 def test_copied_scans_never_stand_on_both_sides(splits):
-    assert (splits.groupby(["repeat", "scan_group"])["fold"].nunique() == 1).all()
+    spread = splits.groupby(["repeat", "scan_group"])["fold"].agg(["min", "max"])
+    assert (spread["min"] == spread["max"]).all()
     people = splits[splits["repeat"] == 0]
     train, test = fold_rows(splits, people, 0, 2)
     assert not set(people["scan_group"].iloc[train]) & set(people["scan_group"].iloc[test])
@@ -235,11 +237,11 @@ def test_true_labels_do_not_give_chance(telling, sections, name, measure):
 def test_many_more_noise_features_than_subjects_give_chance(make_cohort, sections):
     aucs = []
     for seed in range(4):
-        cohort = make_cohort(n=60, n_nodes=60, seed=seed)  # 1,770 edges
-        splits = make_splits(cohort.participants, 5, 2, seed)
+        cohort = make_cohort(n=60, n_nodes=50, seed=seed)  # 1,225 edges
+        splits = make_splits(cohort.participants, 5, 1, seed)
         aucs.append(auc_of(cross_validate(cohort, splits, "ridge", sections("ridge")).predictions))
     assert np.mean(aucs) == pytest.approx(0.5, abs=0.1)
-    assert 0.25 < min(aucs) < max(aucs) < 0.75
+    assert 0.2 < min(aucs) < max(aucs) < 0.8
 
 
 @pytest.mark.parametrize(
@@ -288,13 +290,12 @@ def test_the_observed_value_is_the_score_of_the_first_repeat(planted, make_covar
 
 
 def test_one_permutation_is_a_cross_validation_with_those_labels(planted, folds, sections):
-    own = sections("ridge", permutations=4)
-    trained = cross_validate(planted, folds, "ridge", own)
-    null = permutation_null(planted, folds, own, trained.first_repeat)
-    first = folds[folds["repeat"] == 0]
+    own, first = sections("ridge", permutations=4), folds[folds["repeat"] == 0]
+    trained = cross_validate(planted, first, "ridge", own)
+    null = permutation_null(planted, first, own, trained.first_repeat)
     blocks = (first["site"] + "/" + first["fold"].astype(str)).to_numpy()
     labels = shuffle_labels(planted.labels, blocks, 4, np.random.default_rng([0, 11]))
-    for k in range(4):
+    for k in range(2):
         people = with_labels(planted, labels[:, k])
         predictions = cross_validate(people, first.assign(label=labels[:, k]), "ridge", own).predictions
         assert null["auc"].iloc[k + 1] == pytest.approx(auc_of(predictions), abs=1e-9)
@@ -311,8 +312,9 @@ def test_labels_are_shuffled_inside_their_blocks():
 def null_p(cohort: Cohort, own: dict) -> tuple[float, float]:
     """Observed AUC and its permutation p."""
     splits = make_splits(cohort.participants, 4, 1, 0)
-    trained = cross_validate(cohort, splits, own["model"]["name"], own)
-    null = permutation_null(cohort, splits, own, trained.first_repeat)["auc"]
+    train = [fold_rows(splits, cohort.participants, 0, fold)[0] for fold in range(4)]
+    models = {fold: build(**parts(own)).fit(cohort, rows) for fold, rows in enumerate(train)}
+    null = permutation_null(cohort, splits, own, models)["auc"]
     return null.iloc[0], (null >= null.iloc[0] - 1e-12).mean()
 
 
@@ -435,9 +437,3 @@ def test_what_does_not_fit_together_is_refused(sections):
         GraphModel(own["model"], own["graph"], own["training"], "tangent")
     with pytest.raises(ValueError, match=r"model\.name='svm' is unknown; known: ridge, logistic, floor, gcn"):
         build({"name": "svm"}, "correlation", {}, {})
-
-
-def test_a_single_fold_score_equals_scikit_learn(planted, folds, sections):
-    predictions = cross_validate(planted, folds, "ridge", sections("ridge")).predictions
-    one = predictions.query("repeat == 0 and fold == 0")
-    assert auc_of(one) == pytest.approx(roc_auc_score(one["label"], one["probability"]))

@@ -78,3 +78,18 @@ def estimator(measure):
 def without(config, *sections):
     """A configuration without the sections that a rule does not concern."""
     return {name: value for name, value in config.items() if name not in sections}
+
+
+def learning(experiments):
+    """Experiments that train in epochs and so leave a learning curve."""
+    return [
+        name
+        for name in experiments
+        if "epochs" in training_sections(experiments[name])["training"]
+    ]
+
+
+def figure(name, caption, category):
+    """A figure of the report, as Snakemake's own report shows it."""
+    path = f"results/{{dataset}}/report/figures/{name}.svg"
+    return report(path, caption=f"../report/{caption}.rst", category=category)

@@ -1,16 +1,3 @@
-# models that train in epochs leave a learning curve
-CURVED = [
-    name
-    for name in EXPERIMENTS
-    if "epochs" in training_sections(EXPERIMENTS[name])["training"]
-]
-figure = lambda name, caption, category: report(
-    f"results/{{dataset}}/report/figures/{name}.svg",
-    caption=f"../report/{caption}.rst",
-    category=category,
-)
-
-
 rule report:
     """Make the report: one self-contained page with the verdict, its figures, and the methods."""
     input:
@@ -26,11 +13,13 @@ rule report:
         edges="results/{dataset}/localize/edges.tsv",
         summary="results/{dataset}/localize/summary.json",
         recovery="results/{dataset}/localize/recovery.tsv" if PLANTED else [],
+        targets="results/{dataset}/stimulate/targets.tsv" if ATTRIBUTED else [],
+        verdict="results/{dataset}/stimulate/verdict.json" if ATTRIBUTED else [],
         code=library("report", "atlas"),
     output:
         **{
             f"learning_{name}": figure(f"learning_{name}", "learning", "Prediction")
-            for name in CURVED
+            for name in learning(EXPERIMENTS)
         },
         html=report(
             "results/{dataset}/report/index.html",

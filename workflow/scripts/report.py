@@ -12,14 +12,14 @@ from dysconnect.participants import read_participants
 from dysconnect.report import Results, render
 
 input, output, params = start(snakemake)
-read = lambda path: pd.read_csv(path, sep="\t")
-tables = {name: read(input[name]) for name in ("splits", "scores", "comparisons", "curves")}
-edges = read(input.edges).fillna({"circuit": ""})
+read, load = (lambda path: pd.read_csv(path, sep="\t")), (lambda path: json.loads(Path(path).read_text()))
+names = ("splits", "scores", "comparisons", "curves", "recovery", "targets")
+tables = {name: read(input[name]) for name in names if input.get(name)}
+tables["edges"] = read(input.edges).fillna({"circuit": ""})
 histories = {name: read(path) for name, path in zip(params.experiments, input.histories)}
-summary = json.loads(Path(input.summary).read_text())
-recovery = read(input.recovery) if input.recovery else None
+verdict = load(input.verdict)["verdict"] if input.verdict else ""
 people, nodes = read_participants(input.participants), load_atlas(params.cohort["atlas"]["nodes"])
-results = Results(people, **tables, histories=histories, edges=edges, summary=summary, recovery=recovery)
+results = Results(people, **tables, histories=histories, summary=load(input.summary), stimulation=verdict)
 page = render(results, params.cohort, params.experiments, nodes, date.today().isoformat())
 for name, path in output.items():
     Path(path).write_text(page.html if name == "html" else page.figures[name], encoding="utf-8")

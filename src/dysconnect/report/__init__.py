@@ -74,6 +74,7 @@ def render(
         tables=_tables(results, cohort, experiments, nodes, floor),
         summary=results.summary,
         facts=_facts(results.summary),
+        stimulation=results.stimulation,
         methods=paragraphs,
         references=describe.references(paragraphs),
         atlas=cohort["atlas"],
@@ -130,6 +131,7 @@ def _tables(results: Results, cohort: Mapping, experiments: Mapping, nodes: pd.D
         "models": tables.model_table(results, floor, kinds),
         "comparisons": tables.comparison_table(results.comparisons),
         "edges": tables.edge_table(results.edges, nodes, circuit_titles(), alpha, cohort["report"]["edges"]),
+        "targets": None if results.targets is None or results.targets.empty else tables.target_table(results.targets),
         "recovery": None if results.recovery is None else tables.recovery_table(results.recovery),
     }
 

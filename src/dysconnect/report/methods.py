@@ -53,8 +53,8 @@ REFERENCES = {
     "Power et al. 2012": "Power JD, Barnes KA, Snyder AZ, Schlaggar BL, Petersen SE. Spurious but systematic "
     "correlations in functional connectivity MRI networks arise from subject motion. NeuroImage 2012;59:2142-2154. "
     "doi:10.1016/j.neuroimage.2011.10.018",
-    "Rad and Maleki 2020": "Rad KR, Maleki A. A scalable estimate of the out-of-sample prediction error via "
-    "approximate leave-one-out cross-validation. J R Stat Soc B 2020;82:965-996. doi:10.1111/rssb.12374",
+    "Rasmussen and Williams 2006": "Rasmussen CE, Williams CKI. Gaussian Processes for Machine Learning. "
+    "MIT Press 2006.",
     "Satterthwaite et al. 2013": "Satterthwaite TD, et al. An improved framework for confound regression and filtering "
     "for control of motion artifact in the preprocessing of resting-state functional connectivity data. NeuroImage "
     "2013;64:240-256. doi:10.1016/j.neuroimage.2012.08.052",
@@ -159,8 +159,9 @@ def _model_text(config: Mapping, is_floor: bool) -> str:
         )
     if model["name"] == "logistic":
         return (
-            f"L2-penalised logistic regression on {measure}, its penalty chosen inside the training fold by "
-            "approximate leave-one-out loss (Rad and Maleki 2020)"
+            f"L2-penalised logistic regression on {measure} in its dual form (Rasmussen and Williams 2006), "
+            "its penalty chosen inside the training fold by the leave-one-out error of the first Newton step "
+            "(Golub et al. 1979)"
         )
     return f"{_graph_text(config)}, on {measure}"
 

@@ -236,3 +236,31 @@ def recovery_table(recovery: pd.DataFrame) -> Table:
     columns = [Column("Method", False), *(Column(title) for _, title, _, _ in RECOVERY)]
     notes = [(title, meaning) for _, title, meaning, _ in RECOVERY]
     return Table("Recovery of the planted truth in this cohort.", columns, rows, notes)
+
+
+def target_table(targets: pd.DataFrame, n: int = 15) -> Table:
+    """Regions whose virtual normalisation moves patients furthest towards the controls."""
+    places = targets.set_index("region")[["x", "y", "z"]]
+    rows = [
+        Row([
+            str(row.rank), _region(row.region, places), row.system.replace("_", " "), significant(row.shift),
+            number(row.z_score), significant(row.controls), f"{row.consistency:.0%}",
+        ])
+        for row in targets.head(n).itertuples()
+    ]  # fmt: skip
+    columns = [
+        Column("#"), Column("Region", False), Column("System", False), Column("Shift"), Column("z"),
+        Column("In\u00a0controls"), Column("Patients that follow"),
+    ]  # fmt: skip
+    caption = (
+        f"The {len(rows)} regions of {len(targets):,} whose virtual normalisation moves the model's decision about "
+        "held-out patients furthest towards the controls."
+    )
+    notes = [
+        ("Shift", "mean change of the decision when all connections of the region become those expected of a healthy "
+                  "person of the same covariates; negative is towards the controls"),
+        ("z", "the shift among those of all regions"),
+        ("In controls", "the same change in held-out controls: near zero when the target is specific to patients"),
+        ("Patients that follow", "share of the patients that move towards the controls"),
+    ]  # fmt: skip
+    return Table(caption, columns, rows, notes)

@@ -32,6 +32,10 @@ class Results:
         Of the localization.
     recovery : DataFrame or None
         Where a truth was planted.
+    targets : DataFrame or None
+        Virtual-stimulation targets, strongest first; no rows where they are withheld.
+    stimulation : str
+        The model behind the targets, or why they are withheld.
     """
 
     participants: pd.DataFrame
@@ -43,6 +47,8 @@ class Results:
     edges: pd.DataFrame
     summary: Mapping
     recovery: pd.DataFrame | None = None
+    targets: pd.DataFrame | None = None
+    stimulation: str = ""
 
 
 @dataclass(frozen=True)
