@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from threadpoolctl import threadpool_limits
 
 from dysconnect.acquire import acquire, write_acquired
 from dysconnect.atlas import load_atlas
@@ -21,6 +22,13 @@ VISUAL_AND_OTHER = [1, 2, 90, 91, 130, 131]
 BASAL_GANGLIA = [247, 248, 251, 252, 253, 254, 259, 260]
 THALAMUS = [265, 266, 267, 268, 269, 270]
 CEREBELLUM = [282, 283, 284, 293, 294, 296, 297, 298]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Small problems are fastest on one thread, the more so where tests run side by side."""
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.fixture(scope="session")

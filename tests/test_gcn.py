@@ -13,8 +13,8 @@ SIZES = {"n_nodes": N, "n_features": N, "hidden": 6, "readout": 3, "dropout": 0.
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Small networks are fastest on one thread, the more so where tests run side by side."""
+def one_torch_thread():
+    """Small networks are fastest on one thread too."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

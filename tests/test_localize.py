@@ -333,6 +333,16 @@ def test_planted_edges_are_stable_and_the_others_are_not(planted, localized):
     assert np.delete(stability, edges).mean() < 0.05
 
 
+def test_halves_of_a_small_cohort_do_not_stop_the_analysis(make_cohort):
+    # BUG: twelve people allow the test, but six do not allow seven columns, and the error blames a covariate
+    cohort = make_cohort(n=12, n_nodes=6)
+    people = cohort.participants.assign(site=[f"site-{k // 4}" for k in range(12)])
+    small = dataclasses.replace(cohort, participants=people)
+    assert edge_statistics(small.values, people, NUISANCE, 10, 0).df > 0
+    table, _ = localize(small, np.full(15, ""), SPEC)
+    assert len(table) == 15
+
+
 # missing regions
 
 

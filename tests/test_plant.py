@@ -61,7 +61,7 @@ def test_planted_edges_move_as_asked_and_the_others_hardly(cohort, edges, amount
         fisher(plant(x, resting_band(x, TR), edges, np.full(8, amount))) - fisher(x) for x in cohort[1][:6]
     ])  # fmt: skip
     planted = np.isin(np.arange(moves.shape[1]), edges["edge"])
-    np.testing.assert_allclose(moves[:, planted].mean(0), amount, atol=0.25 * abs(amount))
+    np.testing.assert_allclose(moves[:, planted], amount, atol=0.02)
     assert abs(moves[:, ~planted].mean()) < 0.03 * abs(amount)
     assert np.abs(moves[:, ~planted]).mean() < 0.15 * abs(amount)
 
@@ -69,7 +69,7 @@ def test_planted_edges_move_as_asked_and_the_others_hardly(cohort, edges, amount
 def test_every_edge_moves_by_its_own_amount(cohort, edges):
     x, asked = cohort[1][1], np.linspace(-0.3, 0.3, 8)
     move = (fisher(plant(x, resting_band(x, TR), edges, asked)) - fisher(x))[edges["edge"]]
-    np.testing.assert_allclose(move, asked, atol=0.08)
+    np.testing.assert_allclose(move, asked, atol=0.02)
 
 
 def test_means_and_spreads_of_the_regions_stay(cohort, edges):
@@ -84,8 +84,7 @@ def test_it_works_with_fewer_volumes_than_regions(cohort, edges):
     planted = plant(x, resting_band(x, TR), edges, np.full(8, -0.3))
     move = fisher(planted) - fisher(x)
     assert np.isfinite(planted).all()
-    assert (move[edges["edge"]] < 0).all()
-    assert move[edges["edge"]].mean() == pytest.approx(-0.3, abs=0.12)
+    np.testing.assert_allclose(move[edges["edge"]], -0.3, atol=0.05)
 
 
 @pytest.mark.parametrize("constant", [0.0, 700.0])
@@ -98,7 +97,7 @@ def test_a_region_without_signal_is_not_touched(cohort, edges, constant):
     others = edges[(edges["i"] != dead) & (edges["j"] != dead)]
     with np.errstate(invalid="ignore", divide="ignore"):
         move = (fisher(planted) - fisher(x))[others["edge"]]
-    np.testing.assert_allclose(move, -0.3, atol=0.1)
+    np.testing.assert_allclose(move, -0.3, atol=0.02)
 
 
 # which edges
@@ -209,7 +208,7 @@ def test_effect_is_in_units_of_the_spread(cohort, planting, nodes):
         change = np.zeros((40, 40))
         change[edge_index(40)] = fisher(planted[k]) - fisher(series[k])
         moves.append(change[i, j] / square[i, j])
-    assert np.mean(moves) == pytest.approx(-1.0, abs=0.1)
+    np.testing.assert_allclose(moves, -1.0, atol=0.1)
 
 
 def test_same_seed_same_truth_other_seed_other_truth(planting):

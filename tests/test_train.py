@@ -9,7 +9,6 @@ import pytest
 import torch
 from scipy.special import expit
 from scipy.stats import binomtest
-from threadpoolctl import threadpool_limits
 
 from dysconnect.evaluate.metrics import gather, weighted_scores
 from dysconnect.models.edges import edges_from_matrix, matrix_from_edges
@@ -27,12 +26,11 @@ from dysconnect.train.splits import fold_rows, inner_split, make_splits
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Small problems are fastest on one thread, the more so where tests run side by side."""
+def one_torch_thread():
+    """Small networks are fastest on one thread too."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
+    yield
     torch.set_num_threads(before)
 
 
@@ -77,10 +75,10 @@ def test_copied_scans_never_stand_on_both_sides(splits):
 
 def test_folds_are_balanced_by_label_and_site(make_participants):
     splits = make_splits(make_participants(62), folds=5, repeats=4, seed=3)
-    for columns in (["label"], ["label", "site"]):
+    for columns, most in ((["label", "site"], 1), (["label"], 2)):
         sizes = splits.groupby([*columns, "repeat", "fold"]).size().groupby([*columns, "repeat"])
         assert (sizes.size() == 5).all()
-        assert (sizes.max() - sizes.min() <= len(columns)).all()
+        assert (sizes.max() - sizes.min() <= most).all()
 
 
 def test_repeats_and_seeds_differ_and_the_same_seed_repeats_itself(make_participants):
