@@ -136,7 +136,6 @@ def test_only_archives_of_the_strategy_are_taken(archives, strategy, series):
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_only_texts_of_the_strategy_are_taken(tmp_path, few, series, strategy):
-    # BUG for filt_global and filt_noglobal: their names are part of nofilt_global and nofilt_noglobal
     for name in STRATEGIES:
         (tmp_path / name).mkdir()
         write_text(tmp_path / name / "NYU_1_rois_cc200.1D", series["NYU_1"], few)
@@ -187,7 +186,6 @@ def test_sites_without_series_are_left_out(archives):
 
 @pytest.mark.parametrize(("sites", "named"), [(["NYU", "MARS"], "MARS"), (["NYU", "YALE"], "YALE")])
 def test_a_site_that_is_not_there_is_named(archives, sites, named):
-    # BUG for YALE: a site that was asked for and has no series drops out without a word
     with pytest.raises(ValueError, match=rf"dataset\.sites: {named}"):
         acquire_abide({**SPEC, "sites": sites}, archives)
 
@@ -200,7 +198,6 @@ def test_copied_scans_share_a_group(archives):
 
 
 def test_copied_texts_share_a_group(texts):
-    # BUG for .1D.gz: the compressed bytes are hashed, which hold the file's name and time, so copies differ
     groups = acquire_abide(SPEC, texts)[0].set_index("participant_id")["scan_group"]
     assert groups["sub-NYU1"] == groups["sub-NYU3"]
     assert groups.nunique() == len(groups) - 1
@@ -226,7 +223,6 @@ def test_source_files_are_the_phenotype_and_the_archives(archives):
 
 
 def test_a_damaged_archive_is_named(archives):
-    # BUG: zipfile.BadZipFile says neither which file nor what to do
     path = archives / "cc200_filt_global_z16" / "PITT.npz"
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(ValueError, match=r"PITT\.npz"):

@@ -100,9 +100,7 @@ def test_names_agree_with_the_system(atlas):
         np.testing.assert_array_equal(nodes["name"].str.contains(pattern), expected, err_msg=system)
 
 
-@pytest.mark.parametrize(
-    ("atlas", "regions"), [("seitzman300", "Putamen Pallidum Caudate"), ("ho110", "Pallidum")]
-)
+@pytest.mark.parametrize(("atlas", "regions"), [("seitzman300", "Putamen Pallidum Caudate"), ("ho110", "Pallidum")])
 def test_deep_nuclei_are_on_both_sides(atlas, regions):
     nodes = load_atlas(atlas)
     for region in regions.split():
@@ -211,6 +209,4 @@ def test_radius_is_optional_and_further_columns_stay(tmp_path):
     mine = load_atlas(tmp_path / "mine.tsv")
     assert list(mine)[-2:] == ["radius", "lobe"]
     assert mine["radius"].isna().all()
-    assert mine.dtypes.equals(
-        load_atlas("seitzman300").dtypes.reindex(list(mine), fill_value=mine["lobe"].dtype)
-    )
+    assert mine.dtypes.equals(load_atlas("seitzman300").dtypes.reindex(list(mine), fill_value=mine["lobe"].dtype))

@@ -147,7 +147,6 @@ def test_a_dataset_may_build_on_another(compose, default):
 
 @pytest.mark.parametrize("how", [{"overrides": "model=gcn"}, {"connectivity": "tangent"}])
 def test_a_choice_for_all_makes_no_experiment_lie_about_its_name(compose, default, how):
-    # BUG: model=gcn turns the floor and the ridge into networks too; connectivity=tangent the correlation_ridge
     names = "floor,correlation_ridge"
     try:
         _, experiments = compose(experiment=names, **how)
@@ -159,7 +158,6 @@ def test_a_choice_for_all_makes_no_experiment_lie_about_its_name(compose, defaul
 
 
 def test_a_network_in_the_tangent_space_is_refused_before_any_job(compose):
-    # BUG: composes, and fails in the job
     with pytest.raises(ConfigError, match="connectivity"):
         compose(experiment="gcn", connectivity="tangent")
 
@@ -187,7 +185,6 @@ def test_a_typo_on_the_command_line_is_named_with_the_nearest(compose, command_l
 
 @pytest.mark.parametrize(("overrides", "wrong"), [("model.hidden", r"model\.hidden"), ("model.hidden= 64", "64")])
 def test_an_override_without_equals_sign_is_quoted(compose, overrides, wrong):
-    # BUG: the parser's "missing EQUAL at '<EOF>'" is passed on without what it is about
     with pytest.raises(ConfigError, match=wrong):
         compose(overrides=overrides, experiment="gcn")
 

@@ -194,7 +194,6 @@ def test_training_stops_when_patience_ends(planted, sections):
 
 
 def test_a_second_fit_starts_a_new_history(planted, sections):
-    # BUG: the epochs of the second fit are appended to those of the first
     own = sections("gcn", epochs=3, patience=5)
     classifier = GraphClassifier(own["model"], own["graph"], own["training"], 12)
     for _ in range(2):
@@ -209,7 +208,6 @@ def test_state_restores_the_classifier(planted, classifier):
 
 
 def test_a_learning_rate_that_explodes_says_what_to_do(planted, sections):
-    # BUG: the AUC of NaN logits fails first ("Input contains NaN."), so that this message is never seen
     with pytest.raises(ValueError, match=r"validation loss was never finite; lower training\.lr \(now 1e\+30\)"):
         trained(planted, sections, lr=1e30)
 
@@ -225,7 +223,6 @@ def test_a_gpu_that_is_not_there_says_what_to_do(monkeypatch):
 
 
 def test_an_unknown_device_is_refused_with_the_key():
-    # BUG: torch raises RuntimeError, with neither the key nor what to write instead
     with pytest.raises(ValueError, match=r"training\.device=gpu.*(auto|cpu|cuda)"):
         choose_device("gpu")
 

@@ -10,7 +10,7 @@ from scipy.stats import binom, false_discovery_control, ttest_ind
 from scipy.stats import t as student
 
 from dysconnect.localize import attributed, localize
-from dysconnect.localize.recovery import binomial_interval, match_truth, recovery
+from dysconnect.localize.recovery import match_truth, recovery
 from dysconnect.localize.statistics import (
     edge_statistics,
     exceedance_p,
@@ -156,7 +156,6 @@ def test_a_covariate_that_is_the_group_is_refused(make_cohort, kind):
 
 @pytest.mark.parametrize("n", [6, 5])
 def test_too_many_covariates_are_refused(make_cohort, n):
-    # BUG for 5: as many columns as subjects determine anything; the message sends the user after one covariate
     people = make_cohort(n=n).participants.assign(sex=["F", "M", "M", "F", "F", "M"][:n])
     with pytest.raises(
         ValueError, match=rf"{n} subjects leave no degrees of freedom for 5 nuisance columns\. Use fewer"
@@ -334,7 +333,6 @@ def test_planted_edges_are_stable_and_the_others_are_not(planted, localized):
 
 
 def test_halves_of_a_small_cohort_do_not_stop_the_analysis(make_cohort):
-    # BUG: twelve people allow the test, but six do not allow seven columns, and the error blames a covariate
     cohort = make_cohort(n=12, n_nodes=6)
     people = cohort.participants.assign(site=[f"site-{k // 4}" for k in range(12)])
     small = dataclasses.replace(cohort, participants=people)
@@ -353,12 +351,12 @@ def test_edges_missing_in_many_are_not_tested(planted, circuits):
     missing[:10, 5] = True  # 10 of 100: still tested
     table, summary = localize(dataclasses.replace(cohort, missing=missing), circuits, SPEC)
     assert summary["n_untested"] == 15
-    assert len(table) == 105
+    assert table["p_fwer"].notna().sum() == 105 and len(table) == 120
     touched = (table["region_a"] == "region 2") | (table["region_b"] == "region 2")
-    assert not touched.any()
+    assert table.loc[touched, "statistic"].isna().all() and touched.sum() == 15
     ten = (table["region_a"] == "region 5") | (table["region_b"] == "region 5")
-    assert (table.loc[ten, "n_missing"] == 10).all()
-    assert (table.loc[~ten, "n_missing"] == 0).all()
+    assert (table.loc[ten & ~touched, "n_missing"] == 10).all()
+    assert (table.loc[~ten & ~touched, "n_missing"] == 0).all()
 
 
 def test_missing_edges_make_no_difference_between_groups(make_cohort, circuits):
@@ -377,7 +375,6 @@ def test_missing_edges_make_no_difference_between_groups(make_cohort, circuits):
 
 
 def test_a_planted_edge_that_was_not_tested_counts_as_missed(planted, circuits, truth):
-    # BUG: recovery stops, and blames another atlas
     cohort, _, _ = planted
     missing = cohort.missing.copy()
     missing[:20, 0] = True
@@ -459,19 +456,6 @@ def test_calling_nothing_is_no_false_discovery(by_hand):
     scores = recovery(edges.assign(p_fwer=1.0), truth, 0.05).set_index("method")
     assert scores.loc["max-T", ["called", "tpr", "fdp", "fwer"]].tolist() == [0, 0, 0, 0]
     assert np.isnan(scores.loc["max-T", "sign_accuracy"])
-
-
-@pytest.mark.parametrize(("hits", "trials"), [(0, 20), (1, 20), (7, 20), (20, 20)])
-def test_binomial_interval_is_clopper_pearson(hits, trials):
-    low, high = binomial_interval(hits, trials)
-    if hits:
-        assert binom.sf(hits - 1, trials, low) == pytest.approx(0.025)
-    else:
-        assert low == 0
-    if hits < trials:
-        assert binom.cdf(hits, trials, high) == pytest.approx(0.025)
-    else:
-        assert high == 1
 
 
 # the gate before attribution

@@ -158,7 +158,6 @@ def test_spread_is_the_standard_deviation_within_sites(cohort):
 
 @pytest.mark.parametrize("kind", ["unreadable", "dead region"])
 def test_spread_takes_no_account_of_what_is_missing(cohort, kind):
-    # BUG: a missing correlation counts as z = 0, which widens the spread and with it the planted effect
     participants, series = cohort
     bands = [resting_band(x, TR) for x in series]
     expected = edge_spread(bands[1:], participants.iloc[1:])

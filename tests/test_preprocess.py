@@ -77,7 +77,7 @@ def test_weights_of_a_sphere_sum_to_one_inside_the_mask(nodes):
 
 
 def test_an_atlas_of_labels_is_refused(nodes):
-    with pytest.raises(ValueError, match="radius.*seitzman300"):
+    with pytest.raises(ValueError, match=r"radius.*seitzman300"):
         sphere_weights(nodes.assign(radius=np.nan), AFFINE, np.ones((20, 20, 20), bool))
 
 
@@ -105,5 +105,5 @@ def test_one_bad_image_never_stops_the_cohort(derivatives, nodes, tmp_path):
 
 
 def test_a_folder_without_images_is_named(derivatives):
-    with pytest.raises(FileNotFoundError, match="dataset.space"):
+    with pytest.raises(FileNotFoundError, match=r"dataset\.space"):
         acquire_derivatives({**SPEC, "space": "MNI152NLin6Asym"}, derivatives)

@@ -86,7 +86,6 @@ def test_rubbish_is_named(tmp_path, few, name):
 
 @pytest.mark.parametrize("damage", ["cut short", "one byte wrong", "no archive"])
 def test_damaged_archive_is_named(tmp_path, few, values, damage):
-    # BUG: zipfile.BadZipFile is no ValueError, so that one damaged archive stops the cohort, unnamed
     path = tmp_path / "NYU.npz"
     np.savez(path, S1=values)
     content = bytearray(path.read_bytes())

@@ -126,7 +126,6 @@ def test_detrending_removes_a_drift(series, plain):
 
 @pytest.mark.parametrize("detrend", [True, False])
 def test_global_signal_is_removed_only_when_asked(series, plain, detrend):
-    # BUG without detrending: the regressor is detrended all the same, so that its own drift stays in the series
     shared = 30 * np.random.default_rng(5).normal(size=N_VOLUMES)
     both, spec = series + shared[:, None], {**plain, "detrend": detrend}
     kept = np.corrcoef(denoise(both, None, TR, spec).T)[np.triu_indices(12, 1)]
@@ -137,8 +136,6 @@ def test_global_signal_is_removed_only_when_asked(series, plain, detrend):
 
 @pytest.mark.parametrize("constant", [0.0, 1000.0, 0.1, 1000.1])
 def test_constant_region_stays_zero(series, confounds, denoise_spec, constant):
-    # BUG for 0.1 and 1000.1: the standard deviation of a constant that binary numbers cannot hold is about
-    # 1e-17, not 0, so that a dead region passes for a living one
     series[:, 3] = constant
     cleaned = denoise(series, confounds, TR, denoise_spec)
     np.testing.assert_array_equal(cleaned[:, 3], 0)
@@ -148,7 +145,6 @@ def test_constant_region_stays_zero(series, confounds, denoise_spec, constant):
 
 @pytest.mark.parametrize("constant", [0.0, 0.1])
 def test_constant_regions_count_as_missing(series, denoise_spec, constant):
-    # BUG for 0.1: see test_constant_region_stays_zero
     series[:, :3] = constant
     with pytest.raises(ValueError, match=r"25% of the regions are constant .*more than 10%; .*max_missing_regions"):
         check_series(series, TR, denoise_spec)
@@ -172,9 +168,7 @@ REASONS = {
     "sub-no-confounds-file": r"confounds file .* is missing",
     "sub-other-atlas": r"lacks 2 of the atlas's 12 regions .* atlas=NAME",
     "sub-no-rotation": r"confounds lack rot_x; set denoise\.motion=null",
-    # BUG: the reason of this subject is the bare name of the column
     "sub-no-displacement": r"confounds .*framewise_displacement.*[;.:] ",
-    # BUG: motion regression was asked for, there is nothing to regress on, and nobody is told
     "sub-no-motion": r"confounds.* set denoise\.motion=null",
 }
 

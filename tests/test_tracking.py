@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+
 from dysconnect.tracking import (
     Handle,
     absolute_uri,
@@ -106,7 +107,7 @@ def test_other_data_or_configuration_is_another_run(handle):
 
 def test_a_server_that_does_not_answer_is_named(monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with pytest.raises(ConnectionError, match="127.0.0.1:9.*MLFLOW_TRACKING_URI"):
+    with pytest.raises(ConnectionError, match=r"127\.0\.0\.1:9.*MLFLOW_TRACKING_URI"):
         open_tracking("http://127.0.0.1:9", "nobody")
 
 

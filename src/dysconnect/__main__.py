@@ -4,6 +4,7 @@
 ``snakemake`` has made, writes under ``results/scratch/`` and tags its MLflow runs `scratch`.
 """
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from dysconnect.config import STORED, ConfigError, leaf_keys, nearest, training_sections, validate
+from dysconnect.config import GRAPH_MODELS, STORED, ConfigError, leaf_keys, nearest, training_sections, validate
 
 GROUPS = ("dataset", "atlas", "denoise", "connectivity", "graph", "training", "localize")
 
@@ -60,6 +61,8 @@ def compose_workflow(
     validate(cohort, schema)
     for name, config in experiments.items():
         validate(config, schema, f"experiment {name}")
+        check_model(config, name)
+        _refuse_contradiction(Path(config_dir) / "experiment" / f"{name}.yaml", name, groups, overrides)
     return cohort, experiments
 
 
@@ -82,13 +85,38 @@ def _compose(groups: Sequence[str], overrides: Sequence[str], used: set[str]) ->
         raise ConfigError(str(error)) from error
 
 
+def check_model(config: Mapping, name: str) -> None:
+    """Refuse a graph network on features that are no edges."""
+    if config["model"]["name"] in GRAPH_MODELS and config["connectivity"]["measure"] == "tangent":
+        raise ConfigError(
+            f"experiment {name}: model={config['model']['name']} needs edges, and connectivity=tangent has none. "
+            "Choose connectivity=correlation or partial for it."
+        )
+
+
+def _refuse_contradiction(file: Path, name: str, groups: Sequence[str], overrides: Sequence[str]) -> None:
+    """Refuse a choice for all experiments of what an experiment chooses itself: it would no longer be its name."""
+    own = re.findall(r"override\s+/(\w+)\s*:", file.read_text())
+    for text in [*groups, *overrides]:
+        if _is_choice(text) and _key(text) in own:
+            raise ConfigError(
+                f"{text}: experiment {name} chooses its own {_key(text)}. Write a file in configs/experiment/ for "
+                "another combination, and choose it with --config experiment=NAME."
+            )
+
+
 def _is_choice(text: str) -> bool:
     """Whether an override chooses a file of a group (``model=gcn``), rather than a value."""
     return _key(text) in {*GROUPS, "model"} or text.startswith(("+", "~"))
 
 
 def _key(text: str) -> str:
-    return OverridesParser.create().parse_override(text).key_or_group
+    try:
+        return OverridesParser.create().parse_override(text).key_or_group
+    except HydraException as error:
+        raise ConfigError(
+            f"overrides: {text!r} is not of the form key=value ({str(error).splitlines()[0]})."
+        ) from error
 
 
 def _refuse_unused(overrides: Sequence[str], used: set[str], configs: Sequence[dict]) -> None:

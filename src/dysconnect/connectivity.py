@@ -18,7 +18,7 @@ from dysconnect import __version__
 from dysconnect.atlas import edge_index
 from dysconnect.participants import read_participants, with_labels
 from dysconnect.progress import track
-from dysconnect.series import read_series
+from dysconnect.series import has_signal, read_series
 from dysconnect.train.estimators import Cohort
 
 KINDS = {"correlation": "correlation", "partial": "partial correlation", "covariance": "covariance"}
@@ -67,7 +67,7 @@ def connectome(series: np.ndarray, measure: str, estimator: str) -> np.ndarray:
     array of float32
         N(N-1)/2 edges, N(N+1)/2 for covariance; zero where a region is missing (one on the diagonal).
     """
-    alive = np.flatnonzero(series.std(0) > 0)
+    alive = np.flatnonzero(has_signal(series))
     covariance = ESTIMATORS[estimator](store_precision=False)
     if measure == "partial" and estimator == "empirical" and len(series) <= len(alive):
         raise ValueError(
@@ -101,7 +101,7 @@ def cohort_connectomes(
 
 def _from_file(path: str, nodes: pd.DataFrame, measure: str, estimator: str) -> tuple[np.ndarray, np.ndarray]:
     series = read_series(path, "", nodes)
-    return connectome(series, measure, estimator), series.std(0) == 0
+    return connectome(series, measure, estimator), ~has_signal(series)
 
 
 def write_connectomes(connectomes: Connectomes, path: str | Path, attributes: dict) -> None:

@@ -3,7 +3,10 @@
 import gzip
 import hashlib
 import re
-from collections.abc import Iterable
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,23 @@ def series_hash(content: bytes | np.ndarray) -> str:
     if isinstance(content, np.ndarray):
         content = str(content.shape).encode() + np.ascontiguousarray(content).tobytes()
     return hashlib.sha256(content).hexdigest()
+
+
+def has_signal(series: np.ndarray) -> np.ndarray:
+    """Regions that are not constant, bool [N]; series [T, N]. A NaN is no signal."""
+    return np.ptp(series, axis=0) > 0
+
+
+@contextmanager
+def open_archive(path: str | Path) -> Iterator[np.lib.npyio.NpzFile]:
+    """Open an ``.npz`` for reading; a damaged one is a ValueError that names the file."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            yield archive
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
+        raise ValueError(
+            f"{Path(path).name} cannot be read as an archive of arrays ({error}); fetch it again"
+        ) from error
 
 
 def read_series(path: str | Path, key: str, nodes: pd.DataFrame) -> np.ndarray:
@@ -61,7 +81,7 @@ def read_series(path: str | Path, key: str, nodes: pd.DataFrame) -> np.ndarray:
 
 
 def _from_archive(path: Path, key: str, nodes: pd.DataFrame) -> np.ndarray:
-    with np.load(path, allow_pickle=False) as archive:
+    with open_archive(path) as archive:
         if key not in archive.files:
             raise FileNotFoundError(f"{path.name} has no series {key}")
         values = archive[key].astype(float)
@@ -98,7 +118,13 @@ def read_confounds(path: str | Path) -> pd.DataFrame:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"confounds file {path.name} is missing")
-    return pd.read_csv(path, sep="\t", na_values=["n/a"])
+    confounds = pd.read_csv(path, sep="\t", na_values=["n/a"])
+    if "framewise_displacement" not in confounds:
+        raise ValueError(
+            f"confounds {path.name} lacks the column framewise_displacement (mm): without it motion cannot be judged; "
+            "use a confounds table of fMRIPrep"
+        )
+    return confounds
 
 
 def write_series(series: np.ndarray, names: Iterable[str], path: str | Path) -> None:

@@ -12,7 +12,7 @@ from nilearn import signal
 from dysconnect import __version__
 from dysconnect.participants import covariate_problem
 from dysconnect.progress import track
-from dysconnect.series import read_confounds, read_series, write_series
+from dysconnect.series import has_signal, read_confounds, read_series, write_series
 
 MOTION = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
 
@@ -33,13 +33,13 @@ class Verdict:
     exclusion_reason: str
 
 
-def motion_regressors(confounds: pd.DataFrame, spec: str | None) -> np.ndarray | None:
+def motion_regressors(confounds: pd.DataFrame | None, spec: str | None) -> np.ndarray | None:
     """Build the motion regressors, [T, 6, 12 or 24] or None.
 
     Parameters
     ----------
-    confounds : DataFrame
-        With fMRIPrep's column names.
+    confounds : DataFrame or None
+        With fMRIPrep's column names; None is allowed where `spec` is None.
     spec : {"basic", "derivatives", "full", None}
         6 parameters, with their differences (12), and with all their squares (24; Satterthwaite et al.
         2013, doi:10.1016/j.neuroimage.2012.08.052), as in nilearn's ``load_confounds``.
@@ -73,10 +73,12 @@ def denoise(series: np.ndarray, confounds: pd.DataFrame | None, repetition_time:
     array, [T, N]
         Mean zero, standard deviation one; zero throughout where the region was constant.
     """
-    regressors = motion_regressors(confounds, spec["motion"]) if confounds is not None else None
-    alive = series.std(0) > 0
+    if spec["motion"] and confounds is None:
+        raise UnusableError("no confounds file to regress motion on; set denoise.motion=null to go without")
+    regressors = motion_regressors(confounds, spec["motion"])
+    alive = has_signal(series)
     if spec["global_signal"]:
-        shared = signal.clean(series[:, alive], detrend=True, standardize="zscore_sample").mean(1)
+        shared = signal.clean(series[:, alive], detrend=spec["detrend"], standardize="zscore_sample").mean(1)
         regressors = np.c_[regressors, shared] if regressors is not None else shared[:, None]
     cleaned = np.zeros_like(series)
     cleaned[:, alive] = signal.clean(
@@ -108,7 +110,7 @@ def check_series(series: np.ndarray, repetition_time: float, spec: dict) -> None
             f"{len(series)} volumes x {repetition_time:g} s = {seconds:.0f} s, fewer than the "
             f"{spec['min_seconds']:g} s asked; set denoise.min_seconds to keep it"
         )
-    dead = (series.std(0) == 0).mean()
+    dead = 1 - has_signal(series).mean()
     if dead > spec["max_missing_regions"]:
         raise UnusableError(
             f"{dead:.0%} of the regions are constant (no signal), more than {spec['max_missing_regions']:.0%}; "
@@ -240,7 +242,7 @@ def _prepare_and_write(
         "Sources": [Path(entry["series"]).name + (f"[{entry['key']}]" if entry["key"] else "")],
         "SourceSHA256": entry["sha256"],
         "Denoising": spec,
-        "RegionsWithoutSignal": nodes["name"][verdict.series.std(0) == 0].tolist(),
+        "RegionsWithoutSignal": nodes["name"][~has_signal(verdict.series)].tolist(),
         "GeneratedBy": {"Name": "dysconnect", "Version": __version__},
     }
     path.with_suffix(".json").write_text(json.dumps(sidecar, indent=1))

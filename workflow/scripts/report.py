@@ -15,7 +15,7 @@ input, output, params = start(snakemake)
 read, load = (lambda path: pd.read_csv(path, sep="\t")), (lambda path: json.loads(Path(path).read_text()))
 names = ("splits", "scores", "comparisons", "curves", "recovery", "targets")
 tables = {name: read(input[name]) for name in names if input.get(name)}
-tables["edges"] = read(input.edges).fillna({"circuit": ""})
+tables["edges"] = read(input.edges).dropna(subset="statistic").fillna({"circuit": ""})
 histories = {name: read(path) for name, path in zip(params.experiments, input.histories)}
 verdict = load(input.verdict)["verdict"] if input.verdict else ""
 people, nodes = read_participants(input.participants), load_atlas(params.cohort["atlas"]["nodes"])

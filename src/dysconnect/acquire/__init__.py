@@ -101,8 +101,9 @@ def _planted(
 ) -> Acquired:
     """Semi-synthetic cohort: half of the real controls of every site become `PLANTED` patients."""
     controls = participants[participants["group"].isin(dataset["contrast"]["controls"])].reset_index(drop=True)
-    controls = controls[controls["participant_id"].isin(index["participant_id"])].reset_index(drop=True)
     controls["group"] = "HC"
+    there = controls["participant_id"].isin(index["participant_id"])
+    absent, controls = controls[~there], controls[there].reset_index(drop=True)
     rng = np.random.default_rng([dataset["plant"]["seed"], 5])
     for _, rows in controls.groupby("site"):
         chosen = rng.choice(rows.index, size=len(rows) // 2, replace=False)
@@ -117,7 +118,8 @@ def _planted(
         path = folder / f"{name}_task-rest_desc-planted_timeseries.tsv"
         write_series(x, nodes["name"], path)
         rows.append(_entry(name, path, "", entry.repetition_time))
-    return Acquired(controls, pd.DataFrame(rows), truth, controls["participant_id"].iloc[carriers].to_frame())
+    everybody = pd.concat([controls, absent], ignore_index=True)
+    return Acquired(everybody, pd.DataFrame(rows), truth, controls["participant_id"].iloc[carriers].to_frame())
 
 
 def _read_or_nothing(entry, nodes: pd.DataFrame) -> np.ndarray:

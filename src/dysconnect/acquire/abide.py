@@ -4,12 +4,14 @@ Phenotype coding (Preprocessed Connectomes Project): DX_GROUP 1 = autism, 2 = co
 2 = female; -9999 and empty cells are missing.
 """
 
+import gzip
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from dysconnect.series import series_hash
+from dysconnect.series import open_archive, series_hash
 
 PHENOTYPES = ("Phenotypic_V1_0b_preprocessed1.csv", "manifest.csv", "participants.csv")
 NEEDED = ("FILE_ID", "SITE_ID", "DX_GROUP", "AGE_AT_SCAN", "SEX", "func_mean_fd")
@@ -44,7 +46,7 @@ def series_files(root: Path, source_atlas: str, strategy: str) -> list[Path]:
         for suffix in ("1D", "1D.gz")
         for pattern in ("*", "*/*")
         for path in root.glob(f"{pattern}_rois_{source_atlas}.{suffix}")
-        if "filt" not in path.parent.name or strategy in path.parent.name
+        if "filt" not in path.parent.name or _has_strategy(path.parent.name, strategy)
     )
     if not archives and not texts:
         raise FileNotFoundError(
@@ -57,8 +59,13 @@ def series_files(root: Path, source_atlas: str, strategy: str) -> list[Path]:
 
 def _named(path: Path, source_atlas: str, strategy: str) -> bool:
     folder, stem = path.parent.name, path.stem
-    tokens = stem if stem.startswith(source_atlas) else folder
-    return tokens.startswith(source_atlas) and f"_{strategy}" in tokens and f"no{strategy}" not in tokens
+    name = stem if stem.startswith(source_atlas) else folder
+    return name.startswith(source_atlas) and _has_strategy(name, strategy)
+
+
+def _has_strategy(name: str, strategy: str) -> bool:
+    """Whether a name holds the strategy as a word of its own: ``filt_global`` is no part of ``nofilt_global``."""
+    return re.search(rf"(?<![a-z]){re.escape(strategy)}(?![a-z])", name) is not None
 
 
 def read_phenotype(path: Path) -> pd.DataFrame:
@@ -86,7 +93,7 @@ def index_series(files: list[Path]) -> pd.DataFrame:
     rows = []
     for path in files:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
+            with open_archive(path) as archive:
                 rows += [(key, str(path.resolve()), key) for key in archive.files]
         else:
             rows.append((path.name.split("_rois_")[0], str(path.resolve()), ""))
@@ -117,10 +124,13 @@ def acquire_abide(spec: dict, root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     located = participants.merge(found.drop_duplicates("file_id"), on="file_id", how="left")
     here = located.loc[located["series"].notna(), "site"].unique()
     wanted = spec["sites"] or list(here)
-    unknown = [site for site in wanted if site not in set(participants["site"])]
-    if unknown:
-        raise ValueError(f"dataset.sites: {', '.join(unknown)} not in the phenotype of {root}.")
-    located = located[located["site"].isin(wanted) & located["site"].isin(here)].reset_index(drop=True)
+    absent = [site for site in wanted if site not in set(here)]
+    if absent:
+        raise ValueError(
+            f"dataset.sites: {', '.join(absent)} without series in {root} (found: {', '.join(sorted(here))}). "
+            "Correct the list, or set dataset.sites=null for all."
+        )
+    located = located[located["site"].isin(wanted)].reset_index(drop=True)
     located["sha256"] = _hashes(located)
     located["scan_group"] = np.where(located["sha256"] == "", located["participant_id"], located["sha256"].str[:12])
     located["repetition_time"] = located["site"].map(spec["repetition_time"]).fillna(2.0)
@@ -134,10 +144,11 @@ def _hashes(located: pd.DataFrame) -> list[str]:
     hashes = pd.Series("", index=located.index)
     for path, rows in located[located["series"].notna()].groupby("series"):
         if path.endswith(".npz"):
-            with np.load(path, allow_pickle=False) as archive:
+            with open_archive(path) as archive:
                 for row in rows.itertuples():
                     hashes[row.Index] = series_hash(archive[row.key])
         else:
             for row in rows.itertuples():
-                hashes[row.Index] = series_hash(Path(path).read_bytes())
+                content = Path(path).read_bytes()  # of the text: gzip stores the file's name and time
+                hashes[row.Index] = series_hash(gzip.decompress(content) if path.endswith(".gz") else content)
     return hashes.tolist()

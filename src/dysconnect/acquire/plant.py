@@ -79,12 +79,15 @@ def edge_spread(bands: Sequence[np.ndarray], participants: pd.DataFrame) -> np.n
     rows, cols = edge_index(bands[0].shape[1])
     with np.errstate(invalid="ignore"):  # a region without signal has no correlation
         z = np.stack([np.arctanh(np.clip(np.corrcoef(x.T)[rows, cols], -0.999, 0.999)) for x in bands])
-    z = np.nan_to_num(z).astype(np.float32)
+    squares, freedom = np.zeros(len(rows)), np.zeros(len(rows))
     for site in participants["site"].unique():
-        own = (participants["site"] == site).to_numpy()
-        z[own] -= z[own].mean(0)
-    dof = max(len(z) - participants["site"].nunique(), 1)
-    return np.sqrt((z.astype(float) ** 2).sum(0) / dof)
+        own = z[(participants["site"] == site).to_numpy()]
+        seen = np.isfinite(own)
+        count = seen.sum(0)
+        mean = np.where(seen, own, 0).sum(0) / np.maximum(count, 1)
+        squares += (np.where(seen, own - mean, 0) ** 2).sum(0)
+        freedom += np.maximum(count - 1, 0)
+    return np.sqrt(squares / np.maximum(freedom, 1))
 
 
 def plant(

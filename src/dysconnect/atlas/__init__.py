@@ -156,8 +156,7 @@ def _check_columns(table: pd.DataFrame, path: Path) -> None:
     missing = [column for column in REQUIRED if column not in table]
     if missing:
         raise ValueError(
-            f"{path}, line 1: no column {', '.join(missing)}. "
-            f"Write a tab-separated header with {', '.join(REQUIRED)}."
+            f"{path}, line 1: no column {', '.join(missing)}. Write a tab-separated header with {', '.join(REQUIRED)}."
         )
     if table.empty:
         raise ValueError(f"{path}: no node below the header. Write one line a region.")

@@ -93,7 +93,7 @@ def weighted_scores(evidence: Evidence, weights: np.ndarray) -> dict[str, np.nda
 
 
 def bootstrap_weights(labels: np.ndarray, groups: np.ndarray, n: int, seed: int) -> np.ndarray:
-    """Bootstrap counts of every subject, [n, S]: scans that are copies are drawn together, classes kept in size.
+    """Bootstrap counts of every subject, [n, S]: within each class, copies of one scan are drawn together.
 
     Parameters
     ----------

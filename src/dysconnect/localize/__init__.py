@@ -1,5 +1,6 @@
 """Stage `localize`: which edges differ, in which direction, with a family-wise error rate and its stability."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,48 +32,57 @@ def localize(
     Returns
     -------
     edges : DataFrame, [E rows], strongest first
-        `region_a`, `region_b`, `effect_size`, `direction` (patients lower, patients higher), `statistic`
-        (t), `p`, `p_fwer`, `p_fdr`, `attribution`, `stability`, `circuit`, `n_missing`.
+        `region_a`, `region_b`, `effect_size`, `direction` (patients lower, patients higher), `statistic` (t), `p`,
+        `p_fwer`, `p_fdr`, `stability`, `attribution`, `circuit`, `n_missing`; the numbers are NaN for an edge that
+        is missing in too many subjects to be tested.
     summary : dict
         Counts, degrees of freedom, the critical t, and the smallest effect that could have been detected.
     """
+    cohort = without_copies(cohort)
     lost = edge_missing(cohort.missing)
     tested = lost.mean(0) <= spec["max_missing"]
-    values = MissingRegions().fit(cohort.values, cohort.missing, diagonal=False)
-    complete = values.transform(cohort.values, cohort.missing)[:, tested]
-    statistics = edge_statistics(complete, cohort.participants, spec["nuisance"], spec["permutations"], spec["seed"])
-    stability = selection_stability(
-        complete, cohort.participants, spec["nuisance"], min(spec["stability_top"], complete.shape[1]),
-        spec["stability_draws"], spec["seed"] + 1,
-    )  # fmt: skip
-    table = _edge_table(cohort.nodes, tested, statistics, stability, circuits, attribution)
-    table["n_missing"] = lost.sum(0)[tested]
-    order = np.lexsort((-table["statistic"].abs(), table["p_fwer"]))
-    summary = _summary(statistics, table, cohort, spec, int((~tested).sum()))
-    return table.iloc[order].reset_index(drop=True), summary
+    filler = MissingRegions().fit(cohort.values, cohort.missing, diagonal=False)
+    complete = filler.transform(cohort.values, cohort.missing)[:, tested]
+    people, nuisance = cohort.participants, spec["nuisance"]
+    statistics = edge_statistics(complete, people, nuisance, spec["permutations"], spec["seed"])
+    top = min(spec["stability_top"], complete.shape[1])
+    stability = selection_stability(complete, people, nuisance, top, spec["stability_draws"], spec["seed"] + 1)
+    table = _edge_table(cohort.nodes, tested, statistics, stability)
+    table["attribution"] = np.nan if attribution is None else attribution
+    table["circuit"] = circuits
+    table["n_missing"] = lost.sum(0)
+    order = np.lexsort((-table["statistic"].abs().fillna(-1), table["p_fwer"].fillna(2)))
+    return table.iloc[order].reset_index(drop=True), _summary(statistics, table, cohort, spec)
 
 
-def _edge_table(nodes, tested, statistics: EdgeStatistics, stability, circuits, attribution) -> pd.DataFrame:
+def without_copies(cohort: Cohort) -> Cohort:
+    """Keep one of several copies of a scan: people who are tested must be independent."""
+    if "scan_group" not in cohort.participants:
+        return cohort
+    first = ~cohort.participants["scan_group"].duplicated().to_numpy()
+    people = cohort.participants[first].reset_index(drop=True)
+    return replace(cohort, participants=people, values=cohort.values[first], missing=cohort.missing[first])
+
+
+def _edge_table(
+    nodes: np.ndarray, tested: np.ndarray, statistics: EdgeStatistics, stability: np.ndarray
+) -> pd.DataFrame:
+    """All edges by name; those that were not tested keep their row, without numbers."""
     rows, cols = np.triu_indices(len(nodes), k=1)
-    weights = np.full(len(rows), np.nan) if attribution is None else attribution
-    return pd.DataFrame(
-        {
-            "region_a": nodes[rows[tested]],
-            "region_b": nodes[cols[tested]],
-            "effect_size": statistics.effect_size,
-            "direction": np.where(statistics.t < 0, "patients lower", "patients higher"),
-            "statistic": statistics.t,
-            "p": statistics.p,
-            "p_fwer": statistics.p_fwer,
-            "p_fdr": statistics.p_fdr,
-            "attribution": weights[tested],
-            "stability": stability,
-            "circuit": circuits[tested],
-        }
-    )
+    table = pd.DataFrame({"region_a": nodes[rows], "region_b": nodes[cols]})
+    numbers = {
+        "effect_size": statistics.effect_size,
+        "direction": np.where(statistics.t < 0, "patients lower", "patients higher"),
+        "statistic": statistics.t,
+        "p": statistics.p,
+        "p_fwer": statistics.p_fwer,
+        "p_fdr": statistics.p_fdr,
+        "stability": stability,
+    }
+    return table.join(pd.DataFrame(numbers, index=np.flatnonzero(tested)))
 
 
-def _summary(statistics: EdgeStatistics, table: pd.DataFrame, cohort: Cohort, spec: dict, untested: int) -> dict:
+def _summary(statistics: EdgeStatistics, table: pd.DataFrame, cohort: Cohort, spec: dict) -> dict:
     cases = int(cohort.labels.sum())
     controls = len(cohort.labels) - cases
     critical = float(np.quantile(statistics.max_null, 1 - spec["alpha"]))
@@ -80,8 +90,8 @@ def _summary(statistics: EdgeStatistics, table: pd.DataFrame, cohort: Cohort, sp
     return {
         "n_cases": cases,
         "n_controls": controls,
-        "n_edges": len(table),
-        "n_untested": untested,
+        "n_edges": len(statistics.t),
+        "n_untested": len(table) - len(statistics.t),
         "nuisance": list(spec["nuisance"]),
         "permutations": spec["permutations"],
         "alpha": spec["alpha"],

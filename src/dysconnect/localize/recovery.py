@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-from scipy.stats import beta
 from sklearn.metrics import average_precision_score
 
 METHODS = {"max-T": "p_fwer", "Benjamini-Hochberg": "p_fdr"}
@@ -30,7 +29,7 @@ def recovery(edges: pd.DataFrame, truth: pd.DataFrame, alpha: float) -> pd.DataF
     planted, direction = match_truth(edges, truth)
     effect = float(truth["effect"].iloc[0]) if len(truth) else 0.0
     pattern = "+".join(sorted(truth["circuit"].unique())) if len(truth) else "null"
-    ranking = edges["statistic"].abs().to_numpy()
+    ranking = edges["statistic"].abs().fillna(0).to_numpy()  # an edge that was not tested is not found
     reference = _auprc(planted, ranking)
     rows = []
     for method, column in METHODS.items():
@@ -76,11 +75,3 @@ def _calls(called: np.ndarray, planted: np.ndarray, direction: np.ndarray, stati
     fdp = (called & ~planted).sum() / max(called.sum(), 1)
     signs = np.mean(np.sign(statistic.to_numpy()[hits]) == direction[hits]) if hits.any() else np.nan
     return int(called.sum()), tpr, fdp, float((called & ~planted).any()), signs
-
-
-def binomial_interval(hits: int, trials: int, level: float = 0.95) -> tuple[float, float]:
-    """Exact (Clopper-Pearson) interval of a proportion."""
-    tail = (1 - level) / 2
-    low = beta.ppf(tail, hits, trials - hits + 1) if hits else 0.0
-    high = beta.ppf(1 - tail, hits + 1, trials - hits) if hits < trials else 1.0
-    return float(low), float(high)

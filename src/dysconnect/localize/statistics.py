@@ -53,22 +53,30 @@ def nuisance_basis(table: pd.DataFrame, covariates: Sequence[str]) -> np.ndarray
         When the covariates determine the group, so that its effect cannot be estimated.
     """
     columns = CovariateEncoder(covariates).fit(table).transform(table)
-    design = np.column_stack([np.ones(len(table)), columns])
-    left, values, _ = np.linalg.svd(design, full_matrices=False)
-    basis = left[:, values > 1e-8 * values[0]]
-    group = table["label"].to_numpy(float)
-    rest = group - basis @ (basis.T @ group)
-    if (rest**2).sum() < 1e-6 * ((group - group.mean()) ** 2).sum():
-        raise ValueError(
-            f"the covariates {', '.join(covariates)} determine the group: its effect cannot be estimated. "
-            "Leave out the covariate that names the group (localize.nuisance)."
-        )
+    basis = orthonormal(np.column_stack([np.ones(len(table)), columns]))
     if len(table) - basis.shape[1] - 1 < 1:
         raise ValueError(
             f"{len(table)} subjects leave no degrees of freedom for {basis.shape[1]} nuisance columns. "
             "Use fewer covariates (localize.nuisance), or more subjects."
         )
+    if not estimable(table["label"].to_numpy(float), basis):
+        raise ValueError(
+            f"the covariates {', '.join(covariates)} determine the group: its effect cannot be estimated. "
+            "Leave out the covariate that names the group (localize.nuisance)."
+        )
     return basis
+
+
+def orthonormal(design: np.ndarray) -> np.ndarray:
+    """Orthonormal basis of the columns of a design, [n, K]; redundant columns drop out."""
+    left, values, _ = np.linalg.svd(design, full_matrices=False)
+    return left[:, values > 1e-8 * values[0]]
+
+
+def estimable(group: np.ndarray, basis: np.ndarray) -> bool:
+    """Whether the nuisance leaves anything of the group, [n]."""
+    rest = group - basis @ (basis.T @ group)
+    return (rest**2).sum() > 1e-6 * ((group - group.mean()) ** 2).sum()
 
 
 def residual_unit(values: np.ndarray, basis: np.ndarray) -> np.ndarray:
@@ -166,17 +174,21 @@ def selection_stability(
 ) -> np.ndarray:
     """How often an edge is among the `top` strongest when half of the subjects are drawn, [E].
 
-    Halves keep the label x site composition (Meinshausen and Buhlmann 2010, complementary halves left out).
+    Halves keep the label x site composition (Meinshausen and Buhlmann 2010, complementary halves left out). NaN
+    where the cohort is so small that no half can estimate the group beside the nuisance.
     """
     rng = np.random.default_rng(seed)
     stratum = table["label"].astype(str) + "/" + table["site"].astype(str)
-    counts = np.zeros(edges.shape[1])
+    nuisance, label = nuisance_basis(table, covariates), table["label"].to_numpy(float)
+    counts, valid = np.zeros(edges.shape[1]), 0
     for _ in range(draws):
         half = [rng.permutation(rows)[: (len(rows) + 1) // 2] for rows in stratum.groupby(stratum).indices.values()]
         rows = np.sort(np.concatenate(half))
-        own = table.iloc[rows].reset_index(drop=True)
-        basis = nuisance_basis(own, covariates)
-        label = own["label"].to_numpy(float)
-        r = np.abs((label - basis @ (basis.T @ label)) @ residual_unit(edges[rows].astype(float), basis))
+        basis = orthonormal(nuisance[rows])
+        if len(rows) <= basis.shape[1] + 1 or not estimable(label[rows], basis):
+            continue
+        group = label[rows] - basis @ (basis.T @ label[rows])
+        r = np.abs(group @ residual_unit(edges[rows].astype(float), basis))
         counts[np.argpartition(-r, top - 1)[:top]] += 1
-    return counts / draws
+        valid += 1
+    return counts / valid if valid else np.full(edges.shape[1], np.nan)

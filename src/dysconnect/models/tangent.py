@@ -68,8 +68,8 @@ def exponential(matrix: np.ndarray) -> np.ndarray:
 class TangentSpace:
     """Project covariances on the tangent space at the training mean.
 
-    ``T_s = log(M^-1/2 C_s M^-1/2)``; the features are its lower triangle with the off-diagonal entries times
-    sqrt(2), so that Euclidean distances are distances in the tangent space.
+    ``T_s = log(M^-1/2 C_s M^-1/2)``; the features are its upper triangle, row by row, with the off-diagonal
+    entries times sqrt(2), so that Euclidean distances are distances in the tangent space.
 
     Attributes
     ----------

@@ -285,4 +285,6 @@ class SavedModel:
         if not np.isfinite(matrices).all():
             bad = np.flatnonzero(~np.isfinite(matrices).all((1, 2)))
             raise ValueError(f"NaN or infinity in the matrices at positions {bad[:5].tolist()}; leave them out.")
+        if self.measure != "tangent" and np.abs(matrices).max(initial=0) > 1 + 1e-6:
+            raise ValueError(f"values beyond 1: this model takes {self.measure} matrices (r), not Fisher z.")
         return self._model.predict_matrices(matrices)

@@ -18,7 +18,10 @@ def choose_device(wanted: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if wanted.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"training.device={wanted}, but torch sees no GPU. Set training.device=auto or cpu.")
-    return torch.device(wanted)
+    try:
+        return torch.device(wanted)
+    except RuntimeError as error:
+        raise ValueError(f"training.device={wanted} is unknown; set auto, cpu, cuda or cuda:1.") from error
 
 
 @dataclass
@@ -51,6 +54,7 @@ class GraphClassifier:
 
     def fit(self, edges: np.ndarray, y: np.ndarray, fit_rows: np.ndarray, watch_rows: np.ndarray, seed: int):
         """Fit on Fisher z edges [n, E] and labels [n]; `watch_rows` decide when to stop."""
+        self.history_ = []
         self.mean_ = edges[fit_rows].mean(0)
         self.scale_ = np.maximum(edges[fit_rows].std(0), 1e-6)
         device = choose_device(self.training["device"])
@@ -121,7 +125,8 @@ class GraphClassifier:
         with torch.inference_mode():
             logits = torch.cat([self.network_(x[part], graph[part]) for part in rows.split(64)])
         labels = target[rows].cpu().numpy()
-        auc = roc_auc_score(labels, logits.cpu().numpy()) if 0 < labels.sum() < len(labels) else np.nan
+        usable = 0 < labels.sum() < len(labels) and bool(torch.isfinite(logits).all())
+        auc = roc_auc_score(labels, logits.cpu().numpy()) if usable else np.nan
         return float(criterion(logits, target[rows])), float(auc)
 
     def state(self) -> dict[str, np.ndarray]:

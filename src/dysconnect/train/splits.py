@@ -1,5 +1,7 @@
 """Splits by subject: stratified by label and site, grouped by scan, repeated, saved."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
@@ -49,9 +51,12 @@ def make_splits(participants: pd.DataFrame, folds: int, repeats: int, seed: int)
             )
     tables = []
     for repeat in range(repeats):
-        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed + repeat)
+        state = int(np.random.SeedSequence([seed, repeat]).generate_state(1)[0])
+        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=state)
         fold = np.empty(len(participants), int)
-        parts = splitter.split(participants, strata(participants, folds), scan_groups(participants))
+        with warnings.catch_warnings():  # a merged stratum may stay smaller than the folds: it is spread all the same
+            warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+            parts = list(splitter.split(participants, strata(participants, folds), scan_groups(participants)))
         for number, (_, test) in enumerate(parts):
             fold[test] = number
         tables.append(
