@@ -8,7 +8,7 @@ from scipy.linalg import expm, logm, sqrtm
 from threadpoolctl import threadpool_limits
 
 from dysconnect.models.edges import edges_from_matrix
-from dysconnect.models.tangent import TangentSpace, eigh, geometric_mean, spd_function
+from dysconnect.models.tangent import TangentSpace, geometric_mean, in_threads, mean_log, spd_function
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +71,13 @@ def test_functions_of_matrices_equal_scipy(covariances, function, peer):
     np.testing.assert_allclose(spd_function(covariances[0], function), peer(covariances[0]).real, rtol=1e-6, atol=1e-8)
 
 
-def test_threads_share_out_the_eigenproblems_in_order(covariances):
+def test_threads_share_out_the_matrices_in_order(covariances):
     with threadpool_limits(2):
-        values, vectors = eigh(covariances)
-    np.testing.assert_allclose((vectors * values[:, None, :]) @ vectors.swapaxes(1, 2), covariances, atol=1e-9)
+        chunks = list(in_threads(lambda chunk: chunk, covariances))
+        mean = mean_log(covariances)
+    assert [len(chunk) for chunk in chunks] == [16, 9]
+    np.testing.assert_array_equal(np.concatenate(chunks), covariances)
+    np.testing.assert_allclose(mean, np.mean([logm(c).real for c in covariances], axis=0), atol=1e-8)
 
 
 # the features

@@ -1,6 +1,6 @@
 """Tangent space of covariance matrices, with the reference learned on the training subjects only."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -8,46 +8,55 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from dysconnect.models.edges import matrix_from_edges
 
-
-def eigh(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues and vectors of symmetric matrices, [S, N, N] -> [S, N], [S, N, N].
-
-    The matrices are shared out over as many threads as BLAS may use: a small eigenproblem keeps one busy.
-    """
-    threads = max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
-    if matrices.ndim < 3 or len(matrices) < 2 * threads or threads == 1:
-        return np.linalg.eigh(matrices)
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
-        parts = list(pool.map(np.linalg.eigh, np.array_split(matrices, threads)))
-    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+CHUNK = 16  # matrices a thread takes at once
 
 
-def spd_function(matrices: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def spd_function(matrix: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Apply a function to the eigenvalues of positive-definite matrices, [..., N, N]."""
-    values, vectors = eigh(matrices)
+    values, vectors = np.linalg.eigh(matrix)
     return (vectors * function(np.maximum(values, 1e-12))[..., None, :]) @ vectors.swapaxes(-1, -2)
 
 
-def geometric_mean(covariances: np.ndarray, tolerance: float = 1e-6, max_steps: int = 50) -> np.ndarray:
+def in_threads(function: Callable[[np.ndarray], np.ndarray], matrices: np.ndarray) -> Iterator[np.ndarray]:
+    """Apply a function to chunks of matrices, in order, on as many threads as BLAS may use.
+
+    A small eigenproblem keeps one thread busy; many of them keep all.
+    """
+    threads = max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
+    chunks = [matrices[start : start + CHUNK] for start in range(0, len(matrices), CHUNK)]
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
+        yield from pool.map(function, chunks)
+
+
+def mean_log(matrices: np.ndarray, whitening: np.ndarray | None = None) -> np.ndarray:
+    """Mean of the matrix logarithms, ``mean_s log(W C_s W)``, [S, N, N] -> [N, N]."""
+
+    def partial_sum(chunk: np.ndarray) -> np.ndarray:
+        return spd_function(chunk if whitening is None else whitening @ chunk @ whitening, np.log).sum(0)
+
+    return sum(in_threads(partial_sum, matrices)) / len(matrices)
+
+
+def geometric_mean(covariances: np.ndarray, tolerance: float = 1e-5, max_steps: int = 50) -> np.ndarray:
     """Affine-invariant (Frechet) mean of covariance matrices, [S, N, N] -> [N, N].
 
-    Gradient descent from the log-Euclidean mean with Barzilai-Borwein steps: about seven instead of the fifteen
-    of unit steps. Stops when the gradient's root mean square per row is below `tolerance`.
+    Gradient descent from the log-Euclidean mean with Barzilai-Borwein steps, which need about half as many as
+    unit steps. Stops when the gradient's root mean square per row is below `tolerance`; people differ from
+    their mean by about 0.1 to 1 in this unit.
 
     References
     ----------
     Fletcher and Joshi (2007), doi:10.1016/j.sigpro.2005.12.018; Varoquaux et al. (2010), MICCAI;
     Barzilai and Borwein (1988), doi:10.1093/imanum/8.1.141.
     """
-    mean = exponential(spd_function(covariances, np.log).mean(0))
+    mean = exponential(mean_log(covariances))
     step, before = 0.8, None
     for _ in range(max_steps):
         root = spd_function(mean, np.sqrt)
-        inverse_root = spd_function(mean, lambda values: 1 / np.sqrt(values))
-        gradient = spd_function(inverse_root @ covariances @ inverse_root, np.log).mean(0)
+        gradient = mean_log(covariances, spd_function(mean, lambda values: 1 / np.sqrt(values)))
         if before is not None:
             change = before - gradient
-            step = float(np.clip(step * (before * change).sum() / (change**2).sum(), 0.3, 1.5))
+            step = float(np.clip(step * (before * change).sum() / max((change**2).sum(), 1e-300), 0.3, 1.5))
         mean = root @ exponential(step * gradient) @ root
         mean = (mean + mean.T) / 2
         if np.linalg.norm(gradient) / len(gradient) < tolerance:
@@ -92,9 +101,10 @@ class TangentSpace:
         n_nodes = len(self.whitening_)
         rows, cols = np.triu_indices(n_nodes)
         weight = np.where(rows == cols, 1.0, np.sqrt(2.0))
-        features = np.empty(edges.shape, np.float32)
-        for start in range(0, len(edges), 64):
-            chunk = matrix_from_edges(edges[start : start + 64].astype(float), n_nodes, diagonal=True)
-            logs = spd_function(self.whitening_ @ chunk @ self.whitening_, np.log)
-            features[start : start + 64] = logs[:, rows, cols] * weight
-        return features
+
+        def project(chunk: np.ndarray) -> np.ndarray:
+            matrices = matrix_from_edges(chunk.astype(float), n_nodes, diagonal=True)
+            logs = spd_function(self.whitening_ @ matrices @ self.whitening_, np.log)
+            return (logs[:, rows, cols] * weight).astype(np.float32)
+
+        return np.concatenate(list(in_threads(project, edges)))
