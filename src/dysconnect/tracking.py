@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 import pandas as pd
 import yaml
 from matplotlib.figure import Figure
-from mlflow.entities import Metric, Param, RunStatus, ViewType
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunStatus, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
@@ -144,8 +145,12 @@ def log_run(
     key = config_hash({"name": name, "config": config, "data": tags.get("data_hash", "")})
     _retire(client, handle, key)
     tags = {**tags, "key": key, "dysconnect": __version__, "mlflow.note.content": RESEARCH_ONLY}
+    tags |= {"mlflow.source.name": "dysconnect", "mlflow.user": os.environ.get("USER", "unknown")}
     run = client.create_run(handle.experiment_id, run_name=name, tags=tags)
     run_id = run.info.run_id
+    if "dataset" in tags:
+        lineage = Dataset(tags["dataset"], tags["data_hash"][:32], "local", tags["dataset"])
+        client.log_inputs(run_id, [DatasetInput(lineage, [InputTag("mlflow.data.context", "connectomes")])])
     flat = flatten(config)
     for start in range(0, len(flat), 100):
         client.log_batch(run_id, params=[Param(k, v) for k, v in flat[start : start + 100]])
@@ -238,6 +243,9 @@ def score_metrics(scores: pd.DataFrame) -> dict[str, float]:
     return metrics
 
 
+warnings.filterwarnings("ignore", ".*type hint", UserWarning)  # arrays have a signature instead
+
+
 class ConnectomeModel(mlflow.pyfunc.PythonModel):
     """A saved model as an MLflow model: connectivity matrices [n, N, N] in, probabilities [n] out."""
 
@@ -316,9 +324,9 @@ def log_experiment(
     metrics = score_metrics(scores)
     title = f"{tags['dataset']} · {name}"
     own = {**tags, "experiment": name, "model": config["model"]["name"], "kind": "experiment"}
-    run_id = log_run(handle, title, config, own, metrics, files, figures)
-    log_folds(handle, run_id, tables["predictions"], tables["history"])
     floor = config["model"]["name"] == "floor"
+    run_id = log_run(handle, title, config, own, metrics if floor else {}, files, figures)  # else with the model
+    log_folds(handle, run_id, tables["predictions"], tables["history"])
     model_uri = "" if floor else log_model(handle, run_id, model, metrics)
     finish(handle, run_id)
     return {"run_id": run_id, "name": title, "model_uri": model_uri}
