@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from nilearn.maskers import NiftiSpheresMasker
 
-from dysconnect.acquire.derivatives import acquire_derivatives
+from dysconnect.acquire.derivatives import acquire_derivatives, bold_files
 from dysconnect.preprocess import preprocess_cohort, regional_series, sphere_weights
 from dysconnect.series import read_index, read_series
 from dysconnect.timeseries import prepare_cohort
@@ -102,6 +102,21 @@ def test_one_bad_image_never_stops_the_cohort(derivatives, nodes, tmp_path):
     written = pd.read_csv(folder / "sub-01_desc-regional_timeseries.tsv", sep="\t")
     assert list(written.columns) == list(nodes["name"])
     assert read_series(folder / "sub-01_desc-regional_timeseries.tsv", "", nodes).shape == (60, 4)
+
+
+def test_the_files_that_are_read_are_listed(derivatives):
+    files = [path.name for path in bold_files(SPEC, derivatives)]
+    assert files[0] == "participants.tsv"
+    assert [name[:6] for name in files[1:]] == ["sub-01", "sub-02", "sub-03"]
+
+
+def test_sub_1_is_not_sub_10(tmp_path):
+    for name in ("sub-1", "sub-10"):
+        write_subject(tmp_path, name, 1)
+    table = pd.DataFrame({"participant_id": ["sub-1", "sub-10"], "group": "a", "age": 1, "sex": "F", "site": "b"})
+    table.to_csv(tmp_path / "participants.tsv", sep="\t", index=False)
+    index = acquire_derivatives(SPEC, tmp_path)[1]
+    assert [path.split("/")[-1].split("_")[0] for path in index["bold"]] == ["sub-1", "sub-10"]
 
 
 def test_a_folder_without_images_is_named(derivatives):

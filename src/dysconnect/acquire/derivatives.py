@@ -42,13 +42,13 @@ def bold_files(spec: dict, root: Path) -> list[Path]:
 
 
 def _pattern(subject: str, spec: dict, ending: str) -> str:
-    return f"{subject}*_task-{spec['task']}*_space-{spec['space']}*{ending}"
+    return f"{subject}_*task-{spec['task']}_*space-{spec['space']}*{ending}"
 
 
 def _files(name: str, spec: dict, root: Path) -> dict[str, str]:
     folder = root / name
     bold = sorted(folder.glob(f"**/{_pattern(name, spec, 'desc-preproc_bold.nii.gz')}"))
     mask = sorted(folder.glob(f"**/{_pattern(name, spec, 'desc-brain_mask.nii.gz')}"))
-    confounds = sorted(folder.glob(f"**/{name}*_task-{spec['task']}*desc-confounds_timeseries.tsv"))
+    confounds = sorted(folder.glob(f"**/{name}_*task-{spec['task']}_*desc-confounds_timeseries.tsv"))
     first = [str(files[0].resolve()) if files else "" for files in (bold, mask, confounds)]
     return {"participant_id": name, "bold": first[0], "mask": first[1], "confounds": first[2]}
