@@ -25,7 +25,8 @@ WRITER = """
 import sys
 from dysconnect.tracking import Handle, finish, log_run
 handle = Handle(sys.argv[1], sys.argv[2], "many")
-run = log_run(handle, f"writer {sys.argv[3]}", {"a": {"b": int(sys.argv[3])}}, {"data_hash": "x"}, {"auc": 0.5}, [])
+tags = {"dataset": "the same for all", "data_hash": "x" * 64}
+run = log_run(handle, f"writer {sys.argv[3]}", {"a": {"b": int(sys.argv[3])}}, tags, {"auc": 0.5}, [])
 for step in range(20):
     handle.client().log_metric(run, "loss", step, step=step)
 finish(handle, run)
@@ -52,6 +53,7 @@ def test_eight_parallel_writers_on_a_fresh_database_all_arrive(tmp_path):
     assert {run.info.run_name for run in runs} == {f"writer {k}" for k in range(8)}
     for run in runs:
         assert len(handle.client().get_metric_history(run.info.run_id, "loss")) == 20
+        assert [entry.dataset.name for entry in run.inputs.dataset_inputs] == ["the same for all"]
     assert not handle.client().search_runs(["0"])
 
 

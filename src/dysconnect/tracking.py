@@ -149,8 +149,7 @@ def log_run(
     run = client.create_run(handle.experiment_id, run_name=name, tags=tags)
     run_id = run.info.run_id
     if "dataset" in tags:
-        lineage = Dataset(tags["dataset"], tags["data_hash"][:32], "local", tags["dataset"])
-        client.log_inputs(run_id, [DatasetInput(lineage, [InputTag("mlflow.data.context", "connectomes")])])
+        _log_lineage(client, run_id, Dataset(tags["dataset"], tags["data_hash"][:32], "local", tags["dataset"]))
     flat = flatten(config)
     for start in range(0, len(flat), 100):
         client.log_batch(run_id, params=[Param(k, v) for k, v in flat[start : start + 100]])
@@ -163,6 +162,20 @@ def log_run(
     for file, figure in (figures or {}).items():
         client.log_figure(run_id, figure, file)
     return run_id
+
+
+def _log_lineage(client: mlflow.MlflowClient, run_id: str, dataset: Dataset) -> None:
+    """Note which data a run saw. MLflow looks for the data set and then inserts it, so that of two jobs that log
+    the same one at once the second fails; asked again, it finds it.
+    """
+    inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", "connectomes")])]
+    for attempt in range(5):
+        try:
+            return client.log_inputs(run_id, inputs)
+        except MlflowException as error:
+            if "unique" not in str(error).lower() or attempt == 4:
+                raise
+            time.sleep(0.2 * (attempt + 1))
 
 
 def _retire(client: mlflow.MlflowClient, handle: Handle, key: str) -> None:
