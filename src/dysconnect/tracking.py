@@ -255,9 +255,6 @@ def score_metrics(scores: pd.DataFrame) -> dict[str, float]:
     return metrics
 
 
-warnings.filterwarnings("ignore", ".*type hint", UserWarning)  # arrays have a signature instead
-
-
 class ConnectomeModel(mlflow.pyfunc.PythonModel):
     """A saved model as an MLflow model: connectivity matrices [n, N, N] in, probabilities [n] out."""
 
