@@ -31,6 +31,17 @@ def one_thread():
         yield
 
 
+@pytest.fixture(scope="module")
+def one_torch_thread():
+    """Small networks are fastest on one thread too."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """Root of the checkout."""

@@ -12,13 +12,7 @@ N = 9
 SIZES = {"n_nodes": N, "n_features": N, "hidden": 6, "readout": 3, "dropout": 0.4}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_torch_thread():
-    """Small networks are fastest on one thread too."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from scipy.special import expit
 from scipy.stats import binomtest
 
@@ -24,14 +23,7 @@ from dysconnect.train.estimators import (
 )
 from dysconnect.train.splits import fold_rows, inner_split, make_splits
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_torch_thread():
-    """Small networks are fastest on one thread too."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 def auc_of(predictions: pd.DataFrame) -> float:
