@@ -24,10 +24,5 @@ rule all:
     """Make the report of the chosen dataset, and log every experiment to MLflow."""
     default_target: True
     input:
-        f"results/{DATASET}/report/index.html",
-        expand(
-            "results/{dataset}/tracking/{run}.json",
-            dataset=DATASET,
-            run=[*EXPERIMENTS, "localize"],
-        ),
+        TARGETS,
     localrule: True

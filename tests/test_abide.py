@@ -1,13 +1,15 @@
 """ABIDE as it is shared: coded phenotype, archives and texts of several strategies, copies, gaps."""
 
 import gzip
+import hashlib
 
 import numpy as np
 import pandas as pd
 import pytest
+from tiny import served
 
 from dysconnect.acquire import acquire, data_root, source_files, write_acquired
-from dysconnect.acquire.abide import acquire_abide, read_phenotype, series_files
+from dysconnect.acquire.abide import acquire_abide, check_1d, read_abide, read_phenotype, series_files
 from dysconnect.atlas import load_atlas
 from dysconnect.connectivity import connectome
 from dysconnect.participants import with_labels
@@ -22,9 +24,17 @@ SPEC = {
     "source_atlas": "cc200",
     "strategy": "filt_global",
     "sites": None,
+    "root": None,
+    "base": "https://nowhere.invalid",
+    "pipeline": "cpac",
     "repetition_time": {"NYU": 2.0, "PITT": 1.5},
     "plant": None,
 }
+
+
+def collect(spec, root):
+    """Participants and index of a folder."""
+    return acquire_abide(spec, *read_abide(spec, root))
 
 
 def phenotype() -> pd.DataFrame:
@@ -105,7 +115,7 @@ def test_phenotype_codes_are_translated(archives):
 
 
 def test_autism_is_label_one(archives):
-    participants, _ = acquire_abide(SPEC, archives)
+    participants, _ = collect(SPEC, archives)
     labelled = with_labels(participants, SPEC["contrast"])
     assert (labelled["label"] == (labelled["group"] == "ASD")).all()
     raw = phenotype().set_index("FILE_ID")["DX_GROUP"]
@@ -128,7 +138,7 @@ def test_only_archives_of_the_strategy_are_taken(archives, strategy, series):
         (f"cc200_{strategy}_z16", "NYU.npz"),
         (f"cc200_{strategy}_z16", "PITT.npz"),
     ]
-    _, index = acquire_abide({**SPEC, "strategy": strategy}, archives)
+    _, index = collect({**SPEC, "strategy": strategy}, archives)
     entry = index.set_index("participant_id").loc["sub-NYU2"]
     with np.load(entry["series"]) as file:
         np.testing.assert_allclose(file[entry["key"]], (1 + STRATEGIES.index(strategy)) * series["NYU_2"])
@@ -148,7 +158,7 @@ def test_another_atlas_is_not_taken(archives):
 
 
 def test_index_reads_back_the_series(texts, few, series):
-    _, index = acquire_abide(SPEC, texts)
+    _, index = collect(SPEC, texts)
     assert len(index) == 6
     for entry in index.itertuples():
         file_id = next(name for name in series if f"sub-{name.replace('_', '')}" == entry.participant_id)
@@ -157,14 +167,14 @@ def test_index_reads_back_the_series(texts, few, series):
 
 def test_repetition_times_are_those_of_the_sites(archives):
     spec = {**SPEC, "repetition_time": {"PITT": 1.5}}
-    _, index = acquire_abide(spec, archives)
+    _, index = collect(spec, archives)
     times = index.set_index("participant_id")["repetition_time"]
     assert (times[times.index.str.contains("Pitt")] == 1.5).all()
     assert (times[times.index.str.contains("NYU")] == 2.0).all()  # the usual one
 
 
 def test_a_subject_without_series_keeps_its_row(archives, few, denoise_spec, tmp_path):
-    participants, index = acquire_abide(SPEC, archives)
+    participants, index = collect(SPEC, archives)
     assert "sub-NYU4" in set(participants["participant_id"])
     assert "sub-NYU4" not in set(index["participant_id"])
     spec = {**denoise_spec, "motion": None, "min_seconds": 80}
@@ -177,9 +187,9 @@ def test_a_subject_without_series_keeps_its_row(archives, few, denoise_spec, tmp
 
 
 def test_sites_without_series_are_left_out(archives):
-    participants, _ = acquire_abide(SPEC, archives)
+    participants, _ = collect(SPEC, archives)
     assert set(participants["site"]) == {"NYU", "PITT"}
-    only, index = acquire_abide({**SPEC, "sites": ["PITT"]}, archives)
+    only, index = collect({**SPEC, "sites": ["PITT"]}, archives)
     assert set(only["site"]) == {"PITT"}
     assert len(index) == 3
 
@@ -187,18 +197,18 @@ def test_sites_without_series_are_left_out(archives):
 @pytest.mark.parametrize(("sites", "named"), [(["NYU", "MARS"], "MARS"), (["NYU", "YALE"], "YALE")])
 def test_a_site_that_is_not_there_is_named(archives, sites, named):
     with pytest.raises(ValueError, match=rf"dataset\.sites: {named}"):
-        acquire_abide({**SPEC, "sites": sites}, archives)
+        collect({**SPEC, "sites": sites}, archives)
 
 
 def test_copied_scans_share_a_group(archives):
-    groups = acquire_abide(SPEC, archives)[0].set_index("participant_id")["scan_group"]
+    groups = collect(SPEC, archives)[0].set_index("participant_id")["scan_group"]
     assert groups["sub-NYU1"] == groups["sub-NYU3"]
     assert groups.nunique() == len(groups) - 1
     assert (groups != "").all()
 
 
 def test_copied_texts_share_a_group(texts):
-    groups = acquire_abide(SPEC, texts)[0].set_index("participant_id")["scan_group"]
+    groups = collect(SPEC, texts)[0].set_index("participant_id")["scan_group"]
     assert groups["sub-NYU1"] == groups["sub-NYU3"]
     assert groups.nunique() == len(groups) - 1
 
@@ -211,8 +221,6 @@ def test_a_wrong_folder_says_what_is_expected(tmp_path):
         acquire({**SPEC, "root": str(tmp_path)}, None, tmp_path)
     with pytest.raises(FileNotFoundError, match=r"dataset\.root=/no/such: no such folder"):
         data_root({"name": "abide", "root": "/no/such"})
-    with pytest.raises(FileNotFoundError, match=r"dataset\.root is not set: dataset=abide .*overrides=dataset\.root="):
-        data_root({"name": "abide", "root": None})
 
 
 def test_source_files_are_the_phenotype_and_the_archives(archives):
@@ -226,7 +234,7 @@ def test_a_damaged_archive_is_named(archives):
     path = archives / "cc200_filt_global_z16" / "PITT.npz"
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(ValueError, match=r"PITT\.npz"):
-        acquire_abide(SPEC, archives)
+        collect(SPEC, archives)
 
 
 # planted into real controls
@@ -274,6 +282,95 @@ def test_controls_keep_their_series_and_carriers_do_not(planted, few):
         assert same == (row.group == "HC")
 
 
+# fetched
+
+
+@pytest.fixture
+def published(tmp_path, texts):
+    """The project's own folder: phenotype and texts of one strategy; Pitt_3 is an error page."""
+    root = tmp_path / "published"
+    own = root / "Outputs/cpac/filt_global/rois_cc200"
+    own.mkdir(parents=True)
+    content = phenotype().to_csv(index=False).encode()
+    (root / "Phenotypic_V1_0b_preprocessed1.csv").write_bytes(content)
+    for path in texts.rglob("*_rois_cc200.1D*"):
+        text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        (own / path.name.removesuffix(".gz")).write_bytes(text)
+    (own / "Pitt_3_rois_cc200.1D").write_text("<html>slow down</html>")
+    hashed = {"bytes": len(content), "hash": "sha256:" + hashlib.sha256(content).hexdigest()}
+    with served(root) as (base, requests):
+        told = {**SPEC, "base": base, "phenotype": {"path": "Phenotypic_V1_0b_preprocessed1.csv", **hashed}}
+        yield told, requests, root
+
+
+def fetching(tmp_path, **keys) -> dict:
+    """The `acquire` section."""
+    own = {"folder": str(tmp_path / "data"), "mirror": None, "connections": 2, "attempts": 2, "timeout": 5}
+    return {**own, "backoff": 0, "keep": True, "max_failed": 0.5, **keys}
+
+
+def test_fetched_series_equal_those_of_a_folder(published, tmp_path, texts):
+    spec, _, _ = published
+    fetched = acquire(spec, None, tmp_path, fetching(tmp_path))
+    _, index = collect(spec, texts)
+    here = index.set_index("participant_id")["sha256"]
+    own = fetched.index.set_index("participant_id")["sha256"]
+    assert set(own.index) == {"sub-NYU1", "sub-NYU2", "sub-NYU3", "sub-Pitt1", "sub-Pitt2"}
+    assert (own == here[own.index]).all()
+    groups = fetched.participants.set_index("participant_id")["scan_group"]
+    assert groups["sub-NYU1"] == groups["sub-NYU3"]
+
+
+def test_what_cannot_be_fetched_is_a_reason(published, tmp_path):
+    spec, _, _ = published
+    reasons = acquire(spec, None, tmp_path, fetching(tmp_path)).participants.set_index("participant_id")
+    reasons = reasons["exclusion_reason"]
+    assert reasons["sub-NYU4"].startswith("could not be fetched: Outputs/cpac") and "404" in reasons["sub-NYU4"]
+    assert "no table of regional series" in reasons["sub-Pitt3"]
+    assert (reasons == "").sum() == 5
+    assert not list((tmp_path / "data").rglob("Pitt_3*.1D"))
+    with pytest.raises(OSError, match=r"3 of 8 series could not be fetched.*max_failed"):
+        acquire(spec, None, tmp_path, fetching(tmp_path, max_failed=0.2))
+
+
+def test_nothing_is_fetched_twice(published, tmp_path):
+    spec, requests, _ = published
+    acquire(spec, None, tmp_path, fetching(tmp_path))
+    before = [path for path in requests if "NYU_1" in path or "Phenotypic" in path]
+    acquire(spec, None, tmp_path, fetching(tmp_path))
+    assert [path for path in requests if "NYU_1" in path or "Phenotypic" in path] == before and len(before) == 2
+
+
+def test_only_those_asked_for_are_fetched(published, tmp_path):
+    spec, requests, _ = published
+    found = acquire({**spec, "sites": ["NYU"], "limit": 2}, None, tmp_path, fetching(tmp_path))
+    assert found.index["participant_id"].tolist() == ["sub-NYU1", "sub-NYU2"]
+    assert len(requests) == 3
+    assert set(found.participants["site"]) == {"NYU"}
+    with pytest.raises(ValueError, match="no site MARS in ABIDE"):
+        acquire({**spec, "sites": ["MARS"]}, None, tmp_path, fetching(tmp_path))
+
+
+def test_series_that_changed_at_the_source_are_refused(published, tmp_path):
+    """Nobody published a checksum: the first one seen counts."""
+    spec, _, root = published
+    acquire(spec, None, tmp_path, fetching(tmp_path))
+    here = next((tmp_path / "data").rglob("NYU_1_rois_cc200.1D"))
+    here.unlink()
+    there = next(root.rglob("NYU_1_rois_cc200.1D"))
+    there.write_text(there.read_text().replace("1", "2"))
+    found = acquire(spec, None, tmp_path, fetching(tmp_path))
+    assert "sub-NYU1" not in set(found.index["participant_id"]) and not here.exists()
+
+
+@pytest.mark.parametrize("text", ["", "<html></html>", "#1\t#2\n1 2\n", "#1\t#2\n1 2\n3\n", "#1\n1 2\n3 4\n"])
+def test_what_is_no_series_is_refused(tmp_path, text):
+    path = tmp_path / "X_rois_cc200.1D.part"
+    path.write_text(text)
+    with pytest.raises(ValueError, match="no table of regional series"):
+        check_1d(path)
+
+
 # real people
 
 
@@ -281,7 +378,7 @@ def test_controls_keep_their_series_and_carriers_do_not(planted, few):
 def real(real_data):
     """Participants and index of the eleven sites."""
     root = real_data / "abide"
-    return acquire_abide({**SPEC, "repetition_time": {}}, root)
+    return collect({**SPEC, "repetition_time": {}}, root)
 
 
 def test_real_cohort_is_complete(real):

@@ -14,7 +14,7 @@ from dysconnect.atlas import (
     load_atlas,
 )
 
-SIZES = {"seitzman300": 300, "cc200": 200, "ho110": 110}
+SIZES = {"seitzman300": 300, "cc200": 200, "ho110": 110, "degeneration": 11}
 
 
 @pytest.fixture
@@ -58,7 +58,8 @@ def test_built_in_tables_keep_the_contract(atlas):
     nodes = load_atlas(atlas)
     assert len(nodes) == SIZES[atlas]
     assert nodes.index.equals(pd.RangeIndex(len(nodes)))
-    assert list(nodes) == ["node", "name", "hemisphere", "x", "y", "z", "system", "network", "radius"]
+    own = ["label"] if atlas == "degeneration" else []
+    assert list(nodes) == ["node", "name", "hemisphere", "x", "y", "z", "system", "network", "radius", *own]
     assert nodes["node"].is_unique and nodes["name"].is_unique
     assert set(nodes["system"]) <= set(SYSTEMS)
     assert (nodes["network"] != "").all()
@@ -107,8 +108,22 @@ def test_deep_nuclei_are_on_both_sides(atlas, regions):
         assert set(nodes.loc[nodes["name"].str.startswith(region), "hemisphere"]) == {"L", "R"}
 
 
-def test_every_circuit_has_edges_in_seitzman():
-    assert set(circuit_edges(load_atlas("seitzman300"))["circuit"]) == set(circuit_titles())
+def test_every_circuit_but_the_subthalamic_has_edges_in_seitzman():
+    found = set(circuit_edges(load_atlas("seitzman300"))["circuit"])
+    assert found == set(circuit_titles()) - {"subthalamic"}  # there is no sphere in the subthalamic nucleus
+
+
+def test_circuits_tell_the_segments_of_the_pallidum_and_the_deep_nuclei_apart(tiny):
+    names = ["Pallidum GPe L", "Pallidum GPi L", "Subthalamic nucleus L", "Dentate nucleus L"]
+    systems = ["basal_ganglia"] * 3 + ["cerebellum"]
+    more = pd.DataFrame({"name": names, "system": systems, "network": systems})
+    nodes = pd.concat([tiny.iloc[[0, 4, 6, 7]], more], ignore_index=True)  # precentral, putamen, thalamus, VI
+    edges = circuit_edges(nodes)
+    pairs = {circuit: set(zip(t["i"], t["j"])) for circuit, t in edges.groupby("circuit")}
+    assert pairs["pallido_thalamic"] == {(2, 5)}  # only the internal segment projects to the thalamus
+    assert pairs["striato_pallidal"] == {(1, 4), (1, 5)}
+    assert pairs["subthalamic"] == {(4, 6), (5, 6), (0, 6)}
+    assert pairs["cerebello_thalamo_cortical"] == {(2, 3), (2, 7), (0, 3), (0, 7), (0, 2), (3, 7)}
 
 
 def test_harvard_oxford_has_no_cerebellar_edges():

@@ -23,7 +23,7 @@ from dysconnect.localize.statistics import (
     to_t,
 )
 from dysconnect.models.edges import edge_missing
-from dysconnect.train.estimators import build, save_model
+from dysconnect.train.estimators import Cohort, build, save_model
 
 NUISANCE = ["age", "sex", "site", "mean_fd"]
 SPEC = {
@@ -497,3 +497,17 @@ def test_weights_of_a_model_that_does_not_are_withheld(model_and_null, observed,
 def test_a_model_without_edge_weights_says_so(model_and_null):
     with pytest.raises(ValueError, match=r"no weights per edge; choose another localize\.attribution"):
         attributed(*model_and_null(0.9, fold_weights=False), SPEC)
+
+
+def test_a_connection_that_was_measured_in_nobody_is_not_tested(make_participants):
+    people = make_participants(40)
+    values = np.random.default_rng(0).normal(size=(40, 6))
+    values[:, [1, 4]] = 0
+    cohort = Cohort(people, values, np.zeros((40, 4), bool), np.array(list("abcd")), "correlation")
+    spec = {"nuisance": [], "permutations": 100, "alpha": 0.05, "stability_draws": 2, "stability_top": 2,
+            "max_missing": 0.1, "seed": 0}  # fmt: skip
+    edges, summary = localize(cohort, np.full(6, ""), spec)
+    assert (summary["n_edges"], summary["n_untested"]) == (4, 2)
+    untested = edges[edges["statistic"].isna()]
+    assert set(zip(untested["region_a"], untested["region_b"])) == {("a", "c"), ("b", "d")}
+    assert (untested["n_missing"] == 40).all()

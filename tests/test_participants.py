@@ -1,10 +1,13 @@
 """Participants tables keep their contract, and whatever breaks it is named."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from dysconnect.participants import (
+    COVARIATES,
     REQUIRED,
     check_participants,
     covariate_problem,
@@ -141,3 +144,26 @@ def test_a_side_with_nobody_included_is_refused(table, side, group):
     none = table.assign(included=np.where(table["group"] == group, "False", "True"))
     with pytest.raises(ValueError, match=rf"no included subject among the {side} \({group}\)\. See exclusion_reason"):
         with_labels(check_participants(none), CONTRAST)
+
+
+@pytest.mark.parametrize(
+    ("row", "covariates", "message"),
+    [
+        ({"age": 40.0, "sex": "F", "site": "A"}, COVARIATES, ""),
+        ({"age": np.nan, "sex": "F", "site": "A"}, COVARIATES, "age is missing"),
+        ({"sex": "F", "site": "A"}, COVARIATES, "age is missing"),
+        ({"site": "A"}, ["site"], ""),
+        ({"site": ""}, ["site"], "site is missing"),
+        ({"tiv": np.nan}, ["tiv"], "tiv is missing; .*dataset.covariates"),
+        ({}, ["handedness"], "handedness is missing"),
+        ({}, [], ""),
+    ],
+)
+def test_only_the_covariates_of_the_dataset_are_asked_for(row, covariates, message):
+    found = covariate_problem(row, covariates)
+    assert re.match(message, found) if message else found == ""
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path, table):
+    table.to_csv(tmp_path / "participants.tsv", sep="\t", index=False, encoding="utf-8-sig")
+    assert read_participants(tmp_path / "participants.tsv").columns[0] == "participant_id"

@@ -1,4 +1,4 @@
-"""From images to regional averages: spheres, repetition times, and subjects that fail alone."""
+"""From images to regional averages: spheres, label images, repetition times, and subjects that fail alone."""
 
 import json
 
@@ -6,16 +6,29 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from nilearn.maskers import NiftiSpheresMasker
+from nilearn.maskers import NiftiLabelsMasker, NiftiSpheresMasker
 
-from dysconnect.acquire.derivatives import acquire_derivatives, bold_files
-from dysconnect.preprocess import preprocess_cohort, regional_series, sphere_weights
+from dysconnect.acquire.images import SHARED, acquire_images, fetch_unit, plan_images, scan_entry, users_files
+from dysconnect.acquire.transfer import Transport
+from dysconnect.preprocess import (
+    label_weights,
+    preprocess_subject,
+    regional_series,
+    sphere_weights,
+)
 from dysconnect.series import read_index, read_series
 from dysconnect.timeseries import prepare_cohort
 
 AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])
 AFFINE[:3, 3] = -40
-SPEC = {"space": "MNI152NLin2009cAsym", "task": "rest"}
+SPEC = {
+    "name": "own",
+    "kind": "derivatives",
+    "space": "MNI152NLin2009cAsym",
+    "task": "rest",
+    "contrast": {"cases": ["patient"], "controls": ["control"]},
+    "exclude": {},
+}
 DENOISE = {
     "motion": "basic", "global_signal": False, "detrend": True, "high_pass": 0.01, "low_pass": 0.1,
     "min_seconds": 60, "max_mean_fd": 0.5, "max_missing_regions": 0.4,
@@ -59,6 +72,20 @@ def derivatives(tmp_path):
     return root
 
 
+def collect(root, nodes, folder, atlas=None, **spec):
+    """Participants, scans and the index of regional series of a user's own folder."""
+    spec = {**SPEC, "root": str(root), **spec}
+    plan = plan_images(spec, {}, root)
+    receipts = [fetch_unit(unit, [], root, Transport(), spec) for unit in [SHARED, *plan.wanted]]
+    participants, scans = acquire_images(spec, plan, receipts, 0)
+    entries = [scan_entry(receipt["unit"], receipt) for receipt in receipts[1:]]
+    return (
+        participants,
+        scans,
+        pd.DataFrame([preprocess_subject(entry, nodes, folder, atlas or {}) for entry in entries]),
+    )
+
+
 def test_averages_equal_nilearn(derivatives, nodes):
     bold = next(derivatives.glob("sub-01/func/*bold.nii.gz"))
     series, seconds = regional_series(bold, None, nodes)
@@ -76,17 +103,92 @@ def test_weights_of_a_sphere_sum_to_one_inside_the_mask(nodes):
     np.testing.assert_allclose(weights.sum(1), [1, 1, 1, 0])
 
 
-def test_an_atlas_of_labels_is_refused(nodes):
+def test_an_atlas_without_radius_and_image_is_refused(nodes):
     with pytest.raises(ValueError, match=r"radius.*seitzman300"):
         sphere_weights(nodes.assign(radius=np.nan), AFFINE, np.ones((20, 20, 20), bool))
+
+
+@pytest.fixture
+def labelled():
+    """A label image on the BOLD's grid, with codes in no order, and its table."""
+    codes = np.zeros((20, 20, 20), np.int16)
+    codes[2:5, 3:9, 4:6], codes[12:15, 3:9, 4:6], codes[8:11, 0:2, 8:12] = 7, 3, 12
+    table = pd.DataFrame({"node": [3, 7, 12], "name": ["Right", "Left", "Middle"], "radius": np.nan})
+    return nib.Nifti1Image(codes, AFFINE), table
+
+
+def test_label_averages_equal_nilearn(derivatives, labelled, tmp_path):
+    image, table = labelled
+    nib.save(image, tmp_path / "dseg.nii.gz")
+    bold = next(derivatives.glob("sub-01/func/*bold.nii.gz"))
+    series, seconds = regional_series(bold, None, table, tmp_path / "dseg.nii.gz")
+    expected = NiftiLabelsMasker(image, standardize=None).fit_transform(str(bold))
+    np.testing.assert_allclose(series, expected, rtol=1e-5)  # both by ascending code
+    assert seconds == 2.0
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 0, 1], [1, 2, 0]])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_regions_are_matched_by_code(labelled, order, mirrored):
+    image, table = labelled
+    codes, affine = np.asarray(image.dataobj), AFFINE.copy()
+    if mirrored:  # a grid that runs from right to left, as fMRIPrep's
+        codes, affine = codes[::-1], AFFINE @ np.array([[-1.0, 0, 0, 19], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    table = table.iloc[order].reset_index(drop=True)
+    weights = label_weights(table, image, affine, np.ones(codes.shape, bool))
+    np.testing.assert_allclose(weights @ codes.reshape(-1), table["node"])
+    np.testing.assert_allclose(weights.sum(axis=1), 1)
+
+
+def test_a_coarse_voxel_counts_by_the_share_that_the_region_fills():
+    codes = np.zeros((8, 8, 8), np.int16)
+    codes[2:5, 2:4, 2:4], codes[5, 2:4, 2:4] = 4, 9  # 2 mm; the BOLD has 4 mm: two voxels of x, full and half full
+    image = nib.Nifti1Image(codes, np.diag([2.0, 2, 2, 1]))
+    affine = nib.affines.from_matvec(np.diag([4.0, 4, 4]), [1, 1, 1])
+    table = pd.DataFrame({"node": [9, 4], "name": ["b", "a"]})
+    weights = label_weights(table, image, affine, np.ones((4, 4, 4), bool)).toarray().reshape(2, 4, 4, 4)
+    np.testing.assert_allclose(weights[1, 1:3, 1, 1], [2 / 3, 1 / 3])
+    np.testing.assert_allclose(weights[0, 1:3, 1, 1], [0, 1])
+    assert np.count_nonzero(weights) == 3
+
+
+def test_a_region_outside_the_mask_is_silent(labelled):
+    image, table = labelled
+    mask = np.zeros((20, 20, 20), bool)
+    mask[:10] = True  # without the right region, and with a part of the middle one
+    weights = label_weights(table, image, AFFINE, mask)
+    assert weights.shape == (3, 4000)
+    np.testing.assert_allclose(weights.sum(axis=1), [0, 1, 1])
+
+
+def test_a_table_of_another_atlas_is_refused(labelled):
+    image, table = labelled
+    with pytest.raises(ValueError, match=r"no voxel of Middle \(code 13\).*atlas\.nodes and atlas\.image"):
+        label_weights(table.replace({"node": {12: 13}}), image, AFFINE, np.ones((20, 20, 20), bool))
+
+
+@pytest.mark.parametrize(("space", "told"), [("MNI152NLin6Asym", True), (SPEC["space"], False), (None, False)])
+def test_another_template_is_told_and_not_refused(derivatives, labelled, tmp_path, capsys, space, told):
+    image, table = labelled
+    nib.save(image, tmp_path / "dseg.nii.gz")
+    atlas = {"image": tmp_path / "dseg.nii.gz", "space": space}
+    located = collect(derivatives, table, tmp_path / "series", atlas)[2]
+    assert (located["problem"].iloc[:3] == "").all() and "no rest scan" in located["problem"].iloc[3]
+    out = capsys.readouterr().out
+    assert ("is in MNI152NLin2009cAsym, the atlas is in MNI152NLin6Asym" in out) == told
+
+
+def test_a_known_problem_is_passed_on(nodes, tmp_path):
+    entry = {"participant_id": "sub-01", "bold": "", "mask": "", "confounds": "", "problem": "no rest scan"}
+    row = preprocess_subject(entry, nodes, tmp_path, {"nodes": "seitzman300"})
+    assert (row["problem"], row["series"]) == ("no rest scan", "")
 
 
 def test_one_bad_image_never_stops_the_cohort(derivatives, nodes, tmp_path):
     broken = next(derivatives.glob("sub-02/func/*bold.nii.gz"))
     broken.write_bytes(broken.read_bytes()[:2000])
-    participants, index = acquire_derivatives(SPEC, derivatives)
     folder = tmp_path / "series"
-    located = preprocess_cohort(index, nodes, folder)
+    participants, _, located = collect(derivatives, nodes, folder)
     located.to_csv(tmp_path / "series.tsv", sep="\t", index=False)
     table, denoised = prepare_cohort(
         participants,
@@ -98,27 +200,31 @@ def test_one_bad_image_never_stops_the_cohort(derivatives, nodes, tmp_path):
     )
     reasons = table.set_index("participant_id")["exclusion_reason"]
     assert list(denoised["participant_id"]) == ["sub-01", "sub-03"]
-    assert reasons["sub-01"] == "" and reasons["sub-02"] != "" and "no series file" in reasons["sub-04"]
+    assert reasons["sub-01"] == "" and "cut short" in reasons["sub-02"] and "no rest scan" in reasons["sub-04"]
     written = pd.read_csv(folder / "sub-01_desc-regional_timeseries.tsv", sep="\t")
     assert list(written.columns) == list(nodes["name"])
     assert read_series(folder / "sub-01_desc-regional_timeseries.tsv", "", nodes).shape == (60, 4)
 
 
 def test_the_files_that_are_read_are_listed(derivatives):
-    files = [path.name for path in bold_files(SPEC, derivatives)]
-    assert files[0] == "participants.tsv"
-    assert [name[:6] for name in files[1:]] == ["sub-01", "sub-02", "sub-03"]
+    spec = {**SPEC, "root": str(derivatives)}
+    listed = [users_files(spec, derivatives, unit) for unit in (SHARED, "sub-01", "sub-04")]
+    assert [[path.split("/")[-1] for path in files] for files in listed] == [
+        ["participants.tsv"],
+        ["sub-01_task-rest_space-MNI152NLin2009cAsym_desc-preproc_bold.nii.gz"],
+        [],
+    ]
 
 
-def test_sub_1_is_not_sub_10(tmp_path):
+def test_sub_1_is_not_sub_10(tmp_path, nodes):
     for name in ("sub-1", "sub-10"):
         write_subject(tmp_path, name, 1)
-    table = pd.DataFrame({"participant_id": ["sub-1", "sub-10"], "group": "a", "age": 1, "sex": "F", "site": "b"})
+    table = pd.DataFrame({"participant_id": ["sub-1", "sub-10"], "group": "control", "age": 1, "sex": "F", "site": "b"})
     table.to_csv(tmp_path / "participants.tsv", sep="\t", index=False)
-    index = acquire_derivatives(SPEC, tmp_path)[1]
-    assert [path.split("/")[-1].split("_")[0] for path in index["bold"]] == ["sub-1", "sub-10"]
+    scans = collect(tmp_path, nodes, tmp_path / "series")[1]
+    assert [path.split("/")[-1].split("_")[0] for path in scans["bold"]] == ["sub-1", "sub-10"]
 
 
-def test_a_folder_without_images_is_named(derivatives):
-    with pytest.raises(FileNotFoundError, match=r"dataset\.space"):
-        acquire_derivatives({**SPEC, "space": "MNI152NLin6Asym"}, derivatives)
+def test_a_folder_without_images_is_named(derivatives, nodes, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nobody has a scan to use.*no rest scan"):
+        collect(derivatives, nodes, tmp_path, space="MNI152NLin6Asym")

@@ -16,6 +16,7 @@ from dysconnect.report import Results, render
 from dysconnect.report.figures import calibration_figure, drawn_edges, learning_figure, roc_figure
 from dysconnect.report.methods import REFERENCES, methods, references
 from dysconnect.report.svg import inline_svg, to_svg
+from dysconnect.report.tables import excluded_table
 from dysconnect.report.text import number, p_text, verdict
 
 NODES = load_atlas("seitzman300")
@@ -211,6 +212,7 @@ def cohort_of(simulated: bool = False, plant: dict | None = None) -> dict:
             "name": "tiny", "title": "Tiny <cohort>", "kind": kind, "licence": "CC0-1.0", "simulated": simulated,
             "citation": "Somebody 2014, doi:10.1038/mp.2013.78; Else 2015, doi:10.1000/a_b(c)",
             "contrast": {"cases": ["DYT"], "controls": ["HC"]}, "plant": plant,
+            "covariates": ["age", "sex", "site", "mean_fd"],
         },
         "atlas": {
             "name": "seitzman300", "nodes": "seitzman300", "title": "Seitzman 300",
@@ -550,3 +552,30 @@ def test_numbers_have_a_true_minus_and_no_negative_zero():
     assert number(-0.001) == "0.00"
     assert number(44850, 0) == "44,850"
     assert number(np.nan) == "—"
+
+
+def test_people_left_out_by_the_dozen_share_a_row():
+    people = pd.DataFrame(
+        {
+            "participant_id": [f"sub-{k:02d}" for k in range(12)],
+            "group": ["CD"] * 10 + ["HC"] * 2,
+            "mean_fd": np.nan,
+            "included": False,
+            "exclusion_reason": ["group CD is not part of the contrast"] * 10 + ["too short", ""],
+        }
+    )
+    rows = excluded_table(people).rows
+    assert [row.cells[-1] for row in rows] == [
+        "group CD is not part of the contrast", "too short", "no reason given",
+    ]  # fmt: skip
+    assert rows[0].cells[0][0] == "10 people" and rows[0].cells[1] == "CD 10"
+    assert rows[1].cells[0] == "sub-10"
+
+
+def test_connections_that_came_as_numbers_are_not_said_to_be_denoised(nodes):
+    cohort = cohort_of()
+    dataset = {**cohort["dataset"], "kind": "table", "covariates": ["age", "sex", "site"]}
+    text = methods(results_of(), {**cohort, "dataset": dataset}, experiments_of(GOOD), nodes)[0][1]
+    assert "published as numbers" in text
+    assert "Subjects without age, sex, site or one of the connections were excluded" in text
+    assert "motion" not in text and "Hz" not in text

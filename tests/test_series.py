@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dysconnect.series import read_confounds, read_index, read_series, series_hash, write_series
+from dysconnect.series import BY_ORDER, read_confounds, read_index, read_series, series_hash, write_series
 
 
 @pytest.fixture
@@ -116,3 +116,10 @@ def test_confounds_read_not_available_as_nan(tmp_path):
     assert read_confounds(tmp_path / "c.tsv")["framewise_displacement"].isna().tolist() == [True, False]
     with pytest.raises(FileNotFoundError, match=r"confounds file d\.tsv is missing"):
         read_confounds(tmp_path / "d.tsv")
+
+
+def test_1d_without_codes_loses_no_volume(tmp_path, few, values):
+    np.savetxt(tmp_path / "afni.1D", values, header="3dROIstats -mask atlas.nii")
+    np.savetxt(tmp_path / "plain.1D", values)
+    for name in ("afni.1D", "plain.1D"):
+        np.testing.assert_allclose(read_series(tmp_path / name, BY_ORDER, few), values)

@@ -255,3 +255,33 @@ def test_a_cohort_of_nobody_is_refused_with_the_reasons(tmp_path, few, denoise_s
     index = pd.DataFrame(columns=["participant_id", "series", "key", "confounds", "repetition_time", "sha256"])
     with pytest.raises(ValueError, match=r"none of the 2 subjects can be used\. .*no series file in the index"):
         prepare_cohort(participants, index, few, denoise_spec, tmp_path, {"atlas": "few", "denoise": "standard"})
+
+
+def test_a_reason_from_acquire_is_kept_and_the_scan_is_not_read(tmp_path, few, plain):
+    people = pd.DataFrame(
+        {"participant_id": ["sub-1", "sub-2"], "group": "DYT", "age": 40.0, "sex": "F", "site": "A", "mean_fd": 0.1}
+    ).assign(exclusion_reason=["could not be fetched: 404", ""])
+    write_series(make_series(), few["name"], tmp_path / "b.tsv")
+    index = pd.DataFrame(
+        {"participant_id": people["participant_id"], "series": [tmp_path / "gone.tsv", str(tmp_path / "b.tsv")],
+         "key": "", "confounds": "", "repetition_time": TR, "sha256": ""}
+    )  # fmt: skip
+    names = {"atlas": "few", "denoise": "plain"}
+    table, kept = prepare_cohort(people, index, few, plain, tmp_path / "clean", names)
+    assert table["exclusion_reason"].tolist() == ["could not be fetched: 404", ""]
+    assert table["included"].tolist() == [False, True]
+    assert kept["participant_id"].tolist() == ["sub-2"]
+
+
+def test_what_is_known_of_nobody_need_not_be_asked_for(tmp_path, few, plain):
+    people = pd.DataFrame({"participant_id": ["sub-1"], "group": "DYT", "sex": "", "site": "A"})
+    write_series(make_series(), few["name"], tmp_path / "a.tsv")
+    index = pd.DataFrame(
+        [{"participant_id": "sub-1", "series": str(tmp_path / "a.tsv"), "key": "", "confounds": "",
+          "repetition_time": TR, "sha256": ""}]
+    )  # fmt: skip
+    names = {"atlas": "few", "denoise": "plain"}
+    with pytest.raises(ValueError, match=r"none of the 1 subjects.*age is missing"):
+        prepare_cohort(people, index, few, plain, tmp_path / "clean", names)
+    table, _ = prepare_cohort(people, index, few, plain, tmp_path / "clean", names, covariates=["site"])
+    assert table["included"].tolist() == [True]

@@ -32,7 +32,8 @@ class Connectomes:
     Attributes
     ----------
     values : array of float32, [S, E]
-        Fisher z (correlation, partial) or covariance with its diagonal; zero where missing.
+        Fisher z (correlation, partial) or covariance with its diagonal; zero where missing. NaN in the file, and
+        zero here, is a connection that was measured in nobody.
     missing : array of bool, [S, N]
         Regions without signal: their edges are not known, and are filled in inside each training fold.
     subjects, nodes : array of str
@@ -95,8 +96,7 @@ def cohort_connectomes(
     missing = np.stack([dead for _, dead in done])
     subjects = index["participant_id"].to_numpy(str)
     names = nodes["name"].to_numpy(str)
-    digest = hashlib.sha256(values.tobytes() + "\n".join([*subjects, *names]).encode()).hexdigest()
-    return Connectomes(values, missing, subjects, names, measure, digest)
+    return _connectomes(values, missing, subjects, names, measure)
 
 
 def _from_file(path: str, nodes: pd.DataFrame, measure: str, estimator: str) -> tuple[np.ndarray, np.ndarray]:
@@ -104,12 +104,52 @@ def _from_file(path: str, nodes: pd.DataFrame, measure: str, estimator: str) -> 
     return connectome(series, measure, estimator), ~has_signal(series)
 
 
+def table_connectomes(edges: pd.DataFrame, nodes: pd.DataFrame, measure: str) -> Connectomes:
+    """Arrange connections that are given as numbers; pairs that the table lacks are zero in everybody.
+
+    Parameters
+    ----------
+    edges : DataFrame
+        `participant_id`, `region_a`, `region_b`, `connectivity` (Pearson's r): the same pairs of everybody.
+    nodes : DataFrame, [N rows]
+    measure : {"correlation"}
+        Partial correlations and covariances need series.
+    """
+    if measure != "correlation":
+        raise ValueError(
+            f"this dataset holds correlations of single pairs of regions; {measure} needs the series. Choose "
+            "experiments with connectivity=correlation."
+        )
+    names, subjects = nodes["name"].to_numpy(str), edges["participant_id"].drop_duplicates().to_numpy(str)
+    position = {name: k for k, name in enumerate(names)}
+    absent = sorted({*edges["region_a"], *edges["region_b"]} - set(position))
+    if absent:
+        raise ValueError(
+            f"the atlas lacks {', '.join(absent[:5])}, a region of the table. Choose the table's own atlas."
+        )
+    ends = np.sort(np.stack([edges[side].map(position) for side in ("region_a", "region_b")]), axis=0)
+    edge = np.zeros((len(names), len(names)), int)
+    edge[edge_index(len(names))] = np.arange(len(names) * (len(names) - 1) // 2)
+    values = np.zeros((len(subjects), len(names) * (len(names) - 1) // 2), np.float32)
+    rows = pd.Index(subjects).get_indexer(edges["participant_id"])
+    values[rows, edge[ends[0], ends[1]]] = np.arctanh(np.clip(edges["connectivity"], -0.999999, 0.999999))
+    return _connectomes(values, np.zeros((len(subjects), len(names)), bool), subjects, names, measure)
+
+
+def _connectomes(
+    values: np.ndarray, missing: np.ndarray, subjects: np.ndarray, names: np.ndarray, measure: str
+) -> Connectomes:
+    digest = hashlib.sha256(values.tobytes() + "\n".join([*subjects, *names]).encode()).hexdigest()
+    return Connectomes(values, missing, subjects, names, measure, digest)
+
+
 def write_connectomes(connectomes: Connectomes, path: str | Path, attributes: dict) -> None:
     """Write one labelled HDF5 file: dims `subject`, `edge`; both nodes' names; float32; provenance."""
+    measured = connectomes.values.any(0)  # no measured connection is exactly zero in everybody
     rows, cols = edge_index(len(connectomes.nodes), diagonal=connectomes.measure == "covariance")
     dataset = xr.Dataset(
         {
-            "connectome": (("subject", "edge"), connectomes.values),
+            "connectome": (("subject", "edge"), np.where(measured, connectomes.values, np.float32(np.nan))),
             "missing": (("subject", "node"), connectomes.missing.astype(np.int8)),
         },
         coords={
@@ -143,8 +183,10 @@ def read_connectomes(path: str | Path, subjects: Sequence[str] | None = None) ->
             if absent:
                 raise ValueError(f"{path}: no connectome of {', '.join(absent[:5])}. Run the connectivity stage again.")
             dataset = dataset.sel(subject=list(subjects))
+        values = dataset["connectome"].to_numpy()
+        values[:, np.isnan(values).all(0)] = 0
         return Connectomes(
-            dataset["connectome"].to_numpy(),
+            values,
             dataset["missing"].to_numpy().astype(bool),
             dataset["subject"].to_numpy().astype(str),
             dataset["node"].to_numpy().astype(str),

@@ -1,6 +1,7 @@
 """The participants table: one row a subject, from the first stage to the last; nobody disappears."""
 
-from collections.abc import Mapping, Sequence
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,14 @@ import pandas as pd
 REQUIRED = ("participant_id", "group", "age", "sex", "site")
 TEXT = ("participant_id", "group", "sex", "site", "scan_group", "included", "exclusion_reason")
 NUMBERS = ("age", "mean_fd", "n_volumes", "seconds_kept")
+COVARIATES = ("age", "sex", "site", "mean_fd")  # what is asked of everybody, unless dataset.covariates says otherwise
+ALSO_CALLED = {
+    "participant_id": ("subject", "subject_id", "sub", "id", "participant"),
+    "group": ("diagnosis", "dx", "label", "class", "status", "condition"),
+    "age": ("age_years", "age_at_scan", "years"),
+    "sex": ("gender",),
+    "site": ("scanner", "centre", "center", "site_id"),
+}
 
 
 def read_participants(path: str | Path, required: Sequence[str] = REQUIRED) -> pd.DataFrame:
@@ -35,14 +44,35 @@ def read_participants(path: str | Path, required: Sequence[str] = REQUIRED) -> p
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such participants table. Check the path, or run the stage before.")
-    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
     missing = [name for name in required if name not in table.columns]
     if missing:
         raise ValueError(
             f"{path}: missing column{'s' * (len(missing) > 1)} {', '.join(missing)} (found: "
-            f"{', '.join(table.columns)}). Add {'them' if len(missing) > 1 else 'it'}, or rename the columns."
+            f"{', '.join(table.columns)}). {_column_remedy(missing, list(table.columns))}"
         )
     return check_participants(table, path)
+
+
+def _column_remedy(missing: Sequence[str], found: Sequence[str]) -> str:
+    """Say what to do about missing columns: another separator, another name, or one more column."""
+    if len(found) == 1 and any(mark in found[0] for mark in ",;"):
+        return "The columns are not separated by tabs, as BIDS wants them: save the table with tabs."
+    likely = {name: column for name in missing if (column := _nearest_column(name, found))}
+    renamed = [f"Rename {column} to {name}, if that is what it holds." for name, column in likely.items()]
+    rest = [name for name in missing if name not in likely]
+    plain = [f"Add {'them' if len(rest) > 1 else 'it'}, or rename the columns."] if rest else []
+    return " ".join([*renamed, *plain])
+
+
+def _nearest_column(name: str, found: Iterable[str]) -> str:
+    """Name the column that may be meant by another name; an empty string when none is near."""
+    plain = {column.strip().lower().replace(" ", "_"): column for column in found if column not in REQUIRED}
+    for other in (name, *ALSO_CALLED.get(name, ())):
+        if other in plain:
+            return plain[other]
+    close = difflib.get_close_matches(name, plain, n=1, cutoff=0.75)
+    return plain[close[0]] if close else ""
 
 
 def check_participants(table: pd.DataFrame, where: str | Path = "participants") -> pd.DataFrame:
@@ -76,14 +106,26 @@ def write_participants(table: pd.DataFrame, path: str | Path) -> None:
     table.to_csv(path, sep="\t", index=False, na_rep="n/a", float_format="%.6g")
 
 
-def covariate_problem(row: Mapping[str, object]) -> str:
-    """Say why a subject's covariates cannot be used; an empty string when they can."""
-    if not np.isfinite(float(row.get("age", np.nan))):
-        return "age is missing or not a number; give it in years in participants.tsv"
-    if row.get("sex") not in ("F", "M"):
-        return f"sex is {row.get('sex') or 'missing'!r}; expected F or M in participants.tsv"
-    if not str(row.get("site", "")):
-        return "site is missing; name the scanner or centre in participants.tsv"
+def covariate_problem(row: Mapping[str, object], covariates: Sequence[str] = COVARIATES) -> str:
+    """Say why a subject's covariates cannot be used; an empty string when they can.
+
+    Parameters
+    ----------
+    row : mapping
+        The subject's row of the participants table.
+    covariates : sequence of str
+        What is asked of everybody. `mean_fd` is judged where motion is known, in `timeseries`.
+    """
+    for name in covariates:
+        value = row.get(name)
+        if name == "age" and not np.isfinite(float(np.nan if value is None else value)):
+            return "age is missing or not a number; give it in years in participants.tsv"
+        if name == "sex" and value not in ("F", "M"):
+            return f"sex is {value or 'missing'!r}; expected F or M in participants.tsv"
+        if name == "site" and not str(value or ""):
+            return "site is missing; name the scanner or centre in participants.tsv"
+        if name not in COVARIATES and (value is None or value != value or value == ""):
+            return f"{name} is missing; give it in participants.tsv, or leave it out of dataset.covariates"
     return ""
 
 

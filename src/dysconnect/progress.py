@@ -1,7 +1,9 @@
 """Progress of long loops: a live bar at a terminal, one line a minute in a log."""
 
 import sys
+import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
@@ -49,3 +51,82 @@ def _lines(items: Iterable[Item], what: str, total: int, start: float) -> Iterat
             print(f"{what}: {done} of {total}, about {left:.0f} s left", flush=True)
             said = now
         yield item
+
+
+def amount(number: float) -> str:
+    """Bytes in words: 1234567 is ``1.2 MB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            break
+        number, unit = number / 1000, "TB"
+    return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+
+
+class Meter:
+    """Progress of a download; use as a context. Workers count, one thread calls `show` now and then.
+
+    Parameters
+    ----------
+    what : str
+        What is being fetched, in a few words.
+    files : int
+    total : int
+        Bytes, as far as they are known before.
+    """
+
+    SAY = 15.0  # seconds between two lines in a log; also what the rate is averaged over
+
+    def __init__(self, what: str, files: int, total: int):
+        self.what, self.files, self.total = what, files, total
+        self._here = self._came = 0
+        self._states = {"fetched": 0, "there": 0, "failed": 0}
+        self._lock = threading.Lock()
+        self._bar = None
+
+    def __enter__(self) -> "Meter":
+        self._start = self._said = time.monotonic()
+        self._samples = deque([(self._start, 0)])
+        if Console is not None and sys.stderr.isatty():
+            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[words]}"))
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._task = self._bar.add_task(self.what, total=self.total, words="")
+            self._bar.start()
+        return self
+
+    def add(self, number: int, fresh: bool) -> None:
+        """Count bytes that are here now; `fresh` if they came just now, negative if they were thrown away."""
+        with self._lock:
+            self._here += number
+            self._came += number if fresh else 0
+
+    def finished(self, state: str) -> None:
+        """Count a file."""
+        with self._lock:
+            self._states[state] += 1
+
+    def show(self) -> None:
+        """Refresh the bar, or print a line if the last one is old."""
+        now = time.monotonic()
+        self._samples.append((now, self._came))
+        while self._samples[0][0] < now - self.SAY:
+            self._samples.popleft()
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self._here, total=max(self.total, self._here), words=self._words())
+        elif now - self._said >= self.SAY:
+            print(f"{self.what}: {self._words()}", flush=True)
+            self._said = now
+
+    def _words(self) -> str:
+        (start, before), (now, came) = self._samples[0], self._samples[-1]
+        rate = (came - before) / (now - start) if now > start else 0.0
+        left = f"about {(max(self.total - self._here, 0)) / rate:.0f} s left" if rate else "waiting"
+        files = f"{sum(self._states.values())} of {self.files} files"
+        return f"{amount(self._here)} of {amount(max(self.total, self._here))}, {amount(rate)}/s, {left}; {files}"
+
+    def __exit__(self, *problem) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        seconds = time.monotonic() - self._start
+        states = ", ".join(f"{number} {state}" for state, number in self._states.items())
+        rate = f"{amount(self._came)} in {seconds:.1f} s, {amount(self._came / max(seconds, 1e-9))}/s"
+        print(f"{self.what}: {states} of {self.files}; {rate}", flush=True)

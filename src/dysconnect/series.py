@@ -12,6 +12,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+BY_ORDER = "order=atlas"  # key of a file whose columns have no names and stand in the order of the atlas
+NUMBER = re.compile(r"[-+]?(\d+[.,]?\d*|[.,]\d+)(e[-+]?\d+)?|nan|n/a|", re.IGNORECASE)
+
 
 def series_hash(content: bytes | np.ndarray) -> str:
     """Hash a file's bytes, or an array's values and shape, with SHA-256."""
@@ -40,16 +43,17 @@ def open_archive(path: str | Path) -> Iterator[np.lib.npyio.NpzFile]:
 def read_series(path: str | Path, key: str, nodes: pd.DataFrame) -> np.ndarray:
     """Read the regional series of one subject, columns in the order of the atlas.
 
-    Named columns (``.tsv``) are matched by region name, coded columns (``.1D`` of the Preprocessed
-    Connectomes Project, `#code`) by the atlas's `node`; an ``.npz`` has no names, so its number of columns
-    must be the atlas's.
+    Columns with a header are matched by the atlas's `name`, else by its `node` (the code in the label image), else by
+    another of its columns that holds these names (`label`, say). Columns without names, as in every ``.npy``, are
+    taken in the order of the atlas, but only if `key` says so.
 
     Parameters
     ----------
     path : path
-        ``.tsv``, ``.1D``, ``.1D.gz`` or ``.npz``.
+        A table with one row a volume (``.tsv``, ``.csv``, ``.txt``, ``.1D``; C-PAC's ``.1D`` has a header of `#code`
+        and may be ``.1D.gz``), or an array [T, N] (``.npy``, ``.npz``).
     key : str
-        Name of the array in an ``.npz``.
+        Name of the array in an ``.npz``; `BY_ORDER` for columns without names; else empty.
     nodes : DataFrame, [N rows]
         Atlas table.
 
@@ -60,7 +64,7 @@ def read_series(path: str | Path, key: str, nodes: pd.DataFrame) -> np.ndarray:
     Raises
     ------
     FileNotFoundError, ValueError
-        When the file is missing, is no table of numbers, or lacks regions of the atlas.
+        When the file is missing, is no table of numbers, is transposed, or lacks regions of the atlas.
     """
     path = Path(path)
     if not path.exists():
@@ -68,16 +72,97 @@ def read_series(path: str | Path, key: str, nodes: pd.DataFrame) -> np.ndarray:
     if path.suffix == ".npz":
         return _from_archive(path, key, nodes)
     try:
-        if ".1D" in path.name:
-            values, columns = _read_1d(path)
-            wanted = nodes["node"].astype(str)
-        else:
-            table = pd.read_csv(path, sep="\t", na_values=["n/a"])
-            values, columns = table.to_numpy(float), list(table.columns)
-            wanted = nodes["name"]
+        table, names = _read_table(path, nodes)
     except (ValueError, OSError, EOFError, IndexError, pd.errors.ParserError) as error:
         raise ValueError(f"{path.name} cannot be read as a table of numbers ({error})") from error
-    return values[:, _match(columns, wanted, path)]
+    if not any(pd.api.types.is_numeric_dtype(kind) for kind in table.dtypes):
+        _numbers(table, path)  # says why these are no numbers
+    _refuse_transposed(table, names, nodes, path)
+    if names and not (_is_numbering(names) and key == BY_ORDER):
+        return _numbers(table.iloc[:, _match(names, nodes, path)], path)
+    if key != BY_ORDER:
+        raise ValueError(
+            f"{path.name} has no region names in its first line. Write them, or, if its columns stand in the order of "
+            "the atlas table, say so with dataset.order=atlas"
+        )
+    if table.shape[1] != len(nodes):
+        raise ValueError(
+            f"{path.name} has {table.shape[1]} columns, the atlas {len(nodes)} regions. "
+            "Choose the atlas of the series with atlas=NAME"
+        )
+    return _numbers(table, path)
+
+
+def _read_table(path: Path, nodes: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Read a table of one subject and the names of its columns; no names where the file has none."""
+    if path.suffix == ".npy":
+        values = np.load(path, allow_pickle=False)
+        if values.ndim != 2:
+            raise ValueError(f"an array of shape {values.shape}, expected (volumes, regions)")
+        return pd.DataFrame(values), []
+    if ".1D" in path.name:
+        values, codes = read_1d(path)
+        return pd.DataFrame(values), codes
+    with open(path, encoding="utf-8-sig") as file:
+        first = file.readline().strip("\r\n ")
+    separator = next((mark for mark in "\t;," if mark in first), r"\s+")
+    cells = [cell.strip(" \"'") for cell in re.split(separator, first)]
+    named = (
+        not all(map(NUMBER.fullmatch, cells)) or _is_numbering(cells) or set(nodes["node"].astype(str)) <= set(cells)
+    )
+    header = 0 if named else None
+    table = pd.read_csv(path, sep=separator, header=header, na_values=["n/a"], encoding="utf-8-sig")
+    if header is None:
+        return table, []
+    table = table.loc[:, [not str(name).startswith("Unnamed: ") for name in table.columns]]  # an index of pandas
+    return table, [str(name).strip() for name in table.columns]
+
+
+def _is_numbering(cells: list[str]) -> bool:
+    """Whether the names of columns only count them: 0, 1, 2, ... or from 1."""
+    numbers = [cell for cell in cells if cell]
+    return len(numbers) > 1 and any(numbers == [str(k + start) for k in range(len(numbers))] for start in (0, 1))
+
+
+def _refuse_transposed(table: pd.DataFrame, names: list[str], nodes: pd.DataFrame, path: Path) -> None:
+    """Refuse regions x volumes: the first column holds names, or there are as many rows as regions."""
+    in_rows = set(nodes["name"]) <= set(table.iloc[:, 0].astype(str)) if table.shape[1] else False
+    if in_rows or (not names and len(table) == len(nodes) != table.shape[1]):
+        raise ValueError(
+            f"{path.name} is transposed: its {len(table)} rows are the atlas's regions. Write one row a volume and one "
+            "column a region"
+        )
+
+
+def _match(names: list[str], nodes: pd.DataFrame, path: Path) -> list[int]:
+    """Positions of the atlas's regions among the columns, by name, code, or another column of the atlas."""
+    position = {name: k for k, name in enumerate(names)}
+    others = [column for column in nodes.columns if column not in ("name", "node")]
+    for column in ("name", "node", *others):
+        wanted = nodes[column].astype(str)
+        if wanted.is_unique and wanted.isin(position).all():
+            return [position[name] for name in wanted]
+    absent = [name for name in nodes["name"] if name not in position]
+    if not set(names) & set(nodes["name"]) and set(names) & set(nodes["node"].astype(str)):
+        absent = [code for code in nodes["node"].astype(str) if code not in position]
+    hint = ", or say dataset.order=atlas if they stand in its order" if _is_numbering(names) else ""
+    raise ValueError(
+        f"{path.name} has {len(position)} columns and lacks {len(absent)} of the atlas's {len(nodes)} "
+        f"regions (first: {absent[0]}). Choose the atlas of the series with atlas=NAME{hint}"
+    )
+
+
+def _numbers(table: pd.DataFrame, path: Path) -> np.ndarray:
+    """Convert to float; decimal commas are refused, not guessed. A region that is n/a throughout becomes constant."""
+    for values in (table[name] for name, kind in table.dtypes.items() if not pd.api.types.is_numeric_dtype(kind)):
+        commas = values[values.astype(str).str.fullmatch(r"\s*-?\d+,\d+\s*")]
+        if len(commas):
+            raise ValueError(f"{path.name} has decimal commas ({commas.iloc[0]}); write it with decimal points")
+    try:
+        values = table.to_numpy(float)
+    except ValueError as error:
+        raise ValueError(f"{path.name} cannot be read as a table of numbers ({error})") from error
+    return np.where(np.isnan(values).all(0), 0.0, values)  # XCP-D writes n/a for regions outside the field of view
 
 
 def _from_archive(path: Path, key: str, nodes: pd.DataFrame) -> np.ndarray:
@@ -93,24 +178,16 @@ def _from_archive(path: Path, key: str, nodes: pd.DataFrame) -> np.ndarray:
     return values
 
 
-def _read_1d(path: Path) -> tuple[np.ndarray, list[str]]:
-    """Read C-PAC's ``.1D``: a header of `#code` cells, then numbers."""
+def read_1d(path: Path) -> tuple[np.ndarray, list[str]]:
+    """Read a ``.1D``: numbers [T, N] and C-PAC's header of `#code` cells; no codes where there is no such header."""
     opening = gzip.open if path.suffix == ".gz" else open
     with opening(path, "rt") as file:
         codes = re.findall(r"#\s*(-?\d+)", file.readline())
+        if len(codes) < 2:  # a comment, or numbers already
+            codes = []
+            file.seek(0)
         values = np.loadtxt(file, ndmin=2)
     return values, codes
-
-
-def _match(columns: Iterable[str], wanted: pd.Series, path: Path) -> np.ndarray:
-    position = {name: k for k, name in enumerate(columns)}
-    absent = [name for name in wanted if name not in position]
-    if absent:
-        raise ValueError(
-            f"{path.name} has {len(position)} columns and lacks {len(absent)} of the atlas's {len(wanted)} "
-            f"regions (first: {absent[0]}). Choose the atlas of the series with atlas=NAME"
-        )
-    return np.array([position[name] for name in wanted])
 
 
 def read_confounds(path: str | Path) -> pd.DataFrame:

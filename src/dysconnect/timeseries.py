@@ -1,6 +1,7 @@
 """Stage `timeseries`: denoised regional series of everybody, and a verdict on who can be used."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from joblib import Parallel, delayed
 from nilearn import signal
 
 from dysconnect import __version__
-from dysconnect.participants import covariate_problem
+from dysconnect.participants import COVARIATES, covariate_problem
 from dysconnect.progress import track
 from dysconnect.series import has_signal, read_confounds, read_series, write_series
 
@@ -118,8 +119,16 @@ def check_series(series: np.ndarray, repetition_time: float, spec: dict) -> None
         )
 
 
-def prepare_subject(row: pd.Series, entry: pd.Series | None, nodes: pd.DataFrame, spec: dict) -> Verdict:
+def prepare_subject(
+    row: pd.Series,
+    entry: pd.Series | None,
+    nodes: pd.DataFrame,
+    spec: dict,
+    covariates: Sequence[str] = COVARIATES,
+) -> Verdict:
     """Read, check and denoise one subject; a problem becomes the exclusion reason, never an exception.
+
+    Whoever comes with an exclusion reason from `acquire` keeps it, and is not read.
 
     Parameters
     ----------
@@ -130,8 +139,12 @@ def prepare_subject(row: pd.Series, entry: pd.Series | None, nodes: pd.DataFrame
     nodes : DataFrame, [N rows]
     spec : dict
         The `denoise` section.
+    covariates : sequence of str
+        What must be known of everybody.
     """
     name, mean_fd, n_volumes, seconds = row["participant_id"], float(row.get("mean_fd", np.nan)), 0, 0.0
+    if earlier_reason(row):
+        return Verdict(name, None, mean_fd, n_volumes, seconds, earlier_reason(row))
     try:
         if entry is None:
             raise UnusableError("no series file in the index; check that the scan was acquired")
@@ -145,7 +158,7 @@ def prepare_subject(row: pd.Series, entry: pd.Series | None, nodes: pd.DataFrame
             if len(confounds) != n_volumes:
                 raise UnusableError(f"{n_volumes} volumes but {len(confounds)} rows of confounds; they must agree")
         check_series(series, repetition_time, spec)
-        _check_subject(row, mean_fd, spec)
+        _check_subject(row, mean_fd, spec, covariates)
         cleaned = denoise(series, confounds, repetition_time, spec)
         seconds = n_volumes * repetition_time
     except (ValueError, OSError, KeyError, np.linalg.LinAlgError) as problem:
@@ -153,12 +166,21 @@ def prepare_subject(row: pd.Series, entry: pd.Series | None, nodes: pd.DataFrame
     return Verdict(name, cleaned, mean_fd, n_volumes, seconds, "")
 
 
-def _check_subject(row: pd.Series, mean_fd: float, spec: dict) -> None:
-    problem = covariate_problem(row)
+def earlier_reason(row: pd.Series) -> str:
+    """Return the exclusion reason that a subject brings from `acquire`; an empty string when there is none."""
+    reason = row.get("exclusion_reason")
+    return reason if isinstance(reason, str) else ""
+
+
+def _check_subject(row: pd.Series, mean_fd: float, spec: dict, covariates: Sequence[str]) -> None:
+    problem = covariate_problem(row, covariates)
     if problem:
         raise UnusableError(problem)
-    if not np.isfinite(mean_fd):
-        raise UnusableError("mean_fd is missing: without a motion estimate the confound floor cannot see it")
+    if "mean_fd" in covariates and not np.isfinite(mean_fd):
+        raise UnusableError(
+            "mean_fd is missing: without a motion estimate the confound floor cannot see it; give a confounds table, a "
+            "column mean_fd (mm) in participants.tsv, or leave mean_fd out of dataset.covariates"
+        )
     if mean_fd > spec["max_mean_fd"]:
         raise UnusableError(
             f"mean framewise displacement {mean_fd:.2f} mm, more than {spec['max_mean_fd']:g} mm; "
@@ -174,6 +196,7 @@ def prepare_cohort(
     folder: Path,
     names: dict,
     workers: int = 1,
+    covariates: Sequence[str] = COVARIATES,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Prepare everybody and write one series file (and sidecar) for each included subject.
 
@@ -190,6 +213,8 @@ def prepare_cohort(
         `atlas` and `denoise`, for the file names.
     workers : int
         Processes.
+    covariates : sequence of str
+        What must be known of everybody.
 
     Returns
     -------
@@ -205,12 +230,17 @@ def prepare_cohort(
     """
     entries = {entry["participant_id"]: entry for _, entry in index.iterrows()}
     jobs = (
-        delayed(_prepare_and_write)(row, entries.get(row["participant_id"]), nodes, spec, folder, names)
+        delayed(_prepare_and_write)(row, entries.get(row["participant_id"]), nodes, spec, folder, names, covariates)
         for _, row in participants.iterrows()
     )
     results = Parallel(n_jobs=workers, return_as="generator")(jobs)
     done = list(track(results, "denoising series", total=len(participants)))
     verdicts, rows = [verdict for verdict, _ in done], [row for _, row in done if row is not None]
+    return _with_verdicts(participants, verdicts), pd.DataFrame(rows)
+
+
+def _with_verdicts(participants: pd.DataFrame, verdicts: Sequence[Verdict]) -> pd.DataFrame:
+    """Join the verdicts to the participants; refuse a cohort of which nobody is left."""
     table = participants.drop(columns=["mean_fd"], errors="ignore").assign(
         mean_fd=[verdict.mean_fd for verdict in verdicts],
         n_volumes=[verdict.n_volumes for verdict in verdicts],
@@ -221,16 +251,57 @@ def prepare_cohort(
     for verdict in verdicts:
         if verdict.exclusion_reason:
             print(f"{verdict.participant_id}: {verdict.exclusion_reason}; excluded.", flush=True)
-    if not rows:
+    if not table["included"].any():
         reasons = "; ".join(table["exclusion_reason"].value_counts().index[:3])
         raise ValueError(f"none of the {len(table)} subjects can be used. Most frequent reasons: {reasons}.")
-    return table, pd.DataFrame(rows)
+    return table
+
+
+def judge_cohort(
+    participants: pd.DataFrame, edges: pd.DataFrame, covariates: Sequence[str] = COVARIATES
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Decide who can be used where connections are given as numbers, without series.
+
+    Parameters
+    ----------
+    participants : DataFrame
+        From `acquire`.
+    edges : DataFrame
+        `participant_id`, `region_a`, `region_b`, `connectivity`; from `acquire`.
+    covariates : sequence of str
+        What must be known of everybody.
+
+    Returns
+    -------
+    participants : DataFrame
+        As from `prepare_cohort`; there are no volumes.
+    edges : DataFrame
+        Of the included.
+    """
+    pairs = edges[["region_a", "region_b"]].drop_duplicates()
+    own = edges[np.isfinite(edges["connectivity"])].groupby("participant_id").size()
+    verdicts = []
+    for _, row in participants.iterrows():
+        name, n_missing = row["participant_id"], len(pairs) - int(own.get(row["participant_id"], 0))
+        reason = earlier_reason(row) or covariate_problem(row, covariates)
+        if not reason and n_missing:
+            reason = f"lacks {n_missing} of the {len(pairs)} connections of the table"
+        verdicts.append(Verdict(name, None, float(row.get("mean_fd", np.nan)), 0, 0.0, reason))
+    table = _with_verdicts(participants, verdicts)
+    kept = table.loc[table["included"], "participant_id"]
+    return table, edges[edges["participant_id"].isin(kept)].reset_index(drop=True)
 
 
 def _prepare_and_write(
-    row: pd.Series, entry: pd.Series | None, nodes: pd.DataFrame, spec: dict, folder: Path, names: dict
+    row: pd.Series,
+    entry: pd.Series | None,
+    nodes: pd.DataFrame,
+    spec: dict,
+    folder: Path,
+    names: dict,
+    covariates: Sequence[str],
 ) -> tuple[Verdict, dict | None]:
-    verdict = prepare_subject(row, entry, nodes, spec)
+    verdict = prepare_subject(row, entry, nodes, spec, covariates)
     if verdict.series is None:
         return verdict, None
     stem = f"{verdict.participant_id}_task-rest_seg-{names['atlas']}_desc-{names['denoise']}_timeseries"

@@ -1,7 +1,44 @@
+rule download:
+    """Fetch and verify a participant's files, or those of the whole dataset; a failed participant fails alone."""
+    input:
+        files=users_own,
+    output:
+        receipt="results/{dataset}/acquire/receipts/{unit}.json",
+        images=(
+            "results/{dataset}/acquire/receipts/{unit}.images"
+            if KEEP
+            else temp("results/{dataset}/acquire/receipts/{unit}.images")
+        ),
+    log:
+        "results/logs/{dataset}/download/{unit}.log",
+    retries: 2
+    localrule: True
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=240,
+        downloads=1,
+        last_attempt=lambda wildcards, attempt: int(attempt > 2),
+    params:
+        files=files_of,
+        size=size_of,
+        scan=scan_settings,
+        folder=str(PLAN.folder) if IMAGES else "",
+        fetching=transport,
+    message:
+        "Fetching {wildcards.unit} of {wildcards.dataset} ({params.size})"
+    script:
+        "../scripts/download.py"
+
+
 rule acquire:
-    """Bring a dataset to the contract: participants, an index of series, and the truth where one is planted."""
+    """Bring a dataset to the contract: participants, an index of series or scans, and the truth where one is planted."""
     input:
         sources=SOURCES,
+        receipts=expand("results/{{dataset}}/acquire/receipts/{unit}.json", unit=UNITS),
+        atlas=ATLAS_FILES,
         code=library("acquire", "series", "participants", "atlas"),
     output:
         **(
@@ -13,21 +50,56 @@ rule acquire:
             else {}
         ),
         participants="results/{dataset}/acquire/participants.tsv",
-        index="results/{dataset}/acquire/series.tsv",
+        index=f"results/{{dataset}}/acquire/{INDEX}.tsv",
+        summary="results/{dataset}/acquire/summary.txt",
     log:
         "results/logs/{dataset}/acquire.log",
     benchmark:
         "results/benchmarks/{dataset}/acquire.tsv"
+    localrule: FETCHED
     conda:
         ENVIRONMENT
     threads: 2
     resources:
         mem_mb=4000,
-        runtime=60,
+        runtime=240,
+        downloads=1,
     params:
         dataset=COHORT["dataset"],
         atlas=COHORT["atlas"],
+        fetching=transport,
     message:
         "Collecting participants and series of {wildcards.dataset}"
     script:
         "../scripts/acquire.py"
+
+
+rule atlas:
+    """Fetch the pieces of an atlas, each verified, and join them."""
+    input:
+        code=library("atlas"),
+    output:
+        nodes="results/atlas/{atlas}/nodes.tsv",
+        image="results/atlas/{atlas}/dseg.nii.gz",
+    log:
+        "results/logs/atlas/{atlas}.log",
+    retries: 2
+    localrule: True
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+        downloads=1,
+    params:
+        atlas=COHORT["atlas"],
+        fetching=transport,
+    message:
+        "Joining the atlas {wildcards.atlas}"
+    script:
+        "../scripts/atlas.py"
+
+
+onstart:
+    check_disk()

@@ -8,21 +8,52 @@ ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "src"))
 
 from dysconnect.__main__ import compose_workflow
-from dysconnect.acquire import source_files
+from dysconnect.acquire import kind_of, source_files
+from dysconnect.acquire.images import SHARED, plan_images, room_needed, users_files
+from dysconnect.acquire.scan import SETTINGS
+from dysconnect.acquire.transfer import check_room
 from dysconnect.config import STORED, training_sections
 
 try:
     COHORT, EXPERIMENTS = compose_workflow(
         ROOT / "configs", ROOT / "workflow/schemas/config.schema.json", config
     )
+    KIND = COHORT["dataset"]["kind"] = kind_of(COHORT["dataset"])
     SOURCES = source_files(COHORT["dataset"])
+    IMAGES = KIND in ("bids", "derivatives")
+    if IMAGES:
+        PLAN = plan_images(
+            COHORT["dataset"], COHORT["acquire"], ROOT / "configs/manifest"
+        )
 except (ValueError, FileNotFoundError) as error:
     raise WorkflowError(str(error))
 
 DATASET = COHORT["dataset"]["name"]
 ATLAS = COHORT["atlas"]["name"]
 ENVIRONMENT = str(ROOT / "workflow/envs/dysconnect.yaml")
-IMAGES = COHORT["dataset"]["kind"] == "derivatives"
+TABLE = KIND == "table"  # connections as numbers, no series
+INDEX = "edges" if TABLE else "series"
+WANTED = PLAN.wanted if IMAGES else []
+UNITS = [SHARED, *WANTED] if IMAGES else []
+FETCHED = KIND != "simulated" and not COHORT["dataset"]["root"]
+# raw images are acquired and verified here; to preprocess them is fMRIPrep's work
+TARGETS = (
+    [f"results/{DATASET}/acquire/summary.txt"]
+    if KIND == "bids"
+    else [
+        f"results/{DATASET}/report/index.html",
+        *[
+            f"results/{DATASET}/tracking/{run}.json"
+            for run in [*EXPERIMENTS, "localize"]
+        ],
+    ]
+)
+KEEP = COHORT["acquire"]["keep"] or not FETCHED
+ATLAS_FILES = (
+    [COHORT["atlas"]["nodes"], COHORT["atlas"]["image"]]
+    if "image" in COHORT["atlas"]
+    else []
+)
 PLANTED = COHORT["dataset"]["plant"] is not None
 
 
@@ -31,6 +62,8 @@ wildcard_constraints:
     atlas=ATLAS,
     measure="|".join(sorted(set(STORED.values()))),
     experiment="|".join(EXPERIMENTS),
+    unit="[A-Za-z0-9-]+",
+    participant="sub-[A-Za-z0-9]+",
 
 
 def library(*modules):
@@ -93,3 +126,41 @@ def figure(name, caption, category):
     """A figure of the report, as Snakemake's own report shows it."""
     path = f"results/{{dataset}}/report/figures/{name}.svg"
     return report(path, caption=f"../report/{caption}.rst", category=category)
+
+
+def files_of(wildcards):
+    """Files of a unit with their addresses, sizes and hashes: when one of them changes, that unit is fetched again."""
+    return PLAN.units[wildcards.unit]
+
+
+def size_of(wildcards):
+    """Size of a unit, for people."""
+    files = PLAN.units[wildcards.unit]
+    return f"{len(files)} files, {sum(file['bytes'] or 0 for file in files) / 1e6:,.0f} MB"
+
+
+def users_own(wildcards):
+    """Files of a unit in the user's own folder."""
+    return users_files(COHORT["dataset"], PLAN.folder, wildcards.unit)
+
+
+def scan_settings(wildcards):
+    """The part of the dataset's configuration that describes a scan."""
+    return {key: COHORT["dataset"].get(key) for key in SETTINGS}
+
+
+def transport(wildcards, resources):
+    """How to fetch. Snakemake does not record a parameter that depends on resources, and rightly so here:
+    another mirror or another number of connections is no reason to fetch anything again.
+    """
+    return COHORT["acquire"]
+
+
+def check_disk():
+    """Stop before the first job where the disk is too small, and say what is needed."""
+    if IMAGES and FETCHED:
+        needed = room_needed(PLAN, KEEP, workflow.cores or 1)
+        try:
+            check_room(needed, PLAN.folder)
+        except OSError as error:
+            raise WorkflowError(str(error))

@@ -1,7 +1,8 @@
 rule connectivity:
     """Compute everybody's connectome: one labelled file a measure."""
     input:
-        index="results/{dataset}/timeseries/series.tsv",
+        index=f"results/{{dataset}}/timeseries/{INDEX}.tsv",
+        atlas=ATLAS_FILES,
         code=library("connectivity", "series", "atlas"),
     output:
         connectomes="results/{dataset}/connectivity/{atlas}_{measure}.h5",
@@ -21,4 +22,4 @@ rule connectivity:
     message:
         "Computing {wildcards.measure} connectomes of {wildcards.dataset}"
     script:
-        "../scripts/connectivity.py"
+        f"../scripts/{'arrange' if TABLE else 'connectivity'}.py"

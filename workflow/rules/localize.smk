@@ -9,6 +9,7 @@ rule localize:
         participants="results/{dataset}/timeseries/participants.tsv",
         model=f"results/{{dataset}}/train/{ATTRIBUTED}/model.npz" if ATTRIBUTED else [],
         null=f"results/{{dataset}}/train/{ATTRIBUTED}/null.tsv" if ATTRIBUTED else [],
+        atlas=ATLAS_FILES,
         code=library(
             "localize", "models/edges", "models/floor", "atlas", "connectivity"
         ),

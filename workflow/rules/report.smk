@@ -15,6 +15,7 @@ rule report:
         recovery="results/{dataset}/localize/recovery.tsv" if PLANTED else [],
         targets="results/{dataset}/stimulate/targets.tsv" if ATTRIBUTED else [],
         verdict="results/{dataset}/stimulate/verdict.json" if ATTRIBUTED else [],
+        atlas=ATLAS_FILES,
         code=library("report", "atlas"),
     output:
         **{

@@ -6,6 +6,7 @@ rule stimulate:
         splits="results/{dataset}/train/splits.tsv",
         model=f"results/{{dataset}}/train/{ATTRIBUTED}/model.npz",
         null=f"results/{{dataset}}/train/{ATTRIBUTED}/null.tsv",
+        atlas=ATLAS_FILES,
         code=library(
             "stimulate", "localize/statistics", "models/edges", "models/floor", "atlas"
         ),

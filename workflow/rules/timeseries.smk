@@ -2,11 +2,12 @@ rule timeseries:
     """Denoise everybody's regional series and decide who can be used; nobody disappears."""
     input:
         participants="results/{dataset}/acquire/participants.tsv",
-        index=f"results/{{dataset}}/{'preprocess' if IMAGES else 'acquire'}/series.tsv",
+        index=f"results/{{dataset}}/{'preprocess' if IMAGES else 'acquire'}/{INDEX}.tsv",
+        atlas=ATLAS_FILES,
         code=library("timeseries", "series", "participants", "atlas"),
     output:
         participants="results/{dataset}/timeseries/participants.tsv",
-        index="results/{dataset}/timeseries/series.tsv",
+        index=f"results/{{dataset}}/timeseries/{INDEX}.tsv",
     log:
         "results/logs/{dataset}/timeseries.log",
     benchmark:
@@ -20,7 +21,8 @@ rule timeseries:
     params:
         atlas=COHORT["atlas"],
         denoise=COHORT["denoise"],
+        covariates=COHORT["dataset"]["covariates"],
     message:
         "Denoising the series of {wildcards.dataset}, deciding who can be used"
     script:
-        "../scripts/timeseries.py"
+        f"../scripts/{'judge' if TABLE else 'timeseries'}.py"

@@ -2,12 +2,22 @@
 
 from pathlib import Path
 
-from _job import start
+from _job import PROJECT, say, start
 
-from dysconnect.acquire import acquire, write_acquired
+from dysconnect.acquire import acquire, acquire_scans, fetched_so_far, write_acquired
+from dysconnect.acquire.images import plan_images
+from dysconnect.acquire.summary import summarise
 from dysconnect.atlas import load_atlas
 
 input, output, params = start(snakemake)
-folder = Path(output.participants).parent / "series"
-acquired = acquire(params.dataset, load_atlas(params.atlas["nodes"]), folder)
-write_acquired(acquired, dict(output.items()))
+if receipts := list(input.receipts):
+    plan = plan_images(params.dataset, params.fetching, PROJECT / "configs/manifest")
+    acquired = acquire_scans(params.dataset, plan, receipts, params.fetching["max_failed"])
+else:
+    folder = Path(output.participants).parent / "series"
+    acquired = acquire(params.dataset, load_atlas(params.atlas["nodes"]), folder, params.fetching)
+outputs = dict(output.items())
+write_acquired(acquired, outputs)
+summary = summarise(acquired.participants, params.dataset, fetched_so_far(receipts))
+Path(outputs["summary"]).write_text(summary)
+say(summary, params.dataset["kind"] != "simulated")

@@ -5,10 +5,12 @@ from pathlib import Path
 import pandas as pd
 from _job import start
 
+from dysconnect.acquire.images import read_receipt, scan_entry
 from dysconnect.atlas import load_atlas
-from dysconnect.preprocess import preprocess_cohort
+from dysconnect.preprocess import preprocess_subject
 
 input, output, params = start(snakemake)
-index = pd.read_csv(input.index, sep="\t", dtype=str, keep_default_na=False)
-folder = Path(output.index).parent / "series"
-preprocess_cohort(index, load_atlas(params.atlas["nodes"]), folder).to_csv(output.index, sep="\t", index=False)
+entry = scan_entry(snakemake.wildcards.participant, read_receipt(input.receipt))
+folder = Path(output.index).parents[1] / "series"
+row = preprocess_subject(entry, load_atlas(params.atlas["nodes"]), folder, params.atlas)
+pd.DataFrame([row]).to_csv(output.index, sep="\t", index=False)

@@ -13,8 +13,9 @@ input, output, params = start(snakemake)
 participants, index = read_participants(input.participants), read_index(input.index)
 names = {"atlas": params.atlas["name"], "denoise": params.denoise["name"]}
 folder = Path(output.participants).parent / "series"
+nodes = load_atlas(params.atlas["nodes"])
 table, denoised = prepare_cohort(
-    participants, index, load_atlas(params.atlas["nodes"]), params.denoise, folder, names, snakemake.threads
+    participants, index, nodes, params.denoise, folder, names, snakemake.threads, params.covariates
 )
 write_participants(table, output.participants)
 denoised.to_csv(output.index, sep="\t", index=False)

@@ -1,7 +1,8 @@
 """Stage `acquire`: from a dataset's configuration to participants and an index of verified series.
 
 Every dataset ends in the same contract: a participants table, an index of series (`participant_id`,
-`series`, `key`, `confounds`, `repetition_time`, `sha256`) and, where a truth was planted, that truth.
+`series`, `key`, `confounds`, `repetition_time`, `sha256`) or of scans (`bold`, `mask`, `confounds`, `t1w` instead of
+series), and, where a truth was planted, that truth. Whoever has no data keeps the row, with `exclusion_reason`.
 """
 
 from dataclasses import dataclass
@@ -10,10 +11,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dysconnect.acquire.abide import acquire_abide, phenotype_file, series_files
-from dysconnect.acquire.derivatives import acquire_derivatives, bold_files
+from dysconnect.acquire.abide import acquire_abide, fetch_abide, phenotype_file, read_abide, series_files
+from dysconnect.acquire.images import Plan, TransferFailed, acquire_images, read_receipt
+from dysconnect.acquire.local import acquire_local, images, local_files
 from dysconnect.acquire.plant import plant_cohort
 from dysconnect.acquire.simulated import add_motion, simulate_cohort, spoil
+from dysconnect.acquire.table import acquire_table, table_files
+from dysconnect.acquire.transfer import Remote, Transport, fetch_all
 from dysconnect.participants import write_participants
 from dysconnect.progress import track
 from dysconnect.series import read_series, series_hash, write_series
@@ -29,19 +33,28 @@ class Acquired:
     carriers: pd.DataFrame | None = None
 
 
+def kind_of(dataset: dict) -> str:
+    """Say how a dataset is read; a folder of the user's with fMRIPrep's images is read as `derivatives`."""
+    if dataset["kind"] == "local" and images(data_root(dataset), dataset):
+        return "derivatives"
+    return dataset["kind"]
+
+
 def source_files(dataset: dict) -> list[str]:
     """List the files of the user's that the stage reads, so that a change in one of them is noticed."""
-    if dataset["kind"] == "simulated":
+    if dataset["kind"] not in ("abide", "table", "local") or not dataset["root"]:
         return []
     root = data_root(dataset)
-    if dataset["kind"] == "derivatives":
-        return [str(path) for path in bold_files(dataset, root)]
+    if dataset["kind"] == "table":
+        return [str(root / file["path"]) for file in table_files(dataset)]
+    if dataset["kind"] == "local":
+        return [str(path) for path in local_files(dataset, root)]
     files = series_files(root, dataset["source_atlas"], dataset["strategy"])
     return [str(phenotype_file(root)), *map(str, files)]
 
 
 def data_root(dataset: dict) -> Path:
-    """Return the folder of the user's data, or say how to set it."""
+    """Return the folder of the user's data, or say that it is not there."""
     if not dataset["root"]:
         raise FileNotFoundError(
             f"dataset.root is not set: dataset={dataset['name']} reads files that you already have. "
@@ -53,26 +66,116 @@ def data_root(dataset: dict) -> Path:
     return root
 
 
-def acquire(dataset: dict, nodes: pd.DataFrame, folder: Path) -> Acquired:
-    """Bring a dataset to the contract.
+def transport_of(fetching: dict, name: str) -> Transport:
+    """How to fetch, from the `acquire` section; a mirror holds what `acquire.folder` would: one folder a `name`."""
+    keys = ("connections", "attempts", "timeout", "backoff")
+    mirror = f"{fetching['mirror'].rstrip('/')}/{name}" if fetching["mirror"] else None
+    return Transport(**{key: fetching[key] for key in keys}, mirror=mirror)
+
+
+def fetch_or_stop(files: list[dict], folder: Path, fetching: dict) -> None:
+    """Fetch files without which nothing can go on.
+
+    Parameters
+    ----------
+    files : list of dict
+        `path`, `urls`, `bytes`, `hash`.
+    folder : path
+    fetching : dict
+        The `acquire` section.
+
+    Raises
+    ------
+    OSError
+        Names the file, and what every source answered.
+    """
+    remotes = [Remote(file["path"], tuple(file["urls"]), file["bytes"], file["hash"]) for file in files]
+    for outcome in fetch_all(remotes, folder, transport_of(fetching, folder.name), what=folder.name):
+        if outcome.state == "failed":
+            raise OSError(f"{outcome.path} could not be fetched: {outcome.problem}. Run the same command again.")
+
+
+def acquire(dataset: dict, nodes: pd.DataFrame, folder: Path, fetching: dict | None = None) -> Acquired:
+    """Bring a dataset of series to the contract.
 
     Parameters
     ----------
     dataset : dict
-        The `dataset` section of the configuration; `kind` chooses between simulation and reading.
+        The `dataset` section of the configuration; `kind` chooses between simulation, reading and fetching.
     nodes : DataFrame, [N rows]
         Atlas table.
     folder : path
         Where series that are made here (simulated or planted) are written.
+    fetching : dict, optional
+        The `acquire` section, for datasets that are fetched.
     """
     if dataset["kind"] == "simulated":
         return _simulated(dataset, nodes, folder)
-    if dataset["kind"] == "derivatives":
-        return Acquired(*acquire_derivatives(dataset, data_root(dataset)))
-    participants, index = acquire_abide(dataset, data_root(dataset))
+    if dataset["kind"] == "table":
+        return _table(dataset, nodes, fetching)
+    if dataset["kind"] == "local":
+        return Acquired(*acquire_local(dataset, data_root(dataset)))
+    if dataset["root"]:
+        found = read_abide(dataset, data_root(dataset))
+    else:
+        found = fetch_abide(dataset, Path(fetching["folder"]) / "abide", transport_of(fetching, "abide"))
+        _refuse_failures(found[0], fetching["max_failed"], dataset["name"])
+    participants, index = acquire_abide(dataset, *found)
     if dataset["plant"] is None:
         return Acquired(participants, index)
     return _planted(dataset, nodes, participants, index, folder)
+
+
+def _table(dataset: dict, nodes: pd.DataFrame, fetching: dict) -> Acquired:
+    if dataset["root"]:
+        return Acquired(*acquire_table(dataset, data_root(dataset), nodes))
+    folder = Path(fetching["folder"]) / dataset["name"]
+    fetch_or_stop(table_files(dataset), folder, fetching)
+    return Acquired(*acquire_table(dataset, folder, nodes))
+
+
+def _refuse_failures(participants: pd.DataFrame, max_failed: float, name: str) -> None:
+    """Stop where so much could not be fetched that the cohort would be another one."""
+    failed = participants["exclusion_reason"].str.startswith("could not be fetched")
+    wanted = int((participants["exclusion_reason"] == "").sum() + failed.sum())
+    if failed.sum() > max_failed * wanted:
+        raise OSError(
+            f"{name}: {failed.sum()} of {wanted} series could not be fetched, more than acquire.max_failed allows "
+            f"({max_failed:.0%}). First: {participants.loc[failed, 'exclusion_reason'].iloc[0]}. What was fetched is "
+            "kept: run the same command again, or raise acquire.max_failed."
+        )
+
+
+def acquire_scans(dataset: dict, plan: Plan, receipts: list[str], max_failed: float) -> Acquired:
+    """Bring a dataset of images to the contract, from the receipts of what was fetched.
+
+    Raises
+    ------
+    TransferFailed
+        When too much could not be fetched; those receipts are deleted, so that the next run tries again.
+    """
+    try:
+        return Acquired(*acquire_images(dataset, plan, [read_receipt(path) for path in receipts], max_failed))
+    except TransferFailed as failure:
+        for path in receipts:
+            if Path(path).stem in failure.units:
+                Path(path).unlink()
+        raise
+
+
+def fetched_so_far(receipts: list[str]) -> dict | None:
+    """Say for the summary what the receipts prove: bytes verified, where, and how to try the failed ones again."""
+    read = {path: read_receipt(path) for path in receipts}
+    if not read:
+        return None
+    failed = [path for path, receipt in read.items() if any(file["state"] == "failed" for file in receipt["files"])]
+    return {
+        "bytes": sum(
+            file["bytes"] for receipt in read.values() for file in receipt["files"] if file["state"] != "failed"
+        ),
+        "folder": next(iter(read.values()))["folder"],
+        "retry": f"snakemake --forcerun {' '.join(failed)}" if failed else "",
+    }
 
 
 def _simulated(dataset: dict, nodes: pd.DataFrame, folder: Path) -> Acquired:

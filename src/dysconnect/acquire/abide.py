@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dysconnect.series import open_archive, series_hash
+from dysconnect.acquire.selection import select
+from dysconnect.acquire.transfer import Remote, Transport, fetch_all
+from dysconnect.series import open_archive, read_1d, series_hash
 
 PHENOTYPES = ("Phenotypic_V1_0b_preprocessed1.csv", "manifest.csv", "participants.csv")
 NEEDED = ("FILE_ID", "SITE_ID", "DX_GROUP", "AGE_AT_SCAN", "SEX", "func_mean_fd")
@@ -100,29 +102,93 @@ def index_series(files: list[Path]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["file_id", "series", "key"])
 
 
-def acquire_abide(spec: dict, root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Collect participants and the index of their series.
+def fetch_abide(spec: dict, folder: Path, transport: Transport) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Fetch the phenotype and the series of everybody who is wanted.
+
+    The project publishes no checksums of the series: each is parsed before it gets its name, its SHA-256 is
+    written down, and every later copy is compared with that.
 
     Parameters
     ----------
     spec : dict
-        The `dataset` section: `source_atlas`, `strategy`, `sites` (null for all), `repetition_time`
-        (seconds by site).
-    root : path
-        Folder with phenotype and series.
+        The `dataset` section; `base` (URL of the project's folder), `phenotype` (`path`, `bytes`, `hash`), `pipeline`,
+        `strategy`, `source_atlas`, and whom to fetch.
+    folder : path
+        Where the files go; they keep the project's own layout.
+    transport : Transport
 
     Returns
     -------
     participants : DataFrame
-        Subjects of the phenotype from the sites that have series here. Scans with identical content share
-        a `scan_group`, so that no split puts them on both sides.
-    index : DataFrame
-        `participant_id`, `series`, `key`, `confounds`, `repetition_time`, `sha256`.
+        Everybody of the phenotype from the sites asked for, with `exclusion_reason` for those without series.
+    found : DataFrame
+        `file_id`, `series`, `key`.
+
+    Raises
+    ------
+    OSError
+        When the phenotype cannot be had.
+    """
+    told = spec["phenotype"]
+    phenotype = Remote(told["path"], (f"{spec['base']}/{told['path']}",), told["bytes"], told["hash"])
+    outcome = fetch_all([phenotype], folder, transport, what="phenotype")[0]
+    if outcome.state == "failed":
+        raise OSError(f"{told['path']} could not be fetched: {outcome.problem}. Run the same command again.")
+    participants = read_phenotype(folder / told["path"])
+    participants = participants[_at_sites(participants, spec["sites"])].reset_index(drop=True)
+    reasons = select(participants, spec)
+    wanted = participants[[reasons[name] == "" for name in participants["participant_id"]]]
+    paths = {row.participant_id: _series_path(row.file_id, spec) for row in wanted.itertuples()}
+    remotes = [Remote(path, (f"{spec['base']}/{path}",)) for path in paths.values()]
+    outcomes = fetch_all(remotes, folder, transport, check=check_1d, what=f"series of {spec['name']}")
+    problems = {outcome.path: outcome.problem for outcome in outcomes if outcome.state == "failed"}
+    for name, path in paths.items():
+        if path in problems:
+            reasons[name] = f"could not be fetched: {path}: {problems[path]}"
+    participants["exclusion_reason"] = [reasons[name] for name in participants["participant_id"]]
+    here = wanted[[paths[name] not in problems for name in wanted["participant_id"]]]
+    series = [str((folder / paths[name]).resolve()) for name in here["participant_id"]]
+    return participants, pd.DataFrame({"file_id": here["file_id"].to_numpy(), "series": series, "key": ""})
+
+
+def _at_sites(participants: pd.DataFrame, sites: list[str] | None) -> pd.Series:
+    absent = sorted(set(sites or []) - set(participants["site"]))
+    if absent:
+        raise ValueError(
+            f"dataset.sites: no site {', '.join(absent)} in ABIDE (there are: "
+            f"{', '.join(sorted(set(participants['site'])))}). Correct the list, or set dataset.sites=null for all."
+        )
+    return participants["site"].isin(sites) if sites else participants["site"].notna()
+
+
+def _series_path(file_id: str, spec: dict) -> str:
+    atlas = spec["source_atlas"]
+    return f"Outputs/{spec['pipeline']}/{spec['strategy']}/rois_{atlas}/{file_id}_rois_{atlas}.1D"
+
+
+def check_1d(path: Path) -> None:
+    """Refuse what is no table of regional series: an error page, a cut line."""
+    try:
+        values, codes = read_1d(path)
+    except (ValueError, IndexError, UnicodeDecodeError) as error:
+        raise ValueError(f"no table of regional series ({error})") from error
+    if len(values) < 2 or values.shape[1] != len(codes):
+        raise ValueError(f"no table of regional series: {len(codes)} named columns, values of shape {values.shape}")
+
+
+def read_abide(spec: dict, root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Find the phenotype and the series in a folder of the user's.
+
+    Returns
+    -------
+    participants : DataFrame
+        Subjects of the phenotype from the sites that have series here.
+    found : DataFrame
+        `file_id`, `series`, `key`.
     """
     participants = read_phenotype(phenotype_file(root))
-    found = index_series(series_files(root, spec["source_atlas"], spec["strategy"]))
-    located = participants.merge(found.drop_duplicates("file_id"), on="file_id", how="left")
-    here = located.loc[located["series"].notna(), "site"].unique()
+    found = index_series(series_files(root, spec["source_atlas"], spec["strategy"])).drop_duplicates("file_id")
+    here = participants.loc[participants["file_id"].isin(found["file_id"]), "site"].unique()
     wanted = spec["sites"] or list(here)
     absent = [site for site in wanted if site not in set(here)]
     if absent:
@@ -130,7 +196,31 @@ def acquire_abide(spec: dict, root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
             f"dataset.sites: {', '.join(absent)} without series in {root} (found: {', '.join(sorted(here))}). "
             "Correct the list, or set dataset.sites=null for all."
         )
-    located = located[located["site"].isin(wanted)].reset_index(drop=True)
+    participants = participants[participants["site"].isin(wanted)].reset_index(drop=True)
+    reasons = select(participants, spec)
+    participants["exclusion_reason"] = [reasons[name] for name in participants["participant_id"]]
+    return participants, found
+
+
+def acquire_abide(spec: dict, participants: pd.DataFrame, found: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Bring phenotype and series to the contract.
+
+    Parameters
+    ----------
+    spec : dict
+        The `dataset` section: `repetition_time` (seconds by site).
+    participants, found : DataFrame
+        From `fetch_abide` or `read_abide`.
+
+    Returns
+    -------
+    participants : DataFrame
+        Scans with identical content share a `scan_group`, so that no split puts them on both sides.
+    index : DataFrame
+        `participant_id`, `series`, `key`, `confounds`, `repetition_time`, `sha256`.
+    """
+    located = participants.merge(found, on="file_id", how="left")
+    located.loc[located["exclusion_reason"] != "", "series"] = np.nan
     located["sha256"] = _hashes(located)
     located["scan_group"] = np.where(located["sha256"] == "", located["participant_id"], located["sha256"].str[:12])
     located["repetition_time"] = located["site"].map(spec["repetition_time"]).fillna(2.0)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 FOLDER = Path(__file__).parent
-BUILT_IN = ("seitzman300", "cc200", "ho110")
+BUILT_IN = ("seitzman300", "cc200", "ho110", "degeneration")
 SYSTEMS = ("cortex", "basal_ganglia", "thalamus", "cerebellum", "brainstem", "limbic")
 HEMISPHERES = ("L", "R", "M")
 TEXT = ("name", "hemisphere", "system", "network")
@@ -24,8 +24,8 @@ def load_atlas(nodes: str | Path) -> pd.DataFrame:
     Parameters
     ----------
     nodes : str or Path
-        ``seitzman300``, ``cc200``, ``ho110``, or the path of a tab-separated table of your own with the
-        columns `node`, `name`, `hemisphere`, `x`, `y`, `z`, `system`, `network` and, for spheres, `radius`.
+        ``seitzman300``, ``cc200``, ``ho110``, ``degeneration``, or the path of a tab-separated table of your own with
+        the columns `node`, `name`, `hemisphere`, `x`, `y`, `z`, `system`, `network` and, for spheres, `radius`.
 
     Returns
     -------

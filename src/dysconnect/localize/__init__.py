@@ -39,7 +39,7 @@ def localize(
         Counts, degrees of freedom, the critical t, and the smallest effect that could have been detected.
     """
     cohort = without_copies(cohort)
-    lost = edge_missing(cohort.missing)
+    lost = edge_missing(cohort.missing) | ~cohort.values.any(0)  # the latter measured in nobody
     tested = lost.mean(0) <= spec["max_missing"]
     filler = MissingRegions().fit(cohort.values, cohort.missing, diagonal=False)
     complete = filler.transform(cohort.values, cohort.missing)[:, tested]

@@ -138,7 +138,11 @@ def _tables(results: Results, cohort: Mapping, experiments: Mapping, nodes: pd.D
 
 def _facts(summary: Mapping) -> list[tuple[str, str]]:
     """What the localization rests on, in numbers."""
-    missing = f" ({summary['n_untested']:,} more were missing in too many subjects)" if summary["n_untested"] else ""
+    missing = (
+        f" ({summary['n_untested']:,} more were not measured, or missing in too many subjects)"
+        if summary["n_untested"]
+        else ""
+    )
     return [
         ("Patients, controls", f"{summary['n_cases']:,}, {summary['n_controls']:,}"),
         ("Tested", f"{text.counted(summary['n_edges'], 'connection')}{missing}"),
@@ -182,7 +186,7 @@ def _caption(name: str, results: Results, cohort: Mapping) -> str:
         "motion": f"Head motion by group ({text.p_text(p)}, Cohen's d = {text.number(d)}). Each point is a subject, "
         "crosses are excluded ones; boxes show quartiles of the included, whiskers reach 1.5 interquartile ranges.",
         "forest": f"AUC of every model with its {level} interval. A model that does not pass the floor has found "
-        "nothing that age, sex, site and motion do not tell.",
+        f"nothing that {text.covariate_names(cohort['dataset']['covariates'])} do not tell.",
         "roc": "ROC curves of the out-of-fold predictions, averaged over repeats. The diagonal is chance.",
         "calibration": "Calibration of the out-of-fold probabilities, in bins of equal size. The diagonal is perfect.",
         "connectome": f"{glass} Seen from the right, from behind and from above, left (L) and right (R) marked; solid "

@@ -96,16 +96,23 @@ def references(paragraphs: list[tuple[str, str]]) -> list[str]:
 
 
 def _series_text(results: Results, cohort: Mapping, nodes: pd.DataFrame) -> str:
-    atlas, spec = cohort["atlas"], cohort["denoise"]
+    atlas, spec, dataset = cohort["atlas"], cohort["denoise"], cohort["dataset"]
+    known = ", ".join(name for name in dataset["covariates"] if name != "mean_fd")
+    excluded = f"{(~results.participants['included']).sum()} of {len(results.participants):,} subjects in all."
+    if dataset["kind"] == "table":
+        return (
+            f"Data: {dataset['title']}. Correlations of {results.summary['n_edges']} pairs of {len(nodes)} regions "
+            f"({atlas['title']}; {_authors(atlas['citation'])}) were published as numbers; the scans had been prepared "
+            f"by the data's providers. Subjects without {known} or one of the connections were excluded, {excluded}"
+        )
     limits = (
-        f"Subjects without age, sex, site or a readable scan, with less than {spec['min_seconds']:g} s, a mean "
+        f"Subjects without {known} or a readable scan, with less than {spec['min_seconds']:g} s, a mean "
         f"framewise displacement above {spec['max_mean_fd']:g} mm (Power et al. 2012), or no "
-        f"signal in more than {spec['max_missing_regions']:.0%} of the regions were excluded, "
-        f"{(~results.participants['included']).sum()} of {len(results.participants):,} subjects in all."
+        f"signal in more than {spec['max_missing_regions']:.0%} of the regions were excluded, {excluded}"
     )
     scans = " BOLD had been preprocessed by fMRIPrep (Esteban et al. 2019)." if _derivatives(cohort) else ""
     return (
-        f"Data: {cohort['dataset']['title']}.{scans} Regional series of {len(nodes)} regions ({atlas['title']}; "
+        f"Data: {dataset['title']}.{scans} Regional series of {len(nodes)} regions ({atlas['title']}; "
         f"{_authors(atlas['citation'])}) were {_denoising(spec)} {limits}"
     )
 
@@ -199,7 +206,11 @@ def _evaluation_text(results: Results, cohort: Mapping, experiments: Mapping[str
 
 
 def _localization_text(summary: Mapping, spec: Mapping) -> str:
-    left_out = f"; {summary['n_untested']:,} were missing in too many subjects" if summary["n_untested"] else ""
+    left_out = (
+        f"; {summary['n_untested']:,} were not measured, or missing in too many subjects"
+        if summary["n_untested"]
+        else ""
+    )
     return (
         f"{summary['n_edges']:,} connections ({MEASURES[spec['measure']]}) were tested{left_out}, each with a linear "
         f"model of group adjusted for {covariate_names(summary['nuisance'])} ({summary['df']} degrees of freedom). "

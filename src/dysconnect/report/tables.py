@@ -113,15 +113,26 @@ def _contingency_p(counts: np.ndarray) -> float:
     return fisher_exact(counts).pvalue if counts.shape == (2, 2) else chi2_contingency(counts).pvalue
 
 
+MANY = 8  # people with one and the same reason share a row of the table
+
+
 def excluded_table(participants: pd.DataFrame) -> Table:
-    """List everybody who was left out, with the reason."""
+    """List everybody who was left out, with the reason; people left out by the dozen share a row."""
     own = participants[~participants["included"]]
-    rows = [
-        Row([row.participant_id, row.group or NONE, number(row.mean_fd, 2), row.exclusion_reason or "no reason given"])
-        for row in own.itertuples()
-    ]
+    reasons = own["exclusion_reason"].replace("", "no reason given")
+    rows = []
+    for reason, people in own.groupby(reasons, sort=False):
+        if len(people) > MANY:
+            groups = ", ".join(f"{group or NONE} {count}" for group, count in people["group"].value_counts().items())
+            named = (f"{len(people):,} people", "by name in timeseries/participants.tsv")
+            rows.append(Row([named, groups, NONE, reason]))
+        else:
+            rows += [
+                Row([row.participant_id, row.group or NONE, number(row.mean_fd, 2), reason])
+                for row in people.itertuples()
+            ]
     columns = [Column("Subject", False), Column("Group", False), Column("FD, mm"), Column("Reason", False)]
-    return Table(f"Excluded subjects ({len(own)}).", columns, rows)
+    return Table(f"Excluded subjects ({len(own):,}).", columns, rows)
 
 
 def model_table(results: Results, floor: str | None, kinds: Mapping[str, str]) -> Table:

@@ -1,0 +1,312 @@
+"""Image datasets, participant by participant: what is to be fetched, what was, and why somebody has no scan.
+
+One receipt a participant (JSON) says which files were verified, what the scan is, and what went wrong; a
+failed participant fails alone. The receipts together become the participants table and the index of scans.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dysconnect.acquire.manifest import read_manifest
+from dysconnect.acquire.scan import describe_scan
+from dysconnect.acquire.selection import select
+from dysconnect.acquire.transfer import Outcome, Remote, Transport, fetch_all
+from dysconnect.participants import REQUIRED, check_participants
+
+SHARED = "dataset"  # the unit of files that belong to everybody
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be fetched for a dataset.
+
+    Attributes
+    ----------
+    folder : path
+        Data folder: the user's own, or one below `acquire.folder`.
+    people : DataFrame
+        `participant_id`, `group` and `reason` ("" for those who are wanted).
+    units : dict of str to list
+        Files (`path`, `urls`, `bytes`, `hash`) of every wanted participant, and of `dataset`.
+    """
+
+    folder: Path
+    people: pd.DataFrame
+    units: dict[str, list[dict]]
+
+    @property
+    def wanted(self) -> list[str]:
+        """Participants to fetch, in the order of the table."""
+        return self.people.loc[self.people["reason"] == "", "participant_id"].tolist()
+
+
+def plan_images(spec: Mapping, acquire: Mapping, manifests: Path) -> Plan:
+    """Decide whom and what to fetch; nothing is read but the manifest, or the user's own folder.
+
+    Parameters
+    ----------
+    spec, acquire : mapping
+        The `dataset` and `acquire` sections.
+    manifests : path
+        Folder of the manifests, ``configs/manifest``.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        When there is neither a manifest nor a folder, or the selection names people who are not there.
+    """
+    if spec["root"]:
+        folder = Path(spec["root"])
+        people = _people_of_folder(folder)
+        files = {name: [] for name in [SHARED, *people["participant_id"]]}
+    else:
+        table = _manifest(spec, manifests)
+        folder = Path(acquire["folder"]) / spec["manifest"]
+        own = table[table["participant_id"] != ""]
+        people = own.drop_duplicates("participant_id")[["participant_id", "group"]].reset_index(drop=True)
+        files = {name or SHARED: _files(rows, spec) for name, rows in table.groupby("participant_id")}
+    reasons = select(people, spec)
+    people = people.assign(reason=[reasons[name] for name in people["participant_id"]])
+    wanted = {SHARED, *people.loc[people["reason"] == "", "participant_id"]}
+    return Plan(folder, people, {name: rows for name, rows in files.items() if name in wanted})
+
+
+def _manifest(spec: Mapping, manifests: Path) -> pd.DataFrame:
+    if not spec.get("manifest"):
+        raise FileNotFoundError(
+            f"dataset.root is not set: dataset={spec['name']} reads files that you already have. "
+            "Add 'overrides=dataset.root=/path/to/folder'."
+        )
+    path = manifests / f"{spec['manifest']}.tsv"
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path}: this dataset has no manifest yet. Make it (needs the network, a minute): "
+            f"python -m dysconnect.acquire.manifest {spec['manifest']} {spec['tag']}"
+        )
+    return read_manifest(path)
+
+
+def _files(rows: pd.DataFrame, spec: Mapping) -> list[dict]:
+    """Files of one unit; of several sessions only the one that the dataset asks for."""
+    session = spec.get("session")
+    keep = [not session or f"/{session}/" in path or "/ses-" not in path for path in rows["path"]]
+    return [
+        {
+            "path": row.path,
+            "urls": row.urls.split(),
+            "bytes": None if pd.isna(row.bytes) else int(row.bytes),
+            "hash": row.hash,
+        }
+        for row in rows[keep].itertuples()
+    ]
+
+
+def _people_of_folder(folder: Path) -> pd.DataFrame:
+    """People and groups of the user's own folder."""
+    path = folder / "participants.tsv"
+    if not folder.is_dir():
+        raise FileNotFoundError(f"dataset.root={folder}: no such folder (seen from {Path.cwd()}).")
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such participants table. Add one (README, Own subjects).")
+    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    missing = [name for name in REQUIRED if name not in table]
+    if missing:
+        raise ValueError(
+            f"{path}: missing column{'s' * (len(missing) > 1)} {', '.join(missing)} (found: "
+            f"{', '.join(table.columns)}). Add {'them' if len(missing) > 1 else 'it'}, or rename the columns."
+        )
+    return table[["participant_id", "group"]]
+
+
+def users_files(spec: Mapping, folder: Path, unit: str) -> list[str]:
+    """List the files of the user's own folder that a unit reads, so that a change in one of them is noticed."""
+    if not spec["root"]:
+        return []
+    if unit == SHARED:
+        return [str(folder / "participants.tsv")]
+    return sorted(str(path) for path in (folder / unit).glob("**/*_bold.nii*"))
+
+
+def fetch_unit(unit: str, files: Iterable[Mapping], folder: Path, transport: Transport, spec: Mapping) -> dict:
+    """Fetch the files of a participant, or those of the whole dataset, and describe the scan.
+
+    Returns
+    -------
+    dict
+        The receipt: `unit`, `folder`, `files` (outcomes), `scan` (see `describe_scan`; empty for the dataset's
+        own files), `problem` ("" when all is well) and `permanent` (trying again soon is useless).
+    """
+    remotes = [Remote(file["path"], tuple(file["urls"]), file["bytes"], file["hash"]) for file in files]
+    outcomes = fetch_all(remotes, folder, transport, what=unit) if remotes else []
+    receipt = {"unit": unit, "folder": str(folder.resolve()), "files": [asdict(outcome) for outcome in outcomes]}
+    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
+    if failed:
+        permanent = any(outcome.permanent for outcome in failed)
+        return receipt | {"scan": {}, "problem": _could_not(failed), "permanent": permanent}
+    if unit == SHARED:
+        return receipt | {"scan": {}, "problem": "", "permanent": False}
+    paths = [outcome.path for outcome in outcomes] or _listing(folder, unit)
+    scan = describe_scan(folder, paths, spec)
+    return receipt | {"scan": scan, "problem": scan.pop("problem"), "permanent": True}
+
+
+def _could_not(failed: Sequence[Outcome]) -> str:
+    first = failed[0]
+    others = f" (and {len(failed) - 1} more of its files)" if len(failed) > 1 else ""
+    return f"could not be fetched: {first.path}: {first.problem}{others}"
+
+
+def _listing(folder: Path, unit: str) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in (folder / unit).rglob("*") if path.is_file())
+
+
+def discard(receipt: Mapping) -> int:
+    """Delete the images of a participant that were fetched; return the bytes that became free."""
+    folder, free = Path(receipt["folder"]), 0
+    for file in receipt["files"]:
+        path = folder / file["path"]
+        if ".nii" in path.name and path.exists():
+            free += path.stat().st_size
+            path.unlink()
+    return free
+
+
+def room_needed(plan: Plan, keep: bool, jobs: int = 1) -> int:
+    """Bytes of disk that fetching will still take: of everybody, or (`keep` false) of those at work at one time."""
+    missing = {
+        unit: sum(_missing(plan.folder / file["path"], file) for file in files) for unit, files in plan.units.items()
+    }
+    return sum(missing.values()) if keep else sum(sorted(missing.values(), reverse=True)[: jobs + 1])
+
+
+def _missing(path: Path, file: Mapping) -> int:
+    here = [part.stat().st_size for part in (path, path.with_name(path.name + ".part")) if part.exists()]
+    return max((file["bytes"] or 0) - max(here, default=0), 0)
+
+
+def acquire_images(
+    spec: Mapping, plan: Plan, receipts: Sequence[Mapping], max_failed: float
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Bring the receipts to the contract.
+
+    Parameters
+    ----------
+    spec : mapping
+        The `dataset` section.
+    plan : Plan
+    receipts : sequence of mapping
+        From `fetch_unit`, one a wanted participant, and that of the dataset.
+    max_failed : float
+        Largest share of the wanted participants whose fetching may fail.
+
+    Returns
+    -------
+    participants : DataFrame
+        Everybody of the dataset, with `exclusion_reason` for those without a scan to use.
+    index : DataFrame
+        `participant_id`, `bold`, `mask`, `confounds`, `t1w` (absolute paths, "" where there is none),
+        `repetition_time` (s), `n_volumes`, `sha256` (of the BOLD; "" for the user's own files).
+
+    Raises
+    ------
+    TransferFailed
+        When the files of the whole dataset, or more participants than `max_failed`, could not be fetched.
+    """
+    by_unit = {receipt["unit"]: receipt for receipt in receipts}
+    _refuse_failures(by_unit, max_failed, spec)
+    scans = {name: by_unit[name] for name in plan.wanted}
+    participants = _participants(spec, plan, scans)
+    index = pd.DataFrame([scan_entry(name, receipt) for name, receipt in scans.items()])
+    index = index[index["problem"] == ""].drop(columns="problem").reset_index(drop=True)
+    if index.empty:
+        reasons = "; ".join(dict.fromkeys(receipt["problem"] for receipt in scans.values()))
+        raise FileNotFoundError(f"{plan.folder}: nobody has a scan to use. Reasons: {reasons[:500]}.")
+    return participants, index
+
+
+class TransferFailed(OSError):
+    """Too much could not be fetched to go on; `units` are those to try again."""
+
+    def __init__(self, message: str, units: Sequence[str]):
+        super().__init__(message)
+        self.units = list(units)
+
+
+def _refuse_failures(by_unit: Mapping[str, Mapping], max_failed: float, spec: Mapping) -> None:
+    failed = [name for name, receipt in by_unit.items() if any(f["state"] == "failed" for f in receipt["files"])]
+    people = [name for name in failed if name != SHARED]
+    share = len(people) / max(len(by_unit) - 1, 1)
+    if SHARED not in failed and share <= max_failed:
+        return
+    first = by_unit[failed[0] if SHARED not in failed else SHARED]
+    raise TransferFailed(
+        f"{spec['name']}: {len(failed)} of {len(by_unit)} could not be fetched, more than acquire.max_failed allows "
+        f"({max_failed:.0%} of the participants). First: {first['unit']} {first['problem']}. What was fetched is "
+        "kept: run the same command again when the network or the server is back, or raise acquire.max_failed.",
+        failed,
+    )
+
+
+def _participants(spec: Mapping, plan: Plan, scans: Mapping[str, Mapping]) -> pd.DataFrame:
+    """Everybody of the plan, with the columns of participants.tsv under our names."""
+    told = _told(spec, plan).set_index("participant_id")
+    people = plan.people.set_index("participant_id")
+    table = people[["group"]].join(told.drop(columns="group", errors="ignore"))
+    for name in ("age", "sex", "site"):
+        if name not in table:
+            table[name] = np.nan if name == "age" else ""
+    if spec.get("site"):
+        table["site"] = [scans[name]["scan"].get("site", "") if name in scans else "" for name in table.index]
+    elif (table["site"].fillna("") == "").all():
+        table["site"] = spec["name"]
+    problems = {name: receipt["problem"] for name, receipt in scans.items()}
+    table["exclusion_reason"] = [problems.get(name) or reason for name, reason in people["reason"].items()]
+    absent = (table["exclusion_reason"] == "") & ~table.index.isin(told.index)
+    table.loc[absent, "exclusion_reason"] = "has no row in participants.tsv"
+    table["scan_group"] = table.index
+    return check_participants(table.reset_index().fillna("").astype(str), plan.folder / "participants.tsv")
+
+
+def _told(spec: Mapping, plan: Plan) -> pd.DataFrame:
+    """Read the dataset's participants.tsv under our names of the columns."""
+    path = plan.folder / "participants.tsv"
+    if not path.exists():  # a dataset without such a table: what the manifest knows is all there is
+        return plan.people[["participant_id"]]
+    raw = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    theirs = dict(spec.get("columns") or {})
+    absent = [name for name in theirs.values() if name not in raw]
+    if absent:
+        raise ValueError(
+            f"{path}: no column {', '.join(absent)} (found: {', '.join(raw.columns)}). Correct dataset.columns."
+        )
+    return raw.rename(columns={name: own for own, name in theirs.items()})
+
+
+def scan_entry(name: str, receipt: Mapping) -> dict:
+    """Row of the index of scans for one participant; `problem` says why there is no scan to use."""
+    scan, folder = receipt["scan"], Path(receipt["folder"])
+    hashes = {file["path"]: file["sha256"] for file in receipt["files"]}
+    located = {key: str(folder / scan[key]) if scan.get(key) else "" for key in ("bold", "mask", "confounds", "t1w")}
+    return {
+        "participant_id": name,
+        **located,
+        "repetition_time": scan.get("repetition_time", 0.0),
+        "n_volumes": scan.get("volumes", 0),
+        "sha256": hashes.get(scan.get("bold", ""), ""),
+        "problem": receipt["problem"],
+    }
+
+
+def read_receipt(path: str | Path) -> dict:
+    """Read one receipt."""
+    return json.loads(Path(path).read_text())
+
+
+def write_receipt(receipt: Mapping, path: str | Path) -> None:
+    """Write one receipt."""
+    Path(path).write_text(json.dumps(receipt, indent=1))

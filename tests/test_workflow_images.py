@@ -1,0 +1,191 @@
+"""Images from a server to the report: fetched, averaged, deleted; interrupted, resumed; people who fail alone."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from tiny import like_fmriprep, point_at, raw_like_ds006395, served
+
+from dysconnect.acquire.manifest import read_manifest
+from dysconnect.atlas import load_atlas
+
+ROOT = Path(__file__).parents[1]
+TINY = [
+    "atlas.nodes=tiny.tsv", "denoise.min_seconds=200", "denoise.motion=basic", "splits.folds=2", "splits.repeats=1",
+    "evaluate.bootstraps=100", "training.permutations=19", "localize.permutations=100", "localize.stability_draws=2",
+    "localize.stability_top=5", "acquire.backoff=0", "acquire.attempts=2",
+]  # fmt: skip
+
+pytestmark = pytest.mark.workflow
+
+
+class Project:
+    """A copy of the project whose manifest points at a server on loopback."""
+
+    def __init__(self, folder: Path, dataset: str, manifest: pd.DataFrame):
+        self.folder, self.dataset = folder, dataset
+        for name in ("src", "workflow", "configs", "profiles"):
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        shutil.copy(ROOT / "Snakefile", folder)
+        manifest.to_csv(folder / f"configs/manifest/{dataset}.tsv", sep="\t", index=False)
+        nodes = load_atlas("seitzman300").assign(radius=10.0)
+        wanted = nodes["system"].isin(["basal_ganglia", "thalamus", "cerebellum"]) | (nodes.index % 20 == 0)
+        nodes[wanted].iloc[::3].to_csv(folder / "tiny.tsv", sep="\t", index=False)
+        self.results = folder / "results" / dataset
+
+    def snakemake(self, *arguments: str, overrides: tuple[str, ...] = ()):
+        """Run Snakemake as a user would."""
+        environment = {**os.environ, "PYTHONPATH": str(self.folder / "src"), "MLFLOW_DISABLE_TELEMETRY": "true"}
+        environment.pop("MLFLOW_TRACKING_URI", None)
+        command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, "--config"]
+        command += [f"dataset={self.dataset}", "experiment=correlation_ridge"]
+        command += [f"overrides={' '.join([*TINY, *overrides])}"]
+        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=600)
+
+    def said(self, done) -> str:
+        """Everything a failing test should show."""
+        logs = "".join(path.read_text()[-800:] for path in self.folder.glob("results/logs/**/*.log"))
+        return done.stdout[-3000:] + done.stderr[-3000:] + logs[-6000:]
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """Sixteen people as fMRIPrep left them, on a server; one has no image there."""
+    root = tmp_path_factory.mktemp("images")
+    real = read_manifest(ROOT / "configs/manifest/ds000245_fmriprep.tsv")
+    people = [f"sub-{group}{k:02d}" for k in range(1, 9) for group in ("CTL", "ODN")]
+    like_fmriprep(root / "server", real, people)
+    own = real[(real["participant_id"] == "") | real["participant_id"].isin(people)]
+    with served(root / "server") as (base, requests):
+        manifest = point_at(own, root / "server", base)
+        next((root / "server/sub-ODN03").rglob("*bold.nii.gz")).unlink()
+        yield Project(root / "project", "ds000245_fmriprep", manifest), requests
+
+
+@pytest.fixture(scope="module")
+def finished(prepared):
+    """The whole workflow, images deleted as it goes."""
+    project, requests = prepared
+    done = project.snakemake(overrides=("acquire.keep=false",))
+    assert done.returncode == 0, project.said(done)
+    return project, requests, done
+
+
+def test_from_the_server_to_the_report(finished):
+    project, _, done = finished
+    assert (project.results / "report/index.html").exists()
+    table = pd.read_csv(project.results / "timeseries/participants.tsv", sep="\t").set_index("participant_id")
+    assert table["included"].sum() == 15
+    assert "could not be fetched" in table.loc["sub-ODN03", "exclusion_reason"]
+    assert "15 of 16 people have data." in done.stderr
+    assert "Cite: Yoneyama" in done.stderr
+    assert "could not be fetched" in (project.results / "report/index.html").read_text()
+
+
+def test_images_are_gone_and_tables_are_kept(finished):
+    project, _, _ = finished
+    data = project.folder / "results/data/ds000245_fmriprep"
+    assert not list(data.rglob("*bold.nii.gz*")) and not list(data.rglob("*.part"))
+    assert len(list(data.rglob("*confounds_timeseries.tsv"))) == 16
+    assert len(list((project.results / "preprocess/series").glob("*.tsv"))) == 15
+
+
+def test_few_images_lie_on_the_disk_at_one_time(finished):
+    """With two cores: those at work, and those just fetched."""
+    project, _, _ = finished
+    log = sorted((project.folder / ".snakemake/log").glob("*.log"))[0].read_text()
+    there, most = 0, 0
+    for line in log.splitlines():
+        there += line.startswith("Finished jobid") and "(Rule: download)" in line
+        there -= line.startswith("Finished jobid") and "(Rule: discard)" in line
+        most = max(most, there)
+    assert 1 <= most <= 6
+
+
+def test_nothing_is_fetched_twice_and_a_second_run_has_nothing_to_do(finished):
+    project, requests, _ = finished
+    images = [path for path in requests if path.endswith("bold.nii.gz") and "ODN03" not in path]
+    assert len(images) == len(set(images)) == 15
+    before = len(requests)
+    done = project.snakemake(overrides=("acquire.keep=false",))
+    assert "Nothing to be done" in done.stdout + done.stderr
+    assert len(requests) == before
+
+
+def test_how_to_fetch_is_no_reason_to_fetch_again(finished):
+    project, _, _ = finished
+    own = ("acquire.keep=false", "acquire.connections=2", "acquire.mirror=file:///elsewhere", "acquire.timeout=5")
+    done = project.snakemake("--dry-run", overrides=own)
+    assert "Nothing to be done" in done.stdout + done.stderr, project.said(done)
+
+
+def test_a_larger_subset_fetches_only_those_who_are_new(finished):
+    project, _, _ = finished
+    done = project.snakemake("--dry-run", "--until", "download", overrides=("dataset.limit=6", "acquire.keep=false"))
+    said = done.stdout + done.stderr
+    assert "Fetching sub-" not in said
+
+
+def test_a_disk_that_is_too_small_stops_before_the_first_job(prepared, tmp_path):
+    project, _ = prepared
+    manifest = project.folder / "configs/manifest/ds000245_fmriprep.tsv"
+    before = manifest.read_text()
+    table = pd.read_csv(manifest, sep="\t", keep_default_na=False)
+    table["bytes"] = 10**14
+    try:
+        table.to_csv(manifest, sep="\t", index=False)
+        done = project.snakemake("--directory", str(tmp_path), overrides=("atlas.nodes=seitzman300",))
+    finally:
+        manifest.write_text(before)
+    said = done.stdout + done.stderr
+    assert done.returncode != 0 and "GB" in said and "acquire.folder" in said
+    assert not list(tmp_path.rglob("*.json"))
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    """The tiny ds006395 on a server, with the real configuration; only the addresses differ."""
+    root = tmp_path_factory.mktemp("raw")
+    real = read_manifest(ROOT / "configs/manifest/ds006395.tsv")
+    raw_like_ds006395(root / "server", real)
+    with served(root / "server") as (base, requests):
+        yield Project(root / "project", "ds006395", point_at(real, root / "server", base)), requests
+
+
+def test_raw_images_are_acquired(raw):
+    project, requests = raw
+    done = project.snakemake(overrides=("dataset.limit=6",))
+    assert done.returncode == 0, project.said(done)
+    table = pd.read_csv(project.results / "acquire/participants.tsv", sep="\t", keep_default_na=False)
+    assert len(table) == 91
+    used = table[table["exclusion_reason"] == "n/a"]
+    assert used["group"].value_counts().to_dict() == {"ULD": 3, "HC": 3}
+    assert "6 of 91 people have data." in done.stderr and "These are raw images" in done.stderr
+    index = pd.read_csv(project.results / "acquire/series.tsv", sep="\t")
+    assert all(Path(path).exists() for path in [*index["bold"], *index["t1w"]])
+    assert len(requests) == 6 * 4 + 2
+    before = len(requests)
+    done = project.snakemake(overrides=("dataset.limit=8",))
+    assert done.returncode == 0, project.said(done)
+    assert len(requests) == before + 2 * 4
+
+
+def test_a_server_that_is_away_stops_the_workflow_and_loses_nothing(raw):
+    project, requests = raw
+    before = len(requests)
+    manifest = project.folder / "configs/manifest/ds006395.tsv"
+    text = manifest.read_text()
+    try:
+        manifest.write_text(text.replace("http://127.0.0.1", "http://127.0.0.2"))
+        done = project.snakemake(overrides=("dataset.limit=20", "acquire.attempts=1"))
+    finally:
+        manifest.write_text(text)
+    assert done.returncode != 0
+    assert "run the same command again" in project.said(done)
+    done = project.snakemake(overrides=("dataset.limit=20",))
+    assert done.returncode == 0, project.said(done)
+    assert len(requests) == before + 12 * 4

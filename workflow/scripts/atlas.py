@@ -1,0 +1,14 @@
+"""Job of rule `atlas`."""
+
+from pathlib import Path
+
+from _job import start
+
+from dysconnect.acquire import fetch_or_stop
+from dysconnect.atlas.join import join_atlas, remotes, write_atlas
+
+input, output, params = start(snakemake)
+folder = Path(params.fetching["folder"]) / "atlases"
+fetch_or_stop(remotes(params.atlas), folder, params.fetching)
+nodes, image = join_atlas(params.atlas, folder)
+write_atlas(nodes, image, dict(output.items()))

@@ -1,0 +1,8 @@
+"""Job of rule `discard`."""
+
+from _job import start
+
+from dysconnect.acquire.images import discard, read_receipt
+
+input, output, params = start(snakemake)
+print(f"{snakemake.wildcards.participant}: {discard(read_receipt(input.receipt)) / 1e6:.0f} MB free")

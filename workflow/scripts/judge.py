@@ -1,0 +1,13 @@
+"""Job of rule `timeseries` where connections are given as numbers."""
+
+import pandas as pd
+from _job import start
+
+from dysconnect.participants import read_participants, write_participants
+from dysconnect.timeseries import judge_cohort
+
+input, output, params = start(snakemake)
+participants, edges = read_participants(input.participants), pd.read_csv(input.index, sep="\t")
+table, kept = judge_cohort(participants, edges, params.covariates)
+write_participants(table, output.participants)
+kept.to_csv(output.index, sep="\t", index=False)
