@@ -143,3 +143,13 @@ def test_configuration_is_flat_and_complete():
 
 def test_no_commit_outside_a_repository(tmp_path):
     assert git_commit(tmp_path) == ""
+
+
+def test_keys_of_the_configuration_are_ones_that_mlflow_takes():
+    config = {"dataset": {"groups": {"sub-CTL*": "CTL"}, "repetition_time": {"A.B": 2.0}, "traps": ["a", "b"]}, "n": 1}
+    assert flatten(config) == [
+        ("dataset.groups.sub-CTL_", "CTL"),
+        ("dataset.repetition_time.A.B", "2.0"),
+        ("dataset.traps", "['a', 'b']"),
+        ("n", "1"),
+    ]

@@ -125,7 +125,10 @@ def like_fmriprep(folder: Path, manifest: pd.DataFrame, people: list[str], volum
     for path in manifest.loc[manifest["participant_id"] == "", "path"]:
         if path == "participants.tsv":
             table = everybody[["participant_id"]].assign(
-                Age=rng.integers(50, 80, len(everybody)), Gender=rng.choice(["F", "M"], len(everybody))
+                Age=rng.integers(50, 80, len(everybody)),
+                Gender=rng.choice(["F", "M"], len(everybody)),
+                OSITJ=8,
+                MMSE=28,
             )
             table.to_csv(folder / path, sep="\t", index=False)
         else:

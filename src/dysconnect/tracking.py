@@ -23,7 +23,7 @@ from mlflow.types import Schema, TensorSpec
 from sklearn.metrics import roc_auc_score
 
 from dysconnect import __version__
-from dysconnect.config import config_hash, leaf_keys
+from dysconnect.config import config_hash, dotted
 from dysconnect.report.figures import calibration_figure, learning_figure, roc_figure
 from dysconnect.train.estimators import SavedModel
 
@@ -191,15 +191,12 @@ def finish(handle: Handle, run_id: str) -> None:
     handle.client().set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
 
 
-def flatten(config: Mapping) -> list[tuple[str, str]]:
-    """Leaves of a nested configuration as (dotted key, text)."""
+def flatten(config: Mapping, prefix: str = "") -> list[tuple[str, str]]:
+    """Leaves of a nested configuration as (dotted key, text); MLflow allows few signs in a key."""
     rows = []
-    for key in leaf_keys(config):
-        value = config
-        for part in key.split("."):
-            value = value[part]
-        if not isinstance(value, Mapping):
-            rows.append((key, str(value)[:6000]))
+    for name, value in config.items():
+        key = dotted(prefix, re.sub(r"[^\w\-. :/]", "_", str(name)))
+        rows += flatten(value, key) if isinstance(value, Mapping) else [(key, str(value)[:6000])]
     return rows
 
 

@@ -18,12 +18,14 @@ try:
     COHORT, EXPERIMENTS = compose_workflow(
         ROOT / "configs", ROOT / "workflow/schemas/config.schema.json", config
     )
+    # how to fetch is nobody's parameter: another mirror is no reason to run anything again
+    FETCHING = [own.pop("acquire") for own in (COHORT, *EXPERIMENTS.values())][0]
     KIND = COHORT["dataset"]["kind"] = kind_of(COHORT["dataset"])
     SOURCES = source_files(COHORT["dataset"])
     IMAGES = KIND in ("bids", "derivatives")
     if IMAGES:
         PLAN = plan_images(
-            COHORT["dataset"], COHORT["acquire"], ROOT / "configs/manifest"
+            COHORT["dataset"], FETCHING, ROOT / "configs/manifest"
         )
 except (ValueError, FileNotFoundError) as error:
     raise WorkflowError(str(error))
@@ -48,7 +50,7 @@ TARGETS = (
         ],
     ]
 )
-KEEP = COHORT["acquire"]["keep"] or not FETCHED
+KEEP = FETCHING["keep"] or not FETCHED
 ATLAS_FILES = (
     [COHORT["atlas"]["nodes"], COHORT["atlas"]["image"]]
     if "image" in COHORT["atlas"]
@@ -150,10 +152,8 @@ def scan_settings(wildcards):
 
 
 def transport(wildcards, resources):
-    """How to fetch. Snakemake does not record a parameter that depends on resources, and rightly so here:
-    another mirror or another number of connections is no reason to fetch anything again.
-    """
-    return COHORT["acquire"]
+    """How to fetch; Snakemake does not record a parameter that depends on resources."""
+    return FETCHING
 
 
 def check_disk():
@@ -163,4 +163,7 @@ def check_disk():
         try:
             check_room(needed, PLAN.folder)
         except OSError as error:
-            raise WorkflowError(str(error))
+            raise WorkflowError(
+                f"{error.strerror}. Add to the overrides acquire.folder=/larger/disk, dataset.limit=4 for a first try, "
+                f"or acquire.keep=false, which deletes a participant's images once the regional series exist."
+            )

@@ -11,6 +11,7 @@ import os
 import queue
 import shutil
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from dysconnect.progress import Meter, amount
 
 __all__ = ["Outcome", "Remote", "Transport", "check_room", "fetch_all", "plan", "redact"]
 
-GOODBYE = 2.0  # seconds that a worker gets to end after an interruption
+GOODBYE = 1.0  # seconds that the workers get to end after an interruption
 
 
 def fetch_all(
@@ -103,8 +104,9 @@ class _Crew:
                 self.job.meter.show()
         finally:
             self.job.stop.set()
+            deadline = time.monotonic() + GOODBYE
             for thread in self._threads:
-                thread.join(GOODBYE)
+                thread.join(max(deadline - time.monotonic(), 0))
             self.job.ledger.close()
             _sync_folders(self.job.folder, [outcome for outcome in self._outcomes if outcome is not None])
         if self._failure is not None:

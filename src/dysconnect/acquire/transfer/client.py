@@ -28,7 +28,6 @@ from dysconnect.acquire.transfer.remote import Transport, allowed, redact
 
 REDIRECTS = 5
 SLOWEST = 1000  # bytes per second over `timeout` seconds: less is as good as nothing
-PROMPT = 0.5  # seconds after which received bytes are handed on, so that a kill loses little
 LONGEST_WAIT = 120  # seconds; a server may ask for more, we do not sleep longer
 BUSY = {408, 425, 429, 500, 502, 503, 504}
 CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -257,7 +256,7 @@ def _retry_after(value: str) -> float:
 
 
 def blocks(response: urllib3.HTTPResponse, decode: bool, timeout: float, stop: threading.Event) -> Iterator[bytes]:
-    """Read a body in large blocks; whatever came before a failure is handed on before the failure is raised.
+    """Read a body as it comes.
 
     Raises
     ------
@@ -265,30 +264,21 @@ def blocks(response: urllib3.HTTPResponse, decode: bool, timeout: float, stop: t
         The body broke off, or came at less than `SLOWEST` for `timeout` seconds.
     Stopped
     """
-    gathered, size, came = [], 0, 0
-    began = handed_on = time.monotonic()
-    while True:
-        piece, trouble = _read(response, decode)
+    began, came = time.monotonic(), 0
+    while block := _read(response, decode):
+        yield block
+        came += len(block)
         now = time.monotonic()
-        gathered.append(piece)
-        size, came = size + len(piece), came + len(piece)
         if stop.is_set():
-            trouble = Stopped()
-        elif now - began >= timeout:
-            if came < SLOWEST * timeout and piece:
-                trouble = Again(f"{came} bytes in {now - began:.0f} s, less than {SLOWEST} bytes a second")
+            raise Stopped
+        if now - began >= timeout:
+            if came < SLOWEST * timeout:
+                raise Again(f"{came} bytes in {now - began:.0f} s, less than {SLOWEST} bytes a second")
             began, came = now, 0
-        if size and (size >= BLOCK // 4 or now - handed_on >= PROMPT or trouble or not piece):
-            yield b"".join(gathered)
-            gathered, size, handed_on = [], 0, now
-        if trouble:
-            raise trouble
-        if not piece:
-            return
 
 
-def _read(response: urllib3.HTTPResponse, decode: bool) -> tuple[bytes, Exception | None]:
+def _read(response: urllib3.HTTPResponse, decode: bool) -> bytes:
     try:
-        return response.read1(BLOCK, decode_content=decode), None
+        return response.read1(BLOCK, decode_content=decode)
     except HTTPError as problem:
-        return b"", Again(say(problem))
+        raise Again(say(problem)) from None
