@@ -129,7 +129,14 @@ def curl(address: str, names: list[str], hashed: bool) -> Callable[[Path], None]
 
     def run(folder: Path) -> None:
         parallel = ["--parallel", "--parallel-max", "4"] if len(names) > 1 else []
-        subprocess.run(["curl", "-s", *parallel, "--config", "-"], input=lines, text=True, cwd=folder, check=True)
+        subprocess.run(
+            ["curl", "-s", "--no-progress-meter", *parallel, "--config", "-"],
+            input=lines,
+            text=True,
+            cwd=folder,
+            check=True,
+            stderr=subprocess.DEVNULL,
+        )
         if hashed:
             subprocess.run(["sha256sum", *names], cwd=folder, check=True, stdout=subprocess.DEVNULL)
 

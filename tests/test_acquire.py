@@ -276,7 +276,7 @@ def test_dry_run_lists_and_fetches_nothing(project, tmp_path, capsys):
 
 def test_fetching_ahead_of_the_workflow(project, capsys):
     assert download(project) == 0
-    assert "5 of 5 complete" in capsys.readouterr().out
+    assert "18 of 18 files verified" in capsys.readouterr().out
     assert download([*project, "--dry-run"]) == 0
     assert "missing" not in capsys.readouterr().out
 

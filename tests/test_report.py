@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from dysconnect import report
 from dysconnect.atlas import load_atlas
 from dysconnect.report import Results, render
-from dysconnect.report.figures import calibration_figure, drawn_edges, learning_figure, roc_figure
+from dysconnect.report.figures import calibration_figure, drawn_edges, learning_figure, motion_figure, roc_figure
 from dysconnect.report.methods import REFERENCES, methods, references
 from dysconnect.report.svg import inline_svg, to_svg
 from dysconnect.report.tables import excluded_table
@@ -579,3 +579,10 @@ def test_connections_that_came_as_numbers_are_not_said_to_be_denoised(nodes):
     assert "published as numbers" in text
     assert "Subjects without age, sex, site or one of the connections were excluded" in text
     assert "motion" not in text and "Hz" not in text
+
+
+def test_data_without_motion_draw_no_empty_axes():
+    people = pd.DataFrame({"group": ["DYT", "HC"], "mean_fd": np.nan, "included": True})
+    figure = motion_figure(people, {"cases": ["DYT"], "controls": ["HC"]}, 0.5)
+    assert [text.get_text() for text in figure.axes[0].texts][0].startswith("No measure of head motion")
+    assert not figure.axes[0].axison

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from dysconnect.__main__ import GROUPS, compose_workflow
 from dysconnect.acquire import transport_of
-from dysconnect.acquire.images import SHARED, Plan, fetch_unit, plan_images, room_needed
-from dysconnect.acquire.transfer import Remote, check_room, plan
+from dysconnect.acquire.images import Plan, plan_images, room_needed
+from dysconnect.acquire.transfer import Remote, check_room, fetch_all, plan
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,14 +83,13 @@ def _list(wanted: Plan) -> list[Remote]:
 
 
 def _fetch(wanted: Plan, files: list[Remote], cohort: dict) -> int:
-    """Fetch all units, one after the other with several files at a time; say who failed."""
-    transport, failed = transport_of(cohort["acquire"], wanted.folder.name), []
-    for unit in [SHARED, *wanted.wanted]:
-        receipt = fetch_unit(unit, wanted.units.get(unit, []), wanted.folder, transport, cohort["dataset"])
-        if receipt["problem"]:
-            failed.append(unit)
-            print(f"{unit}: {receipt['problem']}", file=sys.stderr)
-    print(f"{len(wanted.units) - len(failed)} of {len(wanted.units)} complete, in {wanted.folder}")
+    """Fetch everything, several files at a time; say which could not be had."""
+    transport = transport_of(cohort["acquire"], wanted.folder.name)
+    outcomes = fetch_all(files, wanted.folder, transport, what=cohort["dataset"]["name"])
+    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
+    for outcome in failed:
+        print(f"{outcome.path}: {outcome.problem}", file=sys.stderr)
+    print(f"{len(files) - len(failed)} of {len(files)} files verified, in {wanted.folder}")
     return 1 if failed else 0
 
 

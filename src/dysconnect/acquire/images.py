@@ -112,7 +112,7 @@ def _people_of_folder(folder: Path) -> pd.DataFrame:
     if not folder.is_dir():
         raise FileNotFoundError(f"dataset.root={folder}: no such folder (seen from {Path.cwd()}).")
     if not path.exists():
-        raise FileNotFoundError(f"{path}: no such participants table. Add one (README, Own subjects).")
+        raise FileNotFoundError(f"{path}: no such participants table. Add one (README, Your own data).")
     table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
     missing = [name for name in REQUIRED if name not in table]
     if missing:

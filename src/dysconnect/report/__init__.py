@@ -183,7 +183,9 @@ def _caption(name: str, results: Results, cohort: Mapping) -> str:
         else "The strongest connections, none of which survives correction. They are shown for orientation only."
     )
     return {
-        "motion": f"Head motion by group ({text.p_text(p)}, Cohen's d = {text.number(d)}). Each point is a subject, "
+        "motion": "Head motion was not measured."
+        if results.participants["mean_fd"].isna().all()
+        else f"Head motion by group ({text.p_text(p)}, Cohen's d = {text.number(d)}). Each point is a subject, "
         "crosses are excluded ones; boxes show quartiles of the included, whiskers reach 1.5 interquartile ranges.",
         "forest": f"AUC of every model with its {level} interval. A model that does not pass the floor has found "
         f"nothing that {text.covariate_names(cohort['dataset']['covariates'])} do not tell.",

@@ -99,6 +99,8 @@ def motion_figure(participants: pd.DataFrame, contrast: Mapping, limit: float) -
     """
     compared = [*contrast["cases"], *contrast["controls"]]
     groups = compared + [name for name in participants["group"].unique() if name not in compared]
+    if participants["mean_fd"].isna().all():
+        return _without_motion()
     figure, axes = _one_panel(COLUMN, 2.9)
     jitter = np.random.default_rng(0)
     for place, name in enumerate(groups):
@@ -124,6 +126,15 @@ def motion_figure(participants: pd.DataFrame, contrast: Mapping, limit: float) -
     axes.set_ylim(0, max(axes.get_ylim()[1], limit * 1.12))
     axes.set_xticks(range(len(groups)), groups)
     axes.tick_params(axis="x", length=0, labelsize=8)
+    return figure
+
+
+def _without_motion() -> Figure:
+    figure, axes = _one_panel(COLUMN, 0.8)
+    axes.set_axis_off()
+    axes.text(
+        0, 0.5, "No measure of head motion came with these data:\nnothing here can tell its part.", color=INK, size=8
+    )
     return figure
 
 

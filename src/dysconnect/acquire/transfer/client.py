@@ -12,6 +12,7 @@ import stat
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -30,6 +31,8 @@ REDIRECTS = 5
 SLOWEST = 1000  # bytes per second over `timeout` seconds: less is as good as nothing
 LONGEST_WAIT = 120  # seconds; a server may ask for more, we do not sleep longer
 BUSY = {408, 425, 429, 500, 502, 503, 504}
+AGENT = f"dysconnect/{__version__}"
+PLAINLY = {"redirect": False, "retries": urllib3.Retry(False, redirect=False), "preload_content": False}
 CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
@@ -42,7 +45,7 @@ class Again(Exception):
 
 
 class Useless(Exception):
-    """This source will not do better; `permanent`: nor will it soon."""
+    """Another try at the source is no use; `permanent`: nor will it be soon."""
 
     def __init__(self, problem: str, permanent: bool):
         super().__init__(problem)
@@ -71,6 +74,15 @@ def trust() -> ssl.SSLContext:
     return ssl.create_default_context(cafile=requests.certs.where())
 
 
+@dataclass(frozen=True)
+class _Host:
+    """What sends requests to a host, what it wants before the path, and the credentials for it."""
+
+    pool: urllib3.PoolManager | urllib3.HTTPConnectionPool
+    prefix: str
+    secret: str
+
+
 class Client:
     """Requests for one worker thread; connections are kept and used again.
 
@@ -87,7 +99,7 @@ class Client:
         self._folder = _local(transport.mirror or "")
         self._patience = urllib3.Timeout(connect=transport.timeout, read=transport.timeout)
         self._managers: dict[str, urllib3.PoolManager] = {}
-        self._hosts: dict[str, tuple[urllib3.PoolManager, str]] = {}
+        self._hosts: dict[str, _Host] = {}
 
     def open(self, url: str, offset: int) -> urllib3.HTTPResponse:
         """Ask for a URL from a byte on, following redirects; the body is still to be read.
@@ -126,21 +138,15 @@ class Client:
 
     def _send(self, url: str, offset: int, secret: str) -> urllib3.HTTPResponse:
         parts = urlsplit(url)
-        bare = parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
+        headers = {"User-Agent": AGENT, "Accept-Encoding": "identity"}
+        if offset:
+            headers["Range"] = f"bytes={offset}-"
         try:
-            manager, known = self._host(bare)
-            headers = {"User-Agent": f"dysconnect/{__version__}", "Accept-Encoding": "identity"}
-            headers |= {"Range": f"bytes={offset}-"} if offset else {}
-            headers |= {"Authorization": secret or known} if secret or known else {}
-            return manager.urlopen(
-                "GET",
-                bare,
-                headers=headers,
-                redirect=False,
-                retries=False,
-                preload_content=False,
-                timeout=self._patience,
-            )
+            host = self._host(_origin(url))
+            if secret or host.secret:
+                headers["Authorization"] = secret or host.secret
+            place = f"{host.prefix}{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
+            return host.pool.urlopen("GET", place, headers=headers, timeout=self._patience, **PLAINLY)
         except SSLError as problem:
             hint = f"Set {CERTIFICATES[0]} if your network uses certificates of its own."
             raise Useless(f"{say(problem)}. {hint}", permanent=False) from None
@@ -149,14 +155,16 @@ class Client:
         except HTTPError as problem:
             raise Again(say(problem)) from None
 
-    def _host(self, url: str) -> tuple[urllib3.PoolManager, str]:
-        """Connections for a URL and the credentials of its host in netrc, looked up once a host."""
-        origin = _origin(url)
+    def _host(self, origin: str) -> "_Host":
+        """Way to a host, looked up once: the environment may name a proxy for it, and netrc a user."""
         if origin not in self._hosts:
-            proxies = requests.utils.get_environ_proxies(url, no_proxy=None)
-            proxy = requests.utils.select_proxy(url, proxies) or ""
-            found = requests.utils.get_netrc_auth(url)
-            self._hosts[origin] = self._manager(proxy), _encode(*found) if found else ""
+            proxies = requests.utils.get_environ_proxies(origin, no_proxy=None)
+            proxy = requests.utils.select_proxy(origin, proxies) or ""
+            manager = self._manager(proxy)
+            found = requests.utils.get_netrc_auth(origin)
+            secret = _encode(*found) if found else ""
+            way = _Host(manager, origin, secret) if proxy else _Host(manager.connection_from_url(origin), "", secret)
+            self._hosts[origin] = way
         return self._hosts[origin]
 
     def _manager(self, proxy: str) -> urllib3.PoolManager:
@@ -265,7 +273,10 @@ def blocks(response: urllib3.HTTPResponse, decode: bool, timeout: float, stop: t
     Stopped
     """
     began, came = time.monotonic(), 0
-    while block := _read(response, decode):
+    while response.length_remaining != 0 or decode:
+        block = _read(response, decode)
+        if not block:
+            return
         yield block
         came += len(block)
         now = time.monotonic()

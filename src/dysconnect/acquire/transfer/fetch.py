@@ -77,21 +77,21 @@ class Fetch:
             return self._failed(str(problem), isinstance(problem, LASTING))
 
     def _run(self) -> Outcome:
-        before = _look(self.target)
-        record = self._there()
-        if record is not None:
-            return self._outcome("there", record)
-        expected = expectation(self.remote, self.job.ledger.get(self.remote.path))
+        look, record = _look(self.target), self.job.ledger.get(self.remote.path)
+        there = self._there(look, record)
+        if there is not None:
+            return self._outcome("there", there)
+        expected = expectation(self.remote, record)
         with Part(self.target, expected, self.job.stop, self.job.meter.add) as self.part:
-            record = self._there() if _changed(before, _look(self.target)) else None
-            return self._complete() if record is None else self._outcome("there", record)
+            now = _look(self.target)
+            if _changed(look, now):  # another process was faster
+                there = self._there(now, self.job.ledger.get(self.remote.path))
+            return self._complete() if there is None else self._outcome("there", there)
 
-    def _there(self) -> Record | None:
+    def _there(self, look: os.stat_result | None, record: Record | None) -> Record | None:
         """Record of the finished file; hashes it only if nobody has since it last changed."""
-        look = _look(self.target)
         if look is None or self.remote.bytes not in (None, look.st_size):
             return None
-        record = self.job.ledger.get(self.remote.path)
         if record is not None and record.describes(look) and record.fulfils(self.remote):
             return record
         expected = expectation(self.remote, record)
@@ -252,7 +252,7 @@ class Fetch:
 
 def _look(path: Path) -> os.stat_result | None:
     try:
-        return path.stat()
+        return os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
 

@@ -90,6 +90,8 @@ class Outcome:
 
 def redact(text: str) -> str:
     """Hide user names, passwords, fragments and query values in every URL of a text."""
+    if not re.search("[@?#]", text):
+        return text
     text = re.sub(r"(\w+://)[^/?#\s]*@", r"\1", text)
     text = re.sub(r"(\w+://[^\s#]*)#[^\s'\")>]*", r"\1", text)
     return re.sub(r"\?([^\s'\")>]+)", lambda found: "?" + "&".join(map(_hide, found[1].split("&"))), text)
@@ -181,7 +183,7 @@ def _check_facts(remote: Remote) -> None:
     kind, _, digits = remote.hash.partition(":")
     if kind not in DIGITS or not re.fullmatch(f"[0-9a-f]{{{DIGITS[kind]}}}", digits):
         raise ValueError(
-            f"{remote.path!r}: {remote.hash!r} is no checksum (expected sha256:, md5: or git: and lower-case hex digits)."
+            f"{remote.path!r}: {remote.hash!r} is no checksum (expected sha256:, md5: or git: and lower-case hex)."
         )
 
 
