@@ -212,6 +212,29 @@ def test_a_server_that_does_not_continue_is_asked_anew(tmp_path, fault, asked):
     assert offsets(server) == asked
 
 
+@pytest.mark.parametrize("fault", [bad.wrong_range, bad.refuse_range, bad.shorter])
+def test_a_refused_continuation_leaves_the_fresh_try(tmp_path, fault):
+    content = data(50_000)
+    leave_part(tmp_path, content[:1000])
+    with Misbehaving({"a/b.bin": content}, in_turn(fault, bad.flip)) as server:
+        assert one(remote(content, server), tmp_path).state == "fetched"
+    assert offsets(server) == [1000, None, None]
+
+
+@pytest.mark.parametrize(("known", "asked"), [(True, [None]), (False, [None, 50_000])])
+def test_a_whole_part_whose_end_was_not_announced(tmp_path, known, asked):
+    content = data(50_000)
+
+    def endless(x):
+        x.head(200, Transfer_Encoding="chunked")
+        x.body(f"{len(content):x}\r\n".encode() + content + b"\r\n")
+        x.close()
+
+    with Misbehaving({"a/b.bin": content}, in_turn(endless)) as server:
+        assert one(remote(content, server, bytes=len(content) if known else None), tmp_path).state == "fetched"
+    assert offsets(server) == asked
+
+
 def test_an_object_that_changed_between_parts_is_fetched_once_from_zero_then_elsewhere(tmp_path):
     old, new = data(50_000), data(50_000, 1)
     leave_part(tmp_path, old[:20_000])
@@ -228,6 +251,36 @@ def test_without_a_checksum_nothing_is_resumed(tmp_path):
     with Misbehaving({"a/b.bin": content}, in_turn(bad.cut)) as server:
         assert one(remote(content, server, hash=""), tmp_path).state == "fetched"
     assert offsets(server) == [None, None]
+
+
+@pytest.mark.parametrize("size", [None, 5000])
+def test_without_a_checksum_no_leftover_is_taken_for_the_file(tmp_path, size):
+    content = data(5000)
+    leave_part(tmp_path, data(5000, 1))
+    with Misbehaving({"a/b.bin": content}) as server:
+        assert one(remote(content, server, hash="", bytes=size), tmp_path).state == "fetched"
+    assert (tmp_path / "a/b.bin").read_bytes() == content
+
+
+def test_bytes_are_on_the_disk_before_the_name_and_the_name_before_the_return(tmp_path, monkeypatch):
+    done, sync, rename = [], os.fsync, os.rename
+
+    def record_sync(file):
+        done.append(os.fstat(file).st_ino)
+        sync(file)
+
+    def record_rename(old, new):
+        done.append("rename")
+        rename(old, new)
+
+    monkeypatch.setattr(os, "fsync", record_sync)
+    monkeypatch.setattr(os, "rename", record_rename)
+    content = data(5000)
+    with Misbehaving({"a/b.bin": content}) as server:
+        one(remote(content, server, hash=""), tmp_path)
+    file, ledger, folder, root = ((tmp_path / name).stat().st_ino for name in ("a/b.bin", "downloads.tsv", "a", ""))
+    assert done[:3] == [file, ledger, "rename"]
+    assert {folder, root} <= set(done[3:])
 
 
 def test_without_length_and_checksum_a_cut_could_not_be_seen(tmp_path):
@@ -1083,7 +1136,7 @@ def test_kill_9_at_random_moments(tmp_path):
         rest = x.partial()
         for start in range(0, len(rest), 50_000):
             x.body(rest[start : start + 50_000])
-            time.sleep(0.02)
+            time.sleep(0.06)  # 12 kills come before the last byte
 
     script = """
         import os, random, signal, sys, time
@@ -1095,7 +1148,7 @@ def test_kill_9_at_random_moments(tmp_path):
         files = [Remote(p, (f"{address}/{p}",), len(c), checksum(c)) for p, c in contents.items()]
         moments = random.Random(9)
         kills = 0
-        while kills < 12:
+        for _ in range(12):
             child = os.fork()
             if child == 0:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -18,10 +18,10 @@ from pathlib import Path
 import pandas as pd
 
 from dysconnect.acquire.transfer.client import Client, trust
-from dysconnect.acquire.transfer.fetch import FULL, Fetch, Job
+from dysconnect.acquire.transfer.fetch import FULL, Fetch, Job, look_at
 from dysconnect.acquire.transfer.ledger import Ledger
 from dysconnect.acquire.transfer.part import Stopped
-from dysconnect.acquire.transfer.remote import Outcome, Remote, Transport, check_list, redact
+from dysconnect.acquire.transfer.remote import Outcome, Remote, Transport, check_list, redact, sources
 from dysconnect.progress import Meter, amount
 
 __all__ = ["Outcome", "Remote", "Transport", "check_room", "fetch_all", "plan", "redact"]
@@ -83,7 +83,8 @@ class _Crew:
 
     def __init__(self, files: list[Remote], job: Job):
         self.job = job
-        self._tls = trust()
+        secure = any(url.startswith("https:") for remote in files for url in sources(remote, job.transport.mirror))
+        self._tls = trust() if secure else None
         self._outcomes: list[Outcome | None] = [None] * len(files)
         self._todo: queue.SimpleQueue = queue.SimpleQueue()
         for task in enumerate(files):
@@ -166,27 +167,25 @@ def plan(files: Sequence[Remote], folder: Path) -> pd.DataFrame:
 
 
 def _planned(remote: Remote, folder: Path, ledger: Ledger) -> tuple[str, int | None, str]:
-    target = folder / remote.path
-    record = ledger.get(remote.path)
+    target, record = f"{folder}/{remote.path}", ledger.get(remote.path)
     size = remote.bytes if remote.bytes is not None or record is None else record.bytes
-    if target.is_file() and size in (None, target.stat().st_size):
-        untouched = record is not None and record.describes(target.stat())
+    look = look_at(target)
+    if look is not None and size in (None, look.st_size):
+        untouched = record is not None and record.describes(look)
         if record.fulfils(remote) if untouched else remote.hash or record:
             return remote.path, size, "there"
     return remote.path, size, "part" if _part_size(target) else "missing"
 
 
-def _part_size(target: Path) -> int:
-    try:
-        return target.with_name(f"{target.name}.part").stat().st_size
-    except (FileNotFoundError, NotADirectoryError):
-        return 0
+def _part_size(target: str) -> int:
+    part = look_at(f"{target}.part")
+    return 0 if part is None else part.st_size
 
 
 def _missing(table: pd.DataFrame, folder: Path) -> int:
     """Bytes still to come, as far as sizes are known."""
     absent = table[table["state"] != "there"]
-    begun = sum(_part_size(folder / path) for path in absent["path"])
+    begun = sum(_part_size(f"{folder}/{path}") for path in absent["path"])
     return max(int(absent["bytes"].fillna(0).sum()) - begun, 0)
 
 

@@ -82,6 +82,10 @@ class _Host:
     prefix: str
     secret: str
 
+    def close(self) -> None:
+        """Close all connections."""
+        self.pool.clear() if self.prefix else self.pool.close()
+
 
 class Client:
     """Requests for one worker thread; connections are kept and used again.
@@ -89,16 +93,15 @@ class Client:
     Parameters
     ----------
     transport : Transport
-    tls : ssl.SSLContext
-        Shared by all workers.
+    tls : ssl.SSLContext, optional
+        Shared by all workers; None where no source is https.
     """
 
-    def __init__(self, transport: Transport, tls: ssl.SSLContext):
+    def __init__(self, transport: Transport, tls: ssl.SSLContext | None):
         self._tls = tls
         self._plain = (transport.mirror or "").startswith("http:")
         self._folder = _local(transport.mirror or "")
         self._patience = urllib3.Timeout(connect=transport.timeout, read=transport.timeout)
-        self._managers: dict[str, urllib3.PoolManager] = {}
         self._hosts: dict[str, _Host] = {}
 
     def open(self, url: str, offset: int) -> urllib3.HTTPResponse:
@@ -155,22 +158,21 @@ class Client:
         except HTTPError as problem:
             raise Again(say(problem)) from None
 
-    def _host(self, origin: str) -> "_Host":
+    def _host(self, origin: str) -> _Host:
         """Way to a host, looked up once: the environment may name a proxy for it, and netrc a user."""
         if origin not in self._hosts:
             proxies = requests.utils.get_environ_proxies(origin, no_proxy=None)
-            proxy = requests.utils.select_proxy(origin, proxies) or ""
-            manager = self._manager(proxy)
+            proxy = requests.utils.select_proxy(origin, proxies)
             found = requests.utils.get_netrc_auth(origin)
             secret = _encode(*found) if found else ""
-            way = _Host(manager, origin, secret) if proxy else _Host(manager.connection_from_url(origin), "", secret)
-            self._hosts[origin] = way
+            if self._tls is None and (proxy or origin.startswith("https:")):
+                self._tls = trust()
+            if proxy:
+                self._hosts[origin] = _Host(self._behind(proxy), origin, secret)
+            else:
+                pool = urllib3.PoolManager(ssl_context=self._tls).connection_from_url(origin)
+                self._hosts[origin] = _Host(pool, "", secret)
         return self._hosts[origin]
-
-    def _manager(self, proxy: str) -> urllib3.PoolManager:
-        if proxy not in self._managers:
-            self._managers[proxy] = self._behind(proxy) if proxy else urllib3.PoolManager(ssl_context=self._tls)
-        return self._managers[proxy]
 
     def _behind(self, proxy: str) -> urllib3.ProxyManager:
         parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
@@ -184,8 +186,8 @@ class Client:
 
     def close(self) -> None:
         """Close all connections."""
-        for manager in self._managers.values():
-            manager.clear()
+        for host in self._hosts.values():
+            host.close()
 
 
 def _local(url: str) -> Path:

@@ -65,7 +65,7 @@ class Fetch:
 
     def __init__(self, job: Job, client: Client, remote: Remote):
         self.job, self.client, self.remote = job, client, remote
-        self.target = job.folder / remote.path
+        self.target = f"{job.folder}/{remote.path}"
 
     def run(self) -> Outcome:
         """Bring the file, or say why not."""
@@ -77,13 +77,13 @@ class Fetch:
             return self._failed(str(problem), isinstance(problem, LASTING))
 
     def _run(self) -> Outcome:
-        look, record = _look(self.target), self.job.ledger.get(self.remote.path)
+        look, record = look_at(self.target), self.job.ledger.get(self.remote.path)
         there = self._there(look, record)
         if there is not None:
             return self._outcome("there", there)
         expected = expectation(self.remote, record)
         with Part(self.target, expected, self.job.stop, self.job.meter.add) as self.part:
-            now = _look(self.target)
+            now = look_at(self.target)
             if _changed(look, now):  # another process was faster
                 there = self._there(now, self.job.ledger.get(self.remote.path))
             return self._complete() if there is None else self._outcome("there", there)
@@ -233,7 +233,7 @@ class Fetch:
         if self.job.check is None:
             return
         try:
-            self.job.check(self.part.path)
+            self.job.check(Path(self.part.path))
         except ValueError as problem:
             self.part.start_over()
             if self.part.expected.hash:  # every other source has the same bytes
@@ -250,7 +250,8 @@ class Fetch:
         return Outcome(self.remote.path, "failed", 0, "", "", redact(problem), permanent)
 
 
-def _look(path: Path) -> os.stat_result | None:
+def look_at(path: str) -> os.stat_result | None:
+    """Status of a file; None if there is none."""
     try:
         return os.stat(path)
     except (FileNotFoundError, NotADirectoryError):

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 BLOCK = 1 << 18  # of 64 kB to 4 MB the fastest: larger ones cost page faults, smaller ones calls
 LARGE = 8 << 20  # from here on hashing in a second thread pays
@@ -105,7 +104,7 @@ class Part:
 
     Parameters
     ----------
-    target : path
+    target : str
         Final name; the part lies beside it.
     expected : Expected
     stop : threading.Event
@@ -114,9 +113,9 @@ class Part:
         Told about every change of size in bytes, and whether these were bytes that came just now.
     """
 
-    def __init__(self, target: Path, expected: Expected, stop: threading.Event, grew: Callable[[int, bool], None]):
+    def __init__(self, target: str, expected: Expected, stop: threading.Event, grew: Callable[[int, bool], None]):
         self.target, self.expected = target, expected
-        self.path = target.with_name(f"{target.name}.part")
+        self.path = f"{target}.part"
         self.size = 0
         self._stop, self._grew = stop, grew
         self._thread: ThreadPoolExecutor | None = None
@@ -133,11 +132,11 @@ class Part:
 
     def _open(self) -> int:
         """Open and lock; whoever waited for a part that was renamed meanwhile opens the next one."""
-        while True:
+        for _ in range(100):
             file = self._create()
             try:
                 if not stat.S_ISREG(os.fstat(file).st_mode):
-                    raise OSError(errno.EINVAL, "is no plain file; remove it", str(self.path))
+                    raise OSError(errno.EINVAL, "is no plain file; remove it", self.path)
                 self._lock(file)
                 if _is_same(file, self.path):
                     return file
@@ -145,13 +144,14 @@ class Part:
                 os.close(file)
                 raise
             os.close(file)
+        raise OSError(errno.EBUSY, "is taken away again and again; does another program delete it?", self.path)
 
     def _create(self) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             return os.open(self.path, flags, 0o666)
         except FileNotFoundError:
-            self.target.parent.mkdir(parents=True, exist_ok=True)
+            os.makedirs(os.path.dirname(self.path), exist_ok=True)
             return os.open(self.path, flags, 0o666)
 
     def _lock(self, file: int) -> None:
@@ -227,7 +227,7 @@ class Part:
             os.close(self._file)
 
 
-def _is_same(file: int, path: Path) -> bool:
+def _is_same(file: int, path: str) -> bool:
     try:
         there = os.stat(path, follow_symlinks=False)
     except FileNotFoundError:

@@ -1,5 +1,6 @@
 """What should be here, how to fetch it and what came of it; and what a list of files may not ask for."""
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -126,7 +127,7 @@ def check_list(files: Sequence[Remote], folder: Path, mirror: str | None) -> Non
         raise ValueError(f"{next(path for path in paths if paths.count(path) > 1)!r}: listed more than once.")
     if mirror is not None:
         _check_mirror(mirror)
-    root, safe = folder.resolve(), {}
+    root, safe = os.path.realpath(folder), set()
     for remote in files:
         check_path(remote.path)
         if f"{remote.path}.part" in taken or remote.path == LEDGER:
@@ -160,19 +161,18 @@ def check_path(path: str) -> None:
             raise ValueError(f"{path!r} {reason}: only files below the data folder are fetched. Correct the manifest.")
 
 
-def _check_links(root: Path, path: str, safe: dict[Path, None]) -> None:
+def _check_links(root: str, path: str, safe: set[str]) -> None:
     """Refuse a path that a link leads out of the folder; `safe` remembers folders that were looked at."""
-    target = root / path
-    part = target.with_name(f"{target.name}.part")
-    if part.is_symlink():
-        raise ValueError(f"{path!r}: {part} is a link; a download never writes through one. Remove it.")
-    for place in (target.parent, target):
-        if place in safe or (place is target and not target.is_symlink()):
-            continue
-        if not place.resolve().is_relative_to(root):
-            raise ValueError(f"{path!r}: a link leads out of the data folder, to {place.resolve()}. Remove the link.")
-        if place is not target:
-            safe[place] = None
+    target = f"{root}/{path}"
+    if os.path.islink(f"{target}.part"):
+        raise ValueError(f"{path!r}: {target}.part is a link; a download never writes through one. Remove it.")
+    folder = os.path.dirname(target)
+    places = [place for place in (folder,) if place not in safe] + [target] * os.path.islink(target)
+    for place in places:
+        real = os.path.realpath(place)
+        if real != root and not real.startswith(f"{root.rstrip('/')}/"):
+            raise ValueError(f"{path!r}: a link leads out of the data folder, to {real}. Remove the link.")
+    safe.add(folder)
 
 
 def _check_facts(remote: Remote) -> None:
