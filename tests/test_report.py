@@ -584,5 +584,5 @@ def test_connections_that_came_as_numbers_are_not_said_to_be_denoised(nodes):
 def test_data_without_motion_draw_no_empty_axes():
     people = pd.DataFrame({"group": ["DYT", "HC"], "mean_fd": np.nan, "included": True})
     figure = motion_figure(people, {"cases": ["DYT"], "controls": ["HC"]}, 0.5)
-    assert [text.get_text() for text in figure.axes[0].texts][0].startswith("No measure of head motion")
+    assert figure.axes[0].texts[0].get_text().startswith("No measure of head motion")
     assert not figure.axes[0].axison
