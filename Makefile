@@ -23,7 +23,7 @@ $(READY): pyproject.toml requirements.lock
 	@echo "Setting up $(VENV): 2 to 4 minutes and about 2 GB, once."
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11, 3.12 or 3.13 is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test,lint]' -c requirements.lock
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test,lint,imaging]' -c requirements.lock
 	@touch $@
 endif
 

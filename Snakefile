@@ -10,6 +10,7 @@ include: "workflow/rules/acquire.smk"
 include: "workflow/rules/preprocess.smk"
 include: "workflow/rules/timeseries.smk"
 include: "workflow/rules/connectivity.smk"
+include: "workflow/rules/quality.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/localize.smk"
@@ -24,5 +25,10 @@ rule all:
     """Make the report of the chosen dataset, and log every experiment to MLflow."""
     default_target: True
     input:
-        TARGETS,
+        f"results/{DATASET}/report/index.html",
+        expand(
+            "results/{dataset}/tracking/{run}.json",
+            dataset=DATASET,
+            run=[*EXPERIMENTS, "localize"],
+        ),
     localrule: True

@@ -411,7 +411,7 @@ def test_real_raw_text_denoised_agrees_with_the_filtered_archive(real_data, deno
     """Two uploads, two pipelines: our band-pass and global signal against C-PAC's."""
     folder, atlas = real_data / "abide", load_atlas("cc200")
     raw = read_series(folder / "small" / "raw_1D" / "NYU_0051051_rois_cc200.1D.gz", "", atlas)
-    ours = denoise(raw, None, 2.0, {**denoise_spec, "motion": None, "global_signal": True})
+    ours = denoise(raw, None, 2.0, {**denoise_spec, "motion": None, "global_signal": "regions"})
     theirs = read_series(folder / "cc200_filt_global_z16" / "NYU.npz", "NYU_0051051", atlas)
     edges = [connectome(x, "correlation", "empirical") for x in (ours, theirs)]
     unlike = connectome(raw, "correlation", "empirical")

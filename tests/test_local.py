@@ -222,7 +222,7 @@ def test_confounds_beside_the_series_are_regressed_and_give_the_motion(root, few
     for k in (1, 2, 3):
         table = pd.DataFrame(rng.normal(size=(60, 6)), columns=names).assign(framewise_displacement=0.2)
         table.to_csv(root / f"sub-{k:02d}_task-rest_desc-confounds_timeseries.tsv", sep="\t", index=False)
-    table, _ = prepared(spec, root, few, {**denoise_spec, "min_seconds": 60})
+    table, _ = prepared(spec, root, few, {**denoise_spec, "motion": "basic", "min_seconds": 60})
     assert table["included"].all()
     np.testing.assert_allclose(table["mean_fd"], 0.2)
 

@@ -13,6 +13,7 @@ from dysconnect.acquire.transfer import Transport
 from dysconnect.preprocess import (
     label_weights,
     preprocess_subject,
+    refuse_other_space,
     regional_series,
     sphere_weights,
 )
@@ -29,10 +30,7 @@ SPEC = {
     "contrast": {"cases": ["patient"], "controls": ["control"]},
     "exclude": {},
 }
-DENOISE = {
-    "motion": "basic", "global_signal": False, "detrend": True, "high_pass": 0.01, "low_pass": 0.1,
-    "min_seconds": 60, "max_mean_fd": 0.5, "max_missing_regions": 0.4,
-}  # fmt: skip
+DENOISE_CHANGES = {"motion": "basic", "min_seconds": 60, "max_mean_fd": 0.5, "max_missing_regions": 0.4}
 
 
 @pytest.fixture
@@ -88,12 +86,14 @@ def collect(root, nodes, folder, atlas=None, **spec):
 
 def test_averages_equal_nilearn(derivatives, nodes):
     bold = next(derivatives.glob("sub-01/func/*bold.nii.gz"))
-    series, seconds = regional_series(bold, None, nodes)
+    averages = regional_series(bold, None, nodes)
+    series = averages.series
     inside = nodes.iloc[:3]
     masker = NiftiSpheresMasker(inside[["x", "y", "z"]].to_numpy().tolist(), radius=6.0, standardize=None)
     expected = masker.fit_transform(str(bold))
     np.testing.assert_allclose(series[:, :3], expected, rtol=1e-5)
-    assert seconds == 2.0  # the sidecar's, not the header's 1.7935
+    assert averages.repetition_time == 2.0  # the sidecar's, not the header's 1.7935
+    assert "header says a repetition time of 1.79" in averages.notes[0]
     assert (series[:, 3] == 0).all()
 
 
@@ -121,10 +121,10 @@ def test_label_averages_equal_nilearn(derivatives, labelled, tmp_path):
     image, table = labelled
     nib.save(image, tmp_path / "dseg.nii.gz")
     bold = next(derivatives.glob("sub-01/func/*bold.nii.gz"))
-    series, seconds = regional_series(bold, None, table, tmp_path / "dseg.nii.gz")
+    averages = regional_series(bold, None, table, tmp_path / "dseg.nii.gz")
     expected = NiftiLabelsMasker(image, standardize=None).fit_transform(str(bold))
-    np.testing.assert_allclose(series, expected, rtol=1e-5)  # both by ascending code
-    assert seconds == 2.0
+    np.testing.assert_allclose(averages.series, expected, rtol=1e-5)  # both by ascending code
+    np.testing.assert_allclose(averages.coverage, 1)
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2], [2, 0, 1], [1, 2, 0]])
@@ -167,15 +167,20 @@ def test_a_table_of_another_atlas_is_refused(labelled):
         label_weights(table.replace({"node": {12: 13}}), image, AFFINE, np.ones((20, 20, 20), bool))
 
 
-@pytest.mark.parametrize(("space", "told"), [("MNI152NLin6Asym", True), (SPEC["space"], False), (None, False)])
-def test_another_template_is_told_and_not_refused(derivatives, labelled, tmp_path, capsys, space, told):
+@pytest.mark.parametrize(("space", "refused"), [("MNI152NLin6Asym", True), (SPEC["space"], False), (None, False)])
+def test_another_template_is_refused_and_not_guessed(derivatives, labelled, tmp_path, space, refused):
     image, table = labelled
     nib.save(image, tmp_path / "dseg.nii.gz")
     atlas = {"image": tmp_path / "dseg.nii.gz", "space": space}
-    located = collect(derivatives, table, tmp_path / "series", atlas)[2]
-    assert (located["problem"].iloc[:3] == "").all() and "no rest scan" in located["problem"].iloc[3]
-    out = capsys.readouterr().out
-    assert ("is in MNI152NLin2009cAsym, the atlas is in MNI152NLin6Asym" in out) == told
+    problems = collect(derivatives, table, tmp_path / "series", atlas)[2]["problem"]
+    told = problems.str.contains("is in MNI152NLin2009cAsym, the atlas in MNI152NLin6Asym.*atlas.space=null")
+    assert list(told) == [refused] * 3 + [False] and "no rest scan" in problems.iloc[3]
+
+
+@pytest.mark.parametrize("atlas_space", [None, "MNI152NLin6Asym"])
+def test_images_in_the_subjects_own_space_are_refused(atlas_space):
+    with pytest.raises(ValueError, match=r"own space \(T1w\), the atlas in MNI"):
+        refuse_other_space("T1w", atlas_space, "the BOLD")
 
 
 def test_a_known_problem_is_passed_on(nodes, tmp_path):
@@ -184,7 +189,7 @@ def test_a_known_problem_is_passed_on(nodes, tmp_path):
     assert (row["problem"], row["series"]) == ("no rest scan", "")
 
 
-def test_one_bad_image_never_stops_the_cohort(derivatives, nodes, tmp_path):
+def test_one_bad_image_never_stops_the_cohort(derivatives, nodes, tmp_path, denoise_spec):
     broken = next(derivatives.glob("sub-02/func/*bold.nii.gz"))
     broken.write_bytes(broken.read_bytes()[:2000])
     folder = tmp_path / "series"
@@ -194,7 +199,7 @@ def test_one_bad_image_never_stops_the_cohort(derivatives, nodes, tmp_path):
         participants,
         read_index(tmp_path / "series.tsv"),
         nodes,
-        DENOISE,
+        {**denoise_spec, **DENOISE_CHANGES},
         tmp_path / "out",
         {"atlas": "a", "denoise": "b"},
     )

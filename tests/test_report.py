@@ -15,9 +15,10 @@ from dysconnect.atlas import load_atlas
 from dysconnect.report import Results, render
 from dysconnect.report.figures import calibration_figure, drawn_edges, learning_figure, motion_figure, roc_figure
 from dysconnect.report.methods import REFERENCES, methods, references
+from dysconnect.report.quality import distance_figure, flow_figure, qcfc_figure, qcfc_table
 from dysconnect.report.svg import inline_svg, to_svg
 from dysconnect.report.tables import excluded_table
-from dysconnect.report.text import number, p_text, verdict
+from dysconnect.report.text import number, p_text, percent, verdict
 
 NODES = load_atlas("seitzman300")
 VOID = {"meta", "link", "br", "img", "input", "hr", "path", "use", "rect", "circle"}
@@ -182,6 +183,52 @@ def history_of(epochs: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["repeat", "fold", "seed", "epoch", "train_loss", "val_loss", "val_auc"])
 
 
+def link_of(share: float = 0.04, p: float = 0.6, rho: float = 0.02) -> dict:
+    """QC-FC of a group of people; the same p for how many edges follow motion and for its dependence on distance."""
+    edges = np.linspace(-1, 1, 51)
+    shares = np.exp(-((edges[:-1] + 0.02) ** 2) / 0.02)
+    shares = shares / shares.sum()
+    cells = {"edges": edges.tolist(), "value": shares, "low": 0.8 * shares, "high": 1.2 * shares}
+    bins = {"distance": [20.0, 60.0, 110.0], "value": [0.1, 0.0, -0.05], "low": [-0.03] * 3, "high": [0.04] * 3}
+    bins |= {"first": [0.0, -0.1, -0.15], "third": [0.2, 0.1, 0.05]}
+    tests = {
+        "median_r": {"value": 0.11, "low": 0.09, "high": 0.12, "p": p},
+        "share": {"value": share, "low": 0.03, "high": 0.07, "p": p},
+        "rho": {"value": rho, "low": -0.1, "high": 0.1, "p": p},
+    }
+    return {"n": 20, "df": 14, "share_fdr": 0.0, **tests, "histogram": cells, "bins": bins}
+
+
+def quality_of(**changes) -> dict:
+    """Summary of the stage `quality` of a cohort without a warning."""
+    compared = {"cases": {"n": 11, "mean": 0.2}, "controls": {"n": 9, "mean": 0.19}}
+    excluded = [
+        {"reason": "… volumes x 2 s = … s, fewer than the 240 s asked", "cases": 1, "controls": 1, "others": 0},
+        {"reason": "<b>corrupt</b> & short $x$", "cases": 0, "controls": 2, "others": 0},
+    ]
+    plain = {
+        "subjects": {
+            "cases": {"total": 12, "kept": 11},
+            "controls": {"total": 12, "kept": 9},
+            "others": {"total": 0, "kept": 0},
+            "p": 0.59,
+        },
+        "excluded": excluded,
+        "nuisance": ["age", "sex", "site"],
+        "motion": {**compared, "p": 0.7, "d": 0.1, "low": -0.8, "high": 1.0},
+        "seconds": {**compared, "reason": "the same in everybody"},
+        "volumes": {**compared, "reason": "the same in everybody"},
+        "qcfc": {name: link_of() for name in ("everybody", "cases", "controls")},
+        "edges": {"total": 44850, "tested": 44551, "unmeasured": 0, "outside": 299, "silent": 0},
+        "regions": [{"region": "<i>Vermis</i> & co", "cases": 1, "controls": 0, "outside": 1}],
+        "people": [{"participant_id": "sub-02", "group": "DYT", "regions": 1, "outside": 1}],
+    }
+    return plain | changes
+
+
+UNMEASURED = {"reason": "head motion was not measured"}
+
+
 def results_of(auc=GOOD, gaps=GAPS, surviving=2, **changes) -> Results:
     participants = people()
     kept = participants[participants["included"]]
@@ -201,6 +248,8 @@ def results_of(auc=GOOD, gaps=GAPS, surviving=2, **changes) -> Results:
         histories={name: history_of(6 if name == "gcn" else 0) for name in auc},
         edges=edges_of(surviving),
         summary=summary_of(surviving),
+        quality=quality_of(),
+        qcfc=edges_of(surviving)[["region_a", "region_b"]].assign(p=np.r_[0.01, np.full(59, 0.5)]),
     )
     return dataclasses.replace(plain, **changes)
 
@@ -219,8 +268,10 @@ def cohort_of(simulated: bool = False, plant: dict | None = None) -> dict:
             "citation": "Seitzman et al. 2020, doi:10.1016/j.neuroimage.2019.116290",
         },
         "denoise": {
-            "name": "standard", "motion": "full", "global_signal": False, "detrend": True, "high_pass": 0.01,
-            "low_pass": 0.1, "min_seconds": 240, "max_mean_fd": 0.5, "max_missing_regions": 0.1,
+            "name": "standard", "motion": "full", "wm_csf": None, "global_signal": None, "compcor": None,
+            "n_compcor": "all", "fd_threshold": None, "std_dvars_threshold": None, "scrub": 5, "detrend": True,
+            "filter": "butterworth", "high_pass": 0.01, "low_pass": 0.1, "min_seconds": 240,
+            "max_mean_fd": 0.5, "max_missing_regions": 0.1,
         },
         "connectivity": {"measure": "correlation", "estimator": "empirical"},
         "graph": {"density": 0.1},
@@ -229,6 +280,9 @@ def cohort_of(simulated: bool = False, plant: dict | None = None) -> dict:
             "seeds": 1, "permutations": 500, "seed": 0, "device": "auto",
         },
         "splits": {"folds": 5, "repeats": 2, "seed": 0},
+        "quality": {
+            "group_alpha": 0.05, "qcfc_alpha": 0.05, "permutations": 1000, "distance_bins": 10, "seed": 0,
+        },
         "evaluate": {"floor": "floor", "bootstraps": 2000, "level": 0.95, "seed": 0},
         "localize": {"measure": "correlation", "stability_draws": 50, "stability_top": 100, "alpha": 0.05},
         "report": {"edges": 5},
@@ -258,7 +312,7 @@ def page():
 @pytest.fixture
 def blank_figures(monkeypatch):
     """Empty figures, for tests of words and tables."""
-    names = ("motion", "forest", "roc", "calibration", "connectome", "circuits")
+    names = ("motion", "flow", "qcfc", "qcfc_distance", "forest", "roc", "calibration", "connectome", "circuits")
     monkeypatch.setattr(report, "_figures", lambda *_: {name: Figure() for name in names})
 
 
@@ -279,6 +333,7 @@ def test_ids_are_unique_and_references_end_somewhere(page):
 def test_every_figure_has_a_caption_and_a_name(page):
     _, document = page
     names = {"motion", "forest", "roc", "calibration", "learning_gcn", "connectome", "circuits"}
+    names |= {"flow", "qcfc", "qcfc_distance"}
     assert {name.removeprefix("figure-") for name in document.captions} == names == set(page[0].figures)
     assert all(len(caption.strip()) > 30 for caption in document.captions.values())
     drawings = [own for tag, own in document.tags if tag == "svg"]
@@ -506,6 +561,20 @@ def test_methods_follow_the_configuration():
     assert "motion parameters" not in plain and "Hz" not in plain
 
 
+def test_methods_name_what_was_removed_and_left_out():
+    cohort = cohort_of()
+    cohort["denoise"] |= {"motion": "power2", "wm_csf": "full", "compcor": "anat_combined", "n_compcor": 5}
+    cohort["denoise"] |= {"global_signal": "regions", "filter": "cosine", "fd_threshold": 0.5}
+    paragraphs = methods(results_of(), cohort, experiments_of(GOOD), NODES)
+    text = paragraphs[0][1]
+    assert "12 motion parameters (6 and their squares); the mean signals of white matter and CSF, their" in text
+    assert "the first 5 components of anatomical CompCor (Behzadi et al. 2007); the mean of all regions" in text
+    assert "(cosine regressors)" in text and "No global signal" not in text
+    assert "Volumes with a framewise displacement above 0.5 mm were left out, and runs of fewer than 5 volumes" in text
+    assert any("Behzadi Y" in reference for reference in references(paragraphs))
+    assert "Volumes with" not in methods(results_of(), cohort_of(), experiments_of(GOOD), NODES)[0][1]
+
+
 def test_every_paper_in_the_methods_has_a_reference():
     paragraphs = methods(results_of(), cohort_of(), experiments_of(GOOD), NODES)
     text = " ".join(paragraph for _, paragraph in paragraphs)
@@ -586,3 +655,106 @@ def test_data_without_motion_draw_no_empty_axes():
     figure = motion_figure(people, {"cases": ["DYT"], "controls": ["HC"]}, 0.5)
     assert figure.axes[0].texts[0].get_text().startswith("No measure of head motion")
     assert not figure.axes[0].axison
+
+
+def warned(**changes) -> str:
+    return said(results_of(quality=quality_of(**changes)))["Quality"]
+
+
+def test_quality_says_one_reassuring_line_when_all_is_well():
+    assert warned() == (
+        "No warning: neither motion, exclusion nor the amount of data differs between the groups, and 4.0% of the "
+        "connections follow motion (5% by chance)."
+    )
+
+
+def test_quality_warns_of_motion_and_says_what_it_means():
+    sentence = warned(motion={"p": 0.012, "d": 0.45, "low": 0.1, "high": 0.8})
+    start = "Motion differs between the groups (p = 0.012, d = 0.45 [0.10, 0.80]; patients move more). "
+    assert sentence.startswith(start + "Connections are tested with motion as a covariate")
+    results = results_of(quality=quality_of(motion={"p": 0.012, "d": -0.45, "low": -0.8, "high": -0.1}))
+    results.summary["nuisance"].remove("mean_fd")
+    sentence = said(results)["Quality"]
+    assert "controls move more" in sentence and sentence.endswith("a difference may be one of motion alone.")
+
+
+def test_quality_warns_of_connections_that_follow_motion():
+    sentence = warned(qcfc={"everybody": link_of(0.12, 0.002, -0.3)})
+    assert sentence.startswith(
+        "12% of the connections follow motion after denoising (5% by chance, rarely above 7.0% where"
+    )
+    assert (
+        "the nearer two regions, the more strongly connected in those who move more (ρ = −0.30, p = 0.002)" in sentence
+    )
+    assert "the farther two regions" in warned(qcfc={"everybody": link_of(0.12, 0.002, 0.3)})
+
+
+def test_quality_warns_of_exclusion_and_of_little_data():
+    own = {"p": 0.03, "others": {"total": 0, "kept": 0}}
+    own |= {"cases": {"total": 18, "kept": 10}, "controls": {"total": 1, "kept": 1}}
+    sentence = warned(subjects=own, seconds={"p": 0.04, "d": -0.5, "low": -1.0, "high": -0.1})
+    assert sentence == (
+        "The amount of data differs between the groups (p = 0.040, d = −0.50 [−1.00, −0.10]; controls have more). "
+        "Exclusion depends on the group: 8 of 18 patients and 0 of 1 control are left out (p = 0.030)."
+    )
+
+
+def test_the_limits_of_a_warning_come_from_the_configuration():
+    cohort, results = cohort_of(), results_of(quality=quality_of(qcfc={"everybody": link_of(0.12, 0.2)}))
+    assert said(results, cohort)["Quality"].startswith("No warning")
+    cohort["quality"]["qcfc_alpha"] = 0.3
+    assert said(results, cohort)["Quality"].startswith("12% of the connections follow motion")
+
+
+def test_the_quality_section_shows_tables_and_escapes_names(page):
+    html, text = page[0].html, page[1].text
+    section = html.split('id="quality"', 1)[1].split('id="prediction"', 1)[0]
+    assert "&lt;i&gt;Vermis&lt;/i&gt; &amp; co" in section and "<i>" not in section
+    assert "&lt;b&gt;corrupt&lt;/b&gt;" in section and "<b>" not in section and "short $x$" in section
+    assert "0.200 mm in patients, 0.190 mm in controls (p = 0.70, d = 0.10 [−0.80, 1.00])" in text
+    assert "1 patient, 3 controls" in text
+    assert "44,551 of 44,850 connections" in text and "299 outside the field of view in too many people" in text
+    assert "1 of 2 connections that survive follow motion" in text
+    assert "3.0% to 7.0%" in text and "Ciric R" in text and "Parkes L" in text
+
+
+def test_quality_without_motion_says_so_and_draws_nothing():
+    link = dict.fromkeys(("everybody", "cases", "controls"), UNMEASURED)
+    nothing = {"reason": "not measured"}
+    own = quality_of(qcfc=link, motion=nothing, seconds=nothing, volumes=nothing, regions=[], people=[], excluded=[])
+    results = results_of(quality=own, participants=people().assign(mean_fd=np.nan))
+    page, document = page_of(results)
+    assert said(results)["Quality"] == "Head motion was not measured: its part in any difference is unknown."
+    assert "could not be tested: head motion was not measured" in document.text
+    assert "figure-qcfc" not in document.captions and "figure-flow" in document.captions
+    assert {"qcfc", "qcfc_distance"} <= set(page.figures)
+    assert "Nobody who was analysed lacks" in document.text and "QC-FC;" not in document.text
+    assert not re.search(r"\bnan\b", document.text.lower())
+
+
+def test_a_group_that_could_not_be_tested_keeps_its_row():
+    link = {"everybody": link_of(), "controls": link_of(), "cases": {"reason": "3 people are too few"}}
+    link["everybody"].pop("rho")
+    rows = qcfc_table(quality_of(qcfc=link)).rows
+    assert rows[0].cells[-1] == "—" and rows[0].cells[1] == "20"
+    assert rows[1].cells[2] == "3 people are too few" and len(rows[1].cells) == len(rows[0].cells) == 8
+    assert warned(qcfc=link).startswith("No warning")
+    figure = distance_figure(quality_of(qcfc=link))
+    assert figure.axes[0].get_title(loc="left") == ""
+
+
+def test_many_reasons_are_summed_up_in_the_figure():
+    reasons = [{"reason": f"reason {k}", "cases": 1, "controls": k, "others": 0} for k in range(15)]
+    titles = [tick.get_text() for tick in flow_figure(quality_of(excluded=reasons)).axes[1].get_yticklabels()]
+    assert len(titles) == 10 and titles[0] == "reason 0" and titles[-1] == "6 other reasons"
+
+
+def test_the_null_of_the_histogram_is_drawn():
+    axes = qcfc_figure(quality_of()).axes[0]
+    assert axes.get_title(loc="left") == "4.0% with p < 0.05, p = 0.60"
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["motion permuted", "observed"]
+
+
+@pytest.mark.parametrize(("share", "words"), [(0, "0%"), (0.0741, "7.4%"), (0.121, "12%"), (0.0002, "0.02%")])
+def test_shares_in_words(share, words):
+    assert percent(share) == words

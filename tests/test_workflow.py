@@ -19,7 +19,7 @@ TINY = [
     "dataset.patients=14", "dataset.controls=14", "dataset.volumes=130", "denoise.min_seconds=200",
     "dataset.plant.edges=5", "splits.folds=2", "splits.repeats=1", "evaluate.bootstraps=100",
     "training.permutations=19", "training.epochs=2", "model.hidden=4", "localize.permutations=100",
-    "localize.stability_draws=2", "localize.stability_top=5",
+    "localize.stability_draws=2", "localize.stability_top=5", "quality.permutations=100",
 ]  # fmt: skip
 EXPERIMENTS = ["floor", "correlation_ridge", "tangent_logistic", "gcn"]
 AFTER_TRAINING = {"evaluate", "localize", "stimulate", "recovery", "report", "track", "track_cohort", "all"}
@@ -84,6 +84,8 @@ def test_files(project):
     expected |= {f"connectivity/seitzman300_{name}.h5" for name in ("correlation", "covariance")}
     expected |= {f"evaluate/{name}.tsv" for name in ("scores", "comparisons", "curves")}
     expected |= {"localize/edges.tsv", "localize/summary.json", "localize/recovery.tsv", "train/splits.tsv"}
+    expected |= {"quality/qcfc.tsv", "quality/summary.json"}
+    expected |= {"acquire/summary.txt", "timeseries/dataset_description.json"}
     expected |= {"stimulate/targets.tsv", "stimulate/verdict.json", "report/index.html"}
     assert {name for name in made - series if not name.startswith("report/figures/")} == expected
     included = pd.read_csv(results / "simulated/timeseries/participants.tsv", sep="\t")["included"].sum()
@@ -119,10 +121,12 @@ def test_second_run_has_nothing_to_do(project):
     [
         (
             "dataset.motion_artefact=1",
-            {"acquire", "timeseries", "connectivity", "splits", "train", *AFTER_TRAINING},
+            {"acquire", "timeseries", "connectivity", "quality", "splits", "train", *AFTER_TRAINING},
         ),
-        ("denoise.low_pass=0.09", {"timeseries", "connectivity", "splits", "train", *AFTER_TRAINING}),
-        ("connectivity.estimator=ledoit_wolf", {"connectivity", "train", *AFTER_TRAINING}),
+        ("denoise.low_pass=0.09", {"timeseries", "connectivity", "quality", "splits", "train", *AFTER_TRAINING}),
+        ("connectivity.estimator=ledoit_wolf", {"connectivity", "quality", "train", *AFTER_TRAINING}),
+        ("quality.distance_bins=5", {"quality", *AFTER_LOCALIZATION}),
+        ("quality.group_alpha=0.01", AFTER_LOCALIZATION),
         ("splits.seed=1", {"splits", "train", *AFTER_TRAINING}),
         ("graph.density=0.2", {"train", "evaluate", "report", "track", "track_cohort", "all"}),
         ("model.dropout=0.1", {"train", "evaluate", "report", "track", "track_cohort", "all"}),
@@ -147,10 +151,11 @@ def test_a_gnn_key_leaves_the_linear_models_alone(project):
     ("module", "first"),
     [
         ("acquire/simulated.py", {"acquire"}),
-        ("timeseries.py", {"timeseries"}),
+        ("timeseries/cohort.py", {"timeseries"}),
         ("models/dual.py", {"train"}),
         ("evaluate/metrics.py", {"evaluate"}),
         ("localize/statistics.py", {"localize"}),
+        ("quality/people.py", {"quality", "report"}),
         ("localize/recovery.py", {"localize", "recovery"}),
         ("tracking.py", {"tracking"}),
         ("report/text.py", {"report"}),
@@ -180,7 +185,7 @@ def test_a_changed_module_reruns_its_stage(project, module, first):
         ({"config": ("datset=abide",)}, "--config datset: unknown key (did you mean dataset?)"),
         ({"config": ("dataset=adibe",)}, "adibe"),
         ({"config": ("experiment=gnc",)}, "gnc"),
-        ({"config": ("dataset=abide",), "tiny": False}, "dataset.root is not set"),
+        ({"config": ("dataset=local",), "tiny": False}, "dataset.root is not set"),
     ],
 )
 def test_a_typo_stops_before_any_job_and_names_the_key(project, arguments, message):

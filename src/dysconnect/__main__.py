@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dysconnect.config import GRAPH_MODELS, STORED, ConfigError, leaf_keys, nearest, training_sections, validate
 
-GROUPS = ("dataset", "atlas", "denoise", "connectivity", "graph", "training", "localize")
+GROUPS = ("dataset", "preprocess", "atlas", "denoise", "connectivity", "graph", "training", "localize")
 
 
 def compose_workflow(

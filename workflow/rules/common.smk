@@ -8,7 +8,7 @@ ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "src"))
 
 from dysconnect.__main__ import compose_workflow
-from dysconnect.acquire import kind_of, source_files
+from dysconnect.acquire import check_engine, kind_of, source_files
 from dysconnect.acquire.images import SHARED, plan_images, room_needed, users_files
 from dysconnect.acquire.scan import SETTINGS
 from dysconnect.acquire.transfer import check_room
@@ -21,12 +21,11 @@ try:
     # how to fetch is nobody's parameter: another mirror is no reason to run anything again
     FETCHING = [own.pop("acquire") for own in (COHORT, *EXPERIMENTS.values())][0]
     KIND = COHORT["dataset"]["kind"] = kind_of(COHORT["dataset"])
+    check_engine(COHORT["dataset"], COHORT["preprocess"])
     SOURCES = source_files(COHORT["dataset"])
     IMAGES = KIND in ("bids", "derivatives")
     if IMAGES:
-        PLAN = plan_images(
-            COHORT["dataset"], FETCHING, ROOT / "configs/manifest"
-        )
+        PLAN = plan_images(COHORT["dataset"], FETCHING, ROOT / "configs/manifest")
 except (ValueError, FileNotFoundError) as error:
     raise WorkflowError(str(error))
 
@@ -38,18 +37,6 @@ INDEX = "edges" if TABLE else "series"
 WANTED = PLAN.wanted if IMAGES else []
 UNITS = [SHARED, *WANTED] if IMAGES else []
 FETCHED = KIND != "simulated" and not COHORT["dataset"]["root"]
-# raw images are acquired and verified here; to preprocess them is fMRIPrep's work
-TARGETS = (
-    [f"results/{DATASET}/acquire/summary.txt"]
-    if KIND == "bids"
-    else [
-        f"results/{DATASET}/report/index.html",
-        *[
-            f"results/{DATASET}/tracking/{run}.json"
-            for run in [*EXPERIMENTS, "localize"]
-        ],
-    ]
-)
 KEEP = FETCHING["keep"] or not FETCHED
 ATLAS_FILES = (
     [COHORT["atlas"]["nodes"], COHORT["atlas"]["image"]]
@@ -138,7 +125,9 @@ def files_of(wildcards):
 def size_of(wildcards):
     """Size of a unit, for people."""
     files = PLAN.units[wildcards.unit]
-    return f"{len(files)} files, {sum(file['bytes'] or 0 for file in files) / 1e6:,.0f} MB"
+    return (
+        f"{len(files)} files, {sum(file['bytes'] or 0 for file in files) / 1e6:,.0f} MB"
+    )
 
 
 def users_own(wildcards):

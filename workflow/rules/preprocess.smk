@@ -18,6 +18,7 @@ rule preprocess:
         runtime=60,
     params:
         atlas=COHORT["atlas"],
+        preprocess=COHORT["preprocess"],
     message:
         "Averaging BOLD of {wildcards.participant} in regions"
     script:

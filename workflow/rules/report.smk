@@ -12,11 +12,13 @@ rule report:
         ),
         edges="results/{dataset}/localize/edges.tsv",
         summary="results/{dataset}/localize/summary.json",
+        qcfc="results/{dataset}/quality/qcfc.tsv",
+        quality="results/{dataset}/quality/summary.json",
         recovery="results/{dataset}/localize/recovery.tsv" if PLANTED else [],
         targets="results/{dataset}/stimulate/targets.tsv" if ATTRIBUTED else [],
         verdict="results/{dataset}/stimulate/verdict.json" if ATTRIBUTED else [],
         atlas=ATLAS_FILES,
-        code=library("report", "atlas"),
+        code=library("report", "quality/people", "atlas"),
     output:
         **{
             f"learning_{name}": figure(f"learning_{name}", "learning", "Prediction")
@@ -28,6 +30,9 @@ rule report:
             category="Report",
         ),
         motion=figure("motion", "motion", "Cohort"),
+        flow=figure("flow", "flow", "Cohort"),
+        qcfc=figure("qcfc", "qcfc", "Quality"),
+        qcfc_distance=figure("qcfc_distance", "qcfc_distance", "Quality"),
         forest=figure("forest", "forest", "Prediction"),
         roc=figure("roc", "roc", "Prediction"),
         calibration=figure("calibration", "calibration", "Prediction"),

@@ -8,6 +8,7 @@ rule timeseries:
     output:
         participants="results/{dataset}/timeseries/participants.tsv",
         index=f"results/{{dataset}}/timeseries/{INDEX}.tsv",
+        description="results/{dataset}/timeseries/dataset_description.json",
     log:
         "results/logs/{dataset}/timeseries.log",
     benchmark:
@@ -22,6 +23,10 @@ rule timeseries:
         atlas=COHORT["atlas"],
         denoise=COHORT["denoise"],
         covariates=COHORT["dataset"]["covariates"],
+        dataset={
+            key: COHORT["dataset"][key]
+            for key in ("name", "title", "citation", "licence")
+        },
     message:
         "Denoising the series of {wildcards.dataset}, deciding who can be used"
     script:

@@ -46,6 +46,7 @@ rule track:
         config=lambda wildcards: without(
             EXPERIMENTS[wildcards.experiment],
             "localize",
+            "quality",
             "report",
             "tracking",
             "experiments",

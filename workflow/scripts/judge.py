@@ -4,10 +4,11 @@ import pandas as pd
 from _job import start
 
 from dysconnect.participants import read_participants, write_participants
-from dysconnect.timeseries import judge_cohort
+from dysconnect.timeseries import describe_dataset, judge_cohort
 
 input, output, params = start(snakemake)
 participants, edges = read_participants(input.participants), pd.read_csv(input.index, sep="\t")
 table, kept = judge_cohort(participants, edges, params.covariates)
 write_participants(table, output.participants)
 kept.to_csv(output.index, sep="\t", index=False)
+describe_dataset(params.dataset, output.description)

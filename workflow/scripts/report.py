@@ -13,13 +13,13 @@ from dysconnect.report import Results, render
 
 input, output, params = start(snakemake)
 read, load = (lambda path: pd.read_csv(path, sep="\t")), (lambda path: json.loads(Path(path).read_text()))
-names = ("splits", "scores", "comparisons", "curves", "recovery", "targets")
+names = ("splits", "scores", "comparisons", "curves", "qcfc", "recovery", "targets")
 tables = {name: read(input[name]) for name in names if input.get(name)}
 tables["edges"] = read(input.edges).dropna(subset="statistic").fillna({"circuit": ""})
 histories = {name: read(path) for name, path in zip(params.experiments, input.histories)}
-verdict = load(input.verdict)["verdict"] if input.verdict else ""
 people, nodes = read_participants(input.participants), load_atlas(params.cohort["atlas"]["nodes"])
-results = Results(people, **tables, histories=histories, summary=load(input.summary), stimulation=verdict)
+tables |= {"summary": load(input.summary), "quality": load(input.quality), "histories": histories}
+results = Results(people, **tables, stimulation=load(input.verdict)["verdict"] if input.verdict else "")
 page = render(results, params.cohort, params.experiments, nodes, date.today().isoformat())
 for name, path in output.items():
     Path(path).write_text(page.html if name == "html" else page.figures[name], encoding="utf-8")

@@ -7,7 +7,7 @@ from _job import start
 from dysconnect.atlas import load_atlas
 from dysconnect.participants import read_participants, write_participants
 from dysconnect.series import read_index
-from dysconnect.timeseries import prepare_cohort
+from dysconnect.timeseries import describe_dataset, prepare_cohort
 
 input, output, params = start(snakemake)
 participants, index = read_participants(input.participants), read_index(input.index)
@@ -19,3 +19,4 @@ table, denoised = prepare_cohort(
 )
 write_participants(table, output.participants)
 denoised.to_csv(output.index, sep="\t", index=False)
+describe_dataset(params.dataset, output.description)

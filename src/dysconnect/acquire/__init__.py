@@ -6,6 +6,7 @@ series), and, where a truth was planted, that truth. Whoever has no data keeps t
 """
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pandas as pd
 
 from dysconnect.acquire.abide import acquire_abide, fetch_abide, phenotype_file, read_abide, series_files
 from dysconnect.acquire.images import Plan, TransferFailed, acquire_images, read_receipt
-from dysconnect.acquire.local import acquire_local, images, local_files
+from dysconnect.acquire.local import acquire_local, images, local_files, raw_images
 from dysconnect.acquire.plant import plant_cohort
 from dysconnect.acquire.simulated import add_motion, simulate_cohort, spoil
 from dysconnect.acquire.table import acquire_table, table_files
@@ -34,10 +35,34 @@ class Acquired:
 
 
 def kind_of(dataset: dict) -> str:
-    """Say how a dataset is read; a folder of the user's with fMRIPrep's images is read as `derivatives`."""
-    if dataset["kind"] == "local" and images(data_root(dataset), dataset):
+    """Say how a dataset is read; a folder of the user's is looked at: series, fMRIPrep's images or raw ones."""
+    if dataset["kind"] != "local":
+        return dataset["kind"]
+    root = data_root(dataset)
+    if images(root, dataset):
         return "derivatives"
-    return dataset["kind"]
+    return "bids" if raw_images(root, dataset) else "local"
+
+
+def check_engine(dataset: dict, spec: dict) -> None:
+    """Refuse an engine that does not fit the images, or that is not installed, before anything is fetched.
+
+    Raises
+    ------
+    ValueError
+        Says which engine fits, or how to install it.
+    """
+    fitting = {"bids": "ants", "derivatives": "derivatives"}.get(dataset["kind"], spec["engine"])
+    if spec["engine"] != fitting:
+        raise ValueError(
+            f"preprocess={spec['engine']} does not fit dataset={dataset['name']}, whose images are "
+            f"{'raw' if fitting == 'ants' else 'preprocessed already'}. Add --config preprocess={fitting}."
+        )
+    if dataset["kind"] == "bids" and find_spec("ants") is None:
+        raise ValueError(
+            "preprocess=ants needs antspyx (Python 3.11 or 3.12): pip install -e '.[imaging]' -c requirements.lock. "
+            "Or preprocess with fMRIPrep, and read its outputs with dataset=local."
+        )
 
 
 def source_files(dataset: dict) -> list[str]:

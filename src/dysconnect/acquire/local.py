@@ -54,6 +54,14 @@ def images(root: str | Path, spec: Mapping) -> bool:
     return next(root.glob("sub-*/**/*desc-preproc_bold.nii*"), None) is not None and not find_series(root, spec)
 
 
+def raw_images(root: str | Path, spec: Mapping) -> bool:
+    """Whether the folder is a raw BIDS dataset: unprocessed BOLD of the task, and neither series nor derivatives."""
+    root = Path(root)
+    return next(root.glob(f"sub-*/**/func/*_task-{spec['task']}_*bold.nii*"), None) is not None and not find_series(
+        root, spec
+    )
+
+
 def local_files(spec: Mapping, root: str | Path) -> list[Path]:
     """List the files that the stage reads, so that a change in one of them is noticed."""
     root = Path(root)

@@ -2,7 +2,6 @@
 
 import fnmatch
 import gzip
-import json
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from nibabel.wrapstruct import WrapStructError
+
+from dysconnect.preprocess.volumes import read_sidecar
 
 CHUNK = 1 << 22
 SETTINGS = (
@@ -77,7 +78,7 @@ def describe_scan(folder: Path, paths: Sequence[str], spec: Mapping) -> dict:
         return scan | {"problem": f"no {spec['task']} scan{told} among its {len(paths)} files"}
     try:
         shape, header_time = read_header(folder / scan["bold"])
-        sidecar = read_sidecars(folder, scan["bold"], scan["sidecar"])
+        sidecar = read_sidecar(folder / scan["bold"])
     except ValueError as problem:
         return scan | {"problem": str(problem)}
     repetition_time = float(sidecar.get("RepetitionTime") or header_time)
@@ -97,25 +98,6 @@ def _differs(scan: Mapping, sidecar: Mapping, spec: Mapping) -> str:
     if directions and direction and direction not in directions:
         return f"phase encoding {direction}, expected {' or '.join(directions)}"
     return ""
-
-
-def read_sidecars(folder: Path, bold: str, sidecar: str) -> dict:
-    """Read the sidecar of a scan over the one of the whole dataset (BIDS inheritance).
-
-    Raises
-    ------
-    ValueError
-        When a sidecar is no JSON object.
-    """
-    task = next((part for part in Path(bold).name.split("_") if part.startswith("task-")), "")
-    told: dict = {}
-    for path in (folder / f"{task}_bold.json", folder / sidecar if sidecar else None):
-        if path is not None and path.is_file():
-            try:
-                told |= json.loads(path.read_text())
-            except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
-                raise ValueError(f"{path.name} is no JSON object ({error})") from error
-    return told
 
 
 def read_header(path: Path) -> tuple[tuple[int, ...], float]:

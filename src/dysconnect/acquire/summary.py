@@ -33,11 +33,6 @@ def summarise(participants: pd.DataFrame, spec: Mapping, fetched: Mapping | None
     if fetched and fetched["retry"]:
         lines.append(f"To try again those that could not be fetched: {fetched['retry']}")
     lines += [f"Beware: {trap}" for trap in spec.get("traps") or []]
-    if spec["kind"] == "bids":
-        lines.append(
-            "These are raw images. Preprocess them with fMRIPrep, then: snakemake --config dataset=local "
-            "'overrides=dataset.root=/path/to/fmriprep'"
-        )
     lines += [f"Licence: {spec['licence']}", f"Cite: {spec['citation']}"]
     return "\n".join(lines) + "\n"
 

@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 from dysconnect.atlas import circuit_titles
 from dysconnect.report import figures as draw
 from dysconnect.report import methods as describe
+from dysconnect.report import quality as judge
 from dysconnect.report import tables, text
 from dysconnect.report.svg import inline_svg, to_svg
 from dysconnect.report.text import Results
@@ -74,6 +75,7 @@ def render(
         tables=_tables(results, cohort, experiments, nodes, floor),
         summary=results.summary,
         facts=_facts(results.summary),
+        quality=_quality(results),
         stimulation=results.stimulation,
         methods=paragraphs,
         references=describe.references(paragraphs),
@@ -117,6 +119,7 @@ def _figures(results: Results, cohort: Mapping, nodes: pd.DataFrame, floor: str 
         "connectome": draw.connectome_figure(results.edges, nodes, alpha, cohort["report"]["edges"]),
         "circuits": draw.circuits_figure(results.edges, circuit_titles(), alpha),
     }
+    drawn |= judge.draw(results.quality)
     return drawn | {
         f"learning_{name}": draw.learning_figure(history) for name, history in results.histories.items() if len(history)
     }
@@ -133,6 +136,18 @@ def _tables(results: Results, cohort: Mapping, experiments: Mapping, nodes: pd.D
         "edges": tables.edge_table(results.edges, nodes, circuit_titles(), alpha, cohort["report"]["edges"]),
         "targets": None if results.targets is None or results.targets.empty else tables.target_table(results.targets),
         "recovery": None if results.recovery is None else tables.recovery_table(results.recovery),
+    }
+
+
+def _quality(results: Results) -> dict:
+    """What the section on quality shows beside its figures; `untested` says why motion could not be followed."""
+    survivors, moved = judge.motion_followers(results.edges, results.qcfc, results.summary["alpha"])
+    return {
+        "facts": judge.quality_facts(results.quality, survivors, moved),
+        "untested": results.quality["qcfc"]["everybody"].get("reason", ""),
+        "qcfc": judge.qcfc_table(results.quality),
+        "regions": judge.region_table(results.quality),
+        "people": judge.people_table(results.quality),
     }
 
 
@@ -164,7 +179,7 @@ def _picture(name: str, document: str, results: Results, cohort: Mapping) -> Pic
     return Picture(name, Markup(inline_svg(document, name, alt)), caption, name in WIDE)
 
 
-WIDE = ("forest", "connectome", "circuits")
+WIDE = ("forest", "connectome", "circuits", "flow")
 
 
 def _caption(name: str, results: Results, cohort: Mapping) -> str:
@@ -176,16 +191,17 @@ def _caption(name: str, results: Results, cohort: Mapping) -> str:
         )
     level, alpha = f"{cohort['evaluate']['level']:.0%}", results.summary["alpha"]
     _, survive = draw.drawn_edges(results.edges, alpha, cohort["report"]["edges"])
-    p, d = draw.motion_test(results.participants, cohort["dataset"]["contrast"])
+    test = draw.motion_test(results.participants, cohort["dataset"]["contrast"], cohort["evaluate"]["level"])
     glass = (
         f"Connections that survive a family-wise error rate of {alpha:g}."
         if survive
         else "The strongest connections, none of which survives correction. They are shown for orientation only."
     )
     return {
+        **judge.captions(results.quality, level),
         "motion": "Head motion was not measured."
         if results.participants["mean_fd"].isna().all()
-        else f"Head motion by group ({text.p_text(p)}, Cohen's d = {text.number(d)}). Each point is a subject, "
+        else f"Head motion by group ({text.p_text(test.p)}, Cohen's d = {test}). Each point is a subject, "
         "crosses are excluded ones; boxes show quartiles of the included, whiskers reach 1.5 interquartile ranges.",
         "forest": f"AUC of every model with its {level} interval. A model that does not pass the floor has found "
         f"nothing that {text.covariate_names(cohort['dataset']['covariates'])} do not tell.",

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.stats import mannwhitneyu
 
-from dysconnect.report.text import aucs, label, number, p_text
+from dysconnect.quality.people import group_difference
+from dysconnect.report.text import Estimate, aucs, label, number, p_text
 
 COLUMN, PAGE = 3.5, 7.2  # inches: one column and the whole page of a journal
 GREY, LIGHT, INK = "#6b6b6b", "#c9c9c9", "#222222"
@@ -70,18 +70,12 @@ def model_styles(names: Sequence[str], floor: str | None) -> dict[str, dict]:
     return styles | ({floor: {"color": GREY, "linestyle": (0, (2, 1)), "marker": "x"}} if floor in names else {})
 
 
-def motion_test(participants: pd.DataFrame, contrast: Mapping) -> tuple[float, float]:
-    """Motion of the included patients against controls: Mann-Whitney p and Cohen's d (patients higher: positive)."""
+def motion_test(participants: pd.DataFrame, contrast: Mapping, level: float = 0.95) -> Estimate:
+    """Motion of the included patients against controls: Cohen's d (patients higher: positive), Mann-Whitney p."""
     kept = participants[participants["included"] & participants["mean_fd"].notna()]
-    cases, controls = (
-        kept.loc[kept["group"].isin(contrast[side]), "mean_fd"].to_numpy(float) for side in ("cases", "controls")
-    )
-    if min(len(cases), len(controls)) < 2:
-        return np.nan, np.nan
-    squares = (len(cases) - 1) * cases.var(ddof=1) + (len(controls) - 1) * controls.var(ddof=1)
-    spread = np.sqrt(squares / (len(cases) + len(controls) - 2))
-    p = float(mannwhitneyu(cases, controls).pvalue)
-    return p, float((cases.mean() - controls.mean()) / spread) if spread > 0 else np.nan
+    sides = (kept.loc[kept["group"].isin(contrast[side]), "mean_fd"].to_numpy(float) for side in ("cases", "controls"))
+    p, d, low, high = group_difference(*sides, level)
+    return Estimate(d, low, high, p)
 
 
 @styled
@@ -100,7 +94,7 @@ def motion_figure(participants: pd.DataFrame, contrast: Mapping, limit: float) -
     compared = [*contrast["cases"], *contrast["controls"]]
     groups = compared + [name for name in participants["group"].unique() if name not in compared]
     if participants["mean_fd"].isna().all():
-        return _without_motion()
+        return note_figure("No measure of head motion came with these data:\nnothing here can tell its part.")
     figure, axes = _one_panel(COLUMN, 2.9)
     jitter = np.random.default_rng(0)
     for place, name in enumerate(groups):
@@ -119,9 +113,9 @@ def motion_figure(participants: pd.DataFrame, contrast: Mapping, limit: float) -
     axes.annotate(
         "limit", (1, limit), (0, 2), ("axes fraction", "data"), "offset points", color=GREY, size=7, ha="right"
     )
-    p, d = motion_test(participants, contrast)
-    if np.isfinite(p):
-        axes.set_title(f"Mann–Whitney {p_text(p)}, d = {number(d)}", loc="left")
+    test = motion_test(participants, contrast)
+    if np.isfinite(test.p):
+        axes.set_title(f"Mann–Whitney {p_text(test.p)}, d = {number(test.value)}", loc="left")
     axes.set(xlim=(-0.6, len(groups) - 0.4), ylabel="Mean framewise displacement (mm)")
     axes.set_ylim(0, max(axes.get_ylim()[1], limit * 1.12))
     axes.set_xticks(range(len(groups)), groups)
@@ -129,12 +123,12 @@ def motion_figure(participants: pd.DataFrame, contrast: Mapping, limit: float) -
     return figure
 
 
-def _without_motion() -> Figure:
+@styled
+def note_figure(words: str) -> Figure:
+    """A line of text where there is nothing to draw."""
     figure, axes = _one_panel(COLUMN, 0.8)
     axes.set_axis_off()
-    axes.text(
-        0, 0.5, "No measure of head motion came with these data:\nnothing here can tell its part.", color=INK, size=8
-    )
+    axes.text(0, 0.5, words, color=INK, size=8)
     return figure
 
 

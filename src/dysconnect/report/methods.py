@@ -18,10 +18,17 @@ SOFTWARE = (
 REFERENCES = {
     "Abraham et al. 2014": "Abraham A, et al. Machine learning for neuroimaging with scikit-learn. Front Neuroinform "
     "2014;8:14. doi:10.3389/fninf.2014.00014",
+    "Behzadi et al. 2007": "Behzadi Y, Restom K, Liau J, Liu TT. A component based noise correction method (CompCor) "
+    "for BOLD and perfusion based fMRI. NeuroImage 2007;37:90-101. doi:10.1016/j.neuroimage.2007.04.042",
     "Benjamini and Hochberg 1995": "Benjamini Y, Hochberg Y. Controlling the false discovery rate: a practical and "
     "powerful approach to multiple testing. J R Stat Soc B 1995;57:289-300. doi:10.1111/j.2517-6161.1995.tb02031.x",
+    "Ciric et al. 2017": "Ciric R, et al. Benchmarking of participant-level confound regression strategies for the "
+    "control of motion artifact in studies of functional connectivity. NeuroImage 2017;154:174-187. "
+    "doi:10.1016/j.neuroimage.2017.03.020",
     "Cui et al. 2023": "Cui H, et al. BrainGB: a benchmark for brain network analysis with graph neural networks. "
     "IEEE Trans Med Imaging 2023;42:493-506. doi:10.1109/TMI.2022.3218745",
+    "Avants et al. 2011": "Avants BB, et al. A reproducible evaluation of ANTs similarity metric performance in brain "
+    "image registration. NeuroImage 2011;54:2033-2044. doi:10.1016/j.neuroimage.2010.09.025",
     "Esteban et al. 2019": "Esteban O, et al. fMRIPrep: a robust preprocessing pipeline for functional MRI. "
     "Nat Methods 2019;16:111-116. doi:10.1038/s41592-018-0235-4",
     "Fey and Lenssen 2019": "Fey M, Lenssen JE. Fast graph representation learning with PyTorch Geometric. "
@@ -42,6 +49,9 @@ REFERENCES = {
     "doi:10.12688/f1000research.29032.2",
     "Nichols and Holmes 2002": "Nichols TE, Holmes AP. Nonparametric permutation tests for functional neuroimaging: a "
     "primer with examples. Hum Brain Mapp 2002;15:1-25. doi:10.1002/hbm.1058",
+    "Parkes et al. 2018": "Parkes L, Fulcher B, Yücel M, Fornito A. An evaluation of the efficacy, reliability, and "
+    "sensitivity of motion correction strategies for resting-state functional MRI. NeuroImage 2018;171:415-436. "
+    "doi:10.1016/j.neuroimage.2017.12.073",
     "Paszke et al. 2019": "Paszke A, et al. PyTorch: an imperative style, high-performance deep learning library. "
     "doi:10.48550/arXiv.1912.01703",
     "Pedregosa et al. 2011": "Pedregosa F, et al. Scikit-learn: machine learning in Python. J Mach Learn Res "
@@ -53,6 +63,8 @@ REFERENCES = {
     "Power et al. 2012": "Power JD, Barnes KA, Snyder AZ, Schlaggar BL, Petersen SE. Spurious but systematic "
     "correlations in functional connectivity MRI networks arise from subject motion. NeuroImage 2012;59:2142-2154. "
     "doi:10.1016/j.neuroimage.2011.10.018",
+    "Power et al. 2014": "Power JD, et al. Methods to detect, characterize, and remove motion artifact in resting "
+    "state fMRI. NeuroImage 2014;84:320-341. doi:10.1016/j.neuroimage.2013.08.048",
     "Rasmussen and Williams 2006": "Rasmussen CE, Williams CKI. Gaussian Processes for Machine Learning. "
     "MIT Press 2006.",
     "Satterthwaite et al. 2013": "Satterthwaite TD, et al. An improved framework for confound regression and filtering "
@@ -66,8 +78,23 @@ REFERENCES = {
 }
 MOTION = {
     "basic": "the 6 motion parameters",
+    "power2": "12 motion parameters (6 and their squares)",
     "derivatives": "12 motion parameters (6 and their differences)",
     "full": "24 motion parameters (6, their differences, and the squares of both; Satterthwaite et al. 2013)",
+}
+EXPANDED = {
+    "basic": "",
+    "power2": " and their squares",
+    "derivatives": " and their differences",
+    "full": ", their differences, and the squares of both",
+}
+FILTERS = {"butterworth": "Butterworth", "cosine": "cosine regressors"}
+GLOBAL = {
+    "basic": "the global signal",
+    "power2": "the global signal and its square",
+    "derivatives": "the global signal and its difference",
+    "full": "the global signal, its difference, and the squares of both",
+    "regions": "the mean of all regions",
 }
 MEASURES = {
     "correlation": "the Fisher z of Pearson correlations",
@@ -82,6 +109,7 @@ def methods(
     """Describe what was done: (heading, paragraph) pairs, for the methods section of a paper."""
     return [
         ("Cohort and series", _series_text(results, cohort, nodes)),
+        ("Quality", _quality_text(results.quality, cohort)),
         ("Connectivity and models", _models_text(experiments, cohort)),
         ("Evaluation", _evaluation_text(results, cohort, experiments)),
         ("Localization", _localization_text(results.summary, cohort["localize"])),
@@ -110,31 +138,87 @@ def _series_text(results: Results, cohort: Mapping, nodes: pd.DataFrame) -> str:
         f"framewise displacement above {spec['max_mean_fd']:g} mm (Power et al. 2012), or no "
         f"signal in more than {spec['max_missing_regions']:.0%} of the regions were excluded, {excluded}"
     )
-    scans = " BOLD had been preprocessed by fMRIPrep (Esteban et al. 2019)." if _derivatives(cohort) else ""
+    scans = _images_text(cohort)
     return (
         f"Data: {dataset['title']}.{scans} Regional series of {len(nodes)} regions ({atlas['title']}; "
         f"{_authors(atlas['citation'])}) were {_denoising(spec)} {limits}"
     )
 
 
-def _derivatives(cohort: Mapping) -> bool:
-    return cohort["dataset"]["kind"] == "derivatives"
+def _quality_text(quality: Mapping, cohort: Mapping) -> str:
+    groups = (
+        "Exclusion of patients and controls was compared by Fisher's exact test, their motion and the amount of data "
+        "by the Mann-Whitney test and Cohen's d."
+    )
+    if "reason" in quality["qcfc"]["everybody"]:
+        return f"{groups} Whether connections follow motion was not tested ({quality['qcfc']['everybody']['reason']})."
+    return (
+        f"{groups} Over people, every connection was correlated with mean framewise displacement (QC-FC; Ciric et al. "
+        f"2017; Parkes et al. 2018), adjusted for {covariate_names([*quality['nuisance'], 'group'])}, and these "
+        "correlations with the Euclidean distance of the regions (Spearman). Nulls come from "
+        f"{cohort['quality']['permutations']:,} permutations of motion inside sites."
+    )
+
+
+def _images_text(cohort: Mapping) -> str:
+    """How images became regional series; empty where there were none."""
+    if cohort["dataset"]["kind"] == "derivatives":
+        return " BOLD had been preprocessed by fMRIPrep (Esteban et al. 2019)."
+    if cohort["dataset"]["kind"] != "bids":
+        return ""
+    spec = cohort["preprocess"]
+    how = {"affine": "an affine transform", "fast": "SyN", "accurate": "SyN"}[spec["transform"]]
+    timing = "slice timing was corrected where it was known; " if spec["slice_timing"] else ""
+    return (
+        f" T1-weighted images were corrected for intensity (N4) and registered to the MNI template by {how} at "
+        f"{spec['resolution']:g} mm (ANTs, Avants et al. 2011). BOLD: {timing}volumes before the steady state were "
+        "left out, rigid motion was estimated by least squares and corrected in one cubic interpolation, the mean "
+        "volume was registered to the T1-weighted image, and the atlas was brought to the BOLD. Susceptibility "
+        "distortion was not corrected. Regions of which less than "
+        f"{spec['min_coverage']:.0%} lay in the field of view counted as missing."
+    )
 
 
 def _denoising(spec: Mapping) -> str:
     steps = ["detrended"] if spec["detrend"] else []
     band = _band(spec["high_pass"], spec["low_pass"])
     if band:
-        steps.append(f"filtered to {band} (Butterworth)")
-    removed = [MOTION[spec["motion"]]] if spec["motion"] else []
-    removed += ["the global signal"] if spec["global_signal"] else []
+        steps.append(f"filtered to {band} ({FILTERS[spec['filter']]})")
+    removed = _removed(spec)
     if removed:
-        steps.append(f"cleaned of {listed(removed)}")
+        steps.append(f"cleaned of {'; '.join(removed)}")
     steps.append("z-scored")
     together = " Confounds were filtered as the series are (Lindquist et al. 2019)." if band and removed else ""
     untouched = "" if removed or band else " Motion and noise had been dealt with by the data's providers."
     signal = "" if spec["global_signal"] else " No global signal was removed here."
-    return f"{listed(steps)}.{together}{untouched}{signal}"
+    return f"{listed(steps)}.{together}{untouched}{signal}{_scrubbing(spec)}"
+
+
+def _removed(spec: Mapping) -> list[str]:
+    """What was regressed out."""
+    removed = [MOTION[spec["motion"]]] if spec["motion"] else []
+    if spec["wm_csf"]:
+        removed.append(f"the mean signals of white matter and CSF{EXPANDED[spec['wm_csf']]}")
+    if spec["compcor"]:
+        n = "all" if spec["n_compcor"] == "all" else f"the first {spec['n_compcor']}"
+        removed.append(f"{n} components of anatomical CompCor (Behzadi et al. 2007)")
+    return removed + ([GLOBAL[spec["global_signal"]]] if spec["global_signal"] else [])
+
+
+def _scrubbing(spec: Mapping) -> str:
+    """Which volumes were left out; empty where none is."""
+    limits = [
+        f"a {name} above {spec[key]:g}{unit}"
+        for name, key, unit in (
+            ("framewise displacement", "fd_threshold", " mm"),
+            ("standardized DVARS", "std_dvars_threshold", ""),
+        )
+        if spec[key]
+    ]
+    if not limits:
+        return ""
+    short = f", and runs of fewer than {spec['scrub']} volumes between them" if spec["scrub"] else ""
+    return f" Volumes with {' or '.join(limits)} were left out{short} (Power et al. 2014)."
 
 
 def _band(high_pass: float | None, low_pass: float | None) -> str:

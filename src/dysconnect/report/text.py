@@ -30,6 +30,10 @@ class Results:
         Strongest first.
     summary : mapping
         Of the localization.
+    quality : mapping
+        Summary of the `quality` stage.
+    qcfc : DataFrame
+        How every connection follows motion.
     recovery : DataFrame or None
         Where a truth was planted.
     targets : DataFrame or None
@@ -46,6 +50,8 @@ class Results:
     histories: Mapping[str, pd.DataFrame]
     edges: pd.DataFrame
     summary: Mapping
+    quality: Mapping
+    qcfc: pd.DataFrame
     recovery: pd.DataFrame | None = None
     targets: pd.DataFrame | None = None
     stimulation: str = ""
@@ -149,6 +155,7 @@ def verdict(results: Results, cohort: Mapping, experiments: Mapping[str, Mapping
     """Judge the results in a few sentences: (topic, sentences) pairs, computed from the numbers."""
     said = [
         ("Subjects", subjects_sentence(results, cohort)),
+        ("Quality", quality_sentence(results, cohort["quality"])),
         ("Prediction", prediction_sentence(results.scores, cohort, experiments)),
         ("Confounds", floor_sentence(results, cohort, experiments)),
         ("Graph or linear", rivalry_sentence(results, experiments)),
@@ -172,6 +179,74 @@ def subjects_sentence(results: Results, cohort: Mapping) -> str:
         text += f" {excluded:,} {'was' if excluded == 1 else 'were'} excluded, listed below with the reason."
     others = len(everybody) - excluded - cases - controls
     return text + (f" {others:,} of other groups were not compared." if others > 0 else "")
+
+
+def quality_sentence(results: Results, spec: Mapping) -> str:
+    """Warn where motion, exclusion or the amount of data threatens the claim; one line where nothing does."""
+    warnings, own = quality_warnings(results.quality, spec), results.quality["qcfc"]["everybody"]
+    unmeasured = results.quality["motion"].get("reason") == "not measured"
+    if unmeasured:
+        warnings.append("Head motion was not measured: its part in any difference is unknown")
+    if not warnings:
+        known = "; how connections follow motion could not be tested"
+        if "share" in own:
+            known = f", and {percent(own['share']['value'])} of the connections follow motion (5% by chance)"
+        return f"No warning: neither motion, exclusion nor the amount of data differs between the groups{known}."
+    if unmeasured or not _motion_warned(results.quality, spec):
+        return ". ".join(warnings) + "."
+    adjusted = (
+        "Connections are tested with motion as a covariate, which removes what is linear in its mean, not all"
+        if "mean_fd" in results.summary["nuisance"]
+        else "The tests do not adjust for motion: a difference may be one of motion alone"
+    )
+    return ". ".join([*warnings, adjusted]) + "."
+
+
+def quality_warnings(quality: Mapping, spec: Mapping) -> list[str]:
+    """What threatens the claim, one sentence each (without a full stop), by the limits of the configuration."""
+    alpha, subjects, link = spec["group_alpha"], quality["subjects"], quality["qcfc"]["everybody"]
+    said = []
+    for name, what, more in (("motion", "Motion", "move more"), ("seconds", "The amount of data", "have more")):
+        if quality[name].get("p", 1) <= alpha:
+            who = "patients" if quality[name]["d"] > 0 else "controls"
+            said.append(f"{what} differs between the groups ({difference_text(quality[name])}; {who} {more})")
+    if subjects["p"] <= alpha:
+        lost = listed(
+            f"{own['total'] - own['kept']:,} of {counted(own['total'], one)}"
+            for own, one in ((subjects["cases"], "patient"), (subjects["controls"], "control"))
+        )
+        said.append(f"Exclusion depends on the group: {lost} are left out ({p_text(subjects['p'])})")
+    if "share" in link and link["share"]["p"] <= spec["qcfc_alpha"]:
+        null = f"5% by chance, rarely above {percent(link['share']['high'])} where motion is permuted"
+        said.append(
+            f"{percent(link['share']['value'])} of the connections follow motion after denoising ({null}; "
+            f"{p_text(link['share']['p'])})"
+        )
+    if "rho" in link and link["rho"]["p"] <= spec["qcfc_alpha"]:
+        near = "nearer" if link["rho"]["value"] < 0 else "farther"
+        said.append(
+            f"Motion acts by distance: the {near} two regions, the more strongly connected in those who move more "
+            f"(ρ = {number(link['rho']['value'])}, {p_text(link['rho']['p'])})"
+        )
+    return said
+
+
+def _motion_warned(quality: Mapping, spec: Mapping) -> bool:
+    own = quality["qcfc"]["everybody"]
+    ps = [own[name]["p"] for name in ("share", "rho") if name in own]
+    return quality["motion"].get("p", 1) <= spec["group_alpha"] or min(ps, default=1) <= spec["qcfc_alpha"]
+
+
+def difference_text(compared: Mapping) -> str:
+    """Write a comparison of the groups: p, and d with its interval."""
+    d = Estimate(*(compared[name] for name in ("d", "low", "high", "p")))
+    return f"{p_text(d.p)}, d = {d}"
+
+
+def percent(share: float) -> str:
+    """Write a share: ``7.4%``, ``12%``, ``0.02%``; ``0%`` for none."""
+    digits = 0 if share >= 0.1 or share == 0 else 1 if share >= 0.01 else 2
+    return f"{100 * share:.{digits}f}%"
 
 
 def prediction_sentence(scores: pd.DataFrame, cohort: Mapping, experiments: Mapping[str, Mapping]) -> str:

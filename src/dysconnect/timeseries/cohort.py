@@ -1,30 +1,26 @@
-"""Stage `timeseries`: denoised regional series of everybody, and a verdict on who can be used."""
+"""Denoise everybody, decide who can be used, write series with what was done to them."""
 
 import json
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
-from nilearn import signal
 
 from dysconnect import __version__
 from dysconnect.participants import COVARIATES, covariate_problem
 from dysconnect.progress import track
 from dysconnect.series import has_signal, read_confounds, read_series, write_series
-
-MOTION = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
-
-
-class UnusableError(ValueError):
-    """A subject cannot be used; the message is its exclusion reason."""
+from dysconnect.timeseries.projection import Projection, plan
+from dysconnect.timeseries.regressors import UnusableError, limits_text
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one subject; `series` is None for the excluded."""
+    """What became of one subject; `series` is None for the excluded, `removed` goes into the sidecar."""
 
     participant_id: str
     series: np.ndarray | None
@@ -32,68 +28,7 @@ class Verdict:
     n_volumes: int
     seconds_kept: float
     exclusion_reason: str
-
-
-def motion_regressors(confounds: pd.DataFrame | None, spec: str | None) -> np.ndarray | None:
-    """Build the motion regressors, [T, 6, 12 or 24] or None.
-
-    Parameters
-    ----------
-    confounds : DataFrame or None
-        With fMRIPrep's column names; None is allowed where `spec` is None.
-    spec : {"basic", "derivatives", "full", None}
-        6 parameters, with their differences (12), and with all their squares (24; Satterthwaite et al.
-        2013, doi:10.1016/j.neuroimage.2012.08.052), as in nilearn's ``load_confounds``.
-    """
-    if spec is None:
-        return None
-    absent = [name for name in MOTION if name not in confounds]
-    if absent:
-        raise UnusableError(f"confounds lack {', '.join(absent)}; set denoise.motion=null to go without")
-    basic = np.nan_to_num(confounds[list(MOTION)].to_numpy(float))
-    differences = np.diff(basic, axis=0, prepend=basic[:1])
-    both = np.hstack([basic, differences])
-    return {"basic": basic, "derivatives": both, "full": np.hstack([both, both**2])}[spec]
-
-
-def denoise(series: np.ndarray, confounds: pd.DataFrame | None, repetition_time: float, spec: dict) -> np.ndarray:
-    """Denoise regional series: detrend, band-pass and confound regression in one projection, then z-score.
-
-    Parameters
-    ----------
-    series : array, [T, N]
-        Regions without signal (constant) stay constant.
-    confounds : DataFrame or None, [T rows]
-    repetition_time : float
-        Seconds.
-    spec : dict
-        The `denoise` section: `motion`, `global_signal`, `detrend`, `high_pass` and `low_pass` (Hz).
-
-    Returns
-    -------
-    array, [T, N]
-        Mean zero, standard deviation one; zero throughout where the region was constant.
-    """
-    if spec["motion"] and confounds is None:
-        raise UnusableError("no confounds file to regress motion on; set denoise.motion=null to go without")
-    regressors = motion_regressors(confounds, spec["motion"])
-    alive = has_signal(series)
-    if spec["global_signal"]:
-        shared = signal.clean(series[:, alive], detrend=spec["detrend"], standardize="zscore_sample").mean(1)
-        regressors = np.c_[regressors, shared] if regressors is not None else shared[:, None]
-    cleaned = np.zeros_like(series)
-    cleaned[:, alive] = signal.clean(
-        series[:, alive],
-        confounds=regressors,
-        detrend=spec["detrend"],
-        standardize="zscore_sample",
-        standardize_confounds=True,
-        high_pass=spec["high_pass"],
-        low_pass=spec["low_pass"],
-        filter="butterworth" if spec["high_pass"] or spec["low_pass"] else False,
-        t_r=repetition_time,
-    )
-    return cleaned
+    removed: dict = field(default_factory=dict)
 
 
 def check_series(series: np.ndarray, repetition_time: float, spec: dict) -> None:
@@ -116,6 +51,23 @@ def check_series(series: np.ndarray, repetition_time: float, spec: dict) -> None
         raise UnusableError(
             f"{dead:.0%} of the regions are constant (no signal), more than {spec['max_missing_regions']:.0%}; "
             "set denoise.max_missing_regions to keep it"
+        )
+
+
+def check_map(denoising: Projection, repetition_time: float, spec: dict) -> None:
+    """Refuse a scan of which scrubbing leaves too few seconds, or the regressors too few degrees of freedom."""
+    n_volumes, n_kept, left = len(denoising.kept), int(denoising.kept.sum()), denoising.degrees_of_freedom
+    if n_kept * repetition_time < spec["min_seconds"]:
+        raise UnusableError(
+            f"{n_kept} of {n_volumes} volumes x {repetition_time:g} s = {n_kept * repetition_time:.0f} s are left "
+            f"after scrubbing ({limits_text(spec)}), fewer than the {spec['min_seconds']:g} s asked; set "
+            "denoise.min_seconds to keep it"
+        )
+    if left < spec["min_degrees_of_freedom"]:
+        raise UnusableError(
+            f"the filter and {len(denoising.regressors)} regressors leave {max(left, 0):.1f} degrees of freedom of "
+            f"{n_kept} volumes, fewer than the {spec['min_degrees_of_freedom']:g} asked; take fewer regressors or a "
+            "wider band, or set denoise.min_degrees_of_freedom to keep it"
         )
 
 
@@ -142,9 +94,9 @@ def prepare_subject(
     covariates : sequence of str
         What must be known of everybody.
     """
-    name, mean_fd, n_volumes, seconds = row["participant_id"], float(row.get("mean_fd", np.nan)), 0, 0.0
+    name, mean_fd, n_volumes = row["participant_id"], float(row.get("mean_fd", np.nan)), 0
     if earlier_reason(row):
-        return Verdict(name, None, mean_fd, n_volumes, seconds, earlier_reason(row))
+        return Verdict(name, None, mean_fd, n_volumes, 0.0, earlier_reason(row))
     try:
         if entry is None:
             raise UnusableError("no series file in the index; check that the scan was acquired")
@@ -152,18 +104,39 @@ def prepare_subject(
             raise UnusableError(entry["problem"])
         series = read_series(entry["series"], entry["key"], nodes)
         n_volumes, repetition_time = len(series), float(entry["repetition_time"])
-        confounds = read_confounds(entry["confounds"]) if entry["confounds"] else None
+        confounds = _read_confounds(entry["confounds"]) if entry["confounds"] else None
         if confounds is not None:
-            mean_fd = float(confounds["framewise_displacement"].mean())
+            mean_fd = float(confounds["framewise_displacement"].mean())  # of all volumes: scrubbing hides motion
             if len(confounds) != n_volumes:
                 raise UnusableError(f"{n_volumes} volumes but {len(confounds)} rows of confounds; they must agree")
         check_series(series, repetition_time, spec)
         _check_subject(row, mean_fd, spec, covariates)
-        cleaned = denoise(series, confounds, repetition_time, spec)
-        seconds = n_volumes * repetition_time
+        denoising = plan(series, confounds, repetition_time, spec)
+        check_map(denoising, repetition_time, spec)
+        cleaned = denoising.clean(series)
     except (ValueError, OSError, KeyError, np.linalg.LinAlgError) as problem:
-        return Verdict(name, None, mean_fd, n_volumes, seconds, str(problem).replace("\t", " ").replace("\n", " "))
-    return Verdict(name, cleaned, mean_fd, n_volumes, seconds, "")
+        return Verdict(name, None, mean_fd, n_volumes, 0.0, str(problem).replace("\t", " ").replace("\n", " "))
+    return Verdict(name, cleaned, mean_fd, n_volumes, len(cleaned) * repetition_time, "", _removed(denoising))
+
+
+def _read_confounds(path: str | Path) -> pd.DataFrame:
+    """Read a confounds table; of CompCor only components of the combined mask, where the sidecar tells masks apart."""
+    confounds, sidecar = read_confounds(path), Path(path).with_suffix(".json")
+    try:
+        about = json.loads(sidecar.read_text(encoding="utf-8")) if sidecar.exists() else {}
+    except ValueError as error:
+        raise UnusableError(f"sidecar {sidecar.name} of the confounds is no JSON ({error}); fetch it again") from error
+    masks = {name: str(about.get(name, {}).get("Mask", "combined")) for name in confounds if "a_comp_cor_" in name}
+    return confounds.drop(columns=[name for name, mask in masks.items() if mask.lower() != "combined"])
+
+
+def _removed(denoising: Projection) -> dict:
+    return {
+        "NumberOfVolumes": int(denoising.kept.sum()),
+        "CensoredVolumes": np.flatnonzero(~denoising.kept).tolist(),  # from 0
+        "Regressors": denoising.regressors,
+        "DegreesOfFreedom": round(denoising.degrees_of_freedom, 2),
+    }
 
 
 def earlier_reason(row: pd.Series) -> str:
@@ -313,6 +286,7 @@ def _prepare_and_write(
         "Sources": [Path(entry["series"]).name + (f"[{entry['key']}]" if entry["key"] else "")],
         "SourceSHA256": entry["sha256"],
         "Denoising": spec,
+        **verdict.removed,
         "RegionsWithoutSignal": nodes["name"][~has_signal(verdict.series)].tolist(),
         "GeneratedBy": {"Name": "dysconnect", "Version": __version__},
     }
@@ -325,4 +299,26 @@ def _prepare_and_write(
         "repetition_time": entry["repetition_time"],
     }
     # the verdict travels back between processes: leave the array, which is on disk now
-    return Verdict(**{**verdict.__dict__, "series": np.empty(0)}), located
+    return replace(verdict, series=np.empty(0)), located
+
+
+def describe_dataset(dataset: dict, path: str | Path) -> None:
+    """Write the ``dataset_description.json`` that BIDS wants beside derivatives.
+
+    Parameters
+    ----------
+    dataset : dict
+        `name`, `title`, `citation` and `licence` of the dataset that these come from.
+    path : path
+    """
+    source = {"Name": dataset["name"], "Title": dataset["title"], "Citation": dataset["citation"]}
+    found = re.search(r"doi:(10\.18112/openneuro\.[\w.]*\w)", dataset["citation"])  # of data, not of a paper
+    description = {
+        "Name": f"{dataset['title']}: what each subject gave, and who can be used",
+        "BIDSVersion": "1.10.0",
+        "DatasetType": "derivative",
+        "License": dataset["licence"],
+        "GeneratedBy": [{"Name": "dysconnect", "Version": __version__}],
+        "SourceDatasets": [source | ({"DOI": f"doi:{found[1]}"} if found else {})],
+    }
+    Path(path).write_text(json.dumps(description, indent=1, ensure_ascii=False), encoding="utf-8")

@@ -1,0 +1,169 @@
+"""One subject of stage `preprocess`: regional averages, coverage and quality; what goes wrong stays in its row."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+
+from dysconnect import __version__
+from dysconnect.preprocess.quality import Brain, subject_measures, write_picture
+from dysconnect.preprocess.regions import MIN_COVERAGE, Averages, regional_series
+from dysconnect.series import series_hash, write_series
+
+
+def preprocess_subject(
+    entry: Mapping, nodes: pd.DataFrame, folder: Path, atlas: Mapping, spec: Mapping | None = None
+) -> dict:
+    """Average one subject's BOLD in regions and write the tables; what goes wrong is written into the row.
+
+    Parameters
+    ----------
+    entry : mapping
+        Row of the index of scans: `participant_id`, `bold`, `mask`, `confounds` and, when it is known that there
+        is no scan to use, `problem`.
+    nodes : DataFrame, [N rows]
+        In the space of the BOLD.
+    folder : path
+        Where the series go; coverage and quality go into the folders `coverage` and `quality` beside it.
+    atlas : mapping
+        The `atlas` section: label image and its template, `image` and `space`, where it has them.
+    spec : mapping, optional
+        `min_coverage`: share of a region's volume that must be there (0 to 1); 0.5 where it is not told.
+
+    Returns
+    -------
+    dict
+        One row of the index of series: `participant_id`, `series`, `key`, `confounds`, `repetition_time` (s), `sha256`,
+        `coverage` (table: name, coverage, voxels, tsnr), `quality` (JSON of `subject_measures`), `picture`, `tsnr`,
+        `silent_regions` (number), `note` (doubtful, and used all the same), `problem` ("" when all is well).
+    """
+    name = entry["participant_id"]
+    row = {"participant_id": name, "series": "", "key": "", "confounds": entry["confounds"], "repetition_time": 0.0}
+    row |= dict.fromkeys(("sha256", "coverage", "quality", "picture", "tsnr", "silent_regions", "note", "problem"), "")
+    try:
+        if entry.get("problem"):
+            raise ValueError(entry["problem"])
+        row |= _written(entry, nodes, Path(folder), atlas, (spec or {}).get("min_coverage", MIN_COVERAGE))
+    except (ValueError, OSError, EOFError, nib.filebasedimages.ImageFileError) as problem:
+        row["problem"] = _one_line(problem)
+        print(f"{name}: {problem}; goes on without.", flush=True)
+    if row["note"]:
+        print(f"{name}: {row['note']}.", flush=True)
+    return row
+
+
+def refuse_other_space(space: str | None, atlas_space: str | None, what: str) -> None:
+    """Refuse images of another space than the atlas's.
+
+    Parameters
+    ----------
+    space : str or None
+        Space of the images, as in BIDS names; None where it is not known.
+    atlas_space : str or None
+        Template of the atlas's label image; None where there is none (spheres), or where the user said so.
+    what : str
+        What is in `space`, for the message.
+
+    Raises
+    ------
+    ValueError
+        When both are known and differ, or the images are in a subject's own space and the atlas is not.
+    """
+    if space == "T1w" and atlas_space != space:
+        raise ValueError(
+            f"{what} is in the subject's own space (T1w), the atlas in MNI; choose images in an MNI space "
+            "(dataset.space)"
+        )
+    if space and atlas_space and space != atlas_space:
+        raise ValueError(
+            f"{what} is in {space}, the atlas in {atlas_space}: the two differ by up to a few mm, as much as small "
+            f"nuclei measure. Choose images in {atlas_space} (dataset.space={atlas_space}), or an atlas without a "
+            "template (atlas=seitzman300), or accept the difference with 'overrides=atlas.space=null'"
+        )
+
+
+def space_of(bold: str | Path) -> str | None:
+    """Space that a BIDS name tells, ``..._space-NAME_...``; None where it tells none."""
+    told = re.search(r"_space-([A-Za-z0-9]+)", Path(bold).name)
+    return told[1] if told else None
+
+
+def _written(entry: Mapping, nodes: pd.DataFrame, folder: Path, atlas: Mapping, min_coverage: float) -> dict:
+    """Average, write everything beside each other, and say where."""
+    name, bold = entry["participant_id"], entry["bold"]
+    refuse_other_space(space_of(bold), atlas.get("space"), Path(bold).name)
+    brain = Brain(nodes)
+    averages = regional_series(bold, entry["mask"] or None, nodes, atlas.get("image"), min_coverage, brain)
+    displacement = _displacement(entry["confounds"], len(averages.series), Path(bold).name)
+    silent = ~averages.series.any(axis=0)
+    note = [*averages.notes, *_silent_note(nodes["name"][silent].tolist(), len(nodes), min_coverage)]
+    series = folder / f"{name}_desc-regional_timeseries.tsv"
+    write_series(averages.series, nodes["name"], series)
+    series.with_suffix(".json").write_text(json.dumps(_sidecar(averages, nodes, silent, bold, min_coverage), indent=1))
+    coverage = folder.parent / "coverage" / f"{name}_desc-regional_coverage.tsv"
+    _write_coverage(averages, nodes, coverage)
+    measures = subject_measures(averages, brain, displacement, min_coverage)
+    quality = folder.parent / "quality" / f"{name}.json"
+    quality.parent.mkdir(parents=True, exist_ok=True)
+    quality.write_text(json.dumps({"participant_id": name, **measures, "note": "; ".join(note)}, indent=1))
+    write_picture(brain, displacement, averages.repetition_time, quality.with_suffix(".png"))
+    return {
+        "series": f"{folder.name}/{series.name}",
+        "repetition_time": averages.repetition_time,
+        "sha256": series_hash(series.read_bytes()),
+        "coverage": f"coverage/{coverage.name}",
+        "quality": f"quality/{quality.name}",
+        "picture": f"quality/{name}.png",
+        "tsnr": measures["tsnr"],
+        "silent_regions": int(silent.sum()),
+        "note": _one_line("; ".join(note)),
+    }
+
+
+def _displacement(confounds: str, n_volumes: int, bold: str) -> np.ndarray | None:
+    """Framewise displacement of every volume in mm, [T]; None where no table tells it."""
+    if not confounds or not Path(confounds).exists():
+        return None
+    table = pd.read_csv(confounds, sep="\t", na_values=["n/a"])
+    if len(table) != n_volumes:
+        raise ValueError(
+            f"{bold} has {n_volumes} volumes, {Path(confounds).name} {len(table)} rows: they are not of the same run, "
+            "or one is cut short"
+        )
+    return table["framewise_displacement"].to_numpy(float) if "framewise_displacement" in table else None
+
+
+def _silent_note(names: list[str], n_regions: int, min_coverage: float) -> list[str]:
+    if not names:
+        return []
+    more = ", ..." if len(names) > 3 else ""
+    return [
+        f"{len(names)} of {n_regions} regions have less than {min_coverage:.0%} of their volume in the brain mask and "
+        f"are left without signal ({', '.join(names[:3])}{more})"
+    ]
+
+
+def _sidecar(averages: Averages, nodes: pd.DataFrame, silent: np.ndarray, bold: str, min_coverage: float) -> dict:
+    return {
+        "RepetitionTime": averages.repetition_time,
+        "Units": "arbitrary",
+        "Sources": [Path(bold).name],
+        "MinimumCoverage": min_coverage,
+        "RegionsWithoutSignal": nodes["name"][silent].tolist(),
+        "Notes": list(averages.notes),
+        "GeneratedBy": {"Name": "dysconnect", "Version": __version__},
+    }
+
+
+def _write_coverage(averages: Averages, nodes: pd.DataFrame, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pd.DataFrame({"name": nodes["name"], "coverage": averages.coverage.round(4), "voxels": averages.voxels})
+    table.assign(tsnr=averages.tsnr.round(2)).to_csv(path, sep="\t", index=False, na_rep="n/a")
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())

@@ -1,0 +1,138 @@
+"""Stage `quality`: does motion, exclusion or missing data threaten what is said about the groups?"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dysconnect.models.edges import edge_missing
+from dysconnect.quality.motion import (
+    EdgeMotion,
+    UntestableError,
+    edge_distances,
+    edge_motion,
+    known_edges,
+    motion_null,
+)
+from dysconnect.quality.people import compared, missing_regions, subjects_kept
+
+GROUPS = ("everybody", "cases", "controls")
+
+
+def assess(
+    people: pd.DataFrame,
+    values: np.ndarray,
+    missing: np.ndarray,
+    nodes: pd.DataFrame,
+    everybody: pd.DataFrame,
+    contrast: Mapping[str, Sequence[str]],
+    covariates: Sequence[str],
+    spec: Mapping,
+    outside: np.ndarray | None = None,
+) -> tuple[pd.DataFrame, dict]:
+    """Assess a cohort.
+
+    Parameters
+    ----------
+    people : DataFrame, [n rows]
+        Who is analysed: `participant_id`, `label` (1 is the patient), `site`, `mean_fd` (mm), `seconds_kept`,
+        `n_volumes` and the covariates.
+    values : array, [n, E]
+        Fisher z edges.
+    missing : array of bool, [n, N]
+        Regions without signal.
+    nodes : DataFrame, [N rows]
+        `name`, `x`, `y`, `z` (MNI mm).
+    everybody : DataFrame
+        Participants after the `timeseries` stage, the excluded too.
+    contrast : mapping
+        `cases` and `controls`: names of groups.
+    covariates : sequence of str
+        Projected out of motion and connectivity, beside the group; `mean_fd` is ignored.
+    spec : mapping
+        `permutations`, `distance_bins`, `max_missing` (share of people), `level` (of intervals), `seed`.
+    outside : array of bool, [n, N], optional
+        Regions outside the field of view, where coverage is known: why a region has no signal.
+
+    Returns
+    -------
+    qcfc : DataFrame, [E rows]
+        `region_a`, `region_b`, `distance` (mm), `r`, `p`, `p_fdr`, `r_cases`, `r_controls`; NaN where not tested.
+    summary : dict
+        `subjects`, `excluded`, `motion`, `seconds`, `volumes`, `qcfc` (by group), `edges`, `regions`, `people`. Where
+        there is nothing to test, `reason` says why and the numbers are left out.
+    """
+    edges, distance = known_edges(values, missing), edge_distances(nodes[["x", "y", "z"]].to_numpy(float))
+    nuisance = [name for name in covariates if name != "mean_fd"]
+    cases = people["label"].to_numpy() == 1
+    rows = dict(zip(GROUPS, (np.ones(len(people), bool), cases, ~cases)))
+    links, tested = {}, {}
+    for group, own in rows.items():
+        names = [*nuisance, "label"] if group == "everybody" else nuisance
+        links[group], tested[group] = _linked(edges[own], people[own], distance, names, spec)
+    columns = {"r": "everybody", "r_cases": "cases", "r_controls": "controls"}
+    first, second = np.triu_indices(len(nodes), k=1)
+    names, whole = nodes["name"].to_numpy(), links["everybody"]
+    blank = np.full(edges.shape[1], np.nan)
+    table = pd.DataFrame({"region_a": names[first], "region_b": names[second], "distance": distance})
+    table = table.assign(**{name: links[group].r if links[group] else blank for name, group in columns.items()})
+    table = table.assign(p=whole.p if whole else blank, p_fdr=whole.p_fdr if whole else blank)
+    summary = {
+        **subjects_kept(everybody, contrast),
+        "nuisance": nuisance,
+        "motion": compared(people, "mean_fd", spec["level"]),
+        "seconds": compared(people, "seconds_kept", spec["level"]),
+        "volumes": compared(people, "n_volumes", spec["level"]),
+        "qcfc": tested,
+        "edges": untested_edges(edges, values, spec["max_missing"], outside),
+        **missing_regions(missing, people, names, outside),
+    }
+    return table[["region_a", "region_b", "distance", "r", "p", "p_fdr", "r_cases", "r_controls"]], summary
+
+
+def _linked(
+    edges: np.ndarray, people: pd.DataFrame, distance: np.ndarray, nuisance: Sequence[str], spec: Mapping
+) -> tuple[EdgeMotion | None, dict]:
+    try:
+        link = edge_motion(edges, people, nuisance, spec["max_missing"])
+    except UntestableError as problem:
+        return None, {"reason": str(problem)}
+    sites = people["site"].to_numpy(str)[link.kept]
+    return link, motion_null(link, distance, sites, spec)
+
+
+def untested_edges(
+    edges: np.ndarray, values: np.ndarray, max_missing: float, outside: np.ndarray | None = None
+) -> dict[str, int]:
+    """Count the edges: `total`, `tested`; not tested as `unmeasured` (in nobody), and in too many people `outside`
+    the field of view (most of those who lack it) or `silent`.
+    """
+    unknown, measured = np.isnan(edges), values.any(0)
+    many = measured & (unknown.mean(0) > max_missing)
+    cut = np.zeros_like(many) if outside is None else edge_missing(outside).sum(0) * 2 > unknown.sum(0)
+    counts = {"unmeasured": ~measured, "outside": many & cut, "silent": many & ~cut, "tested": measured & ~many}
+    return {"total": edges.shape[1], **{name: int(own.sum()) for name, own in counts.items()}}
+
+
+def regions_outside(index: str | Path, subjects: Sequence[str], names: Sequence[str]) -> np.ndarray:
+    """Read which regions lie outside the field of view, [n, N] bool: covered less than `preprocess` asked for.
+
+    Parameters
+    ----------
+    index : path
+        Of the regional series, from `preprocess`: `participant_id`, `series` (its sidecar has MinimumCoverage) and
+        `coverage` (table: `name`, `coverage`), both relative to the index.
+    subjects, names : sequence of str
+        Participants and regions, in the order asked.
+    """
+    index = Path(index)
+    rows = pd.read_csv(index, sep="\t", dtype=str, keep_default_na=False).set_index("participant_id")
+    outside = np.zeros((len(subjects), len(names)), bool)
+    for k, subject in enumerate(subjects):
+        row = rows.loc[subject]
+        least = json.loads((index.parent / row["series"]).with_suffix(".json").read_text())["MinimumCoverage"]
+        share = pd.read_csv(index.parent / row["coverage"], sep="\t").set_index("name")["coverage"]
+        outside[k] = share.reindex(names).to_numpy(float) < least
+    return outside

@@ -1,0 +1,120 @@
+"""The people of a cohort: who is left out and why, and how the groups compare in motion and in data kept."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.stats import fisher_exact, mannwhitneyu, norm
+
+SIDES = ("cases", "controls")
+NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+
+
+def group_difference(cases: np.ndarray, controls: np.ndarray, level: float = 0.95) -> tuple[float, float, float, float]:
+    """Mann-Whitney p and Cohen's d (cases higher: positive) with its interval; NaN where a side has fewer than two.
+
+    The interval is the large-sample one of Hedges and Olkin (1985), with the standard error
+    ``sqrt((n1 + n0) / (n1 n0) + d^2 / (2 (n1 + n0)))``.
+    """
+    n1, n0 = len(cases), len(controls)
+    if min(n1, n0) < 2:
+        return np.nan, np.nan, np.nan, np.nan
+    p = float(mannwhitneyu(cases, controls).pvalue)
+    spread = np.sqrt(((n1 - 1) * np.var(cases, ddof=1) + (n0 - 1) * np.var(controls, ddof=1)) / (n1 + n0 - 2))
+    if spread <= 1e-12 * max(abs(np.mean(cases)), abs(np.mean(controls))):
+        return p, np.nan, np.nan, np.nan
+    d = float((np.mean(cases) - np.mean(controls)) / spread)
+    half = norm.isf((1 - level) / 2) * np.sqrt((n1 + n0) / (n1 * n0) + d**2 / (2 * (n1 + n0)))
+    return p, d, float(d - half), float(d + half)
+
+
+def compared(people: pd.DataFrame, name: str, level: float) -> dict:
+    """Compare a measure of patients and controls: means, p, d with interval; `reason` where it cannot be."""
+    numbers = people[name].to_numpy(float) if name in people else np.full(len(people), np.nan)
+    known = np.isfinite(numbers)
+    label = people["label"].to_numpy()
+    if not known.any() or not numbers[known].any():
+        return {"reason": "not measured"}
+    sides = {"cases": numbers[known & (label == 1)], "controls": numbers[known & (label == 0)]}
+    told = {side: {"n": len(own), "mean": float(np.mean(own)) if len(own) else None} for side, own in sides.items()}
+    if np.ptp(numbers[known]) == 0:
+        return {**told, "reason": "the same in everybody"}
+    p, d, low, high = group_difference(sides["cases"], sides["controls"], level)
+    if not np.isfinite(d):
+        return {**told, "reason": "too few people to compare"}
+    return {**told, "p": p, "d": d, "low": low, "high": high}
+
+
+def subjects_kept(everybody: pd.DataFrame, contrast: Mapping[str, Sequence[str]]) -> dict:
+    """Count who is kept and who is left out, by reason and side of the contrast.
+
+    Returns
+    -------
+    dict
+        `subjects`: `total` and `kept` of `cases`, `controls` and `others` (groups that are not compared), and Fisher's
+        `p` of exclusion depending on the side; `excluded`: a list of `reason` with the three counts, most frequent
+        first.
+    """
+    side = np.select([everybody["group"].isin(contrast[name]) for name in SIDES], SIDES, "others")
+    included = everybody["included"].to_numpy(bool)
+    names = (*SIDES, "others")
+    subjects = {
+        name: {"total": int((side == name).sum()), "kept": int((included & (side == name)).sum())} for name in names
+    }
+    kinds = exclusion_kinds(everybody.loc[~included, "exclusion_reason"])
+    counts = pd.crosstab(kinds, side[~included]).reindex(columns=list(names), fill_value=0)
+    counts = counts.iloc[np.argsort(-counts.sum(axis=1).to_numpy(), kind="stable")]
+    table = [[subjects[name]["kept"], subjects[name]["total"] - subjects[name]["kept"]] for name in SIDES]
+    subjects["p"] = float(fisher_exact(table).pvalue)
+    excluded = [{"reason": reason, **{name: int(row[name]) for name in names}} for reason, row in counts.iterrows()]
+    return {"subjects": subjects, "excluded": excluded}
+
+
+def exclusion_kinds(reasons: pd.Series) -> pd.Series:
+    """Shorten reasons to kinds: up to the remedy, and with an ellipsis for numbers that differ between people.
+
+    ``96 volumes x 2 s = 192 s, fewer than the 240 s asked; set ...`` and the same of 100 volumes become
+    ``… volumes x 2 s = … s, fewer than the 240 s asked``.
+    """
+    short = reasons.fillna("").str.split(";").str[0].str.strip().replace("", "no reason given")
+    patterns = short.str.replace(NUMBER, "…", regex=True)
+    return short.groupby(patterns).transform(_shared_numbers).astype(str)
+
+
+def _shared_numbers(reasons: pd.Series) -> str:
+    numbers = zip(*(NUMBER.findall(reason) for reason in reasons))
+    shared = iter([own[0] if len(set(own)) == 1 else "…" for own in numbers])
+    return NUMBER.sub(lambda _: next(shared), reasons.iloc[0])
+
+
+def missing_regions(
+    missing: np.ndarray, people: pd.DataFrame, names: np.ndarray, outside: np.ndarray | None = None
+) -> dict[str, list[dict]]:
+    """List the regions that somebody lacks and the people who lack a region, most first.
+
+    Returns
+    -------
+    dict
+        `regions`: `region`, `cases`, `controls` (how many people lack it); `people`: `participant_id`, `group`,
+        `regions` (how many); both with `outside`, how many of these lie outside the field of view, where it is known.
+    """
+    case = people["label"].to_numpy() == 1
+    lost = missing if outside is None else missing & outside
+    regions = [
+        {"region": str(names[k]), "cases": int(missing[case, k].sum()), "controls": int(missing[~case, k].sum())}
+        | ({} if outside is None else {"outside": int(lost[:, k].sum())})
+        for k in _most(missing.sum(0))
+    ]
+    ids, groups = people["participant_id"].to_numpy(str), people["group"].to_numpy(str)
+    own = [
+        {"participant_id": str(ids[k]), "group": str(groups[k]), "regions": int(missing[k].sum())}
+        | ({} if outside is None else {"outside": int(lost[k].sum())})
+        for k in _most(missing.sum(1))
+    ]
+    return {"regions": regions, "people": own}
+
+
+def _most(counts: np.ndarray) -> np.ndarray:
+    order = np.argsort(-counts, kind="stable")
+    return order[counts[order] > 0]

@@ -1,0 +1,45 @@
+rule quality:
+    """Assess the cohort: motion by group, how connectivity follows motion, who and what is missing and why."""
+    input:
+        connectomes=f"results/{{dataset}}/connectivity/{ATLAS}_{COHORT['localize']['measure']}.h5",
+        participants="results/{dataset}/timeseries/participants.tsv",
+        series="results/{dataset}/preprocess/series.tsv" if IMAGES else [],
+        atlas=ATLAS_FILES,
+        code=library(
+            "quality",
+            "localize/statistics",
+            "models/edges",
+            "models/floor",
+            "atlas",
+            "connectivity",
+        ),
+    output:
+        qcfc="results/{dataset}/quality/qcfc.tsv",
+        summary="results/{dataset}/quality/summary.json",
+    log:
+        "results/logs/{dataset}/quality.log",
+    benchmark:
+        "results/benchmarks/{dataset}/quality.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 4
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        atlas=COHORT["atlas"],
+        contrast=COHORT["dataset"]["contrast"],
+        covariates=COHORT["dataset"]["covariates"],
+        measure=COHORT["localize"]["measure"],
+        spec={
+            **{
+                key: COHORT["quality"][key]
+                for key in ("permutations", "distance_bins", "seed")
+            },
+            "max_missing": COHORT["localize"]["max_missing"],
+            "level": COHORT["evaluate"]["level"],
+        },
+    message:
+        "Assessing the quality of {wildcards.dataset}"
+    script:
+        "../scripts/quality.py"

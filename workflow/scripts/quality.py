@@ -1,0 +1,23 @@
+"""Job of rule `quality`."""
+
+import json
+from pathlib import Path
+
+from _job import start
+
+from dysconnect.atlas import load_atlas
+from dysconnect.connectivity import labelled_cohort
+from dysconnect.localize import without_copies
+from dysconnect.participants import read_participants
+from dysconnect.quality import assess, regions_outside
+
+input, output, params = start(snakemake)
+cohort, _ = labelled_cohort(input.connectomes, input.participants, params.contrast, params.measure)
+cohort, nodes = without_copies(cohort), load_atlas(params.atlas["nodes"])
+everybody = read_participants(input.participants)
+given = cohort.participants, cohort.values, cohort.missing, nodes, everybody
+ids = cohort.participants["participant_id"]
+outside = regions_outside(input.series, ids, nodes["name"]) if input.series else None
+table, summary = assess(*given, params.contrast, params.covariates, params.spec, outside)
+table.to_csv(output.qcfc, sep="\t", index=False, float_format="%.6g")
+Path(output.summary).write_text(json.dumps(summary, indent=1, allow_nan=False))
