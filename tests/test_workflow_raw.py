@@ -73,6 +73,6 @@ def test_regional_signals_survive_the_way(run):
 
 
 def test_motion_is_measured(run):
-    results, heads = run
+    results, _ = run
     people = pd.read_csv(results / "timeseries/participants.tsv", sep="\t")
     assert people["mean_fd"].iloc[:4].between(0.02, 1).all()
