@@ -10,13 +10,9 @@ from nilearn.maskers import NiftiLabelsMasker, NiftiSpheresMasker
 
 from dysconnect.acquire.images import SHARED, acquire_images, fetch_unit, plan_images, scan_entry, users_files
 from dysconnect.acquire.transfer import Transport
-from dysconnect.preprocess import (
-    label_weights,
-    preprocess_subject,
-    refuse_other_space,
-    regional_series,
-    sphere_weights,
-)
+from dysconnect.preprocess.regions import label_weights, regional_series, sphere_weights
+from dysconnect.preprocess.spaces import refuse_other_space
+from dysconnect.preprocess.subject import preprocess_subject
 from dysconnect.series import read_index, read_series
 from dysconnect.timeseries import prepare_cohort
 

@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from dysconnect.preprocess import preprocess_subject, regional_series
 from dysconnect.preprocess.quality import Brain, carpet_figure, region_carpet, subject_measures, write_picture
+from dysconnect.preprocess.regions import regional_series
+from dysconnect.preprocess.subject import preprocess_subject
 
 SIZE, N_VOLUMES, TR = 16, 40, 2.0
 AFFINE = nib.affines.from_matvec(np.diag([3.0, 3, 3]), [-22.5, -22.5, -22.5])

@@ -39,7 +39,14 @@ rule acquire:
         sources=SOURCES,
         receipts=expand("results/{{dataset}}/acquire/receipts/{unit}.json", unit=UNITS),
         atlas=ATLAS_FILES,
-        code=library("acquire", "series", "participants", "atlas"),
+        code=library(
+            "acquire",
+            "preprocess/spaces",
+            "preprocess/volumes",
+            "series",
+            "participants",
+            "atlas",
+        ),
     output:
         **(
             {

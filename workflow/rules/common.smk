@@ -21,7 +21,7 @@ try:
     # how to fetch is nobody's parameter: another mirror is no reason to run anything again
     FETCHING = [own.pop("acquire") for own in (COHORT, *EXPERIMENTS.values())][0]
     KIND = COHORT["dataset"]["kind"] = kind_of(COHORT["dataset"])
-    check_engine(COHORT["dataset"], COHORT["preprocess"])
+    check_engine(COHORT["dataset"], COHORT["preprocess"], COHORT["atlas"])
     SOURCES = source_files(COHORT["dataset"])
     IMAGES = KIND in ("bids", "derivatives")
     if IMAGES:

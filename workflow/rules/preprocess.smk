@@ -14,8 +14,8 @@ rule preprocess:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=4000,
+        runtime=120,
     params:
         atlas=COHORT["atlas"],
         preprocess=COHORT["preprocess"],

@@ -20,6 +20,7 @@ from dysconnect.acquire.simulated import add_motion, simulate_cohort, spoil
 from dysconnect.acquire.table import acquire_table, table_files
 from dysconnect.acquire.transfer import Remote, Transport, fetch_all
 from dysconnect.participants import write_participants
+from dysconnect.preprocess.spaces import TEMPLATE_SPACE, refuse_other_space
 from dysconnect.progress import track
 from dysconnect.series import read_series, series_hash, write_series
 
@@ -44,8 +45,8 @@ def kind_of(dataset: dict) -> str:
     return "bids" if raw_images(root, dataset) else "local"
 
 
-def check_engine(dataset: dict, spec: dict) -> None:
-    """Refuse an engine that does not fit the images, or that is not installed, before anything is fetched.
+def check_engine(dataset: dict, spec: dict, atlas: dict) -> None:
+    """Refuse an engine or an atlas that does not fit the images, or that is not installed, before anything is fetched.
 
     Raises
     ------
@@ -63,6 +64,9 @@ def check_engine(dataset: dict, spec: dict) -> None:
             "preprocess=ants needs antspyx (Python 3.11 or 3.12): pip install -e '.[imaging]' -c requirements.lock. "
             "Or preprocess with fMRIPrep, and read its outputs with dataset=local."
         )
+    if dataset["kind"] in ("bids", "derivatives"):
+        space = TEMPLATE_SPACE if dataset["kind"] == "bids" else dataset["space"]
+        refuse_other_space(space, atlas.get("space"), f"dataset={dataset['name']}")
 
 
 def source_files(dataset: dict) -> list[str]:

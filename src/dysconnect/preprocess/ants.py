@@ -26,7 +26,6 @@ from dysconnect import __version__
 from dysconnect.preprocess.confounds import confounds_table, erode, write_confounds
 from dysconnect.preprocess.motion import Motion, foreground, realign, register, steady_start
 from dysconnect.preprocess.registration import (
-    TEMPLATE_SPACE,
     Anatomy,
     dice,
     labels_to_bold,
@@ -35,7 +34,8 @@ from dysconnect.preprocess.registration import (
     pulled,
     register_bold,
 )
-from dysconnect.preprocess.subject import preprocess_subject, refuse_other_space
+from dysconnect.preprocess.spaces import TEMPLATE_SPACE, refuse_other_space
+from dysconnect.preprocess.subject import preprocess_subject
 from dysconnect.preprocess.volumes import (
     header_notes,
     open_bold,

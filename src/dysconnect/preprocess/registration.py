@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import ants
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-TEMPLATE_SPACE = "MNI152NLin2009aSym"
 ITERATIONS = {  # of SyN at 4, 2 and 1 times the resolution
     "fast": (100, 60, 0),
     "accurate": (60, 40, 10),
