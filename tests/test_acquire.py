@@ -292,3 +292,18 @@ def test_fetching_ahead_of_the_workflow(project, capsys):
 def test_a_wrong_command_says_why(repository, capsys, settings, message):
     assert download(["--project", str(repository), *settings]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_the_retry_names_the_receipts_of_those_that_failed(compose, published, tmp_path):
+    spec, fetching = compose("dataset.limit=4")
+    wanted = plan_images(spec, fetching, published / "manifest").wanted
+    lost = f"{wanted[0]}/anat/{wanted[0]}_T1w.nii.gz"
+    spec, fetching = compose("dataset.limit=4", damaged_mirror(published, tmp_path, lost))
+    _, receipts = fetch(spec, fetching, published / "manifest")
+    paths = [str(tmp_path / f"{receipt['unit']}.json") for receipt in receipts]
+    for path, receipt in zip(paths, receipts):
+        write_receipt(receipt, path)
+    told = fetched_so_far(paths)
+    assert told["retry"] == f"--forcerun {paths[1]}"
+    people = pd.DataFrame({"group": ["HC"], "site": ["a"], "age": [40.0], "sex": ["F"]})
+    assert f"add to the same command: --forcerun {paths[1]}" in summarise(people, spec, told)

@@ -131,6 +131,15 @@ def test_a_subset_of_what_is_there_fetches_nothing(finished):
     assert "Fetching sub-" not in said
 
 
+def test_the_retry_of_the_summary_fetches_the_one_that_failed(finished):
+    project, _, _ = finished
+    summary = (project.results / "acquire/summary.txt").read_text()
+    retry = next(line for line in summary.splitlines() if "--forcerun" in line).split("command: ")[1]
+    done = project.snakemake("--dry-run", *retry.split(), overrides=("acquire.keep=false",))
+    fetched = re.findall(r"Fetching (sub-\w+)", done.stdout + done.stderr)
+    assert set(fetched) == {"sub-ODN03"}, project.said(done)
+
+
 def test_a_disk_that_is_too_small_stops_before_the_first_job(prepared, tmp_path):
     project, _ = prepared
     manifest = project.folder / "configs/manifest/ds000245_fmriprep.tsv"

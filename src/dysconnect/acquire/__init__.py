@@ -203,7 +203,7 @@ def fetched_so_far(receipts: list[str]) -> dict | None:
             file["bytes"] for receipt in read.values() for file in receipt["files"] if file["state"] != "failed"
         ),
         "folder": next(iter(read.values()))["folder"],
-        "retry": f"snakemake --forcerun {' '.join(failed)}" if failed else "",
+        "retry": f"--forcerun {' '.join(failed)}" if failed else "",
     }
 
 

@@ -15,8 +15,8 @@ def summarise(participants: pd.DataFrame, spec: Mapping, fetched: Mapping | None
     spec : mapping
         The `dataset` section.
     fetched : mapping, optional
-        `bytes` and `folder` of what is on disk, and `retry`: the command that tries again those whose fetching
-        failed ("" when nobody failed).
+        `bytes` and `folder` of what is on disk, and `retry`: what to add to the command so that those whose
+        fetching failed are tried again ("" when nobody failed).
 
     Returns
     -------
@@ -31,7 +31,7 @@ def summarise(participants: pd.DataFrame, spec: Mapping, fetched: Mapping | None
     counts = reasons[reasons != ""].map(_short).value_counts()
     lines += [f"  without data: {count:4d}  {reason}" for reason, count in counts.items()]
     if fetched and fetched["retry"]:
-        lines.append(f"To try again those that could not be fetched: {fetched['retry']}")
+        lines.append(f"To try again those that could not be fetched, add to the same command: {fetched['retry']}")
     lines += [f"Beware: {trap}" for trap in spec.get("traps") or []]
     lines += [f"Licence: {spec['licence']}", f"Cite: {spec['citation']}"]
     return "\n".join(lines) + "\n"
