@@ -4,6 +4,7 @@
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(if $(VENV),$(VENV)/bin/,)
+ON_PATH := $(if $(VENV),PATH="$(abspath $(BIN)):$$PATH",)
 READY := $(if $(VENV),$(VENV)/.ready,)
 PORT ?= 5055
 ARGS ?=
@@ -39,14 +40,14 @@ test: $(READY)
 lint: $(READY)
 	$(BIN)ruff check .
 	$(BIN)ruff format --check .
-	$(BIN)snakefmt --check Snakefile workflow/rules
+	$(ON_PATH) $(BIN)snakefmt --check Snakefile workflow/rules
 	$(BIN)snakemake --lint
 	$(BIN)lint-imports
 
 format: $(READY)
 	$(BIN)ruff check --fix-only .
 	$(BIN)ruff format .
-	$(BIN)snakefmt Snakefile workflow/rules
+	$(ON_PATH) $(BIN)snakefmt Snakefile workflow/rules
 
 ui: $(READY)
 	@echo "MLflow on http://127.0.0.1:$(PORT); click \"Model training\" for the experiments. Ctrl-C stops it."

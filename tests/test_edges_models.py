@@ -7,6 +7,7 @@ import pytest
 from dysconnect.atlas import edge_index
 from dysconnect.models.edges import MissingRegions, edge_missing, edges_from_matrix, matrix_from_edges
 from dysconnect.models.floor import CovariateEncoder
+from dysconnect.models.tangent import TangentSpace
 
 
 @pytest.fixture
@@ -93,6 +94,21 @@ def test_an_edge_that_nobody_has_stays_finite():
     lost[:, 0] = True
     filled = MissingRegions().fit(np.ones((4, 3)), lost, diagonal=False).transform(np.ones((4, 3)), lost)
     assert np.isfinite(filled).all()
+
+
+def test_a_region_that_nobody_has_leaves_the_tangent_space_of_the_others_as_it_is(covariances):
+    """Deep nuclei of the cerebellum in grayordinates, say."""
+    others = [0, 1, 3, 4, 5]
+    stored, lost = covariances.copy(), np.zeros((30, 6), bool)
+    lost[:, 2] = True
+    stored[:, 2], stored[:, :, 2] = 0, 0
+    edges = edges_from_matrix(stored, diagonal=True)
+    filled = MissingRegions().fit(edges, lost, diagonal=True).transform(edges, lost)
+    features = matrix_from_edges(TangentSpace().fit(filled, 6).transform(filled), 6, diagonal=True)
+    alone = edges_from_matrix(covariances[:, others][:, :, others], diagonal=True)
+    expected = matrix_from_edges(TangentSpace().fit(alone, 5).transform(alone), 5, diagonal=True)
+    np.testing.assert_allclose(features[:, others][:, :, others], expected, atol=1e-4)
+    np.testing.assert_allclose(features[:, 2], 0, atol=1e-6)
 
 
 # covariances

@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from dysconnect.preprocess.quality import Brain, carpet_figure, region_carpet, subject_measures, write_picture
+from dysconnect.preprocess.quality import Brain, subject_measures, write_picture
 from dysconnect.preprocess.regions import regional_series
 from dysconnect.preprocess.subject import preprocess_subject
+from dysconnect.report.carpet import carpet_figure, motion_trace, region_carpet
 
 SIZE, N_VOLUMES, TR = 16, 40, 2.0
 AFFINE = nib.affines.from_matvec(np.diag([3.0, 3, 3]), [-22.5, -22.5, -22.5])
@@ -334,7 +335,7 @@ def test_the_carpet_before_and_after_denoising_has_a_panel_each(nodes):
     before[:, 1] = 0  # silent: not shown
     carpets = {"Before denoising": region_carpet(before, nodes), "After": region_carpet(before / 2, nodes)}
     assert carpets["After"].groups == ("cortex", "cerebellum")
-    figure = carpet_figure(carpets, 0.8, np.full(900, 0.1))
+    figure = carpet_figure(carpets, 0.8, [motion_trace(np.full(900, 0.1)), motion_trace(None)])
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["", *carpets]
     assert all(axes.images[0].get_array().shape == (2, 450) for axes in figure.axes[1:])  # pairs of volumes
 

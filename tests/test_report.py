@@ -14,11 +14,13 @@ from dysconnect import report
 from dysconnect.atlas import load_atlas
 from dysconnect.report import Results, render
 from dysconnect.report.figures import calibration_figure, drawn_edges, learning_figure, motion_figure, roc_figure
-from dysconnect.report.methods import REFERENCES, methods, references
+from dysconnect.report.methods import methods
 from dysconnect.report.quality import distance_figure, flow_figure, qcfc_figure, qcfc_table
+from dysconnect.report.references import REFERENCES, references
 from dysconnect.report.svg import inline_svg, to_svg
 from dysconnect.report.tables import excluded_table
-from dysconnect.report.text import number, p_text, percent, verdict
+from dysconnect.report.text import number, p_text, percent
+from dysconnect.report.verdict import verdict
 
 NODES = load_atlas("seitzman300")
 VOID = {"meta", "link", "br", "img", "input", "hr", "path", "use", "rect", "circle"}
@@ -282,7 +284,10 @@ def cohort_of(simulated: bool = False, plant: dict | None = None) -> dict:
         "splits": {"folds": 5, "repeats": 2, "seed": 0},
         "quality": {
             "group_alpha": 0.05, "qcfc_alpha": 0.05, "permutations": 1000, "distance_bins": 10, "seed": 0,
+            "max_mean_fd": 0.25, "max_spikes": 0.2, "min_tsnr": 20, "max_silent": 0.05, "min_dice_template": 0.9,
+            "min_dice_bold": 0.8, "max_deviation": 3,
         },
+        "preprocess": {"engine": "derivatives", "min_coverage": 0.5},
         "evaluate": {"floor": "floor", "bootstraps": 2000, "level": 0.95, "seed": 0},
         "localize": {"measure": "correlation", "stability_draws": 50, "stability_top": 100, "alpha": 0.05},
         "report": {"edges": 5},

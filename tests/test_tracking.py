@@ -15,6 +15,7 @@ from dysconnect.tracking import (
     finish,
     flatten,
     git_commit,
+    log_cohort,
     log_folds,
     log_run,
     open_tracking,
@@ -98,6 +99,17 @@ def test_logging_the_same_run_again_replaces_it_and_its_folds(handle):
     assert children["repeat 0 · fold 1 · seed 0"].data.metrics["test_auc"] == 0.0
     first = children["repeat 0 · fold 0 · seed 0"].info.run_id
     assert [point.value for point in handle.client().get_metric_history(first, "val_loss")] == [0.7, 0.6]
+
+
+def test_a_cohort_is_logged_with_its_quality(handle, tmp_path):
+    table = tmp_path / "scans.tsv"
+    table.write_text("participant_id\ttsnr\nsub-01\t41.2\n")
+    quality = {"quality.tsnr_mean": 41.2, "quality.kept_cases": 9.0, "quality.dvars_mean": np.nan}
+    summary = {"n_fwer": 2, "attribution": "withheld"}
+    run = log_cohort(handle, {"a": 1}, {"data_hash": "q", "dataset": "heads"}, summary, None, [table], quality)
+    logged = handle.client().get_run(run["run_id"])
+    assert logged.data.metrics == {"n_fwer": 2, "quality.tsnr_mean": 41.2, "quality.kept_cases": 9.0}
+    assert "scans.tsv" in {file.path for file in handle.client().list_artifacts(run["run_id"])}
 
 
 def test_other_data_or_configuration_is_another_run(handle):

@@ -345,9 +345,29 @@ def log_cohort(
     summary: Mapping,
     recovery: pd.DataFrame | None,
     files: Sequence[str | Path],
+    quality: Mapping[str, float] | None = None,
 ) -> dict[str, str]:
-    """Log the localization and the report of a cohort; `summary` gives the metrics, `recovery` adds its own."""
-    metrics = {key: value for key, value in summary.items() if isinstance(value, int | float)}
+    """Log the localization and the report of a cohort.
+
+    Parameters
+    ----------
+    handle : Handle
+    config, tags : mapping
+    summary : mapping
+        Of the localization; its numbers become metrics.
+    recovery : DataFrame or None
+        Of a planted truth; adds its own metrics.
+    files : sequence of path
+        Logged as artifacts.
+    quality : mapping of str to float, optional
+        Of `dysconnect.quality.metrics.quality_metrics`.
+
+    Returns
+    -------
+    dict
+        `run_id`, `name`.
+    """
+    metrics = {key: value for key, value in summary.items() if isinstance(value, int | float)} | dict(quality or {})
     if recovery is not None:
         for row in recovery.itertuples():
             method = re.sub(r"[^A-Za-z]+", "_", row.method).strip("_").lower()

@@ -108,5 +108,30 @@ rule atlas:
         "../scripts/atlas.py"
 
 
+rule surface:
+    """Fetch an atlas's cortex as vertices of a surface, verified; only images in fsLR need it."""
+    output:
+        surface="results/atlas/{atlas}/dlabel.nii",
+    log:
+        "results/logs/atlas/{atlas}_surface.log",
+    retries: 2
+    localrule: True
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+        downloads=1,
+    params:
+        atlas=COHORT["atlas"],
+        fetching=transport,
+    message:
+        "Fetching the surface of the atlas {wildcards.atlas}"
+    script:
+        "../scripts/surface.py"
+
+
 onstart:
     check_disk()
+    check_fmriprep_runs()

@@ -1,8 +1,11 @@
 # Compose the configuration once; the only Python among the rules.
+import os
+import shutil
 import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
 
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "src"))
@@ -13,6 +16,13 @@ from dysconnect.acquire.images import SHARED, plan_images, room_needed, users_fi
 from dysconnect.acquire.scan import SETTINGS
 from dysconnect.acquire.transfer import check_room
 from dysconnect.config import STORED, training_sections
+from dysconnect.preprocess.fmriprep import (
+    bound_folders,
+    container_environment,
+    find_places,
+    fmriprep_command,
+    told_places,
+)
 
 try:
     COHORT, EXPERIMENTS = compose_workflow(
@@ -24,8 +34,17 @@ try:
     check_engine(COHORT["dataset"], COHORT["preprocess"], COHORT["atlas"])
     SOURCES = source_files(COHORT["dataset"])
     IMAGES = KIND in ("bids", "derivatives")
+    FMRIPREP = KIND == "bids" and COHORT["preprocess"]["engine"] == "fmriprep"
     if IMAGES:
         PLAN = plan_images(COHORT["dataset"], FETCHING, ROOT / "configs/manifest")
+    if FMRIPREP:
+        PLACES = find_places(
+            COHORT["preprocess"],
+            PLAN.folder,
+            COHORT["dataset"]["name"],
+            own=bool(COHORT["dataset"]["root"]),
+        )
+        os.environ.update(container_environment(PLACES, Path.cwd(), os.environ))
 except (ValueError, FileNotFoundError) as error:
     raise WorkflowError(str(error))
 
@@ -38,9 +57,27 @@ WANTED = PLAN.wanted if IMAGES else []
 UNITS = [SHARED, *WANTED] if IMAGES else []
 FETCHED = KIND != "simulated" and not COHORT["dataset"]["root"]
 KEEP = FETCHING["keep"] or not FETCHED
+READING = {  # what a participant's series depend on; of fMRIPrep's settings only where its outputs are
+    key: value
+    for key, value in COHORT["preprocess"].items()
+    if not FMRIPREP or key in ("engine", "min_coverage", "space")
+}
+LEFT_BY_FMRIPREP = {  # how its BOLD is found
+    "kind": "derivatives",
+    "task": COHORT["dataset"].get("task"),
+    "session": COHORT["dataset"].get("session"),
+    "space": COHORT["preprocess"].get("space", "").split(":")[0],
+}
+KEEP_OUTPUTS = COHORT["preprocess"].get("keep_outputs", True)
 ATLAS_FILES = (
     [COHORT["atlas"]["nodes"], COHORT["atlas"]["image"]]
     if "image" in COHORT["atlas"]
+    else []
+)
+ON_SURFACE = COHORT["preprocess" if FMRIPREP else "dataset"].get("space") == "fsLR"
+SURFACE_FILES = (
+    [COHORT["atlas"]["surface"]]
+    if ON_SURFACE and COHORT["atlas"].get("surface")
     else []
 )
 PLANTED = COHORT["dataset"]["plant"] is not None
@@ -143,6 +180,44 @@ def scan_settings(wildcards):
 def transport(wildcards, resources):
     """How to fetch; Snakemake does not record a parameter that depends on resources."""
     return FETCHING
+
+
+def fmriprep_words(wildcards, threads, resources):
+    """Command line of fMRIPrep; not recorded, as it depends on resources: other parameters tell what changed."""
+    return fmriprep_command(
+        COHORT["preprocess"], COHORT["dataset"], wildcards.participant, PLACES, threads
+    )
+
+
+def more_memory(wildcards, attempt):
+    """Memory of fMRIPrep, MB: twice as much after it was killed."""
+    return attempt * COHORT["preprocess"]["mem_mb"]
+
+
+def more_time(wildcards, attempt):
+    """Minutes of fMRIPrep: twice as many after it was killed; it resumes."""
+    return attempt * COHORT["preprocess"]["runtime"]
+
+
+def check_fmriprep_runs():
+    """Stop before the first job where fMRIPrep must run and is not there; else say what its container will see."""
+    waiting = [
+        job for job in workflow.dag.needrun_jobs() if job.rule.name == "fmriprep"
+    ]
+    if not waiting:
+        return
+    version, n = COHORT["preprocess"]["version"], len(waiting)
+    if DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method:
+        bound = told_places(bound_folders(PLACES, Path.cwd()))
+        print(
+            f"fMRIPrep {version}: {n} participants, in the container; {bound}.",
+            file=sys.stderr,
+        )
+    elif not shutil.which("fmriprep"):
+        raise WorkflowError(
+            f"fMRIPrep is to run for {n} participants, and is not installed here. Add --sdm apptainer to the command "
+            "(needs Apptainer or Singularity), also when only a later step is to be made again."
+        )
 
 
 def check_disk():

@@ -2,8 +2,18 @@ rule preprocess:
     """Average a participant's BOLD in regions; a failed participant fails alone."""
     input:
         receipt="results/{dataset}/acquire/receipts/{participant}.json",
-        images="results/{dataset}/acquire/receipts/{participant}.images",
+        images=(
+            "results/{dataset}/preprocess/fmriprep/{participant}.images"
+            if FMRIPREP
+            else "results/{dataset}/acquire/receipts/{participant}.images"
+        ),
+        outcome=(
+            "results/{dataset}/preprocess/fmriprep/{participant}.json"
+            if FMRIPREP
+            else []
+        ),
         atlas=ATLAS_FILES,
+        surface=SURFACE_FILES,
         code=library("preprocess", "series", "atlas"),
     output:
         index="results/{dataset}/preprocess/participants/{participant}.tsv",
@@ -18,7 +28,9 @@ rule preprocess:
         runtime=120,
     params:
         atlas=COHORT["atlas"],
-        preprocess=COHORT["preprocess"],
+        preprocess=READING,
+        scan=LEFT_BY_FMRIPREP,
+        log="results/logs/{dataset}/fmriprep/{participant}.log",
     message:
         "Averaging BOLD of {wildcards.participant} in regions"
     script:
@@ -26,11 +38,15 @@ rule preprocess:
 
 
 rule discard:
-    """Delete a participant's images once the regional series exist (acquire.keep=false)."""
+    """Delete a participant's fetched images once they were preprocessed (acquire.keep=false)."""
     input:
         receipt="results/{dataset}/acquire/receipts/{participant}.json",
         images="results/{dataset}/acquire/receipts/{participant}.images",
-        series="results/{dataset}/preprocess/participants/{participant}.tsv",
+        done=(
+            "results/{dataset}/preprocess/fmriprep/{participant}.json"
+            if FMRIPREP
+            else "results/{dataset}/preprocess/participants/{participant}.tsv"
+        ),
     output:
         touch("results/{dataset}/preprocess/discarded/{participant}"),
     log:
@@ -60,6 +76,10 @@ rule preprocess_cohort:
             "results/{{dataset}}/preprocess/discarded/{participant}",
             participant=[] if KEEP else WANTED,
         ),
+        outputs=expand(
+            "results/{{dataset}}/preprocess/discarded/{participant}.fmriprep",
+            participant=[] if KEEP_OUTPUTS else WANTED,
+        ),
     output:
         index="results/{dataset}/preprocess/series.tsv",
     log:
@@ -75,3 +95,95 @@ rule preprocess_cohort:
         "Collecting the regional series of {wildcards.dataset}"
     script:
         "../scripts/preprocess_cohort.py"
+
+
+if FMRIPREP:
+
+    rule fmriprep:
+        """Run fMRIPrep for one participant; one that it cannot preprocess fails alone, an interrupted one runs again."""
+        input:
+            shared="results/{dataset}/acquire/receipts/dataset.json",
+            receipt="results/{dataset}/acquire/receipts/{participant}.json",
+            images="results/{dataset}/acquire/receipts/{participant}.images",
+        output:
+            outcome="results/{dataset}/preprocess/fmriprep/{participant}.json",
+            images=(
+                touch("results/{dataset}/preprocess/fmriprep/{participant}.images")
+                if KEEP_OUTPUTS
+                else temp(
+                    touch("results/{dataset}/preprocess/fmriprep/{participant}.images")
+                )
+            ),
+        log:
+            "results/logs/{dataset}/fmriprep/{participant}.log",
+        benchmark:
+            "results/benchmarks/{dataset}/fmriprep/{participant}.tsv"
+        priority: 10
+        retries: 1
+        container:
+            COHORT["preprocess"]["container"]
+        threads: COHORT["preprocess"]["threads"]
+        resources:
+            mem_mb=more_memory,
+            runtime=more_time,
+            last_attempt=lambda wildcards, attempt: int(attempt > 1),
+        params:
+            settings={
+                key: COHORT["preprocess"][key]
+                for key in ("version", "reconall", "space", "options")
+            },
+            scan={key: COHORT["dataset"].get(key) for key in ("task", "session")},
+            command=fmriprep_words,
+            work=lambda wildcards, resources: PLACES.work / wildcards.participant,
+        message:
+            "Preprocessing {wildcards.participant} with fMRIPrep {params.settings[version]}"
+        # Codes of fMRIPrep: 1 could not preprocess this participant; 2 wrong command line, 126 no licence, 127 a program
+        # is missing: nobody would succeed; above 128 killed by a signal. Interrupted, it ends with 1 too: so the trap.
+        # One thread each, as its image says: it counts its own processes, and Snakemake has set this to all. A tenth of
+        # the memory is left to what fMRIPrep does not count.
+        shell:
+            r"""
+            exec >{log} 2>&1
+            trap "exit 130" INT
+            trap "exit 143" TERM
+            export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+            if [ ! -d "${{TEMPLATEFLOW_HOME:-/absent}}" ] && [ -d /home/fmriprep/.cache/templateflow ]; then
+                export TEMPLATEFLOW_HOME=/home/fmriprep/.cache/templateflow
+            fi
+            code=0
+            if grep -q '^ "problem": "",' {input.receipt}; then
+                {params.command} --mem-mb $(({resources.mem_mb} * 9 / 10)) || code=$?
+            else
+                echo "No scan to preprocess: see {input.receipt}"
+            fi
+            if [ $code -eq 137 ] && [ {resources.last_attempt} -eq 1 ]; then
+                echo "Killed twice: goes on without."
+            elif [ $code -eq 2 ] || [ $code -ge 126 ]; then
+                exit $code
+            elif [ $code -eq 0 ]; then
+                rm -rf {params.work:q}
+            fi
+            printf '{{"exit_code": %d}}\n' "$code" >{output.outcome}
+            """
+
+    rule discard_outputs:
+        """Delete the images that fMRIPrep made once the regional series exist (preprocess.keep_outputs=false)."""
+        input:
+            images="results/{dataset}/preprocess/fmriprep/{participant}.images",
+            series="results/{dataset}/preprocess/participants/{participant}.tsv",
+        output:
+            touch("results/{dataset}/preprocess/discarded/{participant}.fmriprep"),
+        log:
+            "results/logs/{dataset}/discard/{participant}.fmriprep.log",
+        priority: 20
+        localrule: True
+        conda:
+            ENVIRONMENT
+        threads: 1
+        resources:
+            mem_mb=500,
+            runtime=5,
+        message:
+            "Deleting fMRIPrep's images of {wildcards.participant}"
+        script:
+            "../scripts/discard_outputs.py"

@@ -43,3 +43,33 @@ rule quality:
         "Assessing the quality of {wildcards.dataset}"
     script:
         "../scripts/quality.py"
+
+
+rule quality_scans:
+    """Put what is known of everybody's scan into tables: motion, noise, coverage, registration, effect of denoising."""
+    input:
+        index="results/{dataset}/preprocess/series.tsv",
+        participants="results/{dataset}/timeseries/participants.tsv",
+        denoised="results/{dataset}/timeseries/series.tsv",
+        atlas=ATLAS_FILES,
+        code=library("quality/scans", "series", "atlas"),
+    output:
+        table="results/{dataset}/quality/scans.tsv",
+        coverage="results/{dataset}/quality/coverage.tsv",
+        engine="results/{dataset}/quality/engine.json",
+    log:
+        "results/logs/{dataset}/quality_scans.log",
+    benchmark:
+        "results/benchmarks/{dataset}/quality_scans.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        atlas=COHORT["atlas"],
+    message:
+        "Collecting the quality of the scans of {wildcards.dataset}"
+    script:
+        "../scripts/quality_scans.py"

@@ -14,12 +14,24 @@ rule report:
         summary="results/{dataset}/localize/summary.json",
         qcfc="results/{dataset}/quality/qcfc.tsv",
         quality="results/{dataset}/quality/summary.json",
+        scans="results/{dataset}/quality/scans.tsv" if IMAGES else [],
+        coverage="results/{dataset}/quality/coverage.tsv" if IMAGES else [],
+        engine="results/{dataset}/quality/engine.json" if IMAGES else [],
+        pages=expand(
+            "results/{{dataset}}/report/subjects/{participant}.html",
+            participant=WANTED,
+        ),
         recovery="results/{dataset}/localize/recovery.tsv" if PLANTED else [],
         targets="results/{dataset}/stimulate/targets.tsv" if ATTRIBUTED else [],
         verdict="results/{dataset}/stimulate/verdict.json" if ATTRIBUTED else [],
         atlas=ATLAS_FILES,
-        code=library("report", "quality/people", "atlas"),
+        code=library("report", "quality/people", "quality/scans", "atlas"),
     output:
+        **{
+            name: figure(name, name, "Scans")
+            for name in ("scans", "coverage", "denoising")
+            if IMAGES
+        },
         **{
             f"learning_{name}": figure(f"learning_{name}", "learning", "Prediction")
             for name in learning(EXPERIMENTS)
@@ -55,3 +67,45 @@ rule report:
         "Writing the report of {wildcards.dataset}"
     script:
         "../scripts/report.py"
+
+
+if IMAGES:
+
+    rule report_subjects:
+        """Make a page for everybody who was preprocessed, the failed too; index.html leads to them."""
+        input:
+            index="results/{dataset}/preprocess/series.tsv",
+            participants="results/{dataset}/timeseries/participants.tsv",
+            denoised="results/{dataset}/timeseries/series.tsv",
+            scans="results/{dataset}/quality/scans.tsv",
+            coverage="results/{dataset}/quality/coverage.tsv",
+            engine="results/{dataset}/quality/engine.json",
+            atlas=ATLAS_FILES,
+            code=library("report", "quality/scans", "series", "atlas"),
+        output:
+            pages=expand(
+                "results/{{dataset}}/report/subjects/{participant}.html",
+                participant=WANTED,
+            ),
+        log:
+            "results/logs/{dataset}/report_subjects.log",
+        benchmark:
+            "results/benchmarks/{dataset}/report_subjects.tsv"
+        conda:
+            ENVIRONMENT
+        threads: 8
+        resources:
+            mem_mb=4000,
+            runtime=60,
+        params:
+            atlas=COHORT["atlas"],
+            spec={
+                **COHORT["quality"],
+                "title": COHORT["dataset"]["title"],
+                "fd_threshold": COHORT["denoise"]["fd_threshold"],
+                "min_coverage": COHORT["preprocess"]["min_coverage"],
+            },
+        message:
+            "Writing the pages of the people of {wildcards.dataset}"
+        script:
+            "../scripts/report_subjects.py"

@@ -65,11 +65,14 @@ rule track_cohort:
         summary="results/{dataset}/localize/summary.json",
         recovery="results/{dataset}/localize/recovery.tsv" if PLANTED else [],
         participants="results/{dataset}/timeseries/participants.tsv",
+        quality="results/{dataset}/quality/summary.json",
+        scans="results/{dataset}/quality/scans.tsv" if IMAGES else [],
+        coverage="results/{dataset}/quality/coverage.tsv" if IMAGES else [],
         report="results/{dataset}/report/index.html",
         provenance=expand(
             "results/{{dataset}}/train/{experiment}/run.json", experiment=EXPERIMENTS
         ),
-        code=library("tracking"),
+        code=library("tracking", "quality/metrics", "quality/scans"),
     output:
         run="results/{dataset}/tracking/localize.json",
     log:

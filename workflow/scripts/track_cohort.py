@@ -6,18 +6,17 @@ from pathlib import Path
 import pandas as pd
 from _job import start
 
+from dysconnect.quality.metrics import quality_metrics
 from dysconnect.tracking import git_commit, log_cohort, read_handle
 
 input, output, params = start(snakemake)
-provenance = json.loads(Path(input.provenance[0]).read_text())
-tags = {
-    "dataset": snakemake.wildcards.dataset,
-    "data_hash": provenance["data_hash"],
-    "git": git_commit(snakemake.scriptdir),
-}
+load = lambda path: json.loads(Path(path).read_text())
+read = lambda path: pd.read_csv(path, sep="\t", na_values=["n/a"], keep_default_na=False) if path else None
+tags = {"dataset": snakemake.wildcards.dataset, "data_hash": load(input.provenance[0])["data_hash"]}
+tags["git"] = git_commit(snakemake.scriptdir)
+quality = quality_metrics(load(input.quality), read(input.scans), params.config["quality"])
+names = ("report", "edges", "summary", "participants", "scans", "coverage")
+files = [input[name] for name in names if input[name]]
 recovery = pd.read_csv(input.recovery, sep="\t") if input.recovery else None
-files = [input.report, input.edges, input.summary, input.participants]
-run = log_cohort(
-    read_handle(input.handle), params.config, tags, json.loads(Path(input.summary).read_text()), recovery, files
-)
+run = log_cohort(read_handle(input.handle), params.config, tags, load(input.summary), recovery, files, quality)
 Path(output.run).write_text(json.dumps(run, indent=1))

@@ -20,7 +20,8 @@ from dysconnect.acquire.simulated import add_motion, simulate_cohort, spoil
 from dysconnect.acquire.table import acquire_table, table_files
 from dysconnect.acquire.transfer import Remote, Transport, fetch_all
 from dysconnect.participants import write_participants
-from dysconnect.preprocess.spaces import TEMPLATE_SPACE, refuse_other_space
+from dysconnect.preprocess.fmriprep import check_fmriprep, template_of
+from dysconnect.preprocess.spaces import TEMPLATE_SPACE, refuse_other_space, refuse_without_surface
 from dysconnect.progress import track
 from dysconnect.series import read_series, series_hash, write_series
 
@@ -53,20 +54,35 @@ def check_engine(dataset: dict, spec: dict, atlas: dict) -> None:
     ValueError
         Says which engine fits, or how to install it.
     """
-    fitting = {"bids": "ants", "derivatives": "derivatives"}.get(dataset["kind"], spec["engine"])
-    if spec["engine"] != fitting:
+    engine, kind = spec["engine"], dataset["kind"]
+    fitting = {"bids": ("ants", "fmriprep"), "derivatives": ("derivatives",)}.get(kind, (engine,))
+    if engine not in fitting:
         raise ValueError(
-            f"preprocess={spec['engine']} does not fit dataset={dataset['name']}, whose images are "
-            f"{'raw' if fitting == 'ants' else 'preprocessed already'}. Add --config preprocess={fitting}."
+            f"preprocess={engine} does not fit dataset={dataset['name']}, whose images are "
+            f"{'raw' if kind == 'bids' else 'preprocessed already'}. Add --config preprocess={' or '.join(fitting)}."
         )
-    if dataset["kind"] == "bids" and find_spec("ants") is None:
+    if engine == "ants" and kind == "bids" and find_spec("ants") is None:
         raise ValueError(
             "preprocess=ants needs antspyx (Python 3.11 or 3.12): pip install -e '.[imaging]' -c requirements.lock. "
-            "Or preprocess with fMRIPrep, and read its outputs with dataset=local."
+            "Or preprocess with the container of fMRIPrep: --sdm apptainer --config preprocess=fmriprep."
         )
-    if dataset["kind"] in ("bids", "derivatives"):
-        space = TEMPLATE_SPACE if dataset["kind"] == "bids" else dataset["space"]
-        refuse_other_space(space, atlas.get("space"), f"dataset={dataset['name']}")
+    if kind == "bids" and engine == "fmriprep":
+        check_fmriprep(spec)
+    if kind in ("bids", "derivatives"):
+        _refuse_other_atlas(dataset, spec, atlas)
+
+
+def _refuse_other_atlas(dataset: dict, spec: dict, atlas: dict) -> None:
+    """Refuse an atlas in another space than the images have, or will have."""
+    what, key = f"dataset={dataset['name']}", "dataset.space"
+    if dataset["kind"] == "derivatives":
+        space = dataset["space"]
+    elif spec["engine"] == "fmriprep":
+        space, what, key = template_of(spec["space"]), f"preprocess.space={spec['space']}", "preprocess.space"
+    else:
+        space = TEMPLATE_SPACE
+    refuse_other_space(space, atlas.get("space"), what, key)
+    refuse_without_surface(space, atlas, what)
 
 
 def source_files(dataset: dict) -> list[str]:

@@ -129,7 +129,7 @@ def users_files(spec: Mapping, folder: Path, unit: str) -> list[str]:
         return []
     if unit == SHARED:
         return [str(folder / "participants.tsv")]
-    return sorted(str(path) for path in (folder / unit).glob("**/*_bold.nii*"))
+    return sorted(str(path) for path in (folder / unit).glob("**/*_bold.*nii*"))
 
 
 def fetch_unit(unit: str, files: Iterable[Mapping], folder: Path, transport: Transport, spec: Mapping) -> dict:

@@ -5,6 +5,7 @@ is `timeseries` or the like. So the outputs of XCP-D (``sub-X_task-rest_space-..
 are found as they are, and its tables of motion, coverage and connectivity are passed over.
 """
 
+import itertools
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +19,7 @@ from dysconnect.acquire.selection import select
 from dysconnect.participants import read_participants
 from dysconnect.series import BY_ORDER, read_confounds, series_hash
 
+PREPARED = ("desc-preproc_bold.nii*", "_space-fsLR_den-*k_bold.dtseries.nii")  # fMRIPrep's volumes and surfaces
 ENDINGS = (".tsv", ".csv", ".txt", ".1D", ".1D.gz", ".npy")
 SERIES = re.compile(r"(time)?(series|courses?)|ts|rois?|regions?|signals?|bold", re.IGNORECASE)
 CONFOUNDS = re.compile(r"confounds?|regressors", re.IGNORECASE)
@@ -51,7 +53,8 @@ class Named:
 def images(root: str | Path, spec: Mapping) -> bool:
     """Whether the folder holds fMRIPrep outputs and no regional series: then it is read as `kind: derivatives`."""
     root = Path(root)
-    return next(root.glob("sub-*/**/*desc-preproc_bold.nii*"), None) is not None and not find_series(root, spec)
+    found = itertools.chain.from_iterable(root.glob(f"sub-*/**/*{name}") for name in PREPARED)
+    return next(found, None) is not None and not find_series(root, spec)
 
 
 def raw_images(root: str | Path, spec: Mapping) -> bool:
@@ -227,8 +230,8 @@ def _refuse_nobody(files: Sequence[Named], people: pd.DataFrame, root: Path, spe
     raise FileNotFoundError(
         f"{root}: no series of anybody in participants.tsv. Expected one table a subject, such as "
         f"{ids}_task-{spec['task']}_timeseries.tsv or {ids}.csv (also .txt, .1D, .npy), here or in a folder below; or "
-        "fMRIPrep outputs, sub-*/**/*desc-preproc_bold.nii.gz. Check dataset.root, dataset.task, dataset.session, "
-        "dataset.run and dataset.segmentation."
+        "fMRIPrep outputs, sub-*/**/*desc-preproc_bold.nii.gz or *_space-fsLR_den-91k_bold.dtseries.nii. Check "
+        "dataset.root, dataset.task, dataset.session, dataset.run and dataset.segmentation."
     )
 
 

@@ -11,9 +11,12 @@ import nibabel as nib
 import numpy as np
 from nibabel.wrapstruct import WrapStructError
 
+from dysconnect.preprocess.cifti import ENDING, is_grayordinates, open_grayordinates, series_time
+from dysconnect.preprocess.spaces import SURFACE_SPACE, space_of
 from dysconnect.preprocess.volumes import read_sidecar
 
 CHUNK = 1 << 22
+ON_SURFACE = f"space-{SURFACE_SPACE}_den-[0-9]*k_bold"  # fMRIPrep's; other programs name a desc- of their own
 SETTINGS = (
     "kind",
     "task",
@@ -42,14 +45,19 @@ def find_scan(paths: Sequence[str], spec: Mapping) -> dict[str, str]:
         "" where there is none.
     """
     session = spec.get("session")
-    own = sorted(path for path in paths if not session or f"/{session}/" in path or "/ses-" not in path)
+    own = [path for path in paths if not session or f"/{session}/" in path or "/ses-" not in path]
+    own.sort(key=lambda path: ("_den-170k_" in path, path))  # of two meshes the coarser, on which atlases are drawn
     task = f"*_task-{spec['task']}_*"
     if spec["kind"] == "bids":
         patterns = {"bold": f"{task}bold.nii*", "sidecar": f"{task}bold.json", "t1w": "*_T1w.nii*"}
+    elif spec["space"] == SURFACE_SPACE:
+        patterns = {"bold": f"{task}{ON_SURFACE}.dtseries.nii", "sidecar": f"{task}{ON_SURFACE}*.json"}
     else:
         space = f"{task}space-{spec['space']}_*"
         patterns = {"bold": f"{space}desc-preproc_bold.nii*", "sidecar": f"{space}desc-preproc_bold.json"}
-        patterns |= {"mask": f"{space}desc-brain_mask.nii*", "confounds": f"{task}desc-confounds_timeseries.tsv"}
+        patterns |= {"mask": f"{space}desc-brain_mask.nii*"}
+    if spec["kind"] != "bids":
+        patterns |= {"confounds": f"{task}desc-confounds_timeseries.tsv"}
     found = {name: fnmatch.filter(own, pattern) for name, pattern in patterns.items()}
     return {name: (found.get(name) or [""])[0] for name in ("bold", "sidecar", "mask", "confounds", "t1w")}
 
@@ -74,8 +82,7 @@ def describe_scan(folder: Path, paths: Sequence[str], spec: Mapping) -> dict:
     """
     scan = {**find_scan(paths, spec), "volumes": 0, "repetition_time": 0.0, "site": "", "problem": ""}
     if not scan["bold"]:
-        told = f" in {spec['space']}" if spec["kind"] == "derivatives" else ""
-        return scan | {"problem": f"no {spec['task']} scan{told} among its {len(paths)} files"}
+        return scan | {"problem": f"no {spec['task']} scan{_where(paths, spec)} among its {len(paths)} files"}
     try:
         shape, header_time = read_header(folder / scan["bold"])
         sidecar = read_sidecar(folder / scan["bold"])
@@ -85,6 +92,15 @@ def describe_scan(folder: Path, paths: Sequence[str], spec: Mapping) -> dict:
     scan |= {"volumes": shape[3], "repetition_time": repetition_time}
     scan["site"] = "_".join(str(sidecar.get(spec.get("site") or "", "")).split())  # one spelling
     return scan | {"problem": _differs(scan, sidecar, spec)}
+
+
+def _where(paths: Sequence[str], spec: Mapping) -> str:
+    """Name the space in which there is no scan, and those in which there is one."""
+    if spec["kind"] == "bids":
+        return ""
+    bold = [path for path in paths if path.endswith(("_bold.nii.gz", "_bold.nii", ENDING))]
+    others = sorted({space for path in bold if (space := space_of(path))})
+    return f" in {spec['space']}" + (f" (dataset.space; there is {', '.join(others)})" if others else "")
 
 
 def _differs(scan: Mapping, sidecar: Mapping, spec: Mapping) -> str:
@@ -101,12 +117,12 @@ def _differs(scan: Mapping, sidecar: Mapping, spec: Mapping) -> str:
 
 
 def read_header(path: Path) -> tuple[tuple[int, ...], float]:
-    """Read the header of a NIfTI-1 image and check that the file holds all of its voxels.
+    """Read the header of a NIfTI-1 image, or of a dense time series, and check that the file holds all of its values.
 
     Returns
     -------
     shape : tuple of int
-        Four-dimensional.
+        Four-dimensional; (1, 1, vertices and voxels, T) for a dense time series.
     repetition_time : float
         Seconds of the header, 0 where it says nothing. A sidecar is more reliable: converters put other
         things here.
@@ -116,6 +132,9 @@ def read_header(path: Path) -> tuple[tuple[int, ...], float]:
     ValueError
         When it is no four-dimensional NIfTI image, or is cut short.
     """
+    if is_grayordinates(path):
+        scan = open_grayordinates(path)
+        return (1, 1, scan.shape[1], scan.shape[0]), series_time(scan)
     packed = path.name.endswith(".gz")
     try:
         with (gzip.open if packed else open)(path, "rb") as file:

@@ -6,7 +6,7 @@ and the names of their labels in ``names.tsv``.
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,13 +33,15 @@ class Source:
     regions: pd.DataFrame  # code, label, voxels; with a name also source, name, system, network
 
 
-def remotes(spec: Mapping) -> list[dict]:
+def remotes(spec: Mapping, kinds: Sequence[str] = ("image", "labels")) -> list[dict]:
     """List the files that a joined atlas is made of.
 
     Parameters
     ----------
     spec : mapping
         The `atlas` section of the configuration.
+    kinds : sequence of str
+        Files of a source: `image`, `labels`, and `surface` where the source has one.
 
     Returns
     -------
@@ -49,7 +51,8 @@ def remotes(spec: Mapping) -> list[dict]:
     return [
         {key: source[kind][key] for key in ("path", "urls", "bytes", "hash")}
         for source in spec.get("sources", {}).values()
-        for kind in ("image", "labels")
+        for kind in kinds
+        if kind in source
     ]
 
 
@@ -139,15 +142,17 @@ def label_shares(
     step = np.linalg.inv(affine) @ grid
     offsets = _offsets(step)
     near = _near(index < none, step, voxels)
-    index = np.pad(index, 1, constant_values=none)
     shifts = step[:3, :3] @ offsets.T
+    index = np.pad(index, 1, constant_values=none)
+    within, labels = (values.ravel() for values in (_uniform(index, np.abs(shifts).max(axis=1)), index))
     parts = [np.empty((3, 0))]
     for own in np.split(near, range(CHUNK, len(near), CHUNK)):  # so few that they stay in the processor's cache
         centres = apply_affine(step, voxels[own]).T + 1.5  # in the padded image, so that cutting off digits rounds
-        found = np.sort(_look_up(index, centres[:, :, None] + shifts[:, None, :]), axis=1)
-        new = np.flatnonzero(np.c_[np.ones(len(own), bool), found[:, 1:] != found[:, :-1]])
-        label, count = found.reshape(-1)[new], np.diff(new, append=found.size)
-        parts.append(np.array([label, own[new // len(offsets)], count / len(offsets)])[:, label < none])
+        cell = _flat(index.shape, centres)
+        whole = within[cell]  # most of a region: no other label can be touched
+        parts.append(_counted(labels[cell[whole], None], own[whole], none))
+        mixed = centres[:, ~whole, None] + shifts[:, None, :]
+        parts.append(_counted(labels[_flat(index.shape, mixed)], own[~whole], none))
     label, voxel, share = np.concatenate(parts, axis=1)
     return sparse.csr_array((share, (label.astype(int), voxel.astype(int))), shape=(len(wanted), len(voxels)))
 
@@ -312,6 +317,38 @@ def _near(labelled: np.ndarray, step: np.ndarray, voxels: np.ndarray) -> np.ndar
     return np.flatnonzero(((centres >= low - margin) & (centres <= high + margin)).all(axis=1))
 
 
-def _look_up(index: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Label index at places [3, V, P] given in voxels of the image, whose border stands for everything outside."""
-    return index.reshape(-1).take(np.ravel_multi_index(tuple(places.astype(np.intp)), index.shape, mode="clip"))
+def _flat(shape: tuple[int, ...], places: np.ndarray) -> np.ndarray:
+    """Flat index of places [3, ...] given in voxels of an image, whose border stands for everything outside."""
+    flat = np.zeros(places.shape[1:], np.intp)
+    for n, own in zip(shape, places):
+        flat *= n
+        flat += np.clip(own, 0, n - 1).astype(np.intp)
+    return flat
+
+
+def _uniform(index: np.ndarray, reach: np.ndarray) -> np.ndarray:
+    """Cells around which, as far as `reach` in cells [3], everything has one label."""
+    low, high = index, index
+    for axis, steps in enumerate(np.floor(reach).astype(int) + 1):
+        for _ in range(steps):
+            low, high = (_neighbours(own, axis, of) for own, of in ((low, np.minimum), (high, np.maximum)))
+    return low == high
+
+
+def _neighbours(values: np.ndarray, axis: int, of: np.ufunc) -> np.ndarray:
+    """Least or largest of each cell and its two neighbours along an axis."""
+    out = values.copy()
+    ahead, behind = [slice(None)] * 3, [slice(None)] * 3
+    ahead[axis], behind[axis] = slice(1, None), slice(None, -1)
+    of(out[tuple(behind)], values[tuple(ahead)], out=out[tuple(behind)])
+    of(out[tuple(ahead)], values[tuple(behind)], out=out[tuple(ahead)])
+    return out
+
+
+def _counted(found: np.ndarray, voxels: np.ndarray, none: int) -> np.ndarray:
+    """Labels of voxels by the labels at their points [V, P]: label, voxel and share, [3, pairs]."""
+    found = np.sort(found, axis=1)
+    new = np.flatnonzero(np.c_[np.ones(len(found), bool), found[:, 1:] != found[:, :-1]])
+    label, count = found.reshape(-1)[new], np.diff(new, append=found.size)
+    points = found.shape[1]
+    return np.array([label, voxels[new // points], count / points])[:, label < none]

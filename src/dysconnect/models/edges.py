@@ -46,6 +46,9 @@ class MissingRegions:
         lost = edge_missing(missing, diagonal)
         seen = (~lost).sum(0)
         self.mean_ = np.where(lost, 0, edges).sum(0, dtype=float) / np.maximum(seen, 1)
+        if diagonal:  # a region that nobody has: variance one, alone; with zero there would be no inverse
+            rows, cols = np.triu_indices(missing.shape[1])
+            self.mean_[(rows == cols) & (seen == 0)] = 1
         return self
 
     def transform(self, edges: np.ndarray, missing: np.ndarray) -> np.ndarray:

@@ -1,10 +1,10 @@
 """Engine `ants`: from raw BIDS (T1w, BOLD, sidecar) to realigned BOLD, masks, confounds and regional series.
 
 The atlas comes to the subject: sphere centres or labels are brought once into the space of the BOLD, and the volumes
-are only realigned to each other, in one interpolation. Slice times are corrected on the voxels as scanned, after
-motion was estimated and before it is undone, as fMRIPrep does. First volumes that are not steady are left out.
-Distortion by susceptibility is not corrected: without a field map the BOLD is matched to the T1w rigidly, and regions
-beside the sinuses and the ear canals carry what error remains.
+are only realigned to each other, in one interpolation; BOLD in the template is written on request. Slice times are
+corrected on the voxels as scanned, after motion was estimated and before it is undone, as fMRIPrep does. First volumes
+that are not steady are left out. Distortion by susceptibility is not corrected: without a field map the BOLD is matched
+to the T1w rigidly, and regions beside the sinuses and the ear canals carry what error remains.
 """
 
 import json
@@ -20,11 +20,14 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pandas as pd
+from nibabel.affines import apply_affine
+from nilearn.datasets import load_mni152_brain_mask
 from scipy import ndimage
 
 from dysconnect import __version__
 from dysconnect.preprocess.confounds import confounds_table, erode, write_confounds
-from dysconnect.preprocess.motion import Motion, foreground, realign, register, steady_start
+from dysconnect.preprocess.motion import Motion, foreground, register
+from dysconnect.preprocess.pictures import registration_figure
 from dysconnect.preprocess.registration import (
     Anatomy,
     dice,
@@ -34,50 +37,32 @@ from dysconnect.preprocess.registration import (
     pulled,
     register_bold,
 )
+from dysconnect.preprocess.resample import brain_series, values_at, write_volumes
+from dysconnect.preprocess.run import Run, read_run
 from dysconnect.preprocess.spaces import TEMPLATE_SPACE, refuse_other_space
 from dysconnect.preprocess.subject import preprocess_subject
-from dysconnect.preprocess.volumes import (
-    header_notes,
-    open_bold,
-    read_sidecar,
-    reading,
-    refuse_other_length,
-    repetition_time,
-)
 
-CHUNK = 16  # volumes that are realigned together
-TAPS = 4  # volumes on each side that slice timing looks at
-FEWEST = 10  # steady volumes of a run
 OVERLAP = 0.6  # least Dice of the T1w's brain and the template's, and least share of the BOLD's brain in the T1w's
 TISSUE = 0.8  # least probability of white matter; CSF is rarer on coarse grids
 FLUID = 0.6
 
 
 @dataclass(frozen=True)
-class Run:
-    """A BOLD run as scanned, without its first unsteady volumes.
+class Place:
+    """Where the head lies: its anatomy in the template, and the BOLD in the T1w.
 
     Attributes
     ----------
-    data : array, [X, Y, Z, T]
-        In the file's own type, unscaled.
-    affine : array, [4, 4]
-        Voxel to scanner mm.
-    seconds : float
-        Repetition time.
-    shifts : array, [Z], or None
-        When each slice was taken, relative to the middle one, in repetition times; None where nobody knows.
-    dropped : int
-        Volumes that were left out.
-    notes : tuple of str
+    anatomy : Anatomy
+    to_t1w : array, [4, 4]
+        BOLD mm to T1w mm.
+    measures : dict of str to float
+        Of both registrations.
     """
 
-    data: np.ndarray
-    affine: np.ndarray
-    seconds: float
-    shifts: np.ndarray | None
-    dropped: int
-    notes: tuple[str, ...]
+    anatomy: Anatomy
+    to_t1w: np.ndarray
+    measures: dict[str, float]
 
 
 def run_subject(scan: Mapping, nodes: pd.DataFrame, atlas: Mapping, folder: Path, spec: Mapping) -> dict:
@@ -95,7 +80,7 @@ def run_subject(scan: Mapping, nodes: pd.DataFrame, atlas: Mapping, folder: Path
         Where the tables go; images and the report go into the folder `bold` beside it.
     spec : mapping
         The `preprocess` section: `transform` (`affine`, `fast`, `accurate`), `resolution` (mm), `slice_timing` (bool),
-        `save_bold` (bool), `min_coverage`, `seed`, `threads`, `device`.
+        `save_bold`, `save_mni` (bool), `min_coverage`, `seed`, `threads`, `device`.
 
     Returns
     -------
@@ -109,44 +94,43 @@ def run_subject(scan: Mapping, nodes: pd.DataFrame, atlas: Mapping, folder: Path
         When an image is missing or not usable, the registration failed, or atlas and template are of different spaces.
     """
     refuse_other_space(TEMPLATE_SPACE, atlas.get("space"), "the template of preprocess=ants")
-    images = Path(folder).parent / "bold"
-    images.mkdir(parents=True, exist_ok=True)
-    stem = images / scan["participant_id"]
+    stem = Path(folder).parent / "bold" / scan["participant_id"]
+    stem.parent.mkdir(parents=True, exist_ok=True)
     clock: dict[str, float] = {}
+    with timed(clock, "read BOLD"):
+        run = read_run(scan["bold"], spec.get("slice_timing", True))
     with tempfile.TemporaryDirectory() as scratch:
-        with timed(clock, "read BOLD"):
-            run = read_run(scan["bold"], spec.get("slice_timing", True))
-        with timed(clock, "T1w to template"):
-            anatomy = prepare_anatomy(scan.get("t1w") or "", Path(scratch), spec)
-        with timed(clock, "motion"):
-            motion = register(run.data, run.affine, device=spec.get("device", "auto"))
-        with timed(clock, "BOLD to T1w"):
-            found = register_bold(
-                motion.reference, run.affine, motion.mask, anatomy, Path(scratch), int(spec.get("seed", 0))
-            )
-            masks, measures = brain_masks(motion, run.affine, anatomy, found[0], Path(scan["bold"]).name)
-        measures = {**anatomy.measures, **found[1], **measures}
+        motion, place = _placed(run, scan, Path(scratch), spec, clock)
+        masks, overlap = brain_masks(motion, run.affine, place, Path(scan["bold"]).name)
         with timed(clock, "realign"):
-            bold = write_realigned(run, motion, masks, Path(f"{stem}_desc-preproc_bold.nii"))
+            series, masks["brain"] = brain_series(run, motion.matrices, masks["brain"])
         with timed(clock, "atlas to BOLD"):
-            own_nodes, own_image = atlas_to_bold(nodes, atlas, anatomy, found[0], stem)
+            own_nodes, own_image = atlas_to_bold(nodes, atlas, place, stem)
+        if spec.get("save_mni", False):
+            with timed(clock, "BOLD to template"):
+                write_in_template(run, motion, place, int(spec.get("resolution", 2)), stem)
     with timed(clock, "confounds"):
-        paths = _write_tables(run, motion, masks, bold, stem)
+        paths = _write_tables(run, motion, masks, series, stem)
     with timed(clock, "series"):
+        bold = _write_bold(run, series, masks["brain"], stem)
+        del series
         entry = {"participant_id": scan["participant_id"], "bold": str(bold), **paths}
         row = preprocess_subject(entry, own_nodes, Path(folder), {"image": own_image or None}, spec)
     if not spec.get("save_bold", False):
         bold.unlink()
-    row["note"] = "; ".join(part for part in (*run.notes, row["note"]) if part)
-    engine = _write_report(run, motion, measures, clock, spec, stem)
-    kept = str(bold) if spec.get("save_bold", False) else ""
+        bold.with_suffix(".json").unlink()
+    with timed(clock, "picture"):
+        picture = _write_picture(run, motion, masks, place, Path(folder).parent / "quality" / stem.name)
+    told = {**place.measures, **overlap}
     return {
         **row,
-        "bold": kept,
+        "note": "; ".join(part for part in (*run.notes, row["note"]) if part),
+        "bold": str(bold) if spec.get("save_bold", False) else "",
         "mask": paths["mask"],
         "nodes": f"{stem}_nodes.tsv",
         "image": own_image,
-        "engine": engine,
+        "registration": picture,
+        "engine": _write_report(run, motion, told, clock, spec, stem),
     }
 
 
@@ -158,95 +142,20 @@ def timed(clock: dict[str, float], name: str) -> Iterator[None]:
     clock[name] = round(time.perf_counter() - start, 2)
 
 
-def read_run(bold: str | Path, slice_timing: bool = True) -> Run:
-    """Read a raw BOLD run, refuse what is none, and leave out its unsteady start.
-
-    Raises
-    ------
-    ValueError
-        When the file is missing or damaged, is not four-dimensional, holds NaN or volumes of zero, or is too short.
-    """
-    name = Path(bold).name
-    if not str(bold) or not Path(bold).is_file():
-        raise ValueError(f"no BOLD ({name or 'none was found'}): fetch func/*_bold.nii.gz again")
-    scan = open_bold(bold)
-    seconds = repetition_time(bold, scan)
-    refuse_other_length(bold, scan)
-    data = np.empty(scan.shape, scan.get_data_dtype().newbyteorder("="), order="F")
-    with reading(scan) as volumes:
-        for t, volume in enumerate(volumes):
-            data[..., t] = volume.reshape(scan.shape[:3], order="F")
-            if not np.isfinite(volume).all():
-                raise ValueError(f"{name}: volume {t + 1} holds NaN or infinity; convert the scan again")
-            if not np.ptp(volume) > 0:
-                raise ValueError(f"{name}: volume {t + 1} is {volume[0]} throughout; fetch or convert the scan again")
-    dropped = steady_start(data)
-    if scan.shape[3] - dropped < FEWEST:
-        raise ValueError(f"{name} has {scan.shape[3] - dropped} steady volumes, at least {FEWEST} are needed")
-    notes = list(header_notes(bold, scan, seconds))
-    if dropped:
-        notes.append(f"{dropped} volumes before the steady state were left out")
-    shifts = slice_shifts(read_sidecar(bold), seconds, scan.shape[2], name) if slice_timing else None
-    return Run(data[..., dropped:], scan.affine, seconds, shifts, dropped, tuple(notes))
-
-
-def slice_shifts(sidecar: Mapping, seconds: float, n_slices: int, name: str) -> np.ndarray | None:
-    """When each slice was taken, relative to the middle of all, in repetition times, [Z]; None where it is not told.
-
-    Raises
-    ------
-    ValueError
-        When the times do not fit the image, or lie outside the repetition time.
-    """
-    times = np.asarray(sidecar.get("SliceTiming") or [], float)
-    if not len(times):
-        return None
-    if len(times) != n_slices or sidecar.get("SliceEncodingDirection", "k") not in ("k", "k-"):
-        raise ValueError(
-            f"{name} has {n_slices} slices along z, its sidecar tells {len(times)} times along "
-            f"{sidecar.get('SliceEncodingDirection', 'k')}; correct SliceTiming, or set preprocess.slice_timing=false"
-        )
-    if times.min() < 0 or times.max() > seconds:
-        raise ValueError(
-            f"{name}: SliceTiming goes from {times.min():g} to {times.max():g} s, the repetition time is {seconds:g} "
-            "s; write seconds into SliceTiming, or set preprocess.slice_timing=false"
-        )
-    if sidecar.get("SliceEncodingDirection", "k") == "k-":
-        times = times[::-1]
-    return (times - (times.min() + times.max()) / 2) / seconds
-
-
-def slice_timed(data: np.ndarray, shifts: np.ndarray | None, first: int, last: int) -> np.ndarray:
-    """Volumes `first` to `last` as if all slices had been taken at once.
-
-    Parameters
-    ----------
-    data : array, [X, Y, Z, T]
-    shifts : array, [Z], or None
-        See :func:`slice_shifts`.
-    first, last : int
-
-    Returns
-    -------
-    array of float32, [X, Y, Z, last - first]
-        Every slice interpolated in time by a windowed sinc (Lanczos) over 8 volumes; ends are held.
-    """
-    if shifts is None:
-        return data[..., first:last].astype(np.float32)
-    steps = np.arange(-TAPS, TAPS + 1)
-    away = steps[:, None] + shifts  # of the samples from the wanted time, [taps, Z]
-    weights = np.where(np.abs(away) < TAPS, np.sinc(away) * np.sinc(away / TAPS), 0)
-    weights = (weights / weights.sum(0)).astype(np.float32)
-    out = np.zeros((*data.shape[:3], last - first), np.float32, order="F")
-    for step, weight in zip(steps, weights, strict=True):
-        rows = np.clip(np.arange(first, last) + step, 0, data.shape[3] - 1)
-        for k, t in enumerate(rows):
-            out[..., k] += weight * data[..., t]
-    return out
+def _placed(run: Run, scan: Mapping, scratch: Path, spec: Mapping, clock: dict) -> tuple[Motion, Place]:
+    """Find the motion of the run, and where the head lies."""
+    with timed(clock, "T1w to template"):
+        anatomy = prepare_anatomy(scan.get("t1w") or "", scratch, spec)
+    with timed(clock, "motion"):
+        motion = register(run.data, run.affine, device=spec.get("device", "auto"))
+    with timed(clock, "BOLD to T1w"):
+        seed = int(spec.get("seed", 0))
+        to_t1w, measures = register_bold(motion.reference, run.affine, motion.mask, anatomy, scratch, seed)
+    return motion, Place(anatomy, to_t1w, {**anatomy.measures, **measures})
 
 
 def brain_masks(
-    motion: Motion, affine: np.ndarray, anatomy: Anatomy, to_t1w: np.ndarray, name: str
+    motion: Motion, affine: np.ndarray, place: Place, name: str
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """Bring brain and tissues of the T1w to the grid of the BOLD, and judge the registration by their overlap.
 
@@ -262,9 +171,9 @@ def brain_masks(
     ValueError
         When BOLD and T1w, or T1w and template, overlap too little.
     """
-    reference, shape = motion.reference, motion.reference.shape
+    reference, shape, anatomy = motion.reference, motion.reference.shape, place.anatomy
     own = [
-        pulled(image, anatomy.t1w.affine, to_t1w, affine, shape)
+        pulled(image, anatomy.t1w.affine, place.to_t1w, affine, shape)
         for image in (anatomy.brain, anatomy.white_matter, anatomy.csf)
     ]
     by_t1w, by_bold = own[0] > 0.5, ndimage.binary_fill_holes(foreground(reference, affine))
@@ -281,47 +190,7 @@ def brain_masks(
     return masks, overlap
 
 
-def write_realigned(run: Run, motion: Motion, masks: dict[str, np.ndarray], path: Path) -> Path:
-    """Write the run with slice times and motion corrected, and take out of the masks what left the field of view.
-
-    Parameters
-    ----------
-    run : Run
-    motion : Motion
-    masks : dict of str to array of bool, [X, Y, Z]
-        Changed in place.
-    path : path
-        Uncompressed, so that it can be read in place.
-    """
-    there = np.ones(run.data.shape[:3], bool)
-    header = nib.Nifti1Header()
-    header.set_data_shape(run.data.shape)
-    header.set_data_dtype(np.float32)
-    header.set_xyzt_units("mm", "sec")
-    header.set_sform(run.affine, code=1)
-    header.set_zooms((*nib.affines.voxel_sizes(run.affine), run.seconds))
-    with open(path, "wb") as file:
-        header["vox_offset"] = 352
-        header["magic"] = b"n+1"
-        header.write_to(file)
-        file.write(bytes(352 - file.tell()))
-        for first in range(0, run.data.shape[3], CHUNK):
-            last = min(first + CHUNK, run.data.shape[3])
-            timed_ = slice_timed(run.data, run.shifts, first, last)
-            moved = realign(timed_, run.affine, motion.matrices[first:last])
-            there &= (moved != 0).all(3)
-            file.write(moved.tobytes(order="F"))
-    for name, mask in masks.items():
-        masks[name] = mask & there
-    if not masks["brain"].any():
-        raise ValueError(f"{path.name}: no voxel of the brain stays in the field of view throughout; too much motion")
-    path.with_suffix(".json").write_text(json.dumps({"RepetitionTime": run.seconds, "SkullStripped": False}))
-    return path
-
-
-def atlas_to_bold(
-    nodes: pd.DataFrame, atlas: Mapping, anatomy: Anatomy, to_t1w: np.ndarray, stem: Path
-) -> tuple[pd.DataFrame, str]:
+def atlas_to_bold(nodes: pd.DataFrame, atlas: Mapping, place: Place, stem: Path) -> tuple[pd.DataFrame, str]:
     """Bring the nodes, and the label image where there is one, into the BOLD's mm, and write both.
 
     Returns
@@ -331,24 +200,88 @@ def atlas_to_bold(
         Path of the labels; "" for spheres.
     """
     own = nodes.copy()
-    own[["x", "y", "z"]] = points_to_bold(nodes[["x", "y", "z"]].to_numpy(float), anatomy, to_t1w)
+    own[["x", "y", "z"]] = points_to_bold(nodes[["x", "y", "z"]].to_numpy(float), place.anatomy, place.to_t1w)
     own.to_csv(f"{stem}_nodes.tsv", sep="\t", index=False, float_format="%.3f")
     if not atlas.get("image"):
         return own, ""
     path = f"{stem}_desc-atlas_dseg.nii.gz"
-    nib.save(labels_to_bold(nib.load(atlas["image"]), anatomy, to_t1w), path)
+    nib.save(labels_to_bold(nib.load(atlas["image"]), place.anatomy, place.to_t1w), path)
     return own, path
 
 
-def _write_tables(run: Run, motion: Motion, masks: dict[str, np.ndarray], bold: Path, stem: Path) -> dict[str, str]:
+def write_in_template(run: Run, motion: Motion, place: Place, resolution: int, stem: Path) -> Path:
+    """Write the brain's BOLD on the template's grid, slice times, motion and warp in one interpolation.
+
+    Parameters
+    ----------
+    run : Run
+    motion : Motion
+    place : Place
+    resolution : int
+        mm.
+    stem : path
+        Of the files' names.
+    """
+    template = load_mni152_brain_mask(resolution)
+    affine, brain = template.affine, np.asarray(template.dataobj) > 0
+    points = points_to_bold(apply_affine(affine, np.argwhere(brain)), place.anatomy, place.to_t1w)
+    path = Path(f"{stem}_space-{TEMPLATE_SPACE}_desc-preproc_bold.nii")
+    chunks = values_at(run, motion.matrices, points)
+    volumes = (values for _, chunk, _ in chunks for values in chunk)
+    write_volumes(path, volumes, brain, affine, run.data.shape[3], run.seconds)
+    _write_sidecar(run, path)
+    return path
+
+
+def _write_bold(run: Run, series: np.ndarray, brain: np.ndarray, stem: Path) -> Path:
+    """Write the realigned brain on the run's own grid."""
+    path = Path(f"{stem}_desc-preproc_bold.nii")
+    write_volumes(path, iter(series.T), brain, run.affine, series.shape[1], run.seconds)
+    _write_sidecar(run, path)
+    return path
+
+
+def _write_sidecar(run: Run, path: Path) -> None:
+    told = {
+        "RepetitionTime": run.seconds,
+        "SkullStripped": True,
+        "SliceTimingCorrected": run.shifts is not None,
+        "NumberOfVolumesDiscardedByUser": run.dropped,
+    }
+    path.with_suffix(".json").write_text(json.dumps(told, indent=1))
+
+
+def _write_tables(run: Run, motion: Motion, masks: dict[str, np.ndarray], series: np.ndarray, stem: Path) -> dict:
     """Write confounds and brain mask; return their paths."""
     paths = {"mask": f"{stem}_desc-brain_mask.nii.gz", "confounds": f"{stem}_desc-confounds_timeseries.tsv"}
     nib.save(nib.Nifti1Image(masks["brain"].astype(np.uint8), run.affine), paths["mask"])
-    tissues = {name: erode(masks[name]) if masks[name].any() else None for name in ("csf", "white_matter")}
-    data = np.asanyarray(nib.load(bold).dataobj)
-    table = confounds_table(motion.parameters, data, masks["brain"], run.seconds, **tissues)
+    own = {name: masks[name] & masks["brain"] for name in ("csf", "white_matter")}
+    tissues = {name: erode(mask) if mask.any() else None for name, mask in own.items()}
+    table = confounds_table(motion.parameters, series, masks["brain"], run.seconds, **tissues)
     write_confounds(table, Path(paths["confounds"]))
     return paths
+
+
+def _write_picture(run: Run, motion: Motion, masks: dict[str, np.ndarray], place: Place, stem: Path) -> str:
+    """Draw both registrations; return the path relative to the folder above."""
+    anatomy = place.anatomy
+    own = (anatomy.brain, anatomy.white_matter)
+    white = pulled(own[1], anatomy.t1w.affine, place.to_t1w, run.affine, masks["brain"].shape)
+    figure = registration_figure(
+        [
+            ("T1w, with white matter by the template", np.asarray(anatomy.t1w.dataobj), anatomy.t1w.affine, own),
+            (
+                "BOLD, with its brain mask and white matter by the T1w",
+                motion.reference,
+                run.affine,
+                (masks["brain"], white),
+            ),
+        ]
+    )
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    path = Path(f"{stem}_registration.png")
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    return f"{path.parent.name}/{path.name}"
 
 
 def _write_report(

@@ -9,6 +9,7 @@ import pandas as pd
 from scipy import ndimage
 
 MOTION = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
+PLACES = {"csf": "CSF", "white_matter": "WM"}
 COMPCOR = {"combined": "a", "CSF": "c", "WM": "w"}  # fMRIPrep's prefixes of the columns
 PERIOD = 128.0  # s: slower than this is drift
 NOISE_VOXELS = 50  # a tissue mask is eroded only while this many voxels stay
@@ -65,14 +66,13 @@ def expand_motion(parameters: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def dvars(data: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def dvars(series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Root mean square change of intensity from volume to volume, standardised and plain.
 
     Parameters
     ----------
-    data : array, [X, Y, Z, T]
-    mask : array of bool, [X, Y, Z]
-        Voxels without variance (interquartile range zero) are left out.
+    series : array, [V, T]
+        Voxels of the brain; those without variance (interquartile range zero) are left out.
 
     Returns
     -------
@@ -80,16 +80,15 @@ def dvars(data: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         Divided by what a stationary first-order autoregressive process of the same robust standard deviation would
         show, averaged over voxels: about one without artefacts. The first is NaN.
     dvars : array, [T]
-        In intensities scaled to a median of 1000 within the mask. The first is NaN.
+        In intensities scaled to a median of 1000 over the brain. The first is NaN.
 
     References
     ----------
     Nichols 2013, Notes on creating a standardized version of DVARS; as computed by nipype for fMRIPrep.
     """
-    series = _masked(data, mask)
-    scale = float(np.median(series))
+    scale = float(np.median(series)) if len(series) else 0.0
     if not scale > 0:
-        raise ValueError(f"the median intensity within the mask is {scale:g}; DVARS needs an image with positive brain")
+        raise ValueError(f"the median intensity of the brain is {scale:g}; DVARS needs an image with positive brain")
     squares, expected, count = np.zeros(series.shape[1] - 1), 0.0, 0
     for first in range(0, len(series), CHUNK):
         part = series[first : first + CHUNK].astype(float) * (1000 / scale)
@@ -99,7 +98,7 @@ def dvars(data: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         expected += (np.sqrt(2 * (1 - _lag_one(part))) * spread).sum()
         count += len(part)
     if count == 0:
-        raise ValueError("no voxel within the mask varies over time; check the mask and the image")
+        raise ValueError("no voxel of the brain varies over time; check the mask and the image")
     plain = np.sqrt(squares / count)
     return np.r_[np.nan, plain / (expected / count)], np.r_[np.nan, plain]
 
@@ -148,15 +147,14 @@ def erode(mask: np.ndarray, steps: int = 1) -> np.ndarray:
 
 
 def compcor(
-    data: np.ndarray, mask: np.ndarray, repetition_time: float, keep: int | float = 0.5, period: float = PERIOD
+    series: np.ndarray, repetition_time: float, keep: int | float = 0.5, period: float = PERIOD
 ) -> tuple[np.ndarray, pd.DataFrame]:
     """Principal components of noise voxels: drift taken out, each voxel scaled to variance one.
 
     Parameters
     ----------
-    data : array, [X, Y, Z, T]
-    mask : array of bool, [X, Y, Z]
-        White matter, CSF or both, eroded (see :func:`erode`).
+    series : array, [V, T]
+        Voxels of white matter, CSF or both, eroded (see :func:`erode`).
     repetition_time : float
         Seconds.
     keep : int or float
@@ -175,7 +173,6 @@ def compcor(
     ----------
     Behzadi et al. 2007, doi:10.1016/j.neuroimage.2007.04.042.
     """
-    series = _masked(data, mask)
     volumes = series.shape[1]
     drift = np.c_[np.full(volumes, volumes**-0.5), cosine_regressors(volumes, repetition_time, period)]
     gram, varying = np.zeros((volumes, volumes)), 0
@@ -209,7 +206,7 @@ def _leading(gram: np.ndarray, keep: int | float, rank: int) -> tuple[np.ndarray
 
 def confounds_table(
     parameters: np.ndarray,
-    data: np.ndarray,
+    series: np.ndarray,
     mask: np.ndarray,
     repetition_time: float,
     csf: np.ndarray | None = None,
@@ -223,10 +220,10 @@ def confounds_table(
     ----------
     parameters : array, [T, 6]
         Motion: translations (mm), rotations (radians).
-    data : array, [X, Y, Z, T]
-        Realigned BOLD.
+    series : array, [V, T]
+        Realigned BOLD in the voxels of `mask`, in its order (the last axis runs fastest).
     mask, csf, white_matter : array of bool, [X, Y, Z]
-        Brain and tissues on the BOLD's grid; columns of tissues that are not given are left out.
+        Brain, and tissues within it; columns of tissues that are not given are left out.
     repetition_time : float
         Seconds.
     non_steady : int
@@ -239,16 +236,18 @@ def confounds_table(
     DataFrame, [T rows]
         ``attrs["sidecar"]`` tells of each component its mask and explained variance, as fMRIPrep's JSON file does.
     """
-    volumes = data.shape[3]
+    volumes = series.shape[1]
     if len(parameters) != volumes:
         raise ValueError(f"{len(parameters)} rows of motion parameters but {volumes} volumes; they must agree")
-    std_dvars, plain_dvars = dvars(data, mask)
-    columns = {"global_signal": _masked(data, mask).mean(0, dtype=float)}
-    tissues = {"csf": csf, "white_matter": white_matter}
-    columns |= {name: _masked(data, own).mean(0, dtype=float) for name, own in tissues.items() if own is not None}
+    if not 0 < len(series) == np.count_nonzero(mask):
+        raise ValueError(f"{len(series)} series, but {np.count_nonzero(mask)} voxels in the mask of the brain")
+    std_dvars, plain_dvars = dvars(series)
+    columns = {"global_signal": series.mean(0, dtype=float)}
+    tissues = {name: own for name, own in (("csf", csf), ("white_matter", white_matter)) if own is not None}
+    columns |= {name: _within(series, mask, own, name).mean(0, dtype=float) for name, own in tissues.items()}
     columns |= {"dvars": plain_dvars, "std_dvars": std_dvars}
     columns |= {"framewise_displacement": framewise_displacement(parameters)}
-    noise, sidecar = _noise_columns(data[..., non_steady:], csf, white_matter, repetition_time, keep)
+    noise, sidecar = _noise_columns(series[:, non_steady:], mask, tissues, repetition_time, keep)
     cosines = cosine_regressors(volumes - non_steady, repetition_time)
     noise |= {f"cosine{k:02d}": values for k, values in enumerate(cosines.T)}
     columns |= {name: np.r_[np.zeros(non_steady), values] for name, values in noise.items()}
@@ -265,21 +264,15 @@ def write_confounds(table: pd.DataFrame, path: Path) -> None:
 
 
 def _noise_columns(
-    data: np.ndarray,
-    csf: np.ndarray | None,
-    white_matter: np.ndarray | None,
-    repetition_time: float,
-    keep: int | float,
+    series: np.ndarray, mask: np.ndarray, tissues: Mapping[str, np.ndarray], repetition_time: float, keep: int | float
 ) -> tuple[dict, dict]:
     """Components of each tissue and of both, by column name, and what the sidecar says of them."""
-    masks: Mapping[str, np.ndarray] = {
-        name: erode(own) for name, own in (("CSF", csf), ("WM", white_matter)) if own is not None
-    }
+    masks = {PLACES[name]: erode(own) for name, own in tissues.items()}
     if len(masks) == 2:
         masks["combined"] = masks["CSF"] | masks["WM"]
     columns, sidecar = {}, {}
     for place, own in masks.items():
-        components, explained = compcor(data, own, repetition_time, keep)
+        components, explained = compcor(_within(series, mask, own, place), repetition_time, keep)
         for k, row in enumerate(explained.to_dict("records")):
             name = f"{COMPCOR[place]}_comp_cor_{k:02d}"
             columns[name] = components[:, k]
@@ -287,14 +280,11 @@ def _noise_columns(
     return columns, sidecar
 
 
-def _masked(data: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Series of the voxels in a mask, [voxels, T]."""
-    mask = np.asarray(mask) > 0
-    if data.ndim != 4 or mask.shape != data.shape[:3]:
-        raise ValueError(f"mask of shape {mask.shape} and BOLD of shape {data.shape} do not fit")
-    if not mask.any():
-        raise ValueError("the mask is empty; check segmentation and registration")
-    return np.asarray(data)[mask]
+def _within(series: np.ndarray, mask: np.ndarray, own: np.ndarray, name: str) -> np.ndarray:
+    """Series of the voxels of a smaller mask, [voxels, T]."""
+    if not own.any():
+        raise ValueError(f"the mask of {name} is empty; check segmentation and registration")
+    return series[own[mask]]
 
 
 def _robust_deviation(series: np.ndarray) -> np.ndarray:

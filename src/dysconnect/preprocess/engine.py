@@ -1,4 +1,4 @@
-"""The engines of stage `preprocess`: what fMRIPrep left, or raw images through ANTs."""
+"""The engines of stage `preprocess`: what fMRIPrep left, here or elsewhere, or raw images through ANTs."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,6 +7,8 @@ import pandas as pd
 
 from dysconnect.preprocess.subject import preprocess_subject
 
+FILES = ("confounds", "bold", "mask", "nodes", "image", "engine")  # of the engine `ants`
+
 
 def run_engine(entry: Mapping, nodes: pd.DataFrame, folder: Path, atlas: Mapping, spec: Mapping) -> dict:
     """Bring one participant's scan to regional series; what goes wrong is written into the row.
@@ -14,24 +16,34 @@ def run_engine(entry: Mapping, nodes: pd.DataFrame, folder: Path, atlas: Mapping
     Parameters
     ----------
     entry : mapping
-        Row of the index of scans: `participant_id`, `bold`, `mask`, `confounds`, `t1w`, `problem`.
+        Row of the index of scans: `participant_id`, `bold`, `mask`, `confounds`, `t1w`, `problem`; where fMRIPrep ran
+        here also `report` (`fmriprep_entry`).
     nodes : DataFrame, [N rows]
     folder : path
         Where the series go.
     atlas, spec : mapping
-        The `atlas` and `preprocess` sections; `engine` is `derivatives` or `ants`.
+        The `atlas` and `preprocess` sections; `engine` is `derivatives`, `ants` or `fmriprep`.
 
     Returns
     -------
     dict
-        One row of the index of series, as of `preprocess_subject`.
+        One row of the index of series, as of `preprocess_subject`; of `fmriprep` with the path of its `report`.
     """
     if spec["engine"] == "ants" and not entry["problem"]:
         from dysconnect.preprocess.ants import run_subject
 
         try:
             row = run_subject(entry, nodes, atlas, folder, spec)
-            return row | {"confounds": str(Path(row["confounds"]).relative_to(folder.parent))}  # beside the index
+            return row | {name: _beside(row[name], folder.parent) for name in FILES}
         except (ValueError, OSError, RuntimeError) as problem:
             entry = {**entry, "problem": " ".join(str(problem).split())}
-    return preprocess_subject(entry, nodes, folder, atlas, spec)
+    row = preprocess_subject(entry, nodes, folder, atlas, spec)
+    if spec["engine"] == "fmriprep":
+        row["confounds"] = _beside(row["confounds"], folder.parent)
+        row["report"] = _beside(entry["report"], folder.parent)
+    return row
+
+
+def _beside(path: str, index: Path) -> str:
+    """A path relative to the folder that holds the index, so that the results can be moved."""
+    return str(Path(path).relative_to(index)) if path and Path(path).is_relative_to(index) else path

@@ -1,68 +1,35 @@
-"""Regional averages in one pass over a run, on its own grid, and how much of each region was there to average."""
+"""Which voxels and vertices belong to which region, and their averages in one pass over a run, on its own grid."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
 from nibabel.affines import apply_affine
+from nibabel.cifti2 import BrainModelAxis
 from scipy import sparse
 
 from dysconnect.atlas.join import label_codes, label_shares
+from dysconnect.preprocess.averages import MIN_COVERAGE, Averages, Watcher, judged, one_pass, without_spoiled
+from dysconnect.preprocess.cifti import (
+    is_grayordinates,
+    open_grayordinates,
+    series_notes,
+    series_time,
+    surface_regions,
+    timepoints,
+    vertices_of,
+)
 from dysconnect.preprocess.volumes import (
     header_notes,
     open_bold,
     read_mask,
     reading,
+    refuse_other_count,
     refuse_other_length,
     repetition_time,
+    time_between_volumes,
 )
-
-MIN_COVERAGE = 0.5
-
-
-@dataclass(frozen=True)
-class Averages:
-    """Regional series of one run.
-
-    Attributes
-    ----------
-    series : array, [T, N]
-        In the image's units; zero throughout for a region whose coverage is too low.
-    coverage : array, [N]
-        Share of the region's volume (0 to 1) inside the mask and with signal.
-    voxels : array of int, [N]
-        Voxels that were averaged.
-    tsnr : array, [N]
-        Mean over the region's voxels of mean over standard deviation in time; NaN without voxels.
-    brain_tsnr : float
-        The same over all voxels that were read: those of regions, or of the mask where somebody watches.
-    repetition_time : float
-        Seconds.
-    notes : tuple of str
-        What was doubtful and did not hinder.
-    """
-
-    series: np.ndarray
-    coverage: np.ndarray
-    voxels: np.ndarray
-    tsnr: np.ndarray
-    brain_tsnr: float
-    repetition_time: float
-    notes: tuple[str, ...]
-
-
-class Watcher(Protocol):
-    """Whoever wants to see every volume of the brain as it passes (`dysconnect.preprocess.quality.Brain`)."""
-
-    def start(self, shares: sparse.csr_array) -> None:
-        """Take the share of every voxel in every region, [N, V], before the first volume."""
-
-    def add(self, values: np.ndarray) -> None:
-        """Take the next volume, [V], finite."""
 
 
 def sphere_weights(nodes: pd.DataFrame, affine: np.ndarray, mask: np.ndarray) -> sparse.csr_array:
@@ -122,6 +89,7 @@ def regional_series(
     image: str | Path | None = None,
     min_coverage: float = MIN_COVERAGE,
     watcher: Watcher | None = None,
+    surface: str | Path | None = None,
 ) -> Averages:
     """Average BOLD in the atlas's regions on the native grid, volume by volume.
 
@@ -130,8 +98,10 @@ def regional_series(
 
     Parameters
     ----------
-    bold, mask : path
-        BOLD, [X, Y, Z, T], in the atlas's space; without a mask, the voxels that vary.
+    bold : path
+        BOLD, [X, Y, Z, T], in the atlas's space; or cortex as a surface and voxels below it, ``.dtseries.nii``.
+    mask : path or None
+        Without a mask, the voxels that vary. Not used for ``.dtseries.nii``.
     nodes : DataFrame, [N rows]
         With `x`, `y`, `z` and `radius` (mm) for spheres, with `node` for a label image. Where it has a column `volume`
         (mm3), coverage is relative to that: for labels that were cut when they were brought to the subject.
@@ -141,6 +111,9 @@ def regional_series(
         A region with less of its volume inside the mask and with signal is silent: zero throughout.
     watcher : Watcher, optional
         Sees the values of all voxels of the mask.
+    surface : path, optional
+        The atlas's cortex as ``.dlabel.nii``, for ``.dtseries.nii``: see `dysconnect.preprocess.cifti.surface_regions`.
+        What has no vertices in it is averaged over voxels; a vertex counts as one, whatever its area.
 
     Returns
     -------
@@ -150,23 +123,107 @@ def regional_series(
     ------
     ValueError
         When the image is not four-dimensional, is damaged, is zero or NaN in whole volumes; when the mask is of another
-        grid, the repetition time is unknown, or no region lies inside the field of view.
+        grid, the repetition time is unknown, or no region lies inside the field of view; when a ``.dtseries.nii``
+        lacks cortex or voxels that the atlas has, or its mesh is another one than that of `surface`.
     """
+    if is_grayordinates(bold):
+        return _of_grayordinates(Path(bold), nodes, image, surface, min_coverage, watcher)
     scan = open_bold(bold)
     seconds = repetition_time(bold, scan)
     refuse_other_length(bold, scan)
     inside = read_mask(mask, scan) if mask else np.ones(scan.shape[:3], bool)
+    length, scale = scan.shape[3], (scan.dataobj.slope, scan.dataobj.inter)
     with reading(scan) as volumes:  # begins to unpack while the regions are found
         shares, volume, voxels = _regions(nodes, image, scan.affine, inside, watcher)
         places = np.ravel_multi_index(voxels.T, scan.shape[:3], order="F")
-        sums, moments = _pass(volumes, scan, places, shares, watcher)
-    moments.refuse_lost_volumes(Path(bold).name)
-    shares = shares @ sparse.diags_array(moments.usable.astype(float))
-    if moments.spoiling:
+        sums, moments = one_pass(volumes, length, places, scale, shares, watcher)
+
+    def again(usable: sparse.csr_array) -> np.ndarray:
         with reading(scan) as volumes:
-            sums, _ = _pass(volumes, scan, places, shares, None)
+            return one_pass(volumes, length, places, scale, usable, None)[0]
+
+    sums, shares = without_spoiled(Path(bold).name, sums, moments, shares, again)
     notes = (*header_notes(bold, scan, seconds), *moments.notes())
-    return _judged(Path(bold).name, sums, shares, volume, min_coverage, moments.tsnr(), seconds, notes)
+    return judged(Path(bold).name, sums, shares, volume, min_coverage, moments.tsnr(), seconds, notes)
+
+
+def _of_grayordinates(
+    bold: Path,
+    nodes: pd.DataFrame,
+    image: str | Path | None,
+    surface: str | Path | None,
+    min_coverage: float,
+    watcher: Watcher | None,
+) -> Averages:
+    """Averages of a run whose cortex is a surface."""
+    scan = open_grayordinates(bold)
+    seconds = time_between_volumes(bold, series_time(scan))
+    refuse_other_count(bold, scan.shape[0])
+    shares, volume = grayordinate_shares(nodes, image, surface, scan)
+    if watcher is not None:
+        watcher.start(shares)
+    length, scale = scan.shape[0], (scan.dataobj.slope, scan.dataobj.inter)
+    sums, moments = one_pass(timepoints(scan), length, slice(None), scale, shares, watcher)
+
+    def again(usable: sparse.csr_array) -> np.ndarray:
+        return one_pass(timepoints(scan), length, slice(None), scale, usable, None)[0]
+
+    sums, shares = without_spoiled(bold.name, sums, moments, shares, again)
+    notes = (*series_notes(scan, seconds), *moments.notes())
+    return judged(bold.name, sums, shares, volume, min_coverage, moments.tsnr(), seconds, notes)
+
+
+def grayordinate_shares(
+    nodes: pd.DataFrame, image: str | Path | None, surface: str | Path | None, scan: nib.Cifti2Image
+) -> tuple[sparse.csr_array, np.ndarray]:
+    """Share of every vertex and voxel of a run in every region: cortex by a surface's labels, the rest by voxels.
+
+    Parameters
+    ----------
+    nodes : DataFrame, [N rows]
+    image, surface : path or None
+        As of `regional_series`.
+    scan : Cifti2Image, [T, G]
+
+    Returns
+    -------
+    shares : csr_array, [N, G]
+    volume : array, [N]
+        What each whole region measures: vertices, or voxels of the run.
+
+    Raises
+    ------
+    ValueError
+        When the run has no vertices or no voxels though the atlas has regions there, or the mesh is another one.
+    """
+    axis, name = scan.header.get_axis(1), Path(scan.get_filename()).name
+    regions = surface_regions(nodes, surface)
+    row = vertices_of(axis, regions, name)
+    column, below = np.flatnonzero(row >= 0), np.flatnonzero(axis.volume_mask)
+    rest = np.flatnonzero(regions.counts == 0)
+    entries, volume = [np.array([row[column], column, np.ones(len(column))])], regions.counts.astype(float)
+    if len(rest) and not len(below):
+        raise ValueError(
+            f"{name} holds the cortex only, and {len(rest)} of {len(nodes)} regions lie below it "
+            f"({nodes['name'].iloc[rest[0]]}, ...): take outputs with subcortex (fmriprep --cifti-output 91k)"
+        )
+    if len(rest):
+        own, volume[rest] = _voxel_shares(nodes.iloc[rest], image, axis)
+        found = own.tocoo()
+        entries.append(np.array([rest[found.coords[0]], below[found.coords[1]], found.data]))
+    row, column, share = np.concatenate(entries, axis=1)
+    size = (len(nodes), len(axis))
+    return sparse.csr_array((share, (row.astype(int), column.astype(int))), shape=size), volume
+
+
+def _voxel_shares(
+    nodes: pd.DataFrame, image: str | Path | None, axis: BrainModelAxis
+) -> tuple[sparse.csr_array, np.ndarray]:
+    """Shares of the voxels of an axis, in its order, and the regions' volumes in voxels."""
+    voxels = axis.voxel[axis.volume_mask]
+    if image is None:
+        return _sphere_shares(nodes, axis.affine, voxels, tuple(axis.volume_shape))
+    return _label_shares(nodes, nib.load(image), axis.affine, voxels)
 
 
 def _regions(
@@ -185,120 +242,6 @@ def _regions(
         return shares, volume, voxels
     used = np.flatnonzero(np.bincount(shares.indices, minlength=len(voxels)))
     return shares[:, used], volume, voxels[used]
-
-
-def _pass(
-    volumes: Iterable[np.ndarray],
-    scan: nib.Nifti1Image,
-    places: np.ndarray,
-    shares: sparse.csr_array,
-    watcher: Watcher | None,
-) -> tuple[np.ndarray, "_Moments"]:
-    """Sums over the regions, [T, N], and the moments of every voxel at `places`."""
-    slope, intercept = scan.dataobj.slope, scan.dataobj.inter
-    sums, moments = np.empty((scan.shape[3], shares.shape[0])), _Moments(len(places))
-    for t, volume in enumerate(volumes):
-        values = volume[places].astype(float)  # before any arithmetic: whole numbers cannot overflow
-        if (slope, intercept) != (1, 0):
-            values *= slope
-            values += intercept
-        values = moments.add(values)
-        sums[t] = shares @ values
-        if watcher is not None:
-            watcher.add(values)
-    return sums, moments
-
-
-def _judged(
-    name: str,
-    sums: np.ndarray,
-    shares: sparse.csr_array,
-    volume: np.ndarray,
-    min_coverage: float,
-    tsnr: np.ndarray,
-    seconds: float,
-    notes: tuple[str, ...],
-) -> Averages:
-    """Averages of the regions that were there, zero for the others."""
-    total = shares.sum(axis=1)
-    coverage = np.clip(total / volume, 0, 1)  # counting points can find a trace more than there is
-    live = (coverage >= min_coverage) & (total > 0)
-    if not live.any():
-        raise ValueError(
-            f"{name}: none of the {len(volume)} regions lies inside the field of view (largest coverage "
-            f"{coverage.max():.0%}). Image and atlas do not share a space; check the registration"
-        )
-    divisor = np.where(total > 0, total, 1)
-    return Averages(
-        series=np.where(live, sums / divisor, 0.0),
-        coverage=coverage,
-        voxels=(shares > 0).sum(axis=1),
-        tsnr=np.where(total > 0, shares @ tsnr / divisor, np.nan),
-        brain_tsnr=float(tsnr[tsnr != 0].mean()),
-        repetition_time=seconds,
-        notes=notes,
-    )
-
-
-class _Moments:
-    """Mean and variance in time of every voxel, about its first value, and what was not a number."""
-
-    def __init__(self, n_voxels: int):
-        self.first = np.zeros(n_voxels)
-        self.sum, self.square = np.zeros(n_voxels), np.zeros(n_voxels)
-        self.missing = np.zeros(n_voxels, int)
-        self.lost: list[int] = []  # voxels that are no number, by volume
-        self.zero: list[bool] = []  # whether a volume is zero throughout
-
-    def add(self, values: np.ndarray) -> np.ndarray:
-        """Take the next volume; return it with zeros where it holds no numbers."""
-        finite = np.isfinite(values)
-        lost = len(values) - int(np.count_nonzero(finite))
-        if lost:
-            self.missing += ~finite
-            values = np.where(finite, values, 0.0)
-        if not self.lost:
-            self.first = values.copy()
-        self.lost.append(lost)
-        self.zero.append(not values.any())
-        change = values - self.first
-        self.sum += change
-        change *= change
-        self.square += change
-        return values
-
-    @property
-    def usable(self) -> np.ndarray:
-        """Voxels that are numbers throughout and vary, bool [V]."""
-        return (self.missing == 0) & (self.square > 0)
-
-    @property
-    def spoiling(self) -> bool:
-        """Whether a voxel that is not usable gave anything but zeros."""
-        return bool((~self.usable & ((self.first != 0) | (self.square > 0))).any())
-
-    def tsnr(self) -> np.ndarray:
-        """Mean over standard deviation, [V]; 0 where not usable."""
-        n, usable = len(self.lost), self.usable
-        mean = self.first + self.sum / n
-        variance = np.maximum(self.square / n - (self.sum / n) ** 2, 0)
-        return np.divide(mean, np.sqrt(variance), out=np.zeros_like(mean), where=usable & (variance > 0))
-
-    def refuse_lost_volumes(self, name: str) -> None:
-        """Refuse a run with volumes that are no numbers in most of the brain, or zero throughout."""
-        never = int((self.missing == len(self.lost)).sum())
-        lost = (np.array(self.lost) - never) > (len(self.missing) - never) / 2
-        for wrong, what in ((lost, "hold no numbers (NaN or infinity) in most of the brain"), (self.zero, "are zero")):
-            if np.any(wrong):
-                raise ValueError(
-                    f"{name}: {np.sum(wrong)} of {len(self.lost)} volumes {what} (first: volume "
-                    f"{int(np.argmax(wrong)) + 1}); preprocess the scan again"
-                )
-
-    def notes(self) -> list[str]:
-        """Say how many voxels were left out because they are no numbers at times."""
-        partly = int(((self.missing > 0) & (self.missing < len(self.lost))).sum())
-        return [f"{partly:,} voxels hold NaN or infinity in some volumes and were left out"] if partly else []
 
 
 def _normalised(shares: sparse.csr_array) -> sparse.csr_array:

@@ -1,12 +1,15 @@
 """Templates: images and atlas must be in the same one."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 TEMPLATE_SPACE = "MNI152NLin2009aSym"  # of nilearn's template, to which raw images are registered
+SURFACE_SPACE = "fsLR"
+VOXELS = {SURFACE_SPACE: "MNI152NLin6Asym"}  # template of the voxels that accompany a surface
 
 
-def refuse_other_space(space: str | None, atlas_space: str | None, what: str) -> None:
+def refuse_other_space(space: str | None, atlas_space: str | None, what: str, key: str = "dataset.space") -> None:
     """Refuse images of another space than the atlas's.
 
     Parameters
@@ -17,6 +20,8 @@ def refuse_other_space(space: str | None, atlas_space: str | None, what: str) ->
         Template of the atlas's label image; None where there is none (spheres), or where the user said so.
     what : str
         What is in `space`, for the message.
+    key : str
+        Where the space is chosen, for the message.
 
     Raises
     ------
@@ -25,14 +30,40 @@ def refuse_other_space(space: str | None, atlas_space: str | None, what: str) ->
     """
     if space == "T1w" and atlas_space != space:
         raise ValueError(
-            f"{what} is in the subject's own space (T1w), the atlas in MNI; choose images in an MNI space "
-            "(dataset.space)"
+            f"{what} is in the subject's own space (T1w), the atlas in MNI; choose images in an MNI space ({key})"
         )
-    if space and atlas_space and space != atlas_space:
+    voxels = VOXELS.get(space, space)
+    if voxels and atlas_space and voxels != atlas_space:
+        told = space if voxels == space else f"{space} (voxels in {voxels})"
         raise ValueError(
-            f"{what} is in {space}, the atlas in {atlas_space}: the two differ by up to a few mm, as much as small "
-            f"nuclei measure. Choose images in {atlas_space} (dataset.space={atlas_space}), or an atlas without a "
+            f"{what} is in {told}, the atlas in {atlas_space}: the two differ by up to a few mm, as much as small "
+            f"nuclei measure. Choose images in {atlas_space} ({key}={atlas_space}), or an atlas without a "
             "template (atlas=seitzman300), or accept the difference with 'overrides=atlas.space=null'"
+        )
+
+
+def refuse_without_surface(space: str | None, atlas: Mapping, what: str) -> None:
+    """Refuse a surface where the atlas has none: its cortex would be missing.
+
+    Parameters
+    ----------
+    space : str or None
+        Space of the images.
+    atlas : mapping
+        The `atlas` section; `surface` names the labels of the cortex, null says that the atlas has no cortex.
+    what : str
+        What is in `space`, for the message.
+
+    Raises
+    ------
+    ValueError
+        When the images are on a surface and the atlas does not say where its cortex lies on one.
+    """
+    if space == SURFACE_SPACE and "surface" not in atlas:
+        raise ValueError(
+            f"{what} has its cortex on a surface ({SURFACE_SPACE}), where atlas={atlas.get('name')} has no regions. "
+            "Take atlas=wholebrain200 (or 100, 400), name the labels of yours with "
+            "'overrides=+atlas.surface=/path/to/your.dlabel.nii', or read the volumes: dataset.space=MNI152NLin6Asym"
         )
 
 

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from dysconnect import __version__
+from dysconnect.preprocess.averages import MIN_COVERAGE, Averages
 from dysconnect.preprocess.quality import Brain, subject_measures, write_picture
-from dysconnect.preprocess.regions import MIN_COVERAGE, Averages, regional_series
-from dysconnect.preprocess.spaces import refuse_other_space, space_of
+from dysconnect.preprocess.regions import regional_series
+from dysconnect.preprocess.spaces import refuse_other_space, refuse_without_surface, space_of
 from dysconnect.series import series_hash, write_series
 
 
@@ -30,7 +31,8 @@ def preprocess_subject(
     folder : path
         Where the series go; coverage and quality go into the folders `coverage` and `quality` beside it.
     atlas : mapping
-        The `atlas` section: label image and its template, `image` and `space`, where it has them.
+        The `atlas` section: label image, its template and labels of the cortex, `image`, `space` and `surface`, where
+        it has them.
     spec : mapping, optional
         `min_coverage`: share of a region's volume that must be there (0 to 1); 0.5 where it is not told.
 
@@ -60,8 +62,11 @@ def _written(entry: Mapping, nodes: pd.DataFrame, folder: Path, atlas: Mapping, 
     """Average, write everything beside each other, and say where."""
     name, bold = entry["participant_id"], entry["bold"]
     refuse_other_space(space_of(bold), atlas.get("space"), Path(bold).name)
+    refuse_without_surface(space_of(bold), atlas, Path(bold).name)
     brain = Brain(nodes)
-    averages = regional_series(bold, entry["mask"] or None, nodes, atlas.get("image"), min_coverage, brain)
+    averages = regional_series(
+        bold, entry["mask"] or None, nodes, atlas.get("image"), min_coverage, brain, atlas.get("surface")
+    )
     displacement = _displacement(entry["confounds"], len(averages.series), Path(bold).name)
     silent = ~averages.series.any(axis=0)
     note = [*averages.notes, *_silent_note(nodes["name"][silent].tolist(), len(nodes), min_coverage)]
@@ -106,8 +111,8 @@ def _silent_note(names: list[str], n_regions: int, min_coverage: float) -> list[
         return []
     more = ", ..." if len(names) > 3 else ""
     return [
-        f"{len(names)} of {n_regions} regions have less than {min_coverage:.0%} of their volume in the brain mask and "
-        f"are left without signal ({', '.join(names[:3])}{more})"
+        f"{len(names)} of {n_regions} regions have less than {min_coverage:.0%} of their volume or surface in the "
+        f"image and its mask and are left without signal ({', '.join(names[:3])}{more})"
     ]
 
 

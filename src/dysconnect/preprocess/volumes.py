@@ -155,11 +155,12 @@ def read_sidecar(bold: str | Path) -> dict:
         When one of them is no JSON object.
     """
     bold = Path(bold)
-    own = bold.with_name(re.sub(r"\.nii(\.gz)?$", "", bold.name) + ".json")
+    stem = re.sub(r"\.nii(\.gz)?$", "", bold.name)
+    own = [bold.with_name(f"{name}.json") for name in (stem.removesuffix(".dtseries"), stem)]  # fMRIPrep 20: the latter
     task = next((part for part in bold.name.split("_") if part.startswith("task-")), "")
     above = [folder / f"{task}_bold.json" for folder in reversed(bold.absolute().parents[:4])] if task else []
     told: dict = {}
-    for path in [*above, own]:
+    for path in [*above, *dict.fromkeys(own)]:
         if path.is_file():
             told |= _read_object(path)
     return told
@@ -183,8 +184,13 @@ def repetition_time(bold: str | Path, image: nib.Nifti1Image) -> float:
     ValueError
         When neither says anything, or what is said is no number of seconds.
     """
+    return time_between_volumes(bold, header_time(image))
+
+
+def time_between_volumes(bold: str | Path, of_header: float) -> float:
+    """Seconds between volumes as `repetition_time` tells them, `of_header` where the sidecar says nothing."""
     told = read_sidecar(bold).get("RepetitionTime")
-    seconds = told if told else header_time(image)
+    seconds = told if told else of_header
     if not isinstance(seconds, int | float) or not 0 <= seconds <= LONGEST:
         raise ValueError(
             f"{Path(bold).name}: a repetition time of {seconds!r} cannot be; write seconds (2.0) into RepetitionTime "
@@ -199,11 +205,16 @@ def repetition_time(bold: str | Path, image: nib.Nifti1Image) -> float:
 
 def refuse_other_length(bold: str | Path, image: nib.Nifti1Image) -> None:
     """Refuse a run whose sidecar tells another number of volumes: `NumberOfVolumes`, or the times of `VolumeTiming`."""
+    refuse_other_count(bold, image.shape[3])
+
+
+def refuse_other_count(bold: str | Path, n_volumes: int) -> None:
+    """Refuse a number of volumes other than the sidecar's, as `refuse_other_length` does."""
     told = read_sidecar(bold)
     expected = told.get("NumberOfVolumes") or len(told.get("VolumeTiming") or [])
-    if expected and expected != image.shape[3]:
+    if expected and expected != n_volumes:
         raise ValueError(
-            f"{Path(bold).name} has {image.shape[3]} volumes, its sidecar says {expected}: a part of the run is "
+            f"{Path(bold).name} has {n_volumes} volumes, its sidecar says {expected}: a part of the run is "
             "missing or does not belong to it; fetch both again"
         )
 

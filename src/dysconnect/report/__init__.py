@@ -1,25 +1,24 @@
 """Stage `report`: one self-contained page, its figures, and a methods paragraph."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
 
 from dysconnect.atlas import circuit_titles
 from dysconnect.report import figures as draw
 from dysconnect.report import methods as describe
 from dysconnect.report import quality as judge
+from dysconnect.report import scans as scanned
 from dysconnect.report import tables, text
-from dysconnect.report.svg import inline_svg, to_svg
+from dysconnect.report.html import Picture, picture, template
+from dysconnect.report.references import references
+from dysconnect.report.svg import to_svg
 from dysconnect.report.text import Results
+from dysconnect.report.verdict import banner, verdict
 
 __all__ = ["Page", "Results", "render"]
 
-FOLDER = Path(__file__).parent
 KINDS = {"floor": "covariates only", "linear": "linear model", "graph": "graph neural network"}
 
 
@@ -29,16 +28,6 @@ class Page:
 
     html: str
     figures: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure on the page: inline SVG, what it shows in a few words, and its caption."""
-
-    name: str
-    svg: Markup
-    caption: str
-    wide: bool
 
 
 def render(
@@ -62,49 +51,28 @@ def render(
     floor = text.chosen_floor(cohort, results.scores)
     documents = {name: to_svg(figure) for name, figure in _figures(results, cohort, nodes, floor).items()}
     paragraphs = describe.methods(results, cohort, experiments, nodes)
-    page = _template().render(
-        css=Markup((FOLDER / "style.css").read_text()),
+    page = template("template.html").render(
         dataset=cohort["dataset"],
         date=date,
         interval=f"{cohort['evaluate']['level']:.0%}",
         research_only=text.RESEARCH_ONLY,
-        banner=text.banner(cohort),
-        verdict=text.verdict(results, cohort, experiments),
+        banner=banner(cohort),
+        verdict=verdict(results, cohort, experiments),
         pictures={name: _picture(name, svg, results, cohort) for name, svg in documents.items()},
         learning=[name for name in documents if name.startswith("learning_")],
         tables=_tables(results, cohort, experiments, nodes, floor),
         summary=results.summary,
         facts=_facts(results.summary),
         quality=_quality(results),
+        scans=None if results.scans is None else scanned.section(results.scans, cohort),
         stimulation=results.stimulation,
         methods=paragraphs,
-        references=describe.references(paragraphs),
+        references=references(paragraphs),
         atlas=cohort["atlas"],
         versions=describe.software_versions(),
         configuration=describe.configuration_text(cohort, experiments),
     )
     return Page(page, documents)
-
-
-def _template():
-    environment = Environment(
-        loader=FileSystemLoader(FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"linked": linked, "unbroken": text.unbroken}
-    return environment.get_template("template.html")
-
-
-def linked(words: str) -> Markup:
-    """Escape a citation, and make a link of every DOI in it."""
-    parts = re.split(r"(doi:10\.[^\s;,]*[^\s;,.])", words)
-    return Markup("").join(
-        Markup('<a href="https://doi.org/{}">{}</a>').format(part[4:], part) if k % 2 else escape(part)
-        for k, part in enumerate(parts)
-    )
 
 
 def _figures(results: Results, cohort: Mapping, nodes: pd.DataFrame, floor: str | None) -> dict:
@@ -120,6 +88,8 @@ def _figures(results: Results, cohort: Mapping, nodes: pd.DataFrame, floor: str 
         "circuits": draw.circuits_figure(results.edges, circuit_titles(), alpha),
     }
     drawn |= judge.draw(results.quality)
+    if results.scans is not None:
+        drawn |= scanned.draw(results.scans, cohort, nodes)
     return drawn | {
         f"learning_{name}": draw.learning_figure(history) for name, history in results.histories.items() if len(history)
     }
@@ -174,12 +144,10 @@ def _facts(summary: Mapping) -> list[tuple[str, str]]:
 
 
 def _picture(name: str, document: str, results: Results, cohort: Mapping) -> Picture:
-    caption = _caption(name, results, cohort)
-    alt = caption.split(". ")[0]
-    return Picture(name, Markup(inline_svg(document, name, alt)), caption, name in WIDE)
+    return picture(name, document, _caption(name, results, cohort), name in WIDE)
 
 
-WIDE = ("forest", "connectome", "circuits", "flow")
+WIDE = ("forest", "connectome", "circuits", "flow", "scans", "coverage")
 
 
 def _caption(name: str, results: Results, cohort: Mapping) -> str:
@@ -199,6 +167,7 @@ def _caption(name: str, results: Results, cohort: Mapping) -> str:
     )
     return {
         **judge.captions(results.quality, level),
+        **({} if results.scans is None else scanned.captions(results.scans, cohort)),
         "motion": "Head motion was not measured."
         if results.participants["mean_fd"].isna().all()
         else f"Head motion by group ({text.p_text(test.p)}, Cohen's d = {test}). Each point is a subject, "

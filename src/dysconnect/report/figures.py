@@ -103,7 +103,7 @@ def motion_figure(participants: pd.DataFrame, contrast: Mapping, limit: float) -
         lost = own.loc[~own["included"], "mean_fd"].to_numpy(float)
         colour = COLOURS[1] if name in contrast["cases"] else COLOURS[0] if name in compared else GREY
         if len(kept):
-            _box(axes, kept, place)
+            box(axes, kept, place)
         where = place + jitter.uniform(-0.17, 0.17, len(kept))
         size, alpha = (9, 0.75) if len(kept) < 150 else (4, 0.5)
         axes.scatter(where, kept, s=size, color=colour, alpha=alpha, linewidths=0, zorder=3)
@@ -132,7 +132,7 @@ def note_figure(words: str) -> Figure:
     return figure
 
 
-def _box(axes: Axes, values: np.ndarray, place: int) -> None:
+def box(axes: Axes, values: np.ndarray, place: int) -> None:
     line = {"color": INK, "linewidth": 0.8}
     axes.boxplot(
         [values], positions=[place], widths=0.5, showfliers=False, boxprops=line, whiskerprops=line, capprops=line,

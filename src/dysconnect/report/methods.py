@@ -8,74 +8,13 @@ from collections.abc import Mapping
 import pandas as pd
 import yaml
 
+from dysconnect.quality.scans import Scans
 from dysconnect.report.text import Results, counted, covariate_names, kind, label, listed
 
 SOFTWARE = (
     "dysconnect", "numpy", "scipy", "pandas", "scikit-learn", "torch", "torch_geometric", "nilearn", "matplotlib",
     "snakemake", "hydra-core", "mlflow",
 )  # fmt: skip
-# short name in the text: full reference
-REFERENCES = {
-    "Abraham et al. 2014": "Abraham A, et al. Machine learning for neuroimaging with scikit-learn. Front Neuroinform "
-    "2014;8:14. doi:10.3389/fninf.2014.00014",
-    "Behzadi et al. 2007": "Behzadi Y, Restom K, Liau J, Liu TT. A component based noise correction method (CompCor) "
-    "for BOLD and perfusion based fMRI. NeuroImage 2007;37:90-101. doi:10.1016/j.neuroimage.2007.04.042",
-    "Benjamini and Hochberg 1995": "Benjamini Y, Hochberg Y. Controlling the false discovery rate: a practical and "
-    "powerful approach to multiple testing. J R Stat Soc B 1995;57:289-300. doi:10.1111/j.2517-6161.1995.tb02031.x",
-    "Ciric et al. 2017": "Ciric R, et al. Benchmarking of participant-level confound regression strategies for the "
-    "control of motion artifact in studies of functional connectivity. NeuroImage 2017;154:174-187. "
-    "doi:10.1016/j.neuroimage.2017.03.020",
-    "Cui et al. 2023": "Cui H, et al. BrainGB: a benchmark for brain network analysis with graph neural networks. "
-    "IEEE Trans Med Imaging 2023;42:493-506. doi:10.1109/TMI.2022.3218745",
-    "Avants et al. 2011": "Avants BB, et al. A reproducible evaluation of ANTs similarity metric performance in brain "
-    "image registration. NeuroImage 2011;54:2033-2044. doi:10.1016/j.neuroimage.2010.09.025",
-    "Esteban et al. 2019": "Esteban O, et al. fMRIPrep: a robust preprocessing pipeline for functional MRI. "
-    "Nat Methods 2019;16:111-116. doi:10.1038/s41592-018-0235-4",
-    "Fey and Lenssen 2019": "Fey M, Lenssen JE. Fast graph representation learning with PyTorch Geometric. "
-    "doi:10.48550/arXiv.1903.02428",
-    "Golub et al. 1979": "Golub GH, Heath M, Wahba G. Generalized cross-validation as a method for choosing a good "
-    "ridge parameter. Technometrics 1979;21:215-223. doi:10.1080/00401706.1979.10489751",
-    "Kipf and Welling 2017": "Kipf TN, Welling M. Semi-supervised classification with graph convolutional networks. "
-    "ICLR 2017. doi:10.48550/arXiv.1609.02907",
-    "Ledoit and Wolf 2004": "Ledoit O, Wolf M. A well-conditioned estimator for large-dimensional covariance matrices. "
-    "J Multivar Anal 2004;88:365-411. doi:10.1016/S0047-259X(03)00096-4",
-    "Lindquist et al. 2019": "Lindquist MA, Geuter S, Wager TD, Caffo BS. Modular preprocessing pipelines can "
-    "reintroduce artifacts into fMRI data. Hum Brain Mapp 2019;40:2358-2376. doi:10.1002/hbm.24528",
-    "Loshchilov and Hutter 2019": "Loshchilov I, Hutter F. Decoupled weight decay regularization. ICLR 2019. "
-    "doi:10.48550/arXiv.1711.05101",
-    "Meinshausen and Bühlmann 2010": "Meinshausen N, Bühlmann P. Stability selection. J R Stat Soc B "
-    "2010;72:417-473. doi:10.1111/j.1467-9868.2010.00740.x",
-    "Mölder et al. 2021": "Mölder F, et al. Sustainable data analysis with Snakemake. F1000Research 2021;10:33. "
-    "doi:10.12688/f1000research.29032.2",
-    "Nichols and Holmes 2002": "Nichols TE, Holmes AP. Nonparametric permutation tests for functional neuroimaging: a "
-    "primer with examples. Hum Brain Mapp 2002;15:1-25. doi:10.1002/hbm.1058",
-    "Parkes et al. 2018": "Parkes L, Fulcher B, Yücel M, Fornito A. An evaluation of the efficacy, reliability, and "
-    "sensitivity of motion correction strategies for resting-state functional MRI. NeuroImage 2018;171:415-436. "
-    "doi:10.1016/j.neuroimage.2017.12.073",
-    "Paszke et al. 2019": "Paszke A, et al. PyTorch: an imperative style, high-performance deep learning library. "
-    "doi:10.48550/arXiv.1912.01703",
-    "Pedregosa et al. 2011": "Pedregosa F, et al. Scikit-learn: machine learning in Python. J Mach Learn Res "
-    "2011;12:2825-2830.",
-    "Phipson and Smyth 2010": "Phipson B, Smyth GK. Permutation p-values should never be zero. Stat Appl Genet "
-    "Mol Biol 2010;9:39. doi:10.2202/1544-6115.1585",
-    "Platt 1999": "Platt JC. Probabilistic outputs for support vector machines and comparisons to regularized "
-    "likelihood methods. In: Advances in Large Margin Classifiers. MIT Press 1999:61-74.",
-    "Power et al. 2012": "Power JD, Barnes KA, Snyder AZ, Schlaggar BL, Petersen SE. Spurious but systematic "
-    "correlations in functional connectivity MRI networks arise from subject motion. NeuroImage 2012;59:2142-2154. "
-    "doi:10.1016/j.neuroimage.2011.10.018",
-    "Power et al. 2014": "Power JD, et al. Methods to detect, characterize, and remove motion artifact in resting "
-    "state fMRI. NeuroImage 2014;84:320-341. doi:10.1016/j.neuroimage.2013.08.048",
-    "Rasmussen and Williams 2006": "Rasmussen CE, Williams CKI. Gaussian Processes for Machine Learning. "
-    "MIT Press 2006.",
-    "Satterthwaite et al. 2013": "Satterthwaite TD, et al. An improved framework for confound regression and filtering "
-    "for control of motion artifact in the preprocessing of resting-state functional connectivity data. NeuroImage "
-    "2013;64:240-256. doi:10.1016/j.neuroimage.2012.08.052",
-    "Varoquaux et al. 2010": "Varoquaux G, Baronnet F, Kleinschmidt A, Fillard P, Thirion B. Detection of brain "
-    "functional-connectivity difference in post-stroke patients using group-level covariance modeling. MICCAI 2010. "
-    "doi:10.1007/978-3-642-15705-9_25",
-    "Winkler et al. 2014": "Winkler AM, Ridgway GR, Webster MA, Smith SM, Nichols TE. Permutation inference for the "
-    "general linear model. NeuroImage 2014;92:381-397. doi:10.1016/j.neuroimage.2014.01.060",
-}
 MOTION = {
     "basic": "the 6 motion parameters",
     "power2": "12 motion parameters (6 and their squares)",
@@ -109,18 +48,12 @@ def methods(
     """Describe what was done: (heading, paragraph) pairs, for the methods section of a paper."""
     return [
         ("Cohort and series", _series_text(results, cohort, nodes)),
-        ("Quality", _quality_text(results.quality, cohort)),
+        ("Quality", _quality_text(results.quality, cohort) + _scans_text(results.scans)),
         ("Connectivity and models", _models_text(experiments, cohort)),
         ("Evaluation", _evaluation_text(results, cohort, experiments)),
         ("Localization", _localization_text(results.summary, cohort["localize"])),
         ("Software", _software_text(experiments)),
     ]
-
-
-def references(paragraphs: list[tuple[str, str]]) -> list[str]:
-    """List the full references that the paragraphs cite, by name."""
-    text = " ".join(paragraph for _, paragraph in paragraphs)
-    return [full for short, full in REFERENCES.items() if short in text]
 
 
 def _series_text(results: Results, cohort: Mapping, nodes: pd.DataFrame) -> str:
@@ -138,7 +71,8 @@ def _series_text(results: Results, cohort: Mapping, nodes: pd.DataFrame) -> str:
         f"framewise displacement above {spec['max_mean_fd']:g} mm (Power et al. 2012), or no "
         f"signal in more than {spec['max_missing_regions']:.0%} of the regions were excluded, {excluded}"
     )
-    scans = _images_text(cohort)
+    engine = {} if results.scans is None else results.scans.engine
+    scans = _images_text(cohort, engine) if dataset["kind"] in ("bids", "derivatives") else ""
     return (
         f"Data: {dataset['title']}.{scans} Regional series of {len(nodes)} regions ({atlas['title']}; "
         f"{_authors(atlas['citation'])}) were {_denoising(spec)} {limits}"
@@ -160,23 +94,57 @@ def _quality_text(quality: Mapping, cohort: Mapping) -> str:
     )
 
 
-def _images_text(cohort: Mapping) -> str:
-    """How images became regional series; empty where there were none."""
-    if cohort["dataset"]["kind"] == "derivatives":
-        return " BOLD had been preprocessed by fMRIPrep (Esteban et al. 2019)."
-    if cohort["dataset"]["kind"] != "bids":
+def _scans_text(scans: Scans | None) -> str:
+    """How scans were judged; empty where there were none."""
+    if scans is None:
         return ""
-    spec = cohort["preprocess"]
-    how = {"affine": "an affine transform", "fast": "SyN", "accurate": "SyN"}[spec["transform"]]
-    timing = "slice timing was corrected where it was known; " if spec["slice_timing"] else ""
     return (
-        f" T1-weighted images were corrected for intensity (N4) and registered to the MNI template by {how} at "
-        f"{spec['resolution']:g} mm (ANTs, Avants et al. 2011). BOLD: {timing}volumes before the steady state were "
-        "left out, rigid motion was estimated by least squares and corrected in one cubic interpolation, the mean "
-        "volume was registered to the T1-weighted image, and the atlas was brought to the BOLD. Susceptibility "
-        "distortion was not corrected. Regions of which less than "
-        f"{spec['min_coverage']:.0%} lay in the field of view counted as missing."
+        " Scans were marked by the limits that stand with their table, which exclude nobody. DVARS of the regional "
+        "series, in their standard deviations, and its correlation with framewise displacement over time (Power et al. "
+        "2012; Parkes et al. 2018) were compared before and after denoising."
     )
+
+
+def _images_text(cohort: Mapping, engine: Mapping) -> str:
+    """How images became regional series, as the engine tells it; empty where there were none."""
+    dataset, spec = cohort["dataset"], cohort["preprocess"]
+    covered = f" Regions of which less than {spec['min_coverage']:.0%} lay in the field of view counted as missing."
+    if dataset["kind"] == "derivatives":
+        source = f"fMRIPrep (Esteban et al. 2019; space {dataset['space']})"
+        return f" BOLD had been preprocessed by {source}{_told(engine)}.{covered}"
+    if spec["engine"] == "fmriprep":
+        options = f", with the options {spec['options']}" if spec["options"] else ""
+        return (
+            f" T1-weighted images and BOLD were preprocessed by fMRIPrep {spec['version']} (Esteban et al. 2019; "
+            f"output space {spec['space']}{options}){_told(engine)}.{covered}"
+        )
+    how = {"affine": "an affine transform", "fast": "SyN", "accurate": "SyN"}[spec["transform"]]
+    template = f" ({listed(engine['template'])})" if "template" in engine else ""
+    return (
+        f" T1-weighted images were corrected for intensity (N4) and registered to the MNI template{template} by {how} "
+        f"at {spec['resolution']:g} mm (ANTs, Avants et al. 2011). In the BOLD, rigid motion was estimated by least "
+        "squares and corrected in one cubic interpolation, the mean volume was registered to the T1-weighted image, "
+        f"and the atlas was brought to the BOLD{_told(engine)}.{covered}"
+    )
+
+
+def _told(engine: Mapping) -> str:
+    """What differs between scans and data sets, read from what the engine left: as further parts of a sentence."""
+    timing, left_out, n = engine.get("slice_timing", {}), engine.get("volumes_left_out", {}), engine.get("people", 0)
+    parts = []
+    if timing:
+        done = timing.get("yes", 0)
+        some = "" if done == n else f" in {done:,} of {counted(n, 'scan')}"
+        parts.append(f"slice timing was corrected{some}" if done else "slice timing was not corrected")
+    if left_out:
+        least, most = min(map(int, left_out)), max(map(int, left_out))
+        many = f"{least} to {counted(most, 'volume')}" if least < most else counted(most, "volume")
+        parts.append(f"{many if most else 'no volumes'} before the steady state were left out")
+    answers = engine.get("susceptibility", {})
+    if answers:
+        each = [f"{answer} in {counted(count, 'scan')}" for answer, count in answers.items()]
+        parts.append(f"susceptibility distortion was {listed(each if len(each) > 1 else answers)}")
+    return "".join(f"; {part}" for part in parts)
 
 
 def _denoising(spec: Mapping) -> str:

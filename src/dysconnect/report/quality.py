@@ -177,9 +177,9 @@ def quality_facts(quality: Mapping, survivors: int, moved: int) -> list[tuple[st
     ]
     why = "; ".join(f"{count:,} {reason}" for count, reason in untested if count)
     facts = [
-        ("Motion", _compared(quality["motion"], "mm", 3)),
-        ("Data kept", _compared(quality["seconds"], "s", 0)),
-        ("Volumes kept", _compared(quality["volumes"], "volumes", 0)),
+        ("Motion", compared_text(quality["motion"], "mm", 3)),
+        ("Data kept", compared_text(quality["seconds"], "s", 0)),
+        ("Volumes kept", compared_text(quality["volumes"], "volumes", 0)),
         ("Left out", f"{lost[0]}, {lost[1]} (Fisher {p_text(subjects['p'])})"),
         ("Tested for motion", "nothing" if "reason" in quality["qcfc"]["everybody"] else tested),
         ("Missing", why),
@@ -189,7 +189,8 @@ def quality_facts(quality: Mapping, survivors: int, moved: int) -> list[tuple[st
     return [(name, text) for name, text in facts if text]
 
 
-def _compared(compared: Mapping, unit: str, digits: int) -> str:
+def compared_text(compared: Mapping, unit: str, digits: int) -> str:
+    """Write the means of patients and controls, and their difference."""
     if "cases" not in compared:
         return compared["reason"]
     means = [
@@ -197,7 +198,7 @@ def _compared(compared: Mapping, unit: str, digits: int) -> str:
         for own in (compared["cases"], compared["controls"])
     ]
     test = compared.get("reason") or difference_text(compared)
-    return f"{means[0]} {unit} in patients, {means[1]} {unit} in controls ({test})"
+    return f"{f'{means[0]} {unit}'.strip()} in patients, {f'{means[1]} {unit}'.strip()} in controls ({test})"
 
 
 def motion_followers(edges: pd.DataFrame, qcfc: pd.DataFrame, alpha: float) -> tuple[int, int]:

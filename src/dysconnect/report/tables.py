@@ -29,10 +29,15 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """Cells as text, or (text, small print) pairs; `mark` is a class for the style sheet."""
+    """Cells as text, or (text, small print) pairs; `mark` is a class for the style sheet.
+
+    `link` is where the first cell leads, and `beyond` counts the cells, from 0, that are emphasised.
+    """
 
     cells: Sequence[str | tuple[str, str]]
     mark: str = ""
+    link: str = ""
+    beyond: Sequence[int] = ()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,41 @@
+"""Read what the stages before the report left behind."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from dysconnect.participants import read_participants
+from dysconnect.quality.scans import read_scans
+from dysconnect.report.text import Results
+
+TABLES = ("splits", "scores", "comparisons", "curves", "qcfc", "recovery", "targets")
+
+
+def read_results(paths: Mapping, experiments: Sequence[str], histories: Sequence[str | Path]) -> Results:
+    """Read the results of a cohort.
+
+    Parameters
+    ----------
+    paths : mapping of str to path
+        By the names of `Results`; `coverage` and `engine` beside `scans`, `verdict` for the stimulation. Empty or
+        absent where there is nothing.
+    experiments : sequence of str
+    histories : sequence of path
+        Learning curves of the experiments.
+    """
+    tables = {name: pd.read_csv(paths[name], sep="\t") for name in TABLES if paths.get(name)}
+    names = [name for name in ("summary", "quality", "verdict") if paths.get(name)]
+    told = {name: json.loads(Path(paths[name]).read_text()) for name in names}
+    edges = pd.read_csv(paths["edges"], sep="\t").dropna(subset="statistic").fillna({"circuit": ""})
+    return Results(
+        read_participants(paths["participants"]),
+        **tables,
+        edges=edges,
+        histories={name: pd.read_csv(path, sep="\t") for name, path in zip(experiments, histories)},
+        summary=told["summary"],
+        quality=told["quality"],
+        scans=read_scans(*(paths[name] for name in ("scans", "coverage", "engine"))) if paths.get("scans") else None,
+        stimulation=told.get("verdict", {}).get("verdict", ""),
+    )

@@ -1,0 +1,375 @@
+"""The section on scans of a cohort of images: who lies beyond a limit, what was not scanned, what denoising did."""
+
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from dysconnect.atlas import SYSTEMS
+from dysconnect.quality.people import compared, group_difference
+from dysconnect.quality.scans import LIMITS, Scans, limits, marked
+from dysconnect.report.carpet import spread
+from dysconnect.report.figures import COLOURS, COLUMN, GREY, INK, LIGHT, PAGE, box, note_figure, styled
+from dysconnect.report.quality import compared_text
+from dysconnect.report.tables import Column, Row, Table
+from dysconnect.report.text import NONE, counted, difference_text, number, p_text, percent
+
+ABOVE, BELOW = "▲", "▼"
+SHADES = ("#6b1d00", "#d9772b", "#f3cfa5", "#f2f3f5")  # of coverage: told apart in greyscale too
+LONGEST = 110  # letters of a note in the table
+DASHED = {"color": GREY, "linestyle": (0, (4, 3)), "linewidth": 0.8, "zorder": 0}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How a measure of a scan is called, in a heading and on an axis, and written."""
+
+    title: str
+    axis: str
+    write: Callable[[float], str]
+
+
+def share(value: float) -> str:
+    """Write a share, a dash where it is unknown."""
+    return percent(value) if np.isfinite(value) else NONE
+
+
+def digits(count: int) -> Callable[[float], str]:
+    """Write numbers with so many digits."""
+    return lambda value: number(value, count)
+
+
+MEASURES = {
+    "mean_fd": Measure("Mean FD, mm", "Mean FD (mm)", digits(3)),
+    "spikes": Measure("Over 0.5 mm", "Volumes over 0.5 mm", share),
+    "censored": Measure("Volumes left out", "Volumes left out", share),
+    "dvars": Measure("DVARS, %", "DVARS (%)", digits(2)),
+    "tsnr": Measure("tSNR", "tSNR", digits(1)),
+    "least_coverage": Measure("Least coverage", "Least coverage", share),
+    "silent": Measure("Regions outside", "Regions outside", share),
+    "dice_t1w_template": Measure("Dice T1w, template", "Dice T1w, template", digits(3)),
+    "dice_bold_t1w": Measure("Dice BOLD, T1w", "Dice BOLD, T1w", digits(3)),
+}
+STRIPS = ("mean_fd", "dvars", "tsnr", "dice_t1w_template", "dice_bold_t1w")
+
+
+def section(scans: Scans, cohort: Mapping) -> dict:
+    """What the section shows beside its figures: `facts`, `table`, and `effect` of denoising in a sentence."""
+    spec, contrast = cohort["quality"], cohort["dataset"]["contrast"]
+    return {
+        "facts": scan_facts(scans, contrast, spec, cohort["evaluate"]["level"]),
+        "table": scan_table(scans, spec),
+        "effect": effect_sentence(scans.table),
+    }
+
+
+def draw(scans: Scans, cohort: Mapping, nodes: pd.DataFrame) -> dict[str, Figure]:
+    """All figures of the section, by name."""
+    contrast = cohort["dataset"]["contrast"]
+    return {
+        "scans": strips_figure(scans, contrast, cohort["quality"]),
+        "coverage": coverage_figure(scans, contrast, nodes, cohort["preprocess"]["min_coverage"]),
+        "denoising": effect_figure(scans.table, contrast),
+    }
+
+
+def captions(scans: Scans, cohort: Mapping) -> dict[str, str]:
+    """Captions of the figures: what they show, then how to read them."""
+    least = cohort["preprocess"]["min_coverage"]
+    return {
+        "scans": "Quality of the scans by group. Each point is a person, diamonds lie beyond a limit (dashed), crosses "
+        "were left out of the analysis; boxes show quartiles of the included, p by Mann–Whitney. FD: framewise "
+        "displacement; DVARS: change of the signal from volume to volume; tSNR: temporal signal-to-noise ratio.",
+        "coverage": f"What lies in the field of view: regions (rows, by system, from top to bottom of the head) of "
+        f"every scan (columns, by group, the most complete first). Of regions below {least:.0%} no signal is taken. "
+        "Right: share of the scans in which that is so.",
+        "denoising": "What denoising did to each person's regional series. Left: DVARS in standard deviations of the "
+        "series, 1.41 for white noise; a filter of high frequencies lowers it by itself. Right: correlation of DVARS "
+        "with framewise displacement over time, the trace of motion. Thin lines are people, diamonds medians.",
+    }
+
+
+def sides_of(table: pd.DataFrame, contrast: Mapping) -> dict[str, str]:
+    """Colour of every group: patients, controls, then those that are not compared."""
+    looks = dict.fromkeys(contrast["cases"], COLOURS[1]) | dict.fromkeys(contrast["controls"], COLOURS[0])
+    others = [name for name in table["group"].unique() if name not in looks]
+    return {name: colour for name, colour in looks.items() if (table["group"] == name).any()} | dict.fromkeys(
+        others, GREY
+    )
+
+
+@styled
+def strips_figure(scans: Scans, contrast: Mapping, spec: Mapping) -> Figure:
+    """Motion, noise and registration by group, with everybody as a point and the limits as lines.
+
+    Parameters
+    ----------
+    scans : Scans
+    contrast : mapping
+        `cases` and `controls`: names of groups.
+    spec : mapping
+        The `quality` section.
+    """
+    table = scans.table
+    names = [name for name in STRIPS if table[name].notna().any()]
+    if not names:
+        return note_figure("No scan could be measured.")
+    figure = Figure(figsize=(PAGE, 2.7), layout="constrained")
+    beyond, levels, groups = marked(table, spec), limits(table, spec), sides_of(table, contrast)
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names):
+        for place, (group, colour) in enumerate(groups.items()):
+            own = (table["group"] == group).to_numpy()
+            _strip(axes, table[own], name, beyond.loc[own, name].to_numpy(), place, colour)
+        if np.isfinite(levels[name]):
+            axes.axhline(levels[name], **DASHED)
+        axes.set_xticks(range(len(groups)), groups, rotation=0 if len(groups) < 4 else 45)
+        axes.set(xlim=(-0.6, len(groups) - 0.4), ylabel=MEASURES[name].axis)
+        axes.tick_params(axis="x", length=0)
+        kept = table[table["included"] & table[name].notna()]
+        sides = [kept.loc[kept["group"].isin(contrast[side]), name].to_numpy() for side in ("cases", "controls")]
+        p = group_difference(*sides)[0]
+        axes.set_title(p_text(p) if np.isfinite(p) else "", loc="left", size=7)
+    return figure
+
+
+def _strip(axes: Axes, own: pd.DataFrame, name: str, beyond: np.ndarray, place: int, colour: str) -> None:
+    """People of one group: a box of the included, and a point for everybody."""
+    values, kept = own[name].to_numpy(float), own["included"].to_numpy(bool)
+    known = np.isfinite(values)
+    if (known & kept).any():
+        box(axes, values[known & kept], place)
+    where = place + np.random.default_rng(place).uniform(-0.17, 0.17, len(values))
+    size = 1.0 if len(values) < 150 else 0.5
+    looks = (
+        (kept & ~beyond, {"s": 9 * size, "color": colour, "alpha": 0.75, "linewidths": 0}),
+        (kept & beyond, {"s": 20 * size, "marker": "D", "facecolor": "none", "edgecolor": colour, "linewidths": 1.1}),
+        (~kept, {"s": 16 * size, "color": INK, "marker": "x", "linewidths": 0.9}),
+    )
+    for chosen, look in looks:
+        axes.scatter(where[known & chosen], values[known & chosen], zorder=3, **look)
+
+
+@styled
+def coverage_figure(scans: Scans, contrast: Mapping, nodes: pd.DataFrame, least: float) -> Figure:
+    """Which regions lie in the field of view of whom, and how many scans lack each.
+
+    Parameters
+    ----------
+    scans : Scans
+    contrast : mapping
+    nodes : DataFrame, [N rows]
+        `name`, `system`, `z` (mm).
+    least : float
+        Share of a region that must be there.
+    """
+    shares = scans.coverage.loc[:, scans.coverage.notna().any()]
+    if shares.empty:
+        return note_figure("Of no scan it is known what it covers.")
+    regions, groups = _regions_in_order(nodes, shares.index), scans.table.set_index("participant_id")["group"]
+    columns = [
+        name
+        for group in sides_of(scans.table, contrast)
+        for name in shares.mean().sort_values(ascending=False, kind="stable").index
+        if groups[name] == group
+    ]
+    values = shares.loc[regions["name"], columns].to_numpy(float)
+    figure = Figure(figsize=(PAGE, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(6, 1))
+    steps = coverage_steps(least)
+    shades = ListedColormap([SHADES[0], *SHADES[-(len(steps) - 2) :]])
+    left.imshow(values, cmap=shades, norm=BoundaryNorm(steps, shades.N), aspect="auto", interpolation="nearest")
+    _label_systems(left, regions["system"].tolist())
+    _label_groups(left, groups[columns].tolist())
+    right.fill_betweenx(
+        np.arange(len(values)), 100 * (values < least).mean(1), step="mid", color=SHADES[0], linewidth=0
+    )
+    right.set(xlim=(0, 100), xlabel="Scans without (%)", xticks=(0, 50, 100))
+    right.spines["left"].set_visible(False)
+    right.tick_params(axis="y", length=0)
+    looks = enumerate(_coverage_labels(steps))
+    handles = [Patch(facecolor=shades(k), edgecolor=LIGHT, linewidth=0.5, label=words) for k, words in looks]
+    figure.legend(handles=handles, loc="outside lower left", ncols=len(handles), handlelength=1.2)
+    return figure
+
+
+def _regions_in_order(nodes: pd.DataFrame, names: pd.Index) -> pd.DataFrame:
+    """Regions by system, and from top to bottom of the head in each."""
+    own = nodes if "system" in nodes else nodes.assign(system="regions")
+    own = own.assign(rank=own["system"].map({name: k for k, name in enumerate(SYSTEMS)}))
+    return own[own["name"].isin(names)].sort_values(["rank", "z"], ascending=[True, False], kind="stable")
+
+
+def coverage_steps(least: float) -> list[float]:
+    """Steps of coverage that are drawn: below the least that is asked, and three above it."""
+    return sorted({0.0, least, *(step for step in ((1 + least) / 2, 0.95) if least < step), 1.01})
+
+
+def _coverage_labels(steps: list[float]) -> list[str]:
+    between = [f"{low:.0%} to {high:.0%}" for low, high in pairwise(steps[1:-1])]
+    return [f"below {steps[1]:.0%}", *between, f"{steps[-2]:.0%} and more"]
+
+
+def _label_systems(axes: Axes, systems: list[str]) -> None:
+    names = list(dict.fromkeys(systems))
+    edges = np.cumsum([0, *[systems.count(name) for name in names]]) - 0.5
+    places = spread((edges[:-1] + edges[1:]) / 2, len(systems) / 24)
+    axes.set_yticks(places, [name.replace("_", " ") for name in names])
+    axes.tick_params(axis="y", length=0)
+    for edge in edges[1:-1]:
+        axes.axhline(edge, color=INK, linewidth=0.5)
+
+
+def _label_groups(axes: Axes, groups: list[str]) -> None:
+    names = list(dict.fromkeys(groups))
+    edges = np.cumsum([0, *[groups.count(name) for name in names]]) - 0.5
+    axes.set_xticks(
+        (edges[:-1] + edges[1:]) / 2, [f"{name} ({groups.count(name)})" for name in names], rotation=0, ha="center"
+    )
+    axes.tick_params(axis="x", length=0)
+    for edge in edges[1:-1]:
+        axes.axvline(edge, color=INK, linewidth=1)
+
+
+@styled
+def effect_figure(table: pd.DataFrame, contrast: Mapping) -> Figure:
+    """Before and after denoising, a line a person: DVARS, and its correlation with framewise displacement.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of `dysconnect.quality.scans.scan_table`.
+    contrast : mapping
+    """
+    parts = {"dvars": "DVARS of regions (sd)", "fd_dvars": "r of DVARS and FD"}
+    known = {name: table.dropna(subset=[f"{name}_before", f"{name}_after"]) for name in parts}
+    shown = [name for name in parts if len(known[name])]
+    if not shown:
+        return note_figure("There are no series before and after denoising to compare.")
+    figure = Figure(figsize=(COLUMN, 2.9), layout="constrained")
+    colours = sides_of(table, contrast)
+    for axes, name in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown):
+        own = known[name][[f"{name}_before", f"{name}_after"]].to_numpy(float)
+        for pair, group in zip(own, known[name]["group"]):
+            line = "-" if group in contrast["cases"] else (0, (3, 1.5))
+            axes.plot([0, 1], pair, color=colours[group], linestyle=line, linewidth=0.7, alpha=0.5)
+        axes.plot([0, 1], np.median(own, axis=0), "D-", color=INK, linewidth=1.8, markersize=5, zorder=4)
+        if name == "fd_dvars":
+            axes.axhline(0, color=LIGHT, linewidth=0.8, zorder=0)
+        else:
+            axes.set_ylim(0, None)
+        axes.set_xticks([0, 1], ["before", "after"])
+        axes.set(xlim=(-0.25, 1.25), ylabel=parts[name])
+    others = "controls" if set(table["group"]) <= {*contrast["cases"], *contrast["controls"]} else "controls and others"
+    titles = (("patients", COLOURS[1], "-"), (others, COLOURS[0], (0, (3, 1.5))))
+    handles = [axes.plot([], [], color=colour, linestyle=line, label=title)[0] for title, colour, line in titles]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, handlelength=2.4)
+    return figure
+
+
+def effect_sentence(table: pd.DataFrame) -> str:
+    """What denoising did to the regional series, in medians over people; empty where it is unknown."""
+    known = table.dropna(subset=["dvars_before", "dvars_after"])
+    if known.empty:
+        return ""
+    middle = known.median(numeric_only=True)
+    text = (
+        f"Denoising took DVARS of the regional series from {number(middle['dvars_before'])} to "
+        f"{number(middle['dvars_after'])} standard deviations (medians of {counted(len(known), 'scan')})"
+    )
+    moved = known.dropna(subset=["fd_dvars_before", "fd_dvars_after"])
+    if moved.empty:
+        return f"{text}; how it follows head motion is not known."
+    middle = moved.median(numeric_only=True)
+    return (
+        f"{text}, and its correlation with framewise displacement over time from r = "
+        f"{number(middle['fd_dvars_before'])} to {number(middle['fd_dvars_after'])}."
+    )
+
+
+def scan_facts(scans: Scans, contrast: Mapping, spec: Mapping, level: float) -> list[tuple[str, str]]:
+    """What the section rests on, in numbers."""
+    table = scans.table
+    failed, beyond = int((table["problem"] != "").sum()), int(marked(table, spec).any(axis=1).sum())
+    people = compared_people(table, contrast)
+    facts = [("Scans", f"{counted(len(table), 'scan')}, {failed:,} failed, {beyond:,} beyond a limit")]
+    for name, title, unit, places in (
+        ("tsnr", "tSNR", "", 1), ("dvars", "DVARS", "percent", 2), ("dice_t1w_template", "Dice T1w, template", "", 3),
+        ("dice_bold_t1w", "Dice BOLD, T1w", "", 3), ("mean_coverage", "Mean coverage", "", 3),
+    ):  # fmt: skip
+        if people[name].notna().any():
+            facts.append((title, compared_text(compared(people, name, level), unit, places)))
+    return facts
+
+
+def compared_people(table: pd.DataFrame, contrast: Mapping) -> pd.DataFrame:
+    """Scans that are used, of both sides of the contrast, with `label`: 1 is the patient."""
+    sides = [*contrast["cases"], *contrast["controls"]]
+    kept = table[table["included"] & table["group"].isin(sides)]
+    return kept.assign(label=kept["group"].isin(contrast["cases"]).astype(int))
+
+
+def scan_warnings(scans: Scans, contrast: Mapping, spec: Mapping, level: float) -> list[str]:
+    """What about the scans threatens the claim, one sentence each (without a full stop)."""
+    people, said = compared_people(scans.table, contrast), []
+    for name, what, low, high in (
+        ("tsnr", "The signal-to-noise ratio", "have less", "have more"),
+        ("dice_t1w_template", "The registration to the template", "fit worse", "fit better"),
+    ):
+        own = compared(people, name, level)
+        if own.get("p", 1) <= spec["group_alpha"]:
+            how = high if own["d"] > 0 else low
+            said.append(f"{what} differs between the groups ({difference_text(own)}; patients {how})")
+    return said
+
+
+def scan_table(scans: Scans, spec: Mapping) -> Table:
+    """Everybody who was preprocessed: those that failed, then those beyond most limits; a link to each page."""
+    table, beyond = scans.table, marked(scans.table, spec)
+    names = [name for name in MEASURES if table[name].notna().any()]
+    failed = (table["problem"] != "").to_numpy()
+    order = np.lexsort([table["participant_id"], -beyond.sum(axis=1).to_numpy(), ~failed])
+    rows = []
+    for k in order:
+        row, own = table.iloc[k], beyond.iloc[k]
+        cells = [written(name, row[name], own.get(name, False)) for name in names]
+        emphasised = [column for column, name in enumerate(names, start=1) if own.get(name, False)]
+        mark = "failed" if failed[k] else "beyond" if own.any() else ""
+        person = (row["participant_id"], row["group"] or NONE)
+        link = f"subjects/{row['participant_id']}.html"
+        rows.append(Row([person, *cells, remark(row, LONGEST)], mark, link, emphasised))
+    columns = [Column("Participant", False), *(Column(MEASURES[name].title) for name in names), Column("Note", False)]
+    return Table(f"Scans ({len(table):,}). {limits_text(scans.table, spec)}", columns, rows)
+
+
+def written(name: str, value: float, beyond: bool) -> str:
+    """Write a measure, with a sign where it is beyond its limit."""
+    text = MEASURES[name].write(value)
+    return f"{ABOVE if LIMITS[name].sign > 0 else BELOW}\u00a0{text}" if beyond else text
+
+
+def remark(row: pd.Series, longest: int) -> str:
+    """What is to be said of a scan: why it failed, why it was left out, or what is doubtful."""
+    reason = "" if row["included"] else row["exclusion_reason"].split("; set ")[0]
+    said = [f"failed: {row['problem']}" if row["problem"] else f"left out: {reason}" if reason else "", row["note"]]
+    return textwrap.shorten("; ".join(part for part in said if part), longest, placeholder=" …") if any(said) else ""
+
+
+def limits_text(table: pd.DataFrame, spec: Mapping) -> str:
+    """Say what is marked, and that nobody is left out by it."""
+    words = [
+        f"{MEASURES[name].title} {'above' if limit.sign > 0 else 'below'} {MEASURES[name].write(spec[limit.key])}"
+        for name, limit in LIMITS.items()
+        if limit.key and table[name].notna().any()
+    ]
+    far = f"DVARS or tSNR {spec['max_deviation']:g} robust deviations from the median"
+    return (
+        f"Marked {ABOVE} or {BELOW}: {'; '.join([*words, far])}. Marks exclude nobody. FD: framewise displacement; "
+        "regions outside: those of which too little is in the field of view."
+    )

@@ -1,0 +1,17 @@
+"""Job of rule `report_subjects`."""
+
+from datetime import date
+from pathlib import Path
+
+from _job import start
+
+from dysconnect.atlas import load_atlas
+from dysconnect.participants import read_participants
+from dysconnect.quality.scans import read_scans, scan_rows
+from dysconnect.report.subjects import write_pages
+
+input, output, params = start(snakemake)
+scans = read_scans(input.scans, input.coverage, input.engine)
+rows, people = scan_rows(input.index, input.denoised), read_participants(input.participants)
+nodes, folder, day = load_atlas(params.atlas["nodes"]), Path(output.pages[0]).parent, date.today().isoformat()
+write_pages(rows, scans, people, nodes, params.spec, folder, day, snakemake.threads)
