@@ -7,7 +7,7 @@ from predicted import evaluated, predictions_of
 from scipy.special import expit
 from scipy.stats import norm
 
-from dysconnect.evaluate.deconfound import confound_design, effective_sizes, overlap_weights
+from dysconnect.evaluate.deconfound import confound_design, effective_sizes, level_folds, overlap_weights
 
 COVARIATES = ["age", "sex", "site", "mean_fd"]
 
@@ -96,6 +96,46 @@ def test_without_confounding_nothing_changes():
     assert found["auc_deconfounded"] == pytest.approx(found["auc"], abs=0.02)
     found = score(people, people["label"].to_numpy() + rng.normal(0, 1, 400), covariates=[])["value"]
     assert found["auc_deconfounded"] == pytest.approx(found["auc"])
+
+
+def sites_unlike(rng: np.random.Generator) -> tuple[pd.DataFrame, np.ndarray]:
+    """Four sites; at the large one patients are older, at the others younger. Returns people and their site's number."""
+    site = np.repeat([0, 1, 2, 3], [180, 40, 40, 40])
+    label = np.arange(300) % 2
+    age = rng.normal(50, 8, 300) + np.where(site == 0, 6, -8) * (label - 0.5)
+    names = [f"sub-{k:03d}" for k in range(300)]
+    return pd.DataFrame({"participant_id": names, "age": age, "site": site.astype(str), "label": label}), site
+
+
+def test_pairs_inside_sites_are_balanced_too():
+    """Where folds are sites, a balance over everybody is not one over the pairs that are compared."""
+    people, site = sites_unlike(np.random.default_rng(8))
+    labels, age = people["label"].to_numpy(), people["age"].to_numpy()
+    plain = overlap_weights(labels, confound_design(people, ["age", "site"]), np.ones((1, 300)))
+    gaps = []
+    for weights in (plain[0], level_folds(labels, plain, site[None])[0]):
+        pair = weights[labels == 1][:, None] * weights[labels == 0]
+        pair *= site[labels == 1][:, None] == site[labels == 0]
+        gaps.append((pair * (age[labels == 1][:, None] - age[labels == 0])).sum() / pair.sum())
+    assert abs(gaps[0]) > 1 and gaps[1] == pytest.approx(0, abs=0.02)
+
+
+def test_a_proxy_is_at_chance_where_folds_are_sites():
+    rng, before, after = np.random.default_rng(9), [], []
+    for _ in range(12):
+        people, site = sites_unlike(rng)
+        own = predictions_of(norm.cdf((people["age"] - 50) / 9), people["label"].to_numpy(), site)
+        scores = evaluated({"a": own}, people=people, covariates=["age", "site"], bootstraps=100).scores
+        before.append(scores.set_index("metric").loc["auc", "value"])
+        after.append(scores.set_index("metric").loc["auc_deconfounded", "value"])
+    assert np.mean(before) > 0.6 and np.mean(after) == pytest.approx(0.5, abs=0.03)
+
+
+def test_folds_alike_change_nothing():
+    labels, weights = np.arange(40) % 2, np.full((3, 40), 0.5)
+    levelled = level_folds(labels, weights, np.array([np.arange(40) // 2 % 4, np.arange(40) // 4 % 2]))
+    np.testing.assert_allclose(levelled[:, labels == 1].std(), 0, atol=1e-12)
+    np.testing.assert_allclose(levelled[:, labels == 0], 0.5)
 
 
 def test_groups_without_overlap_get_no_score_and_few_count_as_few():

@@ -8,7 +8,13 @@ import pandas as pd
 
 from dysconnect.evaluate.calibration import recalibration
 from dysconnect.evaluate.compare import compare, fold_scores
-from dysconnect.evaluate.deconfound import confound_design, effective_sizes, enough_overlap, overlap_weights
+from dysconnect.evaluate.deconfound import (
+    confound_design,
+    effective_sizes,
+    enough_overlap,
+    level_folds,
+    overlap_weights,
+)
 from dysconnect.evaluate.metrics import (
     METRICS,
     Evidence,
@@ -140,11 +146,13 @@ def _scores(
     ones, design = np.ones((1, len(labels))), confound_design(people, covariates)
     alike = {"point": overlap_weights(labels, design, ones), "samples": overlap_weights(labels, design, counts)}
     enough = enough_overlap(labels, alike["point"][0])
+    folds = _folds(next(iter(predictions.values())), people.index)
+    level = {which: level_folds(labels, weights, folds) for which, weights in alike.items()}
     found = {"point": {}, "samples": {}}
     for name, own in evidence.items():
         for which, weights in (("point", ones), ("samples", counts)):
             scores = weighted_scores(own, weights) | recalibration(predictions[name], own.subjects, weights)
-            matched = weighted_scores(own, alike[which])["auc"]
+            matched = weighted_scores(own, level[which])["auc"]
             scores["auc_deconfounded"] = matched if enough else np.full_like(matched, np.nan)
             found[which][name] = scores
     return found["point"], found["samples"], round(sum(effective_sizes(labels, alike["point"][0])))
@@ -171,6 +179,12 @@ def permutation_p(null: pd.DataFrame) -> float:
     observed = null.loc[null["permutation"] == 0, "auc"].item()
     permuted = null.loc[null["permutation"] > 0, "auc"].to_numpy()
     return (1 + (permuted >= observed - 1e-12).sum()) / (1 + len(permuted))
+
+
+def _folds(predictions: pd.DataFrame, subjects: pd.Index) -> np.ndarray:
+    """Fold in which everybody was tested, [repeats, S]."""
+    once = predictions.drop_duplicates(["participant_id", "repeat"])
+    return once.pivot_table(index="repeat", columns="participant_id", values="fold")[subjects].to_numpy()
 
 
 def _fold_sizes(predictions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

@@ -83,6 +83,29 @@ def _propensity(labels: np.ndarray, design: np.ndarray, counts: np.ndarray) -> n
     return expit(beta @ design.T)
 
 
+def level_folds(labels: np.ndarray, weights: np.ndarray, folds: np.ndarray) -> np.ndarray:
+    """Weights [B, S] whose balance holds for pairs that are compared inside folds only, [B, S].
+
+    A pair weighs as much as the product of its weights, so that a fold counts by the square of its sum; divided by
+    that sum, it counts as it does in the balance. This matters where folds are sites, and people of one site are
+    unlike those of another.
+
+    Parameters
+    ----------
+    labels : array, [S]
+    weights : array, [B, S]
+        From `overlap_weights`.
+    folds : array of int, [repeats, S]
+        Where everybody was tested.
+    """
+    case, factor = labels == 1, np.zeros_like(weights)
+    for fold in folds:
+        member = (fold[:, None] == np.unique(fold)).astype(float)
+        sums = (weights[:, case] @ member[case]) @ member.T
+        factor += np.divide(1, sums, out=np.zeros_like(sums), where=sums > 0)
+    return weights * np.where(case, factor, 1)
+
+
 def effective_sizes(labels: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
     """Effective number of patients and controls under weights [S], ``(sum w)^2 / sum w^2`` (Kish 1965)."""
     sides = [weights[labels == label] for label in (1, 0)]

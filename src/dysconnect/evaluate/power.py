@@ -9,7 +9,8 @@ from scipy.stats import norm
 
 POWER = 0.8
 COLUMNS = [
-    "experiment", "method", "n_cases", "n_controls", "null_mean", "null_sd", "critical_auc", "detectable_auc", "n_needed",
+    "experiment", "method", "n_cases", "n_controls", "null_mean", "null_sd", "critical_auc", "detectable_auc",
+    "n_needed",
 ]  # fmt: skip
 
 

@@ -35,7 +35,7 @@ def subgroups(participants: pd.DataFrame) -> dict[str, pd.Series]:
     for name, column, unit, digits in (("age", "age", "years", 0), ("motion", "mean_fd", "mm", 2)):
         if column in participants and participants[column].notna().any():
             found[name] = _tertiles(participants[column], unit, digits)
-    return {name: groups for name, groups in found.items() if groups.nunique() > 1}
+    return {name: groups for name, groups in found.items() if len(groups.cat.categories) > 1}
 
 
 def _tertiles(values: pd.Series, unit: str, digits: int) -> pd.Series:
