@@ -99,7 +99,7 @@ def test_without_confounding_nothing_changes():
 
 
 def sites_unlike(rng: np.random.Generator) -> tuple[pd.DataFrame, np.ndarray]:
-    """Four sites; at the large one patients are older, at the others younger. Returns people and their site's number."""
+    """Four sites: at the large one patients are older, at the others younger; and the number of the site."""
     site = np.repeat([0, 1, 2, 3], [180, 40, 40, 40])
     label = np.arange(300) % 2
     age = rng.normal(50, 8, 300) + np.where(site == 0, 6, -8) * (label - 0.5)

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import kstest
+from test_abide import SPEC, collect
 
 from dysconnect.evaluate.metrics import gather, weighted_scores
 from dysconnect.train import cross_validate, permutation_null
@@ -216,6 +217,18 @@ def test_many_names_are_cut(sound, copied):
     assert audit_splits(sound.iloc[48:60], copied) == [
         "repeat 1: sub-012, sub-013, sub-014, sub-015, sub-016 and 31 more never tested"
     ]
+
+
+@pytest.mark.parametrize("scheme", ["kfold", "leave_one_site_out"])
+def test_real_splits_pass_and_the_real_copy_stays_together(real_data, scheme):
+    people = collect({**SPEC, "repetition_time": {}}, real_data / "abide")[0]
+    people["label"] = (people["group"] == "ASD").astype(int)
+    splits = make_splits(people, 5, 2, 0, scheme)
+    assert audit_splits(splits, people) == []
+    pair = splits[splits["participant_id"].isin(["sub-UM10050279", "sub-UM10050286"])]
+    assert len(pair) == 2 * len(set(splits["repeat"]))
+    assert (pair.groupby("repeat")["fold"].agg(np.ptp) == 0).all()
+    assert len(scored_folds(splits)) == (11 if scheme == "leave_one_site_out" else 10)
 
 
 # the permutation null
