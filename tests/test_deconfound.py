@@ -6,6 +6,7 @@ import pytest
 from predicted import evaluated, predictions_of
 from scipy.special import expit
 from scipy.stats import norm
+from sklearn.linear_model import LogisticRegression
 
 from dysconnect.evaluate.deconfound import confound_design, effective_sizes, level_folds, overlap_weights
 
@@ -87,6 +88,25 @@ def test_a_mixture_falls_to_what_it_knows_beyond():
         plain.append(found.loc["auc", "value"])
         alike.append(found.loc["auc_deconfounded", "value"])
     assert np.mean(plain) - 0.04 > np.mean(alike) > 0.6
+
+
+@pytest.mark.parametrize(("n", "least"), [(100, 0.36), (400, 0.43)])
+def test_a_learned_floor_never_rises_above_chance(n, least):
+    """Conservative in small cohorts: below one half, and nearer to it the more subjects there are."""
+    rng, before, after = np.random.default_rng(10), [], []
+    for _ in range(12):
+        people = confounded(n, 0.7, rng)
+        labels, design, fold = people["label"].to_numpy(), confound_design(people, COVARIATES), rng.permutation(n) % 5
+        p = np.empty(n)
+        for k in range(5):
+            model = LogisticRegression(C=1.0).fit(design[fold != k, 1:], labels[fold != k])
+            p[fold == k] = model.predict_proba(design[fold == k, 1:])[:, 1]
+        own = predictions_of(p, labels, fold)
+        scores = evaluated({"a": own}, people=people, covariates=COVARIATES, bootstraps=100).scores
+        before.append(scores.set_index("metric").loc["auc", "value"])
+        after.append(scores.set_index("metric").loc["auc_deconfounded", "value"])
+    assert np.mean(before) > 0.6
+    assert least < np.mean(after) < 0.51
 
 
 def test_without_confounding_nothing_changes():
