@@ -196,9 +196,10 @@ def _others_above(comparisons: pd.DataFrame, auc: Mapping, best: str, floor: str
     others = [name for name in auc if name != best]
     gaps = [difference(comparisons, name, floor) for name in others]
     above = sum(gap is not None and excludes_zero(gap, alpha) > 0 for gap in gaps)
-    return (
-        f"Of the other {counted(len(others), 'model')}, {above:,} {'do' if above != 1 else 'does'}. " if others else ""
-    )
+    if not others:
+        return ""
+    do = f"{above:,} {'does' if above == 1 else 'do'}" if above else "none does"
+    return f"Of the other {counted(len(others), 'model')}, {do}. "
 
 
 def _remains(results: Results, best: str) -> str:
