@@ -8,7 +8,7 @@ from scipy.stats import rankdata
 
 from dysconnect.progress import track
 from dysconnect.train.estimators import Cohort, Model, build
-from dysconnect.train.splits import fold_rows
+from dysconnect.train.splits import fold_rows, scored_folds
 
 HISTORY = ["repeat", "fold", "seed", "epoch", "train_loss", "val_loss", "val_auc"]
 
@@ -58,8 +58,7 @@ def cross_validate(
     """
     graph_model = sections["model"]["name"] == "gcn"
     seeds = range(sections["training"]["seeds"] if graph_model else 1)
-    parts = splits[["repeat", "fold"]].drop_duplicates().sort_values(["repeat", "fold"]).to_numpy()
-    jobs = [(int(repeat), int(fold), seed) for repeat, fold in parts for seed in seeds]
+    jobs = [(repeat, fold, seed) for repeat, fold in scored_folds(splits) for seed in seeds]
     predictions, histories, weights, first_repeat = [], [], [], {}
     for repeat, fold, seed in track(jobs, f"training {experiment}"):
         train, test = fold_rows(splits, cohort.participants, repeat, fold)
@@ -130,8 +129,9 @@ def permutation_null(
     shuffled = shuffle_labels(cohort.labels, blocks, n_permutations, rng)
     labels = np.column_stack([cohort.labels, shuffled])
     concordant, pairs = np.zeros(labels.shape[1]), 0
-    for fold in track(sorted(first["fold"].unique()), f"{n_permutations} label permutations, by fold"):
-        train, test = np.flatnonzero(first["fold"] != fold), np.flatnonzero(first["fold"] == fold)
+    folds = [fold for repeat, fold in scored_folds(splits) if repeat == 0]
+    for fold in track(folds, f"{n_permutations} label permutations, by fold"):
+        train, test = fold_rows(splits, cohort.participants, 0, fold)
         decisions = first_repeat[fold].decide_many(cohort, train, labels[train], test)
         cases = int(cohort.labels[test].sum())
         ranks = np.where(labels[test] == 1, rankdata(decisions, axis=0), 0).sum(0)
