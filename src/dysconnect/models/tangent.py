@@ -13,6 +13,7 @@ from dysconnect.models.edges import matrix_from_edges
 CHUNK = 16  # matrices a thread takes at once
 FEW = 128  # people whose mean is where the search for everybody's mean starts
 CURVED = 128  # people from whom the curvature is learned
+ROUGH = 4  # steps that may be taken in single precision, where there are many people
 SINGLE = 1e-3  # root mean square per row of a gradient for which single precision is exact enough
 
 
@@ -58,7 +59,7 @@ def mean_log(
     return sum(in_threads(partial_sum, matrices)) / len(matrices)
 
 
-def geometric_mean(covariances: np.ndarray, tolerance: float = 2e-5, max_steps: int = 50) -> np.ndarray:
+def geometric_mean(covariances: np.ndarray, tolerance: float = 1e-5, max_steps: int = 50) -> np.ndarray:
     """Affine-invariant (Frechet) mean of covariance matrices, [S, N, N] -> [N, N].
 
     Newton's method with the curvature of a few people, from the mean of a few people: both come from these very
@@ -87,14 +88,16 @@ def _spread(covariances: np.ndarray, n: int) -> np.ndarray:
 def _settle(covariances: np.ndarray, root: np.ndarray, tolerance: float, max_steps: int) -> np.ndarray:
     """Follow Newton's method from the mean ``R R^T`` until the gradient is small; the new R, [N, N]."""
     whitening, size, curvature = np.linalg.inv(root), np.inf, None
-    for _ in range(max_steps):
-        gradient = mean_log(covariances, whitening, torch.float32 if size > SINGLE else torch.float64)
+    many = len(covariances) > 2 * FEW
+    for count in range(max_steps):
+        rough = many and count < ROUGH and size > SINGLE
+        gradient = mean_log(covariances, whitening, torch.float32 if rough else torch.float64)
         size = float(np.linalg.norm(gradient)) / len(gradient)
-        if curvature is None or size > 10 * SINGLE:
+        if curvature is None or size > 10 * SINGLE or not many:
             curvature = _curvature(_spread(covariances, CURVED), whitening)
         step = _newton_step(gradient, curvature)
         root, whitening = root @ exponential(step / 2), exponential(-step / 2) @ whitening
-        if size < tolerance:
+        if size < tolerance and not rough:
             return root
     raise ValueError(
         f"the geometric mean of {len(covariances)} covariances did not settle in {max_steps} steps; are they "
@@ -108,7 +111,8 @@ def _curvature(covariances: np.ndarray, whitening: np.ndarray) -> Callable[[np.n
     ``H(V) = mean_s U_s (f_s o (U_s^T V U_s)) U_s^T`` with ``f_ij = x coth(x)``, ``x = (l_i - l_j) / 2``, of the
     eigenvectors U_s and logarithms of the eigenvalues l of the whitened covariances.
     """
-    logs, vectors = whitened_eigen(covariances, whitening, torch.float32)
+    logs, vectors = whitened_eigen(covariances, whitening, torch.float64)
+    logs, vectors = logs.float(), vectors.float()
     apart = (logs[:, :, None] - logs[:, None, :]) / 2
     factor = torch.where(apart.abs() < 1e-3, torch.ones_like(apart), apart / torch.tanh(apart))
 
