@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_info
 
 PENALTIES = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
 CONSTANT = 10.0  # added to the kernel: an intercept that is hardly penalised
-CHUNK = 1.25e7  # entries of the kernels solved at once: 100 MB of float64
+CHUNK = 1.25e7  # entries of what is solved at once: 100 MB of float64
 
 
 class DualClassifier(ClassifierMixin, BaseEstimator):
@@ -91,12 +91,17 @@ class DualClassifier(ClassifierMixin, BaseEstimator):
         mean = X.mean(0)
         kernel, scale = centred_kernel(X - mean)
         cross = (np.asarray(X_test, float) - mean) @ (X - mean).T / scale
-        size = max(1, int(CHUNK // len(X) ** 2))
+        size = max(1, int(CHUNK // self.entries(len(X))))
         decided = []
         for start in range(0, labels.shape[1], size):
             dual, intercept, _, _ = self.solve(kernel, labels[:, start : start + size])
             decided.append(cross @ dual + intercept)
         return np.hstack(decided)
+
+
+    def entries(self, n: int) -> int:
+        """Numbers that one label vector of n subjects takes while it is solved."""
+        return n * len(self.penalties)
 
 
 def centred_kernel(centred: np.ndarray) -> tuple[np.ndarray, float]:
@@ -116,7 +121,7 @@ def ridge_path(kernel: np.ndarray, labels: np.ndarray, penalties: np.ndarray) ->
     """Ridge solutions and their leave-one-out decisions for all penalties and label vectors at once.
 
     With the centred kernel ``K = U S U^T`` the dual solution is ``a = U (S + l)^-1 U^T y`` and the leave-one-out
-    residual ``r_i / (1 - H_ii)``, ``H = K (K + l)^-1 + 11^T / n`` (labels coded -1 and 1).
+    residual ``r_i / (1 - H_ii)``, ``r = l a`` and ``H = K (K + l)^-1 + 11^T / n`` (labels coded -1 and 1).
 
     Returns
     -------
@@ -133,9 +138,9 @@ def ridge_path(kernel: np.ndarray, labels: np.ndarray, penalties: np.ndarray) ->
     for penalty in penalties:
         shrink = values / (values + penalty)
         leverage = (vectors**2) @ shrink + 1 / len(kernel)
-        fitted = vectors @ (shrink[:, None] * turned) + mean
-        dual.append(vectors @ (turned / (values + penalty)[:, None]))
-        held_out.append(signs - (signs - fitted) / np.maximum(1 - leverage, 1e-9)[:, None])
+        own = vectors @ (turned / (values + penalty)[:, None])
+        dual.append(own)
+        held_out.append(signs - penalty * own / np.maximum(1 - leverage, 1e-9)[:, None])
     return np.stack(dual), np.stack(held_out), mean
 
 
@@ -198,6 +203,10 @@ class DualLogistic(DualClassifier):
             dual[:, own] = _newton((kernel + CONSTANT) / penalties[index], labels[:, own].T.astype(float)).T
         dual /= penalties[chosen]
         return dual, CONSTANT * dual.sum(0), chosen, held_out
+
+    def entries(self, n: int) -> int:
+        """Numbers that one label vector of n subjects takes while it is solved: a kernel of its own."""
+        return n**2
 
     def calibrate(self, held_out: np.ndarray, y: np.ndarray) -> tuple[float, float]:
         """Logistic regression needs no second curve."""

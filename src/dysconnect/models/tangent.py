@@ -74,9 +74,10 @@ def geometric_mean(covariances: np.ndarray, tolerance: float = 1e-5, max_steps: 
     Ferreira, Xavier, Costeira and Barroso (2013), doi:10.1109/JSTSP.2013.2261799 (the Hessian).
     """
     root = spd_function(covariances.mean(0), np.sqrt)
-    if len(covariances) > 2 * FEW:
-        root = _settle(_spread(covariances, FEW), root, 3e-3, max_steps)
-    root = _settle(covariances, root, tolerance, max_steps)
+    rough = ROUGH if len(covariances) > 2 * FEW else 0
+    if rough:
+        root = _settle(_spread(covariances, FEW), root, 3e-3, max_steps, rough)
+    root = _settle(covariances, root, tolerance, max_steps, rough)
     return root @ root.T
 
 
@@ -85,19 +86,21 @@ def _spread(covariances: np.ndarray, n: int) -> np.ndarray:
     return covariances[:: max(1, len(covariances) // n)]
 
 
-def _settle(covariances: np.ndarray, root: np.ndarray, tolerance: float, max_steps: int) -> np.ndarray:
-    """Follow Newton's method from the mean ``R R^T`` until the gradient is small; the new R, [N, N]."""
+def _settle(covariances: np.ndarray, root: np.ndarray, tolerance: float, max_steps: int, rough: int) -> np.ndarray:
+    """Follow Newton's method from the mean ``R R^T`` until the gradient is small; the new R, [N, N].
+
+    The first `rough` steps may be in single precision.
+    """
     whitening, size, curvature = np.linalg.inv(root), np.inf, None
-    many = len(covariances) > 2 * FEW
     for count in range(max_steps):
-        rough = many and count < ROUGH and size > SINGLE
-        gradient = mean_log(covariances, whitening, torch.float32 if rough else torch.float64)
+        precision = torch.float32 if count < rough and size > SINGLE else torch.float64
+        gradient = mean_log(covariances, whitening, precision)
         size = float(np.linalg.norm(gradient)) / len(gradient)
-        if curvature is None or size > 10 * SINGLE or not many:
-            curvature = _curvature(_spread(covariances, CURVED), whitening)
+        if curvature is None or size > 10 * SINGLE or not rough:
+            curvature = _curvature(_spread(covariances, CURVED), whitening, precision)
         step = _newton_step(gradient, curvature)
         root, whitening = root @ exponential(step / 2), exponential(-step / 2) @ whitening
-        if size < tolerance and not rough:
+        if size < tolerance and (precision is torch.float64 or tolerance > SINGLE):
             return root
     raise ValueError(
         f"the geometric mean of {len(covariances)} covariances did not settle in {max_steps} steps; are they "
@@ -105,13 +108,15 @@ def _settle(covariances: np.ndarray, root: np.ndarray, tolerance: float, max_ste
     )
 
 
-def _curvature(covariances: np.ndarray, whitening: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+def _curvature(
+    covariances: np.ndarray, whitening: np.ndarray, precision: torch.dtype
+) -> Callable[[np.ndarray], np.ndarray]:
     """Hessian of half the mean squared distance, as a function of a symmetric direction V [N, N].
 
     ``H(V) = mean_s U_s (f_s o (U_s^T V U_s)) U_s^T`` with ``f_ij = x coth(x)``, ``x = (l_i - l_j) / 2``, of the
     eigenvectors U_s and logarithms of the eigenvalues l of the whitened covariances.
     """
-    logs, vectors = whitened_eigen(covariances, whitening, torch.float64)
+    logs, vectors = whitened_eigen(covariances, whitening, precision)
     logs, vectors = logs.float(), vectors.float()
     apart = (logs[:, :, None] - logs[:, None, :]) / 2
     factor = torch.where(apart.abs() < 1e-3, torch.ones_like(apart), apart / torch.tanh(apart))
