@@ -425,5 +425,5 @@ def test_what_does_not_fit_together_is_refused(sections):
     own = sections("gcn", "tangent")
     with pytest.raises(ValueError, match=r"model=gcn needs edges .*connectivity=tangent has none\. Choose"):
         GraphModel(own["model"], own["graph"], own["training"], "tangent")
-    with pytest.raises(ValueError, match=r"model\.name='svm' is unknown; known: ridge, logistic, floor, gcn"):
-        build({"name": "svm"}, "correlation", {}, {})
+    with pytest.raises(ValueError, match=r"model\.name='forest' is unknown; known: ridge, logistic, svm, elastic_net"):
+        build({"name": "forest"}, "correlation", {}, {})

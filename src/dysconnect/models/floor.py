@@ -1,6 +1,6 @@
 """The confound floor: what age, sex, site and motion alone tell about the group."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,9 @@ class CovariateEncoder:
         numeric = [name for name in self.covariates if pd.api.types.is_numeric_dtype(table[name])]
         self.numeric_ = {name: (table[name].mean(), max(table[name].std(), 1e-9)) for name in numeric}
         others = [name for name in self.covariates if name not in numeric]
-        self.categories_ = {name: sorted(table[name].unique())[1:] for name in others}
+        self.categories_ = {name: sorted(table[name].dropna().unique())[1:] for name in others}
+        self.firsts_ = {name: min(table[name].dropna().unique(), default="") for name in others}
+        self.centre_ = self.transform(table).mean(0)
         return self
 
     def transform(self, table: pd.DataFrame) -> np.ndarray:
@@ -40,3 +42,29 @@ class CovariateEncoder:
             else:
                 columns += [(table[name] == level).to_numpy(float) for level in self.categories_[name]]
         return np.column_stack(columns) if columns else np.zeros((len(table), 0))
+
+    def centred(self, table: pd.DataFrame) -> np.ndarray:
+        """Encode as deviation from the training subjects, [n, K]; a category that they lack is no deviation."""
+        encoded, column = self.transform(table) - self.centre_, 0
+        for name in self.covariates:
+            width = 1 if name in self.numeric_ else len(self.categories_[name])
+            if name in self.categories_:
+                known = table[name].isin([self.firsts_[name], *self.categories_[name]]).to_numpy()
+                encoded[~known, column : column + width] = 0
+            column += width
+        return encoded
+
+    def state(self) -> dict:
+        """What was learned, fit for JSON."""
+        return {
+            "numeric": {name: [float(value) for value in pair] for name, pair in self.numeric_.items()},
+            "categories": self.categories_,
+            "firsts": self.firsts_,
+            "centre": self.centre_.tolist(),
+        }
+
+    def load_state(self, state: Mapping) -> "CovariateEncoder":
+        """Restore from `state`."""
+        self.numeric_, self.categories_, self.firsts_ = state["numeric"], state["categories"], state["firsts"]
+        self.centre_ = np.array(state["centre"])
+        return self

@@ -2,13 +2,19 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
+import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from dysconnect.models.edges import matrix_from_edges
 
 CHUNK = 16  # matrices a thread takes at once
+FEW = 128  # people whose mean is where the search for everybody's mean starts
+CURVED = 128  # people from whom the curvature is learned
+ROUGH = 4  # steps that may be taken in single precision, where there are many people
+SINGLE = 1e-3  # root mean square per row of a gradient for which single precision is exact enough
 
 
 def spd_function(matrix: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -24,15 +30,31 @@ def in_threads(function: Callable[[np.ndarray], np.ndarray], matrices: np.ndarra
     """
     threads = max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
     chunks = [matrices[start : start + CHUNK] for start in range(0, len(matrices), CHUNK)]
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
+    alone = partial(torch.set_num_threads, 1)  # holds for the thread that calls it
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads, initializer=alone) as pool:
         yield from pool.map(function, chunks)
 
 
-def mean_log(matrices: np.ndarray, whitening: np.ndarray | None = None) -> np.ndarray:
-    """Mean of the matrix logarithms, ``mean_s log(W C_s W)``, [S, N, N] -> [N, N]."""
+def whitened_eigen(
+    matrices: np.ndarray, whitening: np.ndarray, precision: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logarithms of the eigenvalues and eigenvectors of ``W C_s W^T``, [S, N] and [S, N, N]."""
+    turn = torch.from_numpy(whitening).to(precision)
+    values, vectors = torch.linalg.eigh(turn @ torch.from_numpy(matrices).to(precision) @ turn.T)
+    return torch.log(values.clamp_min(1e-12)), vectors
+
+
+def mean_log(
+    matrices: np.ndarray, whitening: np.ndarray | None = None, precision: torch.dtype = torch.float64
+) -> np.ndarray:
+    """Mean of the matrix logarithms, ``mean_s log(W C_s W^T)``, [S, N, N] -> [N, N]."""
+    n_nodes = matrices.shape[-1]
+    whitening = np.eye(n_nodes) if whitening is None else whitening
 
     def partial_sum(chunk: np.ndarray) -> np.ndarray:
-        return spd_function(chunk if whitening is None else whitening @ chunk @ whitening, np.log).sum(0)
+        logs, vectors = whitened_eigen(chunk, whitening, precision)
+        beside = vectors.permute(1, 0, 2).reshape(n_nodes, -1)  # one product instead of one a person
+        return ((beside * logs.reshape(1, -1)) @ beside.T).numpy().astype(float)
 
     return sum(in_threads(partial_sum, matrices)) / len(matrices)
 
@@ -40,32 +62,85 @@ def mean_log(matrices: np.ndarray, whitening: np.ndarray | None = None) -> np.nd
 def geometric_mean(covariances: np.ndarray, tolerance: float = 1e-5, max_steps: int = 50) -> np.ndarray:
     """Affine-invariant (Frechet) mean of covariance matrices, [S, N, N] -> [N, N].
 
-    Gradient descent from the log-Euclidean mean with Barzilai-Borwein steps, which need about half as many as
-    unit steps. Stops when the gradient's root mean square per row is below `tolerance`; people differ from
-    their mean by about 0.1 to 1 in this unit.
+    Newton's method with the curvature of a few people, from the mean of a few people: both come from these very
+    covariances, so that nothing is learned from others, and the mean is unique wherever the search starts. Far from
+    the mean single precision is exact enough. One more step is taken once the gradient's root mean square per row
+    is below `tolerance` (people differ from their mean by about 0.1 to 1 in this unit), which leaves about a
+    twentieth of it.
 
     References
     ----------
     Fletcher and Joshi (2007), doi:10.1016/j.sigpro.2005.12.018; Varoquaux et al. (2010), MICCAI;
-    Barzilai and Borwein (1988), doi:10.1093/imanum/8.1.141.
+    Ferreira, Xavier, Costeira and Barroso (2013), doi:10.1109/JSTSP.2013.2261799 (the Hessian).
     """
-    mean = exponential(mean_log(covariances))
-    step, before = 0.8, None
-    for _ in range(max_steps):
-        root = spd_function(mean, np.sqrt)
-        gradient = mean_log(covariances, spd_function(mean, lambda values: 1 / np.sqrt(values)))
-        if before is not None:
-            change = before - gradient
-            step = float(np.clip(step * (before * change).sum() / max((change**2).sum(), 1e-300), 0.3, 1.5))
-        mean = root @ exponential(step * gradient) @ root
-        mean = (mean + mean.T) / 2
-        if np.linalg.norm(gradient) / len(gradient) < tolerance:
-            return mean
-        before = gradient
+    root = spd_function(covariances.mean(0), np.sqrt)
+    rough = ROUGH if len(covariances) > 2 * FEW else 0
+    if rough:
+        root = _settle(_spread(covariances, FEW), root, 3e-3, max_steps, rough)
+    root = _settle(covariances, root, tolerance, max_steps, rough)
+    return root @ root.T
+
+
+def _spread(covariances: np.ndarray, n: int) -> np.ndarray:
+    """About n of the covariances, evenly spread over the order in which they come."""
+    return covariances[:: max(1, len(covariances) // n)]
+
+
+def _settle(covariances: np.ndarray, root: np.ndarray, tolerance: float, max_steps: int, rough: int) -> np.ndarray:
+    """Follow Newton's method from the mean ``R R^T`` until the gradient is small; the new R, [N, N].
+
+    The first `rough` steps may be in single precision.
+    """
+    whitening, size, curvature = np.linalg.inv(root), np.inf, None
+    for count in range(max_steps):
+        precision = torch.float32 if count < rough and size > SINGLE else torch.float64
+        gradient = mean_log(covariances, whitening, precision)
+        size = float(np.linalg.norm(gradient)) / len(gradient)
+        if curvature is None or size > 10 * SINGLE or not rough:
+            curvature = _curvature(_spread(covariances, CURVED), whitening, precision)
+        step = _newton_step(gradient, curvature)
+        root, whitening = root @ exponential(step / 2), exponential(-step / 2) @ whitening
+        if size < tolerance and (precision is torch.float64 or tolerance > SINGLE):
+            return root
     raise ValueError(
         f"the geometric mean of {len(covariances)} covariances did not settle in {max_steps} steps; are they "
         "positive definite? Set connectivity.estimator=ledoit_wolf."
     )
+
+
+def _curvature(
+    covariances: np.ndarray, whitening: np.ndarray, precision: torch.dtype
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Hessian of half the mean squared distance, as a function of a symmetric direction V [N, N].
+
+    ``H(V) = mean_s U_s (f_s o (U_s^T V U_s)) U_s^T`` with ``f_ij = x coth(x)``, ``x = (l_i - l_j) / 2``, of the
+    eigenvectors U_s and logarithms of the eigenvalues l of the whitened covariances.
+    """
+    logs, vectors = whitened_eigen(covariances, whitening, precision)
+    logs, vectors = logs.float(), vectors.float()
+    apart = (logs[:, :, None] - logs[:, None, :]) / 2
+    factor = torch.where(apart.abs() < 1e-3, torch.ones_like(apart), apart / torch.tanh(apart))
+
+    def apply(direction: np.ndarray) -> np.ndarray:
+        turned = vectors.mT @ torch.from_numpy(direction).float() @ vectors
+        return (vectors @ (factor * turned) @ vectors.mT).mean(0).numpy().astype(float)
+
+    return apply
+
+
+def _newton_step(gradient: np.ndarray, curvature: Callable[[np.ndarray], np.ndarray], steps: int = 8) -> np.ndarray:
+    """Solve ``H(V) = gradient`` to a third of a percent by conjugate gradients, [N, N]."""
+    solution, rest, direction = np.zeros_like(gradient), gradient, gradient
+    left = first = float((rest**2).sum())
+    for _ in range(steps):
+        if left <= 1e-5 * first or left == 0:
+            break
+        curved = curvature(direction)
+        length = left / float((direction * curved).sum())
+        solution, rest = solution + length * direction, rest - length * curved
+        before, left = left, float((rest**2).sum())
+        direction = rest + left / before * direction
+    return (solution + solution.T) / 2
 
 
 def exponential(matrix: np.ndarray) -> np.ndarray:

@@ -208,6 +208,7 @@ def _model_text(config: Mapping, is_floor: bool) -> str:
     measure = MEASURES[connectivity["measure"]]
     if connectivity["estimator"] == "ledoit_wolf":
         measure += ", covariances shrunk (Ledoit and Wolf 2004)"
+    measure += _prepared_text(model)
     if model["name"] == "floor":
         seen = covariate_names(model["covariates"])
         return f"logistic regression on {seen} alone{' (the confound floor)' if is_floor else ''}"
@@ -222,7 +223,30 @@ def _model_text(config: Mapping, is_floor: bool) -> str:
             "its penalty chosen inside the training fold by the leave-one-out error of the first Newton step "
             "(Golub et al. 1979)"
         )
+    if model["name"] == "svm":
+        return (
+            f"linear support vector machine (Cortes and Vapnik 1995) on {measure}, its penalty chosen by the AUC of a "
+            "split inside the training fold, its probabilities from Platt's curve (Platt 1999)"
+        )
+    if model["name"] == "elastic_net":
+        return (
+            f"elastic net (Zou and Hastie 2005) on {measure}, the {model['screened']:,} connections that correlate "
+            "most with the group screened, and its strength chosen, in splits inside the training fold"
+        )
+    if model["name"] == "riemann":
+        return (
+            f"minimum distance to Riemannian means after a geodesic filter (Barachant et al. 2010) on "
+            f"{model['components']} principal components of the covariances"
+        )
     return f"{_graph_text(config)}, on {measure}"
+
+
+def _prepared_text(model: Mapping) -> str:
+    """What was done to the features inside the training fold, before the model."""
+    done = ", sites aligned with ComBat (Johnson et al. 2007)" if model.get("harmonise") == "combat" else ""
+    if model.get("deconfound"):
+        done += f", {covariate_names(model['deconfound'])} regressed out"
+    return f"{done} inside the training fold" if done else ""
 
 
 def _graph_text(config: Mapping) -> str:

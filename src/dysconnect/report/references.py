@@ -4,6 +4,8 @@
 REFERENCES = {
     "Abraham et al. 2014": "Abraham A, et al. Machine learning for neuroimaging with scikit-learn. Front Neuroinform "
     "2014;8:14. doi:10.3389/fninf.2014.00014",
+    "Barachant et al. 2010": "Barachant A, Bonnet S, Congedo M, Jutten C. Riemannian geometry applied to BCI "
+    "classification. LVA/ICA 2010, LNCS 6365:629-636. doi:10.1007/978-3-642-15995-4_78",
     "Behzadi et al. 2007": "Behzadi Y, Restom K, Liau J, Liu TT. A component based noise correction method (CompCor) "
     "for BOLD and perfusion based fMRI. NeuroImage 2007;37:90-101. doi:10.1016/j.neuroimage.2007.04.042",
     "Benjamini and Hochberg 1995": "Benjamini Y, Hochberg Y. Controlling the false discovery rate: a practical and "
@@ -13,6 +15,8 @@ REFERENCES = {
     "Ciric et al. 2017": "Ciric R, et al. Benchmarking of participant-level confound regression strategies for the "
     "control of motion artifact in studies of functional connectivity. NeuroImage 2017;154:174-187. "
     "doi:10.1016/j.neuroimage.2017.03.020",
+    "Cortes and Vapnik 1995": "Cortes C, Vapnik V. Support-vector networks. Mach Learn 1995;20:273-297. "
+    "doi:10.1007/BF00994018",
     "Cui et al. 2023": "Cui H, et al. BrainGB: a benchmark for brain network analysis with graph neural networks. "
     "IEEE Trans Med Imaging 2023;42:493-506. doi:10.1109/TMI.2022.3218745",
     "Dinga et al. 2020": "Dinga R, Schmaal L, Penninx BWJH, Veltman DJ, Marquand AF. Controlling for effects of "
@@ -27,6 +31,8 @@ REFERENCES = {
     "ridge parameter. Technometrics 1979;21:215-223. doi:10.1080/00401706.1979.10489751",
     "Hanley and McNeil 1982": "Hanley JA, McNeil BJ. The meaning and use of the area under a receiver operating "
     "characteristic (ROC) curve. Radiology 1982;143:29-36. doi:10.1148/radiology.143.1.7063747",
+    "Johnson et al. 2007": "Johnson WE, Li C, Rabinovic A. Adjusting batch effects in microarray expression data "
+    "using empirical Bayes methods. Biostatistics 2007;8:118-127. doi:10.1093/biostatistics/kxj037",
     "Kipf and Welling 2017": "Kipf TN, Welling M. Semi-supervised classification with graph convolutional networks. "
     "ICLR 2017. doi:10.48550/arXiv.1609.02907",
     "Ledoit and Wolf 2004": "Ledoit O, Wolf M. A well-conditioned estimator for large-dimensional covariance matrices. "
@@ -73,6 +79,8 @@ REFERENCES = {
     "doi:10.1007/978-3-642-15705-9_25",
     "Winkler et al. 2014": "Winkler AM, Ridgway GR, Webster MA, Smith SM, Nichols TE. Permutation inference for the "
     "general linear model. NeuroImage 2014;92:381-397. doi:10.1016/j.neuroimage.2014.01.060",
+    "Zou and Hastie 2005": "Zou H, Hastie T. Regularization and variable selection via the elastic net. J R Stat Soc B "
+    "2005;67:301-320. doi:10.1111/j.1467-9868.2005.00503.x",
 }
 
 

@@ -108,7 +108,7 @@ def shuffle_labels(labels: np.ndarray, blocks: np.ndarray, n: int, rng: np.rando
 def permutation_null(
     cohort: Cohort, splits: pd.DataFrame, sections: dict, first_repeat: dict[int, Model]
 ) -> pd.DataFrame:
-    """AUC of the first repeat under permuted labels, for models in the dual; empty for the others.
+    """AUC of the first repeat under permuted labels, for models that can decide for many; empty for the others.
 
     Labels are permuted inside site x fold, so that every permuted cohort has exactly the design of the
     observed one (class counts of every fold and site) and the test is exact. Whatever sees labels is repeated
@@ -121,7 +121,7 @@ def permutation_null(
         `permutation` (0 is the observed labelling) and `auc`, the share of concordant pairs inside folds.
     """
     n_permutations = sections["training"].get("permutations", 0)
-    if sections["model"]["name"] == "gcn" or n_permutations == 0:
+    if n_permutations == 0 or not hasattr(first_repeat.get(0), "decide_many"):
         return pd.DataFrame({"permutation": pd.Series(dtype=int), "auc": pd.Series(dtype=float)})
     first = splits[splits["repeat"] == 0].set_index("participant_id").loc[cohort.participants["participant_id"]]
     blocks = (first["site"].astype(str) + "/" + first["fold"].astype(str)).to_numpy()

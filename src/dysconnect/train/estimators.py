@@ -8,13 +8,17 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from dysconnect.models.dual import DualClassifier, DualLogistic, DualRidge
-from dysconnect.models.edges import MissingRegions, edges_from_matrix
+from dysconnect.models.dual import DualClassifier, DualLogistic, DualRidge, DualSVM
+from dysconnect.models.edges import MissingRegions, edges_from_matrix, matrix_from_edges
 from dysconnect.models.floor import CovariateEncoder
+from dysconnect.models.prepare import Preparation
+from dysconnect.models.riemann import FilteredMDM
+from dysconnect.models.sparse import ElasticNet
 from dysconnect.models.tangent import TangentSpace
 from dysconnect.train.splits import inner_split
 
-LINEAR = {"ridge": DualRidge, "logistic": DualLogistic}
+DUAL = {"ridge": DualRidge, "logistic": DualLogistic, "svm": DualSVM}
+PREPARED = ("harmonise", "deconfound")  # keys of the model section that no classifier reads
 
 
 @dataclass(frozen=True)
@@ -46,10 +50,10 @@ class Cohort:
         return self.participants["label"].to_numpy()
 
 
-class DualModel:
-    """A classifier in the dual on features that a subclass learns from the training rows."""
+class FeatureModel:
+    """A classifier on features that a subclass learns from the training rows."""
 
-    def fit(self, cohort: Cohort, rows: np.ndarray, seed: int = 0) -> "DualModel":
+    def fit(self, cohort: Cohort, rows: np.ndarray, seed: int = 0) -> "FeatureModel":
         """Fit on some rows of a cohort."""
         features = self._learn_features(cohort, rows)
         self.classifier_ = self._classifier().fit(features, cohort.labels[rows])
@@ -59,61 +63,122 @@ class DualModel:
         """Probability of being a patient for other rows of a cohort, [len(rows)]."""
         return self.classifier_.predict_proba(self._features(cohort, rows))[:, 1]
 
+
+class DualModel(FeatureModel):
+    """A feature model whose classifier lives in the dual, where a permutation is one more right-hand side."""
+
     def decide_many(self, cohort: Cohort, train: np.ndarray, labels: np.ndarray, test: np.ndarray) -> np.ndarray:
         """Decision values on `test` for many label vectors of `train` [n, P], after `fit`: [len(test), P]."""
         features = self._features(cohort, train)
         return self._classifier().decide_many(features, labels, self._features(cohort, test))
 
 
-class LinearModel(DualModel):
-    """Fill in missing regions, represent (edges or tangent space), classify in the dual."""
+class EdgeModel(FeatureModel):
+    """Fill in missing regions, represent (edges or tangent space), prepare (`Preparation`), classify."""
 
     def __init__(self, spec: dict, measure: str):
         self.spec, self.measure = spec, measure
         self.tangent = measure == "tangent"
 
-    def predict_matrices(self, matrices: np.ndarray) -> np.ndarray:
-        """Probabilities from connectivity matrices [n, N, N]; see `edges_of_matrices`."""
+    def predict_matrices(self, matrices: np.ndarray, participants: pd.DataFrame | None = None) -> np.ndarray:
+        """Probabilities from connectivity matrices [n, N, N]; see `edges_of_matrices`.
+
+        A model that harmonises or deconfounds takes the people for ones of an unknown site and average covariates,
+        unless their table is given.
+        """
         edges = edges_of_matrices(matrices, self.measure)
         if self.tangent:
             edges = self.tangent_.transform(edges)
-        return self.classifier_.predict_proba(edges)[:, 1]
+        return self.classifier_.predict_proba(self.preparation_.transform(edges, participants))[:, 1]
 
     def edge_weights(self) -> np.ndarray | None:
-        """Weights on the edges, [E]; None in the tangent space, whose features are not single edges."""
+        """Weights on the (prepared) edges, [E]; None in the tangent space, whose features are not single edges."""
         return None if self.tangent else self.classifier_.weights_
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything needed to predict from complete connectomes, as arrays."""
         fitted = self.classifier_
         numbers = np.array([fitted.intercept_, fitted.slope_, fitted.offset_])
-        arrays = {"weights": fitted.weights_.astype(np.float32), "numbers": numbers}
+        arrays = {"weights": fitted.weights_.astype(np.float32), "numbers": numbers, **self.preparation_.state()}
         return {**arrays, "whitening": self.tangent_.whitening_} if self.tangent else arrays
 
-    def load_state(self, arrays: dict[str, np.ndarray]) -> "LinearModel":
+    def load_state(self, arrays: dict[str, np.ndarray]) -> "EdgeModel":
         """Restore from `state`."""
         self.classifier_ = self._classifier()
         self.classifier_.weights_ = arrays["weights"]
         self.classifier_.intercept_, self.classifier_.slope_, self.classifier_.offset_ = arrays["numbers"]
+        self.preparation_ = Preparation(self.spec).load_state(arrays)
         if self.tangent:
             self.tangent_ = TangentSpace()
             self.tangent_.whitening_ = arrays["whitening"]
         return self
 
+    def _learn_features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
+        missing, people = cohort.missing[rows], cohort.participants.iloc[rows]
+        self.filler_ = MissingRegions().fit(cohort.values[rows], missing, self.tangent)
+        edges = self.filler_.transform(cohort.values[rows], missing)
+        if self.tangent:
+            self.tangent_ = TangentSpace().fit(edges, cohort.missing.shape[1])
+            edges = self.tangent_.transform(edges)
+        self.preparation_ = Preparation(self.spec).fit(edges, people)
+        return self.preparation_.transform(edges, people)
+
+    def _features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
+        edges = self.filler_.transform(cohort.values[rows], cohort.missing[rows])
+        edges = self.tangent_.transform(edges) if self.tangent else edges
+        return self.preparation_.transform(edges, cohort.participants.iloc[rows])
+
+
+class LinearModel(EdgeModel, DualModel):
+    """Ridge, logistic regression or support vector machine in the dual."""
+
     def _classifier(self) -> DualClassifier:
-        return LINEAR[self.spec["name"]](penalties=tuple(self.spec["penalties"]))
+        return DUAL[self.spec["name"]](penalties=tuple(self.spec["penalties"]))
+
+
+class SparseModel(EdgeModel):
+    """Elastic net. It has no null: a path for every permutation would take hours, so its p is not known."""
+
+    def _classifier(self) -> ElasticNet:
+        own = {key: value for key, value in self.spec.items() if key not in ("name", *PREPARED)}
+        return ElasticNet(**own)
+
+
+class RiemannModel(FeatureModel):
+    """Complete the covariances of missing regions, and classify them by their distance to two class means."""
+
+    def __init__(self, spec: dict, measure: str):
+        if measure != "tangent":
+            raise ValueError(f"model=riemann needs covariances; connectivity={measure} has none. Choose tangent.")
+        self.spec, self.measure = spec, measure
+
+    def predict_matrices(self, matrices: np.ndarray, participants: pd.DataFrame | None = None) -> np.ndarray:
+        """Probabilities from covariance matrices [n, N, N]; nothing about the people is asked."""
+        return self.classifier_.predict_proba(np.asarray(matrices, float))[:, 1]
+
+    def edge_weights(self) -> None:
+        """A distance has no weight per edge."""
+        return None
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything needed to predict from complete covariances, as arrays."""
+        return self.classifier_.state()
+
+    def load_state(self, arrays: dict[str, np.ndarray]) -> "RiemannModel":
+        """Restore from `state`."""
+        self.classifier_ = self._classifier().load_state(arrays)
+        return self
+
+    def _classifier(self) -> FilteredMDM:
+        return FilteredMDM(self.spec["components"])
 
     def _learn_features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
-        missing = cohort.missing[rows]
-        self.filler_ = MissingRegions().fit(cohort.values[rows], missing, self.tangent)
-        if self.tangent:
-            complete = self.filler_.transform(cohort.values[rows], missing)
-            self.tangent_ = TangentSpace().fit(complete, cohort.missing.shape[1])
+        self.filler_ = MissingRegions().fit(cohort.values[rows], cohort.missing[rows], diagonal=True)
         return self._features(cohort, rows)
 
     def _features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
         edges = self.filler_.transform(cohort.values[rows], cohort.missing[rows])
-        return self.tangent_.transform(edges) if self.tangent else edges
+        return matrix_from_edges(edges.astype(float), len(cohort.nodes), diagonal=True)
 
 
 class FloorModel(DualModel):
@@ -193,18 +258,25 @@ class GraphModel:
         return GraphClassifier(self.spec, self.graph, self.training, n_nodes)
 
 
-Model = LinearModel | FloorModel | GraphModel
+Model = LinearModel | SparseModel | RiemannModel | FloorModel | GraphModel
+
+
+KNOWN = (*DUAL, "elastic_net", "riemann", "floor", "gcn")
 
 
 def build(spec: dict, measure: str, graph: dict, training: dict) -> Model:
     """Build the model that the `model` section of the configuration names."""
-    if spec["name"] in LINEAR:
+    if spec["name"] in DUAL:
         return LinearModel(spec, measure)
+    if spec["name"] == "elastic_net":
+        return SparseModel(spec, measure)
+    if spec["name"] == "riemann":
+        return RiemannModel(spec, measure)
     if spec["name"] == "floor":
         return FloorModel(spec)
     if spec["name"] == "gcn":
         return GraphModel(spec, graph, training, measure)
-    raise ValueError(f"model.name={spec['name']!r} is unknown; known: {', '.join([*LINEAR, 'floor', 'gcn'])}.")
+    raise ValueError(f"model.name={spec['name']!r} is unknown; known: {', '.join(KNOWN)}.")
 
 
 def edges_of_matrices(matrices: np.ndarray, measure: str) -> np.ndarray:
@@ -273,8 +345,16 @@ class SavedModel:
         built = build(sections["model"], self.measure, sections.get("graph", {}), sections.get("training", {}))
         self._model = built.load_state(arrays)
 
-    def predict(self, matrices: np.ndarray) -> np.ndarray:
-        """Probability of being a patient, [n, N, N] -> [n]."""
+    def predict(self, matrices: np.ndarray, participants: pd.DataFrame | None = None) -> np.ndarray:
+        """Probability of being a patient, [n, N, N] -> [n].
+
+        Parameters
+        ----------
+        matrices : array, [n, N, N]
+        participants : DataFrame, [n rows], optional
+            Site and covariates, for a model that harmonises or deconfounds; without it the people count as ones of
+            an unknown site and average covariates.
+        """
         matrices = np.asarray(matrices)
         expected = (len(self.nodes), len(self.nodes))
         if matrices.ndim != 3 or matrices.shape[1:] != expected:
@@ -287,4 +367,5 @@ class SavedModel:
             raise ValueError(f"NaN or infinity in the matrices at positions {bad[:5].tolist()}; leave them out.")
         if self.measure != "tangent" and np.abs(matrices).max(initial=0) > 1 + 1e-6:
             raise ValueError(f"values beyond 1: this model takes {self.measure} matrices (r), not Fisher z.")
-        return self._model.predict_matrices(matrices)
+        people = () if participants is None else (participants,)
+        return self._model.predict_matrices(matrices, *people)
