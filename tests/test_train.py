@@ -417,7 +417,7 @@ def test_edges_of_matrices_are_fisher_z_or_covariances():
 
 def test_probabilities_of_a_network_are_the_logistic_of_its_logits(saved):
     model, cohort, _ = saved("gcn", "correlation")
-    expected = expit(model.classifier_.decide(cohort.values))
+    expected = expit(model.networks_.decide(cohort.values)[:, 0])
     np.testing.assert_allclose(model.predict(cohort, np.arange(60)), expected, rtol=1e-5)
 
 
@@ -425,5 +425,5 @@ def test_what_does_not_fit_together_is_refused(sections):
     own = sections("gcn", "tangent")
     with pytest.raises(ValueError, match=r"model=gcn needs edges .*connectivity=tangent has none\. Choose"):
         GraphModel(own["model"], own["graph"], own["training"], "tangent")
-    with pytest.raises(ValueError, match=r"model\.name='svm' is unknown; known: ridge, logistic, floor, gcn"):
+    with pytest.raises(ValueError, match=r"model\.name='svm' is unknown; known: ridge, logistic, floor, gcn, gat"):
         build({"name": "svm"}, "correlation", {}, {})

@@ -169,7 +169,9 @@ def permutation_null(
     concordant, pairs = np.zeros(labels.shape[1]), 0
     folds = sorted(first["fold"].unique())
     each = labels.shape[1] * candidates(sections) if graph else 1
-    ticks = track(range(len(folds) * each), f"{n_permutations} label permutations, {'networks' if graph else 'by fold'}")
+    ticks = track(
+        range(len(folds) * each), f"{n_permutations} label permutations, {'networks' if graph else 'by fold'}"
+    )
     for fold in folds:
         train, test = np.flatnonzero(first["fold"] != fold), np.flatnonzero(first["fold"] == fold)
         more = {"store": store, "ticks": ticks} if graph else {}

@@ -35,4 +35,3 @@ class SparseGCN(SparseForward, GCN):
     """`GCN` on `edge_index`, with PyTorch Geometric's `GCNConv`."""
 
     convolution, weighted = GCNConv, True
-

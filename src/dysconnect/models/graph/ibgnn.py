@@ -46,9 +46,10 @@ class IBGNN(nn.Module):
     def forward(self, x: Tensor, graph: Tensor, noise: Tensor | None = None) -> Tensor:
         """Logits, [B], from the standardised connectome and adjacency, both [B, N, N]."""
         shown = self.edge_mask()
-        self.auxiliary = self.sparsity * shown.mean() + self.entropy * torch.special.entr(
-            torch.stack([shown, 1 - shown]).clamp(1e-6, 1)
-        ).sum(0).mean()
+        self.auxiliary = (
+            self.sparsity * shown.mean()
+            + self.entropy * torch.special.entr(torch.stack([shown, 1 - shown]).clamp(1e-6, 1)).sum(0).mean()
+        )
         degree = graph.sum(-1, keepdim=True).clamp(min=1)
         x, graph = x * shown, graph * shown
         for linear, norm, drop in zip(self.linear, self.norms, self.drop):

@@ -39,6 +39,9 @@ class _Propagate(torch.autograd.Function):
 
 def propagate(graph: Tensor, x: Tensor) -> Tensor:
     """Sum over neighbours, [B, N, N] @ [B, N, H]."""
+    kind = x.device.type
+    if torch.is_autocast_enabled(kind):  # for the backward pass too, which autocast does not see
+        graph, x = (own.to(torch.get_autocast_dtype(kind)) for own in (graph, x))
     return _Propagate.apply(graph, x)
 
 

@@ -38,7 +38,11 @@ class SparseGraphSAGE(SparseForward, GraphSAGE):
 
     def load_dense(self, network: GraphSAGE) -> "SparseGraphSAGE":
         """Take the weights of a dense network."""
-        names = (("lin_rel.weight", "lin_l.weight"), ("lin_root.weight", "lin_r.weight"), ("lin_root.bias", "lin_l.bias"))
+        names = (
+            ("lin_rel.weight", "lin_l.weight"),
+            ("lin_root.weight", "lin_r.weight"),
+            ("lin_root.bias", "lin_l.bias"),
+        )
         renamed = network.state_dict()
         for layer in range(len(self.convolutions)):
             for dense, sparse in names:

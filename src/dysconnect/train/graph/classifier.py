@@ -18,7 +18,15 @@ DEFAULTS = {
     "gin": {"hidden": 32, "readout": 4, "dropout": 0.3},
     "sage": {"hidden": 32, "readout": 4, "dropout": 0.3},
     "brainnetcnn": {"edge_channels": 8, "node_channels": 32, "graph_channels": 32, "dropout": 0.3},
-    "bnt": {"width": 64, "heads": 4, "layers": 2, "feedforward": 128, "clusters": 10, "dropout": 0.1, "clustering": 1.0},
+    "bnt": {
+        "width": 64,
+        "heads": 4,
+        "layers": 2,
+        "feedforward": 128,
+        "clusters": 10,
+        "dropout": 0.1,
+        "clustering": 1.0,
+    },
     "ibgnn": {"hidden": 32, "readout": 4, "dropout": 0.3, "sparsity": 0.1, "entropy": 0.1},
 }  # as in configs/model
 
@@ -162,7 +170,17 @@ class GraphClassifier(ClassifierMixin, BaseEstimator):
         return check_random_state(self.random_state).randint(2**31 - 1, size=self.seeds)
 
     def _sections(self) -> dict:
-        names = ("epochs", "patience", "batch_size", "validation", "lr", "weight_decay", "precision", "stacked", "device")
+        names = (
+            "epochs",
+            "patience",
+            "batch_size",
+            "validation",
+            "lr",
+            "weight_decay",
+            "precision",
+            "stacked",
+            "device",
+        )
         training = {**{name: getattr(self, name) for name in names}, "search": {}, "memory": None}
         spec = {"name": self.model, **DEFAULTS.get(self.model, {}), **(self.options or {})}
         return {"model": spec, "graph": {"density": self.density}, "training": training}
