@@ -109,7 +109,7 @@ class Training:
     def epoch(self) -> Tensor:
         """One pass over the subjects, in an order that all models share; mean loss [K]."""
         order = torch.randperm(len(self.used), generator=self.shuffler)
-        total = 0
+        total = torch.zeros(len(self.keys), device=self.view.device, dtype=self.view.dtype)
         for rows in order.tensor_split(-(-len(order) // self.spec["batch_size"])):
             rows = rows[self.used[rows]].to(self.view.device)  # those whom all models only watch
             if len(rows):

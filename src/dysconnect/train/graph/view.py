@@ -51,8 +51,8 @@ def learn_scale(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     bad = ~np.isfinite(edges).all(1)
     if bad.any():
         raise ValueError(
-            f"NaN or infinity in the edges of {bad.sum()} training subjects, at rows {np.flatnonzero(bad)[:5].tolist()}: "
-            "leave them out, or fill what is missing."
+            f"NaN or infinity in the edges of {bad.sum()} training subjects, at rows "
+            f"{np.flatnonzero(bad)[:5].tolist()}: leave them out, or fill what is missing."
         )
     mean, scale = edges.mean(0, dtype=float), edges.std(0, dtype=float)
     constant = scale < 1e-6
