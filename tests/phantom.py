@@ -3,6 +3,7 @@
 Everything is a closed form, so that the truth is exact at any point and time: the head is the template under a smooth
 warp and an affine, the BOLD space a rigid transform away, and each volume another one. All transforms map the
 coordinates of content, in world mm: template -> T1w (`to_t1w`) -> reference BOLD (`to_bold`) -> volume t (`moved`).
+On request the BOLD is distorted along an axis, as by susceptibility; the distortion moves with the head.
 """
 
 import json
@@ -19,6 +20,11 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
+BUMPS = {  # of the distortion: template mm where it is largest, standard deviation (mm) in the BOLD, share
+    "orbitofrontal": ((0.0, 38, -18), 16.0, 1.0),
+    "temporal left": ((-50.0, -30, -20), 13.0, -0.7),
+    "temporal right": ((50.0, -30, -20), 13.0, -0.7),
+}
 FAR = 10.0  # mm by which the region of one signal is wider than its sphere, at most
 
 
@@ -35,6 +41,8 @@ class Head:
     voxel: float = 4.0  # mm, of the BOLD
     shape: tuple[int, int, int] = (46, 54, 46)
     warp: float = 3.0  # mm
+    distortion: float = 0.0  # mm, largest shift along the axis of phase encoding
+    phase: str = "j"  # that axis, as the sidecar tells it
     affine: np.ndarray = field(init=False)  # template to T1w, [4, 4]
     to_reference: np.ndarray = field(init=False)  # T1w to BOLD, [4, 4]
     moved: np.ndarray = field(init=False)  # reference BOLD to volume, [T, 4, 4]
@@ -48,7 +56,7 @@ class Head:
         self._phase = rng.uniform(0, 2 * np.pi, (3, 3))
         self._frequencies = rng.uniform(0.012, 0.08, (len(self.nodes), 8))  # Hz
         self._shifts = rng.uniform(0, 2 * np.pi, (len(self.nodes), 8))
-        self.centre = self.to_bold(np.array([[0.0, -18, 18]]))[0]
+        self.centre = apply_affine(self.to_reference, self.to_t1w(np.array([[0.0, -18, 18]])))[0]
         self.moved = np.stack([self._rigid(row) for row in self._path(rng)])
 
     def _path(self, rng) -> np.ndarray:
@@ -72,8 +80,38 @@ class Head:
         return apply_affine(self.affine, points + self._displacement(points))
 
     def to_bold(self, points: np.ndarray) -> np.ndarray:
-        """Where template points [P, 3] lie in the reference BOLD volume, mm."""
-        return apply_affine(self.to_reference, self.to_t1w(points))
+        """Where template points [P, 3] lie in the reference BOLD volume, mm; distortion included."""
+        straight = apply_affine(self.to_reference, self.to_t1w(points))
+        return straight + self.shift(straight)[:, None] * self.direction if self.distortion else straight
+
+    @property
+    def direction(self) -> np.ndarray:
+        """Unit vector of phase encoding, BOLD mm."""
+        column = self.bold_affine[:3, "ijk".index(self.phase[0])]
+        return column / np.linalg.norm(column)
+
+    def _bumps(self, points: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Shift (mm) and its slope along the axis, of each bump at undistorted BOLD points [P, 3]."""
+        found = []
+        for centre, width, share in BUMPS.values():
+            away = points - apply_affine(self.to_reference, self.to_t1w(np.array([centre])))
+            bump = self.distortion * share * np.exp(-(away**2).sum(1) / (2 * width**2))
+            found.append((bump, -bump * (away @ self.direction) / width**2))
+        return found
+
+    def shift(self, points: np.ndarray) -> np.ndarray:
+        """By how many mm the signal of undistorted BOLD points [P, 3] is moved along `direction`, [P]."""
+        return sum(bump for bump, _ in self._bumps(points))
+
+    def undistort(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where what is found at BOLD points [P, 3] belongs, and by what its intensity is multiplied there, [P].
+
+        Signal that is squeezed is brighter: one over the Jacobian of the distortion.
+        """
+        found = points
+        for _ in range(12):
+            found = points - self.shift(found)[:, None] * self.direction
+        return found, 1 / (1 + sum(slope for _, slope in self._bumps(found)))
 
     def from_t1w(self, points: np.ndarray) -> np.ndarray:
         """Which template points lie at points [P, 3] of the T1w image: a fixed point, the warp being smooth."""
@@ -177,7 +215,12 @@ def bold_image(
     radius = head.nodes["radius"].to_numpy(float)
     data = np.zeros((*head.shape, head.n_volumes), np.int16)
     for t in range(head.n_volumes):
-        template = head.from_t1w(apply_affine(back @ np.linalg.inv(head.moved[t]), world))
+        squeezed = 1.0
+        if head.distortion:
+            straight, squeezed = head.undistort(apply_affine(np.linalg.inv(head.moved[t]), world))
+            template = head.from_t1w(apply_affine(back, straight))
+        else:
+            template = head.from_t1w(apply_affine(back @ np.linalg.inv(head.moved[t]), world))
         away, owner = nearest.query(template, distance_upper_bound=FAR + radius.max())
         near = np.isfinite(away)
         signals = head.signals(t * head.repetition_time + times)
@@ -185,7 +228,7 @@ def bold_image(
         wave = np.zeros(len(world))
         wave[near] = np.clip((radius[own] + 5 - away[near]) / 4, 0, 1) * signals[plane[near], own]
         steady = 1 + 0.35 * np.exp(-t) if t < dummies else 1.0
-        values = _sample(_tissue()["epi"], template) * (1 + percent / 100 * wave) * steady
+        values = _sample(_tissue()["epi"], template) * (1 + percent / 100 * wave) * steady * squeezed
         values *= 1 + drift * (t / head.n_volumes - 0.5)
         values += noise * 0.75 * rng.standard_normal(len(world))
         data[..., t] = (values * 4000).clip(0).reshape(head.shape)
@@ -228,7 +271,7 @@ def write_phantom(
         nib.save(t1w_image(head, t1w_voxel), root / name / "anat" / f"{name}_T1w.nii.gz")
         stem = root / name / "func" / f"{name}_task-rest_bold"
         nib.save(bold_image(head, **of_image), f"{stem}.nii.gz")
-        sidecar = {"RepetitionTime": seconds, "TaskName": "rest"}
+        sidecar = {"RepetitionTime": seconds, "TaskName": "rest", "PhaseEncodingDirection": head.phase}
         if head.slice_times is not None:
             sidecar["SliceTiming"] = np.asarray(head.slice_times).round(4).tolist()
         Path(f"{stem}.json").write_text(json.dumps(sidecar))

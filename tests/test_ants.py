@@ -194,6 +194,28 @@ def test_masks_overlap_and_files_are_there(done):
     assert done.row["repetition_time"] == 2.0 and done.row["silent_regions"] == 0
 
 
+@pytest.mark.slow
+def test_distortion_is_corrected_on_request(tmp_path, atlas):
+    coarse = {"voxel": 5.0, "shape": (38, 44, 38), "t1w_voxel": 3.0}
+    head = write_phantom(tmp_path / "bids", atlas, n_volumes=12, distortion=8.0, **coarse)[0]
+    spec = SPEC | {"resolution": 3, "susceptibility": "syn", "save_mni": False}
+    row = run_subject(scan_of(tmp_path / "bids"), atlas, {}, tmp_path / "out" / "series", spec)
+    engine = json.loads(Path(row["engine"]).read_text())
+    straight = apply_affine(head.to_reference, head.to_t1w(atlas[["x", "y", "z"]].to_numpy(float)))
+    shift = head.shift(straight)
+    moved = (pd.read_csv(row["nodes"], sep="\t")[["x", "y", "z"]].to_numpy() - straight) @ head.direction
+    far = np.abs(shift) > 3
+    assert engine["susceptibility"].endswith("corrected") and engine["measures"]["shift_max_mm"] > 2
+    assert far.sum() > 3 and np.mean(np.abs(moved - shift)[far]) < 0.8 * np.abs(shift[far]).mean()
+
+
+def test_the_axis_of_phase_encoding_must_be_told_before_anything_long_is_done(tmp_path, atlas):
+    entry = {"participant_id": "sub-01", "bold": str(_bold(tmp_path, _spoiled(""))), "t1w": "", "mask": ""}
+    entry |= {"confounds": "", "problem": ""}
+    row = run_engine(entry, atlas, tmp_path / "out" / "series", {}, SPEC | {"susceptibility": "syn"})
+    assert re.search("sub-01_task-rest_bold.*PhaseEncodingDirection.*susceptibility=none", row["problem"])
+
+
 def test_slices_are_brought_to_one_time():
     seconds, n_volumes, shifts = 2.0, 60, np.linspace(-0.45, 0.45, 6)
     taken = (np.arange(n_volumes) + shifts[:, None]) * seconds
@@ -243,12 +265,12 @@ def test_a_brain_outside_the_field_of_view_is_refused():
     anatomy = Anatomy(t1w, ball, ball * 1.0, ball * 0.0, [], [], {"dice_t1w_template": 0.95})
     reference = 1000.0 * ball + 5 * np.random.default_rng(0).standard_normal(ball.shape)
     motion = Motion(np.zeros((20, 6)), np.zeros(3), reference, ball)
-    masks, measures = brain_masks(motion, t1w.affine, Place(anatomy, np.eye(4), {}), "sub-01_bold.nii.gz")
+    masks, measures = brain_masks(motion, t1w.affine, Place(anatomy, np.eye(4), None, {}), "sub-01_bold.nii.gz")
     assert measures["dice_bold_t1w"] > 0.9 and masks["brain"].sum() > 0.9 * ball.sum()
     beside = np.eye(4)
     beside[0, 3] = 60.0
     with pytest.raises(ValueError, match=r"sub-01_bold.*outside the field of view.*leave the subject out"):
-        brain_masks(motion, t1w.affine, Place(anatomy, beside, {}), "sub-01_bold.nii.gz")
+        brain_masks(motion, t1w.affine, Place(anatomy, beside, None, {}), "sub-01_bold.nii.gz")
 
 
 def test_a_head_that_leaves_the_field_of_view_is_refused():

@@ -3,28 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from predicted import NO_NULL, evaluated, predictions_of, simulated
 from scipy.stats import norm
 from sklearn.metrics import balanced_accuracy_score, brier_score_loss, roc_auc_score
 
-from dysconnect.evaluate import evaluate, permutation_p
+from dysconnect.evaluate import permutation_p
 from dysconnect.evaluate.metrics import bootstrap_weights, calibration_points, gather, roc_points, weighted_scores
-
-SPEC = {"floor": "floor", "bootstraps": 400, "level": 0.95, "seed": 0}
-NO_NULL = pd.DataFrame({"permutation": [], "auc": []})
-
-
-def predictions_of(probability, label, fold=0, repeat=0, seed=0) -> pd.DataFrame:
-    """Tidy predictions of people named by their place."""
-    names = [f"sub-{k:03d}" for k in range(len(label))]
-    return pd.DataFrame(
-        {"participant_id": names, "experiment": "any", "repeat": repeat, "fold": fold, "seed": seed, "label": label,
-         "probability": probability}
-    )  # fmt: skip
-
-
-def splits_of(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Splits in which everybody is a scan group of one."""
-    return predictions[["participant_id"]].assign(scan_group=predictions["participant_id"])
 
 
 def scores_of(predictions: pd.DataFrame) -> dict[str, float]:
@@ -107,6 +91,37 @@ def test_two_labels_of_one_subject_are_refused(some):
         gather(pd.concat([some, other]))
 
 
+def test_label_one_is_the_patient(some):
+    """Higher probabilities in those labelled 1 give an AUC above one half, and sensitivity is theirs."""
+    sure = predictions_of([0.9, 0.8, 0.4, 0.1, 0.2, 0.3, 0.3, 0.2], [1, 1, 1, 0, 0, 0, 0, 0])
+    scores = scores_of(sure)
+    assert scores["auc"] == 1 and scores["sensitivity"] == pytest.approx(2 / 3) and scores["specificity"] == 1
+    turned = scores_of(sure.assign(label=1 - sure["label"]))
+    assert turned["auc"] == 0 and turned["specificity"] == pytest.approx(1 / 3)
+
+
+def test_bad_predictions_name_experiment_and_subject(some):
+    some.loc[[7, 9], "probability"] = [np.nan, 3.0]
+    with pytest.raises(ValueError, match=r"^any: probability of sub-007 is missing .* \(2 of 60 are\.\)"):
+        gather(some)
+
+
+def test_decisions_are_no_probabilities(some):
+    with pytest.raises(ValueError, match="all probabilities are 0 or 1, so they are decisions"):
+        gather(some.assign(probability=(some["probability"] > 0.5).astype(float)))
+
+
+@pytest.mark.parametrize(("labels", "message"), [(2, "label of sub-000 is 2; expected 1"), (1, "only patients were")])
+def test_labels_that_cannot_be_scored_are_refused(some, labels, message):
+    with pytest.raises(ValueError, match=message):
+        gather(some.assign(label=labels))
+
+
+def test_no_predictions_are_refused(some):
+    with pytest.raises(ValueError, match="no rows, so nothing to score"):
+        gather(some.head(0))
+
+
 # weights
 
 
@@ -145,17 +160,11 @@ def test_bootstrap_draws_copied_scans_together():
 # the tables
 
 
-def simulated(n: int, shift: float, rng: np.random.Generator) -> pd.DataFrame:
-    """Predictions whose true AUC is ``Phi(shift / sqrt 2)``."""
-    label = np.arange(n) % 2
-    return predictions_of(norm.cdf(rng.normal(shift * label)), label)
-
-
 def test_intervals_cover_the_truth():
     rng, truth, covered, widths = np.random.default_rng(0), norm.cdf(1 / np.sqrt(2)), [], []
     for _ in range(60):
         own = simulated(60, 1.0, rng)
-        row = evaluate({"a": own}, {"a": NO_NULL}, splits_of(own), SPEC)[0].set_index("metric").loc["auc"]
+        row = evaluated({"a": own}).scores.set_index("metric").loc["auc"]
         assert row["low"] < row["value"] < row["high"]
         covered.append(row["low"] <= truth <= row["high"])
         widths.append(row["high"] - row["low"])
@@ -167,8 +176,8 @@ def test_intervals_cover_the_truth():
 def test_scores_table_has_value_interval_floor_and_p(some):
     floor = simulated(60, 0.0, np.random.default_rng(3))
     null = pd.DataFrame({"permutation": range(5), "auc": [0.8, 0.5, 0.8, 0.4, 0.9]})
-    tables = evaluate({"floor": floor, "a": some}, {"floor": NO_NULL, "a": null}, splits_of(some), SPEC)
-    scores = tables[0].set_index(["experiment", "metric"])
+    table = evaluated({"floor": floor, "a": some}, {"a": null}).scores
+    scores = table.set_index(["experiment", "metric"])
     assert scores.loc[("a", "auc"), "value"] == pytest.approx(scores_of(some)["auc"])
     values = scores["value"].loc["floor"]
     assert (scores["floor"].loc["a"] == values).all()
@@ -176,11 +185,11 @@ def test_scores_table_has_value_interval_floor_and_p(some):
     assert scores.loc[("a", "auc"), "p"] == pytest.approx((1 + 2) / 5)
     assert np.isnan(scores.loc[("floor", "auc"), "p"])
     assert scores["p"].notna().sum() == 1
-    assert (tables[0]["n"] == 60).all()
+    assert (table["n"] == 60).all()
 
 
 def test_a_model_compared_with_itself_differs_by_nothing(some):
-    _, comparisons, _ = evaluate({"a": some, "b": some}, {"a": NO_NULL, "b": NO_NULL}, splits_of(some), SPEC)
+    comparisons = evaluated({"a": some, "b": some}).comparisons
     assert set(comparisons["metric"]) == {"auc", "balanced_accuracy", "brier"}
     assert (comparisons[["difference", "low", "high"]] == 0).all(axis=None)
     assert (comparisons["p"] == 1).all()
@@ -192,27 +201,58 @@ def test_comparisons_are_paired_and_signed():
     latent = rng.normal(1.2 * label)
     good = predictions_of(norm.cdf(latent), label)
     worse = predictions_of(norm.cdf(latent + rng.normal(0, 1.5, 100)), label)
-    tables = evaluate({"worse": worse, "good": good}, {"worse": NO_NULL, "good": NO_NULL}, splits_of(good), SPEC)
-    row = tables[1].set_index("metric").loc["auc"]
+    found = evaluated({"worse": worse, "good": good})
+    row = found.comparisons.set_index("metric").loc["auc"]
     assert (row["experiment"], row["other"]) == ("good", "worse")
     assert row["difference"] == pytest.approx(scores_of(good)["auc"] - scores_of(worse)["auc"])
     assert 0 < row["low"] < row["difference"] < row["high"]
     assert 0 < row["p"] < 0.05
-    widths = tables[0].query("metric == 'auc'").eval("high - low")
+    widths = found.scores.query("metric == 'auc'").eval("high - low")
     assert row["high"] - row["low"] < np.sqrt((widths**2).sum())  # narrower than if they were unpaired
 
 
 def test_every_pair_is_compared_once(some):
     names = ["a", "b", "c", "floor"]
-    tables = evaluate(dict.fromkeys(names, some), dict.fromkeys(names, NO_NULL), splits_of(some), SPEC)
-    pairs = tables[1].query("metric == 'auc'")[["experiment", "other"]]
+    pairs = evaluated(dict.fromkeys(names, some)).comparisons.query("metric == 'auc'")[["experiment", "other"]]
     assert len({frozenset(pair) for pair in pairs.itertuples(index=False)}) == len(pairs) == 6
 
 
 def test_other_subjects_are_refused(some):
     other = some.iloc[:-1]
     with pytest.raises(ValueError, match=r"^b was not tested on the same subjects as the others; train it again"):
-        evaluate({"a": some, "b": other}, {"a": NO_NULL, "b": NO_NULL}, splits_of(some), SPEC)
+        evaluated({"a": some, "b": other})
+
+
+def test_predictions_of_other_folds_are_refused(some):
+    moved = some.copy()
+    moved.loc[3, "fold"] = 1
+    with pytest.raises(ValueError, match=r"^b: sub-003 was predicted in another fold .*\(1 of 60 predictions are\)"):
+        evaluated({"a": some, "b": moved})
+
+
+def test_unknown_people_and_covariates_are_refused(some):
+    with pytest.raises(ValueError, match="covariate age is not a column of participants"):
+        evaluated({"a": some}, covariates=["age"])
+    with pytest.raises(ValueError, match="sub-000 was predicted but is not in participants"):
+        evaluated({"a": some}, people=some[["participant_id"]].iloc[1:])
+
+
+def test_intervals_at_chance_hold_one_half():
+    rng, covered = np.random.default_rng(10), {"auc": [], "balanced_accuracy": [], "sensitivity": []}
+    for _ in range(60):
+        scores = evaluated({"a": simulated(60, 0.0, rng)}).scores.set_index("metric")
+        for metric, found in covered.items():
+            found.append(scores.loc[metric, "low"] <= 0.5 <= scores.loc[metric, "high"])
+    assert min(np.mean(found) for found in covered.values()) >= 0.88
+
+
+def test_scores_keep_their_columns_and_order(some):
+    scores = evaluated({"a": some}).scores
+    assert list(scores.columns) == ["experiment", "metric", "value", "low", "high", "p", "floor", "n"]
+    assert list(scores["metric"]) == [
+        "auc", "balanced_accuracy", "sensitivity", "specificity", "brier", "calibration_slope",
+        "calibration_intercept", "auc_deconfounded",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -253,7 +293,7 @@ def test_calibrated_probabilities_lie_on_the_diagonal():
 
 
 def test_curves_of_all_experiments_are_there(some):
-    _, _, curves = evaluate({"a": some, "b": some}, {"a": NO_NULL, "b": NO_NULL}, splits_of(some), SPEC)
+    curves = evaluated({"a": some, "b": some}).curves
     assert set(map(tuple, curves[["experiment", "curve"]].to_numpy())) == {
         (name, curve) for name in "ab" for curve in ("roc", "calibration")
     }

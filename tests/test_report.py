@@ -87,6 +87,9 @@ def scores_of(auc: dict[str, tuple]) -> pd.DataFrame:
         rows.append((name, "auc", value, low, high, p))
         rows += [(name, m, 0.6, 0.5, 0.7, np.nan) for m in ("balanced_accuracy", "sensitivity", "specificity")]
         rows.append((name, "brier", 0.24, 0.2, 0.3, np.nan))
+        rows.append((name, "calibration_slope", 0.91, 0.5, np.inf, np.nan))
+        rows.append((name, "calibration_intercept", -0.12, -0.4, 0.1, np.nan))
+        rows.append((name, "auc_deconfounded", value - 0.03, low - 0.03, high - 0.03, np.nan))
     table = pd.DataFrame(rows, columns=["experiment", "metric", "value", "low", "high", "p"])
     return table.assign(floor=auc["floor"][0] if "floor" in auc else np.nan, n=20)
 
@@ -94,8 +97,47 @@ def scores_of(auc: dict[str, tuple]) -> pd.DataFrame:
 def comparisons_of(gaps: dict[tuple[str, str], tuple]) -> pd.DataFrame:
     """Comparisons from (difference, low, high, p) by pair, the same for all metrics."""
     metrics = ("auc", "balanced_accuracy", "brier")
-    rows = [(*pair, metric, *gap) for pair, gap in gaps.items() for metric in metrics]
-    return pd.DataFrame(rows, columns=["experiment", "other", "metric", "difference", "low", "high", "p"])
+    names = ["difference", "low", "high", "p", "p_corrected"]
+    rows = [(*pair, metric, *gap, *[np.nan] * (5 - len(gap))) for pair, gap in gaps.items() for metric in metrics]
+    return pd.DataFrame(rows, columns=["experiment", "other", "metric", *names])
+
+
+def folds_of(names) -> pd.DataFrame:
+    """Two folds; the second tested controls only."""
+    rows = [(name, 0, fold, 15, 5, auc, 0.6, 0.2) for name in names for fold, auc in ((0, 0.77), (1, np.nan))]
+    return pd.DataFrame(
+        rows,
+        columns=["experiment", "repeat", "fold", "n_train", "n_test", "auc", "balanced_accuracy", "brier"],
+    )
+
+
+def subgroups_of(names) -> pd.DataFrame:
+    """Two sites, the second too small, and two bands of motion."""
+    parts = (
+        ("site", "A", 0.71, ""),
+        ("site", "B & co", np.nan, "controls only"),
+        ("motion", "0.05 to 0.20 mm", 0.6, ""),
+    )
+    rows = [
+        (name, variable, group, "auc", value, value - 0.1, value + 0.1, 11, 5, reason)
+        for name in names
+        for variable, group, value, reason in parts
+    ]
+    return pd.DataFrame(
+        rows,
+        columns=["experiment", "variable", "group", "metric", "value", "low", "high", "n", "n_cases", "reason"],
+    )
+
+
+def power_of(names) -> pd.DataFrame:
+    """The same standard error for all, in theory and by permutation."""
+    rows = [(name, "hanley_mcneil", 11, 9, 0.5, 0.13, 0.72, 0.81, 66) for name in names]
+    rows += [(name, "permutation", 11, 9, 0.5, 0.14, 0.74, 0.84, 70) for name in names if name != "gcn"]
+    return pd.DataFrame(
+        rows,
+        columns=["experiment", "method", "n_cases", "n_controls", "null_mean", "null_sd", "critical_auc",
+                 "detectable_auc", "n_needed"],
+    )  # fmt: skip
 
 
 GOOD = {"floor": (0.6, 0.5, 0.7, 0.2), "tangent_ridge": (0.8, 0.7, 0.9, 0.002), "gcn": (0.65, 0.55, 0.75, np.nan)}
@@ -247,6 +289,9 @@ def results_of(auc=GOOD, gaps=GAPS, surviving=2, **changes) -> Results:
         scores=scores_of(auc),
         comparisons=comparisons_of(gaps),
         curves=curves,
+        folds=folds_of(auc),
+        subgroups=subgroups_of(auc),
+        power=power_of(auc),
         histories={name: history_of(6 if name == "gcn" else 0) for name in auc},
         edges=edges_of(surviving),
         summary=summary_of(surviving),
@@ -281,7 +326,7 @@ def cohort_of(simulated: bool = False, plant: dict | None = None) -> dict:
             "epochs": 100, "patience": 15, "validation": 0.2, "batch_size": 32, "lr": 1e-3, "weight_decay": 1e-2,
             "seeds": 1, "permutations": 500, "seed": 0, "device": "auto",
         },
-        "splits": {"folds": 5, "repeats": 2, "seed": 0},
+        "splits": {"scheme": "kfold", "folds": 5, "repeats": 2, "test_sites": [], "seed": 0},
         "quality": {
             "group_alpha": 0.05, "qcfc_alpha": 0.05, "permutations": 1000, "distance_bins": 10, "seed": 0,
             "max_mean_fd": 0.25, "max_spikes": 0.2, "min_tsnr": 20, "max_silent": 0.05, "min_dice_template": 0.9,
@@ -317,7 +362,8 @@ def page():
 @pytest.fixture
 def blank_figures(monkeypatch):
     """Empty figures, for tests of words and tables."""
-    names = ("motion", "flow", "qcfc", "qcfc_distance", "forest", "roc", "calibration", "connectome", "circuits")
+    names = ("motion", "flow", "qcfc", "qcfc_distance", "forest", "subgroups", "roc", "calibration", "connectome")
+    names += ("circuits",)
     monkeypatch.setattr(report, "_figures", lambda *_: {name: Figure() for name in names})
 
 
@@ -337,7 +383,7 @@ def test_ids_are_unique_and_references_end_somewhere(page):
 
 def test_every_figure_has_a_caption_and_a_name(page):
     _, document = page
-    names = {"motion", "forest", "roc", "calibration", "learning_gcn", "connectome", "circuits"}
+    names = {"motion", "forest", "subgroups", "roc", "calibration", "learning_gcn", "connectome", "circuits"}
     names |= {"flow", "qcfc", "qcfc_distance"}
     assert {name.removeprefix("figure-") for name in document.captions} == names == set(page[0].figures)
     assert all(len(caption.strip()) > 30 for caption in document.captions.values())
@@ -464,6 +510,74 @@ def test_verdict_at_chance():
     assert "floor is at chance as well" in sentences["Confounds"]
     auc |= {"floor": (0.75, 0.6, 0.9, 0.001)}
     assert "not measurably in connectivity" in said(results_of(auc))["Confounds"]
+
+
+def test_verdict_needs_the_corrected_test_too():
+    """An interval over subjects is not enough where training on others would undo the difference."""
+    gaps = GAPS | {("tangent_ridge", "floor"): (0.2, 0.1, 0.3, 0.004, 0.012), ("gcn", "tangent_ridge"):
+                   (-0.15, -0.25, -0.05, 0.01, 0.2)}  # fmt: skip
+    sentences = said(results_of(gaps=gaps))
+    assert "0.20 [0.10, 0.30] (p = 0.004; corrected t-test p = 0.012)" in sentences["Confounds"]
+    assert "cannot be told apart" in sentences["Graph or linear"]
+    assert "(p = 0.010; corrected t-test p = 0.20)" in sentences["Graph or linear"]
+    gaps |= {("tangent_ridge", "floor"): (0.2, 0.1, 0.3, 0.004, 0.3)}
+    sentence = said(results_of(gaps=gaps))["Confounds"]
+    assert sentence.startswith("The confound floor may explain the score")
+    assert "is not sure when training on others is allowed for" in sentence
+
+
+def test_verdict_says_what_else_beats_the_floor_and_what_remains():
+    sentence = said(results_of())["Confounds"]
+    assert "Of the other 1 model, none does." in sentence
+    assert sentence.endswith("With the covariates held equal its AUC is 0.77 [0.67, 0.87], which is above chance.")
+    scores = results_of().scores
+    scores.loc[scores["metric"] == "auc_deconfounded", ["value", "low", "high"]] = np.nan
+    assert said(results_of(scores=scores))["Confounds"].endswith("overlap too little in their covariates to be "
+                                                                "compared with these held equal.")  # fmt: skip
+
+
+def test_verdict_says_what_could_have_been_detected():
+    assert said(results_of())["Power"] == (
+        "With 11 patients and 9 controls, an AUC of 0.84 or more would have been told from chance with 80% power "
+        "(one-sided, 0.05; standard error at chance of permuted labels 0.140)."
+    )
+    auc = GOOD | {"tangent_ridge": (0.62, 0.45, 0.75, 0.2), "gcn": (0.64, 0.45, 0.7, np.nan)}
+    sentence = said(results_of(auc))["Power"]
+    assert "an AUC of 0.81" in sentence and "in theory (Hanley and McNeil 1982) 0.130" in sentence
+    assert sentence.endswith("Were 0.64 the true value, 66 subjects would show it.")
+    hopeless = power_of(GOOD).assign(detectable_auc=np.nan)
+    assert said(results_of(power=hopeless))["Power"] == (
+        "With 11 patients and 9 controls no AUC could have been told from chance."
+    )
+
+
+def test_models_folds_and_subgroups_have_tables(page):
+    text, heads = page[1].text, page[1].heads
+    assert {"Calibration slope", "AUC, covariates held equal", "Repeat and fold", "Subgroup"} <= set(heads)
+    assert "0.77 [0.67, 0.87]" in text and "0.91" in text and "−0.12" in text
+    assert "information of 20 subjects" in text
+    details = page[0].html.split("Every fold and every subgroup", 1)[1].split("</details>", 1)[0]
+    assert "1.1" in details and "0.77" in details and "controls only" in details and "B &amp; co" in details
+    drawn = page[0].figures["subgroups"]
+    assert "B &amp; co (11, 5 patients)" in drawn and "controls only" in drawn and "0.71 [0.61, 0.81]" in drawn
+
+
+def test_a_cohort_without_subgroups_says_so():
+    results = results_of(subgroups=subgroups_of(GOOD).head(0))
+    page, document = page_of(results)
+    assert "there are no subgroups" in page.figures["subgroups"] and "Subgroup" not in document.heads
+
+
+@pytest.mark.parametrize(
+    ("scheme", "words"),
+    [("leave_one_site_out", "Every site was tested by a model trained on all others"),
+     ("fixed", "trained on all sites but NYU and USM, and tested on those")],
+)  # fmt: skip
+def test_methods_tell_how_subjects_were_split(scheme, words):
+    cohort = cohort_of()
+    cohort["splits"] |= {"scheme": scheme, "test_sites": ["NYU", "USM"]}
+    text = dict(methods(results_of(), cohort, experiments_of(GOOD), NODES))["Evaluation"]
+    assert words in text and "5-fold" not in text
 
 
 def test_verdict_allows_for_the_choice_of_the_best():

@@ -14,7 +14,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 TINY = [
     "dataset.covariates=[]", "dataset.contrast.cases=[DYT]", "dataset.contrast.controls=[HC]", "dataset.name=phantom",
-    "preprocess.transform=affine", "denoise.motion=basic", "denoise.min_seconds=60", "denoise.min_degrees_of_freedom=5",
+    "preprocess.transform=affine", "preprocess.resolution=3",
+    "denoise.motion=basic", "denoise.min_seconds=60", "denoise.min_degrees_of_freedom=5",
     "splits.folds=2", "splits.repeats=1", "evaluate.bootstraps=100", "training.permutations=9", "localize.nuisance=[]",
     "localize.permutations=100", "localize.stability_draws=2", "localize.stability_top=5", "quality.permutations=100",
 ]  # fmt: skip
@@ -29,7 +30,8 @@ def run(tmp_path_factory, nodes):
     from phantom import write_phantom
 
     folder = tmp_path_factory.mktemp("raw")
-    heads = write_phantom(folder / "bids", nodes, n_subjects=4, n_volumes=50, t1w_voxel=3.0)
+    coarse = {"voxel": 5.0, "shape": (38, 44, 38), "t1w_voxel": 3.0}
+    heads = write_phantom(folder / "bids", nodes, n_subjects=4, n_volumes=40, **coarse)
     table = pd.read_csv(folder / "bids/participants.tsv", sep="\t")
     lost = table.iloc[[0]].assign(participant_id="sub-05")
     pd.concat([table, lost]).to_csv(folder / "bids/participants.tsv", sep="\t", index=False)
@@ -70,6 +72,17 @@ def test_regional_signals_survive_the_way(run):
         alive = residual[0].std(0) > 0
         r = [np.corrcoef(a, b)[0, 1] for a, b in zip(residual[0].T[alive], residual[1].T[alive])]
         assert alive.mean() > 0.9 and np.mean(r) > 0.85
+
+
+def test_every_scan_is_judged_and_has_a_page(run):
+    results, _ = run
+    scans = pd.read_csv(results / "quality/scans.tsv", sep="\t").set_index("participant_id")
+    assert len(scans) == 5 and scans["dice_bold_t1w"].iloc[:4].gt(0.85).all() and scans["tsnr"].iloc[:4].gt(20).all()
+    for name in scans.index:
+        page = (results / f"report/subjects/{name}.html").read_text()
+        assert f'href="subjects/{name}.html"' in (results / "report/index.html").read_text()
+        assert name == "sub-05" or page.count("data:image/png") >= 2  # carpet of voxels, and the registration
+    assert "throughout" in (results / "report/subjects/sub-05.html").read_text()
 
 
 def test_motion_is_measured(run):

@@ -175,7 +175,8 @@ def scratch(config: dict, results: Path, output: str | Path) -> float:
     name = config["model"]["name"]
     trained = cross_validate(cohort, splits, name, sections)
     nothing = {name: pd.DataFrame(columns=["permutation", "auc"])}
-    scores, _, _ = evaluate({name: trained.predictions}, nothing, splits, config["evaluate"])
+    known = cohort.participants, config["dataset"]["covariates"]
+    scores = evaluate({name: trained.predictions}, nothing, splits, *known, config["evaluate"]).scores
     trained.predictions.to_csv(Path(output, "predictions.tsv"), sep="\t", index=False)
     scores.to_csv(Path(output, "scores.tsv"), sep="\t", index=False)
     handle = open_tracking(choose_uri(config["tracking"]["uri"]), config["tracking"]["experiment"])

@@ -9,7 +9,7 @@ import pandas as pd
 from dysconnect.localize.statistics import nuisance_basis
 from dysconnect.models.edges import MissingRegions, edge_missing
 from dysconnect.train.estimators import Cohort
-from dysconnect.train.splits import fold_rows
+from dysconnect.train.splits import fold_rows, scored_folds
 
 
 def expected_control(values: np.ndarray, table: pd.DataFrame, covariates: list[str], train: np.ndarray) -> np.ndarray:
@@ -71,7 +71,7 @@ def rank_targets(
     """
     lost = edge_missing(cohort.missing)
     shifts, seen = np.zeros((len(cohort.labels), len(nodes))), np.zeros(len(cohort.labels))
-    places = splits[["repeat", "fold"]].drop_duplicates().sort_values(["repeat", "fold"]).to_numpy()
+    places = scored_folds(splits)
     for weights, (repeat, fold) in zip(fold_weights, places, strict=True):
         train, test = fold_rows(splits, cohort.participants, repeat, fold)
         filler = MissingRegions().fit(cohort.values[train], cohort.missing[train], diagonal=False)
@@ -80,8 +80,7 @@ def rank_targets(
         excess = np.where(lost[test], 0, values[test] - normal[test])
         shifts[test] += region_shifts(excess, weights, len(nodes))
         seen[test] += 1
-    shifts /= seen[:, None]
-    patients = cohort.labels == 1
+    shifts, patients = shifts[seen > 0] / seen[seen > 0, None], cohort.labels[seen > 0] == 1
     table = nodes[["name", "system", "x", "y", "z"]].rename(columns={"name": "region"})
     mean = shifts[patients].mean(0)
     table = table.assign(

@@ -1,5 +1,5 @@
 rule evaluate:
-    """Score all experiments on the same folds: intervals, permutation p, the floor, paired differences."""
+    """Score all experiments on the same folds: intervals, the floor, differences, subgroups, power."""
     input:
         predictions=expand(
             "results/{{dataset}}/train/{experiment}/predictions.tsv",
@@ -12,11 +12,15 @@ rule evaluate:
             "results/{{dataset}}/train/{experiment}/run.json", experiment=EXPERIMENTS
         ),
         splits="results/{dataset}/train/splits.tsv",
-        code=library("evaluate"),
+        participants="results/{dataset}/timeseries/participants.tsv",
+        code=library("evaluate", "participants"),
     output:
         scores="results/{dataset}/evaluate/scores.tsv",
         comparisons="results/{dataset}/evaluate/comparisons.tsv",
         curves="results/{dataset}/evaluate/curves.tsv",
+        folds="results/{dataset}/evaluate/folds.tsv",
+        subgroups="results/{dataset}/evaluate/subgroups.tsv",
+        power="results/{dataset}/evaluate/power.tsv",
     log:
         "results/logs/{dataset}/evaluate.log",
     conda:
@@ -28,6 +32,7 @@ rule evaluate:
     params:
         experiments=list(EXPERIMENTS),
         evaluate=COHORT["evaluate"],
+        covariates=COHORT["dataset"]["covariates"],
     message:
         "Scoring all experiments on {wildcards.dataset}"
     script:

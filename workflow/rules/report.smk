@@ -6,6 +6,9 @@ rule report:
         scores="results/{dataset}/evaluate/scores.tsv",
         comparisons="results/{dataset}/evaluate/comparisons.tsv",
         curves="results/{dataset}/evaluate/curves.tsv",
+        folds="results/{dataset}/evaluate/folds.tsv",
+        subgroups="results/{dataset}/evaluate/subgroups.tsv",
+        power="results/{dataset}/evaluate/power.tsv",
         histories=expand(
             "results/{{dataset}}/train/{experiment}/history.tsv",
             experiment=EXPERIMENTS,
@@ -46,6 +49,7 @@ rule report:
         qcfc=figure("qcfc", "qcfc", "Quality"),
         qcfc_distance=figure("qcfc_distance", "qcfc_distance", "Quality"),
         forest=figure("forest", "forest", "Prediction"),
+        subgroups=figure("subgroups", "subgroups", "Prediction"),
         roc=figure("roc", "roc", "Prediction"),
         calibration=figure("calibration", "calibration", "Prediction"),
         connectome=figure("connectome", "connectome", "Localization"),

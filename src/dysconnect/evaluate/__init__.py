@@ -1,26 +1,71 @@
-"""Stage `evaluate`: scores with intervals, permutation p, the confound floor, and paired comparisons."""
+"""Stage `evaluate`: scores with intervals, permutation p, the confound floor, comparisons, subgroups and power."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from dysconnect.evaluate.calibration import recalibration
+from dysconnect.evaluate.compare import compare, fold_scores
+from dysconnect.evaluate.deconfound import (
+    confound_design,
+    effective_sizes,
+    enough_overlap,
+    level_folds,
+    overlap_weights,
+)
 from dysconnect.evaluate.metrics import (
     METRICS,
+    Evidence,
     bootstrap_weights,
     calibration_points,
     gather,
     roc_points,
     weighted_scores,
 )
+from dysconnect.evaluate.power import power_table
+from dysconnect.evaluate.subgroups import subgroup_table
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the scores of a cohort's experiments say.
+
+    Attributes
+    ----------
+    scores : DataFrame
+        `experiment`, `metric`, `value`, `low`, `high`, `p`, `floor`, `n`; p is the label-permutation p of AUC, n of
+        `auc_deconfounded` the effective number of subjects.
+    comparisons : DataFrame
+        Every pair: `experiment`, `other`, `metric`, `difference`, `low`, `high`, `p` (paired bootstrap), `t`, `df`,
+        `p_corrected` (corrected resampled t-test).
+    curves : DataFrame
+        `experiment`, `curve` (roc, calibration), `x`, `y`.
+    folds : DataFrame
+        Scores of every fold.
+    subgroups : DataFrame
+        Scores by site, sex, age band and motion band.
+    power : DataFrame
+        What could have been told from chance.
+    """
+
+    scores: pd.DataFrame
+    comparisons: pd.DataFrame
+    curves: pd.DataFrame
+    folds: pd.DataFrame
+    subgroups: pd.DataFrame
+    power: pd.DataFrame
 
 
 def evaluate(
     predictions: Mapping[str, pd.DataFrame],
     nulls: Mapping[str, pd.DataFrame],
     splits: pd.DataFrame,
+    participants: pd.DataFrame,
+    covariates: Sequence[str],
     spec: Mapping,
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+) -> Evaluation:
     """Score all experiments of a cohort on the same folds and the same bootstrap samples.
 
     Parameters
@@ -30,43 +75,99 @@ def evaluate(
     nulls : mapping of str to DataFrame
         `permutation`, `auc` by experiment; empty where there is no permutation null.
     splits : DataFrame
-        Gives the groups of copied scans.
+        Folds, and the groups of copied scans.
+    participants : DataFrame
+        Everybody who was tested, with `site`, `sex`, `age` and `mean_fd` as far as they are known.
+    covariates : sequence of str
+        Columns of `participants` that the deconfounded scores account for.
     spec : mapping
         The `evaluate` section: `floor` (the experiment that is the confound floor), `bootstraps` (samples of
         subjects), `level` (of the percentile intervals), `seed`.
-
-    Returns
-    -------
-    scores : DataFrame
-        `experiment`, `metric`, `value`, `low`, `high`, `p`, `floor`, `n`; p is the label-permutation p of AUC.
-    comparisons : DataFrame
-        Every pair: `experiment`, `other`, `metric`, `difference`, `low`, `high`, `p` (paired bootstrap).
-    curves : DataFrame
-        `experiment`, `curve` (roc, calibration), `x`, `y`.
     """
     evidence = {name: gather(table) for name, table in predictions.items()}
     first = next(iter(evidence.values()))
     for name, own in evidence.items():
         if not np.array_equal(own.subjects, first.subjects):
             raise ValueError(f"{name} was not tested on the same subjects as the others; train it again.")
-    group = splits.drop_duplicates("participant_id").set_index("participant_id")["scan_group"]
-    groups = group.loc[first.subjects].to_numpy()
-    weights = bootstrap_weights(first.labels, groups, spec["bootstraps"], spec["seed"])
-    ones = np.ones((1, len(first.labels)))
-    point = {name: weighted_scores(own, ones) for name, own in evidence.items()}
-    samples = {name: weighted_scores(own, weights) for name, own in evidence.items()}
-    scores = _score_table(point, samples, nulls, spec["floor"], spec["level"], len(first.labels))
-    return scores, compare(point, samples, spec["level"]), _curve_table(predictions)
+        _check_folds(name, predictions[name], splits)
+    people = _people(participants, first.subjects, covariates)
+    groups = splits.drop_duplicates("participant_id").set_index("participant_id")["scan_group"]
+    groups = groups.loc[first.subjects].to_numpy()
+    counts = bootstrap_weights(first.labels, groups, spec["bootstraps"], spec["seed"])
+    point, samples, effective = _scores(evidence, predictions, people, covariates, counts)
+    folds = fold_scores(predictions, splits)
+    auc = {name: own["auc"][0] for name, own in point.items()}
+    return Evaluation(
+        scores=_score_table(point, samples, nulls, spec["floor"], spec["level"], (len(people), effective)),
+        comparisons=compare(point, samples, folds, spec["level"]),
+        curves=_curve_table(predictions),
+        folds=folds,
+        subgroups=subgroup_table(evidence, groups, people, spec),
+        power=power_table(auc, nulls, *_fold_sizes(next(iter(predictions.values()))), 1 - spec["level"]),
+    )
 
 
-def _score_table(point, samples, nulls, floor: str | None, level: float, n: int) -> pd.DataFrame:
+def _people(participants: pd.DataFrame, subjects: np.ndarray, covariates: Sequence[str]) -> pd.DataFrame:
+    """Rows of the participants table in the order of the subjects."""
+    absent = [name for name in covariates if name not in participants]
+    if absent:
+        raise ValueError(
+            f"covariate {', '.join(absent)} is not a column of participants.tsv "
+            f"(found: {', '.join(participants.columns)}). Correct dataset.covariates."
+        )
+    known = participants.set_index("participant_id")
+    strangers = sorted(set(subjects) - set(known.index))
+    if strangers:
+        raise ValueError(f"{strangers[0]} was predicted but is not in participants.tsv; make the splits again.")
+    return known.loc[subjects]
+
+
+def _check_folds(name: str, predictions: pd.DataFrame, splits: pd.DataFrame) -> None:
+    """Refuse predictions of other folds than the splits': somebody may have been trained on."""
+    keys = ["participant_id", "repeat"]
+    merged = predictions.merge(splits[[*keys, "fold"]], on=keys, how="left", suffixes=("", "_split"))
+    wrong = merged[merged["fold"] != merged["fold_split"]]
+    if len(wrong):
+        raise ValueError(
+            f"{name}: {wrong['participant_id'].iloc[0]} was predicted in another fold than the splits say "
+            f"({len(wrong)} of {len(merged)} predictions are). Train it again on these splits."
+        )
+
+
+def _scores(
+    evidence: Mapping[str, Evidence],
+    predictions: Mapping[str, pd.DataFrame],
+    people: pd.DataFrame,
+    covariates: Sequence[str],
+    counts: np.ndarray,
+) -> tuple[dict, dict, float]:
+    """Estimates and bootstrap samples of all metrics by experiment, and the effective size after deconfounding."""
+    labels = next(iter(evidence.values())).labels
+    ones, design = np.ones((1, len(labels))), confound_design(people, covariates)
+    alike = {"point": overlap_weights(labels, design, ones), "samples": overlap_weights(labels, design, counts)}
+    enough = enough_overlap(labels, alike["point"][0])
+    folds = _folds(next(iter(predictions.values())), people.index)
+    level = {which: level_folds(labels, weights, folds) for which, weights in alike.items()}
+    found = {"point": {}, "samples": {}}
+    for name, own in evidence.items():
+        for which, weights in (("point", ones), ("samples", counts)):
+            scores = weighted_scores(own, weights) | recalibration(predictions[name], own.subjects, weights)
+            matched = weighted_scores(own, level[which])["auc"]
+            scores["auc_deconfounded"] = matched if enough else np.full_like(matched, np.nan)
+            found[which][name] = scores
+    return found["point"], found["samples"], round(sum(effective_sizes(labels, alike["point"][0])))
+
+
+def _score_table(point, samples, nulls, floor: str | None, level: float, sizes: tuple) -> pd.DataFrame:
     rows = []
     tails = [(1 - level) / 2, (1 + level) / 2]
     for name in point:
         for metric in METRICS:
-            low, high = np.quantile(samples[name][metric], tails)
+            # of the samples themselves, since a slope may be infinite
+            low, high = np.quantile(samples[name][metric], tails, method="inverted_cdf")
             p = permutation_p(nulls[name]) if metric == "auc" else np.nan
             level_of_floor = point[floor][metric][0] if floor in point else np.nan
+            n = sizes[metric == "auc_deconfounded"]
             rows.append((name, metric, point[name][metric][0], low, high, p, level_of_floor, n))
     return pd.DataFrame(rows, columns=["experiment", "metric", "value", "low", "high", "p", "floor", "n"])
 
@@ -80,24 +181,17 @@ def permutation_p(null: pd.DataFrame) -> float:
     return (1 + (permuted >= observed - 1e-12).sum()) / (1 + len(permuted))
 
 
-def compare(point, samples, level: float) -> pd.DataFrame:
-    """Differences between all pairs of experiments, on the same folds and bootstrap samples.
+def _folds(predictions: pd.DataFrame, subjects: pd.Index) -> np.ndarray:
+    """Fold in which everybody was tested, [repeats, S]."""
+    once = predictions.drop_duplicates(["participant_id", "repeat"])
+    return once.pivot_table(index="repeat", columns="participant_id", values="fold")[subjects].to_numpy()
 
-    The p is two-sided: twice the smaller share of bootstrap differences on one side of zero, never 0.
-    """
-    rows = []
-    names = list(point)
-    tails = [(1 - level) / 2, (1 + level) / 2]
-    for k, name in enumerate(names):
-        for other in names[:k]:
-            for metric in ("auc", "balanced_accuracy", "brier"):
-                difference = samples[name][metric] - samples[other][metric]
-                low, high = np.quantile(difference, tails)
-                beyond = min((difference <= 0).sum(), (difference >= 0).sum())
-                p = min(1.0, 2 * (1 + beyond) / (1 + len(difference)))
-                value = point[name][metric][0] - point[other][metric][0]
-                rows.append((name, other, metric, value, low, high, p))
-    return pd.DataFrame(rows, columns=["experiment", "other", "metric", "difference", "low", "high", "p"])
+
+def _fold_sizes(predictions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Patients and controls of every fold of the first repeat, [folds] each."""
+    first = predictions[predictions["repeat"] == predictions["repeat"].min()].drop_duplicates("participant_id")
+    counts = first.groupby("fold")["label"].agg(["sum", "size"])
+    return counts["sum"].to_numpy(), (counts["size"] - counts["sum"]).to_numpy()
 
 
 def _curve_table(predictions: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-METRICS = ("auc", "balanced_accuracy", "sensitivity", "specificity", "brier")
+METRICS = (
+    "auc", "balanced_accuracy", "sensitivity", "specificity", "brier",
+    "calibration_slope", "calibration_intercept", "auc_deconfounded",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,16 +41,18 @@ def gather(predictions: pd.DataFrame) -> Evidence:
     Raises
     ------
     ValueError
-        When a probability is missing or outside [0, 1], or a subject has two labels.
+        When there is nothing to score, a probability is missing or outside [0, 1], all of them are decisions (0 or
+        1), a label is not 0 or 1, or a subject has two.
     """
+    _check(predictions)
+    return tally(predictions)
+
+
+def tally(predictions: pd.DataFrame) -> Evidence:
+    """Count pairs and errors of predictions that are known to be sound; of one fold too."""
     probability = predictions["probability"].to_numpy(float)
-    if not np.isfinite(probability).all() or probability.min() < 0 or probability.max() > 1:
-        bad = predictions.loc[~predictions["probability"].between(0, 1), "participant_id"].iloc[0]
-        raise ValueError(f"predictions: probability of {bad} is missing or outside [0, 1]; train the model again.")
-    people = predictions.groupby("participant_id")["label"].agg(["first", "nunique"])
-    if (people["nunique"] > 1).any():
-        raise ValueError(f"predictions: {people.index[people['nunique'] > 1][0]} has two different labels.")
-    subjects, labels = people.index.to_numpy(str), people["first"].to_numpy()
+    people = predictions.groupby("participant_id")["label"].first()
+    subjects, labels = people.index.to_numpy(str), people.to_numpy(int)
     row = pd.Series(np.arange(len(subjects)), index=subjects)
     place = np.empty(len(subjects), int)
     place[labels == 1] = np.arange(labels.sum())
@@ -69,6 +74,51 @@ def gather(predictions: pd.DataFrame) -> Evidence:
     return Evidence(subjects, labels, concordance, pairs, means["correct"].to_numpy(float), means["error"].to_numpy())
 
 
+def _check(predictions: pd.DataFrame) -> None:
+    """Refuse predictions that cannot be scored, with the subject and the experiment."""
+    if predictions.empty:
+        raise ValueError("predictions: no rows, so nothing to score; train the model again.")
+    name = predictions["experiment"].iloc[0]
+    probability = predictions["probability"]
+    fine = probability.between(0, 1)
+    if not fine.all():
+        bad = predictions.loc[~fine, "participant_id"].iloc[0]
+        raise ValueError(
+            f"{name}: probability of {bad} is missing or outside [0, 1]; train the model again. "
+            f"({(~fine).sum()} of {len(fine)} are.)"
+        )
+    if len(probability) > 2 and probability.isin([0, 1]).all():
+        raise ValueError(
+            f"{name}: all probabilities are 0 or 1, so they are decisions. The AUC ranks probabilities; save those."
+        )
+    known = predictions["label"].isin([0, 1])
+    if not known.all():
+        bad = predictions.loc[~known].iloc[0]
+        raise ValueError(
+            f"{name}: label of {bad['participant_id']} is {bad['label']}; expected 1 (patient) or 0 (control)."
+        )
+    labels = predictions.groupby("participant_id")["label"].nunique()
+    if (labels > 1).any():
+        raise ValueError(f"{name}: {labels.index[labels > 1][0]} has two different labels.")
+    if predictions["label"].nunique() < 2:
+        only = "patients" if predictions["label"].iloc[0] == 1 else "controls"
+        raise ValueError(f"{name}: only {only} were predicted; scores need both groups. Correct the splits.")
+
+
+def subset(evidence: Evidence, rows: np.ndarray) -> Evidence:
+    """Evidence on some of the subjects, in the same order; rows is a mask, [n]."""
+    case = evidence.labels == 1
+    cell = np.ix_(rows[case], rows[~case])
+    return Evidence(
+        evidence.subjects[rows],
+        evidence.labels[rows],
+        evidence.concordance[cell],
+        evidence.pairs[cell],
+        evidence.correct[rows],
+        evidence.error[rows],
+    )
+
+
 def weighted_scores(evidence: Evidence, weights: np.ndarray) -> dict[str, np.ndarray]:
     """Scores under subject weights, one value for each row of `weights` [B, n]; all ones give the estimate.
 
@@ -83,8 +133,10 @@ def weighted_scores(evidence: Evidence, weights: np.ndarray) -> dict[str, np.nda
     pairs = ((cases @ evidence.pairs) * controls).sum(1)
     sensitivity = cases @ evidence.correct[case] / cases.sum(1)
     specificity = controls @ evidence.correct[~case] / controls.sum(1)
+    with np.errstate(invalid="ignore"):  # no patient and control of one fold: no AUC
+        auc = concordant / pairs
     return {
-        "auc": concordant / pairs,
+        "auc": auc,
         "balanced_accuracy": (sensitivity + specificity) / 2,
         "sensitivity": sensitivity,
         "specificity": specificity,

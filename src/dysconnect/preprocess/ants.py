@@ -3,8 +3,10 @@
 The atlas comes to the subject: sphere centres or labels are brought once into the space of the BOLD, and the volumes
 are only realigned to each other, in one interpolation; BOLD in the template is written on request. Slice times are
 corrected on the voxels as scanned, after motion was estimated and before it is undone, as fMRIPrep does. First volumes
-that are not steady are left out. Distortion by susceptibility is not corrected: without a field map the BOLD is matched
-to the T1w rigidly, and regions beside the sinuses and the ear canals carry what error remains.
+that are not steady are left out. Distortion by susceptibility is not corrected by default: without a field map the BOLD
+is matched to the T1w rigidly, and regions beside the sinuses and the ear canals carry what error remains.
+`susceptibility=syn` estimates it against the T1w; then the regions go where their signal is found, at the mean place of
+the head, as the volumes are not warped.
 """
 
 import json
@@ -41,6 +43,8 @@ from dysconnect.preprocess.resample import brain_series, values_at, write_volume
 from dysconnect.preprocess.run import Run, read_run
 from dysconnect.preprocess.spaces import TEMPLATE_SPACE, refuse_other_space
 from dysconnect.preprocess.subject import preprocess_subject
+from dysconnect.preprocess.susceptibility import Distortion, estimate_distortion, phase_axis
+from dysconnect.preprocess.volumes import read_sidecar
 
 OVERLAP = 0.6  # least Dice of the T1w's brain and the template's, and least share of the BOLD's brain in the T1w's
 TISSUE = 0.8  # least probability of white matter; CSF is rarer on coarse grids
@@ -56,13 +60,24 @@ class Place:
     anatomy : Anatomy
     to_t1w : array, [4, 4]
         BOLD mm to T1w mm.
+    distortion : Distortion or None
+        Of the BOLD, by susceptibility.
     measures : dict of str to float
-        Of both registrations.
+        Of the registrations.
     """
 
     anatomy: Anatomy
     to_t1w: np.ndarray
+    distortion: Distortion | None
     measures: dict[str, float]
+
+    def in_bold(self, image: np.ndarray, affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """Bring an image on the T1w's grid to a grid of the BOLD."""
+        return pulled(image, self.anatomy.t1w.affine, self.to_t1w, affine, shape, self.distortion)
+
+    def points(self, points: np.ndarray) -> np.ndarray:
+        """Bring template points [P, 3] to the BOLD, mm."""
+        return points_to_bold(points, self.anatomy, self.to_t1w, self.distortion)
 
 
 def run_subject(scan: Mapping, nodes: pd.DataFrame, atlas: Mapping, folder: Path, spec: Mapping) -> dict:
@@ -80,7 +95,7 @@ def run_subject(scan: Mapping, nodes: pd.DataFrame, atlas: Mapping, folder: Path
         Where the tables go; images and the report go into the folder `bold` beside it.
     spec : mapping
         The `preprocess` section: `transform` (`affine`, `fast`, `accurate`), `resolution` (mm), `slice_timing` (bool),
-        `save_bold`, `save_mni` (bool), `min_coverage`, `seed`, `threads`, `device`.
+        `susceptibility` (`none`, `syn`), `save_bold`, `save_mni` (bool), `min_coverage`, `seed`, `threads`, `device`.
 
     Returns
     -------
@@ -99,8 +114,9 @@ def run_subject(scan: Mapping, nodes: pd.DataFrame, atlas: Mapping, folder: Path
     clock: dict[str, float] = {}
     with timed(clock, "read BOLD"):
         run = read_run(scan["bold"], spec.get("slice_timing", True))
+        axis = phase_axis(read_sidecar(scan["bold"]), Path(scan["bold"]).name) if _corrects(spec) else None
     with tempfile.TemporaryDirectory() as scratch:
-        motion, place = _placed(run, scan, Path(scratch), spec, clock)
+        motion, place = _placed(run, scan, axis, Path(scratch), spec, clock)
         masks, overlap = brain_masks(motion, run.affine, place, Path(scan["bold"]).name)
         with timed(clock, "realign"):
             series, masks["brain"] = brain_series(run, motion.matrices, masks["brain"])
@@ -142,16 +158,27 @@ def timed(clock: dict[str, float], name: str) -> Iterator[None]:
     clock[name] = round(time.perf_counter() - start, 2)
 
 
-def _placed(run: Run, scan: Mapping, scratch: Path, spec: Mapping, clock: dict) -> tuple[Motion, Place]:
-    """Find the motion of the run, and where the head lies."""
+def _corrects(spec: Mapping) -> bool:
+    return spec.get("susceptibility", "none") == "syn"
+
+
+def _placed(
+    run: Run, scan: Mapping, axis: int | None, scratch: Path, spec: Mapping, clock: dict
+) -> tuple[Motion, Place]:
+    """Find the motion of the run, and where the head lies; `axis` is that of phase encoding, to be corrected."""
+    seed, distortion, more = int(spec.get("seed", 0)), None, {}
     with timed(clock, "T1w to template"):
         anatomy = prepare_anatomy(scan.get("t1w") or "", scratch, spec)
     with timed(clock, "motion"):
         motion = register(run.data, run.affine, device=spec.get("device", "auto"))
     with timed(clock, "BOLD to T1w"):
-        seed = int(spec.get("seed", 0))
         to_t1w, measures = register_bold(motion.reference, run.affine, motion.mask, anatomy, scratch, seed)
-    return motion, Place(anatomy, to_t1w, {**anatomy.measures, **measures})
+    if axis is not None:
+        with timed(clock, "susceptibility"):
+            distortion, more = estimate_distortion(
+                motion.reference, run.affine, motion.mask, anatomy, to_t1w, axis, scratch, seed
+            )
+    return motion, Place(anatomy, to_t1w, distortion, {**anatomy.measures, **measures, **more})
 
 
 def brain_masks(
@@ -171,10 +198,9 @@ def brain_masks(
     ValueError
         When BOLD and T1w, or T1w and template, overlap too little.
     """
-    reference, shape, anatomy = motion.reference, motion.reference.shape, place.anatomy
+    reference, anatomy = motion.reference, place.anatomy
     own = [
-        pulled(image, anatomy.t1w.affine, place.to_t1w, affine, shape)
-        for image in (anatomy.brain, anatomy.white_matter, anatomy.csf)
+        place.in_bold(image, affine, reference.shape) for image in (anatomy.brain, anatomy.white_matter, anatomy.csf)
     ]
     by_t1w, by_bold = own[0] > 0.5, ndimage.binary_fill_holes(foreground(reference, affine))
     overlap = {"dice_bold_t1w": dice(by_t1w, by_bold)}
@@ -200,12 +226,13 @@ def atlas_to_bold(nodes: pd.DataFrame, atlas: Mapping, place: Place, stem: Path)
         Path of the labels; "" for spheres.
     """
     own = nodes.copy()
-    own[["x", "y", "z"]] = points_to_bold(nodes[["x", "y", "z"]].to_numpy(float), place.anatomy, place.to_t1w)
+    own[["x", "y", "z"]] = place.points(nodes[["x", "y", "z"]].to_numpy(float))
     own.to_csv(f"{stem}_nodes.tsv", sep="\t", index=False, float_format="%.3f")
     if not atlas.get("image"):
         return own, ""
     path = f"{stem}_desc-atlas_dseg.nii.gz"
-    nib.save(labels_to_bold(nib.load(atlas["image"]), place.anatomy, place.to_t1w), path)
+    labels = labels_to_bold(nib.load(atlas["image"]), place.anatomy, place.to_t1w, distortion=place.distortion)
+    nib.save(labels, path)
     return own, path
 
 
@@ -224,7 +251,7 @@ def write_in_template(run: Run, motion: Motion, place: Place, resolution: int, s
     """
     template = load_mni152_brain_mask(resolution)
     affine, brain = template.affine, np.asarray(template.dataobj) > 0
-    points = points_to_bold(apply_affine(affine, np.argwhere(brain)), place.anatomy, place.to_t1w)
+    points = place.points(apply_affine(affine, np.argwhere(brain)))
     path = Path(f"{stem}_space-{TEMPLATE_SPACE}_desc-preproc_bold.nii")
     chunks = values_at(run, motion.matrices, points)
     volumes = (values for _, chunk, _ in chunks for values in chunk)
@@ -266,7 +293,7 @@ def _write_picture(run: Run, motion: Motion, masks: dict[str, np.ndarray], place
     """Draw both registrations; return the path relative to the folder above."""
     anatomy = place.anatomy
     own = (anatomy.brain, anatomy.white_matter)
-    white = pulled(own[1], anatomy.t1w.affine, place.to_t1w, run.affine, masks["brain"].shape)
+    white = place.in_bold(own[1], run.affine, masks["brain"].shape)
     figure = registration_figure(
         [
             ("T1w, with white matter by the template", np.asarray(anatomy.t1w.dataobj), anatomy.t1w.affine, own),
@@ -291,7 +318,7 @@ def _write_report(
         "measures": {name: round(float(value), 4) for name, value in measures.items()},
         "volumes_left_out": run.dropped,
         "slice_timing": run.shifts is not None,
-        "susceptibility": "not corrected",
+        "susceptibility": "estimated by SyN against the T1w and corrected" if _corrects(spec) else "not corrected",
         "template": TEMPLATE_SPACE,
         "rotation_centre_mm": np.round(motion.centre, 3).tolist(),
         "notes": list(run.notes),

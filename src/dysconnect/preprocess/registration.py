@@ -1,12 +1,13 @@
 """Registration with ANTs: the T1w to the template, the BOLD to the T1w, and the atlas to the subject.
 
-The template is the skull-stripped MNI152 (2009a symmetric) that nilearn ships, so nothing is downloaded. Affine: the
-T1w with its scalp, but the metric only within the dilated brain of the template. Then the brain is cut out (the
-template's mask brought back, and what is connected and bright inside it), and SyN goes brain to brain. Points move by
-the forward transforms (template to T1w), images by pulling; ANTs counts in LPS mm, everybody else here in RAS.
+Affine: the T1w with its scalp, but the metric only within the dilated brain of the template. Then the brain is cut out
+(the template's mask brought back, and what is connected and bright inside it), and SyN goes brain to brain, on images
+of local contrast: intensities relative to mean and spread of what lies around. Mutual information then judges edges
+where they are, much as local correlation does (Avants et al. 2008, doi:10.1016/j.media.2007.06.004), at a tenth of its
+cost. Points move by the forward transforms (template to T1w), images by pulling; ANTs counts in LPS mm, everybody else
+here in RAS.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +17,26 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 from nibabel.affines import apply_affine
-from nilearn import datasets
 from scipy import ndimage
 
-if TYPE_CHECKING:
-    import ants
+from dysconnect.preprocess.anatomical import (
+    LPS,
+    cut_brain,
+    from_ants,
+    load_ants,
+    local_contrast,
+    read_t1w,
+    template_image,
+    to_ants,
+    without_bias,
+)
 
-LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+if TYPE_CHECKING:
+    from dysconnect.preprocess.susceptibility import Distortion
+
 ITERATIONS = {  # of SyN at 4, 2 and 1 times the resolution
-    "fast": (100, 60, 0),
-    "accurate": (60, 40, 10),
+    "fast": (100, 60, 4),
+    "accurate": (100, 60, 20),
 }
 
 
@@ -57,24 +68,6 @@ class Anatomy:
     measures: dict[str, float]
 
 
-def load_ants(threads: int = 1):
-    """Import ANTs, which is optional; `threads` count only where it was not imported before.
-
-    Raises
-    ------
-    ImportError
-        When it is not installed, with the command that installs it.
-    """
-    os.environ.setdefault("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", str(threads))
-    try:
-        import ants
-    except ImportError as error:
-        raise ImportError(
-            "preprocess=ants needs the package antspyx: pip install -e '.[imaging]' -c requirements.lock"
-        ) from error
-    return ants
-
-
 def prepare_anatomy(path: str | Path, folder: Path, spec: Mapping) -> Anatomy:
     """Correct the bias of a T1w, cut out the brain and register it to the template.
 
@@ -99,13 +92,13 @@ def prepare_anatomy(path: str | Path, folder: Path, spec: Mapping) -> Anatomy:
     ants = load_ants(spec.get("threads", 1))
     resolution, seed = int(spec.get("resolution", 2)), int(spec.get("seed", 0)) + 1  # ANTs takes 0 for "no seed"
     template, brain = template_image("t1w", resolution), template_image("brain", resolution)
-    head = _without_bias(ants, read_t1w(path), resolution)
+    head = without_bias(ants, read_t1w(path), resolution)
     around = ants.iMath(brain, "MD", max(1, round(6 / resolution)))
     affine = ants.registration(
         template, head, "Affine", outprefix=f"{folder}/affine_", mask=around, random_seed=seed,
         aff_iterations=(300, 200, 50, 0), aff_shrink_factors=(4, 3, 2, 1), aff_smoothing_sigmas=(3, 2, 1, 0),
     )["fwdtransforms"]  # fmt: skip
-    back = ants.iMath(brain, "MD", max(1, round(4 / resolution)))
+    back = ants.iMath(brain, "MD", max(1, round(6 / resolution)))  # 4 mm would clip the cerebellum where affine errs
     near = ants.apply_transforms(head, back, affine, "nearestNeighbor", whichtoinvert=[True]).numpy() > 0
     inside = cut_brain(head.numpy(), near, head.spacing, Path(path).name)
     cut = head.new_image_like((head.numpy() * inside).astype(np.float32))
@@ -124,8 +117,10 @@ def _syn(ants, template, cut, affine: list[str], folder: Path, transform: str, s
         return affine, affine
     if transform not in ITERATIONS:
         raise ValueError(f"preprocess.transform={transform!r}: choose affine, {' or '.join(ITERATIONS)}")
+    fixed, moving = (image.new_image_like(local_contrast(image.numpy(), image.spacing)) for image in (template, cut))
+    fixed = ants.crop_image(fixed, ants.iMath(ants.get_mask(template, low_thresh=1e-6), "MD", 4))
     found = ants.registration(
-        template, cut, "SyNOnly", initial_transform=affine[0], outprefix=f"{folder}/syn_", random_seed=seed,
+        fixed, moving, "SyNOnly", initial_transform=affine[0], outprefix=f"{folder}/syn_", random_seed=seed,
         syn_metric="mattes", syn_sampling=32, reg_iterations=ITERATIONS[transform], grad_step=0.25,
     )  # fmt: skip
     return found["fwdtransforms"], found["invtransforms"]
@@ -142,101 +137,6 @@ def _t1w_measures(ants, template, brain, cut, inside: np.ndarray, forward: list[
         "mi_t1w_template_before": mutual_information(before[target], template.numpy()[target]),
         "mi_t1w_template_after": mutual_information(after[target], template.numpy()[target]),
     }
-
-
-def template_image(name: str, resolution: int) -> "ants.ANTsImage":
-    """One image of nilearn's template in ANTs' form: `t1w`, `brain`, `white_matter` or `csf` (0 to 1)."""
-    if name in ("t1w", "brain"):
-        loader = {"t1w": datasets.load_mni152_template, "brain": datasets.load_mni152_brain_mask}[name]
-        return to_ants(loader(resolution))
-    white, grey = datasets.load_mni152_wm_template(resolution), datasets.load_mni152_gm_template(resolution)
-    shares = [np.asarray(image.dataobj, np.float32) / np.max(image.dataobj) for image in (white, grey)]
-    if name == "white_matter":
-        return to_ants(white, shares[0])
-    brain = np.asarray(datasets.load_mni152_brain_mask(resolution).dataobj) > 0
-    deep = ndimage.binary_erosion(
-        brain, iterations=round(14 / resolution)
-    )  # ventricles, not the fluid around the brain
-    return to_ants(white, np.clip(1 - sum(shares), 0, 1) * deep)
-
-
-def read_t1w(path: str | Path) -> nib.Nifti1Image:
-    """Read a T1w and refuse what is none.
-
-    Raises
-    ------
-    ValueError
-        When it is missing, is not three-dimensional, or holds NaN or nothing.
-    """
-    name = Path(path).name
-    if not str(path) or not Path(path).is_file():
-        raise ValueError(f"no T1w ({name or 'none was found'}): preprocess=ants needs one; fetch anat/*_T1w.nii.gz")
-    try:
-        image = nib.load(path)
-        data = np.squeeze(image.get_fdata(dtype=np.float32, caching="unchanged"))
-    except (OSError, EOFError, nib.filebasedimages.ImageFileError) as error:
-        raise ValueError(f"{name} cannot be read as an image ({error}); fetch it again") from error
-    if data.ndim != 3:
-        raise ValueError(f"{name} has {data.ndim} dimensions, expected 3 (x, y, z)")
-    if not np.isfinite(data).all():
-        raise ValueError(f"{name} holds NaN or infinity; convert it again, or leave the subject out")
-    if not np.ptp(data) > 0:
-        raise ValueError(f"{name} is {data.flat[0]:g} throughout: an empty image; fetch it again")
-    return nib.Nifti1Image(data, image.affine)
-
-
-def _without_bias(ants, image: nib.Nifti1Image, resolution: int):
-    """T1w on the grid of work, without slow changes of brightness (N4)."""
-    head = to_ants(image)
-    if min(head.spacing) < resolution - 0.01:  # average, then pick: finer detail would only alias
-        head = ants.smooth_image(head, 0.42 * resolution, sigma_in_physical_coordinates=True)
-        head = ants.resample_image(head, tuple(max(size, resolution) for size in head.spacing), False, 0)
-    around = ants.get_mask(head)
-    return ants.n4_bias_field_correction(
-        head, mask=around, shrink_factor=4, convergence={"iters": [20, 20], "tol": 1e-5}, spline_param=200
-    )
-
-
-def cut_brain(data: np.ndarray, near: np.ndarray, spacing: tuple[float, ...], name: str) -> np.ndarray:
-    """Cut the brain out of a T1w.
-
-    Parameters
-    ----------
-    data : array, [X, Y, Z]
-        Without bias.
-    near : array of bool, [X, Y, Z]
-        The template's brain after affine registration, somewhat widened.
-    spacing : tuple of float
-        Edges of a voxel, mm.
-    name : str
-        For the message.
-
-    Returns
-    -------
-    array of bool, [X, Y, Z]
-
-    Raises
-    ------
-    ValueError
-        When what is found has not the size of a brain.
-    """
-    if not near.any():
-        raise ValueError(f"{name}: no brain where the template says; is it a T1w of a whole head?")
-    edge = float(np.mean(spacing))
-    bright = near & (data > 0.4 * np.median(data[near]))
-    opened = ndimage.binary_opening(bright, iterations=max(1, round(2 / edge)))
-    parts, count = ndimage.label(opened)
-    if count:
-        opened = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
-        opened = ndimage.binary_closing(opened, iterations=max(1, round(6 / edge)))
-        opened = ndimage.binary_fill_holes(opened) & near
-    litres = opened.sum() * np.prod(spacing) / 1e6
-    if not 0.6 < litres < 2.6:
-        raise ValueError(
-            f"{name}: what was cut out as brain has {litres:.2f} litres, expected 0.6 to 2.6; look at the image, and "
-            "leave the subject out if it is not a whole head"
-        )
-    return opened
 
 
 def register_bold(
@@ -295,12 +195,15 @@ def _rigid_matrix(ants, files: list[str]) -> np.ndarray:
 
 
 def _moved_points(ants, points: np.ndarray, files: list[str], invert: list[bool] | None = None) -> np.ndarray:
-    table = pd.DataFrame(apply_affine(LPS, points), columns=["x", "y", "z"])
+    twice = np.vstack([points, points[:1]])  # ANTs fails on a single point
+    table = pd.DataFrame(apply_affine(LPS, twice), columns=["x", "y", "z"])
     moved = ants.apply_transforms_to_points(3, table, files, whichtoinvert=invert)
-    return apply_affine(LPS, moved[["x", "y", "z"]].to_numpy())
+    return apply_affine(LPS, moved[["x", "y", "z"]].to_numpy())[:-1]
 
 
-def points_to_bold(points: np.ndarray, anatomy: Anatomy, to_t1w: np.ndarray) -> np.ndarray:
+def points_to_bold(
+    points: np.ndarray, anatomy: Anatomy, to_t1w: np.ndarray, distortion: "Distortion | None" = None
+) -> np.ndarray:
     """Bring template points to the BOLD.
 
     Parameters
@@ -310,6 +213,8 @@ def points_to_bold(points: np.ndarray, anatomy: Anatomy, to_t1w: np.ndarray) -> 
     anatomy : Anatomy
     to_t1w : array, [4, 4]
         BOLD mm to T1w mm.
+    distortion : Distortion, optional
+        Of the BOLD, by susceptibility.
 
     Returns
     -------
@@ -317,11 +222,16 @@ def points_to_bold(points: np.ndarray, anatomy: Anatomy, to_t1w: np.ndarray) -> 
         BOLD mm.
     """
     at_t1w = _moved_points(load_ants(), np.asarray(points, float), anatomy.forward)
-    return apply_affine(np.linalg.inv(to_t1w), at_t1w)
+    straight = apply_affine(np.linalg.inv(to_t1w), at_t1w)
+    return straight if distortion is None else distortion.distorted(straight)
 
 
 def labels_to_bold(
-    image: nib.Nifti1Image, anatomy: Anatomy, to_t1w: np.ndarray, voxel: float = 1.25
+    image: nib.Nifti1Image,
+    anatomy: Anatomy,
+    to_t1w: np.ndarray,
+    voxel: float = 1.25,
+    distortion: "Distortion | None" = None,
 ) -> nib.Nifti1Image:
     """Bring a label image to the BOLD, nothing of it cut by the BOLD's field of view.
 
@@ -336,6 +246,8 @@ def labels_to_bold(
         BOLD mm to T1w mm.
     voxel : float
         mm, of the result.
+    distortion : Distortion, optional
+        Of the BOLD, by susceptibility; then labels are pulled a second time.
 
     Returns
     -------
@@ -348,15 +260,36 @@ def labels_to_bold(
     found = ants.apply_transforms(grid, to_ants(image), anatomy.inverse, "nearestNeighbor", whichtoinvert=invert)
     warped = from_ants(found)
     codes = np.rint(np.asarray(warped.dataobj)).astype(np.int32)
-    return nib.Nifti1Image(codes, np.linalg.inv(to_t1w) @ warped.affine)
+    at_bold = np.linalg.inv(to_t1w) @ warped.affine
+    if distortion is not None:
+        codes = pulled(codes, at_bold, np.eye(4), at_bold, codes.shape, distortion, order=0).astype(np.int32)
+    return nib.Nifti1Image(codes, at_bold)
 
 
 def pulled(
-    data: np.ndarray, affine: np.ndarray, matrix: np.ndarray, grid: np.ndarray, shape: tuple[int, ...]
+    data: np.ndarray,
+    affine: np.ndarray,
+    matrix: np.ndarray,
+    grid: np.ndarray,
+    shape: tuple[int, ...],
+    distortion: "Distortion | None" = None,
+    order: int = 1,
 ) -> np.ndarray:
-    """Sample an image on another grid, trilinearly; `matrix` maps mm of the grid to mm of the image."""
-    step = np.linalg.inv(affine) @ matrix @ grid
-    return ndimage.affine_transform(np.asarray(data, np.float32), step[:3, :3], step[:3, 3], shape, order=1)
+    """Sample an image on another grid; `matrix` maps mm of the grid to mm of the image.
+
+    With a `distortion` the grid is the distorted BOLD, and each voxel shows what belongs there. `order` 1 is
+    trilinear, 0 takes the nearest voxel.
+    """
+    data, step = np.asarray(data, np.float32), np.linalg.inv(affine) @ matrix
+    if distortion is None:
+        step = step @ grid
+        return ndimage.affine_transform(data, step[:3, :3], step[:3, 3], shape, order=order)
+    out = np.empty(shape, np.float32)
+    across = np.indices((1, *shape[1:])).reshape(3, -1).T
+    for x in range(shape[0]):  # a slice at a time: fine grids have millions of points
+        places = distortion.undistorted(apply_affine(grid, across + np.array([x, 0, 0])))
+        out[x] = ndimage.map_coordinates(data, apply_affine(step, places).T, order=order).reshape(shape[1:])
+    return out
 
 
 def dice(one: np.ndarray, other: np.ndarray) -> float:
@@ -371,20 +304,3 @@ def mutual_information(one: np.ndarray, other: np.ndarray, bins: int = 32) -> fl
     alone = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True)
     seen = joint > 0
     return float(np.sum(joint[seen] * np.log(joint[seen] / alone[seen])))
-
-
-def to_ants(image: nib.Nifti1Image, data: np.ndarray | None = None) -> "ants.ANTsImage":
-    """Give an image, or other values on its grid, to ANTs (RAS to LPS, float32)."""
-    values = np.asarray(image.dataobj if data is None else data, np.float32)
-    affine = LPS @ image.affine
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    return load_ants().from_numpy(
-        np.ascontiguousarray(values), affine[:3, 3].tolist(), spacing.tolist(), affine[:3, :3] / spacing
-    )
-
-
-def from_ants(image: "ants.ANTsImage") -> nib.Nifti1Image:
-    """Take an image from ANTs (LPS to RAS)."""
-    affine = np.eye(4)
-    affine[:3, :3], affine[:3, 3] = image.direction * np.array(image.spacing), image.origin
-    return nib.Nifti1Image(image.numpy(), LPS @ affine)

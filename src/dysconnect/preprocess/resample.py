@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.affines import apply_affine
 from scipy import ndimage
+from threadpoolctl import threadpool_limits
 
 from dysconnect.preprocess.run import Run, slice_timed
 
@@ -36,17 +37,17 @@ def values_at(
         Zero where the place left the field of view.
     seen : array of bool, [volumes, P]
     """
-    shape = np.array(run.data.shape[:3])[:, None]
+    shape, columns = np.array(run.data.shape[:3])[:, None], np.ascontiguousarray(points.T)
     back = np.linalg.inv(matrices @ run.affine)  # reference mm to the voxels of each volume
 
     def sample(volume: np.ndarray, to_voxel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        places = apply_affine(to_voxel, points).T
+        places = to_voxel[:3, :3] @ columns + to_voxel[:3, 3:]
         seen = ((places >= -BORDER) & (places <= shape - 1 + BORDER)).all(0)
         smooth = ndimage.spline_filter(volume, 3, output=np.float32, mode="mirror")
         values = ndimage.map_coordinates(smooth, places, order=3, mode="mirror", prefilter=False)
         return np.where(seen, values, 0), seen
 
-    with ThreadPoolExecutor(threads) as pool:
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:  # threads of their own only get in the way
         for first in range(0, run.data.shape[3], CHUNK):
             rows = slice(first, min(first + CHUNK, run.data.shape[3]))
             volumes = np.moveaxis(slice_timed(run.data, run.shifts, rows.start, rows.stop), 3, 0)

@@ -10,6 +10,7 @@ from dysconnect.report import figures as draw
 from dysconnect.report import methods as describe
 from dysconnect.report import quality as judge
 from dysconnect.report import scans as scanned
+from dysconnect.report import subgroups as grouped
 from dysconnect.report import tables, text
 from dysconnect.report.html import Picture, picture, template
 from dysconnect.report.references import references
@@ -82,6 +83,7 @@ def _figures(results: Results, cohort: Mapping, nodes: pd.DataFrame, floor: str 
             results.participants, cohort["dataset"]["contrast"], cohort["denoise"]["max_mean_fd"]
         ),
         "forest": draw.forest_figure(results.scores, floor),
+        "subgroups": grouped.subgroup_figure(results.subgroups, results.scores, floor),
         "roc": draw.roc_figure(results.curves, results.scores, floor),
         "calibration": draw.calibration_figure(results.curves, floor),
         "connectome": draw.connectome_figure(results.edges, nodes, alpha, cohort["report"]["edges"]),
@@ -103,6 +105,8 @@ def _tables(results: Results, cohort: Mapping, experiments: Mapping, nodes: pd.D
         "excluded": tables.excluded_table(results.participants),
         "models": tables.model_table(results, floor, kinds),
         "comparisons": tables.comparison_table(results.comparisons),
+        "folds": tables.fold_table(results.folds),
+        "subgroups": grouped.subgroup_rows(results.subgroups),
         "edges": tables.edge_table(results.edges, nodes, circuit_titles(), alpha, cohort["report"]["edges"]),
         "targets": None if results.targets is None or results.targets.empty else tables.target_table(results.targets),
         "recovery": None if results.recovery is None else tables.recovery_table(results.recovery),
@@ -147,7 +151,7 @@ def _picture(name: str, document: str, results: Results, cohort: Mapping) -> Pic
     return picture(name, document, _caption(name, results, cohort), name in WIDE)
 
 
-WIDE = ("forest", "connectome", "circuits", "flow", "scans", "coverage")
+WIDE = ("forest", "subgroups", "connectome", "circuits", "flow", "scans", "coverage")
 
 
 def _caption(name: str, results: Results, cohort: Mapping) -> str:
@@ -158,6 +162,7 @@ def _caption(name: str, results: Results, cohort: Mapping) -> str:
             "seed; the mean in bold, with the last loss of runs that stopped early; dots where the network was kept."
         )
     level, alpha = f"{cohort['evaluate']['level']:.0%}", results.summary["alpha"]
+    best = grouped.shown_model(results.scores, text.chosen_floor(cohort, results.scores))
     _, survive = draw.drawn_edges(results.edges, alpha, cohort["report"]["edges"])
     test = draw.motion_test(results.participants, cohort["dataset"]["contrast"], cohort["evaluate"]["level"])
     glass = (
@@ -174,6 +179,8 @@ def _caption(name: str, results: Results, cohort: Mapping) -> str:
         "crosses are excluded ones; boxes show quartiles of the included, whiskers reach 1.5 interquartile ranges.",
         "forest": f"AUC of every model with its {level} interval. A model that does not pass the floor has found "
         f"nothing that {text.covariate_names(cohort['dataset']['covariates'])} do not tell.",
+        "subgroups": f"AUC of {text.label(best)} by site, sex, age and motion (thirds), with {level} intervals, beside "
+        "that of all subjects (all). Differences between subgroups are not tested.",
         "roc": "ROC curves of the out-of-fold predictions, averaged over repeats. The diagonal is chance.",
         "calibration": "Calibration of the out-of-fold probabilities, in bins of equal size. The diagonal is perfect.",
         "connectome": f"{glass} Seen from the right, from behind and from above, left (L) and right (R) marked; solid "

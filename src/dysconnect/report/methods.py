@@ -250,15 +250,20 @@ def _graph_text(config: Mapping) -> str:
 
 
 def _evaluation_text(results: Results, cohort: Mapping, experiments: Mapping[str, Mapping]) -> str:
-    splits, spec = cohort["splits"], cohort["evaluate"]
-    repeated = f", repeated {splits['repeats']} times with other folds" if splits["repeats"] > 1 else ""
+    spec = cohort["evaluate"]
     permutations = max((config["training"]["permutations"] for config in experiments.values()), default=0)
     tested = results.scores.loc[(results.scores["metric"] == "auc") & results.scores["p"].notna(), "experiment"]
+    covariates = cohort["dataset"]["covariates"]
     text = (
-        f"{splits['folds']}-fold cross-validation by subject, stratified by group and site{repeated}. Whatever "
-        "learns, learned inside the training fold. The AUC compares patients and controls that were tested in the same "
-        f"fold. Intervals ({spec['level']:.0%}) and paired differences come from {spec['bootstraps']:,} bootstrap "
-        "samples of subjects, the same ones for all experiments."
+        f"{_splits_text(cohort['splits'])} Whatever learns, learned inside the training fold. The AUC compares "
+        f"patients and controls that were tested in the same fold. Intervals ({spec['level']:.0%}) and paired "
+        f"differences come from {spec['bootstraps']:,} bootstrap samples of subjects, the same ones for all "
+        "experiments. Experiments were also compared by the resampled t-test over folds, corrected for the training "
+        "subjects that folds share (Nadeau and Bengio 2003; Bouckaert and Frank "
+        "2004). Calibration slope and intercept are those of a logistic recalibration (Van Calster et al. 2016). "
+        f"The AUC with {covariate_names(covariates)} held equal weighs subjects by their overlap in the propensity to "
+        "be a patient (Li et al. 2018), judging predictions rather than features as Dinga et al. 2020 advise. The "
+        "detectable AUC follows from the standard error of Hanley and McNeil 1982, and from that of permuted labels."
     )
     if len(tested):
         text += (
@@ -266,6 +271,16 @@ def _evaluation_text(results: Results, cohort: Mapping, experiments: Mapping[str
             f"(1 + B) (Phipson and Smyth 2010) for {listed(map(label, tested))}."
         )
     return text
+
+
+def _splits_text(splits: Mapping) -> str:
+    """How subjects were split."""
+    if splits["scheme"] == "leave_one_site_out":
+        return "Every site was tested by a model trained on all others (leave one site out)."
+    if splits["scheme"] == "fixed":
+        return f"Models were trained on all sites but {listed(splits['test_sites'])}, and tested on those."
+    repeated = f", repeated {splits['repeats']} times with other folds" if splits["repeats"] > 1 else ""
+    return f"{splits['folds']}-fold cross-validation by subject, stratified by group and site{repeated}."
 
 
 def _localization_text(summary: Mapping, spec: Mapping) -> str:

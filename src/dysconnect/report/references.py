@@ -8,11 +8,15 @@ REFERENCES = {
     "for BOLD and perfusion based fMRI. NeuroImage 2007;37:90-101. doi:10.1016/j.neuroimage.2007.04.042",
     "Benjamini and Hochberg 1995": "Benjamini Y, Hochberg Y. Controlling the false discovery rate: a practical and "
     "powerful approach to multiple testing. J R Stat Soc B 1995;57:289-300. doi:10.1111/j.2517-6161.1995.tb02031.x",
+    "Bouckaert and Frank 2004": "Bouckaert RR, Frank E. Evaluating the replicability of significance tests for "
+    "comparing learning algorithms. PAKDD 2004. doi:10.1007/978-3-540-24775-3_3",
     "Ciric et al. 2017": "Ciric R, et al. Benchmarking of participant-level confound regression strategies for the "
     "control of motion artifact in studies of functional connectivity. NeuroImage 2017;154:174-187. "
     "doi:10.1016/j.neuroimage.2017.03.020",
     "Cui et al. 2023": "Cui H, et al. BrainGB: a benchmark for brain network analysis with graph neural networks. "
     "IEEE Trans Med Imaging 2023;42:493-506. doi:10.1109/TMI.2022.3218745",
+    "Dinga et al. 2020": "Dinga R, Schmaal L, Penninx BWJH, Veltman DJ, Marquand AF. Controlling for effects of "
+    "confounding variables on machine learning predictions. bioRxiv 2020. doi:10.1101/2020.08.17.255034",
     "Avants et al. 2011": "Avants BB, et al. A reproducible evaluation of ANTs similarity metric performance in brain "
     "image registration. NeuroImage 2011;54:2033-2044. doi:10.1016/j.neuroimage.2010.09.025",
     "Esteban et al. 2019": "Esteban O, et al. fMRIPrep: a robust preprocessing pipeline for functional MRI. "
@@ -21,10 +25,14 @@ REFERENCES = {
     "doi:10.48550/arXiv.1903.02428",
     "Golub et al. 1979": "Golub GH, Heath M, Wahba G. Generalized cross-validation as a method for choosing a good "
     "ridge parameter. Technometrics 1979;21:215-223. doi:10.1080/00401706.1979.10489751",
+    "Hanley and McNeil 1982": "Hanley JA, McNeil BJ. The meaning and use of the area under a receiver operating "
+    "characteristic (ROC) curve. Radiology 1982;143:29-36. doi:10.1148/radiology.143.1.7063747",
     "Kipf and Welling 2017": "Kipf TN, Welling M. Semi-supervised classification with graph convolutional networks. "
     "ICLR 2017. doi:10.48550/arXiv.1609.02907",
     "Ledoit and Wolf 2004": "Ledoit O, Wolf M. A well-conditioned estimator for large-dimensional covariance matrices. "
     "J Multivar Anal 2004;88:365-411. doi:10.1016/S0047-259X(03)00096-4",
+    "Li et al. 2018": "Li F, Morgan KL, Zaslavsky AM. Balancing covariates via propensity score weighting. J Am Stat "
+    "Assoc 2018;113:390-400. doi:10.1080/01621459.2016.1260466",
     "Lindquist et al. 2019": "Lindquist MA, Geuter S, Wager TD, Caffo BS. Modular preprocessing pipelines can "
     "reintroduce artifacts into fMRI data. Hum Brain Mapp 2019;40:2358-2376. doi:10.1002/hbm.24528",
     "Loshchilov and Hutter 2019": "Loshchilov I, Hutter F. Decoupled weight decay regularization. ICLR 2019. "
@@ -33,6 +41,8 @@ REFERENCES = {
     "2010;72:417-473. doi:10.1111/j.1467-9868.2010.00740.x",
     "Mölder et al. 2021": "Mölder F, et al. Sustainable data analysis with Snakemake. F1000Research 2021;10:33. "
     "doi:10.12688/f1000research.29032.2",
+    "Nadeau and Bengio 2003": "Nadeau C, Bengio Y. Inference for the generalization error. Machine Learning "
+    "2003;52:239-281. doi:10.1023/A:1024068626366",
     "Nichols and Holmes 2002": "Nichols TE, Holmes AP. Nonparametric permutation tests for functional neuroimaging: a "
     "primer with examples. Hum Brain Mapp 2002;15:1-25. doi:10.1002/hbm.1058",
     "Parkes et al. 2018": "Parkes L, Fulcher B, Yücel M, Fornito A. An evaluation of the efficacy, reliability, and "
@@ -56,6 +66,8 @@ REFERENCES = {
     "Satterthwaite et al. 2013": "Satterthwaite TD, et al. An improved framework for confound regression and filtering "
     "for control of motion artifact in the preprocessing of resting-state functional connectivity data. NeuroImage "
     "2013;64:240-256. doi:10.1016/j.neuroimage.2012.08.052",
+    "Van Calster et al. 2016": "Van Calster B, et al. A calibration hierarchy for risk models was defined: from utopia "
+    "to empirical data. J Clin Epidemiol 2016;74:167-176. doi:10.1016/j.jclinepi.2015.12.005",
     "Varoquaux et al. 2010": "Varoquaux G, Baronnet F, Kleinschmidt A, Fillard P, Thirion B. Detection of brain "
     "functional-connectivity difference in post-stroke patients using group-level covariance modeling. MICCAI 2010. "
     "doi:10.1007/978-3-642-15705-9_25",

@@ -10,7 +10,10 @@ from dysconnect.participants import read_participants
 from dysconnect.quality.scans import read_scans
 from dysconnect.report.text import Results
 
-TABLES = ("splits", "scores", "comparisons", "curves", "qcfc", "recovery", "targets")
+TABLES = (
+    "splits", "scores", "comparisons", "curves", "folds", "subgroups", "power", "qcfc", "recovery", "targets",
+)  # fmt: skip
+AS_TEXT = {"group": str, "reason": str}  # names of sites may be numbers
 
 
 def read_results(paths: Mapping, experiments: Sequence[str], histories: Sequence[str | Path]) -> Results:
@@ -25,7 +28,8 @@ def read_results(paths: Mapping, experiments: Sequence[str], histories: Sequence
     histories : sequence of path
         Learning curves of the experiments.
     """
-    tables = {name: pd.read_csv(paths[name], sep="\t") for name in TABLES if paths.get(name)}
+    tables = {name: pd.read_csv(paths[name], sep="\t", dtype=AS_TEXT) for name in TABLES if paths.get(name)}
+    tables["subgroups"] = tables["subgroups"].fillna({"reason": ""})
     names = [name for name in ("summary", "quality", "verdict") if paths.get(name)]
     told = {name: json.loads(Path(paths[name]).read_text()) for name in names}
     edges = pd.read_csv(paths["edges"], sep="\t").dropna(subset="statistic").fillna({"circuit": ""})

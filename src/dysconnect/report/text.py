@@ -23,7 +23,7 @@ class Results:
     ----------
     participants : DataFrame
         Everybody, after the `timeseries` stage.
-    splits, scores, comparisons, curves : DataFrame
+    splits, scores, comparisons, curves, folds, subgroups, power : DataFrame
         Of all experiments.
     histories : mapping of str to DataFrame
         Learning curves by experiment; empty for models without epochs.
@@ -50,6 +50,9 @@ class Results:
     scores: pd.DataFrame
     comparisons: pd.DataFrame
     curves: pd.DataFrame
+    folds: pd.DataFrame
+    subgroups: pd.DataFrame
+    power: pd.DataFrame
     histories: Mapping[str, pd.DataFrame]
     edges: pd.DataFrame
     summary: Mapping
@@ -63,12 +66,13 @@ class Results:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its interval and p."""
+    """A number with its interval and p; `corrected` is that of the corrected resampled t-test of a difference."""
 
     value: float
     low: float
     high: float
     p: float
+    corrected: float = np.nan
 
     def __str__(self) -> str:
         return f"{number(self.value)} [{number(self.low)}, {number(self.high)}]"
@@ -127,9 +131,9 @@ def kind(config: Mapping) -> str:
     return "floor" if name == "floor" else "graph" if name in GRAPH_MODELS else "linear"
 
 
-def aucs(scores: pd.DataFrame) -> dict[str, Estimate]:
-    """AUC of every experiment, in the order of the table."""
-    rows = scores[scores["metric"] == "auc"]
+def aucs(scores: pd.DataFrame, metric: str = "auc") -> dict[str, Estimate]:
+    """AUC, or another metric, of every experiment, in the order of the table."""
+    rows = scores[scores["metric"] == metric]
     return {row.experiment: Estimate(row.value, row.low, row.high, row.p) for row in rows.itertuples()}
 
 
@@ -140,8 +144,14 @@ def difference(comparisons: pd.DataFrame, one: str, other: str, metric: str = "a
         row = own[(own["experiment"] == first) & (own["other"] == second)]
         if len(row):
             ends = sorted([sign * row["low"].iloc[0], sign * row["high"].iloc[0]])
-            return Estimate(sign * row["difference"].iloc[0], *ends, row["p"].iloc[0])
+            return Estimate(sign * row["difference"].iloc[0], *ends, row["p"].iloc[0], row["p_corrected"].iloc[0])
     return None
+
+
+def excludes_zero(gap: Estimate, alpha: float) -> int:
+    """Sign of a difference that is shown: by its interval, and by the corrected test where there is one; else 0."""
+    sign = int(gap.low > 0) - int(gap.high < 0)
+    return sign if not np.isfinite(gap.corrected) or gap.corrected <= alpha else 0
 
 
 def beats_chance(auc: Estimate, alpha: float) -> bool:

@@ -16,6 +16,7 @@ from dysconnect.report.text import (
     covariate_names,
     difference,
     difference_text,
+    excludes_zero,
     kind,
     label,
     listed,
@@ -32,7 +33,8 @@ def verdict(results: Results, cohort: Mapping, experiments: Mapping[str, Mapping
         ("Quality", quality_sentence(results, cohort)),
         ("Prediction", prediction_sentence(results.scores, cohort, experiments)),
         ("Confounds", floor_sentence(results, cohort, experiments)),
-        ("Graph or linear", rivalry_sentence(results, experiments)),
+        ("Graph or linear", rivalry_sentence(results, cohort, experiments)),
+        ("Power", power_sentence(results, cohort, experiments)),
         ("Connections", localization_sentence(results.edges, results.summary)),
         ("Planted truth", recovery_sentence(results, cohort)),
     ]
@@ -156,31 +158,64 @@ def floor_sentence(results: Results, cohort: Mapping, experiments: Mapping[str, 
     if gap is None:
         return f"From {names} alone: {reached}. The difference to the models was not tested."
     if beats_chance(auc[best], alpha):
-        return _above_floor(label(best), gap, names, reached)
+        judged = _above_floor(label(best), gap, alpha, names, reached)
+        return (
+            f"{judged} {_others_above(results.comparisons, auc, best, floor, alpha)}{_remains(results, best)}".strip()
+        )
     if beats_chance(own, alpha):
         return f"The groups differ in covariates, not measurably in connectivity: {names} alone reach {reached}."
     return f"The confound floor is at chance as well: {names} alone reach {reached}."
 
 
-def _above_floor(best: str, gap: Estimate, names: str, reached: str) -> str:
-    if gap.low > 0:
+def _above_floor(best: str, gap: Estimate, alpha: float, names: str, reached: str) -> str:
+    shown = excludes_zero(gap, alpha)
+    if shown > 0:
         return (
             f"The best model beats the confound floor: {names} alone reach {reached}, and the paired difference is "
-            f"{gap} ({p_text(gap.p)})."
+            f"{gap} ({_tests(gap)})."
         )
-    if gap.high < 0:
+    if shown < 0:
         return (
             f"The best model is worse than the confound floor: {names} alone reach {reached}; the difference is {gap}."
         )
+    open_ = "includes zero" if gap.low <= 0 <= gap.high else "is not sure when training on others is allowed for"
     return (
         f"The confound floor may explain the score: {names} alone reach {reached}, and the difference to {best}, "
-        f"{gap}, includes zero. Nothing beyond these covariates is shown."
+        f"{gap}, {open_} ({_tests(gap)}). Nothing beyond these covariates is shown."
     )
 
 
-def rivalry_sentence(results: Results, experiments: Mapping[str, Mapping]) -> str:
-    """Whether a graph network is worth it; empty unless both kinds were run."""
-    auc = _candidates(results.scores, experiments)
+def _tests(gap: Estimate) -> str:
+    """Both tests of a difference: over subjects, and corrected for the training subjects that folds share."""
+    corrected = f"; corrected t-test {p_text(gap.corrected)}" if np.isfinite(gap.corrected) else ""
+    return f"{p_text(gap.p)}{corrected}"
+
+
+def _others_above(comparisons: pd.DataFrame, auc: Mapping, best: str, floor: str, alpha: float) -> str:
+    """How many of the other models beat the floor too; empty where the best is alone."""
+    others = [name for name in auc if name != best]
+    gaps = [difference(comparisons, name, floor) for name in others]
+    above = sum(gap is not None and excludes_zero(gap, alpha) > 0 for gap in gaps)
+    if not others:
+        return ""
+    do = f"{above:,} {'does' if above == 1 else 'do'}" if above else "none does"
+    return f"Of the other {counted(len(others), 'model')}, {do}. "
+
+
+def _remains(results: Results, best: str) -> str:
+    """The score of the best model once the covariates are accounted for."""
+    own = aucs(results.scores, "auc_deconfounded").get(best)
+    if own is None:
+        return ""
+    if not np.isfinite(own.value):
+        return "Patients and controls overlap too little in their covariates to be compared with these held equal."
+    held = "which is above chance" if own.low > 0.5 else "which is not shown to be above chance"
+    return f"With the covariates held equal its AUC is {own}, {held}."
+
+
+def rivalry_sentence(results: Results, cohort: Mapping, experiments: Mapping[str, Mapping]) -> str:
+    """Whether any graph network beats the best linear model; empty unless both kinds were run."""
+    auc, alpha = _candidates(results.scores, experiments), 1 - cohort["evaluate"]["level"] + 1e-9
     best = {}
     for wanted in ("graph", "linear"):
         own = [name for name in auc if kind(experiments[name]) == wanted]
@@ -188,18 +223,42 @@ def rivalry_sentence(results: Results, experiments: Mapping[str, Mapping]) -> st
             return ""
         best[wanted] = max(own, key=lambda name: auc[name].value)
     graph, linear = label(best["graph"]), label(best["linear"])
-    gap = difference(results.comparisons, best["linear"], best["graph"])
+    gap = difference(results.comparisons, best["graph"], best["linear"])
     if gap is None:
         return ""
-    if gap.low > 0:
-        return f"A linear model beats the graph network: {linear} leads {graph} by {gap} ({p_text(gap.p)})."
-    if gap.high < 0:
-        gap = Estimate(-gap.value, -gap.high, -gap.low, gap.p)
-        return f"The graph network beats the linear models: {graph} leads {linear} by {gap} ({p_text(gap.p)})."
+    shown = excludes_zero(gap, alpha)
+    if shown > 0:
+        return f"The graph network beats the linear models: {graph} leads {linear} by {gap} ({_tests(gap)})."
+    gap = Estimate(-gap.value, -gap.high, -gap.low, gap.p, gap.corrected)
+    if shown < 0:
+        return f"A linear model beats the graph network: {linear} leads {graph} by {gap} ({_tests(gap)})."
     return (
         f"Graph network and linear model cannot be told apart: {linear} minus {graph} is {gap} "
-        f"({p_text(gap.p)}). Nothing speaks for the more complex one."
+        f"({_tests(gap)}). Nothing speaks for the more complex one."
     )
+
+
+def power_sentence(results: Results, cohort: Mapping, experiments: Mapping[str, Mapping]) -> str:
+    """Which AUC this cohort could have told from chance, and what the best model would need."""
+    auc = _candidates(results.scores, experiments)
+    if not auc:
+        return ""
+    best = max(auc, key=lambda name: auc[name].value)
+    own = results.power[results.power["experiment"] == best].set_index("method")
+    row = own.loc["permutation" if "permutation" in own.index else "hanley_mcneil"]
+    people = f"{counted(int(row['n_cases']), 'patient')} and {counted(int(row['n_controls']), 'control')}"
+    if not np.isfinite(row["detectable_auc"]):
+        return f"With {people} no AUC could have been told from chance."
+    null = "of permuted labels" if row.name == "permutation" else "in theory (Hanley and McNeil 1982)"
+    text = (
+        f"With {people}, an AUC of {number(row['detectable_auc'])} or more would have been told from chance with 80% "
+        f"power (one-sided, {1 - cohort['evaluate']['level']:.2g}; standard error at chance {null} "
+        f"{number(row['null_sd'], 3)})."
+    )
+    alpha = 1 - cohort["evaluate"]["level"] + 1e-9
+    if beats_chance(auc[best], alpha) or not np.isfinite(row["n_needed"]):
+        return text
+    return f"{text} Were {number(auc[best].value)} the true value, {int(row['n_needed']):,} subjects would show it."
 
 
 def localization_sentence(edges: pd.DataFrame, summary: Mapping) -> str:

@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 from dysconnect.models import GRAPH_MODELS
 from dysconnect.progress import track
 from dysconnect.train.estimators import Cohort, Model, build
-from dysconnect.train.splits import fold_rows
+from dysconnect.train.splits import fold_rows, scored_folds
 
 HISTORY = ["repeat", "fold", "seed", "epoch", "train_loss", "val_loss", "val_auc", "lr", "weight_decay"]
 
@@ -65,7 +65,7 @@ def cross_validate(
         Folder in which graph networks that are finished survive an interruption; see `clear_store`.
     """
     seeds = range(sections["training"]["seeds"] if is_graph(sections) else 1)
-    parts = splits[["repeat", "fold"]].drop_duplicates().sort_values(["repeat", "fold"]).to_numpy().tolist()
+    parts = list(scored_folds(splits))
     ticks = track(range((len(parts) * len(seeds) + 1) * candidates(sections)), f"training {experiment}")
     predictions, histories, weights, first_repeat = [], [], [], {}
     for repeat, fold in parts:
@@ -167,13 +167,13 @@ def permutation_null(
     first = splits[splits["repeat"] == 0].set_index("participant_id").loc[cohort.participants["participant_id"]]
     labels = _observed_and_shuffled(cohort.labels, first, n_permutations, sections["training"]["seed"])
     concordant, pairs = np.zeros(labels.shape[1]), 0
-    folds = sorted(first["fold"].unique())
+    folds = [fold for repeat, fold in scored_folds(splits) if repeat == 0]
     each = labels.shape[1] * candidates(sections) if graph else 1
     ticks = track(
         range(len(folds) * each), f"{n_permutations} label permutations, {'networks' if graph else 'by fold'}"
     )
     for fold in folds:
-        train, test = np.flatnonzero(first["fold"] != fold), np.flatnonzero(first["fold"] == fold)
+        train, test = fold_rows(splits, cohort.participants, 0, fold)
         more = {"store": store, "ticks": ticks} if graph else {}
         decisions = first_repeat[fold].decide_many(cohort, train, labels[train], test, **more)
         if not graph:
