@@ -174,9 +174,7 @@ def main() -> None:
         print(f"{row['what']}: {row['ratio']} x as fast as {row['against']} ({row['ours']:.3f} s, {row['peer']:.3f} s)")
     (OUT / "graph.json").write_text(json.dumps(rows, indent=1))
     if DEVICE.type != "cuda":
-        print(
-            "No GPU here. On one: python benchmarks/graph.py --folds 5 --seeds 10 --epochs 20 --subjects 807 --permutations 1000"
-        )
+        print(f"No GPU here. On one: {ON_A_GPU}")
 
 
 if __name__ == "__main__":

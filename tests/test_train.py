@@ -21,7 +21,7 @@ from dysconnect.train.estimators import (
     read_fold_weights,
     save_model,
 )
-from dysconnect.train.splits import fold_rows, inner_split, make_splits
+from dysconnect.train.splits import fold_rows, make_splits
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -94,16 +94,6 @@ def test_small_sites_are_merged_and_every_fold_has_both_classes(make_participant
     people = make_participants(30).assign(site=[f"site-{k % 9}" for k in range(30)])
     splits = make_splits(people, 5, 3, 0)
     assert (splits.groupby(["repeat", "fold"])["label"].nunique() == 2).all()
-
-
-def test_inner_split_is_disjoint_stratified_and_keeps_copies_together(make_participants):
-    people = make_participants(50)
-    people.loc[[1, 3], "scan_group"] = "copied"
-    fit, watch = inner_split(people, 0.2, seed=0)
-    assert sorted([*fit, *watch]) == list(range(50))
-    assert len(watch) == pytest.approx(10, abs=1)
-    assert people["label"].iloc[watch].mean() == pytest.approx(0.5, abs=0.1)
-    assert not set(people["scan_group"].iloc[fit]) & set(people["scan_group"].iloc[watch])
 
 
 # predictions
