@@ -10,6 +10,7 @@ from scipy.special import expit
 from scipy.stats import binomtest
 
 from dysconnect.evaluate.metrics import gather, weighted_scores
+from dysconnect.models import GRAPH_MODELS
 from dysconnect.models.edges import edges_from_matrix, matrix_from_edges
 from dysconnect.train import cross_validate, permutation_null, shuffle_labels
 from dysconnect.train.estimators import (
@@ -343,7 +344,7 @@ def saved(tmp_path_factory, make_cohort, make_covariances, sections):
 
     def save(name, measure):
         cohort = make_covariances(shift=-0.3) if measure == "tangent" else make_cohort(planted=range(5))
-        own = sections(name, measure, **({"epochs": 4} if name == "gcn" else {}))
+        own = sections(name, measure, **({"epochs": 4} if name in GRAPH_MODELS else {}))
         model = build(**parts(own)).fit(cohort, np.arange(40), seed=0)
         path = tmp_path_factory.mktemp("models") / f"{name}.npz"
         save_model(model, cohort, path, model.edge_weights()[None] if name == "ridge" else None)
@@ -352,9 +353,10 @@ def saved(tmp_path_factory, make_cohort, make_covariances, sections):
     return save
 
 
-@pytest.mark.parametrize(
-    ("name", "measure"), [("ridge", "correlation"), ("logistic", "tangent"), ("gcn", "correlation")]
-)
+SAVED = [("ridge", "correlation"), ("logistic", "tangent"), *((name, "correlation") for name in GRAPH_MODELS)]
+
+
+@pytest.mark.parametrize(("name", "measure"), SAVED)
 def test_a_saved_model_predicts_from_matrices_what_the_model_predicts(saved, name, measure):
     model, cohort, path = saved(name, measure)
     loaded = SavedModel(path)
