@@ -25,18 +25,19 @@ def registration_figure(rows: Sequence[tuple[str, np.ndarray, np.ndarray, Sequen
         outline is the brain, through which the slices go.
     """
     figure = Figure(figsize=(PAGE, 1.55 * len(rows) + 0.1), layout="constrained", facecolor="white")
-    panels = figure.subplots(len(rows), len(CUTS), squeeze=False)
-    for line, (title, image, affine, outlines) in zip(panels, rows):
+    parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
+    for part, (title, image, affine, outlines) in zip(parts, rows):
+        part.suptitle(title, x=0.01, ha="left", fontsize=8)
+        line = part.subplots(1, len(CUTS))
         upright = [_upright(values, affine) for values in (image, *outlines)]
         edges = nib.affines.voxel_sizes(upright[0].affine)
-        data = [np.asarray(part.dataobj, np.float32) for part in upright]
+        data = [np.asarray(turned.dataobj, np.float32) for turned in upright]
         inside = np.argwhere(data[1] > 0.5)
         low, high = (inside.min(0), inside.max(0)) if len(inside) else (np.zeros(3), np.array(data[0].shape) - 1)
         top = np.percentile(data[0][data[1] > 0.5], 99.5) if len(inside) else data[0].max()
         for axes, (axis, share) in zip(line, CUTS):
             at = round(float(low[axis] + share * (high[axis] - low[axis])))
             _draw_slice(axes, data, axis, at, edges, float(top) or 1.0)
-        line[0].set_title(title, loc="left").set_in_layout(False)
     return figure
 
 
