@@ -18,7 +18,8 @@ import torch
 
 from dysconnect.localize.statistics import edge_statistics
 from dysconnect.models.edges import edges_from_matrix
-from dysconnect.models.gcn import DenseGCN, SparseGCN, adjacency, to_batch
+from dysconnect.models.graph.gcn import GCN, SparseGCN
+from dysconnect.models.graph.views import adjacency, to_batch
 from dysconnect.models.tangent import TangentSpace
 
 OUT = Path(__file__).parent / "results"
@@ -86,8 +87,8 @@ def graph_step(repeats: int) -> list[dict]:
     rows = []
     for density in (0.1, 1.0):
         graph = adjacency(z, density)
-        dense, sparse = DenseGCN(200, 200, 64, 4, 0.0), SparseGCN(200, 200, 64, 4, 0.0)
-        sparse.load_state_dict(dense.state_dict())
+        dense, sparse = GCN(200, 64, 4, 0.0), SparseGCN(200, 64, 4, 0.0)
+        sparse.load_dense(dense)
         batch = to_batch(z, graph)
         ours = median_seconds(lambda net=dense, a=graph: net(z, a).sum().backward(), repeats)
         peer = median_seconds(lambda net=sparse, b=batch: net(b.x, b.edge_index, b.edge_attr).sum().backward(), repeats)

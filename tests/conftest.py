@@ -22,6 +22,21 @@ VISUAL_AND_OTHER = [1, 2, 90, 91, 130, 131]
 BASAL_GANGLIA = [247, 248, 251, 252, 253, 254, 259, 260]
 THALAMUS = [265, 266, 267, 268, 269, 270]
 CEREBELLUM = [282, 283, 284, 293, 294, 296, 297, 298]
+SMALL = {"hidden": 8, "readout": 2, "dropout": 0.2}
+GRAPH_MODELS = {
+    "gcn": {"name": "gcn", **SMALL},
+    "gat": {"name": "gat", **SMALL, "heads": 2},
+    "gin": {"name": "gin", **SMALL},
+    "sage": {"name": "sage", **SMALL},
+    "brainnetcnn": {
+        "name": "brainnetcnn", "edge_channels": 4, "node_channels": 8, "graph_channels": 8, "dropout": 0.2,
+    },
+    "bnt": {
+        "name": "bnt", "width": 16, "heads": 2, "layers": 2, "feedforward": 16, "clusters": 4, "dropout": 0.2,
+        "clustering": 1.0,
+    },
+    "ibgnn": {"name": "ibgnn", **SMALL, "sparsity": 0.1, "entropy": 0.1},
+}  # fmt: skip
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -198,14 +213,15 @@ def sections():
         "ridge": {"name": "ridge", "penalties": penalties},
         "logistic": {"name": "logistic", "penalties": penalties},
         "floor": {"name": "floor", "penalties": penalties, "covariates": ["age", "sex", "site", "mean_fd"]},
-        "gcn": {"name": "gcn", "hidden": 8, "readout": 2, "dropout": 0.2},
+        **GRAPH_MODELS,
     }
     linear = {"permutations": 200, "seed": 0}
     graph = {"device": "cpu", "epochs": 15, "patience": 5, "validation": 0.2, "batch_size": 16, "lr": 0.01}
-    graph |= {"weight_decay": 0.01, "seeds": 1, "seed": 0}
+    graph |= {"weight_decay": 0.01, "seeds": 1, "seed": 0, "precision": "float32", "stacked": "auto", "memory": None}
+    graph |= {"search": {"lr": [], "weight_decay": []}, "graph_permutations": 0}
 
     def build(name: str, measure: str = "correlation", **training) -> dict:
-        own = {**(graph if name == "gcn" else linear), **training}
+        own = {**(graph if name in GRAPH_MODELS else linear), **training}
         return {"model": models[name], "measure": measure, "graph": {"density": 0.3}, "training": own}
 
     return build

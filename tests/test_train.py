@@ -10,6 +10,7 @@ from scipy.special import expit
 from scipy.stats import binomtest
 
 from dysconnect.evaluate.metrics import gather, weighted_scores
+from dysconnect.models import GRAPH_MODELS
 from dysconnect.models.edges import edges_from_matrix, matrix_from_edges
 from dysconnect.train import cross_validate, permutation_null, shuffle_labels
 from dysconnect.train.estimators import (
@@ -21,7 +22,7 @@ from dysconnect.train.estimators import (
     read_fold_weights,
     save_model,
 )
-from dysconnect.train.splits import fold_rows, inner_split, make_splits
+from dysconnect.train.splits import fold_rows, make_splits
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -94,16 +95,6 @@ def test_small_sites_are_merged_and_every_fold_has_both_classes(make_participant
     people = make_participants(30).assign(site=[f"site-{k % 9}" for k in range(30)])
     splits = make_splits(people, 5, 3, 0)
     assert (splits.groupby(["repeat", "fold"])["label"].nunique() == 2).all()
-
-
-def test_inner_split_is_disjoint_stratified_and_keeps_copies_together(make_participants):
-    people = make_participants(50)
-    people.loc[[1, 3], "scan_group"] = "copied"
-    fit, watch = inner_split(people, 0.2, seed=0)
-    assert sorted([*fit, *watch]) == list(range(50))
-    assert len(watch) == pytest.approx(10, abs=1)
-    assert people["label"].iloc[watch].mean() == pytest.approx(0.5, abs=0.1)
-    assert not set(people["scan_group"].iloc[fit]) & set(people["scan_group"].iloc[watch])
 
 
 # predictions
@@ -353,7 +344,7 @@ def saved(tmp_path_factory, make_cohort, make_covariances, sections):
 
     def save(name, measure):
         cohort = make_covariances(shift=-0.3) if measure == "tangent" else make_cohort(planted=range(5))
-        own = sections(name, measure, **({"epochs": 4} if name == "gcn" else {}))
+        own = sections(name, measure, **({"epochs": 4} if name in GRAPH_MODELS else {}))
         model = build(**parts(own)).fit(cohort, np.arange(40), seed=0)
         path = tmp_path_factory.mktemp("models") / f"{name}.npz"
         save_model(model, cohort, path, model.edge_weights()[None] if name == "ridge" else None)
@@ -362,9 +353,10 @@ def saved(tmp_path_factory, make_cohort, make_covariances, sections):
     return save
 
 
-@pytest.mark.parametrize(
-    ("name", "measure"), [("ridge", "correlation"), ("logistic", "tangent"), ("gcn", "correlation")]
-)
+SAVED = [("ridge", "correlation"), ("logistic", "tangent"), *((name, "correlation") for name in GRAPH_MODELS)]
+
+
+@pytest.mark.parametrize(("name", "measure"), SAVED)
 def test_a_saved_model_predicts_from_matrices_what_the_model_predicts(saved, name, measure):
     model, cohort, path = saved(name, measure)
     loaded = SavedModel(path)
@@ -417,7 +409,7 @@ def test_edges_of_matrices_are_fisher_z_or_covariances():
 
 def test_probabilities_of_a_network_are_the_logistic_of_its_logits(saved):
     model, cohort, _ = saved("gcn", "correlation")
-    expected = expit(model.classifier_.decide(cohort.values))
+    expected = expit(model.networks_.decide(cohort.values)[:, 0])
     np.testing.assert_allclose(model.predict(cohort, np.arange(60)), expected, rtol=1e-5)
 
 

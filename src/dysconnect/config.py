@@ -8,9 +8,10 @@ from pathlib import Path
 
 import jsonschema
 
+from dysconnect.models import GRAPH_MODELS
+
 # what is stored on disk for each measure: the tangent space is learned from covariances inside training folds
 STORED = {"correlation": "correlation", "partial": "partial", "tangent": "covariance"}
-GRAPH_MODELS = ("gcn",)
 LINEAR_TRAINING = ("permutations", "seed")
 
 

@@ -16,6 +16,7 @@ from dysconnect.acquire.images import SHARED, plan_images, room_needed, users_fi
 from dysconnect.acquire.scan import SETTINGS
 from dysconnect.acquire.transfer import check_room
 from dysconnect.config import STORED, training_sections
+from dysconnect.models import GRAPH_MODELS
 from dysconnect.preprocess.fmriprep import (
     bound_folders,
     container_environment,

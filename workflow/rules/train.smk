@@ -23,7 +23,7 @@ rule splits:
 
 
 rule train:
-    """Cross-validate one experiment, fit its final model, and permute the labels of the linear ones."""
+    """Cross-validate one experiment, fit its final model, and permute the labels."""
     input:
         connectomes=lambda wildcards: connectome_file(wildcards.experiment),
         participants="results/{dataset}/timeseries/participants.tsv",
@@ -46,7 +46,7 @@ rule train:
         mem_mb=8000,
         runtime=240,
         gpu=lambda wildcards: int(
-            EXPERIMENTS[wildcards.experiment]["model"]["name"] == "gcn"
+            EXPERIMENTS[wildcards.experiment]["model"]["name"] in GRAPH_MODELS
         ),
     params:
         sections=lambda wildcards: training_sections(EXPERIMENTS[wildcards.experiment]),

@@ -98,7 +98,6 @@ class DualClassifier(ClassifierMixin, BaseEstimator):
             decided.append(cross @ dual + intercept)
         return np.hstack(decided)
 
-
     def entries(self, n: int) -> int:
         """Numbers that one label vector of n subjects takes while it is solved."""
         return n * len(self.penalties)

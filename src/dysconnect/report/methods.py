@@ -249,9 +249,20 @@ def _prepared_text(model: Mapping) -> str:
     return f"{done} inside the training fold" if done else ""
 
 
+NETWORKS = {
+    "gcn": "graph convolutional network (Kipf and Welling 2017)",
+    "gat": "graph attention network (Velickovic et al. 2018)",
+    "gin": "graph isomorphism network (Xu et al. 2019)",
+    "sage": "GraphSAGE (Hamilton et al. 2017)",
+    "brainnetcnn": "BrainNetCNN (Kawahara et al. 2017)",
+    "bnt": "Brain Network Transformer (Kan et al. 2022)",
+    "ibgnn": "graph network behind one edge mask shared by all people, after IBGNN (Cui et al. 2022)",
+}
+
+
 def _graph_text(config: Mapping) -> str:
     model, training = config["model"], config["training"]
-    title = {"gcn": "graph convolutional network (Kipf and Welling 2017)"}.get(model["name"], model["name"])
+    title = NETWORKS.get(model["name"], model["name"])
     sizes = f", {model['hidden']} hidden channels" if "hidden" in model else ""
     readout = ", read out region by region (Cui et al. 2023)" if "readout" in model else ""
     return (

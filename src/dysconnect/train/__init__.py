@@ -1,16 +1,21 @@
 """Stage `train`: cross-validated predictions, a final model, learning curves, and a permutation null."""
 
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from dysconnect.models import GRAPH_MODELS
 from dysconnect.progress import track
 from dysconnect.train.estimators import Cohort, Model, build
 from dysconnect.train.splits import fold_rows, scored_folds
 
-HISTORY = ["repeat", "fold", "seed", "epoch", "train_loss", "val_loss", "val_auc"]
+HISTORY = ["repeat", "fold", "seed", "epoch", "train_loss", "val_loss", "val_auc", "lr", "weight_decay"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ def cross_validate(
     splits: pd.DataFrame,
     experiment: str,
     sections: dict,
+    store: Path | None = None,
 ) -> Trained:
     """Fit one model per fold, repeat and seed; predict the subjects it never saw.
 
@@ -55,23 +61,53 @@ def cross_validate(
         Name of the experiment, for the predictions table.
     sections : dict
         `model`, `graph`, `training` and `measure`.
+    store : path, optional
+        Folder in which graph networks that are finished survive an interruption; see `clear_store`.
     """
-    graph_model = sections["model"]["name"] == "gcn"
-    seeds = range(sections["training"]["seeds"] if graph_model else 1)
-    jobs = [(repeat, fold, seed) for repeat, fold in scored_folds(splits) for seed in seeds]
+    seeds = range(sections["training"]["seeds"] if is_graph(sections) else 1)
+    parts = list(scored_folds(splits))
+    ticks = track(range((len(parts) * len(seeds) + 1) * candidates(sections)), f"training {experiment}")
     predictions, histories, weights, first_repeat = [], [], [], {}
-    for repeat, fold, seed in track(jobs, f"training {experiment}"):
+    for repeat, fold in parts:
         train, test = fold_rows(splits, cohort.participants, repeat, fold)
-        model = _build(sections).fit(cohort, train, seed=_seed(sections, repeat, fold, seed))
-        predictions.append(_predictions(cohort, test, model, (experiment, repeat, fold, seed)))
-        histories.append(_history(model, repeat, fold, seed))
-        weights.append(model.edge_weights())
+        models = _fit(sections, cohort, train, [_seed(sections, repeat, fold, seed) for seed in seeds], store, ticks)
+        for seed, model in zip(seeds, models):
+            predictions.append(_predictions(cohort, test, model, (experiment, repeat, fold, seed)))
+            histories.append(_history(model, repeat, fold, seed))
+            weights.append(model.edge_weights())
         if repeat == 0:
-            first_repeat.setdefault(fold, model)
-    final = _build(sections).fit(cohort, np.arange(len(cohort.labels)), seed=_seed(sections, 9999, 0, 0))
+            first_repeat[fold] = models[0]
+    (final,) = _fit(sections, cohort, np.arange(len(cohort.labels)), [_seed(sections, 9999, 0, 0)], store, ticks)
+    list(ticks)  # says that all is done
     stacked = np.stack(weights).astype(np.float32) if weights[0] is not None else None
     curves = pd.concat(histories, ignore_index=True)
     return Trained(pd.concat(predictions, ignore_index=True), curves, stacked, final, first_repeat)
+
+
+def is_graph(sections: dict) -> bool:
+    """Whether the model is a graph network."""
+    return sections["model"]["name"] in GRAPH_MODELS
+
+
+def candidates(sections: dict) -> int:
+    """Combinations of hyper-parameters that are tried for every model."""
+    return prod(len(values) for values in sections["training"].get("search", {}).values() if values)
+
+
+def clear_store(store: Path) -> None:
+    """Remove what was kept against an interruption, once the outputs are written."""
+    shutil.rmtree(store, ignore_errors=True)
+
+
+def _fit(
+    sections: dict, cohort: Cohort, rows: np.ndarray, seeds: list[int], store: Path | None, ticks: Iterator
+) -> list[Model]:
+    """One model a seed; graph networks side by side."""
+    model = _build(sections)
+    if is_graph(sections):
+        return model.fit_many(cohort, rows, seeds, store, ticks)
+    next(ticks)
+    return [model.fit(cohort, rows, seed=seeds[0])]
 
 
 def _build(sections: dict) -> Model:
@@ -91,8 +127,7 @@ def _predictions(cohort: Cohort, test: np.ndarray, model: Model, place: tuple) -
 
 
 def _history(model: Model, repeat: int, fold: int, seed: int) -> pd.DataFrame:
-    curves = getattr(getattr(model, "classifier_", None), "history_", [])
-    table = pd.DataFrame(curves, columns=HISTORY[3:])
+    table = pd.DataFrame(getattr(model, "history_", []), columns=HISTORY[3:])
     return table.assign(repeat=repeat, fold=fold, seed=seed)[HISTORY]
 
 
@@ -106,35 +141,52 @@ def shuffle_labels(labels: np.ndarray, blocks: np.ndarray, n: int, rng: np.rando
 
 
 def permutation_null(
-    cohort: Cohort, splits: pd.DataFrame, sections: dict, first_repeat: dict[int, Model]
+    cohort: Cohort,
+    splits: pd.DataFrame,
+    sections: dict,
+    first_repeat: dict[int, Model],
+    store: Path | None = None,
 ) -> pd.DataFrame:
-    """AUC of the first repeat under permuted labels, for models that can decide for many; empty for the others.
+    """AUC of the first repeat under permuted labels; empty where none are asked for, or the model has no way to many.
 
     Labels are permuted inside site x fold, so that every permuted cohort has exactly the design of the
     observed one (class counts of every fold and site) and the test is exact. Whatever sees labels is repeated
     for each permutation, choice of the penalty included; what does not (tangent reference, scaling) is taken
-    from the fold's model.
+    from the fold's model. ``training.permutations`` counts those of the models in the dual,
+    ``training.graph_permutations`` those of the graph networks, which are trained again for each of them.
 
     Returns
     -------
     DataFrame, [1 + n_permutations rows]
         `permutation` (0 is the observed labelling) and `auc`, the share of concordant pairs inside folds.
     """
-    n_permutations = sections["training"].get("permutations", 0)
+    graph = is_graph(sections)
+    n_permutations = sections["training"]["graph_permutations" if graph else "permutations"]
     if n_permutations == 0 or not hasattr(first_repeat.get(0), "decide_many"):
         return pd.DataFrame({"permutation": pd.Series(dtype=int), "auc": pd.Series(dtype=float)})
     first = splits[splits["repeat"] == 0].set_index("participant_id").loc[cohort.participants["participant_id"]]
-    blocks = (first["site"].astype(str) + "/" + first["fold"].astype(str)).to_numpy()
-    rng = np.random.default_rng([sections["training"]["seed"], 11])
-    shuffled = shuffle_labels(cohort.labels, blocks, n_permutations, rng)
-    labels = np.column_stack([cohort.labels, shuffled])
+    labels = _observed_and_shuffled(cohort.labels, first, n_permutations, sections["training"]["seed"])
     concordant, pairs = np.zeros(labels.shape[1]), 0
     folds = [fold for repeat, fold in scored_folds(splits) if repeat == 0]
-    for fold in track(folds, f"{n_permutations} label permutations, by fold"):
+    each = labels.shape[1] * candidates(sections) if graph else 1
+    ticks = track(
+        range(len(folds) * each), f"{n_permutations} label permutations, {'networks' if graph else 'by fold'}"
+    )
+    for fold in folds:
         train, test = fold_rows(splits, cohort.participants, 0, fold)
-        decisions = first_repeat[fold].decide_many(cohort, train, labels[train], test)
+        more = {"store": store, "ticks": ticks} if graph else {}
+        decisions = first_repeat[fold].decide_many(cohort, train, labels[train], test, **more)
+        if not graph:
+            next(ticks)
         cases = int(cohort.labels[test].sum())
         ranks = np.where(labels[test] == 1, rankdata(decisions, axis=0), 0).sum(0)
         concordant += ranks - cases * (cases + 1) / 2
         pairs += cases * (len(test) - cases)
+    list(ticks)  # says that all is done
     return pd.DataFrame({"permutation": np.arange(labels.shape[1]), "auc": concordant / pairs})
+
+
+def _observed_and_shuffled(labels: np.ndarray, first: pd.DataFrame, n: int, seed: int) -> np.ndarray:
+    """The labels and n permutations of them inside site x fold, [S, 1 + n]."""
+    blocks = (first["site"].astype(str) + "/" + first["fold"].astype(str)).to_numpy()
+    return np.column_stack([labels, shuffle_labels(labels, blocks, n, np.random.default_rng([seed, 11]))])

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit
 
+from dysconnect.models import GRAPH_MODELS
 from dysconnect.models.dual import DualClassifier, DualLogistic, DualRidge, DualSVM
 from dysconnect.models.edges import MissingRegions, edges_from_matrix, matrix_from_edges
 from dysconnect.models.floor import CovariateEncoder
@@ -15,7 +15,7 @@ from dysconnect.models.prepare import Preparation
 from dysconnect.models.riemann import FilteredMDM
 from dysconnect.models.sparse import ElasticNet
 from dysconnect.models.tangent import TangentSpace
-from dysconnect.train.splits import inner_split
+from dysconnect.train.graph.model import GraphModel
 
 DUAL = {"ridge": DualRidge, "logistic": DualLogistic, "svm": DualSVM}
 PREPARED = ("harmonise", "deconfound")  # keys of the model section that no classifier reads
@@ -210,58 +210,10 @@ class FloorModel(DualModel):
         return self.encoder_.transform(cohort.participants.iloc[rows])
 
 
-class GraphModel:
-    """Fill in missing regions and train a graph network with an inner split for early stopping."""
-
-    def __init__(self, spec: dict, graph: dict, training: dict, measure: str):
-        if measure == "tangent":
-            raise ValueError(
-                f"model={spec['name']} needs edges that are correlations; connectivity=tangent has none. "
-                "Choose connectivity=correlation or partial."
-            )
-        self.spec, self.graph, self.training, self.measure = spec, graph, training, measure
-
-    def fit(self, cohort: Cohort, rows: np.ndarray, seed: int = 0) -> "GraphModel":
-        """Fit on some rows of a cohort."""
-        self.filler_ = MissingRegions().fit(cohort.values[rows], cohort.missing[rows], diagonal=False)
-        edges = self.filler_.transform(cohort.values[rows], cohort.missing[rows])
-        fit_rows, watch_rows = inner_split(cohort.participants.iloc[rows], self.training["validation"], seed)
-        self.classifier_ = self._classifier(len(cohort.nodes))
-        self.classifier_.fit(edges, cohort.labels[rows], fit_rows, watch_rows, seed)
-        return self
-
-    def predict(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
-        """Probability of being a patient for other rows, [len(rows)]."""
-        edges = self.filler_.transform(cohort.values[rows], cohort.missing[rows])
-        return expit(self.classifier_.decide(edges).astype(float))
-
-    def predict_matrices(self, matrices: np.ndarray) -> np.ndarray:
-        """Probabilities from connectivity matrices [n, N, N]; see `edges_of_matrices`."""
-        return expit(self.classifier_.decide(edges_of_matrices(matrices, self.measure)).astype(float))
-
-    def edge_weights(self) -> None:
-        """A graph network has no weight per edge."""
-        return None
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Everything needed to predict from complete connectomes, as arrays."""
-        return self.classifier_.state()
-
-    def load_state(self, arrays: dict[str, np.ndarray]) -> "GraphModel":
-        """Restore from `state`; predicts on the CPU."""
-        self.classifier_ = self._classifier(int(arrays["n_nodes"])).load_state(arrays)
-        return self
-
-    def _classifier(self, n_nodes: int):
-        from dysconnect.train.graph_trainer import GraphClassifier  # torch_geometric takes seconds to import
-
-        return GraphClassifier(self.spec, self.graph, self.training, n_nodes)
-
-
 Model = LinearModel | SparseModel | RiemannModel | FloorModel | GraphModel
 
 
-KNOWN = (*DUAL, "elastic_net", "riemann", "floor", "gcn")
+KNOWN = (*DUAL, "elastic_net", "riemann", "floor", *GRAPH_MODELS)
 
 
 def build(spec: dict, measure: str, graph: dict, training: dict) -> Model:
@@ -274,7 +226,7 @@ def build(spec: dict, measure: str, graph: dict, training: dict) -> Model:
         return RiemannModel(spec, measure)
     if spec["name"] == "floor":
         return FloorModel(spec)
-    if spec["name"] == "gcn":
+    if spec["name"] in GRAPH_MODELS:
         return GraphModel(spec, graph, training, measure)
     raise ValueError(f"model.name={spec['name']!r} is unknown; known: {', '.join(KNOWN)}.")
 

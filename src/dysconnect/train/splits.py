@@ -261,13 +261,6 @@ def scored_folds(splits: pd.DataFrame) -> list[tuple[int, int]]:
     return sorted((int(repeat), int(fold)) for repeat, fold in tested.to_numpy())
 
 
-def inner_split(participants: pd.DataFrame, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Split training subjects for early stopping, stratified and grouped: positions to fit on and to watch."""
-    splitter = StratifiedGroupKFold(max(2, round(1 / fraction)), shuffle=True, random_state=seed)
-    label = participants["label"].to_numpy()
-    return next(iter(splitter.split(participants, label, scan_groups(participants))))
-
-
 def fold_rows(
     splits: pd.DataFrame, participants: pd.DataFrame, repeat: int, fold: int
 ) -> tuple[np.ndarray, np.ndarray]:

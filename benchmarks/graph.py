@@ -1,0 +1,181 @@
+"""Graph networks side by side with PyTorch Geometric and with a plain loop over models, on the same data in one run.
+
+python benchmarks/graph.py [--repeats 3] [--folds 1] [--seeds 4] [--epochs 2] [--subjects 320] [--permutations 0]
+
+On a GPU: python benchmarks/graph.py --folds 5 --seeds 10 --epochs 20 --subjects 807 --permutations 1000
+Each comparison writes benchmarks/results/NAME.json.
+"""
+
+import argparse
+import json
+import os
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from dysconnect.models.edges import matrix_from_edges
+from dysconnect.models.graph import build_network
+from dysconnect.models.graph.gcn import GCN, SparseGCN
+from dysconnect.models.graph.views import adjacency, to_batch
+from dysconnect.train.graph.classifier import DEFAULTS
+from dysconnect.train.graph.device import choose_device
+from dysconnect.train.graph.run import train_networks
+
+OUT = Path(__file__).parent / "results"
+N_NODES, BATCH = 200, 64
+DEVICE = choose_device("auto")
+ON_A_GPU = "python benchmarks/graph.py --folds 5 --seeds 10 --epochs 20 --subjects 807 --permutations 1000"
+
+
+def seconds(run, repeats: int) -> float:
+    """Median wall time of a call, after one that does not count; waits for the GPU."""
+    times = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        run()
+        if DEVICE.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times[1:]))
+
+
+def step(repeats: int) -> list[dict]:
+    """Forward and backward of the dense GCN, against message passing over the same edges."""
+    z = torch.randn(BATCH, N_NODES, N_NODES, generator=torch.Generator().manual_seed(0))
+    z = ((z + z.transpose(1, 2)) / 2).to(DEVICE)
+    z.diagonal(dim1=1, dim2=2).zero_()
+    dense, sparse = GCN(N_NODES, 32, 4, 0.0).to(DEVICE), SparseGCN(N_NODES, 32, 4, 0.0)
+    sparse.load_dense(dense).to(DEVICE)
+    rows = []
+    for density, goal in ((1.0, 60), (0.1, 6)):
+        graph = adjacency(z.abs(), density)
+        batch = to_batch(z, graph)
+        ours = seconds(lambda a=graph: dense(z, a).sum().backward(), repeats)
+        peer = seconds(lambda b=batch: sparse(b.x, b.edge_index, b.edge_attr).sum().backward(), repeats)
+        what = f"GCN step, {BATCH} graphs of {N_NODES} nodes, {density:.0%} of the edges"
+        rows.append({"what": what, "ours": ours, "peer": peer, "against": "PyTorch Geometric GCNConv", "goal": goal})
+    return rows
+
+
+def data(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Edges and labels of n simulated people."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(n) % 2
+    edges = rng.normal(0.2, 0.2, (n, N_NODES * (N_NODES - 1) // 2)).astype(np.float32)
+    edges[:, :50] += 0.1 * labels[:, None]
+    return edges, labels
+
+
+def settings(name: str, epochs: int, stacked: bool) -> dict:
+    """Sections for training without early stopping, so that all do the same work."""
+    training = {"device": "auto", "epochs": epochs, "patience": epochs, "validation": 0.2, "batch_size": BATCH}
+    training |= {"lr": 1e-4, "weight_decay": 1e-4, "precision": "float32", "stacked": stacked, "memory": None}
+    return {
+        "model": {"name": name, **DEFAULTS[name]},
+        "graph": {"density": 0.1},
+        "training": {**training, "search": {}},
+    }
+
+
+def plain_loop(edges: np.ndarray, labels: np.ndarray, seeds: int, epochs: int) -> None:
+    """One model after the other with a DataLoader of matrices, as BNT's authors train; same network, same subjects."""
+    standard = (edges - edges.mean(0)) / edges.std(0)
+    x = torch.as_tensor(matrix_from_edges(standard, N_NODES))
+    y = torch.as_tensor(labels, dtype=torch.float32)
+    watched = np.arange(len(y)) % 5 == 0
+    parts = [TensorDataset(x[own], y[own]) for own in (~watched, watched)]
+    for seed in range(seeds):
+        torch.manual_seed(seed)
+        network = build_network({"name": "bnt", **DEFAULTS["bnt"]}, N_NODES).to(DEVICE)
+        optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, weight_decay=1e-4)
+        train, watch = DataLoader(parts[0], BATCH, shuffle=True), DataLoader(parts[1], BATCH)
+        for _ in range(epochs):
+            for own, target in train:
+                optimizer.zero_grad()
+                own, target = own.to(DEVICE), target.to(DEVICE)
+                noise = torch.randint(2**31 - 1, (len(own),), device=DEVICE).to(torch.int32)
+                logits = network(own, None, noise)
+                loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, target) + network.auxiliary.mean()
+                loss.backward()
+                optimizer.step()
+                loss.item()  # as they log every step
+            with torch.no_grad():
+                for own, _ in watch:
+                    network(own.to(DEVICE)).cpu()
+
+
+def training(folds: int, seeds: int, epochs: int, subjects: int) -> list[dict]:
+    """BNT on all folds and seeds: our trainer, stacked and serial, against the plain loop."""
+    edges, labels = data(subjects)
+    columns = np.repeat(labels[:, None], seeds, axis=1)
+
+    def ours(stacked: bool) -> None:
+        for fold in range(folds):
+            train_networks(
+                edges, columns, np.arange(subjects), np.arange(seeds) + 1 + fold, settings("bnt", epochs, stacked)
+            )
+
+    def peer() -> None:
+        for _ in range(folds):
+            plain_loop(edges, labels, seeds, epochs)
+
+    times = {stacked: seconds(lambda s=stacked: ours(s), 1) for stacked in (True, False)}
+    loop, goal = seconds(peer, 1), 15 if DEVICE.type == "cuda" else 1.2
+    what = f"BNT, {folds} folds x {seeds} seeds x {epochs} epochs of {subjects} subjects, "
+    names = {True: "stacked", False: "one by one"}
+    against = "a loop over models with a DataLoader"
+    return [
+        {"what": what + names[how], "ours": own, "peer": loop, "against": against, "goal": goal}
+        for how, own in times.items()
+    ]
+
+
+def permutations(number: int) -> list[dict]:
+    """A label-permutation null of the GCN on five folds of 1,009 people, against 15 minutes."""
+    edges, labels = data(807)
+    rng = np.random.default_rng(1)
+    columns = np.column_stack([rng.permutation(labels) for _ in range(number)])
+    own = settings("gcn", 100, True)
+    own["training"]["patience"] = 15
+    start = time.perf_counter()
+    train_networks(edges, columns, np.arange(807), np.arange(number), own)
+    what = f"{number} label permutations x 5 folds of the GCN, 1,009 subjects (one fold measured, times five)"
+    return [
+        {"what": what, "ours": 5 * (time.perf_counter() - start), "peer": 900.0, "against": "15 minutes", "goal": 1}
+    ]
+
+
+def main() -> None:
+    """Run the comparisons, print and save them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in (
+        ("repeats", 3),
+        ("folds", 1),
+        ("seeds", 4),
+        ("epochs", 2),
+        ("subjects", 320),
+        ("permutations", 0),
+    ):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    args = parser.parse_args()
+    OUT.mkdir(exist_ok=True)
+    name = torch.cuda.get_device_name() if DEVICE.type == "cuda" else f"{platform.machine()}, {os.cpu_count()} cores"
+    versions = {package: version(package) for package in ("torch", "torch_geometric")}
+    rows = step(args.repeats)
+    rows += training(args.folds, args.seeds, args.epochs, args.subjects)
+    rows += permutations(args.permutations) if args.permutations else []
+    for row in rows:
+        row |= {"unit": "s", "ratio": round(row["peer"] / row["ours"], 2), "machine": name, "versions": versions}
+        print(f"{row['what']}: {row['ratio']} x as fast as {row['against']} ({row['ours']:.3f} s, {row['peer']:.3f} s)")
+    (OUT / "graph.json").write_text(json.dumps(rows, indent=1))
+    if DEVICE.type != "cuda":
+        print(f"No GPU here. On one: {ON_A_GPU}")
+
+
+if __name__ == "__main__":
+    main()

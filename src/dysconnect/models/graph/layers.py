@@ -1,0 +1,150 @@
+"""What the graph networks share: one product for many models, dropout that is a function of its seed, a read-out."""
+
+import torch
+from torch import Tensor, nn
+
+GOLDEN, MIX_1, MIX_2 = -1640531527, -2048144789, -1028477387  # 2^32 / golden ratio; MurmurHash3's finalizer
+
+
+class _Propagate(torch.autograd.Function):
+    """``graph @ x`` for which many models that share the graphs are more columns of x, not copies of the graphs."""
+
+    @staticmethod
+    def forward(graph, x):
+        return torch.bmm(graph, x)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        graph, x = ctx.saved_tensors
+        to_graph = torch.bmm(gradient, x.transpose(1, 2)) if ctx.needs_input_grad[0] else None
+        return to_graph, torch.bmm(graph.transpose(1, 2), gradient)
+
+    @staticmethod
+    def vmap(info, in_dims, graph, x):
+        if in_dims[1] is None:
+            x, models = x.expand(info.batch_size, *x.shape), 0
+        else:
+            models = in_dims[1]
+        x = x.movedim(models, 0)
+        if in_dims[0] is not None:
+            return torch.matmul(graph.movedim(in_dims[0], 0), x), 0
+        n_models, n_graphs, n_nodes, channels = x.shape
+        columns = x.permute(1, 2, 0, 3).reshape(n_graphs, n_nodes, n_models * channels)
+        return torch.bmm(graph, columns).view(n_graphs, n_nodes, n_models, channels), 2
+
+
+def propagate(graph: Tensor, x: Tensor) -> Tensor:
+    """Sum over neighbours, [B, N, N] @ [B, N, H]."""
+    kind = x.device.type
+    if torch.is_autocast_enabled(kind):  # for the backward pass too, which autocast does not see
+        graph, x = (own.to(torch.get_autocast_dtype(kind)) for own in (graph, x))
+    return _Propagate.apply(graph, x)
+
+
+def scramble(bits: Tensor) -> Tensor:
+    """Mix 32-bit integers so that neighbours have nothing in common (MurmurHash3's finalizer)."""
+    bits = (bits ^ (bits >> 16)) * MIX_1
+    bits = (bits ^ (bits >> 13)) * MIX_2
+    return bits ^ (bits >> 16)
+
+
+class Dropout(nn.Module):
+    """Drop channels as a pure function of the seed, so that a model trained beside others drops what it drops alone.
+
+    PyTorch's generator would give each model other numbers as soon as others are trained with it, or on another
+    device. Here a channel is kept where ``hash(noise_b, layer, place) >= p``; `noise` is one number a graph, made
+    from the model's seed, the step and the subject. Without `noise` (evaluation) nothing is dropped.
+
+    Parameters
+    ----------
+    p : float
+        Share that is dropped, in [0, 1); the others are multiplied by 1 / (1 - p).
+    layer : int
+        Different for every layer of a network.
+    """
+
+    def __init__(self, p: float, layer: int):
+        super().__init__()
+        self.p, self.layer = p, layer
+
+    def forward(self, x: Tensor, noise: Tensor | None) -> Tensor:
+        """Drop from x [B, ...] with noise [B] (int32) or None."""
+        if noise is None or self.p == 0:
+            return x
+        places = torch.arange(x[0].numel(), dtype=torch.int32, device=x.device) * GOLDEN
+        start = scramble(noise + self.layer * MIX_1)
+        bits = scramble(start[:, None] ^ places) & 0x7FFFFFFF
+        kept = (bits >= int(self.p * 2**31)).view(x.shape)
+        return x * kept * (1 / (1 - self.p))
+
+
+class ReadOut(nn.Module):
+    """A few numbers of every region, side by side: ``logit = w . vec(H P) + b``; [B, N, H] -> [B].
+
+    It keeps the regions apart, which served connectomes better than pooling (Cui et al. 2022, BrainGB,
+    doi:10.1109/TMI.2022.3218745).
+    """
+
+    def __init__(self, n_nodes: int, hidden: int, readout: int):
+        super().__init__()
+        self.n_nodes = n_nodes
+        self.keep = nn.Linear(hidden, readout)
+        self.classify = nn.Linear(n_nodes * readout, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, [B], from hidden channels [B, N, H] or [B * N, H]."""
+        return self.classify(self.keep(x).reshape(-1, self.n_nodes * self.keep.out_features))[:, 0]
+
+
+class NodeNetwork(nn.Module):
+    """Two convolutions, each followed by LayerNorm, ReLU and dropout, and a read-out that keeps the regions apart.
+
+    ``H1 = relu(LN(conv1(X, A)))``, ``H2 = relu(LN(conv2(H1, A)))``, ``logit = w . vec(H2 P) + b``; the subclass
+    says what a convolution is.
+
+    Parameters
+    ----------
+    n_nodes, hidden, readout : int
+        N regions (and features of a region), hidden channels, numbers kept of a region.
+    dropout : float
+        On hidden channels, in training only.
+    """
+
+    uses_graph = True
+    auxiliary = 0.0
+
+    def __init__(self, n_nodes: int, hidden: int, readout: int, dropout: float, **options):
+        super().__init__()
+        sizes = ((n_nodes, hidden), (hidden, hidden))
+        self.convolutions = nn.ModuleList([self.convolution(*size, **options) for size in sizes])
+        self.norms = nn.ModuleList([nn.LayerNorm(hidden), nn.LayerNorm(hidden)])
+        self.drop = nn.ModuleList([Dropout(dropout, 1), Dropout(dropout, 2)])
+        self.read_out = ReadOut(n_nodes, hidden, readout)
+
+    def forward(self, x: Tensor, graph: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Logits, [B], from node features [B, N, N] and adjacency [B, N, N]."""
+        for convolution, norm, drop in zip(self.convolutions, self.norms, self.drop):
+            x = drop(torch.relu(norm(convolution(x, graph))), noise)
+        return self.read_out(x)
+
+
+class SparseForward:
+    """The same network on PyTorch Geometric's `edge_index`: same weights, same logits, in evaluation."""
+
+    weighted = False
+
+    def load_dense(self, network: NodeNetwork) -> "SparseForward":
+        """Take the weights of a dense network."""
+        self.load_state_dict(network.state_dict())
+        return self.eval()
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
+        """Logits, [B], from a batch of graphs: features [B * N, N], edges [2, K] and their weights [K]."""
+        edges = (edge_index, edge_weight) if self.weighted else (edge_index,)
+        for convolution, norm in zip(self.convolutions, self.norms):
+            x = torch.relu(norm(convolution(x, *edges)))
+        return self.read_out(x)

@@ -1,0 +1,121 @@
+"""A graph network as the workflow uses it: rows of a cohort in, probabilities out, saved as plain arrays."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import expit
+
+from dysconnect.models.edges import MissingRegions
+from dysconnect.train.splits import scan_groups
+
+if TYPE_CHECKING:  # torch and torch_geometric take seconds to load
+    from dysconnect.train.graph.run import Networks
+
+
+class GraphModel:
+    """Fill in missing regions, scale the edges, and train a graph network with subjects held out for early stopping.
+
+    Parameters
+    ----------
+    spec, graph, training : dict
+        Sections `model`, `graph` and `training` of the configuration.
+    measure : str
+        correlation or partial.
+
+    Attributes
+    ----------
+    networks_ : Networks
+        The trained network.
+    history_ : list of dict
+        `epoch`, `train_loss`, `val_loss`, `val_auc`, `lr`, `weight_decay` of every epoch.
+    """
+
+    def __init__(self, spec: dict, graph: dict, training: dict, measure: str):
+        if measure == "tangent":
+            raise ValueError(
+                f"model={spec['name']} needs edges that are correlations; connectivity=tangent has none. "
+                "Choose connectivity=correlation or partial."
+            )
+        self.spec, self.graph, self.training, self.measure = spec, graph, training, measure
+
+    def fit(self, cohort, rows: np.ndarray, seed: int = 0) -> "GraphModel":
+        """Fit on some rows of a cohort."""
+        self._adopt(self.fit_many(cohort, rows, [seed])[0])
+        return self
+
+    def fit_many(
+        self, cohort, rows: np.ndarray, seeds: list[int], store: Path | None = None, ticks: Iterator | None = None
+    ) -> list["GraphModel"]:
+        """Fit one model a seed on the same rows; see `train_networks` for `store` and `ticks`."""
+        labels = np.repeat(cohort.labels[rows][:, None], len(seeds), axis=1)
+        filler, networks = self._train(cohort, rows, labels, np.array(seeds), store, ticks)
+        models = [GraphModel(self.spec, self.graph, self.training, self.measure) for _ in seeds]
+        for k, model in enumerate(models):
+            model.filler_, model.networks_ = filler, networks.take(k)
+            model.history_, model.seed_ = model.networks_.history(), int(seeds[k])
+        return models
+
+    def decide_many(
+        self,
+        cohort,
+        train: np.ndarray,
+        labels: np.ndarray,
+        test: np.ndarray,
+        store: Path | None = None,
+        ticks: Iterator | None = None,
+    ) -> np.ndarray:
+        """Logits on `test` of a network for each label vector of `train` [n, P]: [len(test), P].
+
+        Every network has first weights and held-out subjects of its own, the observed labels' no less than the
+        others', and chooses its learning rate if there is a choice: nothing but the labels tells them apart.
+        """
+        seeds = np.random.SeedSequence([self.seed_, 13]).generate_state(labels.shape[1]) % 2**31
+        filler, networks = self._train(cohort, train, labels, seeds.astype(np.int64), store, ticks)
+        return networks.decide(filler.transform(cohort.values[test], cohort.missing[test]))
+
+    def _train(self, cohort, rows, labels, seeds, store, ticks) -> tuple[MissingRegions, "Networks"]:
+        from dysconnect.train.graph.run import train_networks
+
+        filler = MissingRegions().fit(cohort.values[rows], cohort.missing[rows], diagonal=False)
+        edges = filler.transform(cohort.values[rows], cohort.missing[rows])
+        groups = scan_groups(cohort.participants)[rows]
+        return filler, train_networks(edges, labels, groups, seeds, self._sections(), store, ticks)
+
+    def _adopt(self, other: "GraphModel") -> None:
+        self.__dict__.update(other.__dict__)
+
+    def _sections(self) -> dict:
+        return {"model": self.spec, "graph": self.graph, "training": self.training}
+
+    def predict(self, cohort, rows: np.ndarray) -> np.ndarray:
+        """Probability of being a patient for other rows, [len(rows)]."""
+        return self.probability(self.filler_.transform(cohort.values[rows], cohort.missing[rows]))
+
+    def probability(self, edges: np.ndarray) -> np.ndarray:
+        """Probability of being a patient from complete edges, [n, E] -> [n]."""
+        return expit(self.networks_.decide(edges)[:, 0].astype(float))
+
+    def predict_matrices(self, matrices: np.ndarray) -> np.ndarray:
+        """Probabilities from connectivity matrices [n, N, N]; see `edges_of_matrices`."""
+        from dysconnect.train.estimators import edges_of_matrices
+
+        return self.probability(edges_of_matrices(matrices, self.measure))
+
+    def edge_weights(self) -> None:
+        """A graph network has no weight per edge."""
+        return None
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything needed to predict from complete connectomes, as arrays."""
+        own = self.networks_
+        weights = {f"network.{name}": value[0].numpy() for name, value in own.fitted.weights.items()}
+        return {"scale_mean": own.mean, "scale_sd": own.scale, **weights}
+
+    def load_state(self, arrays: dict[str, np.ndarray]) -> "GraphModel":
+        """Restore from `state`."""
+        from dysconnect.train.graph.run import restore_network
+
+        self.networks_ = restore_network(arrays, self._sections(), int(arrays["n_nodes"]))
+        return self

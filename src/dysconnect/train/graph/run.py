@@ -1,0 +1,236 @@
+"""Train any number of networks on one fold: search, chunks that fit the memory, and what an interruption leaves."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice, product
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dysconnect.models.graph import NETWORKS, build_network
+from dysconnect.train.graph.device import PRECISIONS, choose_device, memory_budget, train_stacked
+from dysconnect.train.graph.fit import Fitted, Jobs, Training, train_stack
+from dysconnect.train.graph.stack import Stack
+from dysconnect.train.graph.view import View, learn_scale, watched_rows
+
+SEARCHED = ("lr", "weight_decay")
+
+
+@dataclass(frozen=True)
+class Networks:
+    """K networks trained on the same subjects, and the scale of the edges they learned from them.
+
+    Attributes
+    ----------
+    sections : dict
+        `model`, `graph` and `training` of the configuration.
+    mean, scale : array, [E]
+    fitted : Fitted
+    chosen : array, [K, 2]
+        Learning rate and weight decay of every network.
+    chunk : int
+        Networks that fit the memory at once.
+    """
+
+    sections: dict
+    n_nodes: int
+    mean: np.ndarray
+    scale: np.ndarray
+    fitted: Fitted
+    chosen: np.ndarray
+    chunk: int = 1
+
+    def take(self, k: int) -> "Networks":
+        """The k-th network alone."""
+        return replace(self, fitted=take(self.fitted, slice(k, k + 1)), chosen=self.chosen[k : k + 1])
+
+    def history(self) -> list[dict]:
+        """Every epoch of the only network: losses, AUC, and the learning rate and decay that were chosen."""
+        curve = self.fitted.curves[:, 0]
+        chosen = dict(zip(SEARCHED, self.chosen[0].tolist()))
+        rows = (dict(zip(("train_loss", "val_loss", "val_auc"), row.tolist())) for row in curve)
+        ran = np.flatnonzero(~np.isnan(curve[:, :2]).all(1))
+        return [{"epoch": epoch, **row, **chosen} for epoch, row in enumerate(islice(rows, ran[-1] + 1))]
+
+    @torch.inference_mode()
+    def decide(self, edges: np.ndarray) -> np.ndarray:
+        """Logits of Fisher z edges, [n, E] -> [n, K]."""
+        device = choose_device(self.sections["training"]["device"])
+        dtype = PRECISIONS[self.sections["training"]["precision"]]
+        stacks = [
+            Stack.restore(self._build, take(self.fitted, slice(start, start + self.chunk)).weights, device, dtype)
+            for start in range(0, len(self.chosen), self.chunk)
+        ]
+        logits = []
+        for start in range(0, len(edges), 64):
+            view = make_view(edges[start : start + 64], self.mean, self.scale, self.n_nodes, self.sections, device)
+            x, graph = view.batch(torch.arange(len(view), device=device))
+            logits.append(torch.cat([stack(x, graph)[0] for stack in stacks]).T.cpu().numpy())
+        return np.concatenate(logits) if logits else np.empty((0, len(self.chosen)))
+
+    def _build(self):
+        return build_network(self.sections["model"], self.n_nodes)
+
+
+def train_networks(
+    edges: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    seeds: np.ndarray,
+    sections: dict,
+    store: Path | None = None,
+    ticks: Iterator | None = None,
+) -> Networks:
+    """Train K networks, each with its own labels and seed; choose learning rate and decay where there is a choice.
+
+    Parameters
+    ----------
+    edges : array, [n, E]
+        Fisher z of the training subjects, without NaN.
+    labels : array, [n, K]
+        Of every network; 1 is the patient.
+    groups : array, [n]
+        Copies of one scan share an entry.
+    seeds : array of int, [K]
+        Of first weights, dropout, and the subjects that are watched. The first also orders the batches.
+    sections : dict
+        `model`, `graph` and `training` of the configuration.
+    store : path, optional
+        Folder where finished chunks are kept and looked for.
+    ticks : iterator, optional
+        Advanced by one for every network and candidate that is done.
+    """
+    spec = sections["training"]
+    device, n_nodes = choose_device(spec["device"]), nodes_of(edges.shape[1])
+    build = partial(build_network, sections["model"], n_nodes)
+    with torch.random.fork_rng(devices=[]):
+        build()  # an unknown name or option stops here
+    mean, scale = learn_scale(edges)
+    view = make_view(edges, mean, scale, n_nodes, sections, device)
+    jobs, candidates = plan_jobs(labels, groups, seeds, spec)
+    size = chunk_size(view, jobs, build, spec)
+    kept = None if store is None else partial(_stored, Path(store), fingerprint(edges, sections))
+    fitted = _in_chunks(view, jobs, build, spec, size, kept or train_stack, ticks)
+    loss = fitted.best_loss.reshape(-1, candidates)
+    if not np.isfinite(loss).any(1).all():
+        raise ValueError(f"the validation loss was never finite; lower training.lr (now {jobs.lr.min():g}).")
+    best = np.arange(len(loss)) * candidates + loss.argmin(1)
+    chosen = np.column_stack([jobs.lr, jobs.weight_decay])[best]
+    return Networks(sections, n_nodes, mean, scale, take(fitted, best), chosen, size)
+
+
+def restore_network(arrays: dict[str, np.ndarray], sections: dict, n_nodes: int) -> Networks:
+    """One trained network from its arrays: `scale_mean`, `scale_sd` [E], and its weights as ``network.NAME``."""
+    weights = {name[8:]: torch.as_tensor(value)[None] for name, value in arrays.items() if name.startswith("network.")}
+    fitted = Fitted(weights, np.empty((0, 1, 3)), np.zeros(1, int), np.full(1, np.nan))
+    return Networks(sections, n_nodes, arrays["scale_mean"], arrays["scale_sd"], fitted, np.full((1, 2), np.nan))
+
+
+def nodes_of(n_edges: int) -> int:
+    """Regions of a connectome with E edges, N (N - 1) / 2 = E."""
+    n_nodes = round((1 + (1 + 8 * n_edges) ** 0.5) / 2)
+    if n_nodes < 2 or n_nodes * (n_nodes - 1) // 2 != n_edges:
+        raise ValueError(f"{n_edges} features are no upper triangle of a matrix, N (N - 1) / 2: 1, 3, 6, 10, 15, ...")
+    return n_nodes
+
+
+def make_view(edges: np.ndarray, mean, scale, n_nodes: int, sections: dict, device: torch.device) -> View:
+    """Put subjects on the device, with graphs where the network uses them."""
+    uses_graph = NETWORKS[sections["model"]["name"]].uses_graph
+    density = sections["graph"]["density"] if uses_graph else None
+    return View(edges, mean, scale, n_nodes, density, device, PRECISIONS[sections["training"]["precision"]])
+
+
+def plan_jobs(labels: np.ndarray, groups: np.ndarray, seeds: np.ndarray, spec: dict) -> tuple[Jobs, int]:
+    """One job for each network and each candidate of the search (the candidates of a network side by side)."""
+    watched = np.column_stack(
+        [watched_rows(own, groups, spec["validation"], int(seed)) for own, seed in zip(labels.T, seeds)]
+    )
+    grid = np.array(list(product(*(spec["search"].get(key) or [spec[key]] for key in SEARCHED))), float)
+    repeated = {name: np.repeat(own, len(grid), axis=1) for name, own in (("labels", labels), ("watched", watched))}
+    lr, decay = np.tile(grid, (len(seeds), 1)).T
+    seeds = np.repeat(np.asarray(seeds, np.int64), len(grid))
+    return Jobs(**repeated, seeds=seeds, lr=lr, weight_decay=decay, shuffle=int(seeds[0])), len(grid)
+
+
+def chunk_size(view: View, jobs: Jobs, build, spec: dict) -> int:
+    """Networks that are trained at once: one, or as many as the memory holds."""
+    if len(jobs) == 1 or not train_stacked(spec["stacked"], view.device):
+        return 1
+    each = Training(view, jobs.take(slice(0, 1)), build, spec).bytes_of_a_step()
+    size = int(np.clip(memory_budget(spec["memory"], view.device) // each, 1, len(jobs)))
+    if size < len(jobs):
+        print(f"{len(jobs)} networks, {size} at a time: {each / 1e6:.0f} MB each (training.memory)", flush=True)
+    return size
+
+
+def _in_chunks(view, jobs: Jobs, build, spec: dict, size: int, train, ticks) -> Fitted:
+    done, parts = 0, []
+    while done < len(jobs):
+        own = jobs.take(slice(done, done + size))
+        try:
+            parts.append(train(view, own, build, spec))
+        except torch.OutOfMemoryError as error:
+            size = _halve(size, error, view.device)
+            continue
+        done += len(own)
+        if ticks is not None:
+            for _ in islice(ticks, len(own)):
+                pass
+    return join(parts)
+
+
+def _halve(size: int, error: Exception, device: torch.device) -> int:
+    if size == 1:
+        raise MemoryError(
+            f"one network does not fit into the memory of {device}: lower training.batch_size or the model's width."
+        ) from error
+    print(f"out of memory with {size} networks at a time on {device}: going on with {size // 2}", flush=True)
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return size // 2
+
+
+def fingerprint(edges: np.ndarray, sections: dict) -> bytes:
+    """Hash of the data and of the settings that change the weights."""
+    settings = {**sections["training"], "search": None, "stacked": None, "memory": None, "seeds": None}
+    text = json.dumps([sections["model"], sections["graph"], settings, torch.__version__], sort_keys=True)
+    return hashlib.sha256(text.encode() + np.ascontiguousarray(edges).data).digest()
+
+
+def _stored(folder: Path, data: bytes, view: View, jobs: Jobs, build, spec: dict) -> Fitted:
+    """Read these jobs' networks if they were finished before; else train and keep them."""
+    parts = [np.ascontiguousarray(getattr(jobs, name)).tobytes() for name in jobs.__dataclass_fields__]
+    path = folder / f"{hashlib.sha256(b'/'.join([data, *parts])).hexdigest()[:32]}.npz"
+    if path.exists():
+        with np.load(path, allow_pickle=False) as file:
+            weights = {name[8:]: torch.as_tensor(file[name]) for name in file.files if name.startswith("weights.")}
+            return Fitted(weights, file["curves"], file["best_epoch"], file["best_loss"])
+    fitted = train_stack(view, jobs, build, spec)
+    arrays = {f"weights.{name}": value.numpy() for name, value in fitted.weights.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".part.npz")
+    np.savez(unfinished, **arrays, curves=fitted.curves, best_epoch=fitted.best_epoch, best_loss=fitted.best_loss)
+    os.replace(unfinished, path)
+    return fitted
+
+
+def take(fitted: Fitted, models: slice | np.ndarray) -> Fitted:
+    """Some of the models."""
+    weights = {name: value[models] for name, value in fitted.weights.items()}
+    return Fitted(weights, fitted.curves[:, models], fitted.best_epoch[models], fitted.best_loss[models])
+
+
+def join(parts: list[Fitted]) -> Fitted:
+    """Models of several chunks as one."""
+    longest = max(len(part.curves) for part in parts)
+    pad = lambda curves: np.pad(curves, ((0, longest - len(curves)), (0, 0), (0, 0)), constant_values=np.nan)
+    weights = {name: torch.cat([part.weights[name] for part in parts]) for name in parts[0].weights}
+    curves = np.concatenate([pad(part.curves) for part in parts], axis=1)
+    numbers = (np.concatenate([getattr(part, name) for part in parts]) for name in ("best_epoch", "best_loss"))
+    return Fitted(weights, curves, *numbers)
