@@ -171,7 +171,19 @@ def test_metrics_have_consistent_names(scanned):
 
 def test_results_are_read_by_name(scanned, tmp_path):
     results, paths = _results(scanned), dict(zip(("scans", "coverage", "engine"), scanned.paths))
-    for name in ("splits", "scores", "comparisons", "curves", "edges", "qcfc", "participants"):
+    names = (
+        "splits",
+        "scores",
+        "comparisons",
+        "curves",
+        "edges",
+        "qcfc",
+        "participants",
+        "folds",
+        "subgroups",
+        "power",
+    )
+    for name in names:
         paths[name] = tmp_path / f"{name}.tsv"
         getattr(results, name).to_csv(paths[name], sep="\t", index=False)
     for name, told in (("summary", {"alpha": 0.05}), ("quality", {"edges": {}}), ("verdict", {"verdict": "withheld"})):

@@ -14,7 +14,6 @@ from dysconnect.models.floor import CovariateEncoder
 from dysconnect.models.prepare import Preparation
 from dysconnect.models.riemann import FilteredMDM
 from dysconnect.models.sparse import ElasticNet
-from dysconnect.models.tangent import TangentSpace
 from dysconnect.train.graph.model import GraphModel
 
 DUAL = {"ridge": DualRidge, "logistic": DualLogistic, "svm": DualSVM}
@@ -109,7 +108,7 @@ class EdgeModel(FeatureModel):
         self.classifier_.intercept_, self.classifier_.slope_, self.classifier_.offset_ = arrays["numbers"]
         self.preparation_ = Preparation(self.spec).load_state(arrays)
         if self.tangent:
-            self.tangent_ = TangentSpace()
+            self.tangent_ = _tangent_space()
             self.tangent_.whitening_ = arrays["whitening"]
         return self
 
@@ -118,7 +117,7 @@ class EdgeModel(FeatureModel):
         self.filler_ = MissingRegions().fit(cohort.values[rows], missing, self.tangent)
         edges = self.filler_.transform(cohort.values[rows], missing)
         if self.tangent:
-            self.tangent_ = TangentSpace().fit(edges, cohort.missing.shape[1])
+            self.tangent_ = _tangent_space().fit(edges, cohort.missing.shape[1])
             edges = self.tangent_.transform(edges)
         self.preparation_ = Preparation(self.spec).fit(edges, people)
         return self.preparation_.transform(edges, people)
@@ -127,6 +126,12 @@ class EdgeModel(FeatureModel):
         edges = self.filler_.transform(cohort.values[rows], cohort.missing[rows])
         edges = self.tangent_.transform(edges) if self.tangent else edges
         return self.preparation_.transform(edges, cohort.participants.iloc[rows])
+
+
+def _tangent_space():
+    from dysconnect.models.tangent import TangentSpace  # torch, for its eigenvectors, takes seconds to load
+
+    return TangentSpace()
 
 
 class LinearModel(EdgeModel, DualModel):

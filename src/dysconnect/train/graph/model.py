@@ -11,6 +11,8 @@ from dysconnect.models.edges import MissingRegions
 from dysconnect.train.splits import scan_groups
 
 if TYPE_CHECKING:  # torch and torch_geometric take seconds to load
+    import pandas as pd
+
     from dysconnect.train.graph.run import Networks
 
 
@@ -97,8 +99,8 @@ class GraphModel:
         """Probability of being a patient from complete edges, [n, E] -> [n]."""
         return expit(self.networks_.decide(edges)[:, 0].astype(float))
 
-    def predict_matrices(self, matrices: np.ndarray) -> np.ndarray:
-        """Probabilities from connectivity matrices [n, N, N]; see `edges_of_matrices`."""
+    def predict_matrices(self, matrices: np.ndarray, participants: "pd.DataFrame | None" = None) -> np.ndarray:
+        """Probabilities from connectivity matrices [n, N, N]; see `edges_of_matrices`. People do not matter here."""
         from dysconnect.train.estimators import edges_of_matrices
 
         return self.probability(edges_of_matrices(matrices, self.measure))
