@@ -258,6 +258,7 @@ NETWORKS = {
     "bnt": "Brain Network Transformer (Kan et al. 2022)",
     "ibgnn": "graph network behind one edge mask shared by all people, after IBGNN (Cui et al. 2022)",
 }
+GRAPHLESS = ("brainnetcnn", "bnt")  # they see the whole connectome
 
 
 def _graph_text(config: Mapping) -> str:
@@ -265,8 +266,9 @@ def _graph_text(config: Mapping) -> str:
     title = NETWORKS.get(model["name"], model["name"])
     sizes = f", {model['hidden']} hidden channels" if "hidden" in model else ""
     readout = ", read out region by region (Cui et al. 2023)" if "readout" in model else ""
+    graph = f", graphs of the {config['graph']['density']:.0%} strongest positive correlations"
     return (
-        f"{title}{sizes}{readout}, graphs of the {config['graph']['density']:.0%} strongest positive correlations, "
+        f"{title}{sizes}{readout}{graph if model['name'] not in GRAPHLESS else ''}, "
         f"trained with AdamW (Loshchilov and Hutter 2019; learning rate {training['lr']:g}, weight decay "
         f"{training['weight_decay']:g}, at most {training['epochs']} epochs), stopped early on "
         f"{training['validation']:.0%} of the training fold, {counted(training['seeds'], 'seed')} a fold"

@@ -13,6 +13,12 @@ from dysconnect.quality.scans import Scans
 RESEARCH_ONLY = "For research only: no diagnosis and no basis for treatment."
 NONE = "—"
 COVARIATES = {"mean_fd": "motion"}
+SPELLINGS = {
+    **{name: name.upper() for name in ("gcn", "gat", "gin", "bnt", "ibgnn", "svm")},
+    "sage": "GraphSAGE",
+    "brainnetcnn": "BrainNetCNN",
+    "combat": "ComBat",
+}
 
 
 @dataclass(frozen=True)
@@ -117,7 +123,7 @@ def listed(words: Iterable[str]) -> str:
 
 def label(experiment: str) -> str:
     """Name of an experiment for people."""
-    return " ".join("GCN" if word == "gcn" else word for word in experiment.split("_"))
+    return " ".join(SPELLINGS.get(word, word) for word in experiment.split("_"))
 
 
 def covariate_names(covariates: Sequence[str]) -> str:
