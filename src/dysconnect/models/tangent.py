@@ -62,23 +62,48 @@ def mean_log(
 def geometric_mean(covariances: np.ndarray, tolerance: float = 1e-5, max_steps: int = 50) -> np.ndarray:
     """Affine-invariant (Frechet) mean of covariance matrices, [S, N, N] -> [N, N].
 
-    Newton's method with the curvature of a few people, from the mean of a few people: both come from these very
-    covariances, so that nothing is learned from others, and the mean is unique wherever the search starts. Far from
-    the mean single precision is exact enough. One more step is taken once the gradient's root mean square per row
-    is below `tolerance` (people differ from their mean by about 0.1 to 1 in this unit), which leaves about a
-    twentieth of it.
+    Of few people by gradient descent with Barzilai-Borwein steps, which need about half as many as unit steps. Of many
+    by Newton's method with the curvature of a few of them, from the mean of a few of them: both come from these very
+    covariances, so that nothing is learned from others, and the mean is unique wherever the search starts. It stops
+    when the gradient's root mean square per row is below `tolerance` (people differ from their mean by about 0.1 to 1
+    in this unit), and takes the step of that gradient.
 
     References
     ----------
     Fletcher and Joshi (2007), doi:10.1016/j.sigpro.2005.12.018; Varoquaux et al. (2010), MICCAI;
+    Barzilai and Borwein (1988), doi:10.1093/imanum/8.1.141;
     Ferreira, Xavier, Costeira and Barroso (2013), doi:10.1109/JSTSP.2013.2261799 (the Hessian).
     """
+    if len(covariances) <= 2 * FEW:
+        return _descend(covariances, exponential(mean_log(covariances)), tolerance, max_steps)
     root = spd_function(covariances.mean(0), np.sqrt)
-    rough = ROUGH if len(covariances) > 2 * FEW else 0
-    if rough:
-        root = _settle(_spread(covariances, FEW), root, 3e-3, max_steps, rough)
-    root = _settle(covariances, root, tolerance, max_steps, rough)
+    root = _settle(_spread(covariances, FEW), root, 3e-3, max_steps)
+    root = _settle(covariances, root, tolerance, max_steps)
     return root @ root.T
+
+
+def _descend(covariances: np.ndarray, mean: np.ndarray, tolerance: float, max_steps: int) -> np.ndarray:
+    """Follow the gradient from a first mean, [N, N]."""
+    step, before = 0.8, None
+    for _ in range(max_steps):
+        root, whitening = spd_function(mean, np.sqrt), spd_function(mean, lambda values: 1 / np.sqrt(values))
+        gradient = mean_log(covariances, whitening)
+        if before is not None:
+            change = before - gradient
+            step = float(np.clip(step * (before * change).sum() / max((change**2).sum(), 1e-300), 0.3, 1.5))
+        mean = root @ exponential(step * gradient) @ root
+        mean = (mean + mean.T) / 2
+        if np.linalg.norm(gradient) / len(gradient) < tolerance:
+            return mean
+        before = gradient
+    raise _unsettled(len(covariances), max_steps)
+
+
+def _unsettled(n: int, max_steps: int) -> ValueError:
+    return ValueError(
+        f"the geometric mean of {n} covariances did not settle in {max_steps} steps; are they positive definite? Set "
+        "connectivity.estimator=ledoit_wolf."
+    )
 
 
 def _spread(covariances: np.ndarray, n: int) -> np.ndarray:
@@ -86,26 +111,23 @@ def _spread(covariances: np.ndarray, n: int) -> np.ndarray:
     return covariances[:: max(1, len(covariances) // n)]
 
 
-def _settle(covariances: np.ndarray, root: np.ndarray, tolerance: float, max_steps: int, rough: int) -> np.ndarray:
+def _settle(covariances: np.ndarray, root: np.ndarray, tolerance: float, max_steps: int) -> np.ndarray:
     """Follow Newton's method from the mean ``R R^T`` until the gradient is small; the new R, [N, N].
 
-    The first `rough` steps may be in single precision.
+    The first steps, far from the mean, are in single precision, which is exact enough there.
     """
     whitening, size, curvature = np.linalg.inv(root), np.inf, None
     for count in range(max_steps):
-        precision = torch.float32 if count < rough and size > SINGLE else torch.float64
+        precision = torch.float32 if count < ROUGH and size > SINGLE else torch.float64
         gradient = mean_log(covariances, whitening, precision)
         size = float(np.linalg.norm(gradient)) / len(gradient)
-        if curvature is None or size > 10 * SINGLE or not rough:
+        if curvature is None or size > 10 * SINGLE:
             curvature = _curvature(_spread(covariances, CURVED), whitening, precision)
         step = _newton_step(gradient, curvature)
         root, whitening = root @ exponential(step / 2), exponential(-step / 2) @ whitening
         if size < tolerance and (precision is torch.float64 or tolerance > SINGLE):
             return root
-    raise ValueError(
-        f"the geometric mean of {len(covariances)} covariances did not settle in {max_steps} steps; are they "
-        "positive definite? Set connectivity.estimator=ledoit_wolf."
-    )
+    raise _unsettled(len(covariances), max_steps)
 
 
 def _curvature(
