@@ -112,14 +112,14 @@ class TestCommand:
     """The command line, and what the container sees."""
 
     def test_words(self, spec):
-        places = Places(*map(Path, ("/data/my study", "/p/fmriprep", "/p/work/25.2.5", "/home/me/license.txt")))
+        places = Places(*map(Path, ("/data/my study", "/p/fmriprep", "/p/scratch/25.2.5", "/home/me/license.txt")))
         words = shlex.split(fmriprep_command(spec, DATASET, "sub-P01", places, 12))
         assert words[:4] == ["fmriprep", "/data/my study", "/p/fmriprep/sub-P01", "participant"]
         text = " ".join(words)
         for part in (
             "--participant-label P01", "--task-id rest", "--skip-bids-validation", f"--output-spaces {SPACE}",
             "--fs-license-file /home/me/license.txt", "--fs-no-reconall", "--nprocs 12 --omp-nthreads 8",
-            "-w /p/work/25.2.5/sub-P01", "--notrack", "--stop-on-first-crash",
+            "-w /p/scratch/25.2.5/sub-P01", "--notrack", "--stop-on-first-crash",
         ):  # fmt: skip
             assert part in text
         assert "--session-label" not in text
