@@ -324,7 +324,7 @@ def cohort_of(simulated: bool = False, plant: dict | None = None) -> dict:
         "graph": {"density": 0.1},
         "training": {
             "epochs": 100, "patience": 15, "validation": 0.2, "batch_size": 32, "lr": 1e-3, "weight_decay": 1e-2,
-            "seeds": 1, "permutations": 500, "seed": 0, "device": "auto",
+            "seeds": 1, "permutations": 500, "graph_permutations": 20, "seed": 0, "device": "auto",
         },
         "splits": {"scheme": "kfold", "folds": 5, "repeats": 2, "test_sites": [], "seed": 0},
         "quality": {
@@ -877,3 +877,10 @@ def test_the_null_of_the_histogram_is_drawn():
 @pytest.mark.parametrize(("share", "words"), [(0, "0%"), (0.0741, "7.4%"), (0.121, "12%"), (0.0002, "0.02%")])
 def test_shares_in_words(share, words):
     assert percent(share) == words
+
+
+def test_permutations_are_counted_by_those_who_had_them():
+    scored = GOOD | {"gcn": (0.65, 0.55, 0.75, 0.05)}
+    told = dict(methods(results_of(scored), cohort_of(), experiments_of(scored), NODES))["Evaluation"]
+    assert "500 for floor and tangent ridge; 20 for GCN" in told
+    assert "GCN" not in dict(methods(results_of(), cohort_of(), experiments_of(GOOD), NODES))["Evaluation"]

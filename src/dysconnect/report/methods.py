@@ -277,7 +277,6 @@ def _graph_text(config: Mapping) -> str:
 
 def _evaluation_text(results: Results, cohort: Mapping, experiments: Mapping[str, Mapping]) -> str:
     spec = cohort["evaluate"]
-    permutations = max((config["training"]["permutations"] for config in experiments.values()), default=0)
     tested = results.scores.loc[(results.scores["metric"] == "auc") & results.scores["p"].notna(), "experiment"]
     covariates = cohort["dataset"]["covariates"]
     text = (
@@ -291,10 +290,15 @@ def _evaluation_text(results: Results, cohort: Mapping, experiments: Mapping[str
         "be a patient (Li et al. 2018), judging predictions rather than features as Dinga et al. 2020 advise. The "
         "detectable AUC follows from the standard error of Hanley and McNeil 1982, and from that of permuted labels."
     )
-    if len(tested):
+    by_number: dict[int, list[str]] = {}
+    for name in tested:
+        which = "graph_permutations" if kind(experiments[name]) == "graph" else "permutations"
+        by_number.setdefault(experiments[name]["training"][which], []).append(label(name))
+    if by_number:
+        who = "; ".join(f"{count:,} for {listed(names)}" for count, names in by_number.items())
         text += (
-            f" {permutations:,} permutations of the labels inside site and fold (first repeat) gave p = (1 + b) / "
-            f"(1 + B) (Phipson and Smyth 2010) for {listed(map(label, tested))}."
+            " Permutations of the labels inside site and fold (first repeat) gave p = (1 + b) / (1 + B) (Phipson and "
+            f"Smyth 2010): {who}."
         )
     return text
 
