@@ -21,7 +21,28 @@ CONSTANT = 10.0  # added to the kernel: an intercept that is hardly penalised
 CHUNK = 1.25e7  # entries of what is solved at once: 100 MB of float64
 
 
-class DualClassifier(ClassifierMixin, BaseEstimator):
+class Calibrated:
+    """What a classifier of two classes shares whose probability is ``expit(slope_ * decision + offset_)``."""
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        """Probabilities of control and patient, [n, 2]."""
+        patient = expit(self.slope_ * self.decision_function(X) + self.offset_)
+        return np.column_stack([1 - patient, patient])
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        """Labels at probability one half, [n]."""
+        return (self.predict_proba(X)[:, 1] > 0.5).astype(int)
+
+    def _take_labels(self, y: np.ndarray) -> np.ndarray:
+        """Labels as an array, both classes there."""
+        y = np.asarray(y)
+        if len(np.unique(y)) < 2:
+            raise ValueError(f"the training data have one class only (label {y[0]}); both are needed")
+        self.classes_ = np.array([0, 1])
+        return y
+
+
+class DualClassifier(Calibrated, ClassifierMixin, BaseEstimator):
     """What the three share: kernel, choice of penalty, weights, probabilities.
 
     Parameters
@@ -46,10 +67,7 @@ class DualClassifier(ClassifierMixin, BaseEstimator):
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> "DualClassifier":
         """Fit on features [n, E] and labels [n] (0 control, 1 patient)."""
-        y = np.asarray(y)
-        if len(np.unique(y)) < 2:
-            raise ValueError(f"the training data have one class only (label {y[0]}); both are needed")
-        self.classes_ = np.array([0, 1])
+        y = self._take_labels(y)
         X = np.asarray(X, float)
         mean = X.mean(0)
         kernel, scale = centred_kernel(X - mean)
@@ -63,15 +81,6 @@ class DualClassifier(ClassifierMixin, BaseEstimator):
     def decision_function(self, X: np.ndarray) -> np.ndarray:
         """Signed distance, [n]; positive is patient."""
         return np.asarray(X, float) @ self.weights_ + self.intercept_
-
-    def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        """Probabilities of control and patient, [n, 2]."""
-        patient = expit(self.slope_ * self.decision_function(X) + self.offset_)
-        return np.column_stack([1 - patient, patient])
-
-    def predict(self, X: np.ndarray) -> np.ndarray:
-        """Labels at probability one half, [n]."""
-        return (self.predict_proba(X)[:, 1] > 0.5).astype(int)
 
     def decide_many(self, X: np.ndarray, labels: np.ndarray, X_test: np.ndarray) -> np.ndarray:
         """Decision values of held-out subjects for many label vectors at once.

@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from dysconnect.models.dual import inner_folds, platt
+from dysconnect.models.dual import Calibrated, inner_folds, platt
 
 
-class FilteredMDM(ClassifierMixin, BaseEstimator):
+class FilteredMDM(Calibrated, ClassifierMixin, BaseEstimator):
     """Minimum distance to the mean after Fisher's geodesic filter (FgMDM), on the leading components.
 
     Covariances C_s [N, N] are reduced to ``F^T C_s F`` [k, k], F the k leading whitened principal components of the
@@ -43,10 +42,7 @@ class FilteredMDM(ClassifierMixin, BaseEstimator):
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> "FilteredMDM":
         """Fit on covariances [n, N, N] and labels [n] (0 control, 1 patient)."""
-        y = np.asarray(y)
-        if len(np.unique(y)) < 2:
-            raise ValueError(f"the training data have one class only (label {y[0]}); both are needed")
-        self.classes_ = np.array([0, 1])
+        y = self._take_labels(y)
         held_out = np.empty(len(y))
         for fit, watch in inner_folds(y):
             held_out[watch] = self._fit_once(X[fit], y[fit]).decision_function(X[watch])
@@ -57,15 +53,6 @@ class FilteredMDM(ClassifierMixin, BaseEstimator):
         """Difference of squared distances, [n]; positive is patient."""
         distances = self.machine_.transform(self._reduce(X))
         return distances[:, 0] ** 2 - distances[:, 1] ** 2
-
-    def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        """Probabilities of control and patient, [n, 2]."""
-        patient = expit(self.slope_ * self.decision_function(X) + self.offset_)
-        return np.column_stack([1 - patient, patient])
-
-    def predict(self, X: np.ndarray) -> np.ndarray:
-        """Labels at probability one half, [n]."""
-        return (self.predict_proba(X)[:, 1] > 0.5).astype(int)
 
     def state(self) -> dict[str, np.ndarray]:
         """What was learned, as arrays; the filter has rank one and is kept as its direction."""

@@ -1,14 +1,13 @@
 """Elastic net: the linear classifier that keeps few edges."""
 
 import numpy as np
-from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import enet_path
 
-from dysconnect.models.dual import concordance, inner_folds, platt
+from dysconnect.models.dual import Calibrated, concordance, inner_folds, platt
 
 
-class ElasticNet(ClassifierMixin, BaseEstimator):
+class ElasticNet(Calibrated, ClassifierMixin, BaseEstimator):
     """Elastic-net regression on labels -1 and 1, its strength chosen in an inner split by AUC.
 
     ``min_w |s - X w|^2 / (2 n) + a (r |w|_1 + (1 - r) |w|^2 / 2)``, features centred and divided by one common
@@ -47,10 +46,7 @@ class ElasticNet(ClassifierMixin, BaseEstimator):
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> "ElasticNet":
         """Fit on features [n, E] and labels [n] (0 control, 1 patient)."""
-        y = np.asarray(y)
-        if len(np.unique(y)) < 2:
-            raise ValueError(f"the training data have one class only (label {y[0]}); both are needed")
-        self.classes_ = np.array([0, 1])
+        y = self._take_labels(y)
         X = np.asarray(X, float)
         relative = np.geomspace(1, self.shortest, self.steps)
         held_out, auc = np.empty((self.steps, len(y))), np.zeros(self.steps)
@@ -69,15 +65,6 @@ class ElasticNet(ClassifierMixin, BaseEstimator):
     def decision_function(self, X: np.ndarray) -> np.ndarray:
         """Signed distance, [n]; positive is patient."""
         return np.asarray(X, float) @ self.weights_ + self.intercept_
-
-    def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        """Probabilities of control and patient, [n, 2]."""
-        patient = expit(self.slope_ * self.decision_function(X) + self.offset_)
-        return np.column_stack([1 - patient, patient])
-
-    def predict(self, X: np.ndarray) -> np.ndarray:
-        """Labels at probability one half, [n]."""
-        return (self.predict_proba(X)[:, 1] > 0.5).astype(int)
 
     def _path(self, X: np.ndarray, y: np.ndarray, relative: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Screen and fit the path: kept edges [K], weights on them [K, L], intercepts [L]."""
