@@ -136,7 +136,7 @@ def test_chunks_make_no_difference(data, new, model, monkeypatch):
     x, y = data
     labels = np.column_stack([np.random.default_rng(k).permutation(y) for k in range(7)])
     whole = model().decide_many(x, labels, new)
-    monkeypatch.setattr("dysconnect.models.dual.CHUNK", 2 * model().entries(len(x)))
+    monkeypatch.setattr("dysconnect.models.dual.CHUNK", 2 * len(x) * len(model().penalties))
     np.testing.assert_allclose(model().decide_many(x, labels, new), whole, atol=1e-6)
 
 

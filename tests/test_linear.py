@@ -7,13 +7,14 @@ import pytest
 from pyriemann.classification import FgMDM
 from pyriemann.preprocessing import Whitening
 from sklearn.linear_model import ElasticNet as PeerElasticNet
+from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 from sklearn.svm import SVC
 
-from dysconnect.models.dual import DualRidge, DualSVM, concordance, inner_folds
+from dysconnect.models.dual import DualLogistic, DualRidge, DualSVM, concordance, inner_folds
 from dysconnect.models.edges import matrix_from_edges
-from dysconnect.models.riemann import FilteredMDM
-from dysconnect.models.sparse import ElasticNet, screen
+from dysconnect.models.riemann import FilteredMDM, ReducedTangent
+from dysconnect.models.sparse import ElasticNet, correlations, screen
 from dysconnect.train import cross_validate, permutation_null, shuffle_labels
 from dysconnect.train.estimators import SavedModel, build, save_model
 from dysconnect.train.splits import make_splits
@@ -50,6 +51,12 @@ def cohort_of(make_cohort, make_covariances):
         return make_cohort(n=n, planted=range(8), shift=1.5 * signal, seed=seed)
 
     return build_cohort
+
+
+def sizes(x: np.ndarray, y: np.ndarray, side: np.ndarray | None = None) -> np.ndarray:
+    """Absolute correlation of features [n, E] with labels [n] by which edges are screened, [E]."""
+    rows, side = (x - x.mean(0)).T, np.ones(len(y)) if side is None else side
+    return correlations(rows, rows**2, y[:, None], side[:, None])[:, 0]
 
 
 @pytest.fixture
@@ -111,21 +118,54 @@ def test_elastic_net_equals_scikit_learn(data):
 def test_only_the_screened_edges_have_weights(data):
     x, y, _ = data
     own = ElasticNet(screened=12).fit(x, y)
-    kept = screen(x - x.mean(0), (2.0 * y - 1) - (2.0 * y - 1).mean(), 12)
+    kept = screen(sizes(x, y), 12)
     assert set(np.flatnonzero(own.weights_)) <= set(kept)
     strongest = np.argsort([-abs(np.corrcoef(column, y)[0, 1]) for column in x.T])[:12]
     assert set(kept) == set(strongest)
 
 
-def test_riemannian_distances_equal_pyriemanns_pipeline(make_covariances):
+def test_edges_are_screened_among_those_who_are_fitted_on(data):
+    x, y, _ = data
+    side = np.arange(40) % 3 > 0
+    own = sizes(x, y, side.astype(float))
+    expected = np.array([abs(np.corrcoef(column, y[side])[0, 1]) for column in x[side].T])
+    np.testing.assert_allclose(own / own.max(), expected / expected.max(), atol=1e-5)
+
+
+def test_an_edge_without_variance_among_those_who_are_fitted_on_is_not_picked(data):
+    x, y, _ = data
+    side = np.arange(40) % 3 > 0
+    x[side, 3] = 0.7
+    assert sizes(x, y, side.astype(float))[3] < 1e-2 * sizes(x, y, side.astype(float)).max()
+
+
+def test_many_label_vectors_of_the_elastic_net_equal_one_at_a_time(data):
+    x, y, new = data
+    rng = np.random.default_rng(1)
+    labels = np.column_stack([y, *(rng.permutation(y) for _ in range(19))])  # more than are screened at once
+    many = ElasticNet(screened=20, steps=6).decide_many(x, labels, new)
+    one = [ElasticNet(screened=20, steps=6).fit(x, column).decision_function(new) for column in labels.T]
+    np.testing.assert_allclose(many, np.column_stack(one), atol=1e-4)
+
+
+@pytest.mark.parametrize("components", [5, 7])
+def test_riemannian_distances_equal_pyriemanns_pipeline(make_covariances, components):
     cohort = make_covariances(shift=-0.3)
     matrices = matrix_from_edges(cohort.values.astype(float), 8, diagonal=True)
-    own = FilteredMDM(5).fit(matrices[:40], cohort.labels[:40])
-    reduce = Whitening(metric="euclid", dim_red={"n_components": 5}).fit(matrices[:40])
+    space = ReducedTangent(components).fit(cohort.values[:40], 8)
+    own = FilteredMDM().fit(space.transform(cohort.values[:40]), cohort.labels[:40])
+    reduce = Whitening(metric="euclid", dim_red={"n_components": components}).fit(matrices[:40])
     peer = FgMDM().fit(reduce.transform(matrices[:40]), cohort.labels[:40])
     distances = peer.transform(reduce.transform(matrices[40:]))
     expected = distances[:, 0] ** 2 - distances[:, 1] ** 2
-    np.testing.assert_allclose(own.decision_function(matrices[40:]), expected, atol=1e-5)
+    np.testing.assert_allclose(own.decision_function(space.transform(cohort.values[40:])), expected, atol=1e-5)
+
+
+def test_many_label_vectors_of_the_geodesic_filter_equal_one_at_a_time(data):
+    x, y, new = data
+    labels = np.column_stack([y, *(np.random.default_rng(k).permutation(y) for k in range(4))])
+    one = [FilteredMDM().fit(x, column).decision_function(new) for column in labels.T]
+    np.testing.assert_allclose(FilteredMDM().decide_many(x, labels, new), np.column_stack(one), atol=1e-10)
 
 
 def test_concordance_is_the_area_under_the_curve():
@@ -171,8 +211,7 @@ def test_edges_picked_on_everybody_are_found_out(make_cohort):
     inside, outside = [], []
     for seed in range(4):
         cohort = make_cohort(n_nodes=40, seed=seed)
-        signs = 2.0 * cohort.labels - 1
-        picked = screen(cohort.values - cohort.values.mean(0), signs - signs.mean(), 30)
+        picked = screen(sizes(cohort.values, cohort.labels), 30)
         fold = make_splits(cohort.participants, 5, 1, 0)["fold"].to_numpy()
         inside.append(scored(cohort, "elastic_net", "correlation"))
         for k in range(5):
@@ -188,6 +227,7 @@ PREPARED_MODELS = [
     ("ridge", "correlation", PREPARED),
     ("svm", "tangent", PREPARED),
     ("elastic_net", "correlation", PREPARED),
+    ("riemann", "tangent", PREPARED),
 ]
 EVERY = pytest.mark.parametrize(("name", "measure", "own"), PREPARED_MODELS)
 
@@ -233,10 +273,11 @@ def test_weights_are_on_edges_of_correlations_and_on_none_of_the_tangent_space(c
     assert built(name, "tangent").fit(cohort_of("tangent"), np.arange(60)).edge_weights() is None
 
 
-def test_the_null_of_the_machine_starts_with_its_own_score(cohort_of):
-    cohort, own = cohort_of("correlation", 0.6), sections_of("svm", "correlation", permutations=19)
+@ALL
+def test_the_null_starts_with_the_score_of_the_model_itself(cohort_of, name, measure):
+    cohort, own = cohort_of(measure), sections_of(name, measure, permutations=19)
     splits = make_splits(cohort.participants, 5, 1, 0)
-    trained = cross_validate(cohort, splits, "svm", own)
+    trained = cross_validate(cohort, splits, name, own)
     null = permutation_null(cohort, splits, own, trained.first_repeat)["auc"]
     own_score = [concordance(p["probability"], p["label"].to_numpy()) for _, p in trained.predictions.groupby("fold")]
     assert null[0] == pytest.approx(np.mean(own_score), abs=1e-9)
@@ -245,17 +286,22 @@ def test_the_null_of_the_machine_starts_with_its_own_score(cohort_of):
 
 
 @pytest.mark.parametrize(("name", "measure"), [("elastic_net", "correlation"), ("riemann", "tangent")])
-def test_models_too_slow_to_permute_have_no_null(cohort_of, name, measure):
-    cohort, own = cohort_of(measure), sections_of(name, measure, permutations=10)
+def test_one_permutation_is_a_cross_validation_with_those_labels(cohort_of, name, measure):
+    cohort, own = cohort_of(measure), sections_of(name, measure, permutations=2)
     splits = make_splits(cohort.participants, 5, 1, 0)
     trained = cross_validate(cohort, splits, name, own)
-    assert permutation_null(cohort, splits, own, trained.first_repeat).empty
+    null = permutation_null(cohort, splits, own, trained.first_repeat)["auc"]
+    blocks = (splits["site"] + "/" + splits["fold"].astype(str)).to_numpy()
+    labels = shuffle_labels(cohort.labels, blocks, 2, np.random.default_rng([0, 11]))[:, 1]
+    other = dataclasses.replace(cohort, participants=cohort.participants.assign(label=labels))
+    table = cross_validate(other, splits.assign(label=labels), name, own).predictions
+    scores = [concordance(p["probability"], p["label"].to_numpy()) for _, p in table.groupby("fold")]
+    assert null[2] == pytest.approx(np.mean(scores), abs=1e-9)
 
 
-@pytest.mark.parametrize("classifier", [DualSVM(), ElasticNet(), FilteredMDM(2)])
+@pytest.mark.parametrize("classifier", [DualSVM(), ElasticNet(), FilteredMDM()])
 def test_a_class_that_is_missing_or_alone_is_named(classifier):
-    x = np.eye(4) + np.random.default_rng(0).normal(size=(6, 4, 4)) * 0.01
-    x = x @ x.swapaxes(1, 2) if isinstance(classifier, FilteredMDM) else x.reshape(6, 16)
+    x = np.random.default_rng(0).normal(size=(6, 16))
     with pytest.raises(ValueError, match=r"one class only \(label 1\); both are needed"):
         classifier.fit(x, np.ones(6, int))
     with pytest.raises(ValueError, match=r"a class has one training subject only.*splits\.folds"):
@@ -264,7 +310,7 @@ def test_a_class_that_is_missing_or_alone_is_named(classifier):
 
 def test_features_without_variance_give_the_base_rate():
     y = (np.arange(40) % 4 == 0).astype(int)
-    for classifier in (DualSVM(), ElasticNet()):
+    for classifier in (DualSVM(), ElasticNet(), FilteredMDM()):
         probability = classifier.fit(np.ones((40, 5)), y).predict_proba(np.ones((3, 5)))[:, 1]
         np.testing.assert_allclose(probability, 0.25, atol=0.1)
 
@@ -272,3 +318,70 @@ def test_features_without_variance_give_the_base_rate():
 def test_the_riemannian_model_wants_covariances():
     with pytest.raises(ValueError, match=r"riemann needs covariances; connectivity=correlation has none\. Choose"):
         built("riemann", "correlation")
+
+
+# copies of a scan
+
+
+@pytest.fixture
+def copied() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Noise of twenty-four people, everybody scanned into the data twice: features, labels, groups."""
+    x, groups = np.random.default_rng(5).normal(size=(24, 300)), np.tile(np.arange(24), 2)
+    return np.r_[x, x], np.tile(np.arange(24) % 2, 2), groups
+
+
+def test_copies_stand_on_one_side_of_an_inner_split(copied):
+    _, y, groups = copied
+    assert any(set(groups[fit]) & set(groups[watch]) for fit, watch in inner_folds(y))
+    parts = inner_folds(y, groups)
+    assert not any(set(groups[fit]) & set(groups[watch]) for fit, watch in parts)
+    assert sorted(np.concatenate([watch for _, watch in parts])) == list(range(48))
+    assert all(len(set(y[watch])) == 2 for _, watch in parts)
+
+
+def test_an_inner_split_without_copies_is_the_one_without_groups(data):
+    y = data[1]
+    names = np.random.default_rng(0).permutation([f"sub-{k}" for k in range(40)])
+    for one, other in zip(inner_folds(y), inner_folds(y, names)):
+        np.testing.assert_array_equal(one[1], other[1])
+
+
+CLASSIFIERS = [DualRidge(), DualLogistic(), DualSVM(), ElasticNet(screened=50), FilteredMDM()]
+
+
+@pytest.mark.parametrize("classifier", CLASSIFIERS, ids=lambda own: type(own).__name__)
+def test_copies_make_no_model_sure_of_noise(copied, classifier):
+    """A model that watches copies of those it learned from believes in noise; ours hears of the copies."""
+    x, y, groups = copied
+    naive, ours = (np.abs(classifier.fit(x, y, own).predict_proba(x)[:, 1] - 0.5).mean() for own in (None, groups))
+    assert naive > 0.25
+    assert ours < 0.75 * naive
+
+
+def test_leaving_a_scan_out_leaves_its_copies_out(data):
+    x, y, _ = data
+    groups = np.r_[np.arange(38), 5, 5]  # three copies of one scan
+    z = (x - x.mean(0)) / np.sqrt(((x - x.mean(0)) ** 2).sum(1).mean())
+    held_out = DualRidge(penalties=(1.0,)).solve(z @ z.T, y[:, None], groups)[3][:, 0]
+    for one in (np.array([5, 38, 39]), np.array([7])):
+        rest = np.setdiff1d(np.arange(40), one)
+        expected = Ridge(alpha=1.0).fit(z[rest], 2 * y[rest] - 1).predict(z[one])
+        np.testing.assert_allclose(held_out[one], expected, atol=1e-7)
+
+
+@pytest.mark.parametrize(("name", "measure"), [*MODELS, ("ridge", "correlation")])
+def test_models_hear_of_copies(cohort_of, monkeypatch, name, measure):
+    """What the cohort says about copies reaches the classifier, in the fit and in the null."""
+    cohort = cohort_of(measure)
+    cohort.participants.loc[[4, 8], "scan_group"] = "copied"
+    model, heard = built(name, measure), []
+    classifier = type(model._classifier())
+    for method, place in (("fit", 2), ("decide_many", 3)):
+        real = getattr(classifier, method)
+        monkeypatch.setattr(
+            classifier, method, lambda self, *args, real=real, k=place: heard.append(args[k]) or real(self, *args)
+        )
+    model.fit(cohort, np.arange(40)).decide_many(cohort, np.arange(40), cohort.labels[:40, None], np.arange(40, 60))
+    for groups in heard:
+        assert list(groups) == cohort.participants["scan_group"].tolist()[:40]
+    assert len(heard) == 2

@@ -323,7 +323,7 @@ def test_a_signal_of_the_site_alone_is_not_counted(make_cohort, sections):
     assert p.mean() > 0.25
 
 
-def test_networks_have_no_permutation_null(planted, folds, sections):
+def test_no_null_is_made_where_none_is_asked_for(planted, folds, sections):
     assert permutation_null(planted, folds, sections("gcn"), {}).empty
     assert permutation_null(planted, folds, sections("ridge", permutations=0), {}).empty
 

@@ -8,6 +8,7 @@ centred on the training mean and scaled to unit mean squared norm; the primal we
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pandas as pd
 from scipy.special import expit
 from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -65,13 +66,13 @@ class DualClassifier(Calibrated, ClassifierMixin, BaseEstimator):
     def __init__(self, penalties: tuple[float, ...] = PENALTIES):
         self.penalties = penalties
 
-    def fit(self, X: np.ndarray, y: np.ndarray) -> "DualClassifier":
-        """Fit on features [n, E] and labels [n] (0 control, 1 patient)."""
+    def fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None) -> "DualClassifier":
+        """Fit on features [n, E] and labels [n] (0 control, 1 patient); copies of one scan share a group [n]."""
         y = self._take_labels(y)
         X = np.asarray(X, float)
         mean = X.mean(0)
         kernel, scale = centred_kernel(X - mean)
-        dual, intercept, chosen, held_out = self.solve(kernel, y[:, None])
+        dual, intercept, chosen, held_out = self.solve(kernel, y[:, None], groups)
         self.weights_ = (X - mean).T @ dual[:, 0] / scale
         self.intercept_ = float(intercept[0] - mean @ self.weights_)
         self.penalty_ = float(np.asarray(self.penalties)[chosen[0]])
@@ -82,7 +83,9 @@ class DualClassifier(Calibrated, ClassifierMixin, BaseEstimator):
         """Signed distance, [n]; positive is patient."""
         return np.asarray(X, float) @ self.weights_ + self.intercept_
 
-    def decide_many(self, X: np.ndarray, labels: np.ndarray, X_test: np.ndarray) -> np.ndarray:
+    def decide_many(
+        self, X: np.ndarray, labels: np.ndarray, X_test: np.ndarray, groups: np.ndarray | None = None
+    ) -> np.ndarray:
         """Decision values of held-out subjects for many label vectors at once.
 
         Parameters
@@ -90,6 +93,8 @@ class DualClassifier(Calibrated, ClassifierMixin, BaseEstimator):
         X : array, [n, E]
         labels : array of 0/1, [n, P]
         X_test : array, [m, E]
+        groups : array, [n], optional
+            Copies of one scan share a group: none helps to judge another.
 
         Returns
         -------
@@ -100,16 +105,17 @@ class DualClassifier(Calibrated, ClassifierMixin, BaseEstimator):
         mean = X.mean(0)
         kernel, scale = centred_kernel(X - mean)
         cross = (np.asarray(X_test, float) - mean) @ (X - mean).T / scale
-        size = max(1, int(CHUNK // self.entries(len(X))))
+        size = max(1, int(CHUNK // (len(X) * len(self.penalties))))
         decided = []
         for start in range(0, labels.shape[1], size):
-            dual, intercept, _, _ = self.solve(kernel, labels[:, start : start + size])
+            dual, intercept, _, _ = self.solve(kernel, labels[:, start : start + size], groups)
             decided.append(cross @ dual + intercept)
         return np.hstack(decided)
 
-    def entries(self, n: int) -> int:
-        """Numbers that one label vector of n subjects takes while it is solved."""
-        return n * len(self.penalties)
+
+def blas_threads() -> int:
+    """Threads that BLAS may use, for loops that keep one thread busy each."""
+    return max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
 
 
 def centred_kernel(centred: np.ndarray) -> tuple[np.ndarray, float]:
@@ -125,11 +131,14 @@ def pick(loss: np.ndarray, solutions: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return chosen, np.take_along_axis(solutions, chosen[None, None, :], 0)[0]
 
 
-def ridge_path(kernel: np.ndarray, labels: np.ndarray, penalties: np.ndarray) -> tuple[np.ndarray, ...]:
+def ridge_path(
+    kernel: np.ndarray, labels: np.ndarray, penalties: np.ndarray, groups: np.ndarray | None = None
+) -> tuple[np.ndarray, ...]:
     """Ridge solutions and their leave-one-out decisions for all penalties and label vectors at once.
 
     With the centred kernel ``K = U S U^T`` the dual solution is ``a = U (S + l)^-1 U^T y`` and the leave-one-out
-    residual ``r_i / (1 - H_ii)``, ``r = l a`` and ``H = K (K + l)^-1 + 11^T / n`` (labels coded -1 and 1).
+    residual ``r_i / (1 - H_ii)``, ``r = l a`` and ``H = K (K + l)^-1 + 11^T / n`` (labels coded -1 and 1). Copies of
+    one scan, which share a group G [n], are left out together: ``(1 - H_GG)^-1 r_G``.
 
     Returns
     -------
@@ -142,14 +151,27 @@ def ridge_path(kernel: np.ndarray, labels: np.ndarray, penalties: np.ndarray) ->
     values, vectors = np.linalg.eigh(kernel)
     values = np.maximum(values, 0)
     turned = vectors.T @ (signs - mean)
+    copied = _copies(groups)
     dual, held_out = [], []
     for penalty in penalties:
         shrink = values / (values + penalty)
         leverage = (vectors**2) @ shrink + 1 / len(kernel)
         own = vectors @ (turned / (values + penalty)[:, None])
+        left_out = penalty * own / np.maximum(1 - leverage, 1e-9)[:, None]
+        for one in copied:
+            block = (vectors[one] * shrink) @ vectors[one].T + 1 / len(kernel)
+            left_out[one] = np.linalg.solve((1 + 1e-9) * np.eye(len(one)) - block, penalty * own[one])
         dual.append(own)
-        held_out.append(signs - penalty * own / np.maximum(1 - leverage, 1e-9)[:, None])
+        held_out.append(signs - left_out)
     return np.stack(dual), np.stack(held_out), mean
+
+
+def _copies(groups: np.ndarray | None) -> list[np.ndarray]:
+    """Positions of the members of every group [n] of two or more."""
+    if groups is None:
+        return []
+    codes = pd.factorize(groups)[0]
+    return [np.flatnonzero(codes == code) for code in np.flatnonzero(np.bincount(codes) > 1)]
 
 
 class DualRidge(DualClassifier):
@@ -165,9 +187,9 @@ class DualRidge(DualClassifier):
     Platt (1999), Probabilistic outputs for support vector machines.
     """
 
-    def solve(self, kernel: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, ...]:
+    def solve(self, kernel: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
         """Solve for all label vectors: dual [n, P], intercepts [P], penalty index [P], held-out decisions [n, P]."""
-        duals, held_out, mean = ridge_path(kernel, labels, np.asarray(self.penalties))
+        duals, held_out, mean = ridge_path(kernel, labels, np.asarray(self.penalties), groups)
         error = ((held_out - (2.0 * labels - 1)) ** 2).mean(1)
         chosen, dual = pick(error, duals)
         return dual, mean, chosen, pick(error, held_out)[1]
@@ -189,70 +211,99 @@ def platt(held_out: np.ndarray, y: np.ndarray) -> tuple[float, float]:
 
 
 class DualLogistic(DualClassifier):
-    """L2-penalised logistic regression by Newton's method in the dual, all label vectors at once.
+    """L2-penalised logistic regression by Newton's method, all label vectors at once.
 
-    With ``K' = (K + c 11^T) / l`` (the constant is a nearly unpenalised intercept) it is the Laplace iteration for
-    Gaussian-process classification. The penalty is chosen by the closed-form leave-one-out error of the first
-    Newton step: from zero, where every weight p (1 - p) is 1/4, that step is ridge regression with penalty 4 l.
+    With ``K + c 11^T = V S V^T`` (the constant is a nearly unpenalised intercept) the decisions of the training
+    subjects are ``D u``, ``D = V S^1/2``, and u minimises the negative log likelihood plus ``l |u|^2 / 2``; the dual
+    solution is ``V S^-1/2 u``. With fewer features than subjects D is as narrow as the features. The penalty l is
+    chosen by the closed-form leave-one-out error of the first Newton step: from zero, where every weight p (1 - p)
+    is 1/4, that step is ridge regression with penalty 4 l.
 
     References
     ----------
-    Rasmussen and Williams (2006), Gaussian Processes for Machine Learning, algorithm 3.1.
+    Hastie and Tibshirani (2004), doi:10.1093/biostatistics/kxh010 (the reduction to at most n dimensions).
     """
 
-    def solve(self, kernel: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, ...]:
+    def solve(self, kernel: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
         """Solve for all label vectors: dual [n, P], intercepts [P], penalty index [P], held-out decisions [n, P]."""
         penalties = np.asarray(self.penalties)
-        _, held_out, _ = ridge_path(kernel, labels, 4 * penalties)
+        _, held_out, _ = ridge_path(kernel, labels, 4 * penalties, groups)
         chosen, held_out = pick(((held_out - (2.0 * labels - 1)) ** 2).mean(1), held_out)
+        values, vectors = np.linalg.eigh(kernel + CONSTANT)
+        spans = values > 1e-10 * values[-1]
+        root, vectors = np.sqrt(values[spans]), vectors[:, spans]
         dual = np.empty(labels.shape)
         for index in np.unique(chosen):
             own = chosen == index
-            dual[:, own] = _newton((kernel + CONSTANT) / penalties[index], labels[:, own].T.astype(float)).T
-        dual /= penalties[chosen]
+            dual[:, own] = (vectors / root) @ _newton(vectors * root, labels[:, own], penalties[index])
         return dual, CONSTANT * dual.sum(0), chosen, held_out
-
-    def entries(self, n: int) -> int:
-        """Numbers that one label vector of n subjects takes while it is solved: a kernel of its own."""
-        return n**2
 
     def calibrate(self, held_out: np.ndarray, y: np.ndarray) -> tuple[float, float]:
         """Logistic regression needs no second curve."""
         return 1.0, 0.0
 
 
-def _newton(prior: np.ndarray, labels: np.ndarray, steps: int = 50) -> np.ndarray:
-    """Laplace iteration with step halving: labels [P, n] -> dual [P, n]."""
-    dual = np.zeros_like(labels)
-    decision = np.zeros_like(labels)
-    objective = _objective(dual, decision, labels)
+def _newton(design: np.ndarray, labels: np.ndarray, penalty: float, steps: int = 50) -> np.ndarray:
+    """Fit logistic regression to many label vectors by Newton's method with step halving.
+
+    The columns of the design are orthogonal, so that ``sum_i w_i D_i^T D_i + penalty``, w replaced by its mean, is
+    diagonal: conjugate gradients with that preconditioner solve for the steps of all label vectors in a few products.
+
+    Parameters
+    ----------
+    design : array, [n, r]
+    labels : array of 0/1, [n, P]
+    penalty : float
+        Minimised is the negative log likelihood plus half the penalty times the squared norm.
+
+    Returns
+    -------
+    array, [r, P]
+    """
+    squares = (design**2).sum(0)[:, None]
+    solution, decision = np.zeros((design.shape[1], labels.shape[1])), np.zeros(labels.shape)
+    objective = _objective(solution, decision, labels, penalty)
     for _ in range(steps):
         probability = expit(decision)
-        weight = np.maximum(probability * (1 - probability), 1e-10)
-        right = weight * decision + labels - probability
-        root = np.sqrt(weight)
-        inner = np.eye(len(prior)) + root[:, :, None] * prior * root[:, None, :]
-        solved = np.linalg.solve(inner, (root * (right @ prior))[:, :, None])[:, :, 0]
-        direction = right - root * solved - dual
-        step = np.ones((len(labels), 1))
+        weight = probability * (1 - probability)
+        gradient = design.T @ (labels - probability) - penalty * solution
+        direction = _conjugate_gradients(design, weight, penalty, weight.mean(0) * squares + penalty, gradient)
+        moved, step = design @ direction, np.ones(labels.shape[1])
         for _ in range(10):
-            candidate = dual + step * direction
-            value = _objective(candidate, candidate @ prior, labels)
+            value = _objective(solution + step * direction, decision + step * moved, labels, penalty)
             worse = value > objective + 1e-9 * (1 + objective)
             if not worse.any():
                 break
             step[worse] /= 2
-        change = np.abs(candidate @ prior - decision).max()
-        dual, decision, objective = candidate, candidate @ prior, value
-        if change < 1e-6:
+        solution, decision, objective = solution + step * direction, decision + step * moved, value
+        if np.abs(step * moved).max() < 1e-6:
             break
-    return dual
+    return solution
 
 
-def _objective(dual: np.ndarray, decision: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _conjugate_gradients(
+    design: np.ndarray, weight: np.ndarray, penalty: float, diagonal: np.ndarray, right: np.ndarray, steps: int = 200
+) -> np.ndarray:
+    """Solve ``(D^T diag(w) D + penalty) x = b`` to a hundredth, each column with its own w [n, P] and b [r, P]."""
+    solution, rest = np.zeros_like(right), right
+    direction = rest / diagonal
+    left = first = (rest * direction).sum(0)
+    for _ in range(steps):
+        if (left <= 1e-4 * first).all():
+            break
+        curved = design.T @ (weight * (design @ direction)) + penalty * direction
+        length = left / np.maximum((direction * curved).sum(0), 1e-300)
+        solution, rest = solution + length * direction, rest - length * curved
+        conditioned, before = rest / diagonal, left
+        left = (rest * conditioned).sum(0)
+        direction = conditioned + left / np.maximum(before, 1e-300) * direction
+    return solution
+
+
+def _objective(solution: np.ndarray, decision: np.ndarray, labels: np.ndarray, penalty: float) -> np.ndarray:
     """Penalised negative log likelihood of every label vector, [P]."""
-    loss = np.logaddexp(0, np.where(labels == 1, -decision, decision)).sum(1)
-    return loss + 0.5 * (dual * decision).sum(1)
+    loss = np.logaddexp(0, np.where(labels == 1, -decision, decision)).sum(0)
+    return loss + penalty / 2 * (solution**2).sum(0)
 
 
 class DualSVM(DualClassifier):
@@ -267,20 +318,21 @@ class DualSVM(DualClassifier):
     Cortes and Vapnik (1995), doi:10.1007/BF00994018; Chang and Lin (2011), doi:10.1145/1961189.1961199.
     """
 
-    def solve(self, kernel: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, ...]:
+    def solve(self, kernel: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
         """Solve for all label vectors: dual [n, P], intercepts [P], penalty index [P], held-out decisions [n, P]."""
-        threads = max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
-        with ThreadPoolExecutor(threads) as pool:  # libsvm releases the lock
-            duals, intercepts, chosen, held_out = zip(*pool.map(lambda own: self._one(kernel, own), labels.T))
+        with ThreadPoolExecutor(blas_threads()) as pool:  # libsvm releases the lock
+            duals, intercepts, chosen, held_out = zip(*pool.map(lambda own: self._one(kernel, own, groups), labels.T))
         return np.column_stack(duals), np.array(intercepts), np.array(chosen), np.column_stack(held_out)
 
     def calibrate(self, held_out: np.ndarray, y: np.ndarray) -> tuple[float, float]:
         """Fit Platt's curve to the decisions of the inner split: slope and offset."""
         return platt(held_out, y)
 
-    def _one(self, kernel: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float, int, np.ndarray]:
+    def _one(
+        self, kernel: np.ndarray, y: np.ndarray, groups: np.ndarray | None
+    ) -> tuple[np.ndarray, float, int, np.ndarray]:
         held_out, auc = np.empty((len(self.penalties), len(y))), np.zeros(len(self.penalties))
-        for fit, watch in inner_folds(y):
+        for fit, watch in inner_folds(y, groups):
             inner, cross = kernel[np.ix_(fit, fit)], kernel[np.ix_(watch, fit)]
             for index, penalty in enumerate(self.penalties):
                 dual, intercept = _hinge(inner, y[fit], penalty)
@@ -298,15 +350,21 @@ def _hinge(kernel: np.ndarray, y: np.ndarray, penalty: float) -> tuple[np.ndarra
     return dual, float(machine.intercept_[0])
 
 
-def inner_folds(y: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Stratified inner folds, five where both classes have as many subjects: positions to fit on and to watch."""
-    rarer = int(min(y.sum(), len(y) - y.sum()))
+def inner_folds(y: np.ndarray, groups: np.ndarray | None = None) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Stratified inner folds, five where both classes have as many subjects: positions to fit on and to watch.
+
+    Copies of one scan, which share a group [n], are fitted on together or watched together.
+    """
+    codes = np.arange(len(y)) if groups is None else pd.factorize(groups)[0]  # in order of appearance
+    firsts = y[np.unique(codes, return_index=True)[1]]
+    rarer = int(min(firsts.sum(), len(firsts) - firsts.sum()))
     if rarer < 2:
         raise ValueError(
             "a class has one training subject only: its penalty cannot be chosen in an inner split. Set "
             "splits.folds lower, include more subjects, or choose model=ridge."
         )
-    return list(StratifiedKFold(min(5, rarer), shuffle=True, random_state=0).split(y, y))
+    parts = StratifiedKFold(min(5, rarer), shuffle=True, random_state=0).split(firsts, firsts)
+    return [tuple(np.flatnonzero(np.isin(codes, side)) for side in part) for part in parts]
 
 
 def concordance(decisions: np.ndarray, y: np.ndarray) -> float:

@@ -1,10 +1,16 @@
 """Elastic net: the linear classifier that keeps few edges."""
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import enet_path
+from threadpoolctl import threadpool_limits
 
-from dysconnect.models.dual import Calibrated, concordance, inner_folds, platt
+from dysconnect.models.dual import Calibrated, blas_threads, concordance, inner_folds, platt
+
+TOGETHER = 16  # label vectors that are screened at once
 
 
 class ElasticNet(Calibrated, ClassifierMixin, BaseEstimator):
@@ -15,7 +21,8 @@ class ElasticNet(Calibrated, ClassifierMixin, BaseEstimator):
     Coordinate descent over all 20,000 edges of 200 regions takes seconds a path and keeps a few hundred; so only
     the `screened` edges with the largest marginal correlation with the label enter (sure independence screening),
     picked anew inside every inner training set: the watched subjects never help to pick. Platt's curve is fitted to
-    the decisions of the inner split.
+    the decisions of the inner split. Single precision is exact enough for a path that stops at a duality gap of
+    0.3 % of the labels' variance.
 
     Parameters
     ----------
@@ -44,48 +51,110 @@ class ElasticNet(Calibrated, ClassifierMixin, BaseEstimator):
     def __init__(self, ratio: float = 0.1, screened: int = 2000, steps: int = 15, shortest: float = 0.1):
         self.ratio, self.screened, self.steps, self.shortest = ratio, screened, steps, shortest
 
-    def fit(self, X: np.ndarray, y: np.ndarray) -> "ElasticNet":
-        """Fit on features [n, E] and labels [n] (0 control, 1 patient)."""
+    def fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None) -> "ElasticNet":
+        """Fit on features [n, E] and labels [n] (0 control, 1 patient); copies of one scan share a group [n]."""
         y = self._take_labels(y)
-        X = np.asarray(X, float)
-        relative = np.geomspace(1, self.shortest, self.steps)
-        held_out, auc = np.empty((self.steps, len(y))), np.zeros(self.steps)
-        for fit, watch in inner_folds(y):
-            kept, path, intercepts = self._path(X[fit], y[fit], relative)
-            held_out[:, watch] = (X[np.ix_(watch, kept)] @ path + intercepts).T
-            auc += [concordance(decisions, y[watch]) for decisions in held_out[:, watch]]
-        chosen = int(auc.argmax())
-        kept, path, intercepts = self._path(X, y, relative[: chosen + 1])
-        self.weights_ = np.zeros(X.shape[1])
-        self.weights_[kept] = path[:, chosen]
-        self.intercept_, self.penalty_ = float(intercepts[chosen]), float(relative[chosen])
-        self.slope_, self.offset_ = platt(held_out[chosen], y)
+        rows, mean = _rows(X)
+        kept, weights, intercept, chosen, held_out = self._solve(rows, y[:, None], groups)[0]
+        self.weights_ = np.zeros(len(rows))
+        self.weights_[kept] = weights
+        self.intercept_ = float(intercept - mean @ self.weights_)
+        self.penalty_ = float(self._relative()[chosen])
+        self.slope_, self.offset_ = platt(held_out, y)
         return self
 
     def decision_function(self, X: np.ndarray) -> np.ndarray:
         """Signed distance, [n]; positive is patient."""
         return np.asarray(X, float) @ self.weights_ + self.intercept_
 
-    def _path(self, X: np.ndarray, y: np.ndarray, relative: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Screen and fit the path: kept edges [K], weights on them [K, L], intercepts [L]."""
-        mean, signs = X.mean(0), 2.0 * y - 1
-        kept = screen(X - mean, signs - signs.mean(), self.screened)
-        centred = np.asfortranarray(X[:, kept] - mean[kept])
-        scale = max(float(np.sqrt((centred**2).mean())), 1e-12)
-        centred /= scale
-        first = np.abs(centred.T @ (signs - signs.mean())).max() / (len(y) * self.ratio)
+    def decide_many(
+        self, X: np.ndarray, labels: np.ndarray, X_test: np.ndarray, groups: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Decisions on X_test [m, E] for many label vectors [n, P], [m, P]; picked and chosen anew for each."""
+        rows, mean = _rows(X)
+        new = np.asarray(X_test, float) - mean
+        solved = self._solve(rows, labels, groups)
+        return np.column_stack([new[:, kept] @ weights + intercept for kept, weights, intercept, _, _ in solved])
+
+    def _relative(self) -> np.ndarray:
+        return np.geomspace(1, self.shortest, self.steps)
+
+    def _solve(self, rows: np.ndarray, labels: np.ndarray, groups: np.ndarray | None) -> list[tuple]:
+        """For every label vector [n, P] what `_one` returns; features [E, n] are centred."""
+        squares, threads, solved = rows**2, blas_threads(), []
+        with ThreadPoolExecutor(threads) as pool:
+            for start in range(0, labels.shape[1], TOGETHER):
+                own = list(labels[:, start : start + TOGETHER].T)
+                sides = [_sides(y, groups) for y in own]
+                repeated = [np.repeat(y[:, None], side.shape[1], axis=1) for y, side in zip(own, sides)]
+                size = correlations(rows, squares, np.hstack(repeated), np.hstack(sides))
+                parts = np.split(size, np.cumsum([side.shape[1] for side in sides])[:-1], axis=1)
+                with threadpool_limits(1, "blas"):
+                    solved += pool.map(partial(self._one, rows), own, sides, parts)
+        return solved
+
+    def _one(self, rows: np.ndarray, y: np.ndarray, sides: np.ndarray, size: np.ndarray) -> tuple:
+        """Choose the strength in the inner split and fit: kept edges, weights, intercept, chosen, held-out."""
+        relative = self._relative()
+        held_out, auc = np.empty((self.steps, len(y))), np.zeros(self.steps)
+        for fit, own in zip(sides.T[:-1], size.T[:-1]):
+            kept, path, intercepts = self._path(rows, y, fit, own, relative)
+            held_out[:, ~fit] = path @ rows[kept][:, ~fit] + intercepts[:, None]
+            auc += [concordance(decisions, y[~fit]) for decisions in held_out[:, ~fit]]
+        chosen = int(auc.argmax())
+        kept, path, intercepts = self._path(rows, y, sides[:, -1], size[:, -1], relative[: chosen + 1])
+        return kept, path[chosen], intercepts[chosen], chosen, held_out[chosen]
+
+    def _path(self, rows: np.ndarray, y: np.ndarray, fit: np.ndarray, size: np.ndarray, relative: np.ndarray) -> tuple:
+        """Screen by size of correlation and fit the path: kept edges [K], weights [L, K], intercepts [L]."""
+        kept = screen(size, self.screened)
+        design, signs = np.compress(fit, rows[kept], axis=1), 2.0 * y[fit] - 1
+        mean = design.mean(1, keepdims=True)
+        design -= mean
+        scale = max(float(np.sqrt((design**2).mean())), 1e-12)
+        design /= scale
+        response = (signs - signs.mean()).astype(design.dtype)
+        first = np.abs(design @ response).max() / (len(signs) * self.ratio)
+        alphas = (max(first, 1e-12) * relative).astype(design.dtype)
         _, path, _ = enet_path(
-            centred,
-            signs - signs.mean(),
-            l1_ratio=self.ratio,
-            alphas=max(first, 1e-12) * relative,
-            precompute=False,
-            tol=1e-3,
+            design.T, response, l1_ratio=self.ratio, alphas=alphas, precompute=False, tol=3e-3, check_input=False
         )
-        return kept, path / scale, signs.mean() - mean[kept] @ path / scale
+        path = path.T.astype(float) / scale
+        return kept, path, signs.mean() - path @ mean[:, 0]
 
 
-def screen(centred: np.ndarray, response: np.ndarray, n: int) -> np.ndarray:
-    """Positions of the n features [S, E] most correlated with the response [S], ascending; both centred."""
-    correlation = np.abs(centred.T @ response) / np.maximum(np.linalg.norm(centred, axis=0), 1e-12)
-    return np.sort(np.argsort(-correlation, kind="stable")[:n])
+def _rows(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Centred features as rows [E, n] in single precision, and their means [E]."""
+    mean = np.mean(X, axis=0, dtype=float)
+    return np.ascontiguousarray((X - mean).T, np.float32), mean
+
+
+def _sides(y: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+    """Whom every inner fold is fitted on, and everybody, [n, folds + 1] bool."""
+    sides = np.ones((len(y), 1), bool)
+    for _, watch in inner_folds(y, groups):
+        sides = np.c_[~np.isin(np.arange(len(y)), watch), sides]
+    return sides
+
+
+def correlations(rows: np.ndarray, squares: np.ndarray, labels: np.ndarray, sides: np.ndarray) -> np.ndarray:
+    """Absolute correlation of features with labels among some subjects, times the labels' norm, [E, R].
+
+    Parameters
+    ----------
+    rows, squares : array, [E, n]
+        Features, centred over everybody, and their squares.
+    labels, sides : array, [n, R]
+        Labels, and whom a column is about.
+    """
+    sides = sides.astype(rows.dtype)
+    counts = sides.sum(0)
+    response = sides * (labels - (sides * labels).sum(0) / counts).astype(rows.dtype)
+    within = squares @ sides - (rows @ sides) ** 2 / counts
+    floor = 1e-6 * squares.sum(1, keepdims=True) + 1e-30  # what rounding leaves of a feature without variance
+    return np.abs(rows @ response) / np.sqrt(np.maximum(within, floor))
+
+
+def screen(size: np.ndarray, n: int) -> np.ndarray:
+    """Positions of the n largest of some sizes [E], ascending."""
+    return np.sort(np.argsort(-size, kind="stable")[:n])

@@ -1,6 +1,6 @@
 """Tangent space of covariance matrices, with the reference learned on the training subjects only."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -205,3 +205,12 @@ class TangentSpace:
             return (logs[:, rows, cols] * weight).astype(np.float32)
 
         return np.concatenate(list(in_threads(project, edges)))
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What was learned, as arrays."""
+        return {"whitening": self.whitening_}
+
+    def load_state(self, arrays: Mapping[str, np.ndarray]) -> "TangentSpace":
+        """Restore from `state`."""
+        self.whitening_ = arrays["whitening"]
+        return self

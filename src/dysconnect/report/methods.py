@@ -219,7 +219,7 @@ def _model_text(config: Mapping, is_floor: bool) -> str:
         )
     if model["name"] == "logistic":
         return (
-            f"L2-penalised logistic regression on {measure} in its dual form (Rasmussen and Williams 2006), "
+            f"L2-penalised logistic regression on {measure}, "
             "its penalty chosen inside the training fold by the leave-one-out error of the first Newton step "
             "(Golub et al. 1979)"
         )
@@ -236,7 +236,7 @@ def _model_text(config: Mapping, is_floor: bool) -> str:
     if model["name"] == "riemann":
         return (
             f"minimum distance to Riemannian means after a geodesic filter (Barachant et al. 2010) on "
-            f"{model['components']} principal components of the covariances"
+            f"{model['components']} principal components of the covariances{_prepared_text(model)}"
         )
     return f"{_graph_text(config)}, on {measure}"
 

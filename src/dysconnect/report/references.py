@@ -67,8 +67,6 @@ REFERENCES = {
     "doi:10.1016/j.neuroimage.2011.10.018",
     "Power et al. 2014": "Power JD, et al. Methods to detect, characterize, and remove motion artifact in resting "
     "state fMRI. NeuroImage 2014;84:320-341. doi:10.1016/j.neuroimage.2013.08.048",
-    "Rasmussen and Williams 2006": "Rasmussen CE, Williams CKI. Gaussian Processes for Machine Learning. "
-    "MIT Press 2006.",
     "Satterthwaite et al. 2013": "Satterthwaite TD, et al. An improved framework for confound regression and filtering "
     "for control of motion artifact in the preprocessing of resting-state functional connectivity data. NeuroImage "
     "2013;64:240-256. doi:10.1016/j.neuroimage.2012.08.052",

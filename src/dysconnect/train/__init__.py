@@ -147,13 +147,13 @@ def permutation_null(
     first_repeat: dict[int, Model],
     store: Path | None = None,
 ) -> pd.DataFrame:
-    """AUC of the first repeat under permuted labels; empty where none are asked for, or the model has no way to many.
+    """AUC of the first repeat under permuted labels; empty where none are asked for.
 
     Labels are permuted inside site x fold, so that every permuted cohort has exactly the design of the
     observed one (class counts of every fold and site) and the test is exact. Whatever sees labels is repeated
-    for each permutation, choice of the penalty included; what does not (tangent reference, scaling) is taken
-    from the fold's model. ``training.permutations`` counts those of the models in the dual,
-    ``training.graph_permutations`` those of the graph networks, which are trained again for each of them.
+    for each permutation, picking edges and choosing the penalty included; what does not (tangent reference,
+    harmonisation, scaling) is taken from the fold's model. ``training.permutations`` counts those of the linear
+    models, ``training.graph_permutations`` those of the graph networks, which are trained again for each of them.
 
     Returns
     -------
@@ -162,7 +162,7 @@ def permutation_null(
     """
     graph = is_graph(sections)
     n_permutations = sections["training"]["graph_permutations" if graph else "permutations"]
-    if n_permutations == 0 or not hasattr(first_repeat.get(0), "decide_many"):
+    if n_permutations == 0:
         return pd.DataFrame({"permutation": pd.Series(dtype=int), "auc": pd.Series(dtype=float)})
     first = splits[splits["repeat"] == 0].set_index("participant_id").loc[cohort.participants["participant_id"]]
     labels = _observed_and_shuffled(cohort.labels, first, n_permutations, sections["training"]["seed"])

@@ -9,12 +9,13 @@ import pandas as pd
 
 from dysconnect.models import GRAPH_MODELS
 from dysconnect.models.dual import DualClassifier, DualLogistic, DualRidge, DualSVM
-from dysconnect.models.edges import MissingRegions, edges_from_matrix, matrix_from_edges
+from dysconnect.models.edges import MissingRegions, edges_from_matrix
 from dysconnect.models.floor import CovariateEncoder
 from dysconnect.models.prepare import Preparation
-from dysconnect.models.riemann import FilteredMDM
+from dysconnect.models.riemann import FilteredMDM, ReducedTangent
 from dysconnect.models.sparse import ElasticNet
 from dysconnect.train.graph.model import GraphModel
+from dysconnect.train.splits import scan_groups
 
 DUAL = {"ridge": DualRidge, "logistic": DualLogistic, "svm": DualSVM}
 PREPARED = ("harmonise", "deconfound")  # keys of the model section that no classifier reads
@@ -55,21 +56,17 @@ class FeatureModel:
     def fit(self, cohort: Cohort, rows: np.ndarray, seed: int = 0) -> "FeatureModel":
         """Fit on some rows of a cohort."""
         features = self._learn_features(cohort, rows)
-        self.classifier_ = self._classifier().fit(features, cohort.labels[rows])
+        self.classifier_ = self._classifier().fit(features, cohort.labels[rows], scan_groups(cohort.participants)[rows])
         return self
 
     def predict(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
         """Probability of being a patient for other rows of a cohort, [len(rows)]."""
         return self.classifier_.predict_proba(self._features(cohort, rows))[:, 1]
 
-
-class DualModel(FeatureModel):
-    """A feature model whose classifier lives in the dual, where a permutation is one more right-hand side."""
-
     def decide_many(self, cohort: Cohort, train: np.ndarray, labels: np.ndarray, test: np.ndarray) -> np.ndarray:
         """Decision values on `test` for many label vectors of `train` [n, P], after `fit`: [len(test), P]."""
-        features = self._features(cohort, train)
-        return self._classifier().decide_many(features, labels, self._features(cohort, test))
+        features, groups = self._features(cohort, train), scan_groups(cohort.participants)[train]
+        return self._classifier().decide_many(features, labels, self._features(cohort, test), groups)
 
 
 class EdgeModel(FeatureModel):
@@ -85,10 +82,8 @@ class EdgeModel(FeatureModel):
         A model that harmonises or deconfounds takes the people for ones of an unknown site and average covariates,
         unless their table is given.
         """
-        edges = edges_of_matrices(matrices, self.measure)
-        if self.tangent:
-            edges = self.tangent_.transform(edges)
-        return self.classifier_.predict_proba(self.preparation_.transform(edges, participants))[:, 1]
+        features = self._represented(edges_of_matrices(matrices, self.measure))
+        return self.classifier_.predict_proba(self.preparation_.transform(features, participants))[:, 1]
 
     def edge_weights(self) -> np.ndarray | None:
         """Weights on the (prepared) edges, [E]; None in the tangent space, whose features are not single edges."""
@@ -99,7 +94,7 @@ class EdgeModel(FeatureModel):
         fitted = self.classifier_
         numbers = np.array([fitted.intercept_, fitted.slope_, fitted.offset_])
         arrays = {"weights": fitted.weights_.astype(np.float32), "numbers": numbers, **self.preparation_.state()}
-        return {**arrays, "whitening": self.tangent_.whitening_} if self.tangent else arrays
+        return arrays | self.space_.state() if self.tangent else arrays
 
     def load_state(self, arrays: dict[str, np.ndarray]) -> "EdgeModel":
         """Restore from `state`."""
@@ -108,8 +103,7 @@ class EdgeModel(FeatureModel):
         self.classifier_.intercept_, self.classifier_.slope_, self.classifier_.offset_ = arrays["numbers"]
         self.preparation_ = Preparation(self.spec).load_state(arrays)
         if self.tangent:
-            self.tangent_ = _tangent_space()
-            self.tangent_.whitening_ = arrays["whitening"]
+            self.space_ = self._space().load_state(arrays)
         return self
 
     def _learn_features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
@@ -117,24 +111,25 @@ class EdgeModel(FeatureModel):
         self.filler_ = MissingRegions().fit(cohort.values[rows], missing, self.tangent)
         edges = self.filler_.transform(cohort.values[rows], missing)
         if self.tangent:
-            self.tangent_ = _tangent_space().fit(edges, cohort.missing.shape[1])
-            edges = self.tangent_.transform(edges)
-        self.preparation_ = Preparation(self.spec).fit(edges, people)
-        return self.preparation_.transform(edges, people)
+            self.space_ = self._space().fit(edges, cohort.missing.shape[1])
+        features = self._represented(edges)
+        self.preparation_ = Preparation(self.spec).fit(features, people)
+        return self.preparation_.transform(features, people)
 
     def _features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
         edges = self.filler_.transform(cohort.values[rows], cohort.missing[rows])
-        edges = self.tangent_.transform(edges) if self.tangent else edges
-        return self.preparation_.transform(edges, cohort.participants.iloc[rows])
+        return self.preparation_.transform(self._represented(edges), cohort.participants.iloc[rows])
+
+    def _represented(self, edges: np.ndarray) -> np.ndarray:
+        return self.space_.transform(edges) if self.tangent else edges
+
+    def _space(self):
+        from dysconnect.models.tangent import TangentSpace  # torch, for its eigenvectors, takes seconds to load
+
+        return TangentSpace()
 
 
-def _tangent_space():
-    from dysconnect.models.tangent import TangentSpace  # torch, for its eigenvectors, takes seconds to load
-
-    return TangentSpace()
-
-
-class LinearModel(EdgeModel, DualModel):
+class LinearModel(EdgeModel):
     """Ridge, logistic regression or support vector machine in the dual."""
 
     def _classifier(self) -> DualClassifier:
@@ -142,51 +137,29 @@ class LinearModel(EdgeModel, DualModel):
 
 
 class SparseModel(EdgeModel):
-    """Elastic net. It has no null: a path for every permutation would take hours, so its p is not known."""
+    """Elastic net."""
 
     def _classifier(self) -> ElasticNet:
         own = {key: value for key, value in self.spec.items() if key not in ("name", *PREPARED)}
         return ElasticNet(**own)
 
 
-class RiemannModel(FeatureModel):
-    """Complete the covariances of missing regions, and classify them by their distance to two class means."""
+class RiemannModel(EdgeModel):
+    """Distance to two class means in the tangent space of the leading components, prepared like other features."""
 
     def __init__(self, spec: dict, measure: str):
         if measure != "tangent":
             raise ValueError(f"model=riemann needs covariances; connectivity={measure} has none. Choose tangent.")
-        self.spec, self.measure = spec, measure
+        super().__init__(spec, measure)
 
-    def predict_matrices(self, matrices: np.ndarray, participants: pd.DataFrame | None = None) -> np.ndarray:
-        """Probabilities from covariance matrices [n, N, N]; nothing about the people is asked."""
-        return self.classifier_.predict_proba(np.asarray(matrices, float))[:, 1]
-
-    def edge_weights(self) -> None:
-        """A distance has no weight per edge."""
-        return None
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Everything needed to predict from complete covariances, as arrays."""
-        return self.classifier_.state()
-
-    def load_state(self, arrays: dict[str, np.ndarray]) -> "RiemannModel":
-        """Restore from `state`."""
-        self.classifier_ = self._classifier().load_state(arrays)
-        return self
+    def _space(self) -> ReducedTangent:
+        return ReducedTangent(self.spec["components"])
 
     def _classifier(self) -> FilteredMDM:
-        return FilteredMDM(self.spec["components"])
-
-    def _learn_features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
-        self.filler_ = MissingRegions().fit(cohort.values[rows], cohort.missing[rows], diagonal=True)
-        return self._features(cohort, rows)
-
-    def _features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
-        edges = self.filler_.transform(cohort.values[rows], cohort.missing[rows])
-        return matrix_from_edges(edges.astype(float), len(cohort.nodes), diagonal=True)
+        return FilteredMDM()
 
 
-class FloorModel(DualModel):
+class FloorModel(FeatureModel):
     """The confound floor: logistic regression on covariates alone."""
 
     measure = "covariates"
