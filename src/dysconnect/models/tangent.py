@@ -11,10 +11,12 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from dysconnect.models.edges import matrix_from_edges
 
 CHUNK = 16  # matrices a thread takes at once
-FEW = 128  # people whose mean is where the search for everybody's mean starts
+FEW = 96  # people whose mean is where the search for everybody's mean starts
+NEAR = 0.1  # root mean square of their gradient from which one step is near enough for a start
 CURVED = 128  # people from whom the curvature is learned
 ROUGH = 4  # steps that may be taken in single precision, where there are many people
-SINGLE = 1e-3  # root mean square per row of a gradient for which single precision is exact enough
+SINGLE = 1e-3  # root mean square of a gradient's entries for which single precision is exact enough
+BLUR = 0.01  # of the tolerance: what single precision may blur a mean, to be used to the end
 
 
 def spd_function(matrix: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -65,8 +67,8 @@ def geometric_mean(covariances: np.ndarray, tolerance: float = 1e-5, max_steps: 
     Of few people by gradient descent with Barzilai-Borwein steps, which need about half as many as unit steps. Of many
     by Newton's method with the curvature of a few of them, from the mean of a few of them: both come from these very
     covariances, so that nothing is learned from others, and the mean is unique wherever the search starts. It stops
-    when the gradient's root mean square per row is below `tolerance` (people differ from their mean by about 0.1 to 1
-    in this unit), and takes the step of that gradient.
+    when the gradient's entries have a root mean square below `tolerance` (people differ from their mean by about 0.1 in
+    this unit), and takes the step of that gradient.
 
     References
     ----------
@@ -76,8 +78,8 @@ def geometric_mean(covariances: np.ndarray, tolerance: float = 1e-5, max_steps: 
     """
     if len(covariances) <= 2 * FEW:
         return _descend(covariances, exponential(mean_log(covariances)), tolerance, max_steps)
-    root = spd_function(covariances.mean(0), np.sqrt)
-    root = _settle(_spread(covariances, FEW), root, 3e-3, max_steps)
+    root = spd_function(covariances.mean(0, dtype=float), np.sqrt)
+    root = _settle(_spread(covariances, FEW), root, NEAR, max_steps)
     root = _settle(covariances, root, tolerance, max_steps)
     return root @ root.T
 
@@ -114,31 +116,36 @@ def _spread(covariances: np.ndarray, n: int) -> np.ndarray:
 def _settle(covariances: np.ndarray, root: np.ndarray, tolerance: float, max_steps: int) -> np.ndarray:
     """Follow Newton's method from the mean ``R R^T`` until the gradient is small; the new R, [N, N].
 
-    The first steps, far from the mean, are in single precision, which is exact enough there.
+    The first steps, far from the mean, are in single precision, which is exact enough there; all of them where people
+    are so many and so well conditioned that its errors, which differ between people, average out.
     """
-    whitening, size, curvature = np.linalg.inv(root), np.inf, None
+    whitening, size, curvature, blur = np.linalg.inv(root), np.inf, None, np.inf
     for count in range(max_steps):
-        precision = torch.float32 if count < ROUGH and size > SINGLE else torch.float64
+        rough = blur < BLUR * tolerance or (count < ROUGH and size > SINGLE)
+        precision = torch.float32 if rough else torch.float64
         gradient = mean_log(covariances, whitening, precision)
         size = float(np.linalg.norm(gradient)) / len(gradient)
         if curvature is None or size > 10 * SINGLE:
-            curvature = _curvature(_spread(covariances, CURVED), whitening, precision)
+            curvature, condition = _curvature(_spread(covariances, CURVED), whitening, precision)
+            blur = np.finfo(np.float32).eps * condition / np.sqrt(covariances.shape[0] * covariances.shape[1])
         step = _newton_step(gradient, curvature)
         root, whitening = root @ exponential(step / 2), exponential(-step / 2) @ whitening
-        if size < tolerance and (precision is torch.float64 or tolerance > SINGLE):
+        if size < tolerance and (blur < BLUR * tolerance or precision is torch.float64 or tolerance > SINGLE):
             return root
     raise _unsettled(len(covariances), max_steps)
 
 
 def _curvature(
     covariances: np.ndarray, whitening: np.ndarray, precision: torch.dtype
-) -> Callable[[np.ndarray], np.ndarray]:
-    """Hessian of half the mean squared distance, as a function of a symmetric direction V [N, N].
+) -> tuple[Callable[[np.ndarray], np.ndarray], float]:
+    """Hessian of half the mean squared distance, as a function of a symmetric direction V [N, N]; condition number.
 
     ``H(V) = mean_s U_s (f_s o (U_s^T V U_s)) U_s^T`` with ``f_ij = x coth(x)``, ``x = (l_i - l_j) / 2``, of the
-    eigenvectors U_s and logarithms of the eigenvalues l of the whitened covariances.
+    eigenvectors U_s and logarithms of the eigenvalues l of the whitened covariances, whose mean condition number is
+    the second thing returned.
     """
     logs, vectors = whitened_eigen(covariances, whitening, precision)
+    condition = float(torch.exp(logs[:, -1] - logs[:, 0]).mean())
     logs, vectors = logs.float(), vectors.float()
     apart = (logs[:, :, None] - logs[:, None, :]) / 2
     factor = torch.where(apart.abs() < 1e-3, torch.ones_like(apart), apart / torch.tanh(apart))
@@ -147,7 +154,7 @@ def _curvature(
         turned = vectors.mT @ torch.from_numpy(direction).float() @ vectors
         return (vectors @ (factor * turned) @ vectors.mT).mean(0).numpy().astype(float)
 
-    return apply
+    return apply, condition
 
 
 def _newton_step(gradient: np.ndarray, curvature: Callable[[np.ndarray], np.ndarray], steps: int = 8) -> np.ndarray:
@@ -189,7 +196,8 @@ class TangentSpace:
 
     def fit(self, edges: np.ndarray, n_nodes: int) -> "TangentSpace":
         """Learn the reference from covariances stored as edges with diagonal, [n, N(N+1)/2]."""
-        matrices = matrix_from_edges(edges.astype(float), n_nodes, diagonal=True)
+        precision = np.float32 if len(edges) > 2 * FEW else float  # the mean of many needs no more, and half the memory
+        matrices = matrix_from_edges(edges.astype(precision), n_nodes, diagonal=True)
         self.whitening_ = spd_function(geometric_mean(matrices), lambda v: 1 / np.sqrt(v))
         return self
 
