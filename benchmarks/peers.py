@@ -60,7 +60,9 @@ def people_and_series(splits: pd.DataFrame, root: Path) -> tuple[pd.DataFrame, l
     found = found.set_index("participant_id").reindex(people["participant_id"])
     if found["series"].isna().any():
         absent = found.index[found["series"].isna()][:5]
-        raise SystemExit(f"{root}: no series of {', '.join(absent)}, which the folds name. Give the folder with --data.")
+        raise SystemExit(
+            f"{root}: no series of {', '.join(absent)}, which the folds name. Give the folder with --data."
+        )
     nodes = load_atlas(spec["source_atlas"])
     series = [read_series(path, key, nodes).astype(np.float32) for path, key in zip(found["series"], found["key"])]
     return people.reset_index(drop=True), series

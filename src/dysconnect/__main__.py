@@ -175,7 +175,8 @@ def scratch(config: dict, results: Path, output: str | Path) -> float:
     absent = [str(path) for path in needed if not path.exists()]
     if absent:
         raise FileNotFoundError(f"{', '.join(absent)}: not made yet. Run `snakemake` for this dataset first.")
-    cohort, data_hash = labelled_cohort(*needed[:2], config["dataset"]["contrast"], sections["measure"])
+    wanted = config["dataset"]["contrast"], sections["measure"], sections["training"].get("memory")
+    cohort, data_hash = labelled_cohort(*needed[:2], *wanted)
     splits = pd.read_csv(needed[2], sep="\t")
     name = config["model"]["name"]
     trained = cross_validate(cohort, splits, name, sections)

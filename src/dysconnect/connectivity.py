@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import h5netcdf
@@ -23,6 +24,7 @@ from dysconnect.participants import read_participants, with_labels
 from dysconnect.progress import track
 from dysconnect.series import has_signal, read_series
 from dysconnect.train.estimators import Cohort
+from dysconnect.train.memory import data_memory
 
 KINDS = {"correlation": "correlation", "partial": "partial correlation", "covariance": "covariance"}
 ESTIMATORS = {"empirical": EmpiricalCovariance, "ledoit_wolf": LedoitWolf}
@@ -232,7 +234,7 @@ class StoredEdges:
         values = np.empty((len(places), len(self.measured)), np.float32)
         ends = np.r_[0, np.flatnonzero(np.diff(places) != 1) + 1, len(places)]
         with h5py.File(self.path) as file:
-            for start, stop in zip(ends[:-1], ends[1:]):
+            for start, stop in pairwise(ends):
                 if stop > start:
                     run = np.s_[places[start] : places[stop - 1] + 1]
                     file["connectome"].read_direct(values, run, np.s_[start:stop])
@@ -266,7 +268,7 @@ def read_connectomes(path: str | Path, subjects: Sequence[str] | None = None, re
 
 
 def labelled_cohort(
-    connectomes: str | Path, participants: str | Path, contrast: dict, measure: str, memory: float | None = None
+    connectomes: str | Path, participants: str | Path, contrast: dict, measure: str, memory: float | None = np.inf
 ) -> tuple[Cohort, str]:
     """Join the included subjects of a contrast with their connectomes, by name.
 
@@ -278,7 +280,7 @@ def labelled_cohort(
     measure : {"correlation", "partial", "tangent"}
         What a model is to see; `tangent` is read from covariances.
     memory : float, optional
-        Bytes that the connectomes may take; if they take more, they stay in the file (`StoredEdges`).
+        GB, None for what is free. Connectomes that would take more than half of it stay in the file (`StoredEdges`).
 
     Returns
     -------
@@ -287,7 +289,7 @@ def labelled_cohort(
         Of the whole file of connectomes.
     """
     table = with_labels(read_participants(participants), contrast)
-    own = read_connectomes(connectomes, table["participant_id"], resident=memory is None)
-    if memory is not None and 4 * np.prod(own.values.shape, dtype=float) <= memory:
+    own = read_connectomes(connectomes, table["participant_id"], resident=False)
+    if 4 * np.prod(own.values.shape, dtype=float) <= data_memory(memory):
         own = replace(own, values=own.values[:])
     return Cohort(table, own.values, own.missing, own.nodes, measure), own.data_hash

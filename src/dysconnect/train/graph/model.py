@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # torch and torch_geometric take seconds to load
     import pandas as pd
 
     from dysconnect.train.graph.run import Networks
+    from dysconnect.train.graph.view import FilledEdges
 
 
 class GraphModel:
@@ -75,14 +76,13 @@ class GraphModel:
         """
         seeds = np.random.SeedSequence([self.seed_, 13]).generate_state(labels.shape[1]) % 2**31
         filler, networks = self._train(cohort, train, labels, seeds.astype(np.int64), store, ticks)
-        return networks.decide(filler.transform(cohort.values[test], cohort.missing[test]))
+        return networks.decide(_filled(cohort, test, filler))
 
     def _train(self, cohort, rows, labels, seeds, store, ticks) -> tuple[MissingRegions, "Networks"]:
         from dysconnect.train.graph.run import train_networks
 
-        filler = MissingRegions().fit(cohort.values[rows], cohort.missing[rows], diagonal=False)
-        edges = filler.transform(cohort.values[rows], cohort.missing[rows])
-        groups = scan_groups(cohort.participants)[rows]
+        filler = MissingRegions().fit(_filled(cohort, rows), cohort.missing[rows], diagonal=False)
+        edges, groups = _filled(cohort, rows, filler), scan_groups(cohort.participants)[rows]
         return filler, train_networks(edges, labels, groups, seeds, self._sections(), store, ticks)
 
     def _adopt(self, other: "GraphModel") -> None:
@@ -93,9 +93,9 @@ class GraphModel:
 
     def predict(self, cohort, rows: np.ndarray) -> np.ndarray:
         """Probability of being a patient for other rows, [len(rows)]."""
-        return self.probability(self.filler_.transform(cohort.values[rows], cohort.missing[rows]))
+        return self.probability(_filled(cohort, rows, self.filler_))
 
-    def probability(self, edges: np.ndarray) -> np.ndarray:
+    def probability(self, edges: "np.ndarray | FilledEdges") -> np.ndarray:
         """Probability of being a patient from complete edges, [n, E] -> [n]."""
         return expit(self.networks_.decide(edges)[:, 0].astype(float))
 
@@ -121,3 +121,10 @@ class GraphModel:
 
         self.networks_ = restore_network(arrays, self._sections(), int(arrays["n_nodes"]))
         return self
+
+
+def _filled(cohort, rows: np.ndarray, filler: MissingRegions | None = None) -> "FilledEdges":
+    """Edges of some rows, read as they are asked for: no copy of a whole training fold."""
+    from dysconnect.train.graph.view import FilledEdges
+
+    return FilledEdges(cohort.values, cohort.missing, np.asarray(rows), filler)

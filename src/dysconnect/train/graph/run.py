@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dysconnect.models.edges import blocks
 from dysconnect.models.graph import NETWORKS, build_network
-from dysconnect.train.graph.device import PRECISIONS, choose_device, memory_budget, train_stacked
+from dysconnect.train.graph.device import PRECISIONS, choose_device, data_budget, memory_budget, train_stacked
 from dysconnect.train.graph.fit import Fitted, Jobs, Training, train_stack
 from dysconnect.train.graph.stack import Stack
-from dysconnect.train.graph.view import View, learn_scale, watched_rows
+from dysconnect.train.graph.view import FilledEdges, View, learn_scale, watched_rows
 
 SEARCHED = ("lr", "weight_decay")
 
@@ -58,8 +59,8 @@ class Networks:
         return [{"epoch": epoch, **row, **chosen} for epoch, row in enumerate(islice(rows, ran[-1] + 1))]
 
     @torch.inference_mode()
-    def decide(self, edges: np.ndarray) -> np.ndarray:
-        """Logits of Fisher z edges, [n, E] -> [n, K]."""
+    def decide(self, edges: np.ndarray | FilledEdges) -> np.ndarray:
+        """Logits of Fisher z edges, read in blocks, [n, E] -> [n, K]."""
         device = choose_device(self.sections["training"]["device"])
         dtype = PRECISIONS[self.sections["training"]["precision"]]
         stacks = [
@@ -78,7 +79,7 @@ class Networks:
 
 
 def train_networks(
-    edges: np.ndarray,
+    edges: np.ndarray | FilledEdges,
     labels: np.ndarray,
     groups: np.ndarray,
     seeds: np.ndarray,
@@ -90,8 +91,9 @@ def train_networks(
 
     Parameters
     ----------
-    edges : array, [n, E]
-        Fisher z of the training subjects, without NaN.
+    edges : array or FilledEdges, [n, E]
+        Fisher z of the training subjects, without NaN. Where they do not fit in half of ``training.memory``, or of what
+        is free, batches are read from them.
     labels : array, [n, K]
         Of every network; 1 is the patient.
     groups : array, [n]
@@ -111,7 +113,7 @@ def train_networks(
     with torch.random.fork_rng(devices=[]):
         build()  # an unknown name or option stops here
     mean, scale = learn_scale(edges)
-    view = make_view(edges, mean, scale, n_nodes, sections, device)
+    view = make_view(edges, mean, scale, n_nodes, sections, device, can_hold(edges, sections, device))
     jobs, candidates = plan_jobs(labels, groups, seeds, spec)
     size = chunk_size(view, jobs, build, spec)
     kept = None if store is None else partial(_stored, Path(store), fingerprint(edges, sections))
@@ -139,11 +141,26 @@ def nodes_of(n_edges: int) -> int:
     return n_nodes
 
 
-def make_view(edges: np.ndarray, mean, scale, n_nodes: int, sections: dict, device: torch.device) -> View:
-    """Put subjects on the device, with graphs where the network uses them."""
-    uses_graph = NETWORKS[sections["model"]["name"]].uses_graph
-    density = sections["graph"]["density"] if uses_graph else None
-    return View(edges, mean, scale, n_nodes, density, device, PRECISIONS[sections["training"]["precision"]])
+def make_view(edges, mean, scale, n_nodes: int, sections: dict, device: torch.device, held: bool = True) -> View:
+    """View subjects on the device, with graphs where the network uses them."""
+    density = sections["graph"]["density"] if _uses_graph(sections) else None
+    return View(edges, mean, scale, n_nodes, density, device, PRECISIONS[sections["training"]["precision"]], held)
+
+
+def _uses_graph(sections: dict) -> bool:
+    return NETWORKS[sections["model"]["name"]].uses_graph
+
+
+def can_hold(edges: np.ndarray | FilledEdges, sections: dict, device: torch.device) -> bool:
+    """Whether all subjects fit on the device as networks see them; says so where they do not."""
+    each = PRECISIONS[sections["training"]["precision"]].itemsize * (2 if _uses_graph(sections) else 1)
+    budget = data_budget(sections["training"]["memory"], device)
+    fits = edges.shape[0] * edges.shape[1] * each <= budget
+    if not fits:
+        source = edges if isinstance(edges, FilledEdges) else "memory"
+        budget_text = f"{budget / 1e9:.2g} GB (half of training.memory, or of what is free)"
+        print(f"reading batches from {source}: {len(edges)} people do not fit in {budget_text}", flush=True)
+    return fits
 
 
 def plan_jobs(labels: np.ndarray, groups: np.ndarray, seeds: np.ndarray, spec: dict) -> tuple[Jobs, int]:
@@ -163,7 +180,8 @@ def chunk_size(view: View, jobs: Jobs, build, spec: dict) -> int:
     if len(jobs) == 1 or not train_stacked(spec["stacked"], view.device):
         return 1
     each = Training(view, jobs.take(slice(0, 1)), build, spec).bytes_of_a_step()
-    size = int(np.clip(memory_budget(spec["memory"], view.device) // each, 1, len(jobs)))
+    budget = memory_budget(spec["memory"], view.device) - (0 if spec["memory"] is None else view.nbytes)
+    size = int(np.clip(budget // each, 1, len(jobs)))
     if size < len(jobs):
         print(f"{len(jobs)} networks, {size} at a time: {each / 1e6:.0f} MB each (training.memory)", flush=True)
     return size
@@ -196,11 +214,14 @@ def _halve(size: int, error: Exception, device: torch.device) -> int:
     return size // 2
 
 
-def fingerprint(edges: np.ndarray, sections: dict) -> bytes:
+def fingerprint(edges: np.ndarray | FilledEdges, sections: dict) -> bytes:
     """Hash of the data and of the settings that change the weights."""
     settings = {**sections["training"], "search": None, "stacked": None, "memory": None, "seeds": None}
     text = json.dumps([sections["model"], sections["graph"], settings, torch.__version__], sort_keys=True)
-    return hashlib.sha256(text.encode() + np.ascontiguousarray(edges).data).digest()
+    digest = hashlib.sha256(text.encode())
+    for part in blocks(edges.shape):
+        digest.update(np.ascontiguousarray(edges[part]).data)
+    return digest.digest()
 
 
 def _stored(folder: Path, data: bytes, view: View, jobs: Jobs, build, spec: dict) -> Fitted:
