@@ -96,7 +96,9 @@ def measure(people: int, memory: float, epochs: int) -> dict:
         trained = step("train", Path(folder), "--memory", memory, "--epochs", epochs)
         stored = Path(folder, "edges.h5").stat().st_size / 1e9
     held = 3 * 4 * people * NODES * (NODES - 1) / 2 / 1e9  # edges as they are, standardised, and as a graph
-    print(f"{people} people: {trained[0]:.2f} GB to train and predict ({trained[1]:.0f} s), {wrote[0]:.2f} GB to write")
+    print(
+        f"{people} people: trained and predicted in {trained[0]:.2f} GB ({trained[1]:.0f} s), written in {wrote[0]:.2f} GB"
+    )
     return {
         "what": f"GCN on {people} people of {NODES} regions, {epochs} epoch and predictions, training.memory={memory:g}",
         "ours": round(trained[0], 3),

@@ -194,7 +194,7 @@ def scratch(config: dict, results: Path, output: str | Path) -> float:
         "model": name,
     }
     run_id = log_run(handle, f"scratch · {folder.name} · {name}", config, tags, score_metrics(scores), [])
-    log_folds(handle, run_id, trained.predictions, trained.history)
+    log_folds(handle, run_id, trained.predictions, trained.history, trained.search)
     finish(handle, run_id)
     row = scores[scores["metric"] == "auc"].iloc[0]
     print(f"{name}: AUC {row.value:.3f} [{row.low:.3f}, {row.high:.3f}], logged as scratch run {run_id}")
