@@ -1,6 +1,7 @@
 """What does not fit in memory is read batch by batch, to the same numbers."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from dysconnect.connectivity import (
@@ -11,6 +12,7 @@ from dysconnect.connectivity import (
     read_connectomes,
     write_connectomes,
 )
+from dysconnect.localize import localize, statistics
 from dysconnect.models import edges as edges_module
 from dysconnect.models.edges import MissingRegions, edge_missing
 from dysconnect.participants import write_participants
@@ -158,3 +160,19 @@ def test_linear_models_take_a_cohort_that_stays_in_its_file(stored, sections):
         splits = make_splits(cohort.participants, 2, 1, 0)
         probabilities.append(cross_validate(cohort, splits, "ridge", own).predictions["probability"])
     np.testing.assert_allclose(*probabilities, atol=1e-7)
+
+
+# localization
+
+
+def test_a_localization_in_parts_is_the_same(make_cohort, monkeypatch):
+    cohort = make_cohort(40, planted=(3, 4), shift=2.0)
+    cohort.missing[5, 2] = True
+    spec = {"nuisance": ["age", "sex"], "permutations": 60, "alpha": 0.05, "seed": 0, "max_missing": 0.1}
+    spec |= {"stability_draws": 7, "stability_top": 5}
+    whole, summary = localize(cohort, np.full(66, ""), spec)
+    monkeypatch.setattr(statistics, "PART", 8 * 40 * 9)  # nine connections, or nine permutations
+    parts, again = localize(cohort, np.full(66, ""), spec)
+    pd.testing.assert_frame_equal(whole, parts, rtol=1e-6)
+    assert again.pop("nuisance") == summary.pop("nuisance") == ["age", "sex"]
+    assert again == pytest.approx(summary, rel=1e-6)
