@@ -162,7 +162,7 @@ def difference(ours: pd.DataFrame, peer: pd.DataFrame, splits: pd.DataFrame) -> 
         "peer": point["peer"]["auc"][0],
         "difference": gap["difference"],
         "interval": [gap["low"], gap["high"]],
-        "p_corrected": gap["p_corrected"],
+        "p_corrected": gap["p_corrected"] if np.isfinite(gap["p_corrected"]) else None,  # of one fold there is none
         "folds": len(ours[["repeat", "fold"]].drop_duplicates()),
         "tested": len(first.labels),
         "cpu_seconds": {name: cpu_seconds(table) for name, table in tables.items()},
@@ -191,9 +191,10 @@ def report(ours: dict[str, pd.DataFrame], peers: dict[str, pd.DataFrame], splits
             own = {"unit": "AUC", "ratio": ratio, "goal": 1, "machine": machine, "versions": versions}
             rows.append({"what": what, **found, **own})
             low, high = found["interval"]
+            p = "unknown" if found["p_corrected"] is None else f"{found['p_corrected']:.3f}"
             print(
                 f"{what}: {found['ours']:.3f} against {found['peer']:.3f}, difference {found['difference']:+.3f} "
-                f"({low:+.3f} to {high:+.3f}), corrected p {found['p_corrected']:.3f}"
+                f"({low:+.3f} to {high:+.3f}), corrected p {p}"
             )
     return rows
 
