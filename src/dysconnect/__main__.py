@@ -175,7 +175,8 @@ def scratch(config: dict, results: Path, output: str | Path) -> float:
     absent = [str(path) for path in needed if not path.exists()]
     if absent:
         raise FileNotFoundError(f"{', '.join(absent)}: not made yet. Run `snakemake` for this dataset first.")
-    cohort, data_hash = labelled_cohort(*needed[:2], config["dataset"]["contrast"], sections["measure"])
+    wanted = config["dataset"]["contrast"], sections["measure"], sections["training"].get("memory")
+    cohort, data_hash = labelled_cohort(*needed[:2], *wanted)
     splits = pd.read_csv(needed[2], sep="\t")
     name = config["model"]["name"]
     trained = cross_validate(cohort, splits, name, sections)
@@ -193,7 +194,7 @@ def scratch(config: dict, results: Path, output: str | Path) -> float:
         "model": name,
     }
     run_id = log_run(handle, f"scratch · {folder.name} · {name}", config, tags, score_metrics(scores), [])
-    log_folds(handle, run_id, trained.predictions, trained.history)
+    log_folds(handle, run_id, trained.predictions, trained.history, trained.search)
     finish(handle, run_id)
     row = scores[scores["metric"] == "auc"].iloc[0]
     print(f"{name}: AUC {row.value:.3f} [{row.low:.3f}, {row.high:.3f}], logged as scratch run {run_id}")

@@ -3,9 +3,12 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
+import h5netcdf
+import h5py
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -16,22 +19,25 @@ from threadpoolctl import threadpool_limits
 
 from dysconnect import __version__
 from dysconnect.atlas import edge_index
+from dysconnect.models.edges import blocks
 from dysconnect.participants import read_participants, with_labels
 from dysconnect.progress import track
 from dysconnect.series import has_signal, read_series
 from dysconnect.train.estimators import Cohort
+from dysconnect.train.memory import data_memory
 
 KINDS = {"correlation": "correlation", "partial": "partial correlation", "covariance": "covariance"}
 ESTIMATORS = {"empirical": EmpiricalCovariance, "ledoit_wolf": LedoitWolf}
+CHUNK = 1e5  # bytes that are compressed together: about one person of 200 regions, so that any few are cheap to read
 
 
 @dataclass(frozen=True)
 class Connectomes:
-    """Connectomes of a cohort in memory.
+    """Connectomes of a cohort.
 
     Attributes
     ----------
-    values : array of float32, [S, E]
+    values : array of float32, [S, E], or StoredEdges
         Fisher z (correlation, partial) or covariance with its diagonal; zero where missing. NaN in the file, and
         zero here, is a connection that was measured in nobody.
     missing : array of bool, [S, N]
@@ -91,9 +97,10 @@ def cohort_connectomes(
     jobs = (delayed(_from_file)(row.series, nodes, measure, estimator) for row in index.itertuples())
     with threadpool_limits(1, "blas"):  # small matrices: one thread a person
         results = Parallel(n_jobs=workers, backend="threading", return_as="generator")(jobs)
-        done = list(track(results, f"{measure} connectomes", total=len(index)))
-    values = np.stack([edges for edges, _ in done])
-    missing = np.stack([dead for _, dead in done])
+        values = np.empty((len(index), len(edge_index(len(nodes), measure == "covariance")[0])), np.float32)
+        missing = np.empty((len(index), len(nodes)), bool)
+        for person, (edges, dead) in enumerate(track(results, f"{measure} connectomes", total=len(index))):
+            values[person], missing[person] = edges, dead
     subjects = index["participant_id"].to_numpy(str)
     names = nodes["name"].to_numpy(str)
     return _connectomes(values, missing, subjects, names, measure)
@@ -139,18 +146,44 @@ def table_connectomes(edges: pd.DataFrame, nodes: pd.DataFrame, measure: str) ->
 def _connectomes(
     values: np.ndarray, missing: np.ndarray, subjects: np.ndarray, names: np.ndarray, measure: str
 ) -> Connectomes:
-    digest = hashlib.sha256(values.tobytes() + "\n".join([*subjects, *names]).encode()).hexdigest()
-    return Connectomes(values, missing, subjects, names, measure, digest)
+    return Connectomes(values, missing, subjects, names, measure, data_hash(values, subjects, names))
+
+
+def data_hash(values: "np.ndarray | StoredEdges", subjects: np.ndarray, names: np.ndarray) -> str:
+    """SHA-256 over the connectomes [S, E], read in blocks, and the names of people and regions."""
+    digest = hashlib.sha256()
+    for part in blocks(values.shape):
+        digest.update(np.ascontiguousarray(values[part]).data)
+    digest.update("\n".join([*subjects, *names]).encode())
+    return digest.hexdigest()
 
 
 def write_connectomes(connectomes: Connectomes, path: str | Path, attributes: dict) -> None:
-    """Write one labelled HDF5 file: dims `subject`, `edge`; both nodes' names; float32; provenance."""
-    measured = connectomes.values.any(0)  # no measured connection is exactly zero in everybody
+    """Write one labelled HDF5 file: dims `subject`, `edge`; both nodes' names; float32; provenance.
+
+    The values are read and written in blocks of people, twice: whatever gives a block when it is sliced will do.
+    """
+    values = connectomes.values
+    measured = np.zeros(values.shape[1], bool)  # no measured connection is exactly zero in everybody
+    for part in blocks(values.shape):
+        measured |= values[part].any(0)
+    _labels(connectomes, measured, attributes).to_netcdf(path, engine="h5netcdf")
+    with h5netcdf.File(path, "a") as file:
+        chunk = (int(np.clip(CHUNK // (4 * values.shape[1]), 1, max(len(values), 1))), values.shape[1])
+        form = {"chunks": chunk, "compression": "gzip", "compression_opts": 1, "shuffle": True, "fillvalue": np.nan}
+        variable = file.create_variable("connectome", ("subject", "edge"), np.float32, **form)
+        variable.attrs["coordinates"] = "node_a node_b"
+        for part in blocks(values.shape):
+            variable[part] = np.where(measured, values[part], np.float32(np.nan))
+
+
+def _labels(connectomes: Connectomes, measured: np.ndarray, attributes: dict) -> xr.Dataset:
+    """Everything of the file but the values."""
     rows, cols = edge_index(len(connectomes.nodes), diagonal=connectomes.measure == "covariance")
-    dataset = xr.Dataset(
+    return xr.Dataset(
         {
-            "connectome": (("subject", "edge"), np.where(measured, connectomes.values, np.float32(np.nan))),
             "missing": (("subject", "node"), connectomes.missing.astype(np.int8)),
+            "measured": ("edge", measured.astype(np.int8)),
         },
         coords={
             "subject": connectomes.subjects.astype(object),
@@ -165,9 +198,6 @@ def write_connectomes(connectomes: Connectomes, path: str | Path, attributes: di
             **{key: value if isinstance(value, str) else json.dumps(value) for key, value in attributes.items()},
         },
     )
-    chunk = (min(64, len(connectomes.subjects)), connectomes.values.shape[1])
-    encoding = {"connectome": {"chunksizes": chunk, "zlib": True, "complevel": 1, "shuffle": True}}
-    dataset.to_netcdf(path, engine="h5netcdf", encoding=encoding)
 
 
 def open_connectomes(path: str | Path) -> xr.Dataset:
@@ -175,20 +205,62 @@ def open_connectomes(path: str | Path) -> xr.Dataset:
     return xr.open_dataset(path, engine="h5netcdf")
 
 
-def read_connectomes(path: str | Path, subjects: Sequence[str] | None = None) -> Connectomes:
-    """Read the connectomes of some subjects (all by default), by name and in the order asked."""
+class StoredEdges:
+    """Edges of some people in a file of connectomes, [n, E], read when rows are asked for.
+
+    Indexed by a slice, a mask or row numbers, it returns an array of float32; what was measured in nobody is zero.
+
+    Parameters
+    ----------
+    path : path
+        Of `write_connectomes`.
+    rows : array of int, [n]
+        Places of the people in the file, in the order wanted.
+    measured : array of bool, [E]
+    """
+
+    def __init__(self, path: str | Path, rows: np.ndarray, measured: np.ndarray):
+        self.path, self.rows, self.measured = Path(path), np.asarray(rows), measured
+        self.shape, self.dtype, self.ndim = (len(rows), len(measured)), np.dtype(np.float32), 2
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __repr__(self) -> str:
+        return str(self.path)
+
+    def __getitem__(self, wanted: slice | np.ndarray) -> np.ndarray:
+        places, back = np.unique(self.rows[wanted], return_inverse=True)
+        values = np.empty((len(places), len(self.measured)), np.float32)
+        ends = np.r_[0, np.flatnonzero(np.diff(places) != 1) + 1, len(places)]
+        with h5py.File(self.path) as file:
+            for start, stop in pairwise(ends):
+                if stop > start:
+                    run = np.s_[places[start] : places[stop - 1] + 1]
+                    file["connectome"].read_direct(values, run, np.s_[start:stop])
+        values[:, ~self.measured] = 0
+        return values if np.array_equal(back, np.arange(len(values))) else values[back]
+
+
+def read_connectomes(path: str | Path, subjects: Sequence[str] | None = None, resident: bool = True) -> Connectomes:
+    """Read the connectomes of some subjects (all by default), by name and in the order asked.
+
+    Without `resident` the values stay in the file, see `StoredEdges`.
+    """
     with open_connectomes(path) as dataset:
-        if subjects is not None:
-            absent = sorted(set(subjects) - set(dataset["subject"].to_numpy()))
-            if absent:
-                raise ValueError(f"{path}: no connectome of {', '.join(absent[:5])}. Run the connectivity stage again.")
-            dataset = dataset.sel(subject=list(subjects))
-        values = dataset["connectome"].to_numpy()
-        values[:, np.isnan(values).all(0)] = 0
+        if "measured" not in dataset:
+            raise ValueError(f"{path} was written by an older version. Run the connectivity stage again.")
+        index = dataset.indexes["subject"]
+        if subjects is None:
+            subjects = index
+        elif absent := sorted(set(subjects) - set(index)):
+            raise ValueError(f"{path}: no connectome of {', '.join(absent[:5])}. Run the connectivity stage again.")
+        rows = index.get_indexer(list(subjects))
+        values = StoredEdges(path, rows, dataset["measured"].to_numpy().astype(bool))
         return Connectomes(
-            values,
-            dataset["missing"].to_numpy().astype(bool),
-            dataset["subject"].to_numpy().astype(str),
+            values[:] if resident else values,
+            dataset["missing"].to_numpy()[rows].astype(bool),
+            np.asarray(subjects).astype(str),
             dataset["node"].to_numpy().astype(str),
             dataset.attrs["measure"],
             dataset.attrs["data_hash"],
@@ -196,7 +268,7 @@ def read_connectomes(path: str | Path, subjects: Sequence[str] | None = None) ->
 
 
 def labelled_cohort(
-    connectomes: str | Path, participants: str | Path, contrast: dict, measure: str
+    connectomes: str | Path, participants: str | Path, contrast: dict, measure: str, memory: float | None = np.inf
 ) -> tuple[Cohort, str]:
     """Join the included subjects of a contrast with their connectomes, by name.
 
@@ -207,6 +279,8 @@ def labelled_cohort(
         ``{"cases": [groups], "controls": [groups]}``.
     measure : {"correlation", "partial", "tangent"}
         What a model is to see; `tangent` is read from covariances.
+    memory : float, optional
+        GB, None for what is free. Connectomes that would take more than half of it stay in the file (`StoredEdges`).
 
     Returns
     -------
@@ -215,5 +289,7 @@ def labelled_cohort(
         Of the whole file of connectomes.
     """
     table = with_labels(read_participants(participants), contrast)
-    own = read_connectomes(connectomes, table["participant_id"])
+    own = read_connectomes(connectomes, table["participant_id"], resident=False)
+    if 4 * np.prod(own.values.shape, dtype=float) <= data_memory(memory):
+        own = replace(own, values=own.values[:])
     return Cohort(table, own.values, own.missing, own.nodes, measure), own.data_hash

@@ -32,6 +32,7 @@ rule train:
     output:
         predictions="results/{dataset}/train/{experiment}/predictions.tsv",
         history="results/{dataset}/train/{experiment}/history.tsv",
+        search="results/{dataset}/train/{experiment}/search.tsv",
         null="results/{dataset}/train/{experiment}/null.tsv",
         model="results/{dataset}/train/{experiment}/model.npz",
         run="results/{dataset}/train/{experiment}/run.json",

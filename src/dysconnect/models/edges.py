@@ -1,6 +1,16 @@
 """Edges and matrices: one order everywhere, and what is done about regions without signal."""
 
+from collections.abc import Iterator
+
 import numpy as np
+
+BLOCK = 5e7  # bytes of edges that are looked at together
+
+
+def blocks(shape: tuple[int, int]) -> Iterator[slice]:
+    """Slices of the rows of edges [n, E], in order: memory grows with the block, not with the cohort."""
+    step = max(1, int(BLOCK // (4 * max(shape[1], 1))))
+    return (slice(start, min(start + step, shape[0])) for start in range(0, shape[0], step))
 
 
 def matrix_from_edges(edges: np.ndarray, n_nodes: int, diagonal: bool = False) -> np.ndarray:
@@ -38,14 +48,14 @@ class MissingRegions:
     """
 
     def fit(self, edges: np.ndarray, missing: np.ndarray, diagonal: bool) -> "MissingRegions":
-        """Learn the mean of the training subjects: edges [n, E], missing regions [n, N]."""
+        """Learn the mean of the training subjects: edges [n, E], read in blocks, missing regions [n, N]."""
         self.diagonal_ = diagonal
-        if not missing.any():
-            self.mean_ = edges.mean(0, dtype=float)
-            return self
-        lost = edge_missing(missing, diagonal)
-        seen = (~lost).sum(0)
-        self.mean_ = np.where(lost, 0, edges).sum(0, dtype=float) / np.maximum(seen, 1)
+        total, seen = np.zeros(edges.shape[1]), np.zeros(edges.shape[1], int)
+        for part in blocks(edges.shape):
+            lost = edge_missing(missing[part], diagonal)
+            total += np.where(lost, 0, edges[part]).sum(0, dtype=float)
+            seen += (~lost).sum(0)
+        self.mean_ = total / np.maximum(seen, 1)
         if diagonal:  # a region that nobody has: variance one, alone; with zero there would be no inverse
             rows, cols = np.triu_indices(missing.shape[1])
             self.mean_[(rows == cols) & (seen == 0)] = 1

@@ -2,6 +2,8 @@
 
 import torch
 
+from dysconnect.train.memory import data_memory
+
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}  # of the weights
 CPU_BUDGET = 2e9  # bytes
 
@@ -32,6 +34,13 @@ def memory_budget(wanted: float | None, device: torch.device) -> float:
     if wanted is not None:
         return wanted * 1e9
     return 0.6 * torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else CPU_BUDGET
+
+
+def data_budget(wanted: float | None, device: torch.device) -> float:
+    """Bytes that the subjects may take on the device: half of `wanted` (GB), None for half of what is free."""
+    if wanted is None and device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] / 2
+    return data_memory(wanted)
 
 
 class SavedBytes(torch.autograd.graph.saved_tensors_hooks):

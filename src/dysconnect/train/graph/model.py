@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # torch and torch_geometric take seconds to load
     import pandas as pd
 
     from dysconnect.train.graph.run import Networks
+    from dysconnect.train.graph.view import FilledEdges
 
 
 class GraphModel:
@@ -32,6 +33,8 @@ class GraphModel:
         The trained network.
     history_ : list of dict
         `epoch`, `train_loss`, `val_loss`, `val_auc`, `lr`, `weight_decay` of every epoch.
+    search_ : list of dict
+        `lr`, `weight_decay`, `val_loss`, `best_epoch`, `chosen` of every candidate.
     """
 
     def __init__(self, spec: dict, graph: dict, training: dict, measure: str):
@@ -56,7 +59,8 @@ class GraphModel:
         models = [GraphModel(self.spec, self.graph, self.training, self.measure) for _ in seeds]
         for k, model in enumerate(models):
             model.filler_, model.networks_ = filler, networks.take(k)
-            model.history_, model.seed_ = model.networks_.history(), int(seeds[k])
+            model.history_, model.search_ = model.networks_.history(), model.networks_.search()
+            model.seed_ = int(seeds[k])
         return models
 
     def decide_many(
@@ -75,14 +79,13 @@ class GraphModel:
         """
         seeds = np.random.SeedSequence([self.seed_, 13]).generate_state(labels.shape[1]) % 2**31
         filler, networks = self._train(cohort, train, labels, seeds.astype(np.int64), store, ticks)
-        return networks.decide(filler.transform(cohort.values[test], cohort.missing[test]))
+        return networks.decide(_filled(cohort, test, filler))
 
     def _train(self, cohort, rows, labels, seeds, store, ticks) -> tuple[MissingRegions, "Networks"]:
         from dysconnect.train.graph.run import train_networks
 
-        filler = MissingRegions().fit(cohort.values[rows], cohort.missing[rows], diagonal=False)
-        edges = filler.transform(cohort.values[rows], cohort.missing[rows])
-        groups = scan_groups(cohort.participants)[rows]
+        filler = MissingRegions().fit(_filled(cohort, rows), cohort.missing[rows], diagonal=False)
+        edges, groups = _filled(cohort, rows, filler), scan_groups(cohort.participants)[rows]
         return filler, train_networks(edges, labels, groups, seeds, self._sections(), store, ticks)
 
     def _adopt(self, other: "GraphModel") -> None:
@@ -93,9 +96,9 @@ class GraphModel:
 
     def predict(self, cohort, rows: np.ndarray) -> np.ndarray:
         """Probability of being a patient for other rows, [len(rows)]."""
-        return self.probability(self.filler_.transform(cohort.values[rows], cohort.missing[rows]))
+        return self.probability(_filled(cohort, rows, self.filler_))
 
-    def probability(self, edges: np.ndarray) -> np.ndarray:
+    def probability(self, edges: "np.ndarray | FilledEdges") -> np.ndarray:
         """Probability of being a patient from complete edges, [n, E] -> [n]."""
         return expit(self.networks_.decide(edges)[:, 0].astype(float))
 
@@ -121,3 +124,10 @@ class GraphModel:
 
         self.networks_ = restore_network(arrays, self._sections(), int(arrays["n_nodes"]))
         return self
+
+
+def _filled(cohort, rows: np.ndarray, filler: MissingRegions | None = None) -> "FilledEdges":
+    """Edges of some rows, read as they are asked for: no copy of a whole training fold."""
+    from dysconnect.train.graph.view import FilledEdges
+
+    return FilledEdges(cohort.values, cohort.missing, np.asarray(rows), filler)

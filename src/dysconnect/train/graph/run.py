@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dysconnect.models.edges import blocks
 from dysconnect.models.graph import NETWORKS, build_network
-from dysconnect.train.graph.device import PRECISIONS, choose_device, memory_budget, train_stacked
+from dysconnect.train.graph.device import PRECISIONS, choose_device, data_budget, memory_budget, train_stacked
 from dysconnect.train.graph.fit import Fitted, Jobs, Training, train_stack
 from dysconnect.train.graph.stack import Stack
-from dysconnect.train.graph.view import View, learn_scale, watched_rows
+from dysconnect.train.graph.view import FilledEdges, View, learn_scale, watched_rows
 
 SEARCHED = ("lr", "weight_decay")
 
@@ -33,6 +34,8 @@ class Networks:
     fitted : Fitted
     chosen : array, [K, 2]
         Learning rate and weight decay of every network.
+    tried : array, [K, candidates, 4]
+        Learning rate, weight decay, validation loss and best epoch of every candidate.
     chunk : int
         Networks that fit the memory at once.
     """
@@ -43,11 +46,14 @@ class Networks:
     scale: np.ndarray
     fitted: Fitted
     chosen: np.ndarray
+    tried: np.ndarray
     chunk: int = 1
 
     def take(self, k: int) -> "Networks":
         """The k-th network alone."""
-        return replace(self, fitted=take(self.fitted, slice(k, k + 1)), chosen=self.chosen[k : k + 1])
+        return replace(
+            self, fitted=take(self.fitted, slice(k, k + 1)), chosen=self.chosen[k : k + 1], tried=self.tried[k : k + 1]
+        )
 
     def history(self) -> list[dict]:
         """Every epoch of the only network: losses, AUC, and the learning rate and decay that were chosen."""
@@ -57,9 +63,15 @@ class Networks:
         ran = np.flatnonzero(~np.isnan(curve[:, :2]).all(1))
         return [{"epoch": epoch, **row, **chosen} for epoch, row in enumerate(islice(rows, ran[-1] + 1))]
 
+    def search(self) -> list[dict]:
+        """Every candidate of the only network's search: `lr`, `weight_decay`, `val_loss`, `best_epoch`, `chosen`."""
+        rows = [dict(zip((*SEARCHED, "val_loss", "best_epoch"), row.tolist())) for row in self.tried[0]]
+        best = self.tried[0, :, 2].argmin() if rows else None
+        return [{**row, "best_epoch": int(row["best_epoch"]), "chosen": k == best} for k, row in enumerate(rows)]
+
     @torch.inference_mode()
-    def decide(self, edges: np.ndarray) -> np.ndarray:
-        """Logits of Fisher z edges, [n, E] -> [n, K]."""
+    def decide(self, edges: np.ndarray | FilledEdges) -> np.ndarray:
+        """Logits of Fisher z edges, read in blocks, [n, E] -> [n, K]."""
         device = choose_device(self.sections["training"]["device"])
         dtype = PRECISIONS[self.sections["training"]["precision"]]
         stacks = [
@@ -78,7 +90,7 @@ class Networks:
 
 
 def train_networks(
-    edges: np.ndarray,
+    edges: np.ndarray | FilledEdges,
     labels: np.ndarray,
     groups: np.ndarray,
     seeds: np.ndarray,
@@ -90,8 +102,9 @@ def train_networks(
 
     Parameters
     ----------
-    edges : array, [n, E]
-        Fisher z of the training subjects, without NaN.
+    edges : array or FilledEdges, [n, E]
+        Fisher z of the training subjects, without NaN. Where they do not fit in half of ``training.memory``, or of what
+        is free, batches are read from them.
     labels : array, [n, K]
         Of every network; 1 is the patient.
     groups : array, [n]
@@ -111,7 +124,7 @@ def train_networks(
     with torch.random.fork_rng(devices=[]):
         build()  # an unknown name or option stops here
     mean, scale = learn_scale(edges)
-    view = make_view(edges, mean, scale, n_nodes, sections, device)
+    view = make_view(edges, mean, scale, n_nodes, sections, device, can_hold(edges, sections, device))
     jobs, candidates = plan_jobs(labels, groups, seeds, spec)
     size = chunk_size(view, jobs, build, spec)
     kept = None if store is None else partial(_stored, Path(store), fingerprint(edges, sections))
@@ -120,15 +133,17 @@ def train_networks(
     if not np.isfinite(loss).any(1).all():
         raise ValueError(f"the validation loss was never finite; lower training.lr (now {jobs.lr.min():g}).")
     best = np.arange(len(loss)) * candidates + loss.argmin(1)
-    chosen = np.column_stack([jobs.lr, jobs.weight_decay])[best]
-    return Networks(sections, n_nodes, mean, scale, take(fitted, best), chosen, size)
+    tried = np.column_stack([jobs.lr, jobs.weight_decay, fitted.best_loss, fitted.best_epoch])
+    shape = (len(loss), candidates, 4)
+    return Networks(sections, n_nodes, mean, scale, take(fitted, best), tried[best, :2], tried.reshape(shape), size)
 
 
 def restore_network(arrays: dict[str, np.ndarray], sections: dict, n_nodes: int) -> Networks:
     """One trained network from its arrays: `scale_mean`, `scale_sd` [E], and its weights as ``network.NAME``."""
     weights = {name[8:]: torch.as_tensor(value)[None] for name, value in arrays.items() if name.startswith("network.")}
     fitted = Fitted(weights, np.empty((0, 1, 3)), np.zeros(1, int), np.full(1, np.nan))
-    return Networks(sections, n_nodes, arrays["scale_mean"], arrays["scale_sd"], fitted, np.full((1, 2), np.nan))
+    scale = arrays["scale_mean"], arrays["scale_sd"]
+    return Networks(sections, n_nodes, *scale, fitted, np.full((1, 2), np.nan), np.empty((1, 0, 4)))
 
 
 def nodes_of(n_edges: int) -> int:
@@ -139,11 +154,26 @@ def nodes_of(n_edges: int) -> int:
     return n_nodes
 
 
-def make_view(edges: np.ndarray, mean, scale, n_nodes: int, sections: dict, device: torch.device) -> View:
-    """Put subjects on the device, with graphs where the network uses them."""
-    uses_graph = NETWORKS[sections["model"]["name"]].uses_graph
-    density = sections["graph"]["density"] if uses_graph else None
-    return View(edges, mean, scale, n_nodes, density, device, PRECISIONS[sections["training"]["precision"]])
+def make_view(edges, mean, scale, n_nodes: int, sections: dict, device: torch.device, held: bool = True) -> View:
+    """View subjects on the device, with graphs where the network uses them."""
+    density = sections["graph"]["density"] if _uses_graph(sections) else None
+    return View(edges, mean, scale, n_nodes, density, device, PRECISIONS[sections["training"]["precision"]], held)
+
+
+def _uses_graph(sections: dict) -> bool:
+    return NETWORKS[sections["model"]["name"]].uses_graph
+
+
+def can_hold(edges: np.ndarray | FilledEdges, sections: dict, device: torch.device) -> bool:
+    """Whether all subjects fit on the device as networks see them; says so where they do not."""
+    each = PRECISIONS[sections["training"]["precision"]].itemsize * (2 if _uses_graph(sections) else 1)
+    budget = data_budget(sections["training"]["memory"], device)
+    fits = edges.shape[0] * edges.shape[1] * each <= budget
+    if not fits:
+        source = edges if isinstance(edges, FilledEdges) else "memory"
+        budget_text = f"{budget / 1e9:.2g} GB (half of training.memory, or of what is free)"
+        print(f"reading batches from {source}: {len(edges)} people do not fit in {budget_text}", flush=True)
+    return fits
 
 
 def plan_jobs(labels: np.ndarray, groups: np.ndarray, seeds: np.ndarray, spec: dict) -> tuple[Jobs, int]:
@@ -163,7 +193,8 @@ def chunk_size(view: View, jobs: Jobs, build, spec: dict) -> int:
     if len(jobs) == 1 or not train_stacked(spec["stacked"], view.device):
         return 1
     each = Training(view, jobs.take(slice(0, 1)), build, spec).bytes_of_a_step()
-    size = int(np.clip(memory_budget(spec["memory"], view.device) // each, 1, len(jobs)))
+    budget = memory_budget(spec["memory"], view.device) - (0 if spec["memory"] is None else view.nbytes)
+    size = int(np.clip(budget // each, 1, len(jobs)))
     if size < len(jobs):
         print(f"{len(jobs)} networks, {size} at a time: {each / 1e6:.0f} MB each (training.memory)", flush=True)
     return size
@@ -196,11 +227,14 @@ def _halve(size: int, error: Exception, device: torch.device) -> int:
     return size // 2
 
 
-def fingerprint(edges: np.ndarray, sections: dict) -> bytes:
+def fingerprint(edges: np.ndarray | FilledEdges, sections: dict) -> bytes:
     """Hash of the data and of the settings that change the weights."""
     settings = {**sections["training"], "search": None, "stacked": None, "memory": None, "seeds": None}
     text = json.dumps([sections["model"], sections["graph"], settings, torch.__version__], sort_keys=True)
-    return hashlib.sha256(text.encode() + np.ascontiguousarray(edges).data).digest()
+    digest = hashlib.sha256(text.encode())
+    for part in blocks(edges.shape):
+        digest.update(np.ascontiguousarray(edges[part]).data)
+    return digest.digest()
 
 
 def _stored(folder: Path, data: bytes, view: View, jobs: Jobs, build, spec: dict) -> Fitted:

@@ -1,0 +1,178 @@
+"""What does not fit in memory is read batch by batch, to the same numbers."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dysconnect.connectivity import (
+    Connectomes,
+    StoredEdges,
+    labelled_cohort,
+    open_connectomes,
+    read_connectomes,
+    write_connectomes,
+)
+from dysconnect.localize import localize, statistics
+from dysconnect.models import edges as edges_module
+from dysconnect.models.edges import MissingRegions, edge_missing
+from dysconnect.participants import write_participants
+from dysconnect.train import cross_validate
+from dysconnect.train.graph.view import FilledEdges, learn_scale
+from dysconnect.train.memory import data_memory, free_memory
+from dysconnect.train.splits import make_splits
+
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+CONTRAST = {"cases": ["DYT"], "controls": ["HC"]}
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    """Seven people of 66 edges at a time."""
+    monkeypatch.setattr(edges_module, "BLOCK", 7 * 66 * 4)
+
+
+@pytest.fixture
+def stored(tmp_path, make_participants):
+    """Sixty people of twelve regions in a file, some regions missing, one connection measured in nobody."""
+    rng = np.random.default_rng(0)
+    people = make_participants(60)
+    missing = np.zeros((60, 12), bool)
+    missing[[3, 20, 41], [1, 5, 5]] = True
+    values = rng.normal(0.2, 0.3, (60, 66)).astype(np.float32)
+    values[(people["group"] == "DYT").to_numpy(), :8] += 0.4
+    values[edge_missing(missing)] = 0
+    values[:, 50] = 0
+    names = np.array([f"region {k}" for k in range(12)])
+    connectomes = Connectomes(values, missing, people["participant_id"].to_numpy(str), names, "correlation", "ab")
+    write_connectomes(connectomes, tmp_path / "correlation.h5", {})
+    write_participants(people.assign(included=True, exclusion_reason=""), tmp_path / "participants.tsv")
+    return tmp_path / "correlation.h5", tmp_path / "participants.tsv", values
+
+
+# the file
+
+
+@pytest.mark.parametrize(
+    "wanted", [slice(None), slice(5, 9), slice(3, 3), np.array([7, 2, 2, 59]), np.arange(60) % 3 == 0], ids=str
+)
+def test_rows_of_the_file_are_those_of_the_array(stored, wanted):
+    path, _, values = stored
+    lazy = read_connectomes(path, resident=False).values
+    assert isinstance(lazy, StoredEdges) and lazy.shape == values.shape and len(lazy) == 60
+    np.testing.assert_array_equal(lazy[wanted], values[wanted])
+    np.testing.assert_array_equal(read_connectomes(path).values, values)
+
+
+def test_rows_come_in_the_order_of_the_people_asked_for(stored):
+    path, _, values = stored
+    names = read_connectomes(path).subjects[[50, 3, 17]]
+    np.testing.assert_array_equal(read_connectomes(path, names, resident=False).values[1:], values[[3, 17]])
+
+
+def test_a_cohort_stays_in_the_file_when_it_takes_more_than_half_of_the_memory(stored):
+    path, participants, values = stored
+    needed = values.nbytes * 2 / 1e9
+    lazy, _ = labelled_cohort(path, participants, CONTRAST, "correlation", 0.99 * needed)
+    held, _ = labelled_cohort(path, participants, CONTRAST, "correlation", 1.01 * needed)
+    assert isinstance(lazy.values, StoredEdges) and isinstance(held.values, np.ndarray)
+    np.testing.assert_array_equal(lazy.values[:], held.values)
+
+
+def test_an_older_file_is_refused(stored, tmp_path):
+    with open_connectomes(stored[0]) as dataset:
+        dataset.drop_vars("measured").to_netcdf(tmp_path / "old.h5", engine="h5netcdf")
+    with pytest.raises(ValueError, match=r"old\.h5 was written by an older version. Run the connectivity stage"):
+        read_connectomes(tmp_path / "old.h5")
+
+
+def test_half_of_the_memory_is_for_the_data():
+    assert data_memory(3.0) == 1.5e9
+    assert 0 < data_memory(None) <= free_memory()
+
+
+# blocks
+
+
+def test_means_and_spreads_of_blocks_are_those_of_everybody(stored):
+    _, _, values = stored
+    mean, scale = learn_scale(values)
+    np.testing.assert_allclose(mean, values.mean(0, dtype=float), rtol=1e-6)
+    expected = values.std(0, dtype=float)
+    np.testing.assert_allclose(scale, np.where(expected < 1e-6, 1, expected), rtol=1e-6)
+
+
+def test_nan_is_found_in_every_block(stored):
+    values = stored[2].copy()
+    values[[2, 33, 59], 4] = np.nan
+    with pytest.raises(ValueError, match=r"edges of 3 training subjects, at rows \[2, 33, 59\]"):
+        learn_scale(values)
+
+
+def test_filled_edges_are_filled_where_they_are_read(stored):
+    path, participants, _ = stored
+    cohort, _ = labelled_cohort(path, participants, CONTRAST, "correlation")
+    lazy, _ = labelled_cohort(path, participants, CONTRAST, "correlation", 0)
+    rows = np.arange(0, 60, 2)
+    filler = MissingRegions().fit(cohort.values[rows], cohort.missing[rows], diagonal=False)
+    expected = filler.transform(cohort.values[rows], cohort.missing[rows])
+    for own in (cohort, lazy):
+        edges = FilledEdges(own.values, own.missing, rows, filler)
+        np.testing.assert_array_equal(edges[:], expected)
+        np.testing.assert_array_equal(edges[np.array([10, 4, 20])], expected[[10, 4, 20]])
+
+
+# training
+
+
+@pytest.mark.parametrize("name", ["gcn", "bnt"])
+def test_networks_that_read_their_batches_are_those_that_hold_the_data(stored, sections, name, capsys):
+    """Same weights, probabilities and curves; and it says that it reads, and from where."""
+    path, participants, _ = stored
+    trained = {}
+    for memory in (None, 1e-6):
+        own = {**sections(name, epochs=4, patience=4, memory=memory), "measure": "correlation"}
+        cohort, _ = labelled_cohort(path, participants, CONTRAST, "correlation", memory)
+        splits = make_splits(cohort.participants, 2, 1, 0)
+        trained[memory] = cross_validate(cohort, splits, "net", own)
+        said = capsys.readouterr().out
+        text = f"reading batches from {path}: 30 people do not fit in 5e-07 GB"
+        assert (text in said) == (memory is not None)
+    held, read = trained.values()
+    for weight, other in zip(
+        held.final.networks_.fitted.weights.values(), read.final.networks_.fitted.weights.values()
+    ):
+        np.testing.assert_allclose(weight, other, atol=1e-6)
+    np.testing.assert_allclose(held.predictions["probability"], read.predictions["probability"], atol=1e-6)
+    np.testing.assert_allclose(held.history["train_loss"], read.history["train_loss"], atol=1e-6)
+
+
+def test_linear_models_take_a_cohort_that_stays_in_its_file(stored, sections):
+    path, participants, _ = stored
+    own = {
+        "model": {"name": "ridge", "penalties": [1.0]},
+        "graph": {},
+        "training": {"seed": 0},
+        "measure": "correlation",
+    }
+    probabilities = []
+    for memory in (None, 0):
+        cohort, _ = labelled_cohort(path, participants, CONTRAST, "correlation", memory)
+        splits = make_splits(cohort.participants, 2, 1, 0)
+        probabilities.append(cross_validate(cohort, splits, "ridge", own).predictions["probability"])
+    np.testing.assert_allclose(*probabilities, atol=1e-7)
+
+
+# localization
+
+
+def test_a_localization_in_parts_is_the_same(make_cohort, monkeypatch):
+    cohort = make_cohort(40, planted=(3, 4), shift=2.0)
+    cohort.missing[5, 2] = True
+    spec = {"nuisance": ["age", "sex"], "permutations": 60, "alpha": 0.05, "seed": 0, "max_missing": 0.1}
+    spec |= {"stability_draws": 7, "stability_top": 5}
+    whole, summary = localize(cohort, np.full(66, ""), spec)
+    monkeypatch.setattr(statistics, "PART", 8 * 40 * 9)  # nine connections, or nine permutations
+    parts, again = localize(cohort, np.full(66, ""), spec)
+    pd.testing.assert_frame_equal(whole, parts, rtol=1e-6)
+    assert again.pop("nuisance") == summary.pop("nuisance") == ["age", "sex"]
+    assert again == pytest.approx(summary, rel=1e-6)
