@@ -22,11 +22,18 @@ from dysconnect.train.splits import make_splits
 SPECS = {
     "svm": {"name": "svm", "penalties": [0.1, 1.0, 10.0]},
     "elastic_net": {"name": "elastic_net", "ratio": 0.2, "screened": 30, "steps": 8, "shortest": 0.1},
+    "low_rank": {"name": "low_rank", "trace": 0.3, "power": 1.5, "share": 0.333, "penalties": [0.1, 1.0, 10.0]},
     "riemann": {"name": "riemann", "components": 5},
     "ridge": {"name": "ridge", "penalties": [0.1, 1.0, 10.0]},
 }
 PREPARED = {"harmonise": "combat", "deconfound": ["age", "sex", "mean_fd"]}
-MODELS = [("svm", "correlation"), ("svm", "tangent"), ("elastic_net", "correlation"), ("riemann", "tangent")]
+MODELS = [
+    ("svm", "correlation"),
+    ("svm", "tangent"),
+    ("elastic_net", "correlation"),
+    ("low_rank", "tangent"),
+    ("riemann", "tangent"),
+]
 ALL = pytest.mark.parametrize(("name", "measure"), MODELS)
 
 

@@ -87,14 +87,15 @@ def _compose(groups: Sequence[str], overrides: Sequence[str], used: set[str]) ->
 
 def check_model(config: Mapping, name: str) -> None:
     """Refuse a graph network on features that are no edges, and a model of covariances on anything else."""
-    if config["model"]["name"] == "riemann" and config["connectivity"]["measure"] != "tangent":
+    model, measure = config["model"]["name"], config["connectivity"]["measure"]
+    if model in ("low_rank", "riemann") and measure != "tangent":
         raise ConfigError(
-            f"experiment {name}: model=riemann needs covariances, and connectivity={config['connectivity']['measure']} "
-            "has none. Choose connectivity=tangent for it."
+            f"experiment {name}: model={model} needs covariances, and connectivity={measure} has none. "
+            "Choose connectivity=tangent for it."
         )
-    if config["model"]["name"] in GRAPH_MODELS and config["connectivity"]["measure"] == "tangent":
+    if model in GRAPH_MODELS and measure == "tangent":
         raise ConfigError(
-            f"experiment {name}: model={config['model']['name']} needs edges, and connectivity=tangent has none. "
+            f"experiment {name}: model={model} needs edges, and connectivity=tangent has none. "
             "Choose connectivity=correlation or partial for it."
         )
 

@@ -66,7 +66,8 @@ class LowRank(Calibrated, ClassifierMixin, BaseEstimator):
         held_out = np.empty(len(y))
         for fit, watch in inner_folds(y, groups):
             own = None if groups is None else groups[fit]
-            held_out[watch] = self.decide_many(X[fit], y[fit, None], X[watch], own)[:, 0]
+            (dense, low), intercept = self._weights(X[fit], y[fit, None], own)
+            held_out[watch] = (X[watch] @ (dense + low) + intercept)[:, 0]
         (dense, low), intercept = self._weights(X, y[:, None], groups)
         self.weights_, self.intercept_ = (dense + low)[:, 0].astype(float), float(intercept[0])
         self.slope_, self.offset_ = platt(held_out, y)

@@ -233,6 +233,11 @@ def _model_text(config: Mapping, is_floor: bool) -> str:
             f"elastic net (Zou and Hastie 2005) on {measure}, the {model['screened']:,} connections that correlate "
             "most with the group screened, and its strength chosen, in splits inside the training fold"
         )
+    if model["name"] == "low_rank":
+        return (
+            f"weights of low rank (trace norm, Tomioka and Mueller 2010) added to those of ridge regression on "
+            f"{measure}, the ridge penalty chosen inside the training fold by leave-one-out error (Golub et al. 1979)"
+        )
     if model["name"] == "riemann":
         return (
             f"minimum distance to Riemannian means after a geodesic filter (Barachant et al. 2010) on "

@@ -72,6 +72,8 @@ REFERENCES = {
     "2013;64:240-256. doi:10.1016/j.neuroimage.2012.08.052",
     "Van Calster et al. 2016": "Van Calster B, et al. A calibration hierarchy for risk models was defined: from utopia "
     "to empirical data. J Clin Epidemiol 2016;74:167-176. doi:10.1016/j.jclinepi.2015.12.005",
+    "Tomioka and Mueller 2010": "Tomioka R, Mueller KR. A regularized discriminative framework for EEG analysis with "
+    "application to brain-computer interface. NeuroImage 2010;49:415-432. doi:10.1016/j.neuroimage.2009.07.045",
     "Varoquaux et al. 2010": "Varoquaux G, Baronnet F, Kleinschmidt A, Fillard P, Thirion B. Detection of brain "
     "functional-connectivity difference in post-stroke patients using group-level covariance modeling. MICCAI 2010. "
     "doi:10.1007/978-3-642-15705-9_25",

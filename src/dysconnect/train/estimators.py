@@ -11,6 +11,7 @@ from dysconnect.models import GRAPH_MODELS
 from dysconnect.models.dual import DualClassifier, DualLogistic, DualRidge, DualSVM
 from dysconnect.models.edges import MissingRegions, edges_from_matrix
 from dysconnect.models.floor import CovariateEncoder
+from dysconnect.models.low_rank import LowRank
 from dysconnect.models.prepare import Preparation
 from dysconnect.models.riemann import FilteredMDM, ReducedTangent
 from dysconnect.models.sparse import ElasticNet
@@ -144,13 +145,27 @@ class SparseModel(EdgeModel):
         return ElasticNet(**own)
 
 
-class RiemannModel(EdgeModel):
-    """Distance to two class means in the tangent space of the leading components, prepared like other features."""
+class CovarianceModel(EdgeModel):
+    """A model of covariances, which knows what to do with a tangent vector only."""
 
     def __init__(self, spec: dict, measure: str):
         if measure != "tangent":
-            raise ValueError(f"model=riemann needs covariances; connectivity={measure} has none. Choose tangent.")
+            raise ValueError(
+                f"model={spec['name']} needs covariances; connectivity={measure} has none. Choose tangent."
+            )
         super().__init__(spec, measure)
+
+
+class LowRankModel(CovarianceModel):
+    """A few whole networks beside many small edges, in the tangent space."""
+
+    def _classifier(self) -> LowRank:
+        own = {key: value for key, value in self.spec.items() if key not in ("name", *PREPARED)}
+        return LowRank(**own)
+
+
+class RiemannModel(CovarianceModel):
+    """Distance to two class means in the tangent space of the leading components, prepared like other features."""
 
     def _space(self) -> ReducedTangent:
         return ReducedTangent(self.spec["components"])
@@ -188,10 +203,10 @@ class FloorModel(FeatureModel):
         return self.encoder_.transform(cohort.participants.iloc[rows])
 
 
-Model = LinearModel | SparseModel | RiemannModel | FloorModel | GraphModel
+Model = LinearModel | SparseModel | LowRankModel | RiemannModel | FloorModel | GraphModel
 
 
-KNOWN = (*DUAL, "elastic_net", "riemann", "floor", *GRAPH_MODELS)
+KNOWN = (*DUAL, "elastic_net", "low_rank", "riemann", "floor", *GRAPH_MODELS)
 
 
 def build(spec: dict, measure: str, graph: dict, training: dict) -> Model:
@@ -200,6 +215,8 @@ def build(spec: dict, measure: str, graph: dict, training: dict) -> Model:
         return LinearModel(spec, measure)
     if spec["name"] == "elastic_net":
         return SparseModel(spec, measure)
+    if spec["name"] == "low_rank":
+        return LowRankModel(spec, measure)
     if spec["name"] == "riemann":
         return RiemannModel(spec, measure)
     if spec["name"] == "floor":
