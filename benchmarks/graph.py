@@ -1,6 +1,6 @@
 """Graph networks side by side with PyTorch Geometric and with a plain loop over models, on the same data in one run.
 
-python benchmarks/graph.py [--repeats 3] [--folds 1] [--seeds 4] [--epochs 2] [--subjects 320] [--permutations 0]
+python benchmarks/graph.py [--repeats 9] [--folds 1] [--seeds 4] [--epochs 2] [--subjects 320] [--permutations 0]
 
 On a GPU: python benchmarks/graph.py --folds 5 --seeds 10 --epochs 20 --subjects 807 --permutations 1000
 Each comparison writes benchmarks/results/NAME.json.
@@ -32,16 +32,23 @@ DEVICE = choose_device("auto")
 ON_A_GPU = "python benchmarks/graph.py --folds 5 --seeds 10 --epochs 20 --subjects 807 --permutations 1000"
 
 
-def seconds(run, repeats: int) -> float:
-    """Median wall time of a call, after one that does not count; waits for the GPU."""
+def paired(ours, peer, repeats: int) -> tuple[float, float]:
+    """Median seconds of two calls that take turns, after one of each that does not count.
+
+    On a CPU the seconds that this process was given, so that neighbours count less; on a GPU the wall's.
+    """
+    clock = time.perf_counter if DEVICE.type == "cuda" else time.process_time
     times = []
     for _ in range(repeats + 1):
-        start = time.perf_counter()
-        run()
-        if DEVICE.type == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return float(np.median(times[1:]))
+        pair = []
+        for run in (ours, peer):
+            start = clock()
+            run()
+            if DEVICE.type == "cuda":
+                torch.cuda.synchronize()
+            pair.append(clock() - start)
+        times.append(pair)
+    return tuple(float(each) for each in np.median(times[1:], axis=0))
 
 
 def step(repeats: int) -> list[dict]:
@@ -55,8 +62,11 @@ def step(repeats: int) -> list[dict]:
     for density, goal in ((1.0, 60), (0.1, 6)):
         graph = adjacency(z.abs(), density)
         batch = to_batch(z, graph)
-        ours = seconds(lambda a=graph: dense(z, a).sum().backward(), repeats)
-        peer = seconds(lambda b=batch: sparse(b.x, b.edge_index, b.edge_attr).sum().backward(), repeats)
+        ours, peer = paired(
+            lambda a=graph: dense(z, a).sum().backward(),
+            lambda b=batch: sparse(b.x, b.edge_index, b.edge_attr).sum().backward(),
+            repeats,
+        )
         what = f"GCN step, {BATCH} graphs of {N_NODES} nodes, {density:.0%} of the edges"
         rows.append({"what": what, "ours": ours, "peer": peer, "against": "PyTorch Geometric GCNConv", "goal": goal})
     return rows
@@ -82,8 +92,54 @@ def settings(name: str, epochs: int, stacked: bool) -> dict:
     }
 
 
-def plain_loop(edges: np.ndarray, labels: np.ndarray, seeds: int, epochs: int) -> None:
-    """One model after the other with a DataLoader of matrices, as BNT's authors train; same network, same subjects."""
+class PlainTransformer(torch.nn.Module):
+    """A Brain Network Transformer of PyTorch's own layers, as its authors wrote theirs, in the sizes of ours."""
+
+    def __init__(self, sizes: dict):
+        super().__init__()
+        width, clusters = sizes["width"], sizes["clusters"]
+        self.embed = torch.nn.Linear(N_NODES, width)
+        layers = [
+            torch.nn.TransformerEncoderLayer(
+                width, sizes["heads"], sizes["feedforward"], sizes["dropout"], batch_first=True
+            )
+            for _ in range(sizes["layers"])
+        ]
+        self.attention = torch.nn.Sequential(*layers)
+        self.centres = torch.nn.Parameter(torch.linalg.qr(torch.randn(width, clusters)).Q.T, requires_grad=False)
+        self.reduce, self.classify = (
+            torch.nn.Linear(width, 8),
+            torch.nn.Sequential(
+                torch.nn.LayerNorm(8 * clusters),
+                torch.nn.Linear(8 * clusters, 32),
+                torch.nn.LeakyReLU(),
+                torch.nn.Linear(32, 1),
+            ),
+        )
+
+    def forward(self, x: torch.Tensor, graph=None, noise=None) -> torch.Tensor:
+        """Logits, [B]; the clustering loss is left behind."""
+        x = self.attention(self.embed(x))
+        assigned = (x @ self.centres.T).softmax(-1)
+        sharp = (assigned**2 / assigned.sum(1, keepdim=True)).detach()
+        sharp = sharp / sharp.sum(-1, keepdim=True)
+        self.auxiliary = (sharp * (sharp / assigned).log()).sum(-1).mean(-1)
+        pooled = torch.nn.functional.leaky_relu(self.reduce(assigned.transpose(1, 2) @ x)).flatten(1)
+        return self.classify(pooled)[:, 0]
+
+
+def our_transformer() -> torch.nn.Module:
+    """Our network, to be trained by others."""
+    return build_network({"name": "bnt", **DEFAULTS["bnt"]}, N_NODES)
+
+
+def plain_transformer() -> torch.nn.Module:
+    """The network of PyTorch's own layers."""
+    return PlainTransformer(DEFAULTS["bnt"])
+
+
+def plain_loop(edges: np.ndarray, labels: np.ndarray, seeds: int, epochs: int, build) -> None:
+    """One model after the other with a DataLoader of matrices, as BNT's authors train; same subjects."""
     standard = (edges - edges.mean(0)) / edges.std(0)
     x = torch.as_tensor(matrix_from_edges(standard, N_NODES))
     y = torch.as_tensor(labels, dtype=torch.float32)
@@ -91,7 +147,7 @@ def plain_loop(edges: np.ndarray, labels: np.ndarray, seeds: int, epochs: int) -
     parts = [TensorDataset(x[own], y[own]) for own in (~watched, watched)]
     for seed in range(seeds):
         torch.manual_seed(seed)
-        network = build_network({"name": "bnt", **DEFAULTS["bnt"]}, N_NODES).to(DEVICE)
+        network = build().to(DEVICE)
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, weight_decay=1e-4)
         train, watch = DataLoader(parts[0], BATCH, shuffle=True), DataLoader(parts[1], BATCH)
         for _ in range(epochs):
@@ -110,9 +166,10 @@ def plain_loop(edges: np.ndarray, labels: np.ndarray, seeds: int, epochs: int) -
 
 
 def training(folds: int, seeds: int, epochs: int, subjects: int) -> list[dict]:
-    """BNT on all folds and seeds: our trainer, stacked and serial, against the plain loop."""
+    """BNT on all folds and seeds: our trainer against plain loops."""
     edges, labels = data(subjects)
     columns = np.repeat(labels[:, None], seeds, axis=1)
+    what = f"BNT, {folds} folds x {seeds} seeds x {epochs} epochs of {subjects} subjects, "
 
     def ours(stacked: bool) -> None:
         for fold in range(folds):
@@ -120,19 +177,18 @@ def training(folds: int, seeds: int, epochs: int, subjects: int) -> list[dict]:
                 edges, columns, np.arange(subjects), np.arange(seeds) + 1 + fold, settings("bnt", epochs, stacked)
             )
 
-    def peer() -> None:
+    def loop(build) -> None:
         for _ in range(folds):
-            plain_loop(edges, labels, seeds, epochs)
+            plain_loop(edges, labels, seeds, epochs, build)
 
-    times = {stacked: seconds(lambda s=stacked: ours(s), 1) for stacked in (True, False)}
-    loop, goal = seconds(peer, 1), 15 if DEVICE.type == "cuda" else 1.2
-    what = f"BNT, {folds} folds x {seeds} seeds x {epochs} epochs of {subjects} subjects, "
-    names = {True: "stacked", False: "one by one"}
-    against = "a loop over models with a DataLoader"
-    return [
-        {"what": what + names[how], "ours": own, "peer": loop, "against": against, "goal": goal}
-        for how, own in times.items()
-    ]
+    rows = []
+    for stacked, how in ((True, "side by side"), (False, "one by one")):
+        for build, whose in ((plain_transformer, "PyTorch's own layers"), (our_transformer, "our network")):
+            own, peer = paired(lambda s=stacked: ours(s), lambda b=build: loop(b), 1)
+            goal = 15 if DEVICE.type == "cuda" else 1.2
+            against = f"a loop with a DataLoader over models of {whose}"
+            rows.append({"what": what + how, "ours": own, "peer": peer, "against": against, "goal": goal})
+    return rows
 
 
 def permutations(number: int) -> list[dict]:
@@ -154,7 +210,7 @@ def main() -> None:
     """Run the comparisons, print and save them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (
-        ("repeats", 3),
+        ("repeats", 9),
         ("folds", 1),
         ("seeds", 4),
         ("epochs", 2),

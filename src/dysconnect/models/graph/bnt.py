@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from dysconnect.models.graph.layers import Dropout
+from dysconnect.models.graph.layers import Dropout, attend
 
 
 class Attention(nn.Module):
@@ -22,8 +22,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, noise: Tensor | None) -> Tensor:
         """Every region looks at all regions."""
         query, key, value = self.mix(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        weight = (query * query.shape[-1] ** -0.5 @ key.transpose(2, 3)).softmax(-1)
-        x = self.norms[0](x + self.drop[0](self.out((weight @ value).transpose(1, 2).flatten(2)), noise))
+        seen = attend(query, key, value).transpose(1, 2).flatten(2)
+        x = self.norms[0](x + self.drop[0](self.out(seen), noise))
         return self.norms[1](x + self.drop[1](self.perceptron(x), noise))
 
 

@@ -45,6 +45,44 @@ def propagate(graph: Tensor, x: Tensor) -> Tensor:
     return _Propagate.apply(graph, x)
 
 
+class _Attend(torch.autograd.Function):
+    """Attention whose weights are never stored, for many models at once: models are more graphs of the batch.
+
+    The backward pass computes the weights anew, which takes less time than writing and reading them.
+    """
+
+    @staticmethod
+    def forward(query, key, value):
+        return nn.functional.scaled_dot_product_attention(query, key, value)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        inputs = [own.detach().requires_grad_() for own in ctx.saved_tensors]
+        with torch.enable_grad():
+            output = nn.functional.scaled_dot_product_attention(*inputs)
+        return torch.autograd.grad(output, inputs, gradient)
+
+    @staticmethod
+    def vmap(info, in_dims, *inputs):
+        models = [
+            own.expand(info.batch_size, *own.shape) if dim is None else own.movedim(dim, 0)
+            for own, dim in zip(inputs, in_dims)
+        ]
+        return _Attend.apply(*(own.flatten(0, 1) for own in models)).unflatten(0, (info.batch_size, -1)), 0
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """``softmax(Q K^T / sqrt(d)) V`` of every head, [B, heads, N, d] each -> same."""
+    kind = query.device.type
+    if torch.is_autocast_enabled(kind):  # for the backward pass too, which autocast does not see
+        query, key, value = (own.to(torch.get_autocast_dtype(kind)) for own in (query, key, value))
+    return _Attend.apply(query, key, value)
+
+
 def scramble(bits: Tensor) -> Tensor:
     """Mix 32-bit integers so that neighbours have nothing in common (MurmurHash3's finalizer)."""
     bits = (bits ^ (bits >> 16)) * MIX_1
