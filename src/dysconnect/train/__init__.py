@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,9 @@ from dysconnect.models import GRAPH_MODELS
 from dysconnect.progress import track
 from dysconnect.train.estimators import Cohort, Model, build
 from dysconnect.train.splits import fold_rows, scored_folds
+
+if TYPE_CHECKING:  # torch takes seconds to load
+    from dysconnect.train.graph.pretrain import Pretrained
 
 HISTORY = ["repeat", "fold", "seed", "epoch", "train_loss", "val_loss", "val_auc", "lr", "weight_decay"]
 
@@ -34,6 +38,8 @@ class Trained:
         Fitted on everybody; never scored.
     first_repeat : dict of int to Model
         The models of the first repeat's folds (first seed), for the permutation null.
+    pretraining : list of dict
+        `epoch`, `train_loss`, `val_loss`, `val_explained`; empty without pretraining.
     """
 
     predictions: pd.DataFrame
@@ -41,6 +47,7 @@ class Trained:
     weights: np.ndarray | None
     final: Model
     first_repeat: dict[int, Model]
+    pretraining: list[dict]
 
 
 def cross_validate(
@@ -49,6 +56,7 @@ def cross_validate(
     experiment: str,
     sections: dict,
     store: Path | None = None,
+    unlabelled: Cohort | None = None,
 ) -> Trained:
     """Fit one model per fold, repeat and seed; predict the subjects it never saw.
 
@@ -63,25 +71,28 @@ def cross_validate(
         `model`, `graph`, `training` and `measure`.
     store : path, optional
         Folder in which graph networks that are finished survive an interruption; see `clear_store`.
+    unlabelled : Cohort, optional
+        Other people, on whom graph networks are pretrained, once for all folds (`dysconnect.train.graph.pretrain`).
     """
+    pretrained = _pretrain(sections, unlabelled, store)
     seeds = range(sections["training"]["seeds"] if is_graph(sections) else 1)
     parts = list(scored_folds(splits))
     ticks = track(range((len(parts) * len(seeds) + 1) * candidates(sections)), f"training {experiment}")
     predictions, histories, weights, first_repeat = [], [], [], {}
     for repeat, fold in parts:
         train, test = fold_rows(splits, cohort.participants, repeat, fold)
-        models = _fit(sections, cohort, train, [_seed(sections, repeat, fold, seed) for seed in seeds], store, ticks)
+        models = _fit(sections, cohort, train, [_seed(sections, repeat, fold, seed) for seed in seeds], store, ticks, pretrained)
         for seed, model in zip(seeds, models):
             predictions.append(_predictions(cohort, test, model, (experiment, repeat, fold, seed)))
             histories.append(_history(model, repeat, fold, seed))
             weights.append(model.edge_weights())
         if repeat == 0:
             first_repeat[fold] = models[0]
-    (final,) = _fit(sections, cohort, np.arange(len(cohort.labels)), [_seed(sections, 9999, 0, 0)], store, ticks)
+    (final,) = _fit(sections, cohort, np.arange(len(cohort.labels)), [_seed(sections, 9999, 0, 0)], store, ticks, pretrained)
     list(ticks)  # says that all is done
     stacked = np.stack(weights).astype(np.float32) if weights[0] is not None else None
     curves = pd.concat(histories, ignore_index=True)
-    return Trained(pd.concat(predictions, ignore_index=True), curves, stacked, final, first_repeat)
+    return Trained(pd.concat(predictions, ignore_index=True), curves, stacked, final, first_repeat, pretrained.history if pretrained else [])
 
 
 def is_graph(sections: dict) -> bool:
@@ -99,13 +110,27 @@ def clear_store(store: Path) -> None:
     shutil.rmtree(store, ignore_errors=True)
 
 
+def _pretrain(sections: dict, unlabelled: Cohort | None, store: Path | None) -> "Pretrained | None":
+    if unlabelled is None:
+        return None
+    from dysconnect.train.graph.pretrain import pretrain
+
+    return pretrain(unlabelled, sections, _seed(sections, 9998, 0, 0), store)
+
+
 def _fit(
-    sections: dict, cohort: Cohort, rows: np.ndarray, seeds: list[int], store: Path | None, ticks: Iterator
+    sections: dict,
+    cohort: Cohort,
+    rows: np.ndarray,
+    seeds: list[int],
+    store: Path | None,
+    ticks: Iterator,
+    pretrained: "Pretrained | None",
 ) -> list[Model]:
     """One model a seed; graph networks side by side."""
     model = _build(sections)
     if is_graph(sections):
-        return model.fit_many(cohort, rows, seeds, store, ticks)
+        return model.fit_many(cohort, rows, seeds, store, ticks, pretrained and pretrained.weights)
     next(ticks)
     return [model.fit(cohort, rows, seed=seeds[0])]
 
