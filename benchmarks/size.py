@@ -71,7 +71,7 @@ def train(folder: Path, memory: float, epochs: int) -> None:
     training = {**load("training", "default.yaml"), "epochs": epochs, "memory": memory, "device": "cpu"}
     model = GraphModel(load("model", "gcn.yaml"), graph, training, "correlation")
     test = np.arange(len(cohort.labels)) % 5 == 0
-    model.fit(cohort, np.flatnonzero(~test), seed=1)
+    (model,) = model.fit_many(cohort, np.flatnonzero(~test), [1], folder / "unfinished")
     probability = model.predict(cohort, np.flatnonzero(test))
     own = cohort.labels[test] == 1
     print(f"mean probability {probability[own].mean():.3f} of patients, {probability[~own].mean():.3f} of controls")
@@ -96,9 +96,10 @@ def measure(people: int, memory: float, epochs: int) -> dict:
         trained = step("train", Path(folder), "--memory", memory, "--epochs", epochs)
         stored = Path(folder, "edges.h5").stat().st_size / 1e9
     held = 3 * 4 * people * NODES * (NODES - 1) / 2 / 1e9  # edges as they are, standardised, and as a graph
-    print(f"{people} people: {trained[0]:.2f} GB to train and predict ({trained[1]:.0f} s), {wrote[0]:.2f} GB to write")
+    print(f"{people} people: trained in {trained[0]:.2f} GB ({trained[1]:.0f} s), written in {wrote[0]:.2f} GB")
+    what = f"GCN trained on {people} people of {NODES} regions, epochs: {epochs}, and predictions"
     return {
-        "what": f"GCN on {people} people of {NODES} regions, {epochs} epoch and predictions, training.memory={memory:g}",
+        "what": f"{what}; training.memory={memory:g}",
         "ours": round(trained[0], 3),
         "peer": round(held, 3),
         "against": "what the same data would take if they were held (data alone)",

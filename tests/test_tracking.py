@@ -9,18 +9,17 @@ import pytest
 
 from dysconnect.tracking import (
     Handle,
-    absolute_uri,
-    as_metrics,
-    curves,
     finish,
-    flatten,
     git_commit,
     log_cohort,
     log_folds,
     log_run,
+    nested,
     open_tracking,
     score_metrics,
 )
+from dysconnect.tracking.nested import curves
+from dysconnect.tracking.runs import absolute_uri, as_metrics, flatten
 
 WRITER = """
 import sys
@@ -99,6 +98,50 @@ def test_logging_the_same_run_again_replaces_it_and_its_folds(handle):
     assert children["repeat 0 · fold 1 · seed 0"].data.metrics["test_auc"] == 0.0
     first = children["repeat 0 · fold 0 · seed 0"].info.run_id
     assert [point.value for point in handle.client().get_metric_history(first, "val_loss")] == [0.7, 0.6]
+
+
+def searched(folds: int = 2) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Predictions of some folds, and two candidates inside each: the second is better."""
+    fold = np.repeat(np.arange(folds), 2)
+    place = {"repeat": 0, "fold": fold, "seed": 0}
+    predictions = pd.DataFrame({**place, "label": np.tile([0, 1], folds), "probability": np.tile([0.2, 0.9], folds)})
+    found = {"val_loss": np.tile([0.7, 0.5], folds), "best_epoch": 3, "chosen": np.tile([False, True], folds)}
+    return predictions, pd.DataFrame({**place, "lr": np.tile([1e-3, 1e-2], folds), "weight_decay": 0.1, **found})
+
+
+HISTORY = pd.DataFrame(columns=["repeat", "fold", "seed", "epoch", "train_loss", "val_loss", "val_auc"])
+
+
+def test_candidates_of_a_search_are_runs_under_their_fold(handle):
+    predictions, search = searched()
+    before = len(active(handle))
+    for _ in range(2):  # logging again replaces the candidates too
+        run = log_run(handle, "searched", {"a": 1}, {"data_hash": "s"}, {}, [])
+        log_folds(handle, run, predictions, HISTORY, search)
+        finish(handle, run)
+    runs = {entry.info.run_id: entry for entry in active(handle)}
+    assert len(runs) == before + 1 + 2 + 4
+    folds = [entry for entry in runs.values() if entry.data.tags.get("mlflow.parentRunId") == run]
+    assert [fold.data.params for fold in folds] == [{"lr": "0.01", "weight_decay": "0.1"}] * 2  # the chosen
+    for fold in folds:
+        under = [own for own in runs.values() if own.data.tags.get("mlflow.parentRunId") == fold.info.run_id]
+        got = {(own.data.params["lr"], own.data.tags["chosen"], own.data.metrics["val_loss"]) for own in under}
+        assert got == {("0.001", "False", 0.7), ("0.01", "True", 0.5)}
+        assert {own.data.metrics["best_epoch"] for own in under} == {3}
+        assert {own.info.run_name for own in under} >= {"candidate · lr 0.01 · weight_decay 0.1"}
+        assert {own.info.status for own in under} == {"FINISHED"}
+
+
+def test_of_very_many_candidates_only_the_chosen_are_runs_and_it_is_said(handle, monkeypatch, capsys):
+    monkeypatch.setattr(nested, "MANY", 3)
+    predictions, search = searched()
+    before = len(active(handle))
+    run = log_run(handle, "much searched", {"a": 1}, {"data_hash": "m"}, {}, [])
+    log_folds(handle, run, predictions, HISTORY, search)
+    assert len(active(handle)) == before + 1 + 2 + 2
+    note = "Of 4 candidates of the search the 2 chosen are runs; all are in search.tsv."
+    assert capsys.readouterr().out == note + "\n"
+    assert handle.client().get_run(run).data.tags["search"] == note
 
 
 def test_a_cohort_is_logged_with_its_quality(handle, tmp_path):

@@ -77,7 +77,7 @@ def test_files(project):
     made = {str(path.relative_to(results / "simulated")) for path in (results / "simulated").rglob("*.*")}
     series = {name for name in made if "/series/" in name}
     expected = {f"train/{name}/{file}" for name in EXPERIMENTS for file in
-                ("predictions.tsv", "history.tsv", "null.tsv", "model.npz", "run.json")}  # fmt: skip
+                ("predictions.tsv", "history.tsv", "search.tsv", "null.tsv", "model.npz", "run.json")}  # fmt: skip
     expected |= {f"tracking/{name}.json" for name in [*EXPERIMENTS, "localize"]}
     expected |= {f"acquire/{name}.tsv" for name in ("participants", "series", "truth", "carriers")}
     expected |= {f"timeseries/{name}.tsv" for name in ("participants", "series")}
@@ -157,7 +157,7 @@ def test_a_gnn_key_leaves_the_linear_models_alone(project):
         ("localize/statistics.py", {"localize"}),
         ("quality/people.py", {"quality", "report"}),
         ("localize/recovery.py", {"localize", "recovery"}),
-        ("tracking.py", {"tracking"}),
+        ("tracking/runs.py", {"tracking"}),
         ("report/text.py", {"report"}),
     ],
 )

@@ -15,7 +15,16 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from dysconnect.config import GRAPH_MODELS, STORED, ConfigError, leaf_keys, nearest, pretraining, training_sections, validate
+from dysconnect.config import (
+    GRAPH_MODELS,
+    STORED,
+    ConfigError,
+    leaf_keys,
+    nearest,
+    pretraining,
+    training_sections,
+    validate,
+)
 
 GROUPS = ("dataset", "preprocess", "atlas", "denoise", "connectivity", "graph", "training", "localize")
 
@@ -179,8 +188,8 @@ def scratch(config: dict, results: Path, output: str | Path) -> float:
     cohort, data_hash = labelled_cohort(*needed[:2], *wanted)
     splits = pd.read_csv(needed[2], sep="\t")
     name = config["model"]["name"]
-    wanted = pretraining(sections)
-    others = unlabelled_cohort(wanted, cohort) if wanted else None
+    source = pretraining(sections)
+    others = unlabelled_cohort(source, cohort) if source else None
     trained = cross_validate(cohort, splits, name, sections, unlabelled=others)
     nothing = {name: pd.DataFrame(columns=["permutation", "auc"])}
     known = cohort.participants, config["dataset"]["covariates"]
@@ -196,7 +205,7 @@ def scratch(config: dict, results: Path, output: str | Path) -> float:
         "model": name,
     }
     run_id = log_run(handle, f"scratch · {folder.name} · {name}", config, tags, score_metrics(scores), [])
-    log_folds(handle, run_id, trained.predictions, trained.history)
+    log_folds(handle, run_id, trained.predictions, trained.history, trained.search)
     finish(handle, run_id)
     row = scores[scores["metric"] == "auc"].iloc[0]
     print(f"{name}: AUC {row.value:.3f} [{row.low:.3f}, {row.high:.3f}], logged as scratch run {run_id}")

@@ -320,8 +320,9 @@ def unlabelled_cohort(spec: dict, known: Cohort) -> Cohort:
             "measure in training.pretrain.connectomes."
         )
     columns = _same_regions(path, own.nodes, known.nodes)
-    kept = np.flatnonzero(~_identities(table).isin(_identities(known.participants).to_numpy().ravel()).any(axis=1))
-    print(f"{path}: {len(kept):,} people to pretrain on, {len(table) - len(kept)} left out as they are classified")
+    classified = set(_identities(known.participants).to_numpy().ravel()) - {""}
+    kept = np.flatnonzero(~_identities(table).isin(classified).any(axis=1))
+    print(f"{path}: {len(kept):,} people to pretrain on; {len(table) - len(kept):,} left out, as they are classified")
     if len(kept) == 0:
         raise ValueError(f"{path}: everybody in it is also classified; pretrain on another data set.")
     places = pd.Index(own.nodes).get_indexer(known.nodes)
@@ -343,8 +344,7 @@ def _wanted_people(spec: dict) -> pd.DataFrame:
             f"training.pretrain.groups={spec['groups']}: {spec['participants']} has "
             f"{', '.join(sorted(table['group'].unique()))}. Name some of these."
         )
-    included = table["included"] if "included" in table else True
-    return table[table["group"].isin(spec["groups"]) & included]
+    return table[table["group"].isin(spec["groups"]) & table.get("included", True)]
 
 
 def _identities(people: pd.DataFrame) -> pd.DataFrame:
@@ -358,8 +358,8 @@ def _same_regions(path: str, theirs: np.ndarray, ours: np.ndarray) -> np.ndarray
     if absent:
         raise ValueError(
             f"{path} lacks {len(absent)} of {len(ours)} regions: {', '.join(absent[:5])}"
-            f"{' ...' if len(absent) > 5 else ''}. Use one atlas for both: set atlas=NAME on the command line as the file "
-            "has it, or make the file with this atlas and name it in training.pretrain.connectomes."
+            f"{' ...' if len(absent) > 5 else ''}. Use one atlas for both: choose the file's with --config atlas=NAME, or "
+            "make the file with this one and name it in training.pretrain.connectomes."
         )
     edge = np.zeros((len(theirs), len(theirs)), int)
     rows, cols = edge_index(len(theirs))

@@ -26,6 +26,7 @@ rule track:
         handle="results/tracking.json",
         predictions="results/{dataset}/train/{experiment}/predictions.tsv",
         history="results/{dataset}/train/{experiment}/history.tsv",
+        search="results/{dataset}/train/{experiment}/search.tsv",
         null="results/{dataset}/train/{experiment}/null.tsv",
         model="results/{dataset}/train/{experiment}/model.npz",
         provenance="results/{dataset}/train/{experiment}/run.json",

@@ -28,10 +28,12 @@ rule train:
         connectomes=lambda wildcards: connectome_file(wildcards.experiment),
         participants="results/{dataset}/timeseries/participants.tsv",
         splits="results/{dataset}/train/splits.tsv",
+        pretraining=lambda wildcards: pretraining_files(wildcards.experiment),
         code=library("train", "models", "connectivity"),
     output:
         predictions="results/{dataset}/train/{experiment}/predictions.tsv",
         history="results/{dataset}/train/{experiment}/history.tsv",
+        search="results/{dataset}/train/{experiment}/search.tsv",
         null="results/{dataset}/train/{experiment}/null.tsv",
         model="results/{dataset}/train/{experiment}/model.npz",
         run="results/{dataset}/train/{experiment}/run.json",

@@ -10,9 +10,10 @@ from dysconnect.tracking import git_commit, log_experiment, read_handle
 
 input, output, params = start(snakemake)
 handle, provenance = read_handle(input.handle), json.loads(Path(input.provenance).read_text())
-frames = ["predictions", "history", "null", "scores", "curves"]
+frames = ["predictions", "history", "search", "null", "scores", "curves"]
 tables = {name: pd.read_csv(input[name], sep="\t") for name in frames}
-files = [input.predictions, input.history, input.null]
+tables["pretraining"] = pd.DataFrame(provenance["pretraining"])
+files = [input[name] for name in frames[:4]]
 tags = {
     "dataset": snakemake.wildcards.dataset,
     "data_hash": provenance["data_hash"],

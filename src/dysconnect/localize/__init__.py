@@ -8,7 +8,7 @@ import pandas as pd
 
 from dysconnect.evaluate import permutation_p
 from dysconnect.localize.statistics import EdgeStatistics, edge_statistics, selection_stability
-from dysconnect.models.edges import MissingRegions, edge_missing
+from dysconnect.models.edges import MissingRegions, blocks, edge_missing
 from dysconnect.train.estimators import Cohort, read_fold_weights
 
 
@@ -39,10 +39,12 @@ def localize(
         Counts, degrees of freedom, the critical t, and the smallest effect that could have been detected.
     """
     cohort = without_copies(cohort)
-    lost = edge_missing(cohort.missing) | ~cohort.values.any(0)  # the latter measured in nobody
-    tested = lost.mean(0) <= spec["max_missing"]
+    lost = sum(edge_missing(cohort.missing[part]).sum(0) for part in blocks(cohort.values.shape))
+    lost[~cohort.values.any(0)] = len(cohort.values)  # measured in nobody
+    tested = lost / len(cohort.values) <= spec["max_missing"]
     filler = MissingRegions().fit(cohort.values, cohort.missing, diagonal=False)
-    complete = filler.transform(cohort.values, cohort.missing)[:, tested]
+    complete = filler.transform(cohort.values, cohort.missing)
+    complete = complete if tested.all() else complete[:, tested]
     people, nuisance = cohort.participants, spec["nuisance"]
     statistics = edge_statistics(complete, people, nuisance, spec["permutations"], spec["seed"])
     top = min(spec["stability_top"], complete.shape[1])
@@ -50,7 +52,7 @@ def localize(
     table = _edge_table(cohort.nodes, tested, statistics, stability)
     table["attribution"] = np.nan if attribution is None else attribution
     table["circuit"] = circuits
-    table["n_missing"] = lost.sum(0)
+    table["n_missing"] = lost
     order = np.lexsort((-table["statistic"].abs().fillna(-1), table["p_fwer"].fillna(2)))
     return table.iloc[order].reset_index(drop=True), _summary(statistics, table, cohort, spec)
 

@@ -17,6 +17,8 @@ from scipy.stats import t as student
 from dysconnect.models.floor import CovariateEncoder
 from dysconnect.progress import track
 
+PART = 2e7  # bytes
+
 
 @dataclass(frozen=True)
 class EdgeStatistics:
@@ -93,17 +95,25 @@ def permuted_groups(group: np.ndarray, basis: np.ndarray, blocks: np.ndarray, n:
     shuffled = np.empty((n, len(group)))
     for block in np.unique(blocks):
         own = np.flatnonzero(blocks == block)
-        shuffled[:, own] = rng.permuted(np.repeat(group[own][None], n, axis=0), axis=1)
-    return residual_unit(shuffled.T, basis).T
+        for part in parts(n, len(own)):
+            shuffled[part, own] = rng.permuted(np.repeat(group[own][None], part.stop - part.start, axis=0), axis=1)
+    for part in parts(n, len(group)):
+        shuffled[part] = residual_unit(shuffled[part].T, basis).T
+    return shuffled
+
+
+def parts(count: int, length: int) -> list[slice]:
+    """Slices of many vectors of one length that are worked on together: memory grows with them, not with the cohort."""
+    step = max(1, int(PART // (8 * max(length, 1))))
+    return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
 
 def max_correlations(groups: np.ndarray, edges: np.ndarray, chunk_bytes: float = 2e8) -> np.ndarray:
     """Largest absolute correlation over edges for every group vector, [B, S] x [S, E] -> [B], in chunks."""
     size = max(1, int(chunk_bytes / (4 * edges.shape[1])))
-    groups, edges = groups.astype(np.float32), edges.astype(np.float32)
-    starts = range(0, len(groups), size)
+    groups, edges = (numbers.astype(np.float32, copy=False) for numbers in (groups, edges))
     chunks = []
-    for start in track(starts, f"{len(groups)} permutations of {edges.shape[1]} edges, in chunks"):
+    for start in range(0, len(groups), size):
         product = groups[start : start + size] @ edges
         chunks.append(np.maximum(product.max(1), -product.min(1)))
     return np.concatenate(chunks).astype(float)
@@ -129,17 +139,21 @@ def edge_statistics(
     Winkler et al. (2014), doi:10.1016/j.neuroimage.2014.01.060 (methods of permutation; Smith);
     Nichols and Holmes (2002), doi:10.1002/hbm.1058 (max-T); Benjamini and Hochberg (1995).
     """
-    if not np.isfinite(edges).all():
-        bad = table["participant_id"].to_numpy()[~np.isfinite(edges).all(1)]
+    whole = np.concatenate([np.isfinite(edges[part]).all(1) for part in parts(*edges.shape)])
+    if not whole.all():
+        bad = table["participant_id"].to_numpy()[~whole]
         raise ValueError(f"edges of {', '.join(map(str, bad[:5]))} hold NaN or infinity; compute them again.")
     basis = nuisance_basis(table, covariates)
     df = len(table) - basis.shape[1] - 1
-    units = residual_unit(edges.astype(float), basis)
     label = table["label"].to_numpy(float)
     group = label - basis @ (basis.T @ label)
-    r = (group / np.linalg.norm(group)) @ units
-    nulls = permuted_groups(group, basis, table["site"].to_numpy(), n_permutations, seed)
-    max_r = max_correlations(nulls, units)
+    nulls = permuted_groups(group, basis, table["site"].to_numpy(), n_permutations, seed).astype(np.float32)
+    r, max_r = np.empty(edges.shape[1]), np.zeros(n_permutations)
+    said = f"{n_permutations} permutations of {edges.shape[1]} edges, in parts"
+    for part in track(parts(edges.shape[1], len(edges)), said):
+        units = residual_unit(edges[:, part].astype(float), basis)
+        r[part] = (group / np.linalg.norm(group)) @ units
+        max_r = np.maximum(max_r, max_correlations(nulls, units))
     t = to_t(r, df)
     p = 2 * student.sf(np.abs(t), df)
     cases = label.sum()
@@ -180,7 +194,7 @@ def selection_stability(
     rng = np.random.default_rng(seed)
     stratum = table["label"].astype(str) + "/" + table["site"].astype(str)
     nuisance, label = nuisance_basis(table, covariates), table["label"].to_numpy(float)
-    counts, valid = np.zeros(edges.shape[1]), 0
+    drawn = []
     for _ in range(draws):
         half = [rng.permutation(rows)[: (len(rows) + 1) // 2] for rows in stratum.groupby(stratum).indices.values()]
         rows = np.sort(np.concatenate(half))
@@ -188,7 +202,12 @@ def selection_stability(
         if len(rows) <= basis.shape[1] + 1 or not estimable(label[rows], basis):
             continue
         group = label[rows] - basis @ (basis.T @ label[rows])
-        r = np.abs(group @ residual_unit(edges[rows].astype(float), basis))
-        counts[np.argpartition(-r, top - 1)[:top]] += 1
-        valid += 1
-    return counts / valid if valid else np.full(edges.shape[1], np.nan)
+        drawn.append((rows, basis, group))
+    r = np.empty((len(drawn), edges.shape[1]))
+    for part in parts(edges.shape[1], len(edges)):
+        own = edges[:, part].astype(float)
+        for k, (rows, basis, group) in enumerate(drawn):
+            r[k, part] = np.abs(group @ residual_unit(own[rows], basis))
+    strongest = np.argpartition(-r, top - 1, axis=1)[:, :top]
+    counts = np.bincount(strongest.ravel(), minlength=edges.shape[1])
+    return counts / len(drawn) if drawn else np.full(edges.shape[1], np.nan)

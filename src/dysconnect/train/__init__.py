@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ if TYPE_CHECKING:  # torch takes seconds to load
     from dysconnect.train.graph.pretrain import Pretrained
 
 HISTORY = ["repeat", "fold", "seed", "epoch", "train_loss", "val_loss", "val_auc", "lr", "weight_decay"]
+SEARCH = ["repeat", "fold", "seed", "lr", "weight_decay", "val_loss", "best_epoch", "chosen"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,9 @@ class Trained:
         `participant_id`, `experiment`, `repeat`, `fold`, `seed`, `label`, `probability`; out of fold.
     history : DataFrame
         One row an epoch; empty for models without epochs.
+    search : DataFrame
+        One row a candidate of the hyper-parameters that was tried inside a training fold, with its validation loss, the
+        epoch of it, and whether it was chosen; empty without a search.
     weights : array or None, [folds * repeats, E]
         Edge weights of the fold models, where the model has them.
     final : Model
@@ -44,6 +49,7 @@ class Trained:
 
     predictions: pd.DataFrame
     history: pd.DataFrame
+    search: pd.DataFrame
     weights: np.ndarray | None
     final: Model
     first_repeat: dict[int, Model]
@@ -74,25 +80,29 @@ def cross_validate(
     unlabelled : Cohort, optional
         Other people, on whom graph networks are pretrained, once for all folds (`dysconnect.train.graph.pretrain`).
     """
-    pretrained = _pretrain(sections, unlabelled, store)
+    pretrained = None if unlabelled is None else _pretrain(sections, unlabelled, store)
+    start = None if pretrained is None else pretrained.weights
+    fit = partial(_fit, sections, cohort, start=start, store=store)
     seeds = range(sections["training"]["seeds"] if is_graph(sections) else 1)
     parts = list(scored_folds(splits))
     ticks = track(range((len(parts) * len(seeds) + 1) * candidates(sections)), f"training {experiment}")
-    predictions, histories, weights, first_repeat = [], [], [], {}
+    predictions, histories, searches, weights, first_repeat = [], [], [], [], {}
     for repeat, fold in parts:
         train, test = fold_rows(splits, cohort.participants, repeat, fold)
-        models = _fit(sections, cohort, train, [_seed(sections, repeat, fold, seed) for seed in seeds], store, ticks, pretrained)
+        models = fit(train, [_seed(sections, repeat, fold, seed) for seed in seeds], ticks=ticks)
         for seed, model in zip(seeds, models):
             predictions.append(_predictions(cohort, test, model, (experiment, repeat, fold, seed)))
-            histories.append(_history(model, repeat, fold, seed))
+            place = {"repeat": repeat, "fold": fold, "seed": seed}
+            histories.append(_rows(getattr(model, "history_", []), HISTORY, place))
+            searches.append(_rows(getattr(model, "search_", []) if candidates(sections) > 1 else [], SEARCH, place))
             weights.append(model.edge_weights())
         if repeat == 0:
             first_repeat[fold] = models[0]
-    (final,) = _fit(sections, cohort, np.arange(len(cohort.labels)), [_seed(sections, 9999, 0, 0)], store, ticks, pretrained)
+    (final,) = fit(np.arange(len(cohort.labels)), [_seed(sections, 9999, 0, 0)], ticks=ticks)
     list(ticks)  # says that all is done
     stacked = np.stack(weights).astype(np.float32) if weights[0] is not None else None
-    curves = pd.concat(histories, ignore_index=True)
-    return Trained(pd.concat(predictions, ignore_index=True), curves, stacked, final, first_repeat, pretrained.history if pretrained else [])
+    tables = (pd.concat(rows, ignore_index=True) for rows in (predictions, histories, searches))
+    return Trained(*tables, stacked, final, first_repeat, [] if pretrained is None else pretrained.history)
 
 
 def is_graph(sections: dict) -> bool:
@@ -110,27 +120,17 @@ def clear_store(store: Path) -> None:
     shutil.rmtree(store, ignore_errors=True)
 
 
-def _pretrain(sections: dict, unlabelled: Cohort | None, store: Path | None) -> "Pretrained | None":
-    if unlabelled is None:
-        return None
+def _pretrain(sections: dict, unlabelled: Cohort, store: Path | None) -> "Pretrained":
     from dysconnect.train.graph.pretrain import pretrain
 
     return pretrain(unlabelled, sections, _seed(sections, 9998, 0, 0), store)
 
 
-def _fit(
-    sections: dict,
-    cohort: Cohort,
-    rows: np.ndarray,
-    seeds: list[int],
-    store: Path | None,
-    ticks: Iterator,
-    pretrained: "Pretrained | None",
-) -> list[Model]:
-    """One model a seed; graph networks side by side."""
+def _fit(sections: dict, cohort: Cohort, rows: np.ndarray, seeds: list[int], ticks: Iterator, **kept) -> list[Model]:
+    """One model a seed; graph networks side by side, from what is `kept` (`store`, `start`)."""
     model = _build(sections)
     if is_graph(sections):
-        return model.fit_many(cohort, rows, seeds, store, ticks, pretrained and pretrained.weights)
+        return model.fit_many(cohort, rows, seeds, ticks=ticks, **kept)
     next(ticks)
     return [model.fit(cohort, rows, seed=seeds[0])]
 
@@ -151,9 +151,9 @@ def _predictions(cohort: Cohort, test: np.ndarray, model: Model, place: tuple) -
     return table.assign(probability=model.predict(cohort, test))
 
 
-def _history(model: Model, repeat: int, fold: int, seed: int) -> pd.DataFrame:
-    table = pd.DataFrame(getattr(model, "history_", []), columns=HISTORY[3:])
-    return table.assign(repeat=repeat, fold=fold, seed=seed)[HISTORY]
+def _rows(records: list[dict], columns: list[str], place: dict[str, int]) -> pd.DataFrame:
+    """Records of one model as a table that says of which repeat, fold and seed they are."""
+    return pd.DataFrame(records, columns=columns[3:]).assign(**place)[columns]
 
 
 def shuffle_labels(labels: np.ndarray, blocks: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:

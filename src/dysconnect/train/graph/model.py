@@ -33,6 +33,8 @@ class GraphModel:
         The trained network.
     history_ : list of dict
         `epoch`, `train_loss`, `val_loss`, `val_auc`, `lr`, `weight_decay` of every epoch.
+    search_ : list of dict
+        `lr`, `weight_decay`, `val_loss`, `best_epoch`, `chosen` of every candidate.
     """
 
     def __init__(self, spec: dict, graph: dict, training: dict, measure: str):
@@ -62,8 +64,9 @@ class GraphModel:
         filler, networks = self._train(cohort, rows, labels, np.array(seeds), store, ticks, start)
         models = [GraphModel(self.spec, self.graph, self.training, self.measure) for _ in seeds]
         for k, model in enumerate(models):
-            model.filler_, model.networks_, model.start_ = filler, networks.take(k), start
-            model.history_, model.seed_ = model.networks_.history(), int(seeds[k])
+            model.filler_, model.networks_ = filler, networks.take(k)
+            model.history_, model.search_ = model.networks_.history(), model.networks_.search()
+            model.seed_, model.start_ = int(seeds[k]), start
         return models
 
     def decide_many(

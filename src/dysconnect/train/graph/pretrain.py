@@ -1,8 +1,8 @@
 """Weights to start from, learned from people without labels: a network guesses edges that it cannot see.
 
-Masked autoencoding (GraphMAE hides features of nodes: Hou et al. 2022, arXiv:2205.10803; of functional connectivity that
-changes over time: Choi et al. 2023, arXiv:2312.01994), here of the edges of whole connectomes. Nothing of the labels is
-used, unlike in meta-matching (He et al. 2022, doi:10.1038/s41593-022-01059-9).
+Masked autoencoding, of the features of nodes in GraphMAE (Hou et al. 2022, arXiv:2205.10803) and of functional
+connectivity over time in Choi et al. 2023 (arXiv:2312.01994), here of the edges of whole connectomes. Meta-matching
+(He et al. 2022, doi:10.1038/s41593-022-01059-9) transfers from other phenotypes instead; here no label is seen.
 """
 
 from dataclasses import dataclass
@@ -157,8 +157,8 @@ class MaskedView(View):
     def masked(self, rows: Tensor, noise: Tensor) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
         """Features, adjacency, the truth, and which of it is hidden and was measured, [B, N, N] each; noise [B].
 
-        A hidden edge is zero, which is its mean, and in no graph; the graph has the strongest of those that are seen, so
-        that not even a threshold depends on what is hidden.
+        A hidden edge is zero, which is its mean, and in no graph; the graph has the strongest of those that are seen,
+        so that not even a threshold depends on what is hidden.
         """
         truth = self.held[0][rows]
         hidden = self.hide(torch.ones_like(truth), noise) == 0

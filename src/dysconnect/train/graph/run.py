@@ -35,6 +35,8 @@ class Networks:
     fitted : Fitted
     chosen : array, [K, 2]
         Learning rate and weight decay of every network.
+    tried : array, [K, candidates, 4]
+        Learning rate, weight decay, validation loss and best epoch of every candidate.
     chunk : int
         Networks that fit the memory at once.
     """
@@ -45,11 +47,14 @@ class Networks:
     scale: np.ndarray
     fitted: Fitted
     chosen: np.ndarray
+    tried: np.ndarray
     chunk: int = 1
 
     def take(self, k: int) -> "Networks":
         """The k-th network alone."""
-        return replace(self, fitted=take(self.fitted, slice(k, k + 1)), chosen=self.chosen[k : k + 1])
+        return replace(
+            self, fitted=take(self.fitted, slice(k, k + 1)), chosen=self.chosen[k : k + 1], tried=self.tried[k : k + 1]
+        )
 
     def history(self) -> list[dict]:
         """Every epoch of the only network: losses, AUC, and the learning rate and decay that were chosen."""
@@ -58,6 +63,12 @@ class Networks:
         rows = (dict(zip(("train_loss", "val_loss", "val_auc"), row.tolist())) for row in curve)
         ran = np.flatnonzero(~np.isnan(curve[:, :2]).all(1))
         return [{"epoch": epoch, **row, **chosen} for epoch, row in enumerate(islice(rows, ran[-1] + 1))]
+
+    def search(self) -> list[dict]:
+        """Every candidate of the only network's search: `lr`, `weight_decay`, `val_loss`, `best_epoch`, `chosen`."""
+        rows = [dict(zip((*SEARCHED, "val_loss", "best_epoch"), row.tolist())) for row in self.tried[0]]
+        best = self.tried[0, :, 2].argmin() if rows else None
+        return [{**row, "best_epoch": int(row["best_epoch"]), "chosen": k == best} for k, row in enumerate(rows)]
 
     @torch.inference_mode()
     def decide(self, edges: np.ndarray | FilledEdges) -> np.ndarray:
@@ -126,8 +137,9 @@ def train_networks(
     if not np.isfinite(loss).any(1).all():
         raise ValueError(f"the validation loss was never finite; lower training.lr (now {jobs.lr.min():g}).")
     best = np.arange(len(loss)) * candidates + loss.argmin(1)
-    chosen = np.column_stack([jobs.lr, jobs.weight_decay])[best]
-    return Networks(sections, n_nodes, mean, scale, take(fitted, best), chosen, size)
+    tried = np.column_stack([jobs.lr, jobs.weight_decay, fitted.best_loss, fitted.best_epoch])
+    shape = (len(loss), candidates, 4)
+    return Networks(sections, n_nodes, mean, scale, take(fitted, best), tried[best, :2], tried.reshape(shape), size)
 
 
 def start_network(spec: dict, n_nodes: int, start: Weights) -> nn.Module:
@@ -141,7 +153,8 @@ def restore_network(arrays: dict[str, np.ndarray], sections: dict, n_nodes: int)
     """One trained network from its arrays: `scale_mean`, `scale_sd` [E], and its weights as ``network.NAME``."""
     weights = {name[8:]: torch.as_tensor(value)[None] for name, value in arrays.items() if name.startswith("network.")}
     fitted = Fitted(weights, np.empty((0, 1, 3)), np.zeros(1, int), np.full(1, np.nan))
-    return Networks(sections, n_nodes, arrays["scale_mean"], arrays["scale_sd"], fitted, np.full((1, 2), np.nan))
+    scale = arrays["scale_mean"], arrays["scale_sd"]
+    return Networks(sections, n_nodes, *scale, fitted, np.full((1, 2), np.nan), np.empty((1, 0, 4)))
 
 
 def nodes_of(n_edges: int) -> int:
