@@ -358,8 +358,8 @@ def _same_regions(path: str, theirs: np.ndarray, ours: np.ndarray) -> np.ndarray
     if absent:
         raise ValueError(
             f"{path} lacks {len(absent)} of {len(ours)} regions: {', '.join(absent[:5])}"
-            f"{' ...' if len(absent) > 5 else ''}. Use one atlas for both: choose the file's with --config atlas=NAME, or "
-            "make the file with this one and name it in training.pretrain.connectomes."
+            f"{' ...' if len(absent) > 5 else ''}. Use one atlas for both: choose the file's with --config "
+            "atlas=NAME, or make the file with this one and name it in training.pretrain.connectomes."
         )
     edge = np.zeros((len(theirs), len(theirs)), int)
     rows, cols = edge_index(len(theirs))

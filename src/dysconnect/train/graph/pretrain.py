@@ -57,15 +57,15 @@ def pretrain(cohort, sections: dict, seed: int, store: Path | None = None) -> Pr
 
     That is no leakage: neither labels nor any of those who are classified are seen, if `cohort` has none of them (see
     `unlabelled_cohort`). The edges are standardised with the mean and spread of these people; fine-tuning uses those of
-    its own training subjects. Learning rate, decay, batches, patience and share of watched people are those of the
-    training.
+    its own training subjects. Learning rate, epochs, patience, batches and share of watched people are those of
+    the training.
 
     Parameters
     ----------
     cohort : Cohort
         Any people; their labels are not looked at.
     sections : dict
-        `model`, `graph` and `training`, whose `pretrain` gives `epochs` and `mask`, the share of edges hidden.
+        `model`, `graph` and `training`, whose `pretrain` gives `mask`, the share of edges hidden.
     seed : int
         Of first weights, dropout, hidden edges, order, and the people who decide when to stop.
     store : path, optional
@@ -81,12 +81,12 @@ def pretrain(cohort, sections: dict, seed: int, store: Path | None = None) -> Pr
             f"model={sections['model']['name']} cannot be pretrained: its regions have no embeddings of which edges "
             f"could be guessed. Choose one of {', '.join(READ_OUT)}, or training.pretrain.connectomes=null."
         )
-    spec = {**sections["training"], "epochs": sections["training"]["pretrain"]["epochs"]}
+    spec = sections["training"]
     rows = np.arange(len(cohort.missing))
     filler = MissingRegions().fit(cohort.values, cohort.missing, diagonal=False)
     edges = FilledEdges(cohort.values, cohort.missing, rows, filler)
     view = MaskedView(edges, sections, choose_device(spec["device"]))
-    jobs = _job(scan_groups(cohort.participants), spec, seed)
+    jobs = one_job(scan_groups(cohort.participants), spec, seed)
     build = partial(MaskedEdges, sections["model"], cohort.missing.shape[1])
     train = partial(train_stack, training=Pretraining)
     if store is not None:
@@ -196,7 +196,7 @@ class Pretraining(Training):
         return loss, 1 - loss / variance
 
 
-def _job(groups: np.ndarray, spec: dict, seed: int) -> Jobs:
+def one_job(groups: np.ndarray, spec: dict, seed: int) -> Jobs:
     """One model; copies of a scan are fitted on or watched together."""
     names = np.unique(groups)
     n_watched = max(1, round(spec["validation"] * len(names)))
