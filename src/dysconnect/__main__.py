@@ -19,6 +19,7 @@ from dysconnect.config import (
     GRAPH_MODELS,
     STORED,
     ConfigError,
+    check_pretraining,
     leaf_keys,
     nearest,
     pretraining,
@@ -171,7 +172,15 @@ def scratch(config: dict, results: Path, output: str | Path) -> float:
 
     from dysconnect.connectivity import labelled_cohort, unlabelled_cohort
     from dysconnect.evaluate import evaluate
-    from dysconnect.tracking import choose_uri, finish, log_folds, log_run, open_tracking, score_metrics
+    from dysconnect.tracking import (
+        choose_uri,
+        finish,
+        log_folds,
+        log_pretraining,
+        log_run,
+        open_tracking,
+        score_metrics,
+    )
     from dysconnect.train import cross_validate
 
     folder, sections = results / config["dataset"]["name"], training_sections(config)
@@ -188,6 +197,7 @@ def scratch(config: dict, results: Path, output: str | Path) -> float:
     cohort, data_hash = labelled_cohort(*needed[:2], *wanted)
     splits = pd.read_csv(needed[2], sep="\t")
     name = config["model"]["name"]
+    check_pretraining({name: config}, folder.name)
     source = pretraining(sections)
     others = unlabelled_cohort(source, cohort) if source else None
     trained = cross_validate(cohort, splits, name, sections, unlabelled=others)
@@ -205,6 +215,7 @@ def scratch(config: dict, results: Path, output: str | Path) -> float:
         "model": name,
     }
     run_id = log_run(handle, f"scratch · {folder.name} · {name}", config, tags, score_metrics(scores), [])
+    log_pretraining(handle, run_id, pd.DataFrame(trained.pretraining))
     log_folds(handle, run_id, trained.predictions, trained.history, trained.search)
     finish(handle, run_id)
     row = scores[scores["metric"] == "auc"].iloc[0]
