@@ -325,6 +325,7 @@ def cohort_of(simulated: bool = False, plant: dict | None = None) -> dict:
         "training": {
             "epochs": 100, "patience": 15, "validation": 0.2, "batch_size": 32, "lr": 1e-3, "weight_decay": 1e-2,
             "seeds": 1, "permutations": 500, "graph_permutations": 20, "seed": 0, "device": "auto",
+            "pretrain": {"connectomes": None, "participants": None, "groups": ["HC"], "mask": 0.3},
         },
         "splits": {"scheme": "kfold", "folds": 5, "repeats": 2, "test_sites": [], "seed": 0},
         "quality": {
@@ -692,6 +693,20 @@ def test_methods_name_what_was_removed_and_left_out():
     assert "Volumes with a framewise displacement above 0.5 mm were left out, and runs of fewer than 5 volumes" in text
     assert any("Behzadi Y" in reference for reference in references(paragraphs))
     assert "Volumes with" not in methods(results_of(), cohort_of(), experiments_of(GOOD), NODES)[0][1]
+
+
+def test_methods_say_where_first_weights_come_from():
+    experiments = experiments_of(GOOD)
+    plain = dict(methods(results_of(), cohort_of(), experiments, NODES))["Connectivity and models"]
+    assert "starting from weights" not in plain
+    experiments["gcn"]["training"]["pretrain"] |= {
+        "connectomes": "results/big/connectivity/x.h5",
+        "groups": ["HC", "A"],
+    }
+    text = dict(methods(results_of(), cohort_of(), experiments, NODES))["Connectivity and models"]
+    assert (
+        "guess a hidden 30% of the edges (after Hou et al. 2022) of other people, labels unseen (HC and A in " in text
+    )
 
 
 def test_every_paper_in_the_methods_has_a_reference():

@@ -18,7 +18,7 @@ from dysconnect.tracking import (
     open_tracking,
     score_metrics,
 )
-from dysconnect.tracking.nested import curves
+from dysconnect.tracking.nested import curves, log_pretraining
 from dysconnect.tracking.runs import absolute_uri, as_metrics, flatten
 
 WRITER = """
@@ -98,6 +98,16 @@ def test_logging_the_same_run_again_replaces_it_and_its_folds(handle):
     assert children["repeat 0 · fold 1 · seed 0"].data.metrics["test_auc"] == 0.0
     first = children["repeat 0 · fold 0 · seed 0"].info.run_id
     assert [point.value for point in handle.client().get_metric_history(first, "val_loss")] == [0.7, 0.6]
+
+
+def test_the_curve_of_pretraining_is_the_experiments_own(handle):
+    run = log_run(handle, "pretrained", {"a": 1}, {"data_hash": "p"}, {}, [])
+    curve = pd.DataFrame({"epoch": [0, 1], "train_loss": [1.0, 0.9], "val_loss": 1.0, "val_explained": [0.0, 0.2]})
+    log_pretraining(handle, run, curve)
+    log_pretraining(handle, run, pd.DataFrame())  # most experiments have none
+    finish(handle, run)
+    history = handle.client().get_metric_history(run, "pretrain_val_explained")
+    assert [(point.step, point.value) for point in history] == [(0, 0.0), (1, 0.2)]
 
 
 def searched(folds: int = 2) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -186,6 +186,7 @@ def test_a_changed_module_reruns_its_stage(project, module, first):
         ({"config": ("dataset=adibe",)}, "adibe"),
         ({"config": ("experiment=gnc",)}, "gnc"),
         ({"config": ("dataset=local",), "tiny": False}, "dataset.root is not set"),
+        ({"config": ("experiment=gcn_pretrained",)}, "`snakemake --config dataset=abide --until connectivity`"),
     ],
 )
 def test_a_typo_stops_before_any_job_and_names_the_key(project, arguments, message):
@@ -268,3 +269,21 @@ def test_the_logged_model_predicts_in_a_fresh_process(project, name):
     here = SavedModel(results / f"simulated/train/{name}/model.npz").predict(matrices)
     np.testing.assert_allclose(probabilities, here, atol=1e-6)
     assert probabilities.shape == (len(matrices),) and probabilities.std() > 0
+
+
+def test_a_network_is_pretrained_on_another_cohort(project):
+    """The other cohort numbers its people alike, so that those of the same name are left out."""
+    null = {"config": ("dataset=simulated_null",), "overrides": ("dataset.controls=40",)}
+    made = project.snakemake("--until", "connectivity", **null)
+    assert made.returncode == 0, made.stdout + made.stderr
+    run = "results/simulated/train/gcn_pretrained/run.json"
+    other = "training.pretrain.connectomes=results/simulated_null/connectivity/seitzman300_correlation.h5"
+    done = project.snakemake(run, config=("experiment=gcn_pretrained",), overrides=(other,))
+    assert done.returncode == 0, done.stdout + done.stderr
+    written = json.loads((project.folder / run).read_text())
+    assert [row["epoch"] for row in written["pretraining"]] == [0, 1]
+    assert "pretrain" in written["sections"]["training"]
+    log = (project.folder / "results/logs/simulated/train_gcn_pretrained.log").read_text()
+    kept, left_out = map(int, re.search(r"(\d+) people to pretrain on; (\d+) left out", log).groups())
+    assert kept >= 4 and left_out >= 4
+    assert json.loads((project.folder / "results/simulated/train/gcn/run.json").read_text())["pretraining"] == []

@@ -15,7 +15,17 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from dysconnect.config import GRAPH_MODELS, STORED, ConfigError, leaf_keys, nearest, training_sections, validate
+from dysconnect.config import (
+    GRAPH_MODELS,
+    STORED,
+    ConfigError,
+    check_pretraining,
+    leaf_keys,
+    nearest,
+    pretraining,
+    training_sections,
+    validate,
+)
 
 GROUPS = ("dataset", "preprocess", "atlas", "denoise", "connectivity", "graph", "training", "localize")
 
@@ -161,9 +171,17 @@ def scratch(config: dict, results: Path, output: str | Path) -> float:
     """
     import pandas as pd
 
-    from dysconnect.connectivity import labelled_cohort
+    from dysconnect.connectivity import labelled_cohort, unlabelled_cohort
     from dysconnect.evaluate import evaluate
-    from dysconnect.tracking import choose_uri, finish, log_folds, log_run, open_tracking, score_metrics
+    from dysconnect.tracking import (
+        choose_uri,
+        finish,
+        log_folds,
+        log_pretraining,
+        log_run,
+        open_tracking,
+        score_metrics,
+    )
     from dysconnect.train import cross_validate
 
     folder, sections = results / config["dataset"]["name"], training_sections(config)
@@ -180,7 +198,10 @@ def scratch(config: dict, results: Path, output: str | Path) -> float:
     cohort, data_hash = labelled_cohort(*needed[:2], *wanted)
     splits = pd.read_csv(needed[2], sep="\t")
     name = config["model"]["name"]
-    trained = cross_validate(cohort, splits, name, sections)
+    check_pretraining({name: config}, folder.name)
+    source = pretraining(sections)
+    others = unlabelled_cohort(source, cohort) if source else None
+    trained = cross_validate(cohort, splits, name, sections, unlabelled=others)
     nothing = {name: pd.DataFrame(columns=["permutation", "auc"])}
     known = cohort.participants, config["dataset"]["covariates"]
     scores = evaluate({name: trained.predictions}, nothing, splits, *known, config["evaluate"]).scores
@@ -195,6 +216,7 @@ def scratch(config: dict, results: Path, output: str | Path) -> float:
         "model": name,
     }
     run_id = log_run(handle, f"scratch · {folder.name} · {name}", config, tags, score_metrics(scores), [])
+    log_pretraining(handle, run_id, pd.DataFrame(trained.pretraining))
     log_folds(handle, run_id, trained.predictions, trained.history, trained.search)
     finish(handle, run_id)
     row = scores[scores["metric"] == "auc"].iloc[0]

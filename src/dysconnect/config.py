@@ -74,6 +74,47 @@ def config_hash(config: Mapping) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
+def pretraining(sections: Mapping) -> dict:
+    """Return files and groups that an experiment is pretrained on; empty without pretraining.
+
+    Parameters
+    ----------
+    sections : mapping
+        From `training_sections`. Without ``training.pretrain.participants``, the table is that of the data set in whose
+        folder the connectomes lie.
+    """
+    spec = sections["training"].get("pretrain") or {}
+    if not spec:
+        return {}
+    own = Path(spec["connectomes"]).parent.parent / "timeseries/participants.tsv"
+    return {**spec, "participants": spec["participants"] or str(own)}
+
+
+def check_pretraining(experiments: Mapping[str, Mapping], dataset: str) -> None:
+    """Refuse to pretrain on files that are not there, or on the data set that is classified.
+
+    Raises
+    ------
+    ConfigError
+        With the command that makes the files.
+    """
+    for name, config in experiments.items():
+        spec = pretraining(training_sections(config))
+        absent = [spec[key] for key in ("connectomes", "participants") if spec and not Path(spec[key]).exists()]
+        where = Path(spec["connectomes"]).parent if spec else Path()
+        source = where.parent.name if where.name == "connectivity" else "NAME"
+        if source == dataset:
+            raise ConfigError(
+                f"experiment {name} is pretrained on {source}, which is the data set to classify. Choose another with "
+                "--config dataset=NAME, or another file in training.pretrain.connectomes."
+            )
+        if absent:
+            raise ConfigError(
+                f"experiment {name} is pretrained on {' and '.join(absent)}: not there yet. First run, in this folder, "
+                f"`snakemake --config dataset={source} --until connectivity`, then this command again."
+            )
+
+
 def training_sections(config: Mapping) -> dict:
     """Return the part of an experiment's configuration that its training reads, and nothing else.
 
@@ -84,6 +125,8 @@ def training_sections(config: Mapping) -> dict:
     keys = [
         key for key in config["training"] if (key not in LINEAR_TRAINING if graph_model else key in LINEAR_TRAINING)
     ]
+    if not config["training"]["pretrain"]["connectomes"]:
+        keys = [key for key in keys if key != "pretrain"]
     return {
         "model": config["model"],
         "measure": config["connectivity"]["measure"],

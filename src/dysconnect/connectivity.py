@@ -293,3 +293,77 @@ def labelled_cohort(
     if 4 * np.prod(own.values.shape, dtype=float) <= data_memory(memory):
         own = replace(own, values=own.values[:])
     return Cohort(table, own.values, own.missing, own.nodes, measure), own.data_hash
+
+
+def unlabelled_cohort(spec: dict, known: Cohort) -> Cohort:
+    """People to pretrain on: the included ones of some groups of a data set, without those who are classified.
+
+    Parameters
+    ----------
+    spec : dict
+        `connectomes`, `participants` (files) and `groups`, as in ``training.pretrain``.
+    known : Cohort
+        Who is classified. Whoever shares a `participant_id` or `scan_group` with one of them is left out; regions are
+        brought into the order of these, by name.
+
+    Raises
+    ------
+    ValueError
+        For another measure, regions that the file lacks, a group that the table lacks, or if nobody is left.
+    """
+    path = spec["connectomes"]
+    table = _wanted_people(spec)
+    own = read_connectomes(path, table["participant_id"], resident=False)
+    if own.measure != known.measure:
+        raise ValueError(
+            f"{path} holds {own.measure}, and the experiment is trained on {known.measure}: name the file of the same "
+            "measure in training.pretrain.connectomes."
+        )
+    columns = _same_regions(path, own.nodes, known.nodes)
+    classified = set(_identities(known.participants).to_numpy().ravel()) - {""}
+    kept = np.flatnonzero(~_identities(table).isin(classified).any(axis=1))
+    print(f"{path}: {len(kept):,} people to pretrain on; {len(table) - len(kept):,} left out, as they are classified")
+    if len(kept) == 0:
+        raise ValueError(f"{path}: everybody in it is also classified; pretrain on another data set.")
+    places = pd.Index(own.nodes).get_indexer(known.nodes)
+    return Cohort(
+        table.iloc[kept].reset_index(drop=True),
+        own.values[kept][:, columns],
+        own.missing[np.ix_(kept, places)],
+        known.nodes,
+        known.measure,
+    )
+
+
+def _wanted_people(spec: dict) -> pd.DataFrame:
+    """Included people of the groups asked for."""
+    table = read_participants(spec["participants"])
+    absent = sorted(set(spec["groups"]) - set(table["group"]))
+    if absent or not spec["groups"]:
+        raise ValueError(
+            f"training.pretrain.groups={spec['groups']}: {spec['participants']} has "
+            f"{', '.join(sorted(table['group'].unique()))}. Name some of these."
+        )
+    return table[table["group"].isin(spec["groups"]) & table.get("included", True)]
+
+
+def _identities(people: pd.DataFrame) -> pd.DataFrame:
+    """What tells that two rows are one person or scan."""
+    return people[[name for name in ("participant_id", "scan_group") if name in people]]
+
+
+def _same_regions(path: str, theirs: np.ndarray, ours: np.ndarray) -> np.ndarray:
+    """Place among the edges of `theirs` of every edge of `ours`, [E]."""
+    absent = sorted(set(ours) - set(theirs))
+    if absent:
+        raise ValueError(
+            f"{path} lacks {len(absent)} of {len(ours)} regions: {', '.join(absent[:5])}"
+            f"{' ...' if len(absent) > 5 else ''}. Use one atlas for both: choose the file's with --config "
+            "atlas=NAME, or make the file with this one and name it in training.pretrain.connectomes."
+        )
+    edge = np.zeros((len(theirs), len(theirs)), int)
+    rows, cols = edge_index(len(theirs))
+    edge[rows, cols] = edge[cols, rows] = np.arange(len(rows))
+    places = pd.Index(theirs).get_indexer(ours)
+    rows, cols = edge_index(len(ours))
+    return edge[places[rows], places[cols]]

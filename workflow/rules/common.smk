@@ -15,7 +15,12 @@ from dysconnect.acquire import check_engine, kind_of, source_files
 from dysconnect.acquire.images import SHARED, plan_images, room_needed, users_files
 from dysconnect.acquire.scan import SETTINGS
 from dysconnect.acquire.transfer import check_room
-from dysconnect.config import STORED, training_sections
+from dysconnect.config import (
+    STORED,
+    check_pretraining,
+    pretraining,
+    training_sections,
+)
 from dysconnect.models import GRAPH_MODELS
 from dysconnect.preprocess.fmriprep import (
     bound_folders,
@@ -33,6 +38,7 @@ try:
     FETCHING = [own.pop("acquire") for own in (COHORT, *EXPERIMENTS.values())][0]
     KIND = COHORT["dataset"]["kind"] = kind_of(COHORT["dataset"])
     check_engine(COHORT["dataset"], COHORT["preprocess"], COHORT["atlas"])
+    check_pretraining(EXPERIMENTS, COHORT["dataset"]["name"])
     SOURCES = source_files(COHORT["dataset"])
     IMAGES = KIND in ("bids", "derivatives")
     FMRIPREP = KIND == "bids" and COHORT["preprocess"]["engine"] == "fmriprep"
@@ -116,6 +122,12 @@ def connectome_file(experiment):
     """Connectomes that an experiment is trained on."""
     measure = STORED[EXPERIMENTS[experiment]["connectivity"]["measure"]]
     return f"results/{DATASET}/connectivity/{ATLAS}_{measure}.h5"
+
+
+def pretraining_files(experiment):
+    """Connectomes and people of another data set that an experiment is pretrained on."""
+    own = pretraining(training_sections(EXPERIMENTS[experiment]))
+    return [own["connectomes"], own["participants"]] if own else []
 
 
 def estimator(measure):

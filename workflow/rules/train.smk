@@ -28,6 +28,7 @@ rule train:
         connectomes=lambda wildcards: connectome_file(wildcards.experiment),
         participants="results/{dataset}/timeseries/participants.tsv",
         splits="results/{dataset}/train/splits.tsv",
+        pretraining=lambda wildcards: pretraining_files(wildcards.experiment),
         code=library("train", "models", "connectivity"),
     output:
         predictions="results/{dataset}/train/{experiment}/predictions.tsv",

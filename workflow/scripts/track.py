@@ -12,6 +12,7 @@ input, output, params = start(snakemake)
 handle, provenance = read_handle(input.handle), json.loads(Path(input.provenance).read_text())
 frames = ["predictions", "history", "search", "null", "scores", "curves"]
 tables = {name: pd.read_csv(input[name], sep="\t") for name in frames}
+tables["pretraining"] = pd.DataFrame(provenance["pretraining"])
 files = [input[name] for name in frames[:4]]
 tags = {
     "dataset": snakemake.wildcards.dataset,

@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 from _job import start
 
-from dysconnect.connectivity import labelled_cohort
+from dysconnect.config import pretraining
+from dysconnect.connectivity import labelled_cohort, unlabelled_cohort
 from dysconnect.train import clear_store, cross_validate, permutation_null
 from dysconnect.train.estimators import save_model
 
@@ -16,10 +17,13 @@ wanted = params.contrast, sections["measure"], sections["training"].get("memory"
 cohort, data_hash = labelled_cohort(input.connectomes, input.participants, *wanted)
 splits = pd.read_csv(input.splits, sep="\t")
 store = Path(output.predictions).parent / "unfinished"  # networks survive an interruption
-trained = cross_validate(cohort, splits, name, sections, store)
+source = pretraining(sections)
+others = unlabelled_cohort(source, cohort) if source else None
+trained = cross_validate(cohort, splits, name, sections, store, others)
 for table in ("predictions", "history", "search"):
     getattr(trained, table).to_csv(output[table], sep="\t", index=False)
 permutation_null(cohort, splits, sections, trained.first_repeat, store).to_csv(output.null, sep="\t", index=False)
 save_model(trained.final, cohort, output.model, trained.weights)
-Path(output.run).write_text(json.dumps({"experiment": name, "data_hash": data_hash, "sections": sections}, indent=1))
+provenance = {"experiment": name, "data_hash": data_hash, "sections": sections, "pretraining": trained.pretraining}
+Path(output.run).write_text(json.dumps(provenance, indent=1))
 clear_store(store)

@@ -277,6 +277,17 @@ def _graph_text(config: Mapping) -> str:
         f"trained with AdamW (Loshchilov and Hutter 2019; learning rate {training['lr']:g}, weight decay "
         f"{training['weight_decay']:g}, at most {training['epochs']} epochs), stopped early on "
         f"{training['validation']:.0%} of the training fold, {counted(training['seeds'], 'seed')} a fold"
+        f"{_pretraining_text(training['pretrain'])}"
+    )
+
+
+def _pretraining_text(spec: Mapping) -> str:
+    """Where first weights come from; empty where they are random."""
+    if not spec["connectomes"]:
+        return ""
+    return (
+        f", starting from weights that guess a hidden {spec['mask']:.0%} of the edges (after Hou et al. 2022) of other "
+        f"people, labels unseen ({listed(spec['groups'])} in {spec['connectomes']})"
     )
 
 

@@ -31,6 +31,8 @@ REFERENCES = {
     "ridge parameter. Technometrics 1979;21:215-223. doi:10.1080/00401706.1979.10489751",
     "Hanley and McNeil 1982": "Hanley JA, McNeil BJ. The meaning and use of the area under a receiver operating "
     "characteristic (ROC) curve. Radiology 1982;143:29-36. doi:10.1148/radiology.143.1.7063747",
+    "Hou et al. 2022": "Hou Z, et al. GraphMAE: self-supervised masked graph autoencoders. KDD 2022. "
+    "doi:10.48550/arXiv.2205.10803",
     "Johnson et al. 2007": "Johnson WE, Li C, Rabinovic A. Adjusting batch effects in microarray expression data "
     "using empirical Bayes methods. Biostatistics 2007;8:118-127. doi:10.1093/biostatistics/kxj037",
     "Kipf and Welling 2017": "Kipf TN, Welling M. Semi-supervised classification with graph convolutional networks. "

@@ -18,7 +18,7 @@ from mlflow.types import Schema, TensorSpec
 
 from dysconnect import __version__
 from dysconnect.report.figures import calibration_figure, learning_figure, roc_figure
-from dysconnect.tracking.nested import log_folds
+from dysconnect.tracking.nested import log_folds, log_pretraining
 from dysconnect.tracking.runs import (
     RESEARCH_ONLY,
     Handle,
@@ -116,7 +116,7 @@ def log_experiment(
         Of the experiment.
     config, tags : mapping
     tables : mapping of str to DataFrame
-        `predictions`, `history`, `search`, `scores` and `curves` (of all experiments).
+        `predictions`, `history`, `search`, `scores` and `curves` (of all experiments), and maybe `pretraining`.
     files : sequence of path
         Logged as artifacts.
     model : path
@@ -137,6 +137,7 @@ def log_experiment(
     own = {**tags, "experiment": name, "model": config["model"]["name"], "kind": "experiment"}
     floor = config["model"]["name"] == "floor"
     run_id = log_run(handle, title, config, own, metrics if floor else {}, files, figures)  # else with the model
+    log_pretraining(handle, run_id, tables.get("pretraining", pd.DataFrame()))
     log_folds(handle, run_id, tables["predictions"], tables["history"], tables["search"])
     model_uri = "" if floor else log_model(handle, run_id, model, metrics)
     finish(handle, run_id)

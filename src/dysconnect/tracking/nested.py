@@ -69,6 +69,17 @@ def log_candidates(
         client.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
 
 
+def log_pretraining(handle: Handle, run_id: str, curve: pd.DataFrame) -> None:
+    """Log the curve that all folds share as `pretrain_train_loss` and the like, a step an epoch."""
+    metrics = [
+        metric
+        for row in curve.to_dict("records")
+        for metric in as_metrics({f"pretrain_{key}": row[key] for key in row if key != "epoch"}, int(row["epoch"]))
+    ]
+    for start in range(0, len(metrics), 1000):
+        handle.client().log_batch(run_id, metrics=metrics[start : start + 1000])
+
+
 def curves(history: pd.DataFrame) -> list[Metric]:
     """Learning curves, one metric a column and a step an epoch."""
     return [

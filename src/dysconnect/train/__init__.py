@@ -3,8 +3,10 @@
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,6 +16,9 @@ from dysconnect.models import GRAPH_MODELS
 from dysconnect.progress import track
 from dysconnect.train.estimators import Cohort, Model, build
 from dysconnect.train.splits import fold_rows, scored_folds
+
+if TYPE_CHECKING:  # torch takes seconds to load
+    from dysconnect.train.graph.pretrain import Pretrained
 
 HISTORY = ["repeat", "fold", "seed", "epoch", "train_loss", "val_loss", "val_auc", "lr", "weight_decay"]
 SEARCH = ["repeat", "fold", "seed", "lr", "weight_decay", "val_loss", "best_epoch", "chosen"]
@@ -38,6 +43,8 @@ class Trained:
         Fitted on everybody; never scored.
     first_repeat : dict of int to Model
         The models of the first repeat's folds (first seed), for the permutation null.
+    pretraining : list of dict
+        `epoch`, `train_loss`, `val_loss`, `val_explained`; empty without pretraining.
     """
 
     predictions: pd.DataFrame
@@ -46,6 +53,7 @@ class Trained:
     weights: np.ndarray | None
     final: Model
     first_repeat: dict[int, Model]
+    pretraining: list[dict]
 
 
 def cross_validate(
@@ -54,6 +62,7 @@ def cross_validate(
     experiment: str,
     sections: dict,
     store: Path | None = None,
+    unlabelled: Cohort | None = None,
 ) -> Trained:
     """Fit one model per fold, repeat and seed; predict the subjects it never saw.
 
@@ -68,14 +77,19 @@ def cross_validate(
         `model`, `graph`, `training` and `measure`.
     store : path, optional
         Folder in which graph networks that are finished survive an interruption; see `clear_store`.
+    unlabelled : Cohort, optional
+        Other people, on whom graph networks are pretrained, once for all folds (`dysconnect.train.graph.pretrain`).
     """
+    pretrained = None if unlabelled is None else _pretrain(sections, unlabelled, store)
+    start = None if pretrained is None else pretrained.weights
+    fit = partial(_fit, sections, cohort, start=start, store=store)
     seeds = range(sections["training"]["seeds"] if is_graph(sections) else 1)
     parts = list(scored_folds(splits))
     ticks = track(range((len(parts) * len(seeds) + 1) * candidates(sections)), f"training {experiment}")
     predictions, histories, searches, weights, first_repeat = [], [], [], [], {}
     for repeat, fold in parts:
         train, test = fold_rows(splits, cohort.participants, repeat, fold)
-        models = _fit(sections, cohort, train, [_seed(sections, repeat, fold, seed) for seed in seeds], store, ticks)
+        models = fit(train, [_seed(sections, repeat, fold, seed) for seed in seeds], ticks=ticks)
         for seed, model in zip(seeds, models):
             predictions.append(_predictions(cohort, test, model, (experiment, repeat, fold, seed)))
             place = {"repeat": repeat, "fold": fold, "seed": seed}
@@ -84,11 +98,11 @@ def cross_validate(
             weights.append(model.edge_weights())
         if repeat == 0:
             first_repeat[fold] = models[0]
-    (final,) = _fit(sections, cohort, np.arange(len(cohort.labels)), [_seed(sections, 9999, 0, 0)], store, ticks)
+    (final,) = fit(np.arange(len(cohort.labels)), [_seed(sections, 9999, 0, 0)], ticks=ticks)
     list(ticks)  # says that all is done
     stacked = np.stack(weights).astype(np.float32) if weights[0] is not None else None
     tables = (pd.concat(rows, ignore_index=True) for rows in (predictions, histories, searches))
-    return Trained(*tables, stacked, final, first_repeat)
+    return Trained(*tables, stacked, final, first_repeat, [] if pretrained is None else pretrained.history)
 
 
 def is_graph(sections: dict) -> bool:
@@ -106,13 +120,17 @@ def clear_store(store: Path) -> None:
     shutil.rmtree(store, ignore_errors=True)
 
 
-def _fit(
-    sections: dict, cohort: Cohort, rows: np.ndarray, seeds: list[int], store: Path | None, ticks: Iterator
-) -> list[Model]:
-    """One model a seed; graph networks side by side."""
+def _pretrain(sections: dict, unlabelled: Cohort, store: Path | None) -> "Pretrained":
+    from dysconnect.train.graph.pretrain import pretrain
+
+    return pretrain(unlabelled, sections, _seed(sections, 9998, 0, 0), store)
+
+
+def _fit(sections: dict, cohort: Cohort, rows: np.ndarray, seeds: list[int], ticks: Iterator, **kept) -> list[Model]:
+    """One model a seed; graph networks side by side, from what is `kept` (`store`, `start`)."""
     model = _build(sections)
     if is_graph(sections):
-        return model.fit_many(cohort, rows, seeds, store, ticks)
+        return model.fit_many(cohort, rows, seeds, ticks=ticks, **kept)
     next(ticks)
     return [model.fit(cohort, rows, seed=seeds[0])]
 

@@ -122,7 +122,8 @@ class Training:
         sums, counts = (losses * own).sum(1), own.sum(1)
         # models share no weight, so the gradient of the sum is each model's own
         mean = (sums / counts.clamp(min=1)).sum()
-        self.optimizer.step(torch.autograd.grad(mean, tuple(self.stack.parameters.values())))
+        weights = tuple(self.stack.parameters.values())
+        self.optimizer.step(torch.autograd.grad(mean, weights, materialize_grads=True))  # none of some in pretraining
         return sums.detach()
 
     @torch.no_grad()
@@ -156,13 +157,13 @@ def weighted_auc(logits: Tensor, cases: Tensor, controls: Tensor) -> Tensor:
     return (case * (lower + upper) / 2).sum(1) / (case.sum(1) * control.sum(1))
 
 
-def train_stack(view: View, jobs: Jobs, build: Callable[[], nn.Module], spec: dict) -> Fitted:
-    """Train all models to their best epoch.
+def train_stack(view: View, jobs: Jobs, build: Callable[[], nn.Module], spec: dict, training=Training) -> Fitted:
+    """Train all models to their best epoch; `training` says with which loss.
 
     A model that has run out of patience goes on with the others, but its best weights stay as they are; the loop ends
     when all have. Nothing is asked of the device but that, once an epoch on a CPU and every fifth on a GPU.
     """
-    state = Training(view, jobs, build, spec)
+    state = training(view, jobs, build, spec)
     weights = state.stack.parameters
     best = {name: value.detach().clone() for name, value in weights.items()}
     best_loss = torch.full((len(jobs),), torch.inf, device=view.device, dtype=view.dtype)

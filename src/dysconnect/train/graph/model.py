@@ -51,16 +51,22 @@ class GraphModel:
         return self
 
     def fit_many(
-        self, cohort, rows: np.ndarray, seeds: list[int], store: Path | None = None, ticks: Iterator | None = None
+        self,
+        cohort,
+        rows: np.ndarray,
+        seeds: list[int],
+        store: Path | None = None,
+        ticks: Iterator | None = None,
+        start: dict | None = None,
     ) -> list["GraphModel"]:
-        """Fit one model a seed on the same rows; see `train_networks` for `store` and `ticks`."""
+        """Fit one model a seed on the same rows; see `train_networks` for `store`, `ticks` and `start`."""
         labels = np.repeat(cohort.labels[rows][:, None], len(seeds), axis=1)
-        filler, networks = self._train(cohort, rows, labels, np.array(seeds), store, ticks)
+        filler, networks = self._train(cohort, rows, labels, np.array(seeds), store, ticks, start)
         models = [GraphModel(self.spec, self.graph, self.training, self.measure) for _ in seeds]
         for k, model in enumerate(models):
             model.filler_, model.networks_ = filler, networks.take(k)
             model.history_, model.search_ = model.networks_.history(), model.networks_.search()
-            model.seed_ = int(seeds[k])
+            model.seed_, model.start_ = int(seeds[k]), start
         return models
 
     def decide_many(
@@ -78,15 +84,15 @@ class GraphModel:
         others', and chooses its learning rate if there is a choice: nothing but the labels tells them apart.
         """
         seeds = np.random.SeedSequence([self.seed_, 13]).generate_state(labels.shape[1]) % 2**31
-        filler, networks = self._train(cohort, train, labels, seeds.astype(np.int64), store, ticks)
+        filler, networks = self._train(cohort, train, labels, seeds.astype(np.int64), store, ticks, self.start_)
         return networks.decide(_filled(cohort, test, filler))
 
-    def _train(self, cohort, rows, labels, seeds, store, ticks) -> tuple[MissingRegions, "Networks"]:
+    def _train(self, cohort, rows, labels, seeds, store, ticks, start) -> tuple[MissingRegions, "Networks"]:
         from dysconnect.train.graph.run import train_networks
 
         filler = MissingRegions().fit(_filled(cohort, rows), cohort.missing[rows], diagonal=False)
         edges, groups = _filled(cohort, rows, filler), scan_groups(cohort.participants)[rows]
-        return filler, train_networks(edges, labels, groups, seeds, self._sections(), store, ticks)
+        return filler, train_networks(edges, labels, groups, seeds, self._sections(), store, ticks, start)
 
     def _adopt(self, other: "GraphModel") -> None:
         self.__dict__.update(other.__dict__)

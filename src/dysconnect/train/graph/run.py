@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from dysconnect.models.edges import blocks
 from dysconnect.models.graph import NETWORKS, build_network
 from dysconnect.train.graph.device import PRECISIONS, choose_device, data_budget, memory_budget, train_stacked
 from dysconnect.train.graph.fit import Fitted, Jobs, Training, train_stack
-from dysconnect.train.graph.stack import Stack
+from dysconnect.train.graph.stack import Stack, Weights
 from dysconnect.train.graph.view import FilledEdges, View, learn_scale, watched_rows
 
 SEARCHED = ("lr", "weight_decay")
@@ -97,6 +98,7 @@ def train_networks(
     sections: dict,
     store: Path | None = None,
     ticks: Iterator | None = None,
+    start: Weights | None = None,
 ) -> Networks:
     """Train K networks, each with its own labels and seed; choose learning rate and decay where there is a choice.
 
@@ -117,17 +119,19 @@ def train_networks(
         Folder where finished chunks are kept and looked for.
     ticks : iterator, optional
         Advanced by one for every network and candidate that is done.
+    start : dict of str to Tensor, optional
+        First weights of all networks (see `pretrain`); those not among them depend on the seed.
     """
     spec = sections["training"]
     device, n_nodes = choose_device(spec["device"]), nodes_of(edges.shape[1])
-    build = partial(build_network, sections["model"], n_nodes)
+    build = partial(start_network, sections["model"], n_nodes, start or {})
     with torch.random.fork_rng(devices=[]):
         build()  # an unknown name or option stops here
     mean, scale = learn_scale(edges)
     view = make_view(edges, mean, scale, n_nodes, sections, device, can_hold(edges, sections, device))
     jobs, candidates = plan_jobs(labels, groups, seeds, spec)
     size = chunk_size(view, jobs, build, spec)
-    kept = None if store is None else partial(_stored, Path(store), fingerprint(edges, sections))
+    kept = None if store is None else partial(stored, Path(store), fingerprint(edges, sections, start))
     fitted = _in_chunks(view, jobs, build, spec, size, kept or train_stack, ticks)
     loss = fitted.best_loss.reshape(-1, candidates)
     if not np.isfinite(loss).any(1).all():
@@ -136,6 +140,13 @@ def train_networks(
     tried = np.column_stack([jobs.lr, jobs.weight_decay, fitted.best_loss, fitted.best_epoch])
     shape = (len(loss), candidates, 4)
     return Networks(sections, n_nodes, mean, scale, take(fitted, best), tried[best, :2], tried.reshape(shape), size)
+
+
+def start_network(spec: dict, n_nodes: int, start: Weights) -> nn.Module:
+    """A random network that has some weights of another's."""
+    network = build_network(spec, n_nodes)
+    network.load_state_dict({**network.state_dict(), **start})
+    return network
 
 
 def restore_network(arrays: dict[str, np.ndarray], sections: dict, n_nodes: int) -> Networks:
@@ -227,17 +238,19 @@ def _halve(size: int, error: Exception, device: torch.device) -> int:
     return size // 2
 
 
-def fingerprint(edges: np.ndarray | FilledEdges, sections: dict) -> bytes:
-    """Hash of the data and of the settings that change the weights."""
+def fingerprint(edges: np.ndarray | FilledEdges, sections: dict, start: Weights | None = None) -> bytes:
+    """Hash of the data, of the settings that change the weights, and of the weights to start from."""
     settings = {**sections["training"], "search": None, "stacked": None, "memory": None, "seeds": None}
     text = json.dumps([sections["model"], sections["graph"], settings, torch.__version__], sort_keys=True)
     digest = hashlib.sha256(text.encode())
     for part in blocks(edges.shape):
         digest.update(np.ascontiguousarray(edges[part]).data)
+    for name, value in (start or {}).items():
+        digest.update(name.encode() + value.numpy().tobytes())
     return digest.digest()
 
 
-def _stored(folder: Path, data: bytes, view: View, jobs: Jobs, build, spec: dict) -> Fitted:
+def stored(folder: Path, data: bytes, view: View, jobs: Jobs, build, spec: dict, train=train_stack) -> Fitted:
     """Read these jobs' networks if they were finished before; else train and keep them."""
     parts = [np.ascontiguousarray(getattr(jobs, name)).tobytes() for name in jobs.__dataclass_fields__]
     path = folder / f"{hashlib.sha256(b'/'.join([data, *parts])).hexdigest()[:32]}.npz"
@@ -245,7 +258,7 @@ def _stored(folder: Path, data: bytes, view: View, jobs: Jobs, build, spec: dict
         with np.load(path, allow_pickle=False) as file:
             weights = {name[8:]: torch.as_tensor(file[name]) for name in file.files if name.startswith("weights.")}
             return Fitted(weights, file["curves"], file["best_epoch"], file["best_loss"])
-    fitted = train_stack(view, jobs, build, spec)
+    fitted = train(view, jobs, build, spec)
     arrays = {f"weights.{name}": value.numpy() for name, value in fitted.weights.items()}
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part.npz")
