@@ -135,7 +135,7 @@ def train_networks(
     fitted = _in_chunks(view, jobs, build, spec, size, kept or train_stack, ticks)
     loss = fitted.best_loss.reshape(-1, candidates)
     if not np.isfinite(loss).any(1).all():
-        raise ValueError(f"the validation loss was never finite; lower training.lr (now {jobs.lr.min():g}).")
+        raise ValueError(f"the loss was never finite; lower training.lr (now {jobs.lr.min():g}).")
     best = np.arange(len(loss)) * candidates + loss.argmin(1)
     tried = np.column_stack([jobs.lr, jobs.weight_decay, fitted.best_loss, fitted.best_epoch])
     shape = (len(loss), candidates, 4)
@@ -192,6 +192,8 @@ def plan_jobs(labels: np.ndarray, groups: np.ndarray, seeds: np.ndarray, spec: d
     watched = np.column_stack(
         [watched_rows(own, groups, spec["validation"], int(seed)) for own, seed in zip(labels.T, seeds)]
     )
+    if not spec["validation"] and any(len(spec["search"].get(key) or ()) > 1 for key in SEARCHED):
+        raise ValueError("training.search is decided by people who are watched: set training.validation, say 0.2.")
     grid = np.array(list(product(*(spec["search"].get(key) or [spec[key]] for key in SEARCHED))), float)
     repeated = {name: np.repeat(own, len(grid), axis=1) for name, own in (("labels", labels), ("watched", watched))}
     lr, decay = np.tile(grid, (len(seeds), 1)).T
