@@ -250,15 +250,15 @@ def fingerprint(edges: np.ndarray | FilledEdges, sections: dict, start: Weights 
     return digest.digest()
 
 
-def stored(folder: Path, data: bytes, view: View, jobs: Jobs, build, spec: dict, train=train_stack) -> Fitted:
-    """Read these jobs' networks if they were finished before; else train and keep them."""
+def stored(folder: Path, data: bytes, view: View, jobs: Jobs, build, spec: dict, train=None) -> Fitted:
+    """Read these jobs' networks if they were finished before; else train them (by `train`, if given) and keep them."""
     parts = [np.ascontiguousarray(getattr(jobs, name)).tobytes() for name in jobs.__dataclass_fields__]
     path = folder / f"{hashlib.sha256(b'/'.join([data, *parts])).hexdigest()[:32]}.npz"
     if path.exists():
         with np.load(path, allow_pickle=False) as file:
             weights = {name[8:]: torch.as_tensor(file[name]) for name in file.files if name.startswith("weights.")}
             return Fitted(weights, file["curves"], file["best_epoch"], file["best_loss"])
-    fitted = train(view, jobs, build, spec)
+    fitted = (train or train_stack)(view, jobs, build, spec)
     arrays = {f"weights.{name}": value.numpy() for name, value in fitted.weights.items()}
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part.npz")
