@@ -29,7 +29,7 @@ GRAPH_MODELS = {
     "gin": {"name": "gin", **SMALL},
     "sage": {"name": "sage", **SMALL},
     "brainnetcnn": {
-        "name": "brainnetcnn", "edge_channels": 4, "node_channels": 8, "graph_channels": 8, "dropout": 0.2,
+        "name": "brainnetcnn", "layers": 2, "edge_channels": 4, "node_channels": 8, "graph_channels": 8, "dropout": 0.2,
     },
     "bnt": {
         "name": "bnt", "width": 16, "heads": 2, "layers": 2, "feedforward": 16, "clusters": 4, "dropout": 0.2,

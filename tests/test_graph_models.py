@@ -170,6 +170,51 @@ def test_the_mask_is_shared_symmetric_and_hides_edges_from_features_and_graph(z,
     assert 0 < sparse < 1
 
 
+# the line beside a network
+
+
+@every_network
+def test_a_linear_path_adds_every_edge_to_the_logit(z, sections, name):
+    torch.manual_seed(3)
+    both = build_network({**sections(name)["model"], "linear": True}, N)
+    graph = adjacency(z, 0.5)
+    torch.testing.assert_close(both(z, graph), both.network(z, graph))  # the line starts at zero
+    both.line.data.normal_()
+    seen = z * both.network.edge_mask() if name == "ibgnn" else z
+    expected = both.network(z, graph) + torch.einsum("bij,ij->b", seen, both.line)
+    torch.testing.assert_close(both(z, graph), expected, atol=1e-5, rtol=1e-5)
+    both.network(z, graph)
+    own = torch.as_tensor(both.network.auxiliary)
+    both(z, graph)
+    torch.testing.assert_close(torch.as_tensor(both.auxiliary), own)
+
+
+def test_a_masked_edge_is_hidden_from_the_line_too(z, sections):
+    both = build_network({**sections("ibgnn")["model"], "linear": True}, N)
+    both.line.data.normal_()
+    both.network.mask.data[2, 5] = both.network.mask.data[5, 2] = -60
+    changed, graph = z.clone(), adjacency(z, 1.0)
+    changed[:, 2, 5] = changed[:, 5, 2] = 0.9
+    torch.testing.assert_close(both(changed, graph), both(z, graph), atol=1e-5, rtol=1e-5)
+
+
+def test_regions_with_the_same_profile_are_told_apart_by_their_place(sections):
+    """The transformer has no other way to know them: without it, moved profiles would be the same person."""
+    torch.manual_seed(0)
+    own, x = build_network(sections("bnt")["model"], N), torch.randn(5, N, N)
+    order = torch.randperm(N)
+    assert (own(x[:, order]) - own(x)).abs().min() > 1e-4
+    own.place.data.zero_()
+    torch.testing.assert_close(own(x[:, order]), own(x), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_brainnetcnn_has_one_or_two_edge_layers(z, sections, layers):
+    own = build_network({**sections("brainnetcnn")["model"], "layers": layers}, N)
+    assert len(own.edges) == layers
+    assert own(z).shape == (5,)
+
+
 # dropout
 
 

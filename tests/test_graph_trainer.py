@@ -30,8 +30,10 @@ def planted():
 
 
 def trained(planted, sections, name="gcn", seeds=(1,), labels=None, store=None, **training) -> Networks:
-    """Fit on the first eighty people, one network a seed."""
+    """Fit on the first eighty people, one network a seed; `linear` beside a linear model."""
+    linear = training.pop("linear", False)
     own = sections(name, **{"epochs": 25, "patience": 8, **training})
+    own["model"] = {**own["model"], "linear": linear}
     edges, y = planted
     labels = np.repeat(y[TRAIN, None], len(seeds), axis=1) if labels is None else labels
     return train_networks(edges[TRAIN], labels, np.arange(80), np.array(seeds), own, store)
@@ -44,6 +46,21 @@ def networks(planted, sections):
 
 
 # side by side
+
+
+@pytest.mark.parametrize("name", GRAPH_MODELS)
+def test_without_watching_stacked_and_serial_training_agree_and_run_to_the_end(planted, sections, name):
+    """As by default: everybody is fitted on, beside a linear model."""
+    how = {"epochs": 4, "patience": 1, "validation": 0, "precision": "float64", "linear": True}
+    serial, stacked = (trained(planted, sections, name, (1, 2, 3), stacked=own, **how) for own in (False, True))
+    for own, other in zip(serial.fitted.weights.values(), stacked.fitted.weights.values()):
+        np.testing.assert_allclose(own, other, atol=1e-5)
+    np.testing.assert_array_equal(stacked.fitted.best_epoch, 3)  # patience is of no account
+    assert np.isnan(stacked.fitted.curves[..., 1:]).all() and np.isfinite(stacked.fitted.curves[..., 0]).all()
+    np.testing.assert_allclose(stacked.fitted.best_loss, stacked.fitted.curves[-1, :, 0])
+    again = trained(planted, sections, name, (1, 2, 3), stacked=True, **how)
+    np.testing.assert_array_equal(again.decide(planted[0]), stacked.decide(planted[0]))
+    assert len(stacked.take(1).history()) == 4
 
 
 @pytest.mark.parametrize("name", GRAPH_MODELS)
@@ -161,19 +178,23 @@ def test_other_settings_or_data_reuse_nothing(planted, sections, tmp_path, chang
 # learning
 
 
+@pytest.mark.parametrize("linear", [False, True])
 @pytest.mark.parametrize("name", GRAPH_MODELS)
-def test_a_planted_difference_is_found_in_others(planted, sections, name):
-    decisions = trained(planted, sections, name, epochs=40, patience=15).decide(planted[0][TEST])[:, 0]
+def test_a_planted_difference_is_found_in_others(planted, sections, name, linear):
+    own = trained(planted, sections, name, epochs=40, patience=15, linear=linear)
+    decisions = own.decide(planted[0][TEST])[:, 0]
     assert roc_auc_score(planted[1][TEST], decisions) > 0.85
 
 
+@pytest.mark.parametrize("linear", [False, True])
 @pytest.mark.parametrize("name", GRAPH_MODELS)
-def test_pure_noise_and_permuted_labels_give_chance(sections, name):
+def test_pure_noise_and_permuted_labels_give_chance(sections, name, linear):
     """The mean over networks with other labels each stays near a half."""
     rng = np.random.default_rng(1)
     edges, y = rng.normal(0.2, 0.2, (120, 66)).astype(np.float32), np.arange(120) % 2
     labels = np.column_stack([rng.permutation(y[TRAIN]) for _ in range(6)])
-    decisions = trained((edges, y), sections, name, range(6), labels, epochs=6, stacked=True).decide(edges[TEST])
+    decisions = trained((edges, y), sections, name, range(6), labels, epochs=6, stacked=True, linear=linear)
+    decisions = decisions.decide(edges[TEST])
     assert np.mean([roc_auc_score(y[TEST], own) for own in decisions.T]) == pytest.approx(0.5, abs=0.12)
 
 
@@ -285,7 +306,7 @@ def test_weighted_auc_is_sklearns_with_ties_and_left_out_subjects():
 
 
 def test_a_learning_rate_that_explodes_says_what_to_do(planted, sections):
-    with pytest.raises(ValueError, match=r"validation loss was never finite; lower training\.lr \(now 1e\+30\)"):
+    with pytest.raises(ValueError, match=r"the loss was never finite; lower training\.lr \(now 1e\+30\)"):
         trained(planted, sections, lr=1e30)
 
 
@@ -309,6 +330,16 @@ def test_nan_names_the_subjects(planted):
     edges[[3, 9], 5] = np.nan
     with pytest.raises(ValueError, match=r"NaN or infinity in the edges of 2 training subjects, at rows \[3, 9\]"):
         learn_scale(edges)
+
+
+def test_a_search_needs_people_who_are_watched(planted, sections):
+    with pytest.raises(ValueError, match=r"training\.search is decided by people who are watched: set training\.vali"):
+        trained(planted, sections, validation=0, search={"lr": [1e-3, 1e-2], "weight_decay": []})
+
+
+def test_a_missing_class_is_named_where_nobody_is_watched(planted, sections):
+    with pytest.raises(ValueError, match=r"0 patients in the training fold: a graph network needs both classes"):
+        trained(planted, sections, labels=np.zeros((80, 1), int), validation=0)
 
 
 @pytest.mark.parametrize(("label", "people"), [(1, "patients"), (0, "controls")])

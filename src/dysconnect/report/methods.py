@@ -267,11 +267,12 @@ def _graph_text(config: Mapping) -> str:
     sizes = f", {model['hidden']} hidden channels" if "hidden" in model else ""
     readout = ", read out region by region (Cui et al. 2023)" if "readout" in model else ""
     graph = f", graphs of the {config['graph']['density']:.0%} strongest positive correlations"
+    early = f", stopped early on {training['validation']:.0%} of the training fold" if training["validation"] else ""
     return (
         f"{title}{sizes}{readout}{graph if model['name'] not in GRAPHLESS else ''}, "
         f"trained with AdamW (Loshchilov and Hutter 2019; learning rate {training['lr']:g}, weight decay "
-        f"{training['weight_decay']:g}, at most {training['epochs']} epochs), stopped early on "
-        f"{training['validation']:.0%} of the training fold, {counted(training['seeds'], 'seed')} a fold"
+        f"{training['weight_decay']:g}, {'at most ' if early else ''}{training['epochs']} epochs){early}, "
+        f"{counted(training['seeds'], 'seed')} a fold"
         f"{_pretraining_text(training['pretrain'])}"
     )
 

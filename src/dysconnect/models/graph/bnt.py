@@ -30,14 +30,16 @@ class Attention(nn.Module):
 class BrainNetworkTransformer(nn.Module):
     """Attention over regions, clusters with orthonormal centres, and a perceptron on the clusters.
 
-    ``Z0 = X V`` [N, W]; ``Z_l = TransformerLayer(Z_{l-1})``; ``P = softmax(Z_L E^T)`` [N, K] with fixed orthonormal
+    ``Z0 = X V + R`` [N, W]; ``Z_l = TransformerLayer(Z_{l-1})``; ``P = softmax(Z_L E^T)`` [N, K] with fixed orthonormal
     centres E [K, W] (Gram-Schmidt of a random start, whence each region belongs clearly to few of them);
     ``Z_G = P^T Z_L`` [K, W]; ``logit = MLP(vec(leaky_relu(Z_G U)))`` with U [W, 8]. X [N, N] is the standardised
     connectome; the graph is not used.
 
     `auxiliary` is the clustering loss in use: ``c KL(T || P) / N`` with the sharpened assignment
     ``T_ik = (P_ik^2 / f_k) / sum_k'(P_ik'^2 / f_k')``, ``f_k = sum_i P_ik``, over the regions of a graph, T held fixed
-    (Xie et al. 2016, arXiv:1511.06335). V is ours: it makes the width independent of the number of regions.
+    (Xie et al. 2016, arXiv:1511.06335). V is ours: it makes the width independent of the number of regions. So is R
+    [N, W], a learned place of every region: the edges are centred over people, so that a profile no longer tells whose
+    it is, and attention and clusters would take all regions for one another.
 
     Parameters
     ----------
@@ -63,6 +65,7 @@ class BrainNetworkTransformer(nn.Module):
             raise ValueError(f"model.clusters={clusters} orthonormal centres do not fit model.width={width}.")
         self.clustering = clustering
         self.embed = nn.Linear(n_nodes, width)
+        self.place = nn.Parameter(torch.randn(n_nodes, width))
         stack = [Attention(width, heads, feedforward, dropout, 2 * layer + 1) for layer in range(layers)]
         self.attention = nn.ModuleList(stack)
         centres = torch.linalg.qr(nn.init.xavier_uniform_(torch.empty(clusters, width)).T).Q.T
@@ -74,7 +77,7 @@ class BrainNetworkTransformer(nn.Module):
 
     def forward(self, x: Tensor, graph: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
         """Logits, [B], from the standardised connectome [B, N, N]."""
-        x = self.embed(x)
+        x = self.embed(x) + self.place
         for layer in self.attention:
             x = layer(x, noise)
         scores = x @ self.centres.T

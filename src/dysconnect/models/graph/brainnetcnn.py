@@ -1,5 +1,7 @@
 """BrainNetCNN: convolutions whose neighbours are the edges that share a region."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -36,15 +38,15 @@ def over_rows(x: Tensor, weight: Tensor) -> Tensor:
 class BrainNetCNN(nn.Module):
     """Edge-to-edge, edge-to-node and node-to-graph convolutions of the connectome, then a perceptron.
 
-    ``H1 = s(E2E(X))``, ``H2 = s(E2E(H1))`` [C, N, N]; ``H3 = s(E2N(H2))`` [D, N] with
+    ``H1 = s(E2E(X))`` and, of two layers, ``H2 = s(E2E(H1))`` [C, N, N]; ``H3 = s(E2N(H2))`` [D, N] with
     ``E2N: sum_ck w_dck x_c(i, k)``; ``H4 = s(LN(N2G(H3)))`` [G] with ``N2G: sum_di v_gdi h_d(i)``;
     ``logit = w . H4 + b``; s is a leaky ReLU of slope 0.33, with dropout in training. X [N, N] is the standardised
     connectome; the graph is not used. LayerNorm is ours.
 
     Parameters
     ----------
-    n_nodes, edge_channels, node_channels, graph_channels : int
-        N regions, C, D and G channels.
+    n_nodes, layers, edge_channels, node_channels, graph_channels : int
+        N regions, one or two edge-to-edge layers, C, D and G channels.
     dropout : float
         Of H3 and H4, in training only.
 
@@ -56,10 +58,10 @@ class BrainNetCNN(nn.Module):
     uses_graph = False
     auxiliary = 0.0
 
-    def __init__(self, n_nodes: int, edge_channels: int, node_channels: int, graph_channels: int, dropout: float):
+    def __init__(self, n_nodes, layers, edge_channels, node_channels, graph_channels, dropout):
         super().__init__()
-        self.first = EdgeToEdge(n_nodes, 1, edge_channels)
-        self.second = EdgeToEdge(n_nodes, edge_channels, edge_channels)
+        sizes = [1] + layers * [edge_channels]
+        self.edges = nn.ModuleList([EdgeToEdge(n_nodes, *size) for size in pairwise(sizes)])
         bound = (n_nodes * edge_channels) ** -0.5
         self.to_node = nn.Parameter(torch.empty(node_channels, edge_channels, n_nodes).uniform_(-bound, bound))
         self.node_bias = nn.Parameter(torch.zeros(node_channels))
@@ -70,8 +72,9 @@ class BrainNetCNN(nn.Module):
 
     def forward(self, x: Tensor, graph: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
         """Logits, [B], from the standardised connectome [B, N, N]."""
-        edges = nn.functional.leaky_relu(self.first(x[:, None]), SLOPE)
-        edges = nn.functional.leaky_relu(self.second(edges), SLOPE)
+        edges = x[:, None]
+        for layer in self.edges:
+            edges = nn.functional.leaky_relu(layer(edges), SLOPE)
         nodes = nn.functional.leaky_relu(over_rows(edges, self.to_node) + self.node_bias, SLOPE)
         whole = self.norm(self.to_graph(self.drop[0](nodes, noise).flatten(1)))
         return self.classify(self.drop[1](nn.functional.leaky_relu(whole, SLOPE), noise))[:, 0]

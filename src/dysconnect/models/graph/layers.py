@@ -100,6 +100,32 @@ class ReadOut(nn.Module):
         return self.classify(self.keep(x).reshape(-1, self.n_nodes * self.keep.out_features))[:, 0]
 
 
+class LinearPath(nn.Module):
+    """A network and, beside it, a straight line from every edge to the logit: ``network(X, A) + sum_ij w_ij X_ij``.
+
+    A graph network treats the profiles of all regions alike and reads a few numbers of each, which leaves it short of
+    a linear model of all edges; with that model beside it, it has to learn only what the line leaves. w starts at zero.
+    Where the network hides edges behind a mask (`edge_mask`), they are hidden here too.
+
+    Parameters
+    ----------
+    network : Module
+    n_nodes : int
+    """
+
+    def __init__(self, network: nn.Module, n_nodes: int):
+        super().__init__()
+        self.network, self.auxiliary = network, 0.0
+        self.line = nn.Parameter(torch.zeros(n_nodes, n_nodes))
+
+    def forward(self, x: Tensor, graph: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
+        """Logits, [B], from the standardised connectome and adjacency, both [B, N, N]."""
+        logits = self.network(x, graph, noise)
+        self.auxiliary, self.network.auxiliary = self.network.auxiliary, 0.0
+        mask = self.network.edge_mask() if hasattr(self.network, "edge_mask") else 1
+        return logits + x.flatten(1) @ (self.line * mask).flatten()
+
+
 class NodeNetwork(nn.Module):
     """Two convolutions, each followed by LayerNorm, ReLU and dropout, and a read-out that keeps the regions apart.
 

@@ -13,21 +13,29 @@ from dysconnect.models.edges import edges_from_matrix
 from dysconnect.train.graph.run import train_networks
 
 DEFAULTS = {
-    "gcn": {"hidden": 32, "readout": 4, "dropout": 0.3},
-    "gat": {"hidden": 32, "readout": 4, "dropout": 0.3, "heads": 4},
-    "gin": {"hidden": 32, "readout": 4, "dropout": 0.3},
-    "sage": {"hidden": 32, "readout": 4, "dropout": 0.3},
-    "brainnetcnn": {"edge_channels": 8, "node_channels": 32, "graph_channels": 32, "dropout": 0.3},
+    "gcn": {"linear": True, "hidden": 32, "readout": 4, "dropout": 0.3},
+    "gat": {"linear": True, "hidden": 32, "readout": 4, "dropout": 0.3, "heads": 4},
+    "gin": {"linear": True, "hidden": 32, "readout": 4, "dropout": 0.3},
+    "sage": {"linear": True, "hidden": 32, "readout": 4, "dropout": 0.3},
+    "brainnetcnn": {
+        "linear": True,
+        "layers": 1,
+        "edge_channels": 16,
+        "node_channels": 32,
+        "graph_channels": 32,
+        "dropout": 0.3,
+    },
     "bnt": {
-        "width": 64,
+        "linear": True,
+        "width": 128,
         "heads": 4,
-        "layers": 2,
+        "layers": 1,
         "feedforward": 128,
-        "clusters": 10,
+        "clusters": 100,
         "dropout": 0.1,
         "clustering": 1.0,
     },
-    "ibgnn": {"hidden": 32, "readout": 4, "dropout": 0.3, "sparsity": 0.1, "entropy": 0.1},
+    "ibgnn": {"linear": True, "hidden": 32, "readout": 4, "dropout": 0.3, "sparsity": 0.1, "entropy": 0.1},
 }  # as in configs/model
 
 
@@ -46,7 +54,7 @@ class GraphClassifier(ClassifierMixin, BaseEstimator):
         Share of the edges in each graph: the strongest positive ones.
     epochs, patience, batch_size : int
     validation : float
-        Share of the subjects that decide when to stop.
+        Share of the subjects that decide when to stop; 0 fits all of them for all epochs.
     lr, weight_decay : float
     seeds : int
         Networks whose probabilities are averaged.
@@ -83,11 +91,11 @@ class GraphClassifier(ClassifierMixin, BaseEstimator):
         *,
         options=None,
         density=0.1,
-        epochs=100,
+        epochs=10,
         patience=15,
         batch_size=32,
-        validation=0.2,
-        lr=1e-3,
+        validation=0,
+        lr=1e-4,
         weight_decay=1e-2,
         seeds=1,
         precision="float32",

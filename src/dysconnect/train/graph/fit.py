@@ -24,7 +24,7 @@ class Jobs:
     ----------
     labels : array, [n, K]
     watched : array of bool, [n, K]
-        Subjects that decide when to stop; the others are fitted on.
+        Subjects that decide when to stop; the others are fitted on. Nobody, or some for every model.
     seeds : array of int, [K]
         Of first weights and dropout.
     lr, weight_decay : array, [K]
@@ -55,12 +55,12 @@ class Fitted:
     Attributes
     ----------
     weights : dict of str to Tensor, [K, ...]
-        Of the best epoch, parameters and buffers, on the CPU.
+        Of the best epoch (the last one, where nobody was watched), parameters and buffers, on the CPU.
     curves : array, [epochs, K, 3]
-        Training loss, validation loss, validation AUC; NaN after a model's last epoch.
+        Training loss, validation loss, validation AUC; NaN after a model's last epoch, and where nobody was watched.
     best_epoch : array of int, [K]
     best_loss : array, [K]
-        Validation loss of that epoch; infinite if it never was a number.
+        Validation loss of that epoch (training loss, where nobody was watched); not finite if it never was a number.
     """
 
     weights: Weights
@@ -128,7 +128,9 @@ class Training:
 
     @torch.no_grad()
     def watch(self) -> tuple[Tensor, Tensor]:
-        """Loss and AUC on the watched subjects, dropout off, [K] each."""
+        """Loss and AUC on the watched subjects, dropout off, [K] each; NaN where nobody is watched."""
+        if not len(self.watching):
+            return (torch.full((len(self.keys),), torch.nan, device=self.view.device, dtype=self.view.dtype),) * 2
         parts = [self.losses(rows, None) for rows in self.watching.split(2 * self.spec["batch_size"])]
         losses, logits = (torch.cat(part, dim=1) for part in zip(*parts))
         own, target = self.watched[:, self.watching], self.target[:, self.watching]
@@ -158,7 +160,7 @@ def weighted_auc(logits: Tensor, cases: Tensor, controls: Tensor) -> Tensor:
 
 
 def train_stack(view: View, jobs: Jobs, build: Callable[[], nn.Module], spec: dict, training=Training) -> Fitted:
-    """Train all models to their best epoch; `training` says with which loss.
+    """Train all models, with the loss of `training`, to their best epoch on those who are watched, or to the last one.
 
     A model that has run out of patience goes on with the others, but its best weights stay as they are; the loop ends
     when all have. Nothing is asked of the device but that, once an epoch on a CPU and every fifth on a GPU.
@@ -173,8 +175,8 @@ def train_stack(view: View, jobs: Jobs, build: Callable[[], nn.Module], spec: di
     for epoch in range(spec["epochs"]):
         trained, (loss, auc) = state.epoch(), state.watch()
         curves.append(torch.where(active, torch.stack([trained, loss, auc]), torch.nan))
-        better = active & (loss < best_loss - GAIN)
-        best_loss, best_epoch = torch.where(better, loss, best_loss), torch.where(better, epoch, best_epoch)
+        judged, better = (loss, active & (loss < best_loss - GAIN)) if len(state.watching) else (trained, active)
+        best_loss, best_epoch = torch.where(better, judged, best_loss), torch.where(better, epoch, best_epoch)
         for name, value in weights.items():
             best[name] = torch.where(better.view(-1, *[1] * (value.ndim - 1)), value.detach(), best[name])
         waited = torch.where(better, 0, waited + 1)

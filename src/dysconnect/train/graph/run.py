@@ -15,6 +15,7 @@ from torch import nn
 
 from dysconnect.models.edges import blocks
 from dysconnect.models.graph import NETWORKS, build_network
+from dysconnect.models.graph.layers import LinearPath
 from dysconnect.train.graph.device import PRECISIONS, choose_device, data_budget, memory_budget, train_stacked
 from dysconnect.train.graph.fit import Fitted, Jobs, Training, train_stack
 from dysconnect.train.graph.stack import Stack, Weights
@@ -135,7 +136,7 @@ def train_networks(
     fitted = _in_chunks(view, jobs, build, spec, size, kept or train_stack, ticks)
     loss = fitted.best_loss.reshape(-1, candidates)
     if not np.isfinite(loss).any(1).all():
-        raise ValueError(f"the validation loss was never finite; lower training.lr (now {jobs.lr.min():g}).")
+        raise ValueError(f"the loss was never finite; lower training.lr (now {jobs.lr.min():g}).")
     best = np.arange(len(loss)) * candidates + loss.argmin(1)
     tried = np.column_stack([jobs.lr, jobs.weight_decay, fitted.best_loss, fitted.best_epoch])
     shape = (len(loss), candidates, 4)
@@ -143,9 +144,10 @@ def train_networks(
 
 
 def start_network(spec: dict, n_nodes: int, start: Weights) -> nn.Module:
-    """A random network that has some weights of another's."""
+    """A random network that has some weights of another's; a linear model beside it has none."""
     network = build_network(spec, n_nodes)
-    network.load_state_dict({**network.state_dict(), **start})
+    own = network.network if isinstance(network, LinearPath) else network
+    own.load_state_dict({**own.state_dict(), **start})
     return network
 
 
@@ -192,6 +194,8 @@ def plan_jobs(labels: np.ndarray, groups: np.ndarray, seeds: np.ndarray, spec: d
     watched = np.column_stack(
         [watched_rows(own, groups, spec["validation"], int(seed)) for own, seed in zip(labels.T, seeds)]
     )
+    if not spec["validation"] and any(len(spec["search"].get(key) or ()) > 1 for key in SEARCHED):
+        raise ValueError("training.search is decided by people who are watched: set training.validation, say 0.2.")
     grid = np.array(list(product(*(spec["search"].get(key) or [spec[key]] for key in SEARCHED))), float)
     repeated = {name: np.repeat(own, len(grid), axis=1) for name, own in (("labels", labels), ("watched", watched))}
     lr, decay = np.tile(grid, (len(seeds), 1)).T

@@ -144,7 +144,7 @@ def watched_rows(labels: np.ndarray, groups: np.ndarray, fraction: float, seed: 
     groups : array, [n]
         Subjects with the same entry stand on the same side.
     fraction : float
-        Share that is watched; at least one group of each class.
+        Share that is watched, at least one group of each class; 0 watches nobody.
 
     Raises
     ------
@@ -156,10 +156,11 @@ def watched_rows(labels: np.ndarray, groups: np.ndarray, fraction: float, seed: 
     watched = np.zeros(len(names), bool)
     for label, people in ((1, "patients"), (0, "controls")):
         own = np.flatnonzero(labels[first] == label)
-        if len(own) < 2:
+        if len(own) < (2 if fraction else 1):
+            needs = "two or more of each class, to fit on some and watch others" if fraction else "both classes"
             raise ValueError(
-                f"{len(own)} {people} in the training fold: a graph network needs two or more of each class, "
-                "to fit on some and watch others. Use fewer folds or more subjects."
+                f"{len(own)} {people} in the training fold: a graph network needs {needs}. "
+                "Use fewer folds or more subjects."
             )
-        watched[rng.permutation(own)[: max(1, round(fraction * len(own)))]] = True
+        watched[rng.permutation(own)[: max(1, round(fraction * len(own))) if fraction else 0]] = True
     return watched[group]
