@@ -201,7 +201,7 @@ def test_options_that_exist_are_listed(compose):
         ("config.yaml", "  folds: 5", "  fold: 5", r"unknown key splits\.fold \(did you mean folds\?\)"),
         ("config.yaml", "  folds: 5", "", r"missing key splits\.folds"),
         ("config.yaml", "report:", "raport:", r"unknown key raport \(did you mean report\?\)"),
-        ("training/default.yaml", "epochs:", "epoch:", r"unknown key training\.epoch \(did you mean epochs\?\)"),
+        ("training/default.yaml", "\nepochs:", "\nepoch:", r"unknown key training\.epoch \(did you mean epochs\?\)"),
         ("denoise/standard.yaml", "high_pass:", "highpass:", r"denoise\.highpass \(did you mean high_pass\?\)"),
         ("dataset/simulated.yaml", "  patients:", "  pateints:", r"dataset\.pateints \(did you mean patients\?\)"),
         ("dataset/simulated.yaml", "    effect:", "    efect:", r"dataset\.plant\.efect \(did you mean effect\?\)"),

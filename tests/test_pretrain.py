@@ -49,9 +49,10 @@ def low_rank(make_cohort):
 def hiding(sections):
     """Sections with pretraining, by model name."""
 
-    def build(name="gcn", mask=0.3, **training):
-        own = {"epochs": 40, "patience": 40, "pretrain": {"mask": mask}, **training}
-        return sections(name, **own)
+    def build(name="gcn", mask=0.3, epochs=40, linear=False, **training):
+        how = {"mask": mask, "epochs": epochs, "lr": 0.01}
+        own = sections(name, **{"epochs": epochs, "patience": 40, "pretrain": how, **training})
+        return {**own, "model": {**own["model"], "linear": linear}}
 
     return build
 
@@ -140,7 +141,7 @@ def test_regions_that_were_not_measured_are_not_asked_for(low_rank, hiding):
 
 def test_watched_people_have_the_same_edges_hidden_every_time_and_the_others_have_not(low_rank, hiding):
     own = hiding()
-    jobs = one_job(np.arange(100), own["training"], 1)
+    jobs = one_job(np.arange(100), own["training"], 1)  # a fifth
     assert jobs.watched.sum() == 20
     state = Pretraining(masked_view(low_rank, own), jobs, lambda: MaskedEdges(own["model"], 16), own["training"])
     assert torch.equal(state.watch()[0], state.watch()[0])
@@ -158,19 +159,21 @@ def test_copies_of_a_scan_are_watched_together(hiding):
 # how training starts
 
 
-def test_training_starts_from_the_weights_and_a_fresh_read_out(low_rank, hiding):
-    own = hiding(epochs=1, lr=0.0, weight_decay=0.0)
-    weights = pretrain(low_rank, hiding(epochs=3), 1).weights
+@pytest.mark.parametrize("linear", [False, True])
+def test_training_starts_from_the_weights_and_a_fresh_read_out(low_rank, hiding, linear):
+    own = hiding(epochs=1, lr=0.0, weight_decay=0.0, linear=linear)
+    weights = pretrain(low_rank, hiding(epochs=3, linear=linear), 1).weights
     labels = np.repeat(low_rank.labels[:, None], 2, axis=1)
     groups, seeds = np.arange(100), np.array([1, 2])
     networks = train_networks(low_rank.values, labels, groups, seeds, own, start=weights)
+    started = {f"network.{name}" if linear else name: value for name, value in weights.items()}
     for name, value in networks.fitted.weights.items():
-        if name in weights:
-            torch.testing.assert_close(value, weights[name].expand_as(value))
+        if name in started:
+            torch.testing.assert_close(value, started[name].expand_as(value))
         elif value.abs().sum() > 0:
             assert not torch.equal(value[0], value[1])  # by their seeds
     alone = train_networks(low_rank.values, labels, groups, seeds, own)
-    for name in set(networks.fitted.weights) - set(weights):
+    for name in set(networks.fitted.weights) - set(started):
         torch.testing.assert_close(networks.fitted.weights[name], alone.fitted.weights[name])
 
 

@@ -160,9 +160,7 @@ def weighted_auc(logits: Tensor, cases: Tensor, controls: Tensor) -> Tensor:
 
 
 def train_stack(view: View, jobs: Jobs, build: Callable[[], nn.Module], spec: dict, training=Training) -> Fitted:
-    """Train all models to their best epoch on those who are watched, to the last epoch where nobody is.
-
-    `training` says with which loss.
+    """Train all models, with the loss of `training`, to their best epoch on those who are watched, or to the last one.
 
     A model that has run out of patience goes on with the others, but its best weights stay as they are; the loop ends
     when all have. Nothing is asked of the device but that, once an epoch on a CPU and every fifth on a GPU.

@@ -26,6 +26,7 @@ from dysconnect.train.graph.stack import Weights, noise_of
 from dysconnect.train.graph.view import FilledEdges, View, learn_scale
 from dysconnect.train.splits import scan_groups
 
+WATCHED = 0.2  # share of the people who decide when to stop
 READ_OUT = {  # what lies behind the embeddings of the regions, and is not pretrained
     **dict.fromkeys(("gcn", "gat", "gin", "sage", "ibgnn"), ("read_out",)),
     "brainnetcnn": ("to_graph", "norm", "classify"),
@@ -57,15 +58,15 @@ def pretrain(cohort, sections: dict, seed: int, store: Path | None = None) -> Pr
 
     That is no leakage: neither labels nor any of those who are classified are seen, if `cohort` has none of them (see
     `unlabelled_cohort`). The edges are standardised with the mean and spread of these people; fine-tuning uses those of
-    its own training subjects. Learning rate, epochs, patience, batches and share of watched people are those of
-    the training.
+    its own training subjects. A fifth of the people is watched, and says when to stop.
 
     Parameters
     ----------
     cohort : Cohort
         Any people; their labels are not looked at.
     sections : dict
-        `model`, `graph` and `training`, whose `pretrain` gives `mask`, the share of edges hidden.
+        `model`, `graph` and `training`, whose `pretrain` gives `mask`, the share of edges hidden, `lr` and (at most)
+        `epochs`.
     seed : int
         Of first weights, dropout, hidden edges, order, and the people who decide when to stop.
     store : path, optional
@@ -81,7 +82,7 @@ def pretrain(cohort, sections: dict, seed: int, store: Path | None = None) -> Pr
             f"model={sections['model']['name']} cannot be pretrained: its regions have no embeddings of which edges "
             f"could be guessed. Choose one of {', '.join(READ_OUT)}, or training.pretrain.connectomes=null."
         )
-    spec = sections["training"]
+    spec = {**sections["training"], **sections["training"]["pretrain"], "validation": WATCHED}
     rows = np.arange(len(cohort.missing))
     filler = MissingRegions().fit(cohort.values, cohort.missing, diagonal=False)
     edges = FilledEdges(cohort.values, cohort.missing, rows, filler)
@@ -123,7 +124,7 @@ class MaskedEdges(nn.Module):
 
     def __init__(self, spec: dict, n_nodes: int):
         super().__init__()
-        self.network = build_network(spec, n_nodes)
+        self.network = build_network({**spec, "linear": False}, n_nodes)
         with torch.no_grad():
             width = region_embeddings(self.network, *torch.zeros(2, 1, n_nodes, n_nodes)).shape[-1]
         self.mix = nn.Parameter(torch.randn(width, width) * width**-0.5)
@@ -210,7 +211,7 @@ def one_job(groups: np.ndarray, spec: dict, seed: int) -> Jobs:
 
 def _pretrained(fitted: Fitted, name: str, people: int) -> Pretrained:
     if not np.isfinite(fitted.best_loss[0]):
-        raise ValueError("the loss of pretraining was never finite; lower training.lr.")
+        raise ValueError("the loss of pretraining was never finite; lower training.pretrain.lr.")
     own = {key.removeprefix("network."): value[0] for key, value in fitted.weights.items() if "network." in key}
     weights = {key: value for key, value in own.items() if key.split(".")[0] not in READ_OUT[name]}
     columns = ("train_loss", "val_loss", "val_explained")

@@ -15,6 +15,7 @@ from torch import nn
 
 from dysconnect.models.edges import blocks
 from dysconnect.models.graph import NETWORKS, build_network
+from dysconnect.models.graph.layers import LinearPath
 from dysconnect.train.graph.device import PRECISIONS, choose_device, data_budget, memory_budget, train_stacked
 from dysconnect.train.graph.fit import Fitted, Jobs, Training, train_stack
 from dysconnect.train.graph.stack import Stack, Weights
@@ -143,9 +144,10 @@ def train_networks(
 
 
 def start_network(spec: dict, n_nodes: int, start: Weights) -> nn.Module:
-    """A random network that has some weights of another's."""
+    """A random network that has some weights of another's; a linear model beside it has none."""
     network = build_network(spec, n_nodes)
-    network.load_state_dict({**network.state_dict(), **start})
+    own = network.network if isinstance(network, LinearPath) else network
+    own.load_state_dict({**own.state_dict(), **start})
     return network
 
 
@@ -252,15 +254,15 @@ def fingerprint(edges: np.ndarray | FilledEdges, sections: dict, start: Weights 
     return digest.digest()
 
 
-def stored(folder: Path, data: bytes, view: View, jobs: Jobs, build, spec: dict, train=train_stack) -> Fitted:
-    """Read these jobs' networks if they were finished before; else train and keep them."""
+def stored(folder: Path, data: bytes, view: View, jobs: Jobs, build, spec: dict, train=None) -> Fitted:
+    """Read these jobs' networks if they were finished before; else train them (by `train`, if given) and keep them."""
     parts = [np.ascontiguousarray(getattr(jobs, name)).tobytes() for name in jobs.__dataclass_fields__]
     path = folder / f"{hashlib.sha256(b'/'.join([data, *parts])).hexdigest()[:32]}.npz"
     if path.exists():
         with np.load(path, allow_pickle=False) as file:
             weights = {name[8:]: torch.as_tensor(file[name]) for name in file.files if name.startswith("weights.")}
             return Fitted(weights, file["curves"], file["best_epoch"], file["best_loss"])
-    fitted = train(view, jobs, build, spec)
+    fitted = (train or train_stack)(view, jobs, build, spec)
     arrays = {f"weights.{name}": value.numpy() for name, value in fitted.weights.items()}
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part.npz")
