@@ -351,6 +351,7 @@ def test_the_picture_of_the_noisiest_brain_stays_small(tmp_path, nodes):
     assert (tmp_path / "noise.png").stat().st_size < 150_000
 
 
+# VmHWM is of this process alone; ru_maxrss would start from its parent's
 MEASURE = """
 import re, sys
 from pathlib import Path
@@ -358,7 +359,7 @@ from dysconnect.atlas import load_atlas
 from dysconnect.preprocess.quality import Brain
 from dysconnect.preprocess.regions import regional_series
 nodes = load_atlas("seitzman300")
-peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024  # of this process alone
+peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 before = peak()
 averages = regional_series(sys.argv[1], None, nodes, watcher=Brain(nodes))
 print(before, peak(), *averages.series.shape)
