@@ -1,0 +1,228 @@
+"""Compiled loops over the edges of many permutations: connected components by union-find.
+
+They hold no lock of the interpreter, so threads share the rows of a chunk. numba takes a moment to import:
+`components` imports this module when it is first used.
+"""
+
+import numpy as np
+from numba import njit
+
+BITS = 10  # of a pass of the sort; three passes hold the 30 bits of a float32 below one
+
+
+@njit(cache=True, nogil=True)
+def find(parent, node):
+    """Root of a node; the path is halved on the way."""
+    while parent[node] != node:
+        parent[node] = parent[parent[node]]
+        node = parent[node]
+    return node
+
+
+@njit(cache=True, nogil=True)
+def join(parent, size, mass, a, b, weight):
+    """Add an edge of some weight to its component, which it may make of two."""
+    a, b = find(parent, a), find(parent, b)
+    if a != b:
+        if size[a] < size[b]:
+            a, b = b, a
+        parent[b] = a
+        size[a] += size[b]
+        mass[a] += mass[b]
+    size[a] += 1
+    mass[a] += weight
+
+
+@njit(cache=True, nogil=True)
+def strong_edges(values, edges, low, kept):
+    """Edges above `low` to the front of `kept` [E], below ``-low`` to its back: their numbers, and both extremes."""
+    n_high, n_low, highest, lowest = 0, 0, np.float32(0), np.float32(0)
+    for edge in edges:
+        value = values[edge]
+        highest = max(highest, value)
+        lowest = min(lowest, value)
+        if value > low:
+            kept[n_high] = edge
+            n_high += 1
+        elif value < -low:
+            n_low += 1
+            kept[len(kept) - n_low] = edge
+    return n_high, n_low, highest, -lowest
+
+
+@njit(cache=True, nogil=True)
+def nested_maxima(values, edges, rows, cols, cuts, thresholds, df, work, sizes, masses):
+    """Largest size [K] and intensity [K] of a component at rising thresholds, of edges of one sign."""
+    parent, size, mass = work
+    for node in range(len(parent)):
+        parent[node], size[node], mass[node] = node, 0, 0.0
+    above = np.float32(np.inf)
+    for k in range(len(cuts) - 1, -1, -1):  # from the highest: the forest only grows
+        for edge in edges:
+            r = abs(values[edge])
+            if cuts[k] < r <= above:
+                t = r * np.sqrt(df / (1.0 - min(np.float64(r) * r, 1 - 1e-12)))
+                join(parent, size, mass, rows[edge], cols[edge], t)
+        above = cuts[k]
+        for node in range(len(parent)):
+            if parent[node] == node and size[node] > 0:
+                sizes[k] = max(sizes[k], size[node])
+                masses[k] = max(masses[k], mass[node] - thresholds[k] * size[node])
+
+
+@njit(cache=True, nogil=True)
+def component_maxima(r, rows, cols, n_nodes, members, starts, cuts, thresholds, df, sizes, masses, peaks):
+    """Largest component of every row of r [c, E], in every family of edges and tail.
+
+    `members` holds the edges of all families one after the other, `starts` [F + 1] where each begins. Filled are
+    `sizes` and `masses`, [c, F, 2, K], and `peaks`, [c, F, 2]; tails are positive, negative.
+    """
+    work = (np.empty(n_nodes, np.int32), np.empty(n_nodes, np.int64), np.empty(n_nodes))
+    kept = np.empty(r.shape[1], np.int32)
+    for b in range(len(r)):
+        for f in range(len(starts) - 1):
+            edges = members[starts[f] : starts[f + 1]]
+            found = strong_edges(r[b], edges, cuts[0], kept)
+            peaks[b, f, 0], peaks[b, f, 1] = found[2], found[3]
+            for tail in range(2):
+                strong = kept[: found[0]] if tail == 0 else kept[len(kept) - found[1] :]
+                if len(strong):
+                    args = (rows, cols, cuts, thresholds, df, work, sizes[b, f, tail], masses[b, f, tail])
+                    nested_maxima(r[b], strong, *args)
+
+
+@njit(cache=True, nogil=True)
+def descending(values, sign, keys, order, spare_keys, spare_order):
+    """Order the edges of one sign by falling size, in `order`: radix sort of the bits; how many there are."""
+    n = 0
+    bits = values.view(np.uint32)
+    for edge in range(len(values)):
+        if values[edge] * sign > 0:
+            keys[n] = ~bits[edge] & np.uint32(0x3FFFFFFF)  # ones are small: the largest first
+            order[n] = edge
+            n += 1
+    for shift in (0, BITS, 2 * BITS):
+        count = np.zeros((1 << BITS) + 1, np.int64)
+        for i in range(n):
+            count[((keys[i] >> shift) & ((1 << BITS) - 1)) + 1] += 1
+        count = np.cumsum(count)
+        for i in range(n):
+            digit = (keys[i] >> shift) & ((1 << BITS) - 1)
+            spare_keys[count[digit]], spare_order[count[digit]] = keys[i], order[i]
+            count[digit] += 1
+        keys, spare_keys = spare_keys, keys
+        order, spare_order = spare_order, order
+    spare_order[:n] = order[:n]
+    return n
+
+
+@njit(cache=True, nogil=True)
+def area(r, df, power):
+    """Integral of ``h^(power - 1)`` from zero to the t of a correlation."""
+    r = np.float64(abs(r))
+    return (r * np.sqrt(df / (1.0 - min(r * r, 1 - 1e-12)))) ** power / power
+
+
+@njit(cache=True, nogil=True)
+def enhanced_maximum(values, order, rows, cols, df, extents, power, parent, size, since, best):
+    """Largest enhanced score of a set of edges in falling order.
+
+    Each root holds its size, the area where that last changed, and the best score of its edges so far: all
+    edges of a component gain the same, so the best one stays the best.
+    """
+    for node in range(len(parent)):
+        parent[node], size[node], since[node], best[node] = node, 0, 0.0, 0.0
+    trees = len(parent)
+    a = 0
+    for edge in order:
+        height = area(values[edge], df, power)
+        if trees > 1:
+            a, b = find(parent, rows[edge]), find(parent, cols[edge])
+            if a != b:
+                if size[a] < size[b]:
+                    a, b = b, a
+                parent[b] = a
+                trees -= 1
+                best[b] += extents[size[b]] * (since[b] - height)
+        else:
+            b = a  # one component holds all nodes
+        best[a] += extents[size[a]] * (since[a] - height)
+        since[a] = height
+        if a != b:
+            best[a] = max(best[a], best[b])
+            size[a] += size[b]
+        size[a] += 1
+    top = 0.0
+    for node in range(len(parent)):
+        if parent[node] == node:
+            top = max(top, best[node] + extents[size[node]] * since[node])
+    return top
+
+
+@njit(cache=True, nogil=True)
+def enhanced_maxima(r, rows, cols, n_nodes, df, extents, power, tops):
+    """Largest enhanced score of every row of r [c, E] and tail, into `tops` [c, 2]."""
+    n = r.shape[1]
+    keys, spare_keys = np.empty(n, np.uint32), np.empty(n, np.uint32)
+    order, spare_order = np.empty(n, np.int32), np.empty(n, np.int32)
+    parent, size = np.empty(n_nodes, np.int32), np.empty(n_nodes, np.int64)
+    since, best = np.empty(n_nodes), np.empty(n_nodes)
+    for b in range(len(r)):
+        for tail in range(2):
+            count = descending(r[b], 1 - 2 * tail, keys, order, spare_keys, spare_order)
+            args = (rows, cols, df, extents, power, parent, size, since, best)
+            tops[b, tail] = enhanced_maximum(r[b], order[:count], *args)
+
+
+@njit(cache=True, nogil=True)
+def enhanced_scores(values, rows, cols, n_nodes, df, extents, power, scores):
+    """Enhanced score of every edge, [E]; of either sign by its own tail.
+
+    Gains are kept at the roots and a node's is the sum on its path, so that the trees are not halved here.
+    """
+    n = len(values)
+    keys, spare_keys = np.empty(n, np.uint32), np.empty(n, np.uint32)
+    order, spare_order = np.empty(n, np.int32), np.empty(n, np.int32)
+    for sign in (1, -1):
+        count = descending(values, sign, keys, order, spare_keys, spare_order)
+        parent, size = np.arange(n_nodes), np.zeros(n_nodes, np.int64)
+        since, gain, ranks = np.zeros(n_nodes), np.zeros(n_nodes), np.zeros(n_nodes, np.int64)
+        for edge in order[:count]:
+            height = area(values[edge], df, power)
+            a, b = path_root(parent, rows[edge]), path_root(parent, cols[edge])
+            gain[a] += extents[size[a]] * (since[a] - height)
+            since[a] = height
+            if a != b:
+                gain[b] += extents[size[b]] * (since[b] - height)
+                if ranks[a] < ranks[b]:
+                    a, b = b, a
+                ranks[a] += ranks[a] == ranks[b]
+                parent[b] = a
+                gain[b] -= gain[a]
+                size[a] += size[b]
+                since[a] = height
+            size[a] += 1
+            scores[edge] = -path_gain(parent, gain, rows[edge])
+        for node in range(n_nodes):
+            if parent[node] == node:
+                gain[node] += extents[size[node]] * since[node]
+        for edge in order[:count]:
+            scores[edge] += path_gain(parent, gain, rows[edge])
+
+
+@njit(cache=True, nogil=True)
+def path_root(parent, node):
+    """Root of a node, the tree left as it is."""
+    while parent[node] != node:
+        node = parent[node]
+    return node
+
+
+@njit(cache=True, nogil=True)
+def path_gain(parent, gain, node):
+    """Sum of the gains from a node to its root."""
+    total = gain[node]
+    while parent[node] != node:
+        node = parent[node]
+        total += gain[node]
+    return total
