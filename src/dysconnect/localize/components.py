@@ -295,8 +295,7 @@ def threshold_free(permuted: PermutedEdges, extent: float = 0.4, height: float =
     n_edges = len(permuted.rows)
     extents = np.arange(n_edges + 1, dtype=float) ** extent
     extents[0] = 0
-    power = int(height) + 1 if float(height).is_integer() else height + 1  # whole powers are quicker
-    graph = (permuted.rows, permuted.cols, permuted.n_nodes, float(permuted.df), extents, power)
+    graph = (permuted.rows, permuted.cols, permuted.n_nodes, float(permuted.df), extents, height + 1.0)
     tops, score = np.zeros((1 + permuted.n_permutations, 2)), np.zeros(n_edges)
     in_threads(permuted, "threshold-free scores", lambda r, own: kernels.enhanced_maxima(r, *graph, tops[own]))
     values = permuted.group.astype(np.float32) @ permuted.units
