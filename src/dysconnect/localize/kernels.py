@@ -144,31 +144,35 @@ def enhanced_maximum(area, order, rows, cols, extents, parent, size, since, best
     """
     for node in range(len(parent)):
         parent[node], size[node], since[node], best[node] = node, 0, 0.0, 0.0
-    trees = len(parent)
-    a = 0
-    for edge in order:
-        height = area[edge]
-        if trees > 1:
-            a, b = find(parent, rows[edge]), find(parent, cols[edge])
-            if a != b:
-                if size[a] < size[b]:
-                    a, b = b, a
-                parent[b] = a
-                trees -= 1
-                best[b] += extents[size[b]] * (since[b] - height)
-        else:
-            b = a  # one component holds all nodes
-        best[a] += extents[size[a]] * (since[a] - height)
-        since[a] = height
+    trees, done = len(parent), 0
+    while trees > 1 and done < len(order):
+        edge = order[done]
+        done += 1
+        a, b = find(parent, rows[edge]), find(parent, cols[edge])
+        best[a] += extents[size[a]] * (since[a] - area[edge])
+        since[a] = area[edge]
         if a != b:
+            best[b] += extents[size[b]] * (since[b] - area[edge])
+            if size[a] < size[b]:
+                a, b = b, a
+            parent[b] = a
+            trees -= 1
             best[a] = max(best[a], best[b])
             size[a] += size[b]
+            since[a] = area[edge]
         size[a] += 1
     top = 0.0
     for node in range(len(parent)):
         if parent[node] == node:
             top = max(top, best[node] + extents[size[node]] * since[node])
-    return top
+    if trees > 1 or done == 0:
+        return top
+    top, edges, height = best[a], size[a], since[a]
+    for edge in order[done:]:  # one component holds all nodes
+        top += extents[edges] * (height - area[edge])
+        height = area[edge]
+        edges += 1
+    return top + extents[edges] * height
 
 
 @njit(cache=True, nogil=True)
