@@ -30,6 +30,9 @@ SPEC = {
     "nuisance": NUISANCE,
     "permutations": 300,
     "alpha": 0.05,
+    "thresholds": [2.5, 3.0, 3.5, 4.0],
+    "prior": 4,
+    "prior_circuits": ["loop 1"],
     "stability_draws": 20,
     "stability_top": 10,
     "max_missing": 0.1,
@@ -268,7 +271,7 @@ def test_shuffled_groups_recover_nothing(planted, circuits, truth):
 
 
 def test_table_is_strongest_first_and_says_the_direction(localized, planted):
-    edges, _ = localized
+    edges, *_ = localized
     assert len(edges) == 120
     assert edges["p_fwer"].is_monotonic_increasing
     assert ((edges["statistic"] < 0) == (edges["direction"] == "patients lower")).all()
@@ -287,7 +290,7 @@ def test_table_is_strongest_first_and_says_the_direction(localized, planted):
 
 def test_circuit_and_attribution_follow_their_edge(planted, circuits):
     cohort, _, _ = planted
-    table, _ = localize(cohort, circuits, SPEC, attribution=np.arange(120.0))
+    table, *_ = localize(cohort, circuits, SPEC, attribution=np.arange(120.0))
     rows, cols = np.triu_indices(16, 1)
     place = {(cohort.nodes[i], cohort.nodes[j]): e for e, (i, j) in enumerate(zip(rows, cols))}
     e = np.array([place[pair] for pair in zip(table["region_a"], table["region_b"])])
@@ -296,7 +299,7 @@ def test_circuit_and_attribution_follow_their_edge(planted, circuits):
 
 
 def test_summary_counts_and_says_what_could_have_been_seen(localized):
-    edges, summary = localized
+    edges, summary, *_ = localized
     assert (summary["n_cases"], summary["n_controls"], summary["n_edges"], summary["n_untested"]) == (50, 50, 120, 0)
     assert summary["n_fwer"] == (edges["p_fwer"] <= 0.05).sum()
     assert summary["n_fdr"] == (edges["p_fdr"] <= 0.05).sum()
@@ -315,9 +318,9 @@ def test_detectable_effect_is_detected_four_times_in_five():
 
 
 def test_same_seed_same_table_other_seed_same_statistic(planted, circuits, localized):
-    again, _ = localize(planted[0], circuits, SPEC)
+    again, *_ = localize(planted[0], circuits, SPEC)
     pd.testing.assert_frame_equal(again, localized[0])
-    other, _ = localize(planted[0], circuits, {**SPEC, "seed": 5})
+    other, *_ = localize(planted[0], circuits, {**SPEC, "seed": 5})
     keys = ["region_a", "region_b"]
     both = localized[0].merge(other, on=keys, suffixes=("", "_other"))
     np.testing.assert_allclose(both["statistic"], both["statistic_other"])
@@ -337,8 +340,58 @@ def test_halves_of_a_small_cohort_do_not_stop_the_analysis(make_cohort):
     people = cohort.participants.assign(site=[f"site-{k // 4}" for k in range(12)])
     small = dataclasses.replace(cohort, participants=people)
     assert edge_statistics(small.values, people, NUISANCE, 10, 0).df > 0
-    table, _ = localize(small, np.full(15, ""), SPEC)
+    table, *_ = localize(small, np.full(15, ""), SPEC)
     assert len(table) == 15
+
+
+# components and circuits
+
+
+def test_components_hold_their_edges(localized, planted):
+    edges, summary, components, _ = localized
+    assert components["component"].tolist() == list(range(1, len(components) + 1))
+    assert components["p_fwer"].is_monotonic_increasing and (components["p_fwer"] > 0).all()
+    first = edges[edges["component"] == 1]
+    regions = set(components.loc[0, "regions"].split("; "))
+    assert set(first["region_a"]) | set(first["region_b"]) <= regions
+    assert (first["direction"] == components.loc[0, "direction"]).all()
+    assert (first["statistic"].abs() > components.loc[0, "threshold"]).all()
+    assert set(edges["component"]) == {0, *components["component"]}
+    called = edges["p_component"] <= 0.05
+    assert summary["n_component_edges"] == called.sum() >= 9
+    assert summary["n_components"] == (components["p_fwer"] <= 0.05).sum() >= 1
+    assert summary["n_weighted"] == (edges["p_weighted"] <= 0.05).sum() >= 9
+
+
+def test_the_prior_favours_its_circuit(localized):
+    edges, *_ = localized
+    ratio = edges["p_weighted"] / edges["p_fdr"]
+    inside = edges["circuit"] == "loop 1"
+    assert ratio[inside].mean() < 1 < ratio[~inside & (edges["p_fdr"] < 0.3)].mean()
+
+
+def test_circuits_blocks_and_enrichment_need_an_atlas(planted, circuits, localized):
+    assert localized.circuits["name"].tolist() == ["loop 1", "loop 2"]
+    assert (localized.circuits["kind"] == "circuit").all() and "enrichment" not in localized.circuits
+    rng, cohort = np.random.default_rng(0), planted[0]
+    place = {axis: rng.normal(0, 40, 16) for axis in "xyz"}
+    atlas = pd.DataFrame({"name": cohort.nodes, "system": ["cortex", "thalamus"] * 8, **place})
+    with_atlas = localize(cohort, circuits, SPEC, atlas=atlas.iloc[::-1])
+    table = with_atlas.circuits.set_index("name")
+    assert list(table.index[:2]) == ["loop 1", "loop 2"]
+    blocks = table[table["kind"] == "block"]
+    assert blocks["n_edges"].to_dict() == {
+        "cortex - cortex": 28,
+        "cortex - thalamus": 64,
+        "thalamus - thalamus": 28,
+    }
+    assert table["enrichment"].notna().tolist() == [True, True, False, False, False]
+    pd.testing.assert_frame_equal(with_atlas.edges, localized.edges)
+
+
+def test_too_few_permutations_for_alpha_are_refused(planted, circuits):
+    with pytest.raises(ValueError, match=r"300 permutations give no p below 0\.00332.*localize\.permutations to 1000"):
+        localize(planted[0], circuits, {**SPEC, "alpha": 0.001})
 
 
 # missing regions
@@ -349,7 +402,7 @@ def test_edges_missing_in_many_are_not_tested(planted, circuits):
     missing = cohort.missing.copy()
     missing[:11, 2] = True  # 11 of 100
     missing[:10, 5] = True  # 10 of 100: still tested
-    table, summary = localize(dataclasses.replace(cohort, missing=missing), circuits, SPEC)
+    table, summary, *_ = localize(dataclasses.replace(cohort, missing=missing), circuits, SPEC)
     assert summary["n_untested"] == 15
     assert table["p_fwer"].notna().sum() == 105 and len(table) == 120
     touched = (table["region_a"] == "region 2") | (table["region_b"] == "region 2")
@@ -366,7 +419,7 @@ def test_missing_edges_make_no_difference_between_groups(make_cohort, circuits):
     missing[cohort.labels == 1, 4] = np.arange(50) < 9
     values[edge_missing(missing)] = 0
     own = dataclasses.replace(cohort, values=values, missing=missing)
-    table, summary = localize(own, circuits, SPEC)
+    table, summary, *_ = localize(own, circuits, SPEC)
     assert summary["n_untested"] == 0
     touched = (table["region_a"] == "region 4") | (table["region_b"] == "region 4")
     assert table.loc[touched, "statistic"].abs().max() < 3.2
@@ -378,7 +431,7 @@ def test_a_planted_edge_that_was_not_tested_counts_as_missed(planted, circuits, 
     cohort, _, _ = planted
     missing = cohort.missing.copy()
     missing[:20, 0] = True
-    table, _ = localize(dataclasses.replace(cohort, missing=missing), circuits, SPEC)
+    table, *_ = localize(dataclasses.replace(cohort, missing=missing), circuits, SPEC)
     untested = (truth[["region_a", "region_b"]] == "region 0").any(axis=1).sum()
     assert untested > 0
     scores = recovery(table, truth, 0.05).set_index("method")
@@ -399,6 +452,8 @@ def by_hand() -> tuple[pd.DataFrame, pd.DataFrame]:
             "p": [0.001, 0.002, 0.01, 0.04, 0.1, 0.5],
             "p_fwer": [0.01, 0.02, 0.2, 0.5, 0.9, 1.0],
             "p_fdr": [0.004, 0.01, 0.03, 0.2, 0.3, 0.5],
+            "p_component": [0.01, 0.02, 0.02, 0.02, 0.02, 1.0],
+            "p_weighted": [0.004, 0.2, 0.03, 0.03, 0.3, 0.5],
             "attribution": [0.1, 0.5, -0.9, 0.2, -0.3, 0.0],
         }
     )
@@ -415,6 +470,8 @@ def test_recovery_of_a_table_made_by_hand(by_hand):
     columns = ["called", "tpr", "fdp", "fwer", "sign_accuracy"]
     assert scores.loc["max-T", columns].tolist() == [2, pytest.approx(1 / 3), 0.5, 1, 1]
     assert scores.loc["Benjamini-Hochberg", columns].tolist() == [3, pytest.approx(2 / 3), pytest.approx(1 / 3), 1, 0.5]
+    assert scores.loc["adaptive NBS", columns].tolist() == [5, 1, pytest.approx(2 / 5), 1, pytest.approx(2 / 3)]
+    assert scores.loc["weighted Benjamini-Hochberg", columns].tolist() == [3, 1, 0, 0, pytest.approx(2 / 3)]
     assert scores.loc["uncorrected p", columns].tolist() == [4, 1, 0.25, 1, pytest.approx(2 / 3)]
     auprc = (1 / 1 + 2 / 3 + 3 / 4) / 3  # precision at every planted edge of the ranking
     assert scores.loc["max-T", "auprc"] == pytest.approx(auprc)
@@ -504,9 +561,8 @@ def test_a_connection_that_was_measured_in_nobody_is_not_tested(make_participant
     values = np.random.default_rng(0).normal(size=(40, 6))
     values[:, [1, 4]] = 0
     cohort = Cohort(people, values, np.zeros((40, 4), bool), np.array(list("abcd")), "correlation")
-    spec = {"nuisance": [], "permutations": 100, "alpha": 0.05, "stability_draws": 2, "stability_top": 2,
-            "max_missing": 0.1, "seed": 0}  # fmt: skip
-    edges, summary = localize(cohort, np.full(6, ""), spec)
+    spec = {**SPEC, "nuisance": [], "permutations": 100, "stability_draws": 2, "stability_top": 2}
+    edges, summary, *_ = localize(cohort, np.full(6, ""), spec)
     assert (summary["n_edges"], summary["n_untested"]) == (4, 2)
     untested = edges[edges["statistic"].isna()]
     assert set(zip(untested["region_a"], untested["region_b"])) == {("a", "c"), ("b", "d")}

@@ -169,10 +169,10 @@ def test_a_localization_in_parts_is_the_same(make_cohort, monkeypatch):
     cohort = make_cohort(40, planted=(3, 4), shift=2.0)
     cohort.missing[5, 2] = True
     spec = {"nuisance": ["age", "sex"], "permutations": 60, "alpha": 0.05, "seed": 0, "max_missing": 0.1}
-    spec |= {"stability_draws": 7, "stability_top": 5}
-    whole, summary = localize(cohort, np.full(66, ""), spec)
+    spec |= {"stability_draws": 7, "stability_top": 5, "thresholds": [2.5, 3.5], "prior": 4, "prior_circuits": []}
+    whole, summary, *_ = localize(cohort, np.full(66, ""), spec)
     monkeypatch.setattr(statistics, "PART", 8 * 40 * 9)  # nine connections, or nine permutations
-    parts, again = localize(cohort, np.full(66, ""), spec)
+    parts, again, *_ = localize(cohort, np.full(66, ""), spec)
     pd.testing.assert_frame_equal(whole, parts, rtol=1e-6)
     assert again.pop("nuisance") == summary.pop("nuisance") == ["age", "sex"]
     assert again == pytest.approx(summary, rel=1e-6)

@@ -83,6 +83,7 @@ def test_files(project):
     expected |= {f"timeseries/{name}.tsv" for name in ("participants", "series")}
     expected |= {f"connectivity/seitzman300_{name}.h5" for name in ("correlation", "covariance")}
     expected |= {f"evaluate/{name}.tsv" for name in ("scores", "comparisons", "curves", "folds", "subgroups", "power")}
+    expected |= {"localize/components.tsv", "localize/circuits.tsv"}
     expected |= {"localize/edges.tsv", "localize/summary.json", "localize/recovery.tsv", "train/splits.tsv"}
     expected |= {"quality/qcfc.tsv", "quality/summary.json"}
     expected |= {"acquire/summary.txt", "timeseries/dataset_description.json"}

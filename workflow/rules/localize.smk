@@ -15,6 +15,8 @@ rule localize:
         ),
     output:
         edges="results/{dataset}/localize/edges.tsv",
+        components="results/{dataset}/localize/components.tsv",
+        circuits="results/{dataset}/localize/circuits.tsv",
         summary="results/{dataset}/localize/summary.json",
     log:
         "results/logs/{dataset}/localize.log",

@@ -2,20 +2,43 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from dysconnect.evaluate import permutation_p
+from dysconnect.localize.components import Components, PermutedEdges, adaptive_network_based, permuted_edges
+from dysconnect.localize.families import (
+    circuit_tests,
+    constrained_network_based,
+    enrichment,
+    prior_weights,
+    system_blocks,
+    weighted_false_discovery,
+)
 from dysconnect.localize.statistics import EdgeStatistics, edge_statistics, selection_stability
 from dysconnect.models.edges import MissingRegions, blocks, edge_missing
 from dysconnect.train.estimators import Cohort, read_fold_weights
 
 
+class Localization(NamedTuple):
+    """What `localize` finds: a table of edges, a summary, a table of components, a table of circuits and blocks."""
+
+    edges: pd.DataFrame
+    summary: dict
+    components: pd.DataFrame
+    circuits: pd.DataFrame
+
+
 def localize(
-    cohort: Cohort, circuits: np.ndarray, spec: dict, attribution: np.ndarray | None = None
-) -> tuple[pd.DataFrame, dict]:
-    """Test every edge and describe it.
+    cohort: Cohort,
+    circuits: np.ndarray,
+    spec: dict,
+    attribution: np.ndarray | None = None,
+    atlas: pd.DataFrame | None = None,
+) -> Localization:
+    """Test every edge, the components they make and the circuits they are in.
 
     Parameters
     ----------
@@ -24,20 +47,35 @@ def localize(
     circuits : array of str, [E]
         Loop of every edge; empty where it is in none.
     spec : dict
-        The `localize` section: `nuisance`, `permutations`, `alpha`, `stability_draws`, `stability_top`,
-        `max_missing`, `seed`.
+        The `localize` section: `nuisance`, `permutations`, `alpha`, `thresholds`, `prior`, `prior_circuits`,
+        `stability_draws`, `stability_top`, `max_missing`, `seed`.
     attribution : array or None, [E]
         Weights of a model that beat its permutation null, averaged over folds.
+    atlas : DataFrame or None
+        Node table with `name`, `system`, `x`, `y`, `z`; without it there are neither blocks of systems nor
+        enrichment.
 
     Returns
     -------
     edges : DataFrame, [E rows], strongest first
         `region_a`, `region_b`, `effect_size`, `direction` (patients lower, patients higher), `statistic` (t), `p`,
-        `p_fwer`, `p_fdr`, `stability`, `attribution`, `circuit`, `n_missing`; the numbers are NaN for an edge that
-        is missing in too many subjects to be tested.
+        `p_fwer`, `p_fdr`, `stability`, `p_weighted` (Benjamini-Hochberg with the circuits as prior),
+        `p_component` (family-wise, adaptive NBS), `component` (row of `components`; 0: none), `attribution`,
+        `circuit`, `n_missing`; the numbers are NaN for an edge that is missing in too many subjects to be tested.
     summary : dict
         Counts, degrees of freedom, the critical t, and the smallest effect that could have been detected.
+    components : DataFrame
+        Each that is the most significant of one of its edges, best first: `component`, `family`, `direction`,
+        `threshold`, `n_edges`, `n_nodes`, `intensity`, `p_fwer`, `regions`.
+    circuits : DataFrame
+        `kind` (circuit, block), then as of `circuit_tests` and `enrichment`.
+
+    Raises
+    ------
+    ValueError
+        When the permutations are too few for `alpha`, or the covariates determine the group.
     """
+    _check_permutations(spec)
     cohort = without_copies(cohort)
     lost = sum(edge_missing(cohort.missing[part]).sum(0) for part in blocks(cohort.values.shape))
     lost[~cohort.values.any(0)] = len(cohort.values)  # measured in nobody
@@ -49,12 +87,86 @@ def localize(
     statistics = edge_statistics(complete, people, nuisance, spec["permutations"], spec["seed"])
     top = min(spec["stability_top"], complete.shape[1])
     stability = selection_stability(complete, people, nuisance, top, spec["stability_draws"], spec["seed"] + 1)
+    rows, cols = np.triu_indices(len(cohort.nodes), k=1)
+    ends = rows[tested], cols[tested], len(cohort.nodes)
+    permuted = permuted_edges(complete, people, nuisance, ends, spec["permutations"], spec["seed"])
+    strength = _strength(complete, ends)
+    loops = {name: circuits[tested] == name for name in pd.unique(circuits) if name}
+    prior = {name: mask for name, mask in loops.items() if name in spec["prior_circuits"]}
+    found = adaptive_network_based(permuted, spec["thresholds"], prior)
     table = _edge_table(cohort.nodes, tested, statistics, stability)
+    members, components = _reported(found, cohort.nodes)
+    weights = prior_weights(np.any([*prior.values(), np.zeros(len(statistics.p), bool)], axis=0), spec["prior"])
+    columns = {"p_weighted": weighted_false_discovery(statistics.p, weights), "p_component": found.p_edge}
+    table = table.join(pd.DataFrame({**columns, "component": members}, index=np.flatnonzero(tested)))
     table["attribution"] = np.nan if attribution is None else attribution
     table["circuit"] = circuits
     table["n_missing"] = lost
     order = np.lexsort((-table["statistic"].abs().fillna(-1), table["p_fwer"].fillna(2)))
-    return table.iloc[order].reset_index(drop=True), _summary(statistics, table, cohort, spec)
+    families = _families(permuted, loops, strength, cohort.nodes, atlas)
+    summary = _summary(statistics, table, cohort, spec) | _counts(table, components, families, spec["alpha"])
+    return Localization(table.iloc[order].reset_index(drop=True), summary, components, families)
+
+
+def _check_permutations(spec: dict) -> None:
+    least = 1 / (1 + spec["permutations"])
+    if least > spec["alpha"]:
+        raise ValueError(
+            f"{spec['permutations']} permutations give no p below {least:.3g}, so nothing can be found at alpha = "
+            f"{spec['alpha']:g}. Set localize.permutations to {int(np.ceil(1 / spec['alpha']))} or more."
+        )
+
+
+def _strength(edges: np.ndarray, ends: tuple[np.ndarray, np.ndarray, int]) -> np.ndarray:
+    """Sum of the strengths of an edge's two nodes, over the people's mean absolute edges, [E]."""
+    rows, cols, n_nodes = ends
+    mean = np.zeros(edges.shape[1])
+    for one in edges:  # no copy of the cohort
+        mean += np.abs(one) / len(edges)
+    node = np.bincount(rows, mean, n_nodes) + np.bincount(cols, mean, n_nodes)
+    return node[rows] + node[cols]
+
+
+def _reported(found: Components, nodes: np.ndarray) -> tuple[np.ndarray, pd.DataFrame]:
+    """Keep the components that are the best of an edge, numbered anew: number of every edge, and the table."""
+    used = np.unique(found.member[found.member > 0])
+    table = found.table.iloc[used - 1].reset_index(drop=True).rename(columns={"tail": "direction"})
+    table.insert(0, "component", np.arange(1, len(used) + 1))
+    table["regions"] = ["; ".join(map(str, nodes[list(own)])) for own in table.pop("nodes")]
+    return np.searchsorted(used, found.member, side="right"), table.drop(columns="id")
+
+
+def _families(
+    permuted: PermutedEdges,
+    loops: dict[str, np.ndarray],
+    strength: np.ndarray,
+    nodes: np.ndarray,
+    atlas: pd.DataFrame | None,
+) -> pd.DataFrame:
+    """Circuits, and with an atlas their enrichment and the blocks of systems."""
+    circuits = circuit_tests(permuted, loops).assign(kind="circuit")
+    if atlas is None:
+        return circuits[["kind", *circuits.columns.drop("kind")]]
+    atlas = atlas.set_index("name").loc[nodes]
+    place = atlas[["x", "y", "z"]].to_numpy(float)
+    length = np.linalg.norm(place[permuted.rows] - place[permuted.cols], axis=1)
+    circuits = circuits.merge(enrichment(permuted.observed(), loops, strength, length, 1000, permuted.seed), on="name")
+    names = system_blocks(atlas["system"].to_numpy(str), permuted.rows, permuted.cols)
+    blocks = constrained_network_based(permuted, names).assign(kind="block")
+    table = pd.concat([own for own in (circuits, blocks) if len(own)], ignore_index=True)
+    return table[["kind", *table.columns.drop("kind")]]
+
+
+def _counts(table: pd.DataFrame, components: pd.DataFrame, families: pd.DataFrame, alpha: float) -> dict:
+    """How much the structured tests find; an edge of a significant component need not be significant itself."""
+    circuits = families[families["kind"] == "circuit"]
+    called = circuits[["p_fwer_mean", "p_fwer_magnitude"]].min(axis=1) <= alpha
+    return {
+        "n_weighted": int((table["p_weighted"] <= alpha).sum()),
+        "n_component_edges": int((table["p_component"] <= alpha).sum()),
+        "n_components": int((components["p_fwer"] <= alpha).sum()),
+        "n_circuits": int(called.sum()),
+    }
 
 
 def without_copies(cohort: Cohort) -> Cohort:

@@ -4,7 +4,12 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score
 
-METHODS = {"max-T": "p_fwer", "Benjamini-Hochberg": "p_fdr"}
+METHODS = {
+    "max-T": "p_fwer",
+    "adaptive NBS": "p_component",
+    "Benjamini-Hochberg": "p_fdr",
+    "weighted Benjamini-Hochberg": "p_weighted",
+}
 
 
 def recovery(edges: pd.DataFrame, truth: pd.DataFrame, alpha: float) -> pd.DataFrame:
@@ -13,7 +18,7 @@ def recovery(edges: pd.DataFrame, truth: pd.DataFrame, alpha: float) -> pd.DataF
     Parameters
     ----------
     edges : DataFrame, [E rows]
-        With `region_a`, `region_b`, `statistic`, `p_fwer`, `p_fdr`, `attribution`.
+        With `region_a`, `region_b`, `statistic`, `p`, the columns of `METHODS`, `attribution`.
     truth : DataFrame
         `region_a`, `region_b`, `direction`, `effect`; no rows for a null cohort.
     alpha : float

@@ -1,0 +1,160 @@
+"""Edges in families that are known beforehand: circuits, blocks of systems, and a prior on single edges."""
+
+import numpy as np
+import pandas as pd
+
+from dysconnect.localize.components import PermutedEdges, attained, exceedance, in_threads, smallest_p
+from dysconnect.localize.statistics import false_discovery, to_t
+
+BINS = 5  # of strength and of length each, for matched sets
+COLUMNS = ["name", "n_edges", "mean_t", "magnitude", "p_mean", "p_magnitude", "p_fwer_mean", "p_fwer_magnitude"]
+
+
+def prior_weights(inside: np.ndarray, weight: float) -> np.ndarray:
+    """Weights of mean one, [E], in which an edge inside [E] counts `weight` times as much as one outside."""
+    weights = np.where(inside, weight, 1.0)
+    return weights / weights.mean()
+
+
+def weighted_false_discovery(p: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weighted Benjamini-Hochberg adjusted p, [E].
+
+    Parameters
+    ----------
+    p : array, [E]
+    weights : array, [E]
+        Positive, of mean one, fixed before the data are seen.
+
+    Raises
+    ------
+    ValueError
+        When the weights are not positive with mean one: the error rate would not hold.
+
+    References
+    ----------
+    Genovese, Roeder and Wasserman (2006), doi:10.1093/biomet/93.3.509.
+    """
+    if (weights <= 0).any() or abs(weights.mean() - 1) > 1e-6:
+        raise ValueError(
+            f"weights from {weights.min():.3g} with mean {weights.mean():.3g} do not control the false-discovery rate: "
+            "they must be positive with mean one (prior_weights makes such)."
+        )
+    return false_discovery(p / weights)
+
+
+def circuit_tests(permuted: PermutedEdges, circuits: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Test whole circuits: is the mean t of its edges shifted, or their mean square too large?
+
+    Parameters
+    ----------
+    permuted : PermutedEdges
+    circuits : dict of name to mask [E]
+        Those without an edge are left out.
+
+    Returns
+    -------
+    DataFrame
+        `name`, `n_edges`, `mean_t`, `magnitude` (mean square of t), `p_mean` (two-sided) and `p_magnitude` of the
+        circuit alone, `p_fwer_mean` and `p_fwer_magnitude` corrected over all circuits and both statistics by the
+        smallest p over the same permutations.
+    """
+    return _set_tests(permuted, circuits, np.square)
+
+
+def constrained_network_based(permuted: PermutedEdges, blocks: np.ndarray) -> pd.DataFrame:
+    """Constrained network-based statistic: is the mean t of a block of edges shifted, or its mean absolute t?
+
+    Parameters
+    ----------
+    permuted : PermutedEdges
+    blocks : array of str, [E]
+        Block of every edge, such as a pair of systems.
+
+    Returns
+    -------
+    DataFrame
+        As of `circuit_tests`, with `magnitude` the mean absolute t. Blocks differ in size, so that the correction
+        is by the smallest p: the largest mean would always be sought in the smallest block.
+
+    References
+    ----------
+    Noble and Scheinost (2020), doi:10.1007/978-3-030-59728-3_46.
+    """
+    return _set_tests(permuted, {name: blocks == name for name in np.unique(blocks)}, np.abs)
+
+
+def _set_tests(permuted: PermutedEdges, sets: dict[str, np.ndarray], magnitude: np.ufunc) -> pd.DataFrame:
+    sets = {name: mask for name, mask in sets.items() if mask.any()}
+    if not sets:
+        return pd.DataFrame(columns=COLUMNS)
+    mean, size = set_means(permuted, np.stack(list(sets.values())), magnitude)
+    statistics = np.stack([np.abs(mean), size], -1)  # [1 + B, C, 2]
+    smallest = smallest_p(statistics)[1:]
+    p = np.array([[exceedance(own[0], own[1:]) for own in one.T] for one in statistics.transpose(1, 0, 2)])
+    numbers = [[int(mask.sum()) for mask in sets.values()], mean[0], size[0], *p.T, *attained(p, smallest).T]
+    return pd.DataFrame(dict(zip(COLUMNS, [list(sets), *numbers])))
+
+
+def set_means(permuted: PermutedEdges, masks: np.ndarray, magnitude: np.ufunc) -> tuple[np.ndarray, np.ndarray]:
+    """Mean t, and mean of its magnitude, over sets of edges [C, E]: for the group and every permutation, [1 + B, C]."""
+    used = np.flatnonzero(masks.any(0))
+    shares = (masks[:, used] / masks.sum(1, keepdims=True)).T.astype(np.float32)
+    mean, size = (np.empty((1 + permuted.n_permutations, len(masks))) for _ in range(2))
+
+    def one(r: np.ndarray, own: slice) -> None:
+        t = to_t(r[:, used].astype(float), permuted.df).astype(np.float32)
+        mean[own], size[own] = t @ shares, magnitude(t) @ shares
+
+    in_threads(permuted, f"{len(masks)} sets of edges", one)
+    return mean, size
+
+
+def system_blocks(systems: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+    """Name the pair of systems [N] that every edge joins, whichever way round, [E]."""
+    first, second = np.sort(np.stack([systems[rows], systems[cols]]).astype(str), axis=0)
+    return np.array([f"{a} - {b}" for a, b in zip(first, second)])
+
+
+def enrichment(
+    t: np.ndarray, circuits: dict[str, np.ndarray], strength: np.ndarray, length: np.ndarray, draws: int, seed: int
+) -> pd.DataFrame:
+    """Compare absolute t inside a circuit with random sets of edges of like strength and length.
+
+    It describes a circuit relative to the brain: edges depend on each other, so it is no test of the groups.
+
+    Parameters
+    ----------
+    t : array, [E]
+    circuits : dict of name to mask [E]
+        Those without an edge are left out.
+    strength : array, [E]
+        Sum of the strengths (weighted degrees) of an edge's two nodes.
+    length : array, [E]
+        Distance of the two nodes, mm.
+    draws, seed : int
+        Random sets, drawn without replacement in fifths of strength by fifths of length.
+
+    Returns
+    -------
+    DataFrame
+        `name`, `enrichment` (mean absolute t over the mean of the random sets), `p_enrichment`.
+    """
+    circuits = {name: mask for name, mask in circuits.items() if mask.any()}
+    rng, size = np.random.default_rng(seed), np.abs(t)
+    stratum = fifths(strength) * BINS + fifths(length)
+    totals = np.zeros((draws, len(circuits)))
+    for own in (np.flatnonzero(stratum == k) for k in np.unique(stratum)):
+        wanted = [int(mask[own].sum()) for mask in circuits.values()]
+        if any(wanted):
+            shuffled = rng.permuted(np.repeat(size[own][None], draws, axis=0), axis=1)
+            sums = np.cumsum(shuffled, axis=1)
+            totals += np.stack([sums[:, k - 1] if k else np.zeros(draws) for k in wanted], 1)
+    observed = np.array([size[mask].sum() for mask in circuits.values()])
+    p = [float(exceedance(one, null)) for one, null in zip(observed, totals.T)]
+    ratio = observed / np.maximum(totals.mean(0), 1e-12)
+    return pd.DataFrame({"name": list(circuits), "enrichment": ratio, "p_enrichment": p})
+
+
+def fifths(values: np.ndarray) -> np.ndarray:
+    """Fifth of its distribution that every value is in, 0 to 4."""
+    return np.searchsorted(np.quantile(values, np.arange(1, BINS) / BINS), values, side="right")
