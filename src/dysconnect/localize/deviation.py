@@ -1,0 +1,302 @@
+"""How far every edge of one person is from what is expected of a healthy person of the same age, sex, site and motion.
+
+A Gaussian linear model of the controls predicts every edge of a person. The deviation is measured in standard errors
+of that prediction, ``(y - x b) / (s sqrt(1 + h))`` with h the person's leverage, which has a t distribution, and is
+given as the z of the same probability. A control's own deviation comes from the model without this control and
+without copies of the same scan, in closed form. So the controls say how large the largest deviation of a healthy
+person is, over all edges or all circuits at once, and a person is compared with that.
+
+References
+----------
+Marquand et al. (2016), doi:10.1016/j.biopsych.2015.12.023 (normative models); Cook and Weisberg (1982), Residuals and
+Influence in Regression (deletion of rows); Phipson and Smyth (2010), doi:10.2202/1544-6115.1585 (p is never 0).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.special import ndtr, ndtri, stdtr
+
+from dysconnect.localize.severity import refuse_unfinite
+from dysconnect.localize.statistics import false_discovery, parts
+from dysconnect.models.floor import CovariateEncoder
+from dysconnect.train.splits import scan_groups
+
+FEWEST = 3  # residual degrees of freedom: with fewer the variance of an edge is a guess
+LARGEST_Z = 37.0  # beyond this the probability is below the smallest number
+
+
+@dataclass(frozen=True)
+class Deviations:
+    """Normative deviations of people.
+
+    Attributes
+    ----------
+    people : DataFrame, [n rows]
+        `participant_id`, `label`, `scan_group`, `pooled` (covariates left out of this person's model because no other
+        control shares their value: a site without controls, say; the model is then that of all sites together),
+        `df` of the model, 0 where it cannot predict this person (z is then NaN).
+    z : array, [n, E]
+        Positive: stronger than expected. Zero for edges that do not vary among controls.
+    """
+
+    people: pd.DataFrame
+    z: np.ndarray
+
+    @property
+    def controls(self) -> np.ndarray:
+        """Row of every control, [n0]; of several copies of a scan the first."""
+        people = self.people[(self.people["label"] == 0) & (self.people["df"] > 0)]
+        return np.flatnonzero(self.people.index.isin(people.index[~people["scan_group"].duplicated()]))
+
+    @property
+    def others(self) -> np.ndarray:
+        """Which controls are no copies of the person, bool [n, n0]."""
+        group = self.people["scan_group"].to_numpy()
+        return group[:, None] != group[self.controls][None]
+
+
+def deviations(edges: np.ndarray, table: pd.DataFrame, covariates: Sequence[str]) -> Deviations:
+    """Measure how every edge of every person deviates from the controls.
+
+    Parameters
+    ----------
+    edges : array, [n, E]
+        Fisher z, complete.
+    table : DataFrame, [n rows]
+        `participant_id`, `label` (0: control), `scan_group` (equal for copies of one scan; optional) and the
+        covariates. A number that is missing takes the controls' mean.
+    covariates : sequence of str
+        What is accounted for.
+
+    Raises
+    ------
+    ValueError
+        When there are too few controls, none of them has a covariate, or edges are not finite.
+    """
+    refuse_unfinite(edges, table)
+    table = table.reset_index(drop=True)
+    people = table[["participant_id", "label"]].assign(scan_group=scan_groups(table), df=0)
+    _refuse_few(table, covariates)
+    people["pooled"] = _uninformed(table, people["scan_group"].to_numpy(), covariates)
+    z, df = np.full(edges.shape, np.nan, np.float32), np.zeros(len(people), int)
+    for pooled, rows in people.groupby("pooled").indices.items():
+        norm = _Norm(table, [name for name in covariates if name not in pooled.split(", ")])
+        for part in parts(edges.shape[1], len(edges)):
+            own = edges[:, part].astype(float)
+            norm.fit(own)
+            for asked, copies in _together(people, rows):
+                z[asked, part], df[asked] = norm.deviate(own, asked, copies)
+    if (df > 0).sum() == 0 or df[df > 0].min() < FEWEST:
+        raise ValueError(
+            f"{(people['label'] == 0).sum()} controls leave fewer than {FEWEST} degrees of freedom for a norm with the "
+            f"covariates {', '.join(covariates)}. Use fewer covariates (localize.nuisance), or more controls."
+        )
+    return Deviations(people.assign(df=df), z)
+
+
+def _together(people: pd.DataFrame, rows: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """People of one model who have the same controls as copies of their own scan (or none), and these controls."""
+    controls = people[people["label"] == 0]
+    copies = controls.groupby("scan_group").indices
+    group = people["scan_group"].to_numpy()[rows]
+    alone = ~np.isin(group, list(copies))
+    named = [(rows[group == name], controls.index[copies[name]].to_numpy()) for name in np.unique(group[~alone])]
+    return [(rows[alone], np.array([], int)), *named] if alone.any() else named
+
+
+class _Norm:
+    """Linear model of the controls in an orthonormal basis, from which any controls can be left out."""
+
+    def __init__(self, table: pd.DataFrame, covariates: Sequence[str]):
+        self.rows = np.flatnonzero(table["label"] == 0)
+        encoder = CovariateEncoder(covariates).fit(table.iloc[self.rows])
+        design = np.column_stack([np.ones(len(table)), encoder.transform(table)])
+        _, values, axes = np.linalg.svd(design[self.rows], full_matrices=False)
+        axes, values = axes[values > 1e-8 * values[0]], values[values > 1e-8 * values[0]]
+        self.coordinates = design @ axes.T / values
+        beyond = np.linalg.norm(design - design @ axes.T @ axes, axis=1)
+        self.inside = beyond < 1e-6 * np.linalg.norm(design, axis=1)
+
+    def fit(self, edges: np.ndarray) -> "_Norm":
+        """Fit edges of everybody [n, e] on the controls."""
+        basis, own = self.coordinates[self.rows], edges[self.rows]
+        self.weights_ = basis.T @ own
+        self.squares_ = ((own - basis @ self.weights_) ** 2).sum(0)
+        self.least_ = 1e-10 * (own**2).sum(0)
+        return self
+
+    def deviate(self, edges: np.ndarray, asked: np.ndarray, copies: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Deviations of the people `asked` [m] from the controls but `copies`: z [m, e], and df [m].
+
+        With U the basis, e the residuals and A = (1 - U_I U_I')^-1 for the rows I that are left out: the coefficients
+        are U'y - U_I' A e_I, the residual sum of squares is RSS - e_I' A e_I, and h = c (1 + U_I' A U_I) c'.
+        """
+        own, gone = self.coordinates[asked], self.coordinates[copies]
+        room = np.eye(len(copies)) - gone @ gone.T
+        df = len(self.rows) - len(copies) - own.shape[1]
+        known = self.inside[asked] & (df > 0)
+        if not known.any() or (len(copies) and np.linalg.eigvalsh(room)[0] < 1e-8):  # they alone inform a coefficient
+            return np.full((len(asked), edges.shape[1]), np.nan), np.zeros(len(asked), int)
+        rest = edges[copies] - gone @ self.weights_
+        step = np.linalg.solve(room, rest)
+        leverage = ((own + own @ gone.T @ np.linalg.solve(room, gone)) * own).sum(1)
+        squares = self.squares_ - (rest * step).sum(0)
+        varies = squares > self.least_
+        error = np.sqrt(np.where(varies, squares, 1) / df * (1 + leverage)[:, None])
+        away = edges[asked] - own @ (self.weights_ - gone.T @ step)
+        z = np.where(varies, _normal(away / error, df), 0)
+        return np.where(known[:, None], z, np.nan), np.where(known, df, 0)
+
+
+def _normal(t: np.ndarray, df: int) -> np.ndarray:
+    """Convert t to the z of the same probability."""
+    return np.sign(t) * np.minimum(-ndtri(stdtr(df, -np.abs(t))), LARGEST_Z)
+
+
+def _refuse_few(table: pd.DataFrame, covariates: Sequence[str]) -> None:
+    controls = table[table["label"] == 0]
+    if len(controls) < FEWEST + 2:
+        raise ValueError(f"{len(controls)} controls are too few for a norm; at least {FEWEST + 2} are needed.")
+    for name in covariates:
+        if name in controls and controls[name].isna().all():
+            raise ValueError(
+                f"{name} is missing for all {len(controls)} controls. Complete participants.tsv, or leave the "
+                "covariate out (localize.nuisance)."
+            )
+
+
+def _uninformed(table: pd.DataFrame, group: np.ndarray, covariates: Sequence[str]) -> np.ndarray:
+    """Categories of every person that no control has but copies of the same scan, names joined by commas, [n]."""
+    control = (table["label"] == 0).to_numpy()
+    lists: list[list[str]] = [[] for _ in range(len(table))]
+    for name in covariates:
+        if name not in table or pd.api.types.is_numeric_dtype(table[name]):
+            continue
+        informed = pd.DataFrame({"level": table[name], "group": group})[control].dropna().drop_duplicates()
+        for person, level in enumerate(table[name]):
+            if not ((informed["level"] == level) & (informed["group"] != group[person])).any():
+                lists[person].append(name)
+    return np.array([", ".join(names) for names in lists], dtype=object)
+
+
+def person_table(found: Deviations, alpha: float = 0.05) -> pd.DataFrame:
+    """One row a person: how deviant their most deviant edge is, and how many edges deviate.
+
+    Returns
+    -------
+    DataFrame, [n rows]
+        `participant_id`, `label`, `pooled`, `df`, `largest_z`, `p_max` (share of controls, the person counted in,
+        whose largest deviation is at least as large: family-wise over edges; never below 1 / (1 + controls)),
+        `n_fdr` (edges by Benjamini-Hochberg at alpha), `n_controls` that were compared with.
+    """
+    largest = np.abs(found.z).max(1)
+    edges = [int((_edge_fdr(z) <= alpha).sum()) if np.isfinite(z).all() else 0 for z in found.z]
+    table = found.people[["participant_id", "label", "pooled", "df"]].copy()
+    table["largest_z"] = largest
+    table["p_max"] = _against(found, largest[:, None], largest)[:, 0]
+    return table.assign(n_fdr=edges, n_controls=found.others.sum(1))
+
+
+def edge_table(found: Deviations, pairs: pd.DataFrame, top: int) -> pd.DataFrame:
+    """Most deviant edges of every person, by name.
+
+    Parameters
+    ----------
+    found : Deviations
+    pairs : DataFrame, [E rows]
+        `region_a`, `region_b` of every edge.
+    top : int
+        How many of a person.
+
+    Returns
+    -------
+    DataFrame, [n top rows]
+        `participant_id`, `label`, `rank`, `region_a`, `region_b`, `z`, `direction` (lower, higher than expected), `p`,
+        `p_fdr` (Benjamini-Hochberg over the edges of the person), `p_max` (against the largest deviation of controls).
+    """
+    _same_edges(found, len(pairs))
+    top = min(top, len(pairs))
+    strength = np.where(np.isfinite(found.z), np.abs(found.z), -1)
+    best = np.argsort(-strength, axis=1, kind="stable")[:, :top]
+    z = np.take_along_axis(found.z, best, axis=1)
+    p_max = _against(found, np.abs(z), np.abs(found.z).max(1))
+    p_fdr = np.stack([_edge_fdr(own)[chosen] for own, chosen in zip(found.z, best)])
+    table = found.people.loc[np.repeat(np.arange(len(z)), top), ["participant_id", "label"]].reset_index(drop=True)
+    table["rank"] = np.tile(np.arange(1, top + 1), len(z))
+    table[["region_a", "region_b"]] = pairs[["region_a", "region_b"]].to_numpy()[best.ravel()]
+    table["z"] = z.ravel().astype(float)
+    table["direction"] = np.where(table["z"] < 0, "lower", "higher")
+    table["p"] = 2 * ndtr(-np.abs(table["z"]))
+    table = table.assign(p_fdr=p_fdr.ravel(), p_max=p_max.ravel())
+    return table[np.isfinite(table["z"])].reset_index(drop=True)
+
+
+def circuit_table(found: Deviations, circuits: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """How far every circuit of every person deviates, the most deviant first.
+
+    Parameters
+    ----------
+    found : Deviations
+    circuits : mapping of str to array of int
+        Positions of the edges of every circuit.
+
+    Returns
+    -------
+    DataFrame, [n circuits rows]
+        `participant_id`, `label`, `circuit`, `n_edges`, `score` (mean squared z over the edges of the circuit: about
+        1 for a control), `mean_z` (negative: weaker than expected), `relative` (log score in standard deviations of
+        the other controls), `p` (against the other controls' scores), `p_max` (against their largest over circuits).
+    """
+    empty = [name for name, edges in circuits.items() if len(edges) == 0]
+    if empty or not circuits:
+        raise ValueError(f"circuits without edges in this atlas: {', '.join(empty) or 'all'}. Leave them out.")
+    score = np.stack([(found.z[:, edges].astype(float) ** 2).mean(1) for edges in circuits.values()], axis=1)
+    mean_z = np.stack([found.z[:, edges].astype(float).mean(1) for edges in circuits.values()], axis=1)
+    relative = _relative(found, np.log(np.maximum(score, 1e-12)))
+    p = np.column_stack([_against(found, own[:, None], own) for own in score.T])
+    p_max = _against(found, relative, relative.max(1))
+    names, sizes = list(circuits), [len(edges) for edges in circuits.values()]
+    table = found.people.loc[np.repeat(np.arange(len(score)), len(names)), ["participant_id", "label"]]
+    table = table.reset_index().rename(columns={"index": "person"})
+    table = table.assign(circuit=np.tile(names, len(score)), n_edges=np.tile(sizes, len(score)))
+    numbers = {"score": score, "mean_z": mean_z, "relative": relative, "p": p, "p_max": p_max}
+    table = table.assign(**{name: values.ravel() for name, values in numbers.items()}).dropna(subset="score")
+    table = table.sort_values(["person", "relative"], ascending=[True, False], kind="stable")
+    return table.drop(columns="person").reset_index(drop=True)
+
+
+def _relative(found: Deviations, values: np.ndarray) -> np.ndarray:
+    """Numbers of everybody [n, c] in standard deviations of the controls who are no copies of the person."""
+    others, controls = found.others.astype(float), values[found.controls]
+    count = others.sum(1, keepdims=True)
+    centre = controls.mean(0)
+    mean = others @ (controls - centre) / count
+    variance = (others @ (controls - centre) ** 2 - count * mean**2) / (count - 1)
+    return (values - centre - mean) / np.sqrt(np.maximum(variance, 1e-12) * (1 + 1 / count))
+
+
+def _against(found: Deviations, own: np.ndarray, largest: np.ndarray) -> np.ndarray:
+    """Rank numbers [n, k] among one number of every control, of everybody's [n]: (1 + #{control >= own}) / (1 + n0).
+
+    Copies of the person's own scan are no controls of this person; people who could not be measured have NaN.
+    """
+    control, others = largest[found.controls], found.others
+    p = np.full(own.shape, np.nan)
+    for person in np.flatnonzero(np.isfinite(own).all(1)):
+        reference = np.sort(control[others[person]])
+        beyond = len(reference) - np.searchsorted(reference, own[person] - 1e-9, side="left")
+        p[person] = (1 + beyond) / (1 + len(reference))
+    return p
+
+
+def _edge_fdr(z: np.ndarray) -> np.ndarray:
+    """Benjamini-Hochberg adjusted p of the edges of one person, [E]."""
+    return false_discovery(2 * ndtr(-np.abs(z.astype(float))))
+
+
+def _same_edges(found: Deviations, count: int) -> None:
+    if count != found.z.shape[1]:
+        raise ValueError(f"names of {count} edges for the deviations of {found.z.shape[1]}: they belong together.")
