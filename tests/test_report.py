@@ -213,8 +213,35 @@ def summary_of(surviving: int, attribution: str = "withheld: ridge does not beat
         "detectable_d": 1.37,
         "n_fwer": surviving,
         "n_fdr": surviving + 3 if surviving else 0,
+        "n_component_edges": 9 if surviving else 0,
         "attribution": attribution,
     }
+
+
+def components_of(surviving: int) -> pd.DataFrame:
+    """Two components, the first of which differs where something survives."""
+    return pd.DataFrame(
+        {
+            "component": [1, 2],
+            "family": ["whole brain", "sensorimotor"],
+            "direction": "patients lower",
+            "threshold": [3.5, 2.5],
+            "n_edges": [9, 3],
+            "n_nodes": [8, 4],
+            "intensity": [4.2, 1.1],
+            "p_fwer": [0.004 if surviving else 0.4, 0.6],
+            "regions": ["; ".join(f"region {k}" for k in range(8)), "a; b; c; d"],
+        }
+    )
+
+
+def families_of(surviving: int) -> pd.DataFrame:
+    """One circuit with, one block without enrichment."""
+    p = 0.01 if surviving else 0.5
+    same = {"mean_t": -0.8, "magnitude": 1.9, "p_mean": p, "p_magnitude": 0.3, "p_fwer_mean": p}
+    circuit = {"kind": "circuit", "name": "sensorimotor", "n_edges": 20, "p_fwer_magnitude": 0.6, "enrichment": 1.4}
+    block = {"kind": "block", "name": "cortex - thalamus", "n_edges": 30, "p_fwer_magnitude": 0.9}
+    return pd.DataFrame([{**same, **circuit, "p_enrichment": 0.02}, {**same, **block}])
 
 
 def history_of(epochs: int) -> pd.DataFrame:
@@ -294,6 +321,8 @@ def results_of(auc=GOOD, gaps=GAPS, surviving=2, **changes) -> Results:
         power=power_of(auc),
         histories={name: history_of(6 if name == "gcn" else 0) for name in auc},
         edges=edges_of(surviving),
+        components=components_of(surviving),
+        families=families_of(surviving),
         summary=summary_of(surviving),
         quality=quality_of(),
         qcfc=edges_of(surviving)[["region_a", "region_b"]].assign(p=np.r_[0.01, np.full(59, 0.5)]),
@@ -335,7 +364,8 @@ def cohort_of(simulated: bool = False, plant: dict | None = None) -> dict:
         },
         "preprocess": {"engine": "derivatives", "min_coverage": 0.5},
         "evaluate": {"floor": "floor", "bootstraps": 2000, "level": 0.95, "seed": 0},
-        "localize": {"measure": "correlation", "stability_draws": 50, "stability_top": 100, "alpha": 0.05},
+        "localize": {"measure": "correlation", "stability_draws": 50, "stability_top": 100, "alpha": 0.05,
+                     "thresholds": [2.5, 3.0]},
         "report": {"edges": 5},
         "tracking": {"uri": "http://me:secret@server:5000", "experiment": "dysconnect"},
     }  # fmt: skip

@@ -14,6 +14,8 @@ rule report:
             experiment=EXPERIMENTS,
         ),
         edges="results/{dataset}/localize/edges.tsv",
+        components="results/{dataset}/localize/components.tsv",
+        families="results/{dataset}/localize/circuits.tsv",
         summary="results/{dataset}/localize/summary.json",
         qcfc="results/{dataset}/quality/qcfc.tsv",
         quality="results/{dataset}/quality/summary.json",

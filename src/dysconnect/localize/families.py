@@ -78,7 +78,7 @@ def constrained_network_based(permuted: PermutedEdges, blocks: np.ndarray) -> pd
 
     References
     ----------
-    Noble and Scheinost (2020), doi:10.1007/978-3-030-59728-3_46.
+    Noble and Scheinost (2020), MICCAI, LNCS 12267.
     """
     return _set_tests(permuted, {name: blocks == name for name in np.unique(blocks)}, np.abs)
 

@@ -10,8 +10,8 @@ from dysconnect.report import figures as draw
 from dysconnect.report import methods as describe
 from dysconnect.report import quality as judge
 from dysconnect.report import scans as scanned
+from dysconnect.report import structures, tables, text
 from dysconnect.report import subgroups as grouped
-from dysconnect.report import tables, text
 from dysconnect.report.html import Picture, picture, template
 from dysconnect.report.references import references
 from dysconnect.report.svg import to_svg
@@ -108,6 +108,7 @@ def _tables(results: Results, cohort: Mapping, experiments: Mapping, nodes: pd.D
         "folds": tables.fold_table(results.folds),
         "subgroups": grouped.subgroup_rows(results.subgroups),
         "edges": tables.edge_table(results.edges, nodes, circuit_titles(), alpha, cohort["report"]["edges"]),
+        **structures.structure_tables(results, circuit_titles()),
         "targets": None if results.targets is None or results.targets.empty else tables.target_table(results.targets),
         "recovery": None if results.recovery is None else tables.recovery_table(results.recovery),
     }

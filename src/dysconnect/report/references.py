@@ -53,6 +53,8 @@ REFERENCES = {
     "2003;52:239-281. doi:10.1023/A:1024068626366",
     "Nichols and Holmes 2002": "Nichols TE, Holmes AP. Nonparametric permutation tests for functional neuroimaging: a "
     "primer with examples. Hum Brain Mapp 2002;15:1-25. doi:10.1002/hbm.1058",
+    "Scheinost 2020": "Noble S, Scheinost D. The constrained network-based statistic: a new level of inference for "
+    "neuroimaging. MICCAI 2020, LNCS 12267",
     "Parkes et al. 2018": "Parkes L, Fulcher B, Yücel M, Fornito A. An evaluation of the efficacy, reliability, and "
     "sensitivity of motion correction strategies for resting-state functional MRI. NeuroImage 2018;171:415-436. "
     "doi:10.1016/j.neuroimage.2017.12.073",
@@ -81,6 +83,10 @@ REFERENCES = {
     "doi:10.1007/978-3-642-15705-9_25",
     "Winkler et al. 2014": "Winkler AM, Ridgway GR, Webster MA, Smith SM, Nichols TE. Permutation inference for the "
     "general linear model. NeuroImage 2014;92:381-397. doi:10.1016/j.neuroimage.2014.01.060",
+    "Young 1993": "Westfall PH, Young SS. Resampling-based multiple testing: examples and methods for p-value "
+    "adjustment. Wiley 1993.",
+    "Zalesky et al. 2010": "Zalesky A, Fornito A, Bullmore ET. Network-based statistic: identifying differences in "
+    "brain networks. NeuroImage 2010;53:1197-1207. doi:10.1016/j.neuroimage.2010.06.041",
     "Zou and Hastie 2005": "Zou H, Hastie T. Regularization and variable selection via the elastic net. J R Stat Soc B "
     "2005;67:301-320. doi:10.1111/j.1467-9868.2005.00503.x",
 }

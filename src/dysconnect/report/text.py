@@ -35,6 +35,8 @@ class Results:
         Learning curves by experiment; empty for models without epochs.
     edges : DataFrame
         Strongest first.
+    components, families : DataFrame
+        Components of connections; circuits and blocks as wholes.
     summary : mapping
         Of the localization.
     quality : mapping
@@ -61,6 +63,8 @@ class Results:
     power: pd.DataFrame
     histories: Mapping[str, pd.DataFrame]
     edges: pd.DataFrame
+    components: pd.DataFrame
+    families: pd.DataFrame
     summary: Mapping
     quality: Mapping
     qcfc: pd.DataFrame

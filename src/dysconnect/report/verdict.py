@@ -5,7 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from dysconnect.atlas import circuit_titles
 from dysconnect.report.scans import scan_warnings
+from dysconnect.report.structures import structure_sentence
 from dysconnect.report.text import (
     Estimate,
     Results,
@@ -35,7 +37,7 @@ def verdict(results: Results, cohort: Mapping, experiments: Mapping[str, Mapping
         ("Confounds", floor_sentence(results, cohort, experiments)),
         ("Graph or linear", rivalry_sentence(results, cohort, experiments)),
         ("Power", power_sentence(results, cohort, experiments)),
-        ("Connections", localization_sentence(results.edges, results.summary)),
+        ("Connections", _connections(results)),
         ("Planted truth", recovery_sentence(results, cohort)),
     ]
     return [(topic, text) for topic, text in said if text]
@@ -259,6 +261,12 @@ def power_sentence(results: Results, cohort: Mapping, experiments: Mapping[str, 
     if beats_chance(auc[best], alpha) or not np.isfinite(row["n_needed"]):
         return text
     return f"{text} Were {number(auc[best].value)} the true value, {int(row['n_needed']):,} subjects would show it."
+
+
+def _connections(results: Results) -> str:
+    """Single connections, then what is larger."""
+    single = localization_sentence(results.edges, results.summary)
+    return " ".join(filter(None, (single, structure_sentence(results, circuit_titles()))))
 
 
 def localization_sentence(edges: pd.DataFrame, summary: Mapping) -> str:

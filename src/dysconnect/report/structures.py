@@ -1,0 +1,92 @@
+"""What localization says of more than single connections: components, circuits, blocks of systems."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from dysconnect.report.tables import Column, Row, Table
+from dysconnect.report.text import Results, counted, listed, number, p_value
+
+NAMED = 6  # regions of a component that are named
+
+
+def structure_tables(results: Results, titles: Mapping[str, str], n: int = 10) -> dict[str, Table | None]:
+    """Tables of components, circuits and blocks; None where there is nothing of the kind."""
+    families, alpha = results.families, results.summary["alpha"]
+    circuits, blocks = (families[families["kind"] == kind] for kind in ("circuit", "block"))
+    return {
+        "components": component_table(results.components, titles, alpha, n) if len(results.components) else None,
+        "circuits": family_table(circuits, titles, alpha) if len(circuits) else None,
+        "blocks": family_table(blocks.sort_values("p_fwer_magnitude").head(n), {}, alpha) if len(blocks) else None,
+    }
+
+
+def component_table(components: pd.DataFrame, titles: Mapping[str, str], alpha: float, n: int) -> Table:
+    """Name the most significant components and some of their regions."""
+    rows = []
+    for row in components.head(n).itertuples():
+        regions = row.regions.split("; ")
+        more = f" and {len(regions) - NAMED} more" if len(regions) > NAMED else ""
+        cells = [
+            str(row.component), row.direction.removeprefix("patients "), titles.get(row.family, row.family),
+            number(row.threshold), f"{row.n_edges:,}", f"{row.n_nodes:,}", p_value(row.p_fwer),
+            ", ".join(regions[:NAMED]) + more,
+        ]  # fmt: skip
+        rows.append(Row(cells, "best" if row.p_fwer <= alpha else ""))
+    columns = [
+        Column("#"), Column("In\u00a0patients", False), Column("Looked for in", False), Column("|t|\u00a0>"),
+        Column("Connections"), Column("Regions"), Column("p\u00a0FWER"), Column("Among them", False),
+    ]  # fmt: skip
+    caption = (
+        f"The {len(rows)} most significant of {counted(len(components), 'component')}: connections beyond a threshold "
+        "that hang together (adaptive network-based statistic). The error rate is that of the component: it differs "
+        f"somewhere, not in every connection. Marked: p of {alpha:g} or less."
+    )
+    return Table(caption, columns, rows)
+
+
+def family_table(families: pd.DataFrame, titles: Mapping[str, str], alpha: float) -> Table:
+    """Circuits or blocks as wholes."""
+    enriched = "enrichment" in families and families["enrichment"].notna().any()
+    rows = []
+    for row in families.to_dict("records"):
+        cells = [
+            titles.get(row["name"], row["name"].replace("_", " ")), f"{row['n_edges']:,}", number(row["mean_t"]),
+            p_value(row["p_fwer_mean"]), p_value(row["p_fwer_magnitude"]),
+        ]  # fmt: skip
+        cells += [number(row["enrichment"]), p_value(row["p_enrichment"])] if enriched else []
+        called = min(row["p_fwer_mean"], row["p_fwer_magnitude"]) <= alpha
+        rows.append(Row(cells, "best" if called else ""))
+    columns = [Column("Set", False), Column("Connections"), Column("Mean t"), Column("p, shift"), Column("p, size")]
+    columns += [Column("Enrichment"), Column("p, enrichment")] if enriched else []
+    caption = (
+        "Sets of connections as wholes. Shift: is their mean t moved to one side? Size: are their t too large in "
+        "either direction? Both corrected over all sets of the table's kind by permutation."
+    )
+    if enriched:
+        caption += (
+            " Enrichment: mean |t| relative to random sets of like strength and length; it is no test of the groups."
+        )
+    return Table(caption, columns, rows)
+
+
+def structure_sentence(results: Results, titles: Mapping[str, str]) -> str:
+    """Which components and circuits differ; empty where none was looked for."""
+    components, families, alpha = results.components, results.families, results.summary["alpha"]
+    if families.empty and components.empty:
+        return ""
+    found = components[components["p_fwer"] <= alpha]
+    circuits = families[families["kind"] == "circuit"]
+    p = np.fmin(circuits["p_fwer_mean"].to_numpy(float), circuits["p_fwer_magnitude"].to_numpy(float))
+    named = [titles.get(name, name) for name in circuits["name"][p <= alpha]]
+    if found.empty and not named:
+        return f"No component and no circuit as a whole differs at a family-wise error rate of {alpha:g}."
+    parts = []
+    if len(found):
+        edges = results.summary["n_component_edges"]
+        parts.append(f"{counted(len(found), 'component')} with {counted(edges, 'connection')} in all")
+    if named:
+        parts.append(f"{'the circuit' if len(named) == 1 else 'the circuits'} {listed(named)} as a whole")
+    verb = "differs" if len(found) + len(named) == 1 else "differ"
+    return f"Beyond single connections {' and '.join(parts)} {verb} at a family-wise error rate of {alpha:g}."
