@@ -11,6 +11,7 @@ from dysconnect.localize.bounds import (
     TIE,
     DiscoveryBound,
     all_resolutions,
+    bounds_table,
     calibrate,
     discovery_bound,
     permuted_ratios,
@@ -85,6 +86,13 @@ def test_bound_grows_with_the_set_by_at_most_what_is_added():
         assert before <= now <= before + 1
         before = now
     assert before > 10
+
+
+def test_table_of_named_sets():
+    table = bounds_table(all_resolutions(FIVE, 0.05), {"component 1": among(0, 2, 3), "empty": among()})
+    assert table["set"].tolist() == ["component 1", "empty"]
+    assert table[["n_edges", "true_discoveries"]].to_numpy().tolist() == [[3, 2], [0, 0]]
+    assert table["proportion"].tolist() == [pytest.approx(2 / 3), 0]
 
 
 def test_a_set_must_be_a_mask():
