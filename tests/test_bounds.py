@@ -17,6 +17,7 @@ from dysconnect.localize.bounds import (
     permuted_ratios,
     simes,
 )
+from dysconnect.localize.severity import score_statistics
 from dysconnect.localize.statistics import edge_statistics, nuisance_basis, permuted_groups, residual_unit, to_t
 
 NUISANCE = ["age", "mean_fd", "site"]
@@ -174,6 +175,21 @@ def test_one_threshold_is_max_t(correlated, make_participants):
     found = np.array([bound.true_discoveries(np.arange(150) == e) for e in range(150)])
     np.testing.assert_array_equal(found, tested.p_fwer <= 0.05)
     assert 0 < found.sum() < 150
+
+
+def test_a_score_in_the_place_of_the_label(correlated, make_participants):
+    wrong, shares = 0, []
+    for seed in range(80):
+        edges, people = correlated(make_participants, seed)
+        score = np.random.default_rng([seed, 3]).gamma(2, 5, 40)
+        edges[:, :20] += 1.5 * edges[:, :20].std(0) * ((score - score.mean()) / score.std())[:, None]
+        bound = discovery_bound(edges, people.assign(label=score), NUISANCE, 99, seed, 0.05, largest=50)
+        shares.append(bound.proportion(np.arange(150) < 20))
+        wrong += bound.true_discoveries(np.arange(150) >= 20) > 0
+    tested = score_statistics(edges, people.assign(bfm=score), "bfm", NUISANCE, 99, 0)
+    np.testing.assert_allclose(bound.p, tested.p, rtol=1e-6)
+    assert wrong <= binom.ppf(0.999, 80, 0.05)
+    assert np.mean(shares) > 0.8
 
 
 def test_calibrated_bounds_beat_the_parametric_where_edges_are_correlated(correlated, make_participants):

@@ -167,12 +167,13 @@ def discovery_bound(
     alpha: float,
     largest: int = LARGEST,
 ) -> DiscoveryBound:
-    """Bound the true discoveries of any set of edges in a comparison of two groups.
+    """Bound the true discoveries of any set of edges: differences of two groups, or associations with a score.
 
     Parameters
     ----------
     edges, table, covariates, n_permutations, seed
-        As for `statistics.edge_statistics`; with the same seed the permutations are the same.
+        As for `statistics.edge_statistics`; with the same seed the permutations are the same. For a score of severity
+        `label` holds the score.
     alpha : float
         The bounds of all sets hold together with probability 1 - alpha.
     largest : int
