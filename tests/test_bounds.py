@@ -11,11 +11,13 @@ from dysconnect.localize.bounds import (
     TIE,
     DiscoveryBound,
     all_resolutions,
+    bounds_table,
     calibrate,
     discovery_bound,
     permuted_ratios,
     simes,
 )
+from dysconnect.localize.severity import score_statistics
 from dysconnect.localize.statistics import edge_statistics, nuisance_basis, permuted_groups, residual_unit, to_t
 
 NUISANCE = ["age", "mean_fd", "site"]
@@ -85,6 +87,13 @@ def test_bound_grows_with_the_set_by_at_most_what_is_added():
         assert before <= now <= before + 1
         before = now
     assert before > 10
+
+
+def test_table_of_named_sets():
+    table = bounds_table(all_resolutions(FIVE, 0.05), {"component 1": among(0, 2, 3), "empty": among()})
+    assert table["set"].tolist() == ["component 1", "empty"]
+    assert table[["n_edges", "true_discoveries"]].to_numpy().tolist() == [[3, 2], [0, 0]]
+    assert table["proportion"].tolist() == [pytest.approx(2 / 3), 0]
 
 
 def test_a_set_must_be_a_mask():
@@ -166,6 +175,21 @@ def test_one_threshold_is_max_t(correlated, make_participants):
     found = np.array([bound.true_discoveries(np.arange(150) == e) for e in range(150)])
     np.testing.assert_array_equal(found, tested.p_fwer <= 0.05)
     assert 0 < found.sum() < 150
+
+
+def test_a_score_in_the_place_of_the_label(correlated, make_participants):
+    wrong, shares = 0, []
+    for seed in range(80):
+        edges, people = correlated(make_participants, seed)
+        score = np.random.default_rng([seed, 3]).gamma(2, 5, 40)
+        edges[:, :20] += 1.5 * edges[:, :20].std(0) * ((score - score.mean()) / score.std())[:, None]
+        bound = discovery_bound(edges, people.assign(label=score), NUISANCE, 99, seed, 0.05, largest=50)
+        shares.append(bound.proportion(np.arange(150) < 20))
+        wrong += bound.true_discoveries(np.arange(150) >= 20) > 0
+    tested = score_statistics(edges, people.assign(bfm=score), "bfm", NUISANCE, 99, 0)
+    np.testing.assert_allclose(bound.p, tested.p, rtol=1e-6)
+    assert wrong <= binom.ppf(0.999, 80, 0.05)
+    assert np.mean(shares) > 0.8
 
 
 def test_calibrated_bounds_beat_the_parametric_where_edges_are_correlated(correlated, make_participants):

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binom, kstest, norm
+from scipy.stats import binom, false_discovery_control, kstest, norm
 from scipy.stats import t as student
 
 from dysconnect.localize.deviation import circuit_table, deviations, edge_table, person_table
@@ -240,8 +240,8 @@ def test_a_deviant_edge_is_named(deviant):
     best = own.iloc[0]
     assert (best["region_a"], best["region_b"], best["direction"]) == ("a50", "b50", "higher")
     assert best["p_max"] == pytest.approx(1 / 61)
-    assert best["p_fdr"] < 1e-4
-    assert best["p"] == pytest.approx(2 * norm.sf(best["z"]))
+    assert best["p"] == pytest.approx(1 / (1 + 60 * 60))  # larger than every edge of every control
+    assert best["p_fdr"] == pytest.approx(60 / (1 + 60 * 60))
     people = person_table(found).set_index("participant_id")
     assert people.loc["sub-009", "p_max"] == best["p_max"]
     assert people.loc["sub-009", "largest_z"] == pytest.approx(best["z"])
@@ -257,6 +257,34 @@ def test_p_by_hand(deviant):
         others = controls[controls != person]
         expected = (1 + (largest[others] >= largest[person]).sum()) / (1 + len(others))
         assert table["p_max"][person] == pytest.approx(expected)
+
+
+def test_p_of_an_edge_by_hand(deviant):
+    """Counted among all edges of the other controls, to a thousandth of z."""
+    found, pairs, _ = deviant
+    size, controls = np.abs(found.z).astype(float), np.flatnonzero(found.people["label"] == 0)
+    table = edge_table(found, pairs, 60)
+    for person in (1, 0, 33):
+        own = table[table["participant_id"] == f"sub-{person:03d}"]
+        others = size[controls[controls != person]].ravel()
+        for z, p in zip(own["z"], own["p"]):
+            low = (1 + (others >= abs(z)).sum()) / (1 + len(others))
+            high = (1 + (others >= abs(z) - 0.001).sum()) / (1 + len(others))
+            assert low <= p <= high
+        np.testing.assert_allclose(own["p_fdr"], false_discovery_control(own["p"]))
+
+
+def test_long_tails_are_no_deviation(cohort):
+    """Edges with the tails of t(4): Gaussian p call edges in most healthy people, counted p in few."""
+    counted = gaussian = 0
+    for seed in range(20):
+        _, people = cohort(60, 1, seed)
+        edges = np.random.default_rng(seed).standard_t(4, size=(60, 200))
+        found = deviations(edges, people, COVARIATES)
+        counted += person_table(found)["n_fdr"].to_numpy()[1] > 0
+        gaussian += (false_discovery_control(2 * norm.sf(np.abs(found.z[1]))) <= 0.05).any()
+    assert counted <= binom.ppf(0.999, 20, 0.05)
+    assert gaussian >= 10
 
 
 # bad input

@@ -6,6 +6,7 @@ import pytest
 from scipy.stats import binom, f_oneway, false_discovery_control, pearsonr
 
 from dysconnect.localize.severity import (
+    adjusted_means,
     group_statistics,
     max_shares,
     permuted_bases,
@@ -90,6 +91,21 @@ def test_without_covariates_it_is_one_way_analysis_of_variance(scored):
     own = group_statistics(edges, people, "diagnosis", [], 50, 0)
     groups = [edges[(people["diagnosis"] == name).to_numpy()].astype(float) for name in ("CD", "HC", "ULD")]
     np.testing.assert_allclose(own.statistic, f_oneway(*groups).statistic, rtol=1e-4)
+
+
+def test_adjusted_means_equal_the_coefficients_of_statsmodels(scored, least_squares):
+    edges, people = scored()
+    edges[:, 3] = 0.2
+    names, means = adjusted_means(edges, people, "diagnosis", NUISANCE)
+    assert names == ["CD", "HC", "ULD"]
+    np.testing.assert_allclose(means.sum(0), 0, atol=1e-10)
+    for e in (0, 7, 30):
+        table = people.assign(y=edges[:, e].astype(float))
+        fit = least_squares("y ~ C(diagnosis) + age + C(sex) + C(site) + mean_fd", table).fit()
+        assert means[1, e] - means[0, e] == pytest.approx(fit.params["C(diagnosis)[T.HC]"] / np.sqrt(fit.scale))
+        assert means[2, e] - means[0, e] == pytest.approx(fit.params["C(diagnosis)[T.ULD]"] / np.sqrt(fit.scale))
+    assert (means[2, 5:10] < means[1, 5:10]).mean() > 0.7  # planted: weak in ULD
+    assert (means[:, 3] == 0).all()
 
 
 def test_two_groups_give_t_squared_and_the_same_p(make_cohort):

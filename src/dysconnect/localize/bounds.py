@@ -14,7 +14,7 @@ resolutions inference); Blanchard, Neuvial and Roquain (2020), doi:10.1214/19-AO
 Neuvial (2022), doi:10.1016/j.neuroimage.2022.119492 (choice of K).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,6 +62,12 @@ class DiscoveryBound:
     def proportion(self, chosen: np.ndarray) -> float:
         """At least this share of a set is truly disrupted; 0 of an empty set."""
         return self.true_discoveries(chosen) / max(int(np.sum(chosen)), 1)
+
+
+def bounds_table(bound: DiscoveryBound, sets: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """Bounds of named sets of edges (components, circuits): `set`, `n_edges`, `true_discoveries`, `proportion`."""
+    rows = [(name, int(np.sum(own)), bound.true_discoveries(own), bound.proportion(own)) for name, own in sets.items()]
+    return pd.DataFrame(rows, columns=["set", "n_edges", "true_discoveries", "proportion"])
 
 
 def simes(p: np.ndarray, alpha: float) -> DiscoveryBound:
@@ -161,12 +167,13 @@ def discovery_bound(
     alpha: float,
     largest: int = LARGEST,
 ) -> DiscoveryBound:
-    """Bound the true discoveries of any set of edges in a comparison of two groups.
+    """Bound the true discoveries of any set of edges: differences of two groups, or associations with a score.
 
     Parameters
     ----------
     edges, table, covariates, n_permutations, seed
-        As for `statistics.edge_statistics`; with the same seed the permutations are the same.
+        As for `statistics.edge_statistics`; with the same seed the permutations are the same. For a score of severity
+        `label` holds the score.
     alpha : float
         The bounds of all sets hold together with probability 1 - alpha.
     largest : int

@@ -12,12 +12,12 @@ Marquand et al. (2016), doi:10.1016/j.biopsych.2015.12.023 (normative models); C
 Influence in Regression (deletion of rows); Phipson and Smyth (2010), doi:10.2202/1544-6115.1585 (p is never 0).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr, ndtri, stdtr
+from scipy.special import ndtri, stdtr
 
 from dysconnect.localize.severity import refuse_unfinite
 from dysconnect.localize.statistics import false_discovery, parts
@@ -26,6 +26,7 @@ from dysconnect.train.splits import scan_groups
 
 FEWEST = 3  # residual degrees of freedom: with fewer the variance of an edge is a guess
 LARGEST_Z = 37.0  # beyond this the probability is below the smallest number
+BIN = 0.001  # of absolute z, where the deviations of all controls are counted
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,7 @@ def person_table(found: Deviations, alpha: float = 0.05) -> pd.DataFrame:
         `n_fdr` (edges by Benjamini-Hochberg at alpha), `n_controls` that were compared with.
     """
     largest = np.abs(found.z).max(1)
-    edges = [int((_edge_fdr(z) <= alpha).sum()) if np.isfinite(z).all() else 0 for z in found.z]
+    edges = [int((false_discovery(p) <= alpha).sum()) for p in _edge_p(found)]
     table = found.people[["participant_id", "label", "pooled", "df"]].copy()
     table["largest_z"] = largest
     table["p_max"] = _against(found, largest[:, None], largest)[:, 0]
@@ -214,8 +215,9 @@ def edge_table(found: Deviations, pairs: pd.DataFrame, top: int) -> pd.DataFrame
     Returns
     -------
     DataFrame, [n top rows]
-        `participant_id`, `label`, `rank`, `region_a`, `region_b`, `z`, `direction` (lower, higher than expected), `p`,
-        `p_fdr` (Benjamini-Hochberg over the edges of the person), `p_max` (against the largest deviation of controls).
+        `participant_id`, `label`, `rank`, `region_a`, `region_b`, `z`, `direction` (lower, higher than expected), `p`
+        (among the deviations of all edges of controls), `p_fdr` (Benjamini-Hochberg over the edges of the person),
+        `p_max` (against the largest deviation of every control).
     """
     _same_edges(found, len(pairs))
     top = min(top, len(pairs))
@@ -223,14 +225,13 @@ def edge_table(found: Deviations, pairs: pd.DataFrame, top: int) -> pd.DataFrame
     best = np.argsort(-strength, axis=1, kind="stable")[:, :top]
     z = np.take_along_axis(found.z, best, axis=1)
     p_max = _against(found, np.abs(z), np.abs(found.z).max(1))
-    p_fdr = np.stack([_edge_fdr(own)[chosen] for own, chosen in zip(found.z, best)])
+    p = np.stack([np.stack([own, false_discovery(own)])[:, chosen] for own, chosen in zip(_edge_p(found), best)])
     table = found.people.loc[np.repeat(np.arange(len(z)), top), ["participant_id", "label"]].reset_index(drop=True)
     table["rank"] = np.tile(np.arange(1, top + 1), len(z))
     table[["region_a", "region_b"]] = pairs[["region_a", "region_b"]].to_numpy()[best.ravel()]
     table["z"] = z.ravel().astype(float)
     table["direction"] = np.where(table["z"] < 0, "lower", "higher")
-    table["p"] = 2 * ndtr(-np.abs(table["z"]))
-    table = table.assign(p_fdr=p_fdr.ravel(), p_max=p_max.ravel())
+    table = table.assign(p=p[:, 0].ravel(), p_fdr=p[:, 1].ravel(), p_max=p_max.ravel())
     return table[np.isfinite(table["z"])].reset_index(drop=True)
 
 
@@ -292,9 +293,27 @@ def _against(found: Deviations, own: np.ndarray, largest: np.ndarray) -> np.ndar
     return p
 
 
-def _edge_fdr(z: np.ndarray) -> np.ndarray:
-    """Benjamini-Hochberg adjusted p of the edges of one person, [E]."""
-    return false_discovery(2 * ndtr(-np.abs(z.astype(float))))
+def _edge_p(found: Deviations) -> Iterator[np.ndarray]:
+    """For every person p [E] of the edges, among all edges of all controls who are no copies of the person."""
+    controls = found.controls
+    total = np.zeros(int(LARGEST_Z / BIN) + 2, int)
+    for control in controls:
+        total += _beyond(found.z[control])
+    for own, others in zip(found.z, found.others):
+        if not np.isfinite(own).all():
+            yield np.full(own.shape, np.nan)
+            continue
+        beyond = total - sum(_beyond(found.z[copy]) for copy in controls[~others])
+        yield (1 + beyond[_bins(own)]) / (1 + beyond[0])
+
+
+def _bins(z: np.ndarray) -> np.ndarray:
+    return (np.abs(z) / BIN).astype(int)
+
+
+def _beyond(z: np.ndarray) -> np.ndarray:
+    """How many deviations are as large as each bin's, or larger."""
+    return np.bincount(_bins(z), minlength=int(LARGEST_Z / BIN) + 2)[::-1].cumsum()[::-1]
 
 
 def _same_edges(found: Deviations, count: int) -> None:

@@ -63,7 +63,8 @@ def score_statistics(
     Parameters
     ----------
     edges : array, [n, E]
-        Fisher z, complete; of the patients, where the score is one of severity.
+        Fisher z, complete; of the patients, where the score is one of severity. One row a person: copies of a scan
+        would count twice (`localize.without_copies`).
     table : DataFrame, [n rows]
         `participant_id`, `site` (exchangeability blocks), the score and the covariates.
     score : str
@@ -137,6 +138,35 @@ def group_statistics(
     # as correlations, so that ties are counted alike everywhere
     p_fwer = exceedance_p(np.sqrt(share), np.sqrt(max_share))
     return AssociationStatistics(f, share, p, p_fwer, false_discovery(p), to_f(max_share, q, df), (q, df))
+
+
+def adjusted_means(
+    edges: np.ndarray, table: pd.DataFrame, group: str, covariates: Sequence[str]
+) -> tuple[list[str], np.ndarray]:
+    """Say in which group an edge is weak or strong: what F does not.
+
+    Parameters as for `group_statistics`.
+
+    Returns
+    -------
+    names : list of str
+        Groups in order of their names.
+    means : array, [groups, E]
+        Adjusted for the covariates, as deviation from the mean of the groups, in residual standard deviations; zero
+        for an edge without variance.
+    """
+    indicators = _indicators(table, group)
+    basis, df = _nuisance(table, covariates, indicators.shape[1])
+    inverse = np.linalg.pinv(indicators - basis @ (basis.T @ indicators))
+    means = np.zeros((indicators.shape[1] + 1, edges.shape[1]))
+    for part in parts(edges.shape[1], len(edges)):
+        own = edges[:, part].astype(float)
+        means[1:, part] = inverse @ own
+        rest = own - indicators @ means[1:, part]
+        units = residual_unit(own, basis)
+        spread = np.sqrt(((rest - basis @ (basis.T @ rest)) ** 2).sum(0) / df)
+        means[:, part] = np.where(units.any(0), means[:, part] / np.where(spread > 0, spread, 1), 0)
+    return sorted(table[group].astype(str).unique()), means - means.mean(0)
 
 
 def to_f(share: np.ndarray, q: int, df: int) -> np.ndarray:
