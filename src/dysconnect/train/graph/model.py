@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # torch and torch_geometric take seconds to load
 
 
 class GraphModel:
-    """Fill in missing regions, scale the edges, and train a graph network with subjects held out for early stopping.
+    """Fill in missing regions, scale the edges, and train a graph network; early stopping, if any, watches some people.
 
     Parameters
     ----------
