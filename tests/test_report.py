@@ -230,6 +230,7 @@ def components_of(surviving: int) -> pd.DataFrame:
             "n_nodes": [8, 4],
             "intensity": [4.2, 1.1],
             "p_fwer": [0.004 if surviving else 0.4, 0.6],
+            "true_edges": [5 if surviving else 0, 0],
             "regions": ["; ".join(f"region {k}" for k in range(8)), "a; b; c; d"],
         }
     )
@@ -239,7 +240,14 @@ def families_of(surviving: int) -> pd.DataFrame:
     """One circuit with, one block without enrichment."""
     p = 0.01 if surviving else 0.5
     same = {"mean_t": -0.8, "magnitude": 1.9, "p_mean": p, "p_magnitude": 0.3, "p_fwer_mean": p}
-    circuit = {"kind": "circuit", "name": "sensorimotor", "n_edges": 20, "p_fwer_magnitude": 0.6, "enrichment": 1.4}
+    circuit = {
+        "kind": "circuit",
+        "name": "sensorimotor",
+        "n_edges": 20,
+        "p_fwer_magnitude": 0.6,
+        "enrichment": 1.4,
+        "true_edges": 4,
+    }
     block = {"kind": "block", "name": "cortex - thalamus", "n_edges": 30, "p_fwer_magnitude": 0.9}
     return pd.DataFrame([{**same, **circuit, "p_enrichment": 0.02}, {**same, **block}])
 

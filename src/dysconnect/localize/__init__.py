@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.evaluate import permutation_p
+from dysconnect.localize.bounds import DiscoveryBound, discovery_bound
 from dysconnect.localize.components import Components, PermutedEdges, adaptive_network_based, permuted_edges
 from dysconnect.localize.families import (
     circuit_tests,
@@ -66,9 +67,10 @@ def localize(
         Counts, degrees of freedom, the critical t, and the smallest effect that could have been detected.
     components : DataFrame
         Each that is the most significant of one of its edges, best first: `component`, `family`, `direction`,
-        `threshold`, `n_edges`, `n_nodes`, `intensity`, `p_fwer`, `regions`.
+        `threshold`, `n_edges`, `n_nodes`, `intensity`, `p_fwer`, `true_edges` (at least so many of its edges differ,
+        for all sets together at `alpha`: `discovery_bound`), `regions`.
     circuits : DataFrame
-        `kind` (circuit, block), then as of `circuit_tests` and `enrichment`.
+        `kind` (circuit, block), then as of `circuit_tests` and `enrichment`; `true_edges` of circuits.
 
     Raises
     ------
@@ -95,7 +97,8 @@ def localize(
     prior = {name: mask for name, mask in loops.items() if name in spec["prior_circuits"]}
     found = adaptive_network_based(permuted, spec["thresholds"], prior)
     table = _edge_table(cohort.nodes, tested, statistics, stability)
-    members, components = _reported(found, cohort.nodes)
+    bound = discovery_bound(complete, people, nuisance, spec["permutations"], spec["seed"], spec["alpha"])
+    members, components = _reported(found, cohort.nodes, bound)
     weights = prior_weights(np.any([*prior.values(), np.zeros(len(statistics.p), bool)], axis=0), spec["prior"])
     columns = {"p_weighted": weighted_false_discovery(statistics.p, weights), "p_component": found.p_edge}
     table = table.join(pd.DataFrame({**columns, "component": members}, index=np.flatnonzero(tested)))
@@ -103,7 +106,7 @@ def localize(
     table["circuit"] = circuits
     table["n_missing"] = lost
     order = np.lexsort((-table["statistic"].abs().fillna(-1), table["p_fwer"].fillna(2)))
-    families = _families(permuted, loops, strength, cohort.nodes, atlas)
+    families = _families(permuted, loops, bound, strength, cohort.nodes, atlas)
     summary = _summary(statistics, table, cohort, spec) | _counts(table, components, families, spec["alpha"])
     return Localization(table.iloc[order].reset_index(drop=True), summary, components, families)
 
@@ -127,24 +130,31 @@ def _strength(edges: np.ndarray, ends: tuple[np.ndarray, np.ndarray, int]) -> np
     return node[rows] + node[cols]
 
 
-def _reported(found: Components, nodes: np.ndarray) -> tuple[np.ndarray, pd.DataFrame]:
+def _reported(found: Components, nodes: np.ndarray, bound: DiscoveryBound) -> tuple[np.ndarray, pd.DataFrame]:
     """Keep the components that are the best of an edge, numbered anew: number of every edge, and the table."""
     used = np.unique(found.member[found.member > 0])
     table = found.table.iloc[used - 1].reset_index(drop=True).rename(columns={"tail": "direction"})
     table.insert(0, "component", np.arange(1, len(used) + 1))
+    table["true_edges"] = [bound.true_discoveries(_mask(found.edges[row - 1], bound)) for row in used]
     table["regions"] = ["; ".join(map(str, nodes[list(own)])) for own in table.pop("nodes")]
     return np.searchsorted(used, found.member, side="right"), table.drop(columns="id")
+
+
+def _mask(edges: np.ndarray, bound: DiscoveryBound) -> np.ndarray:
+    return np.isin(np.arange(len(bound.p)), edges)
 
 
 def _families(
     permuted: PermutedEdges,
     loops: dict[str, np.ndarray],
+    bound: DiscoveryBound,
     strength: np.ndarray,
     nodes: np.ndarray,
     atlas: pd.DataFrame | None,
 ) -> pd.DataFrame:
     """Circuits, and with an atlas their enrichment and the blocks of systems."""
     circuits = circuit_tests(permuted, loops).assign(kind="circuit")
+    circuits["true_edges"] = [bound.true_discoveries(loops[name]) for name in circuits["name"]]
     if atlas is None:
         return circuits[["kind", *circuits.columns.drop("kind")]]
     atlas = atlas.set_index("name").loc[nodes]

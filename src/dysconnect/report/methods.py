@@ -343,11 +343,12 @@ def _localization_text(summary: Mapping, spec: Mapping) -> str:
         "false-discovery rates are those of Benjamini and Hochberg 1995. Effect sizes are Cohen's d from the adjusted "
         f"t. Stability is the share of {spec['stability_draws']} random halves of the cohort (after Meinshausen and "
         f"Bühlmann 2010) in which a connection is among the {spec['stability_top']} strongest. "
-        f"Components are those of the network-based statistic (Zalesky et al. 2010), by intensity beyond |t| of "
+        "Components are those of the network-based statistic (Zalesky et al. 2010), by intensity beyond |t| of "
         f"{listed([f'{value:g}' for value in spec['thresholds']])} and by the largest |t|, in the whole brain and in "
         "the circuits of dystonia; the smallest p over the same permutations corrects for the choice (Westfall and "
         "Young 1993). Circuits and pairs of systems were tested as wholes by the mean of their t and by its size "
-        "(after Noble and Scheinost 2020)."
+        "(after Noble and Scheinost 2020). Lower bounds on the connections of a set that truly differ hold for all "
+        "sets together: Simes' template, calibrated by the permutations (Blain et al. 2022)."
     )
 
 

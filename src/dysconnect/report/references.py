@@ -10,6 +10,8 @@ REFERENCES = {
     "for BOLD and perfusion based fMRI. NeuroImage 2007;37:90-101. doi:10.1016/j.neuroimage.2007.04.042",
     "Benjamini and Hochberg 1995": "Benjamini Y, Hochberg Y. Controlling the false discovery rate: a practical and "
     "powerful approach to multiple testing. J R Stat Soc B 1995;57:289-300. doi:10.1111/j.2517-6161.1995.tb02031.x",
+    "Blain et al. 2022": "Blain A, Thirion B, Neuvial P. Notip: non-parametric true discovery proportion control for "
+    "brain imaging. NeuroImage 2022;260:119492. doi:10.1016/j.neuroimage.2022.119492",
     "Bouckaert and Frank 2004": "Bouckaert RR, Frank E. Evaluating the replicability of significance tests for "
     "comparing learning algorithms. PAKDD 2004. doi:10.1007/978-3-540-24775-3_3",
     "Ciric et al. 2017": "Ciric R, et al. Benchmarking of participant-level confound regression strategies for the "

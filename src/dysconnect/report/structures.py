@@ -30,18 +30,20 @@ def component_table(components: pd.DataFrame, titles: Mapping[str, str], alpha: 
         more = f" and {len(regions) - NAMED} more" if len(regions) > NAMED else ""
         cells = [
             str(row.component), row.direction.removeprefix("patients "), titles.get(row.family, row.family),
-            number(row.threshold), f"{row.n_edges:,}", f"{row.n_nodes:,}", p_value(row.p_fwer),
+            number(row.threshold), f"{row.n_edges:,}", f"{row.true_edges:,}", f"{row.n_nodes:,}", p_value(row.p_fwer),
             ", ".join(regions[:NAMED]) + more,
         ]  # fmt: skip
         rows.append(Row(cells, "best" if row.p_fwer <= alpha else ""))
     columns = [
         Column("#"), Column("In\u00a0patients", False), Column("Looked for in", False), Column("|t|\u00a0>"),
-        Column("Connections"), Column("Regions"), Column("p\u00a0FWER"), Column("Among them", False),
+        Column("Connections"), Column("At\u00a0least\u00a0true"), Column("Regions"), Column("p\u00a0FWER"),
+        Column("Among them", False),
     ]  # fmt: skip
     caption = (
         f"The {len(rows)} most significant of {counted(len(components), 'component')}: connections beyond a threshold "
         "that hang together (adaptive network-based statistic). The error rate is that of the component: it differs "
-        f"somewhere, not in every connection. Marked: p of {alpha:g} or less."
+        "somewhere, not in every connection. At least true: so many of its connections differ, a bound for all sets of "
+        f"connections together with an error rate of {alpha:g} (Blain et al. 2022). Marked: p of {alpha:g} or less."
     )
     return Table(caption, columns, rows)
 
@@ -49,16 +51,19 @@ def component_table(components: pd.DataFrame, titles: Mapping[str, str], alpha: 
 def family_table(families: pd.DataFrame, titles: Mapping[str, str], alpha: float) -> Table:
     """Circuits or blocks as wholes."""
     enriched = "enrichment" in families and families["enrichment"].notna().any()
+    bounded = "true_edges" in families and families["true_edges"].notna().any()
     rows = []
     for row in families.to_dict("records"):
         cells = [
-            titles.get(row["name"], row["name"].replace("_", " ")), f"{row['n_edges']:,}", number(row["mean_t"]),
+            titles.get(row["name"], row["name"].replace("_", " ")), f"{row['n_edges']:,}",
+            *([f"{row['true_edges']:.0f}"] if bounded else []), number(row["mean_t"]),
             p_value(row["p_fwer_mean"]), p_value(row["p_fwer_magnitude"]),
         ]  # fmt: skip
         cells += [number(row["enrichment"]), p_value(row["p_enrichment"])] if enriched else []
         called = min(row["p_fwer_mean"], row["p_fwer_magnitude"]) <= alpha
         rows.append(Row(cells, "best" if called else ""))
-    columns = [Column("Set", False), Column("Connections"), Column("Mean t"), Column("p, shift"), Column("p, size")]
+    columns = [Column("Set", False), Column("Connections"), *([Column("At\u00a0least\u00a0true")] if bounded else [])]
+    columns += [Column("Mean t"), Column("p, shift"), Column("p, size")]
     columns += [Column("Enrichment"), Column("p, enrichment")] if enriched else []
     caption = (
         "Sets of connections as wholes. Shift: is their mean t moved to one side? Size: are their t too large in "
