@@ -187,6 +187,8 @@ def adaptive_network_based(
     Returns
     -------
     Components
+        The error rate is that of claims about components: that one is no accident does not make every edge of it
+        real, least of all at the lowest thresholds.
 
     References
     ----------
