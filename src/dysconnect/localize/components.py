@@ -124,7 +124,7 @@ class Components:
     edges : list of array of int
         Positions of the edges of each row of the table.
     member : array of int, [E]
-        The most significant component of every edge (the larger of two that are equal); 0: none.
+        The most significant component of every edge (the smallest of those that are equal); 0: none.
     p_edge : array, [E]
         Smallest p of the components of an edge, and of its own t where that was tested; 1: none.
     """
@@ -187,6 +187,9 @@ def adaptive_network_based(
     Returns
     -------
     Components
+        The error rate is that of claims about components: that one is no accident does not make every edge of it
+        real, least of all at the lowest thresholds, where in large atlases a few strong edges make a component of
+        hundreds significant.
 
     References
     ----------
@@ -377,8 +380,8 @@ def split(edges: np.ndarray, permuted: PermutedEdges) -> list[np.ndarray]:
 
 
 def _sorted(table: pd.DataFrame, edges: list[np.ndarray], p_edge: np.ndarray) -> Components:
-    """Put the most significant first, then the larger ones, and give every edge its first component."""
-    order = np.lexsort((-table["n_edges"].to_numpy(), table["p_fwer"].to_numpy()))
+    """Put the most significant first, of equal ones the most specific, and give every edge its first component."""
+    order = np.lexsort((table["n_edges"].to_numpy(), table["p_fwer"].to_numpy()))
     table = table.iloc[order].reset_index(drop=True)
     table.insert(0, "id", np.arange(1, len(table) + 1))
     edges = [edges[k] for k in order]
