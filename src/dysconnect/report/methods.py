@@ -271,6 +271,7 @@ def _graph_text(config: Mapping) -> str:
     title = NETWORKS.get(model["name"], model["name"])
     sizes = f", {model['hidden']} hidden channels" if "hidden" in model else ""
     readout = ", read out region by region (Cui et al. 2023)" if "readout" in model else ""
+    readout += ", beside a linear model of all edges" if model.get("linear") else ""
     graph = f", graphs of the {config['graph']['density']:.0%} strongest positive correlations"
     early = f", stopped early on {training['validation']:.0%} of the training fold" if training["validation"] else ""
     return (
