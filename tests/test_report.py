@@ -236,6 +236,25 @@ def components_of(surviving: int) -> pd.DataFrame:
     )
 
 
+def people_of() -> pd.DataFrame:
+    """Three patients, one of whom cannot be compared, and a control."""
+    return pd.DataFrame(
+        {
+            "participant_id": [f"sub-{k}" for k in range(4)],
+            "label": [1, 1, 1, 0],
+            "pooled": "",
+            "df": [5, 5, 0, 5],
+            "largest_z": [4.1, 6.2, np.nan, 3.9],
+            "p_max": [0.4, 0.03, np.nan, 0.5],
+            "n_fdr": [0, 3, 0, 0],
+            "n_controls": 30,
+            "circuit": ["sensorimotor", "sensorimotor", None, "sensorimotor"],
+            "circuit_z": [0.1, -0.9, np.nan, 0.0],
+            "circuit_p_max": [0.6, 0.04, np.nan, 0.7],
+        }
+    )
+
+
 def families_of(surviving: int) -> pd.DataFrame:
     """One circuit with, one block without enrichment."""
     p = 0.01 if surviving else 0.5
@@ -331,6 +350,7 @@ def results_of(auc=GOOD, gaps=GAPS, surviving=2, **changes) -> Results:
         edges=edges_of(surviving),
         components=components_of(surviving),
         families=families_of(surviving),
+        people=people_of(),
         summary=summary_of(surviving),
         quality=quality_of(),
         qcfc=edges_of(surviving)[["region_a", "region_b"]].assign(p=np.r_[0.01, np.full(59, 0.5)]),

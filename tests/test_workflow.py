@@ -84,6 +84,7 @@ def test_files(project):
     expected |= {f"connectivity/seitzman300_{name}.h5" for name in ("correlation", "covariance")}
     expected |= {f"evaluate/{name}.tsv" for name in ("scores", "comparisons", "curves", "folds", "subgroups", "power")}
     expected |= {"localize/components.tsv", "localize/circuits.tsv"}
+    expected |= {f"localize/people{table}.tsv" for table in ("", "_circuits", "_edges")}
     expected |= {"localize/edges.tsv", "localize/summary.json", "localize/recovery.tsv", "train/splits.tsv"}
     expected |= {"quality/qcfc.tsv", "quality/summary.json"}
     expected |= {"acquire/summary.txt", "timeseries/dataset_description.json"}

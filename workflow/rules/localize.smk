@@ -38,6 +38,37 @@ rule localize:
         "../scripts/localize.py"
 
 
+rule deviations:
+    """Compare every person with the norm of the controls, given age, sex, site and motion."""
+    input:
+        connectomes=f"results/{{dataset}}/connectivity/{ATLAS}_{COHORT['localize']['measure']}.h5",
+        participants="results/{dataset}/timeseries/participants.tsv",
+        atlas=ATLAS_FILES,
+        code=library(
+            "localize", "models/edges", "models/floor", "atlas", "connectivity"
+        ),
+    output:
+        people="results/{dataset}/localize/people.tsv",
+        circuits="results/{dataset}/localize/people_circuits.tsv",
+        edges="results/{dataset}/localize/people_edges.tsv",
+    log:
+        "results/logs/{dataset}/deviations.log",
+    conda:
+        ENVIRONMENT
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        atlas=COHORT["atlas"],
+        localize=COHORT["localize"],
+        contrast=COHORT["dataset"]["contrast"],
+    message:
+        "Comparing every person of {wildcards.dataset} with the norm of the controls"
+    script:
+        "../scripts/deviations.py"
+
+
 rule recovery:
     """Score the localization against the planted truth: the only rule that reads the truth."""
     input:

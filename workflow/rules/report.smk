@@ -16,6 +16,7 @@ rule report:
         edges="results/{dataset}/localize/edges.tsv",
         components="results/{dataset}/localize/components.tsv",
         families="results/{dataset}/localize/circuits.tsv",
+        people="results/{dataset}/localize/people.tsv",
         summary="results/{dataset}/localize/summary.json",
         qcfc="results/{dataset}/quality/qcfc.tsv",
         quality="results/{dataset}/quality/summary.json",

@@ -29,6 +29,10 @@ LARGEST_Z = 37.0  # beyond this the probability is below the smallest number
 BIN = 0.001  # of absolute z, where the deviations of all controls are counted
 
 
+class NoNormError(ValueError):
+    """The controls cannot tell what is expected; the message says why and what to do."""
+
+
 @dataclass(frozen=True)
 class Deviations:
     """Normative deviations of people.
@@ -74,8 +78,10 @@ def deviations(edges: np.ndarray, table: pd.DataFrame, covariates: Sequence[str]
 
     Raises
     ------
+    NoNormError
+        When there are too few controls, or none of them has a covariate.
     ValueError
-        When there are too few controls, none of them has a covariate, or edges are not finite.
+        When edges are not finite.
     """
     refuse_unfinite(edges, table)
     table = table.reset_index(drop=True)
@@ -91,7 +97,7 @@ def deviations(edges: np.ndarray, table: pd.DataFrame, covariates: Sequence[str]
             for asked, copies in _together(people, rows):
                 z[asked, part], df[asked] = norm.deviate(own, asked, copies)
     if (df > 0).sum() == 0 or df[df > 0].min() < FEWEST:
-        raise ValueError(
+        raise NoNormError(
             f"{(people['label'] == 0).sum()} controls leave fewer than {FEWEST} degrees of freedom for a norm with the "
             f"covariates {', '.join(covariates)}. Use fewer covariates (localize.nuisance), or more controls."
         )
@@ -160,10 +166,10 @@ def _normal(t: np.ndarray, df: int) -> np.ndarray:
 def _refuse_few(table: pd.DataFrame, covariates: Sequence[str]) -> None:
     controls = table[table["label"] == 0]
     if len(controls) < FEWEST + 2:
-        raise ValueError(f"{len(controls)} controls are too few for a norm; at least {FEWEST + 2} are needed.")
+        raise NoNormError(f"{len(controls)} controls are too few for a norm; at least {FEWEST + 2} are needed.")
     for name in covariates:
         if name in controls and controls[name].isna().all():
-            raise ValueError(
+            raise NoNormError(
                 f"{name} is missing for all {len(controls)} controls. Complete participants.tsv, or leave the "
                 "covariate out (localize.nuisance)."
             )

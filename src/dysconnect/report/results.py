@@ -11,8 +11,8 @@ from dysconnect.quality.scans import read_scans
 from dysconnect.report.text import Results
 
 TABLES = (
-    "splits", "scores", "comparisons", "curves", "folds", "subgroups", "power", "components", "families", "qcfc",
-    "recovery", "targets",
+    "splits", "scores", "comparisons", "curves", "folds", "subgroups", "power", "components", "families", "people",
+    "qcfc", "recovery", "targets",
 )  # fmt: skip
 AS_TEXT = {"group": str, "reason": str}  # names of sites may be numbers
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.report.tables import Column, Row, Table
-from dysconnect.report.text import Results, counted, listed, number, p_value
+from dysconnect.report.text import NONE, Results, counted, listed, number, p_value
 
 NAMED = 6  # regions of a component that are named
 
@@ -18,6 +18,7 @@ def structure_tables(results: Results, titles: Mapping[str, str], n: int = 10) -
     return {
         "components": component_table(results.components, titles, alpha, n) if len(results.components) else None,
         "circuits": family_table(circuits, titles, alpha) if len(circuits) else None,
+        "deviants": deviant_table(results.people, titles, alpha, n),
         "blocks": family_table(blocks.sort_values("p_fwer_magnitude").head(n), {}, alpha) if len(blocks) else None,
     }
 
@@ -73,6 +74,34 @@ def family_table(families: pd.DataFrame, titles: Mapping[str, str], alpha: float
         caption += (
             " Enrichment: mean |t| relative to random sets of like strength and length; it is no test of the groups."
         )
+    return Table(caption, columns, rows)
+
+
+def deviant_table(people: pd.DataFrame, titles: Mapping[str, str], alpha: float, n: int) -> Table | None:
+    """Patients who deviate most from the norm of the controls; None where nobody could be compared."""
+    patients = people[(people["label"] == 1) & people["largest_z"].notna()]
+    if patients.empty:
+        return None
+    rows = []
+    for row in patients.sort_values(["p_max", "largest_z"], ascending=[True, False]).head(n).to_dict("records"):
+        circuit = row.get("circuit")
+        cells = [
+            row["participant_id"], number(row["largest_z"]), p_value(row["p_max"]), f"{row['n_fdr']:,}",
+            titles.get(circuit, NONE), number(row.get("circuit_z", np.nan)), p_value(row.get("circuit_p_max", np.nan)),
+        ]  # fmt: skip
+        rows.append(Row(cells, "best" if row["p_max"] <= alpha else ""))
+    columns = [
+        Column("Patient", False), Column("Largest |z|"), Column("p\u00a0FWER"), Column("Connections, FDR"),
+        Column("Most deviant circuit", False), Column("Mean z"), Column("p\u00a0FWER, circuits"),
+    ]  # fmt: skip
+    least = 1 / (1 + int(patients["n_controls"].max()))
+    called = int((patients["p_max"] <= alpha).sum())
+    caption = (
+        f"The {len(rows)} of {counted(len(patients), 'patient')} who deviate most from what the controls make likely "
+        "for their covariates. p FWER compares a person's largest deviation with those of the controls (never below "
+        f"{least:.2g}); {called:,} have {alpha:g} or less, where {alpha * len(patients):.1f} would be expected if "
+        "patients were like controls. No diagnosis."
+    )
     return Table(caption, columns, rows)
 
 

@@ -37,6 +37,8 @@ class Results:
         Strongest first.
     components, families : DataFrame
         Components of connections; circuits and blocks as wholes.
+    people : DataFrame
+        Every person against the norm of the controls.
     summary : mapping
         Of the localization.
     quality : mapping
@@ -65,6 +67,7 @@ class Results:
     edges: pd.DataFrame
     components: pd.DataFrame
     families: pd.DataFrame
+    people: pd.DataFrame
     summary: Mapping
     quality: Mapping
     qcfc: pd.DataFrame

@@ -1,0 +1,14 @@
+"""Job of rule `deviations`."""
+
+from _job import start
+
+from dysconnect.atlas import circuit_edges, load_atlas
+from dysconnect.connectivity import labelled_cohort
+from dysconnect.localize.people import describe_people
+
+input, output, params = start(snakemake)
+spec = params.localize
+cohort, _ = labelled_cohort(input.connectomes, input.participants, params.contrast, spec["measure"])
+found = describe_people(cohort, circuit_edges(load_atlas(params.atlas["nodes"])), spec)
+for table, path in zip(found, (output.people, output.circuits, output.edges)):
+    table.to_csv(path, sep="\t", index=False, float_format="%.6g")
