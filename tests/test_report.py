@@ -214,6 +214,7 @@ def summary_of(surviving: int, attribution: str = "withheld: ridge does not beat
         "n_fwer": surviving,
         "n_fdr": surviving + 3 if surviving else 0,
         "n_component_edges": 9 if surviving else 0,
+        "n_component_true": 5 if surviving else 0,
         "attribution": attribution,
     }
 
@@ -957,3 +958,16 @@ def test_permutations_are_counted_by_those_who_had_them():
     told = dict(methods(results_of(scored), cohort_of(), experiments_of(scored), NODES))["Evaluation"]
     assert "500 for floor and tangent ridge; 20 for GCN" in told
     assert "GCN" not in dict(methods(results_of(), cohort_of(), experiments_of(GOOD), NODES))["Evaluation"]
+
+
+def test_components_and_circuits_are_told_with_their_bound():
+    sentence = said(results_of(surviving=2))["Connections"]
+    assert "1 component with 9 connections in all (5 of which truly differ, at least)" in sentence
+    assert sentence.endswith("as a whole differ at a family-wise error rate of 0.05.")
+    nothing = said(results_of(surviving=0))["Connections"]
+    assert nothing.endswith("No component and no circuit as a whole differs at a family-wise error rate of 0.05.")
+
+
+def test_patients_are_compared_with_the_norm_and_those_who_cannot_be_are_left_out():
+    text = Document(render(results_of(), cohort_of(), experiments_of(GOOD), NODES, "2026-01-02").html).text
+    assert "The 2 of 2 patients who deviate most" in text and "1 of all are at 0.05 or less" in text

@@ -108,6 +108,7 @@ def localize(
     order = np.lexsort((-table["statistic"].abs().fillna(-1), table["p_fwer"].fillna(2)))
     families = _families(permuted, loops, bound, strength, cohort.nodes, atlas)
     summary = _summary(statistics, table, cohort, spec) | _counts(table, components, families, spec["alpha"])
+    summary["n_component_true"] = bound.true_discoveries(found.p_edge <= spec["alpha"])
     return Localization(table.iloc[order].reset_index(drop=True), summary, components, families)
 
 

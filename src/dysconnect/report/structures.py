@@ -99,7 +99,7 @@ def deviant_table(people: pd.DataFrame, titles: Mapping[str, str], alpha: float,
     caption = (
         f"The {len(rows)} of {counted(len(patients), 'patient')} who deviate most from what the controls make likely "
         "for their covariates. p FWER compares a person's largest deviation with those of the controls (never below "
-        f"{least:.2g}); {called:,} have {alpha:g} or less, where {alpha * len(patients):.1f} would be expected if "
+        f"{least:.2g}); {called:,} of all are at {alpha:g} or less, where {alpha * len(patients):.1f} would be expected if "
         "patients were like controls. No diagnosis."
     )
     return Table(caption, columns, rows)
@@ -119,7 +119,8 @@ def structure_sentence(results: Results, titles: Mapping[str, str]) -> str:
     parts = []
     if len(found):
         edges = results.summary["n_component_edges"]
-        parts.append(f"{counted(len(found), 'component')} with {counted(edges, 'connection')} in all")
+        sure = f"{results.summary['n_component_true']:,} of which truly differ, at least"
+        parts.append(f"{counted(len(found), 'component')} with {counted(edges, 'connection')} in all ({sure})")
     if named:
         parts.append(f"{'the circuit' if len(named) == 1 else 'the circuits'} {listed(named)} as a whole")
     verb = "differs" if len(found) + len(named) == 1 else "differ"
