@@ -23,7 +23,11 @@ CHUNK = 1.25e7  # entries of what is solved at once: 100 MB of float64
 
 
 class Calibrated:
-    """What a classifier of two classes shares whose probability is ``expit(slope_ * decision + offset_)``."""
+    """What linear classifiers of two classes share: probability ``expit(slope_ * decision + offset_)``."""
+
+    def decision_function(self, X: np.ndarray) -> np.ndarray:
+        """Signed distance, [n]; positive is patient."""
+        return np.asarray(X, float) @ self.weights_ + self.intercept_
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """Probabilities of control and patient, [n, 2]."""
@@ -78,10 +82,6 @@ class DualClassifier(Calibrated, ClassifierMixin, BaseEstimator):
         self.penalty_ = float(np.asarray(self.penalties)[chosen[0]])
         self.slope_, self.offset_ = self.calibrate(held_out[:, 0], y)
         return self
-
-    def decision_function(self, X: np.ndarray) -> np.ndarray:
-        """Signed distance, [n]; positive is patient."""
-        return np.asarray(X, float) @ self.weights_ + self.intercept_
 
     def decide_many(
         self, X: np.ndarray, labels: np.ndarray, X_test: np.ndarray, groups: np.ndarray | None = None

@@ -74,10 +74,6 @@ class LowRank(Calibrated, ClassifierMixin, BaseEstimator):
         self.strengths_, self.networks_ = strongest(low[:, 0])
         return self
 
-    def decision_function(self, X: np.ndarray) -> np.ndarray:
-        """Signed distance, [n]; positive is patient."""
-        return np.asarray(X, float) @ self.weights_ + self.intercept_
-
     def decide_many(
         self, X: np.ndarray, labels: np.ndarray, X_test: np.ndarray, groups: np.ndarray | None = None
     ) -> np.ndarray:

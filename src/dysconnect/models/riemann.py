@@ -98,10 +98,6 @@ class FilteredMDM(Calibrated, ClassifierMixin, BaseEstimator):
         self.weights_, self.intercept_ = geodesic_filter(X, y)
         return self
 
-    def decision_function(self, X: np.ndarray) -> np.ndarray:
-        """Difference of squared distances, [n]; positive is patient."""
-        return np.asarray(X, float) @ self.weights_ + self.intercept_
-
     def decide_many(
         self, X: np.ndarray, labels: np.ndarray, X_test: np.ndarray, groups: np.ndarray | None = None
     ) -> np.ndarray:

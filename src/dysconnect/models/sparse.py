@@ -63,10 +63,6 @@ class ElasticNet(Calibrated, ClassifierMixin, BaseEstimator):
         self.slope_, self.offset_ = platt(held_out, y)
         return self
 
-    def decision_function(self, X: np.ndarray) -> np.ndarray:
-        """Signed distance, [n]; positive is patient."""
-        return np.asarray(X, float) @ self.weights_ + self.intercept_
-
     def decide_many(
         self, X: np.ndarray, labels: np.ndarray, X_test: np.ndarray, groups: np.ndarray | None = None
     ) -> np.ndarray:
