@@ -99,8 +99,8 @@ def deviant_table(people: pd.DataFrame, titles: Mapping[str, str], alpha: float,
     caption = (
         f"The {len(rows)} of {counted(len(patients), 'patient')} who deviate most from what the controls make likely "
         "for their covariates. p FWER compares a person's largest deviation with those of the controls (never below "
-        f"{least:.2g}); {called:,} of all are at {alpha:g} or less, where {alpha * len(patients):.1f} would be expected "
-        "if patients were like controls. No diagnosis."
+        f"{least:.2g}); {called:,} of all are at {alpha:g} or less, where {alpha * len(patients):.1f} would be "
+        "expected if patients were like controls. No diagnosis."
     )
     return Table(caption, columns, rows)
 
