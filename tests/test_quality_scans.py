@@ -182,6 +182,9 @@ def test_results_are_read_by_name(scanned, tmp_path):
         "folds",
         "subgroups",
         "power",
+        "components",
+        "families",
+        "people",
     )
     for name in names:
         paths[name] = tmp_path / f"{name}.tsv"

@@ -23,6 +23,7 @@ TINY = [
 ]  # fmt: skip
 EXPERIMENTS = ["floor", "correlation_ridge", "tangent_logistic", "gcn"]
 AFTER_TRAINING = {"evaluate", "localize", "stimulate", "recovery", "report", "track", "track_cohort", "all"}
+AFTER_SERIES = {"connectivity", "quality", "deviations", "train", *AFTER_TRAINING}
 AFTER_EVALUATION = {"report", "track", "track_cohort", "all"}
 AFTER_LOCALIZATION = {"report", "track_cohort", "all"}
 
@@ -121,12 +122,9 @@ def test_second_run_has_nothing_to_do(project):
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        (
-            "dataset.motion_artefact=1",
-            {"acquire", "timeseries", "connectivity", "quality", "splits", "train", *AFTER_TRAINING},
-        ),
-        ("denoise.low_pass=0.09", {"timeseries", "connectivity", "quality", "splits", "train", *AFTER_TRAINING}),
-        ("connectivity.estimator=ledoit_wolf", {"connectivity", "quality", "train", *AFTER_TRAINING}),
+        ("dataset.motion_artefact=1", {"acquire", "timeseries", "splits", *AFTER_SERIES}),
+        ("denoise.low_pass=0.09", {"timeseries", "splits", *AFTER_SERIES}),
+        ("connectivity.estimator=ledoit_wolf", AFTER_SERIES),
         ("quality.distance_bins=5", {"quality", *AFTER_LOCALIZATION}),
         ("quality.group_alpha=0.01", AFTER_LOCALIZATION),
         ("splits.seed=1", {"splits", "train", *AFTER_TRAINING}),
@@ -134,8 +132,9 @@ def test_second_run_has_nothing_to_do(project):
         ("model.dropout=0.1", {"train", "evaluate", "report", "track", "track_cohort", "all"}),
         ("training.lr=0.01", {"train", "evaluate", "report", "track", "track_cohort", "all"}),
         ("evaluate.seed=1", {"evaluate", *AFTER_EVALUATION}),
-        ("localize.alpha=0.1", {"localize", "stimulate", "recovery", *AFTER_LOCALIZATION}),
+        ("localize.alpha=0.1", {"localize", "deviations", "stimulate", "recovery", *AFTER_LOCALIZATION}),
         ("localize.permutations=200", {"localize", "recovery", *AFTER_LOCALIZATION}),
+        ("localize.deviant_edges=5", {"deviations", *AFTER_LOCALIZATION}),
         ("report.edges=3", AFTER_LOCALIZATION),
         ("tracking.experiment=other", {"tracking", "track", "track_cohort", "all"}),
     ],
@@ -280,7 +279,8 @@ def test_a_network_is_pretrained_on_another_cohort(project):
     assert made.returncode == 0, made.stdout + made.stderr
     run = "results/simulated/train/gcn_pretrained/run.json"
     other = "training.pretrain.connectomes=results/simulated_null/connectivity/seitzman300_correlation.h5"
-    done = project.snakemake(run, config=("experiment=gcn_pretrained",), overrides=(other,))
+    overrides = (other, "training.pretrain.epochs=2")
+    done = project.snakemake(run, config=("experiment=gcn_pretrained",), overrides=overrides)
     assert done.returncode == 0, done.stdout + done.stderr
     written = json.loads((project.folder / run).read_text())
     assert [row["epoch"] for row in written["pretraining"]] == [0, 1]

@@ -30,7 +30,11 @@ rule localize:
         runtime=60,
     params:
         atlas=COHORT["atlas"],
-        localize=COHORT["localize"],
+        localize={
+            key: value
+            for key, value in COHORT["localize"].items()
+            if key != "deviant_edges"
+        },
         contrast=COHORT["dataset"]["contrast"],
     message:
         "Testing every edge of {wildcards.dataset}"
@@ -61,7 +65,10 @@ rule deviations:
         runtime=30,
     params:
         atlas=COHORT["atlas"],
-        localize=COHORT["localize"],
+        localize={
+            key: COHORT["localize"][key]
+            for key in ("measure", "nuisance", "alpha", "max_missing", "deviant_edges")
+        },
         contrast=COHORT["dataset"]["contrast"],
     message:
         "Comparing every person of {wildcards.dataset} with the norm of the controls"
