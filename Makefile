@@ -35,7 +35,7 @@ run: $(READY)
 	@echo "MLflow UI: make ui, then http://127.0.0.1:$(PORT) (click \"Model training\")"
 
 test: $(READY)
-	$(BIN)python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(READY)
 	$(BIN)ruff check .

@@ -39,6 +39,12 @@ GRAPH_MODELS = {
 }  # fmt: skip
 
 
+def pytest_collection_modifyitems(items):
+    """Files that run the workflow come first: none of them is still running when all others are done."""
+    slow = {item.path for item in items if item.get_closest_marker("workflow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     """Small problems are fastest on one thread, the more so where tests run side by side."""

@@ -33,8 +33,8 @@ pytestmark = pytest.mark.workflow
 class Project:
     """A copy of the project with a tiny atlas, so that tests may change its files."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, timeout: int = 600):
+        self.folder, self.timeout = folder, timeout
         for name in ("src", "workflow", "configs", "profiles"):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
         shutil.copy(ROOT / "Snakefile", folder)
@@ -53,7 +53,8 @@ class Project:
         environment.pop("MLFLOW_TRACKING_URI", None)
         command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
         command += ["--config", *config, f"overrides={text}"]
-        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=600)
+        told = {"cwd": self.folder, "env": environment, "timeout": self.timeout}
+        return subprocess.run(command, **told, capture_output=True, text=True)
 
     def rules(self, *arguments: str, **keywords) -> set[str]:
         """Rules that a dry run would execute."""

@@ -130,6 +130,13 @@ def pretraining_files(experiment):
     return [own["connectomes"], own["participants"]] if own else []
 
 
+def gpus(wildcards):
+    """How many GPUs an experiment asks for: graph networks one, unless training.device=cpu."""
+    own = EXPERIMENTS[wildcards.experiment]
+    wanted = own["training"]["device"] != "cpu"
+    return int(own["model"]["name"] in GRAPH_MODELS and wanted)
+
+
 def estimator(measure):
     """Covariance estimator of a stored measure; two experiments must not ask for different ones."""
     own = {

@@ -47,9 +47,7 @@ rule train:
     resources:
         mem_mb=8000,
         runtime=240,
-        gpu=lambda wildcards: int(
-            EXPERIMENTS[wildcards.experiment]["model"]["name"] in GRAPH_MODELS
-        ),
+        gpu=gpus,
     params:
         sections=lambda wildcards: training_sections(EXPERIMENTS[wildcards.experiment]),
         contrast=COHORT["dataset"]["contrast"],
