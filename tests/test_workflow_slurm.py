@@ -104,7 +104,7 @@ def test_the_default_cohort_runs_on_a_cluster(cluster, tmp_path):
     assert (results / "report/index.html").exists()
     jobs = subprocess.run(["scontrol", "show", "jobs"], capture_output=True, text=True, check=True).stdout
     states = re.findall(r"JobState=(\w+)", jobs)
-    assert len(states) >= len(EXPERIMENTS) + 10 and set(states) == {"COMPLETED"}
+    assert len(states) >= len(EXPERIMENTS) + 7 and set(states) == {"COMPLETED"}
     asked = [job for job in jobs.split("\n\n") if "gres/gpu=1" in job or "gpu:1" in job]
     assert [re.search(r"Comment=(\S+)", job).group(1) for job in asked] == ["rule_train_wildcards_simulated_gcn"]
     again = project.snakemake("--profile", "profiles/slurm", *here)

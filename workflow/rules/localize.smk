@@ -86,6 +86,7 @@ rule recovery:
         recovery="results/{dataset}/localize/recovery.tsv",
     log:
         "results/logs/{dataset}/recovery.log",
+    localrule: True
     conda:
         ENVIRONMENT
     threads: 1

@@ -6,6 +6,7 @@ rule tracking:
         handle="results/tracking.json",
     log:
         "results/logs/tracking.log",
+    localrule: True  # writers of one database on one node, and of a minute each
     conda:
         ENVIRONMENT
     threads: 1
@@ -37,6 +38,7 @@ rule track:
         run="results/{dataset}/tracking/{experiment}.json",
     log:
         "results/logs/{dataset}/track_{experiment}.log",
+    localrule: True
     conda:
         ENVIRONMENT
     threads: 1
@@ -78,6 +80,7 @@ rule track_cohort:
         run="results/{dataset}/tracking/localize.json",
     log:
         "results/logs/{dataset}/track_localize.log",
+    localrule: True
     conda:
         ENVIRONMENT
     threads: 1

@@ -7,6 +7,7 @@ rule splits:
         splits="results/{dataset}/train/splits.tsv",
     log:
         "results/logs/{dataset}/splits.log",
+    localrule: True
     conda:
         ENVIRONMENT
     threads: 1
