@@ -29,6 +29,7 @@ NUISANCE = ["age", "sex", "site", "mean_fd"]
 SPEC = {
     "nuisance": NUISANCE,
     "permutations": 300,
+    "permutation": "smith",
     "alpha": 0.05,
     "thresholds": [2.5, 3.0, 3.5, 4.0],
     "prior": 4,
@@ -176,6 +177,39 @@ def test_nan_edges_name_the_subject(make_cohort):
     cohort.values[17, 3] = np.nan
     with pytest.raises(ValueError, match=r"edges of sub-017 hold NaN or infinity; compute them again"):
         edge_statistics(cohort.values, cohort.participants, NUISANCE, 10, 0)
+
+
+@pytest.mark.parametrize(("label", "name"), [(1, "patients"), (0, "controls")])
+def test_a_group_of_one_is_named(make_cohort, label, name):
+    cohort = make_cohort()
+    alone = np.where(np.arange(60) == 7, label, 1 - label)
+    people = cohort.participants.assign(label=alone)
+    with pytest.raises(ValueError, match=rf"the {name} are one person \(sub-007\): two or more.*dataset\.contrast"):
+        edge_statistics(cohort.values, people, ["age"], 10, 0)
+    with pytest.raises(ValueError, match=rf"the {name} are nobody"):
+        edge_statistics(cohort.values, people.assign(label=1 - label), ["age"], 10, 0)
+
+
+def test_groups_that_share_no_site_are_refused(make_cohort):
+    """Without the site among the covariates nothing else would stop it, and every p would be 1."""
+    cohort = make_cohort()
+    people = cohort.participants.assign(site=np.where(cohort.labels == 1, "clinic", "university"))
+    with pytest.raises(ValueError, match=r"no site has both patients and controls \(clinic, university\).*contrast"):
+        edge_statistics(cohort.values, people, [], 10, 0)
+
+
+def test_a_site_with_one_group_is_told_and_changes_little(make_cohort, capsys):
+    """Its people estimate the covariates; its group is no part of the comparison where site is a covariate."""
+    cohort = make_cohort(n=80, planted=range(6))
+    alone = (np.arange(80) >= 60) & (cohort.labels == 1)
+    people = cohort.participants.assign(site=np.where(alone, "site-C", cohort.participants["site"]))
+    own = edge_statistics(cohort.values, people, ["site"], 100, 0)
+    assert "one group only in site-C (10 people): no permutation changes" in capsys.readouterr().out
+    without = edge_statistics(cohort.values[~alone], people[~alone], ["site"], 100, 0)
+    assert own.df == without.df + 9
+    moved = cohort.values.copy()
+    moved[alone] += 5  # a site of its own level says nothing about the group
+    np.testing.assert_allclose(edge_statistics(moved, people, ["site"], 100, 0).t, own.t, rtol=1e-3, atol=1e-4)
 
 
 # the error rate

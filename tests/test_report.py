@@ -207,6 +207,7 @@ def summary_of(surviving: int, attribution: str = "withheld: ridge does not beat
         "n_untested": 0,
         "nuisance": ["age", "sex", "site", "mean_fd"],
         "permutations": 500,
+        "permutation": "smith",
         "alpha": 0.05,
         "df": 14,
         "critical_t": 5.2,

@@ -48,8 +48,8 @@ def localize(
     circuits : array of str, [E]
         Loop of every edge; empty where it is in none.
     spec : dict
-        The `localize` section: `nuisance`, `permutations`, `alpha`, `thresholds`, `prior`, `prior_circuits`,
-        `stability_draws`, `stability_top`, `max_missing`, `seed`.
+        The `localize` section: `nuisance`, `permutations`, `permutation` (of single edges; the rest stays with Smith),
+        `alpha`, `thresholds`, `prior`, `prior_circuits`, `stability_draws`, `stability_top`, `max_missing`, `seed`.
     attribution : array or None, [E]
         Weights of a model that beat its permutation null, averaged over folds.
     atlas : DataFrame or None
@@ -60,9 +60,10 @@ def localize(
     -------
     edges : DataFrame, [E rows], strongest first
         `region_a`, `region_b`, `effect_size`, `direction` (patients lower, patients higher), `statistic` (t), `p`,
-        `p_fwer`, `p_fdr`, `stability`, `p_weighted` (Benjamini-Hochberg with the circuits as prior),
-        `p_component` (family-wise, adaptive NBS), `component` (row of `components`; 0: none), `attribution`,
-        `circuit`, `n_missing`; the numbers are NaN for an edge that is missing in too many subjects to be tested.
+        `p_fwer`, `p_fdr`, `p_fwer_higher`, `p_fwer_lower` (one-sided), `stability`, `p_weighted` (Benjamini-Hochberg
+        with the circuits as prior), `p_component` (family-wise, adaptive NBS), `component` (row of `components`; 0:
+        none), `attribution`, `circuit`, `n_missing`; the numbers are NaN for an edge that is missing in too many
+        subjects to be tested.
     summary : dict
         Counts, degrees of freedom, the critical t, and the smallest effect that could have been detected.
     components : DataFrame
@@ -86,18 +87,19 @@ def localize(
     complete = filler.transform(cohort.values, cohort.missing)
     complete = complete if tested.all() else complete[:, tested]
     people, nuisance = cohort.participants, spec["nuisance"]
-    statistics = edge_statistics(complete, people, nuisance, spec["permutations"], spec["seed"])
+    drawn = spec["permutations"], spec["seed"]
+    statistics = edge_statistics(complete, people, nuisance, *drawn, spec["permutation"])
     top = min(spec["stability_top"], complete.shape[1])
     stability = selection_stability(complete, people, nuisance, top, spec["stability_draws"], spec["seed"] + 1)
     rows, cols = np.triu_indices(len(cohort.nodes), k=1)
     ends = rows[tested], cols[tested], len(cohort.nodes)
-    permuted = permuted_edges(complete, people, nuisance, ends, spec["permutations"], spec["seed"])
+    permuted = permuted_edges(complete, people, nuisance, ends, *drawn)
     strength = _strength(complete, ends)
     loops = {name: circuits[tested] == name for name in pd.unique(circuits) if name}
     prior = {name: mask for name, mask in loops.items() if name in spec["prior_circuits"]}
     found = adaptive_network_based(permuted, spec["thresholds"], prior)
     table = _edge_table(cohort.nodes, tested, statistics, stability)
-    bound = discovery_bound(complete, people, nuisance, spec["permutations"], spec["seed"], spec["alpha"])
+    bound = discovery_bound(complete, people, nuisance, *drawn, spec["alpha"])
     members, components = _reported(found, cohort.nodes, bound)
     weights = prior_weights(np.any([*prior.values(), np.zeros(len(statistics.p), bool)], axis=0), spec["prior"])
     columns = {"p_weighted": weighted_false_discovery(statistics.p, weights), "p_component": found.p_edge}
@@ -202,6 +204,8 @@ def _edge_table(
         "p": statistics.p,
         "p_fwer": statistics.p_fwer,
         "p_fdr": statistics.p_fdr,
+        "p_fwer_higher": statistics.p_fwer_higher,
+        "p_fwer_lower": statistics.p_fwer_lower,
         "stability": stability,
     }
     return table.join(pd.DataFrame(numbers, index=np.flatnonzero(tested)))
@@ -219,6 +223,7 @@ def _summary(statistics: EdgeStatistics, table: pd.DataFrame, cohort: Cohort, sp
         "n_untested": len(table) - len(statistics.t),
         "nuisance": list(spec["nuisance"]),
         "permutations": spec["permutations"],
+        "permutation": spec["permutation"],
         "alpha": spec["alpha"],
         "df": statistics.df,
         "critical_t": critical,

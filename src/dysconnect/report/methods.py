@@ -330,6 +330,13 @@ def _splits_text(splits: Mapping) -> str:
     return f"{splits['folds']}-fold cross-validation by subject, stratified by group and site{repeated}."
 
 
+PERMUTED = {
+    "smith": "the residual group inside sites, residualised again (Smith's",
+    "freedman_lane": "the residual connections inside sites, residualised again (the Freedman-Lane",
+    "huh_jhun": "the group in a basis of the residual space (the Huh-Jhun",
+}
+
+
 def _localization_text(summary: Mapping, spec: Mapping) -> str:
     left_out = (
         f"; {summary['n_untested']:,} were not measured, or missing in too many subjects"
@@ -339,8 +346,8 @@ def _localization_text(summary: Mapping, spec: Mapping) -> str:
     return (
         f"{summary['n_edges']:,} connections ({MEASURES[spec['measure']]}) were tested{left_out}, each with a linear "
         f"model of group adjusted for {covariate_names(summary['nuisance'])} ({summary['df']} degrees of freedom). "
-        f"{summary['permutations']:,} permutations of the residual group inside sites, residualised again (Smith's "
-        "method; Winkler et al. 2014), gave family-wise p by the largest |t| (Nichols and Holmes 2002); "
+        f"{summary['permutations']:,} permutations of {PERMUTED[summary['permutation']]} "
+        "method; Winkler et al. 2014) gave family-wise p by the largest |t| (Nichols and Holmes 2002); "
         "false-discovery rates are those of Benjamini and Hochberg 1995. Effect sizes are Cohen's d from the adjusted "
         f"t. Stability is the share of {spec['stability_draws']} random halves of the cohort (after Meinshausen and "
         f"Bühlmann 2010) in which a connection is among the {spec['stability_top']} strongest. "
