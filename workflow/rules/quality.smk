@@ -8,6 +8,7 @@ rule quality:
         code=library(
             "quality",
             "localize/statistics",
+            "localize/permutation",
             "models/edges",
             "models/floor",
             "atlas",

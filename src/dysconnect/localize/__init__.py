@@ -1,6 +1,5 @@
 """Stage `localize`: which edges differ, in which direction, with a family-wise error rate and its stability."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,18 +17,20 @@ from dysconnect.localize.families import (
     system_blocks,
     weighted_false_discovery,
 )
+from dysconnect.localize.power import power_table
 from dysconnect.localize.statistics import EdgeStatistics, edge_statistics, selection_stability
-from dysconnect.models.edges import MissingRegions, blocks, edge_missing
+from dysconnect.localize.tested import complete_edges, without_copies
 from dysconnect.train.estimators import Cohort, read_fold_weights
 
 
 class Localization(NamedTuple):
-    """What `localize` finds: a table of edges, a summary, a table of components, a table of circuits and blocks."""
+    """What `localize` finds: edges, a summary, components, circuits and blocks, and what could have been found."""
 
     edges: pd.DataFrame
     summary: dict
     components: pd.DataFrame
     circuits: pd.DataFrame
+    power: pd.DataFrame
 
 
 def localize(
@@ -65,13 +66,15 @@ def localize(
         none), `attribution`, `circuit`, `n_missing`; the numbers are NaN for an edge that is missing in too many
         subjects to be tested.
     summary : dict
-        Counts, degrees of freedom, the critical t, and the smallest effect that could have been detected.
+        Counts, degrees of freedom, and the critical t.
     components : DataFrame
         Each that is the most significant of one of its edges, best first: `component`, `family`, `direction`,
         `threshold`, `n_edges`, `n_nodes`, `intensity`, `p_fwer`, `true_edges` (at least so many of its edges differ,
         for all sets together at `alpha`: `discovery_bound`), `regions`.
     circuits : DataFrame
         `kind` (circuit, block), then as of `circuit_tests` and `enrichment`; `true_edges` of circuits.
+    power : DataFrame
+        As of `power_table`: the effect that an edge and every circuit would have needed.
 
     Raises
     ------
@@ -80,12 +83,7 @@ def localize(
     """
     _check_permutations(spec)
     cohort = without_copies(cohort)
-    lost = sum(edge_missing(cohort.missing[part]).sum(0) for part in blocks(cohort.values.shape))
-    lost[~cohort.values.any(0)] = len(cohort.values)  # measured in nobody
-    tested = lost / len(cohort.values) <= spec["max_missing"]
-    filler = MissingRegions().fit(cohort.values, cohort.missing, diagonal=False)
-    complete = filler.transform(cohort.values, cohort.missing)
-    complete = complete if tested.all() else complete[:, tested]
+    complete, tested, lost = complete_edges(cohort, spec["max_missing"])
     people, nuisance = cohort.participants, spec["nuisance"]
     drawn = spec["permutations"], spec["seed"]
     statistics = edge_statistics(complete, people, nuisance, *drawn, spec["permutation"])
@@ -111,7 +109,9 @@ def localize(
     families = _families(permuted, loops, bound, strength, cohort.nodes, atlas)
     summary = _summary(statistics, table, cohort, spec) | _counts(table, components, families, spec["alpha"])
     summary["n_component_true"] = bound.true_discoveries(found.p_edge <= spec["alpha"])
-    return Localization(table.iloc[order].reset_index(drop=True), summary, components, families)
+    places = {name: np.flatnonzero(mask) for name, mask in loops.items() if mask.any()}
+    power = power_table(complete, people, nuisance, places, summary["critical_t"], spec["alpha"])
+    return Localization(table.iloc[order].reset_index(drop=True), summary, components, families, power)
 
 
 def _check_permutations(spec: dict) -> None:
@@ -182,15 +182,6 @@ def _counts(table: pd.DataFrame, components: pd.DataFrame, families: pd.DataFram
     }
 
 
-def without_copies(cohort: Cohort) -> Cohort:
-    """Keep one of several copies of a scan: people who are tested must be independent."""
-    if "scan_group" not in cohort.participants:
-        return cohort
-    first = ~cohort.participants["scan_group"].duplicated().to_numpy()
-    people = cohort.participants[first].reset_index(drop=True)
-    return replace(cohort, participants=people, values=cohort.values[first], missing=cohort.missing[first])
-
-
 def _edge_table(
     nodes: np.ndarray, tested: np.ndarray, statistics: EdgeStatistics, stability: np.ndarray
 ) -> pd.DataFrame:
@@ -215,7 +206,6 @@ def _summary(statistics: EdgeStatistics, table: pd.DataFrame, cohort: Cohort, sp
     cases = int(cohort.labels.sum())
     controls = len(cohort.labels) - cases
     critical = float(np.quantile(statistics.max_null, 1 - spec["alpha"]))
-    scale = np.sqrt(1 / cases + 1 / controls)
     return {
         "n_cases": cases,
         "n_controls": controls,
@@ -227,8 +217,6 @@ def _summary(statistics: EdgeStatistics, table: pd.DataFrame, cohort: Cohort, sp
         "alpha": spec["alpha"],
         "df": statistics.df,
         "critical_t": critical,
-        # power 0.8 needs a true t of the critical one plus 0.84 standard errors (Cohen 1988)
-        "detectable_d": float((critical + 0.8416) * scale),
         "n_fwer": int((table["p_fwer"] <= spec["alpha"]).sum()),
         "n_fdr": int((table["p_fdr"] <= spec["alpha"]).sum()),
     }

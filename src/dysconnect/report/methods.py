@@ -9,6 +9,7 @@ import pandas as pd
 import yaml
 
 from dysconnect.quality.scans import Scans
+from dysconnect.report.severity import associations_text
 from dysconnect.report.text import Results, counted, covariate_names, kind, label, listed
 
 SOFTWARE = (
@@ -51,7 +52,7 @@ def methods(
         ("Quality", _quality_text(results.quality, cohort) + _scans_text(results.scans)),
         ("Connectivity and models", _models_text(experiments, cohort)),
         ("Evaluation", _evaluation_text(results, cohort, experiments)),
-        ("Localization", _localization_text(results.summary, cohort["localize"])),
+        ("Localization", _localization_text(results.summary, cohort["localize"]) + associations_text(results)),
         ("Software", _software_text(experiments)),
     ]
 

@@ -18,6 +18,7 @@ def structure_tables(results: Results, titles: Mapping[str, str], n: int = 10) -
     return {
         "components": component_table(results.components, titles, alpha, n) if len(results.components) else None,
         "circuits": family_table(circuits, titles, alpha) if len(circuits) else None,
+        "detectable": detectable_table(results.detectable, titles),
         "deviants": deviant_table(results.people, titles, alpha, n),
         "blocks": family_table(blocks.sort_values("p_fwer_magnitude").head(n), {}, alpha) if len(blocks) else None,
     }
@@ -74,6 +75,31 @@ def family_table(families: pd.DataFrame, titles: Mapping[str, str], alpha: float
         caption += (
             " Enrichment: mean |t| relative to random sets of like strength and length; it is no test of the groups."
         )
+    return Table(caption, columns, rows)
+
+
+def detectable_effect(detectable: pd.DataFrame) -> float:
+    """Effect (d) that a single connection would have needed."""
+    return float(detectable.set_index("what")["detectable_d"]["edge"])
+
+
+def detectable_table(detectable: pd.DataFrame, titles: Mapping[str, str]) -> Table:
+    """What this cohort could have found: effects of a connection, the circuits and a component."""
+    names = {"edge": "One connection", "component": "A component (approximate)", **titles}
+    rows = [
+        Row([
+            names.get(row.what, row.what), f"{row.n_edges:,}", number(row.critical_t), number(row.spread),
+            number(row.detectable_d),
+        ])
+        for row in detectable.itertuples()
+    ]  # fmt: skip
+    columns = [Column("What", False), Column("Connections"), Column("Critical\u00a0|t|"), Column("Spread"), Column("d")]
+    caption = (
+        "What this cohort could have found with 80% power: the difference d that one connection would have needed, and "
+        "that all connections of a circuit together, in one direction (tested by their mean, corrected over the "
+        "circuits). Spread: standard deviation over people of that mean, relative to one connection; the more "
+        "connections go together, the less a circuit gains. Smaller effects are not ruled out."
+    )
     return Table(caption, columns, rows)
 
 
