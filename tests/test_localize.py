@@ -30,6 +30,7 @@ SPEC = {
     "nuisance": NUISANCE,
     "permutations": 300,
     "permutation": "smith",
+    "device": "cpu",
     "alpha": 0.05,
     "thresholds": [2.5, 3.0, 3.5, 4.0],
     "prior": 4,

@@ -170,7 +170,7 @@ def test_a_localization_in_parts_is_the_same(make_cohort, monkeypatch):
     cohort.missing[5, 2] = True
     spec = {"nuisance": ["age", "sex"], "permutations": 60, "alpha": 0.05, "seed": 0, "max_missing": 0.1}
     spec |= {"stability_draws": 7, "stability_top": 5, "thresholds": [2.5, 3.5], "prior": 4, "prior_circuits": []}
-    spec |= {"permutation": "smith"}
+    spec |= {"permutation": "smith", "device": "cpu"}
     whole, summary, *_ = localize(cohort, np.full(66, ""), spec)
     monkeypatch.setattr(permutation, "PART", 8 * 40 * 9)  # nine connections, or nine permutations
     parts, again, *_ = localize(cohort, np.full(66, ""), spec)

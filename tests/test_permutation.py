@@ -1,11 +1,15 @@
 """The schemes of permutation agree, each is what its formula says, and each holds the error rate."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
 from nilearn.mass_univariate import permuted_ols
 from scipy.stats import binom
 
+from dysconnect.localize.gpu import choose_gpu
 from dysconnect.localize.permutation import (
     SCHEMES,
     extreme_correlations,
@@ -153,3 +157,65 @@ def test_family_wise_error_holds_where_a_covariate_goes_with_the_group(scheme):
         alarms += [(p <= 0.05).any() for p in (own.p_fwer, own.p_fwer_higher, own.p_fwer_lower)]
     low, high = binom.interval(0.999, COHORTS, 0.05)
     assert (low <= alarms).all() and (alarms <= high).all()
+
+
+# the GPU
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("chunk_bytes", [2e9, 9000])
+def test_torch_gives_the_extremes_of_numpy(one_site, scheme, chunk_bytes):
+    edges, people = one_site
+    basis, label = nuisance_basis(people, NUISANCE), people["label"].to_numpy(float)
+    given = scheme, label - basis @ (basis.T @ label), basis, np.repeat("one", 60), 50, 0
+    units = residual_unit(edges.astype(float), basis)
+    found = null_extremes(*given, gpu="cpu")(units, chunk_bytes)
+    np.testing.assert_allclose(found, null_extremes(*given)(units), rtol=1e-5)
+
+
+def test_torch_gives_the_same_p(one_site, monkeypatch):
+    edges, people = one_site
+    monkeypatch.setattr("dysconnect.localize.statistics.choose_gpu", lambda *_: "cpu")
+    here = edge_statistics(edges, people, NUISANCE, 500, 0, device="cuda")
+    monkeypatch.undo()
+    there = edge_statistics(edges, people, NUISANCE, 500, 0, device="cpu")
+    for name in ("p_fwer", "p_fwer_higher", "p_fwer_lower"):
+        np.testing.assert_array_equal(getattr(here, name), getattr(there, name))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_gpu_gives_the_same_p(one_site, scheme):
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    edges, people = one_site
+    here, there = (edge_statistics(edges, people, NUISANCE, 500, 0, scheme, device) for device in ("cpu", "cuda"))
+    assert np.abs(here.p_fwer - there.p_fwer).max() <= 1 / 501
+    np.testing.assert_allclose(here.max_null, there.max_null, rtol=1e-4)
+
+
+def test_a_gpu_that_is_not_there_is_refused_and_auto_does_without(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ValueError, match=r"localize\.device=cuda:1, but torch sees no GPU\. Set localize\.device=auto"):
+        choose_gpu("cuda:1", 1)
+    monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/nvidia-smi")
+    assert choose_gpu("auto", 1e12) is None
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert choose_gpu("auto", 1e12) == "cuda" and choose_gpu("cuda:1", 1) == "cuda:1"
+    assert choose_gpu("auto", 1e9) is None and choose_gpu("cpu", 1e12) is None
+
+
+def test_torch_is_not_imported_where_numpy_does():
+    code = (
+        "import sys, numpy as np, pandas as pd\n"
+        "from dysconnect.localize.permutation import null_extremes\n"
+        "from dysconnect.localize.gpu import choose_gpu\n"
+        "rng = np.random.default_rng(0)\n"
+        "gpu = choose_gpu('auto', 1e6)\n"
+        "draw = null_extremes('smith', rng.normal(size=20), np.full((20, 1), 20**-0.5), np.zeros(20), 10, 0, gpu)\n"
+        "draw(rng.normal(size=(20, 30)))\n"
+        "print('torch' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stdout + done.stderr

@@ -198,9 +198,9 @@ def test_localization_finds_the_cerebellum_and_spares_the_cortex(study, regions)
         cerebellum[rows] + cerebellum[cols]
     ]
     spec = {
-        "nuisance": ["site"], "permutations": 2000, "permutation": "smith", "alpha": 0.05, "thresholds": [2.5, 3.0],
-        "prior": 4, "prior_circuits": ["cortex and cerebellum"], "stability_draws": 20, "stability_top": 5,
-        "max_missing": 0.1, "seed": 0,
+        "nuisance": ["site"], "permutations": 2000, "permutation": "smith", "device": "cpu", "alpha": 0.05,
+        "thresholds": [2.5, 3.0], "prior": 4, "prior_circuits": ["cortex and cerebellum"], "stability_draws": 20,
+        "stability_top": 5, "max_missing": 0.1, "seed": 0,
     }  # fmt: skip
     found = localize(study, kinds, spec)
     edges, sets = found.edges.dropna(subset="statistic"), found.circuits.set_index("name")

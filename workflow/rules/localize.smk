@@ -32,6 +32,7 @@ rule localize:
     resources:
         mem_mb=8000,
         runtime=60,
+        gpu=int(COHORT["localize"]["device"].startswith("cuda")),
     params:
         atlas=COHORT["atlas"],
         localize={

@@ -9,6 +9,7 @@ rule quality:
             "quality",
             "localize/statistics",
             "localize/permutation",
+            "localize/gpu",
             "models/edges",
             "models/floor",
             "atlas",

@@ -49,8 +49,9 @@ def localize(
     circuits : array of str, [E]
         Loop of every edge; empty where it is in none.
     spec : dict
-        The `localize` section: `nuisance`, `permutations`, `permutation` (of single edges; the rest stays with Smith),
-        `alpha`, `thresholds`, `prior`, `prior_circuits`, `stability_draws`, `stability_top`, `max_missing`, `seed`.
+        The `localize` section: `nuisance`, `permutations`, `permutation` and `device` (of single edges; the rest stays
+        with Smith and the CPU), `alpha`, `thresholds`, `prior`, `prior_circuits`, `stability_draws`, `stability_top`,
+        `max_missing`, `seed`.
     attribution : array or None, [E]
         Weights of a model that beat its permutation null, averaged over folds.
     atlas : DataFrame or None
@@ -86,7 +87,7 @@ def localize(
     complete, tested, lost = complete_edges(cohort, spec["max_missing"])
     people, nuisance = cohort.participants, spec["nuisance"]
     drawn = spec["permutations"], spec["seed"]
-    statistics = edge_statistics(complete, people, nuisance, *drawn, spec["permutation"])
+    statistics = edge_statistics(complete, people, nuisance, *drawn, spec["permutation"], spec["device"])
     top = min(spec["stability_top"], complete.shape[1])
     stability = selection_stability(complete, people, nuisance, top, spec["stability_draws"], spec["seed"] + 1)
     rows, cols = np.triu_indices(len(cohort.nodes), k=1)

@@ -14,6 +14,8 @@ from functools import partial
 
 import numpy as np
 
+from dysconnect.localize.gpu import TorchExtremes
+
 PART = 2e7  # bytes
 SCHEMES = ("smith", "freedman_lane", "huh_jhun")
 
@@ -91,7 +93,13 @@ def moving_nuisance(basis: np.ndarray, blocks: np.ndarray) -> np.ndarray:
 
 
 def null_extremes(
-    scheme: str, group: np.ndarray, basis: np.ndarray, blocks: np.ndarray, n: int, seed: int
+    scheme: str,
+    group: np.ndarray,
+    basis: np.ndarray,
+    blocks: np.ndarray,
+    n: int,
+    seed: int,
+    gpu: str | None = None,
 ) -> Callable[[np.ndarray], Extremes]:
     """Draw the permutations once.
 
@@ -106,6 +114,8 @@ def null_extremes(
         Exchangeability blocks.
     n, seed : int
         Number of permutations.
+    gpu : str, optional
+        Device of torch that multiplies (`gpu.choose_gpu`); by default numpy does.
 
     Returns
     -------
@@ -121,9 +131,11 @@ def null_extremes(
         raise ValueError(f"localize.permutation={scheme} is unknown; use {', '.join(SCHEMES)}.")
     if scheme == "freedman_lane":
         vectors = np.column_stack([group / np.linalg.norm(group), moving_nuisance(basis, blocks)])
-        return partial(studentised_extremes, vectors.astype(np.float32), permuted_rows(blocks, n, seed))
-    draw = rotated_groups if scheme == "huh_jhun" else permuted_groups
-    return partial(extreme_correlations, draw(group, basis, blocks, n, seed).astype(np.float32))
+        given, multiply = (vectors.astype(np.float32), permuted_rows(blocks, n, seed)), studentised_extremes
+    else:
+        draw = rotated_groups if scheme == "huh_jhun" else permuted_groups
+        given, multiply = (draw(group, basis, blocks, n, seed).astype(np.float32),), extreme_correlations
+    return TorchExtremes(gpu, *given) if gpu else partial(multiply, *given)
 
 
 def extreme_correlations(groups: np.ndarray, edges: np.ndarray, chunk_bytes: float = 2e8) -> Extremes:

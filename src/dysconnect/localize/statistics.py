@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
+from dysconnect.localize.gpu import choose_gpu
 from dysconnect.localize.permutation import max_correlations, null_extremes, parts, permuted_groups, residual_unit
 from dysconnect.models.floor import CovariateEncoder
 from dysconnect.progress import track
@@ -97,6 +98,7 @@ def edge_statistics(
     n_permutations: int,
     seed: int,
     permutation: str = "smith",
+    device: str = "cpu",
 ) -> EdgeStatistics:
     """Test every edge for a group difference.
 
@@ -111,6 +113,8 @@ def edge_statistics(
     n_permutations, seed : int
     permutation : {"smith", "freedman_lane", "huh_jhun"}
         The latter for one site only.
+    device : str
+        ``cpu``, ``cuda``, or ``auto``: where the permutations are multiplied; p are the same.
 
     Raises
     ------
@@ -132,7 +136,8 @@ def edge_statistics(
     df = len(table) - basis.shape[1] - 1
     label = table["label"].to_numpy(float)
     group = label - basis @ (basis.T @ label)
-    extremes = null_extremes(permutation, group, basis, table["site"].to_numpy(), n_permutations, seed)
+    gpu = choose_gpu(device, float(edges.size) * n_permutations)
+    extremes = null_extremes(permutation, group, basis, table["site"].to_numpy(), n_permutations, seed, gpu)
     r = np.empty(edges.shape[1])
     highest, lowest = np.full(n_permutations, -1.0), np.full(n_permutations, 1.0)
     said = f"{n_permutations} permutations of {edges.shape[1]} edges, in parts"
