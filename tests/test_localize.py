@@ -341,10 +341,12 @@ def test_summary_counts_and_says_what_could_have_been_seen(localized):
     assert summary["df"] == 100 - 5 - 1
     assert 3 < summary["critical_t"] < 4.2
     power = localized.power.set_index("what")
-    assert power.index.tolist() == ["edge", "loop 1", "loop 2"]
+    assert power.index.tolist() == ["edge", "component", "loop 1", "loop 2"]
     assert power.loc["edge", "critical_t"] == summary["critical_t"]
     assert power.loc["edge", "detectable_d"] == pytest.approx((summary["critical_t"] + 0.84) * np.sqrt(2 / 50), rel=0.1)
-    assert (power["detectable_d"].iloc[1:] < 0.5 * power.loc["edge", "detectable_d"]).all()
+    assert (power["detectable_d"].iloc[2:] < 0.5 * power.loc["edge", "detectable_d"]).all()
+    assert power.loc["component", "n_edges"] == 20
+    assert 0.2 < power.loc["component", "detectable_d"] / power.loc["edge", "detectable_d"] < 0.9
 
 
 def test_same_seed_same_table_other_seed_same_statistic(planted, circuits, localized):

@@ -258,7 +258,7 @@ def people_of() -> pd.DataFrame:
 
 def detectable_of() -> pd.DataFrame:
     """What one connection and a circuit would have needed."""
-    rows = [("edge", 1, 5.2, 1.0, 1.37), ("sensorimotor", 20, 2.6, 0.5, 0.41)]
+    rows = [("edge", 1, 5.2, 1.0, 1.37), ("component", 20, np.nan, np.nan, 0.66), ("sensorimotor", 20, 2.6, 0.5, 0.41)]
     return pd.DataFrame(rows, columns=["what", "n_edges", "critical_t", "spread", "detectable_d"])
 
 
@@ -456,7 +456,8 @@ def test_what_was_asked_beside_the_groups_is_shown(blank_figures):
     assert (
         "association with burke fahn inside the patients by t and its differences between CD, HC and ULD by F" in text
     )
-    assert "What this cohort could have found" in text and "0.41" in text
+    assert "What this cohort could have found" in text
+    assert "d of 1.37 in one connection, about 0.66 in a component of 20 and 0.41 in all connections of the" in text
     words = said(results)
     assert words["Severity"].startswith("None of 60") and words["Several groups"].startswith("1 of 60")
     assert "Severity" not in said(results_of())

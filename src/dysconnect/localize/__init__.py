@@ -8,6 +8,7 @@ import pandas as pd
 
 from dysconnect.evaluate import permutation_p
 from dysconnect.localize.bounds import DiscoveryBound, discovery_bound
+from dysconnect.localize.component_power import component_power
 from dysconnect.localize.components import Components, PermutedEdges, adaptive_network_based, permuted_edges
 from dysconnect.localize.families import (
     circuit_tests,
@@ -75,7 +76,8 @@ def localize(
     circuits : DataFrame
         `kind` (circuit, block), then as of `circuit_tests` and `enrichment`; `true_edges` of circuits.
     power : DataFrame
-        As of `power_table`: the effect that an edge and every circuit would have needed.
+        As of `power_table`: the effect that an edge, a component (`component_power`, approximate) and every circuit
+        would have needed.
 
     Raises
     ------
@@ -110,9 +112,23 @@ def localize(
     families = _families(permuted, loops, bound, strength, cohort.nodes, atlas)
     summary = _summary(statistics, table, cohort, spec) | _counts(table, components, families, spec["alpha"])
     summary["n_component_true"] = bound.true_discoveries(found.p_edge <= spec["alpha"])
-    places = {name: np.flatnonzero(mask) for name, mask in loops.items() if mask.any()}
-    power = power_table(complete, people, nuisance, places, summary["critical_t"], spec["alpha"])
+    power = _power(complete, people, ends, (loops, prior), summary["critical_t"], spec)
     return Localization(table.iloc[order].reset_index(drop=True), summary, components, families, power)
+
+
+def _power(
+    edges: np.ndarray, people: pd.DataFrame, ends: tuple, families: tuple[dict, dict], critical_t: float, spec: dict
+) -> pd.DataFrame:
+    """What an edge, a component inside the prior circuits, and every circuit would have needed."""
+    loops, prior = families
+    places = {name: np.flatnonzero(mask) for name, mask in loops.items() if mask.any()}
+    table = power_table(edges, people, spec["nuisance"], places, critical_t, spec["alpha"])
+    own = component_power(
+        edges, people, spec["nuisance"], ends, spec["thresholds"], prior, table["detectable_d"][0], spec["alpha"],
+        spec["seed"],
+    )  # fmt: skip
+    component = pd.DataFrame({"what": ["component"], "n_edges": own[0], "detectable_d": own[1]})
+    return pd.concat([table[:1], component, table[1:]], ignore_index=True)
 
 
 def _check_permutations(spec: dict) -> None:

@@ -67,6 +67,7 @@ def render(
         facts=_facts(results),
         quality=_quality(results),
         scans=None if results.scans is None else scanned.section(results.scans, cohort),
+        detectable=structures.detectable_sentence(results.detectable, circuit_titles()),
         associations=asked.association_sections(results, circuit_titles()),
         stimulation=results.stimulation,
         methods=paragraphs,
