@@ -11,7 +11,7 @@ from dysconnect.report import methods as describe
 from dysconnect.report import quality as judge
 from dysconnect.report import scans as scanned
 from dysconnect.report import severity as asked
-from dysconnect.report import structures, tables, text
+from dysconnect.report import software, structures, tables, text
 from dysconnect.report import subgroups as grouped
 from dysconnect.report.html import Picture, picture, template
 from dysconnect.report.references import references
@@ -73,8 +73,8 @@ def render(
         methods=paragraphs,
         references=references(paragraphs),
         atlas=cohort["atlas"],
-        versions=describe.software_versions(),
-        configuration=describe.configuration_text(cohort, experiments),
+        versions=software.software_versions(),
+        configuration=software.configuration_text(cohort, experiments),
     )
     return Page(page, documents)
 

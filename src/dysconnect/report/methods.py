@@ -1,21 +1,15 @@
-"""The methods paragraph, its references and the software, generated from the configuration and the numbers."""
+"""The methods paragraph and its references, generated from the configuration and the numbers."""
 
-import importlib.metadata
-import platform
 import re
 from collections.abc import Mapping
 
 import pandas as pd
-import yaml
 
 from dysconnect.quality.scans import Scans
 from dysconnect.report.severity import associations_text
+from dysconnect.report.software import software_text
 from dysconnect.report.text import Results, counted, covariate_names, kind, label, listed
 
-SOFTWARE = (
-    "dysconnect", "numpy", "scipy", "pandas", "scikit-learn", "torch", "torch_geometric", "nilearn", "matplotlib",
-    "snakemake", "hydra-core", "mlflow",
-)  # fmt: skip
 MOTION = {
     "basic": "the 6 motion parameters",
     "power2": "12 motion parameters (6 and their squares)",
@@ -53,7 +47,7 @@ def methods(
         ("Connectivity and models", _models_text(experiments, cohort)),
         ("Evaluation", _evaluation_text(results, cohort, experiments)),
         ("Localization", _localization_text(results.summary, cohort["localize"]) + associations_text(results)),
-        ("Software", _software_text(experiments)),
+        ("Software", software_text(experiments)),
     ]
 
 
@@ -357,44 +351,11 @@ def _localization_text(summary: Mapping, spec: Mapping) -> str:
         "the circuits of dystonia; the smallest p over the same permutations corrects for the choice (Westfall and "
         "Young 1993). Circuits and pairs of systems were tested as wholes by the mean of their t and by its size "
         "(after Noble and Scheinost 2020). Lower bounds on the connections of a set that truly differ hold for all "
-        "sets together: Simes' template, calibrated by the permutations (Blain et al. 2022)."
-    )
-
-
-def _software_text(experiments: Mapping[str, Mapping]) -> str:
-    text = (
-        f"dysconnect {version('dysconnect')} ran as a Snakemake workflow (Mölder et al. 2021) on nilearn (Abraham et "
-        "al. 2014) and scikit-learn (Pedregosa et al. 2011)"
-    )
-    graphs = any(kind(config) == "graph" for config in experiments.values())
-    return text + (
-        ", with PyTorch (Paszke et al. 2019) and PyTorch Geometric (Fey and Lenssen 2019)." if graphs else "."
+        "sets together: Simes' template, calibrated by the permutations (Blain et al. 2022). Detectable differences of "
+        "connections and circuits follow from the noncentral t distribution and the residuals of this cohort; those of "
+        "components were counted over effects planted in these residuals."
     )
 
 
 def _authors(citation: str) -> str:
     return re.split(r",?\s*doi:", citation)[0].strip()
-
-
-def version(package: str) -> str:
-    """Version of an installed package; a dash where it is not installed."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "—"
-
-
-def software_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that made the results."""
-    return {"python": platform.python_version()} | {name: version(name) for name in SOFTWARE}
-
-
-def configuration_text(cohort: Mapping, experiments: Mapping[str, Mapping]) -> str:
-    """Write the composed configuration as YAML, then what each experiment changes; passwords in URLs are masked."""
-    changes = {
-        name: {section: value for section, value in config.items() if value != cohort.get(section)}
-        for name, config in experiments.items()
-    }
-    parts = [yaml.safe_dump(dict(cohort), allow_unicode=True), "# What each experiment changes"]
-    text = "\n".join([*parts, yaml.safe_dump(changes, allow_unicode=True)])
-    return re.sub(r"//[^/@\s]+@", "//***@", text)

@@ -113,7 +113,7 @@ def detectable_table(detectable: pd.DataFrame, titles: Mapping[str, str]) -> Tab
         "Differences d that this cohort could have found with 80% power: of one connection; of all connections of a "
         "component that hangs together inside the circuits, counted over few cohorts with effects planted in noise "
         "like this one's; of all connections of a circuit, in one direction, tested by their mean and corrected over "
-        "the circuits. Spread: standard deviation over people of that mean, relative to one connection. Smaller effects "
+        "the circuits. Spread: standard deviation over people of that mean, relative to one connection. Smaller ones "
         "are not ruled out."
     )
     return Table(caption, columns, rows)
