@@ -92,6 +92,12 @@ def test_a_score_that_is_no_column_stops(scored):
         severity(dataclasses.replace(scored, participants=words), NOTHING, SPEC)
 
 
+@pytest.mark.parametrize("question", [severity, group_differences])
+def test_too_few_permutations_for_alpha_are_refused(scored, question):
+    with pytest.raises(ValueError, match=r"300 permutations give no p below 0\.00332.*localize\.permutations to 1000"):
+        question(scored, NOTHING, {**SPEC, "alpha": 0.001})
+
+
 def test_groups_differ_where_one_of_them_does(scored):
     edges, summary = group_differences(scored, NOTHING, SPEC)
     assert summary["groups"] == {"CD": 20, "HC": 60, "ULD": 40}

@@ -444,14 +444,15 @@ def severity_of(surviving: int, **changes) -> Asked:
 def test_what_was_asked_beside_the_groups_is_shown(blank_figures):
     groups = Asked(
         edges_of(1).assign(mean_CD=-0.9, mean_HC=0.5, mean_ULD=0.4),
-        {"groups": {"CD": 20, "HC": 30, "ULD": 25}, "n_edges": 60, "n_fwer": 1, "n_fdr": 4, "alpha": 0.05,
-         "nuisance": ["age"], "reason": ""},
+        {"groups": {"CD": 20, "HC": 30, "ULD": 25}, "n_edges": 60, "n_untested": 7, "n_fwer": 1, "n_fdr": 4,
+         "alpha": 0.05, "nuisance": ["age"], "reason": ""},
     )  # fmt: skip
     results = results_of(severity=severity_of(0), groups=groups)
     text = page_of(results)[1].text
     assert "None of 60 connections go with burke fahn in 24 patients at a family-wise error rate of 0.05" in text
     assert "2 patients without it were left out" in text and "correlation of 0.78 would have been found" in text
     assert "1 of 60 connections differs between any of CD (20), HC (30) and ULD (25)" in text
+    assert "7 more were not measured, or missing in too many of these people" in text
     assert "−0.90" in text and "η²" in text
     assert (
         "association with burke fahn inside the patients by t and its differences between CD, HC and ULD by F" in text

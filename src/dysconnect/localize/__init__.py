@@ -20,7 +20,7 @@ from dysconnect.localize.families import (
 )
 from dysconnect.localize.power import power_table
 from dysconnect.localize.statistics import EdgeStatistics, edge_statistics, selection_stability
-from dysconnect.localize.tested import complete_edges, without_copies
+from dysconnect.localize.tested import check_permutations, complete_edges, without_copies
 from dysconnect.train.estimators import Cohort, read_fold_weights
 
 
@@ -84,7 +84,7 @@ def localize(
     ValueError
         When the permutations are too few for `alpha`, or the covariates determine the group.
     """
-    _check_permutations(spec)
+    check_permutations(spec)
     cohort = without_copies(cohort)
     complete, tested, lost = complete_edges(cohort, spec["max_missing"])
     people, nuisance = cohort.participants, spec["nuisance"]
@@ -129,15 +129,6 @@ def _power(
     )  # fmt: skip
     component = pd.DataFrame({"what": ["component"], "n_edges": own[0], "detectable_d": own[1]})
     return pd.concat([table[:1], component, table[1:]], ignore_index=True)
-
-
-def _check_permutations(spec: dict) -> None:
-    least = 1 / (1 + spec["permutations"])
-    if least > spec["alpha"]:
-        raise ValueError(
-            f"{spec['permutations']} permutations give no p below {least:.3g}, so nothing can be found at alpha = "
-            f"{spec['alpha']:g}. Set localize.permutations to {int(np.ceil(1 / spec['alpha']))} or more."
-        )
 
 
 def _strength(edges: np.ndarray, ends: tuple[np.ndarray, np.ndarray, int]) -> np.ndarray:

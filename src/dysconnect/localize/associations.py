@@ -17,7 +17,7 @@ from dysconnect.localize.severity import (
     group_statistics,
     score_statistics,
 )
-from dysconnect.localize.tested import chosen_people, complete_edges, without_copies
+from dysconnect.localize.tested import check_permutations, chosen_people, complete_edges, without_copies
 from dysconnect.train.estimators import Cohort
 
 
@@ -53,8 +53,9 @@ def severity(cohort: Cohort, circuits: np.ndarray, spec: dict) -> Association:
     Raises
     ------
     ValueError
-        When the score is no column, or no number.
+        When the score is no column, or no number, or the permutations are too few for `alpha`.
     """
+    check_permutations(spec)
     cohort, score = without_copies(cohort), spec["score"]
     if score not in cohort.participants:
         raise ValueError(
@@ -103,7 +104,13 @@ def group_differences(cohort: Cohort, circuits: np.ndarray, spec: dict) -> Assoc
         residual standard deviations.
     summary : dict
         `groups` (name to number of people), counts, and `reason`.
+
+    Raises
+    ------
+    ValueError
+        When the permutations are too few for `alpha`.
     """
+    check_permutations(spec)
     cohort = without_copies(cohort)
     people, nuisance = cohort.participants, spec["nuisance"]
     sizes = people["group"].value_counts().sort_index()

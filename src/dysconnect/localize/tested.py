@@ -38,3 +38,13 @@ def complete_edges(cohort: Cohort, max_missing: float) -> CompleteEdges:
     filler = MissingRegions().fit(cohort.values, cohort.missing, diagonal=False)
     complete = filler.transform(cohort.values, cohort.missing)
     return CompleteEdges(complete if tested.all() else complete[:, tested], tested, lost)
+
+
+def check_permutations(spec: dict) -> None:
+    """Raise ValueError where the permutations are too few for alpha."""
+    least = 1 / (1 + spec["permutations"])
+    if least > spec["alpha"]:
+        raise ValueError(
+            f"{spec['permutations']} permutations give no p below {least:.3g}, so nothing can be found at alpha = "
+            f"{spec['alpha']:g}. Set localize.permutations to {int(np.ceil(1 / spec['alpha']))} or more."
+        )

@@ -31,8 +31,9 @@ def severity_sentence(asked: Asked) -> str:
         return f"Whether connections go with {score} in the patients was not tested: {reason}.{left_out}"
     return (
         f"{_survivors(told)} with {score} in {counted(told['n'], 'patient')} at a family-wise error rate of "
-        f"{told['alpha']:g}{_at_fdr(told)}. A partial correlation of {number(told['detectable_r'])} would have been "
-        f"found with 80% power.{left_out} An association is no cause: severity goes with duration and treatment too."
+        f"{told['alpha']:g}{_at_fdr(told)}.{_left_out(told)} A partial correlation of "
+        f"{number(told['detectable_r'])} would have been found with 80% power.{left_out} "
+        "An association is no cause: severity goes with duration and treatment too."
     )
 
 
@@ -45,7 +46,8 @@ def groups_sentence(asked: Asked) -> str:
     verb = "differs" if told["n_fwer"] == 1 else "differ"
     return (
         f"{told['n_fwer'] or 'None'} of {counted(told['n_edges'], 'connection')} {verb} between any of {groups} at a "
-        f"family-wise error rate of {told['alpha']:g}{_at_fdr(told)}. Which groups differ from which was not tested."
+        f"family-wise error rate of {told['alpha']:g}{_at_fdr(told)}.{_left_out(told)} "
+        "Which groups differ from which was not tested."
     )
 
 
@@ -107,6 +109,11 @@ def _survivors(told: Mapping) -> str:
 
 def _at_fdr(told: Mapping) -> str:
     return f" ({told['n_fdr']:,} at the same false-discovery rate)" if told["n_fdr"] else ""
+
+
+def _left_out(told: Mapping) -> str:
+    n = told["n_untested"]
+    return f" {n:,} more {_were(n)} not measured, or missing in too many of these people." if n else ""
 
 
 def _were(n: int) -> str:
