@@ -359,6 +359,17 @@ def test_same_seed_same_table_other_seed_same_statistic(planted, circuits, local
     assert (both["p_fwer"] != both["p_fwer_other"]).any()
 
 
+def test_another_scheme_of_permutation_changes_single_edges_only(planted, circuits, localized):
+    found = localize(planted[0], circuits, {**SPEC, "permutation": "freedman_lane"})
+    keys = ["region_a", "region_b"]
+    both = localized.edges.merge(found.edges, on=keys, suffixes=("", "_other"))
+    np.testing.assert_array_equal(both["p_component"], both["p_component_other"])
+    assert (both["p_fwer"] != both["p_fwer_other"]).any()
+    np.testing.assert_allclose(both["p_fwer"], both["p_fwer_other"], atol=0.15)
+    assert found.summary["permutation"] == "freedman_lane"
+    assert {"p_fwer_higher", "p_fwer_lower"} <= set(found.edges)
+
+
 def test_planted_edges_are_stable_and_the_others_are_not(planted, localized):
     cohort, edges, _ = planted
     stability = selection_stability(cohort.values, cohort.participants, NUISANCE, 12, 20, 0)
