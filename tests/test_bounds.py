@@ -137,7 +137,7 @@ def test_parts_of_the_edges_make_no_difference(correlated, make_participants, mo
     basis = nuisance_basis(people, NUISANCE)
     groups = permuted_groups(people["label"].to_numpy(float), basis, people["site"].to_numpy(), 25, 0)
     whole = permuted_ratios(groups, edges, basis, 20)
-    monkeypatch.setattr("dysconnect.localize.statistics.PART", 8 * 40 * 17)
+    monkeypatch.setattr("dysconnect.localize.permutation.PART", 8 * 40 * 17)
     np.testing.assert_allclose(permuted_ratios(groups, edges, basis, 20), whole, rtol=1e-5)
 
 

@@ -107,7 +107,7 @@ def test_a_control_changes_others_but_not_the_own_norm(cohort):
 def test_parts_of_the_edges_make_no_difference(cohort, monkeypatch):
     edges, people = cohort()
     whole = deviations(edges, people, COVARIATES).z
-    monkeypatch.setattr("dysconnect.localize.statistics.PART", 8 * 60 * 7)
+    monkeypatch.setattr("dysconnect.localize.permutation.PART", 8 * 60 * 7)
     np.testing.assert_allclose(deviations(edges, people, COVARIATES).z, whole, rtol=1e-5)
 
 

@@ -29,6 +29,8 @@ NUISANCE = ["age", "sex", "site", "mean_fd"]
 SPEC = {
     "nuisance": NUISANCE,
     "permutations": 300,
+    "permutation": "smith",
+    "device": "cpu",
     "alpha": 0.05,
     "thresholds": [2.5, 3.0, 3.5, 4.0],
     "prior": 4,
@@ -178,6 +180,39 @@ def test_nan_edges_name_the_subject(make_cohort):
         edge_statistics(cohort.values, cohort.participants, NUISANCE, 10, 0)
 
 
+@pytest.mark.parametrize(("label", "name"), [(1, "patients"), (0, "controls")])
+def test_a_group_of_one_is_named(make_cohort, label, name):
+    cohort = make_cohort()
+    alone = np.where(np.arange(60) == 7, label, 1 - label)
+    people = cohort.participants.assign(label=alone)
+    with pytest.raises(ValueError, match=rf"the {name} are one person \(sub-007\): two or more.*dataset\.contrast"):
+        edge_statistics(cohort.values, people, ["age"], 10, 0)
+    with pytest.raises(ValueError, match=rf"the {name} are nobody"):
+        edge_statistics(cohort.values, people.assign(label=1 - label), ["age"], 10, 0)
+
+
+def test_groups_that_share_no_site_are_refused(make_cohort):
+    """Without the site among the covariates nothing else would stop it, and every p would be 1."""
+    cohort = make_cohort()
+    people = cohort.participants.assign(site=np.where(cohort.labels == 1, "clinic", "university"))
+    with pytest.raises(ValueError, match=r"no site has both patients and controls \(clinic, university\).*contrast"):
+        edge_statistics(cohort.values, people, [], 10, 0)
+
+
+def test_a_site_with_one_group_is_told_and_changes_little(make_cohort, capsys):
+    """Its people estimate the covariates; its group is no part of the comparison where site is a covariate."""
+    cohort = make_cohort(n=80, planted=range(6))
+    alone = (np.arange(80) >= 60) & (cohort.labels == 1)
+    people = cohort.participants.assign(site=np.where(alone, "site-C", cohort.participants["site"]))
+    own = edge_statistics(cohort.values, people, ["site"], 100, 0)
+    assert "one group only in site-C (10 people): no permutation changes" in capsys.readouterr().out
+    without = edge_statistics(cohort.values[~alone], people[~alone], ["site"], 100, 0)
+    assert own.df == without.df + 9
+    moved = cohort.values.copy()
+    moved[alone] += 5  # a site of its own level says nothing about the group
+    np.testing.assert_allclose(edge_statistics(moved, people, ["site"], 100, 0).t, own.t, rtol=1e-3, atol=1e-4)
+
+
 # the error rate
 
 COHORTS = 150
@@ -305,16 +340,13 @@ def test_summary_counts_and_says_what_could_have_been_seen(localized):
     assert summary["n_fdr"] == (edges["p_fdr"] <= 0.05).sum()
     assert summary["df"] == 100 - 5 - 1
     assert 3 < summary["critical_t"] < 4.2
-    assert summary["detectable_d"] == pytest.approx((summary["critical_t"] + 0.8416) * np.sqrt(2 / 50))
-
-
-def test_detectable_effect_is_detected_four_times_in_five():
-    """Power at the detectable d is 0.8: the closed form of the summary against simulation."""
-    rng, critical = np.random.default_rng(0), 3.5
-    d = (critical + 0.8416) * np.sqrt(2 / 50)
-    edges = rng.normal(size=(100, 3000)) + d * (np.arange(100) % 2)[:, None]
-    t = ttest_ind(edges[1::2], edges[::2]).statistic
-    assert (t > critical).mean() == pytest.approx(0.8, abs=0.04)
+    power = localized.power.set_index("what")
+    assert power.index.tolist() == ["edge", "component", "loop 1", "loop 2"]
+    assert power.loc["edge", "critical_t"] == summary["critical_t"]
+    assert power.loc["edge", "detectable_d"] == pytest.approx((summary["critical_t"] + 0.84) * np.sqrt(2 / 50), rel=0.1)
+    assert (power["detectable_d"].iloc[2:] < 0.5 * power.loc["edge", "detectable_d"]).all()
+    assert power.loc["component", "n_edges"] == 20
+    assert 0.2 < power.loc["component", "detectable_d"] / power.loc["edge", "detectable_d"] < 0.9
 
 
 def test_same_seed_same_table_other_seed_same_statistic(planted, circuits, localized):
@@ -325,6 +357,17 @@ def test_same_seed_same_table_other_seed_same_statistic(planted, circuits, local
     both = localized[0].merge(other, on=keys, suffixes=("", "_other"))
     np.testing.assert_allclose(both["statistic"], both["statistic_other"])
     assert (both["p_fwer"] != both["p_fwer_other"]).any()
+
+
+def test_another_scheme_of_permutation_changes_single_edges_only(planted, circuits, localized):
+    found = localize(planted[0], circuits, {**SPEC, "permutation": "freedman_lane"})
+    keys = ["region_a", "region_b"]
+    both = localized.edges.merge(found.edges, on=keys, suffixes=("", "_other"))
+    np.testing.assert_array_equal(both["p_component"], both["p_component_other"])
+    assert (both["p_fwer"] != both["p_fwer_other"]).any()
+    np.testing.assert_allclose(both["p_fwer"], both["p_fwer_other"], atol=0.15)
+    assert found.summary["permutation"] == "freedman_lane"
+    assert {"p_fwer_higher", "p_fwer_lower"} <= set(found.edges)
 
 
 def test_planted_edges_are_stable_and_the_others_are_not(planted, localized):
@@ -348,7 +391,7 @@ def test_halves_of_a_small_cohort_do_not_stop_the_analysis(make_cohort):
 
 
 def test_components_hold_their_edges(localized, planted):
-    edges, summary, components, _ = localized
+    edges, summary, components, *_ = localized
     assert components["component"].tolist() == list(range(1, len(components) + 1))
     assert components["p_fwer"].is_monotonic_increasing and (components["p_fwer"] > 0).all()
     first = edges[edges["component"] == 1]

@@ -12,7 +12,7 @@ from dysconnect.connectivity import (
     read_connectomes,
     write_connectomes,
 )
-from dysconnect.localize import localize, statistics
+from dysconnect.localize import localize, permutation
 from dysconnect.models import edges as edges_module
 from dysconnect.models.edges import MissingRegions, edge_missing
 from dysconnect.participants import write_participants
@@ -170,9 +170,11 @@ def test_a_localization_in_parts_is_the_same(make_cohort, monkeypatch):
     cohort.missing[5, 2] = True
     spec = {"nuisance": ["age", "sex"], "permutations": 60, "alpha": 0.05, "seed": 0, "max_missing": 0.1}
     spec |= {"stability_draws": 7, "stability_top": 5, "thresholds": [2.5, 3.5], "prior": 4, "prior_circuits": []}
+    spec |= {"permutation": "smith", "device": "cpu"}
     whole, summary, *_ = localize(cohort, np.full(66, ""), spec)
-    monkeypatch.setattr(statistics, "PART", 8 * 40 * 9)  # nine connections, or nine permutations
+    monkeypatch.setattr(permutation, "PART", 8 * 40 * 9)  # nine connections, or nine permutations
     parts, again, *_ = localize(cohort, np.full(66, ""), spec)
     pd.testing.assert_frame_equal(whole, parts, rtol=1e-6)
     assert again.pop("nuisance") == summary.pop("nuisance") == ["age", "sex"]
+    assert again.pop("permutation") == summary.pop("permutation") == "smith"
     assert again == pytest.approx(summary, rel=1e-6)

@@ -19,7 +19,7 @@ from dysconnect.report.quality import distance_figure, flow_figure, qcfc_figure,
 from dysconnect.report.references import REFERENCES, references
 from dysconnect.report.svg import inline_svg, to_svg
 from dysconnect.report.tables import excluded_table
-from dysconnect.report.text import number, p_text, percent
+from dysconnect.report.text import Asked, number, p_text, percent
 from dysconnect.report.verdict import verdict
 
 NODES = load_atlas("seitzman300")
@@ -207,10 +207,10 @@ def summary_of(surviving: int, attribution: str = "withheld: ridge does not beat
         "n_untested": 0,
         "nuisance": ["age", "sex", "site", "mean_fd"],
         "permutations": 500,
+        "permutation": "smith",
         "alpha": 0.05,
         "df": 14,
         "critical_t": 5.2,
-        "detectable_d": 1.37,
         "n_fwer": surviving,
         "n_fdr": surviving + 3 if surviving else 0,
         "n_component_edges": 9 if surviving else 0,
@@ -254,6 +254,12 @@ def people_of() -> pd.DataFrame:
             "circuit_p_max": [0.6, 0.04, np.nan, 0.7],
         }
     )
+
+
+def detectable_of() -> pd.DataFrame:
+    """What one connection and a circuit would have needed."""
+    rows = [("edge", 1, 5.2, 1.0, 1.37), ("component", 20, np.nan, np.nan, 0.66), ("sensorimotor", 20, 2.6, 0.5, 0.41)]
+    return pd.DataFrame(rows, columns=["what", "n_edges", "critical_t", "spread", "detectable_d"])
 
 
 def families_of(surviving: int) -> pd.DataFrame:
@@ -352,6 +358,7 @@ def results_of(auc=GOOD, gaps=GAPS, surviving=2, **changes) -> Results:
         components=components_of(surviving),
         families=families_of(surviving),
         people=people_of(),
+        detectable=detectable_of(),
         summary=summary_of(surviving),
         quality=quality_of(),
         qcfc=edges_of(surviving)[["region_a", "region_b"]].assign(p=np.r_[0.01, np.full(59, 0.5)]),
@@ -425,6 +432,43 @@ def blank_figures(monkeypatch):
     names = ("motion", "flow", "qcfc", "qcfc_distance", "forest", "subgroups", "roc", "calibration", "connectome")
     names += ("circuits",)
     monkeypatch.setattr(report, "_figures", lambda *_: {name: Figure() for name in names})
+
+
+def severity_of(surviving: int, **changes) -> Asked:
+    """Association of a score with the connections."""
+    told = {"score": "burke_fahn", "n": 24, "n_without": 2, "n_edges": 60, "n_untested": 0, "alpha": 0.05}
+    told |= {"nuisance": ["age"], "df": [1, 21], "critical": 4.9, "detectable_r": 0.78, "n_fwer": surviving, "n_fdr": 0}
+    return Asked(edges_of(surviving), {**told, "reason": "", **changes})
+
+
+def test_what_was_asked_beside_the_groups_is_shown(blank_figures):
+    groups = Asked(
+        edges_of(1).assign(mean_CD=-0.9, mean_HC=0.5, mean_ULD=0.4),
+        {"groups": {"CD": 20, "HC": 30, "ULD": 25}, "n_edges": 60, "n_untested": 7, "n_fwer": 1, "n_fdr": 4,
+         "alpha": 0.05, "nuisance": ["age"], "reason": ""},
+    )  # fmt: skip
+    results = results_of(severity=severity_of(0), groups=groups)
+    text = page_of(results)[1].text
+    assert "None of 60 connections go with burke fahn in 24 patients at a family-wise error rate of 0.05" in text
+    assert "2 patients without it were left out" in text and "correlation of 0.78 would have been found" in text
+    assert "1 of 60 connections differs between any of CD (20), HC (30) and ULD (25)" in text
+    assert "7 more were not measured, or missing in too many of these people" in text
+    assert "−0.90" in text and "η²" in text
+    assert (
+        "association with burke fahn inside the patients by t and its differences between CD, HC and ULD by F" in text
+    )
+    assert "What this cohort could have found" in text
+    assert "d of 1.37 in one connection, about 0.66 in a component of 20 and 0.41 in all connections of the" in text
+    words = said(results)
+    assert words["Severity"].startswith("None of 60") and words["Several groups"].startswith("1 of 60")
+    assert "Severity" not in said(results_of())
+
+
+def test_what_could_not_be_tested_is_said(blank_figures):
+    none = severity_of(0, reason="burke_fahn is 0.0 for all 24 people: there is nothing to test.")
+    results = results_of(severity=none._replace(edges=edges_of(0).iloc[:0]))
+    text = page_of(results)[1].text
+    assert "go with burke fahn in the patients was not tested: burke_fahn is 0.0 for all 24 people" in text
 
 
 def test_the_page_fetches_nothing(page):

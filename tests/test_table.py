@@ -10,6 +10,7 @@ from dysconnect.acquire.table import acquire_table, read_connections, table_file
 from dysconnect.atlas import edge_index, load_atlas
 from dysconnect.connectivity import labelled_cohort, open_connectomes, read_connectomes, table_connectomes
 from dysconnect.connectivity import write_connectomes as write
+from dysconnect.localize import localize
 from dysconnect.localize.statistics import edge_statistics
 from dysconnect.participants import write_participants
 from dysconnect.timeseries import judge_cohort
@@ -178,13 +179,44 @@ def cohens_d(z: pd.DataFrame, patient: pd.Series) -> pd.Series:
     return (one.mean() - two.mean()) / np.sqrt(pooled)
 
 
-def test_effects_of_the_study_are_found_by_two_routes(published, spec, regions, tmp_path):
+@pytest.fixture
+def study(published, spec, regions, tmp_path):
+    """The study as the workflow reads it."""
     people, edges = acquire_table({**spec, "people": None}, published, regions)
     table, kept = judge_cohort(people, edges, ["site"])
     assert table.groupby("group")["included"].sum().to_dict() == {"control": 39, "patient": 40}
     write(table_connectomes(kept, regions, "correlation"), tmp_path / "c.h5", {})
     write_participants(table, tmp_path / "p.tsv")
-    cohort, _ = labelled_cohort(tmp_path / "c.h5", tmp_path / "p.tsv", CONTRAST, "correlation")
+    return labelled_cohort(tmp_path / "c.h5", tmp_path / "p.tsv", CONTRAST, "correlation")[0]
+
+
+def test_localization_finds_the_cerebellum_and_spares_the_cortex(study, regions):
+    """The real positive control: cortico-cerebellar connections are weaker, singly and as a whole; cortex is spared."""
+    cerebellum = (regions["system"] == "cerebellum").to_numpy().astype(int)
+    rows, cols = edge_index(len(regions))
+    kinds = np.array(["within cortex", "cortex and cerebellum", "within cerebellum"])[
+        cerebellum[rows] + cerebellum[cols]
+    ]
+    spec = {
+        "nuisance": ["site"], "permutations": 2000, "permutation": "smith", "device": "cpu", "alpha": 0.05,
+        "thresholds": [2.5, 3.0], "prior": 4, "prior_circuits": ["cortex and cerebellum"], "stability_draws": 20,
+        "stability_top": 5, "max_missing": 0.1, "seed": 0,
+    }  # fmt: skip
+    found = localize(study, kinds, spec)
+    edges, sets = found.edges.dropna(subset="statistic"), found.circuits.set_index("name")
+    crossing, cortical = (edges[edges["circuit"] == kind] for kind in ("cortex and cerebellum", "within cortex"))
+    assert (len(crossing), len(cortical)) == (14, 3)
+    assert (crossing["direction"] == "patients lower").all()
+    assert (crossing["p_fwer"] <= 0.05).sum() >= 3 and (crossing["p_fdr"] <= 0.05).sum() >= 9
+    assert (cortical[["p_fwer", "p_fdr", "p_weighted", "p_component"]] > 0.05).all(axis=None)
+    assert sets.loc["cortex and cerebellum", "p_fwer_mean"] < 0.05 and sets.loc["cortex and cerebellum", "mean_t"] < -2
+    assert sets.loc["cortex and cerebellum", "true_edges"] >= 3
+    assert sets.loc["within cortex", "p_fwer_mean"] > 0.3 and sets.loc["within cortex", "true_edges"] == 0
+    assert found.edges["statistic"].isna().sum() == 36 == found.summary["n_untested"]
+
+
+def test_effects_of_the_study_are_found_by_two_routes(study, published, regions):
+    cohort = study
     measured = cohort.values.any(0)
     assert (cohort.values.shape, measured.sum()) == ((79, 55), 19)
     found = edge_statistics(cohort.values[:, measured], cohort.participants, ["site"], 2000, 0)

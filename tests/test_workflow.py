@@ -85,7 +85,7 @@ def test_files(project):
     expected |= {f"timeseries/{name}.tsv" for name in ("participants", "series")}
     expected |= {f"connectivity/seitzman300_{name}.h5" for name in ("correlation", "covariance")}
     expected |= {f"evaluate/{name}.tsv" for name in ("scores", "comparisons", "curves", "folds", "subgroups", "power")}
-    expected |= {"localize/components.tsv", "localize/circuits.tsv"}
+    expected |= {"localize/components.tsv", "localize/circuits.tsv", "localize/power.tsv"}
     expected |= {f"localize/people{table}.tsv" for table in ("", "_circuits", "_edges")}
     expected |= {"localize/edges.tsv", "localize/summary.json", "localize/recovery.tsv", "train/splits.tsv"}
     expected |= {"quality/qcfc.tsv", "quality/summary.json"}
@@ -136,12 +136,40 @@ def test_second_run_has_nothing_to_do(project):
         ("localize.alpha=0.1", {"localize", "deviations", "stimulate", "recovery", *AFTER_LOCALIZATION}),
         ("localize.permutations=200", {"localize", "recovery", *AFTER_LOCALIZATION}),
         ("localize.deviant_edges=5", {"deviations", *AFTER_LOCALIZATION}),
+        ("localize.score=severity", {"severity", *AFTER_LOCALIZATION}),
+        ("localize.groups=true", {"group_differences", *AFTER_LOCALIZATION}),
+        ("localize.permutation=freedman_lane", {"localize", "recovery", *AFTER_LOCALIZATION}),
         ("report.edges=3", AFTER_LOCALIZATION),
         ("tracking.experiment=other", {"tracking", "track", "track_cohort", "all"}),
     ],
 )
 def test_a_changed_key_reruns_what_reads_it(project, override, expected):
     assert project.rules(overrides=(override,)) == expected
+
+
+def test_severity_and_groups_are_tested_when_asked_for(project):
+    asked = ("localize.score=severity", "localize.groups=[HC,DYT]")
+    folder = project.folder / "results/simulated/localize"
+    wanted = [f"results/simulated/localize/{name}.tsv" for name in ("severity", "groups")]
+    try:
+        done = project.snakemake(*wanted, overrides=asked)
+        assert done.returncode == 0, done.stdout + done.stderr
+        found, groups = (pd.read_csv(project.folder / path, sep="\t") for path in wanted)
+        told = json.loads((folder / "severity.json").read_text())
+    finally:
+        for path in (*folder.glob("severity.*"), *folder.glob("groups.*")):
+            path.unlink()
+    truth = pd.read_csv(project.folder / "results/simulated/acquire/truth.tsv", sep="\t")
+    pairs = {frozenset(pair) for pair in zip(truth["region_a"], truth["region_b"])}
+    planted = [frozenset(pair) in pairs for pair in zip(found["region_a"], found["region_b"])]
+    assert sum(planted) == 5
+    assert found.loc[planted, "statistic"].mean() < found["statistic"].mean() - 0.5  # weaker where severity is higher
+    summary = json.loads((folder / "summary.json").read_text())
+    assert told["n"] == summary["n_cases"] and told["n_without"] == 0
+    pair = pd.read_csv(folder / "edges.tsv", sep="\t").merge(groups, on=["region_a", "region_b"])
+    np.testing.assert_allclose(
+        pair["statistic_y"], pair["statistic_x"] ** 2, rtol=1e-3, atol=1e-4
+    )  # F of two is t squared
 
 
 def test_a_gnn_key_leaves_the_linear_models_alone(project):

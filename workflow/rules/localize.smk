@@ -1,5 +1,8 @@
 ATTRIBUTED = COHORT["localize"]["attribution"]
 ATTRIBUTED = ATTRIBUTED if ATTRIBUTED in EXPERIMENTS else None
+ASSOCIATED = ("measure", "nuisance", "permutations", "alpha", "max_missing", "seed")
+SCORED = COHORT["localize"]["score"] is not None
+GROUPED = bool(COHORT["localize"]["groups"])
 
 
 rule localize:
@@ -17,6 +20,7 @@ rule localize:
         edges="results/{dataset}/localize/edges.tsv",
         components="results/{dataset}/localize/components.tsv",
         circuits="results/{dataset}/localize/circuits.tsv",
+        power="results/{dataset}/localize/power.tsv",
         summary="results/{dataset}/localize/summary.json",
     log:
         "results/logs/{dataset}/localize.log",
@@ -28,12 +32,13 @@ rule localize:
     resources:
         mem_mb=8000,
         runtime=60,
+        gpu=int(COHORT["localize"]["device"].startswith("cuda")),
     params:
         atlas=COHORT["atlas"],
         localize={
             key: value
             for key, value in COHORT["localize"].items()
-            if key != "deviant_edges"
+            if key not in ("deviant_edges", "score", "groups")
         },
         contrast=COHORT["dataset"]["contrast"],
     message:
@@ -74,6 +79,65 @@ rule deviations:
         "Comparing every person of {wildcards.dataset} with the norm of the controls"
     script:
         "../scripts/deviations.py"
+
+
+rule severity:
+    """Test every edge for an association with a score inside the patients, with a family-wise error rate."""
+    input:
+        connectomes=f"results/{{dataset}}/connectivity/{ATLAS}_{COHORT['localize']['measure']}.h5",
+        participants="results/{dataset}/timeseries/participants.tsv",
+        atlas=ATLAS_FILES,
+        code=library(
+            "localize", "models/edges", "models/floor", "atlas", "connectivity"
+        ),
+    output:
+        edges="results/{dataset}/localize/severity.tsv",
+        summary="results/{dataset}/localize/severity.json",
+    log:
+        "results/logs/{dataset}/severity.log",
+    conda:
+        ENVIRONMENT
+    threads: 4
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        atlas=COHORT["atlas"],
+        localize={key: COHORT["localize"][key] for key in ("score", *ASSOCIATED)},
+        contrast=COHORT["dataset"]["contrast"],
+    message:
+        f"Testing every edge of {{wildcards.dataset}} for {COHORT['localize']['score']} in the patients"
+    script:
+        "../scripts/severity.py"
+
+
+rule group_differences:
+    """Test every edge for any difference between several groups, with a family-wise error rate."""
+    input:
+        connectomes=f"results/{{dataset}}/connectivity/{ATLAS}_{COHORT['localize']['measure']}.h5",
+        participants="results/{dataset}/timeseries/participants.tsv",
+        atlas=ATLAS_FILES,
+        code=library(
+            "localize", "models/edges", "models/floor", "atlas", "connectivity"
+        ),
+    output:
+        edges="results/{dataset}/localize/groups.tsv",
+        summary="results/{dataset}/localize/groups.json",
+    log:
+        "results/logs/{dataset}/group_differences.log",
+    conda:
+        ENVIRONMENT
+    threads: 4
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        atlas=COHORT["atlas"],
+        localize={key: COHORT["localize"][key] for key in ("groups", *ASSOCIATED)},
+    message:
+        "Testing every edge of {wildcards.dataset} for differences between groups"
+    script:
+        "../scripts/group_differences.py"
 
 
 rule recovery:

@@ -8,6 +8,8 @@ rule quality:
         code=library(
             "quality",
             "localize/statistics",
+            "localize/permutation",
+            "localize/gpu",
             "models/edges",
             "models/floor",
             "atlas",

@@ -17,6 +17,7 @@ rule report:
         components="results/{dataset}/localize/components.tsv",
         families="results/{dataset}/localize/circuits.tsv",
         people="results/{dataset}/localize/people.tsv",
+        detectable="results/{dataset}/localize/power.tsv",
         summary="results/{dataset}/localize/summary.json",
         qcfc="results/{dataset}/quality/qcfc.tsv",
         quality="results/{dataset}/quality/summary.json",
@@ -28,6 +29,14 @@ rule report:
             participant=WANTED,
         ),
         recovery="results/{dataset}/localize/recovery.tsv" if PLANTED else [],
+        severity=expand(
+            "results/{{dataset}}/localize/severity.{kind}",
+            kind=("tsv", "json") if SCORED else (),
+        ),
+        groups=expand(
+            "results/{{dataset}}/localize/groups.{kind}",
+            kind=("tsv", "json") if GROUPED else (),
+        ),
         targets="results/{dataset}/stimulate/targets.tsv" if ATTRIBUTED else [],
         verdict="results/{dataset}/stimulate/verdict.json" if ATTRIBUTED else [],
         atlas=ATLAS_FILES,

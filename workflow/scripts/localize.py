@@ -14,7 +14,7 @@ spec = params.localize
 cohort, _ = labelled_cohort(input.connectomes, input.participants, params.contrast, spec["measure"])
 attribution, verdict = attributed(input.model, input.null, spec) if input.model else (None, "no experiment chosen")
 atlas = load_atlas(params.atlas["nodes"])
-edges, summary, components, circuits = localize(cohort, edge_circuits(atlas), spec, attribution, atlas)
-for table, path in ((edges, output.edges), (components, output.components), (circuits, output.circuits)):
-    table.to_csv(path, sep="\t", index=False, float_format="%.6g")
-Path(output.summary).write_text(json.dumps({**summary, "attribution": verdict}, indent=1))
+found = localize(cohort, edge_circuits(atlas), spec, attribution, atlas)
+for name in ("edges", "components", "circuits", "power"):
+    getattr(found, name).to_csv(output[name], sep="\t", index=False, float_format="%.6g")
+Path(output.summary).write_text(json.dumps({**found.summary, "attribution": verdict}, indent=1))

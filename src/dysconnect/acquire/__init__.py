@@ -16,7 +16,7 @@ from dysconnect.acquire.abide import acquire_abide, fetch_abide, phenotype_file,
 from dysconnect.acquire.images import Plan, TransferFailed, acquire_images, read_receipt
 from dysconnect.acquire.local import acquire_local, images, local_files, raw_images
 from dysconnect.acquire.plant import plant_cohort
-from dysconnect.acquire.simulated import add_motion, simulate_cohort, spoil
+from dysconnect.acquire.simulated import add_motion, simulate_cohort, simulate_severity, spoil
 from dysconnect.acquire.table import acquire_table, table_files
 from dysconnect.acquire.transfer import Remote, Transport, fetch_all
 from dysconnect.participants import write_participants
@@ -228,6 +228,7 @@ def _simulated(dataset: dict, nodes: pd.DataFrame, folder: Path) -> Acquired:
     patients = np.flatnonzero(participants["group"].isin(dataset["contrast"]["cases"]))
     times = [dataset["repetition_time"]] * len(participants)
     series, truth, carriers = plant_cohort(series, participants, nodes, times, dataset["plant"], patients)
+    participants["severity"] = simulate_severity(patients, carriers, dataset, len(participants))
     series = add_motion(series, confounds, nodes, dataset)
     rows = []
     subjects = spoil(participants, series, confounds, dataset)

@@ -171,6 +171,24 @@ def simulate_cohort(spec: dict, nodes: pd.DataFrame) -> tuple[pd.DataFrame, list
     return participants, [scan[0] for scan in scans], [scan[1] for scan in scans]
 
 
+def simulate_severity(patients: np.ndarray, carriers: np.ndarray, spec: dict, n: int) -> np.ndarray:
+    """Clinical score of everybody, [n]: 0 in controls, higher in patients with than without the planted disruption.
+
+    Parameters
+    ----------
+    patients, carriers : array of int
+        Rows of the participants; who carries the disruption.
+    spec : dict
+        The `dataset` section: `plant` (`effect`) and `seed`.
+    n : int
+        Participants.
+    """
+    rng = np.random.default_rng([spec["seed"], 4])
+    score = 10 + 5 * rng.standard_normal(n)
+    score[carriers] += 10 * spec["plant"]["effect"]
+    return np.where(np.isin(np.arange(n), patients), np.maximum(1, score.round()), 0)
+
+
 def add_motion(
     series: list[np.ndarray], confounds: list[pd.DataFrame], nodes: pd.DataFrame, spec: dict
 ) -> list[np.ndarray]:

@@ -1,6 +1,5 @@
 """Stage `localize`: which edges differ, in which direction, with a family-wise error rate and its stability."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +8,7 @@ import pandas as pd
 
 from dysconnect.evaluate import permutation_p
 from dysconnect.localize.bounds import DiscoveryBound, discovery_bound
+from dysconnect.localize.component_power import component_power
 from dysconnect.localize.components import Components, PermutedEdges, adaptive_network_based, permuted_edges
 from dysconnect.localize.families import (
     circuit_tests,
@@ -18,18 +18,20 @@ from dysconnect.localize.families import (
     system_blocks,
     weighted_false_discovery,
 )
+from dysconnect.localize.power import power_table
 from dysconnect.localize.statistics import EdgeStatistics, edge_statistics, selection_stability
-from dysconnect.models.edges import MissingRegions, blocks, edge_missing
+from dysconnect.localize.tested import check_permutations, complete_edges, without_copies
 from dysconnect.train.estimators import Cohort, read_fold_weights
 
 
 class Localization(NamedTuple):
-    """What `localize` finds: a table of edges, a summary, a table of components, a table of circuits and blocks."""
+    """What `localize` finds: edges, a summary, components, circuits and blocks, and what could have been found."""
 
     edges: pd.DataFrame
     summary: dict
     components: pd.DataFrame
     circuits: pd.DataFrame
+    power: pd.DataFrame
 
 
 def localize(
@@ -48,8 +50,9 @@ def localize(
     circuits : array of str, [E]
         Loop of every edge; empty where it is in none.
     spec : dict
-        The `localize` section: `nuisance`, `permutations`, `alpha`, `thresholds`, `prior`, `prior_circuits`,
-        `stability_draws`, `stability_top`, `max_missing`, `seed`.
+        The `localize` section: `nuisance`, `permutations`, `permutation` and `device` (of single edges; the rest stays
+        with Smith and the CPU), `alpha`, `thresholds`, `prior`, `prior_circuits`, `stability_draws`, `stability_top`,
+        `max_missing`, `seed`.
     attribution : array or None, [E]
         Weights of a model that beat its permutation null, averaged over folds.
     atlas : DataFrame or None
@@ -60,44 +63,44 @@ def localize(
     -------
     edges : DataFrame, [E rows], strongest first
         `region_a`, `region_b`, `effect_size`, `direction` (patients lower, patients higher), `statistic` (t), `p`,
-        `p_fwer`, `p_fdr`, `stability`, `p_weighted` (Benjamini-Hochberg with the circuits as prior),
-        `p_component` (family-wise, adaptive NBS), `component` (row of `components`; 0: none), `attribution`,
-        `circuit`, `n_missing`; the numbers are NaN for an edge that is missing in too many subjects to be tested.
+        `p_fwer`, `p_fdr`, `p_fwer_higher`, `p_fwer_lower` (one-sided), `stability`, `p_weighted` (Benjamini-Hochberg
+        with the circuits as prior), `p_component` (family-wise, adaptive NBS), `component` (row of `components`; 0:
+        none), `attribution`, `circuit`, `n_missing`; the numbers are NaN for an edge that is missing in too many
+        subjects to be tested.
     summary : dict
-        Counts, degrees of freedom, the critical t, and the smallest effect that could have been detected.
+        Counts, degrees of freedom, and the critical t.
     components : DataFrame
         Each that is the most significant of one of its edges, best first: `component`, `family`, `direction`,
         `threshold`, `n_edges`, `n_nodes`, `intensity`, `p_fwer`, `true_edges` (at least so many of its edges differ,
         for all sets together at `alpha`: `discovery_bound`), `regions`.
     circuits : DataFrame
         `kind` (circuit, block), then as of `circuit_tests` and `enrichment`; `true_edges` of circuits.
+    power : DataFrame
+        As of `power_table`: the effect that an edge, a component (`component_power`, approximate) and every circuit
+        would have needed.
 
     Raises
     ------
     ValueError
         When the permutations are too few for `alpha`, or the covariates determine the group.
     """
-    _check_permutations(spec)
+    check_permutations(spec)
     cohort = without_copies(cohort)
-    lost = sum(edge_missing(cohort.missing[part]).sum(0) for part in blocks(cohort.values.shape))
-    lost[~cohort.values.any(0)] = len(cohort.values)  # measured in nobody
-    tested = lost / len(cohort.values) <= spec["max_missing"]
-    filler = MissingRegions().fit(cohort.values, cohort.missing, diagonal=False)
-    complete = filler.transform(cohort.values, cohort.missing)
-    complete = complete if tested.all() else complete[:, tested]
+    complete, tested, lost = complete_edges(cohort, spec["max_missing"])
     people, nuisance = cohort.participants, spec["nuisance"]
-    statistics = edge_statistics(complete, people, nuisance, spec["permutations"], spec["seed"])
+    drawn = spec["permutations"], spec["seed"]
+    statistics = edge_statistics(complete, people, nuisance, *drawn, spec["permutation"], spec["device"])
     top = min(spec["stability_top"], complete.shape[1])
     stability = selection_stability(complete, people, nuisance, top, spec["stability_draws"], spec["seed"] + 1)
     rows, cols = np.triu_indices(len(cohort.nodes), k=1)
     ends = rows[tested], cols[tested], len(cohort.nodes)
-    permuted = permuted_edges(complete, people, nuisance, ends, spec["permutations"], spec["seed"])
+    permuted = permuted_edges(complete, people, nuisance, ends, *drawn)
     strength = _strength(complete, ends)
     loops = {name: circuits[tested] == name for name in pd.unique(circuits) if name}
     prior = {name: mask for name, mask in loops.items() if name in spec["prior_circuits"]}
     found = adaptive_network_based(permuted, spec["thresholds"], prior)
     table = _edge_table(cohort.nodes, tested, statistics, stability)
-    bound = discovery_bound(complete, people, nuisance, spec["permutations"], spec["seed"], spec["alpha"])
+    bound = discovery_bound(complete, people, nuisance, *drawn, spec["alpha"])
     members, components = _reported(found, cohort.nodes, bound)
     weights = prior_weights(np.any([*prior.values(), np.zeros(len(statistics.p), bool)], axis=0), spec["prior"])
     columns = {"p_weighted": weighted_false_discovery(statistics.p, weights), "p_component": found.p_edge}
@@ -109,16 +112,23 @@ def localize(
     families = _families(permuted, loops, bound, strength, cohort.nodes, atlas)
     summary = _summary(statistics, table, cohort, spec) | _counts(table, components, families, spec["alpha"])
     summary["n_component_true"] = bound.true_discoveries(found.p_edge <= spec["alpha"])
-    return Localization(table.iloc[order].reset_index(drop=True), summary, components, families)
+    power = _power(complete, people, ends, (loops, prior), summary["critical_t"], spec)
+    return Localization(table.iloc[order].reset_index(drop=True), summary, components, families, power)
 
 
-def _check_permutations(spec: dict) -> None:
-    least = 1 / (1 + spec["permutations"])
-    if least > spec["alpha"]:
-        raise ValueError(
-            f"{spec['permutations']} permutations give no p below {least:.3g}, so nothing can be found at alpha = "
-            f"{spec['alpha']:g}. Set localize.permutations to {int(np.ceil(1 / spec['alpha']))} or more."
-        )
+def _power(
+    edges: np.ndarray, people: pd.DataFrame, ends: tuple, families: tuple[dict, dict], critical_t: float, spec: dict
+) -> pd.DataFrame:
+    """What an edge, a component inside the prior circuits, and every circuit would have needed."""
+    loops, prior = families
+    places = {name: np.flatnonzero(mask) for name, mask in loops.items() if mask.any()}
+    table = power_table(edges, people, spec["nuisance"], places, critical_t, spec["alpha"])
+    own = component_power(
+        edges, people, spec["nuisance"], ends, spec["thresholds"], prior, table["detectable_d"][0], spec["alpha"],
+        spec["seed"],
+    )  # fmt: skip
+    component = pd.DataFrame({"what": ["component"], "n_edges": own[0], "detectable_d": own[1]})
+    return pd.concat([table[:1], component, table[1:]], ignore_index=True)
 
 
 def _strength(edges: np.ndarray, ends: tuple[np.ndarray, np.ndarray, int]) -> np.ndarray:
@@ -180,15 +190,6 @@ def _counts(table: pd.DataFrame, components: pd.DataFrame, families: pd.DataFram
     }
 
 
-def without_copies(cohort: Cohort) -> Cohort:
-    """Keep one of several copies of a scan: people who are tested must be independent."""
-    if "scan_group" not in cohort.participants:
-        return cohort
-    first = ~cohort.participants["scan_group"].duplicated().to_numpy()
-    people = cohort.participants[first].reset_index(drop=True)
-    return replace(cohort, participants=people, values=cohort.values[first], missing=cohort.missing[first])
-
-
 def _edge_table(
     nodes: np.ndarray, tested: np.ndarray, statistics: EdgeStatistics, stability: np.ndarray
 ) -> pd.DataFrame:
@@ -202,6 +203,8 @@ def _edge_table(
         "p": statistics.p,
         "p_fwer": statistics.p_fwer,
         "p_fdr": statistics.p_fdr,
+        "p_fwer_higher": statistics.p_fwer_higher,
+        "p_fwer_lower": statistics.p_fwer_lower,
         "stability": stability,
     }
     return table.join(pd.DataFrame(numbers, index=np.flatnonzero(tested)))
@@ -211,7 +214,6 @@ def _summary(statistics: EdgeStatistics, table: pd.DataFrame, cohort: Cohort, sp
     cases = int(cohort.labels.sum())
     controls = len(cohort.labels) - cases
     critical = float(np.quantile(statistics.max_null, 1 - spec["alpha"]))
-    scale = np.sqrt(1 / cases + 1 / controls)
     return {
         "n_cases": cases,
         "n_controls": controls,
@@ -219,11 +221,10 @@ def _summary(statistics: EdgeStatistics, table: pd.DataFrame, cohort: Cohort, sp
         "n_untested": len(table) - len(statistics.t),
         "nuisance": list(spec["nuisance"]),
         "permutations": spec["permutations"],
+        "permutation": spec["permutation"],
         "alpha": spec["alpha"],
         "df": statistics.df,
         "critical_t": critical,
-        # power 0.8 needs a true t of the critical one plus 0.84 standard errors (Cohen 1988)
-        "detectable_d": float((critical + 0.8416) * scale),
         "n_fwer": int((table["p_fwer"] <= spec["alpha"]).sum()),
         "n_fdr": int((table["p_fdr"] <= spec["alpha"]).sum()),
     }

@@ -199,8 +199,7 @@ def adaptive_network_based(
     n_edges = len(permuted.rows)
     masks = np.stack([np.ones(n_edges, bool) if mask is None else mask for mask in families.values()])
     _, masses, peaks = maxima(permuted, thresholds, masks)
-    shares = np.full(len(masks), 0.5 / max(1, len(masks) - 1))
-    shares[0] = 0.5 if len(masks) > 1 else 1.0
+    shares = alpha_shares(len(masks))
     statistics = np.concatenate([masses, to_t(peaks, permuted.df)[..., None]], -1)  # [1 + B, F, 2, K + 1]
     smallest = smallest_p(statistics, shares[:, None, None])
     t = permuted.observed()
@@ -211,6 +210,13 @@ def adaptive_network_based(
         p[own] = exceedance(table["intensity"].to_numpy()[own], null[:, f]) / shares[f]
     table["p_fwer"] = attained(p, smallest[1:])
     return _sorted(table, edges, _peak_p(t, statistics, masks, shares, smallest[1:]))
+
+
+def alpha_shares(n_families: int) -> np.ndarray:
+    """Parts of alpha: half for the whole brain, which comes first; the circuits share the other half."""
+    shares = np.full(n_families, 0.5 / max(1, n_families - 1))
+    shares[0] = 0.5 if n_families > 1 else 1.0
+    return shares
 
 
 def maxima(

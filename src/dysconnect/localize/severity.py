@@ -28,6 +28,10 @@ from dysconnect.models.floor import CovariateEncoder
 from dysconnect.progress import track
 
 
+class NothingToTest(ValueError):
+    """The people of this cohort cannot answer the question; the message says why and what to do."""
+
+
 @dataclass(frozen=True)
 class AssociationStatistics:
     """Statistics of every edge, each [E].
@@ -76,14 +80,17 @@ def score_statistics(
     Raises
     ------
     ValueError
-        When the score is missing for somebody, does not vary (inside sites), or is determined by the covariates.
+        When the score is missing for somebody or no number.
+    NothingToTest
+        A ValueError, when the score does not vary (inside sites), is determined by the covariates, or these leave no
+        degrees of freedom.
     """
     refuse_unfinite(edges, table)
     values = _score(table, score)
     basis, df = _nuisance(table, covariates, 1)
     rest = values - basis @ (basis.T @ values)
     if (rest**2).sum() <= 1e-6 * ((values - values.mean()) ** 2).sum():
-        raise ValueError(
+        raise NothingToTest(
             f"{score}: the covariates {', '.join(covariates)} determine the score, so that nothing can be said of it. "
             "Leave out the covariate that holds it (localize.nuisance)."
         )
@@ -113,8 +120,10 @@ def group_statistics(
     Raises
     ------
     ValueError
-        When somebody has no group, a group has one member, there is one group only, no permutation inside sites
-        changes anything, or the covariates determine a group.
+        When somebody has no group.
+    NothingToTest
+        A ValueError, when a group has one member, there is one group only, no permutation inside sites changes
+        anything, the covariates determine a group, or leave no degrees of freedom.
     """
     refuse_unfinite(edges, table)
     indicators = _indicators(table, group)
@@ -123,7 +132,7 @@ def group_statistics(
     rest = indicators - basis @ (basis.T @ indicators)
     own = orthonormal(rest)
     if own.shape[1] < q or np.linalg.norm(rest, axis=0).min() < 1e-3:
-        raise ValueError(
+        raise NothingToTest(
             f"{group}: the covariates {', '.join(covariates)} determine a group: the difference cannot be estimated. "
             "Leave out the covariate that names the group (localize.nuisance)."
         )
@@ -244,12 +253,12 @@ def _score(table: pd.DataFrame, score: str) -> np.ndarray:
 def _refuse_constant(values: np.ndarray, table: pd.DataFrame, name: str) -> None:
     if len(np.unique(values)) < 2:
         everybody = np.ones(len(table), bool)
-        raise ValueError(
+        raise NothingToTest(
             f"{name} is {values[0]} for all {len(table)} people ({_people(table, everybody)}): there is nothing "
             "to test. Choose another column, or other people."
         )
     if pd.Series(values).groupby(table["site"].to_numpy()).nunique().max() < 2:
-        raise ValueError(
+        raise NothingToTest(
             f"{name} does not vary inside any site ({', '.join(map(str, table['site'].unique()))}), and permutations "
             "stay inside sites: nothing can be tested."
         )
@@ -260,7 +269,7 @@ def _indicators(table: pd.DataFrame, group: str) -> np.ndarray:
     column = _column(table, group).astype(str)
     for name, size in column.value_counts().items():
         if size == 1:
-            raise ValueError(
+            raise NothingToTest(
                 f"{group} {name} has one member ({_people(table, (column == name).to_numpy())}): a group of one has "
                 "no spread. Leave this person out, or join the group with another."
             )
@@ -275,7 +284,7 @@ def _nuisance(table: pd.DataFrame, covariates: Sequence[str], q: int) -> tuple[n
     basis = orthonormal(np.column_stack([np.ones(len(table)), columns]))
     df = len(table) - basis.shape[1] - q
     if df < 1:
-        raise ValueError(
+        raise NothingToTest(
             f"{len(table)} people leave no degrees of freedom for {basis.shape[1]} nuisance columns and {q} of "
             "interest. Use fewer covariates (localize.nuisance), or more people."
         )

@@ -4,7 +4,8 @@ For every edge e and the group g, both residualised for the nuisance Z and scale
 correlation ``r = g . e`` gives ``t = r sqrt(df / (1 - r^2))`` with ``df = n - rank(Z) - 1``: the t of the
 group in the full model. A permutation shuffles the residualised group inside exchangeability blocks and
 residualises it again (the orthogonalised permutation of Smith), so that all edges of all permutations are one
-matrix product.
+matrix product. Freedman-Lane and Huh-Jhun cross-check the max-T test (`permutation`); components, circuits, bounds and
+scores stay with Smith, whose permutations need the group alone.
 """
 
 from collections.abc import Sequence
@@ -14,10 +15,15 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
+from dysconnect.localize.gpu import choose_gpu
+from dysconnect.localize.permutation import max_correlations, null_extremes, parts, permuted_groups, residual_unit
 from dysconnect.models.floor import CovariateEncoder
 from dysconnect.progress import track
 
-PART = 2e7  # bytes
+__all__ = [  # what is shared by all tests of edges, and the permutation that they share
+    "EdgeStatistics", "edge_statistics", "estimable", "exceedance_p", "false_discovery", "max_correlations",
+    "nuisance_basis", "orthonormal", "parts", "permuted_groups", "residual_unit", "selection_stability", "to_t",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,8 @@ class EdgeStatistics:
         Cohen's d of the group, adjusted for the nuisance: ``t sqrt(1/n1 + 1/n0)``.
     p, p_fwer, p_fdr : array
         Two-sided: parametric; max-T over permutations; Benjamini-Hochberg of the parametric.
+    p_fwer_higher, p_fwer_lower : array
+        One-sided max-T: stronger, weaker in patients. Whoever looks at both tails takes the two-sided one.
     max_null : array, [B]
         Largest absolute t of every permutation.
     df : int
@@ -42,6 +50,8 @@ class EdgeStatistics:
     p: np.ndarray
     p_fwer: np.ndarray
     p_fdr: np.ndarray
+    p_fwer_higher: np.ndarray
+    p_fwer_lower: np.ndarray
     max_null: np.ndarray
     df: int
 
@@ -81,46 +91,14 @@ def estimable(group: np.ndarray, basis: np.ndarray) -> bool:
     return (rest**2).sum() > 1e-6 * ((group - group.mean()) ** 2).sum()
 
 
-def residual_unit(values: np.ndarray, basis: np.ndarray) -> np.ndarray:
-    """Residualise columns [n, E] and scale them to unit norm; columns without variance become zero."""
-    rest = values - basis @ (basis.T @ values)
-    norm = np.linalg.norm(rest, axis=0)
-    alive = norm > 1e-6 * np.maximum(np.linalg.norm(values, axis=0), 1e-12)
-    return np.where(alive, rest / np.where(alive, norm, 1), 0)
-
-
-def permuted_groups(group: np.ndarray, basis: np.ndarray, blocks: np.ndarray, n: int, seed: int) -> np.ndarray:
-    """Unit group vectors under permutation inside blocks, [n, S]; `group` [S] is residualised already."""
-    rng = np.random.default_rng(seed)
-    shuffled = np.empty((n, len(group)))
-    for block in np.unique(blocks):
-        own = np.flatnonzero(blocks == block)
-        for part in parts(n, len(own)):
-            shuffled[part, own] = rng.permuted(np.repeat(group[own][None], part.stop - part.start, axis=0), axis=1)
-    for part in parts(n, len(group)):
-        shuffled[part] = residual_unit(shuffled[part].T, basis).T
-    return shuffled
-
-
-def parts(count: int, length: int) -> list[slice]:
-    """Slices of many vectors of one length that are worked on together: memory grows with them, not with the cohort."""
-    step = max(1, int(PART // (8 * max(length, 1))))
-    return [slice(start, min(start + step, count)) for start in range(0, count, step)]
-
-
-def max_correlations(groups: np.ndarray, edges: np.ndarray, chunk_bytes: float = 2e8) -> np.ndarray:
-    """Largest absolute correlation over edges for every group vector, [B, S] x [S, E] -> [B], in chunks."""
-    size = max(1, int(chunk_bytes / (4 * edges.shape[1])))
-    groups, edges = (numbers.astype(np.float32, copy=False) for numbers in (groups, edges))
-    chunks = []
-    for start in range(0, len(groups), size):
-        product = groups[start : start + size] @ edges
-        chunks.append(np.maximum(product.max(1), -product.min(1)))
-    return np.concatenate(chunks).astype(float)
-
-
 def edge_statistics(
-    edges: np.ndarray, table: pd.DataFrame, covariates: Sequence[str], n_permutations: int, seed: int
+    edges: np.ndarray,
+    table: pd.DataFrame,
+    covariates: Sequence[str],
+    n_permutations: int,
+    seed: int,
+    permutation: str = "smith",
+    device: str = "cpu",
 ) -> EdgeStatistics:
     """Test every edge for a group difference.
 
@@ -133,32 +111,72 @@ def edge_statistics(
     covariates : sequence of str
         Nuisance.
     n_permutations, seed : int
+    permutation : {"smith", "freedman_lane", "huh_jhun"}
+        The latter for one site only.
+    device : str
+        ``cpu``, ``cuda``, or ``auto``: where the permutations are multiplied; p are the same.
+
+    Raises
+    ------
+    ValueError
+        When an edge is not finite, a group has fewer than two people, the groups share no site, or the covariates
+        determine the group or leave no degrees of freedom.
 
     References
     ----------
-    Winkler et al. (2014), doi:10.1016/j.neuroimage.2014.01.060 (methods of permutation; Smith);
+    Winkler et al. (2014), doi:10.1016/j.neuroimage.2014.01.060 (methods of permutation);
     Nichols and Holmes (2002), doi:10.1002/hbm.1058 (max-T); Benjamini and Hochberg (1995).
     """
     whole = np.concatenate([np.isfinite(edges[part]).all(1) for part in parts(*edges.shape)])
     if not whole.all():
         bad = table["participant_id"].to_numpy()[~whole]
         raise ValueError(f"edges of {', '.join(map(str, bad[:5]))} hold NaN or infinity; compute them again.")
+    refuse_untestable(table)
     basis = nuisance_basis(table, covariates)
     df = len(table) - basis.shape[1] - 1
     label = table["label"].to_numpy(float)
     group = label - basis @ (basis.T @ label)
-    nulls = permuted_groups(group, basis, table["site"].to_numpy(), n_permutations, seed).astype(np.float32)
-    r, max_r = np.empty(edges.shape[1]), np.zeros(n_permutations)
+    gpu = choose_gpu(device, float(edges.size) * n_permutations)
+    extremes = null_extremes(permutation, group, basis, table["site"].to_numpy(), n_permutations, seed, gpu)
+    r = np.empty(edges.shape[1])
+    highest, lowest = np.full(n_permutations, -1.0), np.full(n_permutations, 1.0)
     said = f"{n_permutations} permutations of {edges.shape[1]} edges, in parts"
     for part in track(parts(edges.shape[1], len(edges)), said):
         units = residual_unit(edges[:, part].astype(float), basis)
         r[part] = (group / np.linalg.norm(group)) @ units
-        max_r = np.maximum(max_r, max_correlations(nulls, units))
-    t = to_t(r, df)
+        high, low = extremes(units)
+        highest, lowest = np.maximum(highest, high), np.minimum(lowest, low)
+    t, max_r = to_t(r, df), np.maximum(highest, -lowest)
     p = 2 * student.sf(np.abs(t), df)
     cases = label.sum()
     scale = np.sqrt(1 / cases + 1 / (len(label) - cases))
-    return EdgeStatistics(t, t * scale, p, exceedance_p(np.abs(r), max_r), false_discovery(p), to_t(max_r, df), df)
+    p_fwer = [exceedance_p(*pair) for pair in ((np.abs(r), max_r), (r, highest), (-r, -lowest))]
+    return EdgeStatistics(t, t * scale, p, p_fwer[0], false_discovery(p), *p_fwer[1:], to_t(max_r, df), df)
+
+
+def refuse_untestable(table: pd.DataFrame) -> None:
+    """Raise ValueError for a group of one, and for groups that share no site; say which sites have one group only."""
+    for label, name in ((1, "patients"), (0, "controls")):
+        own = table.loc[table["label"] == label, "participant_id"]
+        if len(own) < 2:
+            who = f"one person ({own.iloc[0]})" if len(own) else "nobody"
+            raise ValueError(
+                f"the {name} are {who}: two or more are needed in each group, as one has no spread. Include more "
+                "people, or choose another contrast (dataset.contrast)."
+            )
+    alone = table.groupby("site")["label"].agg(["nunique", "size"]).query("nunique == 1")["size"]
+    sites = ", ".join(map(str, alone.index[:5])) + (f" and {len(alone) - 5} more" if len(alone) > 5 else "")
+    if len(alone) == table["site"].nunique():
+        raise ValueError(
+            f"no site has both patients and controls ({sites}): group and site cannot be told apart, and permutations "
+            "stay inside sites. Choose a contrast within a site (dataset.contrast)."
+        )
+    if len(alone):
+        print(
+            f"one group only in {sites} ({alone.sum()} people): no permutation changes their group, so that they say "
+            "little about its effect.",
+            flush=True,
+        )
 
 
 def to_t(r: np.ndarray, df: int) -> np.ndarray:

@@ -10,7 +10,8 @@ from dysconnect.report import figures as draw
 from dysconnect.report import methods as describe
 from dysconnect.report import quality as judge
 from dysconnect.report import scans as scanned
-from dysconnect.report import structures, tables, text
+from dysconnect.report import severity as asked
+from dysconnect.report import software, structures, tables, text
 from dysconnect.report import subgroups as grouped
 from dysconnect.report.html import Picture, picture, template
 from dysconnect.report.references import references
@@ -63,15 +64,17 @@ def render(
         learning=[name for name in documents if name.startswith("learning_")],
         tables=_tables(results, cohort, experiments, nodes, floor),
         summary=results.summary,
-        facts=_facts(results.summary),
+        facts=_facts(results),
         quality=_quality(results),
         scans=None if results.scans is None else scanned.section(results.scans, cohort),
+        detectable=structures.detectable_sentence(results.detectable, circuit_titles()),
+        associations=asked.association_sections(results, circuit_titles()),
         stimulation=results.stimulation,
         methods=paragraphs,
         references=references(paragraphs),
         atlas=cohort["atlas"],
-        versions=describe.software_versions(),
-        configuration=describe.configuration_text(cohort, experiments),
+        versions=software.software_versions(),
+        configuration=software.configuration_text(cohort, experiments),
     )
     return Page(page, documents)
 
@@ -126,8 +129,9 @@ def _quality(results: Results) -> dict:
     }
 
 
-def _facts(summary: Mapping) -> list[tuple[str, str]]:
+def _facts(results: Results) -> list[tuple[str, str]]:
     """What the localization rests on, in numbers."""
+    summary = results.summary
     missing = (
         f" ({summary['n_untested']:,} more were not measured, or missing in too many subjects)"
         if summary["n_untested"]
@@ -143,7 +147,7 @@ def _facts(summary: Mapping) -> list[tuple[str, str]]:
         ("Adjusted for", text.covariate_names(summary["nuisance"])),
         ("Permutations", f"{summary['permutations']:,}"),
         ("Critical |t|", f"{text.number(summary['critical_t'])} ({summary['df']} degrees of freedom)"),
-        ("Detectable d", f"{text.number(summary['detectable_d'])} (power 80%)"),
+        ("Detectable d", f"{text.number(structures.detectable_effect(results.detectable))} (power 80%)"),
         ("Attribution", summary["attribution"]),
     ]
 

@@ -1,20 +1,15 @@
-"""The methods paragraph, its references and the software, generated from the configuration and the numbers."""
+"""The methods paragraph and its references, generated from the configuration and the numbers."""
 
-import importlib.metadata
-import platform
 import re
 from collections.abc import Mapping
 
 import pandas as pd
-import yaml
 
 from dysconnect.quality.scans import Scans
+from dysconnect.report.severity import associations_text
+from dysconnect.report.software import software_text
 from dysconnect.report.text import Results, counted, covariate_names, kind, label, listed
 
-SOFTWARE = (
-    "dysconnect", "numpy", "scipy", "pandas", "scikit-learn", "torch", "torch_geometric", "nilearn", "matplotlib",
-    "snakemake", "hydra-core", "mlflow",
-)  # fmt: skip
 MOTION = {
     "basic": "the 6 motion parameters",
     "power2": "12 motion parameters (6 and their squares)",
@@ -51,8 +46,8 @@ def methods(
         ("Quality", _quality_text(results.quality, cohort) + _scans_text(results.scans)),
         ("Connectivity and models", _models_text(experiments, cohort)),
         ("Evaluation", _evaluation_text(results, cohort, experiments)),
-        ("Localization", _localization_text(results.summary, cohort["localize"])),
-        ("Software", _software_text(experiments)),
+        ("Localization", _localization_text(results.summary, cohort["localize"]) + associations_text(results)),
+        ("Software", software_text(experiments)),
     ]
 
 
@@ -330,6 +325,13 @@ def _splits_text(splits: Mapping) -> str:
     return f"{splits['folds']}-fold cross-validation by subject, stratified by group and site{repeated}."
 
 
+PERMUTED = {
+    "smith": "the residual group inside sites, residualised again (Smith's",
+    "freedman_lane": "the residual connections inside sites, residualised again (the Freedman-Lane",
+    "huh_jhun": "the group in a basis of the residual space (the Huh-Jhun",
+}
+
+
 def _localization_text(summary: Mapping, spec: Mapping) -> str:
     left_out = (
         f"; {summary['n_untested']:,} were not measured, or missing in too many subjects"
@@ -339,8 +341,8 @@ def _localization_text(summary: Mapping, spec: Mapping) -> str:
     return (
         f"{summary['n_edges']:,} connections ({MEASURES[spec['measure']]}) were tested{left_out}, each with a linear "
         f"model of group adjusted for {covariate_names(summary['nuisance'])} ({summary['df']} degrees of freedom). "
-        f"{summary['permutations']:,} permutations of the residual group inside sites, residualised again (Smith's "
-        "method; Winkler et al. 2014), gave family-wise p by the largest |t| (Nichols and Holmes 2002); "
+        f"{summary['permutations']:,} permutations of {PERMUTED[summary['permutation']]} "
+        "method; Winkler et al. 2014) gave family-wise p by the largest |t| (Nichols and Holmes 2002); "
         "false-discovery rates are those of Benjamini and Hochberg 1995. Effect sizes are Cohen's d from the adjusted "
         f"t. Stability is the share of {spec['stability_draws']} random halves of the cohort (after Meinshausen and "
         f"Bühlmann 2010) in which a connection is among the {spec['stability_top']} strongest. "
@@ -349,44 +351,11 @@ def _localization_text(summary: Mapping, spec: Mapping) -> str:
         "the circuits of dystonia; the smallest p over the same permutations corrects for the choice (Westfall and "
         "Young 1993). Circuits and pairs of systems were tested as wholes by the mean of their t and by its size "
         "(after Noble and Scheinost 2020). Lower bounds on the connections of a set that truly differ hold for all "
-        "sets together: Simes' template, calibrated by the permutations (Blain et al. 2022)."
-    )
-
-
-def _software_text(experiments: Mapping[str, Mapping]) -> str:
-    text = (
-        f"dysconnect {version('dysconnect')} ran as a Snakemake workflow (Mölder et al. 2021) on nilearn (Abraham et "
-        "al. 2014) and scikit-learn (Pedregosa et al. 2011)"
-    )
-    graphs = any(kind(config) == "graph" for config in experiments.values())
-    return text + (
-        ", with PyTorch (Paszke et al. 2019) and PyTorch Geometric (Fey and Lenssen 2019)." if graphs else "."
+        "sets together: Simes' template, calibrated by the permutations (Blain et al. 2022). Detectable differences of "
+        "connections and circuits follow from the noncentral t distribution and the residuals of this cohort; those of "
+        "components were counted over effects planted in these residuals."
     )
 
 
 def _authors(citation: str) -> str:
     return re.split(r",?\s*doi:", citation)[0].strip()
-
-
-def version(package: str) -> str:
-    """Version of an installed package; a dash where it is not installed."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "—"
-
-
-def software_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that made the results."""
-    return {"python": platform.python_version()} | {name: version(name) for name in SOFTWARE}
-
-
-def configuration_text(cohort: Mapping, experiments: Mapping[str, Mapping]) -> str:
-    """Write the composed configuration as YAML, then what each experiment changes; passwords in URLs are masked."""
-    changes = {
-        name: {section: value for section, value in config.items() if value != cohort.get(section)}
-        for name, config in experiments.items()
-    }
-    parts = [yaml.safe_dump(dict(cohort), allow_unicode=True), "# What each experiment changes"]
-    text = "\n".join([*parts, yaml.safe_dump(changes, allow_unicode=True)])
-    return re.sub(r"//[^/@\s]+@", "//***@", text)

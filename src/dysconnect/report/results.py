@@ -8,11 +8,11 @@ import pandas as pd
 
 from dysconnect.participants import read_participants
 from dysconnect.quality.scans import read_scans
-from dysconnect.report.text import Results
+from dysconnect.report.text import Asked, Results
 
 TABLES = (
     "splits", "scores", "comparisons", "curves", "folds", "subgroups", "power", "components", "families", "people",
-    "qcfc", "recovery", "targets",
+    "detectable", "qcfc", "recovery", "targets",
 )  # fmt: skip
 AS_TEXT = {"group": str, "reason": str}  # names of sites may be numbers
 
@@ -23,8 +23,8 @@ def read_results(paths: Mapping, experiments: Sequence[str], histories: Sequence
     Parameters
     ----------
     paths : mapping of str to path
-        By the names of `Results`; `coverage` and `engine` beside `scans`, `verdict` for the stimulation. Empty or
-        absent where there is nothing.
+        By the names of `Results`; `coverage` and `engine` beside `scans`, `verdict` for the stimulation; of `severity`
+        and `groups` two, table and summary. Empty or absent where there is nothing.
     experiments : sequence of str
     histories : sequence of path
         Learning curves of the experiments.
@@ -42,5 +42,13 @@ def read_results(paths: Mapping, experiments: Sequence[str], histories: Sequence
         summary=told["summary"],
         quality=told["quality"],
         scans=read_scans(*(paths[name] for name in ("scans", "coverage", "engine"))) if paths.get("scans") else None,
+        severity=read_asked(*paths["severity"]) if paths.get("severity") else None,
+        groups=read_asked(*paths["groups"]) if paths.get("groups") else None,
         stimulation=told.get("verdict", {}).get("verdict", ""),
     )
+
+
+def read_asked(table: str | Path, summary: str | Path) -> Asked:
+    """Read what a further question to the connections found; those that were not tested are left out."""
+    edges = pd.read_csv(table, sep="\t").dropna(subset="statistic").fillna({"circuit": ""})
+    return Asked(edges, json.loads(Path(summary).read_text()))

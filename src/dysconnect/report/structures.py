@@ -18,6 +18,7 @@ def structure_tables(results: Results, titles: Mapping[str, str], n: int = 10) -
     return {
         "components": component_table(results.components, titles, alpha, n) if len(results.components) else None,
         "circuits": family_table(circuits, titles, alpha) if len(circuits) else None,
+        "detectable": detectable_table(results.detectable, titles),
         "deviants": deviant_table(results.people, titles, alpha, n),
         "blocks": family_table(blocks.sort_values("p_fwer_magnitude").head(n), {}, alpha) if len(blocks) else None,
     }
@@ -74,6 +75,47 @@ def family_table(families: pd.DataFrame, titles: Mapping[str, str], alpha: float
         caption += (
             " Enrichment: mean |t| relative to random sets of like strength and length; it is no test of the groups."
         )
+    return Table(caption, columns, rows)
+
+
+def detectable_effect(detectable: pd.DataFrame) -> float:
+    """Effect (d) that a single connection would have needed."""
+    return float(detectable.set_index("what")["detectable_d"]["edge"])
+
+
+def detectable_sentence(detectable: pd.DataFrame, titles: Mapping[str, str]) -> str:
+    """What a connection, a component and the most sensitive circuit would have needed."""
+    rows = detectable.set_index("what")
+    parts = [f"{number(rows['detectable_d']['edge'])} in one connection"]
+    if "component" in rows.index and np.isfinite(rows["detectable_d"]["component"]):
+        parts.append(
+            f"about {number(rows['detectable_d']['component'])} in a component of {rows['n_edges']['component']}"
+        )
+    circuits = rows["detectable_d"].drop(["edge", "component"], errors="ignore").dropna()
+    if len(circuits):
+        name = circuits.idxmin()
+        parts.append(f"{number(circuits.min())} in all connections of the circuit {titles.get(name, name)}")
+    return f"With 80% power this cohort could have found a difference d of {listed(parts)}."
+
+
+def detectable_table(detectable: pd.DataFrame, titles: Mapping[str, str]) -> Table:
+    """What this cohort could have found: effects of a connection, the circuits and a component."""
+    names = {"edge": "One connection", "component": "A component, approximately", **titles}
+    rows = [
+        Row([
+            names.get(row.what, row.what), f"{row.n_edges:,}", number(row.critical_t), number(row.spread),
+            number(row.detectable_d),
+        ])
+        for row in detectable.itertuples()
+    ]  # fmt: skip
+    columns = [Column("What", False), Column("Connections"), Column("Critical\u00a0|t|"), Column("Spread"), Column("d")]
+    caption = (
+        "Differences d that this cohort could have found with 80% power: of one connection; of all connections of a "
+        "component that hangs together inside the circuits, counted over few cohorts with effects planted in noise "
+        "like this one's; of all connections of a circuit, in one direction, tested by their mean and corrected over "
+        "the circuits. Spread: standard deviation over people of that mean, relative to one connection. Smaller ones "
+        "are not ruled out."
+    )
     return Table(caption, columns, rows)
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,13 @@ SPELLINGS = {
 }
 
 
+class Asked(NamedTuple):
+    """A further question to the connections: `edges`, strongest first, and `summary`, as of `localize.associations`."""
+
+    edges: pd.DataFrame
+    summary: Mapping
+
+
 @dataclass(frozen=True)
 class Results:
     """What the stages before the report left behind.
@@ -37,6 +45,8 @@ class Results:
         Strongest first.
     components, families : DataFrame
         Components of connections; circuits and blocks as wholes.
+    detectable : DataFrame
+        Effects that a connection, a circuit and a component would have needed.
     people : DataFrame
         Every person against the norm of the controls.
     summary : mapping
@@ -51,6 +61,8 @@ class Results:
         Virtual-stimulation targets, strongest first; no rows where they are withheld.
     scans : Scans or None
         Of a cohort of images.
+    severity, groups : Asked or None
+        Association with a score inside the patients; differences between several groups.
     stimulation : str
         The model behind the targets, or why they are withheld.
     """
@@ -67,6 +79,7 @@ class Results:
     edges: pd.DataFrame
     components: pd.DataFrame
     families: pd.DataFrame
+    detectable: pd.DataFrame
     people: pd.DataFrame
     summary: Mapping
     quality: Mapping
@@ -74,6 +87,8 @@ class Results:
     recovery: pd.DataFrame | None = None
     targets: pd.DataFrame | None = None
     scans: Scans | None = None
+    severity: Asked | None = None
+    groups: Asked | None = None
     stimulation: str = ""
 
 

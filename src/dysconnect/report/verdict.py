@@ -7,7 +7,8 @@ import pandas as pd
 
 from dysconnect.atlas import circuit_titles
 from dysconnect.report.scans import scan_warnings
-from dysconnect.report.structures import structure_sentence
+from dysconnect.report.severity import groups_sentence, severity_sentence
+from dysconnect.report.structures import detectable_effect, structure_sentence
 from dysconnect.report.text import (
     Estimate,
     Results,
@@ -38,6 +39,8 @@ def verdict(results: Results, cohort: Mapping, experiments: Mapping[str, Mapping
         ("Graph or linear", rivalry_sentence(results, cohort, experiments)),
         ("Power", power_sentence(results, cohort, experiments)),
         ("Connections", _connections(results)),
+        ("Severity", "" if results.severity is None else severity_sentence(results.severity)),
+        ("Several groups", "" if results.groups is None else groups_sentence(results.groups)),
         ("Planted truth", recovery_sentence(results, cohort)),
     ]
     return [(topic, text) for topic, text in said if text]
@@ -265,19 +268,19 @@ def power_sentence(results: Results, cohort: Mapping, experiments: Mapping[str, 
 
 def _connections(results: Results) -> str:
     """Single connections, then what is larger."""
-    single = localization_sentence(results.edges, results.summary)
+    single = localization_sentence(results.edges, results.summary, detectable_effect(results.detectable))
     return " ".join(filter(None, (single, structure_sentence(results, circuit_titles()))))
 
 
-def localization_sentence(edges: pd.DataFrame, summary: Mapping) -> str:
-    """How many connections differ, or which difference would have been seen."""
+def localization_sentence(edges: pd.DataFrame, summary: Mapping, detectable: float) -> str:
+    """How many connections differ, or which difference (d) would have been seen."""
     alpha, tested = summary["alpha"], counted(summary["n_edges"], "connection")
     if summary["n_fwer"] == 0:
         false = f"{summary['n_fdr']:,} at a false-discovery rate of {alpha:g}"
         return (
             f"Nothing survives: none of {tested} differs at a family-wise error rate of {alpha:g} "
             f"({false if summary['n_fdr'] else 'nor at the same false-discovery rate'}). "
-            f"A difference of d = {number(summary['detectable_d'])} or more would have been found with 80% power "
+            f"A difference of d = {number(detectable)} or more would have been found with 80% power "
             f"(critical |t| {number(summary['critical_t'])}); smaller ones are not ruled out."
         )
     found = edges[edges["p_fwer"] <= alpha]

@@ -1,0 +1,50 @@
+"""Who and which connections are tested, whatever the question."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from dysconnect.models.edges import MissingRegions, blocks, edge_missing
+from dysconnect.train.estimators import Cohort
+
+
+class CompleteEdges(NamedTuple):
+    """`values` [n, tested], which are `tested` [E], and in how many people every edge is missing, `lost` [E]."""
+
+    values: np.ndarray
+    tested: np.ndarray
+    lost: np.ndarray
+
+
+def without_copies(cohort: Cohort) -> Cohort:
+    """Keep one of several copies of a scan: people who are tested must be independent."""
+    if "scan_group" not in cohort.participants:
+        return cohort
+    return chosen_people(cohort, ~cohort.participants["scan_group"].duplicated().to_numpy())
+
+
+def chosen_people(cohort: Cohort, chosen: np.ndarray) -> Cohort:
+    """Some people of a cohort, by a mask [n]."""
+    people = cohort.participants[chosen].reset_index(drop=True)
+    return replace(cohort, participants=people, values=cohort.values[chosen], missing=cohort.missing[chosen])
+
+
+def complete_edges(cohort: Cohort, max_missing: float) -> CompleteEdges:
+    """Leave out edges that are missing in too many people, or were measured in nobody; fill in the rest."""
+    lost = sum(edge_missing(cohort.missing[part]).sum(0) for part in blocks(cohort.values.shape))
+    lost[~cohort.values.any(0)] = len(cohort.values)  # measured in nobody
+    tested = lost / len(cohort.values) <= max_missing
+    filler = MissingRegions().fit(cohort.values, cohort.missing, diagonal=False)
+    complete = filler.transform(cohort.values, cohort.missing)
+    return CompleteEdges(complete if tested.all() else complete[:, tested], tested, lost)
+
+
+def check_permutations(spec: dict) -> None:
+    """Raise ValueError where the permutations are too few for alpha."""
+    least = 1 / (1 + spec["permutations"])
+    if least > spec["alpha"]:
+        raise ValueError(
+            f"{spec['permutations']} permutations give no p below {least:.3g}, so nothing can be found at alpha = "
+            f"{spec['alpha']:g}. Set localize.permutations to {int(np.ceil(1 / spec['alpha']))} or more."
+        )

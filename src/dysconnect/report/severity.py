@@ -1,0 +1,144 @@
+"""What goes with a score inside the patients, and what differs between several groups."""
+
+from collections.abc import Mapping
+
+from dysconnect.report.tables import Column, Row, Table
+from dysconnect.report.text import NONE, Asked, Results, counted, covariate_names, listed, number, p_value
+
+
+def association_sections(
+    results: Results, titles: Mapping[str, str], n: int = 10
+) -> list[tuple[str, str, Table | None]]:
+    """Heading, sentence and table of every question that was asked beside that of the two groups."""
+    sections = []
+    if results.severity is not None:
+        own = results.severity
+        sections.append(("Severity", severity_sentence(own), severity_table(own, titles, n)))
+    if results.groups is not None:
+        own = results.groups
+        sections.append(("Several groups", groups_sentence(own), groups_table(own, titles, n)))
+    return sections
+
+
+def severity_sentence(asked: Asked) -> str:
+    """How many connections go with the score in the patients, of how many patients; or why that was not tested."""
+    told = asked.summary
+    score = _words(told["score"])
+    without = f" {counted(told['n_without'], 'patient')} without it {_were(told['n_without'])} left out."
+    left_out = without if told["n_without"] else ""
+    if told["reason"]:
+        reason = told["reason"].rstrip(".")
+        return f"Whether connections go with {score} in the patients was not tested: {reason}.{left_out}"
+    return (
+        f"{_survivors(told)} with {score} in {counted(told['n'], 'patient')} at a family-wise error rate of "
+        f"{told['alpha']:g}{_at_fdr(told)}.{_left_out(told)} A partial correlation of "
+        f"{number(told['detectable_r'])} would have been found with 80% power.{left_out} "
+        "An association is no cause: severity goes with duration and treatment too."
+    )
+
+
+def groups_sentence(asked: Asked) -> str:
+    """How many connections differ between any of the groups; or why that was not tested."""
+    told = asked.summary
+    groups = listed(f"{name} ({size:,})" for name, size in told["groups"].items())
+    if told["reason"]:
+        return f"Differences between {groups} were not tested: {told['reason'].rstrip('.')}."
+    verb = "differs" if told["n_fwer"] == 1 else "differ"
+    return (
+        f"{told['n_fwer'] or 'None'} of {counted(told['n_edges'], 'connection')} {verb} between any of {groups} at a "
+        f"family-wise error rate of {told['alpha']:g}{_at_fdr(told)}.{_left_out(told)} "
+        "Which groups differ from which was not tested."
+    )
+
+
+def severity_table(asked: Asked, titles: Mapping[str, str], n: int) -> Table | None:
+    """Connections that go most with the score; None where nothing was tested."""
+    edges, alpha = asked.edges, asked.summary["alpha"]
+    if edges.empty:
+        return None
+    rows = [
+        Row([*_names(row, titles), number(row["effect_size"]), number(row["statistic"]), *_p(row)], _mark(row, alpha))
+        for row in edges.head(n).to_dict("records")
+    ]
+    columns = [*_heads(), Column("r"), Column("t"), *_p_heads()]
+    caption = (
+        f"The {len(rows)} of {len(edges):,} connections that go most with {_words(asked.summary['score'])} in the "
+        f"patients. r is the partial correlation, adjusted for {covariate_names(asked.summary['nuisance'])} "
+        f"(negative: weaker in those who score higher). Marked: family-wise p of {alpha:g} or less."
+    )
+    return Table(caption, columns, rows)
+
+
+def groups_table(asked: Asked, titles: Mapping[str, str], n: int) -> Table | None:
+    """Connections that differ most between the groups, with the groups' means; None where nothing was tested."""
+    edges, alpha = asked.edges, asked.summary["alpha"]
+    if edges.empty:
+        return None
+    groups = list(asked.summary["groups"])
+    rows = []
+    for row in edges.head(n).to_dict("records"):
+        own = [number(row[f"mean_{name}"]) for name in groups]
+        numbers = [number(row["effect_size"]), number(row["statistic"]), *own, *_p(row)]
+        rows.append(Row([*_names(row, titles), *numbers], _mark(row, alpha)))
+    columns = [*_heads(), Column("η²"), Column("F"), *map(Column, groups), *_p_heads()]
+    caption = (
+        f"The {len(rows)} of {len(edges):,} connections that differ most between the groups, adjusted for "
+        f"{covariate_names(asked.summary['nuisance'])}. η² is the share of the variance that the groups explain; below "
+        "their names is each group's deviation from the mean of the groups, in standard deviations. Marked: "
+        f"family-wise p of {alpha:g} or less."
+    )
+    return Table(caption, columns, rows)
+
+
+def associations_text(results: Results) -> str:
+    """How the further questions were tested, for the methods; empty where none was asked."""
+    if results.severity is None and results.groups is None:
+        return ""
+    asked = []
+    if results.severity is not None:
+        asked.append(f"its association with {_words(results.severity.summary['score'])} inside the patients by t")
+    if results.groups is not None:
+        asked.append(f"its differences between {listed(results.groups.summary['groups'])} by F")
+    return f" In the same way every connection was tested for {listed(asked)}."
+
+
+def _survivors(told: Mapping) -> str:
+    verb = "goes" if told["n_fwer"] == 1 else "go"
+    return f"{told['n_fwer'] or 'None'} of {counted(told['n_edges'], 'connection')} {verb}"
+
+
+def _at_fdr(told: Mapping) -> str:
+    return f" ({told['n_fdr']:,} at the same false-discovery rate)" if told["n_fdr"] else ""
+
+
+def _left_out(told: Mapping) -> str:
+    n = told["n_untested"]
+    return f" {n:,} more {_were(n)} not measured, or missing in too many of these people." if n else ""
+
+
+def _were(n: int) -> str:
+    return "was" if n == 1 else "were"
+
+
+def _words(score: str) -> str:
+    return score.replace("_", " ")
+
+
+def _names(row: Mapping, titles: Mapping[str, str]) -> list[str]:
+    return [row["region_a"], row["region_b"], titles.get(row["circuit"], NONE)]
+
+
+def _p(row: Mapping) -> list[str]:
+    return [p_value(row[name]) for name in ("p", "p_fwer", "p_fdr")]
+
+
+def _mark(row: Mapping, alpha: float) -> str:
+    return "best" if row["p_fwer"] <= alpha else ""
+
+
+def _heads() -> list[Column]:
+    return [Column("Region", False), Column("Region", False), Column("Circuit", False)]
+
+
+def _p_heads() -> list[Column]:
+    return [Column("p"), Column("p\u00a0FWER"), Column("p\u00a0FDR")]
