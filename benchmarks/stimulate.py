@@ -2,7 +2,7 @@
 
 python benchmarks/stimulate.py [--hubs 50] [--nulls 200] [--permutations 199]
 Edge-level cohorts of 100 people at two sites, 80 regions, 4 covariates. Edges share variance through their nodes, as
-real ones do. A hub is a region a third of whose edges are moved by d spreads in the patients. Writes
+real ones do. A hub is a region of whose edges one in three, or one in eight, moves by d spreads in the patients. Writes
 benchmarks/results/stimulate.json.
 """
 
@@ -12,6 +12,7 @@ import os
 import platform
 import time
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -37,8 +38,8 @@ def atlas() -> pd.DataFrame:
     return table.assign(hemisphere="L", x=0.0, y=0.0, z=0.0, system="cortex", network="unassigned")
 
 
-def cohort(effect: float, seed: int) -> Cohort:
-    """People whose edges are half their own and half their nodes'; `effect` in spreads."""
+def cohort(effect: float, share: int, seed: int) -> Cohort:
+    """People whose edges are half their own, half their nodes'; one in `share` of the hub's moves by `effect`."""
     rng = np.random.default_rng([seed, 3])
     rows, cols = np.triu_indices(NODES, 1)
     label = np.arange(SUBJECTS) % 2
@@ -47,7 +48,7 @@ def cohort(effect: float, seed: int) -> Cohort:
     site = rng.permutation(np.repeat([0, 1], SUBJECTS // 2))
     values += 0.3 * site[:, None] * rng.standard_normal(len(rows))
     touching = np.flatnonzero((rows == HUB) | (cols == HUB))
-    moved = rng.choice(touching, len(touching) // 3, replace=False)
+    moved = rng.choice(touching, len(touching) // share, replace=False)
     values[:, moved] -= effect * label[:, None]
     people = pd.DataFrame({"participant_id": [f"sub-{k}" for k in range(SUBJECTS)], "label": label})
     people = people.assign(site=np.where(site, "A", "B"), age=rng.normal(50, 10, SUBJECTS))
@@ -57,9 +58,9 @@ def cohort(effect: float, seed: int) -> Cohort:
     return Cohort(people, values.astype(np.float32), np.zeros((SUBJECTS, NODES), bool), names, "correlation")
 
 
-def ranked(effect: float, seed: int, permutations: int) -> tuple[pd.DataFrame, bool]:
+def ranked(effect: float, share: int, seed: int, permutations: int) -> tuple[pd.DataFrame, bool]:
     """Targets of a cohort, and whether its model beats chance."""
-    own = cohort(effect, seed)
+    own = cohort(effect, share, seed)
     splits = make_splits(own.participants, 5, 2, seed)
     trained = cross_validate(own, splits, "ridge", SECTIONS)
     shown, _ = beats_null(permutation_null(own, splits, SECTIONS, trained.first_repeat), "ridge", 0.05)
@@ -71,10 +72,10 @@ def ranked(effect: float, seed: int, permutations: int) -> tuple[pd.DataFrame, b
 def hubs(asked: argparse.Namespace) -> list[dict]:
     """How often the hub is first, by effect."""
     rows = []
-    for effect in asked.effects:
+    for share, effect in product(asked.shares, asked.effects):
         found = []
         for seed in range(asked.hubs):
-            targets, shown = ranked(effect, seed, asked.permutations)
+            targets, shown = ranked(effect, share, seed, asked.permutations)
             own = targets.set_index("target").loc[f"region {HUB}"]
             others = targets[targets["target"] != f"region {HUB}"]
             found.append(
@@ -84,7 +85,7 @@ def hubs(asked: argparse.Namespace) -> list[dict]:
                  "others p_fwer <= 0.05": (others["p_fwer"] <= 0.05).any(), "top10": own["top10"]}
             )  # fmt: skip
         means = {key: round(float(value), 3) for key, value in pd.DataFrame(found).mean().items()}
-        rows.append({"what": f"hub, a third of its edges, d = {effect}", "cohorts": asked.hubs, **means})
+        rows.append({"what": f"hub, 1 of {share} edges, d = {effect}", "cohorts": asked.hubs, **means})
     return rows
 
 
@@ -92,7 +93,7 @@ def nulls(asked: argparse.Namespace) -> list[dict]:
     """Whether p is uniform where there is nothing: one region of every cohort, and the family-wise p."""
     p, first, silent, scores, rates = [], [], [], [], []
     for seed in range(asked.nulls):
-        targets, shown = ranked(0.0, 1000 + seed, asked.permutations)
+        targets, shown = ranked(0.0, 3, 1000 + seed, asked.permutations)
         own = targets.set_index("target").loc[f"region {HUB}"]
         p.append((own["p"], own["matched_p"]))
         first.append(targets["p_fwer"].min())
@@ -117,13 +118,14 @@ def main() -> None:
     parser.add_argument("--nulls", type=int, default=200)
     parser.add_argument("--permutations", type=int, default=199)
     parser.add_argument("--effects", type=float, nargs="*", default=[0.5, 0.8, 1.0])
+    parser.add_argument("--shares", type=int, nargs="*", default=[3, 8])
     asked = parser.parse_args()
     common = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "n": SUBJECTS, "nodes": NODES}
     common |= {"permutations": asked.permutations, "versions": {"numpy": version("numpy")}}
     start, rows = time.process_time(), []
     for part in (hubs, nulls):
         rows += part(asked)
-        print(json.dumps(rows[-3:], indent=1, default=float), f"{time.process_time() - start:.0f} CPU s", flush=True)
+        print(json.dumps(rows[-6:], indent=1, default=float), f"{time.process_time() - start:.0f} CPU s", flush=True)
     OUT.mkdir(exist_ok=True)
     (OUT / "stimulate.json").write_text(json.dumps([common | row for row in rows], indent=1, default=float))
 

@@ -23,8 +23,8 @@ def target_regions(nodes: pd.DataFrame) -> pd.DataFrame:
     Notes
     -----
     A rule takes the regions of one system whose name holds a pattern (ignoring case) and whose centre lies in ranges of
-    \\|x\\|, y and z, written ``low:high`` in mm, the lower end included; an empty range or end does not bound.
-    Several rules of one target add up.
+    the distance from the midline (`abs_x`), y and z, written ``low:high`` in mm, the lower end included; an empty range
+    or end does not bound. Several rules of one target add up.
     """
     rules = pd.read_csv(FOLDER / "targets.tsv", sep="\t", dtype=str, keep_default_na=False)
     found = []

@@ -55,9 +55,7 @@ def beats_null(null: pd.DataFrame, experiment: str, alpha: float) -> tuple[bool,
     return True, f"{experiment} (permutation p = {p:.3g})"
 
 
-def rank_targets(
-    cohort: Cohort, splits: pd.DataFrame, sections: dict, nodes: pd.DataFrame, spec: dict
-) -> Stimulation:
+def rank_targets(cohort: Cohort, splits: pd.DataFrame, sections: dict, nodes: pd.DataFrame, spec: dict) -> Stimulation:
     """Rank nodes, target regions and circuits by how far they move held-out patients towards the controls.
 
     Parameters
@@ -67,8 +65,8 @@ def rank_targets(
     splits : DataFrame
         Of the training stage.
     sections : dict
-        `model`, `measure`, `graph` and `training` of the experiment; each fold's model is fitted again, and what it says
-        of a target is read from the people it did not see.
+        `model`, `measure`, `graph` and `training` of the experiment; each fold's model is fitted again, and what it
+        says of a target is read from the people it did not see.
     nodes : DataFrame
         Atlas.
     spec : dict
@@ -80,10 +78,10 @@ def rank_targets(
         `targets` has, by kind (node, region, circuit): `rank` (by `score`), `target`, `title`, `access`, `system`, `x`,
         `y`, `z` (MNI mm), `n_nodes`, `n_edges`, `shift` (virtual normalisation: mean change of the calibrated logit in
         patients; negative is towards health), `score` (the shift in standard deviations of that of permuted labels),
-        `p` and `p_fwer`, `matched_z` and `matched_p`, `controls` (shift of held-out controls, which is what chance does),
-        `consistency` (share of patients that move further towards health than the mean control), `cost` (mean Mahalanobis
-        distance of the cheapest edit of the target that brings a patient to the `goal`), `top10` (share of the folds in
-        which it is among the ten strongest of its kind), and with nctpy the columns of `controllability`.
+        `p` and `p_fwer`, `matched_z` and `matched_p`, `controls` (shift of held-out controls, which is what chance
+        does), `consistency` (share of patients that move further towards health than the mean control), `cost` (mean
+        Mahalanobis distance of the cheapest edit of the target that brings a patient to the `goal`), `top10` (share of
+        the folds in which it is among the ten strongest of its kind), and with nctpy those of `controllability`.
 
     Notes
     -----

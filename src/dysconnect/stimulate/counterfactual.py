@@ -72,6 +72,6 @@ def reach(residuals: np.ndarray, weights: np.ndarray, members: csr_matrix, df: i
 
 
 def costs(gaps: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """Distances of the cheapest edits, [n, T], for gaps [n] and the targets' `reach` [T]; none where there is no gap."""
+    """Distances of the cheapest edits, [n, T], for gaps [n] and the targets' `reach` [T]; 0 without a gap."""
     with np.errstate(divide="ignore"):
         return np.maximum(gaps, 0)[:, None] * np.where(steps > 0, 1 / steps, np.nan)

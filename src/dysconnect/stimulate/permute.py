@@ -30,8 +30,8 @@ def permuted_shifts(fold: Fold, targets: Targets, basis: np.ndarray, labels: np.
 
     Notes
     -----
-    The penalty is chosen anew for every label vector, and with it the size of the weights; so shifts are in units of the
-    standard deviation of the decision over the training subjects, which makes permutations comparable.
+    The penalty is chosen anew for every label vector, and with it the size of the weights; so shifts are in units of
+    the standard deviation of the decision over the training subjects, which makes permutations comparable.
     """
     own = fold.features[fold.train]
     centred = own - own.mean(0)
@@ -97,4 +97,3 @@ def permutation_p(shifts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
 def observed_and_shuffled(labels: np.ndarray, sites: np.ndarray, n: int, seed: int) -> np.ndarray:
     """The labels and n permutations of them inside sites, [S, 1 + n]."""
     return np.column_stack([labels, shuffle_labels(labels, sites, n, np.random.default_rng([seed, 17]))])
-
