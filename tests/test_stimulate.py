@@ -173,9 +173,10 @@ def test_labels_are_permuted_inside_sites(make_participants):
 
 def test_p_counts_the_observed():
     shifts = np.array([[-3.0, 0.0], *np.random.default_rng(0).standard_normal((99, 2))])
-    score, p, p_fwer = permutation_p(shifts)
+    score, p, p_fwer = permutation_p(shifts, np.array(["node", "node"]))
     assert score[0] < -2 and p[0] == 0.01 and p_fwer[0] == 0.01 and p[1] > 0.2
     assert (p_fwer >= p - 1e-12).all()
+    np.testing.assert_allclose(permutation_p(shifts, np.array(["node", "region"]))[2], p)  # families of one
 
 
 def test_the_cheapest_edit_is_the_closed_form():

@@ -26,12 +26,21 @@ def target_regions(nodes: pd.DataFrame) -> pd.DataFrame:
     the distance from the midline (`abs_x`), y and z, written ``low:high`` in mm, the lower end included; an empty range
     or end does not bound. Several rules of one target add up.
     """
-    rules = pd.read_csv(FOLDER / "targets.tsv", sep="\t", dtype=str, keep_default_na=False)
     found = []
-    for (target, title, access), own in rules.groupby(["target", "title", "access"], sort=False):
+    for (target, title, access), own in _rules().groupby(["target", "title", "access"], sort=False):
         hit = np.any([_matches(nodes, rule) for rule in own.to_dict("records")], axis=0)
         found.append((target, title, access, tuple(np.flatnonzero(hit).tolist())))
     return pd.DataFrame(found, columns=["target", "title", "access", "rows"])
+
+
+def target_titles() -> dict[str, str]:
+    """Map every target region's name to its title for people, in the order of ``targets.tsv``."""
+    rules = _rules().drop_duplicates("target")
+    return dict(zip(rules["target"], rules["title"], strict=True))
+
+
+def _rules() -> pd.DataFrame:
+    return pd.read_csv(FOLDER / "targets.tsv", sep="\t", dtype=str, keep_default_na=False)
 
 
 def _matches(nodes: pd.DataFrame, rule: dict[str, str]) -> np.ndarray:

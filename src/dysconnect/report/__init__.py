@@ -10,7 +10,7 @@ from dysconnect.report import figures as draw
 from dysconnect.report import methods as describe
 from dysconnect.report import quality as judge
 from dysconnect.report import scans as scanned
-from dysconnect.report import structures, tables, text
+from dysconnect.report import stimulation, structures, tables, text
 from dysconnect.report import subgroups as grouped
 from dysconnect.report.html import Picture, picture, template
 from dysconnect.report.references import references
@@ -66,7 +66,7 @@ def render(
         facts=_facts(results.summary),
         quality=_quality(results),
         scans=None if results.scans is None else scanned.section(results.scans, cohort),
-        stimulation=results.stimulation,
+        stimulation=stimulation.section(results, cohort) if results.stimulation else None,
         methods=paragraphs,
         references=references(paragraphs),
         atlas=cohort["atlas"],
@@ -90,6 +90,8 @@ def _figures(results: Results, cohort: Mapping, nodes: pd.DataFrame, floor: str 
         "circuits": draw.circuits_figure(results.edges, circuit_titles(), alpha),
     }
     drawn |= judge.draw(results.quality)
+    if results.targets is not None:
+        drawn["stimulation"] = stimulation.stimulation_figure(results.targets, cohort["stimulate"]["alpha"])
     if results.scans is not None:
         drawn |= scanned.draw(results.scans, cohort, nodes)
     return drawn | {
@@ -109,7 +111,6 @@ def _tables(results: Results, cohort: Mapping, experiments: Mapping, nodes: pd.D
         "subgroups": grouped.subgroup_rows(results.subgroups),
         "edges": tables.edge_table(results.edges, nodes, circuit_titles(), alpha, cohort["report"]["edges"]),
         **structures.structure_tables(results, circuit_titles()),
-        "targets": None if results.targets is None or results.targets.empty else tables.target_table(results.targets),
         "recovery": None if results.recovery is None else tables.recovery_table(results.recovery),
     }
 
@@ -152,7 +153,7 @@ def _picture(name: str, document: str, results: Results, cohort: Mapping) -> Pic
     return picture(name, document, _caption(name, results, cohort), name in WIDE)
 
 
-WIDE = ("forest", "subgroups", "connectome", "circuits", "flow", "scans", "coverage")
+WIDE = ("forest", "subgroups", "connectome", "stimulation", "circuits", "flow", "scans", "coverage")
 
 
 def _caption(name: str, results: Results, cohort: Mapping) -> str:
@@ -173,6 +174,7 @@ def _caption(name: str, results: Results, cohort: Mapping) -> str:
     )
     return {
         **judge.captions(results.quality, level),
+        "stimulation": stimulation.CAPTION,
         **({} if results.scans is None else scanned.captions(results.scans, cohort)),
         "motion": "Head motion was not measured."
         if results.participants["mean_fd"].isna().all()

@@ -9,6 +9,7 @@ import pandas as pd
 import yaml
 
 from dysconnect.quality.scans import Scans
+from dysconnect.report.stimulation import methods_text
 from dysconnect.report.text import Results, counted, covariate_names, kind, label, listed
 
 SOFTWARE = (
@@ -52,6 +53,7 @@ def methods(
         ("Connectivity and models", _models_text(experiments, cohort)),
         ("Evaluation", _evaluation_text(results, cohort, experiments)),
         ("Localization", _localization_text(results.summary, cohort["localize"])),
+        *([("Virtual stimulation", methods_text(results, cohort))] if results.stimulation else []),
         ("Software", _software_text(experiments)),
     ]
 

@@ -12,7 +12,7 @@ from dysconnect.report.text import Results
 
 TABLES = (
     "splits", "scores", "comparisons", "curves", "folds", "subgroups", "power", "components", "families", "people",
-    "qcfc", "recovery", "targets",
+    "qcfc", "recovery", "targets", "patient_targets",
 )  # fmt: skip
 AS_TEXT = {"group": str, "reason": str}  # names of sites may be numbers
 
@@ -43,4 +43,5 @@ def read_results(paths: Mapping, experiments: Sequence[str], histories: Sequence
         quality=told["quality"],
         scans=read_scans(*(paths[name] for name in ("scans", "coverage", "engine"))) if paths.get("scans") else None,
         stimulation=told.get("verdict", {}).get("verdict", ""),
+        stimulated=told.get("verdict", {}),
     )

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -48,11 +48,15 @@ class Results:
     recovery : DataFrame or None
         Where a truth was planted.
     targets : DataFrame or None
-        Virtual-stimulation targets, strongest first; no rows where they are withheld.
+        Virtual-stimulation targets by kind, strongest first; no rows where they are withheld.
+    patient_targets : DataFrame or None
+        The same of every patient.
     scans : Scans or None
         Of a cohort of images.
     stimulation : str
         The model behind the targets, or why they are withheld.
+    stimulated : mapping
+        How the targets were ranked.
     """
 
     participants: pd.DataFrame
@@ -73,8 +77,10 @@ class Results:
     qcfc: pd.DataFrame
     recovery: pd.DataFrame | None = None
     targets: pd.DataFrame | None = None
+    patient_targets: pd.DataFrame | None = None
     scans: Scans | None = None
     stimulation: str = ""
+    stimulated: Mapping = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from dysconnect.stimulate.control import controllability
 from dysconnect.stimulate.folds import fitted_folds, fold_effects
 from dysconnect.stimulate.matched import matched_standing, node_strength
 from dysconnect.stimulate.permute import observed_and_shuffled, permutation_p, permuted_shifts
-from dysconnect.stimulate.ranking import gather, patient_table, rank_agreement, target_table
+from dysconnect.stimulate.ranking import COLUMNS, PATIENT_COLUMNS, gather, patient_table, rank_agreement, target_table
 from dysconnect.stimulate.targets import list_targets
 from dysconnect.train.estimators import Cohort
 
@@ -55,6 +55,11 @@ def beats_null(null: pd.DataFrame, experiment: str, alpha: float) -> tuple[bool,
     return True, f"{experiment} (permutation p = {p:.3g})"
 
 
+def withheld() -> Stimulation:
+    """No ranking: tables without rows."""
+    return Stimulation(pd.DataFrame(columns=COLUMNS), pd.DataFrame(columns=PATIENT_COLUMNS), {})
+
+
 def rank_targets(cohort: Cohort, splits: pd.DataFrame, sections: dict, nodes: pd.DataFrame, spec: dict) -> Stimulation:
     """Rank nodes, target regions and circuits by how far they move held-out patients towards the controls.
 
@@ -78,10 +83,11 @@ def rank_targets(cohort: Cohort, splits: pd.DataFrame, sections: dict, nodes: pd
         `targets` has, by kind (node, region, circuit): `rank` (by `score`), `target`, `title`, `access`, `system`, `x`,
         `y`, `z` (MNI mm), `n_nodes`, `n_edges`, `shift` (virtual normalisation: mean change of the calibrated logit in
         patients; negative is towards health), `score` (the shift in standard deviations of that of permuted labels),
-        `p` and `p_fwer`, `matched_z` and `matched_p`, `controls` (shift of held-out controls, which is what chance
-        does), `consistency` (share of patients that move further towards health than the mean control), `cost` (mean
-        Mahalanobis distance of the cheapest edit of the target that brings a patient to the `goal`), `top10` (share of
-        the folds in which it is among the ten strongest of its kind), and with nctpy those of `controllability`.
+        `p` and `p_fwer` (over its kind), `matched_z` and `matched_p`, `controls` (shift of held-out controls, which is
+        what chance does), `consistency` (share of patients that move further towards health than the mean control),
+        `cost` (mean Mahalanobis distance of the cheapest edit of the target that brings a patient to the `goal`),
+        `top10` (share of the folds in which it is among the ten strongest, of kinds that have more), and with nctpy
+        those of `controllability`.
 
     Notes
     -----
@@ -104,7 +110,9 @@ def rank_targets(cohort: Cohort, splits: pd.DataFrame, sections: dict, nodes: pd
             null += permuted_shifts(fold, targets, basis, permuted)
     seen = gather(linear, labels, spec["goal"])
     strength = node_strength(cohort.values, len(nodes))
-    tests = dict(zip(("score", "p", "p_fwer"), permutation_p(null))) if null.any() else {}
+    tests = (
+        dict(zip(("score", "p", "p_fwer"), permutation_p(null, targets.table["kind"].to_numpy()))) if null.any() else {}
+    )
     matched = matched_standing(seen.edges, targets, strength, spec["matched"], spec["draws"], spec["seed"])
     tests |= dict(zip(("matched_z", "matched_p"), matched))
     control = controllability(cohort.values[labels == 0], nodes)

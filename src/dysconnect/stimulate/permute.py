@@ -73,8 +73,8 @@ def beyond_expectation(
     return rows.astype(np.float32)
 
 
-def permutation_p(shifts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Standing of the observed shifts (the first row of [1 + B, T]) among those of permuted labels.
+def permutation_p(shifts: np.ndarray, kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Standing of the observed shifts (the first row of [1 + B, T]) among those of permuted labels; kinds [T].
 
     Returns
     -------
@@ -83,14 +83,16 @@ def permutation_p(shifts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     p : array, [T]
         ``(1 + #{null <= observed}) / (1 + B)``: one-sided, towards health.
     p_fwer : array, [T]
-        The same of the most negative z of all targets.
+        The same of the most negative z of all targets of its kind.
     """
     spread = shifts.std(0)
     z = (shifts - shifts.mean(0)) / np.where(spread > 0, spread, np.inf)
-    count = len(z)
-    lowest = z[1:].min(1)
-    p = (1 + (shifts[1:] <= shifts[0]).sum(0)) / count
-    p_fwer = (1 + (lowest[:, None] <= z[0]).sum(0)) / count
+    p = (1 + (shifts[1:] <= shifts[0]).sum(0)) / len(z)
+    p_fwer = np.empty_like(p)
+    for kind in np.unique(kinds):
+        own = kinds == kind
+        lowest = z[1:, own].min(1)
+        p_fwer[own] = (1 + (lowest[:, None] <= z[0, own]).sum(0)) / len(z)
     return z[0], p, p_fwer
 
 

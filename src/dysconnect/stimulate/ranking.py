@@ -16,6 +16,7 @@ COLUMNS = (
     "kind", "rank", "target", "title", "access", "system", "x", "y", "z", "n_nodes", "n_edges", "shift", "score", "p",
     "p_fwer", "matched_z", "matched_p", "controls", "consistency", "cost", "top10",
 )  # fmt: skip
+PATIENT_COLUMNS = ("participant_id", "kind", "target", "shift", "score", "rank", "cost")
 
 
 @dataclass(frozen=True)
@@ -98,13 +99,15 @@ def target_table(
         controls=chance if (~patients).any() else np.nan,
         consistency=(seen.shifts[patients] < chance).mean(0),
         cost=price,
+        top10=np.nan,
         **{name: tests.get(name, np.nan) for name in ("score", "p", "p_fwer", "matched_z", "matched_p")},
     )
     order = table["score"].fillna(table["matched_z"])
     table["rank"] = order.groupby(table["kind"]).rank(method="first").astype(int)
     for kind in table["kind"].unique():
         own = table["kind"] == kind
-        table.loc[own, "top10"] = share_at_top(seen.by_fold[:, own.to_numpy()], TOP)
+        if own.sum() > TOP:
+            table.loc[own, "top10"] = share_at_top(seen.by_fold[:, own.to_numpy()], TOP)
     extra = []
     if control is not None:
         extra = list(control.columns)
@@ -153,7 +156,7 @@ def patient_table(seen: Seen, targets: Targets, names: np.ndarray) -> pd.DataFra
         }
     )
     order = pd.Categorical(table["kind"], targets.table["kind"].unique(), ordered=True)
-    return table.assign(order=order).sort_values(["participant_id", "order", "rank"]).drop(columns="order")
+    return table.assign(order=order).sort_values(["participant_id", "order", "rank"])[list(PATIENT_COLUMNS)]
 
 
 def rank_agreement(effects: np.ndarray) -> float:
