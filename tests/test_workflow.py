@@ -19,7 +19,8 @@ TINY = [
     "dataset.patients=14", "dataset.controls=14", "dataset.volumes=130", "denoise.min_seconds=200",
     "dataset.plant.edges=5", "splits.folds=2", "splits.repeats=1", "evaluate.bootstraps=100",
     "training.permutations=19", "training.epochs=2", "model.hidden=4", "localize.permutations=100",
-    "stimulate.permutations=19", "stimulate.draws=19", "localize.stability_draws=2", "localize.stability_top=5", "quality.permutations=100",
+    "localize.stability_draws=2", "localize.stability_top=5", "quality.permutations=100",
+    "stimulate.permutations=19", "stimulate.draws=19",
 ]  # fmt: skip
 EXPERIMENTS = ["floor", "correlation_ridge", "tangent_logistic", "gcn"]
 AFTER_TRAINING = {"evaluate", "localize", "stimulate", "recovery", "report", "track", "track_cohort", "all"}
@@ -89,9 +90,7 @@ def test_files(project):
     expected |= {"localize/edges.tsv", "localize/summary.json", "localize/recovery.tsv", "train/splits.tsv"}
     expected |= {"quality/qcfc.tsv", "quality/summary.json"}
     expected |= {"acquire/summary.txt", "timeseries/dataset_description.json"}
-    expected |= {f"stimulate/{name}" for name in ("targets.tsv", "patients.tsv", "verdict.json")} | {
-        "report/index.html"
-    }
+    expected |= {"stimulate/targets.tsv", "stimulate/patients.tsv", "stimulate/verdict.json", "report/index.html"}
     assert {name for name in made - series if not name.startswith("report/figures/")} == expected
     included = pd.read_csv(results / "simulated/timeseries/participants.tsv", sep="\t")["included"].sum()
     denoised = {name for name in series if name.startswith("timeseries/")}
@@ -137,7 +136,7 @@ def test_second_run_has_nothing_to_do(project):
         ("localize.alpha=0.1", {"localize", "deviations", "stimulate", "recovery", *AFTER_LOCALIZATION}),
         ("localize.permutations=200", {"localize", "recovery", *AFTER_LOCALIZATION}),
         ("localize.deviant_edges=5", {"deviations", *AFTER_LOCALIZATION}),
-        ("stimulate.permutations=29", {"stimulate", "report", "track_cohort", "all"}),
+        ("stimulate.permutations=29", {"stimulate", *AFTER_LOCALIZATION}),
         ("report.edges=3", AFTER_LOCALIZATION),
         ("tracking.experiment=other", {"tracking", "track", "track_cohort", "all"}),
     ],
