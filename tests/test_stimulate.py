@@ -305,3 +305,69 @@ def test_controllability_is_optional(hub_cohort, regions, monkeypatch):
         assert np.isfinite(table.to_numpy()).all()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert controllability(edges, regions) is None
+
+
+def test_the_search_finds_the_closed_form_of_a_linear_decision():
+    import torch
+
+    from dysconnect.stimulate.networks import search_edit
+
+    rng = np.random.default_rng(0)
+    residuals, weights = rng.standard_normal((100, 30)) * rng.uniform(0.5, 2, 30), rng.standard_normal(30)
+    people, target = rng.standard_normal((4, 30)), np.arange(5, 20)
+    spread = residuals.std(0)
+    linear = torch.as_tensor(weights, dtype=torch.float32)
+    decide = lambda edges: edges @ linear
+    aim = float((people @ weights).min()) - 0.5
+    wide = np.full(30, 50.0)
+    edit, distance = search_edit(decide, people, target, spread, -wide, wide, aim, share=1.0)
+    assert not edit[:, np.setdiff1d(np.arange(30), target)].any()
+    for person in range(4):
+        gap = people[person] @ weights - aim
+        own = residuals[:, target] - residuals[:, target].mean(0)
+        best, least = cheapest_edit(own, weights[target], gap, df=100, shrinkage=1.0)
+        assert distance[person] == pytest.approx(least, rel=0.01)
+        np.testing.assert_allclose(edit[person, target], best, atol=0.02)
+    few, _ = search_edit(decide, people, target, spread, -wide, wide, aim, share=0.2)
+    assert ((few != 0).sum(1) <= 3).all()
+
+
+def test_the_search_stays_within_the_controls_and_says_when_it_fails():
+    import torch
+
+    from dysconnect.stimulate.networks import search_edit
+
+    decide = lambda edges: edges.sum(1)
+    people, one = np.array([[1.0, 1.0, 5.0], [-4.0, 0.0, 0.0]]), np.ones(3)
+    edit, distance = search_edit(decide, people, np.array([0, 1]), one, -0.5 * one, one, 5.5, share=1.0)
+    assert distance[0] == pytest.approx(1.5 / np.sqrt(2), rel=0.01) and distance[1] == 0
+    edit, distance = search_edit(decide, people, np.array([0, 1]), one, -0.5 * one, one, 0.0, share=1.0)
+    assert np.isnan(distance[0]) and (people + edit >= [[-0.5, -0.5, 5], [-4, 0, 0]]).all()
+    assert torch.is_tensor(decide(torch.zeros(1, 3)))
+
+
+@pytest.mark.usefixtures("one_torch_thread")
+def test_networks_are_asked_again(hub_cohort, regions, sections):
+    """Fold, seed and target of a graph network: shifts are edits, edges add up, the hub is found."""
+    from dysconnect.stimulate.networks import fitted_networks, integrated_gradients, search_edit
+
+    cohort = hub_cohort(2.0, n=40)
+    splits = make_splits(cohort.participants, folds=2, repeats=1, seed=0)
+    own = sections("gcn", epochs=15, validation=0, seeds=2)
+    fold = next(fitted_networks(cohort, splits, own))
+    people = fold.features[fold.test]
+    np.testing.assert_allclose(fold.logits, fold.classifier.networks.decide(people)[:, 0], atol=1e-5)
+    parts = integrated_gradients(fold.classifier, people, people * 0.9)
+    change = fold.classifier.decision_function(people * 0.9) - fold.logits
+    assert np.corrcoef(parts.sum(1), change)[0, 1] > 0.8
+    touched = np.flatnonzero(edges_from_matrix(np.eye(N)[HUB][:, None] + np.eye(N)[HUB]) > 0)
+    limits = people.std(0), people.min(0) - 1, people.max(0) + 1
+    edit, distance = search_edit(fold.classifier, people, touched, *limits, float(np.median(fold.logits)), share=1.0)
+    assert np.isfinite(distance).mean() > 0.8
+    edited = fold.classifier.decision_function(people + edit)
+    assert (edited[np.isfinite(distance)] <= np.median(fold.logits) + 0.01).all()
+    found = rank_targets(cohort, splits, own, regions, SPEC)
+    nodes = found.targets[found.targets["kind"] == "node"]
+    assert nodes.iloc[0]["target"] == regions["name"][HUB] and found.summary["folds"] == 4
+    assert nodes["p"].isna().all() and nodes["matched_z"].notna().all() and found.summary["permutations"] == 0
+    assert nodes["cost"].isna().all()

@@ -20,7 +20,8 @@ from dysconnect.stimulate.folds import fitted_folds, fold_effects
 from dysconnect.stimulate.matched import matched_standing, node_strength
 from dysconnect.stimulate.permute import observed_and_shuffled, permutation_p, permuted_shifts
 from dysconnect.stimulate.ranking import COLUMNS, PATIENT_COLUMNS, gather, patient_table, rank_agreement, target_table
-from dysconnect.stimulate.targets import list_targets
+from dysconnect.stimulate.targets import Targets, list_targets
+from dysconnect.train import is_graph
 from dysconnect.train.estimators import Cohort
 
 
@@ -103,12 +104,15 @@ def rank_targets(cohort: Cohort, splits: pd.DataFrame, sections: dict, nodes: pd
     targets = list_targets(nodes, cohort.values.any(0))
     basis = nuisance_basis(people, spec["covariates"])
     permuted = observed_and_shuffled(labels, people["site"].to_numpy(), spec["permutations"], spec["seed"])
-    linear, null = [], np.zeros((permuted.shape[1], len(targets.table)))
-    for fold in fitted_folds(cohort, splits, sections):
-        linear.append(fold_effects(fold, targets, basis, labels))
-        if isinstance(fold.classifier, DualClassifier):  # others are too slow to fit again for every permutation
-            null += permuted_shifts(fold, targets, basis, permuted)
-    seen = gather(linear, labels, spec["goal"])
+    effects, null = [], np.zeros((permuted.shape[1], len(targets.table)))
+    if is_graph(sections):
+        effects = _networks(cohort, splits, sections, targets, basis, spec["goal"])
+    else:
+        for fold in fitted_folds(cohort, splits, sections):
+            effects.append(fold_effects(fold, targets, basis, labels))
+            if isinstance(fold.classifier, DualClassifier):  # others are too slow to fit again for every permutation
+                null += permuted_shifts(fold, targets, basis, permuted)
+    seen = gather(effects, labels, spec["goal"])
     strength = node_strength(cohort.values, len(nodes))
     tests = (
         dict(zip(("score", "p", "p_fwer"), permutation_p(null, targets.table["kind"].to_numpy()))) if null.any() else {}
@@ -119,7 +123,7 @@ def rank_targets(cohort: Cohort, splits: pd.DataFrame, sections: dict, nodes: pd
     table = target_table(seen, targets, tests, control)
     summary = {
         "agreement": rank_agreement(seen.by_fold[:, : len(targets.nodes)]),
-        "folds": len(linear),
+        "folds": len(effects),
         "permutations": spec["permutations"] if null.any() else 0,
         "patients": int((labels[seen.tested] == 1).sum()),
         "goal": spec["goal"],
@@ -127,3 +131,10 @@ def rank_targets(cohort: Cohort, splits: pd.DataFrame, sections: dict, nodes: pd
         "absent": targets.absent["target"].tolist(),
     }
     return Stimulation(table, patient_table(seen, targets, people["participant_id"].to_numpy()), summary)
+
+
+def _networks(cohort: Cohort, splits: pd.DataFrame, sections: dict, targets: Targets, basis: np.ndarray, goal: str):
+    from dysconnect.stimulate.networks import fitted_networks, network_effects  # torch takes seconds to load
+
+    folds = fitted_networks(cohort, splits, sections)
+    return [network_effects(fold, targets, basis, cohort.labels, goal) for fold in folds]

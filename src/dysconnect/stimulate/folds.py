@@ -17,7 +17,7 @@ from dysconnect.train.splits import fold_rows, scored_folds
 
 @dataclass(frozen=True)
 class Fold:
-    """A linear model of one fold.
+    """A model of one fold.
 
     Attributes
     ----------
@@ -26,7 +26,7 @@ class Fold:
         Positions of subjects.
     features : array, [n, E]
         Of everybody, as this fold's model sees them.
-    classifier : DualClassifier or ElasticNet
+    classifier : DualClassifier, ElasticNet or NetworkDecision
         Fitted on `train`.
     lost : array of bool, [n_test, E]
         Edges that touch a region without signal.
@@ -62,8 +62,10 @@ class Effects:
         negative is towards health.
     edges : array, [E]
         The part of every edge in the sum of the shifts over the test patients.
-    reach : array, [T]
-        Change of the logit for an edit of Mahalanobis distance one (`reach`).
+    reach : array or None, [T]
+        Change of the logit for an edit of Mahalanobis distance one (`reach`), of a linear model.
+    costs : array or None, [n_test, T]
+        Distances of edits that were searched for, of a network.
     """
 
     repeat: int
@@ -71,7 +73,8 @@ class Effects:
     logits: np.ndarray
     shifts: np.ndarray
     edges: np.ndarray
-    reach: np.ndarray
+    reach: np.ndarray | None
+    costs: np.ndarray | None = None
 
 
 def fitted_folds(cohort: Cohort, splits: pd.DataFrame, sections: dict) -> Iterator[Fold]:

@@ -58,15 +58,18 @@ def gather(folds: Sequence[Effects], labels: np.ndarray, goal: str) -> Seen:
     rows = np.concatenate([fold.test for fold in folds])
     logits = np.concatenate([fold.logits for fold in folds])
     aim = float(np.median(logits[labels[rows] == 0])) if goal == "controls" else 0.0
-    prices = np.vstack([costs(fold.logits - aim, fold.reach) for fold in folds])
+    prices = [costs(fold.logits - aim, fold.reach) if fold.costs is None else fold.costs for fold in folds]
     shifts = np.vstack([fold.shifts for fold in folds])
     tested, place = np.unique(rows, return_inverse=True)
     times = np.bincount(place)[:, None]
     mean = lambda numbers: _summed(numbers, place, len(tested)) / times
+    prices = np.vstack(prices)
+    with np.errstate(invalid="ignore"):  # nowhere to be brought to the goal: no price
+        price = _summed(np.nan_to_num(prices), place, len(tested)) / _summed(np.isfinite(prices), place, len(tested))
     patients = labels[rows] == 1
     by_fold = [fold.shifts[labels[fold.test] == 1].mean(0) for fold in folds if (labels[fold.test] == 1).any()]
     edges = np.sum([fold.edges for fold in folds], axis=0) / patients.sum()
-    return Seen(tested, labels[tested], mean(shifts), mean(prices), np.array(by_fold), edges)
+    return Seen(tested, labels[tested], mean(shifts), price, np.array(by_fold), edges)
 
 
 def _summed(numbers: np.ndarray, place: np.ndarray, n: int) -> np.ndarray:
