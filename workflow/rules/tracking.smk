@@ -47,6 +47,7 @@ rule track:
         config=lambda wildcards: without(
             EXPERIMENTS[wildcards.experiment],
             "localize",
+            "stimulate",
             "quality",
             "report",
             "tracking",
