@@ -27,7 +27,8 @@ if STIMULATED:
         threads: 2
         resources:
             mem_mb=4000,
-            runtime=60,
+            runtime=240,
+            gpu=int(EXPERIMENTS[STIMULATED]["model"]["name"] in GRAPH_MODELS),
         params:
             atlas=COHORT["atlas"],
             stimulate=COHORT["stimulate"],
