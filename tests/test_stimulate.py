@@ -289,6 +289,26 @@ def test_a_model_without_edge_weights_is_refused(hub_cohort, regions, sections):
         rank_targets(cohort, splits, sections("floor"), regions, SPEC)
 
 
+def test_a_model_that_is_not_permuted_has_matched_nodes_only(hub_cohort, regions, sections):
+    cohort = hub_cohort(1.0)
+    splits = make_splits(cohort.participants, folds=3, repeats=1, seed=0)
+    own = {**sections("ridge"), "model": {"name": "elastic_net", "ratio": 0.1, "screened": 100}}
+    found = rank_targets(cohort, splits, own, regions, SPEC)
+    assert found.targets[["score", "p", "p_fwer"]].isna().all(axis=None) and found.summary["permutations"] == 0
+    assert found.targets.iloc[0]["target"] == regions["name"][HUB]
+
+
+def test_regions_that_nobody_has_are_no_targets(hub_cohort, regions, sections):
+    cohort = hub_cohort(0.8)
+    rows, cols = np.triu_indices(N, 1)
+    cohort.values[:, (rows == 3) | (cols == 3)] = 0
+    cohort.missing[:, 3] = True
+    found = ranking(cohort, regions, sections)
+    assert regions["name"][3] not in set(found.targets["target"])
+    assert found.targets.iloc[0]["target"] == regions["name"][HUB]
+    assert (found.targets.query("kind == 'node'")["n_edges"] == N - 2).all()
+
+
 def test_controllability_beyond_strength():
     rng = np.random.default_rng(0)
     strength = rng.gamma(2, size=30)

@@ -106,7 +106,7 @@ def target_table(
         **{name: tests.get(name, np.nan) for name in ("score", "p", "p_fwer", "matched_z", "matched_p")},
     )
     order = table["score"].fillna(table["matched_z"])
-    table["rank"] = order.groupby(table["kind"]).rank(method="first").astype(int)
+    table["rank"] = order.groupby(table["kind"]).rank(method="first", na_option="bottom").astype(int)
     for kind in table["kind"].unique():
         own = table["kind"] == kind
         if own.sum() > TOP:
