@@ -95,7 +95,8 @@ def rank_targets(cohort: Cohort, splits: pd.DataFrame, sections: dict, nodes: pd
     Two null hypotheses, two p. `p`: labels are exchangeable inside sites, given the edges and covariates; it tests
     whether there is anything of the disease in the target at all, and is what should be reported. It accounts for what
     chance does to shifts (the same controls fit the model and the expectation, so that even pure noise seems to move
-    towards health). `matched_p`: the target is like others of its strength and number of edges; it tests whether it is
+    towards health). It is exact where nothing differs; where something does, a target that shares edges with what differs
+    has a part of it, and its p may say so. `matched_p`: the target is like others of its strength and number of edges; it tests whether it is
     special, not whether there is a disease.
     """
     cohort = without_copies(cohort)
@@ -114,9 +115,8 @@ def rank_targets(cohort: Cohort, splits: pd.DataFrame, sections: dict, nodes: pd
                 null += permuted_shifts(fold, targets, basis, permuted)
     seen = gather(effects, labels, spec["goal"])
     strength = node_strength(cohort.values, len(nodes))
-    tests = (
-        dict(zip(("score", "p", "p_fwer"), permutation_p(null, targets.table["kind"].to_numpy()))) if null.any() else {}
-    )
+    kinds = targets.table["kind"].to_numpy()
+    tests = dict(zip(("score", "p", "p_fwer"), permutation_p(null, kinds))) if null.any() else {}
     matched = matched_standing(seen.edges, targets, strength, spec["matched"], spec["draws"], spec["seed"])
     tests |= dict(zip(("matched_z", "matched_p"), matched))
     control = controllability(cohort.values[labels == 0], nodes)
