@@ -95,9 +95,10 @@ def rank_targets(cohort: Cohort, splits: pd.DataFrame, sections: dict, nodes: pd
     Two null hypotheses, two p. `p`: labels are exchangeable inside sites, given the edges and covariates; it tests
     whether there is anything of the disease in the target at all, and is what should be reported. It accounts for what
     chance does to shifts (the same controls fit the model and the expectation, so that even pure noise seems to move
-    towards health). It is exact where nothing differs; where something does, a target that shares edges with what differs
-    has a part of it, and its p may say so. `matched_p`: the target is like others of its strength and number of edges; it tests whether it is
-    special, not whether there is a disease.
+    towards health). Permuted labels do not stay balanced over the folds, which the observed ones are; that p is
+    uniform all the same where nothing differs is measured (``benchmarks/stimulate.py``). Where something does differ, a
+    target that shares edges with it has a part of it, and its p may say so. `matched_p`: the target is like others of
+    its strength and number of edges; it tests whether it is special, not whether there is a disease.
     """
     cohort = without_copies(cohort)
     nodes = nodes.set_index("name").loc[cohort.nodes].reset_index()
