@@ -69,7 +69,7 @@ def test_the_default_composes(default, schema):
     assert all(own["splits"] == cohort["splits"] for own in experiments.values())
 
 
-GROUPS = ("dataset", "atlas", "denoise", "connectivity", "graph", "training", "localize")
+GROUPS = ("dataset", "atlas", "denoise", "connectivity", "graph", "training", "localize", "stimulate")
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -92,6 +92,7 @@ def test_the_defaults_are_experiments_that_exist(repository, default):
     cohort, _ = default
     known = set(options(repository, "experiment"))
     assert {*cohort["experiments"], cohort["evaluate"]["floor"], cohort["localize"]["attribution"]} <= known
+    assert cohort["stimulate"]["experiment"] == cohort["localize"]["attribution"]
 
 
 @pytest.mark.parametrize("chosen", ["gcn", "gcn,floor", "correlation_ridge,gcn"])

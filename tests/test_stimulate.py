@@ -1,68 +1,393 @@
-"""Virtual normalisation: a planted hub is ranked first, specificity shows in the controls."""
+"""Virtual stimulation: planted hubs are found, noise is not, closed forms hold, targets are data."""
+
+import importlib.util
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import kstest
 
+from dysconnect.atlas import load_atlas
+from dysconnect.atlas.targets import target_regions
+from dysconnect.localize.statistics import nuisance_basis
 from dysconnect.models.edges import edges_from_matrix, matrix_from_edges
-from dysconnect.stimulate import rank_targets, region_shifts
-from dysconnect.train import cross_validate
-from dysconnect.train.estimators import Cohort
-from dysconnect.train.splits import make_splits
+from dysconnect.stimulate import beats_null, rank_targets
+from dysconnect.stimulate.control import beyond_strength, controllability
+from dysconnect.stimulate.counterfactual import cheapest_edit, costs, ledoit_wolf, reach
+from dysconnect.stimulate.folds import expected_control, fitted_folds, fold_effects
+from dysconnect.stimulate.matched import matched_standing, neighbours, node_strength
+from dysconnect.stimulate.permute import observed_and_shuffled, permutation_p, permuted_shifts
+from dysconnect.stimulate.ranking import rank_agreement, share_at_top
+from dysconnect.stimulate.targets import list_targets
+from dysconnect.train.splits import fold_rows, make_splits
 
-N = 20
-SECTIONS = {
-    "model": {"name": "ridge", "penalties": [0.1, 1.0, 10.0]},
-    "measure": "correlation",
-    "graph": {},
-    "training": {"permutations": 0, "seed": 0},
-}
+N, HUB = 20, 7
+COVARIATES = ["age", "site"]
+SPEC = {"covariates": COVARIATES, "permutations": 99, "matched": 10, "draws": 99, "goal": "controls", "seed": 0}
 
 
 @pytest.fixture(scope="module")
-def nodes() -> pd.DataFrame:
-    return pd.DataFrame({"name": [f"region {k}" for k in range(N)], "system": "cortex", "x": 0.0, "y": 0.0, "z": 0.0})
+def regions() -> pd.DataFrame:
+    """Twenty regions, some of which are targets and make circuits."""
+    wanted = ["Pallidum R", "Pallidum L", "Putamen R 1", "Putamen L 1", "Thalamus VL R 1", "Thalamus VL L 1"]
+    atlas = load_atlas("seitzman300")
+    motor = atlas.index[atlas["name"].isin(wanted)].tolist()
+    rest = [k for k in range(0, 240, 17) if k not in motor][: N - len(motor)]
+    return atlas.iloc[[*rest, *motor]].reset_index(drop=True)
 
 
-def cohort_with_hub(hub: int, effect: float, seed: int = 0) -> Cohort:
-    rng = np.random.default_rng(seed)
-    n = 80
-    label = np.arange(n) % 2
-    values = rng.standard_normal((n, N * (N - 1) // 2)).astype(np.float32)
-    touched = edges_from_matrix(np.eye(N)[hub][:, None] + np.eye(N)[hub]) > 0
-    values[np.ix_(label == 1, touched)] -= effect
-    participants = pd.DataFrame({"participant_id": [f"sub-{k}" for k in range(n)], "label": label, "site": "one"})
-    participants["age"] = rng.normal(50, 10, n)
-    return Cohort(
-        participants, values, np.zeros((n, N), bool), np.array([f"region {k}" for k in range(N)]), "correlation"
-    )
+@pytest.fixture(scope="module")
+def hub_cohort(make_cohort, regions):
+    """A cohort whose patients have weaker edges at one region."""
+    touched = np.flatnonzero(edges_from_matrix(np.eye(N)[HUB][:, None] + np.eye(N)[HUB]) > 0)
+
+    def build(effect: float, seed: int = 0, n: int = 80):
+        cohort = make_cohort(n, N, touched, -effect, seed)
+        return replace(cohort, nodes=regions["name"].to_numpy())
+
+    return build
 
 
-def ranking(cohort: Cohort, nodes: pd.DataFrame) -> pd.DataFrame:
+def ranking(cohort, regions, sections, **spec):
     splits = make_splits(cohort.participants, folds=4, repeats=2, seed=0)
-    weights = cross_validate(cohort, splits, "ridge", SECTIONS).weights
-    return rank_targets(cohort, splits, weights, nodes, ["age"])
+    return rank_targets(cohort, splits, sections("ridge"), regions, {**SPEC, **spec})
 
 
-def test_the_planted_hub_is_ranked_first(nodes):
-    table = ranking(cohort_with_hub(7, 0.8), nodes)
-    first = table.iloc[0]
-    assert first["region"] == "region 7"
-    assert first["shift"] < 0 and first["z_score"] < -3 and first["consistency"] > 0.8
-    assert abs(first["controls"]) < abs(first["shift"]) / 4
+def first_fold(cohort, sections):
+    splits = make_splits(cohort.participants, folds=4, repeats=1, seed=0)
+    return next(fitted_folds(cohort, splits, sections("ridge")))
 
 
-def test_without_an_effect_no_region_stands_out(nodes):
-    tops = [ranking(cohort_with_hub(7, 0.0, seed), nodes).iloc[0] for seed in range(5)]
-    assert {top["region"] for top in tops} != {"region 7"}
-    assert min(top["z_score"] for top in tops) > -4
+def test_the_planted_hub_is_ranked_first(hub_cohort, regions, sections):
+    found = ranking(hub_cohort(0.8), regions, sections)
+    first = found.targets.iloc[0]
+    assert first["kind"] == "node" and first["rank"] == 1 and first["target"] == regions["name"][HUB]
+    assert first["p"] == 0.01 and first["p_fwer"] <= 0.05
+    assert first["matched_z"] < -4 and first["matched_p"] == pytest.approx(1 / 11)
+    assert first["shift"] < 2 * first["controls"] and first["consistency"] > 0.8 and first["top10"] == 1
+    nodes = found.targets[found.targets["kind"] == "node"]
+    assert first["cost"] == nodes["cost"].min()
+    assert found.summary["agreement"] > 0.2 and found.summary["patients"] == 40
 
 
-def test_shifts_are_those_of_the_edited_connectome():
+def test_every_kind_is_ranked_and_what_the_atlas_lacks_is_named(hub_cohort, regions, sections):
+    found = ranking(hub_cohort(0.8), regions, sections)
+    for kind, own in found.targets.groupby("kind"):
+        assert sorted(own["rank"]) == list(range(1, len(own) + 1)), kind
+    assert set(found.targets["kind"]) == {"node", "region", "circuit"}
+    assert {"subthalamic", "pallidum_internal", "dentate"} <= set(found.summary["absent"])
+    named = found.targets[found.targets["target"] == "Pallidum R"].iloc[0]
+    assert named["access"] == "DBS"
+
+
+def test_a_patient_has_a_ranking_of_its_own(hub_cohort, regions, sections):
+    cohort = hub_cohort(1.0)
+    patients = ranking(cohort, regions, sections).patients
+    ill = cohort.participants["participant_id"][cohort.labels == 1]
+    assert set(patients["participant_id"]) == set(ill)
+    tops = patients[(patients["kind"] == "node") & (patients["rank"] == 1)]
+    assert (tops["target"] == regions["name"][HUB]).mean() > 0.5
+    assert patients["cost"].min() >= 0
+
+
+def test_nothing_to_find_gives_uniform_p(hub_cohort, regions, sections):
+    p, least = [], []
+    for seed in range(25):
+        targets = ranking(hub_cohort(0.0, seed, n=40), regions, sections, permutations=49, draws=9).targets
+        p.append(targets.set_index("target").loc[regions["name"][HUB], "p"])
+        least.append(targets.loc[targets["kind"] == "node", "p_fwer"].min())
+    assert kstest(p, "uniform").pvalue > 0.01
+    assert np.mean(np.array(least) <= 0.1) < 0.25
+
+
+def test_in_noise_everything_seems_to_move_towards_health(hub_cohort, regions, sections):
+    """The controls that fit the model also fit the expectation: only permuted labels tell what chance does."""
+    found = [ranking(hub_cohort(0.0, seed), regions, sections).targets for seed in range(3)]
+    nodes = pd.concat(found).query("kind == 'node'")
+    assert nodes["shift"].mean() < 0 and nodes["controls"].mean() < 0
+    assert abs(nodes["score"].mean()) < 1
+
+
+def test_a_model_at_chance_gives_no_ranking():
+    null = pd.DataFrame({"permutation": range(100), "auc": np.linspace(0.6, 0.4, 100)})
+    assert beats_null(null, "ridge", 0.05) == (True, "ridge (permutation p = 0.01)")
+    shown, why = beats_null(null.assign(auc=0.5), "ridge", 0.05)
+    assert not shown and "does not beat" in why
+    shown, why = beats_null(null.iloc[:0], "ridge", 0.05)
+    assert not shown and "was not tested" in why
+
+
+def test_shifts_are_those_of_the_edited_connectome(hub_cohort, regions, sections):
+    cohort = hub_cohort(0.8)
+    fold = first_fold(cohort, sections)
+    basis = nuisance_basis(cohort.participants, COVARIATES)
+    targets = list_targets(regions, np.ones(N * (N - 1) // 2, bool))
+    effects = fold_effects(fold, targets, basis, cohort.labels)
+    normal = matrix_from_edges(expected_control(fold, basis, cohort.labels)[fold.test], N)
+    edited = matrix_from_edges(fold.features[fold.test].astype(float), N)
+    edited[:, 4, :], edited[:, :, 4] = normal[:, 4, :], normal[:, :, 4]
+    fitted = fold.classifier
+    logits = fitted.slope_ * fitted.decision_function(edges_from_matrix(edited)) + fitted.offset_
+    np.testing.assert_allclose(effects.shifts[:, 4], logits - effects.logits, atol=1e-5)
+
+
+def test_the_expectation_is_that_of_the_training_controls(hub_cohort, sections):
+    cohort = hub_cohort(0.0)
+    fold = first_fold(cohort, sections)
+    basis = nuisance_basis(cohort.participants, COVARIATES)
+    before = expected_control(fold, basis, cohort.labels)
+    features = fold.features.copy()
+    features[fold.test] += 5
+    features[fold.train[cohort.labels[fold.train] == 1]] -= 5
+    np.testing.assert_allclose(expected_control(replace(fold, features=features), basis, cohort.labels), before)
+
+
+@pytest.mark.parametrize("lacking", [False, True])
+def test_permutations_repeat_everything_that_sees_labels(hub_cohort, regions, sections, lacking):
+    """The product over all permutations equals fitting, expecting and editing again for each."""
+    cohort = hub_cohort(0.8, n=40)
+    if lacking:
+        cohort.missing[[1, 6, 12], 3] = True
+    splits = make_splits(cohort.participants, folds=4, repeats=1, seed=0)
+    basis = nuisance_basis(cohort.participants, COVARIATES)
+    targets = list_targets(regions, np.ones(N * (N - 1) // 2, bool))
+    labels = observed_and_shuffled(cohort.labels, cohort.participants["site"].to_numpy(), 3, 0)
+    for k, fold in enumerate(fitted_folds(cohort, splits, sections("ridge"))):
+        many = permuted_shifts(fold, targets, basis, labels)
+        train, test = fold_rows(splits, cohort.participants, 0, k)
+        for p, own in enumerate(labels.T):
+            fitted = type(fold.classifier)(fold.classifier.penalties).fit(fold.features[train], own[train])
+            again = replace(fold, classifier=fitted)
+            one = fold_effects(again, targets, basis, own).shifts[own[test] == 1].sum(0) / fitted.slope_
+            spread = fitted.decision_function(fold.features[train]).std()
+            np.testing.assert_allclose(many[p], one / spread, rtol=1e-3, atol=1e-4)
+
+
+def test_labels_are_permuted_inside_sites(make_participants):
+    people = make_participants(40)
+    labels = observed_and_shuffled(people["label"].to_numpy(), people["site"].to_numpy(), 50, 0)
+    for _, own in people.groupby("site").indices.items():
+        assert (labels[own].sum(0) == labels[own, 0].sum()).all()
+
+
+def test_p_counts_the_observed():
+    shifts = np.array([[-3.0, 0.0], *np.random.default_rng(0).standard_normal((99, 2))])
+    score, p, p_fwer = permutation_p(shifts, np.array(["node", "node"]))
+    assert score[0] < -2 and p[0] == 0.01 and p_fwer[0] == 0.01 and p[1] > 0.2
+    assert (p_fwer >= p - 1e-12).all()
+    np.testing.assert_allclose(permutation_p(shifts, np.array(["node", "region"]))[2], p)  # families of one
+
+
+def test_the_cheapest_edit_is_the_closed_form():
+    """No other edit that moves the decision as far is cheaper, and a common covariance is the textbook's."""
     rng = np.random.default_rng(0)
-    excess, weights = rng.standard_normal((3, N * (N - 1) // 2)), rng.standard_normal(N * (N - 1) // 2)
-    shifts = region_shifts(excess, weights, N)
-    edited = matrix_from_edges(excess, N)
-    edited[:, 4, :] = edited[:, :, 4] = 0
-    by_hand = (edges_from_matrix(edited) - excess) @ weights
-    np.testing.assert_allclose(shifts[:, 4], by_hand)
+    residuals, weights = rng.standard_normal((200, 6)) @ rng.standard_normal((6, 6)), rng.standard_normal(6)
+    edit, distance = cheapest_edit(residuals, weights, 2.0, df=199, shrinkage=0.0)
+    covariance = residuals.T @ residuals / 199
+    np.testing.assert_allclose(edit, -2 * covariance @ weights / (weights @ covariance @ weights))
+    assert weights @ edit == pytest.approx(-2)
+    price = lambda d: np.sqrt(d @ np.linalg.solve(covariance, d))
+    assert price(edit) == pytest.approx(distance)
+    for _ in range(50):
+        other = edit + 0.1 * rng.standard_normal(6)
+        other += (-2 - weights @ other) * weights / (weights @ weights)
+        assert price(other) >= distance
+
+
+def test_reach_is_the_inverse_of_the_cost(regions):
+    rng = np.random.default_rng(1)
+    targets = list_targets(regions, np.ones(N * (N - 1) // 2, bool))
+    residuals, weights = rng.standard_normal((30, N * (N - 1) // 2)), rng.standard_normal(N * (N - 1) // 2)
+    steps = reach(residuals, weights, targets.members, 29, 0.3)
+    for row in (0, len(steps) - 1):
+        own = targets.members[row].indices
+        _, distance = cheapest_edit(residuals[:, own], weights[own], 1.5, 29, 0.3)
+        assert costs(np.array([1.5, -1.0]), steps)[:, row] == pytest.approx([distance, 0])
+
+
+def test_shrinkage_is_that_of_ledoit_and_wolf():
+    from sklearn.covariance import ledoit_wolf_shrinkage
+
+    rng = np.random.default_rng(2)
+    residuals = rng.standard_normal((40, 60)) @ rng.standard_normal((60, 60))
+    units = residuals / np.sqrt((residuals**2).mean(0))
+    expected = ledoit_wolf_shrinkage(units, assume_centered=True)
+    assert ledoit_wolf(residuals) == pytest.approx(expected, rel=1e-6)
+
+
+def test_an_edit_without_weights_is_impossible():
+    edit, distance = cheapest_edit(np.ones((5, 2)), np.zeros(2), 1.0, 4, 0.5)
+    assert np.isnan(edit).all() and distance == np.inf
+
+
+def test_matched_sets_are_like_the_target(regions):
+    rng = np.random.default_rng(0)
+    strength = np.arange(N, dtype=float)
+    for _ in range(20):
+        exchange = neighbours(strength, 4, rng)
+        assert sorted(exchange) == list(range(N))
+        assert np.abs(strength[exchange] - strength).max() <= 4
+    effects = rng.standard_normal(N * (N - 1) // 2)
+    targets = list_targets(regions, np.ones(len(effects), bool))
+    z, p = matched_standing(effects, targets, strength, 8, 50, 0)
+    own = targets.members[:N] @ effects
+    nearest = own[[k for k in range(6) if k != 2][:4]]
+    assert len(z) == len(targets.table) and ((p > 0) & (p <= 1)).all()
+    assert np.corrcoef(z[:N], own)[0, 1] > 0.9 and len(nearest) == 4
+
+
+def test_strength_is_the_sum_of_absolute_edges():
+    edges = np.array([[1.0, -2.0, 0.5], [3.0, 0.0, 0.5]])
+    np.testing.assert_allclose(node_strength(edges, 3), [2 + 1, 2 + 0.5, 1 + 0.5])
+
+
+def test_stability_counts_folds():
+    effects = np.array([[-3.0, -1, 0, 2], [-3, 0, -1, 2], [-3, -1, 0, 2]])
+    assert rank_agreement(effects) == pytest.approx((0.8 + 0.8 + 1) / 3)
+    np.testing.assert_allclose(share_at_top(effects, 2), [1, 2 / 3, 1 / 3, 0])
+    assert np.isnan(rank_agreement(effects[:1]))
+
+
+@pytest.mark.parametrize(("atlas", "target", "names"), [
+    ("seitzman300", "pallidum", {"Pallidum R", "Pallidum L"}),
+    ("seitzman300", "subthalamic", set()),
+    ("degeneration", "premotor", {"Dorsal premotor cortex L", "Dorsal premotor cortex R"}),
+    ("degeneration", "m1", {"Primary motor cortex, hand L", "Primary motor cortex, hand R"}),
+    ("ho110", "sma", {"Supplementary motor area R", "Supplementary motor area L"}),
+])  # fmt: skip
+def test_target_regions_are_rules(atlas, target, names):
+    nodes = load_atlas(atlas)
+    found = target_regions(nodes).set_index("target")
+    assert set(nodes["name"].iloc[list(found.loc[target, "rows"])]) == names
+    assert set(found["access"]) == {"DBS", "TMS"}
+
+
+def test_the_joined_atlas_names_have_every_deep_target():
+    """GPi, GPe and STN come from the atlas of the deep nuclei, the dentate from that of the cerebellum."""
+    names = pd.read_csv(
+        importlib.util.find_spec("dysconnect.atlas").submodule_search_locations[0] + "/names.tsv", sep="\t"
+    )
+    deep = names[names["source"].isin(["zonabb", "suit", "tian"])].assign(x=10.0, y=-60.0, z=0.0)
+    found = target_regions(deep.reset_index(drop=True)).set_index("target")["rows"]
+    for target in ("pallidum_internal", "pallidum_external", "subthalamic", "dentate", "motor_thalamus"):
+        assert len(found[target]) >= 2, target
+    chosen = deep["name"].iloc[list(found["lateral_cerebellum"])]
+    assert chosen.empty  # ten millimetres from the midline is not lateral
+
+
+def test_motor_and_premotor_cortex_do_not_overlap():
+    for atlas in ("seitzman300", "cc200", "ho110"):
+        found = target_regions(load_atlas(atlas)).set_index("target")["rows"]
+        assert not set(found["m1"]) & set(found["premotor"])
+
+
+def test_a_model_without_edge_weights_is_refused(hub_cohort, regions, sections):
+    cohort = hub_cohort(0.8)
+    splits = make_splits(cohort.participants, folds=4, repeats=1, seed=0)
+    with pytest.raises(ValueError, match=r"choose another stimulate\.experiment"):
+        rank_targets(cohort, splits, sections("floor"), regions, SPEC)
+
+
+def test_a_model_that_is_not_permuted_has_matched_nodes_only(hub_cohort, regions, sections):
+    cohort = hub_cohort(1.0)
+    splits = make_splits(cohort.participants, folds=3, repeats=1, seed=0)
+    own = {**sections("ridge"), "model": {"name": "elastic_net", "ratio": 0.1, "screened": 100}}
+    found = rank_targets(cohort, splits, own, regions, SPEC)
+    assert found.targets[["score", "p", "p_fwer"]].isna().all(axis=None) and found.summary["permutations"] == 0
+    assert found.targets.iloc[0]["target"] == regions["name"][HUB]
+
+
+def test_regions_that_nobody_has_are_no_targets(hub_cohort, regions, sections):
+    cohort = hub_cohort(0.8)
+    rows, cols = np.triu_indices(N, 1)
+    cohort.values[:, (rows == 3) | (cols == 3)] = 0
+    cohort.missing[:, 3] = True
+    found = ranking(cohort, regions, sections)
+    assert regions["name"][3] not in set(found.targets["target"])
+    assert found.targets.iloc[0]["target"] == regions["name"][HUB]
+    assert (found.targets.query("kind == 'node'")["n_edges"] == N - 2).all()
+
+
+def test_controllability_beyond_strength():
+    rng = np.random.default_rng(0)
+    strength = rng.gamma(2, size=30)
+    assert np.abs(beyond_strength(np.exp(strength), strength)).max() == pytest.approx(0)
+    rest = beyond_strength(rng.standard_normal(30), strength)
+    assert rest.std() == pytest.approx(1) and abs(np.corrcoef(rest, strength.argsort().argsort())[0, 1]) < 1e-9
+
+
+def test_controllability_is_optional(hub_cohort, regions, monkeypatch):
+    edges = hub_cohort(0.0).values
+    if importlib.util.find_spec("nctpy"):
+        table = controllability(edges, regions)
+        assert list(table) == ["average_controllability", "modal_controllability"] and len(table) == N
+        assert np.isfinite(table.to_numpy()).all()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert controllability(edges, regions) is None
+
+
+def test_the_search_finds_the_closed_form_of_a_linear_decision():
+    import torch
+
+    from dysconnect.stimulate.networks import search_edit
+
+    rng = np.random.default_rng(0)
+    residuals, weights = rng.standard_normal((100, 30)) * rng.uniform(0.5, 2, 30), rng.standard_normal(30)
+    people, target = rng.standard_normal((4, 30)), np.arange(5, 20)
+    spread = residuals.std(0)
+    linear = torch.as_tensor(weights, dtype=torch.float32)
+    decide = lambda edges: edges @ linear
+    aim = float((people @ weights).min()) - 0.5
+    wide = np.full(30, 50.0)
+    edit, distance = search_edit(decide, people, target, spread, -wide, wide, aim, share=1.0)
+    assert not edit[:, np.setdiff1d(np.arange(30), target)].any()
+    for person in range(4):
+        gap = people[person] @ weights - aim
+        own = residuals[:, target] - residuals[:, target].mean(0)
+        best, least = cheapest_edit(own, weights[target], gap, df=100, shrinkage=1.0)
+        assert distance[person] == pytest.approx(least, rel=0.01)
+        np.testing.assert_allclose(edit[person, target], best, atol=0.02)
+    few, _ = search_edit(decide, people, target, spread, -wide, wide, aim, share=0.2)
+    assert ((few != 0).sum(1) <= 3).all()
+
+
+def test_the_search_stays_within_the_controls_and_says_when_it_fails():
+    import torch
+
+    from dysconnect.stimulate.networks import search_edit
+
+    decide = lambda edges: edges.sum(1)
+    people, one = np.array([[1.0, 1.0, 5.0], [-4.0, 0.0, 0.0]]), np.ones(3)
+    edit, distance = search_edit(decide, people, np.array([0, 1]), one, -0.5 * one, one, 5.5, share=1.0)
+    assert distance[0] == pytest.approx(1.5 / np.sqrt(2), rel=0.01) and distance[1] == 0
+    edit, distance = search_edit(decide, people, np.array([0, 1]), one, -0.5 * one, one, 0.0, share=1.0)
+    assert np.isnan(distance[0]) and (people + edit >= [[-0.5, -0.5, 5], [-4, 0, 0]]).all()
+    assert torch.is_tensor(decide(torch.zeros(1, 3)))
+
+
+@pytest.mark.usefixtures("one_torch_thread")
+def test_networks_are_asked_again(hub_cohort, regions, sections):
+    """Fold, seed and target of a graph network: shifts are edits, edges add up, the hub is found."""
+    from dysconnect.stimulate.networks import fitted_networks, integrated_gradients, search_edit
+
+    cohort = hub_cohort(2.0, n=40)
+    splits = make_splits(cohort.participants, folds=2, repeats=1, seed=0)
+    own = sections("gcn", epochs=15, validation=0, seeds=2)
+    fold = next(fitted_networks(cohort, splits, own))
+    people = fold.features[fold.test]
+    np.testing.assert_allclose(fold.logits, fold.classifier.networks.decide(people)[:, 0], atol=1e-5)
+    parts = integrated_gradients(fold.classifier, people, people * 0.9)
+    change = fold.classifier.decision_function(people * 0.9) - fold.logits
+    assert np.corrcoef(parts.sum(1), change)[0, 1] > 0.8
+    touched = np.flatnonzero(edges_from_matrix(np.eye(N)[HUB][:, None] + np.eye(N)[HUB]) > 0)
+    limits = people.std(0), people.min(0) - 1, people.max(0) + 1
+    edit, distance = search_edit(fold.classifier, people, touched, *limits, float(np.median(fold.logits)), share=1.0)
+    assert np.isfinite(distance).mean() > 0.8
+    edited = fold.classifier.decision_function(people + edit)
+    assert (edited[np.isfinite(distance)] <= np.median(fold.logits) + 0.01).all()
+    found = rank_targets(cohort, splits, own, regions, SPEC)
+    nodes = found.targets[found.targets["kind"] == "node"]
+    assert nodes.iloc[0]["target"] == regions["name"][HUB] and found.summary["folds"] == 4
+    assert nodes["p"].isna().all() and nodes["matched_z"].notna().all() and found.summary["permutations"] == 0
+    assert nodes["cost"].isna().all()

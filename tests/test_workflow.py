@@ -20,6 +20,7 @@ TINY = [
     "dataset.plant.edges=5", "splits.folds=2", "splits.repeats=1", "evaluate.bootstraps=100",
     "training.permutations=19", "training.epochs=2", "model.hidden=4", "localize.permutations=100",
     "localize.stability_draws=2", "localize.stability_top=5", "quality.permutations=100",
+    "stimulate.permutations=19", "stimulate.draws=19",
 ]  # fmt: skip
 EXPERIMENTS = ["floor", "correlation_ridge", "tangent_logistic", "gcn"]
 AFTER_TRAINING = {"evaluate", "localize", "stimulate", "recovery", "report", "track", "track_cohort", "all"}
@@ -90,7 +91,7 @@ def test_files(project):
     expected |= {"localize/edges.tsv", "localize/summary.json", "localize/recovery.tsv", "train/splits.tsv"}
     expected |= {"quality/qcfc.tsv", "quality/summary.json"}
     expected |= {"acquire/summary.txt", "timeseries/dataset_description.json"}
-    expected |= {"stimulate/targets.tsv", "stimulate/verdict.json", "report/index.html"}
+    expected |= {"stimulate/targets.tsv", "stimulate/patients.tsv", "stimulate/verdict.json", "report/index.html"}
     assert {name for name in made - series if not name.startswith("report/figures/")} == expected
     included = pd.read_csv(results / "simulated/timeseries/participants.tsv", sep="\t")["included"].sum()
     denoised = {name for name in series if name.startswith("timeseries/")}
@@ -139,6 +140,7 @@ def test_second_run_has_nothing_to_do(project):
         ("localize.score=severity", {"severity", *AFTER_LOCALIZATION}),
         ("localize.groups=true", {"group_differences", *AFTER_LOCALIZATION}),
         ("localize.permutation=freedman_lane", {"localize", "recovery", *AFTER_LOCALIZATION}),
+        ("stimulate.permutations=29", {"stimulate", *AFTER_LOCALIZATION}),
         ("report.edges=3", AFTER_LOCALIZATION),
         ("tracking.experiment=other", {"tracking", "track", "track_cohort", "all"}),
     ],
@@ -186,6 +188,7 @@ def test_a_gnn_key_leaves_the_linear_models_alone(project):
         ("evaluate/metrics.py", {"evaluate"}),
         ("localize/statistics.py", {"localize"}),
         ("quality/people.py", {"quality", "report"}),
+        ("stimulate/folds.py", {"stimulate", "report"}),
         ("localize/recovery.py", {"localize", "recovery"}),
         ("tracking/runs.py", {"tracking"}),
         ("report/text.py", {"report"}),

@@ -27,7 +27,7 @@ from dysconnect.config import (
     validate,
 )
 
-GROUPS = ("dataset", "preprocess", "atlas", "denoise", "connectivity", "graph", "training", "localize")
+GROUPS = ("dataset", "preprocess", "atlas", "denoise", "connectivity", "graph", "training", "localize", "stimulate")
 
 
 def compose_workflow(

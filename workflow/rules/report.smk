@@ -37,8 +37,9 @@ rule report:
             "results/{{dataset}}/localize/groups.{kind}",
             kind=("tsv", "json") if GROUPED else (),
         ),
-        targets="results/{dataset}/stimulate/targets.tsv" if ATTRIBUTED else [],
-        verdict="results/{dataset}/stimulate/verdict.json" if ATTRIBUTED else [],
+        targets="results/{dataset}/stimulate/targets.tsv" if STIMULATED else [],
+        patient_targets="results/{dataset}/stimulate/patients.tsv" if STIMULATED else [],
+        verdict="results/{dataset}/stimulate/verdict.json" if STIMULATED else [],
         atlas=ATLAS_FILES,
         code=library("report", "quality/people", "quality/scans", "atlas"),
     output:
@@ -50,6 +51,11 @@ rule report:
         **{
             f"learning_{name}": figure(f"learning_{name}", "learning", "Prediction")
             for name in learning(EXPERIMENTS)
+        },
+        **{
+            name: figure(name, name, "Stimulation")
+            for name in ("stimulation",)
+            if STIMULATED
         },
         html=report(
             "results/{dataset}/report/index.html",

@@ -49,6 +49,7 @@ rule track:
         config=lambda wildcards: without(
             EXPERIMENTS[wildcards.experiment],
             "localize",
+            "stimulate",
             "quality",
             "report",
             "tracking",

@@ -8,17 +8,16 @@ from _job import start
 
 from dysconnect.atlas import load_atlas
 from dysconnect.connectivity import labelled_cohort
-from dysconnect.localize import attributed
-from dysconnect.stimulate import rank_targets
-from dysconnect.train.estimators import read_fold_weights
+from dysconnect.stimulate import beats_null, rank_targets, withheld
 
 input, output, params = start(snakemake)
-spec, nodes = params.localize, load_atlas(params.atlas["nodes"])
-weights, verdict = attributed(input.model, input.null, spec)
-cohort, _ = labelled_cohort(input.connectomes, input.participants, params.contrast, spec["measure"])
-targets = rank_targets(
-    cohort, pd.read_csv(input.splits, sep="\t"), read_fold_weights(input.model), nodes, spec["nuisance"]
-)
-shown = targets if weights is not None else targets.iloc[:0]  # no ranking from a model at chance
-shown.to_csv(output.targets, sep="\t", index=False, float_format="%.6g")
-Path(output.verdict).write_text(json.dumps({"verdict": verdict, "ranked": len(shown)}, indent=1))
+spec, nodes = params.stimulate, load_atlas(params.atlas["nodes"])
+shown, verdict = beats_null(pd.read_csv(input.null, sep="\t"), spec["experiment"], spec["alpha"])
+found = withheld()
+if shown:
+    measure = params.sections["measure"]
+    cohort, _ = labelled_cohort(input.connectomes, input.participants, params.contrast, measure)
+    found = rank_targets(cohort, pd.read_csv(input.splits, sep="\t"), params.sections, nodes, spec)
+for table in ("targets", "patients"):
+    getattr(found, table).to_csv(output[table], sep="\t", index=False, float_format="%.5g")
+Path(output.verdict).write_text(json.dumps({"verdict": verdict, **found.summary}, indent=1))

@@ -105,12 +105,17 @@ class DualClassifier(Calibrated, ClassifierMixin, BaseEstimator):
         mean = X.mean(0)
         kernel, scale = centred_kernel(X - mean)
         cross = (np.asarray(X_test, float) - mean) @ (X - mean).T / scale
-        size = max(1, int(CHUNK // (len(X) * len(self.penalties))))
-        decided = []
-        for start in range(0, labels.shape[1], size):
-            dual, intercept, _, _ = self.solve(kernel, labels[:, start : start + size], groups)
-            decided.append(cross @ dual + intercept)
-        return np.hstack(decided)
+        dual, intercept = self.solve_many(kernel, labels, groups)
+        return cross @ dual + intercept
+
+    def solve_many(
+        self, kernel: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Dual solutions [n, P] and intercepts [P] of many label vectors [n, P], some at a time."""
+        size = max(1, int(CHUNK // (len(kernel) * len(self.penalties))))
+        parts = [labels[:, start : start + size] for start in range(0, labels.shape[1], size)]
+        solved = [self.solve(kernel, part, groups)[:2] for part in parts]
+        return np.hstack([dual for dual, _ in solved]), np.concatenate([intercept for _, intercept in solved])
 
 
 def blas_threads() -> int:

@@ -11,7 +11,7 @@ from dysconnect.report import methods as describe
 from dysconnect.report import quality as judge
 from dysconnect.report import scans as scanned
 from dysconnect.report import severity as asked
-from dysconnect.report import software, structures, tables, text
+from dysconnect.report import software, stimulation, structures, tables, text
 from dysconnect.report import subgroups as grouped
 from dysconnect.report.html import Picture, picture, template
 from dysconnect.report.references import references
@@ -69,7 +69,7 @@ def render(
         scans=None if results.scans is None else scanned.section(results.scans, cohort),
         detectable=structures.detectable_sentence(results.detectable, circuit_titles()),
         associations=asked.association_sections(results, circuit_titles()),
-        stimulation=results.stimulation,
+        stimulation=stimulation.section(results, cohort) if results.stimulation else None,
         methods=paragraphs,
         references=references(paragraphs),
         atlas=cohort["atlas"],
@@ -93,6 +93,8 @@ def _figures(results: Results, cohort: Mapping, nodes: pd.DataFrame, floor: str 
         "circuits": draw.circuits_figure(results.edges, circuit_titles(), alpha),
     }
     drawn |= judge.draw(results.quality)
+    if results.targets is not None:
+        drawn["stimulation"] = stimulation.stimulation_figure(results.targets, cohort["stimulate"]["alpha"])
     if results.scans is not None:
         drawn |= scanned.draw(results.scans, cohort, nodes)
     return drawn | {
@@ -112,7 +114,6 @@ def _tables(results: Results, cohort: Mapping, experiments: Mapping, nodes: pd.D
         "subgroups": grouped.subgroup_rows(results.subgroups),
         "edges": tables.edge_table(results.edges, nodes, circuit_titles(), alpha, cohort["report"]["edges"]),
         **structures.structure_tables(results, circuit_titles()),
-        "targets": None if results.targets is None or results.targets.empty else tables.target_table(results.targets),
         "recovery": None if results.recovery is None else tables.recovery_table(results.recovery),
     }
 
@@ -156,7 +157,7 @@ def _picture(name: str, document: str, results: Results, cohort: Mapping) -> Pic
     return picture(name, document, _caption(name, results, cohort), name in WIDE)
 
 
-WIDE = ("forest", "subgroups", "connectome", "circuits", "flow", "scans", "coverage")
+WIDE = ("forest", "subgroups", "connectome", "stimulation", "circuits", "flow", "scans", "coverage")
 
 
 def _caption(name: str, results: Results, cohort: Mapping) -> str:
@@ -177,6 +178,7 @@ def _caption(name: str, results: Results, cohort: Mapping) -> str:
     )
     return {
         **judge.captions(results.quality, level),
+        "stimulation": stimulation.CAPTION,
         **({} if results.scans is None else scanned.captions(results.scans, cohort)),
         "motion": "Head motion was not measured."
         if results.participants["mean_fd"].isna().all()

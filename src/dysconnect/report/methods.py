@@ -8,6 +8,7 @@ import pandas as pd
 from dysconnect.quality.scans import Scans
 from dysconnect.report.severity import associations_text
 from dysconnect.report.software import software_text
+from dysconnect.report.stimulation import methods_text
 from dysconnect.report.text import Results, counted, covariate_names, kind, label, listed
 
 MOTION = {
@@ -47,6 +48,7 @@ def methods(
         ("Connectivity and models", _models_text(experiments, cohort)),
         ("Evaluation", _evaluation_text(results, cohort, experiments)),
         ("Localization", _localization_text(results.summary, cohort["localize"]) + associations_text(results)),
+        *([("Virtual stimulation", methods_text(results, cohort))] if results.stimulation else []),
         ("Software", software_text(experiments)),
     ]
 

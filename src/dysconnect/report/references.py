@@ -31,6 +31,8 @@ REFERENCES = {
     "doi:10.48550/arXiv.1903.02428",
     "Golub et al. 1979": "Golub GH, Heath M, Wahba G. Generalized cross-validation as a method for choosing a good "
     "ridge parameter. Technometrics 1979;21:215-223. doi:10.1080/00401706.1979.10489751",
+    "Gu et al. 2015": "Gu S, et al. Controllability of structural brain networks. Nat Commun 2015;6:8414. "
+    "doi:10.1038/ncomms9414",
     "Hanley and McNeil 1982": "Hanley JA, McNeil BJ. The meaning and use of the area under a receiver operating "
     "characteristic (ROC) curve. Radiology 1982;143:29-36. doi:10.1148/radiology.143.1.7063747",
     "Hou et al. 2022": "Hou Z, et al. GraphMAE: self-supervised masked graph autoencoders. KDD 2022. "

@@ -12,7 +12,7 @@ from dysconnect.report.text import Asked, Results
 
 TABLES = (
     "splits", "scores", "comparisons", "curves", "folds", "subgroups", "power", "components", "families", "people",
-    "detectable", "qcfc", "recovery", "targets",
+    "detectable", "qcfc", "recovery", "targets", "patient_targets",
 )  # fmt: skip
 AS_TEXT = {"group": str, "reason": str}  # names of sites may be numbers
 
@@ -45,6 +45,7 @@ def read_results(paths: Mapping, experiments: Sequence[str], histories: Sequence
         severity=read_asked(*paths["severity"]) if paths.get("severity") else None,
         groups=read_asked(*paths["groups"]) if paths.get("groups") else None,
         stimulation=told.get("verdict", {}).get("verdict", ""),
+        stimulated=told.get("verdict", {}),
     )
 
 

@@ -240,7 +240,7 @@ def edge_table(edges: pd.DataFrame, nodes: pd.DataFrame, titles: Mapping[str, st
     rows = []
     for rank, row in enumerate(edges.head(n).itertuples(), start=1):
         cells = [
-            str(rank), _region(row.region_a, places), _region(row.region_b, places),
+            str(rank), region_cell(row.region_a, places), region_cell(row.region_b, places),
             titles.get(row.circuit, NONE), number(row.effect_size), row.direction.removeprefix("patients "),
             number(row.statistic),
             p_value(row.p), p_value(row.p_fwer), p_value(row.p_fdr), number(row.stability),
@@ -260,7 +260,7 @@ def edge_table(edges: pd.DataFrame, nodes: pd.DataFrame, titles: Mapping[str, st
     return Table(caption, columns + ([Column("Attribution")] if weighted else []), rows)
 
 
-def _region(name: str, places: pd.DataFrame) -> tuple[str, str]:
+def region_cell(name: str, places: pd.DataFrame) -> tuple[str, str]:
     """Name, its side kept on one line, and coordinates."""
     title = re.sub(r" ([LRM])(?: (\d+))?$", lambda found: "\u00a0" + "\u00a0".join(filter(None, found.groups())), name)
     return title, ", ".join(number(value, 0) for value in places.loc[name]) if name in places.index else ""
@@ -298,31 +298,3 @@ def recovery_table(recovery: pd.DataFrame) -> Table:
     columns = [Column("Method", False), *(Column(title) for _, title, _, _ in RECOVERY)]
     notes = [(title, meaning) for _, title, meaning, _ in RECOVERY]
     return Table("Recovery of the planted truth in this cohort.", columns, rows, notes)
-
-
-def target_table(targets: pd.DataFrame, n: int = 15) -> Table:
-    """Regions whose virtual normalisation moves patients furthest towards the controls."""
-    places = targets.set_index("region")[["x", "y", "z"]]
-    rows = [
-        Row([
-            str(row.rank), _region(row.region, places), row.system.replace("_", " "), significant(row.shift),
-            number(row.z_score), significant(row.controls), f"{row.consistency:.0%}",
-        ])
-        for row in targets.head(n).itertuples()
-    ]  # fmt: skip
-    columns = [
-        Column("#"), Column("Region", False), Column("System", False), Column("Shift"), Column("z"),
-        Column("In\u00a0controls"), Column("Patients that follow"),
-    ]  # fmt: skip
-    caption = (
-        f"The {len(rows)} regions of {len(targets):,} whose virtual normalisation moves the model's decision about "
-        "held-out patients furthest towards the controls."
-    )
-    notes = [
-        ("Shift", "mean change of the decision when all connections of the region become those expected of a healthy "
-                  "person of the same covariates; negative is towards the controls"),
-        ("z", "the shift among those of all regions"),
-        ("In controls", "the same change in held-out controls: near zero when the target is specific to patients"),
-        ("Patients that follow", "share of the patients that move towards the controls"),
-    ]  # fmt: skip
-    return Table(caption, columns, rows, notes)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -58,13 +58,17 @@ class Results:
     recovery : DataFrame or None
         Where a truth was planted.
     targets : DataFrame or None
-        Virtual-stimulation targets, strongest first; no rows where they are withheld.
+        Virtual-stimulation targets by kind, strongest first; no rows where they are withheld.
+    patient_targets : DataFrame or None
+        The same of every patient.
     scans : Scans or None
         Of a cohort of images.
     severity, groups : Asked or None
         Association with a score inside the patients; differences between several groups.
     stimulation : str
         The model behind the targets, or why they are withheld.
+    stimulated : mapping
+        How the targets were ranked.
     """
 
     participants: pd.DataFrame
@@ -86,10 +90,12 @@ class Results:
     qcfc: pd.DataFrame
     recovery: pd.DataFrame | None = None
     targets: pd.DataFrame | None = None
+    patient_targets: pd.DataFrame | None = None
     scans: Scans | None = None
     severity: Asked | None = None
     groups: Asked | None = None
     stimulation: str = ""
+    stimulated: Mapping = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def cross_validate(
     predictions, histories, searches, weights, first_repeat = [], [], [], [], {}
     for repeat, fold in parts:
         train, test = fold_rows(splits, cohort.participants, repeat, fold)
-        models = fit(train, [_seed(sections, repeat, fold, seed) for seed in seeds], ticks=ticks)
+        models = fit(train, fold_seeds(sections, repeat, fold), ticks=ticks)
         for seed, model in zip(seeds, models):
             predictions.append(_predictions(cohort, test, model, (experiment, repeat, fold, seed)))
             place = {"repeat": repeat, "fold": fold, "seed": seed}
@@ -137,6 +137,12 @@ def _fit(sections: dict, cohort: Cohort, rows: np.ndarray, seeds: list[int], tic
 
 def _build(sections: dict) -> Model:
     return build(sections["model"], sections["measure"], sections["graph"], sections["training"])
+
+
+def fold_seeds(sections: dict, repeat: int, fold: int) -> list[int]:
+    """Seeds of the models of a fold: one, or as many as there are networks (``training.seeds``)."""
+    seeds = sections["training"]["seeds"] if is_graph(sections) else 1
+    return [_seed(sections, repeat, fold, seed) for seed in range(seeds)]
 
 
 def _seed(sections: dict, *place: int) -> int:

@@ -64,6 +64,10 @@ class FeatureModel:
         """Probability of being a patient for other rows of a cohort, [len(rows)]."""
         return self.classifier_.predict_proba(self._features(cohort, rows))[:, 1]
 
+    def features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
+        """What the classifier sees of some rows, after `fit`: [len(rows), F]."""
+        return self._features(cohort, rows)
+
     def decide_many(self, cohort: Cohort, train: np.ndarray, labels: np.ndarray, test: np.ndarray) -> np.ndarray:
         """Decision values on `test` for many label vectors of `train` [n, P], after `fit`: [len(test), P]."""
         features, groups = self._features(cohort, train), scan_groups(cohort.participants)[train]

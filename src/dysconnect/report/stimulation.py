@@ -1,0 +1,273 @@
+"""Virtual stimulation: which targets a model answers to, as a glass brain, tables and one paragraph."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from dysconnect.atlas.targets import target_titles
+from dysconnect.report.figures import GREY, LIGHT, LOWER, PAGE, note_figure, styled
+from dysconnect.report.tables import Column, Row, Table, region_cell, significant
+from dysconnect.report.text import NONE, Results, counted, label, listed, number, p_text, p_value
+
+CAUTION = (
+    "Hypotheses for research, not for the selection of a treatment: the ranking says what a fitted model answers to, "
+    "not what stimulation would do."
+)
+CAPTION = (
+    "Regions whose connections, made normal, move held-out patients furthest towards the controls. The larger, the "
+    "further beyond permuted labels; dark: survives the family-wise error rate, blue-grey: p at the same level "
+    "uncorrected, light: neither. Seen from the right, from behind and from above."
+)
+DRAWN = 40
+LATER = "average_controllability"
+PALE = "#92b4d4"  # between the blue of what survives and the grey of what does not
+SMALL, LARGE = 4, 90  # points squared
+WITHHELD = "No ranking is shown"
+
+
+def section(results: Results, cohort: Mapping) -> dict:
+    """What the section shows; no tables where the ranking is withheld."""
+    targets, spec = results.targets, cohort["stimulate"]
+    if targets is None or targets.empty:
+        return {"caution": CAUTION, "paragraphs": [f"{WITHHELD}; {results.stimulation}."], "tables": []}
+    told = results.stimulated
+    return {
+        "caution": CAUTION,
+        "paragraphs": [paragraph(targets, told, spec["alpha"])],
+        "tables": [node_table(targets, spec["alpha"]), set_table(targets, told, spec["alpha"])],
+        "notes": notes(targets, spec),
+        "patients": patient_rows(results.patient_targets),
+        "aside": aside(results.stimulation, told),
+    }
+
+
+def paragraph(targets: pd.DataFrame, told: Mapping, alpha: float) -> str:
+    """The result in words."""
+    node = targets[targets["kind"] == "node"].iloc[0]
+    text = (
+        f"When all connections of {node['target']} become those expected of a control of the same covariates, patients "
+        f"whom the model did not see move furthest towards the controls: by {significant(node['shift'])} logits, where "
+        f"held-out controls move by {significant(node['controls'])} ({_tested(node)}); {node['consistency']:.0%} of "
+        f"{counted(told['patients'], 'patient')} move further than the mean control. Among nodes of like strength "
+        f"its effect stands at z = {number(node['matched_z'])}. It is among the ten strongest in "
+        f"{node['top10']:.0%} of the {told['folds']} folds; two folds rank the nodes alike with a mean "
+        f"rank correlation of {number(told['agreement'])}."
+    )
+    regions = targets[targets["kind"] == "region"]
+    if len(regions):
+        first = regions.iloc[0]
+        text += (
+            f" Of the target regions {_inside(first['title'])} ({first['access']}) comes first ({_tested(first)}, "
+            f"matched z = {number(first['matched_z'])})."
+        )
+    return text + " " + _survivors(targets, alpha)
+
+
+def _tested(row: pd.Series) -> str:
+    if not np.isfinite(row["p"]):
+        return "not tested against permuted labels"
+    return f"{p_text(row['p'])}, family-wise {p_text(row['p_fwer'])}"
+
+
+def _inside(title: str) -> str:
+    """A title in a sentence."""
+    return title if title[:2].isupper() or not title.split()[0].istitle() else title[0].lower() + title[1:]
+
+
+def _survivors(targets: pd.DataFrame, alpha: float) -> str:
+    found = targets.loc[targets["p_fwer"] <= alpha, "title"].tolist()
+    if not found:
+        return f"No target survives a family-wise error rate of {alpha:g}; the order is for orientation only."
+    named = listed(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+    return f"What survives a family-wise error rate of {alpha:g} over all targets of its kind: {named}."
+
+
+def node_table(targets: pd.DataFrame, alpha: float, n: int = 15) -> Table:
+    """The strongest regions."""
+    own = targets[targets["kind"] == "node"]
+    places = own.set_index("target")[["x", "y", "z"]]
+    control = LATER in own
+    rows = [
+        Row([
+            str(row["rank"]), region_cell(row["target"], places), row["access"] or NONE, *_numbers(row),
+            *([number(row[name]) for name in own.columns if name.endswith("controllability")] if control else []),
+        ], "best" if row["p_fwer"] <= alpha else "")
+        for row in own.fillna({"access": ""}).head(n).to_dict("records")
+    ]  # fmt: skip
+    columns = [Column("#"), Column("Region", False), Column("Reached by", False), *_columns()]
+    columns += [Column("Average control"), Column("Modal control")] if control else []
+    return Table(f"The {len(rows)} strongest of {len(own):,} regions, one at a time.", columns, rows)
+
+
+def set_table(targets: pd.DataFrame, told: Mapping, alpha: float) -> Table:
+    """Target regions of deep brain and magnetic stimulation, then circuits; what the atlas lacks is named."""
+    own = targets[targets["kind"] != "node"].fillna({"access": ""})
+    rows = [
+        Row([
+            str(row["rank"]), (row["title"], counted(row["n_nodes"], "region")),
+            row["access"] or "circuit", *_numbers(row),
+        ], "best" if row["p_fwer"] <= alpha else "")
+        for row in own.to_dict("records")
+    ]  # fmt: skip
+    columns = [Column("#"), Column("Set", False), Column("Reached by", False), *_columns()]
+    absent = [target_titles()[name] for name in told.get("absent", [])]
+    lacking = f" Not in this atlas: {listed(absent)}." if absent else ""
+    caption = f"Target regions (all connections that touch them) and circuits, ranked apart.{lacking}"
+    return Table(caption, columns, rows)
+
+
+def _numbers(row: Mapping) -> list[str]:
+    return [
+        significant(row["shift"]), significant(row["controls"]), number(row["score"]), p_value(row["p"]),
+        p_value(row["p_fwer"]), number(row["matched_z"]), f"{row['consistency']:.0%}", number(row["cost"], 1),
+        f"{row['top10']:.0%}" if np.isfinite(row["top10"]) else NONE,
+    ]  # fmt: skip
+
+
+def _columns() -> list[Column]:
+    titles = (
+        "Shift",
+        "In\u00a0controls",
+        "Score",
+        "p",
+        "p\u00a0FWER",
+        "Matched\u00a0z",
+        "Follow",
+        "Cost",
+        "Top\u00a010",
+    )
+    return [Column(title) for title in titles]
+
+
+def notes(targets: pd.DataFrame, spec: Mapping) -> list[tuple[str, str]]:
+    """What the columns mean."""
+    goal = "the median control" if spec["goal"] == "controls" else "the model's boundary"
+    explained = [
+        ("Shift", "mean change of the logit of held-out patients when the connections become those expected of a "
+                  "control of the same covariates; negative is towards the controls"),
+        ("In controls", "the same in held-out controls. It is not zero: the controls that fit the model also fit the "
+                        "expectation, so that even noise seems to move towards health"),
+        ("Score, p", "the shift in standard deviations of the shift under labels permuted inside sites, and its "
+                     "one-sided p: is there anything of the disease in it? p FWER: corrected for all of its kind"),
+        ("Matched z", "the shift among those of nodes, or of sets, of like strength and as many connections: is this "
+                      "target special? It is no test of the groups"),
+        ("Follow", "share of the patients that move further than the mean control"),
+        ("Cost", f"Mahalanobis distance, in the variation of the controls, of the cheapest edit of the target that "
+                 f"brings a patient to {goal}; mean of those who are not there yet"),
+        ("Top 10", "share of the folds in which it is among the ten strongest, where there are more"),
+    ]  # fmt: skip
+    if LATER in targets:
+        explained.append((
+            "Control", "average and modal controllability of the controls' mean network beyond what strength explains "
+                       "(network control theory). It knows nothing of the patients, is made for structural "
+                       "connectomes, and supposes linear dynamics",
+        ))  # fmt: skip
+    return explained
+
+
+def patient_rows(patients: pd.DataFrame) -> Table:
+    """The first node and the first target region of every patient."""
+    regions = target_titles()
+    first = patients[patients["rank"] == 1].set_index(["participant_id", "kind"])
+    rows = []
+    for name in patients["participant_id"].unique():
+        cells = [name]
+        for kind in ("node", "region"):
+            own = first.loc[(name, kind)] if (name, kind) in first.index else None
+            cells += [NONE] * 3 if own is None else [
+                regions.get(own["target"], own["target"]), number(own["score"]), number(own["cost"], 1)
+            ]  # fmt: skip
+        rows.append(Row(cells))
+    columns = [
+        Column("Patient", False), Column("First region", False), Column("Score"), Column("Cost"),
+        Column("First target region", False), Column("Score"), Column("Cost"),
+    ]  # fmt: skip
+    caption = (
+        f"The first target of {counted(len(rows), 'patient')}, by how far it moves the patient relative to the spread "
+        "of the held-out controls (score). Cost 0: the model already places the patient at the goal. Single rankings "
+        "are far less certain than the group's, and no basis for treatment."
+    )
+    return Table(caption, columns, rows)
+
+
+def aside(verdict: str, told: Mapping) -> str:
+    """The model, how it was tested, and what is missing."""
+    tested = (
+        f"{told['permutations']:,} permutations of the labels inside sites, each with new models and expectations"
+        if told["permutations"]
+        else "this kind of model is not fitted again for permuted labels, so that only the matched z stands"
+    )
+    text = f"Model: {verdict}; {tested}."
+    if not told.get("controllability"):
+        text += ' Network control theory is not shown: it needs nctpy (pip install "dysconnect[stimulate]").'
+    return text
+
+
+def methods_text(results: Results, cohort: Mapping) -> str:
+    """What was done, for the methods section of a paper."""
+    spec, told = cohort["stimulate"], results.stimulated
+    goal = "the median logit of the held-out controls" if spec["goal"] == "controls" else "a logit of 0"
+    text = (
+        "Targets were all regions, the target regions of deep brain and transcranial magnetic stimulation, and the "
+        f"circuits of dystonia. In every fold of {label(spec['experiment'])} the connections of a target were set to "
+        "those expected of a control of the same covariates (linear regression in the training controls), and the "
+        "change of the calibrated logit was read in the people whom the model had not seen (virtual normalisation)."
+    )
+    if not told.get("folds"):
+        return f"{text} Nothing is shown of a model that does not beat its permutation null."
+    if told["permutations"]:
+        text += (
+            f" It was tested against {told['permutations']:,} permutations of the labels inside sites, for each of "
+            "which models and expectations were fitted again, in units of the spread of the model's decision; the "
+            "family-wise error rate over the targets of a kind is that of the most negative standardised shift "
+            "(Westfall and Young 1993)."
+        )
+    text += (
+        " Specificity was described by nodes of like strength, and by random sets of nodes of like strength. The cost "
+        f"is the Mahalanobis distance of the cheapest edit that brings a patient to {goal}, with the controls' "
+        "covariance shrunk to its diagonal (Ledoit and Wolf 2004)."
+    )
+    if told.get("controllability"):
+        text += (
+            " Controllability of the controls' mean network (Gu et al. 2015) is shown beyond what strength explains."
+        )
+    return text
+
+
+@styled
+def stimulation_figure(targets: pd.DataFrame, alpha: float) -> Figure:
+    """Glass brain of the strongest nodes: size is the score, darkness whether it survives.
+
+    Parameters
+    ----------
+    targets : DataFrame
+        `kind`, `rank`, `score`, `matched_z`, `p`, `p_fwer`, `x`, `y`, `z` (MNI mm).
+    alpha : float
+    """
+    from nilearn.plotting import plot_connectome  # slow to import, and only needed here
+
+    if targets.empty:
+        return note_figure("No targets are ranked: the model does not beat its permutation null.")
+    own = targets[targets["kind"] == "node"].head(DRAWN)
+    strength = np.clip(-own["score"].fillna(own["matched_z"]).to_numpy(float), 0, None)
+    sizes = SMALL + (LARGE - SMALL) * strength / max(strength.max(), 1e-12)
+    colours = np.select([own["p_fwer"] <= alpha, own["p"] <= alpha], [LOWER, PALE], LIGHT).tolist()
+    figure = Figure(figsize=(PAGE, 2.75))
+    panel = figure.add_axes((0, 0.08, 1, 0.84))
+    look = {"node_size": sizes, "node_color": colours, "colorbar": False, "annotate": False}
+    look["node_kwargs"] = {"edgecolors": GREY, "linewidths": 0.5, "alpha": 0.9}
+    xyz = own[["x", "y", "z"]].to_numpy(float)
+    display = plot_connectome(
+        np.zeros((len(own), len(own))), xyz, display_mode="ortho", figure=figure, axes=panel, **look
+    )
+    display.annotate(size=8, positions=False)
+    words = (("survives", LOWER), (f"p ≤ {alpha:g}, uncorrected", PALE), ("neither", LIGHT))
+    for place, (title, colour) in zip((0.2, 0.42, 0.72), words):
+        dot = Line2D([place - 0.02], [0.04], marker="o", color="none", markerfacecolor=colour, markeredgecolor=GREY)
+        figure.add_artist(dot)
+        figure.text(place, 0.04, title, va="center")
+    figure.text(0.01, 0.96, f"The {len(own)} regions that move patients furthest, one at a time", va="center")
+    return figure

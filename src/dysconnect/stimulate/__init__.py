@@ -1,0 +1,141 @@
+"""Stage `stimulate`: which target would move patients towards health, were its connections made normal?
+
+A hypothesis generator for research: it ranks what a fitted model responds to, not what treatment would do. `targets`
+lists nodes, regions and circuits; `folds` makes their edges normal in people whom a model did not see; `counterfactual`
+finds the least change that would do; `permute` and `matched` test the effects; `control` adds a view of network control
+theory; `networks` does the same to graph networks.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from dysconnect.evaluate import permutation_p as model_p
+from dysconnect.localize import without_copies
+from dysconnect.localize.statistics import nuisance_basis
+from dysconnect.models.dual import DualClassifier
+from dysconnect.stimulate.control import controllability
+from dysconnect.stimulate.folds import fitted_folds, fold_effects
+from dysconnect.stimulate.matched import matched_standing, node_strength
+from dysconnect.stimulate.permute import observed_and_shuffled, permutation_p, permuted_shifts
+from dysconnect.stimulate.ranking import COLUMNS, PATIENT_COLUMNS, gather, patient_table, rank_agreement, target_table
+from dysconnect.stimulate.targets import Targets, list_targets
+from dysconnect.train import is_graph
+from dysconnect.train.estimators import Cohort
+
+
+@dataclass(frozen=True)
+class Stimulation:
+    """What `rank_targets` finds.
+
+    Attributes
+    ----------
+    targets : DataFrame, [T rows], by kind, strongest first
+        See `rank_targets`.
+    patients : DataFrame
+        `participant_id`, `kind`, `target`, `shift`, `score`, `rank`, `cost`.
+    summary : dict
+    """
+
+    targets: pd.DataFrame
+    patients: pd.DataFrame
+    summary: dict
+
+
+def beats_null(null: pd.DataFrame, experiment: str, alpha: float) -> tuple[bool, str]:
+    """Whether an experiment beats its permutation null (table of the training stage), and a verdict in words.
+
+    The gate: no target is ranked by a model that does not.
+    """
+    p = model_p(null)
+    if np.isnan(p):
+        return False, f"withheld: {experiment} was not tested against permuted labels"
+    if p > alpha:
+        return False, f"withheld: {experiment} does not beat its permutation null (p = {p:.3g})"
+    return True, f"{experiment} (permutation p = {p:.3g})"
+
+
+def withheld() -> Stimulation:
+    """No ranking: tables without rows."""
+    return Stimulation(pd.DataFrame(columns=COLUMNS), pd.DataFrame(columns=PATIENT_COLUMNS), {})
+
+
+def rank_targets(cohort: Cohort, splits: pd.DataFrame, sections: dict, nodes: pd.DataFrame, spec: dict) -> Stimulation:
+    """Rank nodes, target regions and circuits by how far they move held-out patients towards the controls.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        Fisher z edges.
+    splits : DataFrame
+        Of the training stage.
+    sections : dict
+        `model`, `measure`, `graph` and `training` of the experiment; each fold's model is fitted again, and what it
+        says of a target is read from the people it did not see.
+    nodes : DataFrame
+        Atlas.
+    spec : dict
+        The `stimulate` section: `covariates`, `permutations`, `matched`, `draws`, `goal`, `seed`.
+
+    Returns
+    -------
+    Stimulation
+        `targets` has, by kind (node, region, circuit): `rank` (by `score`), `target`, `title`, `access`, `system`, `x`,
+        `y`, `z` (MNI mm), `n_nodes`, `n_edges`, `shift` (virtual normalisation: mean change of the calibrated logit in
+        patients; negative is towards health), `score` (the shift in standard deviations of that of permuted labels),
+        `p` and `p_fwer` (over its kind), `matched_z` and `matched_p`, `controls` (shift of held-out controls, which is
+        what chance does), `consistency` (share of patients that move further towards health than the mean control),
+        `cost` (mean Mahalanobis distance of the cheapest edit of the target that brings a patient to the `goal`),
+        `top10` (share of the folds in which it is among the ten strongest, of kinds that have more), and with nctpy
+        those of `controllability`.
+
+    Notes
+    -----
+    Two null hypotheses, two p. `p`: labels are exchangeable inside sites, given the edges and covariates; it tests
+    whether there is anything of the disease in the target at all, and is what should be reported. It accounts for what
+    chance does to shifts (the same controls fit the model and the expectation, so that even pure noise seems to move
+    towards health). Permuted labels do not stay balanced over the folds, which the observed ones are; that p is
+    uniform all the same where nothing differs is measured (``benchmarks/stimulate.py``). Where something does differ, a
+    target that shares edges with it has a part of it, and its p may say so. `matched_p`: the target is like others of
+    its strength and number of edges; it tests whether it is special, not whether there is a disease.
+    """
+    cohort = without_copies(cohort)
+    nodes = nodes.set_index("name").loc[cohort.nodes].reset_index()
+    labels, people = cohort.labels, cohort.participants
+    targets = list_targets(nodes, cohort.values.any(0))
+    basis = nuisance_basis(people, spec["covariates"])
+    permuted = observed_and_shuffled(labels, people["site"].to_numpy(), spec["permutations"], spec["seed"])
+    effects, null = [], np.zeros((permuted.shape[1], len(targets.table)))
+    if is_graph(sections):
+        effects = _networks(cohort, splits, sections, targets, basis, spec["goal"])
+    else:
+        for fold in fitted_folds(cohort, splits, sections):
+            effects.append(fold_effects(fold, targets, basis, labels))
+            if isinstance(fold.classifier, DualClassifier):  # others are too slow to fit again for every permutation
+                null += permuted_shifts(fold, targets, basis, permuted)
+    seen = gather(effects, labels, spec["goal"])
+    strength = node_strength(cohort.values, len(nodes))
+    kinds = targets.table["kind"].to_numpy()
+    tests = dict(zip(("score", "p", "p_fwer"), permutation_p(null, kinds))) if null.any() else {}
+    matched = matched_standing(seen.edges, targets, strength, spec["matched"], spec["draws"], spec["seed"])
+    tests |= dict(zip(("matched_z", "matched_p"), matched))
+    control = controllability(cohort.values[labels == 0], nodes)
+    table = target_table(seen, targets, tests, control)
+    summary = {
+        "agreement": rank_agreement(seen.by_fold[:, : len(targets.nodes)]),
+        "folds": len(effects),
+        "permutations": spec["permutations"] if null.any() else 0,
+        "patients": int((labels[seen.tested] == 1).sum()),
+        "goal": spec["goal"],
+        "controllability": control is not None,
+        "absent": targets.absent["target"].tolist(),
+    }
+    return Stimulation(table, patient_table(seen, targets, people["participant_id"].to_numpy()), summary)
+
+
+def _networks(cohort: Cohort, splits: pd.DataFrame, sections: dict, targets: Targets, basis: np.ndarray, goal: str):
+    from dysconnect.stimulate.networks import fitted_networks, network_effects  # torch takes seconds to load
+
+    folds = fitted_networks(cohort, splits, sections)
+    return [network_effects(fold, targets, basis, cohort.labels, goal) for fold in folds]

@@ -1,0 +1,77 @@
+"""Is a target special, or only well connected? Its effect among those of nodes and sets of the same strength."""
+
+import numpy as np
+
+from dysconnect.models.edges import matrix_from_edges
+from dysconnect.stimulate.targets import Targets
+
+
+def node_strength(edges: np.ndarray, n_nodes: int) -> np.ndarray:
+    """Sum of a node's mean absolute edges, [n, E] -> [N]; no label is looked at."""
+    rows, cols = np.triu_indices(n_nodes, k=1)
+    mean = np.zeros(edges.shape[1])
+    for one in edges:  # no copy of the cohort
+        mean += np.abs(one) / len(edges)
+    return np.bincount(rows, mean, n_nodes) + np.bincount(cols, mean, n_nodes)
+
+
+def neighbours(strength: np.ndarray, width: int, rng: np.random.Generator) -> np.ndarray:
+    """A random exchange of nodes with ones of like strength, [N]: nobody moves much farther than `width` ranks."""
+    order = np.argsort(strength, kind="stable")
+    moved = np.argsort(np.arange(len(order)) + rng.uniform(0, width, len(order)))
+    exchange = np.empty(len(order), int)
+    exchange[order] = order[moved]
+    return exchange
+
+
+def matched_standing(
+    effects: np.ndarray, targets: Targets, strength: np.ndarray, width: int, draws: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Standing of every target's effect among matched ones.
+
+    The null hypothesis is that the target is no different from others of its make: it tests specificity, not whether
+    there is any difference between the groups (that is what permuted labels test).
+
+    Parameters
+    ----------
+    effects : array, [E]
+        Part of every edge in the group's shift.
+    targets : Targets
+    strength : array, [N]
+    width : int
+        A node is compared with the `width` nodes nearest to it in strength; all have as many edges. The nodes of a set
+        are exchanged with ones of like strength, which keeps how its edges hang together and how many they are.
+    draws : int
+        Random sets.
+    seed : int
+
+    Returns
+    -------
+    z, p : array, [T]
+        p is ``(1 + #{matched <= observed}) / (1 + draws)``. A matched set may share edges with the target, which
+        makes both cautious.
+    """
+    rng, n_nodes = np.random.default_rng([seed, 19]), len(strength)
+    matrix = matrix_from_edges(effects, n_nodes)
+    observed = targets.members @ effects
+    ends = np.triu_indices(n_nodes, k=1)
+    exchanges = [neighbours(strength, width, rng) for _ in range(draws)]
+    standing = []
+    for row in range(len(observed)):
+        if row < len(targets.nodes):
+            null = _like(observed[: len(targets.nodes)], strength[targets.nodes], row, width)
+        else:
+            rows, cols = (side[targets.members[row].indices] for side in ends)
+            null = np.array([matrix[exchange[rows], exchange[cols]].sum() for exchange in exchanges])
+        spread = null.std()
+        z = (observed[row] - null.mean()) / spread if spread > 0 else np.nan
+        standing.append((z, (1 + (null <= observed[row]).sum()) / (1 + len(null))))
+    z, p = np.array(standing).T
+    return z, p
+
+
+def _like(effects: np.ndarray, strength: np.ndarray, own: int, width: int) -> np.ndarray:
+    """Effects of the nodes nearest to one in strength, without itself."""
+    away = np.abs(strength - strength[own])
+    away[own] = np.inf
+    return effects[np.argsort(away, kind="stable")[: min(width, len(effects) - 1)]]

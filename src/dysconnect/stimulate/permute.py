@@ -1,0 +1,101 @@
+"""Label permutations of the targets' effects: whatever sees labels is done again, for all permutations at once.
+
+In a fold with training rows R and test rows Q the mean shift of target t is bilinear in two vectors of labels' making:
+``-sum over its edges e of (c^T X)_e (a^T (X_R - mean))_e``, where a are the dual coefficients of the model and
+``c^T X`` is what the test patients have beyond the controls' expectation, c being one on the test patients minus
+their regression on the covariates of the training controls. So a permutation is one more row of two products.
+"""
+
+import numpy as np
+
+from dysconnect.models.dual import centred_kernel
+from dysconnect.stimulate.folds import Fold
+from dysconnect.stimulate.targets import Targets
+from dysconnect.train import shuffle_labels
+
+CHUNK = 5e7  # bytes of edges that are worked on at once
+
+
+def permuted_shifts(fold: Fold, targets: Targets, basis: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Summed shift of the test patients of a fold for many label vectors, in spreads of the decision, [P, T].
+
+    Parameters
+    ----------
+    fold : Fold
+        Of a classifier in the dual.
+    targets : Targets
+    basis : array, [n, K]
+        Of intercept and covariates.
+    labels : array, [n, P]
+
+    Notes
+    -----
+    The penalty is chosen anew for every label vector, and with it the size of the weights; so shifts are in units of
+    the standard deviation of the decision over the training subjects, which makes permutations comparable.
+    """
+    own = fold.features[fold.train]
+    centred = own - own.mean(0)
+    kernel, scale = centred_kernel(centred.astype(float))
+    dual, _ = fold.classifier.solve_many(kernel, labels[fold.train])
+    spread = np.maximum((kernel @ dual).std(0), 1e-12)
+    dual = (dual / spread / scale).T.astype(np.float32)
+    lacking = np.flatnonzero(fold.lost.any(1))
+    solved = _expectation(basis, labels, fold.train)
+    rows = beyond_expectation(basis, labels, fold.train, fold.test, solved)
+    size = max(1, int(CHUNK // (4 * own.shape[1])))
+    shifts = np.empty((labels.shape[1], len(targets.table)))
+    for start in range(0, labels.shape[1], size):
+        part = slice(start, start + size)
+        excess = rows[part] @ fold.features
+        for k in lacking:  # what somebody lacks does not move
+            one = beyond_expectation(basis, labels[:, part], fold.train, fold.test[k : k + 1], solved[part])
+            excess[:, fold.lost[k]] -= one @ fold.features[:, fold.lost[k]]
+        shifts[part] = -(targets.members @ (excess * (dual[part] @ centred)).T).T
+    return shifts
+
+
+def _expectation(basis: np.ndarray, labels: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Inverse covariance of the training controls' covariates for every label vector, [P, K, K]."""
+    own, controls = basis[train], (labels[train] == 0).astype(float)
+    squares = (own[:, :, None] * own[:, None, :]).reshape(len(own), -1)
+    return np.linalg.pinv((controls.T @ squares).reshape(-1, own.shape[1], own.shape[1]), hermitian=True)
+
+
+def beyond_expectation(
+    basis: np.ndarray, labels: np.ndarray, train: np.ndarray, test: np.ndarray, solved: np.ndarray
+) -> np.ndarray:
+    """Coefficients c [P, n] with which ``c @ X`` sums what test patients have beyond the controls' expectation."""
+    patients = (labels[test] == 1).astype(float)
+    along = np.einsum("pkl,lp->pk", solved, basis[test].T @ patients)
+    rows = np.zeros((labels.shape[1], len(labels)))
+    rows[:, test] = patients.T
+    rows[:, train] = -(along @ basis[train].T) * (labels[train] == 0).T
+    return rows.astype(np.float32)
+
+
+def permutation_p(shifts: np.ndarray, kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Standing of the observed shifts (the first row of [1 + B, T]) among those of permuted labels; kinds [T].
+
+    Returns
+    -------
+    z : array, [T]
+        In standard deviations of the null; negative is towards health.
+    p : array, [T]
+        ``(1 + #{null <= observed}) / (1 + B)``: one-sided, towards health.
+    p_fwer : array, [T]
+        The same of the most negative z of all targets of its kind.
+    """
+    spread = shifts.std(0)
+    z = (shifts - shifts.mean(0)) / np.where(spread > 0, spread, np.inf)
+    p = (1 + (shifts[1:] <= shifts[0]).sum(0)) / len(z)
+    p_fwer = np.empty_like(p)
+    for kind in np.unique(kinds):
+        own = kinds == kind
+        lowest = z[1:, own].min(1)
+        p_fwer[own] = (1 + (lowest[:, None] <= z[0, own]).sum(0)) / len(z)
+    return z[0], p, p_fwer
+
+
+def observed_and_shuffled(labels: np.ndarray, sites: np.ndarray, n: int, seed: int) -> np.ndarray:
+    """The labels and n permutations of them inside sites, [S, 1 + n]."""
+    return np.column_stack([labels, shuffle_labels(labels, sites, n, np.random.default_rng([seed, 17]))])

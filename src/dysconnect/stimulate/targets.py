@@ -1,0 +1,86 @@
+"""What can be stimulated: every node, every target region, every circuit, as sets of edges."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import csr_matrix
+
+from dysconnect.atlas import circuit_edges, circuit_titles
+from dysconnect.atlas.targets import target_regions
+
+KINDS = ("node", "region", "circuit")
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Sets of edges, by name.
+
+    Attributes
+    ----------
+    table : DataFrame, [T rows]
+        `kind` (node, region, circuit), `target`, `title`, `access` (DBS, TMS or both, of regions and their nodes),
+        `system`, `x`, `y`, `z` (MNI mm, of nodes), `n_nodes`, `n_edges`.
+    members : csr_matrix of 0/1, [T, E]
+    nodes : array of int
+        Position in the connectomes of every target that is a node; these come first.
+    absent : DataFrame
+        Regions without a node in this atlas, or without an edge that was measured: `target`, `title`, `access`.
+    """
+
+    table: pd.DataFrame
+    members: csr_matrix
+    nodes: np.ndarray
+    absent: pd.DataFrame
+
+
+def list_targets(nodes: pd.DataFrame, measured: np.ndarray) -> Targets:
+    """List the targets of an atlas.
+
+    Parameters
+    ----------
+    nodes : DataFrame, [N rows]
+        In the order of the connectomes.
+    measured : array of bool, [E]
+        Edges that anybody has.
+
+    Notes
+    -----
+    To stimulate a node or a region is to act on all edges that touch it; a circuit, on its edges alone.
+    """
+    rows, cols = np.triu_indices(len(nodes), k=1)
+    regions, circuits = target_regions(nodes), circuit_edges(nodes)
+    touching = lambda own: np.isin(rows, own) | np.isin(cols, own)
+    found = [
+        {"kind": "node", "target": name, "title": name, "n_nodes": 1, "edges": touching([k])}
+        for k, name in enumerate(nodes["name"])
+    ]
+    found += [
+        {"kind": "region", "target": own.target, "title": own.title, "access": own.access, "n_nodes": len(own.rows),
+         "edges": touching(own.rows)}
+        for own in regions.itertuples()
+    ]  # fmt: skip
+    for name, title in circuit_titles().items():
+        own = circuits[circuits["circuit"] == name]
+        ends = np.union1d(own["i"], own["j"])
+        edges = np.isin(np.arange(len(rows)), own["edge"])
+        found.append({"kind": "circuit", "target": name, "title": title, "n_nodes": len(ends), "edges": edges})
+    members = np.stack([target.pop("edges") & measured for target in found])
+    table = pd.DataFrame(found).assign(n_edges=members.sum(1)).fillna({"access": ""})
+    table = table.join(nodes[["system", "x", "y", "z"]])
+    table.loc[: len(nodes) - 1, "access"] = _node_access(regions, len(nodes))
+    seen = (table["n_edges"] > 0).to_numpy()
+    absent = table.loc[~seen & (table["kind"] == "region"), ["target", "title", "access"]].reset_index(drop=True)
+    columns = ["kind", "target", "title", "access", "system", "x", "y", "z", "n_nodes", "n_edges"]
+    own = np.flatnonzero(seen[: len(nodes)])
+    kept = table.loc[seen, columns].reset_index(drop=True)
+    return Targets(kept, csr_matrix(members[seen], dtype=np.float32), own, absent)
+
+
+def _node_access(regions: pd.DataFrame, n_nodes: int) -> list[str]:
+    """How every node can be reached: that of the regions it belongs to."""
+    ways = [set() for _ in range(n_nodes)]
+    for own in regions.itertuples():
+        for row in own.rows:
+            ways[row].add(own.access)
+    return ["; ".join(sorted(way)) for way in ways]

@@ -1,0 +1,135 @@
+"""The report's section on virtual stimulation: what it says, that it always warns, and what it withholds."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from test_report import GOOD, NODES, cohort_of, experiments_of, page_of, results_of
+
+from dysconnect.report.methods import methods
+from dysconnect.report.references import references
+from dysconnect.report.stimulation import CAUTION, node_table, paragraph, patient_rows, set_table, stimulation_figure
+
+TOLD = {
+    "verdict": "ridge (permutation p = 0.01)", "agreement": 0.43, "folds": 10, "permutations": 500, "patients": 12,
+    "goal": "controls", "controllability": False, "absent": ["subthalamic"],
+}  # fmt: skip
+NUMBERS = {"shift": -0.012, "controls": -0.004, "consistency": 0.75, "matched_p": 0.02, "cost": 17.2}
+
+
+def targets_of(p_fwer: float = 0.01, tested: bool = True, control: bool = False) -> pd.DataFrame:
+    rows = []
+    for rank, node in enumerate(NODES.iloc[240:260].itertuples(), start=1):
+        own = {"kind": "node", "rank": rank, "target": node.name, "title": node.name, "access": "", "n_nodes": 1}
+        own |= {"x": node.x, "y": node.y, "z": node.z, "system": node.system, "score": -6 + 0.2 * rank, "top10": 0.9}
+        rows.append(own | {"p": 0.002 * rank, "p_fwer": min(1, p_fwer * rank), "matched_z": -5 + 0.2 * rank})
+    region = {"kind": "region", "rank": 1, "target": "pallidum", "title": "Pallidum", "access": "DBS", "n_nodes": 2}
+    circuit = {"kind": "circuit", "rank": 1, "target": "sensorimotor", "title": "Sensorimotor cortex", "n_nodes": 9}
+    for own in (region, {**circuit, "access": ""}):
+        rows.append({**own, "score": -1.2, "p": 0.3, "p_fwer": 0.6, "matched_z": -0.3, "top10": np.nan})
+    table = pd.DataFrame(rows).assign(**NUMBERS)
+    if control:
+        table = table.assign(average_controllability=0.5, modal_controllability=-0.5)
+    return table if tested else table.assign(score=np.nan, p=np.nan, p_fwer=np.nan)
+
+
+def patients_of() -> pd.DataFrame:
+    rows = [
+        (f"sub-{k:02d}", kind, target, -0.02, -2.5, 1, 0.0 if k else 3.25)
+        for k in range(3)
+        for kind, target in (("node", "Putamen R 1"), ("region", "pallidum"))
+    ]
+    return pd.DataFrame(rows, columns=["participant_id", "kind", "target", "shift", "score", "rank", "cost"])
+
+
+def shown(**changes):
+    targets = changes.pop("targets", targets_of())
+    told = TOLD | changes
+    return results_of(
+        targets=targets, patient_targets=patients_of(), stimulation=told["verdict"], stimulated=told
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def page():
+    return page_of(shown())
+
+
+def test_the_section_says_what_was_found_and_warns(page):
+    text = page[1].text
+    first = targets_of().iloc[0]
+    assert f"all connections of {first['target']} become" in text
+    assert "(p = 0.002, family-wise p = 0.010)" in text
+    assert "75% of 12 patients move further" in text and "matched z = −0.30" in text
+    assert CAUTION in text
+    assert "Not in this atlas: Subthalamic region (STN)" in text
+    assert 'needs nctpy (pip install "dysconnect[stimulate]")' in text
+    assert "figure-stimulation" in page[1].ids and "stimulation" in page[0].figures
+
+
+def test_a_withheld_ranking_shows_the_reason_and_the_warning():
+    why = "withheld: ridge does not beat its permutation null (p = 0.3)"
+    empty = targets_of().iloc[:0]
+    document = page_of(results_of(targets=empty, stimulation=why, stimulated={"verdict": why}))[1]
+    assert f"No ranking is shown; {why}." in document.text and CAUTION in document.text
+    assert "figure-stimulation" not in document.ids and "Matched z" not in document.text
+
+
+def test_without_stimulation_there_is_no_section():
+    document = page_of(results_of())[1]
+    assert "stimulation" not in document.ids and CAUTION not in document.text
+
+
+def test_a_null_result_is_said():
+    text = paragraph(targets_of(p_fwer=0.2), TOLD, 0.05)
+    assert "No target survives a family-wise error rate of 0.05; the order is for orientation only." in text
+    assert "survives a family-wise error rate of 0.05 over all targets" in paragraph(targets_of(), TOLD, 0.05)
+
+
+def test_without_permuted_labels_nothing_is_called_tested():
+    targets = targets_of(tested=False)
+    text = paragraph(targets, TOLD, 0.05)
+    assert "not tested against permuted labels" in text and "nan" not in text
+    cells = [cell for row in node_table(targets, 0.05).rows for cell in row.cells]
+    assert "nan" not in str(cells)
+    document = page_of(shown(targets=targets, permutations=0))[1]
+    assert "only the matched z stands" in document.text
+
+
+def test_controllability_has_its_caveats():
+    document = page_of(shown(targets=targets_of(control=True), controllability=True))[1]
+    assert "Average control" in document.heads
+    assert "It knows nothing of the patients" in document.text and "nctpy" not in document.text
+    assert "Controllability of structural brain networks" in document.text
+
+
+def test_tables_mark_what_survives():
+    table = node_table(targets_of(p_fwer=0.02), 0.05)
+    assert [row.mark for row in table.rows[:4]] == ["best", "best", "", ""]
+    assert len(table.rows) == 15 and all(len(row.cells) == len(table.columns) for row in table.rows)
+    sets = set_table(targets_of(), TOLD, 0.05)
+    assert [row.cells[2] for row in sets.rows] == ["DBS", "circuit"]
+    assert all(len(row.cells) == len(sets.columns) for row in sets.rows)
+
+
+def test_every_patient_has_a_row():
+    table = patient_rows(patients_of())
+    assert [row.cells[0] for row in table.rows] == ["sub-00", "sub-01", "sub-02"]
+    assert table.rows[0].cells[4:] == ["Pallidum", "−2.50", "3.2"] and table.rows[1].cells[3] == "0.0"
+    alone = patients_of().query("kind == 'node'")
+    assert patient_rows(alone).rows[0].cells[4:] == ["—"] * 3
+
+
+def test_the_glass_brain_is_drawn_with_and_without_targets():
+    drawn = stimulation_figure(targets_of(), 0.05)
+    assert isinstance(drawn, Figure) and any("20 regions" in text.get_text() for text in drawn.texts)
+    empty = stimulation_figure(targets_of().iloc[:0], 0.05)
+    assert "does not beat its permutation null" in empty.axes[0].texts[0].get_text()
+    stimulation_figure(targets_of(tested=False), 0.05)
+
+
+def test_the_methods_describe_it():
+    told = dict(methods(shown(), cohort_of(), experiments_of(GOOD), NODES))["Virtual stimulation"]
+    assert "500 permutations of the labels inside sites" in told and "virtual normalisation" in told
+    assert any("well-conditioned estimator" in full for full in references([("", told)]))
+    assert "Virtual stimulation" not in dict(methods(results_of(), cohort_of(), experiments_of(GOOD), NODES))
