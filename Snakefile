@@ -15,6 +15,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/localize.smk"
 include: "workflow/rules/stimulate.smk"
+include: "workflow/rules/predict.smk"
 include: "workflow/rules/report.smk"
 
 
@@ -30,5 +31,10 @@ rule all:
             "results/{dataset}/tracking/{run}.json",
             dataset=DATASET,
             run=[*EXPERIMENTS, "localize"],
+        ),
+        expand(
+            "results/{dataset}/predict/{experiment}.npz",
+            dataset=DATASET,
+            experiment=BUNDLED,
         ),
     localrule: True
