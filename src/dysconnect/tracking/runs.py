@@ -93,6 +93,28 @@ def artifact_folder(uri: str) -> str | None:
     return (Path(absolute_uri(uri)[len("sqlite:///") :]).parent / "mlflow-artifacts").as_uri()
 
 
+def fetch_artifact(uri: str, run_id: str, folder: str) -> Path:
+    """Download the one file that a run keeps in a folder of its artifacts.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no such run or no such file, with what to do.
+    """
+    client = Handle(uri, "", "").client()
+    try:
+        files = [file.path for file in client.list_artifacts(run_id, folder)]
+    except MlflowException as error:
+        raise FileNotFoundError(
+            f"MLflow at {uri} has no run {run_id} ({error}). Name a run, or set MLFLOW_TRACKING_URI to where it is."
+        ) from error
+    if len(files) != 1:
+        raise FileNotFoundError(
+            f"run {run_id} keeps no model of a new person ({folder}/): only experiments other than the floor do."
+        )
+    return Path(client.download_artifacts(run_id, files[0]))
+
+
 def git_commit(folder: str | Path) -> str:
     """Return the commit of the code, with ``+`` where files differ from it; empty outside a repository."""
     ask = ["git", "-C", str(folder)]
