@@ -99,8 +99,8 @@ def read_bundle(path: str | Path) -> Bundle:
     said = str(arrays.pop("checksum"))
     if checksum(arrays) != said:
         raise ModelFileError(
-            f"{path}: its content is not what was written (SHA-256 {checksum(arrays)[:12]}, expected {said[:12]}): it is "
-            "damaged or was changed. Take the file from its source again."
+            f"{path}: its content is not what was written (SHA-256 {checksum(arrays)[:12]}, expected {said[:12]}): it "
+            "is damaged or was changed. Take the file from its source again."
         )
     about = json.loads(str(arrays.pop("about")))
     if about.get("format") != FORMAT:

@@ -34,8 +34,8 @@ def console(arguments: Sequence[str] | None = None) -> int:
         return main(given[1:])
     wanted = given[:1] in ([], ["-h"], ["--help"])
     print(
-        "usage: dysconnect predict --model ... --series ...\n\nThe one command is `predict` (dysconnect predict --help). "
-        "The workflow is `snakemake`, sweeps are `python -m dysconnect -m ...`.",
+        "usage: dysconnect predict --model ... --series ...\n\n"
+        "The one command is `predict` (dysconnect predict --help). The workflow is `snakemake`, sweeps are `python -m dysconnect -m ...`.",
         file=sys.stdout if wanted else sys.stderr,
     )
     return 0 if wanted else UNUSABLE
@@ -47,19 +47,31 @@ def parser() -> argparse.ArgumentParser:
         "dysconnect predict", description=DESCRIPTION, epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    own.add_argument("--model", required=True, metavar="RUN_OR_PATH", help="results/DATASET/predict/NAME.npz, or an MLflow run")
+    own.add_argument(
+        "--model", required=True, metavar="RUN_OR_PATH", help="results/DATASET/predict/NAME.npz, or an MLflow run"
+    )
     scan = own.add_mutually_exclusive_group(required=True)
-    scan.add_argument("--series", metavar="FILE.tsv", help="denoised regional series, its .json beside it (RepetitionTime)")
+    scan.add_argument(
+        "--series", metavar="FILE.tsv", help="denoised regional series, its .json beside it (RepetitionTime)"
+    )
     scan.add_argument("--bold", metavar="FILE.nii.gz", help="preprocessed BOLD in the atlas's space; needs --confounds")
     own.add_argument("--confounds", metavar="FILE.tsv", help="fMRIPrep's table: tells motion, and what to remove")
     own.add_argument("--mask", metavar="FILE.nii.gz", help="brain mask of the BOLD")
     own.add_argument("--age", type=float, metavar="YEARS")
     own.add_argument("--sex", choices=["F", "M"])
     own.add_argument("--site", help="as the cohort calls it")
-    own.add_argument("--mean-fd", type=float, metavar="MM", help="mean framewise displacement, where no confounds are given")
-    own.add_argument("--covariate", action="append", default=[], metavar="NAME=VALUE", help="another one that the model knows")
-    own.add_argument("--out", metavar="FOLDER", help="write prediction.json and prediction.html there, not to the screen")
-    own.add_argument("--anyway", action="store_true", help="give the probability though the person is unlike the cohort")
+    own.add_argument(
+        "--mean-fd", type=float, metavar="MM", help="mean framewise displacement, where no confounds are given"
+    )
+    own.add_argument(
+        "--covariate", action="append", default=[], metavar="NAME=VALUE", help="another one that the model knows"
+    )
+    own.add_argument(
+        "--out", metavar="FOLDER", help="write prediction.json and prediction.html there, not to the screen"
+    )
+    own.add_argument(
+        "--anyway", action="store_true", help="give the probability though the person is unlike the cohort"
+    )
     return own
 
 

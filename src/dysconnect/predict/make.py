@@ -1,6 +1,6 @@
 """Stage `predict`: gather what it takes to predict a new person in one file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -133,7 +133,9 @@ def _asked(people: pd.DataFrame, spec: Mapping) -> list[str]:
 
 def _used(model: Mapping) -> list[str]:
     """Covariates that the model itself accounts for."""
-    return list(dict.fromkeys([*(["site"] if model.get("harmonise") == "combat" else []), *(model.get("deconfound") or [])]))
+    return list(
+        dict.fromkeys([*(["site"] if model.get("harmonise") == "combat" else []), *(model.get("deconfound") or [])])
+    )
 
 
 def _covariate(values: pd.Series) -> dict:

@@ -55,19 +55,22 @@ def predict_person(bundle: Bundle, scan: Scan, told: Mapping[str, object], anywa
     """
     person = _person(bundle, scan, told)
     edges, missing = _edges(bundle, scan, bundle.about["norm_measure"])
-    complete = np.where(_lost(missing), bundle.arrays["norm/filler"], edges) if "norm/filler" in bundle.arrays else edges
+    complete = (
+        np.where(_lost(missing), bundle.arrays["norm/filler"], edges) if "norm/filler" in bundle.arrays else edges
+    )
     distance = _distance(bundle, scan, person, complete)
     refused, warnings = _judge(bundle, distance)
     seen = _places(bundle, edges)
     if seen is not None:
         warnings.append(
-            f"this very scan is one of the cohort: only the {len(seen)} models that were trained without it are used"
+            f"this very scan is one of the cohort's: only the {len(seen)} models that were trained without it are used; "
+            "but distances and deviations are from a cohort that it is part of, and so too small"
         )
     said = _probabilities(bundle, scan, person, seen) if anyway or not refused else dict.fromkeys(SAID)
     return {
         "research_only": RESEARCH_ONLY,
         "refused": refused,
-        "warnings": warnings + [f"{note}" for note in scan.notes] + _doubts(bundle),
+        "warnings": [*warnings, *scan.notes, *_doubts(bundle)],
         **said,
         "distance": distance,
         "deviation": _deviation(bundle, complete, person),
@@ -214,10 +217,9 @@ def _distance(bundle: Bundle, scan: Scan, person: pd.DataFrame, edges: np.ndarra
 
 def _judge(bundle: Bundle, distance: Mapping[str, Mapping]) -> tuple[list[str], list[str]]:
     """Reasons to refuse, and what is doubtful."""
-    pairs = (_judge_connectivity, _judge_motion, _judge_people, _judge_times)
     refused, warnings = [], []
-    for judged in pairs:
-        no, doubt = judged(bundle, distance)
+    for judge in (_judge_connectivity, _judge_motion, _judge_people, _judge_times):
+        no, doubt = judge(bundle, distance)
         refused += no
         warnings += doubt
     return refused, warnings
@@ -226,8 +228,8 @@ def _judge(bundle: Bundle, distance: Mapping[str, Mapping]) -> tuple[list[str], 
 def _judge_connectivity(bundle: Bundle, distance: Mapping) -> tuple[list[str], list[str]]:
     words = {"within": "lies in an unusual place among the cohort's", "beside": "is of another kind than the cohort's"}
     no = [
-        f"connectivity {words[kind]}: distance {own['distance']:.2f}, {own['z']:.1f} robust standard deviations beyond "
-        f"the cohort's median and farther than {own['percentile']:.0f}% of {len(bundle.arrays[f'reference/{kind}'])} people"
+        f"connectivity {words[kind]}: {own['z']:.1f} robust standard deviations beyond the cohort's median, and farther "
+        f"than that of {own['percentile']:.0f}% of its people"
         for kind, own in distance["connectivity"].items()
         if own["far"]
     ]
@@ -246,9 +248,13 @@ def _judge_motion(bundle: Bundle, distance: Mapping) -> tuple[list[str], list[st
         needed = [] if largest is None else ["head motion is not known, so nobody can say whether it was too much"]
         return [], needed
     if value > own["limit"]:
-        return [f"mean framewise displacement {value:.2f} mm, more than the {own['limit']:g} mm of anybody trained on"], []
+        return [
+            f"mean framewise displacement {value:.2f} mm, more than the {own['limit']:g} mm of anybody trained on"
+        ], []
     beyond = largest is not None and value > largest
-    return [], [f"mean framewise displacement {value:.2f} mm; the cohort's largest is {largest:.2f} mm"] if beyond else []
+    return [], [
+        f"mean framewise displacement {value:.2f} mm; the cohort's largest is {largest:.2f} mm"
+    ] if beyond else []
 
 
 def _judge_people(bundle: Bundle, distance: Mapping) -> tuple[list[str], list[str]]:

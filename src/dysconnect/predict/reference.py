@@ -75,7 +75,12 @@ def _among(distance: float, cohort: np.ndarray) -> dict:
     z = (np.log(max(distance, 1e-12)) - middle) / width
     rank = (1 + (cohort >= distance).sum()) / (1 + len(cohort))
     far = rank <= max(RARE, 1 / (1 + len(cohort))) and z > FAR
-    return {"distance": distance, "percentile": float(100 * (cohort < distance).mean()), "z": float(z), "far": bool(far)}
+    return {
+        "distance": distance,
+        "percentile": float(100 * (cohort < distance).mean()),
+        "z": float(z),
+        "far": bool(far),
+    }
 
 
 def learn_reference(edges: np.ndarray, groups: np.ndarray, seed: int = 0) -> Reference:
