@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from dysconnect.predict.scan import Scan
 
 UNUSABLE, REFUSED = 2, 3
+USAGE = """usage: dysconnect predict --model ... --series ...
+
+The one command is `predict` (dysconnect predict --help). The workflow is `snakemake`, and sweeps are
+`python -m dysconnect -m ...`."""
 DESCRIPTION = "Predict one person with the models of an experiment. For research only: no diagnosis."
 EXAMPLES = """
 examples:
@@ -33,11 +37,7 @@ def console(arguments: Sequence[str] | None = None) -> int:
     if given[:1] == ["predict"]:
         return main(given[1:])
     wanted = given[:1] in ([], ["-h"], ["--help"])
-    print(
-        "usage: dysconnect predict --model ... --series ...\n\n"
-        "The one command is `predict` (dysconnect predict --help). The workflow is `snakemake`, sweeps are `python -m dysconnect -m ...`.",
-        file=sys.stdout if wanted else sys.stderr,
-    )
+    print(USAGE, file=sys.stdout if wanted else sys.stderr)
     return 0 if wanted else UNUSABLE
 
 

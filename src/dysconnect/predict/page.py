@@ -33,7 +33,7 @@ def render_person(found: Mapping, bundle: Bundle) -> str:
     return template("person.html").render(
         title=about["dataset"]["title"],
         experiment=label(about["experiment"]),
-        name=found["scan"]["file"],
+        name=found["scan"]["file"].split("_")[0].split(".")[0],
         facts=_facts(found),
         research_only=found["research_only"],
         refused=found["refused"],
@@ -146,11 +146,12 @@ def _distance_table(distance: Mapping, about: Mapping) -> Table:
     for name, title in (
         ("age", "Age (years)"),
         ("repetition_time", "Time between volumes (s)"),
-        ("seconds", "Scan (s)"),
+        ("seconds", "Length of the scan (s)"),
     ):
         if name in distance and distance[name]["value"] is not None and distance[name]["range"]:
             low, high = distance[name]["range"]
-            rows.append(Row([title, f"{distance[name]['value']:g}", NONE, f"{low:g} to {high:g}"]))
+            span = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+            rows.append(Row([title, f"{distance[name]['value']:g}", NONE, span]))
     for name in ("site", "sex"):
         own = distance.get(name, {"value": None})
         if own["value"] is not None:
@@ -174,8 +175,8 @@ def _deviation(found: Mapping, bundle: Bundle) -> dict:
     verdict = "as" if found["p_max"] > alpha else "more than"
     sentence = (
         f"Of {found['tested']:,} connections the most deviant is {number(found['largest_z'], 1)} standard deviations "
-        f"from what {counted(found['controls'], 'control')} make likely for {known}{left_out}: {verdict} the largest of "
-        f"healthy people are ({p_text(found['p_max'])}, family-wise). {counted(found['n_fdr'], 'connection')} "
+        f"from what {counted(found['controls'], 'control')} make likely for {known}{left_out}: {verdict} the largest "
+        f"of healthy people are ({p_text(found['p_max'])}, family-wise). {counted(found['n_fdr'], 'connection')} "
         f"deviate{'s' if found['n_fdr'] == 1 else ''} at a false-discovery rate of {alpha:g}."
     )
     caption = (

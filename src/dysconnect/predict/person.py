@@ -63,8 +63,8 @@ def predict_person(bundle: Bundle, scan: Scan, told: Mapping[str, object], anywa
     seen = _places(bundle, edges)
     if seen is not None:
         warnings.append(
-            f"this very scan is one of the cohort's: only the {len(seen)} models that were trained without it are used; "
-            "but distances and deviations are from a cohort that it is part of, and so too small"
+            f"this very scan is one of the cohort's: of the models only those that were trained without it "
+            f"({len(seen)}) are used, but distances and deviations are from a cohort that it is part of, and too small"
         )
     said = _probabilities(bundle, scan, person, seen) if anyway or not refused else dict.fromkeys(SAID)
     return {
@@ -228,8 +228,8 @@ def _judge(bundle: Bundle, distance: Mapping[str, Mapping]) -> tuple[list[str], 
 def _judge_connectivity(bundle: Bundle, distance: Mapping) -> tuple[list[str], list[str]]:
     words = {"within": "lies in an unusual place among the cohort's", "beside": "is of another kind than the cohort's"}
     no = [
-        f"connectivity {words[kind]}: {own['z']:.1f} robust standard deviations beyond the cohort's median, and farther "
-        f"than that of {own['percentile']:.0f}% of its people"
+        f"connectivity {words[kind]}: {own['z']:.1f} robust standard deviations beyond the cohort's median, and "
+        f"farther than that of {own['percentile']:.0f}% of its people"
         for kind, own in distance["connectivity"].items()
         if own["far"]
     ]
