@@ -132,7 +132,11 @@ def position_figure(found: Mapping, bundle: Bundle) -> Figure:
 def _distance_table(distance: Mapping, about: Mapping) -> Table:
     """Every measure of the person beside the cohort's."""
     rows, n = [], about["people"]["all"]
-    words = {"within": "Connectivity, within the cohort's main patterns", "beside": "Connectivity, beside them"}
+    words = {
+        "within": "Connectivity, within the cohort's main patterns",
+        "beside": "Connectivity, beside them",
+        "pattern": "Connectivity, 1 − correlation with the cohort's mean",
+    }
     for kind, own in distance["connectivity"].items():
         cells = [words[kind], number(own["distance"]), f"{own['percentile']:.0f}", f"{number(own['z'], 1)} robust sd"]
         rows.append(Row(cells, "beyond" if own["far"] else "", beyond=[1] if own["far"] else ()))

@@ -226,7 +226,11 @@ def _judge(bundle: Bundle, distance: Mapping[str, Mapping]) -> tuple[list[str], 
 
 
 def _judge_connectivity(bundle: Bundle, distance: Mapping) -> tuple[list[str], list[str]]:
-    words = {"within": "lies in an unusual place among the cohort's", "beside": "is of another kind than the cohort's"}
+    words = {
+        "within": "lies in an unusual place among the cohort's",
+        "beside": "has much that the cohort's lacks",
+        "pattern": "has another pattern than the cohort's",
+    }
     no = [
         f"connectivity {words[kind]}: {own['z']:.1f} robust standard deviations beyond the cohort's median, and "
         f"farther than that of {own['percentile']:.0f}% of its people"

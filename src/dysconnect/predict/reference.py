@@ -1,9 +1,10 @@
-"""How far a connectome is from those of a cohort: inside the space that the cohort spans, and beside it.
+"""How far a connectome is from those of a cohort: inside the space that the cohort spans, beside it, and in pattern.
 
-Two distances, as in the monitoring of processes (Hotelling's T2 and the residual): how unusual a person's place is in
-the cohort's leading principal components, and how much of the connectome these components leave unexplained. What is
-usual is learned from people who were held out when the components were, so that a new person is compared with equals.
-Nobody's connectome is stored.
+Two distances as in the monitoring of processes (Hotelling's T2 and the residual): how unusual a person's place is in
+the cohort's leading principal components, and how much of the connectome these components leave unexplained. A third
+sees what lies near the cohort's mean only for want of any connectivity: one less the correlation with that mean. What
+is usual is learned from people who were held out when the components were, so that a new person is compared with
+equals. Nobody's connectome is stored.
 
 References
 ----------
@@ -18,7 +19,7 @@ COMPONENTS = 20  # at most; and one for every five people
 FOLDS = 10
 RARE = 0.01  # share of the cohort that is as far away, below which somebody is far
 FAR = 3.5  # robust standard deviations of the logarithm, for the same
-KINDS = ("within", "beside")
+KINDS = ("within", "beside", "pattern")
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Reference:
         Orthonormal.
     spread : array, [r]
         Standard deviation of the cohort along them.
-    within, beside : array, [n]
+    within, beside, pattern : array, [n]
         Distances of everybody from the others, sorted.
     """
 
@@ -41,6 +42,7 @@ class Reference:
     spread: np.ndarray
     within: np.ndarray
     beside: np.ndarray
+    pattern: np.ndarray
 
     def state(self) -> dict[str, np.ndarray]:
         """As arrays; connectomes in float32."""
@@ -48,12 +50,13 @@ class Reference:
         return {**vars(self), **small}
 
     def distances(self, edges: np.ndarray) -> dict[str, float]:
-        """Distances of one person, edges [E]: root mean square, in standard deviations and in the edges' unit."""
+        """Distances of one person, edges [E]: root mean squares in standard deviations and in Fisher z, and 1 - r."""
         away = edges.astype(float) - self.mean
         along = self.axes @ away
         within = np.sqrt(np.mean((along / self.spread) ** 2))
         beside = np.sqrt(max(away @ away - along @ along, 0) / len(away))
-        return {"within": float(within), "beside": float(beside)}
+        pattern = _unlike(edges[None].astype(float), self.mean)[0]
+        return {"within": float(within), "beside": float(beside), "pattern": float(pattern)}
 
     def judge(self, edges: np.ndarray) -> dict[str, dict]:
         """Distances of one person beside those of the cohort.
@@ -61,9 +64,9 @@ class Reference:
         Returns
         -------
         dict of str to dict
-            By kind (`within`, `beside`): `distance`, `percentile` (of the cohort that is nearer), `z` (robust standard
-            deviations of the log distance), `far` (farther than all but one in a hundred of the cohort, and than 3.5
-            standard deviations).
+            By kind (`within`, `beside`, `pattern`): `distance`, `percentile` (of the cohort that is nearer), `z`
+            (robust standard deviations of the log distance), `far` (farther than all but one in a hundred of the
+            cohort, and than 3.5 standard deviations).
         """
         return {kind: _among(distance, getattr(self, kind)) for kind, distance in self.distances(edges).items()}
 
@@ -100,14 +103,22 @@ def learn_reference(edges: np.ndarray, groups: np.ndarray, seed: int = 0) -> Ref
     gram = np.asarray((values - centre) @ (values - centre).T, float)
     _, group = np.unique(groups, return_inverse=True)
     fold = np.random.default_rng([seed, 19]).permutation(group.max() + 1)[group] % min(FOLDS, group.max() + 1)
-    within, beside = np.empty(len(values)), np.empty(len(values))
+    within, beside, pattern = (np.empty(len(values)) for _ in KINDS)
     for number in np.unique(fold):
         out, rest = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
         within[out], beside[out] = _held_out(gram, rest, out, values.shape[1])
+        pattern[out] = _unlike(values[out], values[rest].mean(0, dtype=float))
     everybody = np.arange(len(values))
     weights, spread = _components(gram, everybody)
     axes = weights.T @ (values - centre).astype(float)
-    return Reference(centre.astype(float), axes, spread, np.sort(within), np.sort(beside))
+    return Reference(centre.astype(float), axes, spread, *map(np.sort, (within, beside, pattern)))
+
+
+def _unlike(edges: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """One less the correlation of every connectome [n, E] with a mean [E], over edges."""
+    own, mean = edges - edges.mean(1, keepdims=True), mean - mean.mean()
+    size = np.linalg.norm(own, axis=1) * np.linalg.norm(mean)
+    return 1 - own @ mean / np.maximum(size, 1e-12)
 
 
 def _components(gram: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
