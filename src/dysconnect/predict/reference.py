@@ -11,6 +11,7 @@ References
 Jackson and Mudholkar (1979), doi:10.1080/00401706.1979.10489779.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +19,13 @@ import numpy as np
 COMPONENTS = 20  # at most; and one for every five people
 FOLDS = 10
 RARE = 0.01  # share of the cohort that is as far away, below which somebody is far
-FAR = 3.5  # robust standard deviations of the logarithm, for the same
+FAR = 3.0  # robust standard deviations, for the same
 KINDS = ("within", "beside", "pattern")
+SCALES = {  # on which distances are about normal
+    "within": lambda distance: np.log(np.maximum(distance, 1e-12)),
+    "beside": lambda distance: np.log(np.maximum(distance, 1e-12)),
+    "pattern": lambda distance: -np.arctanh(np.clip(1 - distance, -0.999999, 0.999999)),
+}
 
 
 @dataclass(frozen=True)
@@ -65,17 +71,20 @@ class Reference:
         -------
         dict of str to dict
             By kind (`within`, `beside`, `pattern`): `distance`, `percentile` (of the cohort that is nearer), `z`
-            (robust standard deviations of the log distance), `far` (farther than all but one in a hundred of the
-            cohort, and than 3.5 standard deviations).
+            (robust standard deviations, of the logarithm or, of a correlation, of its Fisher z), `far` (farther than
+            all but one in a hundred of the cohort, and than three standard deviations; Leys et al. 2013,
+            doi:10.1016/j.jesp.2013.03.013).
         """
-        return {kind: _among(distance, getattr(self, kind)) for kind, distance in self.distances(edges).items()}
+        found = self.distances(edges)
+        return {kind: _among(found[kind], getattr(self, kind), SCALES[kind]) for kind in KINDS}
 
 
-def _among(distance: float, cohort: np.ndarray) -> dict:
-    logs = np.log(np.maximum(cohort, 1e-12))
-    middle = np.median(logs)
-    width = max(1.4826 * np.median(np.abs(logs - middle)), 1e-6)
-    z = (np.log(max(distance, 1e-12)) - middle) / width
+def _among(distance: float, cohort: np.ndarray, scale: Callable[[np.ndarray], np.ndarray]) -> dict:
+    """One distance among those of a cohort, on a scale where these are about normal."""
+    scaled = scale(cohort)
+    middle = np.median(scaled)
+    width = max(1.4826 * np.median(np.abs(scaled - middle)), 1e-6)
+    z = (scale(np.array(distance)) - middle) / width
     rank = (1 + (cohort >= distance).sum()) / (1 + len(cohort))
     far = rank <= max(RARE, 1 / (1 + len(cohort))) and z > FAR
     return {
