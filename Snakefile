@@ -32,9 +32,4 @@ rule all:
             dataset=DATASET,
             run=[*EXPERIMENTS, "localize"],
         ),
-        expand(
-            "results/{dataset}/predict/{experiment}.npz",
-            dataset=DATASET,
-            experiment=BUNDLED,
-        ),
     localrule: True

@@ -117,11 +117,11 @@ def _predict(given: argparse.Namespace) -> dict:
 def _model_file(model: str) -> Path:
     """The file itself, or that of an MLflow run."""
     path = Path(model)
-    if path.exists() or path.suffix or len(path.parts) > 1:
-        return path / "bundle.npz" if (path / "bundle.npz").is_file() else path
-    from dysconnect.tracking.runs import choose_uri, fetch_artifact
+    if not model.startswith("models:/") and (path.exists() or path.suffix or len(path.parts) > 1):
+        return path
+    from dysconnect.tracking.runs import choose_uri, fetch_bundle
 
-    return fetch_artifact(choose_uri(None), model, "bundle")
+    return fetch_bundle(choose_uri(None), model)
 
 
 def _scan(given: argparse.Namespace, bundle: "Bundle") -> "Scan":

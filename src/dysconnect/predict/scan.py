@@ -83,6 +83,24 @@ def scan_from_series(path: str | Path, confounds: str | Path | None, bundle: Bun
     return Scan(series, about["RepetitionTime"], _mean_fd(table), _source(path), notes)
 
 
+def scan_from_table(table: pd.DataFrame, repetition_time: float, bundle: Bundle) -> Scan:
+    """Take denoised regional series from a table [T, N] with the regions' names; whoever gives it vouches for it.
+
+    Raises
+    ------
+    ScanError
+    """
+    absent = [name for name in bundle.nodes["name"] if name not in table]
+    if absent:
+        raise ScanError(
+            f"the table lacks {len(absent)} of the atlas's {len(bundle.nodes)} regions (first: {absent[0]})."
+        )
+    series = table[bundle.nodes["name"].tolist()].to_numpy(float)
+    _check(series, repetition_time, bundle)
+    digest = hashlib.sha256(np.ascontiguousarray(series).tobytes()).hexdigest()
+    return Scan(series, float(repetition_time), float("nan"), {"file": "table", "sha256": digest}, [])
+
+
 def scan_from_bold(bold: str | Path, confounds: str | Path, mask: str | Path | None, bundle: Bundle) -> Scan:
     """Average an image in the atlas's space over its regions, and denoise as those of the cohort were.
 
