@@ -77,8 +77,9 @@ def test_files(project):
     results = project.folder / "results"
     made = {str(path.relative_to(results / "simulated")) for path in (results / "simulated").rglob("*.*")}
     series = {name for name in made if "/series/" in name}
-    expected = {f"train/{name}/{file}" for name in EXPERIMENTS for file in
-                ("predictions.tsv", "history.tsv", "search.tsv", "null.tsv", "model.npz", "folds.npz", "run.json")}  # fmt: skip
+    expected = {f"train/{name}/{table}.tsv" for name in EXPERIMENTS for table in
+                ("predictions", "history", "search", "null")}  # fmt: skip
+    expected |= {f"train/{name}/{file}" for name in EXPERIMENTS for file in ("model.npz", "folds.npz", "run.json")}
     expected |= {f"predict/{name}.npz" for name in EXPERIMENTS if name != "floor"}
     expected |= {f"tracking/{name}.json" for name in [*EXPERIMENTS, "localize"]}
     expected |= {f"acquire/{name}.tsv" for name in ("participants", "series", "truth", "carriers")}

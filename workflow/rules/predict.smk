@@ -5,9 +5,7 @@ BUNDLED = [] if TABLE else [name for name in EXPERIMENTS if name != FLOOR]
 def bundle_file(experiment):
     """What predicts a new person with the models of an experiment; the floor has none of its own."""
     return (
-        [f"results/{DATASET}/predict/{experiment}.npz"]
-        if experiment in BUNDLED
-        else []
+        [f"results/{DATASET}/predict/{experiment}.npz"] if experiment in BUNDLED else []
     )
 
 
