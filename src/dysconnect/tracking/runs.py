@@ -115,12 +115,12 @@ def fetch_bundle(uri: str, model: str) -> Path:
     try:
         logged = [] if model.startswith("models:/") else client.get_run(model).outputs.model_outputs
         sources = [model] if model.startswith("models:/") else [f"models:/{own.model_id}" for own in logged]
-        folders = [Path(mlflow.artifacts.download_artifacts(f"{source}/artifacts")) for source in sources]
+        folders = [Path(mlflow.artifacts.download_artifacts(source)) for source in sources]
     except (MlflowException, OSError) as error:
         raise FileNotFoundError(
             f"MLflow at {uri} has no model {model} ({error}). Name a run, or set MLFLOW_TRACKING_URI to where it is."
         ) from error
-    files = [file for folder in folders for file in folder.glob("*.npz") if file.name != "model.npz"]
+    files = [file for folder in folders for file in folder.glob("artifacts/*.npz") if file.name != "model.npz"]
     if len(files) != 1:
         raise FileNotFoundError(
             f"run {model} keeps nothing that predicts a new person; experiments other than the floor do."
