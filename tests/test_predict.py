@@ -1,9 +1,12 @@
 """Prediction on a new person: the same as out of fold, refused with the reason, and a page that stands alone."""
 
+import dataclasses
+import importlib
 import json
 import pickle
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -105,7 +108,8 @@ def _files(folder: Path, name: str) -> dict:
 
 def _spec(folder: Path, name: str, sections: dict, denoise: dict) -> dict:
     return {
-        "experiment": name, "sections": sections, "denoise": denoise, "min_coverage": 0.5, "estimators": ESTIMATORS,
+        "experiment": name, "sections": sections, "denoise": denoise, "estimators": ESTIMATORS,
+        "min_coverage": 0.5, "surface": False,
         "stored": "covariance" if sections["measure"] == "tangent" else "correlation",
         "dataset": {
             "name": "tiny", "title": "Tiny", "citation": "nobody", "licence": "CC0", "simulated": True,
@@ -494,6 +498,30 @@ def test_the_command_line_is_quick_and_shows_an_example():
     code = code.replace("sys.exit(console(['predict', '--help']))", "0") + heavy
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
+
+
+def test_the_console_script_is_the_command():
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    module, name = project["scripts"]["dysconnect"].split(":")
+    assert getattr(importlib.import_module(module), name) is console
+
+
+def test_somebody_whom_all_models_saw_is_told_so(lab, tmp_path):
+    """As of a fixed split, in which most people are only trained on."""
+    bundle = read_bundle(lab.folder / "ridge.npz")
+    person = lab.predictions["ridge"]["participant_id"].iloc[0]
+    arrays = {**bundle.arrays, "known/fold": np.full_like(bundle.arrays["known/fold"], -1)}
+    fixed = dataclasses.replace(bundle, arrays=arrays)
+    found = predict_person(fixed, scan_from_series(lab.series[person], None, bundle), {}, anyway=True)
+    assert len(found["models"]) == 6
+    assert any("all were trained with it, and are too sure" in words for words in found["warnings"])
+
+
+def test_an_image_is_no_surface(lab, tmp_path):
+    bundle = read_bundle(lab.folder / "ridge.npz")
+    cortex = dataclasses.replace(bundle, about={**bundle.about, "surface": True})
+    with pytest.raises(ScanError, match="over a surface"):
+        scan_from_bold(tmp_path / "bold.nii.gz", tmp_path / "confounds.tsv", None, cortex)
 
 
 def test_the_command_line_explains_itself(capsys):

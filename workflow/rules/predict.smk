@@ -1,5 +1,9 @@
 FLOOR = COHORT["evaluate"]["floor"]
-BUNDLED = [] if TABLE else [name for name in EXPERIMENTS if name != FLOOR]
+BUNDLED = [
+    name
+    for name, own in EXPERIMENTS.items()
+    if not TABLE and own["model"]["name"] != "floor"
+]
 
 
 def bundle_file(experiment):
@@ -38,6 +42,7 @@ rule bundle:
         atlas=COHORT["atlas"],
         denoise=COHORT["denoise"],
         min_coverage=COHORT["preprocess"].get("min_coverage", 0.5),
+        surface=ON_SURFACE,
         localize={
             key: COHORT["localize"][key]
             for key in ("measure", "nuisance", "alpha", "max_missing", "deviant_edges")

@@ -32,7 +32,8 @@ def make_bundle(files: Mapping, spec: Mapping, path: str | Path) -> dict:
         `scores`, `folds` and `predictions` of the experiment, `floor_folds` and `floor_predictions` of the floor.
     spec : mapping
         `experiment`, `floor`, `sections` (of its training), `stored` and `estimators` (by stored measure), `dataset`
-        (with `contrast` and `covariates`), `atlas`, `denoise`, `localize`, `min_coverage`.
+        (with `contrast` and `covariates`), `atlas`, `denoise`, `localize`, `min_coverage`, `surface`
+        (whether the cortex was averaged over a surface).
     path : path
         ``.npz``.
 
@@ -115,6 +116,7 @@ def _about(cohort: Cohort, nodes: pd.DataFrame, spec: Mapping) -> dict:
         "sections": spec["sections"],
         "denoise": spec["denoise"],
         "min_coverage": spec["min_coverage"],
+        "surface": spec["surface"],
         "atlas": {key: spec["atlas"][key] for key in ("name", "title")},
         "covariates": {name: _covariate(people[name]) for name in _asked(people, spec)},
         "uses": _used(spec["sections"]["model"]),

@@ -16,6 +16,7 @@ from dysconnect.predict.reference import Reference
 from dysconnect.predict.scan import Scan, silent_regions
 from dysconnect.series import has_signal
 from dysconnect.train.estimators import Cohort, Model, restore_folds
+from dysconnect.train.splits import NEVER_TESTED
 
 RESEARCH_ONLY = "For research only: no diagnosis and no basis for treatment."
 YEARS = 5.0  # beyond the cohort's ages, up to which somebody counts as of it
@@ -62,9 +63,12 @@ def predict_person(bundle: Bundle, scan: Scan, told: Mapping[str, object], anywa
     refused, warnings = _judge(bundle, distance)
     seen = _places(bundle, edges)
     if seen is not None:
+        used = (
+            f"only the {len(seen)} trained without it speak" if seen else "all were trained with it, and are too sure"
+        )
         warnings.append(
-            f"this very scan is one of the cohort's: of the models only those that were trained without it "
-            f"({len(seen)}) are used, but distances and deviations are from a cohort that it is part of, and too small"
+            f"this very scan is one of the cohort's: of the models {used}; distances and deviations are from a cohort "
+            "that it is part of, and too small"
         )
     said = _probabilities(bundle, scan, person, seen) if anyway or not refused else dict.fromkeys(SAID)
     return {
@@ -125,12 +129,16 @@ def _lost(missing: np.ndarray) -> np.ndarray:
 
 
 def _places(bundle: Bundle, edges: np.ndarray) -> list[tuple[int, int]] | None:
-    """(repeat, fold) of the models that never saw this scan; None for a scan that none of them saw."""
+    """(repeat, fold) of the models that never saw this scan; None for a scan that none of them saw.
+
+    Of a fixed split those who are only trained on have no such model.
+    """
     known = bundle.part("known")
     rows = np.flatnonzero(np.abs(known["sketch"] - sketch(edges[None])).max(1) < SAME)
     if len(rows) == 0:
         return None
-    return [(int(repeat), int(fold)) for repeat, fold in zip(known["repeat"], known["fold"][rows[0]])]
+    places = zip(known["repeat"], known["fold"][rows[0]])
+    return [(int(repeat), int(fold)) for repeat, fold in places if fold != NEVER_TESTED]
 
 
 def _probabilities(
@@ -158,7 +166,7 @@ def _raw(
     return {
         place: float(model.predict(cohort, np.array([0]))[0])
         for place, model in models.items()
-        if seen is None or place in seen
+        if not seen or place in seen
     }
 
 

@@ -120,6 +120,8 @@ def scan_from_bold(bold: str | Path, confounds: str | Path, mask: str | Path | N
     """
     from dysconnect.preprocess.regions import regional_series
 
+    if bundle.about["surface"]:
+        raise ScanError("the cohort's cortex was averaged over a surface, which this image is not. Give --series.")
     with tempfile.TemporaryDirectory() as folder:
         image = None
         if "atlas_image" in bundle.arrays:
