@@ -64,7 +64,9 @@ def predict_person(bundle: Bundle, scan: Scan, told: Mapping[str, object], anywa
     seen = _places(bundle, edges)
     if seen is not None:
         used = (
-            f"only the {len(seen)} trained without it speak" if seen else "all were trained with it, and are too sure"
+            f"only those trained without it speak ({len(seen)})"
+            if seen
+            else "all were trained with it, and are too sure"
         )
         warnings.append(
             f"this very scan is one of the cohort's: of the models {used}; distances and deviations are from a cohort "
