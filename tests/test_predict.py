@@ -201,14 +201,14 @@ def test_new_people_are_told_apart(lab):
 
 
 def test_the_person_never_moves_the_calibration(lab):
-    """Raw probabilities of the same models pass through one curve, whoever asks."""
-    curves = []
+    """Raw probabilities of a model pass through the one curve in the file, whoever asks."""
+    curve = read_bundle(lab.folder / "ridge.npz").part("calibration")
     for person in lab.unseen[:2]:
-        rows = _predict(lab, "ridge", person, anyway=True)["models"]
-        curves += [(row["raw"], row["calibrated"]) for row in rows]
-    raw, calibrated = np.log(np.array(curves) / (1 - np.array(curves))).T
-    line = np.polyfit(raw, calibrated, 1)
-    np.testing.assert_allclose(np.polyval(line, raw), calibrated, atol=1e-6)
+        rows = pd.DataFrame(_predict(lab, "ridge", person, anyway=True)["models"])
+        assert rows[["repeat", "fold"]].to_numpy().tolist() == curve["place"].tolist()
+        z = (np.log(rows["raw"] / (1 - rows["raw"])) - curve["centre"]) / curve["scale"]
+        expected = 1 / (1 + np.exp(-curve["curve"][0] - curve["curve"][1] * z))
+        np.testing.assert_allclose(rows["calibrated"], expected, atol=1e-9)
 
 
 def test_the_floor_says_what_it_lacks(lab):
@@ -423,18 +423,34 @@ def test_calibration_recovers_a_known_curve():
     label = (rng.uniform(size=4000) < 1 / (1 + np.exp(-decision))).astype(int)
     table = pd.DataFrame({"participant_id": [f"p{k}" for k in range(4000)], "seed": 0, "repeat": 0, "fold": 0})
     curve = calibrate(table.assign(label=label, probability=raw))
-    np.testing.assert_allclose(curve.curve, [0.5, 0.4], atol=0.08)
+    for asked in (0.1, 0.5, 0.8):
+        expected = 1 / (1 + np.exp(-0.5 - 0.4 * np.log(asked / (1 - asked))))
+        assert curve.apply({(0, 0): asked})[0] == pytest.approx(expected, abs=0.03)
     assert curve.probability.mean() == pytest.approx(label.mean(), abs=1e-3)
-    low, high = curve.interval(np.array([0.6]))
-    assert low < curve.apply(np.array([0.6]))[0] < high < low + 0.1
+    low, high = curve.interval({(0, 0): 0.6})
+    assert low < curve.apply({(0, 0): 0.6})[0] < high < low + 0.1
+
+
+def test_models_that_spread_differently_are_calibrated_alike():
+    """One fold's model says the same as the other's, but all but timidly: on its own scale both are as sure."""
+    rng = np.random.default_rng(0)
+    label, fold = rng.integers(0, 2, 2000), np.arange(2000) % 2
+    decision = (2 * label - 1) * 0.7 + rng.normal(0, 1, 2000)
+    raw = 1 / (1 + np.exp(-np.where(fold == 0, decision, 0.01 * decision - 0.3)))
+    table = pd.DataFrame({"participant_id": [f"p{k}" for k in range(2000)], "seed": 0, "repeat": 0, "fold": fold})
+    curve = calibrate(table.assign(label=label, probability=raw))
+    bold, timid = (curve.apply({(0, k): 1 / (1 + np.exp(-own))})[0] for k, own in enumerate((1.5, 0.015 - 0.3)))
+    assert bold == pytest.approx(timid, abs=0.03)
+    assert bold == pytest.approx(1 / (1 + np.exp(-2 * 0.7 * 1.5)), abs=0.03)  # Bayes' rule for two normal groups
 
 
 def test_calibration_of_a_useless_model_is_the_share_of_patients():
     label = np.arange(60) % 3 == 0
     raw = np.where(label, 0.3, 0.7) + np.random.default_rng(0).normal(0, 0.05, 60)
     table = pd.DataFrame({"participant_id": [f"p{k}" for k in range(60)], "seed": 0, "label": label.astype(int)})
+    table = table.assign(repeat=0, fold=0)
     curve = calibrate(table.assign(probability=raw))
-    np.testing.assert_allclose(curve.apply(np.array([0.1, 0.9])), 1 / 3, atol=1e-6)
+    np.testing.assert_allclose([curve.apply({(0, 0): p})[0] for p in (0.1, 0.9)], 1 / 3, atol=1e-6)
     perfect = calibrate(table.assign(probability=1 - raw))
     assert np.isfinite(perfect.curve).all() and np.isfinite(perfect.samples).all()
 

@@ -1,5 +1,6 @@
 """Calibration of the models of all folds, learned from out-of-fold predictions and never from the person."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,14 +12,22 @@ PRIOR = 0.1  # precision of the slope in standard deviations of the logit: finit
 STEPS = 50
 SAMPLES = 200  # bootstrap samples of people
 LEVEL = 0.95
+FEWEST = 10  # people whom a model was tested on, with fewer of whom its own scale is a guess
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Curve ``P(patient) = expit(a + b logit(p))`` of one experiment's models.
+    """Curve ``P(patient) = expit(a + b z)`` of one experiment's models, ``z = (logit(p) - centre) / scale`` of each.
+
+    Models of different folds may differ wildly in how far they spread their probabilities, and still agree on who is
+    likelier: so each is measured on the people it was tested on.
 
     Attributes
     ----------
+    place : array of int, [M, 2]
+        Repeat and fold of every model.
+    centre, scale : array, [M]
+        Mean of patients' and controls' logits, and standard deviation, out of fold.
     curve : array, [2]
         a and b, from everybody's out-of-fold predictions; b is never negative.
     samples : array, [B, 2]
@@ -27,6 +36,9 @@ class Calibration:
         Calibrated out-of-fold probability of everybody, and who was a patient.
     """
 
+    place: np.ndarray
+    centre: np.ndarray
+    scale: np.ndarray
     curve: np.ndarray
     samples: np.ndarray
     probability: np.ndarray
@@ -36,13 +48,13 @@ class Calibration:
         """As arrays."""
         return vars(self).copy()
 
-    def apply(self, raw: np.ndarray) -> np.ndarray:
-        """Calibrate probabilities of single models, [K]."""
-        return expit(self.curve[0] + self.curve[1] * _logit(raw))
+    def apply(self, raw: Mapping[tuple[int, int], float]) -> np.ndarray:
+        """Calibrate the probabilities of models by (repeat, fold), [K]."""
+        return expit(self.curve[0] + self.curve[1] * self._standardised(raw))
 
-    def interval(self, raw: np.ndarray) -> tuple[float, float]:
-        """Middle 95% over the models [K] and the bootstrap samples of the curve."""
-        spread = expit(self.samples[:, :1] + self.samples[:, 1:] * _logit(raw))
+    def interval(self, raw: Mapping[tuple[int, int], float]) -> tuple[float, float]:
+        """Middle 95% over models by (repeat, fold) and the bootstrap samples of the curve."""
+        spread = expit(self.samples[:, :1] + self.samples[:, 1:] * self._standardised(raw))
         low, high = np.quantile(spread, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         return float(low), float(high)
 
@@ -51,6 +63,10 @@ class Calibration:
         n = max(10, len(self.label) // 5)
         nearest = np.argsort(np.abs(self.probability - probability), kind="stable")[:n]
         return len(nearest), int(self.label[nearest].sum())
+
+    def _standardised(self, raw: Mapping[tuple[int, int], float]) -> np.ndarray:
+        own = [int(np.flatnonzero((self.place == place).all(1))[0]) for place in raw]
+        return (_logit(np.array(list(raw.values()))) - self.centre[own]) / self.scale[own]
 
 
 def calibrate(predictions: pd.DataFrame, seed: int = 0) -> Calibration:
@@ -65,15 +81,26 @@ def calibrate(predictions: pd.DataFrame, seed: int = 0) -> Calibration:
     """
     own = predictions[predictions["seed"] == predictions["seed"].min()]
     names, person = np.unique(own["participant_id"], return_inverse=True)
-    raw, label = own["probability"].to_numpy(float), own["label"].to_numpy(float)
+    raw, label = _logit(own["probability"].to_numpy(float)), own["label"].to_numpy(float)
+    place, model = np.unique(own[["repeat", "fold"]].to_numpy(int), axis=0, return_inverse=True)
+    model = model.ravel()
+    centre, scale = np.array([_spread(raw, label, model == k) for k in range(len(place))]).T
+    z = (raw - centre[model]) / scale[model]
     often = np.bincount(person)
     counts = np.random.default_rng([seed, 17]).multinomial(len(names), np.full(len(names), 1 / len(names)), SAMPLES)
     weights = (np.vstack([np.ones(len(names)), counts]) / often)[:, person]
-    curves = _curves(_logit(raw), label, weights)
-    curve = Calibration(curves[0], curves[1:], np.empty(0), np.empty(0))
-    probability = np.bincount(person, curve.apply(raw)) / often
-    of_person = np.bincount(person, label) / often
-    return Calibration(curves[0], curves[1:], probability, of_person.astype(np.int8))
+    curves = _curves(z, label, weights)
+    probability = np.bincount(person, expit(curves[0, 0] + curves[0, 1] * z)) / often
+    of_person = (np.bincount(person, label) / often).astype(np.int8)
+    return Calibration(place, centre, scale, curves[0], curves[1:], probability, of_person)
+
+
+def _spread(raw: np.ndarray, label: np.ndarray, tested: np.ndarray) -> tuple[float, float]:
+    """Centre and scale of the logits of the people whom one model was tested on; of all where these say too little."""
+    if tested.sum() < FEWEST or len(np.unique(label[tested])) < 2:
+        tested = np.ones(len(raw), bool)
+    own = [raw[tested & (label == side)].mean() for side in (0, 1)]
+    return float(np.mean(own)), max(float(raw[tested].std()), 1e-9)
 
 
 def _logit(probability: np.ndarray) -> np.ndarray:

@@ -153,7 +153,7 @@ def _probabilities(
     cohort = Cohort(person, edges[None], missing[None], names, bundle.about["measure"])
     raw = _raw(restore_folds(bundle.part("model")), cohort, seen)
     curve = Calibration(**bundle.part("calibration"))
-    own = curve.apply(np.array(list(raw.values())))
+    own = curve.apply(raw)
     told = [
         {"repeat": repeat, "fold": fold, "raw": value, "calibrated": float(calibrated)}
         for ((repeat, fold), value), calibrated in zip(raw.items(), own)
@@ -173,13 +173,13 @@ def _raw(
 
 
 def _summed(curve: Calibration, raw: Mapping) -> dict[str, object]:
-    values = np.array(list(raw.values()))
-    own = curve.apply(values)
-    low, high = curve.interval(values)
+    own = curve.apply(raw)
+    low, high = curve.interval(raw)
     near, patients = curve.alike(own.mean())
     return {
         "value": float(own.mean()), "low": low, "high": high, "level": LEVEL, "meaning": MEANING,
-        "models": len(own), "lowest": float(own.min()), "highest": float(own.max()), "raw": float(values.mean()),
+        "models": len(own), "lowest": float(own.min()), "highest": float(own.max()),
+        "raw": float(np.mean(list(raw.values()))),
         "alike": {"people": near, "patients": patients},
     }  # fmt: skip
 
