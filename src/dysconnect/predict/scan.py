@@ -12,7 +12,7 @@ import pandas as pd
 
 from dysconnect.predict.bundle import Bundle
 from dysconnect.series import has_signal, read_series
-from dysconnect.timeseries.cohort import check_map, check_series, read_person_confounds
+from dysconnect.timeseries.cohort import check_map, check_series, usable_confounds
 from dysconnect.timeseries.projection import plan
 
 
@@ -162,7 +162,7 @@ def _confounds(path: str | Path | None, n_volumes: int | None) -> pd.DataFrame |
     if path is None:
         return None
     try:
-        table = read_person_confounds(path)
+        table = usable_confounds(path)
     except (ValueError, OSError) as error:
         raise ScanError(f"{error}.") from error
     if n_volumes is not None and len(table) != n_volumes:
