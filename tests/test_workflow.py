@@ -23,9 +23,9 @@ TINY = [
     "stimulate.permutations=19", "stimulate.draws=19",
 ]  # fmt: skip
 EXPERIMENTS = ["floor", "correlation_ridge", "tangent_logistic", "gcn"]
-AFTER_TRAINING = {"evaluate", "localize", "stimulate", "recovery", "report", "track", "track_cohort", "all"}
+AFTER_TRAINING = {"evaluate", "bundle", "localize", "stimulate", "recovery", "report", "track", "track_cohort", "all"}
 AFTER_SERIES = {"connectivity", "quality", "deviations", "train", *AFTER_TRAINING}
-AFTER_EVALUATION = {"report", "track", "track_cohort", "all"}
+AFTER_EVALUATION = {"bundle", "report", "track", "track_cohort", "all"}
 AFTER_LOCALIZATION = {"report", "track_cohort", "all"}
 
 pytestmark = pytest.mark.workflow
@@ -79,8 +79,10 @@ def test_files(project):
     results = project.folder / "results"
     made = {str(path.relative_to(results / "simulated")) for path in (results / "simulated").rglob("*.*")}
     series = {name for name in made if "/series/" in name}
-    expected = {f"train/{name}/{file}" for name in EXPERIMENTS for file in
-                ("predictions.tsv", "history.tsv", "search.tsv", "null.tsv", "model.npz", "run.json")}  # fmt: skip
+    expected = {f"train/{name}/{table}.tsv" for name in EXPERIMENTS for table in
+                ("predictions", "history", "search", "null")}  # fmt: skip
+    expected |= {f"train/{name}/{file}" for name in EXPERIMENTS for file in ("model.npz", "folds.npz", "run.json")}
+    expected |= {f"predict/{name}.npz" for name in EXPERIMENTS if name != "floor"}
     expected |= {f"tracking/{name}.json" for name in [*EXPERIMENTS, "localize"]}
     expected |= {f"acquire/{name}.tsv" for name in ("participants", "series", "truth", "carriers")}
     expected |= {f"timeseries/{name}.tsv" for name in ("participants", "series")}
@@ -130,13 +132,13 @@ def test_second_run_has_nothing_to_do(project):
         ("quality.distance_bins=5", {"quality", *AFTER_LOCALIZATION}),
         ("quality.group_alpha=0.01", AFTER_LOCALIZATION),
         ("splits.seed=1", {"splits", "train", *AFTER_TRAINING}),
-        ("graph.density=0.2", {"train", "evaluate", "report", "track", "track_cohort", "all"}),
-        ("model.dropout=0.1", {"train", "evaluate", "report", "track", "track_cohort", "all"}),
-        ("training.lr=0.01", {"train", "evaluate", "report", "track", "track_cohort", "all"}),
+        ("graph.density=0.2", {"train", "evaluate", *AFTER_EVALUATION}),
+        ("model.dropout=0.1", {"train", "evaluate", *AFTER_EVALUATION}),
+        ("training.lr=0.01", {"train", "evaluate", *AFTER_EVALUATION}),
         ("evaluate.seed=1", {"evaluate", *AFTER_EVALUATION}),
-        ("localize.alpha=0.1", {"localize", "deviations", "stimulate", "recovery", *AFTER_LOCALIZATION}),
+        ("localize.alpha=0.1", {"localize", "deviations", "stimulate", "recovery", *AFTER_EVALUATION}),
         ("localize.permutations=200", {"localize", "recovery", *AFTER_LOCALIZATION}),
-        ("localize.deviant_edges=5", {"deviations", *AFTER_LOCALIZATION}),
+        ("localize.deviant_edges=5", {"deviations", *AFTER_EVALUATION}),
         ("localize.score=severity", {"severity", *AFTER_LOCALIZATION}),
         ("localize.groups=true", {"group_differences", *AFTER_LOCALIZATION}),
         ("localize.permutation=freedman_lane", {"localize", "recovery", *AFTER_LOCALIZATION}),
@@ -190,6 +192,7 @@ def test_a_gnn_key_leaves_the_linear_models_alone(project):
         ("quality/people.py", {"quality", "report"}),
         ("stimulate/folds.py", {"stimulate", "report"}),
         ("localize/recovery.py", {"localize", "recovery"}),
+        ("predict/norm.py", {"bundle"}),
         ("tracking/runs.py", {"tracking"}),
         ("report/text.py", {"report"}),
     ],
@@ -302,6 +305,25 @@ def test_the_logged_model_predicts_in_a_fresh_process(project, name):
     here = SavedModel(results / f"simulated/train/{name}/model.npz").predict(matrices)
     np.testing.assert_allclose(probabilities, here, atol=1e-6)
     assert probabilities.shape == (len(matrices),) and probabilities.std() > 0
+
+
+@pytest.mark.parametrize("name", ["correlation_ridge", "tangent_logistic", "gcn"])
+def test_a_person_is_predicted_from_the_file_and_from_the_run_as_out_of_fold(project, name):
+    """`dysconnect predict` in a fresh process says of a subject what the fold that left it out said."""
+    results = project.folder / "results/simulated"
+    predictions = pd.read_csv(results / f"train/{name}/predictions.tsv", sep="\t")
+    person = predictions["participant_id"].iloc[0]
+    series = next((results / "timeseries/series").glob(f"{person}_*.tsv"))
+    run = json.loads((results / f"tracking/{name}.json").read_text())["run_id"]
+    said = []
+    for model in (str(results / f"predict/{name}.npz"), run):
+        command = [sys.executable, "-m", "dysconnect", "predict", "--model", model, "--series", str(series)]
+        done = subprocess.run([*command, "--anyway"], cwd=project.folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        said.append(json.loads(done.stdout))
+    assert said[0] == said[1]
+    expected = predictions[predictions["participant_id"] == person]
+    np.testing.assert_allclose([own["raw"] for own in said[0]["models"]], expected["probability"], atol=1e-6)
 
 
 def test_a_network_is_pretrained_on_another_cohort(project):

@@ -1,11 +1,13 @@
 """Compose the configuration for the workflow; and Hydra's own multirun, for scratch sweeps over models.
 
 ``python -m dysconnect -m model=gcn,ridge training.lr=1e-3,1e-4`` trains every combination on connectomes that
-``snakemake`` has made, writes under ``results/scratch/`` and tags its MLflow runs `scratch`.
+``snakemake`` has made, writes under ``results/scratch/`` and tags its MLflow runs `scratch`. ``python -m dysconnect
+predict ...`` is the console script ``dysconnect predict``.
 """
 
 import re
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from dysconnect.config import (
     training_sections,
     validate,
 )
+from dysconnect.predict.command import main as predict
 
 GROUPS = ("dataset", "preprocess", "atlas", "denoise", "connectivity", "graph", "training", "localize", "stimulate")
 
@@ -225,4 +228,6 @@ def scratch(config: dict, results: Path, output: str | Path) -> float:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["predict"]:
+        sys.exit(predict(sys.argv[2:]))
     main()

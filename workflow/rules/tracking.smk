@@ -33,6 +33,7 @@ rule track:
         provenance="results/{dataset}/train/{experiment}/run.json",
         scores="results/{dataset}/evaluate/scores.tsv",
         curves="results/{dataset}/evaluate/curves.tsv",
+        bundle=lambda wildcards: bundle_file(wildcards.experiment),
         code=library("tracking"),
     output:
         run="results/{dataset}/tracking/{experiment}.json",

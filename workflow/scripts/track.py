@@ -19,5 +19,6 @@ tags = {
     "data_hash": provenance["data_hash"],
     "git": git_commit(snakemake.scriptdir),
 }
-run = log_experiment(handle, snakemake.wildcards.experiment, params.config, tags, tables, files, input.model)
+models = input.model, next(iter(input.bundle), None)
+run = log_experiment(handle, snakemake.wildcards.experiment, params.config, tags, tables, files, *models)
 Path(output.run).write_text(json.dumps(run, indent=1))

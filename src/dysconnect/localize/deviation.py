@@ -154,11 +154,11 @@ class _Norm:
         varies = squares > self.least_
         error = np.sqrt(np.where(varies, squares, 1) / df * (1 + leverage)[:, None])
         away = edges[asked] - own @ (self.weights_ - gone.T @ step)
-        z = np.where(varies, _normal(away / error, df), 0)
+        z = np.where(varies, normal_scores(away / error, df), 0)
         return np.where(known[:, None], z, np.nan), np.where(known, df, 0)
 
 
-def _normal(t: np.ndarray, df: int) -> np.ndarray:
+def normal_scores(t: np.ndarray, df: int) -> np.ndarray:
     """Convert t to the z of the same probability."""
     return np.sign(t) * np.minimum(-ndtri(stdtr(df, -np.abs(t))), LARGEST_Z)
 

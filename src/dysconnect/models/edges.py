@@ -1,6 +1,6 @@
 """Edges and matrices: one order everywhere, and what is done about regions without signal."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -73,6 +73,15 @@ class MissingRegions:
                 lost = edge_missing(missing[subject : subject + 1])[0]
                 filled[subject, lost] = self.mean_[lost]
         return filled
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What was learned, as arrays: edges that are filled in are float32 themselves, a covariance is solved for."""
+        return {"filler_mean": self.mean_ if self.diagonal_ else self.mean_.astype(np.float32)}
+
+    def load_state(self, arrays: Mapping[str, np.ndarray], diagonal: bool) -> "MissingRegions":
+        """Restore from `state`."""
+        self.diagonal_, self.mean_ = diagonal, arrays["filler_mean"]
+        return self
 
     def _complete(self, edges: np.ndarray, missing: np.ndarray) -> np.ndarray:
         n_nodes = len(missing)

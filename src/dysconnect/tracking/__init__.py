@@ -58,19 +58,49 @@ def score_metrics(scores: pd.DataFrame) -> dict[str, float]:
 
 
 class ConnectomeModel(mlflow.pyfunc.PythonModel):
-    """A saved model as an MLflow model: connectivity matrices [n, N, N] in, probabilities [n] out."""
+    """A saved model as an MLflow model: connectivity matrices [n, N, N] in, probabilities [n] out.
+
+    Of one person more is said by ``mlflow.pyfunc.load_model(uri).unwrap_python_model().predict_person(...)``.
+    """
 
     def load_context(self, context) -> None:
         """Read the arrays; nothing in the file is executed."""
+        from dysconnect.predict.bundle import read_bundle
+
         self.saved = SavedModel(context.artifacts["model"])
+        self.bundle = read_bundle(context.artifacts["bundle"]) if "bundle" in context.artifacts else None
 
     def predict(self, context, model_input, params=None):
         """Probability of being a patient."""
         return self.saved.predict(np.asarray(model_input))
 
+    def predict_person(self, series: pd.DataFrame, repetition_time: float, anyway: bool = False, **told) -> dict:
+        """Predict one person from denoised regional series, as ``dysconnect predict`` does.
 
-def log_model(handle: Handle, run_id: str, path: str | Path, metrics: Mapping[str, float]) -> str:
-    """Log a saved model with its signature under a run, with the final metrics, and return its URI."""
+        Parameters
+        ----------
+        series : DataFrame, [T, N]
+            Columns named as the atlas's regions.
+        repetition_time : float
+            Seconds.
+        anyway : bool
+            Give the probability though the person is unlike the cohort.
+        **told
+            Covariates that are known: `age`, `sex`, `site`, `mean_fd`.
+        """
+        from dysconnect.predict.person import predict_person  # seconds to load, which no job that logs has use for
+        from dysconnect.predict.scan import scan_from_table
+
+        return predict_person(self.bundle, scan_from_table(series, repetition_time, self.bundle), told, anyway)
+
+
+def log_model(
+    handle: Handle, run_id: str, path: str | Path, metrics: Mapping[str, float], bundle: str | Path | None = None
+) -> str:
+    """Log a saved model with its signature under a run, with the final metrics, and return its URI.
+
+    With it goes the file that predicts a new person, the `bundle`, where there is one.
+    """
     client = handle.client()
     saved = SavedModel(path)
     n_nodes = len(saved.nodes)
@@ -82,7 +112,7 @@ def log_model(handle: Handle, run_id: str, path: str | Path, metrics: Mapping[st
         info = mlflow.pyfunc.log_model(
             name="model",
             python_model=ConnectomeModel(),
-            artifacts={"model": str(path)},
+            artifacts={"model": str(path)} | ({"bundle": str(bundle)} if bundle else {}),
             signature=signature,
             pip_requirements=[f"dysconnect=={__version__}"],
             metadata={"measure": saved.measure, "note": RESEARCH_ONLY},
@@ -106,6 +136,7 @@ def log_experiment(
     tables: Mapping[str, pd.DataFrame],
     files: Sequence[str | Path],
     model: str | Path,
+    bundle: str | Path | None = None,
 ) -> dict[str, str]:
     """Log one experiment: configuration, scores, figures, folds with their curves and searches, and the model.
 
@@ -121,6 +152,8 @@ def log_experiment(
         Logged as artifacts.
     model : path
         The saved model; the confound floor has none that takes connectomes.
+    bundle : path, optional
+        What predicts a new person.
 
     Returns
     -------
@@ -139,7 +172,7 @@ def log_experiment(
     run_id = log_run(handle, title, config, own, metrics if floor else {}, files, figures)  # else with the model
     log_pretraining(handle, run_id, tables.get("pretraining", pd.DataFrame()))
     log_folds(handle, run_id, tables["predictions"], tables["history"], tables["search"])
-    model_uri = "" if floor else log_model(handle, run_id, model, metrics)
+    model_uri = "" if floor else log_model(handle, run_id, model, metrics, bundle)
     finish(handle, run_id)
     return {"run_id": run_id, "name": title, "model_uri": model_uri}
 

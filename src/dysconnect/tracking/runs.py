@@ -93,6 +93,41 @@ def artifact_folder(uri: str) -> str | None:
     return (Path(absolute_uri(uri)[len("sqlite:///") :]).parent / "mlflow-artifacts").as_uri()
 
 
+def fetch_bundle(uri: str, model: str) -> Path:
+    """Download what predicts a new person from the model of a run.
+
+    Parameters
+    ----------
+    uri : str
+        Of the tracking server or database.
+    model : str
+        A run id, or ``models:/NAME/VERSION``.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no such run or it keeps no such file, with what to do.
+    """
+    place = absolute_uri(uri)
+    if place.startswith("sqlite:///") and not Path(place[len("sqlite:///") :]).exists():
+        raise FileNotFoundError(f"no MLflow database at {uri}: name the file of a model, or set MLFLOW_TRACKING_URI.")
+    client = Handle(uri, "", "").client()
+    try:
+        logged = [] if model.startswith("models:/") else client.get_run(model).outputs.model_outputs
+        sources = [model] if model.startswith("models:/") else [f"models:/{own.model_id}" for own in logged]
+        folders = [Path(mlflow.artifacts.download_artifacts(source)) for source in sources]
+    except (MlflowException, OSError) as error:
+        raise FileNotFoundError(
+            f"MLflow at {uri} has no model {model} ({error}). Name a run, or set MLFLOW_TRACKING_URI to where it is."
+        ) from error
+    files = [file for folder in folders for file in folder.glob("artifacts/*.npz") if file.name != "model.npz"]
+    if len(files) != 1:
+        raise FileNotFoundError(
+            f"run {model} keeps nothing that predicts a new person; experiments other than the floor do."
+        )
+    return files[0]
+
+
 def git_commit(folder: str | Path) -> str:
     """Return the commit of the code, with ``+`` where files differ from it; empty outside a repository."""
     ask = ["git", "-C", str(folder)]

@@ -41,8 +41,8 @@ class Trained:
         Edge weights of the fold models, where the model has them.
     final : Model
         Fitted on everybody; never scored.
-    first_repeat : dict of int to Model
-        The models of the first repeat's folds (first seed), for the permutation null.
+    folds : dict of (int, int) to Model
+        The models of every repeat and fold (first seed): each predicts whom it never saw.
     pretraining : list of dict
         `epoch`, `train_loss`, `val_loss`, `val_explained`; empty without pretraining.
     """
@@ -52,8 +52,13 @@ class Trained:
     search: pd.DataFrame
     weights: np.ndarray | None
     final: Model
-    first_repeat: dict[int, Model]
+    folds: dict[tuple[int, int], Model]
     pretraining: list[dict]
+
+    @property
+    def first_repeat(self) -> dict[int, Model]:
+        """The models of the first repeat's folds, for the permutation null."""
+        return {fold: model for (repeat, fold), model in self.folds.items() if repeat == 0}
 
 
 def cross_validate(
@@ -86,7 +91,7 @@ def cross_validate(
     seeds = range(sections["training"]["seeds"] if is_graph(sections) else 1)
     parts = list(scored_folds(splits))
     ticks = track(range((len(parts) * len(seeds) + 1) * candidates(sections)), f"training {experiment}")
-    predictions, histories, searches, weights, first_repeat = [], [], [], [], {}
+    predictions, histories, searches, weights, folds = [], [], [], [], {}
     for repeat, fold in parts:
         train, test = fold_rows(splits, cohort.participants, repeat, fold)
         models = fit(train, fold_seeds(sections, repeat, fold), ticks=ticks)
@@ -96,13 +101,12 @@ def cross_validate(
             histories.append(_rows(getattr(model, "history_", []), HISTORY, place))
             searches.append(_rows(getattr(model, "search_", []) if candidates(sections) > 1 else [], SEARCH, place))
             weights.append(model.edge_weights())
-        if repeat == 0:
-            first_repeat[fold] = models[0]
+        folds[repeat, fold] = models[0]
     (final,) = fit(np.arange(len(cohort.labels)), [_seed(sections, 9999, 0, 0)], ticks=ticks)
     list(ticks)  # says that all is done
     stacked = np.stack(weights).astype(np.float32) if weights[0] is not None else None
     tables = (pd.concat(rows, ignore_index=True) for rows in (predictions, histories, searches))
-    return Trained(*tables, stacked, final, first_repeat, [] if pretrained is None else pretrained.history)
+    return Trained(*tables, stacked, final, folds, [] if pretrained is None else pretrained.history)
 
 
 def is_graph(sections: dict) -> bool:

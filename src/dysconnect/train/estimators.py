@@ -1,6 +1,7 @@
 """One interface for every model: fit on rows of a cohort, predict others, save as plain arrays."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,10 +96,11 @@ class EdgeModel(FeatureModel):
         return None if self.tangent else self.classifier_.weights_
 
     def state(self) -> dict[str, np.ndarray]:
-        """Everything needed to predict from complete connectomes, as arrays."""
+        """Everything needed to predict, as arrays."""
         fitted = self.classifier_
         numbers = np.array([fitted.intercept_, fitted.slope_, fitted.offset_])
         arrays = {"weights": fitted.weights_.astype(np.float32), "numbers": numbers, **self.preparation_.state()}
+        arrays |= self.filler_.state()
         return arrays | self.space_.state() if self.tangent else arrays
 
     def load_state(self, arrays: dict[str, np.ndarray]) -> "EdgeModel":
@@ -107,6 +109,7 @@ class EdgeModel(FeatureModel):
         self.classifier_.weights_ = arrays["weights"]
         self.classifier_.intercept_, self.classifier_.slope_, self.classifier_.offset_ = arrays["numbers"]
         self.preparation_ = Preparation(self.spec).load_state(arrays)
+        self.filler_ = MissingRegions().load_state(arrays, self.tangent)
         if self.tangent:
             self.space_ = self._space().load_state(arrays)
         return self
@@ -192,9 +195,18 @@ class FloorModel(FeatureModel):
 
     def state(self) -> dict[str, np.ndarray]:
         """Weights on the encoded covariates, and the encoding."""
-        encoding = {"numeric": self.encoder_.numeric_, "categories": self.encoder_.categories_}
-        weights = np.r_[self.classifier_.weights_, self.classifier_.intercept_]
-        return {"weights": weights, "encoding": np.array(json.dumps(encoding))}
+        fitted = self.classifier_
+        numbers = np.array([fitted.intercept_, fitted.slope_, fitted.offset_])
+        encoding = np.array(json.dumps(self.encoder_.state()))
+        return {"weights": fitted.weights_, "numbers": numbers, "encoding": encoding}
+
+    def load_state(self, arrays: dict[str, np.ndarray]) -> "FloorModel":
+        """Restore from `state`."""
+        self.encoder_ = CovariateEncoder(self.spec["covariates"]).load_state(json.loads(str(arrays["encoding"])))
+        self.classifier_ = self._classifier()
+        self.classifier_.weights_ = arrays["weights"]
+        self.classifier_.intercept_, self.classifier_.slope_, self.classifier_.offset_ = arrays["numbers"]
+        return self
 
     def _classifier(self) -> DualClassifier:
         return DualLogistic(penalties=tuple(self.spec["penalties"]))
@@ -258,13 +270,52 @@ def save_model(model: Model, cohort: Cohort, path: str | Path, fold_weights: np.
     fold_weights : array, [folds, E], optional
         Edge weights of the cross-validation's models, kept beside the final one.
     """
-    sections = {"model": model.spec, "measure": model.measure, "nodes": cohort.nodes.tolist()}
-    if isinstance(model, GraphModel):
-        sections |= {"graph": model.graph, "training": {**model.training, "device": "cpu"}}
-    arrays = {**model.state(), "n_nodes": np.array(len(cohort.nodes)), "spec": np.array(json.dumps(sections))}
+    arrays = {**model.state(), "n_nodes": np.array(len(cohort.nodes)), "spec": _described(model, cohort)}
     if fold_weights is not None:
         arrays["fold_weights"] = fold_weights
     np.savez(path, **arrays)
+
+
+def _described(model: Model, cohort: Cohort) -> np.ndarray:
+    """What builds the model again, as JSON."""
+    sections = {"model": model.spec, "measure": model.measure, "nodes": cohort.nodes.tolist()}
+    if isinstance(model, GraphModel):
+        sections |= {"graph": model.graph, "training": {**model.training, "device": "cpu"}}
+    return np.array(json.dumps(sections))
+
+
+def save_folds(models: dict[tuple[int, int], Model], cohort: Cohort, path: str | Path) -> None:
+    """Save the models of the cross-validation as arrays, by (repeat, fold): whoever was left out is predicted again.
+
+    Parameters
+    ----------
+    models : dict of (int, int) to Model
+    cohort : Cohort
+        Names the regions.
+    path : path
+        ``.npz``.
+    """
+    arrays = {"n_nodes": np.array(len(cohort.nodes)), "spec": _described(next(iter(models.values())), cohort)}
+    for (repeat, fold), model in models.items():
+        arrays |= {f"{repeat}.{fold}/{name}": value for name, value in model.state().items()}
+    np.savez(path, **arrays)
+
+
+def restore_folds(arrays: Mapping[str, np.ndarray]) -> dict[tuple[int, int], Model]:
+    """Models of the cross-validation from the arrays of `save_folds`, by (repeat, fold)."""
+    sections = json.loads(str(arrays["spec"]))
+    states: dict[tuple[int, int], dict[str, np.ndarray]] = {}
+    for name, value in arrays.items():
+        place, slash, own = name.partition("/")
+        if slash:
+            repeat, fold = map(int, place.split("."))
+            states.setdefault((repeat, fold), {"n_nodes": arrays["n_nodes"]})[own] = value
+    return {place: _restore(sections, state) for place, state in states.items()}
+
+
+def _restore(sections: dict, arrays: dict[str, np.ndarray]) -> Model:
+    measure, spec = sections["measure"], sections["model"]
+    return build(spec, measure, sections.get("graph", {}), sections.get("training", {})).load_state(arrays)
 
 
 def read_fold_weights(path: str | Path) -> np.ndarray:
@@ -293,8 +344,7 @@ class SavedModel:
         self.measure, self.nodes = sections["measure"], sections["nodes"]
         if self.measure == "covariates":
             raise ValueError(f"{path}: the confound floor predicts from covariates, not from connectivity matrices.")
-        built = build(sections["model"], self.measure, sections.get("graph", {}), sections.get("training", {}))
-        self._model = built.load_state(arrays)
+        self._model = _restore(sections, arrays)
 
     def predict(self, matrices: np.ndarray, participants: pd.DataFrame | None = None) -> np.ndarray:
         """Probability of being a patient, [n, N, N] -> [n].

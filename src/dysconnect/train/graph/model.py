@@ -119,16 +119,17 @@ class GraphModel:
         return None
 
     def state(self) -> dict[str, np.ndarray]:
-        """Everything needed to predict from complete connectomes, as arrays."""
+        """Everything needed to predict, as arrays."""
         own = self.networks_
         weights = {f"network.{name}": value[0].numpy() for name, value in own.fitted.weights.items()}
-        return {"scale_mean": own.mean, "scale_sd": own.scale, **weights}
+        return {"scale_mean": own.mean, "scale_sd": own.scale, **self.filler_.state(), **weights}
 
     def load_state(self, arrays: dict[str, np.ndarray]) -> "GraphModel":
         """Restore from `state`."""
         from dysconnect.train.graph.run import restore_network
 
         self.networks_ = restore_network(arrays, self._sections(), int(arrays["n_nodes"]))
+        self.filler_ = MissingRegions().load_state(arrays, diagonal=False)
         return self
 
 

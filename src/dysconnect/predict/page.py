@@ -1,0 +1,265 @@
+"""One person's prediction as a page that stands alone."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from dysconnect.predict.bundle import Bundle
+from dysconnect.predict.calibrate import Calibration
+from dysconnect.report.figures import COLOURS, COLUMN, GREY, HIGHER, INK, LIGHT, LOWER, PAGE, styled
+from dysconnect.report.html import picture, template
+from dysconnect.report.svg import to_svg
+from dysconnect.report.tables import Column, Row, Table
+from dysconnect.report.text import NONE, counted, covariate_names, label, listed, number, p_text, p_value, percent
+
+UNITS = {"mean_fd": "mm", "age": "years"}
+TERMS = {"mean_fd": "Mean FD", "age": "Age", "sex": "Sex", "site": "Site"}
+VIEWS = (("x", "y", "From above"), ("y", "z", "From the right"), ("x", "z", "From behind"))
+
+
+def render_person(found: Mapping, bundle: Bundle) -> str:
+    """Make the page of one person, as HTML that asks nothing of the network.
+
+    Parameters
+    ----------
+    found : mapping
+        Of `dysconnect.predict.person.predict_person`.
+    bundle : Bundle
+    """
+    about, shown = bundle.about, found["probability"] is not None
+    deviation = found["deviation"]
+    return template("person.html").render(
+        title=about["dataset"]["title"],
+        experiment=label(about["experiment"]),
+        name=found["scan"]["file"].split("_")[0].split(".")[0],
+        facts=_facts(found),
+        research_only=found["research_only"],
+        refused=found["refused"],
+        warnings=found["warnings"],
+        shown=shown,
+        verdict=_verdict(found, about) if shown else [],
+        position=_position(found, bundle) if shown else None,
+        distance=_distance_table(found["distance"], about),
+        no_norm=deviation.get("why", ""),
+        deviation=None if "why" in deviation else _deviation(deviation, bundle),
+        model=_model(found, about),
+    )
+
+
+def _facts(found: Mapping) -> list[tuple[str, str]]:
+    """What is known of the person and the scan."""
+    told = [
+        (TERMS.get(name, name), _written(name, value)) for name, value in found["person"].items() if value is not None
+    ]
+    scan = found["scan"]
+    told.append(("Scan", f"{scan['volumes']:,} volumes, {scan['seconds'] / 60:.1f} minutes"))
+    silent = len(scan["silent_regions"])
+    return [*told, ("Regions without signal", str(silent))] if silent else told
+
+
+def _written(name: str, value: object) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{number(value, 2 if name == 'mean_fd' else 0 if name == 'age' else 1)} {UNITS.get(name, '')}".strip()
+
+
+def _verdict(found: Mapping, about: Mapping) -> list[tuple[str, str]]:
+    own, floor, people = found["probability"], found["floor"], about["people"]
+    cases, controls = (listed(about["contrast"][side]) for side in ("cases", "controls"))
+    share = people["patients"] / people["all"]
+    alike = own["alike"]
+    if floor["value"] is None:
+        beside = f"Not given: {floor['why']}."
+    else:
+        beside = f"{_interval(floor)}, from {covariate_names(floor['covariates'])} alone, without a connection."
+    return [
+        ("Probability", f"{_interval(own)} of {cases} rather than {controls}, if {percent(share)} of those asked were "
+         f"{cases}, as in the cohort; where fewer are, it is lower."),
+        ("Interval", own["meaning"]),
+        ("Models", f"{counted(own['models'], 'model')} of the cross-validation, from {number(own['lowest'])} to "
+         f"{number(own['highest'])}."),
+        ("People alike", f"Of the {alike['people']} people of the cohort with the nearest out-of-fold probability "
+         f"{alike['patients']} were {cases}."),
+        ("Confound floor", beside),
+    ]  # fmt: skip
+
+
+def _interval(own: Mapping) -> str:
+    return f"{number(own['value'])} [{number(own['low'])}, {number(own['high'])}]"
+
+
+def _position(found: Mapping, bundle: Bundle):
+    caption = (
+        "This person among the cohort. Above: out-of-fold probabilities of the cohort's patients and controls, as "
+        "calibrated; below: this person (diamond, with interval), each model (line), and the confound floor (cross)."
+    )
+    return picture("position", to_svg(position_figure(found, bundle)), caption)
+
+
+@styled
+def position_figure(found: Mapping, bundle: Bundle) -> Figure:
+    """Where a person's probability stands among those of patients and controls."""
+    curve = Calibration(**bundle.part("calibration"))
+    figure = Figure(figsize=(COLUMN, 2.9), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+    bins = np.linspace(0, 1, 21)
+    for side, row, colour, sign in (("cases", 1, COLOURS[1], 1), ("controls", 0, COLOURS[0], -1)):
+        counts = np.histogram(curve.probability[curve.label == row], bins)[0]
+        names = listed(bundle.about["contrast"][side])
+        above.bar(bins[:-1], sign * counts, width=0.048, align="edge", color=colour, hatch="" if row else "////",
+                  edgecolor="white", linewidth=0, label=names)  # fmt: skip
+    above.axhline(0, color=INK, linewidth=0.7)
+    above.set_yticks([])
+    above.spines["left"].set_visible(False)
+    above.legend(loc="upper left", ncols=2, bbox_to_anchor=(0, 1.22))
+    own, floor = found["probability"], found["floor"]
+    below.vlines([model["calibrated"] for model in found["models"]], 0.8, 1.2, color=GREY, linewidth=0.8)
+    below.plot([own["low"], own["high"]], [1, 1], color=INK, linewidth=1.4)
+    below.plot(own["value"], 1, "D", color=COLOURS[0], markeredgecolor="white", markersize=8)
+    if floor["value"] is not None:
+        below.plot([floor["low"], floor["high"]], [0, 0], color=GREY, linewidth=1.0)
+        below.plot(floor["value"], 0, "x", color=GREY, markersize=7)
+    below.set_yticks(
+        [1, 0] if floor["value"] is not None else [1], ["model", "floor"][: 1 + (floor["value"] is not None)]
+    )
+    below.set(xlim=(0, 1), ylim=(-0.6, 1.6), xlabel="Probability")
+    below.tick_params(axis="y", length=0)
+    return figure
+
+
+def _distance_table(distance: Mapping, about: Mapping) -> Table:
+    """Every measure of the person beside the cohort's."""
+    rows, n = [], about["people"]["all"]
+    words = {
+        "within": "Connectivity, within the cohort's main patterns",
+        "beside": "Connectivity, beside them",
+        "pattern": "Connectivity, 1 − correlation with the cohort's mean",
+    }
+    for kind, own in distance["connectivity"].items():
+        cells = [words[kind], number(own["distance"]), f"{own['percentile']:.0f}", f"{number(own['z'], 1)} robust sd"]
+        rows.append(Row(cells, "beyond" if own["far"] else "", beyond=[1] if own["far"] else ()))
+    motion = distance["motion"]
+    if motion["mean_fd"] is not None:
+        beyond = motion["mean_fd"] > motion["limit"]
+        cells = ["Motion, mean FD (mm)", number(motion["mean_fd"]), _whole(motion.get("percentile"))]
+        rows.append(
+            Row([*cells, f"at most {motion['limit']:g}"], "beyond" if beyond else "", beyond=[1] if beyond else ())
+        )
+    for name, title in (
+        ("age", "Age (years)"),
+        ("repetition_time", "Time between volumes (s)"),
+        ("seconds", "Length of the scan (s)"),
+    ):
+        if name in distance and distance[name]["value"] is not None and distance[name]["range"]:
+            low, high = distance[name]["range"]
+            span = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+            rows.append(Row([title, f"{distance[name]['value']:g}", NONE, span]))
+    for name in ("site", "sex"):
+        own = distance.get(name, {"value": None})
+        if own["value"] is not None:
+            rows.append(Row([name.capitalize(), own["value"], NONE, "in the cohort" if own["known"] else "nobody"]))
+    columns = [Column("Measure", False), Column("This person"), Column("Percentile"), Column("Cohort")]
+    caption = (
+        f"This person beside the {n:,} people of the cohort; the percentile is the share of them who are nearer or "
+        "move less. Connectivity is compared with that of people who were held out of the cohort when it was described."
+    )
+    return Table(caption, columns, rows)
+
+
+def _whole(value: float | None) -> str:
+    return NONE if value is None else f"{value:.0f}"
+
+
+def _deviation(found: Mapping, bundle: Bundle) -> dict:
+    edges = pd.DataFrame(found["edges"])
+    alpha, known = bundle.about["alpha"], covariate_names(found["covariates"])
+    left_out = f" (not known: {covariate_names(found['not_known'])})" if found["not_known"] else ""
+    verdict = "as" if found["p_max"] > alpha else "more than"
+    sentence = (
+        f"Of {found['tested']:,} connections the most deviant is {number(found['largest_z'], 1)} standard deviations "
+        f"from what {counted(found['controls'], 'control')} make likely for {known}{left_out}: {verdict} the largest "
+        f"of healthy people are ({p_text(found['p_max'])}, family-wise). {counted(found['n_fdr'], 'connection')} "
+        f"deviate{'s' if found['n_fdr'] == 1 else ''} at a false-discovery rate of {alpha:g}."
+    )
+    caption = (
+        f"The {len(edges)} most deviant connections. Blue, solid: weaker than expected; red, dashed: stronger. L and R "
+        "are the person's left and right."
+    )
+    brain = picture("brain", to_svg(brain_figure(edges, bundle.nodes)), caption, wide=True)
+    circuits = _circuit_table(found["circuits"], alpha) if found["circuits"] else None
+    return {"sentence": sentence, "brain": brain, "circuits": circuits, "edges": _edge_table(edges, alpha)}
+
+
+@styled
+def brain_figure(edges: pd.DataFrame, nodes: pd.DataFrame) -> Figure:
+    """Deviating edges on the regions' places, from three sides."""
+    places = nodes.set_index("name")
+    figure = Figure(figsize=(PAGE, 2.5), layout="constrained")
+    for axes, (across, up, title) in zip(figure.subplots(1, 3), VIEWS):
+        axes.plot(nodes[across], nodes[up], ".", color=LIGHT, markersize=3)
+        for edge in edges.itertuples():
+            ends = places.loc[[edge.region_a, edge.region_b]]
+            colour, line = (LOWER, "-") if edge.z < 0 else (HIGHER, (0, (2.2, 1.1)))
+            axes.plot(ends[across], ends[up], color=colour, linestyle=line, linewidth=1.2, alpha=0.85)
+            axes.plot(ends[across], ends[up], ".", color=INK, markersize=5)
+        axes.set_title(title)
+        axes.set_aspect("equal")
+        axes.set_axis_off()
+        ends = ("L", "R") if across == "x" else ("back", "front")
+        for place, words in zip((0.02, 0.98), ends):
+            axes.text(place, 0.02, words, transform=axes.transAxes, ha="left" if place < 0.5 else "right")
+    return figure
+
+
+def _circuit_table(circuits: list[Mapping], alpha: float) -> Table:
+    rows = [
+        Row(
+            [row["title"], f"{row['edges']:,}", number(row["mean_z"]), number(row["relative"]), p_value(row["p_max"])],
+            "best" if row["p_max"] <= alpha else "",
+        )
+        for row in circuits
+    ]
+    columns = [
+        Column("Circuit", False), Column("Connections"), Column("Mean z"), Column("Deviation (sd)"),
+        Column("p\u00a0FWER"),
+    ]  # fmt: skip
+    caption = (
+        "Circuits as wholes: mean z (negative: weaker than expected), how far the circuit deviates beside the "
+        "controls, and the share of controls of whom a circuit deviates as much."
+    )
+    return Table(caption, columns, rows)
+
+
+def _edge_table(edges: pd.DataFrame, alpha: float) -> Table:
+    rows = [
+        Row(
+            [row.region_a, row.region_b, number(row.z), p_value(row.p_fdr), p_value(row.p_max)],
+            "best" if row.p_max <= alpha else "",
+        )
+        for row in edges.itertuples()
+    ]
+    columns = [
+        Column("Region", False),
+        Column("Region", False),
+        Column("z"),
+        Column("p\u00a0FDR"),
+        Column("p\u00a0FWER"),
+    ]
+    return Table("The most deviant connections: negative z is weaker than expected.", columns, rows)
+
+
+def _model(found: Mapping, about: Mapping) -> list[tuple[str, str]]:
+    auc, people = found["model"]["scores"]["auc"], about["people"]
+    told = f"{number(auc['value'])} [{number(auc['low'])}, {number(auc['high'])}]" if auc["low"] is not None else NONE
+    floor = "" if auc["floor"] is None else f"; confound floor {number(auc['floor'])}"
+    p = "" if auc["p"] is None else f", {p_text(auc['p'])}"
+    return [
+        ("Trained on", f"{people['patients']:,} patients and {people['all'] - people['patients']:,} controls"),
+        ("AUC in the cohort", f"{told}{p}{floor}"),
+        ("Atlas", about["atlas"]["title"]),
+        ("Citation", about["dataset"]["citation"]),
+        ("Made by", f"dysconnect {about['dysconnect']}"),
+        ("File", f"SHA-256 {found['model']['checksum'][:16]}"),
+    ]

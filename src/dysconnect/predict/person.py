@@ -1,0 +1,351 @@
+"""What the models of all folds say about one person, how near the person is to their cohort, and what deviates."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from dysconnect import __version__
+from dysconnect.atlas import edge_index
+from dysconnect.connectivity import connectome
+from dysconnect.predict.bundle import Bundle
+from dysconnect.predict.calibrate import LEVEL, Calibration
+from dysconnect.predict.make import sketch
+from dysconnect.predict.norm import Norm, describe_deviation
+from dysconnect.predict.reference import Reference
+from dysconnect.predict.scan import Scan, silent_regions
+from dysconnect.series import has_signal
+from dysconnect.train.estimators import Cohort, Model, restore_folds
+from dysconnect.train.splits import NEVER_TESTED
+
+RESEARCH_ONLY = "For research only: no diagnosis and no basis for treatment."
+YEARS = 5.0  # beyond the cohort's ages, up to which somebody counts as of it
+FASTER, SLOWER = 0.5, 2.0  # times the cohort's repetition times, within which a scan counts as alike
+SAME = 1e-4  # between sketches of connectomes, whose spread over people is near 0.2
+MEANING = (
+    "Middle 95% over the models of the folds, each trained on other people, and over bootstrap samples of the people "
+    "whose out-of-fold predictions calibrate them. It says how much the answer hangs on who was in the cohort, not how "
+    "sure it is about this person."
+)
+
+
+def predict_person(bundle: Bundle, scan: Scan, told: Mapping[str, object], anyway: bool = False) -> dict:
+    """Predict one person.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    scan : Scan
+    told : mapping
+        Covariates that are known: `age`, `sex`, `site`, `mean_fd` (which the scan's own replaces), and others.
+    anyway : bool
+        Give probabilities although the person is unlike the cohort.
+
+    Returns
+    -------
+    dict
+        Fit for JSON: `refused` (reasons; then `probability`, `floor` and `models` are None unless `anyway`),
+        `warnings`, `probability` (`value`, `low`, `high`, `lowest`, `highest` of the models, `alike`), `floor`,
+        `distance`, `deviation`, `models` (raw and calibrated probability of each), `scan`, `person`, `model`,
+        `research_only`.
+
+    Raises
+    ------
+    ValueError
+        When a covariate is unknown to the model or no such value can be.
+    """
+    person = _person(bundle, scan, told)
+    edges, missing = _edges(bundle, scan, bundle.about["norm_measure"])
+    complete = (
+        np.where(_lost(missing), bundle.arrays["norm/filler"], edges) if "norm/filler" in bundle.arrays else edges
+    )
+    distance = _distance(bundle, scan, person, complete)
+    refused, warnings = _judge(bundle, distance)
+    seen = _places(bundle, edges)
+    if seen is not None:
+        used = (
+            f"only those trained without it speak ({len(seen)})"
+            if seen
+            else "all were trained with it, and are too sure"
+        )
+        warnings.append(
+            f"this very scan is one of the cohort's: of the models {used}; distances and deviations are from a cohort "
+            "that it is part of, and too small"
+        )
+    said = _probabilities(bundle, scan, person, seen) if anyway or not refused else dict.fromkeys(SAID)
+    return {
+        "research_only": RESEARCH_ONLY,
+        "refused": refused,
+        "warnings": [*warnings, *scan.notes, *_doubts(bundle)],
+        **said,
+        "distance": distance,
+        "deviation": _deviation(bundle, complete, person),
+        "scan": {
+            **scan.source, "volumes": len(scan.series), "repetition_time": scan.repetition_time,
+            "seconds": scan.seconds, "silent_regions": silent_regions(scan, bundle.nodes),
+        },
+        "person": {name: _plain(person[name].iloc[0]) for name in bundle.about["covariates"]},
+        "model": _model_told(bundle),
+    }  # fmt: skip
+
+
+SAID = ("probability", "floor", "models")
+
+
+def _person(bundle: Bundle, scan: Scan, told: Mapping[str, object]) -> pd.DataFrame:
+    """One row with the covariates; what is not known is NaN or an empty text."""
+    asked = bundle.about["covariates"]
+    given = {name: value for name, value in told.items() if value is not None}
+    strange = sorted(set(given) - set(asked))
+    if strange:
+        raise ValueError(f"{strange[0]} is nothing this model asks for; it asks for {', '.join(asked)}.")
+    if np.isfinite(scan.mean_fd):
+        given["mean_fd"] = scan.mean_fd
+    row = {"participant_id": "person", "label": 0, "scan_group": "person"}
+    for name, own in asked.items():
+        if own["kind"] == "number":
+            row[name] = _number(name, given.get(name))
+        else:
+            row[name] = str(given.get(name, ""))
+    return pd.DataFrame([row])
+
+
+def _number(name: str, value: object) -> float:
+    try:
+        number = float(np.nan if value is None else value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} is {value!r}; give a number.") from error
+    if number < 0 or np.isinf(number):
+        raise ValueError(f"{name} is {value!r}, which cannot be.")
+    return number
+
+
+def _edges(bundle: Bundle, scan: Scan, stored: str) -> tuple[np.ndarray, np.ndarray]:
+    """Edges of one stored measure, [E], and regions without signal, [N]."""
+    return connectome(scan.series, stored, bundle.about["estimators"][stored]), ~has_signal(scan.series)
+
+
+def _lost(missing: np.ndarray) -> np.ndarray:
+    rows, cols = edge_index(len(missing))
+    return missing[rows] | missing[cols]
+
+
+def _places(bundle: Bundle, edges: np.ndarray) -> list[tuple[int, int]] | None:
+    """(repeat, fold) of the models that never saw this scan; None for a scan that none of them saw.
+
+    Of a fixed split those who are only trained on have no such model.
+    """
+    known = bundle.part("known")
+    rows = np.flatnonzero(np.abs(known["sketch"] - sketch(edges[None])).max(1) < SAME)
+    if len(rows) == 0:
+        return None
+    places = zip(known["repeat"], known["fold"][rows[0]])
+    return [(int(repeat), int(fold)) for repeat, fold in places if fold != NEVER_TESTED]
+
+
+def _probabilities(
+    bundle: Bundle, scan: Scan, person: pd.DataFrame, seen: Sequence[tuple[int, int]] | None
+) -> dict[str, object]:
+    """Probability by the models, and by the confound floor."""
+    stored = bundle.about["stored"]
+    edges, missing = _edges(bundle, scan, stored)
+    names = bundle.nodes["name"].to_numpy(str)
+    cohort = Cohort(person, edges[None], missing[None], names, bundle.about["measure"])
+    raw = _raw(restore_folds(bundle.part("model")), cohort, seen)
+    curve = Calibration(**bundle.part("calibration"))
+    own = curve.apply(raw)
+    told = [
+        {"repeat": repeat, "fold": fold, "raw": value, "calibrated": float(calibrated)}
+        for ((repeat, fold), value), calibrated in zip(raw.items(), own)
+    ]
+    return {"probability": _summed(curve, raw), "floor": _floor(bundle, cohort, seen), "models": told}
+
+
+def _raw(
+    models: Mapping[tuple[int, int], Model], cohort: Cohort, seen: Sequence[tuple[int, int]] | None
+) -> dict[tuple[int, int], float]:
+    """Probability of the only person by every model, or by those that never saw this scan."""
+    return {
+        place: float(model.predict(cohort, np.array([0]))[0])
+        for place, model in models.items()
+        if not seen or place in seen
+    }
+
+
+def _summed(curve: Calibration, raw: Mapping) -> dict[str, object]:
+    own = curve.apply(raw)
+    low, high = curve.interval(raw)
+    near, patients = curve.alike(own.mean())
+    return {
+        "value": float(own.mean()), "low": low, "high": high, "level": LEVEL, "meaning": MEANING,
+        "models": len(own), "lowest": float(own.min()), "highest": float(own.max()),
+        "raw": float(np.mean(list(raw.values()))),
+        "alike": {"people": near, "patients": patients},
+    }  # fmt: skip
+
+
+def _floor(bundle: Bundle, cohort: Cohort, seen: Sequence[tuple[int, int]] | None) -> dict[str, object]:
+    """Probability by the confound floor; or what would have to be known for it."""
+    models = restore_folds(bundle.part("floor"))
+    asked = next(iter(models.values())).spec["covariates"]
+    person = cohort.participants.iloc[0]
+    lacking = [name for name in asked if person[name] == "" or person[name] != person[name]]
+    strange = [name for name in asked if name not in lacking and _unknown(bundle, name, person[name])]
+    if lacking or strange:
+        why = [f"{name} is not known" for name in lacking]
+        why += [f"nobody of the cohort has {name} {person[name]}" for name in strange]
+        return {"value": None, "why": "; ".join(why), "covariates": asked}
+    raw = _raw(models, cohort, seen)
+    return {**_summed(Calibration(**bundle.part("floor_calibration")), raw), "covariates": asked}
+
+
+def _unknown(bundle: Bundle, name: str, value: object) -> bool:
+    own = bundle.about["covariates"][name]
+    return own["kind"] == "category" and value not in own["levels"]
+
+
+def _distance(bundle: Bundle, scan: Scan, person: pd.DataFrame, edges: np.ndarray) -> dict[str, dict]:
+    """Where the person stands beside the cohort: connectivity, motion, site, age, length and speed of the scan."""
+    asked, about = bundle.about["covariates"], bundle.about["scan"]
+    reference = Reference(**bundle.part("reference"))
+    found: dict[str, dict] = {"connectivity": reference.judge(edges)}
+    cohort_fd, own_fd = bundle.arrays["mean_fd"], person["mean_fd"].iloc[0] if "mean_fd" in person else np.nan
+    found["motion"] = {"mean_fd": _plain(own_fd), "limit": bundle.about["denoise"]["max_mean_fd"]}
+    if len(cohort_fd):
+        largest = {"percentile": float(100 * (cohort_fd < own_fd).mean()) if own_fd == own_fd else None}
+        found["motion"] |= largest | {"largest": float(cohort_fd[-1])}
+    for name in ("site", "sex"):
+        if name in asked:
+            value = person[name].iloc[0]
+            found[name] = {"value": value or None, "known": value in asked[name]["levels"] if value else None}
+    if "age" in asked:
+        found["age"] = {"value": _plain(person["age"].iloc[0]), "range": asked["age"]["range"]}
+    found["repetition_time"] = {"value": scan.repetition_time, "range": about["repetition_time"]}
+    found["seconds"] = {"value": scan.seconds, "range": about["seconds"]}
+    return found
+
+
+def _judge(bundle: Bundle, distance: Mapping[str, Mapping]) -> tuple[list[str], list[str]]:
+    """Reasons to refuse, and what is doubtful."""
+    refused, warnings = [], []
+    for judge in (_judge_connectivity, _judge_motion, _judge_people, _judge_times):
+        no, doubt = judge(bundle, distance)
+        refused += no
+        warnings += doubt
+    return refused, warnings
+
+
+def _judge_connectivity(bundle: Bundle, distance: Mapping) -> tuple[list[str], list[str]]:
+    words = {
+        "within": "lies in an unusual place among the cohort's",
+        "beside": "has much that the cohort's lacks",
+        "pattern": "has another pattern than the cohort's",
+    }
+    no = [
+        f"connectivity {words[kind]}: {own['z']:.1f} robust standard deviations beyond the cohort's median, and "
+        f"farther than that of {own['percentile']:.0f}% of its people"
+        for kind, own in distance["connectivity"].items()
+        if own["far"]
+    ]
+    doubt = [
+        f"connectivity is farther from the cohort than that of {own['percentile']:.0f}% of its people ({kind})"
+        for kind, own in distance["connectivity"].items()
+        if own["percentile"] >= 99 and not own["far"]
+    ]
+    return no, doubt
+
+
+def _judge_motion(bundle: Bundle, distance: Mapping) -> tuple[list[str], list[str]]:
+    own = distance["motion"]
+    value, largest = own["mean_fd"], own.get("largest")
+    if value is None:
+        needed = [] if largest is None else ["head motion is not known, so nobody can say whether it was too much"]
+        return [], needed
+    if value > own["limit"]:
+        return [
+            f"mean framewise displacement {value:.2f} mm, more than the {own['limit']:g} mm of anybody trained on"
+        ], []
+    beyond = largest is not None and value > largest
+    return [], [
+        f"mean framewise displacement {value:.2f} mm; the cohort's largest is {largest:.2f} mm"
+    ] if beyond else []
+
+
+def _judge_people(bundle: Bundle, distance: Mapping) -> tuple[list[str], list[str]]:
+    doubt = [
+        f"nobody of the cohort has {name} {distance[name]['value']} (known: {', '.join(_levels(bundle, name))})"
+        for name in ("site", "sex")
+        if name in distance and distance[name]["known"] is False
+    ]
+    own = distance.get("age", {"value": None, "range": None})
+    if own["value"] is None or own["range"] is None:
+        return [], doubt
+    low, high = own["range"]
+    words = f"age {own['value']:g}; the cohort is {low:.0f} to {high:.0f} years old"
+    if not low - YEARS <= own["value"] <= high + YEARS:
+        return [words], doubt
+    return [], doubt if low <= own["value"] <= high else [*doubt, words]
+
+
+def _levels(bundle: Bundle, name: str) -> list[str]:
+    levels = bundle.about["covariates"][name]["levels"]
+    return levels if len(levels) <= 8 else [*levels[:8], "..."]
+
+
+def _judge_times(bundle: Bundle, distance: Mapping) -> tuple[list[str], list[str]]:
+    """Judge how fast and how long the scan was."""
+    own, (low, high) = distance["repetition_time"]["value"], distance["repetition_time"]["range"]
+    words = f"a volume every {own:g} s; the cohort's scans have one every {_span(low, high)} s"
+    no = [words] if not FASTER * low <= own <= SLOWER * high else []
+    doubt = [words] if not no and not 0.95 * low <= own <= 1.05 * high else []
+    seconds, (shortest, longest) = distance["seconds"]["value"], distance["seconds"]["range"]
+    if seconds < 0.99 * shortest:
+        doubt.append(f"{seconds:.0f} s of scan; the cohort's have {_span(shortest, longest)} s")
+    return no, doubt
+
+
+def _span(low: float, high: float) -> str:
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
+def _doubts(bundle: Bundle) -> list[str]:
+    """What is doubtful about the model itself."""
+    auc = bundle.about["scores"]["auc"]
+    doubts = []
+    if bundle.about["dataset"].get("simulated"):
+        doubts.append("the model was trained on simulated people: its answer says nothing about a real one")
+    if auc["p"] is not None and auc["p"] > 0.05:
+        doubts.append(f"the model does not beat chance in its own cohort (AUC {auc['value']:.2f}, p = {auc['p']:.2g})")
+    if auc["floor"] is not None and auc["value"] <= auc["floor"]:
+        doubts.append(
+            f"the model does not beat the confound floor in its own cohort (AUC {auc['value']:.2f}, floor "
+            f"{auc['floor']:.2f})"
+        )
+    return doubts
+
+
+def _deviation(bundle: Bundle, edges: np.ndarray, person: pd.DataFrame) -> dict[str, object]:
+    """Deviation map against the norm of the controls; why there is none, where there is none."""
+    if "no_norm" in bundle.about:
+        return {"why": bundle.about["no_norm"]}
+    norm = Norm.restore(bundle.part("norm"))
+    names = bundle.nodes["name"].to_numpy(str)
+    rows, cols = edge_index(len(names))
+    pairs = pd.DataFrame({"region_a": names[rows], "region_b": names[cols]})
+    found = describe_deviation(norm, edges, person, pairs, bundle.about["deviant_edges"], bundle.about["alpha"])
+    titles = bundle.about["circuits"]
+    return {**found, "circuits": [{**row, "title": titles[row["circuit"]]} for row in found["circuits"]]}
+
+
+def _model_told(bundle: Bundle) -> dict[str, object]:
+    about = bundle.about
+    keys = ("experiment", "dataset", "contrast", "measure", "people", "scores", "atlas")
+    return {**{key: about[key] for key in keys}, "made_by": about["dysconnect"], "read_by": __version__,
+            "checksum": bundle.checksum}  # fmt: skip
+
+
+def _plain(value: object) -> object:
+    """A number or text for JSON; None for what is not known."""
+    if isinstance(value, str):
+        return value or None
+    return float(value) if np.isfinite(value) else None

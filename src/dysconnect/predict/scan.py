@@ -1,0 +1,226 @@
+"""One person's scan as the models take it: denoised regional series, from series or from an image in atlas space."""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dysconnect.predict.bundle import Bundle
+from dysconnect.series import has_signal, read_series
+from dysconnect.timeseries.cohort import check_map, check_series, usable_confounds
+from dysconnect.timeseries.projection import plan
+
+
+class ScanError(ValueError):
+    """The scan cannot be used at all; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One person.
+
+    Attributes
+    ----------
+    series : array, [T, N]
+        Denoised, regions in the order of the bundle's atlas; a constant column is a region without signal.
+    repetition_time : float
+        Seconds.
+    mean_fd : float
+        mm; NaN where motion is not known.
+    source : dict
+        `file`, `sha256`.
+    notes : list of str
+        What is doubtful and did not hinder.
+    """
+
+    series: np.ndarray
+    repetition_time: float
+    mean_fd: float
+    source: dict
+    notes: list[str]
+
+    @property
+    def seconds(self) -> float:
+        """Length of what was kept."""
+        return len(self.series) * self.repetition_time
+
+
+def scan_from_series(path: str | Path, confounds: str | Path | None, bundle: Bundle) -> Scan:
+    """Read regional series as the stage `timeseries` writes them.
+
+    Where the sidecar says that nothing was denoised yet (no `Denoising`) and a confounds table is given, the series are
+    denoised as those of the cohort were; else the table tells motion only.
+
+    Parameters
+    ----------
+    path : path
+        ``.tsv`` with the atlas's region names in its first line; beside it a ``.json`` with `RepetitionTime`.
+    confounds : path, optional
+        Table of fMRIPrep.
+    bundle : Bundle
+
+    Raises
+    ------
+    ScanError
+    """
+    path = Path(path)
+    about = _sidecar(path)
+    try:
+        names = bundle.nodes[["name"]].assign(node=bundle.nodes["name"])  # numbers as names fit any atlas
+        series = read_series(path, "", names)
+    except (ValueError, OSError) as error:
+        raise ScanError(f"{error}. This model knows the atlas {bundle.about['atlas']['title']}.") from error
+    table = _confounds(confounds, len(series) if "Denoising" not in about else None)
+    notes = _denoised_alike(about.get("Denoising"), bundle.about["denoise"], table is not None)
+    _check(series, about["RepetitionTime"], bundle)
+    if "Denoising" not in about and table is not None:
+        series = _denoise(series, table, about["RepetitionTime"], bundle)
+    return Scan(series, about["RepetitionTime"], _mean_fd(table), _source(path), notes)
+
+
+def scan_from_table(table: pd.DataFrame, repetition_time: float, bundle: Bundle) -> Scan:
+    """Take denoised regional series from a table [T, N] with the regions' names; whoever gives it vouches for it.
+
+    Raises
+    ------
+    ScanError
+    """
+    absent = [name for name in bundle.nodes["name"] if name not in table]
+    if absent:
+        raise ScanError(
+            f"the table lacks {len(absent)} of the atlas's {len(bundle.nodes)} regions (first: {absent[0]})."
+        )
+    series = table[bundle.nodes["name"].tolist()].to_numpy(float)
+    _check(series, repetition_time, bundle)
+    digest = hashlib.sha256(np.ascontiguousarray(series).tobytes()).hexdigest()
+    return Scan(series, float(repetition_time), float("nan"), {"file": "table", "sha256": digest}, [])
+
+
+def scan_from_bold(bold: str | Path, confounds: str | Path, mask: str | Path | None, bundle: Bundle) -> Scan:
+    """Average an image in the atlas's space over its regions, and denoise as those of the cohort were.
+
+    Parameters
+    ----------
+    bold : path
+        ``.nii.gz``, preprocessed, in the space of the atlas.
+    confounds : path
+        Table of fMRIPrep.
+    mask : path, optional
+        Of the brain; without it the voxels that vary count.
+    bundle : Bundle
+
+    Raises
+    ------
+    ScanError
+    """
+    from dysconnect.preprocess.regions import regional_series
+
+    if bundle.about["surface"]:
+        raise ScanError("the cohort's cortex was averaged over a surface, which this image is not. Give --series.")
+    with tempfile.TemporaryDirectory() as folder:
+        image = None
+        if "atlas_image" in bundle.arrays:
+            image = Path(folder) / "atlas.nii.gz"
+            image.write_bytes(bundle.arrays["atlas_image"].tobytes())
+        try:
+            averages = regional_series(bold, mask, bundle.nodes, image, bundle.about["min_coverage"])
+        except (ValueError, OSError) as error:
+            raise ScanError(f"{error}") from error
+    table = _confounds(confounds, len(averages.series))
+    _check(averages.series, averages.repetition_time, bundle)
+    series = _denoise(averages.series, table, averages.repetition_time, bundle)
+    return Scan(series, averages.repetition_time, _mean_fd(table), _source(Path(bold)), list(averages.notes))
+
+
+def _sidecar(path: Path) -> dict:
+    """What the file beside the series says; its repetition time must be there."""
+    beside = path.with_suffix(".json")
+    if not path.is_file():
+        raise ScanError(f"{path}: no such file of series.")
+    if not beside.is_file():
+        raise ScanError(
+            f'{beside} is missing: it must tell the time between volumes, {{"RepetitionTime": 2.0}} in seconds. The '
+            "stage `timeseries` writes it."
+        )
+    try:
+        about = json.loads(beside.read_text(encoding="utf-8"))
+        seconds = float(about["RepetitionTime"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ScanError(f"{beside} has no RepetitionTime in seconds ({error!r}); add it.") from error
+    if not 0 < seconds < 60:
+        raise ScanError(f"{beside}: RepetitionTime {seconds:g} is no time between volumes in seconds; correct it.")
+    return {**about, "RepetitionTime": seconds}
+
+
+def _confounds(path: str | Path | None, n_volumes: int | None) -> pd.DataFrame | None:
+    """Read a confounds table; with as many rows as the scan has volumes, where they belong together."""
+    if path is None:
+        return None
+    try:
+        table = usable_confounds(path)
+    except (ValueError, OSError) as error:
+        raise ScanError(f"{error}.") from error
+    if n_volumes is not None and len(table) != n_volumes:
+        raise ScanError(f"{n_volumes} volumes but {len(table)} rows in {Path(path).name}; they must be of one scan.")
+    return table
+
+
+def _mean_fd(table: pd.DataFrame | None) -> float:
+    return float("nan") if table is None else float(table["framewise_displacement"].mean())
+
+
+def _denoised_alike(own: Mapping | None, cohort: Mapping, confounds: bool) -> list[str]:
+    """Refuse series that were denoised in another way than those of the cohort; say where that is not known."""
+    if own is None:
+        if confounds:
+            return []
+        raise ScanError(
+            "the sidecar does not say how the series were denoised (Denoising). Give the confounds table with "
+            "--confounds, and they are denoised as those of the cohort were."
+        )
+    judged = {"name", "min_seconds", "min_degrees_of_freedom", "max_mean_fd", "max_missing_regions"}  # touch no number
+    different = [key for key in sorted(set(cohort) - judged) if own.get(key) != cohort[key]]
+    if different:
+        said = ", ".join(f"{key} {own.get(key)} instead of {cohort[key]}" for key in different)
+        raise ScanError(f"the series were denoised otherwise than the cohort's ({said}). Denoise them alike.")
+    return []
+
+
+def _check(series: np.ndarray, repetition_time: float, bundle: Bundle) -> None:
+    try:
+        check_series(series, repetition_time, bundle.about["denoise"])
+    except ValueError as error:
+        raise ScanError(_plain(error)) from error
+
+
+def _denoise(series: np.ndarray, table: pd.DataFrame, repetition_time: float, bundle: Bundle) -> np.ndarray:
+    spec = bundle.about["denoise"]
+    try:
+        denoising = plan(series, table, repetition_time, spec)
+        check_map(denoising, repetition_time, spec)
+        return denoising.clean(series)
+    except (ValueError, KeyError, np.linalg.LinAlgError) as error:
+        raise ScanError(_plain(error)) from error
+
+
+def _plain(error: Exception) -> str:
+    """A reason for exclusion without the workflow's remedy: the model's limits are those of its cohort."""
+    return f"{str(error).split('; set denoise.')[0]}. The model was trained on no such scan."
+
+
+def _source(path: Path) -> dict:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return {"file": path.name, "sha256": digest.hexdigest()}
+
+
+def silent_regions(scan: Scan, nodes: pd.DataFrame) -> list[str]:
+    """Names of the regions without signal."""
+    return nodes["name"][~has_signal(scan.series)].tolist()

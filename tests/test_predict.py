@@ -1,0 +1,559 @@
+"""Prediction on a new person: the same as out of fold, refused with the reason, and a page that stands alone."""
+
+import dataclasses
+import importlib
+import json
+import pickle
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from types import SimpleNamespace
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from dysconnect.acquire import acquire, write_acquired
+from dysconnect.atlas import circuit_edges
+from dysconnect.connectivity import cohort_connectomes, labelled_cohort, write_connectomes
+from dysconnect.evaluate import evaluate
+from dysconnect.localize.deviation import deviations
+from dysconnect.models.edges import MissingRegions
+from dysconnect.participants import write_participants
+from dysconnect.predict.bundle import ModelFileError, read_bundle
+from dysconnect.predict.calibrate import calibrate
+from dysconnect.predict.command import console, main
+from dysconnect.predict.make import make_bundle
+from dysconnect.predict.norm import Norm, describe_deviation, learn_norm
+from dysconnect.predict.page import render_person
+from dysconnect.predict.person import predict_person
+from dysconnect.predict.reference import learn_reference
+from dysconnect.predict.scan import ScanError, scan_from_bold, scan_from_series
+from dysconnect.series import read_index, read_series, write_series
+from dysconnect.timeseries import prepare_cohort
+from dysconnect.train import cross_validate
+from dysconnect.train.estimators import restore_folds, save_folds
+from dysconnect.train.splits import fold_rows, make_splits
+
+CONTRAST = {"cases": ["DYT"], "controls": ["HC"]}
+COVARIATES = ["age", "sex", "site", "mean_fd"]
+MODELS = {"ridge": ("ridge", "correlation"), "gcn": ("gcn", "correlation"), "tangent": ("logistic", "tangent")}
+SHORT = {"gcn": {"epochs": 3}}
+ESTIMATORS = {"correlation": "empirical", "covariance": "ledoit_wolf"}
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory, nodes, simulated_spec, denoise_spec, sections):
+    """A cohort, and a bundle of every kind of model trained on it; some people are kept apart, unseen."""
+    folder = tmp_path_factory.mktemp("lab")
+    spec = {**simulated_spec, "patients": 26, "controls": 26, "volumes": 120, "defects": {}}
+    (folder / "raw").mkdir()
+    acquired = acquire({**spec, "defects": dict.fromkeys(simulated_spec["defects"], 0)}, nodes, folder / "raw")
+    paths = {name: str(folder / f"{name}.tsv") for name in ("participants", "index", "truth", "carriers")}
+    write_acquired(acquired, paths)
+    names = {"atlas": "tiny", "denoise": "standard"}
+    index = read_index(paths["index"])
+    table, kept = prepare_cohort(acquired.participants, index, nodes, denoise_spec, folder / "clean", names)
+    kept.to_csv(folder / "series.tsv", sep="\t", index=False)
+    everybody = kept.assign(series=[str(folder / cell) for cell in kept["series"]]).reset_index(drop=True)
+    unseen = everybody["participant_id"].iloc[::7].tolist()
+    table["included"] &= ~table["participant_id"].isin(unseen)
+    write_participants(table, folder / "participants.tsv")
+    nodes.to_csv(folder / "nodes.tsv", sep="\t", index=False)
+    for measure, estimator in ESTIMATORS.items():
+        made = cohort_connectomes(everybody, nodes, measure, estimator)
+        write_connectomes(made, folder / f"{measure}.h5", {})
+    lab = SimpleNamespace(folder=folder, people=table.set_index("participant_id"), unseen=unseen, raw=index)
+    lab.series = dict(zip(everybody["participant_id"], everybody["series"]))
+    _train(lab, sections, denoise_spec)
+    return lab
+
+
+def _train(lab, sections, denoise_spec) -> None:
+    """Cross-validate every model and the floor, and make the bundles."""
+    folder, predictions = lab.folder, {}
+    cohort, _ = labelled_cohort(folder / "correlation.h5", folder / "participants.tsv", CONTRAST, "correlation")
+    splits = make_splits(cohort.participants, 3, 2, 0)
+    splits.to_csv(folder / "splits.tsv", sep="\t", index=False)
+    for name, (model, measure) in {"floor": ("floor", "correlation"), **MODELS}.items():
+        stored = "covariance" if measure == "tangent" else measure
+        own, _ = labelled_cohort(folder / f"{stored}.h5", folder / "participants.tsv", CONTRAST, measure)
+        trained = cross_validate(own, splits, name, sections(model, measure, **SHORT.get(name, {})))
+        save_folds(trained.folds, own, folder / f"{name}_folds.npz")
+        predictions[name] = trained.predictions
+        trained.predictions.to_csv(folder / f"{name}.tsv", sep="\t", index=False)
+    nulls = dict.fromkeys(predictions, pd.DataFrame(columns=["permutation", "auc"]))
+    spec = {"floor": "floor", "bootstraps": 20, "level": 0.95, "seed": 0}
+    scores = evaluate(predictions, nulls, splits, cohort.participants, COVARIATES, spec).scores
+    scores.to_csv(folder / "scores.tsv", sep="\t", index=False)
+    lab.predictions, lab.cohort, lab.splits = predictions, cohort, splits
+    for name, (model, measure) in MODELS.items():
+        make_bundle(
+            _files(folder, name),
+            _spec(folder, name, sections(model, measure), denoise_spec),
+            lab.folder / f"{name}.npz",
+        )
+
+
+def _files(folder: Path, name: str) -> dict:
+    return {
+        "connectomes": folder / "correlation.h5", "participants": folder / "participants.tsv",
+        "index": folder / "series.tsv", "splits": folder / "splits.tsv", "scores": folder / "scores.tsv",
+        "folds": folder / f"{name}_folds.npz", "predictions": folder / f"{name}.tsv",
+        "floor_folds": folder / "floor_folds.npz", "floor_predictions": folder / "floor.tsv",
+    }  # fmt: skip
+
+
+def _spec(folder: Path, name: str, sections: dict, denoise: dict) -> dict:
+    return {
+        "experiment": name, "sections": sections, "denoise": denoise, "estimators": ESTIMATORS,
+        "min_coverage": 0.5, "surface": False,
+        "stored": "covariance" if sections["measure"] == "tangent" else "correlation",
+        "dataset": {
+            "name": "tiny", "title": "Tiny", "citation": "nobody", "licence": "CC0", "simulated": True,
+            "contrast": CONTRAST, "covariates": COVARIATES,
+        },
+        "atlas": {"name": "tiny", "title": "Forty regions", "nodes": str(folder / "nodes.tsv")},
+        "localize": {
+            "measure": "correlation", "nuisance": COVARIATES, "alpha": 0.05, "max_missing": 0.1, "deviant_edges": 5,
+        },
+    }  # fmt: skip
+
+
+def _predict(lab, name: str, person: str, anyway: bool = False, **told) -> dict:
+    bundle = read_bundle(lab.folder / f"{name}.npz")
+    row = lab.people.loc[person]
+    told = {"age": row["age"], "sex": row["sex"], "site": row["site"], "mean_fd": row["mean_fd"], **told}
+    return predict_person(bundle, scan_from_series(lab.series[person], None, bundle), told, anyway)
+
+
+def _copy(lab, tmp_path: Path, person: str, change=None, sidecar=None) -> Path:
+    """The series of one person, changed."""
+    source = Path(lab.series[person])
+    path = tmp_path / source.name
+    table = pd.read_csv(source, sep="\t")
+    (table if change is None else change(table)).to_csv(path, sep="\t", index=False)
+    about = json.loads(source.with_suffix(".json").read_text())
+    about = about if sidecar is None else sidecar(about)
+    if about is not None:
+        path.with_suffix(".json").write_text(json.dumps(about))
+    return path
+
+
+def test_a_fresh_process_predicts_as_out_of_fold(lab):
+    """Of a scan of the cohort only the models that were trained without it speak, and say what they said."""
+    person = lab.predictions["ridge"]["participant_id"].iloc[3]
+    code = (
+        "import sys; from dysconnect.predict.command import main\n"
+        "for name in sys.argv[3:]:\n"
+        "    where = sys.argv[1]\n"
+        "    main(['--model', f'{where}/{name}.npz', '--series', sys.argv[2], '--out', f'{where}/out_{name}'])\n"
+    )
+    arguments = [str(lab.folder), lab.series[person], *MODELS]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for name in MODELS:
+        found = json.loads((lab.folder / f"out_{name}/prediction.json").read_text())
+        expected = lab.predictions[name].query("participant_id == @person").sort_values("repeat")
+        places = [(row["repeat"], row["fold"]) for row in found["models"]]
+        assert places == list(zip(expected["repeat"], expected["fold"]))
+        raw = [row["raw"] for row in found["models"]]
+        np.testing.assert_allclose(raw, expected["probability"], atol=1e-6)
+        assert any("this very scan" in words for words in found["warnings"])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models_of_all_folds_are_restored(lab, name, nodes):
+    """Also for people with regions without signal, which each fold fills in by its own training people."""
+    stored = "covariance" if name == "tangent" else "correlation"
+    cohort, _ = labelled_cohort(lab.folder / f"{stored}.h5", lab.folder / "participants.tsv", CONTRAST, MODELS[name][1])
+    with np.load(lab.folder / f"{name}_folds.npz", allow_pickle=False) as file:
+        models = restore_folds(dict(file))
+    assert sorted(models) == [(repeat, fold) for repeat in range(2) for fold in range(3)]
+    expected = lab.predictions[name].query("seed == 0")
+    for (repeat, fold), model in models.items():
+        _, test = fold_rows(lab.splits, cohort.participants, repeat, fold)
+        own = expected[(expected["repeat"] == repeat) & (expected["fold"] == fold)]
+        np.testing.assert_allclose(model.predict(cohort, test), own["probability"], atol=1e-6)
+    cohort.missing[test[0], :3] = True
+    assert np.isfinite(model.predict(cohort, test[:1])).all()
+
+
+def test_somebody_new_is_predicted_by_all_models(lab):
+    found = _predict(lab, "ridge", lab.unseen[0])
+    own = found["probability"]
+    assert found["refused"] == []
+    assert own["models"] == 6 and len(found["models"]) == 6
+    assert own["low"] <= own["lowest"] <= own["value"] <= own["highest"] <= own["high"]
+    assert found["floor"]["covariates"] == COVARIATES and 0 < found["floor"]["value"] < 1
+    assert found["research_only"].startswith("For research only")
+    assert not any("this very scan" in words for words in found["warnings"])
+
+
+def test_new_people_are_told_apart(lab):
+    """Effects are planted: patients who were kept apart get higher probabilities than controls."""
+    values = {name: _predict(lab, "ridge", name, anyway=True)["probability"]["value"] for name in lab.unseen}
+    patient = {name: lab.people.loc[name, "group"] == "DYT" for name in lab.unseen}
+    higher = [values[a] > values[b] for a in values for b in values if patient[a] and not patient[b]]
+    assert np.mean(higher) > 0.6
+
+
+def test_the_person_never_moves_the_calibration(lab):
+    """Raw probabilities of a model pass through the one curve in the file, whoever asks."""
+    curve = read_bundle(lab.folder / "ridge.npz").part("calibration")
+    for person in lab.unseen[:2]:
+        rows = pd.DataFrame(_predict(lab, "ridge", person, anyway=True)["models"])
+        assert rows[["repeat", "fold"]].to_numpy().tolist() == curve["place"].tolist()
+        z = (np.log(rows["raw"] / (1 - rows["raw"])) - curve["centre"]) / curve["scale"]
+        expected = 1 / (1 + np.exp(-curve["curve"][0] - curve["curve"][1] * z))
+        np.testing.assert_allclose(rows["calibrated"], expected, atol=1e-9)
+
+
+def test_the_floor_says_what_it_lacks(lab):
+    found = _predict(lab, "ridge", lab.unseen[0], age=None)
+    assert found["floor"]["value"] is None and "age is not known" in found["floor"]["why"]
+    assert found["deviation"]["not_known"] == ["age"]
+    elsewhere = _predict(lab, "ridge", lab.unseen[0], site="Mars")
+    assert "nobody of the cohort has site Mars" in elsewhere["floor"]["why"]
+    assert any("site Mars" in words for words in elsewhere["warnings"])
+
+
+def test_unlike_the_cohort_is_refused(lab, tmp_path, capsys):
+    person = lab.unseen[0]
+    arguments = ["--model", str(lab.folder / "ridge.npz"), "--series", lab.series[person], "--out", str(tmp_path)]
+    assert main([*arguments, "--mean-fd", "1.4"]) == 3
+    assert "mean framewise displacement 1.40 mm" in capsys.readouterr().err
+    written = json.loads((tmp_path / "prediction.json").read_text())
+    assert written["probability"] is None and written["floor"] is None and written["models"] is None
+    assert "Refused" in (tmp_path / "prediction.html").read_text()
+    assert main([*arguments, "--mean-fd", "1.4", "--anyway"]) == 0
+    assert json.loads((tmp_path / "prediction.json").read_text())["probability"]["value"] > 0
+    assert "not to be relied on" in (tmp_path / "prediction.html").read_text()
+    assert main([*arguments, "--age", "8"]) == 3
+
+
+def test_foreign_connectivity_is_refused(lab, tmp_path):
+    """Names that stand at the wrong columns, and noise, are far; most people of the cohort's kind are not."""
+    bundle = read_bundle(lab.folder / "ridge.npz")
+    rng = np.random.default_rng(0)
+
+    def shuffled(table):
+        return table.set_axis(rng.permutation(table.columns), axis=1)
+
+    def noise(table):
+        return table * 0 + rng.normal(size=table.shape)
+
+    for k, change in enumerate((shuffled, noise)):
+        (tmp_path / str(k)).mkdir()
+        scan = scan_from_series(_copy(lab, tmp_path / str(k), lab.unseen[0], change), None, bundle)
+        found = predict_person(bundle, scan, {})
+        assert any("connectivity" in reason for reason in found["refused"]), change.__name__
+    far = [bool(_predict(lab, "ridge", name)["refused"]) for name in lab.unseen]
+    assert np.mean(far) < 0.3
+
+
+def test_columns_are_matched_by_name(lab, tmp_path):
+    bundle = read_bundle(lab.folder / "ridge.npz")
+    path = _copy(lab, tmp_path, lab.unseen[0], lambda table: table[table.columns[::-1]])
+    found = predict_person(bundle, scan_from_series(path, None, bundle), {})
+    expected = predict_person(bundle, scan_from_series(lab.series[lab.unseen[0]], None, bundle), {})
+    assert found["probability"]["value"] == pytest.approx(expected["probability"]["value"], abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("change", "sidecar", "words"),
+    [
+        (lambda table: table.rename(columns=lambda name: f"other {name}"), None, "lacks 40 of the atlas's 40 regions"),
+        (lambda table: table.set_axis(range(1, 41), axis=1), None, "lacks 40 of the atlas's 40 regions"),
+        (lambda table: table.iloc[:, :39], None, "lacks 1 of the atlas's 40 regions"),
+        (lambda table: table.iloc[:0], None, "ridge|volumes"),
+        (lambda table: table.iloc[:50], None, "50 volumes x 2 s = 100 s, fewer than"),
+        (lambda table: table.mask((table.index == 7)[:, None] & (table > 0)), None, "1 of 120 volumes hold NaN"),
+        (lambda table: table.assign(**dict.fromkeys(table.columns[:9], 0.0)), None, "regions are constant"),
+        (None, lambda about: None, "RepetitionTime"),
+        (None, lambda about: {"Units": "z"}, "no RepetitionTime"),
+        (None, lambda about: {**about, "RepetitionTime": 2000}, "no time between volumes in seconds"),
+        (None, lambda about: {"RepetitionTime": 2.0}, "does not say how the series were denoised"),
+        (None, lambda about: about | {"Denoising": about["Denoising"] | {"low_pass": 0.2}}, "low_pass 0.2 instead of"),
+    ],
+)  # fmt: skip
+def test_a_scan_that_cannot_be_used_is_refused_with_the_reason(lab, tmp_path, change, sidecar, words):
+    bundle = read_bundle(lab.folder / "ridge.npz")
+    path = _copy(lab, tmp_path, lab.unseen[0], change, sidecar)
+    with pytest.raises(ScanError, match=words):
+        scan_from_series(path, None, bundle)
+
+
+def test_an_empty_file_is_refused(lab, tmp_path, capsys):
+    path = _copy(lab, tmp_path, lab.unseen[0])
+    path.write_bytes(b"")
+    assert main(["--model", str(lab.folder / "ridge.npz"), "--series", str(path)]) == 2
+    assert "cannot be read as a table of numbers" in capsys.readouterr().err
+    assert main(["--model", str(lab.folder / "ridge.npz"), "--series", str(tmp_path / "none.tsv")]) == 2
+    assert "no such file" in capsys.readouterr().err
+
+
+def test_a_damaged_or_foreign_model_is_refused(lab, tmp_path):
+    source = lab.folder / "ridge.npz"
+    with np.load(source, allow_pickle=False) as file:
+        arrays = dict(file)
+    weights = next(name for name in arrays if name.endswith("/weights") and name.startswith("model/"))
+    changed = arrays[weights].copy()
+    changed[0] += 1e-3
+    wrong = {
+        "tampered": (arrays | {weights: changed}, "not what was written"),
+        "no checksum": ({name: value for name, value in arrays.items() if name != "checksum"}, "not what it takes"),
+        "pickled": (arrays | {weights: np.array([{}], dtype=object)}, "could run code"),
+    }
+    for name, (content, words) in wrong.items():
+        path = tmp_path / f"{name}.npz"
+        np.savez(path, **content)
+        with pytest.raises(ModelFileError, match=words):
+            read_bundle(path)
+    files = {"cut.npz": source.read_bytes()[:5000], "empty.npz": b"", "text.npz": b"no model"}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ModelFileError, match="is not read"):
+            read_bundle(tmp_path / name)
+    with pytest.raises(ModelFileError, match="no such model file"):
+        read_bundle(tmp_path / "none.npz")
+    with pytest.raises(ModelFileError, match="not what it takes to predict"):
+        read_bundle(lab.folder / "ridge_folds.npz")
+
+
+class _Payload:
+    """What a file of a stranger might hold."""
+
+    def __reduce__(self):
+        return (Path("/nonexistent/dysconnect").touch, ())
+
+
+def test_no_code_of_a_model_file_runs(tmp_path):
+    """Were the pickle loaded, touching a file in a folder that is not there would raise FileNotFoundError."""
+    (tmp_path / "model.npz").write_bytes(pickle.dumps(_Payload()))
+    with pytest.raises(ModelFileError, match="could run code"):
+        read_bundle(tmp_path / "model.npz")
+
+
+def test_an_atlas_that_is_not_the_models_is_refused(lab, tmp_path):
+    """Even where somebody made the checksum anew: names of the table and of the models must agree."""
+    from dysconnect.predict.bundle import checksum
+
+    with np.load(lab.folder / "ridge.npz", allow_pickle=False) as file:
+        arrays = {name: value for name, value in file.items() if name != "checksum"}
+    about = json.loads(str(arrays["about"]))
+    first, second = about["nodes"]["data"][:2]
+    about["nodes"]["data"][:2] = [second, first]
+    arrays["about"] = np.array(json.dumps(about))
+    np.savez(tmp_path / "swapped.npz", **arrays, checksum=np.array(checksum(arrays)))
+    with pytest.raises(ModelFileError, match="trained on other regions"):
+        read_bundle(tmp_path / "swapped.npz")
+
+
+def test_deviations_equal_those_of_the_localization(lab):
+    """From sums over the controls alone, also where a covariate is not known or nobody shares the site."""
+    cohort = lab.cohort
+    norm = Norm.restore(read_bundle(lab.folder / "ridge.npz").part("norm"))
+    filler = MissingRegions().fit(cohort.values, cohort.missing, diagonal=False)
+    edges = filler.transform(cohort.values, cohort.missing)
+    patient = int(np.flatnonzero(cohort.labels == 1)[0])
+    person = cohort.participants.iloc[[patient]].reset_index(drop=True)
+    controls = np.flatnonzero(cohort.labels == 0)
+    rows = [*controls, patient]
+    for changes, covariates in (({}, COVARIATES), ({"site": "Mars"}, COVARIATES), ({"age": np.nan}, COVARIATES[1:])):
+        table = cohort.participants.iloc[rows].reset_index(drop=True)
+        table.loc[len(rows) - 1, list(changes)] = list(changes.values())
+        found = deviations(edges[rows], table, covariates)
+        z, df = norm.deviate(edges[patient], person.assign(**changes))
+        np.testing.assert_allclose(z, found.z[-1], atol=2e-5)
+        assert df == found.people["df"].iloc[-1]
+
+
+def test_a_planted_deviation_is_found(lab, nodes):
+    """An edge six standard deviations off is named first, and beyond what any control shows."""
+    cohort, circuits = lab.cohort, circuit_edges(nodes)
+    filler = MissingRegions().fit(cohort.values, cohort.missing, diagonal=False)
+    norm = learn_norm(cohort, circuits, COVARIATES, 0.1, filler)
+    control = int(np.flatnonzero(cohort.labels == 0)[0])
+    edges, person = cohort.values[control].astype(float), cohort.participants.iloc[[control]]
+    edges[100] += 8 * cohort.values[cohort.labels == 0][:, 100].std()
+    rows, cols = np.triu_indices(len(nodes), 1)
+    names = nodes["name"].to_numpy(str)
+    pairs = pd.DataFrame({"region_a": names[rows], "region_b": names[cols]})
+    found = describe_deviation(norm, edges, person, pairs, 5, 0.05)
+    first = found["edges"][0]
+    assert (first["region_a"], first["region_b"]) == (names[rows[100]], names[cols[100]])
+    assert first["z"] > 4 and found["p_max"] == pytest.approx(1 / (1 + found["controls"]))
+    assert [row["relative"] for row in found["circuits"]] == sorted(
+        (row["relative"] for row in found["circuits"]), reverse=True
+    )
+
+
+def test_distances_of_the_held_out_are_those_of_equals():
+    """People of the same kind are refused seldom; others nearly always."""
+    rng = np.random.default_rng(1)
+    axes, mean = rng.normal(size=(5, 400)), rng.normal(0.3, 0.3, 400)
+    draw = lambda n: mean + rng.normal(size=(n, 5)) @ axes * 0.1 + rng.normal(0, 0.2, (n, 400))
+    reference = learn_reference(draw(80), np.arange(80))
+    far = lambda edges: np.mean([any(kind["far"] for kind in reference.judge(own).values()) for own in edges])
+    assert far(draw(200)) < 0.03
+    percentiles = [reference.judge(own)["beside"]["percentile"] for own in draw(200)]
+    assert 40 < np.mean(percentiles) < 60
+    assert far(draw(20) + rng.normal(0, 0.4, (20, 400))) == 1
+    assert far(rng.permutation(draw(20), axis=1)) == 1
+    assert far(rng.normal(0, 0.1, (20, 400))) == 1
+
+
+def test_distances_do_not_hang_on_where_they_are_computed():
+    """Of people held out, from inner products; of a new one, from the components: the same number."""
+    rng = np.random.default_rng(2)
+    edges = rng.normal(0.2, 0.3, (41, 300))
+    together = learn_reference(edges, np.array([*range(40), 40]))
+    assert together.within.shape == together.beside.shape == (41,)
+    alone = learn_reference(edges[:40], np.arange(40)).distances(edges[40])
+    assert np.abs(together.beside / alone["beside"] - 1).min() < 0.05
+
+
+def test_calibration_recovers_a_known_curve():
+    rng = np.random.default_rng(0)
+    raw = rng.uniform(0.05, 0.95, 4000)
+    decision = 0.5 + 0.4 * np.log(raw / (1 - raw))
+    label = (rng.uniform(size=4000) < 1 / (1 + np.exp(-decision))).astype(int)
+    table = pd.DataFrame({"participant_id": [f"p{k}" for k in range(4000)], "seed": 0, "repeat": 0, "fold": 0})
+    curve = calibrate(table.assign(label=label, probability=raw))
+    for asked in (0.1, 0.5, 0.8):
+        expected = 1 / (1 + np.exp(-0.5 - 0.4 * np.log(asked / (1 - asked))))
+        assert curve.apply({(0, 0): asked})[0] == pytest.approx(expected, abs=0.03)
+    assert curve.probability.mean() == pytest.approx(label.mean(), abs=1e-3)
+    low, high = curve.interval({(0, 0): 0.6})
+    assert low < curve.apply({(0, 0): 0.6})[0] < high < low + 0.1
+
+
+def test_models_that_spread_differently_are_calibrated_alike():
+    """One fold's model says the same as the other's, but all but timidly: on its own scale both are as sure."""
+    rng = np.random.default_rng(0)
+    label, fold = rng.integers(0, 2, 2000), np.arange(2000) % 2
+    decision = (2 * label - 1) * 0.7 + rng.normal(0, 1, 2000)
+    raw = 1 / (1 + np.exp(-np.where(fold == 0, decision, 0.01 * decision - 0.3)))
+    table = pd.DataFrame({"participant_id": [f"p{k}" for k in range(2000)], "seed": 0, "repeat": 0, "fold": fold})
+    curve = calibrate(table.assign(label=label, probability=raw))
+    bold, timid = (curve.apply({(0, k): 1 / (1 + np.exp(-own))})[0] for k, own in enumerate((1.5, 0.015 - 0.3)))
+    assert bold == pytest.approx(timid, abs=0.03)
+    assert bold == pytest.approx(1 / (1 + np.exp(-2 * 0.7 * 1.5)), abs=0.03)  # Bayes' rule for two normal groups
+
+
+def test_calibration_of_a_useless_model_is_the_share_of_patients():
+    label = np.arange(60) % 3 == 0
+    raw = np.where(label, 0.3, 0.7) + np.random.default_rng(0).normal(0, 0.05, 60)
+    table = pd.DataFrame({"participant_id": [f"p{k}" for k in range(60)], "seed": 0, "label": label.astype(int)})
+    table = table.assign(repeat=0, fold=0)
+    curve = calibrate(table.assign(probability=raw))
+    np.testing.assert_allclose([curve.apply({(0, 0): p})[0] for p in (0.1, 0.9)], 1 / 3, atol=1e-6)
+    perfect = calibrate(table.assign(probability=1 - raw))
+    assert np.isfinite(perfect.curve).all() and np.isfinite(perfect.samples).all()
+
+
+def test_the_page_stands_alone(lab):
+    bundle = read_bundle(lab.folder / "ridge.npz")
+    page = render_person(_predict(lab, "ridge", lab.unseen[0], anyway=True), bundle)
+    assert page.count("For research only: no diagnosis") == 2
+    for word in ("http-equiv", "<script", '<link rel="stylesheet', 'src="http', "@import", "url(http"):
+        assert word not in page
+    assert "Confound floor" in page and "Deviation from the controls" in page
+
+
+def test_series_before_denoising_are_denoised_like_the_cohort(lab, tmp_path, nodes):
+    """With the confounds table, raw series give what the cohort's stage made of them."""
+    person = lab.unseen[0]
+    entry = lab.raw.set_index("participant_id").loc[person]
+    path = tmp_path / "raw_timeseries.tsv"
+    write_series(read_series(entry["series"], entry["key"], nodes), nodes["name"], path)
+    path.with_suffix(".json").write_text('{"RepetitionTime": 2.0}')
+    bundle = read_bundle(lab.folder / "ridge.npz")
+    scan = scan_from_series(path, entry["confounds"], bundle)
+    expected = read_series(lab.series[person], "", nodes)
+    np.testing.assert_allclose(scan.series, expected, atol=1e-3)
+    assert scan.mean_fd == pytest.approx(lab.people.loc[person, "mean_fd"], abs=1e-6)
+
+
+def test_an_image_in_atlas_space_is_predicted(lab, tmp_path, nodes):
+    """Voxels of the regions that carry a person's raw series give, with the confounds, what the series give."""
+    person = lab.unseen[0]
+    entry = lab.raw.set_index("participant_id").loc[person]
+    series = read_series(entry["series"], entry["key"], nodes)
+    affine = np.diag([4.0, 4.0, 4.0, 1.0])
+    affine[:3, 3] = -90, -126, -72
+    image = np.zeros((46, 55, 46, len(series)), np.float32)
+    grid = np.indices(image.shape[:3]).reshape(3, -1).T @ affine[:3, :3] + affine[:3, 3]
+    for row, region in enumerate(nodes[["x", "y", "z", "radius"]].to_numpy(float)):
+        inside = np.linalg.norm(grid - region[:3], axis=1) <= region[3] + 2
+        image.reshape(-1, len(series))[inside] = 1000 + series[:, row]
+    scan = nib.Nifti1Image(image, affine)
+    scan.header.set_zooms((4, 4, 4, 2.0))
+    scan.header.set_xyzt_units("mm", "sec")
+    nib.save(scan, tmp_path / "bold.nii.gz")
+    bundle = read_bundle(lab.folder / "ridge.npz")
+    found = scan_from_bold(tmp_path / "bold.nii.gz", entry["confounds"], None, bundle)
+    assert found.repetition_time == 2.0 and found.series.shape == series.shape
+    own = predict_person(bundle, found, {}, anyway=True)
+    assert own["person"]["mean_fd"] == pytest.approx(lab.people.loc[person, "mean_fd"], abs=1e-6)
+    expected = read_series(lab.series[person], "", nodes)
+    agreement = [np.corrcoef(a, b)[0, 1] for a, b in zip(found.series.T, expected.T)]
+    assert np.median(agreement) > 0.99
+    with pytest.raises(ScanError, match="rows in"):
+        short = pd.read_csv(entry["confounds"], sep="\t").iloc[:-3]
+        short.to_csv(tmp_path / "short.tsv", sep="\t", index=False)
+        scan_from_bold(tmp_path / "bold.nii.gz", tmp_path / "short.tsv", None, bundle)
+
+
+def test_the_command_line_is_quick_and_shows_an_example():
+    code = "import sys; from dysconnect.predict.command import console; sys.exit(console(['predict', '--help']))"
+    heavy = "; print([m for m in ('numpy', 'pandas', 'torch', 'hydra', 'mlflow') if m in sys.modules], file=sys.stderr)"
+    code = code.replace("sys.exit(console(['predict', '--help']))", "0") + heavy
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+
+
+def test_the_console_script_is_the_command():
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    module, name = project["scripts"]["dysconnect"].split(":")
+    assert getattr(importlib.import_module(module), name) is console
+
+
+def test_somebody_whom_all_models_saw_is_told_so(lab, tmp_path):
+    """As of a fixed split, in which most people are only trained on."""
+    bundle = read_bundle(lab.folder / "ridge.npz")
+    person = lab.predictions["ridge"]["participant_id"].iloc[0]
+    arrays = {**bundle.arrays, "known/fold": np.full_like(bundle.arrays["known/fold"], -1)}
+    fixed = dataclasses.replace(bundle, arrays=arrays)
+    found = predict_person(fixed, scan_from_series(lab.series[person], None, bundle), {}, anyway=True)
+    assert len(found["models"]) == 6
+    assert any("all were trained with it, and are too sure" in words for words in found["warnings"])
+
+
+def test_an_image_is_no_surface(lab, tmp_path):
+    bundle = read_bundle(lab.folder / "ridge.npz")
+    cortex = dataclasses.replace(bundle, about={**bundle.about, "surface": True})
+    with pytest.raises(ScanError, match="over a surface"):
+        scan_from_bold(tmp_path / "bold.nii.gz", tmp_path / "confounds.tsv", None, cortex)
+
+
+def test_the_command_line_explains_itself(capsys):
+    assert console([]) == 0 and console(["train"]) == 2
+    with pytest.raises(SystemExit) as stopped:
+        console(["predict", "--help"])
+    assert stopped.value.code == 0
+    said = capsys.readouterr().out
+    assert "examples:" in said and "--series" in said and "no diagnosis" in said
+    with pytest.raises(SystemExit) as stopped:
+        main(["--model", "a.npz", "--bold", "b.nii.gz"])
+    assert stopped.value.code == 2 and "--confounds" in capsys.readouterr().err
+
+
+def test_covariates_that_cannot_be_are_refused(lab, capsys):
+    arguments = ["--model", str(lab.folder / "ridge.npz"), "--series", lab.series[lab.unseen[0]]]
+    assert main([*arguments, "--age", "-3"]) == 2 and "cannot be" in capsys.readouterr().err
+    assert main([*arguments, "--covariate", "height=3"]) == 2 and "asks for age" in capsys.readouterr().err
+    assert main([*arguments, "--covariate", "height"]) == 2 and "NAME=VALUE" in capsys.readouterr().err

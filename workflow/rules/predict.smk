@@ -1,0 +1,72 @@
+FLOOR = COHORT["evaluate"]["floor"]
+BUNDLED = [
+    name
+    for name, own in EXPERIMENTS.items()
+    if not TABLE and own["model"]["name"] != "floor"
+]
+
+
+def bundle_file(experiment):
+    """What predicts a new person with the models of an experiment; the floor has none of its own."""
+    return (
+        [f"results/{DATASET}/predict/{experiment}.npz"] if experiment in BUNDLED else []
+    )
+
+
+rule bundle:
+    """Gather in one file what it takes to predict a new person with the models of one experiment."""
+    input:
+        connectomes=f"results/{{dataset}}/connectivity/{ATLAS}_{COHORT['localize']['measure']}.h5",
+        participants="results/{dataset}/timeseries/participants.tsv",
+        index="results/{dataset}/timeseries/series.tsv",
+        splits="results/{dataset}/train/splits.tsv",
+        scores="results/{dataset}/evaluate/scores.tsv",
+        folds="results/{dataset}/train/{experiment}/folds.npz",
+        predictions="results/{dataset}/train/{experiment}/predictions.tsv",
+        floor_folds=f"results/{{dataset}}/train/{FLOOR}/folds.npz",
+        floor_predictions=f"results/{{dataset}}/train/{FLOOR}/predictions.tsv",
+        atlas=ATLAS_FILES,
+        code=library("predict", "localize/deviation", "models/floor", "atlas"),
+    output:
+        bundle="results/{dataset}/predict/{experiment}.npz",
+    log:
+        "results/logs/{dataset}/bundle_{experiment}.log",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        sections=lambda wildcards: training_sections(EXPERIMENTS[wildcards.experiment]),
+        atlas=COHORT["atlas"],
+        denoise=COHORT["denoise"],
+        min_coverage=COHORT["preprocess"].get("min_coverage", 0.5),
+        surface=ON_SURFACE,
+        localize={
+            key: COHORT["localize"][key]
+            for key in ("measure", "nuisance", "alpha", "max_missing", "deviant_edges")
+        },
+        dataset={
+            key: COHORT["dataset"].get(key)
+            for key in (
+                "name",
+                "title",
+                "citation",
+                "licence",
+                "simulated",
+                "contrast",
+                "covariates",
+            )
+        },
+        estimators=lambda wildcards: {
+            name: estimator(name)
+            for name in (
+                COHORT["localize"]["measure"],
+                STORED[EXPERIMENTS[wildcards.experiment]["connectivity"]["measure"]],
+            )
+        },
+    message:
+        "Making {wildcards.experiment} fit to be sent: results/{wildcards.dataset}/predict/{wildcards.experiment}.npz"
+    script:
+        "../scripts/bundle.py"
