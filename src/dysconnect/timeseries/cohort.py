@@ -104,7 +104,7 @@ def prepare_subject(
             raise UnusableError(entry["problem"])
         series = read_series(entry["series"], entry["key"], nodes)
         n_volumes, repetition_time = len(series), float(entry["repetition_time"])
-        confounds = _read_confounds(entry["confounds"]) if entry["confounds"] else None
+        confounds = usable_confounds(entry["confounds"]) if entry["confounds"] else None
         if confounds is not None:
             mean_fd = float(confounds["framewise_displacement"].mean())  # of all volumes: scrubbing hides motion
             if len(confounds) != n_volumes:
@@ -119,7 +119,7 @@ def prepare_subject(
     return Verdict(name, cleaned, mean_fd, n_volumes, len(cleaned) * repetition_time, "", _removed(denoising))
 
 
-def _read_confounds(path: str | Path) -> pd.DataFrame:
+def usable_confounds(path: str | Path) -> pd.DataFrame:
     """Read a confounds table; of CompCor only components of the combined mask, where the sidecar tells masks apart."""
     confounds, sidecar = read_confounds(path), Path(path).with_suffix(".json")
     try:
