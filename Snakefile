@@ -15,6 +15,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/localize.smk"
 include: "workflow/rules/stimulate.smk"
+include: "workflow/rules/validate.smk"
 include: "workflow/rules/report.smk"
 
 

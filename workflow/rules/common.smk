@@ -29,6 +29,7 @@ from dysconnect.preprocess.fmriprep import (
     fmriprep_command,
     told_places,
 )
+from dysconnect.validate import check_validation
 
 try:
     COHORT, EXPERIMENTS = compose_workflow(
@@ -39,6 +40,7 @@ try:
     KIND = COHORT["dataset"]["kind"] = kind_of(COHORT["dataset"])
     check_engine(COHORT["dataset"], COHORT["preprocess"], COHORT["atlas"])
     check_pretraining(EXPERIMENTS, COHORT["dataset"]["name"])
+    check_validation(COHORT)
     SOURCES = source_files(COHORT["dataset"])
     IMAGES = KIND in ("bids", "derivatives")
     FMRIPREP = KIND == "bids" and COHORT["preprocess"]["engine"] == "fmriprep"
@@ -88,6 +90,7 @@ SURFACE_FILES = (
     else []
 )
 PLANTED = COHORT["dataset"]["plant"] is not None
+VALIDATED = any(COHORT["validate"]["cohorts"].values())
 
 
 wildcard_constraints:

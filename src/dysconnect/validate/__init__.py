@@ -138,6 +138,7 @@ def null_outcomes(pool: Pool, atlas: Atlas, spec: dict, cohort: int) -> Iterator
         print(f"{MOTION} is no covariate of the localization (localize.nuisance): no confounded cohorts")
         return
     people = labelled(pool, own, own["confounding"], cohort)
+    edges = pool.all_edges(spec, own["artefact"]) if pool.is_simulated else edges
     without = [name for name in nuisance if name != MOTION]
     for scenario, covariates in ((CONFOUNDED, nuisance), (UNADJUSTED, without)):
         outcomes, statistic = _tested(edges, people, atlas, spec, covariates)

@@ -37,15 +37,23 @@ class Pool:
     confounds: list
     repetition_times: list[float]
 
-    def edges(self, person: int, series: np.ndarray, spec: dict) -> np.ndarray:
-        """Connectome of one person with these series [T, N], denoised as the cohort is, float32 [E]."""
-        moved = series + self.artefacts[person]
+    def edges(self, person: int, series: np.ndarray, spec: dict, strength: float = 1.0) -> np.ndarray:
+        """Connectome of one person with these series [T, N], denoised as the cohort is, float32 [E].
+
+        The motion of simulated people is `strength` times what it is.
+        """
+        moved = series + strength * self.artefacts[person]
         clean = denoise(moved, self.confounds[person], self.repetition_times[person], spec["denoise"])
         return connectome(clean, spec["localize"]["measure"], spec["estimator"])
 
-    def all_edges(self, spec: dict) -> np.ndarray:
+    def all_edges(self, spec: dict, strength: float = 1.0) -> np.ndarray:
         """Connectomes of everybody, [n, E]."""
-        return np.stack([self.edges(k, x, spec) for k, x in enumerate(self.series)])
+        return np.stack([self.edges(k, x, spec, strength) for k, x in enumerate(self.series)])
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether motion is added to the series; that of real people is in them."""
+        return any(np.ndim(one) for one in self.artefacts)
 
     @cached_property
     def bands(self) -> list[np.ndarray]:
