@@ -41,8 +41,9 @@ def compose_workflow(
     config_dir, schema : path
     command_line : mapping
         What ``snakemake --config`` gives: group choices (``dataset=abide``), ``experiment=a,b`` to choose
-        experiments (``validate_localization`` among them validates the localization and trains nothing), and ``overrides='key=value ...'``. An override applies to every experiment that has its
-        key: ``model.hidden=64`` leaves the linear models as they are.
+        experiments (``validate_localization`` among them validates the localization and trains nothing), and
+        ``overrides='key=value ...'``. An override applies to every experiment that has its key:
+        ``model.hidden=64`` leaves the linear models as they are.
 
     Returns
     -------

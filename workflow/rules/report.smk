@@ -28,6 +28,7 @@ rule report:
             participant=WANTED,
         ),
         recovery="results/{dataset}/localize/recovery.tsv" if PLANTED else [],
+        validation="results/{dataset}/validate/scores.tsv" if VALIDATED else [],
         targets="results/{dataset}/stimulate/targets.tsv" if ATTRIBUTED else [],
         verdict="results/{dataset}/stimulate/verdict.json" if ATTRIBUTED else [],
         atlas=ATLAS_FILES,
@@ -37,6 +38,11 @@ rule report:
             name: figure(name, name, "Scans")
             for name in ("scans", "coverage", "denoising")
             if IMAGES
+        },
+        **{
+            name: figure(name, name, "Validation")
+            for name in ("validation_fwer", "validation_power", "validation_fdp")
+            if VALIDATED
         },
         **{
             f"learning_{name}": figure(f"learning_{name}", "learning", "Prediction")
@@ -66,9 +72,10 @@ rule report:
         mem_mb=2000,
         runtime=15,
     params:
-        cohort=without(COHORT, "tracking"),
+        cohort=without(COHORT, "tracking", *([] if VALIDATED else ["validate"])),
         experiments={
-            name: without(EXPERIMENTS[name], "tracking") for name in EXPERIMENTS
+            name: without(EXPERIMENTS[name], "tracking", "validate")
+            for name in EXPERIMENTS
         },
     message:
         "Writing the report of {wildcards.dataset}"

@@ -50,6 +50,7 @@ rule track:
             "quality",
             "report",
             "tracking",
+            "validate",
             "experiments",
         ),
     message:
@@ -85,7 +86,14 @@ rule track_cohort:
         mem_mb=2000,
         runtime=15,
     params:
-        config=without(COHORT, "model", "graph", "training", "tracking"),
+        config=without(
+            COHORT,
+            "model",
+            "graph",
+            "training",
+            "tracking",
+            *([] if VALIDATED else ["validate"]),
+        ),
     message:
         "Logging the localization and the report to MLflow"
     script:

@@ -12,6 +12,7 @@ from dysconnect.report import quality as judge
 from dysconnect.report import scans as scanned
 from dysconnect.report import structures, tables, text
 from dysconnect.report import subgroups as grouped
+from dysconnect.report import validation as validated
 from dysconnect.report.html import Picture, picture, template
 from dysconnect.report.references import references
 from dysconnect.report.svg import to_svg
@@ -66,6 +67,9 @@ def render(
         facts=_facts(results.summary),
         quality=_quality(results),
         scans=None if results.scans is None else scanned.section(results.scans, cohort),
+        validation=None
+        if results.validation is None
+        else validated.section(results.validation, cohort["validate"], results.summary["alpha"]),
         stimulation=results.stimulation,
         methods=paragraphs,
         references=references(paragraphs),
@@ -92,6 +96,8 @@ def _figures(results: Results, cohort: Mapping, nodes: pd.DataFrame, floor: str 
     drawn |= judge.draw(results.quality)
     if results.scans is not None:
         drawn |= scanned.draw(results.scans, cohort, nodes)
+    if results.validation is not None:
+        drawn |= validated.draw(results.validation, alpha)
     return drawn | {
         f"learning_{name}": draw.learning_figure(history) for name, history in results.histories.items() if len(history)
     }
@@ -152,7 +158,8 @@ def _picture(name: str, document: str, results: Results, cohort: Mapping) -> Pic
     return picture(name, document, _caption(name, results, cohort), name in WIDE)
 
 
-WIDE = ("forest", "subgroups", "connectome", "circuits", "flow", "scans", "coverage")
+VALIDATION = ("validation_fwer", "validation_power", "validation_fdp")
+WIDE = ("forest", "subgroups", "connectome", "circuits", "flow", "scans", "coverage", *VALIDATION)
 
 
 def _caption(name: str, results: Results, cohort: Mapping) -> str:
@@ -174,6 +181,7 @@ def _caption(name: str, results: Results, cohort: Mapping) -> str:
     return {
         **judge.captions(results.quality, level),
         **({} if results.scans is None else scanned.captions(results.scans, cohort)),
+        **({} if results.validation is None else validated.captions(results.validation, alpha)),
         "motion": "Head motion was not measured."
         if results.participants["mean_fd"].isna().all()
         else f"Head motion by group ({text.p_text(test.p)}, Cohen's d = {test}). Each point is a subject, "

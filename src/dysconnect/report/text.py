@@ -51,6 +51,8 @@ class Results:
         Virtual-stimulation targets, strongest first; no rows where they are withheld.
     scans : Scans or None
         Of a cohort of images.
+    validation : DataFrame or None
+        Scores of all methods on cohorts with a known truth.
     stimulation : str
         The model behind the targets, or why they are withheld.
     """
@@ -74,6 +76,7 @@ class Results:
     recovery: pd.DataFrame | None = None
     targets: pd.DataFrame | None = None
     scans: Scans | None = None
+    validation: pd.DataFrame | None = None
     stimulation: str = ""
 
 

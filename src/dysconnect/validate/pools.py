@@ -120,9 +120,7 @@ def refuse_few(found: int, wanted: int, what: str) -> None:
         )
 
 
-def real_pool(
-    controls: pd.DataFrame, nodes: pd.DataFrame, kept: np.ndarray, wanted: int, seed: Sequence[int]
-) -> Pool:
+def real_pool(controls: pd.DataFrame, nodes: pd.DataFrame, kept: np.ndarray, wanted: int, seed: Sequence[int]) -> Pool:
     """Real controls, drawn at random, with signal in all regions.
 
     Parameters
