@@ -1,7 +1,7 @@
 """People between whom there is no difference: whom the cohorts of the validation are made of."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -11,7 +11,8 @@ from dysconnect.acquire.plant import edge_spread, resting_band
 from dysconnect.acquire.simulated import add_motion, simulate_cohort
 from dysconnect.connectivity import connectome
 from dysconnect.series import has_signal, read_series
-from dysconnect.timeseries import denoise, usable_confounds
+from dysconnect.timeseries import Projection, usable_confounds
+from dysconnect.timeseries.projection import plan
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Pool:
     confounds : list of DataFrame or None
     repetition_times : list of float
         Seconds.
+    plans : dict
+        Denoising of people by their number, where it does not depend on the series: filled as it is needed.
     """
 
     participants: pd.DataFrame
@@ -36,6 +39,7 @@ class Pool:
     artefacts: list
     confounds: list
     repetition_times: list[float]
+    plans: dict[int, Projection] = field(default_factory=dict)
 
     def edges(self, person: int, series: np.ndarray, spec: dict, strength: float = 1.0) -> np.ndarray:
         """Connectome of one person with these series [T, N], denoised as the cohort is, float32 [E].
@@ -43,8 +47,15 @@ class Pool:
         The motion of simulated people is `strength` times what it is.
         """
         moved = series + strength * self.artefacts[person]
-        clean = denoise(moved, self.confounds[person], self.repetition_times[person], spec["denoise"])
+        clean = self._denoising(person, moved, spec["denoise"]).clean(moved)
         return connectome(clean, spec["localize"]["measure"], spec["estimator"])
+
+    def _denoising(self, person: int, series: np.ndarray, spec: dict) -> Projection:
+        if spec["global_signal"] == "regions":  # regressed out, and part of these series
+            return plan(series, self.confounds[person], self.repetition_times[person], spec)
+        if person not in self.plans:
+            self.plans[person] = plan(series, self.confounds[person], self.repetition_times[person], spec)
+        return self.plans[person]
 
     def all_edges(self, spec: dict, strength: float = 1.0) -> np.ndarray:
         """Connectomes of everybody, [n, E]."""
