@@ -115,11 +115,11 @@ def test_regions_are_thinned_over_all_systems():
     np.testing.assert_array_equal(thin(nodes, None), np.arange(300))
 
 
-def test_a_batch_has_a_row_a_cohort_scenario_and_method(spec, nodes):
+def test_a_batch_has_a_row_a_cohort_scenario_and_method(spec, nodes, tmp_path):
     own = pool_maker(DATASET, nodes, spec["validate"], None, None)
     null = validate_batch(own, nodes, spec, "null", [0, 1])
     planted = validate_batch(own, nodes, spec, "planted", [0, 1])
-    assert set(null["scenario"]) == {"null", "confounded", "confounded, not adjusted"}
+    assert set(null["scenario"]) == {"no difference", "confounded", "confounded, not adjusted"}
     assert not null.duplicated(["scenario", "cohort", "method"]).any()
     assert len(null) == 2 * 3 * null["method"].nunique()
     assert null[["tpr", "auprc", "sign_accuracy"]].isna().all().all()
@@ -130,6 +130,9 @@ def test_a_batch_has_a_row_a_cohort_scenario_and_method(spec, nodes):
     assert rows.loc["Benjamini-Hochberg", "sign_accuracy"].eq(1).all()
     assert rows.loc["max-T, patients higher", "tpr"].isna().all()
     assert rows.loc["ridge weights", ["called", "fwer"]].isna().all().all()
+    path = tmp_path / "cohorts.tsv"
+    null.to_csv(path, sep="\t", index=False)
+    pd.testing.assert_frame_equal(gather(pd.read_csv(path, sep="\t")), gather(null), rtol=1e-9)
     again = validate_batch(own, nodes, spec, "planted", [1])
     pd.testing.assert_frame_equal(
         again.drop(columns="stability"),
@@ -140,7 +143,7 @@ def test_a_batch_has_a_row_a_cohort_scenario_and_method(spec, nodes):
 def test_without_motion_among_the_covariates_there_is_no_confounded_cohort(spec, nodes, capsys):
     without = {**spec, "localize": {**LOCALIZE, "nuisance": ["age"]}}
     table = validate_batch(pool_maker(DATASET, nodes, spec["validate"], None, None), nodes, without, "null", [0])
-    assert set(table["scenario"]) == {"null"}
+    assert set(table["scenario"]) == {"no difference"}
     assert "no confounded cohorts" in capsys.readouterr().out
 
 
@@ -197,7 +200,7 @@ def test_stability_of_sets():
 
 
 def test_gather_by_hand():
-    rows = [("null", "", 0.0, k, "null_0", "max-T", "edges", float(k == 0)) for k in range(10)]
+    rows = [("no difference", "", 0.0, k, "null_0", "max-T", "edges", float(k == 0)) for k in range(10)]
     table = pd.DataFrame(rows, columns=["scenario", "pattern", "d", "cohort", "batch", "method", "units", "fwer"])
     table[["called", "fdp", "fdp_strict"]] = table[["fwer"]].to_numpy() * [3, 1, 1]
     table[["tpr", "auprc", "auprc_ratio", "sign_accuracy", "coverage"]] = np.nan
@@ -271,7 +274,7 @@ def test_real_controls_become_cohorts(simulated, nodes, spec, denoise_spec):
 def scores():
     """Twenty null cohorts of three methods, of which one fails, and four planted ones."""
     rows = []
-    for scenario, failing in (("null", 9), ("confounded", 1), ("confounded, not adjusted", 16)):
+    for scenario, failing in (("no difference", 9), ("confounded", 1), ("confounded, not adjusted", 16)):
         for method, count in (("max-T", failing), ("Benjamini-Hochberg", 1)):
             limits = binomial_limits(np.arange(20) < count, 0.95)
             rows.append((scenario, "", 0.0, method, "fwer", count / 20, *limits, 20))
@@ -310,7 +313,7 @@ def test_a_rate_beside_a_truth_is_judged_with_its_error(scores):
 
 
 def test_figures_are_drawn_from_full_and_from_missing_parts(scores, spec):
-    for own in (scores, scores[scores["scenario"] == "planted"], scores[scores["scenario"] == "null"]):
+    for own in (scores, scores[scores["scenario"] == "planted"], scores[scores["scenario"] == "no difference"]):
         drawn = report.draw(own, 0.05)
         assert set(drawn) == {"validation_fwer", "validation_power", "validation_fdp"} == set(report.captions(own, 0.05))
         assert all(isinstance(figure, Figure) for figure in drawn.values())

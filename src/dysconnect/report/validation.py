@@ -13,7 +13,7 @@ from dysconnect.report.tables import Column, Row, Table
 from dysconnect.report.text import NONE, counted, listed, number, percent
 
 LEVEL = 0.95
-PROMISED = {"null": "no difference", "confounded": "motion tied to the group, adjusted for"}
+PROMISED = {"no difference": "no difference", "confounded": "motion tied to the group, adjusted for"}
 UNADJUSTED = "confounded, not adjusted"
 NULLS = {**PROMISED, UNADJUSTED: "motion tied to the group, not adjusted for"}
 RATES = ("Benjamini-Hochberg", "weighted Benjamini-Hochberg")  # what they promise is a false-discovery rate
@@ -172,7 +172,7 @@ def unprotected(scores: pd.DataFrame, alpha: float) -> str:
 
 def facts(scores: pd.DataFrame, spec: Mapping) -> list[tuple[str, str]]:
     """What the validation rests on, in numbers."""
-    null, planted = (scores.loc[scores["scenario"] == name, "cohorts"] for name in ("null", "planted"))
+    null, planted = (scores.loc[scores["scenario"] == name, "cohorts"] for name in ("no difference", "planted"))
     regions = "all regions of the atlas" if spec["regions"] is None else f"{spec['regions']:,} regions of the atlas"
     return [
         (
@@ -234,13 +234,14 @@ def effect_figure(scores: pd.DataFrame, measure: str, title: str, promised: floa
     lines = -(-len(patterns) // columns)
     figure = Figure(figsize=(PAGE, 0.6 + 2.0 * lines), layout="constrained")
     panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    top = 1.02 if promised is None else max(0.25, 1.2 * own.loc[own["method"].isin(methods), "value"].max())
     for axes, pattern in zip(panels, patterns):
         for k, method in enumerate(methods):
             _line(axes, own[(own["pattern"] == pattern) & (own["method"] == method)].sort_values("d"), k, method)
         if promised is not None:
             axes.axhline(promised, color=INK, linestyle=(0, (3, 2)), linewidth=0.9, zorder=0)
         axes.set_title(PATTERNS[pattern], loc="left")
-        axes.set(ylim=(-0.02, 1.02), xlabel="Effect planted (d)", ylabel=title)
+        axes.set(ylim=(-0.02 * top, top), xlabel="Effect planted (d)", ylabel=title)
         axes.label_outer()
     for axes in panels[len(patterns) :]:
         axes.set_axis_off()

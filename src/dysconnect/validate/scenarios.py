@@ -23,7 +23,7 @@ class Scenario(NamedTuple):
     d: float
 
 
-NULL, CONFOUNDED = Scenario("null", "", 0.0), Scenario("confounded", "", 0.0)
+NULL, CONFOUNDED = Scenario("no difference", "", 0.0), Scenario("confounded", "", 0.0)  # "null" reads as missing
 UNADJUSTED = Scenario("confounded, not adjusted", "", 0.0)
 
 
