@@ -123,7 +123,7 @@ def test_edges_come_evenly_from_the_circuits_asked(nodes):
 
 
 def test_unknown_circuit_lists_the_known(nodes):
-    with pytest.raises(ValueError, match="plant in: nonsense has no edge .*Known circuits: cerebello_"):
+    with pytest.raises(ValueError, match=r"plant in: nonsense has no edge .*Known circuits: cerebello_"):
         choose_edges(nodes, ["nonsense"], 2, "down", np.random.default_rng(0))
 
 

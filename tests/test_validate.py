@@ -1,7 +1,5 @@
 """Cohorts with a known truth are what they say, and the scores say what happened in them."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -234,7 +232,7 @@ def test_an_impossible_design_is_refused(patterns, effects, message):
 
 def test_an_unknown_pattern_or_too_many_edges_are_refused(nodes):
     rng = np.random.default_rng(0)
-    with pytest.raises(ValueError, match="pattern 'ring' is unknown. Choose of circuit, mixed, hub, random"):
+    with pytest.raises(ValueError, match=r"pattern 'ring' is unknown\. Choose of circuit, mixed, hub, random"):
         choose_pattern(nodes, "ring", [], 3, rng)
     with pytest.raises(ValueError, match="9999 random edges asked, but 40 regions have 780"):
         choose_pattern(nodes, "random", [], 9999, rng)
@@ -313,9 +311,10 @@ def test_a_rate_beside_a_truth_is_judged_with_its_error(scores):
 
 
 def test_figures_are_drawn_from_full_and_from_missing_parts(scores, spec):
+    names = {"validation_fwer", "validation_power", "validation_fdp"}
     for own in (scores, scores[scores["scenario"] == "planted"], scores[scores["scenario"] == "no difference"]):
         drawn = report.draw(own, 0.05)
-        assert set(drawn) == {"validation_fwer", "validation_power", "validation_fdp"} == set(report.captions(own, 0.05))
+        assert set(drawn) == set(report.captions(own, 0.05)) == names
         assert all(isinstance(figure, Figure) for figure in drawn.values())
         report.section(own, spec["validate"], 0.05)
     titles = [axes.get_title("left") for axes in report.draw(scores, 0.05)["validation_power"].axes]

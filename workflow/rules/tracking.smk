@@ -66,6 +66,7 @@ rule track_cohort:
         edges="results/{dataset}/localize/edges.tsv",
         summary="results/{dataset}/localize/summary.json",
         recovery="results/{dataset}/localize/recovery.tsv" if PLANTED else [],
+        validation="results/{dataset}/validate/scores.tsv" if VALIDATED else [],
         participants="results/{dataset}/timeseries/participants.tsv",
         quality="results/{dataset}/quality/summary.json",
         scans="results/{dataset}/quality/scans.tsv" if IMAGES else [],

@@ -14,7 +14,7 @@ TABLES = (
     "splits", "scores", "comparisons", "curves", "folds", "subgroups", "power", "components", "families", "people",
     "qcfc", "recovery", "targets", "validation",
 )  # fmt: skip
-AS_TEXT = {"group": str, "reason": str}  # names of sites may be numbers
+AS_TEXT = {"group": str, "reason": str, "pattern": str}  # names of sites may be numbers
 
 
 def read_results(paths: Mapping, experiments: Sequence[str], histories: Sequence[str | Path]) -> Results:

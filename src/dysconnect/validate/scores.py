@@ -119,8 +119,8 @@ def gather(cohorts: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
         `scenario`, `pattern`, `d`, `method`, `measure`, `value`, `low`, `high`, `cohorts`: binomial limits (Clopper
         and Pearson) for `fwer` and `coverage`, limits of the mean by Student's t for the others; none from one cohort.
     """
-    rows = []
-    for (*key, method), own in cohorts.fillna({"pattern": ""}).groupby([*KEYS, "method"], sort=False):
+    rows, cohorts = [], cohorts.assign(pattern=cohorts["pattern"].astype(object).fillna(""))
+    for (*key, method), own in cohorts.groupby([*KEYS, "method"], sort=False):
         once = own.drop_duplicates("batch")
         parts = {name: own[name] for name in (*SHARES, *MEANS)} | {"stability": once["stability"]}
         for measure, values in parts.items():
