@@ -7,8 +7,9 @@ from matplotlib.figure import Figure
 
 from dysconnect.acquire.plant import choose_pattern
 from dysconnect.atlas import edge_circuits, edge_index, load_atlas
+from dysconnect.config import check_validation
 from dysconnect.report import validation as report
-from dysconnect.validate import check_validation, pool_maker, validate_batch
+from dysconnect.validate import pool_maker, validate_batch
 from dysconnect.validate.methods import Atlas, Outcome, run_methods
 from dysconnect.validate.pools import controls_of, real_pool, thin
 from dysconnect.validate.scenarios import (

@@ -18,6 +18,7 @@ from dysconnect.acquire.transfer import check_room
 from dysconnect.config import (
     STORED,
     check_pretraining,
+    check_validation,
     pretraining,
     training_sections,
 )
@@ -29,7 +30,6 @@ from dysconnect.preprocess.fmriprep import (
     fmriprep_command,
     told_places,
 )
-from dysconnect.validate import check_validation
 
 try:
     COHORT, EXPERIMENTS = compose_workflow(

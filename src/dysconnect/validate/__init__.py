@@ -29,31 +29,7 @@ from dysconnect.validate.scenarios import (
 )
 from dysconnect.validate.scores import COLUMNS, gather, score_cohort, stability
 
-__all__ = ["check_validation", "gather", "pool_maker", "validate_batch"]
-
-
-def check_validation(cohort: dict) -> None:
-    """Refuse a validation that cannot be made, before any job.
-
-    Raises
-    ------
-    ValueError
-        Says what to change.
-    """
-    spec, dataset = cohort["validate"], cohort["dataset"]
-    if not any(spec["cohorts"].values()):
-        return
-    if dataset["kind"] == "table":
-        raise ValueError(
-            f"dataset={dataset['name']} holds connections without series, and the validation plants in series. "
-            "Leave validate_localization out, or choose another dataset."
-        )
-    planted_scenarios(spec["patterns"], spec["effects"])
-    needed = int(np.ceil(1 / cohort["localize"]["alpha"])) - 1
-    if spec["permutations"] < needed:
-        raise ValueError(
-            f"validate.permutations: {spec['permutations']} give no p as small as localize.alpha; {needed} or more do."
-        )
+__all__ = ["gather", "pool_maker", "validate_batch"]
 
 
 def pool_maker(
@@ -110,9 +86,8 @@ def validate_batch(
     tables, calls, start = [], {}, time.monotonic()
     for done, cohort in enumerate(cohorts):
         for scenario, outcomes, truth, statistic in make(make_pool(cohort), atlas, spec, cohort):
-            key = {**scenario._asdict(), "cohort": cohort, "batch": f"{part}_{spec['batch']}"}
-            key["scenario"] = key.pop("name")
-            tables.append(score_cohort(outcomes, truth, statistic).assign(**key))
+            key = {"cohort": cohort, "batch": f"{part}_{spec['batch']}"}
+            tables.append(score_cohort(outcomes, truth, statistic).assign(**scenario._asdict(), **key))
             for one in outcomes:
                 if len(one.called) and one.bound is None:
                     calls.setdefault((*scenario, one.method), []).append(one.called)

@@ -16,9 +16,9 @@ SPILL = 0.1  # standard deviations: an edge that was not chosen and moves by mor
 
 
 class Scenario(NamedTuple):
-    """One row of the design: `name`, `pattern` (empty without a truth), `d` (0 without)."""
+    """One row of the design; `pattern` is empty and `d` 0 where nothing is planted."""
 
-    name: str
+    scenario: str
     pattern: str
     d: float
 
