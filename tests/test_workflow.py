@@ -319,7 +319,7 @@ def test_the_validation_comes_into_the_report(validated):
     scores = pd.read_csv(results / "validate/scores.tsv", sep="\t")
     columns = ["scenario", "pattern", "d", "method", "measure", "value", "low", "high", "cohorts"]
     assert list(scores.columns) == columns
-    assert {"tpr", "fdp", "fwer", "auprc", "auprc_ratio", "sign_accuracy"} <= set(scores["measure"])
+    assert {"tpr", "fdp", "fwer", "auprc", "auprc_ratio"} <= set(scores["measure"])
     report = (results / "report/index.html").read_text()
     assert "Does the localization keep its promises?" in report
     assert (results / "report/figures/validation_fwer.svg").exists()
