@@ -292,7 +292,7 @@ def test_the_verdict_names_what_is_outside_its_limits(scores, spec):
     judged = report.judged(scores, 0.05).set_index(["method", "where"])["verdict"]
     assert judged["max-T", "no difference"] == 1 and (judged.drop(("max-T", "no difference")) < 1).all()
     said = report.promises(scores, 0.05)
-    assert "max-T (no difference: 9 of 20 cohorts)" in said and "Benjamini" not in said
+    assert "where nothing differs max-T (9 of 20 cohorts)." in said and "Benjamini" not in said
     held = scores[(scores["method"] != "max-T")]
     assert report.promises(held, 0.05).startswith("All 2 methods keep their promise")
     assert "max-T in 16 of 20 cohorts" in report.unprotected(scores, 0.05)

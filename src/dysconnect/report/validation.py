@@ -14,6 +14,11 @@ from dysconnect.report.text import NONE, counted, listed, number, percent
 
 LEVEL = 0.95
 PROMISED = {"no difference": "no difference", "confounded": "motion tied to the group, adjusted for"}
+WHERE = {
+    "no difference": "where nothing differs",
+    "motion tied to the group, adjusted for": "where motion is tied to the group and adjusted for",
+    "planted": "beside planted edges",
+}
 UNADJUSTED = "confounded, not adjusted"
 NULLS = {**PROMISED, UNADJUSTED: "motion tied to the group, not adjusted for"}
 RATES = ("Benjamini-Hochberg", "weighted Benjamini-Hochberg")  # what they promise is a false-discovery rate
@@ -139,12 +144,13 @@ def promises(scores: pd.DataFrame, alpha: float) -> str:
     if above.empty:
         text = f"All {methods} methods keep their promise: none errs more often than {alpha:g} allows"
     else:
-        named = (f"{row.method} ({row.where}: {row.said})" for row in above.itertuples())
-        text = (
-            f"Outside the limits of the {alpha:g} that {'is' if len(above) == 1 else 'are'} promised: {listed(named)}"
-        )
+        named = [
+            f"{where} {listed(f'{row.method} ({row.said})' for row in own.itertuples())}"
+            for where, own in above.assign(where=above["where"].map(WHERE)).groupby("where", sort=False)
+        ]
+        text = f"Outside the limits of the {alpha:g} that is promised: {'; '.join(named)}"
     by_chance = 0.025 * len(table)
-    text += f", in {counted(len(table), 'check')} of which {number(by_chance, 1)} would be outside by chance."
+    text += f". Of {counted(len(table), 'check')} {number(by_chance, 1)} would be outside by chance."
     if len(below):
         named = dict.fromkeys(below["method"])
         text += f" More cautious than they need be: {listed(named)}."
@@ -166,7 +172,7 @@ def unprotected(scores: pd.DataFrame, alpha: float) -> str:
         )
     return (
         f"Without motion in the model {failed} of {counted(len(own), 'method')} find differences where there are none "
-        f"({worst['method']} in {seen}): that they hold with it is due to the covariate."
+        f"({worst['method']} in {seen}): the error rate rests on that covariate."
     )
 
 
