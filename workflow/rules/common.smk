@@ -170,6 +170,25 @@ def figure(name, caption, category):
     return report(path, caption=f"../report/{caption}.rst", category=category)
 
 
+def batches():
+    """Names of the batches of cohorts of the validation."""
+    spec = COHORT["validate"]
+    return [
+        f"{part}_{batch}"
+        for part, count in spec["cohorts"].items()
+        for batch in range(-(-count // spec["batch"][part]))
+    ]
+
+
+def cohorts_of(wildcards):
+    """Numbers of the cohorts of a batch of the validation."""
+    size, count = (
+        COHORT["validate"][key][wildcards.part] for key in ("batch", "cohorts")
+    )
+    start = int(wildcards.batch) * size
+    return list(range(start, min(start + size, count)))
+
+
 def files_of(wildcards):
     """Files of a unit with their addresses, sizes and hashes: when one of them changes, that unit is fetched again."""
     return PLAN.units[wildcards.unit]

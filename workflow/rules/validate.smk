@@ -1,18 +1,5 @@
 VALIDATION = COHORT["validate"]
 SIMULATED = KIND == "simulated"
-PARTS = [part for part, number in VALIDATION["cohorts"].items() if number]
-
-
-def batches(part):
-    """Numbers of the batches of cohorts."""
-    return range(-(-VALIDATION["cohorts"][part] // VALIDATION["batch"][part]))
-
-
-def cohorts_of(wildcards):
-    """Numbers of the cohorts of a batch."""
-    size, count = (VALIDATION[key][wildcards.part] for key in ("batch", "cohorts"))
-    start = int(wildcards.batch) * size
-    return list(range(start, min(start + size, count)))
 
 
 rule validate:
@@ -90,9 +77,7 @@ rule validate_scores:
     """Join the cohorts of all batches: error rates and power of every method, with their limits."""
     input:
         batches=[
-            f"results/{{dataset}}/validate/batches/{part}_{batch}.tsv"
-            for part in PARTS
-            for batch in batches(part)
+            f"results/{{dataset}}/validate/batches/{batch}.tsv" for batch in batches()
         ],
         code=library("validate/scores"),
     output:

@@ -241,14 +241,19 @@ def effect_figure(scores: pd.DataFrame, measure: str, title: str, promised: floa
     figure = Figure(figsize=(PAGE, 0.6 + 2.0 * lines), layout="constrained")
     panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
     top = 1.02 if promised is None else max(0.25, 1.2 * own.loc[own["method"].isin(methods), "value"].max())
-    for axes, pattern in zip(panels, patterns):
-        for k, method in enumerate(methods):
-            _line(axes, own[(own["pattern"] == pattern) & (own["method"] == method)].sort_values("d"), k, method)
+    effects = np.unique(own["d"])
+    for k, (axes, pattern) in enumerate(zip(panels, patterns)):
+        for place, method in enumerate(methods):
+            _line(axes, own[(own["pattern"] == pattern) & (own["method"] == method)].sort_values("d"), place, method)
         if promised is not None:
             axes.axhline(promised, color=INK, linestyle=(0, (3, 2)), linewidth=0.9, zorder=0)
         axes.set_title(PATTERNS[pattern], loc="left")
-        axes.set(ylim=(-0.02 * top, top), xlabel="Effect planted (d)", ylabel=title)
+        axes.set(ylim=(-0.02 * top, top), xlim=(effects[0] - 0.05, effects[-1] + 0.05), ylabel=title)
+        axes.set_xticks(effects)
         axes.label_outer()
+        if k + columns >= len(patterns):  # nothing below
+            axes.tick_params(labelbottom=True)
+            axes.set_xlabel("Effect planted (d)")
     for axes in panels[len(patterns) :]:
         axes.set_axis_off()
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, handlelength=2.6)
