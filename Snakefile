@@ -16,6 +16,7 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/localize.smk"
 include: "workflow/rules/stimulate.smk"
 include: "workflow/rules/predict.smk"
+include: "workflow/rules/validate.smk"
 include: "workflow/rules/report.smk"
 
 

@@ -69,7 +69,7 @@ def test_the_default_composes(default, schema):
     assert all(own["splits"] == cohort["splits"] for own in experiments.values())
 
 
-GROUPS = ("dataset", "atlas", "denoise", "connectivity", "graph", "training", "localize", "stimulate")
+GROUPS = ("dataset", "atlas", "denoise", "connectivity", "graph", "training", "localize", "stimulate", "validate")
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -84,7 +84,7 @@ def test_every_file_of_a_group_composes(repository, compose, group):
 def test_every_experiment_and_every_model_composes(repository, compose):
     names = options(repository, "experiment")
     _, experiments = compose(experiment=",".join(names))
-    assert set(experiments) == set(names)
+    assert set(experiments) == set(names) - {"validate_localization"}
     assert {own["model"]["name"] for own in experiments.values()} == set(options(repository, "model"))
 
 
@@ -93,6 +93,15 @@ def test_the_defaults_are_experiments_that_exist(repository, default):
     known = set(options(repository, "experiment"))
     assert {*cohort["experiments"], cohort["evaluate"]["floor"], cohort["localize"]["attribution"]} <= known
     assert cohort["stimulate"]["experiment"] == cohort["localize"]["attribution"]
+
+
+def test_the_validation_is_chosen_like_an_experiment_and_trains_nothing(compose, default):
+    assert default[0]["validate"]["cohorts"] == {"null": 0, "planted": 0}
+    cohort, experiments = compose(experiment="validate_localization,correlation_ridge")
+    assert list(experiments) == ["floor", "correlation_ridge"]
+    assert cohort["validate"]["cohorts"]["null"] > 0
+    full, _ = compose(experiment="validate_localization", overrides="validate=full validate.seed=3")
+    assert full["validate"]["cohorts"]["planted"] >= 200 and full["validate"]["seed"] == 3
 
 
 @pytest.mark.parametrize("chosen", ["gcn", "gcn,floor", "correlation_ridge,gcn"])
@@ -235,6 +244,8 @@ def test_both_sides_of_a_typo_are_named(compose, copied):
         ("training.device=gpu", r"training\.device: 'gpu' does not match"),
         ("graph.density=1.5", r"graph\.density: 1\.5 is greater than the maximum of 1"),
         ("denoise.motion=half", r"denoise\.motion: 'half' is not one of"),
+        ("validate.patterns=[circle]", r"validate\.patterns\.0: 'circle' is not one of"),
+        ("validate.effects=[0.5,0]", r"validate\.effects\.1: 0 is less than or equal to the minimum"),
         ("dataset.plant.direction=sideways", r"dataset\.plant\.direction: 'sideways' is not one of"),
         ("dataset.plant.carriers=2", r"dataset\.plant\.carriers: 2 is greater than the maximum"),
         ("dataset.contrast.cases=DYT", r"dataset\.contrast\.cases: 'DYT' is not of type 'array'"),

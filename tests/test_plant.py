@@ -123,15 +123,13 @@ def test_edges_come_evenly_from_the_circuits_asked(nodes):
 
 
 def test_unknown_circuit_lists_the_known(nodes):
-    with pytest.raises(
-        ValueError, match=r"dataset\.plant\.circuits: nonsense has no edge .*Known circuits: cerebello_"
-    ):
+    with pytest.raises(ValueError, match=r"plant in: nonsense has no edge .*Known circuits: cerebello_"):
         choose_edges(nodes, ["nonsense"], 2, "down", np.random.default_rng(0))
 
 
 def test_too_many_edges_says_how_many_there_are(nodes):
     pool = (circuit_edges(nodes)["circuit"] == "striato_pallidal").sum()
-    with pytest.raises(ValueError, match=rf"dataset\.plant\.edges: 9999 asked, but striato_pallidal have {pool}"):
+    with pytest.raises(ValueError, match=rf"9999 edges to plant asked, but striato_pallidal have {pool}"):
         choose_edges(nodes, ["striato_pallidal"], 9999, "down", np.random.default_rng(0))
 
 

@@ -343,3 +343,53 @@ def test_a_network_is_pretrained_on_another_cohort(project):
     kept, left_out = map(int, re.search(r"(\d+) people to pretrain on; (\d+) left out", log).groups())
     assert kept >= 4 and left_out >= 4
     assert json.loads((project.folder / "results/simulated/train/gcn/run.json").read_text())["pretraining"] == []
+
+
+VALIDATION = (
+    "validate.cohorts.null=2", "validate.cohorts.planted=2", "validate.batch.null=2", "validate.patients=8",
+    "validate.controls=8", "validate.patterns=[circuit]", "validate.effects=[2]", "validate.edges=4",
+    "validate.regions=20", "validate.permutations=19", "validate.circuits=[cerebello_striatal]",
+)  # fmt: skip
+CHOSEN = (f"experiment={','.join(EXPERIMENTS)},validate_localization",)
+
+
+@pytest.fixture(scope="module")
+def validated(project):
+    """Validate the localization beside what is there."""
+    done = project.snakemake(overrides=VALIDATION, config=CHOSEN)
+    logs = "".join(path.read_text() for path in project.folder.glob("results/logs/simulated/validate*/*.log"))
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:] + logs[-3000:]
+    ran = set(re.findall(r"Training (\w+) on simulated", done.stdout + done.stderr))
+    assert not ran  # the validation is no model, and leaves the others alone
+    return project
+
+
+def test_the_validation_comes_into_the_report(validated):
+    results = validated.folder / "results/simulated"
+    batches = {path.name for path in (results / "validate/batches").iterdir()}
+    assert batches == {"null_0.tsv", "planted_0.tsv"}
+    cohorts = pd.read_csv(results / "validate/cohorts.tsv", sep="\t")
+    assert cohorts.groupby(["scenario", "method"]).size().eq(2).all()
+    scores = pd.read_csv(results / "validate/scores.tsv", sep="\t")
+    columns = ["scenario", "pattern", "d", "method", "measure", "value", "low", "high", "cohorts"]
+    assert list(scores.columns) == columns
+    assert {"tpr", "fdp", "fwer", "auprc", "auprc_ratio"} <= set(scores["measure"])
+    report = (results / "report/index.html").read_text()
+    assert "Does the localization keep its promises?" in report
+    assert (results / "report/figures/validation_fwer.svg").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("validate.seed=1", {"validate", "validate_scores", *AFTER_LOCALIZATION}),
+        ("validate.cohorts.null=4", {"validate", "validate_scores", *AFTER_LOCALIZATION}),
+    ],
+)
+def test_a_changed_key_of_the_validation_reruns_it_alone(validated, override, expected):
+    assert validated.rules(overrides=(*VALIDATION, override), config=CHOSEN) == expected
+
+
+def test_more_cohorts_leave_the_old_batches_as_they_are(validated):
+    done = validated.snakemake("--dry-run", overrides=(*VALIDATION, "validate.cohorts.null=4"), config=CHOSEN)
+    assert re.findall(r"(\w+) cohorts, batch (\d+)", done.stdout + done.stderr) == [("null", "1")]

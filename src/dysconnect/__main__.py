@@ -30,7 +30,11 @@ from dysconnect.config import (
 )
 from dysconnect.predict.command import main as predict
 
-GROUPS = ("dataset", "preprocess", "atlas", "denoise", "connectivity", "graph", "training", "localize", "stimulate")
+GROUPS = (
+    "dataset", "preprocess", "atlas", "denoise", "connectivity", "graph", "training", "localize", "stimulate",
+    "validate",
+)  # fmt: skip
+VALIDATION = "validate_localization"  # chosen like an experiment, but of the cohort: nothing is trained
 
 
 def compose_workflow(
@@ -43,8 +47,9 @@ def compose_workflow(
     config_dir, schema : path
     command_line : mapping
         What ``snakemake --config`` gives: group choices (``dataset=abide``), ``experiment=a,b`` to choose
-        experiments, and ``overrides='key=value ...'``. An override applies to every experiment that has its
-        key: ``model.hidden=64`` leaves the linear models as they are.
+        experiments (``validate_localization`` among them validates the localization and trains nothing), and
+        ``overrides='key=value ...'``. An override applies to every experiment that has its key:
+        ``model.hidden=64`` leaves the linear models as they are.
 
     Returns
     -------
@@ -67,8 +72,10 @@ def compose_workflow(
     overrides = shlex.split(overrides) if isinstance(overrides, str) else list(overrides)
     with hydra.initialize_config_dir(str(Path(config_dir).resolve()), version_base="1.3"):
         used: set[str] = set()
-        cohort = _compose(groups, overrides, used)
-        names = _experiment_names(cohort, command_line.get("experiment"))
+        chosen = command_line.get("experiment")
+        validated = [f"experiment={VALIDATION}"] if VALIDATION in str(chosen).split(",") else []
+        cohort = _compose([*groups, *validated], overrides, used)
+        names = _experiment_names(cohort, chosen)
         experiments = {name: _compose([*groups, f"experiment={name}"], overrides, used) for name in names}
     _refuse_unused(overrides, used, [cohort, *experiments.values()])
     validate(cohort, schema)
@@ -82,7 +89,7 @@ def compose_workflow(
 def _experiment_names(cohort: dict, chosen: object) -> list[str]:
     names = cohort["experiments"] if chosen is None else str(chosen).split(",")
     floor = cohort["evaluate"]["floor"]
-    return list(dict.fromkeys([floor, *names]))
+    return [name for name in dict.fromkeys([floor, *names]) if name != VALIDATION]
 
 
 def _compose(groups: Sequence[str], overrides: Sequence[str], used: set[str]) -> dict:

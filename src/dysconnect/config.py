@@ -4,6 +4,7 @@ import difflib
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from math import ceil
 from pathlib import Path
 
 import jsonschema
@@ -113,6 +114,29 @@ def check_pretraining(experiments: Mapping[str, Mapping], dataset: str) -> None:
                 f"experiment {name} is pretrained on {' and '.join(absent)}: not there yet. First run, in this folder, "
                 f"`snakemake --config dataset={source} --until connectivity`, then this command again."
             )
+
+
+def check_validation(cohort: Mapping) -> None:
+    """Refuse a validation that cannot be made, before any job.
+
+    Raises
+    ------
+    ConfigError
+        Says what to change.
+    """
+    spec, dataset = cohort["validate"], cohort["dataset"]
+    if not any(spec["cohorts"].values()):
+        return
+    if dataset["kind"] == "table":
+        raise ConfigError(
+            f"dataset={dataset['name']} holds connections without series, and the validation plants in series. "
+            "Leave validate_localization out, or choose another dataset."
+        )
+    needed = ceil(1 / cohort["localize"]["alpha"]) - 1
+    if spec["permutations"] < needed:
+        raise ConfigError(
+            f"validate.permutations: {spec['permutations']} give no p as small as localize.alpha; {needed} or more do."
+        )
 
 
 def training_sections(config: Mapping) -> dict:

@@ -18,6 +18,7 @@ from dysconnect.acquire.transfer import check_room
 from dysconnect.config import (
     STORED,
     check_pretraining,
+    check_validation,
     pretraining,
     training_sections,
 )
@@ -39,6 +40,7 @@ try:
     KIND = COHORT["dataset"]["kind"] = kind_of(COHORT["dataset"])
     check_engine(COHORT["dataset"], COHORT["preprocess"], COHORT["atlas"])
     check_pretraining(EXPERIMENTS, COHORT["dataset"]["name"])
+    check_validation(COHORT)
     SOURCES = source_files(COHORT["dataset"])
     IMAGES = KIND in ("bids", "derivatives")
     FMRIPREP = KIND == "bids" and COHORT["preprocess"]["engine"] == "fmriprep"
@@ -88,6 +90,7 @@ SURFACE_FILES = (
     else []
 )
 PLANTED = COHORT["dataset"]["plant"] is not None
+VALIDATED = any(COHORT["validate"]["cohorts"].values())
 
 
 wildcard_constraints:
@@ -172,6 +175,25 @@ def figure(name, caption, category):
     """A figure of the report, as Snakemake's own report shows it."""
     path = f"results/{{dataset}}/report/figures/{name}.svg"
     return report(path, caption=f"../report/{caption}.rst", category=category)
+
+
+def batches():
+    """Names of the batches of cohorts of the validation."""
+    spec = COHORT["validate"]
+    return [
+        f"{part}_{batch}"
+        for part, count in spec["cohorts"].items()
+        for batch in range(-(-count // spec["batch"][part]))
+    ]
+
+
+def cohorts_of(wildcards):
+    """Numbers of the cohorts of a batch of the validation."""
+    size, count = (
+        COHORT["validate"][key][wildcards.part] for key in ("batch", "cohorts")
+    )
+    start = int(wildcards.batch) * size
+    return list(range(start, min(start + size, count)))
 
 
 def files_of(wildcards):

@@ -37,6 +37,7 @@ rule report:
             "results/{{dataset}}/localize/groups.{kind}",
             kind=("tsv", "json") if GROUPED else (),
         ),
+        validation="results/{dataset}/validate/scores.tsv" if VALIDATED else [],
         targets="results/{dataset}/stimulate/targets.tsv" if STIMULATED else [],
         patient_targets="results/{dataset}/stimulate/patients.tsv" if STIMULATED else [],
         verdict="results/{dataset}/stimulate/verdict.json" if STIMULATED else [],
@@ -47,6 +48,11 @@ rule report:
             name: figure(name, name, "Scans")
             for name in ("scans", "coverage", "denoising")
             if IMAGES
+        },
+        **{
+            name: figure(name, name, "Validation")
+            for name in ("validation_fwer", "validation_power", "validation_fdp")
+            if VALIDATED
         },
         **{
             f"learning_{name}": figure(f"learning_{name}", "learning", "Prediction")
@@ -81,9 +87,10 @@ rule report:
         mem_mb=2000,
         runtime=15,
     params:
-        cohort=without(COHORT, "tracking"),
+        cohort=without(COHORT, "tracking", *([] if VALIDATED else ["validate"])),
         experiments={
-            name: without(EXPERIMENTS[name], "tracking") for name in EXPERIMENTS
+            name: without(EXPERIMENTS[name], "tracking", "validate")
+            for name in EXPERIMENTS
         },
     message:
         "Writing the report of {wildcards.dataset}"

@@ -54,6 +54,7 @@ rule track:
             "quality",
             "report",
             "tracking",
+            "validate",
             "experiments",
         ),
     message:
@@ -69,6 +70,7 @@ rule track_cohort:
         edges="results/{dataset}/localize/edges.tsv",
         summary="results/{dataset}/localize/summary.json",
         recovery="results/{dataset}/localize/recovery.tsv" if PLANTED else [],
+        validation="results/{dataset}/validate/scores.tsv" if VALIDATED else [],
         participants="results/{dataset}/timeseries/participants.tsv",
         quality="results/{dataset}/quality/summary.json",
         scans="results/{dataset}/quality/scans.tsv" if IMAGES else [],
@@ -90,7 +92,14 @@ rule track_cohort:
         mem_mb=2000,
         runtime=15,
     params:
-        config=without(COHORT, "model", "graph", "training", "tracking"),
+        config=without(
+            COHORT,
+            "model",
+            "graph",
+            "training",
+            "tracking",
+            *([] if VALIDATED else ["validate"]),
+        ),
     message:
         "Logging the localization and the report to MLflow"
     script:

@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 from dysconnect.atlas import circuit_edges, edge_index
 from dysconnect.progress import track
 
+PATTERNS = ("circuit", "mixed", "hub", "random")
 PASSES = 4
 BAND = (0.01, 0.1)  # Hz: where resting connectivity is measured
 
@@ -21,6 +22,45 @@ def resting_band(series: np.ndarray, repetition_time: float) -> np.ndarray:
     spectrum = np.fft.rfft(series - series.mean(0), axis=0)
     spectrum[(frequency < BAND[0]) | (frequency > BAND[1])] = 0
     return np.fft.irfft(spectrum, n=len(series), axis=0)
+
+
+def choose_pattern(
+    nodes: pd.DataFrame, pattern: str, circuits: Sequence[str], n_edges: int, rng: np.random.Generator
+) -> pd.DataFrame:
+    """Draw the edges of a planted truth that has a shape.
+
+    Parameters
+    ----------
+    nodes : DataFrame, [N rows]
+        Atlas table.
+    pattern : {"circuit", "mixed", "hub", "random"}
+        Edges of the circuits, weaker in patients; the same with random signs; all edges of one node; any edges.
+    circuits : sequence of str
+        For ``circuit`` and ``mixed``.
+    n_edges : int
+        How many edges in all; a hub has N - 1.
+    rng : Generator
+
+    Returns
+    -------
+    DataFrame
+        As of `choose_edges`; outside the circuits `circuit` names the pattern.
+    """
+    if pattern not in PATTERNS:
+        raise ValueError(f"pattern {pattern!r} is unknown. Choose of {', '.join(PATTERNS)}.")
+    if pattern == "circuit":
+        return choose_edges(nodes, circuits, n_edges, "down", rng)
+    if pattern == "mixed":
+        return choose_edges(nodes, circuits, n_edges, "mixed", rng)
+    rows, cols = edge_index(len(nodes))
+    if pattern == "hub":
+        hub = rng.integers(len(nodes))
+        edge = np.flatnonzero((rows == hub) | (cols == hub))
+    elif n_edges > len(rows):
+        raise ValueError(f"{n_edges} random edges asked, but {len(nodes)} regions have {len(rows)}. Ask for fewer.")
+    else:
+        edge = np.sort(rng.choice(len(rows), n_edges, replace=False))
+    return pd.DataFrame({"circuit": pattern, "edge": edge, "i": rows[edge], "j": cols[edge], "direction": -1})
 
 
 def choose_edges(
@@ -54,11 +94,11 @@ def choose_edges(
     empty = [name for name in circuits if name not in set(pool["circuit"])]
     if empty:
         raise ValueError(
-            f"dataset.plant.circuits: {', '.join(empty)} has no edge in this atlas. "
+            f"circuits to plant in: {', '.join(empty)} has no edge in these regions. "
             f"Known circuits: {', '.join(sorted(set(circuit_edges(nodes)['circuit'])))}."
         )
     if n_edges > len(pool):
-        raise ValueError(f"dataset.plant.edges: {n_edges} asked, but {', '.join(circuits)} have {len(pool)}.")
+        raise ValueError(f"{n_edges} edges to plant asked, but {', '.join(circuits)} have {len(pool)}. Ask for fewer.")
     shuffled = pool.iloc[rng.permutation(len(pool))]
     turn = shuffled.groupby("circuit").cumcount()
     chosen = shuffled.iloc[np.argsort(turn.to_numpy(), kind="stable")[:n_edges]].sort_values("edge")

@@ -13,6 +13,7 @@ from dysconnect.report import scans as scanned
 from dysconnect.report import severity as asked
 from dysconnect.report import software, stimulation, structures, tables, text
 from dysconnect.report import subgroups as grouped
+from dysconnect.report import validation as validated
 from dysconnect.report.html import Picture, picture, template
 from dysconnect.report.references import references
 from dysconnect.report.svg import to_svg
@@ -69,6 +70,9 @@ def render(
         scans=None if results.scans is None else scanned.section(results.scans, cohort),
         detectable=structures.detectable_sentence(results.detectable, circuit_titles()),
         associations=asked.association_sections(results, circuit_titles()),
+        validation=None
+        if results.validation is None
+        else validated.section(results.validation, cohort["validate"], results.summary["alpha"]),
         stimulation=stimulation.section(results, cohort) if results.stimulation else None,
         methods=paragraphs,
         references=references(paragraphs),
@@ -97,6 +101,8 @@ def _figures(results: Results, cohort: Mapping, nodes: pd.DataFrame, floor: str 
         drawn["stimulation"] = stimulation.stimulation_figure(results.targets, cohort["stimulate"]["alpha"])
     if results.scans is not None:
         drawn |= scanned.draw(results.scans, cohort, nodes)
+    if results.validation is not None:
+        drawn |= validated.draw(results.validation, alpha)
     return drawn | {
         f"learning_{name}": draw.learning_figure(history) for name, history in results.histories.items() if len(history)
     }
@@ -157,7 +163,8 @@ def _picture(name: str, document: str, results: Results, cohort: Mapping) -> Pic
     return picture(name, document, _caption(name, results, cohort), name in WIDE)
 
 
-WIDE = ("forest", "subgroups", "connectome", "stimulation", "circuits", "flow", "scans", "coverage")
+VALIDATION = ("validation_fwer", "validation_power", "validation_fdp")
+WIDE = ("forest", "subgroups", "connectome", "stimulation", "circuits", "flow", "scans", "coverage", *VALIDATION)
 
 
 def _caption(name: str, results: Results, cohort: Mapping) -> str:
@@ -180,6 +187,7 @@ def _caption(name: str, results: Results, cohort: Mapping) -> str:
         **judge.captions(results.quality, level),
         "stimulation": stimulation.CAPTION,
         **({} if results.scans is None else scanned.captions(results.scans, cohort)),
+        **({} if results.validation is None else validated.captions(results.validation, alpha)),
         "motion": "Head motion was not measured."
         if results.participants["mean_fd"].isna().all()
         else f"Head motion by group ({text.p_text(test.p)}, Cohen's d = {test}). Each point is a subject, "

@@ -12,9 +12,9 @@ from dysconnect.report.text import Asked, Results
 
 TABLES = (
     "splits", "scores", "comparisons", "curves", "folds", "subgroups", "power", "components", "families", "people",
-    "detectable", "qcfc", "recovery", "targets", "patient_targets",
+    "detectable", "qcfc", "recovery", "targets", "patient_targets", "validation",
 )  # fmt: skip
-AS_TEXT = {"group": str, "reason": str}  # names of sites may be numbers
+AS_TEXT = {"group": str, "reason": str, "pattern": str}  # names of sites may be numbers
 
 
 def read_results(paths: Mapping, experiments: Sequence[str], histories: Sequence[str | Path]) -> Results:
@@ -31,6 +31,8 @@ def read_results(paths: Mapping, experiments: Sequence[str], histories: Sequence
     """
     tables = {name: pd.read_csv(paths[name], sep="\t", dtype=AS_TEXT) for name in TABLES if paths.get(name)}
     tables["subgroups"] = tables["subgroups"].fillna({"reason": ""})
+    if "validation" in tables:
+        tables["validation"] = tables["validation"].fillna({"pattern": ""})
     names = [name for name in ("summary", "quality", "verdict") if paths.get(name)]
     told = {name: json.loads(Path(paths[name]).read_text()) for name in names}
     edges = pd.read_csv(paths["edges"], sep="\t").dropna(subset="statistic").fillna({"circuit": ""})

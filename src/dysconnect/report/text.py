@@ -65,6 +65,8 @@ class Results:
         Of a cohort of images.
     severity, groups : Asked or None
         Association with a score inside the patients; differences between several groups.
+    validation : DataFrame or None
+        Scores of all methods on cohorts with a known truth.
     stimulation : str
         The model behind the targets, or why they are withheld.
     stimulated : mapping
@@ -94,6 +96,7 @@ class Results:
     scans: Scans | None = None
     severity: Asked | None = None
     groups: Asked | None = None
+    validation: pd.DataFrame | None = None
     stimulation: str = ""
     stimulated: Mapping = field(default_factory=dict)
 

@@ -8,6 +8,7 @@ from dysconnect.timeseries.cohort import (
     judge_cohort,
     prepare_cohort,
     prepare_subject,
+    usable_confounds,
 )
 from dysconnect.timeseries.projection import Projection, denoise, projection
 from dysconnect.timeseries.regressors import MOTION, UnusableError, kept_volumes, nuisance_regressors
@@ -27,4 +28,5 @@ __all__ = [
     "prepare_cohort",
     "prepare_subject",
     "projection",
+    "usable_confounds",
 ]

@@ -1,0 +1,148 @@
+"""Validation: does the localization keep its promises on cohorts whose truth is known?
+
+Cohorts are made again and again from people between whom there is no difference: fresh ones of the simulator, or real
+controls. Either nothing is done to them, or motion is tied to the group, or a disruption is planted in the series of
+the patients. Every method of the library is run on the same cohorts.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from dysconnect.atlas import edge_circuits, edge_index
+from dysconnect.validate.methods import Atlas, Outcome, run_methods
+from dysconnect.validate.pools import Pool, controls_of, real_pool, simulated_pool, thin
+from dysconnect.validate.scenarios import (
+    CONFOUNDED,
+    MOTION,
+    NULL,
+    UNADJUSTED,
+    Scenario,
+    Truth,
+    chosen_edges,
+    draw_labels,
+    plant_scenario,
+    planted_scenarios,
+)
+from dysconnect.validate.scores import COLUMNS, gather, score_cohort, stability
+
+__all__ = ["gather", "pool_maker", "validate_batch"]
+
+
+def pool_maker(
+    dataset: dict, nodes: pd.DataFrame, spec: dict, participants: pd.DataFrame | None, index: pd.DataFrame | None
+) -> Callable[[int], Pool]:
+    """Return the function that makes the people of a cohort by its number.
+
+    Parameters
+    ----------
+    dataset : dict
+        The `dataset` section: of a simulated cohort all of it, of others the `contrast`.
+    nodes : DataFrame, [N rows]
+        The whole atlas.
+    spec : dict
+        The `validate` section.
+    participants, index : DataFrame or None
+        After the `timeseries` stage, and of the series before denoising; not of a simulated cohort.
+    """
+    kept, wanted = thin(nodes, spec["regions"]), spec["patients"] + spec["controls"]
+    if participants is None:
+        some = nodes.iloc[kept].reset_index(drop=True)
+        return lambda cohort: simulated_pool(dataset, some, wanted, [spec["seed"], cohort])
+    controls = controls_of(participants, index, dataset["contrast"]["controls"], wanted)
+    return lambda cohort: real_pool(controls, nodes, kept, wanted, [spec["seed"], cohort])
+
+
+def validate_batch(
+    make_pool: Callable[[int], Pool], nodes: pd.DataFrame, spec: dict, part: str, cohorts: Sequence[int]
+) -> pd.DataFrame:
+    """Make some cohorts, run all methods on each, and score them.
+
+    Parameters
+    ----------
+    make_pool : function of int
+        Makes the people of a cohort.
+    nodes : DataFrame, [N rows]
+        The whole atlas.
+    spec : dict
+        `validate`, `localize`, `denoise`: the sections; `estimator`: of the connectomes; `batch`: number of this
+        batch, whose cohorts share their planted edges.
+    part : {"null", "planted"}
+        Cohorts without a difference, plain and confounded; or with all planted ones.
+    cohorts : sequence of int
+
+    Returns
+    -------
+    DataFrame
+        `COLUMNS` and `stability`.
+    """
+    kept = thin(nodes, spec["validate"]["regions"])
+    nodes = nodes.iloc[kept].reset_index(drop=True)
+    atlas = Atlas(nodes, *edge_index(len(nodes)), edge_circuits(nodes))
+    make = null_outcomes if part == "null" else planted_outcomes
+    tables, calls, start = [], {}, time.monotonic()
+    for done, cohort in enumerate(cohorts):
+        for scenario, outcomes, truth, statistic in make(make_pool(cohort), atlas, spec, cohort):
+            key = {"cohort": cohort, "batch": f"{part}_{spec['batch']}"}
+            tables.append(score_cohort(outcomes, truth, statistic).assign(**scenario._asdict(), **key))
+            for one in outcomes:
+                if len(one.called) and one.bound is None:
+                    calls.setdefault((*scenario, one.method), []).append(one.called)
+        left = (time.monotonic() - start) / (done + 1) * (len(cohorts) - done - 1)
+        print(f"{part} cohorts: {done + 1} of {len(cohorts)} done, about {left:.0f} s left", flush=True)
+    table = pd.concat(tables, ignore_index=True)
+    stable = {key: stability(own) for key, own in calls.items()}
+    keys = zip(table["scenario"], table["pattern"], table["d"], table["method"])
+    return table[COLUMNS].assign(stability=[stable.get(key, np.nan) for key in keys])
+
+
+Made = tuple[Scenario, list[Outcome], Truth, np.ndarray]
+
+
+def null_outcomes(pool: Pool, atlas: Atlas, spec: dict, cohort: int) -> Iterator[Made]:
+    """Yield scenario, outcomes, truth and statistics [E] of the cohorts without a difference."""
+    own, nuisance = spec["validate"], list(spec["localize"]["nuisance"])
+    edges = pool.all_edges(spec)
+    nothing = Truth.nothing(edges.shape[1])
+    outcomes, statistic = _tested(edges, labelled(pool, own, 0.0, cohort), atlas, spec, nuisance)
+    yield NULL, outcomes, nothing, statistic
+    if MOTION not in nuisance:
+        print(f"{MOTION} is no covariate of the localization (localize.nuisance): no confounded cohorts")
+        return
+    people = labelled(pool, own, own["confounding"], cohort)
+    edges = pool.all_edges(spec, own["artefact"]) if pool.is_simulated else edges
+    without = [name for name in nuisance if name != MOTION]
+    for scenario, covariates in ((CONFOUNDED, nuisance), (UNADJUSTED, without)):
+        outcomes, statistic = _tested(edges, people, atlas, spec, covariates)
+        yield scenario, outcomes, nothing, statistic
+
+
+def planted_outcomes(pool: Pool, atlas: Atlas, spec: dict, cohort: int) -> Iterator[Made]:
+    """Yield scenario, outcomes, truth and statistics [E] of the cohorts with a planted disruption."""
+    own, nuisance = spec["validate"], spec["localize"]["nuisance"]
+    edges, people = pool.all_edges(spec), labelled(pool, own, 0.0, cohort)
+    for scenario in planted_scenarios(own["patterns"], own["effects"]):
+        place = [own["seed"], spec["batch"], own["patterns"].index(scenario.pattern)]
+        chosen = chosen_edges(atlas.nodes, scenario.pattern, own, place)
+        labels = people["label"].to_numpy()
+        changed, truth = plant_scenario(pool, edges, labels, chosen, scenario, spec, [own["seed"], cohort])
+        outcomes, statistic = _tested(changed, people, atlas, spec, nuisance)
+        yield scenario, outcomes, truth, statistic
+
+
+def labelled(pool: Pool, own: dict, confounding: float, cohort: int) -> pd.DataFrame:
+    """People with `label`: the patients of this cohort."""
+    rng = np.random.default_rng([own["seed"], cohort, 1])
+    return pool.participants.assign(label=draw_labels(pool.participants, own["patients"], confounding, rng))
+
+
+def _tested(
+    edges: np.ndarray, people: pd.DataFrame, atlas: Atlas, spec: dict, nuisance: Sequence[str]
+) -> tuple[list[Outcome], np.ndarray]:
+    """Outcomes of all methods, and t of every edge."""
+    own = {**spec["localize"], "permutations": spec["validate"]["permutations"], "nuisance": nuisance}
+    with contextlib.redirect_stdout(None):  # a line a method and cohort would bury the progress
+        return run_methods(edges, people, atlas, own, own["seed"])
