@@ -36,6 +36,7 @@ rule train:
         search="results/{dataset}/train/{experiment}/search.tsv",
         null="results/{dataset}/train/{experiment}/null.tsv",
         model="results/{dataset}/train/{experiment}/model.npz",
+        folds="results/{dataset}/train/{experiment}/folds.npz",
         run="results/{dataset}/train/{experiment}/run.json",
     log:
         "results/logs/{dataset}/train_{experiment}.log",

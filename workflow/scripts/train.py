@@ -9,7 +9,7 @@ from _job import start
 from dysconnect.config import pretraining
 from dysconnect.connectivity import labelled_cohort, unlabelled_cohort
 from dysconnect.train import clear_store, cross_validate, permutation_null
-from dysconnect.train.estimators import save_model
+from dysconnect.train.estimators import save_folds, save_model
 
 input, output, params = start(snakemake)
 sections, name = params.sections, snakemake.wildcards.experiment
@@ -24,6 +24,7 @@ for table in ("predictions", "history", "search"):
     getattr(trained, table).to_csv(output[table], sep="\t", index=False)
 permutation_null(cohort, splits, sections, trained.first_repeat, store).to_csv(output.null, sep="\t", index=False)
 save_model(trained.final, cohort, output.model, trained.weights)
+save_folds(trained.states, output.folds)
 provenance = {"experiment": name, "data_hash": data_hash, "sections": sections, "pretraining": trained.pretraining}
 Path(output.run).write_text(json.dumps(provenance, indent=1))
 clear_store(store)

@@ -45,6 +45,8 @@ class Trained:
         The models of the first repeat's folds (first seed), for the permutation null.
     pretraining : list of dict
         `epoch`, `train_loss`, `val_loss`, `val_explained`; empty without pretraining.
+    states : dict of (int, int, int) to dict of str to array
+        State of the model of every (repeat, fold, seed), for `save_folds`.
     """
 
     predictions: pd.DataFrame
@@ -54,6 +56,7 @@ class Trained:
     final: Model
     first_repeat: dict[int, Model]
     pretraining: list[dict]
+    states: dict[tuple[int, int, int], dict[str, np.ndarray]]
 
 
 def cross_validate(
@@ -86,7 +89,7 @@ def cross_validate(
     seeds = range(sections["training"]["seeds"] if is_graph(sections) else 1)
     parts = list(scored_folds(splits))
     ticks = track(range((len(parts) * len(seeds) + 1) * candidates(sections)), f"training {experiment}")
-    predictions, histories, searches, weights, first_repeat = [], [], [], [], {}
+    predictions, histories, searches, weights, first_repeat, states = [], [], [], [], {}, {}
     for repeat, fold in parts:
         train, test = fold_rows(splits, cohort.participants, repeat, fold)
         models = fit(train, [_seed(sections, repeat, fold, seed) for seed in seeds], ticks=ticks)
@@ -96,13 +99,15 @@ def cross_validate(
             histories.append(_rows(getattr(model, "history_", []), HISTORY, place))
             searches.append(_rows(getattr(model, "search_", []) if candidates(sections) > 1 else [], SEARCH, place))
             weights.append(model.edge_weights())
+            states[repeat, fold, seed] = model.state()
         if repeat == 0:
             first_repeat[fold] = models[0]
     (final,) = fit(np.arange(len(cohort.labels)), [_seed(sections, 9999, 0, 0)], ticks=ticks)
     list(ticks)  # says that all is done
     stacked = np.stack(weights).astype(np.float32) if weights[0] is not None else None
     tables = (pd.concat(rows, ignore_index=True) for rows in (predictions, histories, searches))
-    return Trained(*tables, stacked, final, first_repeat, [] if pretrained is None else pretrained.history)
+    history = [] if pretrained is None else pretrained.history
+    return Trained(*tables, stacked, final, first_repeat, history, states)
 
 
 def is_graph(sections: dict) -> bool:

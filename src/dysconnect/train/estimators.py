@@ -1,8 +1,10 @@
 """One interface for every model: fit on rows of a cohort, predict others, save as plain arrays."""
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,7 +18,7 @@ from dysconnect.models.prepare import Preparation
 from dysconnect.models.riemann import FilteredMDM, ReducedTangent
 from dysconnect.models.sparse import ElasticNet
 from dysconnect.train.graph.model import GraphModel
-from dysconnect.train.splits import scan_groups
+from dysconnect.train.splits import fold_rows, scan_groups
 
 DUAL = {"ridge": DualRidge, "logistic": DualLogistic, "svm": DualSVM}
 PREPARED = ("harmonise", "deconfound")  # keys of the model section that no classifier reads
@@ -49,6 +51,17 @@ class Cohort:
     def labels(self) -> np.ndarray:
         """Labels, [n]: 1 is the patient."""
         return self.participants["label"].to_numpy()
+
+
+class FoldModel(NamedTuple):
+    """A model of the cross-validation: who taught it, whom it never saw, and its repeat, fold and seed."""
+
+    model: "Model"
+    train: np.ndarray
+    test: np.ndarray
+    repeat: int
+    fold: int
+    seed: int
 
 
 class FeatureModel:
@@ -269,6 +282,37 @@ def read_fold_weights(path: str | Path) -> np.ndarray:
         if "fold_weights" not in file.files:
             raise ValueError(f"{path}: this model has no weights per edge; choose another localize.attribution.")
         return file["fold_weights"]
+
+
+def save_folds(states: Mapping[tuple[int, int, int], dict[str, np.ndarray]], path: str | Path) -> None:
+    """Save the models of all folds, ``.npz``: arrays ``repeat/fold/seed/NAME``. What they filled in is not saved."""
+    arrays = {"/".join([*map(str, place), name]): own for place, state in states.items() for name, own in state.items()}
+    np.savez(path, **arrays)
+
+
+def read_folds(path: str | Path, sections: dict, cohort: Cohort, splits: pd.DataFrame) -> Iterator[FoldModel]:
+    """Read the models of all folds one by one, each with the people it learned from and those it never saw.
+
+    Parameters
+    ----------
+    path : path
+        From `save_folds`.
+    sections : dict
+        `model`, `graph`, `training` and `measure` that they were trained with.
+    cohort : Cohort
+        The people; whatever a model fills in for a missing region is learned again from its training fold.
+    splits : DataFrame
+    """
+    with np.load(path, allow_pickle=False) as file:
+        names = [name.split("/", 3) for name in file.files]
+        for place in sorted({tuple(map(int, name[:3])) for name in names}):
+            arrays = {name[3]: file["/".join(name)] for name in names if tuple(map(int, name[:3])) == place}
+            model = build(sections["model"], sections["measure"], sections["graph"], sections["training"])
+            model.load_state({**arrays, "n_nodes": np.array(len(cohort.nodes))})
+            train, test = fold_rows(splits, cohort.participants, *place[:2])
+            diagonal = cohort.measure == "tangent"
+            model.filler_ = MissingRegions().fit(cohort.values[train], cohort.missing[train], diagonal)
+            yield FoldModel(model, train, test, *place)
 
 
 class SavedModel:
