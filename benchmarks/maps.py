@@ -45,7 +45,8 @@ ASKED = [
     *(f"{name}:1:1e-4:10:8" for name in ("brainnetcnn", "bnt")),
     *(f"{name}:0:1e-3:30:8" for name in ("gcn", "ibgnn")),
 ]
-COLUMNS = ["model", "linear", "lr", "epochs", "batch_size", "method", "subjects", "nodes", "d", "cohorts"]
+SETTINGS = ["linear", "lr", "epochs", "batch_size"]
+COLUMNS = ["model", *SETTINGS, "method", "subjects", "nodes", "d", "cohorts"]
 
 
 def planted_cohort(seed: int) -> tuple[Cohort, np.ndarray]:
@@ -121,6 +122,13 @@ def compare(asked: str, cohorts: list[tuple[Cohort, np.ndarray]]) -> list[dict]:
     return rows
 
 
+def save(table: pd.DataFrame) -> None:
+    """Put the rows in place of those of the same settings."""
+    both = pd.concat([pd.read_csv(MEASURED, sep="\t"), table.astype(dict.fromkeys(SETTINGS, float))])
+    both = both.drop_duplicates(["model", *SETTINGS, "method"], keep="last")
+    both.sort_values(["model", *SETTINGS, "method"]).to_csv(MEASURED, sep="\t", index=False, float_format="%.4g")
+
+
 def main() -> None:
     """Measure, print and save."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -138,7 +146,7 @@ def main() -> None:
         print(table[table["model"] == asked.split(":")[0]].round(3).tail(5).to_string(), flush=True)
         print(f"{asked}: {time.perf_counter() - start:.0f} s", flush=True)
         if given.save:
-            table.to_csv(MEASURED, sep="\t", index=False, float_format="%.3f")
+            save(table)
         machine = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "versions": {"torch": version("torch")}}
         (OUT / "maps.json").write_text(json.dumps([row | machine for row in found], indent=1, default=float))
 

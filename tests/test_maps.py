@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binom
 
-from dysconnect.localize.maps import attribute, tested_edges
+from dysconnect.localize import maps as learned
 from dysconnect.localize.maps.curves import SHARES, area, fold_curves
 from dysconnect.localize.maps.folds import fisher_edges, fold_maps, haufe_pattern, held_out, randomised_twin
 from dysconnect.localize.maps.null import studentised
@@ -115,22 +115,22 @@ def ridge_screen(values, labels):
 def test_screening_keeps_the_error_rate_in_null_cohorts(make_cohort):
     """Also of a screen that knows the whole cohort's labels: it picks, and other people's permutations decide."""
     rejected, spec = 0, {"splits": 4, "screened": 8, "permutations": 99, "seed": 0}
-    for seed in range(200):
+    for seed in range(100):
         cohort = make_cohort(n=40, n_nodes=9, seed=seed)
         screen = ridge_screen(cohort.values, cohort.labels)
         own = screened_statistics(screen, cohort.values, cohort.participants, [], {**spec, "seed": seed})
         rejected += own.p_fwer.min() <= 0.05
-    assert rejected <= binom.ppf(0.999, 200, 0.05)
+    assert rejected <= binom.ppf(0.999, 100, 0.05)
 
 
 def test_one_split_is_exact_and_not_only_conservative(make_cohort):
     rejected, spec = 0, {"splits": 1, "screened": 8, "permutations": 99}
-    for seed in range(200):
+    for seed in range(100):
         cohort = make_cohort(n=40, n_nodes=9, seed=seed)
         screen = ridge_screen(cohort.values, cohort.labels)
         own = screened_statistics(screen, cohort.values, cohort.participants, [], {**spec, "seed": seed})
         rejected += own.p_fwer.min() <= 0.05
-    assert binom.ppf(0.001, 200, 0.05) <= rejected <= binom.ppf(0.999, 200, 0.05)
+    assert binom.ppf(0.001, 100, 0.05) <= rejected <= binom.ppf(0.999, 100, 0.05)
 
 
 def test_screening_finds_what_is_planted(make_cohort):
@@ -280,7 +280,7 @@ def test_curves_by_hand():
 
 def test_maps_of_ridge(trained):
     cohort, splits, null, path, own, _ = trained
-    maps = attribute(cohort, splits, null, path, own, SPEC)
+    maps = learned.attribute(cohort, splits, null, path, own, SPEC)
     assert maps.told["shown"] and "beats" in maps.told["verdict"]
     assert list(maps.edges) == ["region_a", "region_b", "weights", "haufe", "p_weights", "p_screening", "screened"]
     assert len(maps.edges) == 66
@@ -292,7 +292,7 @@ def test_maps_of_ridge(trained):
     assert weights["curves"]["deletion_area"] < random["deletion_area"] - 0.1
     assert weights["curves"]["insertion_area"] > random["insertion_area"] + 0.1
     assert maps.told["weights"]["n_fwer"] == (maps.edges["p_weights"] <= 0.05).sum() > 0
-    again = attribute(cohort, splits, null, path, own, SPEC)
+    again = learned.attribute(cohort, splits, null, path, own, SPEC)
     pd.testing.assert_frame_equal(maps.edges, again.edges)
     assert maps.told == again.told
 
@@ -300,7 +300,7 @@ def test_maps_of_ridge(trained):
 def test_a_model_that_does_not_beat_its_null_shows_no_map(trained):
     cohort, splits, null, path, own, _ = trained
     beaten = null.assign(auc=np.where(null["permutation"] == 0, 0.5, 0.6))
-    maps = attribute(cohort, splits, beaten, path, own, SPEC)
+    maps = learned.attribute(cohort, splits, beaten, path, own, SPEC)
     assert list(maps.edges) == ["region_a", "region_b", "p_weights", "p_screening", "screened"]
     assert maps.told["verdict"].startswith("withheld: does not beat its permutation null (p = 1)")
     assert maps.told["methods"] == {}
@@ -344,7 +344,7 @@ def test_edges_that_many_lack_are_not_tested(make_cohort):
     cohort = make_cohort(n=20, n_nodes=6)
     missing = cohort.missing.copy()
     missing[:5, 2] = True
-    edges, tested = tested_edges(replace(cohort, missing=missing), 0.1)
+    edges, tested = learned.tested_edges(replace(cohort, missing=missing), 0.1)
     assert edges.shape == (20, 10) and tested.sum() == 10
 
 
@@ -355,7 +355,7 @@ def test_the_tangent_space_has_patterns_only(make_covariances, sections, tmp_pat
     found = cross_validate(cohort, splits, "tangent", own)
     save_folds(found.states, tmp_path / "folds.npz")
     null = pd.DataFrame({"permutation": range(100), "auc": np.r_[0.7, np.full(99, 0.5)]})
-    maps = attribute(cohort, splits, null, tmp_path / "folds.npz", own, SPEC)
+    maps = learned.attribute(cohort, splits, null, tmp_path / "folds.npz", own, SPEC)
     assert list(maps.edges) == ["region_a", "region_b", "haufe"] and len(maps.edges) == 28
     assert maps.edges["haufe"].abs().idxmax() == 0
     assert maps.told["methods"]["haufe"]["curves"] is None and maps.told["random"] is None

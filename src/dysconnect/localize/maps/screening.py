@@ -8,6 +8,7 @@ import pandas as pd
 
 from dysconnect.localize.statistics import edge_statistics
 from dysconnect.progress import track
+from dysconnect.train.splits import strata
 
 Screen = Callable[[np.ndarray, int], np.ndarray]  # rows [h] and a seed to scores [E]
 
@@ -54,14 +55,14 @@ def screened_statistics(
     doi:10.1214/08-AOS646.
     """
     p = np.ones((spec["splits"], edges.shape[1]))
-    share, tested = np.zeros(edges.shape[1]), 0
+    times, tested = np.zeros(edges.shape[1], int), 0
     for split in track(range(spec["splits"]), "screening on halves"):
         rng = np.random.default_rng([spec["seed"], 23, split])
         first, second = halves(table, rng)
         scores = screen(first, int(rng.integers(2**31)))
         kept = np.argsort(-scores, kind="stable")[: spec["screened"]]
         kept = kept[np.isfinite(scores[kept])]
-        share[kept] += 1 / spec["splits"]
+        times[kept] += 1
         try:
             own = edge_statistics(
                 edges[np.ix_(second, kept)], table.iloc[second], covariates, spec["permutations"], spec["seed"] + split
@@ -70,14 +71,13 @@ def screened_statistics(
             print(f"split {split} tests nothing: {error}")
             continue
         p[split, kept], tested = own.p_fwer, tested + 1
-    return Screened(adaptive_quantile(p), share, tested)
+    return Screened(adaptive_quantile(p), times / spec["splits"], tested)
 
 
 def halves(table: pd.DataFrame, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Two random halves, of equal composition of label x site as far as counts are even; positions, sorted."""
-    stratum = table["label"].astype(str) + "/" + table["site"].astype(str)
+    """Two random halves, of equal composition of label x site (label alone where that is one person); positions."""
     first = np.zeros(len(table), bool)
-    for rows in pd.Series(range(len(table))).groupby(stratum.to_numpy()).indices.values():
+    for rows in pd.Series(range(len(table))).groupby(strata(table, 2)).indices.values():
         size = (len(rows) + int(rng.integers(2))) // 2  # of an odd count the larger part goes to either half
         first[rng.permutation(rows)[:size]] = True
     return np.flatnonzero(first), np.flatnonzero(~first)
