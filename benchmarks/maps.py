@@ -1,11 +1,11 @@
 """How well maps of models rank planted edges, relative to |t| on the same cohorts; what they rank without learning.
 
 python benchmarks/maps.py [--cohorts 8] [--only gcn:1:1e-4:10:8,ridge] [--save]
-Cohorts of 50 + 50 people and 100 regions, simulated, with 40 edges of two motor loops planted at d = 0.8 into the series
-of all patients. Five folds, one repeat, one seed; maps are averaged over folds. |t| is that of the linear model with age,
-sex and site, on everybody. A network is NAME:LINEAR:LR:EPOCHS:BATCH. `random`: the same maps of randomised weights,
-`shuffled`: of models trained on labels shuffled inside sites. Writes benchmarks/results/maps.json; with --save also
-src/dysconnect/localize/maps/measured.tsv, by which the report says what a map may be called.
+Cohorts of 50 + 50 people and 100 regions, simulated, with 40 edges of two motor loops planted at d = 0.8 into the
+series of all patients. Five folds, one repeat, one seed; maps are averaged over folds. |t| is that of the linear model
+with age, sex and site, on everybody. A network is NAME:LINEAR:LR:EPOCHS:BATCH. `random`: the same maps of randomised
+weights, `shuffled`: of models trained on labels shuffled inside sites. Writes benchmarks/results/maps.json; with --save
+also src/dysconnect/localize/maps/measured.tsv, by which the report says what a map may be called.
 """
 
 import argparse

@@ -314,7 +314,8 @@ def test_the_gate():
 
 
 def test_a_label_comes_from_a_measurement(sections):
-    columns = "model linear lr epochs batch_size method cohorts ratio low high random shuffled".split()
+    columns = ["model", "linear", "lr", "epochs", "batch_size", "method"]
+    columns += ["cohorts", "ratio", "low", "high", "random", "shuffled"]
     rows = [
         ("ridge", np.nan, np.nan, np.nan, np.nan, "weights", 8, 1.0, 0.95, 1.05, 0.01, 0.02),
         ("ridge", np.nan, np.nan, np.nan, np.nan, "haufe", 8, 0.6, 0.5, 0.7, 0.01, 0.02),

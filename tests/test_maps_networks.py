@@ -62,7 +62,7 @@ def forward(networks, own, k=0):
 
 @pytest.mark.parametrize("name", ["gcn", "gat", "brainnetcnn", "ibgnn"])
 def test_gradients_equal_finite_differences(train, name):
-    networks, edges, own = train(name, n=2, precision="float64", density=1.0)
+    networks, edges, _ = train(name, n=2, precision="float64", density=1.0)
     mean, step = mean_gradients(networks, edges[:3]), 1e-3
     for e in (0, 7, 44):
         up, down = edges[:3].astype(np.float64), edges[:3].astype(np.float64)
@@ -139,7 +139,7 @@ def test_only_ibgnn_has_a_mask(train):
 
 @pytest.mark.parametrize("name", ["gcn", "sage"])
 def test_the_sparse_twin_decides_alike_and_can_be_explained(train, name):
-    networks, edges, own = train(name, n=1, linear=False)
+    networks, edges, _ = train(name, n=1, linear=False)
     z = torch.as_tensor(edges[:2])
     x = unfold((z - torch.as_tensor(networks.mean)) / torch.as_tensor(networks.scale), 10)
     one = to_batch(x, unfold(edge_weights(z, 0.3), 10))

@@ -30,6 +30,9 @@ rule report:
         recovery="results/{dataset}/localize/recovery.tsv" if PLANTED else [],
         targets="results/{dataset}/stimulate/targets.tsv" if ATTRIBUTED else [],
         verdict="results/{dataset}/stimulate/verdict.json" if ATTRIBUTED else [],
+        maps=expand(
+            "results/{{dataset}}/localize/maps/{experiment}.json", experiment=MAPPED
+        ),
         atlas=ATLAS_FILES,
         code=library("report", "quality/people", "quality/scans", "atlas"),
     output:
@@ -42,6 +45,7 @@ rule report:
             f"learning_{name}": figure(f"learning_{name}", "learning", "Prediction")
             for name in learning(EXPERIMENTS)
         },
+        **{name: figure(name, name, "Localization") for name in ("maps",) if MAPPED},
         html=report(
             "results/{dataset}/report/index.html",
             caption="../report/page.rst",

@@ -23,8 +23,8 @@ def read_results(paths: Mapping, experiments: Sequence[str], histories: Sequence
     Parameters
     ----------
     paths : mapping of str to path
-        By the names of `Results`; `coverage` and `engine` beside `scans`, `verdict` for the stimulation. Empty or
-        absent where there is nothing.
+        By the names of `Results`, `maps` being a list; `coverage` and `engine` beside `scans`, `verdict` for the
+        stimulation. Empty or absent where there is nothing.
     experiments : sequence of str
     histories : sequence of path
         Learning curves of the experiments.
@@ -43,4 +43,5 @@ def read_results(paths: Mapping, experiments: Sequence[str], histories: Sequence
         quality=told["quality"],
         scans=read_scans(*(paths[name] for name in ("scans", "coverage", "engine"))) if paths.get("scans") else None,
         stimulation=told.get("verdict", {}).get("verdict", ""),
+        maps={own["experiment"]: own for own in (json.loads(Path(path).read_text()) for path in paths.get("maps", ()))},
     )

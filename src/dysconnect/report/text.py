@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -53,6 +53,8 @@ class Results:
         Of a cohort of images.
     stimulation : str
         The model behind the targets, or why they are withheld.
+    maps : mapping of str to mapping
+        What is told of the maps of every experiment.
     """
 
     participants: pd.DataFrame
@@ -75,6 +77,7 @@ class Results:
     targets: pd.DataFrame | None = None
     scans: Scans | None = None
     stimulation: str = ""
+    maps: Mapping[str, Mapping] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

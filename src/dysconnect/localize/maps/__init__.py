@@ -16,7 +16,7 @@ from dysconnect.localize.maps.null import attribution_null
 from dysconnect.localize.maps.ridge import ridge_statistics
 from dysconnect.localize.maps.screening import screened_statistics
 from dysconnect.localize.maps.stability import consistency, kuncheva, nogueira, strongest
-from dysconnect.localize.maps.verdict import gate, label
+from dysconnect.localize.maps.verdict import LOCALIZES, gate, label
 from dysconnect.models import GRAPH_MODELS
 from dysconnect.models.edges import MissingRegions, edge_missing
 from dysconnect.progress import track
@@ -59,8 +59,8 @@ def attribute(
         `region_a`, `region_b`, a column a map (mean over folds, repeats and seeds; none where they are withheld), and
         `p_weights`, `p_screening` with `screened` (share of splits), `p_attribution` where these were made.
     told : dict
-        `shown`, `verdict`, `methods` (of each: `label`, `reason`, `stability`, `sanity`, `curves`), `random` curves,
-        `shares`, and of each inference its settings and `n_fwer`.
+        `shown`, `verdict`, `methods` (of each: `label`, `recovers`, `reason`, `stability`, `sanity`, `curves`),
+        `random` curves, `shares`, and of each inference its settings and `n_fwer`.
     """
     shown, verdict = gate(null, spec["alpha"])
     rows, cols = np.triu_indices(len(cohort.nodes), k=1)
@@ -92,7 +92,8 @@ def _described(cohort: Cohort, splits: pd.DataFrame, folds: str | Path, sections
     methods = {}
     for method, own in stacks.items():
         name, reason = label(method, sections)
-        methods[method] = {"label": name, "reason": reason, "stability": _stability(own, top)}
+        methods[method] = {"label": name, "recovers": name == LOCALIZES, "reason": reason}
+        methods[method]["stability"] = _stability(own, top)
         methods[method]["sanity"] = _sanity(own, [check[method] for check in checks if method in check])
         methods[method]["curves"] = _pooled(curves, method)
     return {method: own.mean(0) for method, own in stacks.items()}, {

@@ -46,7 +46,7 @@ def integrated_gradients(networks: Networks, edges: np.ndarray, baseline: np.nda
 
 
 def path_gradients(networks: Networks, edges: np.ndarray, baseline: np.ndarray, steps: int = 8) -> np.ndarray:
-    """Mean gradient of the logits between the baseline [E] and every person's edges [n, E], [K, n, E], per unit of z."""
+    """Mean gradient of the logits between the baseline [E] and every person's edges [n, E], per z: [K, n, E]."""
     edges, baseline = np.asarray(edges, np.float32), np.asarray(baseline, np.float32)
     found = np.zeros((len(networks.chosen), *edges.shape), np.float32)
     for stack, view, models in _stacks(networks):
