@@ -125,9 +125,9 @@ def _panel(axes: Axes, told: Mapping, kind: str) -> None:
 
 CAPTION = (
     "What the strongest connections of a map are worth to its model. Left: they are replaced by the mean of the "
-    "training controls, strongest first; a map of what the model uses falls faster than random connections (grey). Right: only "
-    "they are kept; it rises sooner. AUC of held-out people inside folds; dotted: chance. Each fold is ordered by its "
-    "own map, to which the labels of these people were unknown."
+    "training controls, strongest first; a map of what the model uses falls faster than random connections (grey). "
+    "Right: only they are kept; it rises sooner. AUC of held-out people inside folds; dotted: chance. Each fold is "
+    "ordered by its own map, to which the labels of these people were unknown."
 )
 
 

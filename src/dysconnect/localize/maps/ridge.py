@@ -19,7 +19,7 @@ from dysconnect.localize.statistics import (
 
 @dataclass(frozen=True)
 class RidgeWeights:
-    """Of every edge [E]: studentised weight `t` (positive: stronger in patients), `p_fwer`; largest |t| `max_null` [B]."""
+    """Of every edge, [E]: studentised weight `t` (positive: stronger in patients), `p_fwer`; `max_null`, [B]."""
 
     t: np.ndarray
     p_fwer: np.ndarray
