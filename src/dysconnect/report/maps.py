@@ -107,7 +107,7 @@ def curves_figure(maps: Maps) -> Figure:
             _panel(axes, told, kind)
             axes.set_title(f"{label(name)}: {kind}", loc="left")
         row[0].set_ylabel("AUC, held out")
-        row[1].legend(loc="lower right", handlelength=2.6)
+        row[1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=2.6)
     for axes, what in zip(panels[-1], ("replaced by the control mean", "kept, all others replaced")):
         axes.set_xlabel(f"Connections {what} (%)")
     return figure
