@@ -165,6 +165,14 @@ def test_a_half_too_small_for_the_covariates_finds_nothing(make_cohort, capsys):
     assert "tests nothing" in capsys.readouterr().out
 
 
+def test_edges_that_are_not_numbers_are_refused(make_cohort):
+    cohort = make_cohort(n=40)
+    values = np.where(np.arange(66) == 3, np.nan, cohort.values)
+    spec = {"splits": 1, "screened": 66, "permutations": 99, "seed": 0}
+    with pytest.raises(ValueError, match="NaN"):
+        screened_statistics(lambda rows, seed: np.ones(66), values, cohort.participants, [], spec)
+
+
 def test_adaptive_quantile_by_hand():
     p = np.array([[0.001, 1.0], [0.002, 1.0], [0.5, 1.0], [1.0, 0.0001]])
     penalty = 1 - np.log(0.05)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from dysconnect.localize.statistics import edge_statistics
+from dysconnect.localize.statistics import edge_statistics, nuisance_basis
 from dysconnect.progress import track
 from dysconnect.train.splits import strata
 
@@ -63,13 +63,15 @@ def screened_statistics(
         kept = np.argsort(-scores, kind="stable")[: spec["screened"]]
         kept = kept[np.isfinite(scores[kept])]
         times[kept] += 1
+        people = table.iloc[second]
         try:
-            own = edge_statistics(
-                edges[np.ix_(second, kept)], table.iloc[second], covariates, spec["permutations"], spec["seed"] + split
-            )
+            nuisance_basis(people, covariates)
         except ValueError as error:  # a half may be too small for the covariates; then it finds nothing
             print(f"split {split} tests nothing: {error}")
             continue
+        own = edge_statistics(
+            edges[np.ix_(second, kept)], people, covariates, spec["permutations"], spec["seed"] + split
+        )
         p[split, kept], tested = own.p_fwer, tested + 1
     return Screened(adaptive_quantile(p), times / spec["splits"], tested)
 
