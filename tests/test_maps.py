@@ -344,7 +344,7 @@ def test_a_label_comes_from_a_measurement(sections):
 
 def test_what_was_measured_is_complete():
     table = pd.read_csv(MEASURED, sep="\t")
-    assert len(table) and table[["ratio", "low", "high", "random", "shuffled", "cohorts"]].notna().all(None)
+    assert len(table) and table[["ratio", "low", "high", "random", "shuffled", "cohorts"]].notna().to_numpy().all()
     assert (table["d"] >= 0.8).all() and (table["cohorts"] >= 5).all()
     assert not table.duplicated(["model", "linear", "lr", "epochs", "batch_size", "method"]).any()
 
