@@ -171,9 +171,11 @@ def test_models_of_all_folds_are_restored(lab, name, nodes):
     cohort, _ = labelled_cohort(lab.folder / f"{stored}.h5", lab.folder / "participants.tsv", CONTRAST, MODELS[name][1])
     with np.load(lab.folder / f"{name}_folds.npz", allow_pickle=False) as file:
         models = restore_folds(dict(file))
-    assert sorted(models) == [(repeat, fold) for repeat in range(2) for fold in range(3)]
+    assert {place[:2] for place in models} == {(repeat, fold) for repeat in range(2) for fold in range(3)}
     expected = lab.predictions[name].query("seed == 0")
-    for (repeat, fold), model in models.items():
+    for (repeat, fold, seed), model in models.items():
+        if seed:
+            continue
         _, test = fold_rows(lab.splits, cohort.participants, repeat, fold)
         own = expected[(expected["repeat"] == repeat) & (expected["fold"] == fold)]
         np.testing.assert_allclose(model.predict(cohort, test), own["probability"], atol=1e-6)

@@ -19,11 +19,13 @@ TINY = [
     "dataset.patients=14", "dataset.controls=14", "dataset.volumes=130", "denoise.min_seconds=200",
     "dataset.plant.edges=5", "splits.folds=2", "splits.repeats=1", "evaluate.bootstraps=100",
     "training.permutations=19", "training.epochs=2", "model.hidden=4", "localize.permutations=100",
-    "localize.stability_draws=2", "localize.stability_top=5", "quality.permutations=100",
+    "localize.screening_splits=2", "localize.stability_draws=2", "localize.stability_top=5", "quality.permutations=100",
     "stimulate.permutations=19", "stimulate.draws=19",
 ]  # fmt: skip
 EXPERIMENTS = ["floor", "correlation_ridge", "tangent_logistic", "gcn"]
-AFTER_TRAINING = {"evaluate", "bundle", "localize", "stimulate", "recovery", "report", "track", "track_cohort", "all"}
+AFTER_TRAINING = {
+    "evaluate", "bundle", "attribute", "localize", "stimulate", "recovery", "report", "track", "track_cohort", "all",
+}  # fmt: skip
 AFTER_SERIES = {"connectivity", "quality", "deviations", "train", *AFTER_TRAINING}
 AFTER_EVALUATION = {"bundle", "report", "track", "track_cohort", "all"}
 AFTER_LOCALIZATION = {"report", "track_cohort", "all"}
@@ -79,10 +81,10 @@ def test_files(project):
     results = project.folder / "results"
     made = {str(path.relative_to(results / "simulated")) for path in (results / "simulated").rglob("*.*")}
     series = {name for name in made if "/series/" in name}
-    expected = {f"train/{name}/{table}.tsv" for name in EXPERIMENTS for table in
-                ("predictions", "history", "search", "null")}  # fmt: skip
-    expected |= {f"train/{name}/{file}" for name in EXPERIMENTS for file in ("model.npz", "folds.npz", "run.json")}
-    expected |= {f"predict/{name}.npz" for name in EXPERIMENTS if name != "floor"}
+    trained = ("predictions.tsv", "history.tsv", "search.tsv", "null.tsv", "model.npz", "folds.npz", "run.json")
+    expected = {f"train/{name}/{file}" for name in EXPERIMENTS for file in trained}
+    expected |= {f"localize/maps/{name}.{kind}" for name in EXPERIMENTS[1:] for kind in ("tsv", "json")}
+    expected |= {f"predict/{name}.npz" for name in EXPERIMENTS[1:]}
     expected |= {f"tracking/{name}.json" for name in [*EXPERIMENTS, "localize"]}
     expected |= {f"acquire/{name}.tsv" for name in ("participants", "series", "truth", "carriers")}
     expected |= {f"timeseries/{name}.tsv" for name in ("participants", "series")}
@@ -132,12 +134,13 @@ def test_second_run_has_nothing_to_do(project):
         ("quality.distance_bins=5", {"quality", *AFTER_LOCALIZATION}),
         ("quality.group_alpha=0.01", AFTER_LOCALIZATION),
         ("splits.seed=1", {"splits", "train", *AFTER_TRAINING}),
-        ("graph.density=0.2", {"train", "evaluate", *AFTER_EVALUATION}),
-        ("model.dropout=0.1", {"train", "evaluate", *AFTER_EVALUATION}),
-        ("training.lr=0.01", {"train", "evaluate", *AFTER_EVALUATION}),
+        ("graph.density=0.2", {"train", "evaluate", "attribute", *AFTER_EVALUATION}),
+        ("model.dropout=0.1", {"train", "evaluate", "attribute", *AFTER_EVALUATION}),
+        ("training.lr=0.01", {"train", "evaluate", "attribute", *AFTER_EVALUATION}),
         ("evaluate.seed=1", {"evaluate", *AFTER_EVALUATION}),
-        ("localize.alpha=0.1", {"localize", "deviations", "stimulate", "recovery", *AFTER_EVALUATION}),
-        ("localize.permutations=200", {"localize", "recovery", *AFTER_LOCALIZATION}),
+        ("localize.alpha=0.1", {"localize", "attribute", "deviations", "stimulate", "recovery", *AFTER_EVALUATION}),
+        ("localize.permutations=200", {"localize", "attribute", "recovery", *AFTER_LOCALIZATION}),
+        ("localize.screened=5", {"attribute", *AFTER_LOCALIZATION}),
         ("localize.deviant_edges=5", {"deviations", *AFTER_EVALUATION}),
         ("localize.score=severity", {"severity", *AFTER_LOCALIZATION}),
         ("localize.groups=true", {"group_differences", *AFTER_LOCALIZATION}),

@@ -3,6 +3,25 @@ ATTRIBUTED = ATTRIBUTED if ATTRIBUTED in EXPERIMENTS else None
 ASSOCIATED = ("measure", "nuisance", "permutations", "alpha", "max_missing", "seed")
 SCORED = COHORT["localize"]["score"] is not None
 GROUPED = bool(COHORT["localize"]["groups"])
+MAPPED = [  # the floor sees no edges
+    name for name in EXPERIMENTS if EXPERIMENTS[name]["model"]["name"] != "floor"
+]
+OF_MAPS = (
+    "ridge_penalty",
+    "screening_splits",
+    "screened",
+    "attribution_permutations",
+    "explained",
+)
+MAPPING = (
+    "nuisance",
+    "permutations",
+    "alpha",
+    "max_missing",
+    "stability_top",
+    "seed",
+    *OF_MAPS,
+)
 
 
 rule localize:
@@ -38,7 +57,7 @@ rule localize:
         localize={
             key: value
             for key, value in COHORT["localize"].items()
-            if key not in ("deviant_edges", "score", "groups")
+            if key not in ("deviant_edges", "score", "groups", *OF_MAPS)
         },
         contrast=COHORT["dataset"]["contrast"],
     message:
@@ -79,6 +98,39 @@ rule deviations:
         "Comparing every person of {wildcards.dataset} with the norm of the controls"
     script:
         "../scripts/deviations.py"
+
+
+rule attribute:
+    """Map what an experiment's models make of every edge on people they never saw, if they beat their null."""
+    input:
+        connectomes=lambda wildcards: connectome_file(wildcards.experiment),
+        participants="results/{dataset}/timeseries/participants.tsv",
+        splits="results/{dataset}/train/splits.tsv",
+        null="results/{dataset}/train/{experiment}/null.tsv",
+        folds="results/{dataset}/train/{experiment}/folds.npz",
+        code=library("localize", "train", "models", "connectivity"),
+    output:
+        edges="results/{dataset}/localize/maps/{experiment}.tsv",
+        told="results/{dataset}/localize/maps/{experiment}.json",
+    log:
+        "results/logs/{dataset}/attribute_{experiment}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/attribute_{experiment}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 4
+    resources:
+        mem_mb=8000,
+        runtime=240,
+        gpu=gpus,
+    params:
+        sections=lambda wildcards: training_sections(EXPERIMENTS[wildcards.experiment]),
+        localize={key: COHORT["localize"][key] for key in MAPPING},
+        contrast=COHORT["dataset"]["contrast"],
+    message:
+        "Mapping what {wildcards.experiment} makes of every edge of {wildcards.dataset}"
+    script:
+        "../scripts/attribute.py"
 
 
 rule severity:

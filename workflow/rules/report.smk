@@ -37,6 +37,9 @@ rule report:
             "results/{{dataset}}/localize/groups.{kind}",
             kind=("tsv", "json") if GROUPED else (),
         ),
+        maps=expand(
+            "results/{{dataset}}/localize/maps/{experiment}.json", experiment=MAPPED
+        ),
         validation="results/{dataset}/validate/scores.tsv" if VALIDATED else [],
         targets="results/{dataset}/stimulate/targets.tsv" if STIMULATED else [],
         patient_targets="results/{dataset}/stimulate/patients.tsv" if STIMULATED else [],
@@ -63,6 +66,7 @@ rule report:
             for name in ("stimulation",)
             if STIMULATED
         },
+        **{name: figure(name, name, "Localization") for name in ("maps",) if MAPPED},
         html=report(
             "results/{dataset}/report/index.html",
             caption="../report/page.rst",

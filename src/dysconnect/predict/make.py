@@ -1,5 +1,6 @@
 """Stage `predict`: gather what it takes to predict a new person in one file."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def make_bundle(files: Mapping, spec: Mapping, path: str | Path) -> dict:
     splits = pd.read_csv(files["splits"], sep="\t")
     reference = learn_reference(filler.transform(cohort.values, cohort.missing), scan_groups(cohort.participants))
     arrays = {
-        **_named("model", _arrays(files["folds"])), **_named("floor", _arrays(files["floor_folds"])),
+        **_named("model", _first_seed(files["folds"])), **_named("floor", _first_seed(files["floor_folds"])),
         **_named("calibration", calibrate(predictions).state()),
         **_named("floor_calibration", calibrate(floor).state()),
         **_named("reference", reference.state()), **_named("known", known_scans(cohort, splits)),
@@ -72,9 +73,10 @@ def make_bundle(files: Mapping, spec: Mapping, path: str | Path) -> dict:
     return about
 
 
-def _arrays(path: str | Path) -> dict[str, np.ndarray]:
+def _first_seed(path: str | Path) -> dict[str, np.ndarray]:
+    """Arrays of the models of all folds, of the first seed where there are several (``repeat.fold.seed/NAME``)."""
     with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+        return {name: file[name] for name in file.files if "/" not in name or re.match(r"\d+\.\d+\.0/", name)}
 
 
 def _named(part: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -162,13 +162,13 @@ def _probabilities(
 
 
 def _raw(
-    models: Mapping[tuple[int, int], Model], cohort: Cohort, seen: Sequence[tuple[int, int]] | None
+    models: Mapping[tuple[int, int, int], Model], cohort: Cohort, seen: Sequence[tuple[int, int]] | None
 ) -> dict[tuple[int, int], float]:
     """Probability of the only person by every model, or by those that never saw this scan."""
     return {
-        place: float(model.predict(cohort, np.array([0]))[0])
-        for place, model in models.items()
-        if not seen or place in seen
+        tuple(place): float(model.predict(cohort, np.array([0]))[0])
+        for (*place, _), model in models.items()
+        if not seen or tuple(place) in seen
     }
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 
 from dysconnect.atlas import circuit_titles
 from dysconnect.report import figures as draw
+from dysconnect.report import maps as learned
 from dysconnect.report import methods as describe
 from dysconnect.report import quality as judge
 from dysconnect.report import scans as scanned
@@ -54,6 +55,7 @@ def render(
     floor = text.chosen_floor(cohort, results.scores)
     documents = {name: to_svg(figure) for name, figure in _figures(results, cohort, nodes, floor).items()}
     paragraphs = describe.methods(results, cohort, experiments, nodes)
+    paragraphs[-1:-1] = learned.paragraph(results.maps, cohort["localize"])  # before the software
     page = template("template.html").render(
         dataset=cohort["dataset"],
         date=date,
@@ -96,6 +98,7 @@ def _figures(results: Results, cohort: Mapping, nodes: pd.DataFrame, floor: str 
         "connectome": draw.connectome_figure(results.edges, nodes, alpha, cohort["report"]["edges"]),
         "circuits": draw.circuits_figure(results.edges, circuit_titles(), alpha),
     }
+    drawn |= {"maps": learned.curves_figure(results.maps)} if results.maps else {}
     drawn |= judge.draw(results.quality)
     if results.targets is not None:
         drawn["stimulation"] = stimulation.stimulation_figure(results.targets, cohort["stimulate"]["alpha"])
@@ -120,6 +123,7 @@ def _tables(results: Results, cohort: Mapping, experiments: Mapping, nodes: pd.D
         "subgroups": grouped.subgroup_rows(results.subgroups),
         "edges": tables.edge_table(results.edges, nodes, circuit_titles(), alpha, cohort["report"]["edges"]),
         **structures.structure_tables(results, circuit_titles()),
+        "maps": learned.map_table(results.maps, alpha),
         "recovery": None if results.recovery is None else tables.recovery_table(results.recovery),
     }
 
@@ -164,7 +168,9 @@ def _picture(name: str, document: str, results: Results, cohort: Mapping) -> Pic
 
 
 VALIDATION = ("validation_fwer", "validation_power", "validation_fdp")
-WIDE = ("forest", "subgroups", "connectome", "stimulation", "circuits", "flow", "scans", "coverage", *VALIDATION)
+WIDE = (
+    "forest", "subgroups", "connectome", "stimulation", "circuits", "maps", "flow", "scans", "coverage", *VALIDATION,
+)  # fmt: skip
 
 
 def _caption(name: str, results: Results, cohort: Mapping) -> str:
@@ -188,6 +194,7 @@ def _caption(name: str, results: Results, cohort: Mapping) -> str:
         "stimulation": stimulation.CAPTION,
         **({} if results.scans is None else scanned.captions(results.scans, cohort)),
         **({} if results.validation is None else validated.captions(results.validation, alpha)),
+        "maps": learned.CAPTION,
         "motion": "Head motion was not measured."
         if results.participants["mean_fd"].isna().all()
         else f"Head motion by group ({text.p_text(test.p)}, Cohen's d = {test}). Each point is a subject, "

@@ -23,6 +23,8 @@ REFERENCES = {
     "IEEE Trans Med Imaging 2023;42:493-506. doi:10.1109/TMI.2022.3218745",
     "Dinga et al. 2020": "Dinga R, Schmaal L, Penninx BWJH, Veltman DJ, Marquand AF. Controlling for effects of "
     "confounding variables on machine learning predictions. bioRxiv 2020. doi:10.1101/2020.08.17.255034",
+    "Adebayo et al. 2018": "Adebayo J, et al. Sanity checks for saliency maps. NeurIPS 2018. "
+    "doi:10.48550/arXiv.1810.03292",
     "Avants et al. 2011": "Avants BB, et al. A reproducible evaluation of ANTs similarity metric performance in brain "
     "image registration. NeuroImage 2011;54:2033-2044. doi:10.1016/j.neuroimage.2010.09.025",
     "Esteban et al. 2019": "Esteban O, et al. fMRIPrep: a robust preprocessing pipeline for functional MRI. "
@@ -35,6 +37,8 @@ REFERENCES = {
     "doi:10.1038/ncomms9414",
     "Hanley and McNeil 1982": "Hanley JA, McNeil BJ. The meaning and use of the area under a receiver operating "
     "characteristic (ROC) curve. Radiology 1982;143:29-36. doi:10.1148/radiology.143.1.7063747",
+    "Haufe et al. 2014": "Haufe S, et al. On the interpretation of weight vectors of linear models in multivariate "
+    "neuroimaging. NeuroImage 2014;87:96-110. doi:10.1016/j.neuroimage.2013.10.067",
     "Hou et al. 2022": "Hou Z, et al. GraphMAE: self-supervised masked graph autoencoders. KDD 2022. "
     "doi:10.48550/arXiv.2205.10803",
     "Johnson et al. 2007": "Johnson WE, Li C, Rabinovic A. Adjusting batch effects in microarray expression data "
@@ -49,6 +53,8 @@ REFERENCES = {
     "reintroduce artifacts into fMRI data. Hum Brain Mapp 2019;40:2358-2376. doi:10.1002/hbm.24528",
     "Loshchilov and Hutter 2019": "Loshchilov I, Hutter F. Decoupled weight decay regularization. ICLR 2019. "
     "doi:10.48550/arXiv.1711.05101",
+    "Meinshausen et al. 2009": "Meinshausen N, Meier L, Bühlmann P. p-values for high-dimensional regression. J Am "
+    "Stat Assoc 2009;104:1671-1681. doi:10.1198/jasa.2009.tm08647",
     "Meinshausen and Bühlmann 2010": "Meinshausen N, Bühlmann P. Stability selection. J R Stat Soc B "
     "2010;72:417-473. doi:10.1111/j.1467-9868.2010.00740.x",
     "Mölder et al. 2021": "Mölder F, et al. Sustainable data analysis with Snakemake. F1000Research 2021;10:33. "
@@ -59,6 +65,8 @@ REFERENCES = {
     "primer with examples. Hum Brain Mapp 2002;15:1-25. doi:10.1002/hbm.1058",
     "Scheinost 2020": "Noble S, Scheinost D. The constrained network-based statistic: a new level of inference for "
     "neuroimaging. MICCAI 2020, LNCS 12267",
+    "Nogueira et al. 2018": "Nogueira S, Sechidis K, Brown G. On the stability of feature selection algorithms. J Mach "
+    "Learn Res 2018;18(174):1-54.",
     "Parkes et al. 2018": "Parkes L, Fulcher B, Yücel M, Fornito A. An evaluation of the efficacy, reliability, and "
     "sensitivity of motion correction strategies for resting-state functional MRI. NeuroImage 2018;171:415-436. "
     "doi:10.1016/j.neuroimage.2017.12.073",
@@ -80,6 +88,8 @@ REFERENCES = {
     "2013;64:240-256. doi:10.1016/j.neuroimage.2012.08.052",
     "Van Calster et al. 2016": "Van Calster B, et al. A calibration hierarchy for risk models was defined: from utopia "
     "to empirical data. J Clin Epidemiol 2016;74:167-176. doi:10.1016/j.jclinepi.2015.12.005",
+    "Sundararajan et al. 2017": "Sundararajan M, Taly A, Yan Q. Axiomatic attribution for deep networks. ICML 2017. "
+    "doi:10.48550/arXiv.1703.01365",
     "Tomioka and Mueller 2010": "Tomioka R, Mueller KR. A regularized discriminative framework for EEG analysis with "
     "application to brain-computer interface. NeuroImage 2010;49:415-432. doi:10.1016/j.neuroimage.2009.07.045",
     "Varoquaux et al. 2010": "Varoquaux G, Baronnet F, Kleinschmidt A, Fillard P, Thirion B. Detection of brain "

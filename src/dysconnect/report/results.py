@@ -23,8 +23,8 @@ def read_results(paths: Mapping, experiments: Sequence[str], histories: Sequence
     Parameters
     ----------
     paths : mapping of str to path
-        By the names of `Results`; `coverage` and `engine` beside `scans`, `verdict` for the stimulation; of `severity`
-        and `groups` two, table and summary. Empty or absent where there is nothing.
+        By the names of `Results`, `maps` being a list; `coverage` and `engine` beside `scans`, `verdict` for the
+        stimulation; of `severity` and `groups` two, table and summary. Empty or absent where there is nothing.
     experiments : sequence of str
     histories : sequence of path
         Learning curves of the experiments.
@@ -48,6 +48,7 @@ def read_results(paths: Mapping, experiments: Sequence[str], histories: Sequence
         groups=read_asked(*paths["groups"]) if paths.get("groups") else None,
         stimulation=told.get("verdict", {}).get("verdict", ""),
         stimulated=told.get("verdict", {}),
+        maps={own["experiment"]: own for own in (json.loads(Path(path).read_text()) for path in paths.get("maps", ()))},
     )
 
 

@@ -71,6 +71,8 @@ class Results:
         The model behind the targets, or why they are withheld.
     stimulated : mapping
         How the targets were ranked.
+    maps : mapping of str to mapping
+        What is told of the maps of every experiment.
     """
 
     participants: pd.DataFrame
@@ -99,6 +101,7 @@ class Results:
     validation: pd.DataFrame | None = None
     stimulation: str = ""
     stimulated: Mapping = field(default_factory=dict)
+    maps: Mapping[str, Mapping] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -41,8 +41,8 @@ class Trained:
         Edge weights of the fold models, where the model has them.
     final : Model
         Fitted on everybody; never scored.
-    folds : dict of (int, int) to Model
-        The models of every repeat and fold (first seed): each predicts whom it never saw.
+    folds : dict of (int, int, int) to Model
+        The models of every repeat, fold and seed: each predicts whom it never saw.
     pretraining : list of dict
         `epoch`, `train_loss`, `val_loss`, `val_explained`; empty without pretraining.
     """
@@ -52,13 +52,13 @@ class Trained:
     search: pd.DataFrame
     weights: np.ndarray | None
     final: Model
-    folds: dict[tuple[int, int], Model]
+    folds: dict[tuple[int, int, int], Model]
     pretraining: list[dict]
 
     @property
     def first_repeat(self) -> dict[int, Model]:
-        """The models of the first repeat's folds, for the permutation null."""
-        return {fold: model for (repeat, fold), model in self.folds.items() if repeat == 0}
+        """The models of the first repeat's folds (first seed), for the permutation null."""
+        return {fold: model for (repeat, fold, seed), model in self.folds.items() if repeat == seed == 0}
 
 
 def cross_validate(
@@ -101,7 +101,7 @@ def cross_validate(
             histories.append(_rows(getattr(model, "history_", []), HISTORY, place))
             searches.append(_rows(getattr(model, "search_", []) if candidates(sections) > 1 else [], SEARCH, place))
             weights.append(model.edge_weights())
-        folds[repeat, fold] = models[0]
+            folds[repeat, fold, seed] = model
     (final,) = fit(np.arange(len(cohort.labels)), [_seed(sections, 9999, 0, 0)], ticks=ticks)
     list(ticks)  # says that all is done
     stacked = np.stack(weights).astype(np.float32) if weights[0] is not None else None

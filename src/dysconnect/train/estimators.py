@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from dysconnect.models.prepare import Preparation
 from dysconnect.models.riemann import FilteredMDM, ReducedTangent
 from dysconnect.models.sparse import ElasticNet
 from dysconnect.train.graph.model import GraphModel
-from dysconnect.train.splits import scan_groups
+from dysconnect.train.splits import fold_rows, scan_groups
 
 DUAL = {"ridge": DualRidge, "logistic": DualLogistic, "svm": DualSVM}
 PREPARED = ("harmonise", "deconfound")  # keys of the model section that no classifier reads
@@ -50,6 +51,17 @@ class Cohort:
     def labels(self) -> np.ndarray:
         """Labels, [n]: 1 is the patient."""
         return self.participants["label"].to_numpy()
+
+
+class FoldModel(NamedTuple):
+    """A model of the cross-validation: who taught it, whom it never saw, and its repeat, fold and seed."""
+
+    model: "Model"
+    train: np.ndarray
+    test: np.ndarray
+    repeat: int
+    fold: int
+    seed: int
 
 
 class FeatureModel:
@@ -284,32 +296,32 @@ def _described(model: Model, cohort: Cohort) -> np.ndarray:
     return np.array(json.dumps(sections))
 
 
-def save_folds(models: dict[tuple[int, int], Model], cohort: Cohort, path: str | Path) -> None:
-    """Save the models of the cross-validation as arrays, by (repeat, fold): whoever was left out is predicted again.
+def save_folds(models: dict[tuple[int, int, int], Model], cohort: Cohort, path: str | Path) -> None:
+    """Save the models of the cross-validation, by (repeat, fold, seed), so that people they never saw are predicted again.
 
     Parameters
     ----------
-    models : dict of (int, int) to Model
+    models : dict of (int, int, int) to Model
     cohort : Cohort
         Names the regions.
     path : path
         ``.npz``.
     """
     arrays = {"n_nodes": np.array(len(cohort.nodes)), "spec": _described(next(iter(models.values())), cohort)}
-    for (repeat, fold), model in models.items():
-        arrays |= {f"{repeat}.{fold}/{name}": value for name, value in model.state().items()}
+    for place, model in models.items():
+        arrays |= {f"{'.'.join(map(str, place))}/{name}": value for name, value in model.state().items()}
     np.savez(path, **arrays)
 
 
-def restore_folds(arrays: Mapping[str, np.ndarray]) -> dict[tuple[int, int], Model]:
-    """Models of the cross-validation from the arrays of `save_folds`, by (repeat, fold)."""
+def restore_folds(arrays: Mapping[str, np.ndarray]) -> dict[tuple[int, int, int], Model]:
+    """Models of the cross-validation from the arrays of `save_folds`, by (repeat, fold, seed)."""
     sections = json.loads(str(arrays["spec"]))
-    states: dict[tuple[int, int], dict[str, np.ndarray]] = {}
+    states: dict[tuple[int, int, int], dict[str, np.ndarray]] = {}
     for name, value in arrays.items():
         place, slash, own = name.partition("/")
         if slash:
-            repeat, fold = map(int, place.split("."))
-            states.setdefault((repeat, fold), {"n_nodes": arrays["n_nodes"]})[own] = value
+            key = tuple(map(int, place.split(".")))
+            states.setdefault(key, {"n_nodes": arrays["n_nodes"]})[own] = value
     return {place: _restore(sections, state) for place, state in states.items()}
 
 
@@ -324,6 +336,22 @@ def read_fold_weights(path: str | Path) -> np.ndarray:
         if "fold_weights" not in file.files:
             raise ValueError(f"{path}: this model has no weights per edge; choose another localize.attribution.")
         return file["fold_weights"]
+
+
+def read_folds(path: str | Path, cohort: Cohort, splits: pd.DataFrame) -> list[FoldModel]:
+    """Read the models of all folds, each with the people it learned from and those it never saw.
+
+    Parameters
+    ----------
+    path : path
+        From `save_folds`.
+    cohort : Cohort
+    splits : DataFrame
+    """
+    with np.load(path, allow_pickle=False) as file:
+        models = restore_folds({name: file[name] for name in file.files})
+    rows = {place: fold_rows(splits, cohort.participants, *place[:2]) for place in models}
+    return [FoldModel(model, *rows[place], *place) for place, model in models.items()]
 
 
 class SavedModel:

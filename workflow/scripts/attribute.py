@@ -1,0 +1,17 @@
+"""Job of rule `attribute`."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+from _job import start
+
+from dysconnect.connectivity import labelled_cohort
+from dysconnect.localize.maps import attribute
+
+input, output, params = start(snakemake)
+cohort, _ = labelled_cohort(input.connectomes, input.participants, params.contrast, params.sections["measure"])
+splits, null = (pd.read_csv(path, sep="\t") for path in (input.splits, input.null))
+maps = attribute(cohort, splits, null, input.folds, params.sections, params.localize)
+maps.edges.to_csv(output.edges, sep="\t", index=False, float_format="%.6g")
+Path(output.told).write_text(json.dumps({"experiment": snakemake.wildcards.experiment, **maps.told}, indent=1))
