@@ -297,7 +297,7 @@ def _described(model: Model, cohort: Cohort) -> np.ndarray:
 
 
 def save_folds(models: dict[tuple[int, int, int], Model], cohort: Cohort, path: str | Path) -> None:
-    """Save the models of the cross-validation, by (repeat, fold, seed), so that people they never saw are predicted again.
+    """Save the models of the cross-validation by (repeat, fold, seed): whoever was left out is predicted again.
 
     Parameters
     ----------
