@@ -185,6 +185,15 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
 
 
+@pytest.mark.parametrize("page", LINKED, ids=name_of)
+def test_the_rows_of_a_table_have_as_many_cells_as_its_head(page):
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
+        head, *rows = table.splitlines()
+        for row in rows:
+            assert len(re.findall(r"(?<!\\)\|", row)) == len(re.findall(r"(?<!\\)\|", head)), f"{name_of(page)}: {row}"
+
+
 def test_every_page_is_reachable_from_the_readme():
     seen, waiting = set(), [ROOT / "README.md"]
     while waiting:
@@ -195,6 +204,11 @@ def test_every_page_is_reachable_from_the_readme():
             if file.exists() and file not in seen:
                 waiting.append(file)
     assert not [name_of(page) for page in PAGES if page not in seen]
+
+
+def test_a_figure_is_small_enough_to_be_committed():
+    sizes = {figure.name: figure.stat().st_size for figure in (ROOT / "docs/figures").iterdir()}
+    assert sizes and all(size < 200_000 for size in sizes.values()), sizes
 
 
 @pytest.mark.parametrize("page", LINKED, ids=name_of)
