@@ -28,9 +28,7 @@ STAGES = (
     "localize",
     "stimulate",
 )
-GROUPS = ("dataset", "preprocess", "atlas", "denoise", "connectivity", "graph", "model", "training", "localize")
-DEFAULTS = {"dataset": "simulated", "atlas": "seitzman300", "denoise": "standard", "connectivity": "correlation"}
-DEFAULTS |= {"graph": "positive", "model": "ridge", "preprocess": "derivatives"}
+FIRST = ("dataset", "preprocess", "atlas", "denoise", "connectivity", "graph", "model", "training", "localize")
 TYPES = {"integer": "whole number", "string": "text", "boolean": "true or false", "object": "keys with values"}
 BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
 LONGEST = 100  # characters of a default; a citation is not one
@@ -65,18 +63,18 @@ def configuration() -> str:
         "a key is set with `snakemake --config 'overrides=localize.permutations=10000'`. In brackets: options whose "
         "value differs from the default's.\n\n## The whole workflow\n"
     )
-    own = [
-        key for key in yaml.safe_load((ROOT / "configs/config.yaml").read_text()) if key not in ("defaults", "hydra")
-    ]
+    composed = yaml.safe_load((ROOT / "configs/config.yaml").read_text())
+    default = {group: option for entry in composed.pop("defaults") for group, option in own_items(entry)}
+    own = [name for name in composed if name != "hydra"]
     keys = {name: key for name, key in commented(ROOT / "configs/config.yaml").items() if name.split(".")[0] in own}
-    return opening + table({"config": keys}, schema) + "".join(group(name, schema) for name in GROUPS) + experiments()
+    groups = sorted(set(default) - {"experiment"}, key=lambda name: (FIRST.index(name) if name in FIRST else 99, name))
+    sections = "".join(group(name, default[name], schema) for name in groups)
+    return opening + table({"config": keys}, schema) + sections + experiments()
 
 
-def group(name: str, schema: dict) -> str:
+def group(name: str, default: str, schema: dict) -> str:
     """Section of one choice: its options, then the keys of those that have the same ones."""
-    files = sorted(
-        (ROOT / "configs" / name).glob("*.yaml"), key=lambda file: (file.stem != DEFAULTS.get(name), file.stem)
-    )
+    files = sorted((ROOT / "configs" / name).glob("*.yaml"), key=lambda file: (file.stem != default, file.stem))
     options = "".join(f"| `{file.stem}` | {cell(about(file, name))} |\n" for file in files)
     text = f"\n## {name}\n\n| `{name}=` | what it is |\n|---|---|\n{options}"
     kinds: dict[object, dict[str, dict[str, Key]]] = {}
@@ -150,7 +148,7 @@ def commented(file: Path) -> dict[str, Key]:
     for line in text.splitlines():
         start = comment_start(line)
         words = line[start:].lstrip("# ").strip() if start >= 0 else ""
-        match = re.match(r"( *)([A-Za-z_][\w-]*):(?: |$)", line[:start] if start >= 0 else line)
+        match = re.match(r"( *)[\"']?([A-Za-z_][\w-]*)[\"']?:(?: |$)", line[:start] if start >= 0 else line)
         if match:
             depth = len(match[1])
             path = [(level, name) for level, name in path if level < depth] + [(depth, match[2])]
@@ -261,6 +259,8 @@ def resolve(here: dict, schema: dict) -> dict:
 def limits(own: dict, schema: dict) -> str:
     """Say in words what the schema accepts."""
     own = resolve(own, schema)
+    for part in own.get("allOf", []):
+        own = {**own, **resolve(part, schema)}
     if "enum" in own:
         return ", ".join(plain(value) for value in own["enum"])
     if "const" in own:

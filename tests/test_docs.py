@@ -15,7 +15,7 @@ from snakemake.cli import get_argument_parser
 
 from dysconnect.__main__ import _to_dict, compose_workflow
 from dysconnect.acquire.manifest.__main__ import _parser as manifest_parser
-from dysconnect.config import validate
+from dysconnect.config import leaf_keys, validate
 from dysconnect.download import _parser as download_parser
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -161,6 +161,21 @@ def test_the_reference_is_up_to_date(tmp_path):
         assert not changes, "\n".join(
             [f"docs/reference/{page.name} is not what the code says. Run: python docs/build.py", *changes[:12]]
         )
+
+
+def test_every_key_is_in_the_reference_with_its_default_and_its_limits():
+    page = (ROOT / "docs/reference/configuration.md").read_text()
+    cohort, experiments = compose_workflow(ROOT / "configs", SCHEMA, {"experiment": "floor,gcn"})
+    for key in {key for config in (cohort, *experiments.values()) for key in leaves(config)} - {"model.name"}:
+        names = [key.rsplit(".", n)[0] if n else key for n in range(key.count("."))]  # a mapping may be one row
+        assert any(f"| `{name}` |" in page for name in names or [key]), f"{key} is missing"
+    assert "| `localize.alpha` | `0.05` | number above 0 and at most 0.5 |" in page
+    assert "| `connectivity.estimator` | `empirical` (partial `ledoit_wolf`, tangent `ledoit_wolf`) |" in page
+
+
+def leaves(config: dict) -> set[str]:
+    keys = leaf_keys(config)
+    return {key for key in keys if not any(other.startswith(f"{key}.") for other in keys)}
 
 
 @pytest.mark.parametrize("page", LINKED, ids=name_of)
