@@ -23,6 +23,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LINKED = [*PAGES, *(ROOT / name for name in ("CONTRIBUTING.md", "results/README.md", "benchmarks/README.md"))]
 WRITTEN = [page for page in PAGES if page.parent.name != "reference"]
 SCHEMA = ROOT / "workflow/schemas/config.schema.json"
+LIBRARY = ("python -m dysconnect", "dysconnect ")
+PARSERS = {"dysconnect.download": download_parser, "dysconnect.acquire.manifest": manifest_parser}
 # commands that no test runs, by their first words, and why
 NOT_RUN = {
     "pip install": "installs",
@@ -79,7 +81,7 @@ def spans(page: Path) -> Iterator[str]:
 
 WORKFLOW = sorted({command for page in PAGES for command in [*commands(page), *spans(page)]})
 SNAKEMAKE = [command for command in WORKFLOW if command.startswith("snakemake")]
-PYTHON = [command for command in WORKFLOW if command.startswith("python -m dysconnect")]
+PYTHON = [command for command in WORKFLOW if command.startswith(LIBRARY)]
 OTHERS = [command for command in WORKFLOW if command not in SNAKEMAKE and command not in PYTHON]
 
 
@@ -120,23 +122,22 @@ def stages() -> set[str]:
 
 
 @pytest.mark.parametrize("command", PYTHON)
-def test_a_python_command_is_understood(command):
-    module, *arguments = shlex.split(command)[2:]
-    if module == "dysconnect.download":
-        told = download_parser().parse_args(arguments)
-        overrides = [text for text in told.settings if not text.startswith("dataset=")]
-        dataset = next(text.split("=")[1] for text in told.settings if text.startswith("dataset="))
-        compose_workflow(ROOT / "configs", SCHEMA, {"dataset": dataset, "experiment": "floor", "overrides": overrides})
-    elif module == "dysconnect.acquire.manifest":
-        assert (ROOT / f"configs/dataset/{manifest_parser().parse_args(arguments).dataset}.yaml").exists()
-    else:
-        sweep(module, arguments)
+def test_a_command_of_the_library_is_understood(command):
+    words = shlex.split(command.removeprefix("python -m "))
+    name = next((name for name in PARSERS if words[: len(name.split())] == name.split()), "")
+    if not name:
+        return sweep(words)
+    told = PARSERS[name]().parse_args(words[len(name.split()) :])
+    if name == "dysconnect.download":
+        compose(tuple(["overrides=" + text if "." in text.split("=")[0] else text for text in told.settings]))
+    if name == "dysconnect.acquire.manifest":
+        assert (ROOT / f"configs/dataset/{told.dataset}.yaml").exists()
 
 
-def sweep(module: str, arguments: list[str]) -> None:
-    """Compose every combination of a sweep."""
-    assert module == "dysconnect", f"python -m {module}: no test knows this command"
-    choices = [text.split("=", 1) for text in arguments if text != "-m"]
+def sweep(words: list[str]) -> None:
+    """Compose every combination of Hydra's multirun."""
+    assert words[0] == "dysconnect", f"python -m {words[0]}: no test knows this command; see PARSERS"
+    choices = [text.split("=", 1) for text in words[1:] if text != "-m"]
     for values in product(*(value.split(",") for _, value in choices)):
         with hydra.initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
             chosen = [f"{key}={value}" for (key, _), value in zip(choices, values)]
