@@ -88,7 +88,7 @@ def prepared(spec, root, nodes, denoise):
     return table.set_index("participant_id"), kept
 
 
-# the example of the README
+# the example of docs/how-to/own-data.md
 
 
 def test_the_example_of_the_readme(tmp_path, few, spec, plain):
