@@ -57,6 +57,8 @@ rule report:
         calibration=figure("calibration", "calibration", "Prediction"),
         connectome=figure("connectome", "connectome", "Localization"),
         circuits=figure("circuits", "circuits", "Localization"),
+        matrix=figure("matrix", "matrix", "Localization"),
+        chord=figure("chord", "chord", "Localization"),
     log:
         "results/logs/{dataset}/report.log",
     conda:

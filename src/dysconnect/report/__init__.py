@@ -6,14 +6,19 @@ from dataclasses import dataclass
 import pandas as pd
 
 from dysconnect.atlas import circuit_titles
+from dysconnect.report import bibtex, structures, tables, text
 from dysconnect.report import figures as draw
 from dysconnect.report import methods as describe
 from dysconnect.report import quality as judge
 from dysconnect.report import scans as scanned
-from dysconnect.report import structures, tables, text
 from dysconnect.report import subgroups as grouped
+from dysconnect.report.brain import as_script, brain_data
+from dysconnect.report.chord import chord_figure
+from dysconnect.report.files import listed_figures, to_png
 from dysconnect.report.html import Picture, picture, template
-from dysconnect.report.references import references
+from dysconnect.report.matrix import matrix_figure
+from dysconnect.report.references import REFERENCES, references
+from dysconnect.report.summary import in_short
 from dysconnect.report.svg import to_svg
 from dysconnect.report.text import Results
 from dysconnect.report.verdict import banner, verdict
@@ -25,14 +30,20 @@ KINDS = {"floor": "covariates only", "linear": "linear model", "graph": "graph n
 
 @dataclass(frozen=True)
 class Page:
-    """The page as HTML, and its figures as SVG documents by name."""
+    """The page as HTML, and its figures by name: SVG documents, and PNG where they were asked for."""
 
     html: str
     figures: dict[str, str]
+    images: dict[str, bytes]
 
 
 def render(
-    results: Results, cohort: Mapping, experiments: Mapping[str, Mapping], nodes: pd.DataFrame, date: str
+    results: Results,
+    cohort: Mapping,
+    experiments: Mapping[str, Mapping],
+    nodes: pd.DataFrame,
+    date: str,
+    images: bool = False,
 ) -> Page:
     """Make the report of a cohort.
 
@@ -48,9 +59,14 @@ def render(
         Atlas table.
     date : str
         As it is to be printed.
+    images : bool
+        Whether to draw the figures as PNG too, for a paper.
     """
     floor = text.chosen_floor(cohort, results.scores)
-    documents = {name: to_svg(figure) for name, figure in _figures(results, cohort, nodes, floor).items()}
+    drawn = _figures(results, cohort, nodes, floor)
+    pixels = {name: to_png(figure) for name, figure in drawn.items()} if images else {}
+    documents = {name: to_svg(figure) for name, figure in drawn.items()}  # clears the figures
+    pictures = {name: _picture(name, svg, results, cohort) for name, svg in documents.items()}
     paragraphs = describe.methods(results, cohort, experiments, nodes)
     page = template("template.html").render(
         dataset=cohort["dataset"],
@@ -58,8 +74,10 @@ def render(
         interval=f"{cohort['evaluate']['level']:.0%}",
         research_only=text.RESEARCH_ONLY,
         banner=banner(cohort),
+        in_short=in_short(results, cohort, experiments),
         verdict=verdict(results, cohort, experiments),
-        pictures={name: _picture(name, svg, results, cohort) for name, svg in documents.items()},
+        pictures=pictures,
+        brain=as_script(brain_data(results.edges, nodes, results.summary["alpha"], cohort["report"]["edges"])),
         learning=[name for name in documents if name.startswith("learning_")],
         tables=_tables(results, cohort, experiments, nodes, floor),
         summary=results.summary,
@@ -69,11 +87,20 @@ def render(
         stimulation=results.stimulation,
         methods=paragraphs,
         references=references(paragraphs),
+        bibliography=bibtex.as_link(_bibliography(cohort, paragraphs)),
+        files=listed_figures(pictures.values()),
         atlas=cohort["atlas"],
         versions=describe.software_versions(),
         configuration=describe.configuration_text(cohort, experiments),
     )
-    return Page(page, documents)
+    return Page(page, documents, pixels)
+
+
+def _bibliography(cohort: Mapping, paragraphs: list[tuple[str, str]]) -> str:
+    """Papers, data and atlas that the page cites, as BibTeX."""
+    dataset, atlas = cohort["dataset"], cohort["atlas"]
+    data = {f"Data: {dataset['title']}": dataset["citation"], f"Atlas: {atlas['title']}": atlas["citation"]}
+    return bibtex.bibliography(bibtex.cited(REFERENCES, references(paragraphs)), data)
 
 
 def _figures(results: Results, cohort: Mapping, nodes: pd.DataFrame, floor: str | None) -> dict:
@@ -88,6 +115,8 @@ def _figures(results: Results, cohort: Mapping, nodes: pd.DataFrame, floor: str 
         "calibration": draw.calibration_figure(results.curves, floor),
         "connectome": draw.connectome_figure(results.edges, nodes, alpha, cohort["report"]["edges"]),
         "circuits": draw.circuits_figure(results.edges, circuit_titles(), alpha),
+        "matrix": matrix_figure(results.edges, nodes, alpha),
+        "chord": chord_figure(results.edges, nodes, alpha, cohort["report"]["edges"]),
     }
     drawn |= judge.draw(results.quality)
     if results.scans is not None:
@@ -152,7 +181,7 @@ def _picture(name: str, document: str, results: Results, cohort: Mapping) -> Pic
     return picture(name, document, _caption(name, results, cohort), name in WIDE)
 
 
-WIDE = ("forest", "subgroups", "connectome", "circuits", "flow", "scans", "coverage")
+WIDE = ("forest", "subgroups", "connectome", "circuits", "matrix", "chord", "flow", "scans", "coverage")
 
 
 def _caption(name: str, results: Results, cohort: Mapping) -> str:
@@ -184,6 +213,13 @@ def _caption(name: str, results: Results, cohort: Mapping) -> str:
         "that of all subjects (all). Differences between subgroups are not tested.",
         "roc": "ROC curves of the out-of-fold predictions, averaged over repeats. The diagonal is chance.",
         "calibration": "Calibration of the out-of-fold probabilities, in bins of equal size. The diagonal is perfect.",
+        "matrix": "Connections by system and network. Below the diagonal: t of every connection, adjusted for the "
+        f"covariates (blue: weaker in patients). Above it: those that survive at {alpha:g}, filled for the family-wise "
+        "error rate, hollow for the false-discovery rate only, pointing down where patients are weaker. Columns are "
+        "ordered like rows, left hemisphere before right in every network.",
+        "chord": f"Connections between systems. {glass} Left: every ribbon joins two systems, as wide as it has "
+        "connections; the number of each system counts the connections that begin or end there. Right: how many of the "
+        "tested connections of a pair of systems these are, the largest shares first; large systems have more to find.",
         "connectome": f"{glass} Seen from the right, from behind and from above, left (L) and right (R) marked; solid "
         "blue is weaker in patients, dashed red stronger.",
         "circuits": f"Findings by circuit. Left: connections that survive at {alpha:g}. Right: effect sizes of all "
