@@ -51,7 +51,8 @@ def _prediction(results: Results, cohort: Mapping, experiments: Mapping[str, Map
     best, floor = names[0], chosen_floor(cohort, results.scores)
     who = f"The best of {counted(len(names), 'model')}, {label(best)}," if len(names) > 1 else f"{label(best)}"
     if not beats_chance(auc[best], _alpha(cohort)):
-        return f"Connectivity is not shown to tell patients from controls: {who[:1].lower()}{who[1:]} reaches an AUC of {auc[best]}."
+        who = who.replace("The", "the", 1)
+        return f"Connectivity is not shown to tell patients from controls: {who} reaches an AUC of {auc[best]}."
     text = f"{who} tells patients from controls with an AUC of {auc[best]}"
     gap = difference(results.comparisons, best, floor) if floor else None
     if gap is None:
@@ -101,7 +102,8 @@ def _motion(results: Results, cohort: Mapping) -> str:
     if follow > cohort["quality"]["qcfc_alpha"]:
         return f"{text}, and connections are not shown to follow it." if "share" in link else f"{text}."
     survivors, moved = motion_followers(results.edges, results.qcfc, results.summary["alpha"])
-    own = f"; of the {survivors:,} that differ, {moved:,} {'does' if moved == 1 else 'do'}" if survivors else ""
+    do = f"{moved:,} {'does' if moved == 1 else 'do'}" if moved else "none does"
+    own = f"; of the {survivors:,} that differ, {do}" if survivors else ""
     return f"{text}, and connections follow it after denoising{own}."
 
 
