@@ -12,6 +12,7 @@ from dysconnect.atlas import load_atlas
 from dysconnect.report.bibtex import authors, bibliography, entry
 from dysconnect.report.brain import as_script, brain_data
 from dysconnect.report.chord import arcs, chord_figure, ribbons, system_pairs
+from dysconnect.report.consort import consort_figure
 from dysconnect.report.files import to_png
 from dysconnect.report.matrix import matrix_figure, ordered_nodes, split_triangles, spoken
 from dysconnect.report.references import REFERENCES
@@ -196,3 +197,23 @@ def test_png_has_300_dots_an_inch():
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
     assert (int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")) == (600, 300)
     assert data == to_png(figure)
+
+
+def counts_of(cases: int, controls: int, others: int) -> dict:
+    return {"cases": cases, "controls": controls, "others": others}
+
+
+def test_the_flow_of_a_cohort_counts_everybody_once():
+    reasons = [{"reason": f"reason {k} of $x$", **counts_of(1, 0, k == 0)} for k in range(8)]
+    subjects = {side: {"total": total, "kept": kept} for side, total, kept in
+                (("cases", 20, 12), ("controls", 10, 10), ("others", 4, 3))}  # fmt: skip
+    contrast = {"cases": ["ULD", "CD"], "controls": ["HC"]}
+    document = to_svg(consort_figure({"subjects": subjects, "excluded": reasons}, contrast))
+    for words in ("In the data: 34 people", "20 patients, 10 controls, 4 of other groups", "Left out: 9 people",
+                  "2: reason 0 of $x$", "3: other reasons", "Analysed: 22 people", "12 patients", "ULD and CD",
+                  "3 of other groups are not compared"):  # fmt: skip
+        assert words in document, words
+    assert "reason 5" not in document
+    plain = {side: {"total": 1, "kept": 1} for side in ("cases", "controls")} | {"others": {"total": 0, "kept": 0}}
+    document = to_svg(consort_figure({"subjects": plain, "excluded": []}, contrast))
+    assert "Nobody was left out" in document and "100% of the patients and controls" in document

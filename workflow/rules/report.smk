@@ -47,6 +47,7 @@ rule report:
             caption="../report/page.rst",
             category="Report",
         ),
+        cohort=figure("cohort", "cohort", "Cohort"),
         motion=figure("motion", "motion", "Cohort"),
         flow=figure("flow", "flow", "Cohort"),
         qcfc=figure("qcfc", "qcfc", "Quality"),

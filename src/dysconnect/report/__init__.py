@@ -14,6 +14,7 @@ from dysconnect.report import scans as scanned
 from dysconnect.report import subgroups as grouped
 from dysconnect.report.brain import as_script, brain_data
 from dysconnect.report.chord import chord_figure
+from dysconnect.report.consort import consort_figure
 from dysconnect.report.files import listed_figures, to_png
 from dysconnect.report.html import Picture, picture, template
 from dysconnect.report.matrix import matrix_figure
@@ -106,6 +107,7 @@ def _bibliography(cohort: Mapping, paragraphs: list[tuple[str, str]]) -> str:
 def _figures(results: Results, cohort: Mapping, nodes: pd.DataFrame, floor: str | None) -> dict:
     alpha = results.summary["alpha"]
     drawn = {
+        "cohort": consort_figure(results.quality, cohort["dataset"]["contrast"]),
         "motion": draw.motion_figure(
             results.participants, cohort["dataset"]["contrast"], cohort["denoise"]["max_mean_fd"]
         ),
@@ -178,10 +180,10 @@ def _facts(summary: Mapping) -> list[tuple[str, str]]:
 
 
 def _picture(name: str, document: str, results: Results, cohort: Mapping) -> Picture:
-    return picture(name, document, _caption(name, results, cohort), name in WIDE)
+    return picture(name, document, _caption(name, results, cohort), name in WIDE, "figures")
 
 
-WIDE = ("forest", "subgroups", "connectome", "circuits", "matrix", "chord", "flow", "scans", "coverage")
+WIDE = ("cohort", "forest", "subgroups", "connectome", "circuits", "matrix", "chord", "flow", "scans", "coverage")
 
 
 def _caption(name: str, results: Results, cohort: Mapping) -> str:
@@ -213,6 +215,8 @@ def _caption(name: str, results: Results, cohort: Mapping) -> str:
         "that of all subjects (all). Differences between subgroups are not tested.",
         "roc": "ROC curves of the out-of-fold predictions, averaged over repeats. The diagonal is chance.",
         "calibration": "Calibration of the out-of-fold probabilities, in bins of equal size. The diagonal is perfect.",
+        "cohort": "From everybody in the data to those who are compared. Numbers before a reason count people; an "
+        "ellipsis stands for numbers that differ between them.",
         "matrix": "Connections by system and network. Below the diagonal: t of every connection, adjusted for the "
         f"covariates (blue: weaker in patients). Above it: those that survive at {alpha:g}, filled for the family-wise "
         "error rate, hollow for the false-discovery rate only, pointing down where patients are weaker. Columns are "
