@@ -148,7 +148,7 @@ def _draw_chords(axes: Axes, pairs: pd.DataFrame) -> None:
     for name, (begin, end) in arcs(pairs).items():
         first, last = 90 - np.degrees(end), 90 - np.degrees(begin)
         axes.add_patch(Wedge((0, 0), OUTER, first, last, width=OUTER - INNER, facecolor=INK, linewidth=0))
-        x, y = _at((begin + end) / 2, OUTER + 0.07)
+        x, y = _at((begin + end) / 2, OUTER + 0.1)
         own = int(called[(pairs["one"] == name) | (pairs["other"] == name)].sum())
         side = "center" if abs(x) < 0.25 else "left" if x > 0 else "right"
         height = "center" if abs(y) < 0.8 else "bottom" if y > 0 else "top"

@@ -86,7 +86,7 @@ def _lost_lines(quality: Mapping) -> list[str]:
 
 def _wrapped(text: str) -> list[str]:
     lines = textwrap.wrap(text.replace("$", r"\$"), 52, max_lines=2, placeholder=" …")
-    return [lines[0], *("    " + line for line in lines[1:])]
+    return [lines[0], *("\u00a0" * 4 + line for line in lines[1:])]
 
 
 def _height(lines: list[str]) -> float:
