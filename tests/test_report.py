@@ -425,7 +425,7 @@ def page():
 def blank_figures(monkeypatch):
     """Empty figures, for tests of words and tables."""
     names = ("motion", "flow", "qcfc", "qcfc_distance", "forest", "subgroups", "roc", "calibration", "connectome")
-    names += ("cohort", "circuits", "matrix", "chord")
+    names += ("cohort", "circuits", "matrix", "chord", "stability")
     monkeypatch.setattr(report, "_figures", lambda *_: {name: Figure() for name in names})
 
 
@@ -449,7 +449,7 @@ def test_ids_are_unique_and_references_end_somewhere(page):
 def test_every_figure_has_a_caption_and_a_name(page):
     _, document = page
     names = {"motion", "forest", "subgroups", "roc", "calibration", "learning_gcn", "connectome", "circuits"}
-    names |= {"flow", "qcfc", "qcfc_distance", "cohort", "matrix", "chord"}
+    names |= {"flow", "qcfc", "qcfc_distance", "cohort", "matrix", "chord", "stability"}
     assert {name.removeprefix("figure-") for name in document.captions} == names == set(page[0].figures)
     assert all(len(caption.strip()) > 30 for caption in document.captions.values())
     drawings = [own for tag, own in document.tags if tag == "svg"]

@@ -17,6 +17,7 @@ from dysconnect.report.files import to_png
 from dysconnect.report.matrix import matrix_figure, ordered_nodes, split_triangles, spoken
 from dysconnect.report.references import REFERENCES
 from dysconnect.report.shell import brain_shell, mask_faces, smoothed
+from dysconnect.report.stability import stability_caption, stability_figure
 from dysconnect.report.svg import to_svg
 
 
@@ -217,3 +218,15 @@ def test_the_flow_of_a_cohort_counts_everybody_once():
     plain = {side: {"total": 1, "kept": 1} for side in ("cases", "controls")} | {"others": {"total": 0, "kept": 0}}
     document = to_svg(consort_figure({"subjects": plain, "excluded": []}, contrast))
     assert "Nobody was left out" in document and "100% of the patients and controls" in document
+
+
+def test_stability_of_those_that_survive(atlas):
+    edges = edges_of(atlas, [-6.0, 5.0, 4.0, 1.0], [0.01, 0.02, 0.08, 0.9]).assign(stability=[0.9, 0.7, 0.3, 0.0])
+    axes = stability_figure(edges, 0.05, 4.5).axes[0]
+    drawn = {own.get_label(): own.get_offsets().data.tolist() for own in axes.collections}
+    assert drawn == {
+        "others": [[4.0, 0.3]], "weaker in patients": [[6.0, 0.9]], "stronger in patients": [[5.0, 0.7]],
+    }  # fmt: skip
+    assert "the median is 80%" in stability_caption(edges, 0.05, 100)
+    assert "median" not in stability_caption(edges.assign(p_fwer=1.0), 0.05, 100)
+    assert "not measured" in to_svg(stability_figure(edges.assign(stability=np.nan), 0.05, 4.5))

@@ -60,6 +60,7 @@ rule report:
         circuits=figure("circuits", "circuits", "Localization"),
         matrix=figure("matrix", "matrix", "Localization"),
         chord=figure("chord", "chord", "Localization"),
+        stability=figure("stability", "stability", "Localization"),
     log:
         "results/logs/{dataset}/report.log",
     conda:

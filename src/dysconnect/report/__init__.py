@@ -19,6 +19,7 @@ from dysconnect.report.files import listed_figures, to_png
 from dysconnect.report.html import Picture, picture, template
 from dysconnect.report.matrix import matrix_figure
 from dysconnect.report.references import REFERENCES, references
+from dysconnect.report.stability import stability_caption, stability_figure
 from dysconnect.report.summary import in_short
 from dysconnect.report.svg import to_svg
 from dysconnect.report.text import Results
@@ -118,6 +119,7 @@ def _figures(results: Results, cohort: Mapping, nodes: pd.DataFrame, floor: str 
         "connectome": draw.connectome_figure(results.edges, nodes, alpha, cohort["report"]["edges"]),
         "circuits": draw.circuits_figure(results.edges, circuit_titles(), alpha),
         "matrix": matrix_figure(results.edges, nodes, alpha),
+        "stability": stability_figure(results.edges, alpha, results.summary["critical_t"]),
         "chord": chord_figure(results.edges, nodes, alpha, cohort["report"]["edges"]),
     }
     drawn |= judge.draw(results.quality)
@@ -215,6 +217,7 @@ def _caption(name: str, results: Results, cohort: Mapping) -> str:
         "that of all subjects (all). Differences between subgroups are not tested.",
         "roc": "ROC curves of the out-of-fold predictions, averaged over repeats. The diagonal is chance.",
         "calibration": "Calibration of the out-of-fold probabilities, in bins of equal size. The diagonal is perfect.",
+        "stability": stability_caption(results.edges, alpha, cohort["localize"]["stability_top"]),
         "cohort": "From everybody in the data to those who are compared. Numbers before a reason count people; an "
         "ellipsis stands for numbers that differ between them.",
         "matrix": "Connections by system and network. Below the diagonal: t of every connection, adjusted for the "
