@@ -49,7 +49,7 @@ def _prediction(results: Results, cohort: Mapping, experiments: Mapping[str, Map
     if not names:
         return "Only the confound floor was run: there is no model of connectivity to judge."
     best, floor = names[0], chosen_floor(cohort, results.scores)
-    who = f"The best of {counted(len(names), 'model')}, {label(best)}," if len(names) > 1 else f"{label(best)}"
+    who = f"The {f'best of {len(names):,} models' if len(names) > 1 else 'one model'}, {label(best)},"
     if not beats_chance(auc[best], _alpha(cohort)):
         who = who.replace("The", "the", 1)
         return f"Connectivity is not shown to tell patients from controls: {who} reaches an AUC of {auc[best]}."
