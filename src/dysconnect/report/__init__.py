@@ -6,20 +6,19 @@ from dataclasses import dataclass
 import pandas as pd
 
 from dysconnect.atlas import circuit_titles
-from dysconnect.report import bibtex, structures, tables, text
 from dysconnect.report import figures as draw
+from dysconnect.report import localization as localized
 from dysconnect.report import methods as describe
 from dysconnect.report import quality as judge
 from dysconnect.report import scans as scanned
+from dysconnect.report import structures, tables, text
 from dysconnect.report import subgroups as grouped
+from dysconnect.report.bibtex import as_link, bibliography, cited
 from dysconnect.report.brain import as_script, brain_data
-from dysconnect.report.chord import chord_figure
 from dysconnect.report.consort import consort_figure
 from dysconnect.report.files import listed_figures, to_png
 from dysconnect.report.html import Picture, picture, template
-from dysconnect.report.matrix import matrix_figure
 from dysconnect.report.references import REFERENCES, references
-from dysconnect.report.stability import stability_caption, stability_figure
 from dysconnect.report.summary import in_short
 from dysconnect.report.svg import to_svg
 from dysconnect.report.text import Results
@@ -89,7 +88,7 @@ def render(
         stimulation=results.stimulation,
         methods=paragraphs,
         references=references(paragraphs),
-        bibliography=bibtex.as_link(_bibliography(cohort, paragraphs)),
+        bibliography=as_link(_bibliography(cohort, paragraphs)),
         files=listed_figures(pictures.values()),
         atlas=cohort["atlas"],
         versions=describe.software_versions(),
@@ -102,7 +101,7 @@ def _bibliography(cohort: Mapping, paragraphs: list[tuple[str, str]]) -> str:
     """Papers, data and atlas that the page cites, as BibTeX."""
     dataset, atlas = cohort["dataset"], cohort["atlas"]
     data = {f"Data: {dataset['title']}": dataset["citation"], f"Atlas: {atlas['title']}": atlas["citation"]}
-    return bibtex.bibliography(bibtex.cited(REFERENCES, references(paragraphs)), data)
+    return bibliography(cited(REFERENCES, references(paragraphs)), data)
 
 
 def _figures(results: Results, cohort: Mapping, nodes: pd.DataFrame, floor: str | None) -> dict:
@@ -118,10 +117,8 @@ def _figures(results: Results, cohort: Mapping, nodes: pd.DataFrame, floor: str 
         "calibration": draw.calibration_figure(results.curves, floor),
         "connectome": draw.connectome_figure(results.edges, nodes, alpha, cohort["report"]["edges"]),
         "circuits": draw.circuits_figure(results.edges, circuit_titles(), alpha),
-        "matrix": matrix_figure(results.edges, nodes, alpha),
-        "stability": stability_figure(results.edges, alpha, results.summary["critical_t"]),
-        "chord": chord_figure(results.edges, nodes, alpha, cohort["report"]["edges"]),
     }
+    drawn |= localized.draw(results, cohort, nodes)
     drawn |= judge.draw(results.quality)
     if results.scans is not None:
         drawn |= scanned.draw(results.scans, cohort, nodes)
@@ -182,10 +179,12 @@ def _facts(summary: Mapping) -> list[tuple[str, str]]:
 
 
 def _picture(name: str, document: str, results: Results, cohort: Mapping) -> Picture:
-    return picture(name, document, _caption(name, results, cohort), name in WIDE, "figures")
+    return picture(
+        name, document, _caption(name, results, cohort), name in {"cohort", *WIDE, *localized.WIDE}, "figures"
+    )
 
 
-WIDE = ("cohort", "forest", "subgroups", "connectome", "circuits", "matrix", "chord", "flow", "scans", "coverage")
+WIDE = ("forest", "subgroups", "connectome", "circuits", "flow", "scans", "coverage")
 
 
 def _caption(name: str, results: Results, cohort: Mapping) -> str:
@@ -206,6 +205,7 @@ def _caption(name: str, results: Results, cohort: Mapping) -> str:
     )
     return {
         **judge.captions(results.quality, level),
+        **localized.captions(results, cohort),
         **({} if results.scans is None else scanned.captions(results.scans, cohort)),
         "motion": "Head motion was not measured."
         if results.participants["mean_fd"].isna().all()
@@ -217,16 +217,8 @@ def _caption(name: str, results: Results, cohort: Mapping) -> str:
         "that of all subjects (all). Differences between subgroups are not tested.",
         "roc": "ROC curves of the out-of-fold predictions, averaged over repeats. The diagonal is chance.",
         "calibration": "Calibration of the out-of-fold probabilities, in bins of equal size. The diagonal is perfect.",
-        "stability": stability_caption(results.edges, alpha, cohort["localize"]["stability_top"]),
         "cohort": "From everybody in the data to those who are compared. Numbers before a reason count people; an "
         "ellipsis stands for numbers that differ between them.",
-        "matrix": "Connections by system and network. Below the diagonal: t of every connection, adjusted for the "
-        f"covariates (blue: weaker in patients). Above it: those that survive at {alpha:g}, filled for the family-wise "
-        "error rate, hollow for the false-discovery rate only, pointing down where patients are weaker. Columns are "
-        "ordered like rows, left hemisphere before right in every network.",
-        "chord": f"Connections between systems. {glass} Left: every ribbon joins two systems, as wide as it has "
-        "connections; the number of each system counts the connections that begin or end there. Right: how many of the "
-        "tested connections of a pair of systems these are, the largest shares first; large systems have more to find.",
         "connectome": f"{glass} Seen from the right, from behind and from above, left (L) and right (R) marked; solid "
         "blue is weaker in patients, dashed red stronger.",
         "circuits": f"Findings by circuit. Left: connections that survive at {alpha:g}. Right: effect sizes of all "
