@@ -2,10 +2,12 @@
 
 import base64
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from docutils.core import publish_string
 from matplotlib.figure import Figure
 
 from dysconnect.atlas import load_atlas
@@ -19,6 +21,8 @@ from dysconnect.report.references import REFERENCES
 from dysconnect.report.shell import brain_shell, mask_faces, smoothed
 from dysconnect.report.stability import stability_caption, stability_figure
 from dysconnect.report.svg import to_svg
+
+CAPTIONS = Path(__file__).parents[1] / "workflow/report"
 
 
 @pytest.fixture(scope="module")
@@ -230,3 +234,9 @@ def test_stability_of_those_that_survive(atlas):
     assert "the median is 80%" in stability_caption(edges, 0.05, 100)
     assert "median" not in stability_caption(edges.assign(p_fwer=1.0), 0.05, 100)
     assert "not measured" in to_svg(stability_figure(edges.assign(stability=np.nan), 0.05, 4.5))
+
+
+@pytest.mark.parametrize("caption", sorted(CAPTIONS.glob("*.rst")), ids=lambda path: path.stem)
+def test_captions_of_snakemakes_report_are_sound(caption):
+    """Among others a lone |t| would be taken for a substitution."""
+    publish_string(caption.read_text(), writer="null", settings_overrides={"halt_level": 2, "report_level": 5})
