@@ -32,7 +32,7 @@ class Document(HTMLParser):
     def __init__(self, html: str):
         super().__init__()
         self.fetched, self.ids, self.words, self.tags, self.open = [], [], [], [], []
-        self.captions, self.heads = {}, []
+        self.captions, self.heads, self.scripts = {}, [], []
         self.feed(html)
 
     def handle_starttag(self, tag, attributes):
@@ -59,7 +59,9 @@ class Document(HTMLParser):
                 pass
 
     def handle_data(self, data):
-        if self.open and self.open[-1] == "style":
+        if self.open and self.open[-1] == "script":
+            self.scripts.append(data)
+        elif self.open and self.open[-1] == "style":
             self.fetched += re.findall(r"url\(([^)]*)\)|@import\s*(\S+)", data)
         else:
             self.words.append(data)
@@ -431,7 +433,7 @@ def page():
 def blank_figures(monkeypatch):
     """Empty figures, for tests of words and tables."""
     names = ("motion", "flow", "qcfc", "qcfc_distance", "forest", "subgroups", "roc", "calibration", "connectome")
-    names += ("circuits",)
+    names += ("cohort", "circuits", "matrix", "chord", "stability")
     monkeypatch.setattr(report, "_figures", lambda *_: {name: Figure() for name in names})
 
 
@@ -476,7 +478,10 @@ def test_the_page_fetches_nothing(page):
     _, document = page
     assert document.fetched, "the SVG refers to its own parts"
     assert all(address.startswith(("#", "data:")) for address in map(str, document.fetched))
-    assert not {"script", "iframe", "object", "img"} & {tag for tag, _ in document.tags}
+    assert not {"iframe", "object", "img"} & {tag for tag, _ in document.tags}
+    assert not any("src" in own for tag, own in document.tags if tag == "script")
+    policy = [own["content"] for tag, own in document.tags if own.get("http-equiv") == "Content-Security-Policy"]
+    assert len(policy) == 1 and policy[0].startswith("default-src 'none'") and "http" not in policy[0]
 
 
 def test_ids_are_unique_and_references_end_somewhere(page):
@@ -489,7 +494,7 @@ def test_ids_are_unique_and_references_end_somewhere(page):
 def test_every_figure_has_a_caption_and_a_name(page):
     _, document = page
     names = {"motion", "forest", "subgroups", "roc", "calibration", "learning_gcn", "connectome", "circuits"}
-    names |= {"flow", "qcfc", "qcfc_distance"}
+    names |= {"flow", "qcfc", "qcfc_distance", "cohort", "matrix", "chord", "stability"}
     assert {name.removeprefix("figure-") for name in document.captions} == names == set(page[0].figures)
     assert all(len(caption.strip()) > 30 for caption in document.captions.values())
     drawings = [own for tag, own in document.tags if tag == "svg"]
@@ -533,7 +538,10 @@ def test_dois_are_links_and_passwords_are_masked(page):
     links = [own["href"] for tag, own in page[1].tags if tag == "a"]
     assert "https://doi.org/10.1038/mp.2013.78" in links
     assert "https://doi.org/10.1000/a_b(c)" in links
-    assert all(link.startswith(("#", "https://doi.org/10.")) for link in links)
+    beside = {f"figures/{name}.{kind}" for name in page[0].figures for kind in ("svg", "png")}
+    assert beside <= set(links)
+    known = ("#", "https://doi.org/10.", "data:application/x-bibtex;")
+    assert all(link.startswith(known) for link in set(links) - beside)
     assert "secret" not in page[0].html and "//***@server" in page[0].html
 
 

@@ -97,6 +97,8 @@ def test_files(project):
     expected |= {"acquire/summary.txt", "timeseries/dataset_description.json"}
     expected |= {"stimulate/targets.tsv", "stimulate/patients.tsv", "stimulate/verdict.json", "report/index.html"}
     assert {name for name in made - series if not name.startswith("report/figures/")} == expected
+    figures = [{path.stem for path in results.glob(f"simulated/report/figures/*.{kind}")} for kind in ("svg", "png")]
+    assert figures[0] == figures[1] and {"cohort", "motion", "forest", "connectome", "matrix", "chord"} <= figures[0]
     included = pd.read_csv(results / "simulated/timeseries/participants.tsv", sep="\t")["included"].sum()
     denoised = {name for name in series if name.startswith("timeseries/")}
     assert len(denoised) == 2 * included  # a table and its sidecar

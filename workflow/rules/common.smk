@@ -172,9 +172,10 @@ def learning(experiments):
 
 
 def figure(name, caption, category):
-    """A figure of the report, as Snakemake's own report shows it."""
-    path = f"results/{{dataset}}/report/figures/{name}.svg"
-    return report(path, caption=f"../report/{caption}.rst", category=category)
+    """A figure of the report as SVG, which Snakemake's own report shows, and as PNG."""
+    path = f"results/{{dataset}}/report/figures/{name}"
+    shown = report(f"{path}.svg", caption=f"../report/{caption}.rst", category=category)
+    return [shown, f"{path}.png"]
 
 
 def batches():

@@ -72,6 +72,7 @@ rule report:
             caption="../report/page.rst",
             category="Report",
         ),
+        cohort=figure("cohort", "cohort", "Cohort"),
         motion=figure("motion", "motion", "Cohort"),
         flow=figure("flow", "flow", "Cohort"),
         qcfc=figure("qcfc", "qcfc", "Quality"),
@@ -82,6 +83,9 @@ rule report:
         calibration=figure("calibration", "calibration", "Prediction"),
         connectome=figure("connectome", "connectome", "Localization"),
         circuits=figure("circuits", "circuits", "Localization"),
+        matrix=figure("matrix", "matrix", "Localization"),
+        chord=figure("chord", "chord", "Localization"),
+        stability=figure("stability", "stability", "Localization"),
     log:
         "results/logs/{dataset}/report.log",
     conda:

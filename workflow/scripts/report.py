@@ -12,6 +12,9 @@ from dysconnect.report.results import read_results
 input, output, params = start(snakemake)
 results = read_results(dict(input.items()), list(params.experiments), input.histories)
 nodes = load_atlas(params.cohort["atlas"]["nodes"])
-page = render(results, params.cohort, params.experiments, nodes, date.today().isoformat())
-for name, path in output.items():
-    Path(path).write_text(page.html if name == "html" else page.figures[name], encoding="utf-8")
+page = render(results, params.cohort, params.experiments, nodes, date.today().isoformat(), images=True)
+Path(output.html).write_text(page.html, encoding="utf-8")
+for name in set(output.keys()) - {"html"}:
+    vector, pixels = output[name]
+    Path(vector).write_text(page.figures[name], encoding="utf-8")
+    Path(pixels).write_bytes(page.images[name])

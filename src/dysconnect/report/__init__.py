@@ -7,6 +7,7 @@ import pandas as pd
 
 from dysconnect.atlas import circuit_titles
 from dysconnect.report import figures as draw
+from dysconnect.report import localization as localized
 from dysconnect.report import maps as learned
 from dysconnect.report import methods as describe
 from dysconnect.report import quality as judge
@@ -15,8 +16,13 @@ from dysconnect.report import severity as asked
 from dysconnect.report import software, stimulation, structures, tables, text
 from dysconnect.report import subgroups as grouped
 from dysconnect.report import validation as validated
+from dysconnect.report.bibtex import as_link, bibliography, cited
+from dysconnect.report.brain import as_script, brain_data
+from dysconnect.report.consort import consort_figure
+from dysconnect.report.files import listed_figures, to_png
 from dysconnect.report.html import Picture, picture, template
-from dysconnect.report.references import references
+from dysconnect.report.references import REFERENCES, references
+from dysconnect.report.summary import in_short
 from dysconnect.report.svg import to_svg
 from dysconnect.report.text import Results
 from dysconnect.report.verdict import banner, verdict
@@ -28,14 +34,20 @@ KINDS = {"floor": "covariates only", "linear": "linear model", "graph": "graph n
 
 @dataclass(frozen=True)
 class Page:
-    """The page as HTML, and its figures as SVG documents by name."""
+    """The page as HTML, and its figures by name: SVG documents, and PNG where they were asked for."""
 
     html: str
     figures: dict[str, str]
+    images: dict[str, bytes]
 
 
 def render(
-    results: Results, cohort: Mapping, experiments: Mapping[str, Mapping], nodes: pd.DataFrame, date: str
+    results: Results,
+    cohort: Mapping,
+    experiments: Mapping[str, Mapping],
+    nodes: pd.DataFrame,
+    date: str,
+    images: bool = False,
 ) -> Page:
     """Make the report of a cohort.
 
@@ -51,9 +63,14 @@ def render(
         Atlas table.
     date : str
         As it is to be printed.
+    images : bool
+        Whether to draw the figures as PNG too, for a paper.
     """
     floor = text.chosen_floor(cohort, results.scores)
-    documents = {name: to_svg(figure) for name, figure in _figures(results, cohort, nodes, floor).items()}
+    drawn = _figures(results, cohort, nodes, floor)
+    pixels = {name: to_png(figure) for name, figure in drawn.items()} if images else {}
+    documents = {name: to_svg(figure) for name, figure in drawn.items()}  # clears the figures
+    pictures = {name: _picture(name, svg, results, cohort) for name, svg in documents.items()}
     paragraphs = describe.methods(results, cohort, experiments, nodes)
     paragraphs[-1:-1] = learned.paragraph(results.maps, cohort["localize"])  # before the software
     page = template("template.html").render(
@@ -62,8 +79,10 @@ def render(
         interval=f"{cohort['evaluate']['level']:.0%}",
         research_only=text.RESEARCH_ONLY,
         banner=banner(cohort),
+        in_short=in_short(results, cohort, experiments),
         verdict=verdict(results, cohort, experiments),
-        pictures={name: _picture(name, svg, results, cohort) for name, svg in documents.items()},
+        pictures=pictures,
+        brain=as_script(brain_data(results.edges, nodes, results.summary["alpha"], cohort["report"]["edges"])),
         learning=[name for name in documents if name.startswith("learning_")],
         tables=_tables(results, cohort, experiments, nodes, floor),
         summary=results.summary,
@@ -78,16 +97,26 @@ def render(
         stimulation=stimulation.section(results, cohort) if results.stimulation else None,
         methods=paragraphs,
         references=references(paragraphs),
+        bibliography=as_link(_bibliography(cohort, paragraphs)),
+        files=listed_figures(pictures.values()),
         atlas=cohort["atlas"],
         versions=software.software_versions(),
         configuration=software.configuration_text(cohort, experiments),
     )
-    return Page(page, documents)
+    return Page(page, documents, pixels)
+
+
+def _bibliography(cohort: Mapping, paragraphs: list[tuple[str, str]]) -> str:
+    """Papers, data and atlas that the page cites, as BibTeX."""
+    dataset, atlas = cohort["dataset"], cohort["atlas"]
+    data = {f"Data: {dataset['title']}": dataset["citation"], f"Atlas: {atlas['title']}": atlas["citation"]}
+    return bibliography(cited(REFERENCES, references(paragraphs)), data)
 
 
 def _figures(results: Results, cohort: Mapping, nodes: pd.DataFrame, floor: str | None) -> dict:
     alpha = results.summary["alpha"]
     drawn = {
+        "cohort": consort_figure(results.quality, cohort["dataset"]["contrast"]),
         "motion": draw.motion_figure(
             results.participants, cohort["dataset"]["contrast"], cohort["denoise"]["max_mean_fd"]
         ),
@@ -99,6 +128,7 @@ def _figures(results: Results, cohort: Mapping, nodes: pd.DataFrame, floor: str 
         "circuits": draw.circuits_figure(results.edges, circuit_titles(), alpha),
     }
     drawn |= {"maps": learned.curves_figure(results.maps)} if results.maps else {}
+    drawn |= localized.draw(results, cohort, nodes)
     drawn |= judge.draw(results.quality)
     if results.targets is not None:
         drawn["stimulation"] = stimulation.stimulation_figure(results.targets, cohort["stimulate"]["alpha"])
@@ -164,7 +194,9 @@ def _facts(results: Results) -> list[tuple[str, str]]:
 
 
 def _picture(name: str, document: str, results: Results, cohort: Mapping) -> Picture:
-    return picture(name, document, _caption(name, results, cohort), name in WIDE)
+    return picture(
+        name, document, _caption(name, results, cohort), name in {"cohort", *WIDE, *localized.WIDE}, "figures"
+    )
 
 
 VALIDATION = ("validation_fwer", "validation_power", "validation_fdp")
@@ -192,6 +224,7 @@ def _caption(name: str, results: Results, cohort: Mapping) -> str:
     return {
         **judge.captions(results.quality, level),
         "stimulation": stimulation.CAPTION,
+        **localized.captions(results, cohort),
         **({} if results.scans is None else scanned.captions(results.scans, cohort)),
         **({} if results.validation is None else validated.captions(results.validation, alpha)),
         "maps": learned.CAPTION,
@@ -205,6 +238,8 @@ def _caption(name: str, results: Results, cohort: Mapping) -> str:
         "that of all subjects (all). Differences between subgroups are not tested.",
         "roc": "ROC curves of the out-of-fold predictions, averaged over repeats. The diagonal is chance.",
         "calibration": "Calibration of the out-of-fold probabilities, in bins of equal size. The diagonal is perfect.",
+        "cohort": "From everybody in the data to those who are compared. Numbers before a reason count people; an "
+        "ellipsis stands for numbers that differ between them.",
         "connectome": f"{glass} Seen from the right, from behind and from above, left (L) and right (R) marked; solid "
         "blue is weaker in patients, dashed red stronger.",
         "circuits": f"Findings by circuit. Left: connections that survive at {alpha:g}. Right: effect sizes of all "

@@ -16,17 +16,18 @@ FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure on the page: inline SVG, and its caption."""
+    """A figure on the page: inline SVG, its caption, and the folder of its files where it has any."""
 
     name: str
     svg: Markup
     caption: str
     wide: bool
+    folder: str = ""
 
 
-def picture(name: str, document: str, caption: str, wide: bool = False) -> Picture:
+def picture(name: str, document: str, caption: str, wide: bool = False, folder: str = "") -> Picture:
     """Make a figure of an SVG document; the first sentence of the caption names it for those who do not see it."""
-    return Picture(name, Markup(inline_svg(document, name, caption.split(". ")[0])), caption, wide)
+    return Picture(name, Markup(inline_svg(document, name, caption.split(". ")[0])), caption, wide, folder)
 
 
 def image(path: Path) -> str:

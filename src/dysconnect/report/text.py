@@ -128,7 +128,7 @@ def number(value: float, digits: int = 2) -> str:
 
 def unbroken(sentence: str) -> str:
     """Keep ``p = 0.012`` and ``[0.1, 0.2]`` on one line, with no-break spaces."""
-    return re.sub(r" ([=<]) |(?<=\d), (?=[^ \]]*\])", lambda found: found[0].replace(" ", "\u00a0"), sentence)
+    return re.sub(r" ([=<]) |^< |(?<=\d), (?=[^ \]]*\])", lambda found: found[0].replace(" ", "\u00a0"), sentence)
 
 
 def p_value(p: float) -> str:

@@ -1,0 +1,242 @@
+"""Matrix, chords and glass brain show the connections that the tables name; references become BibTeX as they are."""
+
+import base64
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from docutils.core import publish_string
+from matplotlib.figure import Figure
+
+from dysconnect.atlas import load_atlas
+from dysconnect.report.bibtex import authors, bibliography, entry
+from dysconnect.report.brain import as_script, brain_data
+from dysconnect.report.chord import arcs, chord_figure, ribbons, system_pairs
+from dysconnect.report.consort import consort_figure
+from dysconnect.report.files import to_png
+from dysconnect.report.matrix import matrix_figure, ordered_nodes, split_triangles, spoken
+from dysconnect.report.references import REFERENCES
+from dysconnect.report.shell import brain_shell, mask_faces, smoothed
+from dysconnect.report.stability import stability_caption, stability_figure
+from dysconnect.report.svg import to_svg
+
+CAPTIONS = Path(__file__).parents[1] / "workflow/report"
+
+
+@pytest.fixture(scope="module")
+def atlas() -> pd.DataFrame:
+    return load_atlas("seitzman300")
+
+
+def edges_of(atlas: pd.DataFrame, t: list[float], p: list[float]) -> pd.DataFrame:
+    """One edge of each cortical region 0, 1, ... with a region of the thalamus, then of the cerebellum."""
+    others = atlas.index[atlas["system"].isin(["thalamus", "cerebellum"])][: len(t)]
+    return pd.DataFrame(
+        {
+            "region_a": atlas["name"].to_numpy()[: len(t)],
+            "region_b": atlas["name"].to_numpy()[others],
+            "statistic": t,
+            "effect_size": np.array(t) / 5,
+            "p_fwer": p,
+            "p_fdr": np.array(p) / 2,
+        }
+    )
+
+
+def test_regions_are_ordered_by_system_network_and_side(atlas):
+    own = ordered_nodes(atlas)
+    assert list(own["system"].unique()) == ["cortex", "basal_ganglia", "thalamus", "cerebellum", "limbic"]
+    cortex = own[own["system"] == "cortex"]
+    assert cortex["network"].iloc[-1] == "unassigned"
+    visual = cortex[cortex["network"] == "Visual"]
+    assert np.ptp(visual.index) == len(visual) - 1
+    assert visual["hemisphere"].is_monotonic_increasing
+    plain = ordered_nodes(atlas[["name", "x", "y", "z"]])
+    assert set(plain["system"]) == {"regions"} and len(plain) == len(atlas)
+
+
+def test_every_connection_has_one_place_below_the_diagonal_and_one_above(atlas):
+    edges = edges_of(atlas, [-6.0, 3.0, 2.0], [0.01, 0.06, 0.9])
+    own = ordered_nodes(atlas)
+    t, above = split_triangles(edges.assign(region_b=edges["region_b"].where(edges.index < 2, "nowhere")), own)
+    assert np.isfinite(t).sum() == 2 and len(above) == 2
+    assert (above["row"] < above["column"]).all()
+    np.testing.assert_array_equal(t[above["column"], above["row"]], above["statistic"])
+    names = own["name"].to_numpy()
+    first = above.iloc[0]
+    assert {names[first["row"]], names[first["column"]]} == {first["region_a"], first["region_b"]}
+
+
+def test_matrix_counts_what_survives(atlas):
+    edges = edges_of(atlas, [-6.0, 5.0, 4.0, 1.0], [0.01, 0.02, 0.08, 0.9])
+    document = to_svg(matrix_figure(edges, atlas, 0.05))
+    assert "FWER 0.05 (2)" in document and "FDR 0.05 only (1)" in document
+    assert "Somatomotor dorsal" in document and "Basal ganglia" in document
+    plain = to_svg(matrix_figure(edges, atlas[["name", "x", "y", "z"]], 0.05))
+    assert "Regions" in plain and "FWER 0.05 (2)" in plain
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("SomatomotorDorsal", "Somatomotor dorsal"), ("basal_ganglia", "Basal ganglia"), ("DMN", "DMN"), ("", "")],
+)
+def test_names_of_blocks_are_for_people(name, words):
+    assert spoken(name) == words
+
+
+def test_pairs_of_systems_count_the_survivors_else_the_strongest(atlas):
+    edges = edges_of(atlas, [-6.0, 5.0, 4.0, 1.0], [0.01, 0.02, 0.08, 0.9])
+    pairs, survive = system_pairs(edges, atlas, 0.05, 3)
+    assert survive and pairs["tested"].sum() == 4
+    assert (pairs["weaker"].sum(), pairs["stronger"].sum()) == (1, 1)
+    pairs, survive = system_pairs(edges.assign(p_fwer=1.0), atlas, 0.05, 3)
+    assert not survive and (pairs["weaker"].sum(), pairs["stronger"].sum()) == (1, 2)
+    assert "Nothing survives correction; the 3 connections" in to_svg(
+        chord_figure(edges.assign(p_fwer=1.0), atlas, 0.05, 3)
+    )
+
+
+def test_ribbons_fill_the_arcs_and_nothing_else():
+    pairs = pd.DataFrame(
+        [("cortex", "cortex", 9, 2, 0), ("cortex", "thalamus", 9, 1, 3), ("thalamus", "cerebellum", 9, 0, 4),
+         ("cortex", "cerebellum", 9, 0, 0)],
+        columns=["one", "other", "tested", "weaker", "stronger"],
+    )  # fmt: skip
+    places, found = arcs(pairs), ribbons(pairs)
+    assert list(places) == ["cortex", "thalamus", "cerebellum"]
+    widths = [end - begin for begin, end in places.values()]
+    np.testing.assert_allclose(widths / np.sum(widths), np.array([8, 8, 4]) / 20)
+    assert [sign for sign, *_ in found] == [-1, -1, 1, 1]
+    covered = sorted(end for _, *ends in found for end in ends)
+    for begin, end in places.values():
+        own = [part for part in covered if begin - 1e-9 <= part[0] < end - 1e-9]
+        np.testing.assert_allclose([own[0][0], own[-1][1]], [begin, end])
+        np.testing.assert_allclose([part[1] for part in own[:-1]], [part[0] for part in own[1:]])
+
+
+def test_an_atlas_of_one_system_has_no_chords(atlas):
+    edges = edges_of(atlas, [-6.0], [0.01])
+    assert "no pairs of systems" in to_svg(chord_figure(edges, atlas[["name", "x", "y", "z"]], 0.05, 3))
+
+
+def test_faces_of_one_voxel_are_a_cube_seen_from_outside():
+    corners, faces = mask_faces(np.ones((1, 1, 1), bool))
+    assert corners.shape == (8, 3) and faces.shape == (6, 4)
+    assert corners.min() == 0 and corners.max() == 1
+    quads = corners[faces].astype(float)
+    normals = np.cross(quads[:, 2] - quads[:, 0], quads[:, 3] - quads[:, 1])
+    assert ((normals * (quads.mean(axis=1) - 0.5)).sum(axis=1) > 0).all()
+
+
+def test_smoothing_keeps_size_and_place():
+    grid = np.indices((12, 12, 12)).transpose(1, 2, 3, 0) - 5.5
+    corners, faces = mask_faces((grid**2).sum(axis=-1) < 25)
+    places = corners - 6.0
+    round_ = smoothed(places, faces, 10)
+    radius, before = (np.linalg.norm(own, axis=1) for own in (round_, places))
+    assert radius.std() < 0.5 * before.std()
+    assert abs(radius.mean() - before.mean()) < 0.3
+    np.testing.assert_allclose(round_.mean(axis=0), 0, atol=1e-9)
+
+
+def test_the_shell_is_a_brain_of_the_template(atlas):
+    vertices, faces = brain_shell()
+    assert faces.max() == len(vertices) - 1 < 2**16
+    assert (np.abs(vertices) < 130).all()
+    middle = np.sort(vertices[:, 0])
+    np.testing.assert_allclose(middle, -middle[::-1], atol=0.5)  # as wide on the left as on the right
+    inside = (atlas[["x", "y", "z"]].to_numpy() > vertices.min(axis=0)).all(axis=1)
+    assert inside.all()
+
+
+def test_the_glass_brain_has_the_connections_of_the_figure(atlas):
+    edges = edges_of(atlas, [-6.0, 5.0, 4.0], [0.01, 0.02, 0.8])
+    data = brain_data(edges, atlas, 0.05, 9)
+    assert [(atlas["name"][a], atlas["name"][b], sign) for a, b, sign, *_ in data["edges"]] == [
+        (edges["region_a"][k], edges["region_b"][k], sign) for k, sign in ((0, -1), (1, 1))
+    ]
+    assert data["edges"][0][4] == "weaker in patients; d = −1.20, t = −6.00, p FWER = 0.010"
+    faces = np.frombuffer(base64.b64decode(data["faces"]), "<u2").reshape(-1, 4)
+    np.testing.assert_array_equal(faces, brain_shell()[1])
+    vertices = np.frombuffer(base64.b64decode(data["vertices"]), "<i2").reshape(-1, 3) / 10
+    np.testing.assert_allclose(vertices, brain_shell()[0], atol=0.051)
+
+
+def test_names_cannot_end_the_script():
+    text = as_script({"name": "</script><b>"})
+    assert "<" not in text and json.loads(text) == {"name": "</script><b>"}
+
+
+def test_every_reference_becomes_an_entry():
+    for short, full in REFERENCES.items():
+        kind, fields = entry(short, full)
+        assert fields["author"] and fields["title"] != "{}", short
+        assert all(value.replace("--", "-").strip("{}") in full or name in ("author", "year")
+                   for name, value in fields.items()), short  # fmt: skip
+        assert fields["year"] in full + short
+        if kind == "article":
+            assert all(fields[name] for name in ("journal", "year", "volume", "pages"))
+    text = bibliography(REFERENCES, {})
+    keys = [line.split("{")[1] for line in text.splitlines() if line.startswith("@")]
+    assert len(keys) == len(set(keys)) == len(REFERENCES)
+    assert text.count("{") == text.count("}")
+
+
+def test_authors_are_told_apart():
+    assert authors("Noble S, Scheinost D. ") == "Noble, S and Scheinost, D"
+    assert authors("Van Calster B, et al. ") == "Van Calster, B and others"
+
+
+def test_data_are_cited_as_they_ask():
+    text = bibliography({}, {"Data: A & B": "Somebody 2014, doi:10.1/a_b; Else 2015"})
+    assert "@misc{DataAB," in text and r"title = {{Data: A \& B}}" in text
+    assert "doi = {10.1/a_b}" in text and r"doi:10.1/a\_b; Else 2015" in text
+
+
+def test_png_has_300_dots_an_inch():
+    figure = Figure(figsize=(2, 1))
+    figure.add_subplot().plot([0, 1])
+    data = to_png(figure)
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    assert (int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")) == (600, 300)
+    assert data == to_png(figure)
+
+
+def counts_of(cases: int, controls: int, others: int) -> dict:
+    return {"cases": cases, "controls": controls, "others": others}
+
+
+def test_the_flow_of_a_cohort_counts_everybody_once():
+    reasons = [{"reason": f"reason {k} of $x$", **counts_of(1, 0, k == 0)} for k in range(8)]
+    subjects = {side: {"total": total, "kept": kept} for side, total, kept in
+                (("cases", 20, 12), ("controls", 10, 10), ("others", 4, 3))}  # fmt: skip
+    contrast = {"cases": ["ULD", "CD"], "controls": ["HC"]}
+    document = to_svg(consort_figure({"subjects": subjects, "excluded": reasons}, contrast))
+    for words in ("In the data: 34 people", "20 patients, 10 controls, 4 of other groups", "Left out: 9 people",
+                  "2: reason 0 of $x$", "3: other reasons", "Analysed: 22 people", "12 patients", "ULD and CD",
+                  "3 of other groups are not compared"):  # fmt: skip
+        assert words in document, words
+    assert "reason 5" not in document
+    plain = {side: {"total": 1, "kept": 1} for side in ("cases", "controls")} | {"others": {"total": 0, "kept": 0}}
+    document = to_svg(consort_figure({"subjects": plain, "excluded": []}, contrast))
+    assert "Nobody was left out" in document and "100% of the patients and controls" in document
+
+
+def test_stability_of_those_that_survive(atlas):
+    edges = edges_of(atlas, [-6.0, 5.0, 4.0, 1.0], [0.01, 0.02, 0.08, 0.9]).assign(stability=[0.9, 0.7, 0.3, 0.0])
+    axes = stability_figure(edges, 0.05, 4.5).axes[0]
+    drawn = {own.get_label(): own.get_offsets().data.tolist() for own in axes.collections}
+    assert drawn == {
+        "others": [[4.0, 0.3]], "weaker in patients": [[6.0, 0.9]], "stronger in patients": [[5.0, 0.7]],
+    }  # fmt: skip
+    assert "the median is 80%" in stability_caption(edges, 0.05, 100)
+    assert "median" not in stability_caption(edges.assign(p_fwer=1.0), 0.05, 100)
+    assert "not measured" in to_svg(stability_figure(edges.assign(stability=np.nan), 0.05, 4.5))
+
+
+@pytest.mark.parametrize("caption", sorted(CAPTIONS.glob("*.rst")), ids=lambda path: path.stem)
+def test_captions_of_snakemakes_report_are_sound(caption):
+    """Among others a lone |t| would be taken for a substitution."""
+    publish_string(caption.read_text(), writer="null", settings_overrides={"halt_level": 2, "report_level": 5})
