@@ -17,6 +17,7 @@ from dysconnect.__main__ import _to_dict, compose_workflow
 from dysconnect.acquire.manifest.__main__ import _parser as manifest_parser
 from dysconnect.config import leaf_keys, validate
 from dysconnect.download import _parser as download_parser
+from dysconnect.predict.command import parser as predict_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -24,7 +25,11 @@ LINKED = [*PAGES, *(ROOT / name for name in ("CONTRIBUTING.md", "results/README.
 WRITTEN = [page for page in PAGES if page.parent.name != "reference"]
 SCHEMA = ROOT / "workflow/schemas/config.schema.json"
 LIBRARY = ("python -m dysconnect", "dysconnect ")
-PARSERS = {"dysconnect.download": download_parser, "dysconnect.acquire.manifest": manifest_parser}
+PARSERS = {
+    "dysconnect.download": download_parser,
+    "dysconnect.acquire.manifest": manifest_parser,
+    "dysconnect predict": predict_parser,
+}
 # commands that no test runs, by their first words, and why
 NOT_RUN = {
     "pip install": "installs",
