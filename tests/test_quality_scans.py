@@ -185,6 +185,7 @@ def test_results_are_read_by_name(scanned, tmp_path):
         "components",
         "families",
         "people",
+        "detectable",
     )
     for name in names:
         paths[name] = tmp_path / f"{name}.tsv"

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from dysconnect.report.quality import motion_followers
+from dysconnect.report.structures import detectable_effect
 from dysconnect.report.text import (
     Results,
     aucs,
@@ -111,6 +112,6 @@ def _power(results: Results, experiments: Mapping[str, Mapping]) -> str:
     names = _models(results, experiments, ("linear", "graph"))
     own = results.power[results.power["experiment"].isin(names[:1])].set_index("method")["detectable_auc"]
     auc = own.get("permutation", own.get("hanley_mcneil", np.nan))
-    d = results.summary["detectable_d"]
+    d = detectable_effect(results.detectable)
     seen = [f"an AUC of {number(auc)}"] * bool(np.isfinite(auc)) + [f"a difference of d = {number(d)} in a connection"]
     return f"With 80% power {' and '.join(seen)} would have been found: less than that is not ruled out."
