@@ -140,6 +140,13 @@ def gpus(wildcards):
     return int(own["model"]["name"] in GRAPH_MODELS and wanted)
 
 
+def bundle_file(experiment):
+    """What predicts a new person with the models of an experiment; the floor has none of its own."""
+    return (
+        [f"results/{DATASET}/predict/{experiment}.npz"] if experiment in BUNDLED else []
+    )
+
+
 def estimator(measure):
     """Covariance estimator of a stored measure; two experiments must not ask for different ones."""
     own = {

@@ -6,13 +6,6 @@ BUNDLED = [
 ]
 
 
-def bundle_file(experiment):
-    """What predicts a new person with the models of an experiment; the floor has none of its own."""
-    return (
-        [f"results/{DATASET}/predict/{experiment}.npz"] if experiment in BUNDLED else []
-    )
-
-
 rule bundle:
     """Gather in one file what it takes to predict a new person with the models of one experiment."""
     input:
