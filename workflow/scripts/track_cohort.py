@@ -16,7 +16,7 @@ tags = {"dataset": snakemake.wildcards.dataset, "data_hash": load(input.provenan
 tags["git"] = git_commit(snakemake.scriptdir)
 quality = quality_metrics(load(input.quality), read(input.scans), params.config["quality"])
 names = ("report", "edges", "summary", "participants", "scans", "coverage", "validation")
-files = [input[name] for name in names if input[name]]
+files = [*(input[name] for name in names if input[name]), Path(input.report).parent / "figures"]
 recovery = pd.read_csv(input.recovery, sep="\t") if input.recovery else None
 run = log_cohort(read_handle(input.handle), params.config, tags, load(input.summary), recovery, files, quality)
 Path(output.run).write_text(json.dumps(run, indent=1))

@@ -85,6 +85,7 @@ def render(
         brain=as_script(brain_data(results.edges, nodes, results.summary["alpha"], cohort["report"]["edges"])),
         learning=[name for name in documents if name.startswith("learning_")],
         tables=_tables(results, cohort, experiments, nodes, floor),
+        curves=any(told["random"] for told in results.maps.values()),
         summary=results.summary,
         facts=_facts(results),
         quality=_quality(results),
