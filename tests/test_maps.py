@@ -374,5 +374,6 @@ def test_build_of_a_fold_needs_no_private_knowledge(trained):
     """A saved fold is what `build` and `load_state` make of its arrays."""
     cohort, splits, _, path, own, found = trained
     fold = read_folds(path, cohort, splits)[0]
-    model = build(own["model"], own["measure"], own["graph"], own["training"]).load_state(found.states[0, 0, 0])
+    state = {**found.folds[0, 0, 0].state(), "n_nodes": np.array(len(cohort.nodes))}
+    model = build(own["model"], own["measure"], own["graph"], own["training"]).load_state(state)
     np.testing.assert_array_equal(model.edge_weights(), fold.model.edge_weights())

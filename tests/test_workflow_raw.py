@@ -17,7 +17,8 @@ TINY = [
     "preprocess.transform=affine", "preprocess.resolution=3",
     "denoise.motion=basic", "denoise.min_seconds=60", "denoise.min_degrees_of_freedom=5",
     "splits.folds=2", "splits.repeats=1", "evaluate.bootstraps=100", "training.permutations=9", "localize.nuisance=[]",
-    "localize.permutations=100", "localize.stability_draws=2", "localize.stability_top=5", "quality.permutations=100",
+    "localize.permutations=100", "localize.stability_draws=2", "localize.stability_top=5",
+    "localize.screening_splits=2", "stimulate.permutations=19", "stimulate.draws=19", "quality.permutations=100",
 ]  # fmt: skip
 
 pytestmark = pytest.mark.workflow
@@ -41,7 +42,8 @@ def run(tmp_path_factory, nodes):
     empty.with_name("sub-05_task-rest_bold.json").write_text(json.dumps({"RepetitionTime": 2.0}))
     nodes.to_csv(folder / "tiny.tsv", sep="\t", index=False)
     text = " ".join([f"dataset.root={folder}/bids", f"atlas.nodes={folder}/tiny.tsv", *TINY])
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--directory", str(folder), "--config"]
+    command = [sys.executable, "-m", "snakemake", "results/phantom/report/index.html", "--cores", "2"]
+    command += ["--directory", str(folder), "--config"]
     command += ["dataset=local", "preprocess=ants", "experiment=correlation_ridge", f"overrides={text}"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "MLFLOW_DISABLE_TELEMETRY": "true"}
     environment.pop("MLFLOW_TRACKING_URI", None)
