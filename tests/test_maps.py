@@ -17,6 +17,7 @@ from dysconnect.localize.maps.screening import adaptive_quantile, halves, screen
 from dysconnect.localize.maps.stability import consistency, kuncheva, nogueira, strongest
 from dysconnect.localize.maps.verdict import DIAGNOSTIC, LOCALIZES, MEASURED, gate, label
 from dysconnect.localize.statistics import edge_statistics
+from dysconnect.localize.tested import complete_edges
 from dysconnect.models.dual import DualRidge
 from dysconnect.train import cross_validate, permutation_null
 from dysconnect.train.estimators import build, read_folds, save_folds
@@ -353,7 +354,7 @@ def test_edges_that_many_lack_are_not_tested(make_cohort):
     cohort = make_cohort(n=20, n_nodes=6)
     missing = cohort.missing.copy()
     missing[:5, 2] = True
-    edges, tested = learned.tested_edges(replace(cohort, missing=missing), 0.1)
+    edges, tested, _ = complete_edges(replace(cohort, missing=missing), 0.1)
     assert edges.shape == (20, 10) and tested.sum() == 10
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.localize.deviation import NoNormError, circuit_table, deviations, edge_table, person_table
-from dysconnect.models.edges import MissingRegions, edge_missing
+from dysconnect.localize.tested import complete_edges
 from dysconnect.train.estimators import Cohort
 
 
@@ -38,10 +38,7 @@ def describe_people(cohort: Cohort, circuits: pd.DataFrame, spec: dict) -> Peopl
         As of `circuit_table` and `edge_table`; without rows, and people without numbers, where the controls are too few
         for a norm.
     """
-    lost = edge_missing(cohort.missing)
-    tested = (lost.mean(0) <= spec["max_missing"]) & cohort.values.any(0)
-    filler = MissingRegions().fit(cohort.values, cohort.missing, diagonal=False)
-    complete = filler.transform(cohort.values, cohort.missing)[:, tested]
+    complete, tested, _ = complete_edges(cohort, spec["max_missing"])
     try:
         found = deviations(complete, cohort.participants, spec["nuisance"])
     except NoNormError as error:  # the group can be tested all the same

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from dysconnect.localize import without_copies
 from dysconnect.localize.maps.curves import SHARES, area, fold_curves
 from dysconnect.localize.maps.folds import HeldOut, fold_maps, held_out, randomised_twin, shuffled_twin
 from dysconnect.localize.maps.null import attribution_null
@@ -17,8 +16,8 @@ from dysconnect.localize.maps.ridge import ridge_statistics
 from dysconnect.localize.maps.screening import screened_statistics
 from dysconnect.localize.maps.stability import consistency, kuncheva, nogueira, strongest
 from dysconnect.localize.maps.verdict import LOCALIZES, gate, label
+from dysconnect.localize.tested import complete_edges, without_copies
 from dysconnect.models import GRAPH_MODELS
-from dysconnect.models.edges import MissingRegions, edge_missing
 from dysconnect.progress import track
 from dysconnect.train.estimators import Cohort, FoldModel, build, read_folds
 
@@ -190,7 +189,7 @@ def _inference(cohort: Cohort, splits: pd.DataFrame, sections: dict, spec: dict,
     if cohort.measure == "tangent":
         return  # its features are not single edges
     alone = without_copies(cohort)
-    edges, tested = tested_edges(alone, spec["max_missing"])
+    edges, tested, _ = complete_edges(alone, spec["max_missing"])
     people, nuisance, alpha = alone.participants, spec["nuisance"], spec["alpha"]
     index = np.flatnonzero(tested)
     if sections["model"]["name"] == "ridge":
@@ -216,16 +215,6 @@ def _inference(cohort: Cohort, splits: pd.DataFrame, sections: dict, spec: dict,
 def _columns(columns: dict[str, np.ndarray], index: np.ndarray, alpha: float, settings: dict) -> tuple:
     found = pd.DataFrame(columns, index=index)
     return found, {**settings, "n_fwer": int((found.iloc[:, 0] <= alpha).sum())}
-
-
-def tested_edges(cohort: Cohort, most: float) -> tuple[np.ndarray, np.ndarray]:
-    """Complete edges [n, E'] and which of all they are, [E]: not those missing in more than a share of the people."""
-    lost = edge_missing(cohort.missing).sum(0)
-    lost[~cohort.values.any(0)] = len(cohort.values)
-    tested = lost / len(cohort.values) <= most
-    filler = MissingRegions().fit(cohort.values, cohort.missing, diagonal=False)
-    complete = filler.transform(cohort.values, cohort.missing)
-    return complete if tested.all() else complete[:, tested], tested
 
 
 def _screen(cohort: Cohort, sections: dict, tested: np.ndarray):
