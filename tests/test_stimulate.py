@@ -15,6 +15,7 @@ from dysconnect.models.edges import edges_from_matrix, matrix_from_edges
 from dysconnect.stimulate import beats_null, rank_targets
 from dysconnect.stimulate.control import beyond_strength, controllability
 from dysconnect.stimulate.counterfactual import cheapest_edit, costs, ledoit_wolf, reach
+from dysconnect.stimulate.edits import COLUMNS, gather_edits
 from dysconnect.stimulate.folds import expected_control, fitted_folds, fold_effects
 from dysconnect.stimulate.matched import matched_standing, neighbours, node_strength
 from dysconnect.stimulate.permute import observed_and_shuffled, permutation_p, permuted_shifts
@@ -24,7 +25,10 @@ from dysconnect.train.splits import fold_rows, make_splits
 
 N, HUB = 20, 7
 COVARIATES = ["age", "site"]
-SPEC = {"covariates": COVARIATES, "permutations": 99, "matched": 10, "draws": 99, "goal": "controls", "seed": 0}
+SPEC = {
+    "covariates": COVARIATES, "permutations": 99, "network_permutations": 0, "matched": 10, "draws": 99,
+    "goal": "controls", "edits": {"targets": 2, "edges": 4, "patient_targets": 1, "patient_edges": 2}, "seed": 0,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +98,8 @@ def test_a_patient_has_a_ranking_of_its_own(hub_cohort, regions, sections):
 def test_nothing_to_find_gives_uniform_p(hub_cohort, regions, sections):
     p, least = [], []
     for seed in range(25):
-        targets = ranking(hub_cohort(0.0, seed, n=40), regions, sections, permutations=49, draws=9).targets
+        few = {"permutations": 49, "draws": 9, "edits": {**SPEC["edits"], "targets": 0, "patient_targets": 0}}
+        targets = ranking(hub_cohort(0.0, seed, n=40), regions, sections, **few).targets
         p.append(targets.set_index("target").loc[regions["name"][HUB], "p"])
         least.append(targets.loc[targets["kind"] == "node", "p_fwer"].min())
     assert kstest(p, "uniform").pvalue > 0.01
@@ -219,6 +224,92 @@ def test_shrinkage_is_that_of_ledoit_and_wolf():
 def test_an_edit_without_weights_is_impossible():
     edit, distance = cheapest_edit(np.ones((5, 2)), np.zeros(2), 1.0, 4, 0.5)
     assert np.isnan(edit).all() and distance == np.inf
+
+
+def test_the_edges_that_carry_an_edit_are_written_out(hub_cohort, regions, sections):
+    """Few planted edges of the hub: they come first, weaker by what was planted, and hold most of the change."""
+    moved = [k for k, ends in enumerate(zip(*np.triu_indices(N, 1))) if HUB in ends][:4]
+    cohort = hub_cohort(0.0)
+    cohort.values[np.ix_(cohort.labels == 1, moved)] -= 0.2 * 1.5  # of spread 0.2
+    edits = ranking(cohort, regions, sections).edits
+    assert tuple(edits) == COLUMNS
+    first = edits.query(f"participant_id == 'group' and kind == 'node' and target == '{regions['name'][HUB]}'")
+    rows, cols = np.triu_indices(N, 1)
+    planted = {frozenset(regions["name"][[rows[k], cols[k]]]) for k in moved}
+    top = first.head(4)
+    assert {frozenset(pair) for pair in zip(top["region_a"], top["region_b"])} == planted
+    assert top["change"].mean() == pytest.approx(0.3, abs=0.05)
+    assert top["change_sd"].mean() == pytest.approx(1.5, abs=0.3)
+    assert top["change_spread"].between(0.1, 0.3).all() and top["share"].sum() > 0.8
+    assert (top["cheapest"] > 0).all() and (top["cheapest_share"] > 0.05).all()
+
+
+def test_what_is_written_of_a_target_is_bounded_and_for_everybody(hub_cohort, regions, sections):
+    cohort = hub_cohort(0.8)
+    found = ranking(cohort, regions, sections, edits={**SPEC["edits"], "edges": N - 1})
+    edits, group = found.edits, found.edits["participant_id"] == "group"
+    ill = cohort.participants["participant_id"][cohort.labels == 1]
+    assert set(edits.loc[~group, "participant_id"]) == set(ill)
+    each = edits[~group].groupby(["participant_id", "kind", "target"]).size()
+    assert each.between(1, 4).all() and each.groupby(["participant_id", "kind"]).size().eq(1).all()
+    assert edits[group].groupby("kind")["target"].nunique().le(2).all()
+    whole = edits[group & (edits["target"] == regions["name"][HUB])]
+    assert len(whole) == N - 1 and whole["share"].sum() == pytest.approx(1) and whole["share"].is_monotonic_decreasing
+    assert whole["cheapest_share"].sum() == pytest.approx(1, abs=1e-4)
+    nothing = ranking(cohort, regions, sections, edits={**SPEC["edits"], "targets": 0, "patient_targets": 0}).edits
+    assert nothing.empty and tuple(nothing) == COLUMNS
+
+
+def test_edits_are_those_of_the_models(hub_cohort, regions, sections):
+    """Normalisation, its parts, and the cheapest edit of one person, against the definitions."""
+    cohort = hub_cohort(0.8)
+    cohort.missing[[1, 6, 12], 3] = True
+    basis = nuisance_basis(cohort.participants, COVARIATES)
+    targets = list_targets(regions, np.ones(N * (N - 1) // 2, bool))
+    fold = first_fold(cohort, sections)
+    effects, aim = fold_effects(fold, targets, basis, cohort.labels), -0.1
+    edits = gather_edits([effects], cohort.labels, aim)
+    ill = np.flatnonzero(cohort.labels[fold.test] == 1)
+    assert (edits.patients == np.sort(fold.test[ill])).all()
+    excess = fold.features - expected_control(fold, basis, cohort.labels)
+    order = np.argsort(fold.test[ill])
+    np.testing.assert_allclose(edits.change, -np.where(fold.lost, 0, excess[fold.test])[ill][order], atol=1e-6)
+    shifts = (targets.members @ edits.parts.T).T
+    np.testing.assert_allclose(shifts, effects.shifts[ill][order], atol=1e-5)
+    controls = fold.train[cohort.labels[fold.train] == 0]
+    df = len(controls) - basis.shape[1]
+    np.testing.assert_allclose(edits.spread, np.sqrt((excess[controls] ** 2).sum(0) / df))
+    person = int(np.argmax(effects.logits[ill][order]))
+    entries = slice(*targets.members.indptr[HUB : HUB + 2])
+    own = targets.members.indices[entries]
+    weights = fold.classifier.slope_ * fold.classifier.weights_
+    gap = effects.logits[ill][order][person] - aim
+    wanted, _ = cheapest_edit(excess[controls][:, own], weights[own], gap, df, ledoit_wolf(excess[controls]))
+    edit, parts = edits.cheapest(np.array([person]), entries)
+    np.testing.assert_allclose(edit, wanted, rtol=1e-4, atol=1e-6)
+    assert parts.sum() == pytest.approx(-gap, rel=1e-4)
+    there = int(np.argmin(effects.logits[ill][order]))
+    if effects.logits[ill][order][there] <= aim:
+        assert np.isnan(edits.cheapest(np.array([there]), entries)[0]).all()
+
+
+def test_edits_are_averaged_over_repeats(hub_cohort, regions, sections):
+    """A person that two models did not see has the mean of both edits, of the cheapest as well."""
+    cohort = hub_cohort(0.8, n=40)
+    splits = make_splits(cohort.participants, folds=2, repeats=2, seed=0)
+    basis = nuisance_basis(cohort.participants, COVARIATES)
+    targets = list_targets(regions, np.ones(N * (N - 1) // 2, bool))
+    folds = [
+        fold_effects(fold, targets, basis, cohort.labels) for fold in fitted_folds(cohort, splits, sections("ridge"))
+    ]
+    both, aim, entries = gather_edits(folds, cohort.labels, -9.0), -9.0, slice(*targets.members.indptr[:2])
+    person = both.patients[3]
+    alone = [gather_edits([fold], cohort.labels, aim) for fold in folds if person in fold.test]
+    one = [(own, np.flatnonzero(own.patients == person)) for own in alone]
+    assert len(one) == 2
+    np.testing.assert_allclose(both.change[3], np.mean([own.change[at[0]] for own, at in one], 0), atol=1e-6)
+    mean = np.mean([own.cheapest(at, entries)[0] for own, at in one], 0)
+    np.testing.assert_allclose(both.cheapest(np.array([3]), entries)[0], mean, rtol=1e-4)
 
 
 def test_matched_sets_are_like_the_target(regions):
