@@ -5,6 +5,7 @@ Cohorts of 50 + 50 people, 80 regions, 4 covariates. A hub is a region of whose 
 move down by d spreads in the patients; it is another region in every cohort of series.
 Designs are 1, 3, 8 (one in so many edges), and 3:half (in half of the patients). Sources:
 edges      Fisher z at two sites; edges share variance through their nodes, as real ones do
+networks   the same with 40 people, 20 regions and a GCN trained again for every permutation (--permutations 39, say)
 simulated  series of the simulator, in which hubs are planted; then denoised
 abide      series of real controls of ABIDE I, called patients at random inside sites (--data, or DYSCONNECT_DATA, holds
            abide/; --work is that of benchmarks/abide.py)
@@ -41,51 +42,77 @@ from dysconnect.validate.scenarios import CARRIERS, Scenario, draw_labels, plant
 HERE = Path(__file__).parent
 OUT = HERE / "results"
 SUBJECTS, NODES, HUB = 100, 80, 7
-DESIGNS = {"edges": ["3", "8"], "simulated": ["1", "3", "8", "3:half"], "abide": ["1", "3", "8", "3:half"]}
-SECTIONS = {
+NO_EDITS = {"targets": 0, "edges": 1, "patient_targets": 0, "patient_edges": 1}
+DESIGNS = {
+    "edges": ["3", "8"],
+    "networks": ["1"],
+    "simulated": ["1", "3", "8", "3:half"],
+    "abide": ["1", "3", "8", "3:half"],
+}
+RIDGE = {
     "model": {"name": "ridge", "penalties": [0.001, 0.01, 0.1, 1.0, 10.0, 100.0]},
     "measure": "correlation", "graph": {}, "training": {"permutations": 199, "seed": 0},
 }  # fmt: skip
+GCN = {
+    "model": {"name": "gcn", "linear": True, "hidden": 8, "readout": 2, "dropout": 0.3},
+    "measure": "correlation", "graph": {"density": 0.1},
+    "training": {
+        "device": "auto", "precision": "float32", "stacked": True, "memory": None, "epochs": 10, "validation": 0,
+        "patience": 15, "batch_size": 8, "lr": 1e-3, "weight_decay": 0.01, "search": {}, "seeds": 1,
+        "graph_permutations": 0, "seed": 0,
+    },
+}  # fmt: skip
 
 
-def atlas() -> pd.DataFrame:
+def atlas(n_nodes: int) -> pd.DataFrame:
     """Regions without a place in any circuit."""
-    table = pd.DataFrame({"node": np.arange(NODES), "name": [f"region {k}" for k in range(NODES)]})
+    table = pd.DataFrame({"node": np.arange(n_nodes), "name": [f"region {k}" for k in range(n_nodes)]})
     return table.assign(hemisphere="L", x=0.0, y=0.0, z=0.0, system="cortex", network="unassigned")
 
 
-def cohort(effect: float, share: int, seed: int) -> Cohort:
+def cohort(effect: float, share: int, seed: int, subjects: int, n_nodes: int) -> Cohort:
     """People whose edges are half their own, half their nodes'; one in `share` of the hub's moves by `effect`."""
     rng = np.random.default_rng([seed, 3])
-    rows, cols = np.triu_indices(NODES, 1)
-    label = np.arange(SUBJECTS) % 2
-    own, node = rng.standard_normal((SUBJECTS, len(rows))), rng.standard_normal((SUBJECTS, NODES))
+    rows, cols = np.triu_indices(n_nodes, 1)
+    label = np.arange(subjects) % 2
+    own, node = rng.standard_normal((subjects, len(rows))), rng.standard_normal((subjects, n_nodes))
     values = np.sqrt(0.5) * own + 0.5 * (node[:, rows] + node[:, cols])
-    site = rng.permutation(np.repeat([0, 1], SUBJECTS // 2))
+    site = rng.permutation(np.repeat([0, 1], subjects // 2))
     values += 0.3 * site[:, None] * rng.standard_normal(len(rows))
     touching = np.flatnonzero((rows == HUB) | (cols == HUB))
     moved = rng.choice(touching, len(touching) // share, replace=False)
     values[:, moved] -= effect * label[:, None]
-    people = pd.DataFrame({"participant_id": [f"sub-{k}" for k in range(SUBJECTS)], "label": label})
-    people = people.assign(site=np.where(site, "A", "B"), age=rng.normal(50, 10, SUBJECTS))
-    people = people.assign(mean_fd=rng.lognormal(-2, 0.3, SUBJECTS), sex=rng.choice(["F", "M"], SUBJECTS))
-    names = np.array([f"region {k}" for k in range(NODES)])
+    people = pd.DataFrame({"participant_id": [f"sub-{k}" for k in range(subjects)], "label": label})
+    people = people.assign(site=np.where(site, "A", "B"), age=rng.normal(50, 10, subjects))
+    people = people.assign(mean_fd=rng.lognormal(-2, 0.3, subjects), sex=rng.choice(["F", "M"], subjects))
+    names = np.array([f"region {k}" for k in range(n_nodes)])
     values = 0.3 + 0.2 * values
-    return Cohort(people, values.astype(np.float32), np.zeros((SUBJECTS, NODES), bool), names, "correlation")
+    return Cohort(people, values.astype(np.float32), np.zeros((subjects, n_nodes), bool), names, "correlation")
 
 
 class EdgeSource:
     """Cohorts made at the level of edges."""
 
-    nodes = atlas()
+    sections, folds, subjects, n_nodes = RIDGE, (5, 2), SUBJECTS, NODES
+
+    def __init__(self):
+        self.nodes = atlas(self.n_nodes)
 
     def __call__(self, effect: float, design: str, seed: int) -> tuple[Cohort, str]:
         """A cohort, and its hub."""
-        return cohort(effect, int(design), seed), f"region {HUB}"
+        return cohort(effect, int(design), seed, self.subjects, self.n_nodes), f"region {HUB}"
+
+
+class NetworkSource(EdgeSource):
+    """Small ones, that are shown to small graph networks; no permutation null gates them."""
+
+    sections, folds, subjects, n_nodes = GCN, (2, 1), 40, 20
 
 
 class SeriesSource:
     """Cohorts whose hubs are planted in the series of people between whom there is no difference."""
+
+    sections, folds = RIDGE, (5, 2)
 
     def __init__(self, source: str, given: argparse.Namespace):
         if source == "abide":
@@ -123,11 +150,12 @@ class SeriesSource:
 def ranked(source, effect: float, design: str, seed: int, permutations: int) -> tuple[pd.DataFrame, bool, str]:
     """Nodes of a cohort as targets, whether its model beats chance, and the hub."""
     own, hub = source(effect, design, seed)
-    splits = make_splits(own.participants, 5, 2, seed)
-    trained = cross_validate(own, splits, "ridge", SECTIONS)
-    shown, _ = beats_null(permutation_null(own, splits, SECTIONS, trained.first_repeat), "ridge", 0.05)
-    spec = {"covariates": ["age", "sex", "site", "mean_fd"], "permutations": permutations, "matched": 30, "draws": 99}
-    found = rank_targets(own, splits, SECTIONS, source.nodes, {**spec, "goal": "controls", "seed": seed})
+    splits = make_splits(own.participants, *source.folds, seed)
+    trained = cross_validate(own, splits, "model", source.sections)
+    shown, _ = beats_null(permutation_null(own, splits, source.sections, trained.first_repeat), "model", 0.05)
+    spec = {"covariates": ["age", "sex", "site", "mean_fd"], "matched": 30, "draws": 99, "goal": "controls"}
+    spec |= {"permutations": permutations, "network_permutations": permutations, "edits": NO_EDITS, "seed": seed}
+    found = rank_targets(own, splits, source.sections, source.nodes, spec)
     return found.targets[found.targets["kind"] == "node"], shown, hub
 
 
@@ -204,7 +232,8 @@ def main() -> None:
         parser.error("give --data, the folder that holds abide/, or set DYSCONNECT_DATA")
     asked.designs = asked.designs or DESIGNS[asked.source]
     asked.effects = asked.effects or ([0.5, 0.8, 1.0] if asked.source == "edges" else [0.8, 1.0])
-    source = EdgeSource() if asked.source == "edges" else SeriesSource(asked.source, asked)
+    small = {"edges": EdgeSource, "networks": NetworkSource}
+    source = small[asked.source]() if asked.source in small else SeriesSource(asked.source, asked)
     common = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "n": SUBJECTS, "nodes": NODES}
     common |= {"permutations": asked.permutations, "versions": {"numpy": version("numpy")}}
     rows = (nulls(source, asked) if asked.nulls else []) + (hubs(source, asked) if asked.hubs else [])

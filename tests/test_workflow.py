@@ -95,7 +95,8 @@ def test_files(project):
     expected |= {"localize/edges.tsv", "localize/summary.json", "localize/recovery.tsv", "train/splits.tsv"}
     expected |= {"quality/qcfc.tsv", "quality/summary.json"}
     expected |= {"acquire/summary.txt", "timeseries/dataset_description.json"}
-    expected |= {"stimulate/targets.tsv", "stimulate/patients.tsv", "stimulate/verdict.json", "report/index.html"}
+    expected |= {f"stimulate/{name}" for name in ("targets.tsv", "patients.tsv", "edits.tsv", "verdict.json")}
+    expected |= {"report/index.html"}
     assert {name for name in made - series if not name.startswith("report/figures/")} == expected
     figures = [{path.stem for path in results.glob(f"simulated/report/figures/*.{kind}")} for kind in ("svg", "png")]
     assert figures[0] == figures[1] and {"cohort", "motion", "forest", "connectome", "matrix", "chord"} <= figures[0]
@@ -148,6 +149,7 @@ def test_second_run_has_nothing_to_do(project):
         ("localize.groups=true", {"group_differences", *AFTER_LOCALIZATION}),
         ("localize.permutation=freedman_lane", {"localize", "recovery", *AFTER_LOCALIZATION}),
         ("stimulate.permutations=29", {"stimulate", *AFTER_LOCALIZATION}),
+        ("stimulate.edits.edges=3", {"stimulate", *AFTER_LOCALIZATION}),
         ("report.edges=3", AFTER_LOCALIZATION),
         ("tracking.experiment=other", {"tracking", "track", "track_cohort", "all"}),
     ],
