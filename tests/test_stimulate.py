@@ -21,6 +21,7 @@ from dysconnect.stimulate.matched import matched_standing, neighbours, node_stre
 from dysconnect.stimulate.permute import observed_and_shuffled, permutation_p, permuted_shifts
 from dysconnect.stimulate.ranking import rank_agreement, share_at_top
 from dysconnect.stimulate.targets import list_targets
+from dysconnect.train import design_permutations
 from dysconnect.train.splits import fold_rows, make_splits
 
 N, HUB = 20, 7
@@ -482,3 +483,74 @@ def test_networks_are_asked_again(hub_cohort, regions, sections):
     assert nodes.iloc[0]["target"] == regions["name"][HUB] and found.summary["folds"] == 4
     assert nodes["p"].isna().all() and nodes["matched_z"].notna().all() and found.summary["permutations"] == 0
     assert nodes["cost"].isna().all()
+
+
+@pytest.fixture(scope="module")
+def retrain(make_cohort, sections):
+    """Networks of small cohorts with a hub, trained again for permuted labels: shifts, targets, what made them."""
+    from dysconnect.stimulate.retrained import retrained_shifts
+
+    n_nodes, hub = 12, 7
+    rows, cols = np.triu_indices(n_nodes, 1)
+    nodes = load_atlas("seitzman300").iloc[:n_nodes]
+    targets = list_targets(nodes, np.ones(len(rows), bool))
+    touching = np.flatnonzero((rows == hub) | (cols == hub))
+
+    def run(effect: float, seed: int, permutations: int, n: int = 24):
+        cohort = make_cohort(n, n_nodes, touching, -effect, seed)
+        splits = make_splits(cohort.participants, folds=2, repeats=1, seed=seed)
+        own = sections("gcn", epochs=4, validation=0, batch_size=8, stacked=True, seed=seed)
+        own["model"] = {**own["model"], "linear": True}
+        basis = nuisance_basis(cohort.participants, ["site"])
+        return retrained_shifts(cohort, splits, own, targets, basis, permutations, seed), targets, hub
+
+    return run
+
+
+@pytest.mark.usefixtures("one_torch_thread")
+def test_a_hub_is_told_from_permuted_labels_by_networks_trained_again(retrain):
+    shifts, targets, hub = retrain(1.5, 0, 39, n=40)
+    score, p, p_fwer = permutation_p(shifts, targets.table["kind"].to_numpy())
+    nodes = score[: len(targets.nodes)]
+    assert shifts.shape == (40, len(targets.table)) and nodes.argmin() == hub
+    assert p[hub] == p_fwer[hub] == pytest.approx(1 / 40)
+
+
+@pytest.mark.usefixtures("one_torch_thread")
+def test_networks_in_noise_give_every_p(retrain):
+    found = []
+    for seed in range(6):
+        shifts, targets, _ = retrain(0.0, seed, 19)
+        found.append(permutation_p(shifts, targets.table["kind"].to_numpy())[1][: len(targets.nodes)])
+    assert 0.3 < np.mean(found) < 0.7 and np.mean(np.array(found) <= 0.1) < 0.25
+    assert np.mean(np.array(found)[:, 3] > 0.5) > 0  # not one side only
+
+
+@pytest.mark.usefixtures("one_torch_thread")
+def test_a_network_does_not_see_what_else_is_permuted(retrain):
+    """The observed labels give the same shifts however many others are trained beside them; shifts of noise differ."""
+    few, many = retrain(1.5, 0, 1)[0], retrain(1.5, 0, 4)[0]
+    np.testing.assert_allclose(few[0], many[0], rtol=1e-3, atol=1e-4)
+    assert np.abs(many[1:] - many[0]).max() > 0.1
+
+
+def test_labels_of_networks_keep_the_design(make_participants):
+    people = make_participants(40).assign(fold=np.arange(40) % 4)
+    labels = design_permutations(people["label"].to_numpy(), people, 30, 0)
+    for _, own in people.groupby(["site", "fold"]).indices.items():
+        assert (labels[own].sum(0) == labels[own, 0].sum()).all()
+
+
+def test_controllability_is_the_closed_form(hub_cohort, regions):
+    """What nctpy finds, against eigenvectors: of a symmetric system both measures are sums over modes."""
+    pytest.importorskip("nctpy", reason='pip install "dysconnect[stimulate]"')
+    edges = hub_cohort(0.0).values
+    network = matrix_from_edges(np.maximum(edges.mean(0, dtype=float), 0), N)
+    values, vectors = np.linalg.eigh(network / (1 + np.abs(np.linalg.eigvalsh(network)).max()))
+    expected = {
+        "average_controllability": vectors**2 @ (1 / (1 - values**2)),
+        "modal_controllability": vectors**2 @ (1 - values**2),
+    }
+    table = controllability(edges, regions)
+    for name, own in expected.items():
+        np.testing.assert_allclose(table[name], beyond_strength(own, network.sum(0)), atol=1e-8)
