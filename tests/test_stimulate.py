@@ -386,6 +386,8 @@ def test_a_model_that_is_not_permuted_has_matched_nodes_only(hub_cohort, regions
     splits = make_splits(cohort.participants, folds=3, repeats=1, seed=0)
     own = {**sections("ridge"), "model": {"name": "elastic_net", "ratio": 0.1, "screened": 100}}
     found = rank_targets(cohort, splits, own, regions, SPEC)
+    numbers = found.edits.query("participant_id == 'group'")[["change", "share"]]
+    assert len(numbers) and numbers.notna().all(axis=None)
     assert found.targets[["score", "p", "p_fwer"]].isna().all(axis=None) and found.summary["permutations"] == 0
     assert found.targets.iloc[0]["target"] == regions["name"][HUB]
 
@@ -519,7 +521,7 @@ def test_a_hub_is_told_from_permuted_labels_by_networks_trained_again(retrain):
 @pytest.mark.usefixtures("one_torch_thread")
 def test_networks_in_noise_give_every_p(retrain):
     found = []
-    for seed in range(6):
+    for seed in range(4):
         shifts, targets, _ = retrain(0.0, seed, 19)
         found.append(permutation_p(shifts, targets.table["kind"].to_numpy())[1][: len(targets.nodes)])
     assert 0.3 < np.mean(found) < 0.7 and np.mean(np.array(found) <= 0.1) < 0.25

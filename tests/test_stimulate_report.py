@@ -10,7 +10,9 @@ from dysconnect.report.methods import methods
 from dysconnect.report.references import references
 from dysconnect.report.stimulation import (
     CAUTION,
+    aside,
     connection_table,
+    methods_text,
     node_table,
     paragraph,
     patient_rows,
@@ -150,7 +152,6 @@ def test_the_connections_that_carry_the_first_targets_are_shown(page):
     assert "Cheapest edit" in page[1].heads and table.caption in page[1].text
     for edits in (None, edits_of().iloc[:0]):
         assert connection_table(edits, targets_of()) == []
-    assert "Cheapest edit" not in page_of(shown(edits=None))[1].heads
 
 
 def test_a_patient_s_row_names_the_connection_that_carries_most():
@@ -160,12 +161,13 @@ def test_a_patient_s_row_names_the_connection_that_carries_most():
 
 
 def test_networks_say_how_they_were_tested():
-    untested = targets_of(tested=False)
-    text = page_of(shown(targets=untested, permutations=0, network=True))[1].text
-    assert "stimulate.network_permutations" in text and "describes and does not test" in text
-    text = page_of(shown(permutations=99, network=True))[1].text
+    told = TOLD | {"network": True, "permutations": 0}
+    assert "stimulate.network_permutations" in aside("gcn", told)
+    assert "describes and does not test" in aside("gcn", told)
+    text = aside("gcn", told | {"permutations": 99})
     assert "99 permutations of the labels inside sites and folds, each with new networks" in text
-    assert "integrated gradients" in text
+    assert "integrated gradients (Sundararajan et al. 2017)" in methods_text(shown(network=True), cohort_of())
+    assert "integrated gradients" not in methods_text(shown(), cohort_of())
 
 
 def test_the_glass_brain_is_drawn_with_and_without_targets():

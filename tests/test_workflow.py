@@ -149,7 +149,6 @@ def test_second_run_has_nothing_to_do(project):
         ("localize.groups=true", {"group_differences", *AFTER_LOCALIZATION}),
         ("localize.permutation=freedman_lane", {"localize", "recovery", *AFTER_LOCALIZATION}),
         ("stimulate.permutations=29", {"stimulate", *AFTER_LOCALIZATION}),
-        ("stimulate.edits.edges=3", {"stimulate", *AFTER_LOCALIZATION}),
         ("report.edges=3", AFTER_LOCALIZATION),
         ("tracking.experiment=other", {"tracking", "track", "track_cohort", "all"}),
     ],

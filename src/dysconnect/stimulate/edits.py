@@ -142,7 +142,7 @@ def _target_edits(
     edit, parts = edits.cheapest(who, entries)
     spread = np.where(edits.spread[own] > 0, edits.spread[own], np.nan)
     numbers = [change, between, change / spread, share, edit, edit / spread, _shares(parts)]
-    kept = np.unique([k for size in (share, edit / spread) for k in _largest(size, n)])
+    kept = np.unique(np.concatenate([_largest(size, n) for size in (share, edit / spread)]))
     kept = kept[np.argsort(-np.abs(np.nan_to_num(share[kept])), kind="stable")]
     return own[kept], [number[kept] for number in numbers]
 
