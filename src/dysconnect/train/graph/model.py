@@ -83,25 +83,18 @@ class GraphModel:
         Every network has first weights and held-out subjects of its own, the observed labels' no less than the
         others', and chooses its learning rate if there is a choice: nothing but the labels tells them apart.
         """
-        filler, networks = self.fit_labels(cohort, train, labels, self.seed_, store, ticks, self.start_)
+        seeds = np.random.SeedSequence([self.seed_, 13]).generate_state(labels.shape[1]) % 2**31
+        filler, networks = self._train(cohort, train, labels, seeds.astype(np.int64), store, ticks, self.start_)
         return networks.decide(_filled(cohort, test, filler))
 
     def fit_labels(
-        self,
-        cohort,
-        rows: np.ndarray,
-        labels: np.ndarray,
-        seed: int,
-        store: Path | None = None,
-        ticks: Iterator | None = None,
-        start: dict | None = None,
+        self, cohort, rows: np.ndarray, labels: np.ndarray, seed: int, ticks: Iterator | None = None
     ) -> tuple[MissingRegions, "Networks"]:
         """Networks for many label vectors of the same rows [n, P], and what fills in missing regions.
 
-        All have seeds of their own, made of `seed`; see `train_networks` for `store`, `ticks` and `start`.
+        All start from the same weights and drop the same channels: their labels alone tell them apart.
         """
-        seeds = np.random.SeedSequence([seed, 13]).generate_state(labels.shape[1]) % 2**31
-        return self._train(cohort, rows, labels, seeds.astype(np.int64), store, ticks, start)
+        return self._train(cohort, rows, labels, np.full(labels.shape[1], seed, np.int64), None, ticks, None)
 
     def _train(self, cohort, rows, labels, seeds, store, ticks, start) -> tuple[MissingRegions, "Networks"]:
         from dysconnect.train.graph.run import train_networks
