@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_matrix
 from scipy.stats import kstest
 
 from dysconnect.atlas import load_atlas
@@ -463,11 +464,11 @@ def test_the_search_stays_within_the_controls_and_says_when_it_fails():
 @pytest.mark.usefixtures("one_torch_thread")
 def test_networks_are_asked_again(hub_cohort, regions, sections):
     """Fold, seed and target of a graph network: shifts are edits, edges add up, the hub is found."""
-    from dysconnect.stimulate.networks import fitted_networks, integrated_gradients, search_edit
+    from dysconnect.stimulate.networks import fitted_networks, integrated_gradients, network_effects, search_edit
 
     cohort = hub_cohort(2.0, n=40)
     splits = make_splits(cohort.participants, folds=2, repeats=1, seed=0)
-    own = sections("gcn", epochs=15, validation=0, seeds=2)
+    own = sections("gcn", epochs=15, validation=0, seeds=2, stacked=True)
     fold = next(fitted_networks(cohort, splits, own))
     people = fold.features[fold.test]
     np.testing.assert_allclose(fold.logits, fold.classifier.networks.decide(people)[:, 0], atol=1e-5)
@@ -480,11 +481,26 @@ def test_networks_are_asked_again(hub_cohort, regions, sections):
     assert np.isfinite(distance).mean() > 0.8
     edited = fold.classifier.decision_function(people + edit)
     assert (edited[np.isfinite(distance)] <= np.median(fold.logits) + 0.01).all()
-    found = rank_targets(cohort, splits, own, regions, SPEC)
+    found = rank_targets(cohort, splits, own, regions, {**SPEC, "network_permutations": 19})
     nodes = found.targets[found.targets["kind"] == "node"]
     assert nodes.iloc[0]["target"] == regions["name"][HUB] and found.summary["folds"] == 4
-    assert nodes["p"].isna().all() and nodes["matched_z"].notna().all() and found.summary["permutations"] == 0
-    assert nodes["cost"].isna().all()
+    assert nodes.iloc[0]["p"] == 0.05 and found.summary["permutations"] == 19 and found.summary["network"]
+    assert nodes["matched_z"].notna().all() and nodes["cost"].isna().all()
+    group = found.edits[found.edits["participant_id"] == "group"]
+    first = group[(group["kind"] == "node") & (group["target"] == regions["name"][HUB])]
+    assert (first["change"] > 0).all() and first["cheapest"].isna().all()
+    assert group["share"].notna().all()
+    whole = list_targets(regions, np.ones(N * (N - 1) // 2, bool))
+    whole = replace(
+        whole, table=whole.table[:1], members=csr_matrix(np.ones((1, N * (N - 1) // 2))), nodes=np.array([])
+    )
+    effects = network_effects(fold, whole, nuisance_basis(cohort.participants, COVARIATES), cohort.labels, "controls")
+    ill = cohort.labels[fold.test] == 1
+    there = np.isfinite(effects.costs[ill, 0])
+    assert there.any() and not effects.steps[~there].any()
+    gaps = effects.logits[ill] - np.median(effects.logits[~ill])
+    change = effects.steps[there, 1].sum(1)
+    np.testing.assert_allclose(change, -np.maximum(gaps[there], 0), atol=0.25 * np.abs(gaps).max())
 
 
 @pytest.fixture(scope="module")
