@@ -553,6 +553,7 @@ def test_research_notice_and_no_banner_for_real_data(page):
 def plant_of(effect: float) -> dict:
     return {
         "circuits": ["sensorimotor"],
+        "region": None,
         "edges": 40,
         "effect": effect,
         "carriers": 0.7,
