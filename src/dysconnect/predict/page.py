@@ -136,6 +136,9 @@ def _distance_table(distance: Mapping, about: Mapping) -> Table:
         "within": "Connectivity, within the cohort's main patterns",
         "beside": "Connectivity, beside them",
         "pattern": "Connectivity, 1 − correlation with the cohort's mean",
+        "slope": "Connectivity, slope on the cohort's mean",
+        "texture": "Connectivity, what neither mean nor patterns explain",
+        "sides": "Left minus right, 1 − correlation with the cohort's",
     }
     for kind, own in distance["connectivity"].items():
         cells = [words[kind], number(own["distance"]), f"{own['percentile']:.0f}", f"{number(own['z'], 1)} robust sd"]

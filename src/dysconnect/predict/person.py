@@ -21,6 +21,7 @@ from dysconnect.train.splits import NEVER_TESTED
 RESEARCH_ONLY = "For research only: no diagnosis and no basis for treatment."
 YEARS = 5.0  # beyond the cohort's ages, up to which somebody counts as of it
 FASTER, SLOWER = 0.5, 2.0  # times the cohort's repetition times, within which a scan counts as alike
+UNUSUAL = 0.05  # share of the cohort that is as unusual, up to which it is told
 SAME = 1e-4  # between sketches of connectomes, whose spread over people is near 0.2
 MEANING = (
     "Middle 95% over the models of the folds, each trained on other people, and over bootstrap samples of the people "
@@ -235,24 +236,33 @@ def _judge(bundle: Bundle, distance: Mapping[str, Mapping]) -> tuple[list[str], 
     return refused, warnings
 
 
+STRANGE = {
+    "within": "lies in an unusual place among the cohort's",
+    "beside": "has much that the cohort's lacks",
+    "pattern": "has another pattern than the cohort's",
+    "sides": "differs between left and right otherwise than the cohort's: are the sides swapped?",
+}
+SIZES = {"slope": ("weaker", "stronger"), "texture": ("smoother", "rougher")}
+
+
 def _judge_connectivity(bundle: Bundle, distance: Mapping) -> tuple[list[str], list[str]]:
-    words = {
-        "within": "lies in an unusual place among the cohort's",
-        "beside": "has much that the cohort's lacks",
-        "pattern": "has another pattern than the cohort's",
-    }
+    kinds = distance["connectivity"]
     no = [
-        f"connectivity {words[kind]}: {own['z']:.1f} robust standard deviations beyond the cohort's median, and "
-        f"farther than that of {own['percentile']:.0f}% of its people"
-        for kind, own in distance["connectivity"].items()
+        f"connectivity {_strange(kind, own['z'])}: {abs(own['z']):.1f} robust standard deviations from the cohort's "
+        f"median, farther than {100 * (1 - own['p_max']):.0f}% of its people are in any respect"
+        for kind, own in kinds.items()
         if own["far"]
     ]
+    kind, nearest = min(kinds.items(), key=lambda pair: pair[1]["p_max"])
     doubt = [
-        f"connectivity is farther from the cohort than that of {own['percentile']:.0f}% of its people ({kind})"
-        for kind, own in distance["connectivity"].items()
-        if own["percentile"] >= 99 and not own["far"]
+        f"connectivity {_strange(kind, nearest['z'])}, as that of only {100 * nearest['p_max']:.0f}% of the cohort's "
+        "people is as unusual in any respect"
     ]
-    return no, doubt
+    return no, doubt if not no and nearest["p_max"] <= UNUSUAL else []
+
+
+def _strange(kind: str, z: float) -> str:
+    return f"is {SIZES[kind][int(z > 0)]} than the cohort's" if kind in SIZES else STRANGE[kind]
 
 
 def _judge_motion(bundle: Bundle, distance: Mapping) -> tuple[list[str], list[str]]:

@@ -73,7 +73,7 @@ def _dots(pixels: Iterable[Sequence[float]]) -> str:
 def _pixels(places: np.ndarray, k: int) -> np.ndarray:
     """Pixels of places on a view, mm [n, 2]; the middle of the brain is that of the view."""
     moved = (places - [MIDDLE[axis] for axis in VIEWS[k][:2]]) * SCALE * (1, -1)
-    return np.round(moved + (k * ROOM + ROOM / 2, HEIGHT / 2), 1)
+    return np.round(moved + np.array([k * ROOM + ROOM / 2, HEIGHT / 2]), 1)
 
 
 @functools.cache
@@ -143,4 +143,3 @@ def edge_rows(edges: pd.DataFrame, alpha: float) -> Table:
 
 def _side(z: float) -> str:
     return "weaker" if z < 0 else "stronger" if z > 0 else NONE
-

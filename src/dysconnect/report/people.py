@@ -4,7 +4,6 @@ Everything is read from tables of the stages before, and drawn as SVG by hand, s
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +19,21 @@ from dysconnect.report import strips
 from dysconnect.report.deviation import brain_picture, circuit_rows, deviation_sentence, edge_rows
 from dysconnect.report.html import Picture, template
 from dysconnect.report.stimulation import CAUTION
-from dysconnect.report.tables import Column, Row, Table
+from dysconnect.report.tables import Column, Row, Table, page_name
 from dysconnect.report.text import (
-    NONE, RESEARCH_ONLY, Estimate, aucs, beats_chance, counted, covariate_names, label, listed, number, p_value, percent,
-)  # fmt: skip
+    NONE,
+    RESEARCH_ONLY,
+    Estimate,
+    aucs,
+    beats_chance,
+    counted,
+    covariate_names,
+    label,
+    listed,
+    number,
+    p_value,
+    percent,
+)
 from dysconnect.report.verdict import banner
 from dysconnect.series import read_confounds
 
@@ -106,11 +116,6 @@ def out_of_fold(predictions: pd.DataFrame) -> pd.DataFrame:
     return found.assign(label=predictions.groupby("participant_id")["label"].first())
 
 
-def page_name(participant: str) -> str:
-    """File name of somebody's page: the id, with whatever cannot stand in a name or an address as a hyphen."""
-    return f"{re.sub(r'[^A-Za-z0-9_.-]', '-', participant)}.html"
-
-
 def write_people(everybody: Everybody, nodes: pd.DataFrame, spec: Mapping, folder: Path, date: str) -> None:
     """Write ``index.html``, which leads to everybody, and a page a person beside it; pages of others are removed.
 
@@ -119,8 +124,8 @@ def write_people(everybody: Everybody, nodes: pd.DataFrame, spec: Mapping, folde
     everybody : Everybody
     nodes : DataFrame, [N rows]
     spec : mapping
-        `dataset` (`title`, `contrast`, `simulated`, `plant`, `kind`), `denoise` (`max_mean_fd`, `min_seconds`), `alpha`,
-        `nuisance`, `floor` (its name), `scanned` (whether there are pages of scans).
+        `dataset` (`title`, `contrast`, `simulated`, `plant`, `kind`), `denoise` (`max_mean_fd`, `min_seconds`),
+        `alpha`, `nuisance`, `floor` (its name), `scanned` (whether there are pages of scans).
     folder : path
     date : str
         As it is to be printed.
@@ -134,8 +139,8 @@ def write_people(everybody: Everybody, nodes: pd.DataFrame, spec: Mapping, folde
     files = pd.Series([page_name(name) for name in names], names)
     if files.duplicated().any():
         raise ValueError(
-            f"{listed(files.index[files.duplicated(keep=False)][:2])} would have one page, {files[files.duplicated()].iloc[0]}. "
-            "Use letters, digits, hyphens, dots and underscores in participant_id."
+            f"{listed(files.index[files.duplicated(keep=False)][:2])} would have one page, "
+            f"{files[files.duplicated()].iloc[0]}. Use letters, digits, hyphens, dots and underscores in participant_id."
         )
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.html"):
@@ -144,7 +149,9 @@ def write_people(everybody: Everybody, nodes: pd.DataFrame, spec: Mapping, folde
     whole = template("participant.html")
     for place, name in enumerate(track(names, "pages of people", total=len(names))):
         beside = {"before": names[place - 1] if place else "", "after": (names[place + 1 :] or [""])[0]}
-        page = whole.render(**common, **beside, **_person(everybody, name, nodes, spec, common["cohort"]), page=page_name)
+        page = whole.render(
+            **common, **beside, **_person(everybody, name, nodes, spec, common["cohort"]), page=page_name
+        )
         (folder / files[name]).write_text(page, encoding="utf-8")
     index = template("people.html").render(**common, table=people_table(everybody, spec))
     (folder / "index.html").write_text(index, encoding="utf-8")
@@ -178,7 +185,9 @@ def norm_sentence(everybody: Everybody, alpha: float) -> str:
 def _person(everybody: Everybody, name: str, nodes: pd.DataFrame, spec: Mapping, backgrounds: Mapping) -> dict:
     """What the page of one person shows."""
     person = everybody.participants.loc[name]
-    side = {group: word for word, groups in spec["dataset"]["contrast"].items() for group in groups}.get(person["group"])
+    side = {group: word for word, groups in spec["dataset"]["contrast"].items() for group in groups}.get(
+        person["group"]
+    )
     scan = everybody.index.loc[name] if name in everybody.index.index else None
     seen = [own for own in _ordered(everybody, spec) if name in everybody.predictions[own].index]
     return {
@@ -260,8 +269,8 @@ def model_table(everybody: Everybody, name: str, experiments: Sequence[str], spe
         )  # fmt: skip
     cases = listed(spec["dataset"]["contrast"]["cases"])
     columns = [
-        Column("Model", False), Column(f"Probability of {cases}"), Column("Repeats"), Column("Patients among those alike"),
-        Column("AUC in the cohort [interval]"), Column("Permutation p"),
+        Column("Model", False), Column(f"Probability of {cases}"), Column("Repeats"),
+        Column("Patients among those alike"), Column("AUC in the cohort [interval]"), Column("Permutation p"),
     ]  # fmt: skip
     caption = (
         "Out of fold: every probability is of models that were trained without this person; mean, least and largest "
@@ -290,7 +299,9 @@ def _deviation(everybody: Everybody, name: str, nodes: pd.DataFrame, spec: Mappi
     return {
         "sentence": deviation_sentence({**found, "controls": int(own["n_controls"])}, alpha, given),
         "brain": brain_picture(everybody.edges[name], nodes),
-        "circuits": circuit_rows(everybody.circuits[name], circuit_titles(), alpha) if name in everybody.circuits else None,
+        "circuits": circuit_rows(everybody.circuits[name], circuit_titles(), alpha)
+        if name in everybody.circuits
+        else None,
         "edges": edge_rows(everybody.edges[name], alpha),
     }
 
@@ -346,7 +357,7 @@ def people_table(everybody: Everybody, spec: Mapping) -> Table:
     n = int((~everybody.participants["included"]).sum())
     told = f" Probability: out of fold, by {label(best)}." if best else ""
     caption = (
-        f"{counted(len(rows), 'participant')}, {n:,} left out.{told} Largest |z| and its p: the most deviant connection "
-        "against the norm of the controls."
+        f"{counted(len(rows), 'participant')}, {n:,} left out.{told} Largest |z| and its p: the most deviant "
+        "connection against the norm of the controls."
     )
     return Table(caption, columns, rows)

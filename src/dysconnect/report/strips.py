@@ -90,5 +90,3 @@ def trace(displacement: np.ndarray, seconds: float, limit: float | None) -> Pict
 def _svg(height: float, drawn: str) -> str:
     opening = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-size="12" fill="{INK}">'
     return f"{opening}{drawn}</svg>"
-
-
