@@ -243,7 +243,7 @@ def people_of() -> pd.DataFrame:
     """Three patients, one of whom cannot be compared, and a control."""
     return pd.DataFrame(
         {
-            "participant_id": [f"sub-{k}" for k in range(4)],
+            "participant_id": ["sub-02", "sub-04", "sub-06", "sub-03"],
             "label": [1, 1, 1, 0],
             "pooled": "",
             "df": [5, 5, 0, 5],

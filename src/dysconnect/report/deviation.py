@@ -55,7 +55,7 @@ def _view(k: int, edges: pd.DataFrame, nodes: pd.DataFrame) -> str:
         f'<path d="{_dots(pixels)}" stroke="{LIGHT}" stroke-width="2.5" stroke-linecap="round"/>'
         f'{drawn}<path d="{_dots(places[name] for name in used)}" stroke="{INK}" stroke-width="5" '
         'stroke-linecap="round"/>'
-        f'<text x="{middle:g}" y="12" text-anchor="middle">{title}</text>'
+        f'<text x="{middle:g}" y="16" text-anchor="middle">{title}</text>'
         f'<text x="{left + 24}" y="{HEIGHT - 6}">{ends[0]}</text>'
         f'<text x="{left + ROOM - 24}" y="{HEIGHT - 6}" text-anchor="end">{ends[1]}</text>'
     )

@@ -140,7 +140,8 @@ def write_people(everybody: Everybody, nodes: pd.DataFrame, spec: Mapping, folde
     if files.duplicated().any():
         raise ValueError(
             f"{listed(files.index[files.duplicated(keep=False)][:2])} would have one page, "
-            f"{files[files.duplicated()].iloc[0]}. Use letters, digits, hyphens, dots and underscores in participant_id."
+            f"{files[files.duplicated()].iloc[0]}. Use letters, digits, hyphens, dots and underscores in "
+            "participant_id."
         )
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.html"):

@@ -11,7 +11,7 @@ from dysconnect.report.text import label, listed, number
 
 WIDTH, LEFT, RIGHT = 400, 42, 388  # pixels
 ROW, TICK = 46, 9
-TALL, HEAD, FOOT = 134, 24, 110
+TALL, HEAD, FOOT = 138, 28, 114
 
 
 def background(predictions: pd.DataFrame) -> tuple[str, str]:
@@ -80,7 +80,7 @@ def trace(displacement: np.ndarray, seconds: float, limit: float | None) -> Pict
         drawn += f'<text x="{LEFT - 4}" y="{y + 4:.1f}" text-anchor="end">{limit:g}</text>'
     drawn += f'<path d="{line}" stroke="{COLOURS[0]}" stroke-width="1.2" fill="none"/>'
     drawn += f'<text x="{LEFT - 4}" y="{FOOT + 4}" text-anchor="end">0</text>'
-    drawn += f'<text x="{LEFT}" y="13">FD (mm), largest {number(known.max(initial=0))}</text>'
+    drawn += f'<text x="{LEFT}" y="16">FD (mm), largest {number(known.max(initial=0))}</text>'
     drawn += f'<text x="{LEFT}" y="{TALL - 6}">0</text>'
     drawn += f'<text x="{RIGHT}" y="{TALL - 6}" text-anchor="end">{len(known) * seconds / 60:.1f} minutes</text>'
     told = "" if limit is None else f" Dashed: the limit of its mean, {limit:g} mm."
