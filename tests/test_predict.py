@@ -439,6 +439,8 @@ def test_everybody_is_measured_as_if_new(crowd):
     alone = learn_reference(edges[:40], np.arange(40), partner)
     expected = measures(edges[40:], alone.mean, alone.axes, alone.spread, partner)[0]
     assert np.abs(together.held_out - expected).max(1).min() < 1e-4
+    met = together.judge(edges[3], 3)  # the person's own share in mean and components would make texture too fine
+    assert abs(met["texture"]["z"]) < 2 < -together.judge(edges[3])["texture"]["z"]
     restored = Reference(**alone.state()).judge(edges[40])
     for kind, own in alone.judge(edges[40]).items():
         assert restored[kind] == pytest.approx(own, abs=1e-3)

@@ -60,9 +60,10 @@ def predict_person(bundle: Bundle, scan: Scan, told: Mapping[str, object], anywa
     complete = (
         np.where(_lost(missing), bundle.arrays["norm/filler"], edges) if "norm/filler" in bundle.arrays else edges
     )
-    distance = _distance(bundle, scan, person, complete)
+    row = _met(bundle, edges)
+    distance = _distance(bundle, scan, person, complete, row)
     refused, warnings = _judge(bundle, distance)
-    seen = _places(bundle, edges)
+    seen = None if row is None else _places(bundle, row)
     if seen is not None:
         used = (
             f"only those trained without it speak ({len(seen)})"
@@ -70,8 +71,8 @@ def predict_person(bundle: Bundle, scan: Scan, told: Mapping[str, object], anywa
             else "all were trained with it, and are too sure"
         )
         warnings.append(
-            f"this very scan is one of the cohort's: of the models {used}; distances and deviations are from a cohort "
-            "that it is part of, and too small"
+            f"this very scan is one of the cohort's: of the models {used}; deviations are from controls that it may be "
+            "one of, and then too small"
         )
     said = _probabilities(bundle, scan, person, seen) if anyway or not refused else dict.fromkeys(SAID)
     return {
@@ -131,16 +132,19 @@ def _lost(missing: np.ndarray) -> np.ndarray:
     return missing[rows] | missing[cols]
 
 
-def _places(bundle: Bundle, edges: np.ndarray) -> list[tuple[int, int]] | None:
-    """(repeat, fold) of the models that never saw this scan; None for a scan that none of them saw.
+def _met(bundle: Bundle, edges: np.ndarray) -> int | None:
+    """Row of this very scan in the cohort; None for a new one."""
+    rows = np.flatnonzero(np.abs(bundle.arrays["known/sketch"] - sketch(edges[None])).max(1) < SAME)
+    return int(rows[0]) if len(rows) else None
+
+
+def _places(bundle: Bundle, row: int) -> list[tuple[int, int]]:
+    """(repeat, fold) of the models that never saw somebody of the cohort.
 
     Of a fixed split those who are only trained on have no such model.
     """
     known = bundle.part("known")
-    rows = np.flatnonzero(np.abs(known["sketch"] - sketch(edges[None])).max(1) < SAME)
-    if len(rows) == 0:
-        return None
-    places = zip(known["repeat"], known["fold"][rows[0]])
+    places = zip(known["repeat"], known["fold"][row])
     return [(int(repeat), int(fold)) for repeat, fold in places if fold != NEVER_TESTED]
 
 
@@ -205,11 +209,11 @@ def _unknown(bundle: Bundle, name: str, value: object) -> bool:
     return own["kind"] == "category" and value not in own["levels"]
 
 
-def _distance(bundle: Bundle, scan: Scan, person: pd.DataFrame, edges: np.ndarray) -> dict[str, dict]:
+def _distance(bundle: Bundle, scan: Scan, person: pd.DataFrame, edges: np.ndarray, row: int | None) -> dict[str, dict]:
     """Where the person stands beside the cohort: connectivity, motion, site, age, length and speed of the scan."""
     asked, about = bundle.about["covariates"], bundle.about["scan"]
     reference = Reference(**bundle.part("reference"))
-    found: dict[str, dict] = {"connectivity": reference.judge(edges)}
+    found: dict[str, dict] = {"connectivity": reference.judge(edges, row)}
     cohort_fd, own_fd = bundle.arrays["mean_fd"], person["mean_fd"].iloc[0] if "mean_fd" in person else np.nan
     found["motion"] = {"mean_fd": _plain(own_fd), "limit": bundle.about["denoise"]["max_mean_fd"]}
     if len(cohort_fd):

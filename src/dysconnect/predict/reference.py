@@ -56,12 +56,19 @@ class Reference:
     held_out: np.ndarray
 
     def state(self) -> dict[str, np.ndarray]:
-        """As arrays; connectomes in float32, and people in no order that tells who they are."""
+        """As arrays; connectomes in float32."""
         small = {name: getattr(self, name).astype(np.float32) for name in ("mean", "axes")}
-        return {**vars(self), **small, "held_out": self.held_out[np.lexsort(self.held_out.T)]}
+        return {**vars(self), **small}
 
-    def judge(self, edges: np.ndarray) -> dict[str, dict]:
-        """Distances of one person, edges [E] complete, beside those of the cohort.
+    def judge(self, edges: np.ndarray, row: int | None = None) -> dict[str, dict]:
+        """Distances of one person beside those of the cohort.
+
+        Parameters
+        ----------
+        edges : array, [E]
+            Complete.
+        row : int, optional
+            Of the person in the cohort: then the others are the cohort, and what counts was measured without the person.
 
         Returns
         -------
@@ -73,8 +80,12 @@ class Reference:
             one in a hundred, or the least that there is, and more than three standard deviations; Leys et al. 2013,
             doi:10.1016/j.jesp.2013.03.013).
         """
-        own = measures(edges[None].astype(float), self.mean, self.axes, self.spread, self.partner)[0]
-        z, cohort = _robust(own[None], self.held_out)[0], _robust(self.held_out, self.held_out)
+        if row is None:
+            own = measures(edges[None].astype(float), self.mean, self.axes, self.spread, self.partner)[0]
+        else:
+            own = self.held_out[row]
+        held_out = self.held_out if row is None else np.delete(self.held_out, row, axis=0)
+        z, cohort = _robust(own[None], held_out)[0], _robust(held_out, held_out)
         away, others = _sided(z[None])[0], _sided(cohort)
         largest, n = others.max(1), len(cohort)
         p = (1 + (largest[:, None] >= away).sum(0)) / (1 + n)
