@@ -68,7 +68,7 @@ class Reference:
         edges : array, [E]
             Complete.
         row : int, optional
-            Of the person in the cohort: then the others are the cohort, and what counts was measured without the person.
+            Of the person in the cohort: then the others are the cohort, and what counts was measured without them.
 
         Returns
         -------
