@@ -31,6 +31,7 @@ from dysconnect.predict.page import render_person
 from dysconnect.predict.person import predict_person
 from dysconnect.predict.reference import Reference, learn_reference, measures, partners
 from dysconnect.predict.scan import ScanError, scan_from_bold, scan_from_series
+from dysconnect.preprocess.subject import preprocess_subject
 from dysconnect.series import read_index, read_series, write_series
 from dysconnect.timeseries import prepare_cohort
 from dysconnect.train import cross_validate
@@ -547,6 +548,36 @@ def test_an_image_in_atlas_space_is_predicted(lab, tmp_path, nodes):
         short = pd.read_csv(entry["confounds"], sep="\t").iloc[:-3]
         short.to_csv(tmp_path / "short.tsv", sep="\t", index=False)
         scan_from_bold(tmp_path / "bold.nii.gz", tmp_path / "short.tsv", None, bundle)
+
+
+def test_a_real_image_gives_the_series_that_the_workflow_makes(lab, tmp_path, nodes, denoise_spec, real_data):
+    """80 volumes of a real scan, laid where the atlas is: through the stages of the workflow, and by --bold."""
+    path = real_data / "bids_real/sub-02/func/sub-02_task-oneback_run-1_bold.nii.gz"
+    if not path.exists():
+        pytest.skip(f"no {path.name}")
+    bundle, whole = read_bundle(lab.folder / "ridge.npz"), nib.load(path)
+    values = np.asarray(whole.dataobj)[..., :80].astype(np.float32)
+    mask = values.mean(3) > 0.4 * np.percentile(values.mean(3), 98)
+    affine = np.diag([3.0, 3.0, 4.2, 1.0])  # stretched to the template's size; its middle is that of the atlas
+    affine[:3, 3] = nodes[["x", "y", "z"]].mean() - affine[:3, :3] @ np.argwhere(mask).mean(0)
+    image = nib.Nifti1Image(values, affine)
+    image.header.set_zooms((3, 3, 4.2, 2.0))
+    image.header.set_xyzt_units("mm", "sec")
+    bold = tmp_path / "sub-02_space-MNI152NLin2009cAsym_bold.nii"
+    nib.save(image, bold)
+    confounds = lab.raw["confounds"].iloc[0]
+    short = pd.read_csv(confounds, sep="\t").iloc[:80]
+    short.to_csv(tmp_path / "confounds.tsv", sep="\t", index=False)
+    entry = {"participant_id": "sub-02", "bold": str(bold), "mask": "", "confounds": str(tmp_path / "confounds.tsv")}
+    row = preprocess_subject(entry, nodes, tmp_path / "series", {}, {"min_coverage": 0.5})
+    assert not row["problem"]
+    index = pd.DataFrame([row]).assign(series=str(tmp_path / "series" / Path(row["series"]).name))
+    people = lab.people.reset_index().iloc[:1].assign(participant_id="sub-02")
+    _, kept = prepare_cohort(people, index, nodes, denoise_spec, tmp_path / "clean", {"atlas": "a", "denoise": "b"})
+    expected = read_series(tmp_path / kept["series"].iloc[0], "", nodes)
+    found = scan_from_bold(bold, tmp_path / "confounds.tsv", None, bundle)
+    assert (found.series.std(0) > 0).mean() > 0.9
+    np.testing.assert_allclose(found.series, expected, atol=0.01)  # six digits of thousands are written between them
 
 
 def test_the_command_line_is_quick_and_shows_an_example():
