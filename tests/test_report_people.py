@@ -1,5 +1,6 @@
 """Everybody has a page: the same numbers as the tables, its cautions, and nothing that the gates withhold."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -11,7 +12,15 @@ from test_report import GOOD, NODES, Document, cohort_of, people, scores_of
 
 from dysconnect.participants import write_participants
 from dysconnect.report.deviation import brain_picture
-from dysconnect.report.people import Everybody, alike, norm_sentence, out_of_fold, read_everybody, write_people
+from dysconnect.report.people import (
+    Everybody,
+    alike,
+    norm_sentence,
+    out_of_fold,
+    read_everybody,
+    scan_table,
+    write_people,
+)
 
 ODD = "sub/7 <odd>"
 SHOWN = "tangent ridge beats its permutation null (p = 0.002)"
@@ -153,6 +162,15 @@ def test_whoever_was_left_out_is_told_why_and_nothing_more(made):
         assert f"Left out of the analysis: {reason}" in page.text
         assert "What the models said" not in page.text and "Virtual stimulation" not in page.text
     assert "this group is neither side of the contrast" in read(made, "sub-11").text
+
+
+def test_connections_without_scans_are_no_short_scans(made):
+    """A table of connections has neither volumes nor a time between them: nothing was measured, and nothing is beyond."""
+    everybody, bare = made[1], made[1].participants.assign(n_volumes=0, seconds_kept=0.0, mean_fd=np.nan)
+    nothing = dataclasses.replace(everybody, participants=bare, index=everybody.index[[]])
+    assert scan_table(nothing, "sub-02", SPEC["denoise"]) is None
+    short = dataclasses.replace(everybody, participants=everybody.participants.assign(seconds_kept=120.0))
+    assert scan_table(short, "sub-02", SPEC["denoise"]).rows[1].beyond == [1]
 
 
 def test_targets_are_shown_of_patients_and_behind_the_gate_only(made, tmp_path):

@@ -220,7 +220,7 @@ def scan_table(everybody: Everybody, name: str, denoise: Mapping) -> Table | Non
     for column, (title, digits) in MEASURES.items():
         values = pd.to_numeric(people[column], errors="coerce") if column in people else pd.Series(dtype=float)
         own = values.get(name, np.nan)
-        if not np.isfinite(own):
+        if not np.isfinite(own) or (own == 0 and column != "mean_fd"):  # no scan, or connections only
             continue
         sign, limit = limits.get(column, ("", None))
         beyond = limit is not None and bool(own > limit if sign == "≤" else own < limit)
@@ -328,8 +328,8 @@ def target_table(own: pd.DataFrame) -> Table:
     ]  # fmt: skip
     columns = [Column("Target", False), Column("Rank"), Column("Shift"), Column("Score"), Column("Cost")]
     caption = (
-        "What moves this patient's logit furthest towards the controls when made normal: shift in logits, score in "
-        "standard deviations of the held-out controls, cost of the cheapest edit (0: already there). Rankings of one "
+        "What moves this patient's logit furthest towards the controls when made normal: shift in logits (negative: "
+        "towards the controls), score in standard deviations of the held-out controls, cost of the cheapest edit (0: already there). Rankings of one "
         "person are far less certain than the group's."
     )
     return Table(caption, columns, rows)
