@@ -165,7 +165,7 @@ def test_whoever_was_left_out_is_told_why_and_nothing_more(made):
 
 
 def test_connections_without_scans_are_no_short_scans(made):
-    """A table of connections has neither volumes nor a time between them: nothing was measured, and nothing is beyond."""
+    """A table of connections has neither volumes nor a time between them: nothing was measured, nothing is beyond."""
     everybody, bare = made[1], made[1].participants.assign(n_volumes=0, seconds_kept=0.0, mean_fd=np.nan)
     nothing = dataclasses.replace(everybody, participants=bare, index=everybody.index[[]])
     assert scan_table(nothing, "sub-02", SPEC["denoise"]) is None

@@ -329,8 +329,8 @@ def target_table(own: pd.DataFrame) -> Table:
     columns = [Column("Target", False), Column("Rank"), Column("Shift"), Column("Score"), Column("Cost")]
     caption = (
         "What moves this patient's logit furthest towards the controls when made normal: shift in logits (negative: "
-        "towards the controls), score in standard deviations of the held-out controls, cost of the cheapest edit (0: already there). Rankings of one "
-        "person are far less certain than the group's."
+        "towards the controls), score in standard deviations of the held-out controls, cost of the cheapest edit (0: "
+        "already there). Rankings of one person are far less certain than the group's."
     )
     return Table(caption, columns, rows)
 
