@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from dysconnect.tracking.sweeps import Sweep
-    from dysconnect.train import CrossValidation
+    from dysconnect.train import Trained
 
 GROUPS = (
     "dataset", "preprocess", "atlas", "denoise", "connectivity", "graph", "training", "localize", "stimulate",
@@ -225,15 +225,14 @@ def scratch(config: dict, results: Path, output: str | Path, sweep: "Sweep | Non
         if sweep:
             log_failure(handle, config, sweep, error)
         raise
-    tables = {name: getattr(trained, name) for name in ("predictions", "history", "search", "pretraining")}
-    run_id = log_scratch(handle, config, data_hash, scores, tables, sweep)
+    run_id = log_scratch(handle, config, data_hash, scores, trained, sweep)
     row = scores[scores["metric"] == "auc"].iloc[0]
     name = sweep.job if sweep else config["model"]["name"]
     print(f"{name}: AUC {row.value:.3f} [{row.low:.3f}, {row.high:.3f}], logged as scratch run {run_id}")
     return float(row.value)
 
 
-def _train(config: dict, results: Path) -> tuple["CrossValidation", "pd.DataFrame", str]:
+def _train(config: dict, results: Path) -> tuple["Trained", "pd.DataFrame", str]:
     """Cross-validate on the workflow's connectomes and splits; return also the scores and the hash of the data."""
     import pandas as pd
 
@@ -251,10 +250,13 @@ def _train(config: dict, results: Path) -> tuple["CrossValidation", "pd.DataFram
     source = pretraining(sections)
     others = unlabelled_cohort(source, cohort) if source else None
     trained = cross_validate(cohort, splits, name, sections, unlabelled=others)
-    nothing = {name: pd.DataFrame(columns=["permutation", "auc"])}
+    predictions, floor = {name: trained.predictions}, folder / f"train/{config['evaluate']['floor']}/predictions.tsv"
+    if floor.exists() and floor.parent.name != name:  # on the same splits: no score without its floor
+        predictions[floor.parent.name] = pd.read_csv(floor, sep="\t")
+    nothing = {own: pd.DataFrame(columns=["permutation", "auc"]) for own in predictions}
     known = cohort.participants, config["dataset"]["covariates"]
-    evaluation = evaluate({name: trained.predictions}, nothing, splits, *known, config["evaluate"])
-    return trained, evaluation.scores, data_hash
+    scores = evaluate(predictions, nothing, splits, *known, config["evaluate"]).scores
+    return trained, scores[scores["experiment"] == name], data_hash
 
 
 def _needed(folder: Path, connectomes: str) -> list[Path]:

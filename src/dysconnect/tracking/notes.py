@@ -59,13 +59,17 @@ def model_note(note: str, uri: str) -> str:
 **Predict a new person**, with `MLFLOW_TRACKING_URI` set to this server or database:
 
 ```
-dysconnect predict --model {uri} --series SERIES.tsv --age 52 --sex F --out person
+dysconnect predict \\
+  --model {uri} \\
+  --series SERIES.tsv --age 52 --sex F --out person
 ```
 
 **Predict many** from connectivity matrices `[n, N, N]`, in the order of the atlas's regions:
 
 ```
-mlflow.pyfunc.load_model("{uri}").predict(matrices)
+model = mlflow.pyfunc.load_model(
+  "{uri}")
+model.predict(matrices)
 ```
 """
 

@@ -1,5 +1,6 @@
 """Runs in MLflow: where they go, one run with its files, and that logging again adds nothing."""
 
+import getpass
 import hashlib
 import json
 import os
@@ -22,10 +23,11 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run,
 from mlflow.exceptions import MlflowException, RestException
 
 from dysconnect import __version__
-from dysconnect.config import config_hash, dotted, training_sections
+from dysconnect.config import config_hash, dotted
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 RESEARCH_ONLY = "For research only: no diagnosis and no basis for treatment."
+KIND = "custom_model_development"  # MLflow's word; without it the UI guesses what an experiment is
 # sections that are no parameters: they fetch, check and show; of two the name is enough
 ASIDE = ("acquire", "atlas", "dataset", "evaluate", "experiments", "preprocess", "quality", "report", "tracking")
 
@@ -90,7 +92,8 @@ def _open_experiment(uri: str, experiment: str) -> Handle:
     client = Handle(uri, "", experiment).client()
     found = client.get_experiment_by_name(experiment)
     if found is None:
-        return Handle(uri, client.create_experiment(experiment, artifact_location=artifact_folder(uri)), experiment)
+        made = client.create_experiment(experiment, artifact_folder(uri), {"mlflow.experimentKind": KIND})
+        return Handle(uri, made, experiment)
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     return Handle(uri, found.experiment_id, experiment)
@@ -182,13 +185,21 @@ def begin_run(handle: Handle, name: str, config: Mapping, tags: Mapping[str, str
         if run not in kept:
             _retire(client, handle, run)
     tags = {**tags, "key": key, "config_hash": config_hash(config), "content": content, "dysconnect": __version__}
-    tags |= {"mlflow.source.name": "dysconnect", "mlflow.user": os.environ.get("USER", "unknown")}
+    tags |= {"mlflow.source.name": "dysconnect", "mlflow.user": user()}
     tags = {tag: value for tag, value in tags.items() if value}
     if not kept:
         return client.create_run(handle.experiment_id, run_name=name, tags=tags)
     for tag, value in tags.items():
         client.set_tag(kept[0].info.run_id, tag, value)
     return client.get_run(kept[0].info.run_id)
+
+
+def user() -> str:
+    """Who logs, as the system knows them."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return "unknown"
 
 
 def hash_files(paths: Iterable[str | Path]) -> str:
@@ -286,13 +297,11 @@ def finish(handle: Handle, run_id: str) -> None:
 
 
 def parameters(config: Mapping) -> list[tuple[str, str]]:
-    """What made a result, as (dotted key, text): how data were cleaned and split, and what the training reads.
+    """What made a result, as (dotted key, text), with the same names for every model so that they compare.
 
     All of the configuration is in ``config.yaml``; among its 160 keys nobody would find the learning rate.
     """
     own = {key: value for key, value in config.items() if key not in ASIDE}
-    if {"model", "training", "connectivity"} <= set(config):
-        own |= {key: value for key, value in training_sections(config).items() if key != "measure"}
     own |= {key: {"name": config[key]["name"]} for key in ("dataset", "atlas") if key in config}
     return flatten(own)
 

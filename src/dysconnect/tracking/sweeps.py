@@ -17,8 +17,9 @@ from mlflow.entities import Run, RunStatus
 
 from dysconnect.tracking.nested import log_folds, log_pretraining
 from dysconnect.tracking.notes import sweep_note
-from dysconnect.tracking.runs import Handle, as_metrics, find_runs, finish, log_run, reaching
+from dysconnect.tracking.runs import Handle, as_metrics, find_runs, finish, log_run, reaching, user
 from dysconnect.tracking.scores import score_metrics
+from dysconnect.train import Trained
 
 CHOSEN = "yes: the best of the sweep on the same people and folds, so its score is optimistic"
 
@@ -67,7 +68,7 @@ def log_scratch(
     config: Mapping,
     data_hash: str,
     scores: pd.DataFrame,
-    tables: Mapping[str, pd.DataFrame],
+    trained: Trained,
     sweep: Sweep | None = None,
 ) -> str:
     """Log one scratch run, under its sweep where it is one of several; returns its run id.
@@ -78,8 +79,7 @@ def log_scratch(
     config : mapping
     data_hash : str
     scores : DataFrame
-    tables : mapping of str to DataFrame
-        `pretraining`, `predictions`, `history`, `search`.
+    trained : Trained
     sweep : Sweep, optional
 
     Raises
@@ -91,8 +91,8 @@ def log_scratch(
     with reaching(handle, title):
         parent = {"mlflow.parentRunId": join_sweep(handle, config, sweep)} if sweep else {}
         run_id = log_run(handle, title, config, {**tags, **parent, "data_hash": data_hash}, score_metrics(scores), [])
-        log_pretraining(handle, run_id, tables["pretraining"])
-        log_folds(handle, run_id, tables["predictions"], tables["history"], tables["search"])
+        log_pretraining(handle, run_id, pd.DataFrame(trained.pretraining))
+        log_folds(handle, run_id, trained.predictions, trained.history, trained.search)
         finish(handle, run_id)
         if sweep:
             summarise(handle, parent["mlflow.parentRunId"], sweep)
@@ -141,7 +141,7 @@ def join_sweep(handle: Handle, config: Mapping, sweep: Sweep) -> str:
 def _parent(config: Mapping, sweep: Sweep) -> dict:
     dataset = config["dataset"]["name"]
     tags = {"dataset": dataset, "kind": "sweep", "scratch": "true", "mlflow.source.name": "dysconnect"}
-    tags["mlflow.user"] = os.environ.get("USER", "unknown")
+    tags["mlflow.user"] = user()
     return {"run_name": f"sweep · {dataset} · {sweep.title}", "tags": tags}
 
 
