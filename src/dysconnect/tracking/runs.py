@@ -27,7 +27,6 @@ from dysconnect.config import config_hash, dotted
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 RESEARCH_ONLY = "For research only: no diagnosis and no basis for treatment."
-KIND = "custom_model_development"  # MLflow's word; without it the UI guesses what an experiment is
 # sections that are no parameters: they fetch, check and show; of two the name is enough
 ASIDE = ("acquire", "atlas", "dataset", "evaluate", "experiments", "preprocess", "quality", "report", "tracking")
 
@@ -92,8 +91,7 @@ def _open_experiment(uri: str, experiment: str) -> Handle:
     client = Handle(uri, "", experiment).client()
     found = client.get_experiment_by_name(experiment)
     if found is None:
-        made = client.create_experiment(experiment, artifact_folder(uri), {"mlflow.experimentKind": KIND})
-        return Handle(uri, made, experiment)
+        return Handle(uri, client.create_experiment(experiment, artifact_location=artifact_folder(uri)), experiment)
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     return Handle(uri, found.experiment_id, experiment)
