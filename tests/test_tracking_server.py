@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -45,9 +46,7 @@ def lab(tmp_path_factory, simulated, nodes, sections, denoise_spec):
         process = subprocess.Popen(command, cwd=folder, env={**os.environ, **quiet}, stdout=log, stderr=log)
     lab = SimpleNamespace(folder=folder, uri=f"http://127.0.0.1:{port}", results=folder / "results/tiny")
     own = {name: sections(model) for name, model in MODELS.items()}
-    for name, hidden in (("gcn", 4), ("wide", 8)):
-        own[name]["model"] = {**own[name]["model"], "hidden": hidden}
-        own[name]["training"]["epochs"] = 3
+    own["gcn"]["training"]["epochs"] = 3
     tracked.make_results(lab.results, simulated, nodes, own, denoise_spec)
     lab.series = next(Path(simulated.kept["series"].iloc[0]).parent.glob("*.tsv"))
     try:
@@ -93,7 +92,7 @@ def test_everything_arrives_at_the_server(lab, logged, client):
     parents = {run.info.run_name for run in runs if "mlflow.parentRunId" not in run.data.tags}
     assert parents == {f"tiny · {name}" for name in [*MODELS, "localize"]}
     gcn = client.get_run(logged["gcn"]["run_id"])
-    assert gcn.data.params["model.hidden"] == "4" and gcn.data.params["atlas.name"] == "tiny"
+    assert gcn.data.params["model.hidden"] == "8" and gcn.data.params["atlas.name"] == "tiny"
     assert not any(name.startswith(("acquire", "evaluate")) for name in gcn.data.params)  # in config.yaml
     assert gcn.inputs.dataset_inputs[0].dataset.name == "tiny"
     assert "the floor: age, sex, site, mean_fd alone" in gcn.data.tags["mlflow.note.content"]
@@ -103,11 +102,10 @@ def test_everything_arrives_at_the_server(lab, logged, client):
 
 
 def test_runs_of_a_cohort_have_the_same_names_to_compare(logged, client):
-    runs = [client.get_run(logged[name]["run_id"]) for name in ("ridge", "gcn", "wide")]
-    metrics = [{name for name in run.data.metrics if not name.endswith("_p")} for run in runs]
-    assert metrics[0] == metrics[1] == metrics[2] >= {"auc", "auc_low", "auc_high", "auc_floor", "brier"}
-    assert set(runs[1].data.params) == set(runs[2].data.params)
-    assert {"model.name", "connectivity.measure", "splits.folds"} <= set(runs[0].data.params) & set(runs[1].data.params)
+    runs = [client.get_run(logged[name]["run_id"]) for name in MODELS]
+    told = [f"{metric}{end}" for metric in ("auc", "brier") for end in ("", "_low", "_high", "_floor")]
+    assert all(set(told) <= set(run.data.metrics) for run in runs)
+    assert all({"model.name", "connectivity.measure", "splits.folds"} <= set(run.data.params) for run in runs)
 
 
 def test_artifacts_come_back_byte_for_byte(lab, logged, client, tmp_path):
@@ -256,11 +254,8 @@ def test_runs_of_a_multirun_lie_under_one_run_with_those_that_failed(lab, monkey
         train_scratch()
     parent, own = sweep_runs(handle)
     assert parent.info.run_name == "sweep · tiny · model × connectivity"
-    names = [
-        f"model {model} · connectivity {measure}"
-        for model in ("ridge", "gcn")
-        for measure in ("correlation", "tangent")
-    ]
+    jobs = product(("ridge", "gcn"), ("correlation", "tangent"))
+    names = [f"model {model} · connectivity {measure}" for model, measure in jobs]
     assert set(own) == set(names)
     assert [own[name].info.status for name in names] == ["FINISHED", "FAILED", "FINISHED", "FAILED"]
     assert "not made yet" in own[names[1]].data.tags["mlflow.note.content"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 CONTRAST, COVARIATES = {"cases": ["DYT"], "controls": ["HC"]}, ["age", "sex", "site", "mean_fd"]
-MODELS = {"floor": "floor", "ridge": "ridge", "gcn": "gcn", "wide": "gcn"}
+MODELS = {"floor": "floor", "ridge": "ridge", "gcn": "gcn"}
 EVALUATE = {"floor": "floor", "bootstraps": 20, "level": 0.95, "seed": 0}
 ESTIMATORS = {"correlation": "empirical", "covariance": "ledoit_wolf"}
 TABLES = ("predictions", "history", "search")
