@@ -122,7 +122,7 @@ def test_artifacts_come_back_byte_for_byte(lab, logged, client, tmp_path):
 def test_a_model_is_registered_with_description_signature_and_tags(logged, client):
     assert logged["floor"]["registered"] == ""
     name, version = "dysconnect-tiny-ridge", client.get_model_version_by_alias("dysconnect-tiny-ridge", "current")
-    assert logged["ridge"]["registered"] == f"models:/{name}/1" and version.version == 1
+    assert logged["ridge"]["registered"] == f"models:/{name}/1" and int(version.version) == 1
     run = client.get_run(logged["ridge"]["run_id"])
     assert version.run_id == run.info.run_id
     for tag in ("data_hash", "config_hash", "git"):
@@ -171,7 +171,7 @@ def test_logging_again_adds_no_run_and_no_version(lab, through, capsys, monkeypa
     client, name = handle.client(), f"again-{through}"
     assert len(client.search_runs([handle.experiment_id])) == 3  # itself and two folds
     assert len(client.get_metric_history(first["run_id"], "auc")) == 1
-    assert [own.version for own in client.search_model_versions(f"name = '{name}'")] == [1]
+    assert len(client.search_model_versions(f"name = '{name}'")) == 1
     # trained again with another result: a new run and a new version, and who named the old one still gets it
     other = tmp_path / "model.npz"
     with np.load(lab.results / "train/ridge/model.npz") as file:
@@ -179,7 +179,7 @@ def test_logging_again_adds_no_run_and_no_version(lab, through, capsys, monkeypa
     second = tracked.log(handle, lab.results, "ridge", config=config, model=other)
     assert len(client.search_runs([handle.experiment_id])) == 3
     assert second["run_id"] != first["run_id"] and second["registered"] == f"models:/{name}/2"
-    assert client.get_model_version_by_alias(name, "current").version == 2
+    assert int(client.get_model_version_by_alias(name, "current").version) == 2
     assert client.get_model_version(name, "1").tags["superseded_by"] == "2"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert said(lab, capsys, f"models:/{name}/1") == said(lab, capsys, str(lab.results / "ridge.npz"))
@@ -246,7 +246,7 @@ def test_runs_of_a_multirun_lie_under_one_run_with_those_that_failed(lab, monkey
     uri = f"sqlite:///{lab.folder}/server.db"
     handle = open_tracking(uri, "sweeps")
     fixed = ["dataset.name=tiny", "atlas.name=tiny", "tracking.experiment=sweeps", f"tracking.uri={uri}"]
-    fixed += ["evaluate.bootstraps=20", "hydra.hydra_logging=none", "hydra.job_logging=none"]
+    fixed += ["evaluate.bootstraps=20", "hydra/hydra_logging=none", "hydra/job_logging=none"]
     swept = ["model=ridge,gcn", "connectivity=correlation,tangent", "training.epochs=2"]
     monkeypatch.chdir(lab.folder)
     monkeypatch.setattr(sys, "argv", ["dysconnect", "-cp", str(ROOT / "configs"), "-m", *swept, *fixed])
@@ -301,3 +301,85 @@ def test_jobs_side_by_side_share_one_run_and_the_best_of_all_counts(lab, tmp_pat
 def test_names_of_a_sweep_are_as_short_as_they_can_be():
     assert list(short_names(["training.lr=1", "model=gcn"]).values()) == ["lr", "model"]
     assert list(short_names(["training.seed=1", "splits.seed=2"]).values()) == ["training.seed", "splits.seed"]
+
+
+@pytest.fixture(params=[1280, 390])
+def page(lab, logged, request):
+    """MLflow's interface at the width of a desk and of a phone; what it says and asks for in `told` and `asked`."""
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed: pip install playwright"
+    )
+    if BROWSER is None:
+        pytest.skip("no Chromium on this machine")
+    with playwright.sync_playwright() as engine:
+        browser = engine.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": request.param, "height": 900})
+        page.told, page.asked = [], set()
+        page.on("console", lambda said: page.told.append((said.type, said.text, said.location.get("url", ""))))
+        page.on("pageerror", lambda error: page.told.append(("error", str(error), "")))
+        page.on("request", lambda asked: page.asked.add(asked.url))
+        yield page
+        browser.close()
+
+
+# MLflow's own: it asks who is logged in, where nobody logs in
+KNOWN = "/ajax-api/2.0/mlflow/users/current"
+
+
+def test_the_interface_opens_and_calls_nobody(lab, page, logged):
+    page.goto(f"{lab.uri}/#/experiments/1/runs?workflowType=machine_learning")
+    page.get_by_role("button", name="Close").first.click()  # the assistant, which opens by itself
+    if page.viewport_size["width"] < 1000:
+        page.get_by_role("button", name="Toggle sidebar").click()
+        page.get_by_role("link", name="tiny · gcn").wait_for()
+        look_at_the_model(page, lab.uri)
+    else:
+        look_at_artifacts(page)
+        compare(page)
+        look_at_the_model(page, lab.uri)
+    errors = [said for said in page.told if said[0] == "error" and KNOWN not in said[2]]
+    assert not errors
+    assert {url.split("/")[2] for url in page.asked if url.startswith("http")} == {lab.uri.split("/")[2]}
+
+
+def look_at_artifacts(page) -> None:
+    """From the list to the cohort's report and tables, and to the curves of a fold."""
+    page.get_by_role("link", name="tiny · localize").click()
+    page.get_by_role("tab", name="Artifacts").click()
+    page.get_by_text("index.html").first.click()
+    page.frame_locator("iframe").get_by_role("heading", name="A report of nobody").wait_for()
+    page.get_by_text("table.tsv").first.click()
+    page.get_by_text("putamen to M1").wait_for()
+    page.get_by_role("link", name="Runs").last.click()
+    page.get_by_role("link", name="tiny · gcn").click()
+    page.get_by_role("tab", name="Artifacts").click()
+    page.get_by_text("learning.png").first.click()
+    page.locator("img[alt='learning.png'], img[src^='blob:'], .image-outer-container img").first.wait_for()
+    page.get_by_role("tab", name="Overview").click()
+    page.get_by_role("link", name="repeat 0 · fold 1 · seed 0").click()
+    page.get_by_role("tab", name="Model metrics").click()
+    page.get_by_text("train_loss").first.wait_for()
+
+
+def compare(page) -> None:
+    """Choose the experiments by their tag and compare them."""
+    page.get_by_role("link", name="Runs").last.click()
+    search = page.get_by_placeholder("metrics.rmse")
+    search.fill("tags.kind = 'experiment'")
+    search.press("Enter")
+    page.get_by_role("link", name="tiny · localize").wait_for(state="detached")
+    page.get_by_role("checkbox", name="Select all runs").check(force=True)
+    page.get_by_role("button", name="Compare", exact=True).click()
+    page.get_by_role("heading", name="Comparing 3 Runs").wait_for()
+    plot = page.locator(".parcoords")
+    plot.first.wait_for()
+    assert "auc" in plot.first.text_content()
+
+
+def look_at_the_model(page, uri: str) -> None:
+    """The registered model, its description and its version."""
+    page.goto(f"{uri}/#/models/dysconnect-tiny-ridge?workflowType=machine_learning")
+    page.get_by_text("mean_fd alone").wait_for()
+    page.get_by_role("link", name="Version 1").first.click()
+    page.get_by_text("--model models:/dysconnect-tiny-ridge/1").wait_for()
+    assert page.get_by_text("current", exact=False).count()
