@@ -326,8 +326,9 @@ def page(lab, logged, request):
 KNOWN = "/ajax-api/2.0/mlflow/users/current"
 
 
-def test_the_interface_opens_and_calls_nobody(lab, page, logged):
-    page.goto(f"{lab.uri}/#/experiments/1/runs?workflowType=machine_learning")
+def test_the_interface_opens_and_calls_nobody(lab, page, client):
+    place = client.get_experiment_by_name("dysconnect").experiment_id
+    page.goto(f"{lab.uri}/#/experiments/{place}/runs?workflowType=machine_learning")
     page.get_by_role("button", name="Close").first.click()  # the assistant, which opens by itself
     if page.viewport_size["width"] < 1000:
         page.get_by_role("button", name="Toggle sidebar").click()

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -256,17 +256,24 @@ def changed(run: Run, metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def _log_lineage(client: mlflow.MlflowClient, run_id: str, dataset: Dataset) -> None:
-    """Note which data a run saw. MLflow looks for the data set and then inserts it, so that of two jobs that log
-    the same one at once the second fails; asked again, it finds it.
-    """
+    """Note which data a run saw."""
     inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", "connectomes")])]
-    for attempt in range(5):
+    beside_others(lambda: client.log_inputs(run_id, inputs))
+
+
+def beside_others(write: Callable[[], None]) -> None:
+    """Write what other jobs may write at the same time.
+
+    MLflow looks for a data set or a tag and then inserts it, so that of two jobs that write the same one at once the
+    second fails; asked again, it finds it.
+    """
+    for attempt in range(8):
         try:
-            return client.log_inputs(run_id, inputs)
+            return write()
         except MlflowException as error:
-            if "unique" not in str(error).lower() or attempt == 4:
+            if "unique" not in str(error).lower() or attempt == 7:
                 raise
-            time.sleep(0.2 * (attempt + 1))
+            time.sleep(0.1 * (attempt + 1))
 
 
 def find_runs(handle: Handle, **tags: str) -> list[Run]:

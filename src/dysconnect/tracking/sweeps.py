@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,12 @@ from mlflow.entities import Run, RunStatus
 
 from dysconnect.tracking.nested import log_folds, log_pretraining
 from dysconnect.tracking.notes import sweep_note
-from dysconnect.tracking.runs import Handle, as_metrics, find_runs, finish, log_run, reaching, user
+from dysconnect.tracking.runs import Handle, as_metrics, beside_others, find_runs, finish, log_run, reaching, user
 from dysconnect.tracking.scores import score_metrics
 from dysconnect.train import Trained
 
 CHOSEN = "yes: the best of the sweep on the same people and folds, so its score is optimistic"
+ENDS = {"": "auc", "_low": "low", "_high": "high", "_floor": "floor"}  # of metrics of the AUC
 
 
 @dataclass(frozen=True)
@@ -151,20 +153,24 @@ def summarise(handle: Handle, parent: str, sweep: Sweep) -> None:
     Jobs that end together may write one after the other in any order. The step of the metrics is the number of jobs
     seen, so that the fuller one counts; and who finds, having written, that another job has ended, writes again.
     """
-    client, seen = handle.client(), None
+    seen: list[dict] | None = None
     while (runs := reported(handle, parent)) != seen:
-        seen, done = runs, [run for run in runs if run["auc"] is not None]
-        numbers = {"runs": len(runs), "failed_runs": len(runs) - len(done)}
-        if done:
-            best = done[0]
-            numbers |= {"best_auc": best["auc"], "best_auc_low": best["low"], "best_auc_high": best["high"]}
-            numbers["best_auc_floor"] = best["floor"]
-            client.set_tag(parent, "best_run", best["name"])
-            client.set_tag(parent, "chosen_on_these_data", CHOSEN)
-        client.log_batch(parent, metrics=as_metrics(numbers, step=len(runs)))
-        client.set_tag(parent, "mlflow.note.content", sweep_note(sweep.swept, runs, sweep.expected))
+        seen = runs
+        beside_others(partial(_write_summary, handle, parent, sweep, runs))
     if len(seen) == (sweep.expected or len(seen)):
         finish(handle, parent)
+
+
+def _write_summary(handle: Handle, parent: str, sweep: Sweep, runs: Sequence[Mapping]) -> None:
+    client, done = handle.client(), [run for run in runs if run["auc"] is not None]
+    numbers = {"runs": len(runs), "failed_runs": len(runs) - len(done)}
+    if done:
+        best = done[0]
+        numbers |= {f"best_auc{end}": best[name] for end, name in ENDS.items()}
+        client.set_tag(parent, "best_run", best["name"])
+        client.set_tag(parent, "chosen_on_these_data", CHOSEN)
+    client.log_batch(parent, metrics=as_metrics(numbers, step=len(runs)))
+    client.set_tag(parent, "mlflow.note.content", sweep_note(sweep.swept, runs, sweep.expected))
 
 
 def reported(handle: Handle, parent: str) -> list[dict]:
@@ -176,5 +182,4 @@ def reported(handle: Handle, parent: str) -> list[dict]:
 
 def _score(run: Run) -> dict[str, float | None]:
     metrics = run.data.metrics
-    own = {"low": "auc_low", "high": "auc_high", "floor": "auc_floor"}
-    return {"auc": metrics.get("auc"), **{name: metrics.get(metric, np.nan) for name, metric in own.items()}}
+    return {name: metrics.get(f"auc{end}", np.nan if end else None) for end, name in ENDS.items()}
