@@ -234,6 +234,22 @@ def test_a_server_that_goes_away_in_the_middle_is_named_and_logging_again_is_who
     assert run["registered"] == "models:/away/1"
 
 
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_make_ui_says_what_to_do_before_the_first_run_and_where_the_port_is_taken(lab, tmp_path):
+    def said(*more: str) -> str:
+        environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        command = ["make", "-f", str(ROOT / "Makefile"), "ui", "VENV=", *more]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode != 0
+        return done.stderr
+
+    assert "No runs yet in results/mlflow.db: `make run` makes some." in said()
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/mlflow.db").touch()
+    port = lab.uri.rsplit(":", 1)[1]
+    assert f"Port {port} is in use" in said(f"PORT={port}")
+
+
 def sweep_runs(handle: Handle) -> tuple:
     """The run of the one sweep in an experiment, and its children by name."""
     runs = handle.client().search_runs([handle.experiment_id], max_results=1000)
@@ -314,6 +330,7 @@ def page(lab, logged, request):
     with playwright.sync_playwright() as engine:
         browser = engine.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": request.param, "height": 900})
+        page.set_default_timeout(30_000)
         page.told, page.asked = [], set()
         page.on("console", lambda said: page.told.append((said.type, said.text, said.location.get("url", ""))))
         page.on("pageerror", lambda error: page.told.append(("error", str(error), "")))
@@ -322,28 +339,31 @@ def page(lab, logged, request):
         browser.close()
 
 
-# MLflow's own: it asks who is logged in, where nobody logs in
-KNOWN = "/ajax-api/2.0/mlflow/users/current"
+# errors of MLflow's own page: by their text or address, and why
+KNOWN = (
+    "/ajax-api/2.0/mlflow/users/current",  # asks who is logged in, where nobody logs in
+    "ResizeObserver loop",  # its charts are laid out anew in the next frame
+)
 
 
 def test_the_interface_opens_and_calls_nobody(lab, page, client):
     place = client.get_experiment_by_name("dysconnect").experiment_id
-    page.goto(f"{lab.uri}/#/experiments/{place}/runs?workflowType=machine_learning")
+    runs = f"{lab.uri}/#/experiments/{place}/runs?workflowType=machine_learning"
+    page.goto(runs)
     page.get_by_role("button", name="Close").first.click()  # the assistant, which opens by itself
     if page.viewport_size["width"] < 1000:
         page.get_by_role("button", name="Toggle sidebar").click()
-        page.get_by_role("link", name="tiny · gcn").wait_for()
-        look_at_the_model(page, lab.uri)
-    else:
-        look_at_artifacts(page)
-        compare(page)
-        look_at_the_model(page, lab.uri)
-    errors = [said for said in page.told if said[0] == "error" and KNOWN not in said[2]]
+    page.get_by_text("tiny · gcn").first.wait_for(state="attached")
+    if page.viewport_size["width"] > 1000:  # on a phone MLflow's lists have no room
+        look_at_artifacts(page, runs)
+        compare(page, runs)
+    look_at_the_model(page, lab.uri)
+    errors = [said for said in page.told if said[0] == "error" and not any(own in said[1] + said[2] for own in KNOWN)]
     assert not errors
     assert {url.split("/")[2] for url in page.asked if url.startswith("http")} == {lab.uri.split("/")[2]}
 
 
-def look_at_artifacts(page) -> None:
+def look_at_artifacts(page, runs: str) -> None:
     """From the list to the cohort's report and tables, and to the curves of a fold."""
     page.get_by_role("link", name="tiny · localize").click()
     page.get_by_role("tab", name="Artifacts").click()
@@ -351,20 +371,21 @@ def look_at_artifacts(page) -> None:
     page.frame_locator("iframe").get_by_role("heading", name="A report of nobody").wait_for()
     page.get_by_text("table.tsv").first.click()
     page.get_by_text("putamen to M1").wait_for()
-    page.get_by_role("link", name="Runs").last.click()
+    page.goto(runs)
     page.get_by_role("link", name="tiny · gcn").click()
     page.get_by_role("tab", name="Artifacts").click()
     page.get_by_text("learning.png").first.click()
-    page.locator("img[alt='learning.png'], img[src^='blob:'], .image-outer-container img").first.wait_for()
+    page.locator("img[src^='blob:']").first.wait_for()
     page.get_by_role("tab", name="Overview").click()
     page.get_by_role("link", name="repeat 0 · fold 1 · seed 0").click()
+    page.get_by_role("heading", name="repeat 0 · fold 1 · seed 0").wait_for()
     page.get_by_role("tab", name="Model metrics").click()
     page.get_by_text("train_loss").first.wait_for()
 
 
-def compare(page) -> None:
+def compare(page, runs: str) -> None:
     """Choose the experiments by their tag and compare them."""
-    page.get_by_role("link", name="Runs").last.click()
+    page.goto(runs)
     search = page.get_by_placeholder("metrics.rmse")
     search.fill("tags.kind = 'experiment'")
     search.press("Enter")
@@ -372,15 +393,15 @@ def compare(page) -> None:
     page.get_by_role("checkbox", name="Select all runs").check(force=True)
     page.get_by_role("button", name="Compare", exact=True).click()
     page.get_by_role("heading", name="Comparing 3 Runs").wait_for()
-    plot = page.locator(".parcoords")
-    plot.first.wait_for()
-    assert "auc" in plot.first.text_content()
+    plot = page.locator(".js-plotly-plot").first
+    plot.get_by_text("auc", exact=True).first.wait_for()
+    plot.get_by_text("model.", exact=False).first.wait_for()
 
 
 def look_at_the_model(page, uri: str) -> None:
     """The registered model, its description and its version."""
     page.goto(f"{uri}/#/models/dysconnect-tiny-ridge?workflowType=machine_learning")
     page.get_by_text("mean_fd alone").wait_for()
-    page.get_by_role("link", name="Version 1").first.click()
+    page.get_by_role("link", name="Version 1").first.dispatch_event("click")
     page.get_by_text("--model models:/dysconnect-tiny-ridge/1").wait_for()
-    assert page.get_by_text("current", exact=False).count()
+    page.get_by_text("current").first.wait_for(state="attached")
