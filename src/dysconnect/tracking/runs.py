@@ -26,6 +26,7 @@ from dysconnect import __version__
 from dysconnect.config import config_hash, dotted
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a fold
 RESEARCH_ONLY = "For research only: no diagnosis and no basis for treatment."
 # sections that are no parameters: they fetch, check and show; of two the name is enough
 ASIDE = ("acquire", "atlas", "dataset", "evaluate", "experiments", "preprocess", "quality", "report", "tracking")
