@@ -26,6 +26,7 @@ from dysconnect.__main__ import main as train_scratch
 from dysconnect.predict.command import main as predict
 from dysconnect.tracking import Handle, Sweep, log_failure, open_tracking
 from dysconnect.tracking.sweeps import join_sweep, short_names, summarise
+from dysconnect.train.estimators import SavedModel
 
 ROOT = Path(__file__).resolve().parents[1]
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -119,7 +120,7 @@ def test_artifacts_come_back_byte_for_byte(lab, logged, client, tmp_path):
     assert not list(lab.folder.glob("elsewhere/*"))
 
 
-def test_a_model_is_registered_with_description_signature_and_tags(logged, client):
+def test_a_model_is_registered_with_description_signature_and_tags(lab, logged, client):
     assert logged["floor"]["registered"] == ""
     name, version = "dysconnect-tiny-ridge", client.get_model_version_by_alias("dysconnect-tiny-ridge", "current")
     assert logged["ridge"]["registered"] == f"models:/{name}/1" and int(version.version) == 1
@@ -133,8 +134,11 @@ def test_a_model_is_registered_with_description_signature_and_tags(logged, clien
             assert told in text
     assert f"--model models:/{name}/1" in version.description
     signature = mlflow.models.get_model_info(f"models:/{name}/1").signature
-    assert [(one.name, one.shape) for one in signature.inputs.inputs] == [("connectivity", (-1, 40, 40))]
-    assert [(one.name, one.shape) for one in signature.outputs.inputs] == [("probability", (-1,))]
+    assert [one.shape for one in signature.inputs.inputs] == [(-1, 40, 40)]
+    assert [one.shape for one in signature.outputs.inputs] == [(-1,)]
+    matrices = np.tile(np.eye(40), (2, 1, 1))
+    here = SavedModel(lab.results / "train/ridge/model.npz").predict(matrices)
+    assert np.array_equal(mlflow.pyfunc.load_model(f"models:/{name}/1").predict(matrices), here)
 
 
 def said(lab, capsys, model: str) -> dict:

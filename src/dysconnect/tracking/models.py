@@ -73,8 +73,8 @@ def _log_model(handle: Handle, run_id: str, path: str | Path, bundle: str | Path
     saved = SavedModel(path)
     n_nodes = len(saved.nodes)
     signature = ModelSignature(
-        Schema([TensorSpec(np.dtype("float64"), (-1, n_nodes, n_nodes), "connectivity")]),
-        Schema([TensorSpec(np.dtype("float64"), (-1,), "probability")]),
+        Schema([TensorSpec(np.dtype("float64"), (-1, n_nodes, n_nodes))]),  # unnamed: a name makes it a dict
+        Schema([TensorSpec(np.dtype("float64"), (-1,))]),
     )
     with mlflow.start_run(run_id=run_id, experiment_id=handle.experiment_id):
         info = mlflow.pyfunc.log_model(
