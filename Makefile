@@ -7,6 +7,8 @@ BIN := $(if $(VENV),$(VENV)/bin/,)
 ON_PATH := $(if $(VENV),PATH="$(abspath $(BIN)):$$PATH",)
 READY := $(if $(VENV),$(VENV)/.ready,)
 PORT ?= 5055
+# MLflow opens in another mode unless told; 1 is the first experiment of a database
+UI = http://127.0.0.1:$(PORT)/\#/experiments/1/runs?workflowType=machine_learning
 ARGS ?=
 
 .PHONY: help run test lint format ui bench clean
@@ -32,7 +34,7 @@ run: $(READY)
 	$(BIN)snakemake $(ARGS)
 	@echo
 	@echo "Report:    $$(ls -t results/*/report/index.html | head -1)"
-	@echo "MLflow UI: make ui, then http://127.0.0.1:$(PORT) (click \"Model training\")"
+	@echo "MLflow UI: make ui, then $(UI)"
 
 test: $(READY)
 	$(BIN)python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
@@ -50,8 +52,12 @@ format: $(READY)
 	$(ON_PATH) $(BIN)snakefmt Snakefile workflow/rules
 
 ui: $(READY)
-	@echo "MLflow on http://127.0.0.1:$(PORT); click \"Model training\" for the experiments. Ctrl-C stops it."
-	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true $(BIN)mlflow server --workers 1 \
+	@test -f results/mlflow.db || { echo "No runs yet in results/mlflow.db: \`make run\` makes some. Runs that went to a" \
+		"server (MLFLOW_TRACKING_URI) are to be seen there." >&2; exit 1; }
+	@$(BIN)python -c 'import socket; socket.create_server(("127.0.0.1", $(PORT))).close()' 2>/dev/null || \
+		{ echo "Port $(PORT) is in use, maybe by another \`make ui\`: stop that, or make ui PORT=5056" >&2; exit 1; }
+	@echo "MLflow in half a minute on $(UI)  (Ctrl-C stops it)"
+	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true $(BIN)mlflow server --workers 1 \
 		--host 127.0.0.1 --port $(PORT) --backend-store-uri sqlite:///results/mlflow.db \
 		--artifacts-destination results/mlflow-artifacts
 

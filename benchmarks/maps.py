@@ -58,7 +58,7 @@ def planted_cohort(seed: int) -> tuple[Cohort, np.ndarray]:
     spec = {"patients": GROUP, "controls": GROUP, "volumes": 240, "repetition_time": SECONDS, "motion_ratio": 1.0}
     people, series, _ = simulate_cohort({**spec, "seed": seed}, nodes)
     plan = {"circuits": ["cerebello_thalamo_cortical", "striato_pallidal"], "edges": EDGES, "effect": EFFECT}
-    plan |= {"carriers": 1.0, "direction": "down", "seed": seed}
+    plan |= {"region": None, "carriers": 1.0, "direction": "down", "seed": seed}
     patients = np.flatnonzero(people["group"] == "DYT")
     series, truth, _ = plant_cohort(series, people, nodes, [SECONDS] * len(people), plan, patients)
     i, j = edge_index(len(nodes))

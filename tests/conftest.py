@@ -101,6 +101,7 @@ def simulated_spec() -> dict:
         "defects": {"short": 1, "corrupted": 1, "dead_regions": 1, "missing": 1},
         "plant": {
             "circuits": ["cerebello_thalamo_cortical", "striato_pallidal"],
+            "region": None,
             "edges": 10,
             "effect": 1.5,
             "carriers": 0.75,

@@ -253,7 +253,7 @@ def planted(tmp_path, few):
     pd.DataFrame(rows, columns=phenotype().columns).to_csv(tmp_path / "manifest.csv", index=False)
     np.savez(tmp_path / "cc200_filt_global.npz", **made)
     plant = {"circuits": ["cerebello_thalamo_cortical"], "edges": 4, "effect": 1.0, "carriers": 1.0}
-    plant |= {"direction": "down", "seed": 0}
+    plant |= {"region": None, "direction": "down", "seed": 0}
     spec = {**SPEC, "root": str(tmp_path), "plant": plant, "contrast": {"cases": ["PLANTED"], "controls": ["HC"]}}
     (tmp_path / "series").mkdir()
     return acquire(spec, few, tmp_path / "series"), tmp_path, made

@@ -37,7 +37,7 @@ NOT_RUN = {
     ". .venv/bin/activate": "changes the shell",
     "grep -v '^torch=='": "prepares an installation",
     "pytest": "would run itself",
-    "mlflow server": "does not end; tests/test_tracking.py opens the database",
+    "mlflow server": "does not end; tests/test_tracking_server.py starts one",
     "git clone": "needs the network",
     "export ": "changes the shell",
     "squeue": "needs a cluster",

@@ -181,6 +181,21 @@ def planting(nodes, cohort, simulated_spec):
     return run
 
 
+def test_a_hub_has_its_edges_at_one_region(planting, nodes):
+    hub = nodes["name"].iloc[3]
+    _, truth, _ = planting(region=hub, edges=9, direction="mixed")
+    assert ((truth["region_a"] == hub) ^ (truth["region_b"] == hub)).all()
+    assert len(truth.drop_duplicates(["region_a", "region_b"])) == 9 and set(truth["direction"]) == {-1, 1}
+
+
+def test_a_hub_must_be_a_region_with_enough_edges(planting, nodes):
+    hub = nodes["name"].iloc[3]
+    with pytest.raises(ValueError, match=f"no '{hub[:-1]}'. It has .*{hub}"):
+        planting(region=hub[:-1])
+    with pytest.raises(ValueError, match=f"40 edges to plant asked, but {hub} has 39"):
+        planting(region=hub, edges=40)
+
+
 def test_only_carriers_are_changed_and_they_are_patients(cohort, planting):
     participants, series = cohort
     planted, truth, carriers = planting()

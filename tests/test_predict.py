@@ -29,8 +29,9 @@ from dysconnect.predict.make import make_bundle
 from dysconnect.predict.norm import Norm, describe_deviation, learn_norm
 from dysconnect.predict.page import render_person
 from dysconnect.predict.person import predict_person
-from dysconnect.predict.reference import learn_reference
+from dysconnect.predict.reference import Reference, learn_reference, measures, partners
 from dysconnect.predict.scan import ScanError, scan_from_bold, scan_from_series
+from dysconnect.preprocess.subject import preprocess_subject
 from dysconnect.series import read_index, read_series, write_series
 from dysconnect.timeseries import prepare_cohort
 from dysconnect.train import cross_validate
@@ -393,29 +394,68 @@ def test_a_planted_deviation_is_found(lab, nodes):
     )
 
 
-def test_distances_of_the_held_out_are_those_of_equals():
-    """People of the same kind are refused seldom; others nearly always."""
+@pytest.fixture(scope="module")
+def crowd():
+    """Draw connectomes of 28 regions, whose left and right differ; and what is learned from 120 of them."""
     rng = np.random.default_rng(1)
-    axes, mean = rng.normal(size=(5, 400)), rng.normal(0.3, 0.3, 400)
-    draw = lambda n: mean + rng.normal(size=(n, 5)) @ axes * 0.1 + rng.normal(0, 0.2, (n, 400))
-    reference = learn_reference(draw(80), np.arange(80))
+    rows, cols = np.triu_indices(28, k=1)
+    axes, mean = rng.normal(size=(5, len(rows))), rng.normal(0.3, 0.3, len(rows))
+    draw = lambda n: mean + rng.normal(size=(n, 5)) @ axes * 0.1 + rng.normal(0, 0.2, (n, len(rows)))
+    partner = np.r_[14:28, :14]
+    reference = learn_reference(draw(120), np.arange(120), partner)
     far = lambda edges: np.mean([any(kind["far"] for kind in reference.judge(own).values()) for own in edges])
-    assert far(draw(200)) < 0.03
-    percentiles = [reference.judge(own)["beside"]["percentile"] for own in draw(200)]
-    assert 40 < np.mean(percentiles) < 60
-    assert far(draw(20) + rng.normal(0, 0.4, (20, 400))) == 1
-    assert far(rng.permutation(draw(20), axis=1)) == 1
-    assert far(rng.normal(0, 0.1, (20, 400))) == 1
+    return SimpleNamespace(draw=draw, reference=reference, far=far, partner=partner, rng=rng, pair=(rows, cols))
 
 
-def test_distances_do_not_hang_on_where_they_are_computed():
-    """Of people held out, from inner products; of a new one, from the components: the same number."""
-    rng = np.random.default_rng(2)
-    edges = rng.normal(0.2, 0.3, (41, 300))
-    together = learn_reference(edges, np.array([*range(40), 40]))
-    assert together.within.shape == together.beside.shape == (41,)
-    alone = learn_reference(edges[:40], np.arange(40)).distances(edges[40])
-    assert np.abs(together.beside / alone["beside"] - 1).min() < 0.05
+def test_people_of_the_same_kind_are_refused_seldom(crowd):
+    """Six questions together refuse one in a hundred, and ranks among equals are uniform."""
+    equals = crowd.draw(300)
+    assert crowd.far(equals) <= 0.03
+    found = [crowd.reference.judge(own) for own in equals]
+    for kind in ("within", "beside", "pattern", "slope", "texture", "sides"):
+        assert 40 < np.mean([own[kind]["percentile"] for own in found]) < 60, kind
+    least = np.array([min(kind["p_max"] for kind in own.values()) for own in found])
+    assert 0.02 < (least <= 0.1).mean() < 0.2  # of the largest over kinds: family-wise
+
+
+def test_people_of_another_kind_are_refused(crowd):
+    """Foreign, noisy, shrunk, and with the sides swapped: each by the measure that is made for it."""
+    people, (rows, cols) = crowd.draw(20), crowd.pair
+    place = np.zeros((28, 28), int)
+    place[rows, cols] = place[cols, rows] = np.arange(len(rows))
+    swapped = place[crowd.partner[rows], crowd.partner[cols]]
+    assert crowd.far(people + crowd.rng.normal(0, 0.4, people.shape)) == 1
+    assert crowd.far(crowd.rng.permutation(people, axis=1)) == 1
+    assert crowd.far(crowd.rng.normal(0, 0.1, people.shape)) == 1
+    assert crowd.far(0.5 * people) == 1 and crowd.far(people[:, swapped]) == 1
+    assert all(crowd.reference.judge(0.5 * own)["texture"]["z"] < -3 for own in people)
+    assert all(crowd.reference.judge(own[swapped])["sides"]["far"] for own in people)
+
+
+def test_everybody_is_measured_as_if_new(crowd):
+    """What is stored of a person held out is what those without that person would say of a newcomer."""
+    edges = crowd.draw(41)
+    partner = crowd.partner
+    together = learn_reference(edges, np.arange(41) // 5, partner)  # nine groups: each held out alone
+    alone = learn_reference(edges[:40], np.arange(40), partner)
+    expected = measures(edges[40:], alone.mean, alone.axes, alone.spread, partner)[0]
+    assert np.abs(together.held_out - expected).max(1).min() < 1e-4
+    met = together.judge(edges[3], 3)  # the person's own share in mean and components would make texture too fine
+    assert abs(met["texture"]["z"]) < 2 < -together.judge(edges[3])["texture"]["z"]
+    restored = Reference(**alone.state()).judge(edges[40])
+    for kind, own in alone.judge(edges[40]).items():
+        assert restored[kind] == pytest.approx(own, abs=1e-3)
+
+
+def test_regions_are_paired_across_the_middle():
+    """Each with its mirror image, however they are ordered; what lies in the middle with itself."""
+    rng = np.random.default_rng(0)
+    left = rng.uniform((-60, -90, -40), (-15, 60, 70), (12, 3))
+    order = rng.permutation(26)
+    middle = np.array([[0.0, 10.0, 10.0], [1.0, -60.0, -30.0]])
+    places = np.vstack([left, left * (-1, 1, 1) + rng.normal(0, 1, (12, 3)), middle])
+    pair = partners(pd.DataFrame(places[order], columns=["x", "y", "z"]))
+    assert order[pair].tolist() == np.r_[12:24, :12, 24:26][order].tolist()
 
 
 def test_calibration_recovers_a_known_curve():
@@ -508,6 +548,36 @@ def test_an_image_in_atlas_space_is_predicted(lab, tmp_path, nodes):
         short = pd.read_csv(entry["confounds"], sep="\t").iloc[:-3]
         short.to_csv(tmp_path / "short.tsv", sep="\t", index=False)
         scan_from_bold(tmp_path / "bold.nii.gz", tmp_path / "short.tsv", None, bundle)
+
+
+def test_a_real_image_gives_the_series_that_the_workflow_makes(lab, tmp_path, nodes, denoise_spec, real_data):
+    """80 volumes of a real scan, laid where the atlas is: through the stages of the workflow, and by --bold."""
+    path = real_data / "bids_real/sub-02/func/sub-02_task-oneback_run-1_bold.nii.gz"
+    if not path.exists():
+        pytest.skip(f"no {path.name}")
+    bundle, whole = read_bundle(lab.folder / "ridge.npz"), nib.load(path)
+    values = np.asarray(whole.dataobj)[..., :80].astype(np.float32)
+    mask = values.mean(3) > 0.4 * np.percentile(values.mean(3), 98)
+    affine = np.diag([3.0, 3.0, 4.2, 1.0])  # stretched to the template's size; its middle is that of the atlas
+    affine[:3, 3] = nodes[["x", "y", "z"]].mean() - affine[:3, :3] @ np.argwhere(mask).mean(0)
+    image = nib.Nifti1Image(values, affine)
+    image.header.set_zooms((3, 3, 4.2, 2.0))
+    image.header.set_xyzt_units("mm", "sec")
+    bold = tmp_path / "sub-02_space-MNI152NLin2009cAsym_bold.nii"
+    nib.save(image, bold)
+    confounds = lab.raw["confounds"].iloc[0]
+    short = pd.read_csv(confounds, sep="\t").iloc[:80]
+    short.to_csv(tmp_path / "confounds.tsv", sep="\t", index=False)
+    entry = {"participant_id": "sub-02", "bold": str(bold), "mask": "", "confounds": str(tmp_path / "confounds.tsv")}
+    row = preprocess_subject(entry, nodes, tmp_path / "series", {}, {"min_coverage": 0.5})
+    assert not row["problem"]
+    index = pd.DataFrame([row]).assign(series=str(tmp_path / "series" / Path(row["series"]).name))
+    people = lab.people.reset_index().iloc[:1].assign(participant_id="sub-02")
+    _, kept = prepare_cohort(people, index, nodes, denoise_spec, tmp_path / "clean", {"atlas": "a", "denoise": "b"})
+    expected = read_series(tmp_path / kept["series"].iloc[0], "", nodes)
+    found = scan_from_bold(bold, tmp_path / "confounds.tsv", None, bundle)
+    assert (found.series.std(0) > 0).mean() > 0.9
+    np.testing.assert_allclose(found.series, expected, atol=0.01)  # six digits of thousands are written between them
 
 
 def test_the_command_line_is_quick_and_shows_an_example():

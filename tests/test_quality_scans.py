@@ -300,7 +300,8 @@ def test_everybody_has_a_page_that_stands_alone(scanned):
         assert all(address.startswith(("#", "data:")) for address in map(str, document.fetched))
         assert len(document.ids) == len(set(document.ids))
         links = [own["href"] for tag, own in document.tags if tag == "a"]
-        assert links[0] == "../index.html#scans" and set(links[1:]) <= {f"{other}.html" for other in pages}
+        assert links[:2] == ["../index.html#scans", f"../people/{name}.html"]
+        assert set(links[2:]) <= {f"{other}.html" for other in pages}
 
 
 def test_a_page_shows_carpets_measures_and_registration(scanned):

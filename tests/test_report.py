@@ -243,7 +243,7 @@ def people_of() -> pd.DataFrame:
     """Three patients, one of whom cannot be compared, and a control."""
     return pd.DataFrame(
         {
-            "participant_id": [f"sub-{k}" for k in range(4)],
+            "participant_id": ["sub-02", "sub-04", "sub-06", "sub-03"],
             "label": [1, 1, 1, 0],
             "pooled": "",
             "df": [5, 5, 0, 5],
@@ -540,7 +540,7 @@ def test_dois_are_links_and_passwords_are_masked(page):
     assert "https://doi.org/10.1000/a_b(c)" in links
     beside = {f"figures/{name}.{kind}" for name in page[0].figures for kind in ("svg", "png")}
     assert beside <= set(links)
-    known = ("#", "https://doi.org/10.", "data:application/x-bibtex;")
+    known = ("#", "https://doi.org/10.", "data:application/x-bibtex;", "people/")
     assert all(link.startswith(known) for link in set(links) - beside)
     assert "secret" not in page[0].html and "//***@server" in page[0].html
 
@@ -553,6 +553,7 @@ def test_research_notice_and_no_banner_for_real_data(page):
 def plant_of(effect: float) -> dict:
     return {
         "circuits": ["sensorimotor"],
+        "region": None,
         "edges": 40,
         "effect": effect,
         "carriers": 0.7,

@@ -1,11 +1,17 @@
-"""The page in a browser: no errors, nothing fetched, usable by keyboard and on a phone, whole in print."""
+"""The pages in a browser: no errors, nothing fetched, usable by keyboard and on a phone, whole in print."""
 
 import shutil
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from test_report import GOOD, NODES, cohort_of, experiments_of, results_of
+from test_report_people import write_pages
 
+from dysconnect.predict.bundle import Bundle
+from dysconnect.predict.calibrate import Calibration
+from dysconnect.predict.page import render_person
+from dysconnect.predict.person import MEANING, RESEARCH_ONLY
 from dysconnect.report import render
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
@@ -13,6 +19,41 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
 
 PRINTED = 680  # pixels: A4 less two margins of 15 mm
+OUT_OF_REACH = """() => [...document.querySelectorAll("body *")].filter((own) => {
+  const style = getComputedStyle(own);
+  const scrolls = (way, size) => ["auto", "scroll"].includes(style["overflow" + way]) &&
+    own["scroll" + size] > own["client" + size] + 1;
+  return (scrolls("X", "Width") || scrolls("Y", "Height")) && own.tabIndex < 0;
+}).map((own) => own.outerHTML.slice(0, 120))"""
+PALE = """() => {
+  const light = (colour) => colour.match(/[\\d.]+/g).slice(0, 3).map((part) => part / 255)
+    .map((c) => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, c, k) => sum + c * [0.2126, 0.7152, 0.0722][k], 0);
+  const behind = (own) => {
+    for (; own; own = own.parentElement) {
+      const colour = getComputedStyle(own).backgroundColor;
+      if (!colour.endsWith(", 0)")) return colour;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  return [...document.querySelectorAll("body *:not(svg):not(svg *):not(script)")]
+    .filter((own) => [...own.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim()))
+    .filter((own) => {
+      const [a, b] = [light(getComputedStyle(own).color), light(behind(own))];
+      return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05) < 4.5;
+    }).map((own) => own.textContent.slice(0, 60));
+}"""
+TINY = """() => [...document.querySelectorAll("svg text")].map((own) => [own.textContent, own.getBoundingClientRect()])
+  .filter(([words, box]) => words.trim() && box.height < 9).map(([words]) => words)"""
+CUT = """() => [...document.querySelectorAll("figure svg")].flatMap((own) => {
+  const frame = own.getBoundingClientRect();
+  return [...own.querySelectorAll("text")].filter((text) => {
+    const box = text.getBoundingClientRect();
+    return box.left < frame.left - 1 || box.right > frame.right + 1 || box.top < frame.top - 1 ||
+      box.bottom > frame.bottom + 1;
+  }).map((text) => text.textContent);
+})"""
+WIDE = "all => all.map(own => own.getBoundingClientRect().right).filter(right => right > innerWidth + 1)"
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +66,49 @@ def address(tmp_path_factory):
     for name, document in page.figures.items():
         (folder / f"figures/{name}.svg").write_text(document, encoding="utf-8")
         (folder / f"figures/{name}.png").write_bytes(page.images[name])
+    write_pages(folder, seventh="sub-07")
+    (folder / "prediction.html").write_text(render_person(found_of(), bundle_of()), encoding="utf-8")
     return folder / "index.html"
+
+
+def bundle_of() -> Bundle:
+    """What the page of a prediction reads of a model."""
+    rng = np.random.default_rng(0)
+    place, pair = np.array([[0, 0], [0, 1]]), np.array([0.1, 0.2])
+    curve = Calibration(place, pair, pair, pair, rng.normal(size=(5, 2)), rng.uniform(size=40), np.arange(40) % 2)
+    told = cohort_of()["dataset"]
+    people = {"all": 40, "patients": 20}
+    circuits = {"sensorimotor": "Sensorimotor cortex"}
+    about = {"experiment": "ridge", "dataset": told, "contrast": told["contrast"], "people": people, "alpha": 0.05}
+    about |= {"circuits": circuits, "atlas": {"title": "Seitzman 300"}, "dysconnect": "1.0"}
+    return Bundle(about, NODES, {f"calibration/{name}": value for name, value in curve.state().items()}, "0" * 64)
+
+
+def found_of() -> dict:
+    """A prediction that was refused and is shown all the same: everything that the page can hold."""
+    own = {"value": 0.62, "low": 0.4, "high": 0.8, "models": 2, "lowest": 0.6, "highest": 0.65, "level": 0.95}
+    own |= {"meaning": MEANING, "raw": 0.6, "alike": {"people": 10, "patients": 6}}
+    kinds = ("within", "beside", "pattern", "slope", "texture", "sides")
+    far = {"distance": 0.5, "percentile": 99.0, "z": 4.0, "p_max": 0.01, "far": True}
+    distance = {"connectivity": dict.fromkeys(kinds, far), "site": {"value": "A", "known": True}}
+    distance["motion"] = {"mean_fd": 0.6, "limit": 0.5, "percentile": 100.0, "largest": 0.4}
+    distance["age"] = {"value": 50.0, "range": [20.0, 70.0]}
+    left, right, middle = "Putamen L 1", "Supracallosal anterior cingulate cortex L 2", NODES["name"].iloc[0]
+    edges = [{"region_a": left, "region_b": end, "z": z, "p": 0.01, "p_fdr": 0.1, "p_max": 0.03}
+             for end, z in ((middle, -4.5), (right, 3.9))]  # fmt: skip
+    loop = {"circuit": "sensorimotor", "title": "Sensorimotor cortex", "edges": 20, "score": 1.1, "mean_z": -0.4}
+    loop |= {"relative": 0.3, "p": 0.4, "p_max": 0.8}
+    deviation = {"covariates": ["age"], "not_known": ["sex"], "controls": 20, "tested": 780, "largest_z": 4.5}
+    deviation |= {"p_max": 0.03, "n_fdr": 1, "edges": edges, "circuits": [loop]}
+    auc = {"value": 0.8, "low": 0.7, "high": 0.9, "p": 0.002, "floor": 0.6}
+    return {
+        "research_only": RESEARCH_ONLY, "refused": ["connectivity is smoother than the cohort's"],
+        "warnings": ["head motion is not known"], "probability": own, "floor": {**own, "covariates": ["age", "sex"]},
+        "models": [{"repeat": 0, "fold": k, "raw": 0.6, "calibrated": 0.6 + 0.05 * k} for k in range(2)],
+        "distance": distance, "deviation": deviation, "person": {"age": 50.0, "sex": None, "mean_fd": 0.6},
+        "scan": {"file": "sub-new_bold.nii.gz", "volumes": 200, "seconds": 400.0, "silent_regions": ["a"]},
+        "model": {"scores": {"auc": auc}, "checksum": "0" * 64},
+    }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -75,15 +158,7 @@ def test_the_page_is_as_wide_as_the_screen(page):
 
 def test_what_scrolls_can_be_reached_by_keyboard(page):
     page.eval_on_selector_all("details", "all => all.forEach(own => { own.open = true; })")
-    lost = page.evaluate(
-        """() => [...document.querySelectorAll("body *")].filter((own) => {
-             const style = getComputedStyle(own);
-             const scrolls = (way, size) => ["auto", "scroll"].includes(style["overflow" + way]) &&
-               own["scroll" + size] > own["client" + size] + 1;
-             return (scrolls("X", "Width") || scrolls("Y", "Height")) && own.tabIndex < 0;
-           }).map((own) => own.outerHTML.slice(0, 120))"""
-    )
-    assert lost == []
+    assert page.evaluate(OUT_OF_REACH) == []
 
 
 def test_the_keyboard_reaches_everything_and_shows_where_it_is(page):
@@ -124,27 +199,7 @@ def test_the_brain_turns_by_keyboard_and_tells_its_connections(page):
 
 def test_text_has_contrast(page):
     page.eval_on_selector_all("details", "all => all.forEach(own => { own.open = true; })")
-    pale = page.evaluate(
-        """() => {
-          const light = (colour) => colour.match(/[\\d.]+/g).slice(0, 3).map((part) => part / 255)
-            .map((c) => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
-            .reduce((sum, c, k) => sum + c * [0.2126, 0.7152, 0.0722][k], 0);
-          const behind = (own) => {
-            for (; own; own = own.parentElement) {
-              const colour = getComputedStyle(own).backgroundColor;
-              if (!colour.endsWith(", 0)")) return colour;
-            }
-            return "rgb(255, 255, 255)";
-          };
-          return [...document.querySelectorAll("body *:not(svg):not(svg *):not(script)")]
-            .filter((own) => [...own.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim()))
-            .filter((own) => {
-              const [a, b] = [light(getComputedStyle(own).color), light(behind(own))];
-              return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05) < 4.5;
-            }).map((own) => own.textContent.slice(0, 60));
-        }"""
-    )
-    assert pale == []
+    assert page.evaluate(PALE) == []
 
 
 def test_headings_are_in_order_and_pictures_have_names(page):
@@ -163,7 +218,26 @@ def test_print_shows_all_and_cuts_nothing(page):
     assert page.locator("details:not([open])").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth") <= PRINTED
     assert not page.locator("nav").is_visible() and not page.locator("#brain").is_visible()
-    wide = "all => all.map(own => own.getBoundingClientRect().right).filter(right => right > innerWidth + 1)"
-    assert page.eval_on_selector_all("table, figure, svg, pre", wide) == []
+    assert page.eval_on_selector_all("table, figure, svg, pre", WIDE) == []
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert page.locator("details:not([open])").count() > 0
+
+
+@pytest.mark.parametrize("name", ["people/sub-02.html", "people/index.html", "prediction.html"])
+def test_the_pages_of_people_are_as_clean(browser, address, name):
+    """A person's page, the list of all, and the page of a prediction: on a desk, on a phone and on paper."""
+    page = browser.new_page(viewport={"width": 1280, "height": 844})
+    told, asked = [], []
+    page.on("console", lambda message: told.append(message.text))
+    page.on("pageerror", lambda error: told.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto((address.parent / name).as_uri())
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert [page.evaluate(script) for script in (OUT_OF_REACH, PALE, TINY, CUT)] == [[], [], [], []]
+    page.set_viewport_size({"width": PRINTED, "height": 1000})
+    page.emulate_media(media="print")
+    assert page.eval_on_selector_all("table, figure, svg", WIDE) == [] and not page.locator("nav").is_visible()
+    assert (told, asked) == ([], [(address.parent / name).as_uri()])
+    page.close()

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from test_report import GOOD, NODES, cohort_of, experiments_of, page_of, results_of
+from test_report import GOOD, NODES, cohort_of, experiments_of, page_of, plant_of, recovery_of, results_of
 
 from dysconnect.report.methods import methods
 from dysconnect.report.references import references
@@ -19,6 +19,7 @@ from dysconnect.report.stimulation import (
     set_table,
     stimulation_figure,
 )
+from dysconnect.report.verdict import recovery_sentence
 
 TOLD = {
     "verdict": "ridge (permutation p = 0.01)", "agreement": 0.43, "folds": 10, "permutations": 500, "patients": 12,
@@ -75,6 +76,16 @@ def shown(**changes):
 @pytest.fixture(scope="module")
 def page():
     return page_of(shown())
+
+
+def test_a_planted_hub_is_told_with_its_rank():
+    cohort = cohort_of(simulated=True, plant=plant_of(1.0) | {"region": targets_of()["target"].iloc[2]})
+    told = {"targets": targets_of(), "recovery": recovery_of(0.5, 20, 0)}
+    sentence = recovery_sentence(results_of(**told), cohort)
+    assert sentence.startswith(f"Of 40 planted connections of {targets_of()['target'].iloc[2]} (d = 1")
+    assert sentence.endswith("Virtual stimulation ranks it number 3 of 20 regions.")
+    withheld = recovery_sentence(results_of(**told | {"targets": targets_of().iloc[:0]}), cohort)
+    assert "Virtual stimulation" not in withheld
 
 
 def test_the_section_says_what_was_found_and_warns(page):

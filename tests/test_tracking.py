@@ -21,15 +21,27 @@ from dysconnect.tracking import (
 from dysconnect.tracking.nested import curves, log_pretraining
 from dysconnect.tracking.runs import absolute_uri, as_metrics, flatten
 
-WRITER = """
-import sys
+# processes of their own, forked before any of them opens the database: what they import is paid for once
+WRITERS = """
+import os, sys
 from dysconnect.tracking import Handle, finish, log_run
-handle = Handle(sys.argv[1], sys.argv[2], "many")
-tags = {"dataset": "the same for all", "data_hash": "x" * 64}
-run = log_run(handle, f"writer {sys.argv[3]}", {"a": {"b": int(sys.argv[3])}}, tags, {"auc": 0.5}, [])
-for step in range(20):
-    handle.client().log_metric(run, "loss", step, step=step)
-finish(handle, run)
+
+def write(number):
+    handle = Handle(sys.argv[1], sys.argv[2], "many")
+    tags = {"dataset": "the same for all", "data_hash": "x" * 64}
+    run = log_run(handle, f"writer {number}", {"a": {"b": number}}, tags, {"auc": 0.5}, [])
+    for step in range(20):
+        handle.client().log_metric(run, "loss", step, step=step)
+    finish(handle, run)
+
+children = []
+for number in range(4):
+    child = os.fork()
+    if not child:
+        write(number)
+        os._exit(0)  # an exception ends with 1
+    children.append(child)
+sys.exit(sum(os.waitpid(child, 0)[1] != 0 for child in children))
 """
 
 
@@ -45,10 +57,9 @@ def active(handle: Handle) -> list:
 
 def test_four_parallel_writers_on_a_fresh_database_all_arrive(tmp_path):
     handle = open_tracking(f"sqlite:///{tmp_path}/fresh.db", "many")
-    command = [sys.executable, "-c", WRITER, handle.uri, handle.experiment_id]
-    writers = [subprocess.Popen([*command, str(k)], stderr=subprocess.PIPE, text=True) for k in range(4)]
-    errors = [writer.communicate()[1] for writer in writers]
-    assert [writer.returncode for writer in writers] == [0] * 4, "\n".join(errors)
+    command = [sys.executable, "-c", WRITERS, handle.uri, handle.experiment_id]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     runs = active(handle)
     assert {run.info.run_name for run in runs} == {f"writer {k}" for k in range(4)}
     for run in runs:

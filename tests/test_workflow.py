@@ -24,10 +24,11 @@ TINY = [
 ]  # fmt: skip
 EXPERIMENTS = ["floor", "correlation_ridge", "tangent_logistic", "gcn"]
 AFTER_TRAINING = {
-    "evaluate", "bundle", "attribute", "localize", "stimulate", "recovery", "report", "track", "track_cohort", "all",
+    "evaluate", "bundle", "attribute", "localize", "stimulate", "recovery", "report_people", "report", "track",
+    "track_cohort", "all",
 }  # fmt: skip
 AFTER_SERIES = {"connectivity", "quality", "deviations", "train", *AFTER_TRAINING}
-AFTER_EVALUATION = {"bundle", "report", "track", "track_cohort", "all"}
+AFTER_EVALUATION = {"bundle", "report_people", "report", "track", "track_cohort", "all"}
 AFTER_LOCALIZATION = {"report", "track_cohort", "all"}
 
 pytestmark = pytest.mark.workflow
@@ -97,6 +98,8 @@ def test_files(project):
     expected |= {"acquire/summary.txt", "timeseries/dataset_description.json"}
     expected |= {f"stimulate/{name}" for name in ("targets.tsv", "patients.tsv", "edits.tsv", "verdict.json")}
     expected |= {"report/index.html"}
+    people = pd.read_csv(results / "simulated/acquire/participants.tsv", sep="\t")["participant_id"]
+    expected |= {f"report/people/{name}.html" for name in [*people, "index"]}
     assert {name for name in made - series if not name.startswith("report/figures/")} == expected
     figures = [{path.stem for path in results.glob(f"simulated/report/figures/*.{kind}")} for kind in ("svg", "png")]
     assert figures[0] == figures[1] and {"cohort", "motion", "forest", "connectome", "matrix", "chord"} <= figures[0]
@@ -148,7 +151,7 @@ def test_second_run_has_nothing_to_do(project):
         ("localize.score=severity", {"severity", *AFTER_LOCALIZATION}),
         ("localize.groups=true", {"group_differences", *AFTER_LOCALIZATION}),
         ("localize.permutation=freedman_lane", {"localize", "recovery", *AFTER_LOCALIZATION}),
-        ("stimulate.permutations=29", {"stimulate", *AFTER_LOCALIZATION}),
+        ("stimulate.permutations=29", {"stimulate", "report_people", *AFTER_LOCALIZATION}),
         ("report.edges=3", AFTER_LOCALIZATION),
         ("tracking.experiment=other", {"tracking", "track", "track_cohort", "all"}),
     ],
@@ -196,7 +199,7 @@ def test_a_gnn_key_leaves_the_linear_models_alone(project):
         ("stimulate/folds.py", {"stimulate", "report"}),
         ("predict/norm.py", {"bundle"}),
         ("tracking/runs.py", {"tracking"}),
-        ("report/text.py", {"report"}),
+        ("report/text.py", {"report_people", "report"}),
     ],
 )
 def test_a_changed_module_reruns_its_stage(project, module, first):

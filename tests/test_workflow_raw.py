@@ -83,6 +83,8 @@ def test_every_scan_is_judged_and_has_a_page(run):
     for name in scans.index:
         page = (results / f"report/subjects/{name}.html").read_text()
         assert f'href="subjects/{name}.html"' in (results / "report/index.html").read_text()
+        assert f'href="../people/{name}.html"' in page
+        assert f'href="../subjects/{name}.html"' in (results / f"report/people/{name}.html").read_text()
         assert name == "sub-05" or page.count("data:image/png") >= 2  # carpet of voxels, and the registration
     assert "throughout" in (results / "report/subjects/sub-05.html").read_text()
 

@@ -9,12 +9,15 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from dysconnect.config import (
@@ -29,6 +32,12 @@ from dysconnect.config import (
     validate,
 )
 from dysconnect.predict.command import main as predict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from dysconnect.tracking.sweeps import Sweep
+    from dysconnect.train import Trained
 
 GROUPS = (
     "dataset", "preprocess", "atlas", "denoise", "connectivity", "graph", "training", "localize", "stimulate",
@@ -159,10 +168,29 @@ def _to_dict(config: DictConfig) -> dict:
 @hydra.main(config_path=str(Path.cwd() / "configs"), config_name="config", version_base="1.3")
 def main(config: DictConfig) -> float:
     """Train one model on connectomes that the workflow has made, log it as scratch, return its AUC."""
-    return scratch(_to_dict(config), Path("results"), HydraConfig.get().runtime.output_dir)
+    job = HydraConfig.get()
+    sweep = sweep_of(job) if job.mode == RunMode.MULTIRUN else None
+    return scratch(_to_dict(config), Path("results"), job.runtime.output_dir, sweep)
 
 
-def scratch(config: dict, results: Path, output: str | Path) -> float:
+def sweep_of(job: DictConfig) -> "Sweep":
+    """Tell from Hydra's own configuration of one job which sweep it belongs to and what was swept."""
+    from dysconnect.tracking.sweeps import Sweep
+
+    folder = Path(job.sweep.dir).absolute()
+    told, parser = folder / "multirun.yaml", OverridesParser.create()  # the sweeper's, written before the first job
+    given = list(OmegaConf.load(told).hydra.overrides.task) if told.exists() else []
+    given += [f"{key}={value}" for key, value in (job.sweeper.get("params") or {}).items()]
+    swept = {one.key_or_group: one for one in parser.parse_overrides(given) if one.is_sweep_override()}
+    own = [text for text in job.overrides.task if _key(text) in swept]
+    try:
+        expected = prod(sum(1 for _ in one.sweep_string_iterator()) for one in swept.values())
+    except HydraException:  # a glob over files, or a distribution that another sweeper draws from
+        expected = None
+    return Sweep(folder, tuple(one.input_line for one in swept.values()), tuple(own), expected)
+
+
+def scratch(config: dict, results: Path, output: str | Path, sweep: "Sweep | None" = None) -> float:
     """Cross-validate one model outside the workflow, for sweeps: nothing here enters a report.
 
     Parameters
@@ -173,65 +201,71 @@ def scratch(config: dict, results: Path, output: str | Path) -> float:
         The workflow's results: connectomes, participants and splits are read from there.
     output : path
         Folder for the predictions and scores.
+    sweep : Sweep, optional
+        That this is one job of; a job that fails is logged as failed under it.
 
     Returns
     -------
     float
         AUC, which Hydra's sweepers may maximise.
+
+    Raises
+    ------
+    ConnectionError
+        When the tracking server does not answer: before the training, or after it, when the files are written.
     """
+    from dysconnect.tracking import choose_uri, log_failure, log_scratch, open_tracking
+
+    handle = open_tracking(choose_uri(config["tracking"]["uri"]), config["tracking"]["experiment"])
+    try:
+        trained, scores, data_hash = _train(config, results)
+        trained.predictions.to_csv(Path(output, "predictions.tsv"), sep="\t", index=False)
+        scores.to_csv(Path(output, "scores.tsv"), sep="\t", index=False)
+    except Exception as error:
+        if sweep:
+            log_failure(handle, config, sweep, error)
+        raise
+    run_id = log_scratch(handle, config, data_hash, scores, trained, sweep)
+    row = scores[scores["metric"] == "auc"].iloc[0]
+    name = sweep.job if sweep else config["model"]["name"]
+    print(f"{name}: AUC {row.value:.3f} [{row.low:.3f}, {row.high:.3f}], logged as scratch run {run_id}")
+    return float(row.value)
+
+
+def _train(config: dict, results: Path) -> tuple["Trained", "pd.DataFrame", str]:
+    """Cross-validate on the workflow's connectomes and splits; return also the scores and the hash of the data."""
     import pandas as pd
 
     from dysconnect.connectivity import labelled_cohort, unlabelled_cohort
     from dysconnect.evaluate import evaluate
-    from dysconnect.tracking import (
-        choose_uri,
-        finish,
-        log_folds,
-        log_pretraining,
-        log_run,
-        open_tracking,
-        score_metrics,
-    )
     from dysconnect.train import cross_validate
 
-    folder, sections = results / config["dataset"]["name"], training_sections(config)
-    stored = f"{config['atlas']['name']}_{STORED[sections['measure']]}.h5"
-    needed = [
-        folder / "connectivity" / stored,
-        folder / "timeseries/participants.tsv",
-        folder / "train/splits.tsv",
-    ]
-    absent = [str(path) for path in needed if not path.exists()]
-    if absent:
-        raise FileNotFoundError(f"{', '.join(absent)}: not made yet. Run `snakemake` for this dataset first.")
+    name, folder, sections = config["model"]["name"], results / config["dataset"]["name"], training_sections(config)
+    check_model(config, "scratch")
+    files = _needed(folder, f"{config['atlas']['name']}_{STORED[sections['measure']]}.h5")
     wanted = config["dataset"]["contrast"], sections["measure"], sections["training"].get("memory")
-    cohort, data_hash = labelled_cohort(*needed[:2], *wanted)
-    splits = pd.read_csv(needed[2], sep="\t")
-    name = config["model"]["name"]
+    cohort, data_hash = labelled_cohort(*files[:2], *wanted)
+    splits = pd.read_csv(files[2], sep="\t")
     check_pretraining({name: config}, folder.name)
     source = pretraining(sections)
     others = unlabelled_cohort(source, cohort) if source else None
     trained = cross_validate(cohort, splits, name, sections, unlabelled=others)
-    nothing = {name: pd.DataFrame(columns=["permutation", "auc"])}
+    predictions, floor = {name: trained.predictions}, folder / f"train/{config['evaluate']['floor']}/predictions.tsv"
+    if floor.exists() and floor.parent.name != name:  # on the same splits: no score without its floor
+        predictions[floor.parent.name] = pd.read_csv(floor, sep="\t")
+    nothing = {own: pd.DataFrame(columns=["permutation", "auc"]) for own in predictions}
     known = cohort.participants, config["dataset"]["covariates"]
-    scores = evaluate({name: trained.predictions}, nothing, splits, *known, config["evaluate"]).scores
-    trained.predictions.to_csv(Path(output, "predictions.tsv"), sep="\t", index=False)
-    scores.to_csv(Path(output, "scores.tsv"), sep="\t", index=False)
-    handle = open_tracking(choose_uri(config["tracking"]["uri"]), config["tracking"]["experiment"])
-    tags = {
-        "dataset": folder.name,
-        "data_hash": data_hash,
-        "kind": "scratch",
-        "scratch": "true",
-        "model": name,
-    }
-    run_id = log_run(handle, f"scratch · {folder.name} · {name}", config, tags, score_metrics(scores), [])
-    log_pretraining(handle, run_id, pd.DataFrame(trained.pretraining))
-    log_folds(handle, run_id, trained.predictions, trained.history, trained.search)
-    finish(handle, run_id)
-    row = scores[scores["metric"] == "auc"].iloc[0]
-    print(f"{name}: AUC {row.value:.3f} [{row.low:.3f}, {row.high:.3f}], logged as scratch run {run_id}")
-    return float(row.value)
+    scores = evaluate(predictions, nothing, splits, *known, config["evaluate"]).scores
+    return trained, scores[scores["experiment"] == name], data_hash
+
+
+def _needed(folder: Path, connectomes: str) -> list[Path]:
+    """What the workflow must have made: connectomes, participants, splits."""
+    files = [folder / "connectivity" / connectomes, folder / "timeseries/participants.tsv", folder / "train/splits.tsv"]
+    absent = [str(path) for path in files if not path.exists()]
+    if absent:
+        raise FileNotFoundError(f"{', '.join(absent)}: not made yet. Run `snakemake` for this dataset first.")
+    return files
 
 
 if __name__ == "__main__":

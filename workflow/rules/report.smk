@@ -28,6 +28,7 @@ rule report:
             "results/{{dataset}}/report/subjects/{participant}.html",
             participant=WANTED,
         ),
+        everybody="results/{dataset}/report/people/index.html",
         recovery="results/{dataset}/localize/recovery.tsv" if PLANTED else [],
         severity=expand(
             "results/{{dataset}}/localize/severity.{kind}",
@@ -105,6 +106,55 @@ rule report:
         "Writing the report of {wildcards.dataset}"
     script:
         "../scripts/report.py"
+
+
+rule report_people:
+    """Make a page for everybody: scan, out-of-fold predictions, deviation from the controls; index.html leads to them."""
+    input:
+        participants="results/{dataset}/timeseries/participants.tsv",
+        index=f"results/{{dataset}}/{'preprocess' if IMAGES else 'acquire'}/{INDEX}.tsv",
+        predictions=expand(
+            "results/{{dataset}}/train/{experiment}/predictions.tsv",
+            experiment=EXPERIMENTS,
+        ),
+        scores="results/{dataset}/evaluate/scores.tsv",
+        people="results/{dataset}/localize/people.tsv",
+        circuits="results/{dataset}/localize/people_circuits.tsv",
+        edges="results/{dataset}/localize/people_edges.tsv",
+        targets="results/{dataset}/stimulate/patients.tsv" if STIMULATED else [],
+        verdict="results/{dataset}/stimulate/verdict.json" if STIMULATED else [],
+        atlas=ATLAS_FILES,
+        code=library("report", "series", "participants", "atlas"),
+    output:
+        index="results/{dataset}/report/people/index.html",
+    log:
+        "results/logs/{dataset}/report_people.log",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=15,
+    params:
+        experiments=list(EXPERIMENTS),
+        atlas=COHORT["atlas"],
+        spec={
+            "dataset": {
+                key: COHORT["dataset"][key]
+                for key in ("title", "contrast", "simulated", "plant", "kind")
+            },
+            "denoise": {
+                key: COHORT["denoise"][key] for key in ("max_mean_fd", "min_seconds")
+            },
+            "alpha": COHORT["localize"]["alpha"],
+            "nuisance": COHORT["localize"]["nuisance"],
+            "floor": COHORT["evaluate"]["floor"],
+            "scanned": IMAGES,
+        },
+    message:
+        "Writing a page for everybody of {wildcards.dataset}"
+    script:
+        "../scripts/report_people.py"
 
 
 if IMAGES:

@@ -1,5 +1,6 @@
 """Plant a known disruption in regional series: a truth to find again, in simulated and in real people."""
 
+import difflib
 import os
 from collections.abc import Sequence
 
@@ -104,6 +105,33 @@ def choose_edges(
     chosen = shuffled.iloc[np.argsort(turn.to_numpy(), kind="stable")[:n_edges]].sort_values("edge")
     signs = {"down": np.full(n_edges, -1), "up": np.full(n_edges, 1), "mixed": rng.choice([-1, 1], n_edges)}
     return chosen.assign(direction=signs[direction]).reset_index(drop=True)
+
+
+def choose_region_edges(
+    nodes: pd.DataFrame, region: str, n_edges: int, direction: str, rng: np.random.Generator
+) -> pd.DataFrame:
+    """Draw the edges of the planted truth from those of one region, a hub of the disruption.
+
+    Parameters and what is returned are those of `choose_edges`, of a region's name instead of circuits; `circuit` says
+    ``hub``.
+
+    Raises
+    ------
+    ValueError
+        When the atlas has no such region, with those of a like name, or the region has fewer edges than asked.
+    """
+    names = nodes["name"].tolist()
+    if region not in names:
+        near = difflib.get_close_matches(region, names, n=4, cutoff=0.3)
+        raise ValueError(f"region to plant in: this atlas has no {region!r}. It has {', '.join(near or names[:4])}.")
+    rows, cols = edge_index(len(nodes))
+    own = np.flatnonzero((rows == names.index(region)) | (cols == names.index(region)))
+    if n_edges > len(own):
+        raise ValueError(f"{n_edges} edges to plant asked, but {region} has {len(own)}. Ask for fewer.")
+    edge = np.sort(rng.choice(own, n_edges, replace=False))
+    signs = {"down": np.full(n_edges, -1), "up": np.full(n_edges, 1), "mixed": rng.choice([-1, 1], n_edges)}
+    chosen = {"circuit": "hub", "edge": edge, "i": rows[edge], "j": cols[edge], "direction": signs[direction]}
+    return pd.DataFrame(chosen)
 
 
 def choose_carriers(patients: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
@@ -255,8 +283,8 @@ def plant_cohort(
     repetition_times : sequence of float
         Seconds, one a subject.
     spec : dict
-        `circuits`, `edges`, `effect` (Cohen's d among carriers), `carriers` (fraction of the patients),
-        `direction`, `seed`.
+        `circuits`, or instead of them the one `region` whose edges are planted, `edges`, `effect` (Cohen's d among
+        carriers), `carriers` (fraction of the patients), `direction`, `seed`.
     patients : array of int
         Positions of the patients.
 
@@ -266,7 +294,9 @@ def plant_cohort(
         New series, the truth by region names, and the positions of the carriers.
     """
     rng = np.random.default_rng([spec["seed"], 7])
-    edges = choose_edges(nodes, spec["circuits"], spec["edges"], spec["direction"], rng)
+    how = spec["edges"], spec["direction"], rng
+    hub = spec["region"]
+    edges = choose_region_edges(nodes, hub, *how) if hub else choose_edges(nodes, spec["circuits"], *how)
     carriers = choose_carriers(patients, spec["carriers"], rng) if spec["effect"] else np.array([], int)
     truth = truth_table(nodes, edges, spec["effect"], spec["carriers"])
     planted = list(series)

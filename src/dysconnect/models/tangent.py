@@ -77,7 +77,8 @@ def geometric_mean(covariances: np.ndarray, tolerance: float = 1e-5, max_steps: 
     Ferreira, Xavier, Costeira and Barroso (2013), doi:10.1109/JSTSP.2013.2261799 (the Hessian).
     """
     if len(covariances) <= 2 * FEW:
-        return _descend(covariances, exponential(mean_log(covariances)), tolerance, max_steps)
+        start = exponential(mean_log(covariances, precision=torch.float32))
+        return _descend(covariances, start, tolerance, max_steps)
     root = spd_function(covariances.mean(0, dtype=float), np.sqrt)
     root = _settle(_spread(covariances, FEW), root, NEAR, max_steps)
     root = _settle(covariances, root, tolerance, max_steps)
@@ -85,17 +86,19 @@ def geometric_mean(covariances: np.ndarray, tolerance: float = 1e-5, max_steps: 
 
 
 def _descend(covariances: np.ndarray, mean: np.ndarray, tolerance: float, max_steps: int) -> np.ndarray:
-    """Follow the gradient from a first mean, [N, N]."""
-    step, before = 0.8, None
-    for _ in range(max_steps):
+    """Follow the gradient from a first mean, [N, N]; its first steps, far from the mean, in single precision."""
+    step, before, size = 0.8, None, np.inf
+    for count in range(max_steps):
+        precision = torch.float32 if count < ROUGH and size > 10 * SINGLE else torch.float64
         root, whitening = spd_function(mean, np.sqrt), spd_function(mean, lambda values: 1 / np.sqrt(values))
-        gradient = mean_log(covariances, whitening)
+        gradient = mean_log(covariances, whitening, precision)
+        size = np.linalg.norm(gradient) / len(gradient)
         if before is not None:
             change = before - gradient
             step = float(np.clip(step * (before * change).sum() / max((change**2).sum(), 1e-300), 0.3, 1.5))
         mean = root @ exponential(step * gradient) @ root
         mean = (mean + mean.T) / 2
-        if np.linalg.norm(gradient) / len(gradient) < tolerance:
+        if size < tolerance and precision is torch.float64:
             return mean
         before = gradient
     raise _unsettled(len(covariances), max_steps)

@@ -6,6 +6,7 @@ Only what ``--help`` needs is imported here: the rest takes seconds.
 import argparse
 import json
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,8 +49,9 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     own.add_argument(
-        "--model", required=True, metavar="RUN_OR_PATH", help="results/DATASET/predict/NAME.npz, or an MLflow run"
-    )
+        "--model", required=True, metavar="RUN_OR_PATH",
+        help="results/DATASET/predict/NAME.npz, an MLflow run, or models:/NAME/VERSION of its registry",
+    )  # fmt: skip
     scan = own.add_mutually_exclusive_group(required=True)
     scan.add_argument(
         "--series", metavar="FILE.tsv", help="denoised regional series, its .json beside it (RepetitionTime)"
@@ -95,10 +97,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _predict(given: argparse.Namespace) -> dict:
-    from dysconnect.predict.bundle import read_bundle
     from dysconnect.predict.person import predict_person
 
-    bundle = read_bundle(_model_file(given.model))
+    bundle = _bundle(given.model)
     found = predict_person(bundle, _scan(given, bundle), _told(given), given.anyway)
     text = json.dumps(found, indent=1, allow_nan=False)
     if not given.out:
@@ -114,14 +115,18 @@ def _predict(given: argparse.Namespace) -> dict:
     return found
 
 
-def _model_file(model: str) -> Path:
-    """The file itself, or that of an MLflow run."""
+def _bundle(model: str) -> "Bundle":
+    """The models in a file, or those of an MLflow run or of a registered model."""
+    from dysconnect.predict.bundle import read_bundle
+
     path = Path(model)
     if not model.startswith("models:/") and (path.exists() or path.suffix or len(path.parts) > 1):
-        return path
-    from dysconnect.tracking.runs import choose_uri, fetch_bundle
+        return read_bundle(path)
+    from dysconnect.tracking.registry import fetch_bundle
+    from dysconnect.tracking.runs import choose_uri
 
-    return fetch_bundle(choose_uri(None), model)
+    with tempfile.TemporaryDirectory() as folder:
+        return read_bundle(fetch_bundle(choose_uri(None), model, folder))
 
 
 def _scan(given: argparse.Namespace, bundle: "Bundle") -> "Scan":

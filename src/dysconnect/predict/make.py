@@ -15,7 +15,7 @@ from dysconnect.models.edges import MissingRegions, blocks
 from dysconnect.predict.bundle import atlas_hash, write_bundle
 from dysconnect.predict.calibrate import calibrate
 from dysconnect.predict.norm import learn_norm
-from dysconnect.predict.reference import learn_reference
+from dysconnect.predict.reference import learn_reference, partners
 from dysconnect.train.estimators import Cohort
 from dysconnect.train.splits import scan_groups
 
@@ -50,7 +50,8 @@ def make_bundle(files: Mapping, spec: Mapping, path: str | Path) -> dict:
     filler = MissingRegions().fit(cohort.values, cohort.missing, diagonal=False)
     predictions, floor = (pd.read_csv(files[name], sep="\t") for name in ("predictions", "floor_predictions"))
     splits = pd.read_csv(files["splits"], sep="\t")
-    reference = learn_reference(filler.transform(cohort.values, cohort.missing), scan_groups(cohort.participants))
+    complete = filler.transform(cohort.values, cohort.missing)
+    reference = learn_reference(complete, scan_groups(cohort.participants), partners(nodes))
     arrays = {
         **_named("model", _first_seed(files["folds"])), **_named("floor", _first_seed(files["floor_folds"])),
         **_named("calibration", calibrate(predictions).state()),

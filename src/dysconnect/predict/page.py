@@ -8,15 +8,15 @@ from matplotlib.figure import Figure
 
 from dysconnect.predict.bundle import Bundle
 from dysconnect.predict.calibrate import Calibration
-from dysconnect.report.figures import COLOURS, COLUMN, GREY, HIGHER, INK, LIGHT, LOWER, PAGE, styled
+from dysconnect.report.deviation import brain_picture, circuit_rows, deviation_sentence, edge_rows
+from dysconnect.report.figures import COLOURS, COLUMN, GREY, INK, styled
 from dysconnect.report.html import picture, template
 from dysconnect.report.svg import to_svg
 from dysconnect.report.tables import Column, Row, Table
-from dysconnect.report.text import NONE, counted, covariate_names, label, listed, number, p_text, p_value, percent
+from dysconnect.report.text import NONE, counted, covariate_names, label, listed, number, p_text, percent
 
 UNITS = {"mean_fd": "mm", "age": "years"}
 TERMS = {"mean_fd": "Mean FD", "age": "Age", "sex": "Sex", "site": "Site"}
-VIEWS = (("x", "y", "From above"), ("y", "z", "From the right"), ("x", "z", "From behind"))
 
 
 def render_person(found: Mapping, bundle: Bundle) -> str:
@@ -136,6 +136,9 @@ def _distance_table(distance: Mapping, about: Mapping) -> Table:
         "within": "Connectivity, within the cohort's main patterns",
         "beside": "Connectivity, beside them",
         "pattern": "Connectivity, 1 − correlation with the cohort's mean",
+        "slope": "Connectivity, slope on the cohort's mean",
+        "texture": "Connectivity, what neither mean nor patterns explain",
+        "sides": "Left minus right, 1 − correlation with the cohort's",
     }
     for kind, own in distance["connectivity"].items():
         cells = [words[kind], number(own["distance"]), f"{own['percentile']:.0f}", f"{number(own['z'], 1)} robust sd"]
@@ -173,81 +176,16 @@ def _whole(value: float | None) -> str:
 
 
 def _deviation(found: Mapping, bundle: Bundle) -> dict:
-    edges = pd.DataFrame(found["edges"])
-    alpha, known = bundle.about["alpha"], covariate_names(found["covariates"])
+    edges, alpha = pd.DataFrame(found["edges"]), bundle.about["alpha"]
     left_out = f" (not known: {covariate_names(found['not_known'])})" if found["not_known"] else ""
-    verdict = "as" if found["p_max"] > alpha else "more than"
-    sentence = (
-        f"Of {found['tested']:,} connections the most deviant is {number(found['largest_z'], 1)} standard deviations "
-        f"from what {counted(found['controls'], 'control')} make likely for {known}{left_out}: {verdict} the largest "
-        f"of healthy people are ({p_text(found['p_max'])}, family-wise). {counted(found['n_fdr'], 'connection')} "
-        f"deviate{'s' if found['n_fdr'] == 1 else ''} at a false-discovery rate of {alpha:g}."
-    )
-    caption = (
-        f"The {len(edges)} most deviant connections. Blue, solid: weaker than expected; red, dashed: stronger. L and R "
-        "are the person's left and right."
-    )
-    brain = picture("brain", to_svg(brain_figure(edges, bundle.nodes)), caption, wide=True)
-    circuits = _circuit_table(found["circuits"], alpha) if found["circuits"] else None
-    return {"sentence": sentence, "brain": brain, "circuits": circuits, "edges": _edge_table(edges, alpha)}
-
-
-@styled
-def brain_figure(edges: pd.DataFrame, nodes: pd.DataFrame) -> Figure:
-    """Deviating edges on the regions' places, from three sides."""
-    places = nodes.set_index("name")
-    figure = Figure(figsize=(PAGE, 2.5), layout="constrained")
-    for axes, (across, up, title) in zip(figure.subplots(1, 3), VIEWS):
-        axes.plot(nodes[across], nodes[up], ".", color=LIGHT, markersize=3)
-        for edge in edges.itertuples():
-            ends = places.loc[[edge.region_a, edge.region_b]]
-            colour, line = (LOWER, "-") if edge.z < 0 else (HIGHER, (0, (2.2, 1.1)))
-            axes.plot(ends[across], ends[up], color=colour, linestyle=line, linewidth=1.2, alpha=0.85)
-            axes.plot(ends[across], ends[up], ".", color=INK, markersize=5)
-        axes.set_title(title)
-        axes.set_aspect("equal")
-        axes.set_axis_off()
-        ends = ("L", "R") if across == "x" else ("back", "front")
-        for place, words in zip((0.02, 0.98), ends):
-            axes.text(place, 0.02, words, transform=axes.transAxes, ha="left" if place < 0.5 else "right")
-    return figure
-
-
-def _circuit_table(circuits: list[Mapping], alpha: float) -> Table:
-    rows = [
-        Row(
-            [row["title"], f"{row['edges']:,}", number(row["mean_z"]), number(row["relative"]), p_value(row["p_max"])],
-            "best" if row["p_max"] <= alpha else "",
-        )
-        for row in circuits
-    ]
-    columns = [
-        Column("Circuit", False), Column("Connections"), Column("Mean z"), Column("Deviation (sd)"),
-        Column("p\u00a0FWER"),
-    ]  # fmt: skip
-    caption = (
-        "Circuits as wholes: mean z (negative: weaker than expected), how far the circuit deviates beside the "
-        "controls, and the share of controls of whom a circuit deviates as much."
-    )
-    return Table(caption, columns, rows)
-
-
-def _edge_table(edges: pd.DataFrame, alpha: float) -> Table:
-    rows = [
-        Row(
-            [row.region_a, row.region_b, number(row.z), p_value(row.p_fdr), p_value(row.p_max)],
-            "best" if row.p_max <= alpha else "",
-        )
-        for row in edges.itertuples()
-    ]
-    columns = [
-        Column("Region", False),
-        Column("Region", False),
-        Column("z"),
-        Column("p\u00a0FDR"),
-        Column("p\u00a0FWER"),
-    ]
-    return Table("The most deviant connections: negative z is weaker than expected.", columns, rows)
+    given = f"{covariate_names(found['covariates'])}{left_out}"
+    circuits = pd.DataFrame(found["circuits"]).rename(columns={"edges": "n_edges"})
+    return {
+        "sentence": deviation_sentence(found, alpha, given, found["tested"]),
+        "brain": brain_picture(edges, bundle.nodes),
+        "circuits": None if circuits.empty else circuit_rows(circuits, bundle.about["circuits"], alpha),
+        "edges": edge_rows(edges, alpha),
+    }
 
 
 def _model(found: Mapping, about: Mapping) -> list[tuple[str, str]]:

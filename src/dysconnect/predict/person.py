@@ -21,6 +21,7 @@ from dysconnect.train.splits import NEVER_TESTED
 RESEARCH_ONLY = "For research only: no diagnosis and no basis for treatment."
 YEARS = 5.0  # beyond the cohort's ages, up to which somebody counts as of it
 FASTER, SLOWER = 0.5, 2.0  # times the cohort's repetition times, within which a scan counts as alike
+UNUSUAL = 0.05  # share of the cohort that is as unusual, up to which it is told
 SAME = 1e-4  # between sketches of connectomes, whose spread over people is near 0.2
 MEANING = (
     "Middle 95% over the models of the folds, each trained on other people, and over bootstrap samples of the people "
@@ -59,9 +60,10 @@ def predict_person(bundle: Bundle, scan: Scan, told: Mapping[str, object], anywa
     complete = (
         np.where(_lost(missing), bundle.arrays["norm/filler"], edges) if "norm/filler" in bundle.arrays else edges
     )
-    distance = _distance(bundle, scan, person, complete)
+    row = _met(bundle, edges)
+    distance = _distance(bundle, scan, person, complete, row)
     refused, warnings = _judge(bundle, distance)
-    seen = _places(bundle, edges)
+    seen = None if row is None else _places(bundle, row)
     if seen is not None:
         used = (
             f"only those trained without it speak ({len(seen)})"
@@ -69,8 +71,8 @@ def predict_person(bundle: Bundle, scan: Scan, told: Mapping[str, object], anywa
             else "all were trained with it, and are too sure"
         )
         warnings.append(
-            f"this very scan is one of the cohort's: of the models {used}; distances and deviations are from a cohort "
-            "that it is part of, and too small"
+            f"this very scan is one of the cohort's: of the models {used}; deviations are from controls that it may be "
+            "one of, and then too small"
         )
     said = _probabilities(bundle, scan, person, seen) if anyway or not refused else dict.fromkeys(SAID)
     return {
@@ -130,16 +132,19 @@ def _lost(missing: np.ndarray) -> np.ndarray:
     return missing[rows] | missing[cols]
 
 
-def _places(bundle: Bundle, edges: np.ndarray) -> list[tuple[int, int]] | None:
-    """(repeat, fold) of the models that never saw this scan; None for a scan that none of them saw.
+def _met(bundle: Bundle, edges: np.ndarray) -> int | None:
+    """Row of this very scan in the cohort; None for a new one."""
+    rows = np.flatnonzero(np.abs(bundle.arrays["known/sketch"] - sketch(edges[None])).max(1) < SAME)
+    return int(rows[0]) if len(rows) else None
+
+
+def _places(bundle: Bundle, row: int) -> list[tuple[int, int]]:
+    """(repeat, fold) of the models that never saw somebody of the cohort.
 
     Of a fixed split those who are only trained on have no such model.
     """
     known = bundle.part("known")
-    rows = np.flatnonzero(np.abs(known["sketch"] - sketch(edges[None])).max(1) < SAME)
-    if len(rows) == 0:
-        return None
-    places = zip(known["repeat"], known["fold"][rows[0]])
+    places = zip(known["repeat"], known["fold"][row])
     return [(int(repeat), int(fold)) for repeat, fold in places if fold != NEVER_TESTED]
 
 
@@ -204,11 +209,11 @@ def _unknown(bundle: Bundle, name: str, value: object) -> bool:
     return own["kind"] == "category" and value not in own["levels"]
 
 
-def _distance(bundle: Bundle, scan: Scan, person: pd.DataFrame, edges: np.ndarray) -> dict[str, dict]:
+def _distance(bundle: Bundle, scan: Scan, person: pd.DataFrame, edges: np.ndarray, row: int | None) -> dict[str, dict]:
     """Where the person stands beside the cohort: connectivity, motion, site, age, length and speed of the scan."""
     asked, about = bundle.about["covariates"], bundle.about["scan"]
     reference = Reference(**bundle.part("reference"))
-    found: dict[str, dict] = {"connectivity": reference.judge(edges)}
+    found: dict[str, dict] = {"connectivity": reference.judge(edges, row)}
     cohort_fd, own_fd = bundle.arrays["mean_fd"], person["mean_fd"].iloc[0] if "mean_fd" in person else np.nan
     found["motion"] = {"mean_fd": _plain(own_fd), "limit": bundle.about["denoise"]["max_mean_fd"]}
     if len(cohort_fd):
@@ -235,24 +240,33 @@ def _judge(bundle: Bundle, distance: Mapping[str, Mapping]) -> tuple[list[str], 
     return refused, warnings
 
 
+STRANGE = {
+    "within": "lies in an unusual place among the cohort's",
+    "beside": "has much that the cohort's lacks",
+    "pattern": "has another pattern than the cohort's",
+    "sides": "differs between left and right otherwise than the cohort's: are the sides swapped?",
+}
+SIZES = {"slope": ("weaker", "stronger"), "texture": ("smoother", "rougher")}
+
+
 def _judge_connectivity(bundle: Bundle, distance: Mapping) -> tuple[list[str], list[str]]:
-    words = {
-        "within": "lies in an unusual place among the cohort's",
-        "beside": "has much that the cohort's lacks",
-        "pattern": "has another pattern than the cohort's",
-    }
+    kinds = distance["connectivity"]
     no = [
-        f"connectivity {words[kind]}: {own['z']:.1f} robust standard deviations beyond the cohort's median, and "
-        f"farther than that of {own['percentile']:.0f}% of its people"
-        for kind, own in distance["connectivity"].items()
+        f"connectivity {_strange(kind, own['z'])}: {abs(own['z']):.1f} robust standard deviations from the cohort's "
+        f"median, farther than {100 * (1 - own['p_max']):.0f}% of its people are in any respect"
+        for kind, own in kinds.items()
         if own["far"]
     ]
+    kind, nearest = min(kinds.items(), key=lambda pair: pair[1]["p_max"])
     doubt = [
-        f"connectivity is farther from the cohort than that of {own['percentile']:.0f}% of its people ({kind})"
-        for kind, own in distance["connectivity"].items()
-        if own["percentile"] >= 99 and not own["far"]
+        f"connectivity {_strange(kind, nearest['z'])}, as that of only {100 * nearest['p_max']:.0f}% of the cohort's "
+        "people is as unusual in any respect"
     ]
-    return no, doubt
+    return no, doubt if not no and nearest["p_max"] <= UNUSUAL else []
+
+
+def _strange(kind: str, z: float) -> str:
+    return f"is {SIZES[kind][int(z > 0)]} than the cohort's" if kind in SIZES else STRANGE[kind]
 
 
 def _judge_motion(bundle: Bundle, distance: Mapping) -> tuple[list[str], list[str]]:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dysconnect.report.figures import COLOURS, COLUMN, GREY, LIGHT, PAGE, note_figure, styled
-from dysconnect.report.tables import Column, Row, Table
+from dysconnect.report.tables import Column, Row, Table, page_link
 from dysconnect.report.text import NONE, counted, covariate_names, difference_text, number, p_text, p_value, percent
 
 SIDES = {"cases": "patients", "controls": "controls", "others": "not compared"}
@@ -248,7 +248,13 @@ def region_table(quality: Mapping) -> Table:
 def people_table(quality: Mapping) -> Table:
     """People who lack a region, how many they lack, and why where coverage is known."""
     people = quality["people"]
-    rows = [Row([row["participant_id"], row["group"], f"{row['regions']:,}", *_outside(row)]) for row in people[:MOST]]
+    rows = [
+        Row(
+            [row["participant_id"], row["group"], f"{row['regions']:,}", *_outside(row)],
+            link=page_link(row["participant_id"]),
+        )
+        for row in people[:MOST]
+    ]
     more = f" The {MOST} who lack most are listed." if len(people) > MOST else ""
     columns = [Column("Subject", False), Column("Group", False), Column("Regions"), *_outside_column(people)]
     return Table(f"Analysed people without signal in a region ({len(people):,}).{more}", columns, rows)

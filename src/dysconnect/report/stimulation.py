@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 
 from dysconnect.atlas.targets import target_titles
 from dysconnect.report.figures import GREY, LIGHT, LOWER, PAGE, note_figure, styled
-from dysconnect.report.tables import Column, Row, Table, region_cell, significant
+from dysconnect.report.tables import Column, Row, Table, page_link, region_cell, significant
 from dysconnect.report.text import NONE, Results, counted, label, listed, number, p_text, p_value
 
 CAUTION = (
@@ -214,7 +214,7 @@ def patient_rows(patients: pd.DataFrame, edits: pd.DataFrame | None = None) -> T
             own = first.loc[(name, kind)]
             title = regions.get(own["target"], own["target"])
             cells += [(title, carried.get((name, kind), "")), number(own["score"]), number(own["cost"], 1)]
-        rows.append(Row(cells))
+        rows.append(Row(cells, link=page_link(name)))
     columns = [
         Column("Patient", False), Column("First region", False), Column("Score"), Column("Cost"),
         Column("First target region", False), Column("Score"), Column("Cost"),

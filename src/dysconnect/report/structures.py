@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from dysconnect.report.tables import Column, Row, Table
+from dysconnect.report.tables import Column, Row, Table, page_link
 from dysconnect.report.text import NONE, Results, counted, listed, number, p_value
 
 NAMED = 6  # regions of a component that are named
@@ -131,7 +131,7 @@ def deviant_table(people: pd.DataFrame, titles: Mapping[str, str], alpha: float,
             row["participant_id"], number(row["largest_z"]), p_value(row["p_max"]), f"{row['n_fdr']:,}",
             titles.get(circuit, NONE), number(row.get("circuit_z", np.nan)), p_value(row.get("circuit_p_max", np.nan)),
         ]  # fmt: skip
-        rows.append(Row(cells, "best" if row["p_max"] <= alpha else ""))
+        rows.append(Row(cells, "best" if row["p_max"] <= alpha else "", page_link(row["participant_id"])))
     columns = [
         Column("Patient", False), Column("Largest |z|"), Column("p\u00a0FWER"), Column("Connections, FDR"),
         Column("Most deviant circuit", False), Column("Mean z"), Column("p\u00a0FWER, circuits"),

@@ -52,6 +52,16 @@ class Table:
     notes: Sequence[tuple[str, str]] = field(default_factory=tuple)
 
 
+def page_name(participant: str) -> str:
+    """File name of somebody's page: the id, with whatever cannot stand in a name or an address as a hyphen."""
+    return f"{re.sub(r'[^A-Za-z0-9_.-]', '-', participant)}.html"
+
+
+def page_link(participant: str) -> str:
+    """Where somebody's page lies, seen from the report."""
+    return f"people/{page_name(participant)}"
+
+
 def cohort_table(participants: pd.DataFrame, contrast: Mapping) -> Table:
     """Describe every group: how many, and age, sex, site and motion of the included."""
     compared = [*contrast["cases"], *contrast["controls"]]
@@ -135,7 +145,10 @@ def excluded_table(participants: pd.DataFrame) -> Table:
             rows.append(Row([named, groups, NONE, reason]))
         else:
             rows += [
-                Row([row.participant_id, row.group or NONE, number(row.mean_fd, 2), reason])
+                Row(
+                    [row.participant_id, row.group or NONE, number(row.mean_fd, 2), reason],
+                    link=page_link(row.participant_id),
+                )
                 for row in people.itertuples()
             ]
     columns = [Column("Subject", False), Column("Group", False), Column("FD, mm"), Column("Reason", False)]

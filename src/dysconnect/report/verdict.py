@@ -304,13 +304,23 @@ def recovery_sentence(results: Results, cohort: Mapping) -> str:
     if not np.isfinite(strict["tpr"]):
         calls = counted(called, "connection")
         return f"Nothing was planted: whatever is found is false. {strict['method']} calls {calls}."
+    of = f" of {plant['region']}" if plant["region"] else ""
     planted = (
-        f"{plant['edges']} planted connections (d = {plant['effect']:g} in {plant['carriers']:.0%} of the patients)"
+        f"{plant['edges']} planted connections{of} (d = {plant['effect']:g} in {plant['carriers']:.0%} of the patients)"
     )
     return (
         f"Of {planted}, {strict['method']} finds {called - wrong}; "
         f"{wrong or 'none'} of its {counted(called, 'call')} {'are' if wrong > 1 else 'is'} false."
+        + _hub_sentence(results.targets, plant["region"])
     )
+
+
+def _hub_sentence(targets: pd.DataFrame | None, hub: str | None) -> str:
+    """Where virtual stimulation ranks a region that was planted in; empty where there is neither."""
+    if targets is None or targets.empty or not hub:
+        return ""
+    nodes = targets[targets["kind"] == "node"].set_index("target")
+    return f" Virtual stimulation ranks it number {nodes.loc[hub, 'rank']} of {len(nodes):,} regions."
 
 
 def banner(cohort: Mapping) -> str:

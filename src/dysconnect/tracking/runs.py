@@ -1,5 +1,7 @@
 """Runs in MLflow: where they go, one run with its files, and that logging again adds nothing."""
 
+import getpass
+import hashlib
 import json
 import os
 import re
@@ -7,22 +9,27 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
 import numpy as np
+import requests
 import yaml
 from matplotlib.figure import Figure
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunStatus, ViewType
-from mlflow.exceptions import MlflowException
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunStatus, ViewType
+from mlflow.exceptions import MlflowException, RestException
 
 from dysconnect import __version__
 from dysconnect.config import config_hash, dotted
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a fold
 RESEARCH_ONLY = "For research only: no diagnosis and no basis for treatment."
+# sections that are no parameters: they fetch, check and show; of two the name is enough
+ASIDE = ("acquire", "atlas", "dataset", "evaluate", "experiments", "preprocess", "quality", "report", "tracking")
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ def absolute_uri(uri: str) -> str:
 
 
 def open_tracking(uri: str, experiment: str) -> Handle:
-    """Migrate the database and create the experiment; to be called by one process before others log.
+    """Make or migrate the database and create the experiment; to be called by one process before others log.
 
     Raises
     ------
@@ -68,22 +75,47 @@ def open_tracking(uri: str, experiment: str) -> Handle:
     """
     if uri.startswith("sqlite:"):
         Path(absolute_uri(uri)[len("sqlite:///") :]).parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "mlflow", "db", "upgrade", absolute_uri(uri)]
-        subprocess.run(command, check=True, capture_output=True, text=True)
-    client = Handle(uri, "", experiment).client()
     try:
-        found = client.get_experiment_by_name(experiment)
-        if found is None:
-            place = artifact_folder(uri)
-            return Handle(uri, client.create_experiment(experiment, artifact_location=place), experiment)
+        return _open_experiment(uri, experiment)
     except MlflowException as error:
-        raise ConnectionError(
-            f"MLflow at {uri} does not answer ({error}). Start the server, or set tracking.uri or "
-            "MLFLOW_TRACKING_URI to one that runs."
-        ) from error
+        if "out-of-date database schema" not in str(error):
+            raise ConnectionError(
+                f"MLflow at {uri} does not answer ({error}). Start the server, or set tracking.uri or "
+                "MLFLOW_TRACKING_URI to one that runs."
+            ) from error
+    command = [sys.executable, "-m", "mlflow", "db", "upgrade", absolute_uri(uri)]  # of an older MLflow
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    return _open_experiment(uri, experiment)
+
+
+def _open_experiment(uri: str, experiment: str) -> Handle:
+    client = Handle(uri, "", experiment).client()
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        return Handle(uri, client.create_experiment(experiment, artifact_location=artifact_folder(uri)), experiment)
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     return Handle(uri, found.experiment_id, experiment)
+
+
+@contextmanager
+def reaching(handle: Handle, what: str) -> Iterator[None]:
+    """Around what logs: a server that goes away in the middle is named, with what to do.
+
+    Raises
+    ------
+    ConnectionError
+        Instead of MLflow's own error, where it is not the server's answer.
+    """
+    try:
+        yield
+    except (MlflowException, requests.RequestException) as error:
+        if isinstance(error, RestException) or not handle.uri.startswith("http"):
+            raise
+        raise ConnectionError(
+            f"MLflow at {handle.uri} went away while {what} was logged ({error}). Nothing is lost, all of it is in "
+            "files: start the server and give the same command again; what was half logged is replaced."
+        ) from error
 
 
 def artifact_folder(uri: str) -> str | None:
@@ -91,41 +123,6 @@ def artifact_folder(uri: str) -> str | None:
     if not uri.startswith("sqlite:"):
         return None
     return (Path(absolute_uri(uri)[len("sqlite:///") :]).parent / "mlflow-artifacts").as_uri()
-
-
-def fetch_bundle(uri: str, model: str) -> Path:
-    """Download what predicts a new person from the model of a run.
-
-    Parameters
-    ----------
-    uri : str
-        Of the tracking server or database.
-    model : str
-        A run id, or ``models:/NAME/VERSION``.
-
-    Raises
-    ------
-    FileNotFoundError
-        When there is no such run or it keeps no such file, with what to do.
-    """
-    place = absolute_uri(uri)
-    if place.startswith("sqlite:///") and not Path(place[len("sqlite:///") :]).exists():
-        raise FileNotFoundError(f"no MLflow database at {uri}: name the file of a model, or set MLFLOW_TRACKING_URI.")
-    client = Handle(uri, "", "").client()
-    try:
-        logged = [] if model.startswith("models:/") else client.get_run(model).outputs.model_outputs
-        sources = [model] if model.startswith("models:/") else [f"models:/{own.model_id}" for own in logged]
-        folders = [Path(mlflow.artifacts.download_artifacts(source)) for source in sources]
-    except (MlflowException, OSError) as error:
-        raise FileNotFoundError(
-            f"MLflow at {uri} has no model {model} ({error}). Name a run, or set MLFLOW_TRACKING_URI to where it is."
-        ) from error
-    files = [file for folder in folders for file in folder.glob("artifacts/*.npz") if file.name != "model.npz"]
-    if len(files) != 1:
-        raise FileNotFoundError(
-            f"run {model} keeps nothing that predicts a new person; experiments other than the floor do."
-        )
-    return files[0]
 
 
 def git_commit(folder: str | Path) -> str:
@@ -147,11 +144,22 @@ def log_run(
     metrics: Mapping[str, float],
     files: Sequence[str | Path],
     figures: Mapping[str, Figure] | None = None,
+    note: str = RESEARCH_ONLY,
 ) -> str:
     """Log one finished experiment and return its run id.
 
-    A run of the same name, configuration and data that is there already is replaced, so that logging again
-    adds nothing.
+    A run of the same name, configuration, data and parent that is there already is replaced, so that logging again
+    adds nothing. See `begin_run` and `fill_run`.
+    """
+    run = begin_run(handle, name, config, tags)
+    fill_run(handle, run, config, metrics, files, figures, note)
+    return run.info.run_id
+
+
+def begin_run(handle: Handle, name: str, config: Mapping, tags: Mapping[str, str], content: str = "") -> Run:
+    """Return the run to fill: the finished one of the same content, or a new one in place of those of the same key.
+
+    A run that is kept keeps its id, its folds and its model, so that nobody's link or ``models:/NAME/VERSION`` breaks.
 
     Parameters
     ----------
@@ -159,29 +167,81 @@ def log_run(
     name : str
         Readable, as shown in the UI.
     config : mapping
-        Composed configuration; logged flat as parameters and whole as ``config.yaml``.
+        Composed configuration.
     tags : mapping of str to str
         With `data_hash`.
+    content : str, optional
+        Hash of what was trained (`hash_files`); without it a run is never kept.
+    """
+    client = handle.client()
+    identity = {"name": name, "config": config, "data": tags.get("data_hash", "")}
+    parent = tags.get("mlflow.parentRunId")
+    key = config_hash(identity | ({"parent": parent} if parent else {}))
+    earlier = find_runs(handle, key=key)
+    kept = [run for run in earlier if content and run.data.tags.get("content") == content]
+    kept = [run for run in kept if run.info.status == RunStatus.to_string(RunStatus.FINISHED)][:1]
+    for run in earlier:
+        if run not in kept:
+            _retire(client, handle, run)
+    tags = {**tags, "key": key, "config_hash": config_hash(config), "content": content, "dysconnect": __version__}
+    tags |= {"mlflow.source.name": "dysconnect", "mlflow.user": user()}
+    tags = {tag: value for tag, value in tags.items() if value}
+    if not kept:
+        return client.create_run(handle.experiment_id, run_name=name, tags=tags)
+    for tag, value in tags.items():
+        client.set_tag(kept[0].info.run_id, tag, value)
+    return client.get_run(kept[0].info.run_id)
+
+
+def user() -> str:
+    """Who logs, as the system knows them."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return "unknown"
+
+
+def hash_files(paths: Iterable[str | Path]) -> str:
+    """Hash names and contents of files."""
+    told = [(Path(path).name, hashlib.sha256(Path(path).read_bytes()).hexdigest()) for path in paths]
+    return hashlib.sha256(json.dumps(sorted(told)).encode()).hexdigest()
+
+
+def fill_run(
+    handle: Handle,
+    run: Run,
+    config: Mapping,
+    metrics: Mapping[str, float],
+    files: Sequence[str | Path],
+    figures: Mapping[str, Figure] | None = None,
+    note: str = RESEARCH_ONLY,
+) -> None:
+    """Log a run's data set, parameters, metrics, files and description.
+
+    Parameters
+    ----------
+    handle : Handle
+    run : Run
+        Of `begin_run`.
+    config : mapping
+        Composed configuration; what trained the model becomes parameters, all of it ``config.yaml``.
     metrics : mapping of str to float
-        NaN are left out.
+        NaN are left out, and what a kept run has already.
     files : sequence of path
         Logged as artifacts.
     figures : mapping of str to matplotlib Figure
         By file name.
+    note : str
+        Markdown.
     """
-    client = handle.client()
-    key = config_hash({"name": name, "config": config, "data": tags.get("data_hash", "")})
-    _retire(client, handle, key)
-    tags = {**tags, "key": key, "dysconnect": __version__, "mlflow.note.content": RESEARCH_ONLY}
-    tags |= {"mlflow.source.name": "dysconnect", "mlflow.user": os.environ.get("USER", "unknown")}
-    run = client.create_run(handle.experiment_id, run_name=name, tags=tags)
-    run_id = run.info.run_id
-    if "dataset" in tags:
+    client, run_id, tags = handle.client(), run.info.run_id, run.data.tags
+    if "dataset" in tags and not run.inputs.dataset_inputs:
         _log_lineage(client, run_id, Dataset(tags["dataset"], tags["data_hash"][:32], "local", tags["dataset"]))
-    flat = flatten(config)
-    for start in range(0, len(flat), 100):
-        client.log_batch(run_id, params=[Param(k, v) for k, v in flat[start : start + 100]])
-    client.log_batch(run_id, metrics=as_metrics(metrics))
+    params = parameters(config)
+    for start in range(0, len(params), 100):
+        client.log_batch(run_id, params=[Param(k, v) for k, v in params[start : start + 100]])
+    client.log_batch(run_id, metrics=as_metrics(changed(run, metrics)))
+    client.set_tag(run_id, "mlflow.note.content", note)
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "config.yaml").write_text(yaml.safe_dump(dict(config), sort_keys=True))
         client.log_artifact(run_id, str(Path(folder, "config.yaml")))
@@ -189,38 +249,67 @@ def log_run(
         client.log_artifact(run_id, str(path))
     for file, figure in (figures or {}).items():
         client.log_figure(run_id, figure, file)
-    return run_id
+
+
+def changed(run: Run, metrics: Mapping[str, float]) -> dict[str, float]:
+    """Metrics that a run does not have yet with this value; logged twice, one number would become a curve."""
+    return {name: value for name, value in metrics.items() if run.data.metrics.get(name) != value}
 
 
 def _log_lineage(client: mlflow.MlflowClient, run_id: str, dataset: Dataset) -> None:
-    """Note which data a run saw. MLflow looks for the data set and then inserts it, so that of two jobs that log
-    the same one at once the second fails; asked again, it finds it.
-    """
+    """Note which data a run saw."""
     inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", "connectomes")])]
-    for attempt in range(5):
+    beside_others(lambda: client.log_inputs(run_id, inputs))
+
+
+def beside_others(write: Callable[[], None]) -> None:
+    """Write what other jobs may write at the same time.
+
+    MLflow looks for a data set or a tag and then inserts it, so that of two jobs that write the same one at once the
+    second fails; asked again, it finds it.
+    """
+    for attempt in range(8):
         try:
-            return client.log_inputs(run_id, inputs)
+            return write()
         except MlflowException as error:
-            if "unique" not in str(error).lower() or attempt == 4:
+            if "unique" not in str(error).lower() or attempt == 7:
                 raise
-            time.sleep(0.2 * (attempt + 1))
+            time.sleep(0.1 * (attempt + 1))
 
 
-def _retire(client: mlflow.MlflowClient, handle: Handle, key: str) -> None:
-    """Delete earlier runs of the same key, the folds under them, and the candidates under those."""
-    find = lambda tag, value: client.search_runs(
-        [handle.experiment_id], f"tags.`{tag}` = '{value}'", ViewType.ACTIVE_ONLY, max_results=10000
-    )
-    for run in find("key", key):
-        for tag in ("mlflow.parentRunId", "experiment_run"):
-            for child in find(tag, run.info.run_id):
-                client.delete_run(child.info.run_id)
-        client.delete_run(run.info.run_id)
+def find_runs(handle: Handle, **tags: str) -> list[Run]:
+    """Runs of the experiment that have these tags; dots in a tag's name are written as double underscores."""
+    wanted = " and ".join(f"tags.`{name.replace('__', '.')}` = '{value}'" for name, value in tags.items())
+    found, token = [], None
+    while token != "":
+        page = handle.client().search_runs(
+            [handle.experiment_id], wanted, ViewType.ACTIVE_ONLY, max_results=1000, page_token=token
+        )
+        found, token = [*found, *page], page.token or ""
+    return found
+
+
+def _retire(client: mlflow.MlflowClient, handle: Handle, run: Run) -> None:
+    """Delete a run, the folds under it, and the candidates under those."""
+    own = run.info.run_id
+    for child in [*find_runs(handle, mlflow__parentRunId=own), *find_runs(handle, experiment_run=own)]:
+        client.delete_run(child.info.run_id)
+    client.delete_run(own)
 
 
 def finish(handle: Handle, run_id: str) -> None:
     """Mark a run as finished."""
     handle.client().set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
+
+
+def parameters(config: Mapping) -> list[tuple[str, str]]:
+    """What made a result, as (dotted key, text), with the same names for every model so that they compare.
+
+    All of the configuration is in ``config.yaml``; among its 160 keys nobody would find the learning rate.
+    """
+    own = {key: value for key, value in config.items() if key not in ASIDE}
+    own |= {key: {"name": config[key]["name"]} for key in ("dataset", "atlas") if key in config}
+    return flatten(own)
 
 
 def flatten(config: Mapping, prefix: str = "") -> list[tuple[str, str]]:
@@ -232,7 +321,7 @@ def flatten(config: Mapping, prefix: str = "") -> list[tuple[str, str]]:
     return rows
 
 
-def as_metrics(metrics: Mapping[str, float], step: int = 0) -> list[Metric]:
-    """Turn numbers into MLflow metrics; NaN are left out."""
-    now = int(time.time() * 1000)
-    return [Metric(name, float(value), now, step) for name, value in metrics.items() if np.isfinite(value)]
+def as_metrics(metrics: Mapping[str, float], step: int = 0, **of_a_model: str) -> list[Metric]:
+    """Turn numbers into MLflow metrics, of a model where `model_id` and `run_id` are given; NaN are left out."""
+    now, finite = int(time.time() * 1000), {name: value for name, value in metrics.items() if np.isfinite(value)}
+    return [Metric(name, float(value), now, step, **of_a_model) for name, value in finite.items()]

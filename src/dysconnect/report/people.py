@@ -1,0 +1,364 @@
+"""A page for everybody of the cohort: the scan, what the models said, how they deviate, and what is only a hypothesis.
+
+Everything is read from tables of the stages before, and drawn as SVG by hand, so that hundreds of pages take seconds.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dysconnect.atlas import circuit_titles
+from dysconnect.atlas.targets import target_titles
+from dysconnect.participants import read_participants
+from dysconnect.progress import track
+from dysconnect.report import strips
+from dysconnect.report.deviation import brain_picture, circuit_rows, deviation_sentence, edge_rows
+from dysconnect.report.html import Picture, template
+from dysconnect.report.stimulation import CAUTION
+from dysconnect.report.tables import Column, Row, Table, page_name
+from dysconnect.report.text import (
+    NONE,
+    RESEARCH_ONLY,
+    Estimate,
+    aucs,
+    beats_chance,
+    counted,
+    covariate_names,
+    label,
+    listed,
+    number,
+    p_value,
+    percent,
+)
+from dysconnect.report.verdict import banner
+from dysconnect.series import read_confounds
+
+SHOWN = 5  # targets of a kind
+MEASURES = {"mean_fd": ("Mean FD, mm", 3), "seconds_kept": ("Scan kept, s", 0), "n_volumes": ("Volumes kept", 0)}
+KINDS = {"node": "region", "region": "target region", "circuit": "circuit"}
+
+
+@dataclass(frozen=True)
+class Everybody:
+    """The people of a cohort, and what the stages before said of each.
+
+    Attributes
+    ----------
+    participants : DataFrame
+        After the `timeseries` stage, by `participant_id`.
+    index : DataFrame
+        `repetition_time` and `confounds` of every scan that there is, by `participant_id`; no columns where there are
+        connections only.
+    predictions : mapping of str to DataFrame
+        Out-of-fold probability by experiment: `value`, `low` and `high` over repeats, and `label`, by `participant_id`.
+    aucs : mapping of str to Estimate
+        By experiment, the best first.
+    people : DataFrame
+        How everybody deviates from the norm of the controls, by `participant_id`.
+    circuits, edges, targets : mapping of str to DataFrame
+        By participant: how their circuits and their most deviant connections deviate; virtual-stimulation targets of
+        patients, nobody's where they are withheld.
+    stimulation : str
+        The model behind the targets, or why they are withheld; empty where nobody asked.
+    """
+
+    participants: pd.DataFrame
+    index: pd.DataFrame
+    predictions: Mapping[str, pd.DataFrame]
+    aucs: Mapping[str, Estimate]
+    people: pd.DataFrame
+    circuits: Mapping[str, pd.DataFrame]
+    edges: Mapping[str, pd.DataFrame]
+    targets: Mapping[str, pd.DataFrame]
+    stimulation: str
+
+
+def read_everybody(paths: Mapping, predictions: Mapping[str, str | Path]) -> Everybody:
+    """Read what the pages show.
+
+    Parameters
+    ----------
+    paths : mapping of str to path
+        `participants`, `index` (before denoising), `scores`, `people`, `circuits`, `edges`; `targets` and `verdict`
+        are empty where stimulation was not asked for.
+    predictions : mapping of str to path
+        Of every experiment.
+    """
+    index = pd.read_csv(paths["index"], sep="\t", dtype=str, keep_default_na=False).set_index("participant_id")
+    folder = Path(paths["index"]).parent
+    if "confounds" in index:
+        index["confounds"] = [str(folder / cell) if cell else "" for cell in index["confounds"]]
+    table = lambda name: pd.read_csv(paths[name], sep="\t", dtype={"participant_id": str})
+    by_person = lambda name: dict(iter(table(name).groupby("participant_id"))) if paths.get(name) else {}
+    scores = aucs(pd.read_csv(paths["scores"], sep="\t"))
+    return Everybody(
+        read_participants(paths["participants"]).set_index("participant_id", drop=False),
+        index,
+        {name: out_of_fold(pd.read_csv(path, sep="\t", dtype={"participant_id": str}))
+         for name, path in predictions.items()},
+        dict(sorted(scores.items(), key=lambda pair: -pair[1].value)),
+        table("people").set_index("participant_id"),
+        by_person("circuits"),
+        by_person("edges"),
+        by_person("targets"),
+        json.loads(Path(paths["verdict"]).read_text())["verdict"] if paths.get("verdict") else "",
+    )  # fmt: skip
+
+
+def out_of_fold(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Out-of-fold probability of everybody: mean over repeats (and seeds), least and largest of the repeats."""
+    repeats = predictions.groupby(["participant_id", "repeat"])["probability"].mean().groupby("participant_id")
+    found = repeats.agg(["mean", "min", "max"]).set_axis(["value", "low", "high"], axis=1)
+    return found.assign(label=predictions.groupby("participant_id")["label"].first())
+
+
+def write_people(everybody: Everybody, nodes: pd.DataFrame, spec: Mapping, folder: Path, date: str) -> None:
+    """Write ``index.html``, which leads to everybody, and a page a person beside it; pages of others are removed.
+
+    Parameters
+    ----------
+    everybody : Everybody
+    nodes : DataFrame, [N rows]
+    spec : mapping
+        `dataset` (`title`, `contrast`, `simulated`, `plant`, `kind`), `denoise` (`max_mean_fd`, `min_seconds`),
+        `alpha`, `nuisance`, `floor` (its name), `scanned` (whether there are pages of scans).
+    folder : path
+    date : str
+        As it is to be printed.
+
+    Raises
+    ------
+    ValueError
+        When the pages of two people would have one name.
+    """
+    names = everybody.participants["participant_id"].tolist()
+    files = pd.Series([page_name(name) for name in names], names)
+    if files.duplicated().any():
+        raise ValueError(
+            f"{listed(files.index[files.duplicated(keep=False)][:2])} would have one page, "
+            f"{files[files.duplicated()].iloc[0]}. Use letters, digits, hyphens, dots and underscores in "
+            "participant_id."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.html"):
+        old.unlink()
+    common = _common(everybody, nodes, spec, date)
+    whole = template("participant.html")
+    for place, name in enumerate(track(names, "pages of people", total=len(names))):
+        beside = {"before": names[place - 1] if place else "", "after": (names[place + 1 :] or [""])[0]}
+        page = whole.render(
+            **common, **beside, **_person(everybody, name, nodes, spec, common["cohort"]), page=page_name
+        )
+        (folder / files[name]).write_text(page, encoding="utf-8")
+    index = template("people.html").render(**common, table=people_table(everybody, spec))
+    (folder / "index.html").write_text(index, encoding="utf-8")
+
+
+def _common(everybody: Everybody, nodes: pd.DataFrame, spec: Mapping, date: str) -> dict:
+    """What all pages share."""
+    backgrounds = {name: strips.background(own) for name, own in everybody.predictions.items()}
+    return {
+        "title": spec["dataset"]["title"], "date": date, "banner": banner(spec), "research_only": RESEARCH_ONLY,
+        "caution": CAUTION, "cohort": backgrounds, "norm": norm_sentence(everybody, spec["alpha"]),
+    }  # fmt: skip
+
+
+def norm_sentence(everybody: Everybody, alpha: float) -> str:
+    """Say how few patients the norm of the controls finds; empty where nobody was compared."""
+    known = everybody.people.dropna(subset="p_max")
+    if known.empty:
+        return ""
+    parts = []
+    for side, word in ((1, "patient"), (0, "control")):
+        own = known.loc[known["label"] == side, "p_max"]
+        parts.append(f"{(own <= alpha).sum():,} of {counted(len(own), word)} ({percent((own <= alpha).mean())})")
+    return (
+        f"Against the norm of the controls {parts[0]} and {parts[1]} of this cohort stand out at {alpha:g}, where "
+        f"{alpha:.0%} of healthy people are expected to. Most patients do not stand out, and whoever does is not "
+        "thereby ill."
+    )
+
+
+def _person(everybody: Everybody, name: str, nodes: pd.DataFrame, spec: Mapping, backgrounds: Mapping) -> dict:
+    """What the page of one person shows."""
+    person = everybody.participants.loc[name]
+    side = {group: word for word, groups in spec["dataset"]["contrast"].items() for group in groups}.get(
+        person["group"]
+    )
+    scan = everybody.index.loc[name] if name in everybody.index.index else None
+    seen = [own for own in _ordered(everybody, spec) if name in everybody.predictions[own].index]
+    return {
+        "name": name,
+        "facts": _facts(person),
+        "left_out": "" if person["included"] else person["exclusion_reason"] or "no reason given",
+        "compared": side is not None,
+        "scan": scan_table(everybody, name, spec["denoise"]),
+        "trace": None if scan is None else _trace(scan, spec["denoise"]),
+        "own_scan": spec["scanned"] and scan is not None,
+        "models": model_table(everybody, name, seen, spec) if seen else None,
+        "strips": strips.picture_of(everybody.predictions, name, seen, backgrounds, spec) if seen else None,
+        "deviation": _deviation(everybody, name, nodes, spec),
+        "stimulation": _stimulation(everybody, name) if side == "cases" and person["included"] else None,
+    }
+
+
+def _facts(person: pd.Series) -> list[tuple[str, str]]:
+    age = person.get("age", np.nan)
+    told = {"Group": person["group"] or "none", "Age": number(age, 0) if np.isfinite(age) else ""}
+    told |= {"Sex": person.get("sex", ""), "Site": person.get("site", "")}
+    return [(name, value) for name, value in told.items() if isinstance(value, str) and value]
+
+
+def scan_table(everybody: Everybody, name: str, denoise: Mapping) -> Table | None:
+    """Measures of one scan beside those of the cohort, and their limits; None where nothing was measured."""
+    people, rows = everybody.participants, []
+    limits = {"mean_fd": ("≤", denoise["max_mean_fd"]), "seconds_kept": ("≥", denoise["min_seconds"])}
+    for column, (title, digits) in MEASURES.items():
+        values = pd.to_numeric(people[column], errors="coerce") if column in people else pd.Series(dtype=float)
+        own = values.get(name, np.nan)
+        if not np.isfinite(own) or (own == 0 and column != "mean_fd"):  # no scan, or connections only
+            continue
+        sign, limit = limits.get(column, ("", None))
+        beyond = limit is not None and bool(own > limit if sign == "≤" else own < limit)
+        low, middle, high = values.dropna().quantile([0.05, 0.5, 0.95])
+        cohort = (number(middle, digits), f"{number(low, digits)} to {number(high, digits)}")
+        words = NONE if limit is None else f"{sign} {limit:g}"
+        rows.append(Row([title, number(own, digits), cohort, words], "beyond" * beyond, beyond=[1] * beyond))
+    time = everybody.index["repetition_time"].get(name, "") if "repetition_time" in everybody.index else ""
+    if time:
+        rows.append(Row(["Time between volumes, s", f"{float(time):g}", NONE, NONE]))
+    columns = [Column("Measure", False), Column("This scan"), Column("Cohort"), Column("Limit")]
+    caption = "This scan, and the median and middle 90% of all; FD: framewise displacement."
+    return Table(caption, columns, rows) if rows else None
+
+
+def _trace(scan: pd.Series, denoise: Mapping) -> Picture | None:
+    """Motion over time, where its table is still there."""
+    if not scan.get("confounds") or not Path(scan["confounds"]).is_file():
+        return None
+    try:
+        displacement = read_confounds(scan["confounds"])["framewise_displacement"].to_numpy(float)
+    except ValueError:  # why the scan is left out stands on the page
+        return None
+    return strips.trace(displacement, float(scan["repetition_time"]), denoise["max_mean_fd"])
+
+
+def _ordered(everybody: Everybody, spec: Mapping) -> list[str]:
+    """Experiments that were tested, the best first and the floor last."""
+    names = [name for name in everybody.aucs if name in everybody.predictions]
+    return sorted(names, key=lambda name: name == spec["floor"])
+
+
+def model_table(everybody: Everybody, name: str, experiments: Sequence[str], spec: Mapping) -> Table:
+    """What every experiment said of one person whom it had not seen, and how far it is to be believed."""
+    rows = []
+    for experiment in experiments:
+        own, auc = everybody.predictions[experiment].loc[name], everybody.aucs[experiment]
+        near, patients = alike(everybody.predictions[experiment], name)
+        chance = beats_chance(auc, spec["alpha"])
+        mark = "floor" if experiment == spec["floor"] else "" if chance else "aside"
+        verdict = "covariates only" if experiment == spec["floor"] else "" if chance else "does not beat chance"
+        rows.append(
+            Row(
+                [(label(experiment), verdict), number(own["value"]), f"{number(own['low'])} to {number(own['high'])}",
+                 f"{patients} of {near}", str(auc), p_value(auc.p) if np.isfinite(auc.p) else "not tested"], mark,
+            )
+        )  # fmt: skip
+    cases = listed(spec["dataset"]["contrast"]["cases"])
+    columns = [
+        Column("Model", False), Column(f"Probability of {cases}"), Column("Repeats"),
+        Column("Patients among those alike"), Column("AUC in the cohort [interval]"), Column("Permutation p"),
+    ]  # fmt: skip
+    caption = (
+        "Out of fold: every probability is of models that were trained without this person; mean, least and largest "
+        "over repeats of the cross-validation. Alike: the people with the nearest probability by the same model."
+    )
+    return Table(caption, columns, rows)
+
+
+def alike(predictions: pd.DataFrame, name: str) -> tuple[int, int]:
+    """How many others got nearly the same probability, and how many of them are patients."""
+    others = predictions.drop(index=name)
+    n = min(len(others), max(10, len(others) // 5))
+    away = (others["value"] - predictions.loc[name, "value"]).abs().to_numpy()
+    return n, int(others["label"].to_numpy()[np.argsort(away, kind="stable")[:n]].sum())
+
+
+def _deviation(everybody: Everybody, name: str, nodes: pd.DataFrame, spec: Mapping) -> dict | None:
+    """How the person deviates from the controls; None where that could not be said."""
+    if name not in everybody.people.index or not np.isfinite(everybody.people.loc[name, "largest_z"]):
+        return None
+    own, alpha = everybody.people.loc[name], spec["alpha"]
+    pooled = own["pooled"] if isinstance(own["pooled"], str) else ""
+    known = [covariate for covariate in spec["nuisance"] if covariate not in pooled.split(", ")]
+    given = covariate_names(known) + (f" ({pooled} left out: no control shares it)" if pooled else "")
+    found = {"largest_z": own["largest_z"], "p_max": own["p_max"], "n_fdr": int(own["n_fdr"])}
+    return {
+        "sentence": deviation_sentence({**found, "controls": int(own["n_controls"])}, alpha, given),
+        "brain": brain_picture(everybody.edges[name], nodes),
+        "circuits": circuit_rows(everybody.circuits[name], circuit_titles(), alpha)
+        if name in everybody.circuits
+        else None,
+        "edges": edge_rows(everybody.edges[name], alpha),
+    }
+
+
+def _stimulation(everybody: Everybody, name: str) -> dict | None:
+    """The first targets of a patient, or why there are none; None where nobody asked."""
+    if not everybody.stimulation:
+        return None
+    own = everybody.targets.get(name)
+    return {"verdict": everybody.stimulation, "table": None if own is None else target_table(own)}
+
+
+def target_table(own: pd.DataFrame) -> Table:
+    """The first targets of every kind of one patient: `kind`, `target`, `rank`, `shift`, `score`, `cost`."""
+    titles = {**target_titles(), **circuit_titles()}
+    first = own[own["rank"] <= SHOWN].sort_values(["kind", "rank"], key=lambda own: own.map(_order), kind="stable")
+    rows = [
+        Row([
+            (titles.get(row.target, row.target), KINDS.get(row.kind, row.kind)), f"{row.rank}", number(row.shift),
+            number(row.score), number(row.cost, 1),
+        ])
+        for row in first.itertuples()
+    ]  # fmt: skip
+    columns = [Column("Target", False), Column("Rank"), Column("Shift"), Column("Score"), Column("Cost")]
+    caption = (
+        "What moves this patient's logit furthest towards the controls when made normal: shift in logits (negative: "
+        "towards the controls), score in standard deviations of the held-out controls, cost of the cheapest edit (0: "
+        "already there). Rankings of one person are far less certain than the group's."
+    )
+    return Table(caption, columns, rows)
+
+
+def _order(value: object) -> int:
+    return list(KINDS).index(value) if value in KINDS else int(value)
+
+
+def people_table(everybody: Everybody, spec: Mapping) -> Table:
+    """Everybody, in the order of the data, with a link to each page."""
+    models = [name for name in _ordered(everybody, spec) if name != spec["floor"]]
+    best = models[0] if models else None
+    rows = []
+    for name, person in everybody.participants.iterrows():
+        own = everybody.people.loc[name] if name in everybody.people.index else None
+        said = everybody.predictions[best]["value"].get(name, np.nan) if best else np.nan
+        deviation = [NONE, NONE] if own is None else [number(own["largest_z"]), p_value(own["p_max"])]
+        note = "" if person["included"] else f"left out: {person['exclusion_reason'] or 'no reason given'}"
+        cells = [(name, person["group"] or NONE), number(person["mean_fd"], 3), number(said), *deviation, note]
+        rows.append(Row(cells, "" if person["included"] else "failed", page_name(name)))
+    columns = [
+        Column("Participant", False), Column("Mean FD, mm"), Column("Probability"), Column("Largest |z|"),
+        Column("p\u00a0FWER"), Column("Note", False),
+    ]  # fmt: skip
+    n = int((~everybody.participants["included"]).sum())
+    told = f" Probability: out of fold, by {label(best)}." if best else ""
+    caption = (
+        f"{counted(len(rows), 'participant')}, {n:,} left out.{told} Largest |z| and its p: the most deviant "
+        "connection against the norm of the controls."
+    )
+    return Table(caption, columns, rows)

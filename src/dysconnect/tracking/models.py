@@ -1,0 +1,88 @@
+"""A saved model as an MLflow model, with its signature."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.entities import Run
+from mlflow.models import ModelSignature
+from mlflow.types import Schema, TensorSpec
+
+from dysconnect import __version__
+from dysconnect.tracking.runs import RESEARCH_ONLY, Handle, as_metrics, changed
+from dysconnect.train.estimators import SavedModel
+
+
+class ConnectomeModel(mlflow.pyfunc.PythonModel):
+    """A saved model as an MLflow model: connectivity matrices [n, N, N] in, probabilities [n] out.
+
+    Of one person more is said by ``mlflow.pyfunc.load_model(uri).unwrap_python_model().predict_person(...)``.
+    """
+
+    def load_context(self, context) -> None:
+        """Read the arrays; nothing in the file is executed."""
+        from dysconnect.predict.bundle import read_bundle
+
+        self.saved = SavedModel(context.artifacts["model"])
+        self.bundle = read_bundle(context.artifacts["bundle"]) if "bundle" in context.artifacts else None
+
+    def predict(self, context, model_input, params=None):
+        """Probability of being a patient."""
+        return self.saved.predict(np.asarray(model_input))
+
+    def predict_person(self, series: pd.DataFrame, repetition_time: float, anyway: bool = False, **told) -> dict:
+        """Predict one person from denoised regional series, as ``dysconnect predict`` does.
+
+        Parameters
+        ----------
+        series : DataFrame, [T, N]
+            Columns named as the atlas's regions.
+        repetition_time : float
+            Seconds.
+        anyway : bool
+            Give the probability though the person is unlike the cohort.
+        **told
+            Covariates that are known: `age`, `sex`, `site`, `mean_fd`.
+        """
+        from dysconnect.predict.person import predict_person  # seconds to load, which no job that logs has use for
+        from dysconnect.predict.scan import scan_from_table
+
+        return predict_person(self.bundle, scan_from_table(series, repetition_time, self.bundle), told, anyway)
+
+
+def log_model(
+    handle: Handle, run: Run, path: str | Path, metrics: Mapping[str, float], bundle: str | Path | None = None
+) -> str:
+    """Log a saved model with its signature under a run, with the final metrics, and return its model id.
+
+    With it goes the file that predicts a new person, the `bundle`, where there is one. A run that is kept has its model
+    already; only metrics that changed are logged.
+    """
+    run_id = run.info.run_id
+    logged = [own.model_id for own in run.outputs.model_outputs] if run.outputs else []
+    model_id = logged[0] if logged else _log_model(handle, run_id, path, bundle)
+    points = as_metrics(changed(run, metrics), model_id=model_id, run_id=run_id)
+    handle.client().log_batch(run_id, metrics=points)
+    return model_id
+
+
+def _log_model(handle: Handle, run_id: str, path: str | Path, bundle: str | Path | None) -> str:
+    handle.client()
+    saved = SavedModel(path)
+    n_nodes = len(saved.nodes)
+    signature = ModelSignature(
+        Schema([TensorSpec(np.dtype("float64"), (-1, n_nodes, n_nodes))]),  # unnamed: a name makes it a dict
+        Schema([TensorSpec(np.dtype("float64"), (-1,))]),
+    )
+    with mlflow.start_run(run_id=run_id, experiment_id=handle.experiment_id):
+        info = mlflow.pyfunc.log_model(
+            name="model",
+            python_model=ConnectomeModel(),
+            artifacts={"model": str(path)} | ({"bundle": str(bundle)} if bundle else {}),
+            signature=signature,
+            pip_requirements=[f"dysconnect=={__version__}"],
+            metadata={"measure": saved.measure, "note": RESEARCH_ONLY},
+        )
+    return info.model_id
