@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_matrix
 from scipy.stats import kstest
 
 from dysconnect.atlas import load_atlas
@@ -15,16 +16,21 @@ from dysconnect.models.edges import edges_from_matrix, matrix_from_edges
 from dysconnect.stimulate import beats_null, rank_targets
 from dysconnect.stimulate.control import beyond_strength, controllability
 from dysconnect.stimulate.counterfactual import cheapest_edit, costs, ledoit_wolf, reach
+from dysconnect.stimulate.edits import COLUMNS, gather_edits
 from dysconnect.stimulate.folds import expected_control, fitted_folds, fold_effects
 from dysconnect.stimulate.matched import matched_standing, neighbours, node_strength
 from dysconnect.stimulate.permute import observed_and_shuffled, permutation_p, permuted_shifts
 from dysconnect.stimulate.ranking import rank_agreement, share_at_top
 from dysconnect.stimulate.targets import list_targets
+from dysconnect.train import design_permutations
 from dysconnect.train.splits import fold_rows, make_splits
 
 N, HUB = 20, 7
 COVARIATES = ["age", "site"]
-SPEC = {"covariates": COVARIATES, "permutations": 99, "matched": 10, "draws": 99, "goal": "controls", "seed": 0}
+SPEC = {
+    "covariates": COVARIATES, "permutations": 99, "network_permutations": 0, "matched": 10, "draws": 99,
+    "goal": "controls", "edits": {"targets": 2, "edges": 4, "patient_targets": 1, "patient_edges": 2}, "seed": 0,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +100,8 @@ def test_a_patient_has_a_ranking_of_its_own(hub_cohort, regions, sections):
 def test_nothing_to_find_gives_uniform_p(hub_cohort, regions, sections):
     p, least = [], []
     for seed in range(25):
-        targets = ranking(hub_cohort(0.0, seed, n=40), regions, sections, permutations=49, draws=9).targets
+        few = {"permutations": 49, "draws": 9, "edits": {**SPEC["edits"], "targets": 0, "patient_targets": 0}}
+        targets = ranking(hub_cohort(0.0, seed, n=40), regions, sections, **few).targets
         p.append(targets.set_index("target").loc[regions["name"][HUB], "p"])
         least.append(targets.loc[targets["kind"] == "node", "p_fwer"].min())
     assert kstest(p, "uniform").pvalue > 0.01
@@ -221,6 +228,92 @@ def test_an_edit_without_weights_is_impossible():
     assert np.isnan(edit).all() and distance == np.inf
 
 
+def test_the_edges_that_carry_an_edit_are_written_out(hub_cohort, regions, sections):
+    """Few planted edges of the hub: they come first, weaker by what was planted, and hold most of the change."""
+    moved = [k for k, ends in enumerate(zip(*np.triu_indices(N, 1))) if HUB in ends][:4]
+    cohort = hub_cohort(0.0)
+    cohort.values[np.ix_(cohort.labels == 1, moved)] -= 0.2 * 1.5  # of spread 0.2
+    edits = ranking(cohort, regions, sections).edits
+    assert tuple(edits) == COLUMNS
+    first = edits.query(f"participant_id == 'group' and kind == 'node' and target == '{regions['name'][HUB]}'")
+    rows, cols = np.triu_indices(N, 1)
+    planted = {frozenset(regions["name"][[rows[k], cols[k]]]) for k in moved}
+    top = first.head(4)
+    assert {frozenset(pair) for pair in zip(top["region_a"], top["region_b"])} == planted
+    assert top["change"].mean() == pytest.approx(0.3, abs=0.05)
+    assert top["change_sd"].mean() == pytest.approx(1.5, abs=0.3)
+    assert top["change_spread"].between(0.1, 0.3).all() and top["share"].sum() > 0.8
+    assert (top["cheapest"] > 0).all() and (top["cheapest_share"] > 0.05).all()
+
+
+def test_what_is_written_of_a_target_is_bounded_and_for_everybody(hub_cohort, regions, sections):
+    cohort = hub_cohort(0.8)
+    found = ranking(cohort, regions, sections, edits={**SPEC["edits"], "edges": N - 1})
+    edits, group = found.edits, found.edits["participant_id"] == "group"
+    ill = cohort.participants["participant_id"][cohort.labels == 1]
+    assert set(edits.loc[~group, "participant_id"]) == set(ill)
+    each = edits[~group].groupby(["participant_id", "kind", "target"]).size()
+    assert each.between(1, 4).all() and each.groupby(["participant_id", "kind"]).size().eq(1).all()
+    assert edits[group].groupby("kind")["target"].nunique().le(2).all()
+    whole = edits[group & (edits["target"] == regions["name"][HUB])]
+    assert len(whole) == N - 1 and whole["share"].sum() == pytest.approx(1) and whole["share"].is_monotonic_decreasing
+    assert whole["cheapest_share"].sum() == pytest.approx(1, abs=1e-4)
+    nothing = ranking(cohort, regions, sections, edits={**SPEC["edits"], "targets": 0, "patient_targets": 0}).edits
+    assert nothing.empty and tuple(nothing) == COLUMNS
+
+
+def test_edits_are_those_of_the_models(hub_cohort, regions, sections):
+    """Normalisation, its parts, and the cheapest edit of one person, against the definitions."""
+    cohort = hub_cohort(0.8)
+    cohort.missing[[1, 6, 12], 3] = True
+    basis = nuisance_basis(cohort.participants, COVARIATES)
+    targets = list_targets(regions, np.ones(N * (N - 1) // 2, bool))
+    fold = first_fold(cohort, sections)
+    effects, aim = fold_effects(fold, targets, basis, cohort.labels), -0.1
+    edits = gather_edits([effects], cohort.labels, aim)
+    ill = np.flatnonzero(cohort.labels[fold.test] == 1)
+    assert (edits.patients == np.sort(fold.test[ill])).all()
+    excess = fold.features - expected_control(fold, basis, cohort.labels)
+    order = np.argsort(fold.test[ill])
+    np.testing.assert_allclose(edits.change, -np.where(fold.lost, 0, excess[fold.test])[ill][order], atol=1e-6)
+    shifts = (targets.members @ edits.parts.T).T
+    np.testing.assert_allclose(shifts, effects.shifts[ill][order], atol=1e-5)
+    controls = fold.train[cohort.labels[fold.train] == 0]
+    df = len(controls) - basis.shape[1]
+    np.testing.assert_allclose(edits.spread, np.sqrt((excess[controls] ** 2).sum(0) / df))
+    person = int(np.argmax(effects.logits[ill][order]))
+    entries = slice(*targets.members.indptr[HUB : HUB + 2])
+    own = targets.members.indices[entries]
+    weights = fold.classifier.slope_ * fold.classifier.weights_
+    gap = effects.logits[ill][order][person] - aim
+    wanted, _ = cheapest_edit(excess[controls][:, own], weights[own], gap, df, ledoit_wolf(excess[controls]))
+    edit, parts = edits.cheapest(np.array([person]), entries)
+    np.testing.assert_allclose(edit, wanted, rtol=1e-4, atol=1e-6)
+    assert parts.sum() == pytest.approx(-gap, rel=1e-4)
+    there = int(np.argmin(effects.logits[ill][order]))
+    if effects.logits[ill][order][there] <= aim:
+        assert np.isnan(edits.cheapest(np.array([there]), entries)[0]).all()
+
+
+def test_edits_are_averaged_over_repeats(hub_cohort, regions, sections):
+    """A person that two models did not see has the mean of both edits, of the cheapest as well."""
+    cohort = hub_cohort(0.8, n=40)
+    splits = make_splits(cohort.participants, folds=2, repeats=2, seed=0)
+    basis = nuisance_basis(cohort.participants, COVARIATES)
+    targets = list_targets(regions, np.ones(N * (N - 1) // 2, bool))
+    folds = [
+        fold_effects(fold, targets, basis, cohort.labels) for fold in fitted_folds(cohort, splits, sections("ridge"))
+    ]
+    both, aim, entries = gather_edits(folds, cohort.labels, -9.0), -9.0, slice(*targets.members.indptr[:2])
+    person = both.patients[3]
+    alone = [gather_edits([fold], cohort.labels, aim) for fold in folds if person in fold.test]
+    one = [(own, np.flatnonzero(own.patients == person)) for own in alone]
+    assert len(one) == 2
+    np.testing.assert_allclose(both.change[3], np.mean([own.change[at[0]] for own, at in one], 0), atol=1e-6)
+    mean = np.mean([own.cheapest(at, entries)[0] for own, at in one], 0)
+    np.testing.assert_allclose(both.cheapest(np.array([3]), entries)[0], mean, rtol=1e-4)
+
+
 def test_matched_sets_are_like_the_target(regions):
     rng = np.random.default_rng(0)
     strength = np.arange(N, dtype=float)
@@ -294,6 +387,8 @@ def test_a_model_that_is_not_permuted_has_matched_nodes_only(hub_cohort, regions
     splits = make_splits(cohort.participants, folds=3, repeats=1, seed=0)
     own = {**sections("ridge"), "model": {"name": "elastic_net", "ratio": 0.1, "screened": 100}}
     found = rank_targets(cohort, splits, own, regions, SPEC)
+    numbers = found.edits.query("participant_id == 'group'")[["change", "share"]]
+    assert len(numbers) and numbers.notna().all(axis=None)
     assert found.targets[["score", "p", "p_fwer"]].isna().all(axis=None) and found.summary["permutations"] == 0
     assert found.targets.iloc[0]["target"] == regions["name"][HUB]
 
@@ -369,11 +464,11 @@ def test_the_search_stays_within_the_controls_and_says_when_it_fails():
 @pytest.mark.usefixtures("one_torch_thread")
 def test_networks_are_asked_again(hub_cohort, regions, sections):
     """Fold, seed and target of a graph network: shifts are edits, edges add up, the hub is found."""
-    from dysconnect.stimulate.networks import fitted_networks, integrated_gradients, search_edit
+    from dysconnect.stimulate.networks import fitted_networks, integrated_gradients, network_effects, search_edit
 
     cohort = hub_cohort(2.0, n=40)
     splits = make_splits(cohort.participants, folds=2, repeats=1, seed=0)
-    own = sections("gcn", epochs=15, validation=0, seeds=2)
+    own = sections("gcn", epochs=15, validation=0, seeds=2, stacked=True)
     fold = next(fitted_networks(cohort, splits, own))
     people = fold.features[fold.test]
     np.testing.assert_allclose(fold.logits, fold.classifier.networks.decide(people)[:, 0], atol=1e-5)
@@ -386,8 +481,94 @@ def test_networks_are_asked_again(hub_cohort, regions, sections):
     assert np.isfinite(distance).mean() > 0.8
     edited = fold.classifier.decision_function(people + edit)
     assert (edited[np.isfinite(distance)] <= np.median(fold.logits) + 0.01).all()
-    found = rank_targets(cohort, splits, own, regions, SPEC)
+    found = rank_targets(cohort, splits, own, regions, {**SPEC, "network_permutations": 19})
     nodes = found.targets[found.targets["kind"] == "node"]
     assert nodes.iloc[0]["target"] == regions["name"][HUB] and found.summary["folds"] == 4
-    assert nodes["p"].isna().all() and nodes["matched_z"].notna().all() and found.summary["permutations"] == 0
-    assert nodes["cost"].isna().all()
+    assert nodes.iloc[0]["p"] == 0.05 and found.summary["permutations"] == 19 and found.summary["network"]
+    assert nodes["matched_z"].notna().all() and nodes["cost"].isna().all()
+    group = found.edits[found.edits["participant_id"] == "group"]
+    first = group[(group["kind"] == "node") & (group["target"] == regions["name"][HUB])]
+    assert (first["change"] > 0).all() and first["cheapest"].isna().all()
+    assert group["share"].notna().all()
+    whole = list_targets(regions, np.ones(N * (N - 1) // 2, bool))
+    whole = replace(
+        whole, table=whole.table[:1], members=csr_matrix(np.ones((1, N * (N - 1) // 2))), nodes=np.array([])
+    )
+    effects = network_effects(fold, whole, nuisance_basis(cohort.participants, COVARIATES), cohort.labels, "controls")
+    ill = cohort.labels[fold.test] == 1
+    there = np.isfinite(effects.costs[ill, 0])
+    assert there.any() and not effects.steps[~there].any()
+    gaps = effects.logits[ill] - np.median(effects.logits[~ill])
+    change = effects.steps[there, 1].sum(1)
+    np.testing.assert_allclose(change, -np.maximum(gaps[there], 0), atol=0.25 * np.abs(gaps).max())
+
+
+@pytest.fixture(scope="module")
+def retrain(make_cohort, sections):
+    """Networks of small cohorts with a hub, trained again for permuted labels: shifts, targets, what made them."""
+    from dysconnect.stimulate.retrained import retrained_shifts
+
+    n_nodes, hub = 12, 7
+    rows, cols = np.triu_indices(n_nodes, 1)
+    nodes = load_atlas("seitzman300").iloc[:n_nodes]
+    targets = list_targets(nodes, np.ones(len(rows), bool))
+    touching = np.flatnonzero((rows == hub) | (cols == hub))
+
+    def run(effect: float, seed: int, permutations: int, n: int = 24):
+        cohort = make_cohort(n, n_nodes, touching, -effect, seed)
+        splits = make_splits(cohort.participants, folds=2, repeats=1, seed=seed)
+        own = sections("gcn", epochs=4, validation=0, batch_size=8, stacked=True, seed=seed)
+        own["model"] = {**own["model"], "linear": True}
+        basis = nuisance_basis(cohort.participants, ["site"])
+        return retrained_shifts(cohort, splits, own, targets, basis, permutations, seed), targets, hub
+
+    return run
+
+
+@pytest.mark.usefixtures("one_torch_thread")
+def test_a_hub_is_told_from_permuted_labels_by_networks_trained_again(retrain):
+    shifts, targets, hub = retrain(1.5, 0, 39, n=40)
+    score, p, p_fwer = permutation_p(shifts, targets.table["kind"].to_numpy())
+    nodes = score[: len(targets.nodes)]
+    assert shifts.shape == (40, len(targets.table)) and nodes.argmin() == hub
+    assert p[hub] == p_fwer[hub] == pytest.approx(1 / 40)
+
+
+@pytest.mark.usefixtures("one_torch_thread")
+def test_networks_in_noise_give_every_p(retrain):
+    found = []
+    for seed in range(4):
+        shifts, targets, _ = retrain(0.0, seed, 19)
+        found.append(permutation_p(shifts, targets.table["kind"].to_numpy())[1][: len(targets.nodes)])
+    assert 0.3 < np.mean(found) < 0.7 and np.mean(np.array(found) <= 0.1) < 0.25
+    assert np.mean(np.array(found)[:, 3] > 0.5) > 0  # not one side only
+
+
+@pytest.mark.usefixtures("one_torch_thread")
+def test_a_network_does_not_see_what_else_is_permuted(retrain):
+    """The observed labels give the same shifts however many others are trained beside them; shifts of noise differ."""
+    few, many = retrain(1.5, 0, 1)[0], retrain(1.5, 0, 4)[0]
+    np.testing.assert_allclose(few[0], many[0], rtol=1e-3, atol=1e-4)
+    assert np.abs(many[1:] - many[0]).max() > 0.1
+
+
+def test_labels_of_networks_keep_the_design(make_participants):
+    people = make_participants(40).assign(fold=np.arange(40) % 4)
+    labels = design_permutations(people["label"].to_numpy(), people, 30, 0)
+    for _, own in people.groupby(["site", "fold"]).indices.items():
+        assert (labels[own].sum(0) == labels[own, 0].sum()).all()
+
+
+def test_controllability_is_the_closed_form(hub_cohort, regions):
+    """What nctpy finds, against eigenvectors: of a symmetric system both measures are sums over modes."""
+    pytest.importorskip("nctpy", reason='pip install "dysconnect[stimulate]"')
+    edges = hub_cohort(0.0).values
+    network = matrix_from_edges(np.maximum(edges.mean(0, dtype=float), 0), N)
+    values, vectors = np.linalg.eigh(network / (1 + np.abs(np.linalg.eigvalsh(network)).max()))
+    expected = {
+        "average_controllability": vectors**2 @ (1 / (1 - values**2)),
+        "modal_controllability": vectors**2 @ (1 - values**2),
+    }
+    table = controllability(edges, regions)
+    for name, own in expected.items():
+        np.testing.assert_allclose(table[name], beyond_strength(own, network.sum(0)), atol=1e-8)

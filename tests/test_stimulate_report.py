@@ -8,7 +8,17 @@ from test_report import GOOD, NODES, cohort_of, experiments_of, page_of, plant_o
 
 from dysconnect.report.methods import methods
 from dysconnect.report.references import references
-from dysconnect.report.stimulation import CAUTION, node_table, paragraph, patient_rows, set_table, stimulation_figure
+from dysconnect.report.stimulation import (
+    CAUTION,
+    aside,
+    connection_table,
+    methods_text,
+    node_table,
+    paragraph,
+    patient_rows,
+    set_table,
+    stimulation_figure,
+)
 from dysconnect.report.verdict import recovery_sentence
 
 TOLD = {
@@ -43,11 +53,23 @@ def patients_of() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["participant_id", "kind", "target", "shift", "score", "rank", "cost"])
 
 
+def edits_of() -> pd.DataFrame:
+    first, rows = targets_of().iloc[0]["target"], []
+    for name in ("group", "sub-00", "sub-02"):
+        for kind, target in (("node", first), ("region", "pallidum")):
+            for k, other in enumerate(NODES["name"][:7]):
+                rows.append(
+                    (name, kind, target, other, target, 0.12, 0.3 if name == "group" else np.nan, 0.6 - 0.1 * k)
+                )
+    columns = ["participant_id", "kind", "target", "region_a", "region_b", "change", "change_spread", "share"]
+    return pd.DataFrame(rows, columns=columns).assign(change_sd=0.8, cheapest=0.4, cheapest_sd=2.0, cheapest_share=0.1)
+
+
 def shown(**changes):
-    targets = changes.pop("targets", targets_of())
+    targets, edits = changes.pop("targets", targets_of()), changes.pop("edits", edits_of())
     told = TOLD | changes
     return results_of(
-        targets=targets, patient_targets=patients_of(), stimulation=told["verdict"], stimulated=told
+        targets=targets, patient_targets=patients_of(), edits=edits, stimulation=told["verdict"], stimulated=told
     )  # fmt: skip
 
 
@@ -126,9 +148,37 @@ def test_tables_mark_what_survives():
 def test_every_patient_has_a_row():
     table = patient_rows(patients_of())
     assert [row.cells[0] for row in table.rows] == ["sub-00", "sub-01", "sub-02"]
-    assert table.rows[0].cells[4:] == ["Pallidum", "−2.50", "3.2"] and table.rows[1].cells[3] == "0.0"
+    assert table.rows[0].cells[4:] == [("Pallidum", ""), "−2.50", "3.2"] and table.rows[1].cells[3] == "0.0"
     alone = patients_of().query("kind == 'node'")
     assert patient_rows(alone).rows[0].cells[4:] == ["—"] * 3
+
+
+def test_the_connections_that_carry_the_first_targets_are_shown(page):
+    (table,) = connection_table(edits_of(), targets_of())
+    assert len(table.rows) == 10 and all(len(row.cells) == len(table.columns) for row in table.rows)
+    first = targets_of().iloc[0]["target"]
+    assert table.rows[0].cells == [
+        (first, "node"), f"{NODES['name'][0]} – {first}", ("0.12", "± 0.30"), "0.80", "60%", "0.40"
+    ]  # fmt: skip
+    assert "Cheapest edit" in page[1].heads and table.caption in page[1].text
+    for edits in (None, edits_of().iloc[:0]):
+        assert connection_table(edits, targets_of()) == []
+
+
+def test_a_patient_s_row_names_the_connection_that_carries_most():
+    rows = {row.cells[0]: row.cells for row in patient_rows(patients_of(), edits_of()).rows}
+    assert rows["sub-00"][1][1].endswith("60%") and rows["sub-00"][4] == ("Pallidum", rows["sub-00"][4][1])
+    assert rows["sub-01"][1] == ("Putamen R 1", "")
+
+
+def test_networks_say_how_they_were_tested():
+    told = TOLD | {"network": True, "permutations": 0}
+    assert "stimulate.network_permutations" in aside("gcn", told)
+    assert "describes and does not test" in aside("gcn", told)
+    text = aside("gcn", told | {"permutations": 99})
+    assert "99 permutations of the labels inside sites and folds, each with new networks" in text
+    assert "integrated gradients (Sundararajan et al. 2017)" in methods_text(shown(network=True), cohort_of())
+    assert "integrated gradients" not in methods_text(shown(), cohort_of())
 
 
 def test_the_glass_brain_is_drawn_with_and_without_targets():

@@ -96,7 +96,8 @@ def test_files(project):
     expected |= {"localize/edges.tsv", "localize/summary.json", "localize/recovery.tsv", "train/splits.tsv"}
     expected |= {"quality/qcfc.tsv", "quality/summary.json"}
     expected |= {"acquire/summary.txt", "timeseries/dataset_description.json"}
-    expected |= {"stimulate/targets.tsv", "stimulate/patients.tsv", "stimulate/verdict.json", "report/index.html"}
+    expected |= {f"stimulate/{name}" for name in ("targets.tsv", "patients.tsv", "edits.tsv", "verdict.json")}
+    expected |= {"report/index.html"}
     people = pd.read_csv(results / "simulated/acquire/participants.tsv", sep="\t")["participant_id"]
     expected |= {f"report/people/{name}.html" for name in [*people, "index"]}
     assert {name for name in made - series if not name.startswith("report/figures/")} == expected

@@ -44,6 +44,7 @@ rule report:
         validation="results/{dataset}/validate/scores.tsv" if VALIDATED else [],
         targets="results/{dataset}/stimulate/targets.tsv" if STIMULATED else [],
         patient_targets="results/{dataset}/stimulate/patients.tsv" if STIMULATED else [],
+        edits="results/{dataset}/stimulate/edits.tsv" if STIMULATED else [],
         verdict="results/{dataset}/stimulate/verdict.json" if STIMULATED else [],
         atlas=ATLAS_FILES,
         code=library("report", "quality/people", "quality/scans", "atlas"),

@@ -17,6 +17,7 @@ if STIMULATED:
         output:
             targets="results/{dataset}/stimulate/targets.tsv",
             patients="results/{dataset}/stimulate/patients.tsv",
+            edits="results/{dataset}/stimulate/edits.tsv",
             verdict="results/{dataset}/stimulate/verdict.json",
         log:
             "results/logs/{dataset}/stimulate.log",

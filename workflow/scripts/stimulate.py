@@ -18,6 +18,6 @@ if shown:
     measure = params.sections["measure"]
     cohort, _ = labelled_cohort(input.connectomes, input.participants, params.contrast, measure)
     found = rank_targets(cohort, pd.read_csv(input.splits, sep="\t"), params.sections, nodes, spec)
-for table in ("targets", "patients"):
+for table in ("targets", "patients", "edits"):
     getattr(found, table).to_csv(output[table], sep="\t", index=False, float_format="%.5g")
 Path(output.verdict).write_text(json.dumps({"verdict": verdict, **found.summary}, indent=1))

@@ -12,7 +12,7 @@ from dysconnect.report.text import Asked, Results
 
 TABLES = (
     "splits", "scores", "comparisons", "curves", "folds", "subgroups", "power", "components", "families", "people",
-    "detectable", "qcfc", "recovery", "targets", "patient_targets", "validation",
+    "detectable", "qcfc", "recovery", "targets", "patient_targets", "edits", "validation",
 )  # fmt: skip
 AS_TEXT = {"group": str, "reason": str, "pattern": str}  # names of sites may be numbers
 

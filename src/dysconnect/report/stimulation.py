@@ -22,6 +22,8 @@ CAPTION = (
     "uncorrected, light: neither. Seen from the right, from behind and from above."
 )
 DRAWN = 40
+GROUP = "group"  # in the place of a participant, in edits.tsv
+LISTED = 5
 LATER = "average_controllability"
 PALE = "#92b4d4"  # between the blue of what survives and the grey of what does not
 SMALL, LARGE = 4, 90  # points squared
@@ -37,9 +39,13 @@ def section(results: Results, cohort: Mapping) -> dict:
     return {
         "caution": CAUTION,
         "paragraphs": [paragraph(targets, told, spec["alpha"])],
-        "tables": [node_table(targets, spec["alpha"]), set_table(targets, told, spec["alpha"])],
+        "tables": [
+            node_table(targets, spec["alpha"]),
+            set_table(targets, told, spec["alpha"]),
+            *connection_table(results.edits, targets),
+        ],
         "notes": notes(targets, spec),
-        "patients": patient_rows(results.patient_targets),
+        "patients": patient_rows(results.patient_targets, results.edits),
         "aside": aside(results.stimulation, told),
     }
 
@@ -142,6 +148,31 @@ def _columns() -> list[Column]:
     return [Column(title) for title in titles]
 
 
+def connection_table(edits: pd.DataFrame | None, targets: pd.DataFrame) -> list[Table]:
+    """The connections that carry most of the first targets' effect; no table where none are written out."""
+    if edits is None or edits.empty:
+        return []
+    own, rows = edits[edits["participant_id"] == GROUP], []
+    first = targets.drop_duplicates("kind")
+    for kind, target, title in first[["kind", "target", "title"]].itertuples(index=False):
+        for row in own[(own["kind"] == kind) & (own["target"] == target)].head(LISTED).to_dict("records"):
+            pair = f"{row['region_a']} – {row['region_b']}"
+            spread = f"± {number(row['change_spread'])}" if np.isfinite(row["change_spread"]) else ""
+            numbers = (number(row["change_sd"]), f"{row['share']:.0%}".replace("-", "−"), number(row["cheapest"]))
+            rows.append(Row([(title, kind), pair, (number(row["change"]), spread), *numbers]))
+    columns = [
+        Column("First target", False), Column("Connection", False), Column("Change"), Column("In SD"),
+        Column("Share"), Column("Cheapest edit"),
+    ]  # fmt: skip
+    caption = (
+        "Which connections carry the effect of the first target of each kind: their change in Fisher z when they "
+        "become normal (mean ± standard deviation over held-out patients; positive: they are weaker in patients), in "
+        "standard deviations of the controls, their share of the target's effect, and their change in the cheapest "
+        "edit. All that are written out are in stimulate/edits.tsv."
+    )
+    return [Table(caption, columns, rows)] if rows else []
+
+
 def notes(targets: pd.DataFrame, spec: Mapping) -> list[tuple[str, str]]:
     """What the columns mean."""
     goal = "the median control" if spec["goal"] == "controls" else "the model's boundary"
@@ -168,18 +199,21 @@ def notes(targets: pd.DataFrame, spec: Mapping) -> list[tuple[str, str]]:
     return explained
 
 
-def patient_rows(patients: pd.DataFrame) -> Table:
-    """The first node and the first target region of every patient."""
+def patient_rows(patients: pd.DataFrame, edits: pd.DataFrame | None = None) -> Table:
+    """The first node and the first target region of every patient, with the connection that carries most."""
     regions = target_titles()
     first = patients[patients["rank"] == 1].set_index(["participant_id", "kind"])
+    carried = {} if edits is None else _carriers(edits)
     rows = []
     for name in patients["participant_id"].unique():
         cells = [name]
         for kind in ("node", "region"):
-            own = first.loc[(name, kind)] if (name, kind) in first.index else None
-            cells += [NONE] * 3 if own is None else [
-                regions.get(own["target"], own["target"]), number(own["score"]), number(own["cost"], 1)
-            ]  # fmt: skip
+            if (name, kind) not in first.index:
+                cells += [NONE] * 3
+                continue
+            own = first.loc[(name, kind)]
+            title = regions.get(own["target"], own["target"])
+            cells += [(title, carried.get((name, kind), "")), number(own["score"]), number(own["cost"], 1)]
         rows.append(Row(cells, link=page_link(name)))
     columns = [
         Column("Patient", False), Column("First region", False), Column("Score"), Column("Cost"),
@@ -187,19 +221,35 @@ def patient_rows(patients: pd.DataFrame) -> Table:
     ]  # fmt: skip
     caption = (
         f"The first target of {counted(len(rows), 'patient')}, by how far it moves the patient relative to the spread "
-        "of the held-out controls (score). Cost 0: the model already places the patient at the goal. Single rankings "
-        "are far less certain than the group's, and no basis for treatment."
+        "of the held-out controls (score), and the connection with the largest share in it. Cost 0: the model already "
+        "places the patient at the goal. Single rankings are far less certain than the group's, and no basis for "
+        "treatment. All targets of everybody are in stimulate/patients.tsv."
     )
     return Table(caption, columns, rows)
 
 
+def _carriers(edits: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """The connection with the largest share in the first target, by participant and kind."""
+    lead = edits.drop_duplicates(["participant_id", "kind"])
+    return {
+        (own.participant_id, own.kind): f"{own.region_a} – {own.region_b}, {own.share:.0%}".replace("-", "−")
+        for own in lead.itertuples()
+    }
+
+
 def aside(verdict: str, told: Mapping) -> str:
     """The model, how it was tested, and what is missing."""
-    tested = (
-        f"{told['permutations']:,} permutations of the labels inside sites, each with new models and expectations"
-        if told["permutations"]
-        else "this kind of model is not fitted again for permuted labels, so that only the matched z stands"
-    )
+    if told["permutations"]:
+        inside, each = ("sites and folds", "networks") if told.get("network") else ("sites", "models")
+        tested = f"{told['permutations']:,} permutations of the labels inside {inside}, each with new {each}"
+        tested += " and expectations"
+    elif told.get("network"):
+        tested = (
+            "its networks were not trained again for permuted labels (stimulate.network_permutations), so that only "
+            "the matched z stands, which describes and does not test"
+        )
+    else:
+        tested = "this kind of model is not fitted again for permuted labels, so that only the matched z stands"
     text = f"Model: {verdict}; {tested}."
     if not told.get("controllability"):
         text += ' Network control theory is not shown: it needs nctpy (pip install "dysconnect[stimulate]").'
@@ -219,12 +269,7 @@ def methods_text(results: Results, cohort: Mapping) -> str:
     if not told.get("folds"):
         return f"{text} Nothing is shown of a model that does not beat its permutation null."
     if told["permutations"]:
-        text += (
-            f" It was tested against {told['permutations']:,} permutations of the labels inside sites, for each of "
-            "which models and expectations were fitted again, in units of the spread of the model's decision; the "
-            "family-wise error rate over the targets of a kind is that of the most negative standardised shift "
-            "(Westfall and Young 1993)."
-        )
+        text += " " + _tests_text(told)
     text += (
         " Specificity was described by nodes of like strength, and by random sets of nodes of like strength. The cost "
         f"is the Mahalanobis distance of the cheapest edit that brings a patient to {goal}, with the controls' "
@@ -233,6 +278,22 @@ def methods_text(results: Results, cohort: Mapping) -> str:
     if told.get("controllability"):
         text += (
             " Controllability of the controls' mean network (Gu et al. 2015) is shown beyond what strength explains."
+        )
+    return text
+
+
+def _tests_text(told: Mapping) -> str:
+    inside = "sites and folds" if told.get("network") else "sites"
+    text = (
+        f"It was tested against {told['permutations']:,} permutations of the labels inside {inside}, for each of "
+        "which models and expectations were fitted again, in units of the spread of the model's decision; the "
+        "family-wise error rate over the targets of a kind is that of the most negative standardised shift "
+        "(Westfall and Young 1993)."
+    )
+    if told.get("network"):
+        text += (
+            " There the shift of a target was the sum of its connections' integrated gradients (Sundararajan et al. "
+            "2017) on the way to the normal connectome, in one network a fold of the first repeat."
         )
     return text
 

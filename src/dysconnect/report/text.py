@@ -61,6 +61,8 @@ class Results:
         Virtual-stimulation targets by kind, strongest first; no rows where they are withheld.
     patient_targets : DataFrame or None
         The same of every patient.
+    edits : DataFrame or None
+        Connections that stimulating the first targets changes, of the group and of every patient.
     scans : Scans or None
         Of a cohort of images.
     severity, groups : Asked or None
@@ -95,6 +97,7 @@ class Results:
     recovery: pd.DataFrame | None = None
     targets: pd.DataFrame | None = None
     patient_targets: pd.DataFrame | None = None
+    edits: pd.DataFrame | None = None
     scans: Scans | None = None
     severity: Asked | None = None
     groups: Asked | None = None

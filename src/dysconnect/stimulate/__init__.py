@@ -2,8 +2,9 @@
 
 A hypothesis generator for research: it ranks what a fitted model responds to, not what treatment would do. `targets`
 lists nodes, regions and circuits; `folds` makes their edges normal in people whom a model did not see; `counterfactual`
-finds the least change that would do; `permute` and `matched` test the effects; `control` adds a view of network control
-theory; `networks` does the same to graph networks.
+finds the least change that would do; `permute` and `matched` test the effects; `edits` writes out the connections that
+change; `control` adds a view of network control theory; `networks` does the same to graph networks, and `retrained`
+tests them.
 """
 
 from dataclasses import dataclass
@@ -16,10 +17,21 @@ from dysconnect.localize import without_copies
 from dysconnect.localize.statistics import nuisance_basis
 from dysconnect.models.dual import DualClassifier
 from dysconnect.stimulate.control import controllability
-from dysconnect.stimulate.folds import fitted_folds, fold_effects
+from dysconnect.stimulate.edits import COLUMNS as EDIT_COLUMNS
+from dysconnect.stimulate.edits import edit_table, gather_edits
+from dysconnect.stimulate.folds import Effects, fitted_folds, fold_effects
 from dysconnect.stimulate.matched import matched_standing, node_strength
 from dysconnect.stimulate.permute import observed_and_shuffled, permutation_p, permuted_shifts
-from dysconnect.stimulate.ranking import COLUMNS, PATIENT_COLUMNS, gather, patient_table, rank_agreement, target_table
+from dysconnect.stimulate.ranking import (
+    COLUMNS,
+    PATIENT_COLUMNS,
+    Seen,
+    gather,
+    goal_logit,
+    patient_table,
+    rank_agreement,
+    target_table,
+)
 from dysconnect.stimulate.targets import Targets, list_targets
 from dysconnect.train import is_graph
 from dysconnect.train.estimators import Cohort
@@ -35,11 +47,14 @@ class Stimulation:
         See `rank_targets`.
     patients : DataFrame
         `participant_id`, `kind`, `target`, `shift`, `score`, `rank`, `cost`.
+    edits : DataFrame
+        See `edit_table`.
     summary : dict
     """
 
     targets: pd.DataFrame
     patients: pd.DataFrame
+    edits: pd.DataFrame
     summary: dict
 
 
@@ -58,7 +73,7 @@ def beats_null(null: pd.DataFrame, experiment: str, alpha: float) -> tuple[bool,
 
 def withheld() -> Stimulation:
     """No ranking: tables without rows."""
-    return Stimulation(pd.DataFrame(columns=COLUMNS), pd.DataFrame(columns=PATIENT_COLUMNS), {})
+    return Stimulation(*(pd.DataFrame(columns=own) for own in (COLUMNS, PATIENT_COLUMNS, EDIT_COLUMNS)), {})
 
 
 def rank_targets(cohort: Cohort, splits: pd.DataFrame, sections: dict, nodes: pd.DataFrame, spec: dict) -> Stimulation:
@@ -76,7 +91,8 @@ def rank_targets(cohort: Cohort, splits: pd.DataFrame, sections: dict, nodes: pd
     nodes : DataFrame
         Atlas.
     spec : dict
-        The `stimulate` section: `covariates`, `permutations`, `matched`, `draws`, `goal`, `seed`.
+        The `stimulate` section: `covariates`, `permutations`, `network_permutations`, `matched`, `draws`, `goal`,
+        `edits` (see `edit_table`), `seed`.
 
     Returns
     -------
@@ -97,7 +113,8 @@ def rank_targets(cohort: Cohort, splits: pd.DataFrame, sections: dict, nodes: pd
     chance does to shifts (the same controls fit the model and the expectation, so that even pure noise seems to move
     towards health). Permuted labels do not stay balanced over the folds, which the observed ones are; that p is
     uniform all the same where nothing differs is measured (``benchmarks/stimulate.py``). Where something does differ, a
-    target that shares edges with it has a part of it, and its p may say so. `matched_p`: the target is like others of
+    target that shares edges with it has a part of it, and its p may say so. Networks have a `p` only if they are
+    trained again for permuted labels (`retrained`). `matched_p`: the target is like others of
     its strength and number of edges; it tests whether it is special, not whether there is a disease.
     """
     cohort = without_copies(cohort)
@@ -105,37 +122,60 @@ def rank_targets(cohort: Cohort, splits: pd.DataFrame, sections: dict, nodes: pd
     labels, people = cohort.labels, cohort.participants
     targets = list_targets(nodes, cohort.values.any(0))
     basis = nuisance_basis(people, spec["covariates"])
-    permuted = observed_and_shuffled(labels, people["site"].to_numpy(), spec["permutations"], spec["seed"])
-    effects, null = [], np.zeros((permuted.shape[1], len(targets.table)))
-    if is_graph(sections):
-        effects = _networks(cohort, splits, sections, targets, basis, spec["goal"])
-    else:
-        for fold in fitted_folds(cohort, splits, sections):
-            effects.append(fold_effects(fold, targets, basis, labels))
-            if isinstance(fold.classifier, DualClassifier):  # others are too slow to fit again for every permutation
-                null += permuted_shifts(fold, targets, basis, permuted)
-    seen = gather(effects, labels, spec["goal"])
-    strength = node_strength(cohort.values, len(nodes))
-    kinds = targets.table["kind"].to_numpy()
-    tests = dict(zip(("score", "p", "p_fwer"), permutation_p(null, kinds))) if null.any() else {}
-    matched = matched_standing(seen.edges, targets, strength, spec["matched"], spec["draws"], spec["seed"])
-    tests |= dict(zip(("matched_z", "matched_p"), matched))
+    asked = _networks if is_graph(sections) else _linear
+    effects, null = asked(cohort, splits, sections, targets, basis, spec)
+    aim = goal_logit(effects, labels, spec["goal"])
+    seen = gather(effects, labels, aim)
+    tests = _tests(seen, targets, null, node_strength(cohort.values, len(nodes)), spec)
     control = controllability(cohort.values[labels == 0], nodes)
     table = target_table(seen, targets, tests, control)
+    names = {"people": people["participant_id"].to_numpy(), "regions": cohort.nodes}
+    patients = patient_table(seen, targets, names["people"])
     summary = {
         "agreement": rank_agreement(seen.by_fold[:, : len(targets.nodes)]),
         "folds": len(effects),
-        "permutations": spec["permutations"] if null.any() else 0,
+        "permutations": 0 if null is None else len(null) - 1,
         "patients": int((labels[seen.tested] == 1).sum()),
         "goal": spec["goal"],
+        "network": is_graph(sections),
         "controllability": control is not None,
         "absent": targets.absent["target"].tolist(),
     }
-    return Stimulation(table, patient_table(seen, targets, people["participant_id"].to_numpy()), summary)
+    edits = edit_table(gather_edits(effects, labels, aim), targets, table, patients, names, spec["edits"])
+    return Stimulation(table, patients, edits, summary)
 
 
-def _networks(cohort: Cohort, splits: pd.DataFrame, sections: dict, targets: Targets, basis: np.ndarray, goal: str):
+def _linear(
+    cohort: Cohort, splits: pd.DataFrame, sections: dict, targets: Targets, basis: np.ndarray, spec: dict
+) -> tuple[list[Effects], np.ndarray | None]:
+    """Effects of all folds, and the shifts under permuted labels [1 + B, T], the observed ones first."""
+    labels, sites = cohort.labels, cohort.participants["site"].to_numpy()
+    permuted = observed_and_shuffled(labels, sites, spec["permutations"], spec["seed"])
+    effects, null = [], None
+    for fold in fitted_folds(cohort, splits, sections):
+        effects.append(fold_effects(fold, targets, basis, labels))
+        if isinstance(fold.classifier, DualClassifier):  # others are too slow to fit again for every permutation
+            null = permuted_shifts(fold, targets, basis, permuted) + (0 if null is None else null)
+    return effects, null
+
+
+def _networks(
+    cohort: Cohort, splits: pd.DataFrame, sections: dict, targets: Targets, basis: np.ndarray, spec: dict
+) -> tuple[list[Effects], np.ndarray | None]:
+    """The same of graph networks, as far as they are to be trained again (``network_permutations``)."""
     from dysconnect.stimulate.networks import fitted_networks, network_effects  # torch takes seconds to load
+    from dysconnect.stimulate.retrained import retrained_shifts
 
     folds = fitted_networks(cohort, splits, sections)
-    return [network_effects(fold, targets, basis, cohort.labels, goal) for fold in folds]
+    effects = [network_effects(fold, targets, basis, cohort.labels, spec["goal"]) for fold in folds]
+    many = spec["network_permutations"]
+    null = retrained_shifts(cohort, splits, sections, targets, basis, many, spec["seed"]) if many else None
+    return effects, null
+
+
+def _tests(seen: Seen, targets: Targets, null: np.ndarray | None, strength: np.ndarray, spec: dict) -> dict:
+    """Standing of every target, [T] each, among permuted labels, if there are any, and among matched ones."""
+    kinds = targets.table["kind"].to_numpy()
+    tests = {} if null is None else dict(zip(("score", "p", "p_fwer"), permutation_p(null, kinds)))
+    matched = matched_standing(seen.edges, targets, strength, spec["matched"], spec["draws"], spec["seed"])
+    return tests | dict(zip(("matched_z", "matched_p"), matched))

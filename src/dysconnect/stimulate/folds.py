@@ -9,7 +9,7 @@ import pandas as pd
 from dysconnect.models.dual import DualClassifier
 from dysconnect.models.edges import edge_missing
 from dysconnect.progress import track
-from dysconnect.stimulate.counterfactual import ledoit_wolf, reach
+from dysconnect.stimulate.counterfactual import cheapest_steps, ledoit_wolf, reach
 from dysconnect.stimulate.targets import Targets
 from dysconnect.train.estimators import Cohort, EdgeModel, build
 from dysconnect.train.splits import fold_rows, scored_folds
@@ -60,8 +60,13 @@ class Effects:
     shifts : array, [n_test, T]
         Change of the logit when the edges of a target become what is expected of a control of the same covariates;
         negative is towards health.
-    edges : array, [E]
-        The part of every edge in the sum of the shifts over the test patients.
+    change, parts : array of float32, [n_ill, E]
+        Change of every edge of the test patients when all become what is expected, and its part in that of the logit.
+    spread : array, [E]
+        Standard deviation of the training controls' edges given their covariates.
+    steps : array of float32, [M, 2, nnz]
+        Cheapest edits at the entries of the targets' `members`, and their parts in the change of the logit: of a
+        linear model one that lowers it by one (`cheapest_steps`), of a network those of the test patients.
     reach : array or None, [T]
         Change of the logit for an edit of Mahalanobis distance one (`reach`), of a linear model.
     costs : array or None, [n_test, T]
@@ -72,9 +77,22 @@ class Effects:
     test: np.ndarray
     logits: np.ndarray
     shifts: np.ndarray
-    edges: np.ndarray
+    change: np.ndarray
+    parts: np.ndarray
+    spread: np.ndarray
+    steps: np.ndarray
     reach: np.ndarray | None
     costs: np.ndarray | None = None
+
+    @property
+    def edges(self) -> np.ndarray:
+        """The part of every edge in the sum of the shifts over the test patients, [E]."""
+        return self.parts.sum(0, dtype=float)
+
+    def uses(self, labels: np.ndarray, aim: float) -> np.ndarray:
+        """How much of each step brings each test patient to the logit `aim`, [n_ill, M]."""
+        ill = labels[self.test] == 1
+        return np.eye(ill.sum()) if self.reach is None else np.maximum(self.logits[ill] - aim, 0)[:, None]
 
 
 def fitted_folds(cohort: Cohort, splits: pd.DataFrame, sections: dict) -> Iterator[Fold]:
@@ -122,9 +140,18 @@ def fold_effects(fold: Fold, targets: Targets, basis: np.ndarray, labels: np.nda
     """
     excess = fold.features - expected_control(fold, basis, labels)
     weights = fold.classifier.slope_ * fold.classifier.weights_
-    parts = -np.where(fold.lost, 0, excess[fold.test]) * weights
-    controls = excess[fold.train[labels[fold.train] == 0]]
+    change = -np.where(fold.lost, 0, excess[fold.test])
+    controls, ill = excess[fold.train[labels[fold.train] == 0]], labels[fold.test] == 1
     df = max(len(controls) - basis.shape[1], 1)
-    steps = reach(controls, weights, targets.members, df, ledoit_wolf(controls))
-    shifts = (targets.members @ parts.T).T
-    return Effects(fold.repeat, fold.test, fold.logits, shifts, parts[labels[fold.test] == 1].sum(0), steps)
+    shrinkage = ledoit_wolf(controls)
+    return Effects(
+        fold.repeat,
+        fold.test,
+        fold.logits,
+        shifts=(targets.members @ (change * weights).T).T,
+        change=change[ill].astype(np.float32),
+        parts=(change[ill] * weights).astype(np.float32),
+        spread=np.sqrt((controls**2).sum(0) / df),
+        steps=cheapest_steps(controls, weights, targets.members, df, shrinkage)[None],
+        reach=reach(controls, weights, targets.members, df, shrinkage),
+    )

@@ -80,7 +80,8 @@ def network_effects(fold: Fold, targets: Targets, basis: np.ndarray, labels: np.
     """What the targets do to the people whom a network did not see.
 
     The parameters are those of `fold_effects`; `goal` as in `gather`, with the median of this fold's held-out controls.
-    Costs are those of regions and circuits (`search_edit`); a search for every node would take hours.
+    Costs and cheapest edits are those of regions and circuits (`search_edit`); a search for every node would take
+    hours.
 
     Notes
     -----
@@ -95,17 +96,41 @@ def network_effects(fold: Fold, targets: Targets, basis: np.ndarray, labels: np.
         own, edited = targets.members[row].indices, people.copy()
         edited[:, own] = normal[:, own]
         shifts[:, row] = fold.classifier.decision_function(edited) - logits
-    edges = integrated_gradients(fold.classifier, people[ill], normal[ill]).sum(0)
     aim = float(np.median(logits[~ill])) if goal == "controls" and (~ill).any() else 0.0
-    prices = np.full(shifts.shape, np.nan)
     controls = fold.train[labels[fold.train] == 0]
     spread = (fold.features[controls] - expected[controls]).std(0)
-    low, high = np.percentile(fold.features[controls], PERCENTILES, axis=0)
-    for row in range(len(targets.nodes), shifts.shape[1]):
-        limits = (numbers.astype(np.float32) for numbers in (spread, low, high))
-        own = targets.members[row].indices
-        prices[ill, row] = search_edit(fold.classifier, people[ill], own, *limits, aim)[1]
-    return Effects(fold.repeat, fold.test, logits, shifts, edges, None, prices)
+    prices = np.full(shifts.shape, np.nan)
+    prices[ill], steps = _searched(fold, targets, people[ill], spread, fold.features[controls], aim)
+    return Effects(
+        fold.repeat,
+        fold.test,
+        logits,
+        shifts,
+        change=normal[ill] - people[ill],
+        parts=integrated_gradients(fold.classifier, people[ill], normal[ill]).astype(np.float32),
+        spread=spread,
+        steps=steps,
+        reach=None,
+        costs=prices,
+    )
+
+
+def _searched(
+    fold: Fold, targets: Targets, people: np.ndarray, spread: np.ndarray, controls: np.ndarray, aim: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distances [n, T] and edits [n, 2, nnz] (`Effects.steps`) of people [n, E], of regions and circuits."""
+    prices = np.full((len(people), len(targets.table)), np.nan)
+    steps = np.zeros((len(people), 2, targets.members.nnz), np.float32)
+    low, high = np.percentile(controls, PERCENTILES, axis=0)
+    limits = [numbers.astype(np.float32) for numbers in (spread, low, high)]
+    for row in range(len(targets.nodes), len(targets.table)):
+        entries = slice(*targets.members.indptr[row : row + 2])
+        own = targets.members.indices[entries]
+        edit, prices[:, row] = search_edit(fold.classifier, people, own, *limits, aim)
+        edit[np.isnan(prices[:, row])] = 0
+        parts = integrated_gradients(fold.classifier, people, people + edit)
+        steps[:, 0, entries], steps[:, 1, entries] = edit[:, own], parts[:, own]
+    return prices, steps
 
 
 def integrated_gradients(decision: NetworkDecision, start: np.ndarray, end: np.ndarray) -> np.ndarray:

@@ -43,7 +43,17 @@ class Seen:
     edges: np.ndarray
 
 
-def gather(folds: Sequence[Effects], labels: np.ndarray, goal: str) -> Seen:
+def goal_logit(folds: Sequence[Effects], labels: np.ndarray, goal: str) -> float:
+    """Where the cheapest edit is to bring a patient.
+
+    To the median logit of the held-out controls (`goal` "controls"), or to the logit 0 at which the model calls
+    somebody a control ("boundary").
+    """
+    logits = np.concatenate([fold.logits[labels[fold.test] == 0] for fold in folds])
+    return float(np.median(logits)) if goal == "controls" else 0.0
+
+
+def gather(folds: Sequence[Effects], labels: np.ndarray, aim: float) -> Seen:
     """Join the folds.
 
     Parameters
@@ -51,13 +61,10 @@ def gather(folds: Sequence[Effects], labels: np.ndarray, goal: str) -> Seen:
     folds : sequence of Effects
     labels : array, [n]
         Of everybody.
-    goal : {"controls", "boundary"}
-        Where the cheapest edit is to bring a patient: to the median logit of the held-out controls, or to the logit 0
-        at which the model calls somebody a control.
+    aim : float
+        Of `goal_logit`.
     """
     rows = np.concatenate([fold.test for fold in folds])
-    logits = np.concatenate([fold.logits for fold in folds])
-    aim = float(np.median(logits[labels[rows] == 0])) if goal == "controls" else 0.0
     prices = [costs(fold.logits - aim, fold.reach) if fold.costs is None else fold.costs for fold in folds]
     shifts = np.vstack([fold.shifts for fold in folds])
     tested, place = np.unique(rows, return_inverse=True)

@@ -200,7 +200,7 @@ def permutation_null(
     if n_permutations == 0:
         return pd.DataFrame({"permutation": pd.Series(dtype=int), "auc": pd.Series(dtype=float)})
     first = splits[splits["repeat"] == 0].set_index("participant_id").loc[cohort.participants["participant_id"]]
-    labels = _observed_and_shuffled(cohort.labels, first, n_permutations, sections["training"]["seed"])
+    labels = design_permutations(cohort.labels, first, n_permutations, sections["training"]["seed"])
     concordant, pairs = np.zeros(labels.shape[1]), 0
     folds = [fold for repeat, fold in scored_folds(splits) if repeat == 0]
     each = labels.shape[1] * candidates(sections) if graph else 1
@@ -221,7 +221,10 @@ def permutation_null(
     return pd.DataFrame({"permutation": np.arange(labels.shape[1]), "auc": concordant / pairs})
 
 
-def _observed_and_shuffled(labels: np.ndarray, first: pd.DataFrame, n: int, seed: int) -> np.ndarray:
-    """The labels and n permutations of them inside site x fold, [S, 1 + n]."""
+def design_permutations(labels: np.ndarray, first: pd.DataFrame, n: int, seed: int) -> np.ndarray:
+    """The labels and n permutations of them inside site x fold, [S, 1 + n]: all have the same design.
+
+    `first` has `site` and `fold` of the people in their order.
+    """
     blocks = (first["site"].astype(str) + "/" + first["fold"].astype(str)).to_numpy()
     return np.column_stack([labels, shuffle_labels(labels, blocks, n, np.random.default_rng([seed, 11]))])

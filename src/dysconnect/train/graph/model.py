@@ -87,6 +87,15 @@ class GraphModel:
         filler, networks = self._train(cohort, train, labels, seeds.astype(np.int64), store, ticks, self.start_)
         return networks.decide(_filled(cohort, test, filler))
 
+    def fit_labels(
+        self, cohort, rows: np.ndarray, labels: np.ndarray, seed: int, ticks: Iterator | None = None
+    ) -> tuple[MissingRegions, "Networks"]:
+        """Networks for many label vectors of the same rows [n, P], and what fills in missing regions.
+
+        All start from the same weights and drop the same channels: their labels alone tell them apart.
+        """
+        return self._train(cohort, rows, labels, np.full(labels.shape[1], seed, np.int64), None, ticks, None)
+
     def _train(self, cohort, rows, labels, seeds, store, ticks, start) -> tuple[MissingRegions, "Networks"]:
         from dysconnect.train.graph.run import train_networks
 
