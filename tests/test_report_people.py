@@ -60,7 +60,13 @@ def write_tables(folder: Path, verdict: str = SHOWN, seventh: str = ODD) -> dict
         if verdict == SHOWN
     ]
     columns = ["participant_id", "kind", "target", "shift", "score", "rank", "cost"]
-    pd.DataFrame(rows, columns=columns).to_csv(paths["targets"], sep="\t", index=False)
+    targets = pd.DataFrame(rows, columns=columns)
+    targets.to_csv(paths["targets"], sep="\t", index=False)
+    paths["edits"] = folder / "edits.tsv"
+    edits = targets.loc[targets["rank"] == 1, ["participant_id", "kind", "target"]]
+    edits = edits.assign(region_a="Putamen L 1", region_b=NODES["name"].iloc[0], change=0.31, change_spread=np.nan)
+    edits = edits.assign(change_sd=1.5, share=0.25, cheapest=0.6, cheapest_sd=2.5, cheapest_share=0.5)
+    edits.to_csv(paths["edits"], sep="\t", index=False)
     return paths
 
 
@@ -177,6 +183,7 @@ def test_targets_are_shown_of_patients_and_behind_the_gate_only(made, tmp_path):
     patient, control = read(made, "sub-02").text, read(made, "sub-03").text
     assert "Hypotheses for research, not for the selection of a treatment" in patient
     assert "Putamen L 1 region 1 −0.40 −1.20 2.5" in patient
+    assert f"Putamen L 1 node Putamen L 1 – {NODES['name'].iloc[0]} 0.31 1.50 25% 0.60" in patient
     assert "Virtual stimulation" not in control
     write_pages(tmp_path, "withheld: ridge does not beat its permutation null (p = 0.297)")
     page = read((tmp_path / "people", None), "sub-02").text

@@ -122,6 +122,7 @@ rule report_people:
         circuits="results/{dataset}/localize/people_circuits.tsv",
         edges="results/{dataset}/localize/people_edges.tsv",
         targets="results/{dataset}/stimulate/patients.tsv" if STIMULATED else [],
+        edits="results/{dataset}/stimulate/edits.tsv" if STIMULATED else [],
         verdict="results/{dataset}/stimulate/verdict.json" if STIMULATED else [],
         atlas=ATLAS_FILES,
         code=library("report", "series", "participants", "atlas"),

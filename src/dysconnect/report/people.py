@@ -18,7 +18,7 @@ from dysconnect.progress import track
 from dysconnect.report import strips
 from dysconnect.report.deviation import brain_picture, circuit_rows, deviation_sentence, edge_rows
 from dysconnect.report.html import Picture, template
-from dysconnect.report.stimulation import CAUTION
+from dysconnect.report.stimulation import CAUTION, connections
 from dysconnect.report.tables import Column, Row, Table, page_name
 from dysconnect.report.text import (
     NONE,
@@ -59,9 +59,9 @@ class Everybody:
         By experiment, the best first.
     people : DataFrame
         How everybody deviates from the norm of the controls, by `participant_id`.
-    circuits, edges, targets : mapping of str to DataFrame
+    circuits, edges, targets, edits : mapping of str to DataFrame
         By participant: how their circuits and their most deviant connections deviate; virtual-stimulation targets of
-        patients, nobody's where they are withheld.
+        patients, and the connections behind the first of these, nobody's where they are withheld.
     stimulation : str
         The model behind the targets, or why they are withheld; empty where nobody asked.
     """
@@ -74,6 +74,7 @@ class Everybody:
     circuits: Mapping[str, pd.DataFrame]
     edges: Mapping[str, pd.DataFrame]
     targets: Mapping[str, pd.DataFrame]
+    edits: Mapping[str, pd.DataFrame]
     stimulation: str
 
 
@@ -83,8 +84,8 @@ def read_everybody(paths: Mapping, predictions: Mapping[str, str | Path]) -> Eve
     Parameters
     ----------
     paths : mapping of str to path
-        `participants`, `index` (before denoising), `scores`, `people`, `circuits`, `edges`; `targets` and `verdict`
-        are empty where stimulation was not asked for.
+        `participants`, `index` (before denoising), `scores`, `people`, `circuits`, `edges`; `targets`, `edits` and
+        `verdict` are empty where stimulation was not asked for.
     predictions : mapping of str to path
         Of every experiment.
     """
@@ -105,6 +106,7 @@ def read_everybody(paths: Mapping, predictions: Mapping[str, str | Path]) -> Eve
         by_person("circuits"),
         by_person("edges"),
         by_person("targets"),
+        by_person("edits"),
         json.loads(Path(paths["verdict"]).read_text())["verdict"] if paths.get("verdict") else "",
     )  # fmt: skip
 
@@ -311,8 +313,16 @@ def _stimulation(everybody: Everybody, name: str) -> dict | None:
     """The first targets of a patient, or why there are none; None where nobody asked."""
     if not everybody.stimulation:
         return None
-    own = everybody.targets.get(name)
-    return {"verdict": everybody.stimulation, "table": None if own is None else target_table(own)}
+    if name not in everybody.targets:
+        return {"verdict": everybody.stimulation, "tables": []}
+    tables = [target_table(everybody.targets[name])]
+    if name in everybody.edits:
+        titles, own = {**target_titles(), **circuit_titles()}, everybody.edits[name]
+        first = own.drop_duplicates("kind")[["kind", "target"]].itertuples(index=False)
+        tables.append(
+            connections(own, [(*pair, titles.get(pair.target, pair.target)) for pair in first], "this patient")
+        )
+    return {"verdict": everybody.stimulation, "tables": tables}
 
 
 def target_table(own: pd.DataFrame) -> Table:

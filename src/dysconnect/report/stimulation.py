@@ -1,6 +1,6 @@
 """Virtual stimulation: which targets a model answers to, as a glass brain, tables and one paragraph."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -152,9 +152,18 @@ def connection_table(edits: pd.DataFrame | None, targets: pd.DataFrame) -> list[
     """The connections that carry most of the first targets' effect; no table where none are written out."""
     if edits is None or edits.empty:
         return []
-    own, rows = edits[edits["participant_id"] == GROUP], []
-    first = targets.drop_duplicates("kind")
-    for kind, target, title in first[["kind", "target", "title"]].itertuples(index=False):
+    first = targets.drop_duplicates("kind")[["kind", "target", "title"]].itertuples(index=False)
+    table = connections(edits[edits["participant_id"] == GROUP], list(first), "mean ± standard deviation over patients")
+    return [table] if table.rows else []
+
+
+def connections(own: pd.DataFrame, first: Sequence[tuple[str, str, str]], of: str) -> Table:
+    """The connections behind targets (`kind`, `target`, title), from the rows of `edits.tsv` of the group or a person.
+
+    `of` says of whom the change is.
+    """
+    rows = []
+    for kind, target, title in first:
         for row in own[(own["kind"] == kind) & (own["target"] == target)].head(LISTED).to_dict("records"):
             pair = f"{row['region_a']} – {row['region_b']}"
             spread = f"± {number(row['change_spread'])}" if np.isfinite(row["change_spread"]) else ""
@@ -166,11 +175,11 @@ def connection_table(edits: pd.DataFrame | None, targets: pd.DataFrame) -> list[
     ]  # fmt: skip
     caption = (
         "Which connections carry the effect of the first target of each kind: their change in Fisher z when they "
-        "become normal (mean ± standard deviation over held-out patients; positive: they are weaker in patients), in "
-        "standard deviations of the controls, their share of the target's effect, and their change in the cheapest "
-        "edit. All that are written out are in stimulate/edits.tsv."
+        f"become normal ({of}, held out; positive: weaker than expected), in standard deviations of the "
+        "controls, their share of the target's effect, and their change in the cheapest edit. All that are written "
+        "out are in stimulate/edits.tsv."
     )
-    return [Table(caption, columns, rows)] if rows else []
+    return Table(caption, columns, rows)
 
 
 def notes(targets: pd.DataFrame, spec: Mapping) -> list[tuple[str, str]]:

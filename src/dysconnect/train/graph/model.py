@@ -78,23 +78,28 @@ class GraphModel:
         store: Path | None = None,
         ticks: Iterator | None = None,
     ) -> np.ndarray:
-        """Logits on `test` of a network for each label vector of `train` [n, P]: [len(test), P].
-
-        Every network has first weights and held-out subjects of its own, the observed labels' no less than the
-        others', and chooses its learning rate if there is a choice: nothing but the labels tells them apart.
-        """
-        seeds = np.random.SeedSequence([self.seed_, 13]).generate_state(labels.shape[1]) % 2**31
-        filler, networks = self._train(cohort, train, labels, seeds.astype(np.int64), store, ticks, self.start_)
+        """Logits on `test` of a network for each label vector of `train` [n, P]: [len(test), P]; see `fit_labels`."""
+        seed = int(np.random.SeedSequence([self.seed_, 13]).generate_state(1)[0] % 2**31)
+        filler, networks = self.fit_labels(cohort, train, labels, seed, store, ticks, self.start_)
         return networks.decide(_filled(cohort, test, filler))
 
     def fit_labels(
-        self, cohort, rows: np.ndarray, labels: np.ndarray, seed: int, ticks: Iterator | None = None
+        self,
+        cohort,
+        rows: np.ndarray,
+        labels: np.ndarray,
+        seed: int,
+        store: Path | None = None,
+        ticks: Iterator | None = None,
+        start: dict | None = None,
     ) -> tuple[MissingRegions, "Networks"]:
         """Networks for many label vectors of the same rows [n, P], and what fills in missing regions.
 
-        All start from the same weights and drop the same channels: their labels alone tell them apart.
+        All start from the same weights and drop the same channels, the observed labels' no less than the others', and
+        each chooses its learning rate if there is a choice: nothing but the labels tells them apart, whatever the seed.
         """
-        return self._train(cohort, rows, labels, np.full(labels.shape[1], seed, np.int64), None, ticks, None)
+        seeds = np.full(labels.shape[1], seed, np.int64)
+        return self._train(cohort, rows, labels, seeds, store, ticks, start)
 
     def _train(self, cohort, rows, labels, seeds, store, ticks, start) -> tuple[MissingRegions, "Networks"]:
         from dysconnect.train.graph.run import train_networks
