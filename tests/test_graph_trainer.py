@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score
 
 from dysconnect.models import GRAPH_MODELS
 from dysconnect.train import clear_store, cross_validate, permutation_null
+from dysconnect.train.estimators import build
 from dysconnect.train.graph import run
 from dysconnect.train.graph.device import choose_device, memory_budget, train_stacked
 from dysconnect.train.graph.fit import weighted_auc
@@ -270,6 +271,15 @@ def test_the_null_of_a_network_trains_it_again_and_again(cohort, sections, tmp_p
     assert len(list(tmp_path.glob("*.npz"))) == 3 + 1 + 3  # folds, final, permutations of the folds
     again = permutation_null(cohort, splits, own, result.first_repeat, tmp_path)
     pd.testing.assert_frame_equal(again, null)
+
+
+def test_nothing_but_the_labels_tells_permuted_networks_apart(cohort, sections):
+    own, rows = sections("gcn", epochs=3, stacked=True), np.arange(40)  # it drops channels, too
+    model = build(own["model"], "correlation", own["graph"], own["training"]).fit(cohort, rows, seed=4)
+    labels = np.stack([cohort.labels[rows], cohort.labels[rows][::-1], cohort.labels[rows]], axis=1)
+    decisions = model.decide_many(cohort, rows, labels, np.arange(40, 60))
+    np.testing.assert_allclose(decisions[:, 0], decisions[:, 2], atol=1e-5)
+    assert np.abs(decisions[:, 0] - decisions[:, 1]).max() > 1e-3
 
 
 @pytest.mark.parametrize("name", GRAPH_MODELS)
