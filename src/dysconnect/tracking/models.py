@@ -15,7 +15,15 @@ from dysconnect.tracking.runs import RESEARCH_ONLY, Handle, as_metrics, changed
 from dysconnect.train.estimators import SavedModel
 
 
-class ConnectomeModel(mlflow.pyfunc.PythonModel):
+class _Predictor:
+    """Prediction from matrices. Were it a method of the class below, MLflow would ask for type hints in every job."""
+
+    def predict(self, context, model_input, params=None):
+        """Probability of being a patient."""
+        return self.saved.predict(np.asarray(model_input))
+
+
+class ConnectomeModel(_Predictor, mlflow.pyfunc.PythonModel):
     """A saved model as an MLflow model: connectivity matrices [n, N, N] in, probabilities [n] out.
 
     Of one person more is said by ``mlflow.pyfunc.load_model(uri).unwrap_python_model().predict_person(...)``.
@@ -27,10 +35,6 @@ class ConnectomeModel(mlflow.pyfunc.PythonModel):
 
         self.saved = SavedModel(context.artifacts["model"])
         self.bundle = read_bundle(context.artifacts["bundle"]) if "bundle" in context.artifacts else None
-
-    def predict(self, context, model_input, params=None):
-        """Probability of being a patient."""
-        return self.saved.predict(np.asarray(model_input))
 
     def predict_person(self, series: pd.DataFrame, repetition_time: float, anyway: bool = False, **told) -> dict:
         """Predict one person from denoised regional series, as ``dysconnect predict`` does.
