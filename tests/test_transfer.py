@@ -929,7 +929,15 @@ def test_two_processes_never_fetch_one_file_twice(tmp_path):
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_ctrl_c_stops_at_once_and_leaves_a_part(tmp_path):
+@pytest.fixture
+def interruptible():
+    """Ctrl-C as at a terminal: a shell's background jobs ignore it, and so do the processes that they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_stops_at_once_and_leaves_a_part(tmp_path, interruptible):
     content = data(400_000)
     with Misbehaving({"a/b.bin": content}, in_turn(bad.stall)) as server:
         threading.Timer(0.8, signal.raise_signal, [signal.SIGINT]).start()
