@@ -501,8 +501,9 @@ def test_the_page_stands_alone(lab):
     bundle = read_bundle(lab.folder / "ridge.npz")
     page = render_person(_predict(lab, "ridge", lab.unseen[0], anyway=True), bundle)
     assert page.count("For research only: no diagnosis") == 2
-    for word in ("http-equiv", "<script", '<link rel="stylesheet', 'src="http', "@import", "url(http"):
+    for word in ("<script", '<link rel="stylesheet', 'src="http', "@import", "url(http"):
         assert word not in page
+    assert "default-src 'none'" in page and "script-src" not in page  # nothing is fetched, nothing runs
     assert "Confound floor" in page and "Deviation from the controls" in page
 
 
