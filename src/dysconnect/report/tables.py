@@ -283,7 +283,7 @@ def significant(value: float, digits: int = 2) -> str:
     """Write a number with so many significant digits, without powers of ten where that is short."""
     if not np.isfinite(value):
         return NONE
-    return f"{value:.{digits}g}".replace("e-0", "e-").replace("-", "−")
+    return f"{value:#.{digits}g}".replace(".e", "e").rstrip(".").replace("e-0", "e-").replace("-", "−")
 
 
 RECOVERY = (
