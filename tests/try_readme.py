@@ -71,8 +71,9 @@ def here(command: str, data: Path | None, folder: Path) -> tuple[str, str]:
         return with_root, "data from a folder"
     if needed:
         return f"{command} --dry-run", "planned only: its data are not here"
-    if "profiles/slurm" in command and not cluster():
-        return f"{command} --dry-run", "planned only: no cluster here"
+    if "profiles/slurm" in command:
+        command = f"pip install --quiet -e '.[slurm]' -c requirements.lock && {command}"
+        return (command, "") if cluster() else (f"{command} --dry-run", "planned only: no cluster here")
     return command, ""
 
 
