@@ -55,8 +55,7 @@ def choose_pattern(
         return choose_edges(nodes, circuits, n_edges, "mixed", rng)
     rows, cols = edge_index(len(nodes))
     if pattern == "hub":
-        hub = rng.integers(len(nodes))
-        edge = np.flatnonzero((rows == hub) | (cols == hub))
+        edge = _edges_of(rng.integers(len(nodes)), rows, cols)
     elif n_edges > len(rows):
         raise ValueError(f"{n_edges} random edges asked, but {len(nodes)} regions have {len(rows)}. Ask for fewer.")
     else:
@@ -103,8 +102,17 @@ def choose_edges(
     shuffled = pool.iloc[rng.permutation(len(pool))]
     turn = shuffled.groupby("circuit").cumcount()
     chosen = shuffled.iloc[np.argsort(turn.to_numpy(), kind="stable")[:n_edges]].sort_values("edge")
-    signs = {"down": np.full(n_edges, -1), "up": np.full(n_edges, 1), "mixed": rng.choice([-1, 1], n_edges)}
-    return chosen.assign(direction=signs[direction]).reset_index(drop=True)
+    return chosen.assign(direction=_signs(direction, n_edges, rng)).reset_index(drop=True)
+
+
+def _signs(direction: str, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Sign of the change of n edges."""
+    return {"down": np.full(n, -1), "up": np.full(n, 1), "mixed": rng.choice([-1, 1], n)}[direction]
+
+
+def _edges_of(region: int, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+    """Positions of all edges of one region."""
+    return np.flatnonzero((rows == region) | (cols == region))
 
 
 def choose_region_edges(
@@ -125,12 +133,17 @@ def choose_region_edges(
         near = difflib.get_close_matches(region, names, n=4, cutoff=0.3)
         raise ValueError(f"region to plant in: this atlas has no {region!r}. It has {', '.join(near or names[:4])}.")
     rows, cols = edge_index(len(nodes))
-    own = np.flatnonzero((rows == names.index(region)) | (cols == names.index(region)))
+    own = _edges_of(names.index(region), rows, cols)
     if n_edges > len(own):
         raise ValueError(f"{n_edges} edges to plant asked, but {region} has {len(own)}. Ask for fewer.")
     edge = np.sort(rng.choice(own, n_edges, replace=False))
-    signs = {"down": np.full(n_edges, -1), "up": np.full(n_edges, 1), "mixed": rng.choice([-1, 1], n_edges)}
-    chosen = {"circuit": "hub", "edge": edge, "i": rows[edge], "j": cols[edge], "direction": signs[direction]}
+    chosen = {
+        "circuit": "hub",
+        "edge": edge,
+        "i": rows[edge],
+        "j": cols[edge],
+        "direction": _signs(direction, n_edges, rng),
+    }
     return pd.DataFrame(chosen)
 
 
