@@ -114,40 +114,61 @@ def clear(folder: Path) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
 
 
-def campaign(kills: int, seed: int, target: list[str], keywords: dict) -> None:
+def undisturbed(folder: Path, target: list[str], keywords: dict) -> Path:
+    """Run once without a kill, or take a project that ran before."""
+    from test_workflow import Project
+
+    if not folder.exists():
+        folder.mkdir()
+        done = Project(folder, timeout=7200).snakemake(*target, **keywords)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "results"
+
+
+def seconds(results: Path) -> float:
+    """How long a run took, from the times of its files."""
+    times = [path.stat().st_mtime for path in results.rglob("*") if path.is_file()]
+    return max(times) - min(times)
+
+
+def campaign(kills: int, seed: int, calm: Path, target: list[str], keywords: dict) -> None:
     """Kill, resume, compare, until there were so many kills."""
     from test_workflow import Project
 
-    chance, base = random.Random(seed), Path(tempfile.mkdtemp(prefix="kills"))
-    projects = []
-    for name in ("undisturbed", "killed"):
-        (base / name).mkdir()
-        projects.append(Project(base / name, timeout=3600))
-    calm, project = projects
-    start = time.time()
-    done = calm.snakemake(*target, **keywords)
-    longest = time.time() - start
-    assert done.returncode == 0, done.stdout + done.stderr
-    print(f"undisturbed: {longest:.0f} s in {base}", flush=True)
-    wanted, told = runs(calm.folder / "results/mlflow.db"), 0
+    chance, told = random.Random(seed), 0
+    results = undisturbed(calm, target, keywords)
+    wanted, longest = runs(results / "mlflow.db"), seconds(results)
+    project = Project(Path(tempfile.mkdtemp(prefix="kills")), timeout=7200)
+    print(f"undisturbed: {longest:.0f} s in {calm}; killed in {project.folder}", flush=True)
     while told < kills:
         end = time.time() + chance.uniform(1, 0.7 * longest)
         if killed(project, *target, when=lambda end=end: time.time() > end, **keywords):
             told += 1
-            said = project.snakemake(*target, **keywords)
-            locked = UNLOCK in said.stdout + said.stderr
-            print(f"kill {told}: {'locked, told to unlock' if locked else f'went on, {said.returncode}'}", flush=True)
-            if said.returncode:
-                assert locked, said.stdout + said.stderr
-                project.snakemake(UNLOCK, *target, **keywords)
+            print(f"kill {told}: {after_kill(project, *target, **keywords)}", flush=True)
             if told < kills and chance.random() < 0.7:
                 continue  # killed again before the end
         done = project.snakemake(*target, **keywords)
         assert done.returncode == 0, done.stdout + done.stderr
-        assert not (problems := difference(calm.folder / "results", project.folder / "results")), problems
-        assert runs(project.folder / "results/mlflow.db") == wanted, runs(project.folder / "results/mlflow.db")
+        assert not (problems := difference(results, project.folder / "results")), problems
+        assert (own := runs(project.folder / "results/mlflow.db")) == wanted, (own, wanted)
         print(f"the same results and runs after {told} kills", flush=True)
         clear(project.folder)
+
+
+def after_kill(project, *arguments: str, **keywords) -> str:
+    """Do what the first message says."""
+    if not locked(project.folder):
+        return "no lock"
+    said = project.snakemake(*arguments, **keywords)
+    assert UNLOCK in said.stdout + said.stderr, said.stdout + said.stderr
+    unlocked = project.snakemake(UNLOCK, *arguments, **keywords)
+    assert unlocked.returncode == 0, unlocked.stdout + unlocked.stderr
+    return "was told to unlock, and did"
+
+
+def locked(folder: Path) -> bool:
+    """Whether a killed Snakemake has left its locks."""
+    return any((folder / ".snakemake/locks").glob("*"))
 
 
 if __name__ == "__main__":
@@ -156,7 +177,9 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--target", nargs="*", default=[], help="files to make; all of them by default")
     parser.add_argument("--config", nargs="*", default=[], help="as of snakemake: experiment=gcn")
+    parser.add_argument("--undisturbed", type=Path, help="of a run before, to compare with; made where there is none")
     given = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).parent))
-    campaign(given.kills, given.seed, given.target, {"config": tuple(given.config)})
+    calm = given.undisturbed or Path(tempfile.mkdtemp()) / "undisturbed"
+    campaign(given.kills, given.seed, calm, given.target, {"config": tuple(given.config)})
     print(json.dumps({"kills": given.kills, "seed": given.seed}))
