@@ -176,7 +176,7 @@ def test_a_database_that_stays_or_is_none_is_left_alone(logged, project):
 @pytest.mark.parametrize("lost", ["database", "experiment", "experiment for good", "nothing"])
 def test_what_was_deleted_is_made_anew_by_the_next_job(logged, project, lost):
     shutil.copytree(logged[0] / "results", "results")
-    path = in_file(open_tracking("sqlite:///results/mlflow.db", "x"), project / "tracking.json")
+    path = in_file(Handle("sqlite:///results/mlflow.db", "1", "x"), project / "tracking.json")
     if lost == "database":
         Path("results/mlflow.db").unlink()
     elif lost != "nothing":

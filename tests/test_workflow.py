@@ -99,7 +99,8 @@ def test_files(project):
     expected |= {f"evaluate/{name}.tsv" for name in ("scores", "comparisons", "curves", "folds", "subgroups", "power")}
     expected |= {"localize/components.tsv", "localize/circuits.tsv", "localize/power.tsv"}
     expected |= {f"localize/people{table}.tsv" for table in ("", "_circuits", "_edges")}
-    expected |= {"localize/edges.tsv", "localize/summary.json", "localize/recovery.tsv", "train/splits.tsv"}
+    expected |= {"localize/edges.tsv", "localize/summary.json", "localize/recovery.tsv"}
+    expected |= {"train/splits.tsv", "train/splits.json"}
     expected |= {"quality/qcfc.tsv", "quality/summary.json"}
     expected |= {"acquire/summary.txt", "timeseries/dataset_description.json"}
     expected |= {f"stimulate/{name}" for name in ("targets.tsv", "patients.tsv", "edits.tsv", "verdict.json")}

@@ -1,7 +1,9 @@
 # Compose the configuration once; the only Python among the rules.
 import os
 import shutil
+import sqlite3
 import sys
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -64,7 +66,8 @@ try:
 except (ValueError, FileNotFoundError) as error:
     raise WorkflowError(str(error))
 
-settle(LOCAL)  # a project that was moved has its artifacts here
+with suppress(sqlite3.Error):  # whoever logs settles again, and says what is wrong
+    settle(LOCAL)  # a project that was moved has its artifacts here
 DATASET = COHORT["dataset"]["name"]
 ATLAS = COHORT["atlas"]["name"]
 ENVIRONMENT = str(ROOT / "workflow/envs/dysconnect.yaml")
