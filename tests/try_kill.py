@@ -23,7 +23,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-ASIDE = ("logs", "benchmarks", "tracking", "unfinished", "figures")  # folders that hold times and names of runs
+ASIDE = ("logs", "benchmarks", "tracking", "unfinished", "figures", "mlflow-artifacts")  # times, and names of runs
 UNLOCK = "--unlock"
 
 
@@ -77,7 +77,7 @@ def difference(one: Path, other: Path) -> list[str]:
 def relative(folder: Path) -> list[Path]:
     """Files whose content is a result."""
     paths = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
-    return [path for path in paths if not set(path.parts) & set(ASIDE) and path.suffix != ".html"]
+    return [path for path in paths if not set(path.parts) & set(ASIDE) and path.suffix not in (".html", ".db")]
 
 
 def same(one: Path, other: Path) -> bool:
@@ -141,7 +141,7 @@ def campaign(kills: int, seed: int, calm: Path, target: list[str], keywords: dic
     project = Project(Path(tempfile.mkdtemp(prefix="kills")), timeout=7200)
     print(f"undisturbed: {longest:.0f} s in {calm}; killed in {project.folder}", flush=True)
     while told < kills:
-        end = time.time() + chance.uniform(1, 0.7 * longest)
+        end = time.time() + chance.uniform(1, 0.3 * longest)
         if killed(project, *target, when=lambda end=end: time.time() > end, **keywords):
             told += 1
             print(f"kill {told}: {after_kill(project, *target, **keywords)}", flush=True)
