@@ -189,6 +189,29 @@ def test_logging_again_adds_no_run_and_no_version(lab, through, capsys, monkeypa
     assert said(lab, capsys, f"models:/{name}/1") == said(lab, capsys, str(lab.results / "ridge.npz"))
 
 
+@pytest.mark.parametrize("deleted", ["run", "fold", "model", "registered model", "version"])
+def test_what_is_deleted_in_the_interface_comes_back(lab, monkeypatch, deleted):
+    handle = open_tracking(f"sqlite:///{lab.folder}/server.db", f"deleted {deleted}")
+    client, name = handle.client(), f"deleted {deleted}"
+    monkeypatch.setattr("dysconnect.tracking.registered_name", lambda *_: name)
+    config = {**tracked.config_of(lab.results, "ridge"), "seed": deleted}
+    first = tracked.log(handle, lab.results, "ridge", config=config)
+    fold = next(run for run in client.search_runs([handle.experiment_id]) if run.info.run_id != first["run_id"])
+    delete = {
+        "run": lambda: client.delete_run(first["run_id"]),
+        "fold": lambda: client.delete_run(fold.info.run_id),
+        "model": lambda: client.delete_logged_model(first["model_uri"].removeprefix("models:/")),
+        "registered model": lambda: client.delete_registered_model(name),
+        "version": lambda: client.delete_model_version(name, "1"),
+    }
+    delete[deleted]()
+    again = tracked.log(handle, lab.results, "ridge", config=config)
+    assert len(client.search_runs([handle.experiment_id])) == 3  # itself and two folds
+    assert client.get_run(again["run_id"]).info.status == "FINISHED"
+    assert client.get_logged_model(again["model_uri"].removeprefix("models:/")).status == "READY"
+    assert client.get_model_version_by_alias(name, "current").run_id == again["run_id"]
+
+
 class Tunnel(BaseHTTPRequestHandler):
     """Passes requests on to the server until `left` of them are used up; then hangs up."""
 
