@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dysconnect.place import located
+
 BY_ORDER = "order=atlas"  # key of a file whose columns have no names and stand in the order of the atlas
 NUMBER = re.compile(r"[-+]?(\d+[.,]?\d*|[.,]\d+)(e[-+]?\d+)?|nan|n/a|", re.IGNORECASE)
 
@@ -216,6 +218,6 @@ def read_index(path: str | Path) -> pd.DataFrame:
     path = Path(path)
     index = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
     for column in ("series", "confounds"):
-        index[column] = [str((path.parent / cell).resolve()) if cell else "" for cell in index[column]]
+        index[column] = [located(cell, path.parent) for cell in index[column]]
     index["repetition_time"] = index["repetition_time"].astype(float)
     return index

@@ -16,6 +16,7 @@ from dysconnect.acquire import check_engine, kind_of, source_files
 from dysconnect.acquire.images import SHARED, plan_images, room_needed, users_files
 from dysconnect.acquire.scan import SETTINGS
 from dysconnect.acquire.transfer import check_room
+from dysconnect.address import LOCAL, choose_uri, settle, shown
 from dysconnect.code import digest
 from dysconnect.config import (
     STORED,
@@ -25,6 +26,7 @@ from dysconnect.config import (
     training_sections,
 )
 from dysconnect.models import GRAPH_MODELS
+from dysconnect.place import portable
 from dysconnect.preprocess.fmriprep import (
     bound_folders,
     container_environment,
@@ -37,12 +39,15 @@ try:
     COHORT, EXPERIMENTS = compose_workflow(
         ROOT / "configs", ROOT / "workflow/schemas/config.schema.json", config
     )
+    # a project that was moved has the same settings
+    COHORT, EXPERIMENTS = portable(COHORT), portable(EXPERIMENTS)
     # how to fetch is nobody's parameter: another mirror is no reason to run anything again
     FETCHING = [own.pop("acquire") for own in (COHORT, *EXPERIMENTS.values())][0]
     KIND = COHORT["dataset"]["kind"] = kind_of(COHORT["dataset"])
     check_engine(COHORT["dataset"], COHORT["preprocess"], COHORT["atlas"])
     check_pretraining(EXPERIMENTS, COHORT["dataset"]["name"])
     check_validation(COHORT)
+    TRACKING = shown(choose_uri(COHORT["tracking"]["uri"]))  # without a password
     SOURCES = source_files(COHORT["dataset"])
     IMAGES = KIND in ("bids", "derivatives")
     FMRIPREP = KIND == "bids" and COHORT["preprocess"]["engine"] == "fmriprep"
@@ -59,6 +64,7 @@ try:
 except (ValueError, FileNotFoundError) as error:
     raise WorkflowError(str(error))
 
+settle(LOCAL)  # a project that was moved has its artifacts here
 DATASET = COHORT["dataset"]["name"]
 ATLAS = COHORT["atlas"]["name"]
 ENVIRONMENT = str(ROOT / "workflow/envs/dysconnect.yaml")
@@ -219,6 +225,12 @@ def users_own(wildcards):
 def scan_settings(wildcards):
     """The part of the dataset's configuration that describes a scan."""
     return {key: COHORT["dataset"].get(key) for key in SETTINGS}
+
+
+def settings_of_series(wildcards, resources):
+    """Settings that made what connectomes are computed from, for the record; the rules before have them as parameters."""
+    own = {name: COHORT[name] for name in ("dataset", "atlas", "denoise")}
+    return own | ({"preprocess": READING} if IMAGES else {})
 
 
 def transport(wildcards, resources):

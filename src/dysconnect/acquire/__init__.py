@@ -20,10 +20,13 @@ from dysconnect.acquire.simulated import add_motion, simulate_cohort, simulate_s
 from dysconnect.acquire.table import acquire_table, table_files
 from dysconnect.acquire.transfer import fetch_or_stop, transport_of
 from dysconnect.participants import write_participants
+from dysconnect.place import portable
 from dysconnect.preprocess.fmriprep import check_fmriprep, template_of
 from dysconnect.preprocess.spaces import TEMPLATE_SPACE, refuse_other_space, refuse_without_surface
 from dysconnect.progress import track
 from dysconnect.series import read_series, series_hash, write_series
+
+LOCATED = ("series", "confounds", "bold", "mask", "t1w")  # columns of an index that hold paths
 
 
 @dataclass(frozen=True)
@@ -264,9 +267,14 @@ def _entry(name: str, series: Path, confounds: Path | str, repetition_time: floa
 
 
 def write_acquired(acquired: Acquired, outputs: dict[str, str]) -> None:
-    """Write the tables; `outputs` has the paths `participants`, `index` and, with a truth, `truth`, `carriers`."""
+    """Write the tables; `outputs` has the paths `participants`, `index` and, with a truth, `truth`, `carriers`.
+
+    Paths in the project become relative to the index, so that the project can be moved.
+    """
     write_participants(acquired.participants, outputs["participants"])
-    acquired.index.to_csv(outputs["index"], sep="\t", index=False)
+    index, folder = acquired.index, Path(outputs["index"]).parent
+    files = {name: [portable(cell, folder) for cell in index[name]] for name in LOCATED if name in index}
+    index.assign(**files).to_csv(outputs["index"], sep="\t", index=False)
     if "truth" in outputs:
         acquired.truth.to_csv(outputs["truth"], sep="\t", index=False)
         acquired.carriers.to_csv(outputs["carriers"], sep="\t", index=False)

@@ -5,6 +5,7 @@ failed participant fails alone. The receipts together become the participants ta
 """
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from dysconnect.acquire.people import people_file, read_people
 from dysconnect.acquire.scan import describe_scan
 from dysconnect.acquire.selection import select
 from dysconnect.acquire.transfer import Outcome, Remote, Transport, fetch_all
+from dysconnect.place import portable
 
 SHARED = "dataset"  # the unit of files that belong to everybody
 
@@ -124,12 +126,16 @@ def fetch_unit(unit: str, files: Iterable[Mapping], folder: Path, transport: Tra
     Returns
     -------
     dict
-        The receipt: `unit`, `folder`, `files` (outcomes), `scan` (see `describe_scan`; empty for the dataset's
-        own files), `problem` ("" when all is well) and `permanent` (trying again soon is useless).
+        The receipt: `unit`, `folder` (relative in the project), `files` (outcomes), `scan` (see `describe_scan`; empty
+        for the dataset's own files), `problem` ("" when all is well) and `permanent` (trying again soon is useless).
     """
     remotes = [Remote(file["path"], tuple(file["urls"]), file["bytes"], file["hash"]) for file in files]
     outcomes = fetch_all(remotes, folder, transport, what=unit) if remotes else []
-    receipt = {"unit": unit, "folder": str(folder.resolve()), "files": [asdict(outcome) for outcome in outcomes]}
+    receipt = {
+        "unit": unit,
+        "folder": portable(os.path.abspath(folder)),
+        "files": [asdict(outcome) for outcome in outcomes],
+    }
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     if failed:
         permanent = any(outcome.permanent for outcome in failed)
@@ -251,7 +257,7 @@ def _participants(spec: Mapping, plan: Plan, scans: Mapping[str, Mapping]) -> pd
 
 def scan_entry(name: str, receipt: Mapping) -> dict:
     """Row of the index of scans for one participant; `problem` says why there is no scan to use."""
-    scan, folder = receipt["scan"], Path(receipt["folder"])
+    scan, folder = receipt["scan"], Path(receipt["folder"]).absolute()
     hashes = {file["path"]: file["sha256"] for file in receipt["files"]}
     located = {key: str(folder / scan[key]) if scan.get(key) else "" for key in ("bold", "mask", "confounds", "t1w")}
     return {

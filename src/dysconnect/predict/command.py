@@ -122,8 +122,8 @@ def _bundle(model: str) -> "Bundle":
     path = Path(model)
     if not model.startswith("models:/") and (path.exists() or path.suffix or len(path.parts) > 1):
         return read_bundle(path)
+    from dysconnect.address import choose_uri
     from dysconnect.tracking.registry import fetch_bundle
-    from dysconnect.tracking.runs import choose_uri
 
     with tempfile.TemporaryDirectory() as folder:
         return read_bundle(fetch_bundle(choose_uri(None), model, folder))
