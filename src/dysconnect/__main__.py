@@ -8,7 +8,7 @@ predict ...`` is the console script ``dysconnect predict``.
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -122,7 +122,7 @@ def _choice(group: str, value: object) -> str:
     """Name of a file; a number is one too, a list, a mapping or a truth value (``off`` in a config file) is none."""
     if isinstance(value, str | int) and not isinstance(value, bool):
         return str(value)
-    raise ConfigError(f'{group}: {value!r} is no name of a file. Write {group}: "NAME" in a config file, with its quotes.')
+    raise ConfigError(f'{group}: {value!r} is no name of a file. In a config file write {group}: "NAME", with quotes.')
 
 
 def _check_choice(own: Override, config_dir: str | Path) -> None:
@@ -151,7 +151,7 @@ def _options(config_dir: str | Path, group: str) -> list[str]:
 
 def _names(chosen: object) -> list[str] | None:
     """Names of the experiments as typed, ``a,b`` or a list; None where none are chosen."""
-    if chosen is None or isinstance(chosen, list | tuple) and all(isinstance(name, str) for name in chosen):
+    if chosen is None or (isinstance(chosen, list | tuple) and all(isinstance(name, str) for name in chosen)):
         return chosen and list(chosen)
     if not isinstance(chosen, str | int) or isinstance(chosen, bool):
         raise ConfigError(f"experiment: {chosen!r} is no list of names. Write experiment=floor,correlation_ridge")
@@ -174,16 +174,28 @@ def _compose(groups: Sequence[str], overrides: Sequence[Override], rules: Mappin
     except (HydraException, OmegaConfBaseException, YAMLError, UnicodeError) as error:
         raise ConfigError(f"configs/ does not compose: {' '.join(str(error).split())[:300]}") from error
     OmegaConf.set_struct(config, False)  # the schema judges which keys there are, and names the nearest
+    plain = config.copy()
     keys = set(leaf_keys(OmegaConf.to_container(config, resolve=False)))
     for own in overrides:
         if own not in choices and (own.key in keys or own.sign or takes_names(rules, own.key)):
             _set(config, own, rules, keys)
             used.add(own.key)
     used.update(own.key for own in choices)
+    if "atlas.nodes" in used:
+        _name_atlas(config, plain, {own.key for own in overrides})
     try:
         return settle(_to_dict(config), rules)
     except (OmegaConfBaseException, RecursionError) as error:
         raise ConfigError(f"a ${{...}} does not resolve: {' '.join(str(error).split())[:300]}") from error
+
+
+def _name_atlas(config: DictConfig, plain: DictConfig, typed: Collection[str]) -> None:
+    """Give another table of regions than the chosen atlas's a title and a citation of its own."""
+    if config.atlas.nodes != plain.atlas.nodes:
+        own = {"title": f"own regions, {Path(str(config.atlas.nodes)).name}", "citation": "not published"}
+        for name, told in own.items():
+            if f"atlas.{name}" not in typed:
+                OmegaConf.update(config, f"atlas.{name}", told)
 
 
 def _set(config: DictConfig, own: Override, rules: Mapping, keys: set[str]) -> None:

@@ -76,7 +76,7 @@ def describe(error: jsonschema.ValidationError) -> str:
     if error.validator == "required":
         absent = sorted(set(error.validator_value) - set(error.instance))
         return f"missing key {', '.join(dotted(place, key) for key in absent)}"
-    message = error.message if len(error.message) <= LONGEST else f"{error.message[: LONGEST - 3]}..."
+    message = error.message if len(error.message) <= LONGEST else f"{error.message[:160]} ... {error.message[-80:]}"
     return f"{place or 'the configuration'}: {message}{_remedy(error)}"
 
 

@@ -127,6 +127,8 @@ def _override(text: str) -> Override:
     found = KEY.fullmatch(text.strip())
     if not found:
         raise ConfigError(f"overrides: {_short(text)} is not of the form key=value. {FORM}")
+    if not found["value"].strip().isprintable():
+        raise ConfigError(f"overrides: {_short(text)} holds a line break or a sign that cannot be printed.")
     return Override(found["key"], found["value"].strip(), found["sign"])
 
 

@@ -23,6 +23,7 @@ from dysconnect.config import (
     training_sections,
 )
 from dysconnect.models import GRAPH_MODELS
+from dysconnect.overrides import as_typed, refuse_repeated
 from dysconnect.preprocess.fmriprep import (
     bound_folders,
     container_environment,
@@ -32,8 +33,12 @@ from dysconnect.preprocess.fmriprep import (
 )
 
 try:
+    if workflow.is_main_process:  # a job is given what Snakemake kept
+        refuse_repeated(sys.argv[1:])
     COHORT, EXPERIMENTS = compose_workflow(
-        ROOT / "configs", ROOT / "workflow/schemas/config.schema.json", config
+        ROOT / "configs",
+        ROOT / "workflow/schemas/config.schema.json",
+        as_typed(config, workflow.config_settings.config_args),
     )
     # how to fetch is nobody's parameter: another mirror is no reason to run anything again
     FETCHING = [own.pop("acquire") for own in (COHORT, *EXPERIMENTS.values())][0]
@@ -54,7 +59,7 @@ try:
             own=bool(COHORT["dataset"]["root"]),
         )
         os.environ.update(container_environment(PLACES, Path.cwd(), os.environ))
-except (ValueError, FileNotFoundError) as error:
+except (ValueError, OSError) as error:
     raise WorkflowError(str(error))
 
 DATASET = COHORT["dataset"]["name"]
