@@ -26,6 +26,7 @@ from dysconnect.config import (
     training_sections,
 )
 from dysconnect.models import GRAPH_MODELS
+from dysconnect.overrides import as_typed, refuse_repeated
 from dysconnect.place import portable
 from dysconnect.preprocess.fmriprep import (
     bound_folders,
@@ -36,8 +37,12 @@ from dysconnect.preprocess.fmriprep import (
 )
 
 try:
+    if workflow.is_main_process:  # a job is given what Snakemake kept
+        refuse_repeated(sys.argv[1:])
     COHORT, EXPERIMENTS = compose_workflow(
-        ROOT / "configs", ROOT / "workflow/schemas/config.schema.json", config
+        ROOT / "configs",
+        ROOT / "workflow/schemas/config.schema.json",
+        as_typed(config, workflow.config_settings.config_args),
     )
     # a project that was moved has the same settings
     COHORT, EXPERIMENTS = portable(COHORT), portable(EXPERIMENTS)
@@ -61,7 +66,7 @@ try:
             own=bool(COHORT["dataset"]["root"]),
         )
         os.environ.update(container_environment(PLACES, Path.cwd(), os.environ))
-except (ValueError, FileNotFoundError) as error:
+except (ValueError, OSError) as error:
     raise WorkflowError(str(error))
 
 settle(LOCAL)  # a project that was moved has its artifacts here
