@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from _job import PROJECT, say, start
+from _job import PROJECT, finish, say, start
 
 from dysconnect.acquire import acquire, acquire_scans, fetched_so_far, write_acquired
 from dysconnect.acquire.images import plan_images
@@ -21,3 +21,4 @@ write_acquired(acquired, outputs)
 summary = summarise(acquired.participants, params.dataset, fetched_so_far(receipts))
 Path(outputs["summary"]).write_text(summary)
 say(summary, params.dataset["kind"] != "simulated")
+finish(snakemake)

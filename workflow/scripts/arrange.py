@@ -1,7 +1,7 @@
 """Job of rule `connectivity` where connections are given as numbers."""
 
 import pandas as pd
-from _job import start
+from _job import finish, start
 
 from dysconnect.atlas import load_atlas
 from dysconnect.connectivity import table_connectomes, write_connectomes
@@ -10,3 +10,4 @@ input, output, params = start(snakemake)
 edges = pd.read_csv(input.index, sep="\t")
 connectomes = table_connectomes(edges, load_atlas(params.atlas["nodes"]), snakemake.wildcards.measure)
 write_connectomes(connectomes, output.connectomes, {"atlas": params.atlas["name"]})
+finish(snakemake)

@@ -1,6 +1,6 @@
 """Job of rule `connectivity`."""
 
-from _job import start
+from _job import finish, start
 
 from dysconnect.atlas import load_atlas
 from dysconnect.connectivity import cohort_connectomes, write_connectomes
@@ -11,3 +11,4 @@ nodes, measure = load_atlas(params.atlas["nodes"]), snakemake.wildcards.measure
 connectomes = cohort_connectomes(read_index(input.index), nodes, measure, params.estimator, snakemake.threads)
 attributes = {"atlas": params.atlas["name"], "estimator": params.estimator}
 write_connectomes(connectomes, output.connectomes, attributes)
+finish(snakemake)
