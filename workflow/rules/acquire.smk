@@ -66,6 +66,7 @@ rule acquire:
         downloads=1,
     params:
         dataset=COHORT["dataset"],
+        withdrawn=WITHDRAWN,
         atlas=COHORT["atlas"],
         fetching=transport,
         code=code("acquire"),

@@ -16,6 +16,7 @@ from dysconnect.acquire import check_engine, kind_of, source_files
 from dysconnect.acquire.images import SHARED, plan_images, room_needed, users_files
 from dysconnect.acquire.scan import SETTINGS
 from dysconnect.acquire.transfer import check_room
+from dysconnect.acquire.withdrawn import read_withdrawn
 from dysconnect.address import LOCAL, choose_uri, settle, shown
 from dysconnect.code import digest
 from dysconnect.config import (
@@ -56,8 +57,10 @@ try:
     SOURCES = source_files(COHORT["dataset"])
     IMAGES = KIND in ("bids", "derivatives")
     FMRIPREP = KIND == "bids" and COHORT["preprocess"]["engine"] == "fmriprep"
+    WITHDRAWN = read_withdrawn(Path.cwd(), COHORT["dataset"]["name"])
     if IMAGES:
-        PLAN = plan_images(COHORT["dataset"], FETCHING, ROOT / "configs/manifest")
+        wanted = COHORT["dataset"] | {"withdrawn": WITHDRAWN}
+        PLAN = plan_images(wanted, FETCHING, ROOT / "configs/manifest")
     if FMRIPREP:
         PLACES = find_places(
             COHORT["preprocess"],

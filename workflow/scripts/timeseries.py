@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from _job import start
+from _job import finish, start
 
 from dysconnect.atlas import load_atlas
 from dysconnect.participants import read_participants, write_participants
@@ -20,3 +20,4 @@ table, denoised = prepare_cohort(
 write_participants(table, output.participants)
 denoised.to_csv(output.index, sep="\t", index=False)
 describe_dataset(params.dataset, output.description)
+finish(snakemake)
