@@ -359,7 +359,7 @@ def read_confounds(path: str | Path, n_volumes: int | None = None) -> pd.DataFra
 
 
 def displacement_of(path: str | Path | None, n_volumes: int) -> np.ndarray | None:
-    """Framewise displacement of every volume in mm, [T], as `read_confounds` judges it; None where no table tells it."""
+    """Framewise displacement in mm, [T], of a table that `read_confounds` takes; None where there is no table."""
     return read_confounds(path, n_volumes)["framewise_displacement"].to_numpy(float) if path else None
 
 

@@ -14,7 +14,6 @@ from nibabel.wrapstruct import WrapStructError
 from dysconnect.preprocess.cifti import ENDING, is_grayordinates, open_grayordinates, series_time
 from dysconnect.preprocess.spaces import SURFACE_SPACE, space_of
 from dysconnect.preprocess.volumes import read_sidecar
-from dysconnect.problems import reason
 
 CHUNK = 1 << 22
 ON_SURFACE = f"space-{SURFACE_SPACE}_den-[0-9]*k_bold"  # fMRIPrep's; other programs name a desc- of their own
@@ -87,8 +86,8 @@ def describe_scan(folder: Path, paths: Sequence[str], spec: Mapping) -> dict:
     try:
         shape, header_time = read_header(folder / scan["bold"])
         sidecar = read_sidecar(folder / scan["bold"])
-    except Exception as problem:  # whatever a person's files raise is their reason; the machine's troubles go on
-        return scan | {"problem": reason(problem)}
+    except ValueError as problem:
+        return scan | {"problem": str(problem)}
     repetition_time = float(sidecar.get("RepetitionTime") or header_time)
     scan |= {"volumes": shape[3], "repetition_time": repetition_time}
     scan["site"] = "_".join(str(sidecar.get(spec.get("site") or "", "")).split())  # one spelling
