@@ -23,6 +23,7 @@ from dysconnect.participants import write_participants
 from dysconnect.place import portable
 from dysconnect.preprocess.fmriprep import check_fmriprep, template_of
 from dysconnect.preprocess.spaces import TEMPLATE_SPACE, refuse_other_space, refuse_without_surface
+from dysconnect.problems import reason
 from dysconnect.progress import track
 from dysconnect.series import read_series, series_hash, write_series
 
@@ -249,8 +250,8 @@ def _read_or_nothing(entry, nodes: pd.DataFrame) -> np.ndarray:
     """Series of one subject; NaN where they cannot be read, so that the next stage leaves the subject out."""
     try:
         return read_series(entry.series, entry.key, nodes)
-    except (ValueError, OSError) as problem:
-        print(f"{entry.Index}: {problem}; nothing planted.", flush=True)
+    except Exception as problem:  # why is told by the next stage; the machine's troubles go on
+        print(f"{entry.Index}: {reason(problem, entry.Index)}; nothing planted.", flush=True)
         return np.full((2, len(nodes)), np.nan)
 
 
