@@ -19,11 +19,11 @@ from threadpoolctl import threadpool_limits
 
 from dysconnect import __version__
 from dysconnect.atlas import edge_index
+from dysconnect.cohort import Cohort
 from dysconnect.models.edges import blocks
 from dysconnect.participants import read_participants, with_labels
 from dysconnect.progress import track
 from dysconnect.series import has_signal, read_series
-from dysconnect.train.estimators import Cohort
 from dysconnect.train.memory import data_memory
 
 KINDS = {"correlation": "correlation", "partial": "partial correlation", "covariance": "covariance"}

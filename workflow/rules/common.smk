@@ -2,6 +2,7 @@
 import os
 import shutil
 import sys
+from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -15,6 +16,7 @@ from dysconnect.acquire import check_engine, kind_of, source_files
 from dysconnect.acquire.images import SHARED, plan_images, room_needed, users_files
 from dysconnect.acquire.scan import SETTINGS
 from dysconnect.acquire.transfer import check_room
+from dysconnect.code import digest
 from dysconnect.config import (
     STORED,
     check_pretraining,
@@ -102,23 +104,15 @@ wildcard_constraints:
     participant="sub-[A-Za-z0-9]+",
 
 
-def library(*modules):
-    """Files of the library that a stage uses: a change in one of them reruns the stage."""
-    places = [ROOT / "src/dysconnect" / module for module in modules]
-    files = [
-        (
-            [place.with_suffix(".py")]
-            if place.with_suffix(".py").exists()
-            else place.rglob("*.*")
-        )
-        for place in places
-    ]
-    return sorted(
-        str(file)
-        for group in files
-        for file in group
-        if file.suffix in {".py", ".tsv", ".html", ".css"}
-    )
+@cache
+def digest_of(script):
+    """Digest of the files of the library that a script reaches, and of the script."""
+    return digest(ROOT / f"workflow/scripts/{script}.py")
+
+
+def code(script):
+    """Parameter that changes with the code of a rule, wherever the checkout lies: a change reruns the rule."""
+    return lambda wildcards: digest_of(script)
 
 
 def connectome_file(experiment):

@@ -13,7 +13,6 @@ rule evaluate:
         ),
         splits="results/{dataset}/train/splits.tsv",
         participants="results/{dataset}/timeseries/participants.tsv",
-        code=library("evaluate", "participants"),
     output:
         scores="results/{dataset}/evaluate/scores.tsv",
         comparisons="results/{dataset}/evaluate/comparisons.tsv",
@@ -33,6 +32,7 @@ rule evaluate:
         experiments=list(EXPERIMENTS),
         evaluate=COHORT["evaluate"],
         covariates=COHORT["dataset"]["covariates"],
+        code=code("evaluate"),
     message:
         "Scoring all experiments on {wildcards.dataset}"
     script:

@@ -18,7 +18,7 @@ from dysconnect.acquire.local import acquire_local, images, local_files, raw_ima
 from dysconnect.acquire.plant import plant_cohort
 from dysconnect.acquire.simulated import add_motion, simulate_cohort, simulate_severity, spoil
 from dysconnect.acquire.table import acquire_table, table_files
-from dysconnect.acquire.transfer import Remote, Transport, fetch_all
+from dysconnect.acquire.transfer import fetch_or_stop, transport_of
 from dysconnect.participants import write_participants
 from dysconnect.preprocess.fmriprep import check_fmriprep, template_of
 from dysconnect.preprocess.spaces import TEMPLATE_SPACE, refuse_other_space, refuse_without_surface
@@ -109,35 +109,6 @@ def data_root(dataset: dict) -> Path:
     if not root.is_dir():
         raise FileNotFoundError(f"dataset.root={root}: no such folder (seen from {Path.cwd()}).")
     return root
-
-
-def transport_of(fetching: dict, name: str) -> Transport:
-    """How to fetch, from the `acquire` section; a mirror holds what `acquire.folder` would: one folder a `name`."""
-    keys = ("connections", "attempts", "timeout", "backoff")
-    mirror = f"{fetching['mirror'].rstrip('/')}/{name}" if fetching["mirror"] else None
-    return Transport(**{key: fetching[key] for key in keys}, mirror=mirror)
-
-
-def fetch_or_stop(files: list[dict], folder: Path, fetching: dict) -> None:
-    """Fetch files without which nothing can go on.
-
-    Parameters
-    ----------
-    files : list of dict
-        `path`, `urls`, `bytes`, `hash`.
-    folder : path
-    fetching : dict
-        The `acquire` section.
-
-    Raises
-    ------
-    OSError
-        Names the file, and what every source answered.
-    """
-    remotes = [Remote(file["path"], tuple(file["urls"]), file["bytes"], file["hash"]) for file in files]
-    for outcome in fetch_all(remotes, folder, transport_of(fetching, folder.name), what=folder.name):
-        if outcome.state == "failed":
-            raise OSError(f"{outcome.path} could not be fetched: {outcome.problem}. Run the same command again.")
 
 
 def acquire(dataset: dict, nodes: pd.DataFrame, folder: Path, fetching: dict | None = None) -> Acquired:

@@ -9,14 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from dysconnect.acquire.manifest import read_manifest
+from dysconnect.acquire.people import people_file, read_people
 from dysconnect.acquire.scan import describe_scan
 from dysconnect.acquire.selection import select
 from dysconnect.acquire.transfer import Outcome, Remote, Transport, fetch_all
-from dysconnect.participants import REQUIRED, check_participants
 
 SHARED = "dataset"  # the unit of files that belong to everybody
 
@@ -33,11 +32,14 @@ class Plan:
         `participant_id`, `group` and `reason` ("" for those who are wanted).
     units : dict of str to list
         Files (`path`, `urls`, `bytes`, `hash`) of every wanted participant, and of `dataset`.
+    notes : tuple of str
+        Lines for the terminal on how the user's participants table was read.
     """
 
     folder: Path
     people: pd.DataFrame
     units: dict[str, list[dict]]
+    notes: tuple[str, ...] = ()
 
     @property
     def wanted(self) -> list[str]:
@@ -62,14 +64,15 @@ def plan_images(spec: Mapping, acquire: Mapping, manifests: Path) -> Plan:
     """
     if spec["root"]:
         folder = Path(spec["root"])
-        people = _people_of_folder(folder)
-        files = {name: [] for name in [SHARED, *people["participant_id"]]}
-    else:
-        table = _manifest(spec, manifests)
-        folder = Path(acquire["folder"]) / spec["manifest"]
-        own = table[table["participant_id"] != ""]
-        people = own.drop_duplicates("participant_id")[["participant_id", "group"]].reset_index(drop=True)
-        files = {name or SHARED: _files(rows, spec) for name, rows in table.groupby("participant_id")}
+        told = read_people(spec, folder)
+        people = told.table.rename(columns={"exclusion_reason": "reason"})[["participant_id", "group", "reason"]]
+        wanted = [SHARED, *people.loc[people["reason"] == "", "participant_id"]]
+        return Plan(folder, people, {name: [] for name in wanted}, told.notes)
+    table = _manifest(spec, manifests)
+    folder = Path(acquire["folder"]) / spec["manifest"]
+    own = table[table["participant_id"] != ""]
+    people = own.drop_duplicates("participant_id")[["participant_id", "group"]].reset_index(drop=True)
+    files = {name or SHARED: _files(rows, spec) for name, rows in table.groupby("participant_id")}
     reasons = select(people, spec)
     people = people.assign(reason=[reasons[name] for name in people["participant_id"]])
     wanted = {SHARED, *people.loc[people["reason"] == "", "participant_id"]}
@@ -106,29 +109,12 @@ def _files(rows: pd.DataFrame, spec: Mapping) -> list[dict]:
     ]
 
 
-def _people_of_folder(folder: Path) -> pd.DataFrame:
-    """People and groups of the user's own folder."""
-    path = folder / "participants.tsv"
-    if not folder.is_dir():
-        raise FileNotFoundError(f"dataset.root={folder}: no such folder (seen from {Path.cwd()}).")
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such participants table. Add one (README, Your own data).")
-    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
-    missing = [name for name in REQUIRED if name not in table]
-    if missing:
-        raise ValueError(
-            f"{path}: missing column{'s' * (len(missing) > 1)} {', '.join(missing)} (found: "
-            f"{', '.join(table.columns)}). Add {'them' if len(missing) > 1 else 'it'}, or rename the columns."
-        )
-    return table[["participant_id", "group"]]
-
-
 def users_files(spec: Mapping, folder: Path, unit: str) -> list[str]:
     """List the files of the user's own folder that a unit reads, so that a change in one of them is noticed."""
     if not spec["root"]:
         return []
     if unit == SHARED:
-        return [str(folder / "participants.tsv")]
+        return [str(people_file(spec, folder))]
     return sorted(str(path) for path in (folder / unit).glob("**/*_bold.*nii*"))
 
 
@@ -254,37 +240,13 @@ def _refuse_failures(by_unit: Mapping[str, Mapping], max_failed: float, spec: Ma
 
 def _participants(spec: Mapping, plan: Plan, scans: Mapping[str, Mapping]) -> pd.DataFrame:
     """Everybody of the plan, with the columns of participants.tsv under our names."""
-    told = _told(spec, plan).set_index("participant_id")
-    people = plan.people.set_index("participant_id")
-    table = people[["group"]].join(told.drop(columns="group", errors="ignore"))
-    for name in ("age", "sex", "site"):
-        if name not in table:
-            table[name] = np.nan if name == "age" else ""
+    told = read_people(spec, plan.folder, None if spec["root"] else plan.people)
+    table = told.table.set_index("participant_id", drop=False)
     if spec.get("site"):
         table["site"] = [scans[name]["scan"].get("site", "") if name in scans else "" for name in table.index]
-    elif (table["site"].fillna("") == "").all():
-        table["site"] = spec["name"]
-    problems = {name: receipt["problem"] for name, receipt in scans.items()}
-    table["exclusion_reason"] = [problems.get(name) or reason for name, reason in people["reason"].items()]
-    absent = (table["exclusion_reason"] == "") & ~table.index.isin(told.index)
-    table.loc[absent, "exclusion_reason"] = "has no row in participants.tsv"
-    table["scan_group"] = table.index
-    return check_participants(table.reset_index().fillna("").astype(str), plan.folder / "participants.tsv")
-
-
-def _told(spec: Mapping, plan: Plan) -> pd.DataFrame:
-    """Read the dataset's participants.tsv under our names of the columns."""
-    path = plan.folder / "participants.tsv"
-    if not path.exists():  # a dataset without such a table: what the manifest knows is all there is
-        return plan.people[["participant_id"]]
-    raw = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
-    theirs = dict(spec.get("columns") or {})
-    absent = [name for name in theirs.values() if name not in raw]
-    if absent:
-        raise ValueError(
-            f"{path}: no column {', '.join(absent)} (found: {', '.join(raw.columns)}). Correct dataset.columns."
-        )
-    return raw.rename(columns={name: own for own, name in theirs.items()})
+    problems = {name: receipt["problem"] for name, receipt in scans.items() if receipt["problem"]}
+    table["exclusion_reason"] = [problems.get(name, reason) for name, reason in table["exclusion_reason"].items()]
+    return table.assign(scan_group=table.index).reset_index(drop=True)
 
 
 def scan_entry(name: str, receipt: Mapping) -> dict:

@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dysconnect.acquire.selection import select
-from dysconnect.participants import read_participants
+from dysconnect.acquire.people import people_file, read_people
 from dysconnect.series import BY_ORDER, read_confounds, series_hash
 
 PREPARED = ("desc-preproc_bold.nii*", "_space-fsLR_den-*k_bold.dtseries.nii")  # fMRIPrep's volumes and surfaces
@@ -71,7 +70,7 @@ def local_files(spec: Mapping, root: str | Path) -> list[Path]:
     files = []
     for file in find_series(root, spec):
         files += [file.path, *_beside(file), *(path for path in _sidecars(file, root) if path.is_file())]
-    return [root / "participants.tsv", *dict.fromkeys(files)]
+    return [people_file(spec, root), *dict.fromkeys(files)]
 
 
 def find_series(root: Path, spec: Mapping) -> list[Named]:
@@ -148,7 +147,7 @@ def acquire_local(spec: Mapping, root: str | Path) -> tuple[pd.DataFrame, pd.Dat
         When the table or all series are missing, or do not fit each other or the configuration.
     """
     root = Path(root)
-    participants = _read_people(root, spec)
+    participants = read_people(spec, root).table
     files = find_series(root, spec)
     _refuse_several_atlases(files)
     _refuse_nobody(files, participants, root, spec)
@@ -162,51 +161,6 @@ def acquire_local(spec: Mapping, root: str | Path) -> tuple[pd.DataFrame, pd.Dat
         scan_group=names.map(index["scan_group"]).fillna(names), mean_fd=names.map(index["mean_fd"]).fillna(told)
     )
     return participants, index.drop(columns=["scan_group", "mean_fd"]).reset_index()
-
-
-def _read_people(root: Path, spec: Mapping) -> pd.DataFrame:
-    """Read participants.tsv; columns that `covariates` does without are filled in."""
-    path, covariates = root / "participants.tsv", spec["covariates"]
-    if not path.exists():
-        others = sorted(file.name for file in root.glob("*") if "participant" in file.name.lower())
-        found = f" (found: {', '.join(others)})" if others else ""
-        raise FileNotFoundError(
-            f"{path}: no such participants table{found}. Write one, separated by tabs, with the columns "
-            f"participant_id, group, {', '.join(covariates)} (README, Your own data)."
-        )
-    needed = [name for name in covariates if name != "mean_fd"]
-    people = read_participants(path, ("participant_id", "group", *needed))
-    people = people.assign(**{name: value for name, value in _DEFAULTS.items() if name not in people})
-    if "site" not in covariates:
-        people["site"] = people["site"].where(people["site"] != "", spec["name"])
-    _refuse_ids(people["participant_id"], path)
-    _refuse_groups(people["group"], spec["contrast"], path)
-    reasons = people["participant_id"].map(select(people, spec))
-    return people.assign(exclusion_reason=people["exclusion_reason"].where(people["exclusion_reason"] != "", reasons))
-
-
-_DEFAULTS = {"age": np.nan, "sex": "", "site": "", "exclusion_reason": ""}
-
-
-def _refuse_ids(ids: pd.Series, path: Path) -> None:
-    wrong = ids[~ids.str.fullmatch(r"sub-[A-Za-z0-9]+")]
-    if len(wrong):
-        bare = re.sub(r"^sub-?|[^A-Za-z0-9]", "", wrong.iloc[0])
-        raise ValueError(
-            f"{path}, line {wrong.index[0] + 2}: participant_id is {wrong.iloc[0]!r}. Write it as in the file names: "
-            f"sub- and then letters or digits only, as in sub-{bare}."
-        )
-
-
-def _refuse_groups(groups: pd.Series, contrast: Mapping[str, Sequence[str]], path: Path) -> None:
-    present = sorted(set(groups) - {""})
-    for side in ("cases", "controls"):
-        if not set(contrast[side]) & set(present):
-            raise ValueError(
-                f"{path}: nobody is in dataset.contrast.{side} ({', '.join(contrast[side])}); the column group has: "
-                f"{', '.join(present) or 'nothing'}. Say which are compared: "
-                "'overrides=dataset.contrast.cases=[...] dataset.contrast.controls=[...]'."
-            )
 
 
 def _refuse_several_atlases(files: Iterable[Named]) -> None:

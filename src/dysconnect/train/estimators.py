@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from dysconnect.cohort import Cohort
 from dysconnect.models import GRAPH_MODELS
 from dysconnect.models.dual import DualClassifier, DualLogistic, DualRidge, DualSVM
 from dysconnect.models.edges import MissingRegions, edges_from_matrix
@@ -22,35 +22,6 @@ from dysconnect.train.splits import fold_rows, scan_groups
 
 DUAL = {"ridge": DualRidge, "logistic": DualLogistic, "svm": DualSVM}
 PREPARED = ("harmonise", "deconfound")  # keys of the model section that no classifier reads
-
-
-@dataclass(frozen=True)
-class Cohort:
-    """Labelled subjects and their connectomes.
-
-    Attributes
-    ----------
-    participants : DataFrame, [n rows]
-        With `label`, `site`, `scan_group` and the covariates.
-    values : array, [n, E]
-        Fisher z edges, or covariances with their diagonal for the tangent space.
-    missing : array of bool, [n, N]
-        Regions without signal.
-    nodes : array of str, [N]
-        Region names.
-    measure : {"correlation", "partial", "tangent"}
-    """
-
-    participants: pd.DataFrame
-    values: np.ndarray
-    missing: np.ndarray
-    nodes: np.ndarray
-    measure: str
-
-    @property
-    def labels(self) -> np.ndarray:
-        """Labels, [n]: 1 is the patient."""
-        return self.participants["label"].to_numpy()
 
 
 class FoldModel(NamedTuple):
