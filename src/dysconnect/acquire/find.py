@@ -6,6 +6,7 @@ from dysconnect.acquire.kinds import IMAGES, is_confounds, is_prepared, is_raw, 
 from dysconnect.bids import Choice, Named, agree, asked_entities, choose, companion, read_name, same
 from dysconnect.preprocess.cifti import is_grayordinates
 
+CHOICES = ("participant_id", "what", "chosen", "others", "why")  # columns of the table of choices
 FILES = ("bold", "mask", "confounds", "t1w")
 
 
@@ -103,8 +104,8 @@ def _row(what: str, choice: Choice, bold: Named, combined: Sequence[str]) -> dic
 
 def _is_part(file: Named, chosen: Named | None, combined: Sequence[str]) -> bool:
     """Whether a file is only another echo of what is combined."""
-    told = [{key: value for key, value in one.entities.items() if key not in combined} for one in (file, chosen or file)]
-    return bool(combined) and chosen is not None and told[0] == told[1]
+    pairs = [set(one.entities.items()) for one in (file, chosen or file)]
+    return chosen is not None and bool(combined) and {key for key, _ in pairs[0] ^ pairs[1]} <= set(combined)
 
 
 def _of_session(choice: Choice, bold: Named) -> bool:

@@ -18,7 +18,9 @@ IMAGES = (".nii", ".nii.gz")
 ASIDE = frozenset(("derivatives", "sourcedata", "code", "mriqc"))  # below a folder of images they decide nothing
 SERIES = re.compile(r"(time)?(series|courses?)|ts|rois?|regions?|signals?|bold", re.IGNORECASE)
 CONFOUNDS = re.compile(r"confounds?|regressors|nuisance", re.IGNORECASE)
-MATRICES = re.compile(r"conmat|relmat|connectivity|connectomes?|(pearson)?correlations?|matrix|adjacency", re.IGNORECASE)
+MATRICES = re.compile(
+    r"conmat|relmat|connectivity|connectomes?|(pearson)?correlations?|matrix|adjacency", re.IGNORECASE
+)
 OTHERS = re.compile(
     r"framewisedisplacement|fd|dvars|motion|outliers|coverage|events|physio|stim|channels|electrodes|scans|sessions"
     r"|qc|mriqc|alff|reho|design|blood|beh",

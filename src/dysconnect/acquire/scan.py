@@ -55,7 +55,7 @@ def describe_scan(folder: Path, paths: Sequence[str], spec: Mapping) -> dict:
     try:
         scan |= find_scan(paths, spec)
         if not scan["bold"]:
-            return scan | {"problem": f"no {spec['task']} scan{_where(paths, spec)} among its {len(paths)} files"}
+            return scan | {"problem": one_line(no_scan(paths, spec))}
         _refuse_absent(scan, folder, spec)
         shape, header_time = read_header(folder / scan["bold"])
         told, origins = read_sidecars(sidecars_of(folder / scan["bold"], folder))
@@ -84,19 +84,22 @@ def _refuse_absent(scan: dict, folder: Path, spec: Mapping) -> None:
         scan["confounds"] = ""  # a table of something else under the name of series
 
 
-def _where(paths: Sequence[str], spec: Mapping) -> str:
-    """Name the space, the task or the scan that was asked for, and what there is instead."""
-    files = own_files(paths)
-    scans = [file for file in files if is_scan(file, spec)]
-    tasks = sorted({task for file in scans if (task := file.entities.get("task")) and task != spec["task"]})
-    same_task = [file for file in scans if file.entities.get("task") == spec["task"]]
-    if spec["kind"] == "bids" or scans:
-        told = f"dataset.session, run or entities; there is {listed(same_task, 2)}" if same_task else ""
-        told = told or (f"dataset.task; there is {', '.join(tasks)}" if tasks else "")
-        return f" ({told})" if told else ""
+def no_scan(paths: Sequence[str], spec: Mapping) -> str:
+    """Say that there is no scan of the task, in the space or of the session asked for, and what there is instead."""
+    scans = [file for file in own_files(paths) if is_scan(file, spec)]
+    told = [f"a {spec['task']} scan", f"in {spec['space']}" if spec["kind"] == "derivatives" and not scans else ""]
     bold = [path for path in paths if path.endswith(("_bold.nii.gz", "_bold.nii", ENDING))]
-    others = sorted({space for path in bold if (space := space_of(path))})
-    return f" in {spec['space']}" + (f" (dataset.space; there is {', '.join(others)})" if others else "")
+    spaces = sorted({space for path in bold if (space := space_of(path))})
+    tasks = sorted({file.entities.get("task", "") for file in scans} - {"", spec["task"]})
+    other = [file for file in scans if file.entities.get("task") == spec["task"]]
+    there = ""
+    if other:
+        there = f" (dataset.session, run or entities; there is {listed(other, 2)})"
+    elif tasks:
+        there = f" (dataset.task; there is {', '.join(tasks)})"
+    elif spec["kind"] == "derivatives" and spaces:
+        there = f" (dataset.space; there is {', '.join(spaces)})"
+    return f"no {' '.join(filter(None, told)).removeprefix('a ')}{there} among its {len(paths)} files"
 
 
 def _differs(scan: Mapping, sidecar: Mapping, spec: Mapping) -> str:
