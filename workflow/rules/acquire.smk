@@ -51,6 +51,7 @@ rule acquire:
         ),
         participants="results/{dataset}/acquire/participants.tsv",
         index=f"results/{{dataset}}/acquire/{INDEX}.tsv",
+        choices="results/{dataset}/acquire/choices.tsv",
         summary="results/{dataset}/acquire/summary.txt",
     log:
         "results/logs/{dataset}/acquire.log",

@@ -12,8 +12,14 @@ ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "src"))
 
 from dysconnect.__main__ import compose_workflow
-from dysconnect.acquire import check_engine, kind_of, source_files
-from dysconnect.acquire.images import SHARED, plan_images, room_needed, users_files
+from dysconnect.acquire import check_engine, kind_of, list_own, source_files
+from dysconnect.acquire.images import (
+    SHARED,
+    plan_images,
+    plan_scans,
+    room_needed,
+    users_files,
+)
 from dysconnect.acquire.scan import SETTINGS
 from dysconnect.acquire.transfer import check_room
 from dysconnect.acquire.withdrawn import read_withdrawn
@@ -49,18 +55,25 @@ try:
     COHORT, EXPERIMENTS = portable(COHORT), portable(EXPERIMENTS)
     # how to fetch is nobody's parameter: another mirror is no reason to run anything again
     FETCHING = [own.pop("acquire") for own in (COHORT, *EXPERIMENTS.values())][0]
-    KIND = COHORT["dataset"]["kind"] = kind_of(COHORT["dataset"])
+    LISTING = list_own(COHORT["dataset"])
+    KIND = COHORT["dataset"]["kind"] = kind_of(
+        COHORT["dataset"], LISTING, COHORT["preprocess"]["engine"]
+    )
     check_engine(COHORT["dataset"], COHORT["preprocess"], COHORT["atlas"])
     check_pretraining(EXPERIMENTS, COHORT["dataset"]["name"])
     check_validation(COHORT)
     TRACKING = shown(choose_uri(COHORT["tracking"]["uri"]))  # without a password
-    SOURCES = source_files(COHORT["dataset"])
+    SOURCES = source_files(COHORT["dataset"], LISTING)
     IMAGES = KIND in ("bids", "derivatives")
     FMRIPREP = KIND == "bids" and COHORT["preprocess"]["engine"] == "fmriprep"
     WITHDRAWN = read_withdrawn(Path.cwd(), COHORT["dataset"]["name"])
     if IMAGES:
         wanted = COHORT["dataset"] | {"withdrawn": WITHDRAWN}
         PLAN = plan_images(wanted, FETCHING, ROOT / "configs/manifest")
+        SCAN = {key: COHORT["dataset"].get(key) for key in SETTINGS} | {
+            "engine": COHORT["preprocess"]["engine"]
+        }
+        SCANS = plan_scans(PLAN, SCAN, LISTING)
     if FMRIPREP:
         PLACES = find_places(
             COHORT["preprocess"],
@@ -89,8 +102,10 @@ READING = {  # what a participant's series depend on; of fMRIPrep's settings onl
 }
 LEFT_BY_FMRIPREP = {  # how its BOLD is found
     "kind": "derivatives",
-    "task": COHORT["dataset"].get("task"),
-    "session": COHORT["dataset"].get("session"),
+    **{
+        key: COHORT["dataset"].get(key)
+        for key in ("task", "session", "run", "entities")
+    },
     "space": COHORT["preprocess"].get("space", "").split(":")[0],
 }
 KEEP_OUTPUTS = COHORT["preprocess"].get("keep_outputs", True)
@@ -227,12 +242,12 @@ def size_of(wildcards):
 
 def users_own(wildcards):
     """Files of a unit in the user's own folder."""
-    return users_files(COHORT["dataset"], PLAN.folder, wildcards.unit)
+    return users_files(COHORT["dataset"], PLAN, SCANS, wildcards.unit)
 
 
 def scan_settings(wildcards):
     """The part of the dataset's configuration that describes a scan."""
-    return {key: COHORT["dataset"].get(key) for key in SETTINGS}
+    return SCAN
 
 
 def settings_of_series(wildcards, resources):
