@@ -12,6 +12,7 @@ import json
 import multiprocessing
 import os
 import runpy
+import shutil
 import socket
 import subprocess
 import sys
@@ -24,9 +25,11 @@ from pathlib import Path
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 PACKAGES = (
     "snakemake.cli", "snakemake.script", "snakemake.logging", "dysconnect.__main__", "dysconnect.acquire.images",
-    "dysconnect.connectivity", "dysconnect.evaluate", "dysconnect.localize", "dysconnect.preprocess",
-    "dysconnect.preprocess.fmriprep", "dysconnect.quality", "dysconnect.report", "dysconnect.stimulate",
-    "dysconnect.timeseries", "dysconnect.tracking", "dysconnect.train", "dysconnect.validate", "mlflow.pyfunc",
+    "dysconnect.connectivity", "dysconnect.evaluate", "dysconnect.localize", "dysconnect.localize.kernels",
+    "dysconnect.models.graph", "dysconnect.preprocess", "dysconnect.preprocess.fmriprep", "dysconnect.quality",
+    "dysconnect.report", "dysconnect.stimulate", "dysconnect.timeseries", "dysconnect.tracking", "dysconnect.train",
+    "dysconnect.train.graph.run", "dysconnect.validate", "matplotlib.pyplot", "mlflow.pyfunc",
+    "mlflow.store.tracking.sqlalchemy_store",
 )  # fmt: skip
 FORK = multiprocessing.get_context("fork")
 
@@ -47,8 +50,8 @@ sys.exit(code)
 @cache
 def python() -> str:
     """The program to call in place of ``sys.executable``; it works until this process ends."""
-    folder = tempfile.TemporaryDirectory()
-    program, address = Path(folder.name, "python"), f"{folder.name}/socket"
+    folder = Path(tempfile.mkdtemp())  # the server removes it
+    program, address = folder / "python", str(folder / "socket")
     program.write_text(CLIENT.format(python=sys.executable, address=address))
     program.chmod(0o700)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
@@ -56,12 +59,7 @@ def python() -> str:
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     server = subprocess.Popen([sys.executable, __file__, address], env=environment, **pipes)
     server.stdout.readline()  # it listens
-
-    def stop() -> None:
-        server.communicate()
-        folder.cleanup()
-
-    atexit.register(stop)
+    atexit.register(server.communicate)
     return str(program)
 
 
@@ -76,6 +74,7 @@ def serve(address: str) -> None:
             connection, _ = listening.accept()
             FORK.Process(target=attend, args=(connection, listening)).start()
             connection.close()
+    shutil.rmtree(Path(address).parent)
 
 
 def import_packages() -> None:
@@ -123,13 +122,14 @@ def become(connection: socket.socket, streams: list[int], arguments: list[str], 
 
 def run(arguments: list[str]) -> None:
     """Do what Python does with its arguments."""
-    sys.executable, what, *more = arguments
+    own, what, *more = arguments
     sys.path[:0] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     if what == "-c":
         sys.path.insert(0, "")
         sys.argv = ["-c", *more[1:]]
         exec(compile(more[0], "<string>", "exec"), {"__name__": "__main__"})
     elif what == "-m":
+        sys.executable = own  # Snakemake starts its jobs with it
         sys.path.insert(0, os.getcwd())
         sys.argv = more
         runpy.run_module(more[0], run_name="__main__", alter_sys=True)
