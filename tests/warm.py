@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from contextlib import suppress
 from functools import cache
 from multiprocessing.connection import wait
@@ -50,6 +51,8 @@ sys.exit(code)
 @cache
 def python() -> str:
     """The program to call in place of ``sys.executable``; it works until this process ends."""
+    if sys.platform != "linux":  # elsewhere packages do not survive a fork
+        return sys.executable
     folder = Path(tempfile.mkdtemp())  # the server removes it
     program, address = folder / "python", str(folder / "socket")
     program.write_text(CLIENT.format(python=sys.executable, address=address))
@@ -117,6 +120,7 @@ def become(connection: socket.socket, streams: list[int], arguments: list[str], 
     try:
         run(arguments)
     finally:
+        threading._shutdown()  # in the order of Python's own end: joblib ends its processes in the first
         atexit._run_exitfuncs()
 
 
