@@ -267,7 +267,7 @@ def test_runs_of_a_multirun_lie_under_one_run_with_those_that_failed(lab, monkey
     uri = f"sqlite:///{lab.folder}/server.db"
     handle = open_tracking(uri, "sweeps")
     fixed = ["dataset.name=tiny", "atlas.name=tiny", "tracking.experiment=sweeps", f"tracking.uri={uri}"]
-    fixed += ["evaluate.bootstraps=20", "hydra/hydra_logging=none", "hydra/job_logging=none"]
+    fixed += ["evaluate.bootstraps=100", "hydra/hydra_logging=none", "hydra/job_logging=none"]
     swept = ["model=ridge,gcn", "connectivity=correlation,tangent", "training.epochs=2"]
     monkeypatch.chdir(lab.folder)
     monkeypatch.setattr(sys, "argv", ["dysconnect", "-cp", str(ROOT / "configs"), "-m", *swept, *fixed])
