@@ -42,7 +42,7 @@ from dysconnect.config import (
     wants_texts,
 )
 from dysconnect.overrides import FORM, QUOTED, Override, mapping_of, read_overrides, text_of, texts_of
-from dysconnect.predict.command import main as predict
+from dysconnect.predict.command import console
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -383,6 +383,6 @@ def _needed(folder: Path, connectomes: str) -> list[Path]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["predict"]:
-        sys.exit(predict(sys.argv[2:]))
+    if sys.argv[1:2] in (["predict"], ["withdraw"]):
+        sys.exit(console(sys.argv[1:]))
     main()

@@ -18,7 +18,6 @@ if STIMULATED:
             model=f"results/{{dataset}}/train/{STIMULATED}/model.npz",
             null=f"results/{{dataset}}/train/{STIMULATED}/null.tsv",
             atlas=ATLAS_FILES,
-            code=library("stimulate", "localize/statistics", "atlas"),
         output:
             targets="results/{dataset}/stimulate/targets.tsv",
             patients="results/{dataset}/stimulate/patients.tsv",
@@ -40,6 +39,7 @@ if STIMULATED:
             stimulate=COHORT["stimulate"],
             sections=training_sections(EXPERIMENTS[STIMULATED]),
             contrast=COHORT["dataset"]["contrast"],
+            code=code("stimulate"),
         message:
             "Ranking virtual-stimulation targets on {wildcards.dataset}"
         script:
