@@ -177,28 +177,27 @@ def _compose(groups: Sequence[str], overrides: Sequence[Override], rules: Mappin
     except (HydraException, OmegaConfBaseException, YAMLError, UnicodeError) as error:
         raise ConfigError(f"configs/ does not compose: {' '.join(str(error).split())[:300]}") from error
     OmegaConf.set_struct(config, False)  # the schema judges which keys there are, and names the nearest
-    plain = config.copy()
+    nodes = config.atlas.nodes
     keys = set(leaf_keys(OmegaConf.to_container(config, resolve=False)))
     for own in overrides:
         if own not in choices and (own.key in keys or own.sign or takes_names(rules, own.key)):
             _set(config, own, rules, keys)
             used.add(own.key)
     used.update(own.key for own in choices)
-    if "atlas.nodes" in used:
-        _name_atlas(config, plain, {own.key for own in overrides})
+    if config.atlas.nodes != nodes:
+        _name_atlas(config, {own.key for own in overrides})
     try:
         return settle(_to_dict(config), rules)
     except (OmegaConfBaseException, RecursionError) as error:
         raise ConfigError(f"a ${{...}} does not resolve: {' '.join(str(error).split())[:300]}") from error
 
 
-def _name_atlas(config: DictConfig, plain: DictConfig, typed: Collection[str]) -> None:
+def _name_atlas(config: DictConfig, typed: Collection[str]) -> None:
     """Give another table of regions than the chosen atlas's a title and a citation of its own."""
-    if config.atlas.nodes != plain.atlas.nodes:
-        own = {"title": f"own regions, {Path(str(config.atlas.nodes)).name}", "citation": "not published"}
-        for name, told in own.items():
-            if f"atlas.{name}" not in typed:
-                OmegaConf.update(config, f"atlas.{name}", told)
+    own = {"title": f"own regions, {Path(str(config.atlas.nodes)).name}", "citation": "not published"}
+    for name, told in own.items():
+        if f"atlas.{name}" not in typed:
+            OmegaConf.update(config, f"atlas.{name}", told)
 
 
 def _set(config: DictConfig, own: Override, rules: Mapping, keys: set[str]) -> None:

@@ -1,5 +1,6 @@
 # Compose the configuration once; the only Python among the rules.
 import os
+import shlex
 import shutil
 import sys
 from functools import cache
@@ -10,6 +11,8 @@ from snakemake.settings.types import DeploymentMethod
 
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "src"))
+# Snakemake writes it into the commands of jobs as it is, and a blank in it would end the word
+sys.executable = shlex.quote(sys.executable)
 
 from dysconnect.__main__ import compose_workflow
 from dysconnect.acquire import check_engine, kind_of, list_own, source_files
