@@ -13,7 +13,7 @@ from joblib import Parallel, delayed
 from dysconnect import __version__
 from dysconnect.participants import COVARIATES, covariate_problem
 from dysconnect.progress import track
-from dysconnect.series import has_signal, read_confounds, read_series, write_series
+from dysconnect.series import has_signal, read_confounds, read_series, series_hash, write_series
 from dysconnect.timeseries.projection import Projection, plan
 from dysconnect.timeseries.regressors import UnusableError, limits_text
 
@@ -297,6 +297,7 @@ def _prepare_and_write(
         "key": "",
         "confounds": "",
         "repetition_time": entry["repetition_time"],
+        "sha256": series_hash(path.read_bytes()),
     }
     # the verdict travels back between processes: leave the array, which is on disk now
     return replace(verdict, series=np.empty(0)), located
