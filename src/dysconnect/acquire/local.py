@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dysconnect.acquire.people import people_file, read_people
+from dysconnect.acquire.people import people_files, read_people
 from dysconnect.series import BY_ORDER, read_confounds, series_hash
 
 PREPARED = ("desc-preproc_bold.nii*", "_space-fsLR_den-*k_bold.dtseries.nii")  # fMRIPrep's volumes and surfaces
@@ -70,7 +70,7 @@ def local_files(spec: Mapping, root: str | Path) -> list[Path]:
     files = []
     for file in find_series(root, spec):
         files += [file.path, *_beside(file), *(path for path in _sidecars(file, root) if path.is_file())]
-    return [people_file(spec, root), *dict.fromkeys(files)]
+    return [*people_files(spec, root), *dict.fromkeys(files)]
 
 
 def find_series(root: Path, spec: Mapping) -> list[Named]:
@@ -147,7 +147,10 @@ def acquire_local(spec: Mapping, root: str | Path) -> tuple[pd.DataFrame, pd.Dat
         When the table or all series are missing, or do not fit each other or the configuration.
     """
     root = Path(root)
-    participants = read_people(spec, root).table
+    people = read_people(spec, root)
+    for note in people.notes:
+        print(note, flush=True)
+    participants = people.table
     files = find_series(root, spec)
     _refuse_several_atlases(files)
     _refuse_nobody(files, participants, root, spec)
