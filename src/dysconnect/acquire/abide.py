@@ -6,6 +6,7 @@ Phenotype coding (Preprocessed Connectomes Project): DX_GROUP 1 = autism, 2 = co
 
 import gzip
 import re
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -239,6 +240,14 @@ def _hashes(located: pd.DataFrame) -> list[str]:
                     hashes[row.Index] = series_hash(archive[row.key])
         else:
             for row in rows.itertuples():
-                content = Path(path).read_bytes()  # of the text: gzip stores the file's name and time
-                hashes[row.Index] = series_hash(gzip.decompress(content) if path.endswith(".gz") else content)
+                hashes[row.Index] = series_hash(_text_of(Path(path)))
     return hashes.tolist()
+
+
+def _text_of(path: Path) -> bytes:
+    """Bytes of the text, as gzip stores the file's name and time too; of a damaged file those that there are."""
+    content = path.read_bytes()
+    try:
+        return gzip.decompress(content) if path.suffix == ".gz" else content
+    except (EOFError, zlib.error, gzip.BadGzipFile):  # told where the series are read
+        return content

@@ -251,16 +251,16 @@ def _groups(spec: Mapping, told: Told) -> pd.Series:
 
 
 def _source(spec: Mapping, told: Told) -> str:
-    return f"{told.path}: by the patterns of dataset.groups" if spec.get("groups") else f"{told.path}: in column group"
+    return f"{told.path}: by dataset.groups" if spec.get("groups") else f"{told.path}:"
 
 
 def _refuse_groups(groups: pd.Series, contrast: Mapping[str, Sequence[str]], source: str) -> None:
     present = sorted(set(groups) - {""})
     for side in ("cases", "controls"):
-        asked = [str(name) for name in contrast[side]]
-        if not set(asked) & set(present):
+        absent = [str(name) for name in contrast[side] if str(name) not in present]
+        if absent:
             raise ValueError(
-                f"{source} nobody is in dataset.contrast.{side} ({', '.join(asked)}); the column group has: "
+                f"{source} nobody is in dataset.contrast.{side} ({', '.join(absent)}); the column group has: "
                 f"{shown(present) or 'nothing'}. Say which are compared: "
                 "'overrides=dataset.contrast.cases=[...] dataset.contrast.controls=[...]'."
             )

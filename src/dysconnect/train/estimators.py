@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from dysconnect.cohort import Cohort
 from dysconnect.models import GRAPH_MODELS
 from dysconnect.models.dual import DualClassifier, DualLogistic, DualRidge, DualSVM
 from dysconnect.models.edges import MissingRegions, edges_from_matrix
@@ -19,38 +19,10 @@ from dysconnect.models.riemann import FilteredMDM, ReducedTangent
 from dysconnect.models.sparse import ElasticNet
 from dysconnect.train.graph.model import GraphModel
 from dysconnect.train.splits import fold_rows, scan_groups
+from dysconnect.whole import save_arrays
 
 DUAL = {"ridge": DualRidge, "logistic": DualLogistic, "svm": DualSVM}
 PREPARED = ("harmonise", "deconfound")  # keys of the model section that no classifier reads
-
-
-@dataclass(frozen=True)
-class Cohort:
-    """Labelled subjects and their connectomes.
-
-    Attributes
-    ----------
-    participants : DataFrame, [n rows]
-        With `label`, `site`, `scan_group` and the covariates.
-    values : array, [n, E]
-        Fisher z edges, or covariances with their diagonal for the tangent space.
-    missing : array of bool, [n, N]
-        Regions without signal.
-    nodes : array of str, [N]
-        Region names.
-    measure : {"correlation", "partial", "tangent"}
-    """
-
-    participants: pd.DataFrame
-    values: np.ndarray
-    missing: np.ndarray
-    nodes: np.ndarray
-    measure: str
-
-    @property
-    def labels(self) -> np.ndarray:
-        """Labels, [n]: 1 is the patient."""
-        return self.participants["label"].to_numpy()
 
 
 class FoldModel(NamedTuple):
@@ -285,7 +257,7 @@ def save_model(model: Model, cohort: Cohort, path: str | Path, fold_weights: np.
     arrays = {**model.state(), "n_nodes": np.array(len(cohort.nodes)), "spec": _described(model, cohort)}
     if fold_weights is not None:
         arrays["fold_weights"] = fold_weights
-    np.savez(path, **arrays)
+    save_arrays(path, arrays)
 
 
 def _described(model: Model, cohort: Cohort) -> np.ndarray:
@@ -310,7 +282,7 @@ def save_folds(models: dict[tuple[int, int, int], Model], cohort: Cohort, path: 
     arrays = {"n_nodes": np.array(len(cohort.nodes)), "spec": _described(next(iter(models.values())), cohort)}
     for place, model in models.items():
         arrays |= {f"{'.'.join(map(str, place))}/{name}": value for name, value in model.state().items()}
-    np.savez(path, **arrays)
+    save_arrays(path, arrays)
 
 
 def restore_folds(arrays: Mapping[str, np.ndarray]) -> dict[tuple[int, int, int], Model]:
