@@ -29,8 +29,8 @@ NO_TEXT = (  # how files begin that are no text
     (b"version https://git-lfs", "a link of Git LFS without its content; fetch it with `git lfs pull`"),
     (b"/annex/objects/", "a link of git-annex without its content; fetch it with `datalad get`"),
 )
-AROUND = "\\s\ufeff\u00ad\u200b-\u200f\u2060"  # blanks of every kind, and what cannot be seen
-EDGES = re.compile(f"^[{AROUND}]+|[{AROUND}]+$")
+INVISIBLE = "\ufeff\u00ad\u200b\u200c\u200d\u200e\u200f\u2060"
+EDGES = re.compile(rf"^[\s{INVISIBLE}]+|[\s{INVISIBLE}]+$")  # blanks of every kind, and what cannot be seen
 LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
@@ -139,7 +139,7 @@ def read_table(
     rows = {
         number: [clean(cell) for cell in split_line(line, separator, path, number)]
         for number, line in enumerate(lines, 1)
-        if EDGES.sub("", line)
+        if EDGES.sub("", line) and not (number == 1 and line.lower().startswith("sep="))  # a word of Excel's
     }
     if not rows:
         raise TableError(f"{path} is empty. The table needs a first line of names and one line a row.")

@@ -89,6 +89,11 @@ def read_people(spec: Mapping, folder: str | Path, known: pd.DataFrame | None = 
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"dataset.root={folder}: no such folder (seen from {Path.cwd()}).")
+    if spec.get("kind") == "local" and spec.get("site"):
+        raise ValueError(
+            f"dataset.site={spec['site']} is a field of the sidecars of images, and {folder} holds series. Name the "
+            "column of the participants table instead: dataset.columns={site:NAME}."
+        )
     path = people_file(spec, folder)
     if not path.exists() and known is None:
         known = _people_by_folder(spec, folder, path)
@@ -111,6 +116,17 @@ def read_people(spec: Mapping, folder: str | Path, known: pd.DataFrame | None = 
         reasons = pd.Series({name: reasons[name] or limited[name] for name in reasons.index}, dtype=object)
     table, more = _table(spec, told, people, judged, reasons)
     return People(table, tuple([*notes, *more, *_near_groups(people, reasons)]))
+
+
+def people_notes(spec: Mapping) -> tuple[str, ...]:
+    """Say how the participants table of a user's folder of series was read, and whom that leaves out.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `read_people`.
+    """
+    return read_people(spec, spec["root"]).notes if spec["kind"] == "local" else ()
 
 
 def _people_by_folder(spec: Mapping, folder: Path, path: Path) -> pd.DataFrame:
@@ -152,7 +168,7 @@ def _told(spec: Mapping, path: Path) -> Told:
     ids = cells["participant_id"]
     _refuse_ids(ids, path)
     if spec.get("kind") == "table":
-        cells = _one_row_each(cells)
+        cells = _one_row_each(cells, spec, path)
     _refuse_twice(cells["participant_id"], path)
     read = [name for name in dict.fromkeys([*WORDS, *spec["covariates"]]) if name in cells]
     refuse_ditto(cells, read, cells.index, path)
@@ -230,11 +246,19 @@ def _refuse_twice(ids: pd.Series, path: Path) -> None:
         )
 
 
-def _one_row_each(cells: pd.DataFrame) -> pd.DataFrame:
+def _one_row_each(cells: pd.DataFrame, spec: Mapping, path: Path) -> pd.DataFrame:
     """Of a table with several rows a person, the columns that say the same in all of them; the first row stands."""
-    by_person = cells.groupby("participant_id", sort=False)
-    same = [name for name in cells if name == "participant_id" or by_person[name].nunique().max() == 1]
-    return cells.loc[~cells["participant_id"].duplicated(), same]
+    kinds = cells.groupby("participant_id", sort=False).nunique()
+    varied = [name for name in kinds if kinds[name].max() > 1]
+    asked = [name for name in varied if name in spec["covariates"]]
+    if asked:
+        person = kinds.index[kinds[asked[0]] > 1][0]
+        lines = cells.index[cells["participant_id"] == person]
+        raise ValueError(
+            f"{path}, lines {lines[0]} to {lines[-1]}: {asked[0]} differs between the rows of {person}. Correct it, or "
+            f"leave {asked[0]} out of dataset.covariates."
+        )
+    return cells.loc[~cells["participant_id"].duplicated()].drop(columns=varied)
 
 
 def _by_pattern(spec: Mapping, name: str) -> str:
