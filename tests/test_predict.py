@@ -545,7 +545,7 @@ def test_an_image_in_atlas_space_is_predicted(lab, tmp_path, nodes):
     expected = read_series(lab.series[person], "", nodes)
     agreement = [np.corrcoef(a, b)[0, 1] for a, b in zip(found.series.T, expected.T)]
     assert np.median(agreement) > 0.99
-    with pytest.raises(ScanError, match="rows in"):
+    with pytest.raises(ScanError, match="rows of confounds; they must agree"):
         short = pd.read_csv(entry["confounds"], sep="\t").iloc[:-3]
         short.to_csv(tmp_path / "short.tsv", sep="\t", index=False)
         scan_from_bold(tmp_path / "bold.nii.gz", tmp_path / "short.tsv", None, bundle)

@@ -36,7 +36,7 @@ def parse_lines(lines: list[str], name: str, blanks: bool) -> Numbers:
     names = _names(split(lines[header - 1], header)) if header else []
     numbers = [number for number in numbers if number != header]
     if not numbers:
-        raise TableError(f"{name} has a first line and no rows. One line a volume is expected")
+        raise TableError(f"{name} has a first line and no rows: a line for each of the volumes is expected below it")
     _refuse_gaps(header or numbers[0], {*numbers, *(comments if blanks else [])}, numbers[-1], name)
     body = [lines[number - 1] for number in numbers]
     if any('"' in line or "'" in line or not line.isascii() for line in body):
@@ -60,7 +60,7 @@ def _rows(lines: list[str], name: str) -> tuple[list[int], list[int]]:
         if bare and not (number == 1 and bare.lower().startswith("sep=")):  # a word of Excel's
             (comments if bare[0] == "#" else rows).append(number)
     if not rows:
-        raise TableError(f"{name} is empty: no line of it holds a number")
+        raise TableError(f"{name} cannot be read as a table of numbers: it is empty")
     return rows, comments
 
 
