@@ -633,7 +633,7 @@ def test_components_of_other_masks_are_left_alone(one, denoise_spec, tmp_path):
     assert one(spec).removed["Regressors"] == ["a_comp_cor_03", "a_comp_cor_04"]
     assert one({**spec, "n_compcor": "all"}).removed["Regressors"] == [f"a_comp_cor_{k:02d}" for k in (3, 4, 5)]
     (tmp_path / "confounds.json").write_text('{"a_comp')
-    assert re.match(r"sidecar confounds\.json of the confounds is no JSON .*fetch it again", one(spec).exclusion_reason)
+    assert re.match(r"confounds\.json is no JSON .*mend it", one(spec).exclusion_reason)
 
 
 def test_the_dataset_is_described_with_its_source(tmp_path):

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import warm
 
 from dysconnect.atlas import load_atlas
 
@@ -37,8 +38,8 @@ pytestmark = pytest.mark.workflow
 class Project:
     """A copy of the project with a tiny atlas, so that tests may change its files."""
 
-    def __init__(self, folder: Path, timeout: int = 600):
-        self.folder, self.timeout = folder, timeout
+    def __init__(self, folder: Path, timeout: int = 600, python: str | None = None):
+        self.folder, self.timeout, self.python = folder, timeout, python or warm.python()
         for name in ("src", "workflow", "configs", "profiles"):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
         shutil.copy(ROOT / "Snakefile", folder)
@@ -55,7 +56,7 @@ class Project:
             "MLFLOW_DISABLE_TELEMETRY": "true",
         }
         environment.pop("MLFLOW_TRACKING_URI", None)
-        command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+        command = [self.python, "-m", "snakemake", "--cores", "2", *arguments]
         command += ["--config", *config, f"overrides={text}"]
         told = {"cwd": self.folder, "env": environment, "timeout": self.timeout}
         return subprocess.run(command, **told, capture_output=True, text=True)
@@ -322,7 +323,7 @@ def test_a_person_is_predicted_from_the_file_and_from_the_run_as_out_of_fold(pro
     run = json.loads((results / f"tracking/{name}.json").read_text())["run_id"]
     said = []
     for model in (str(results / f"predict/{name}.npz"), run):
-        command = [sys.executable, "-m", "dysconnect", "predict", "--model", model, "--series", str(series)]
+        command = [project.python, "-m", "dysconnect", "predict", "--model", model, "--series", str(series)]
         done = subprocess.run([*command, "--anyway"], cwd=project.folder, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         said.append(json.loads(done.stdout))

@@ -4,7 +4,7 @@ import errno
 import os
 import re
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 LONGEST = 300  # characters of a reason
@@ -130,6 +130,28 @@ def one_line(text: str) -> str:
     if len(plain) <= LONGEST:
         return plain
     return f"{plain[:HEAD].rstrip()} ... {plain[HEAD + 5 - LONGEST :].lstrip()}"
+
+
+def counted(reasons: Mapping[str, str], most: int = 3) -> list[str]:
+    """One line a reason, the most frequent first: how many people, why, and the first of their names.
+
+    Parameters
+    ----------
+    reasons : mapping of str to str
+        By person; "" for those who are not concerned. A person's own name in a reason does not make it another one.
+    most : int
+        Names that are told.
+    """
+    alike: dict[str, list[str]] = {}
+    for name, text in reasons.items():
+        if text:
+            alike.setdefault(re.sub(rf"\b{re.escape(name)}\b", "sub-...", text), []).append(name)
+    lines = []
+    for text, names in sorted(alike.items(), key=lambda item: -len(item[1])):
+        text = text if len(names) > 1 else reasons[names[0]]
+        shown = ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+        lines.append(f"{len(names):4d}  {one_line(text)} ({shown})")
+    return lines
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

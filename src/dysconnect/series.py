@@ -22,6 +22,7 @@ from dysconnect.numeric import (
     read_numbers,
     refuse_absent,
 )
+from dysconnect.place import located
 from dysconnect.tables import TableError
 
 BY_ORDER = "order=atlas"  # key of a file whose columns stand in the order of the atlas
@@ -396,6 +397,6 @@ def read_index(path: str | Path) -> pd.DataFrame:
     path = Path(path)
     index = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
     for column in ("series", "confounds"):
-        index[column] = [str((path.parent / cell).resolve()) if cell else "" for cell in index[column]]
+        index[column] = [located(cell, path.parent) for cell in index[column]]
     index["repetition_time"] = index["repetition_time"].astype(float)
     return index

@@ -12,10 +12,18 @@ ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "src"))
 
 from dysconnect.__main__ import compose_workflow
-from dysconnect.acquire import check_engine, kind_of, source_files
-from dysconnect.acquire.images import SHARED, plan_images, room_needed, users_files
+from dysconnect.acquire import check_engine, kind_of, list_own, source_files
+from dysconnect.acquire.images import (
+    SHARED,
+    plan_images,
+    plan_scans,
+    room_needed,
+    users_files,
+)
 from dysconnect.acquire.scan import SETTINGS
 from dysconnect.acquire.transfer import check_room
+from dysconnect.acquire.withdrawn import read_withdrawn
+from dysconnect.address import LOCAL, choose_uri, settle, shown
 from dysconnect.code import digest
 from dysconnect.config import (
     STORED,
@@ -25,6 +33,8 @@ from dysconnect.config import (
     training_sections,
 )
 from dysconnect.models import GRAPH_MODELS
+from dysconnect.overrides import as_typed, refuse_repeated
+from dysconnect.place import portable
 from dysconnect.preprocess.fmriprep import (
     bound_folders,
     container_environment,
@@ -34,20 +44,36 @@ from dysconnect.preprocess.fmriprep import (
 )
 
 try:
+    if workflow.is_main_process:  # a job is given what Snakemake kept
+        refuse_repeated(sys.argv[1:])
     COHORT, EXPERIMENTS = compose_workflow(
-        ROOT / "configs", ROOT / "workflow/schemas/config.schema.json", config
+        ROOT / "configs",
+        ROOT / "workflow/schemas/config.schema.json",
+        as_typed(config, workflow.config_settings.config_args),
     )
+    # a project that was moved has the same settings
+    COHORT, EXPERIMENTS = portable(COHORT), portable(EXPERIMENTS)
     # how to fetch is nobody's parameter: another mirror is no reason to run anything again
     FETCHING = [own.pop("acquire") for own in (COHORT, *EXPERIMENTS.values())][0]
-    KIND = COHORT["dataset"]["kind"] = kind_of(COHORT["dataset"])
+    LISTING = list_own(COHORT["dataset"])
+    KIND = COHORT["dataset"]["kind"] = kind_of(
+        COHORT["dataset"], LISTING, COHORT["preprocess"]["engine"]
+    )
     check_engine(COHORT["dataset"], COHORT["preprocess"], COHORT["atlas"])
     check_pretraining(EXPERIMENTS, COHORT["dataset"]["name"])
     check_validation(COHORT)
-    SOURCES = source_files(COHORT["dataset"])
+    TRACKING = shown(choose_uri(COHORT["tracking"]["uri"]))  # without a password
+    SOURCES = source_files(COHORT["dataset"], LISTING)
     IMAGES = KIND in ("bids", "derivatives")
     FMRIPREP = KIND == "bids" and COHORT["preprocess"]["engine"] == "fmriprep"
+    WITHDRAWN = read_withdrawn(Path.cwd(), COHORT["dataset"]["name"])
     if IMAGES:
-        PLAN = plan_images(COHORT["dataset"], FETCHING, ROOT / "configs/manifest")
+        wanted = COHORT["dataset"] | {"withdrawn": WITHDRAWN}
+        PLAN = plan_images(wanted, FETCHING, ROOT / "configs/manifest")
+        SCAN = {key: COHORT["dataset"].get(key) for key in SETTINGS} | {
+            "engine": COHORT["preprocess"]["engine"]
+        }
+        SCANS = plan_scans(PLAN, SCAN, LISTING)
     if FMRIPREP:
         PLACES = find_places(
             COHORT["preprocess"],
@@ -56,9 +82,10 @@ try:
             own=bool(COHORT["dataset"]["root"]),
         )
         os.environ.update(container_environment(PLACES, Path.cwd(), os.environ))
-except (ValueError, FileNotFoundError) as error:
+except (ValueError, OSError) as error:
     raise WorkflowError(str(error))
 
+settle(LOCAL)  # a project that was moved has its artifacts here
 DATASET = COHORT["dataset"]["name"]
 ATLAS = COHORT["atlas"]["name"]
 ENVIRONMENT = str(ROOT / "workflow/envs/dysconnect.yaml")
@@ -75,8 +102,10 @@ READING = {  # what a participant's series depend on; of fMRIPrep's settings onl
 }
 LEFT_BY_FMRIPREP = {  # how its BOLD is found
     "kind": "derivatives",
-    "task": COHORT["dataset"].get("task"),
-    "session": COHORT["dataset"].get("session"),
+    **{
+        key: COHORT["dataset"].get(key)
+        for key in ("task", "session", "run", "entities")
+    },
     "space": COHORT["preprocess"].get("space", "").split(":")[0],
 }
 KEEP_OUTPUTS = COHORT["preprocess"].get("keep_outputs", True)
@@ -213,12 +242,18 @@ def size_of(wildcards):
 
 def users_own(wildcards):
     """Files of a unit in the user's own folder."""
-    return users_files(COHORT["dataset"], PLAN.folder, wildcards.unit)
+    return users_files(COHORT["dataset"], PLAN, SCANS, wildcards.unit)
 
 
 def scan_settings(wildcards):
     """The part of the dataset's configuration that describes a scan."""
-    return {key: COHORT["dataset"].get(key) for key in SETTINGS}
+    return SCAN
+
+
+def settings_of_series(wildcards, resources):
+    """Settings that made what connectomes are computed from, for the record; the rules before have them as parameters."""
+    own = {name: COHORT[name] for name in ("dataset", "atlas", "denoise")}
+    return own | ({"preprocess": READING} if IMAGES else {})
 
 
 def transport(wildcards, resources):

@@ -15,7 +15,7 @@ def select(people: pd.DataFrame, spec: Mapping) -> dict[str, str]:
     spec : mapping
         The `dataset` section: `contrast`, and where the dataset has them `exclude` (participant to reason),
         `participants` (the only ones wanted, or None) and `limit` (that many, balanced over the groups of the
-        contrast, or None).
+        contrast, or None); `withdrawn`, those who have withdrawn (``withdrawn.tsv``).
 
     Returns
     -------
@@ -37,7 +37,8 @@ def select(people: pd.DataFrame, spec: Mapping) -> dict[str, str]:
                 f"first: {min(known)}). Correct the list."
             )
     sides = [*spec["contrast"]["cases"], *spec["contrast"]["controls"]]
-    reasons = {row.participant_id: _reason(row, exclude, sides, chosen) for row in people.itertuples()}
+    told = exclude, sides, chosen, spec.get("withdrawn")
+    reasons = {row.participant_id: _reason(row, *told) for row in people.itertuples()}
     if limit is not None:
         _apply_limit(reasons, people, sides, limit)
     if people.shape[0] and all(reasons.values()):
@@ -48,7 +49,11 @@ def select(people: pd.DataFrame, spec: Mapping) -> dict[str, str]:
     return reasons
 
 
-def _reason(row, exclude: Mapping[str, str], sides: list[str], chosen: list[str] | None) -> str:
+def _reason(
+    row, exclude: Mapping[str, str], sides: list[str], chosen: list[str] | None, withdrawn: list[str] | None
+) -> str:
+    if row.participant_id in (withdrawn or ()):
+        return "has withdrawn"
     if row.participant_id in exclude:
         return f"excluded by the dataset's list: {exclude[row.participant_id]}"
     if row.group not in sides:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 FAILED, UNUSABLE, REFUSED = 1, 2, 3
 USAGE = """usage: dysconnect predict --model ... --series ...
 
-The one command is `predict` (dysconnect predict --help). The workflow is `snakemake`, and sweeps are
-`python -m dysconnect -m ...`."""
+The commands are `predict` (dysconnect predict --help) and `withdraw`, for a person who withdraws (dysconnect withdraw
+--help). The workflow is `snakemake`, and sweeps are `python -m dysconnect -m ...`."""
 DESCRIPTION = "Predict one person with the models of an experiment. For research only: no diagnosis."
 EXAMPLES = """
 examples:
@@ -40,6 +40,10 @@ def console(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["predict"]:
         return main(given[1:])
+    if given[:1] == ["withdraw"]:
+        from dysconnect.withdraw import main as withdraw
+
+        return withdraw(given[1:])
     wanted = given[:1] in ([], ["-h"], ["--help"])
     print(USAGE, file=sys.stdout if wanted else sys.stderr)
     return 0 if wanted else UNUSABLE
@@ -128,8 +132,8 @@ def _bundle(model: str) -> "Bundle":
     path = Path(model)
     if not model.startswith("models:/") and (path.exists() or path.suffix or len(path.parts) > 1):
         return read_bundle(path)
+    from dysconnect.address import choose_uri
     from dysconnect.tracking.registry import fetch_bundle
-    from dysconnect.tracking.runs import choose_uri
 
     with tempfile.TemporaryDirectory() as folder:
         return read_bundle(fetch_bundle(choose_uri(None), model, folder))

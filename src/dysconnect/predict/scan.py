@@ -1,7 +1,6 @@
 """One person's scan as the models take it: denoised regional series, from series or from an image in atlas space."""
 
 import hashlib
-import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dysconnect.bids import read_sidecars
 from dysconnect.predict.bundle import Bundle
 from dysconnect.problems import reason
+from dysconnect.repetition import told_seconds
 from dysconnect.series import has_signal, read_series
 from dysconnect.timeseries.cohort import check_map, check_series, mean_displacement, usable_confounds
 from dysconnect.timeseries.projection import plan
@@ -149,12 +150,12 @@ def _sidecar(path: Path) -> dict:
             "stage `timeseries` writes it."
         )
     try:
-        about = json.loads(beside.read_text(encoding="utf-8"))
-        seconds = float(about["RepetitionTime"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ScanError(f"{beside} has no RepetitionTime in seconds ({error!r}); add it.") from error
-    if not 0 < seconds < 60:
-        raise ScanError(f"{beside}: RepetitionTime {seconds:g} is no time between volumes in seconds; correct it.")
+        about, origins = read_sidecars([beside])
+        seconds = told_seconds(about, origins)
+    except ValueError as error:
+        raise ScanError(f"{beside.parent}: {error}.") from error
+    if seconds is None:
+        raise ScanError(f"{beside} has no RepetitionTime in seconds; add it.")
     return {**about, "RepetitionTime": seconds}
 
 

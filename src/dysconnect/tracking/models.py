@@ -7,6 +7,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
@@ -66,10 +67,21 @@ def log_model(
     """
     run_id = run.info.run_id
     logged = [own.model_id for own in run.outputs.model_outputs] if run.outputs else []
+    logged = [model_id for model_id in logged if _is_there(handle, model_id)]
     model_id = logged[0] if logged else _log_model(handle, run_id, path, bundle)
     points = as_metrics(changed(run, metrics), model_id=model_id, run_id=run_id)
     handle.client().log_batch(run_id, metrics=points)
     return model_id
+
+
+def _is_there(handle: Handle, model_id: str) -> bool:
+    """Whether a logged model was not deleted."""
+    try:
+        return bool(handle.client().get_logged_model(model_id))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return False
 
 
 def _log_model(handle: Handle, run_id: str, path: str | Path, bundle: str | Path | None) -> str:

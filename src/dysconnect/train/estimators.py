@@ -19,6 +19,7 @@ from dysconnect.models.riemann import FilteredMDM, ReducedTangent
 from dysconnect.models.sparse import ElasticNet
 from dysconnect.train.graph.model import GraphModel
 from dysconnect.train.splits import fold_rows, scan_groups
+from dysconnect.whole import save_arrays
 
 DUAL = {"ridge": DualRidge, "logistic": DualLogistic, "svm": DualSVM}
 PREPARED = ("harmonise", "deconfound")  # keys of the model section that no classifier reads
@@ -256,7 +257,7 @@ def save_model(model: Model, cohort: Cohort, path: str | Path, fold_weights: np.
     arrays = {**model.state(), "n_nodes": np.array(len(cohort.nodes)), "spec": _described(model, cohort)}
     if fold_weights is not None:
         arrays["fold_weights"] = fold_weights
-    np.savez(path, **arrays)
+    save_arrays(path, arrays)
 
 
 def _described(model: Model, cohort: Cohort) -> np.ndarray:
@@ -281,7 +282,7 @@ def save_folds(models: dict[tuple[int, int, int], Model], cohort: Cohort, path: 
     arrays = {"n_nodes": np.array(len(cohort.nodes)), "spec": _described(next(iter(models.values())), cohort)}
     for place, model in models.items():
         arrays |= {f"{'.'.join(map(str, place))}/{name}": value for name, value in model.state().items()}
-    np.savez(path, **arrays)
+    save_arrays(path, arrays)
 
 
 def restore_folds(arrays: Mapping[str, np.ndarray]) -> dict[tuple[int, int, int], Model]:
