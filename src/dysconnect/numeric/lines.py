@@ -24,7 +24,6 @@ from dysconnect.numeric.cells import (
 from dysconnect.tables import INVISIBLE, TableError, clean, split_line
 
 NOTHING_BUT_SEPARATORS = f" \t,;\x0b\x0c{INVISIBLE}"
-UNEVEN = ("  ", " \n", "\n ", *"\t\x0b\x0c\x1c\x1d\x1e\x1f")  # but for single blanks between cells
 WIDEST = 50_000  # columns; more are voxels, not regions
 
 
@@ -132,7 +131,7 @@ def _evened(body: list[str], numbers: list[int], separator: str | None, split: C
         return [_cleaned(line, number, separator, split) for line, number in zip(body, numbers)], "\t"
     if separator is not None:
         return body, separator
-    uneven = text != text.strip() or any(mark in text for mark in UNEVEN)
+    uneven = "  " in text or "\t" in text or any(line[0] == " " or line[-1] == " " for line in body)
     return [" ".join(line.split()) for line in body] if uneven else body, " "
 
 
