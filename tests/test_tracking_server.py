@@ -20,6 +20,7 @@ import mlflow
 import numpy as np
 import pytest
 import tracked
+import warm
 from tracked import MODELS
 
 from dysconnect.__main__ import main as train_scratch
@@ -74,7 +75,7 @@ def logged(lab):
     elsewhere = lab.folder / "elsewhere"
     elsewhere.mkdir()
     environment = {**os.environ, "MLFLOW_TRACKING_URI": lab.uri}
-    command = [sys.executable, str(ROOT / "tests/tracked.py"), str(lab.results)]
+    command = [warm.python(), str(ROOT / "tests/tracked.py"), str(lab.results)]
     done = subprocess.run(command, cwd=elsewhere, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert list(elsewhere.iterdir()) == []  # nothing lands beside the process

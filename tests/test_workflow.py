@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import warm
 from try_kill import difference, killed, resume, running, runs
 
 from dysconnect.atlas import load_atlas
@@ -40,8 +41,9 @@ pytestmark = pytest.mark.workflow
 class Project:
     """A copy of the project with a tiny atlas, so that tests may change its files."""
 
-    def __init__(self, folder: Path, timeout: int = 600):
-        self.folder, self.timeout, self.tracking = folder, timeout, {}
+    def __init__(self, folder: Path, timeout: int = 600, python: str | None = None):
+        self.folder, self.timeout, self.python = folder, timeout, python or warm.python()
+        self.tracking = {}
         for name in ("src", "workflow", "configs", "profiles"):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
         shutil.copy(ROOT / "Snakefile", folder)
@@ -58,7 +60,7 @@ class Project:
     def command(self, *arguments: str, overrides: tuple[str, ...] = (), config: tuple[str, ...] = (), tiny=True):
         """The command of `snakemake`."""
         text = " ".join([*(["atlas.nodes=tiny.tsv", *TINY] if tiny else []), *overrides])
-        command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+        command = [self.python, "-m", "snakemake", "--cores", "2", *arguments]
         return [*command, "--config", *config, f"overrides={text}"]
 
     def environment(self) -> dict[str, str]:
@@ -290,31 +292,47 @@ def test_runs_arrive_in_mlflow_under_the_right_experiment(project):
     assert len(client.get_metric_history(fold.info.run_id, "train_loss")) == 2
 
 
-@pytest.mark.parametrize("name", ["tangent_logistic", "gcn"])
-def test_the_logged_model_predicts_in_a_fresh_process(project, name):
+LOGGED = ["tangent_logistic", "gcn"]
+
+
+def _matrices(project, name: str) -> np.ndarray:
+    """What a model is told of the people of the cohort."""
     from dysconnect.connectivity import read_connectomes
     from dysconnect.models.edges import matrix_from_edges
-    from dysconnect.train.estimators import SavedModel
 
-    results = project.folder / "results"
-    uri = json.loads((results / f"simulated/tracking/{name}.json").read_text())["model_uri"]
     tangent = name == "tangent_logistic"
-    file = results / f"simulated/connectivity/seitzman300_{'covariance' if tangent else 'correlation'}.h5"
-    connectomes = read_connectomes(file)
+    measure = "covariance" if tangent else "correlation"
+    connectomes = read_connectomes(project.folder / f"results/simulated/connectivity/seitzman300_{measure}.h5")
     matrices = matrix_from_edges(connectomes.values.astype(float), len(connectomes.nodes), diagonal=tangent)
-    matrices = matrices if tangent else np.tanh(matrices) + np.eye(len(connectomes.nodes))
-    np.save(project.folder / "matrices.npy", matrices)
+    return matrices if tangent else np.tanh(matrices) + np.eye(len(connectomes.nodes))
+
+
+@pytest.fixture(scope="module")
+def logged(project):
+    """What the logged models say in one fresh process, which is told nothing but where they are."""
+    results, uris = project.folder / "results", {}
+    for name in LOGGED:
+        uris[name] = json.loads((results / f"simulated/tracking/{name}.json").read_text())["model_uri"]
+        np.save(project.folder / f"{name}.npy", _matrices(project, name))
     code = (
         "import mlflow, numpy as np, sys\n"
         f"mlflow.set_tracking_uri('sqlite:///{results}/mlflow.db')\n"
-        f"model = mlflow.pyfunc.load_model('{uri}')\n"
-        "p = model.predict(np.load('matrices.npy'))\n"
-        "np.save('probabilities.npy', p)\n"
+        f"for name, uri in {uris}.items():\n"
+        "    model = mlflow.pyfunc.load_model(uri)\n"
+        "    p = model.predict(np.load(f'{name}.npy'))\n"
+        "    np.save(f'{name}_probabilities.npy', p)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=project.folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    probabilities = np.load(project.folder / "probabilities.npy")
-    here = SavedModel(results / f"simulated/train/{name}/model.npz").predict(matrices)
+    return {name: np.load(project.folder / f"{name}_probabilities.npy") for name in LOGGED}
+
+
+@pytest.mark.parametrize("name", LOGGED)
+def test_the_logged_model_predicts_in_a_fresh_process(project, logged, name):
+    from dysconnect.train.estimators import SavedModel
+
+    matrices, probabilities = _matrices(project, name), logged[name]
+    here = SavedModel(project.folder / f"results/simulated/train/{name}/model.npz").predict(matrices)
     np.testing.assert_allclose(probabilities, here, atol=1e-6)
     assert probabilities.shape == (len(matrices),) and probabilities.std() > 0
 
@@ -329,7 +347,7 @@ def test_a_person_is_predicted_from_the_file_and_from_the_run_as_out_of_fold(pro
     run = json.loads((results / f"tracking/{name}.json").read_text())["run_id"]
     said = []
     for model in (str(results / f"predict/{name}.npz"), run):
-        command = [sys.executable, "-m", "dysconnect", "predict", "--model", model, "--series", str(series)]
+        command = [project.python, "-m", "dysconnect", "predict", "--model", model, "--series", str(series)]
         done = subprocess.run([*command, "--anyway"], cwd=project.folder, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         said.append(json.loads(done.stdout))

@@ -4,11 +4,11 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import warm
 from tiny import like_fmriprep, point_at, raw_like_ds006395, served
 
 from dysconnect.acquire.manifest import read_manifest
@@ -45,7 +45,7 @@ class Project:
         """Run Snakemake as a user would."""
         environment = {**os.environ, "PYTHONPATH": str(self.folder / "src"), "MLFLOW_DISABLE_TELEMETRY": "true"}
         environment.pop("MLFLOW_TRACKING_URI", None)
-        command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, "--config"]
+        command = [warm.python(), "-m", "snakemake", "--cores", "2", *arguments, "--config"]
         command += [f"dataset={self.dataset}", "experiment=correlation_ridge"]
         command += [f"overrides={' '.join([*TINY, *overrides])}"]
         return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=600)

@@ -51,6 +51,7 @@ rule acquire:
         ),
         participants="results/{dataset}/acquire/participants.tsv",
         index=f"results/{{dataset}}/acquire/{INDEX}.tsv",
+        choices="results/{dataset}/acquire/choices.tsv",
         summary="results/{dataset}/acquire/summary.txt",
     log:
         "results/logs/{dataset}/acquire.log",
@@ -66,6 +67,7 @@ rule acquire:
         downloads=1,
     params:
         dataset=COHORT["dataset"],
+        withdrawn=WITHDRAWN,
         atlas=COHORT["atlas"],
         fetching=transport,
         code=code("acquire"),

@@ -3,7 +3,7 @@
 import json
 
 import pandas as pd
-from _job import start
+from _job import finish, start
 
 from dysconnect.atlas import load_atlas
 from dysconnect.connectivity import table_connectomes, write_connectomes
@@ -14,3 +14,4 @@ connectomes = table_connectomes(edges, load_atlas(params.atlas["nodes"]), snakem
 write_connectomes(
     connectomes, output.connectomes, {"atlas": params.atlas["name"], "settings": json.dumps(params.settings)}
 )
+finish(snakemake)

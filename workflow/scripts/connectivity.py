@@ -2,7 +2,7 @@
 
 import json
 
-from _job import start
+from _job import finish, start
 
 from dysconnect.atlas import load_atlas
 from dysconnect.connectivity import cohort_connectomes, write_connectomes
@@ -13,3 +13,4 @@ nodes, measure = load_atlas(params.atlas["nodes"]), snakemake.wildcards.measure
 connectomes = cohort_connectomes(read_index(input.index), nodes, measure, params.estimator, snakemake.threads)
 attributes = {"atlas": params.atlas["name"], "estimator": params.estimator, "settings": json.dumps(params.settings)}
 write_connectomes(connectomes, output.connectomes, attributes)
+finish(snakemake)
