@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from dysconnect.address import AddressError
 from dysconnect.config import (
     GRAPH_MODELS,
     STORED,
@@ -307,7 +308,7 @@ def _in_one_line() -> Iterator[None]:
     """End with the reason alone, where it is told what to do."""
     try:
         yield
-    except (ConfigError, ConnectionError, FileNotFoundError, MadeOtherwise) as error:
+    except (AddressError, ConfigError, ConnectionError, FileNotFoundError, MadeOtherwise) as error:
         sys.exit(f"{error}")
 
 
