@@ -51,6 +51,8 @@ as-it-is:
 endif
 
 run: $(READY)
+	@test -n "$$XDG_CACHE_HOME" -o -w "$$HOME" -o -w "$$HOME/.cache" || { echo "HOME=$$HOME cannot be written, and Snakemake" \
+		"keeps a cache there. Set another folder: XDG_CACHE_HOME=/a/folder make run" >&2; exit 1; }
 	$(BIN)snakemake $(ARGS)
 	@echo
 	@echo "Report:    $$(ls -t results/*/report/index.html | head -1)"

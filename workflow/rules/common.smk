@@ -46,6 +46,11 @@ from dysconnect.preprocess.fmriprep import (
     told_places,
 )
 
+if set("{}") & set(f"{ROOT}{Path.cwd()}"):
+    raise WorkflowError(
+        f"Snakemake reads braces in a path as wildcards: rename {ROOT} or {Path.cwd()}."
+    )
+
 try:
     if workflow.is_main_process:  # a job is given what Snakemake kept
         refuse_repeated(sys.argv[1:])

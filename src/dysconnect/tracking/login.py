@@ -51,6 +51,7 @@ def make_login(name: str, file: Path = FILE) -> str:
         file.parent.mkdir(parents=True, exist_ok=True)
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
             opened.write(FORM.format(name=name, password=secrets.token_urlsafe(15)))
+        os.close(os.open(file.with_suffix(".db"), os.O_WRONLY | os.O_CREAT, 0o600))  # MLflow would let all read it
     return f"User {name}; the password is in {file}, which only you can read."
 
 
