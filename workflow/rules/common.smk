@@ -23,6 +23,7 @@ from dysconnect.acquire.images import (
     room_needed,
     users_files,
 )
+from dysconnect.acquire.people import people_notes
 from dysconnect.acquire.scan import SETTINGS
 from dysconnect.acquire.transfer import check_room
 from dysconnect.acquire.withdrawn import read_withdrawn
@@ -82,6 +83,9 @@ try:
             "engine": COHORT["preprocess"]["engine"]
         }
         SCANS = plan_scans(PLAN, SCAN, LISTING)
+    if workflow.is_main_process:
+        NOTES = PLAN.notes if IMAGES else people_notes(COHORT["dataset"])
+        print(*NOTES, sep="\n", end="\n" * bool(NOTES), file=sys.stderr)
     if FMRIPREP:
         PLACES = find_places(
             COHORT["preprocess"],

@@ -55,6 +55,8 @@ class Results:
         Summary of the `quality` stage.
     qcfc : DataFrame
         How every connection follows motion.
+    index, choices : DataFrame or None
+        Of series or scans, with their repetition times; what was taken of several files.
     recovery : DataFrame or None
         Where a truth was planted.
     targets : DataFrame or None
@@ -94,6 +96,8 @@ class Results:
     summary: Mapping
     quality: Mapping
     qcfc: pd.DataFrame
+    index: pd.DataFrame | None = None
+    choices: pd.DataFrame | None = None
     recovery: pd.DataFrame | None = None
     targets: pd.DataFrame | None = None
     patient_targets: pd.DataFrame | None = None
