@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT / "src"))
 # Snakemake writes it into the commands of jobs as it is, and a blank in it would end the word
 sys.executable = shlex.quote(sys.executable)
 
-from dysconnect.__main__ import compose_workflow
+from dysconnect.compose import compose_workflow
 from dysconnect.acquire import check_engine, kind_of, list_own, source_files
 from dysconnect.acquire.images import (
     SHARED,
