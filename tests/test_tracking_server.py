@@ -121,7 +121,7 @@ def test_artifacts_come_back_byte_for_byte(lab, logged, client, tmp_path):
     assert not list(lab.folder.glob("elsewhere/*"))
 
 
-def test_a_model_is_registered_with_description_signature_and_tags(lab, logged, client):
+def test_a_model_is_registered_with_description_signature_and_tags(lab, logged, client, tmp_path):
     assert logged["floor"]["registered"] == ""
     name, version = "dysconnect-tiny-ridge", client.get_model_version_by_alias("dysconnect-tiny-ridge", "current")
     assert logged["ridge"]["registered"] == f"models:/{name}/1" and int(version.version) == 1
@@ -140,6 +140,8 @@ def test_a_model_is_registered_with_description_signature_and_tags(lab, logged, 
     matrices = np.tile(np.eye(40), (2, 1, 1))
     here = SavedModel(lab.results / "train/ridge/model.npz").predict(matrices)
     assert np.array_equal(mlflow.pyfunc.load_model(f"models:/{name}/1").predict(matrices), here)
+    kept = Path(mlflow.artifacts.download_artifacts(f"models:/{name}/1", dst_path=str(tmp_path / "model")))
+    assert (kept / "served.py").exists() and not list(kept.rglob("*.pkl"))  # code, not a pickle
 
 
 def said(lab, capsys, model: str) -> dict:

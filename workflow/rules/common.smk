@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT / "src"))
 # Snakemake writes it into the commands of jobs as it is, and a blank in it would end the word
 sys.executable = shlex.quote(sys.executable)
 
-from dysconnect.__main__ import compose_workflow
+from dysconnect.compose import compose_workflow
 from dysconnect.acquire import check_engine, kind_of, list_own, source_files
 from dysconnect.acquire.images import (
     SHARED,
@@ -48,6 +48,11 @@ from dysconnect.preprocess.fmriprep import (
     fmriprep_command,
     told_places,
 )
+
+if set("{}") & set(f"{ROOT}{Path.cwd()}"):
+    raise WorkflowError(
+        f"Snakemake reads braces in a path as wildcards: rename {ROOT} or {Path.cwd()}."
+    )
 
 try:
     if workflow.is_main_process:  # a job is given what Snakemake kept
