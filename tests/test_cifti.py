@@ -14,11 +14,21 @@ from nilearn.maskers import NiftiLabelsMasker
 from omegaconf import OmegaConf
 
 from dysconnect.acquire import check_engine, kind_of
-from dysconnect.acquire.images import SHARED, acquire_images, fetch_unit, plan_images, scan_entry, users_files
-from dysconnect.acquire.scan import describe_scan, find_scan
+from dysconnect.acquire.find import FILES, find_scan
+from dysconnect.acquire.images import (
+    SHARED,
+    acquire_images,
+    fetch_unit,
+    plan_images,
+    plan_scans,
+    scan_entry,
+    users_files,
+)
+from dysconnect.acquire.scan import describe_scan
 from dysconnect.acquire.transfer import Transport
 from dysconnect.atlas import FOLDER
 from dysconnect.atlas.join import remotes
+from dysconnect.bids import list_folder
 from dysconnect.preprocess import cifti
 from dysconnect.preprocess.cifti import surface_regions
 from dysconnect.preprocess.engine import run_engine
@@ -341,7 +351,7 @@ def test_the_sidecar_counts_and_the_axis_where_it_says_nothing(tmp_path, regions
         with pytest.raises(ValueError, match="has 50 volumes, its sidecar says 60"):
             average(bold, regions, atlas)
         path.write_text(json.dumps({"RepetitionTime": 1500}))
-        with pytest.raises(ValueError, match="a repetition time of 1500 cannot be"):
+        with pytest.raises(ValueError, match="RepetitionTime 1500: seconds, not milliseconds"):
             average(bold, regions, atlas)
         path.unlink()
     save(bold, values, series_axis(unit="HERTZ"), joined(models))
@@ -364,7 +374,8 @@ def test_names_of_fmriprep():
     ]
     for sidecar in (BOLD[: -len(".dtseries.nii")] + ".json", BOLD[: -len(".nii")] + ".json"):
         found = find_scan([*other, BOLD, sidecar], SPEC)
-        assert found == {"bold": BOLD, "sidecar": sidecar, "mask": "", "confounds": other[4], "t1w": ""}
+        assert {name: found[name] for name in FILES} == {"bold": BOLD, "mask": "", "confounds": other[4], "t1w": ""}
+        assert found["choices"][0]["others"] == [other[-1]]
     assert find_scan(other, SPEC)["bold"] == other[-1]
     runs = [BOLD.replace("rest_", f"rest_run-{k}_") for k in (2, 1)]
     assert find_scan(runs, SPEC)["bold"] == runs[1]
@@ -421,16 +432,21 @@ def write_confounds(root, length=TIMES):
 
 
 def test_from_a_folder_of_fmriprep_to_series_and_quality(tmp_path, bold, regions, atlas):
-    table = pd.DataFrame({"participant_id": ["sub-1"], "group": "control", "age": 40, "sex": "F", "site": "one"})
+    people = {
+        "participant_id": ["sub-1", "sub-2"],
+        "group": ["control", "patient"],
+        "exclusion_reason": ["no", "moved"],
+    }
+    table = pd.DataFrame({**people, "age": 40, "sex": "F", "site": "one"})
     table.to_csv(tmp_path / "participants.tsv", sep="\t", index=False)
     write_confounds(tmp_path)
     spec = {**SPEC, "root": str(tmp_path)}
     assert kind_of({**spec, "kind": "local"}) == "derivatives"
-    assert users_files(spec, tmp_path, "sub-1") == [str(bold)]
-    plan = plan_images(spec, {}, tmp_path)
+    plan, listing = plan_images(spec, {}, tmp_path), list_folder(tmp_path)
+    assert str(bold) in users_files(spec, plan, plan_scans(plan, spec, listing), "sub-1")
     receipts = [fetch_unit(unit, [], tmp_path, Transport(), spec) for unit in (SHARED, "sub-1")]
     participants, scans = acquire_images(spec, plan, receipts, 0)
-    assert participants["exclusion_reason"].tolist() == [""] and scans["n_volumes"].tolist() == [TIMES]
+    assert participants["exclusion_reason"].tolist() == ["", "moved"] and scans["n_volumes"].tolist() == [TIMES]
     folder = tmp_path / "results" / "series"
     own = {"engine": "derivatives", "min_coverage": 0.5}
     row = run_engine(scan_entry("sub-1", receipts[1]), regions, folder, atlas, own)

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dysconnect.acquire.local import acquire_local, images, local_files
+from dysconnect.acquire import kind_of
+from dysconnect.acquire.local import acquire_local, local_files, plan_local
 from dysconnect.participants import write_participants
 from dysconnect.series import BY_ORDER, read_series, write_series
 from dysconnect.timeseries import prepare_cohort
@@ -258,13 +259,15 @@ def test_repetition_time_comes_from_the_nearest_sidecar(root, few, spec, plain):
     assert "dataset.repetition_time" in table.loc["sub-03", "exclusion_reason"]
 
 
-def test_of_several_runs_the_first_is_taken_and_said(root, few, spec, capsys):
+def test_of_several_runs_the_first_is_taken_and_said(root, few, spec):
     for k in (2, 10):
         write_series(series(20 + k), few["name"], root / f"sub-01_task-rest_run-{k:02d}_timeseries.tsv")
     (root / "sub-01_task-rest_timeseries.tsv").unlink()
     _, index = acquire_local(spec, root)
     assert index["series"][0].endswith("run-02_timeseries.tsv")
-    assert "sub-01: 2 files of series; taking sub-01_task-rest_run-02" in capsys.readouterr().out
+    choices = plan_local(spec, root).choices
+    assert choices["chosen"].tolist() == ["sub-01_task-rest_run-02_timeseries.tsv"]
+    assert choices["why"][0] == "the first of several runs (dataset.run=10 takes another)"
     _, index = acquire_local({**spec, "run": 10}, root)
     assert index["series"][0].endswith("run-10_timeseries.tsv")
 
@@ -304,20 +307,20 @@ def test_results_and_hidden_folders_are_no_input(root, few, spec):
 def test_the_files_that_are_read_are_listed(root, spec):
     (root / "sub-01_task-rest_timeseries.json").write_text('{"RepetitionTime": 2}')
     (root / "sub-01_notes.txt").write_text("hello")
-    names = [path.name for path in local_files(spec, root)]
+    names = [path.name for path in local_files(spec, plan_local(spec, root))]
     series_of = [f"sub-{k:02d}_task-rest_timeseries.tsv" for k in (1, 2, 3)]
     assert names == ["participants.tsv", series_of[0], "sub-01_task-rest_timeseries.json", *series_of[1:]]
 
 
 def test_images_are_recognised_unless_there_are_series(tmp_path, few, spec):
-    folder = tmp_path / "sub-01" / "func"
+    folder, spec = tmp_path / "sub-01" / "func", {**spec, "kind": "local", "root": str(tmp_path)}
     folder.mkdir(parents=True)
-    assert not images(tmp_path, spec)
+    assert kind_of(spec) == "local"
     (folder / "sub-01_task-rest_space-MNI152NLin2009cAsym_desc-preproc_bold.nii.gz").touch()
     (folder / "sub-01_task-rest_desc-confounds_timeseries.tsv").write_text("framewise_displacement\n0.1\n")
-    assert images(tmp_path, spec)
+    assert kind_of(spec) == "derivatives"
     write_series(series(1), few["name"], tmp_path / "sub-01.tsv")
-    assert not images(tmp_path, spec)
+    assert kind_of(spec) == "local"
 
 
 # what people get wrong
@@ -329,7 +332,8 @@ def test_images_are_recognised_unless_there_are_series(tmp_path, few, spec):
         (lambda t: t.rename(columns={"participant_id": "Subject"}), "Rename Subject to participant_id"),
         (lambda t: t.rename(columns={"group": "diagnosis"}), "missing column group.*Rename diagnosis to group"),
         (lambda t: t.rename(columns={"sex": "Gender"}), "Rename Gender to sex"),
-        (lambda t: t.drop(columns="site"), "missing column site .*Add it"),
+        (lambda t: t.drop(columns="age"), "missing column age .*Add it"),
+        (lambda t: t.rename(columns={"site": "scanner"}), "missing column site .*Rename scanner to site"),
         (lambda t: t.assign(participant_id=["01", "02", "03"]), r"line 2: participant_id is '01'.*as in sub-01"),
         (lambda t: t.assign(participant_id=["sub-01", "sub_02", "sub-03"]), "line 3: participant_id is 'sub_02'"),
         (lambda t: t.assign(group="DYT"), r"contrast\.cases \(dystonia\); the column group has: DYT"),
@@ -356,7 +360,7 @@ def test_a_folder_without_series_of_these_people_says_what_is_expected(root, spe
     write_participants(people().assign(participant_id=["sub-1", "sub-2", "sub-3"]), root / "participants.tsv")
     with pytest.raises(FileNotFoundError, match=r"series of sub-01, sub-02, sub-03, but participants\.tsv has sub-1"):
         acquire_local(spec, root)
-    with pytest.raises(FileNotFoundError, match=r"Expected one table a subject, such as sub-1_task-motor_timeseries"):
+    with pytest.raises(FileNotFoundError, match=r"no task-motor among the series; there is rest: dataset\.task=rest"):
         acquire_local({**spec, "task": "motor"}, root)
 
 

@@ -8,8 +8,17 @@ import pandas as pd
 import pytest
 from nilearn.maskers import NiftiLabelsMasker, NiftiSpheresMasker
 
-from dysconnect.acquire.images import SHARED, acquire_images, fetch_unit, plan_images, scan_entry, users_files
+from dysconnect.acquire.images import (
+    SHARED,
+    acquire_images,
+    fetch_unit,
+    plan_images,
+    plan_scans,
+    scan_entry,
+    users_files,
+)
 from dysconnect.acquire.transfer import Transport
+from dysconnect.bids import list_folder
 from dysconnect.preprocess.regions import label_weights, regional_series, sphere_weights
 from dysconnect.preprocess.spaces import refuse_other_space
 from dysconnect.preprocess.subject import preprocess_subject
@@ -209,7 +218,9 @@ def test_one_bad_image_never_stops_the_cohort(derivatives, nodes, tmp_path, deno
 
 def test_the_files_that_are_read_are_listed(derivatives):
     spec = {**SPEC, "root": str(derivatives)}
-    listed = [users_files(spec, derivatives, unit) for unit in (SHARED, "sub-01", "sub-04")]
+    plan = plan_images(spec, {}, derivatives)
+    scans = plan_scans(plan, spec, list_folder(derivatives))
+    listed = [users_files(spec, plan, scans, unit) for unit in (SHARED, "sub-01", "sub-04")]
     assert [[path.split("/")[-1] for path in files] for files in listed] == [
         ["participants.tsv"],
         ["sub-01_task-rest_space-MNI152NLin2009cAsym_desc-preproc_bold.nii.gz"],

@@ -8,6 +8,7 @@ import pytest
 from tiny import write_image
 
 from dysconnect.acquire.scan import describe_scan, find_scan, read_header
+from dysconnect.bids import Ambiguity
 
 RAW = {"kind": "bids", "task": "rest", "repetition_time": 0.9, "phase_encoding": ["j"], "site": "SoftwareVersions"}
 PREPARED = {"kind": "derivatives", "task": "rest", "space": "MNI152NLin2009cAsym"}
@@ -18,7 +19,7 @@ def test_raw_names():
     paths = [BOLD, BOLD.replace("nii.gz", "json"), "sub-1/anat/sub-1_T1w.nii.gz", "sub-1/anat/sub-1_T1w.json"]
     paths += [path.replace("rest", "finger") for path in paths[:2]]
     found = find_scan(paths, RAW)
-    assert found == {"bold": paths[0], "sidecar": paths[1], "mask": "", "confounds": "", "t1w": paths[2]}
+    assert found == {"bold": paths[0], "mask": "", "confounds": "", "t1w": paths[2], "choices": []}
 
 
 def test_names_of_fmriprep():
@@ -39,7 +40,9 @@ def test_names_of_fmriprep():
 
 def test_sessions_and_runs():
     paths = [f"sub-1/ses-{s}/func/sub-1_ses-{s}_task-rest_run-{r}_bold.nii.gz" for s in (1, 2) for r in (2, 1)]
-    assert find_scan(paths, RAW)["bold"] == paths[1]
+    with pytest.raises(Ambiguity, match=r"4 files.*session \(1, 2\): say which.* dataset\.session=ses-1 or "):
+        find_scan(paths, RAW)
+    assert find_scan(paths, {**RAW, "session": "ses-1"})["bold"] == paths[1]
     assert find_scan(paths, {**RAW, "session": "ses-2"})["bold"] == paths[3]
     assert find_scan(paths, {**RAW, "session": "ses-3"})["bold"] == ""
 

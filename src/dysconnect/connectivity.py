@@ -21,13 +21,13 @@ from threadpoolctl import threadpool_limits
 
 from dysconnect import __version__
 from dysconnect.atlas import edge_index
+from dysconnect.cohort import Cohort
 from dysconnect.config import STORED
 from dysconnect.models.edges import blocks
 from dysconnect.participants import read_participants, with_labels
 from dysconnect.progress import track
 from dysconnect.sealed import NotAsWrittenError, remedy
 from dysconnect.series import has_signal, read_series, series_hash
-from dysconnect.train.estimators import Cohort
 from dysconnect.train.memory import data_memory
 from dysconnect.whole import whole_file
 

@@ -27,6 +27,7 @@ rule download:
         scan=scan_settings,
         folder=str(PLAN.folder) if IMAGES else "",
         fetching=transport,
+        code=code("download"),
     message:
         "Fetching {wildcards.unit} of {wildcards.dataset} ({params.size})"
     script:
@@ -39,14 +40,6 @@ rule acquire:
         sources=SOURCES,
         receipts=expand("results/{{dataset}}/acquire/receipts/{unit}.json", unit=UNITS),
         atlas=ATLAS_FILES,
-        code=library(
-            "acquire",
-            "preprocess/spaces",
-            "preprocess/volumes",
-            "series",
-            "participants",
-            "atlas",
-        ),
     output:
         **(
             {
@@ -58,6 +51,7 @@ rule acquire:
         ),
         participants="results/{dataset}/acquire/participants.tsv",
         index=f"results/{{dataset}}/acquire/{INDEX}.tsv",
+        choices="results/{dataset}/acquire/choices.tsv",
         summary="results/{dataset}/acquire/summary.txt",
     log:
         "results/logs/{dataset}/acquire.log",
@@ -76,6 +70,7 @@ rule acquire:
         withdrawn=WITHDRAWN,
         atlas=COHORT["atlas"],
         fetching=transport,
+        code=code("acquire"),
     message:
         "Collecting participants and series of {wildcards.dataset}"
     script:
@@ -84,8 +79,6 @@ rule acquire:
 
 rule atlas:
     """Fetch the pieces of an atlas, each verified, and join them."""
-    input:
-        code=library("atlas"),
     output:
         nodes="results/atlas/{atlas}/nodes.tsv",
         image="results/atlas/{atlas}/dseg.nii.gz",
@@ -103,6 +96,7 @@ rule atlas:
     params:
         atlas=COHORT["atlas"],
         fetching=transport,
+        code=code("atlas"),
     message:
         "Joining the atlas {wildcards.atlas}"
     script:
@@ -127,6 +121,7 @@ rule surface:
     params:
         atlas=COHORT["atlas"],
         fetching=transport,
+        code=code("surface"),
     message:
         "Fetching the surface of the atlas {wildcards.atlas}"
     script:

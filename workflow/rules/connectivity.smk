@@ -3,7 +3,6 @@ rule connectivity:
     input:
         index=f"results/{{dataset}}/timeseries/{INDEX}.tsv",
         atlas=ATLAS_FILES,
-        code=library("connectivity", "series", "atlas"),
     output:
         connectomes="results/{dataset}/connectivity/{atlas}_{measure}.h5",
     log:
@@ -19,6 +18,8 @@ rule connectivity:
     params:
         atlas=COHORT["atlas"],
         estimator=lambda wildcards: estimator(wildcards.measure),
+        settings=settings_of_series,
+        code=code("arrange" if TABLE else "connectivity"),
     message:
         "Computing {wildcards.measure} connectomes of {wildcards.dataset}"
     script:

@@ -13,7 +13,6 @@ rule evaluate:
         ),
         splits="results/{dataset}/train/splits.tsv",
         participants="results/{dataset}/timeseries/participants.tsv",
-        code=library("evaluate", "participants"),
     output:
         scores="results/{dataset}/evaluate/scores.tsv",
         comparisons="results/{dataset}/evaluate/comparisons.tsv",
@@ -31,11 +30,10 @@ rule evaluate:
         runtime=30,
     params:
         experiments=list(EXPERIMENTS),
-        sections={
-            name: training_sections(own) for name, own in EXPERIMENTS.items()
-        },
+        sections={name: training_sections(own) for name, own in EXPERIMENTS.items()},
         evaluate=COHORT["evaluate"],
         covariates=COHORT["dataset"]["covariates"],
+        code=code("evaluate"),
     message:
         "Scoring all experiments on {wildcards.dataset}"
     script:

@@ -32,9 +32,6 @@ rule localize:
         model=f"results/{{dataset}}/train/{ATTRIBUTED}/model.npz" if ATTRIBUTED else [],
         null=f"results/{{dataset}}/train/{ATTRIBUTED}/null.tsv" if ATTRIBUTED else [],
         atlas=ATLAS_FILES,
-        code=library(
-            "localize", "models/edges", "models/floor", "atlas", "connectivity"
-        ),
     output:
         edges="results/{dataset}/localize/edges.tsv",
         components="results/{dataset}/localize/components.tsv",
@@ -60,6 +57,7 @@ rule localize:
             if key not in ("deviant_edges", "score", "groups", *OF_MAPS)
         },
         contrast=COHORT["dataset"]["contrast"],
+        code=code("localize"),
     message:
         "Testing every edge of {wildcards.dataset}"
     script:
@@ -72,9 +70,6 @@ rule deviations:
         connectomes=f"results/{{dataset}}/connectivity/{ATLAS}_{COHORT['localize']['measure']}.h5",
         participants="results/{dataset}/timeseries/participants.tsv",
         atlas=ATLAS_FILES,
-        code=library(
-            "localize", "models/edges", "models/floor", "atlas", "connectivity"
-        ),
     output:
         people="results/{dataset}/localize/people.tsv",
         circuits="results/{dataset}/localize/people_circuits.tsv",
@@ -94,6 +89,7 @@ rule deviations:
             for key in ("measure", "nuisance", "alpha", "max_missing", "deviant_edges")
         },
         contrast=COHORT["dataset"]["contrast"],
+        code=code("deviations"),
     message:
         "Comparing every person of {wildcards.dataset} with the norm of the controls"
     script:
@@ -108,7 +104,6 @@ rule attribute:
         splits="results/{dataset}/train/splits.tsv",
         null="results/{dataset}/train/{experiment}/null.tsv",
         folds="results/{dataset}/train/{experiment}/folds.npz",
-        code=library("localize", "train", "models", "connectivity"),
     output:
         edges="results/{dataset}/localize/maps/{experiment}.tsv",
         told="results/{dataset}/localize/maps/{experiment}.json",
@@ -127,6 +122,7 @@ rule attribute:
         sections=lambda wildcards: training_sections(EXPERIMENTS[wildcards.experiment]),
         localize={key: COHORT["localize"][key] for key in MAPPING},
         contrast=COHORT["dataset"]["contrast"],
+        code=code("attribute"),
     message:
         "Mapping what {wildcards.experiment} makes of every edge of {wildcards.dataset}"
     script:
@@ -139,9 +135,6 @@ rule severity:
         connectomes=f"results/{{dataset}}/connectivity/{ATLAS}_{COHORT['localize']['measure']}.h5",
         participants="results/{dataset}/timeseries/participants.tsv",
         atlas=ATLAS_FILES,
-        code=library(
-            "localize", "models/edges", "models/floor", "atlas", "connectivity"
-        ),
     output:
         edges="results/{dataset}/localize/severity.tsv",
         summary="results/{dataset}/localize/severity.json",
@@ -157,6 +150,7 @@ rule severity:
         atlas=COHORT["atlas"],
         localize={key: COHORT["localize"][key] for key in ("score", *ASSOCIATED)},
         contrast=COHORT["dataset"]["contrast"],
+        code=code("severity"),
     message:
         f"Testing every edge of {{wildcards.dataset}} for {COHORT['localize']['score']} in the patients"
     script:
@@ -169,9 +163,6 @@ rule group_differences:
         connectomes=f"results/{{dataset}}/connectivity/{ATLAS}_{COHORT['localize']['measure']}.h5",
         participants="results/{dataset}/timeseries/participants.tsv",
         atlas=ATLAS_FILES,
-        code=library(
-            "localize", "models/edges", "models/floor", "atlas", "connectivity"
-        ),
     output:
         edges="results/{dataset}/localize/groups.tsv",
         summary="results/{dataset}/localize/groups.json",
@@ -186,6 +177,7 @@ rule group_differences:
     params:
         atlas=COHORT["atlas"],
         localize={key: COHORT["localize"][key] for key in ("groups", *ASSOCIATED)},
+        code=code("group_differences"),
     message:
         "Testing every edge of {wildcards.dataset} for differences between groups"
     script:
@@ -197,7 +189,6 @@ rule recovery:
     input:
         edges="results/{dataset}/localize/edges.tsv",
         truth="results/{dataset}/acquire/truth.tsv",
-        code=library("localize/recovery"),
     output:
         recovery="results/{dataset}/localize/recovery.tsv",
     log:
@@ -211,6 +202,7 @@ rule recovery:
         runtime=10,
     params:
         alpha=COHORT["localize"]["alpha"],
+        code=code("recovery"),
     message:
         "Comparing the edges found with the planted truth"
     script:

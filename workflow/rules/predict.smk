@@ -19,7 +19,6 @@ rule bundle:
         floor_folds=f"results/{{dataset}}/train/{FLOOR}/folds.npz",
         floor_predictions=f"results/{{dataset}}/train/{FLOOR}/predictions.tsv",
         atlas=ATLAS_FILES,
-        code=library("predict", "localize/deviation", "models/floor", "atlas"),
     output:
         bundle="results/{dataset}/predict/{experiment}.npz",
     log:
@@ -59,6 +58,7 @@ rule bundle:
                 STORED[EXPERIMENTS[wildcards.experiment]["connectivity"]["measure"]],
             )
         },
+        code=code("bundle"),
     message:
         "Making {wildcards.experiment} fit to be sent: results/{wildcards.dataset}/predict/{wildcards.experiment}.npz"
     script:

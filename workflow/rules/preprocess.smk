@@ -14,7 +14,6 @@ rule preprocess:
         ),
         atlas=ATLAS_FILES,
         surface=SURFACE_FILES,
-        code=library("preprocess", "series", "atlas"),
     output:
         index="results/{dataset}/preprocess/participants/{participant}.tsv",
     log:
@@ -31,6 +30,7 @@ rule preprocess:
         preprocess=READING,
         scan=LEFT_BY_FMRIPREP,
         log="results/logs/{dataset}/fmriprep/{participant}.log",
+        code=code("preprocess"),
     message:
         "Averaging BOLD of {wildcards.participant} in regions"
     script:
@@ -59,6 +59,8 @@ rule discard:
     resources:
         mem_mb=500,
         runtime=5,
+    params:
+        code=code("discard"),
     message:
         "Deleting the images of {wildcards.participant}"
     script:
@@ -91,6 +93,8 @@ rule preprocess_cohort:
     resources:
         mem_mb=500,
         runtime=5,
+    params:
+        code=code("preprocess_cohort"),
     message:
         "Collecting the regional series of {wildcards.dataset}"
     script:
@@ -183,6 +187,8 @@ if FMRIPREP:
         resources:
             mem_mb=500,
             runtime=5,
+        params:
+            code=code("discard_outputs"),
         message:
             "Deleting fMRIPrep's images of {wildcards.participant}"
         script:

@@ -5,16 +5,6 @@ rule quality:
         participants="results/{dataset}/timeseries/participants.tsv",
         series="results/{dataset}/preprocess/series.tsv" if IMAGES else [],
         atlas=ATLAS_FILES,
-        code=library(
-            "quality",
-            "localize/statistics",
-            "localize/permutation",
-            "localize/gpu",
-            "models/edges",
-            "models/floor",
-            "atlas",
-            "connectivity",
-        ),
     output:
         qcfc="results/{dataset}/quality/qcfc.tsv",
         summary="results/{dataset}/quality/summary.json",
@@ -41,6 +31,7 @@ rule quality:
             "max_missing": COHORT["localize"]["max_missing"],
             "level": COHORT["evaluate"]["level"],
         },
+        code=code("quality"),
     message:
         "Assessing the quality of {wildcards.dataset}"
     script:
@@ -54,7 +45,6 @@ rule quality_scans:
         participants="results/{dataset}/timeseries/participants.tsv",
         denoised="results/{dataset}/timeseries/series.tsv",
         atlas=ATLAS_FILES,
-        code=library("quality/scans", "series", "atlas"),
     output:
         table="results/{dataset}/quality/scans.tsv",
         coverage="results/{dataset}/quality/coverage.tsv",
@@ -71,6 +61,7 @@ rule quality_scans:
         runtime=30,
     params:
         atlas=COHORT["atlas"],
+        code=code("quality_scans"),
     message:
         "Collecting the quality of the scans of {wildcards.dataset}"
     script:

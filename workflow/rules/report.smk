@@ -2,6 +2,8 @@ rule report:
     """Make the report: one self-contained page with the verdict, its figures, and the methods."""
     input:
         participants="results/{dataset}/timeseries/participants.tsv",
+        index=[] if TABLE else "results/{dataset}/acquire/series.tsv",
+        choices="results/{dataset}/acquire/choices.tsv",
         splits="results/{dataset}/train/splits.tsv",
         scores="results/{dataset}/evaluate/scores.tsv",
         comparisons="results/{dataset}/evaluate/comparisons.tsv",
@@ -47,7 +49,6 @@ rule report:
         edits="results/{dataset}/stimulate/edits.tsv" if STIMULATED else [],
         verdict="results/{dataset}/stimulate/verdict.json" if STIMULATED else [],
         atlas=ATLAS_FILES,
-        code=library("report", "quality/people", "quality/scans", "atlas"),
     output:
         **{
             name: figure(name, name, "Scans")
@@ -102,6 +103,7 @@ rule report:
             name: without(EXPERIMENTS[name], "tracking", "validate")
             for name in EXPERIMENTS
         },
+        code=code("report"),
     message:
         "Writing the report of {wildcards.dataset}"
     script:
@@ -125,7 +127,6 @@ rule report_people:
         edits="results/{dataset}/stimulate/edits.tsv" if STIMULATED else [],
         verdict="results/{dataset}/stimulate/verdict.json" if STIMULATED else [],
         atlas=ATLAS_FILES,
-        code=library("report", "series", "participants", "atlas"),
     output:
         index="results/{dataset}/report/people/index.html",
     log:
@@ -152,6 +153,7 @@ rule report_people:
             "floor": COHORT["evaluate"]["floor"],
             "scanned": IMAGES,
         },
+        code=code("report_people"),
     message:
         "Writing a page for everybody of {wildcards.dataset}"
     script:
@@ -170,7 +172,6 @@ if IMAGES:
             coverage="results/{dataset}/quality/coverage.tsv",
             engine="results/{dataset}/quality/engine.json",
             atlas=ATLAS_FILES,
-            code=library("report", "quality/scans", "series", "atlas"),
         output:
             pages=expand(
                 "results/{{dataset}}/report/subjects/{participant}.html",
@@ -194,6 +195,7 @@ if IMAGES:
                 "fd_threshold": COHORT["denoise"]["fd_threshold"],
                 "min_coverage": COHORT["preprocess"]["min_coverage"],
             },
+            code=code("report_subjects"),
         message:
             "Writing the pages of the people of {wildcards.dataset}"
         script:

@@ -1,5 +1,10 @@
 STIMULATED = COHORT["stimulate"]["experiment"]
-STIMULATED = STIMULATED if STIMULATED in EXPERIMENTS else None
+if STIMULATED not in EXPERIMENTS:
+    if STIMULATED and workflow.is_main_process:
+        logger.info(
+            f"No targets will be ranked: stimulate.experiment={STIMULATED} is not among the experiments."
+        )
+    STIMULATED = None
 
 
 if STIMULATED:
@@ -13,7 +18,6 @@ if STIMULATED:
             model=f"results/{{dataset}}/train/{STIMULATED}/model.npz",
             null=f"results/{{dataset}}/train/{STIMULATED}/null.tsv",
             atlas=ATLAS_FILES,
-            code=library("stimulate", "localize/statistics", "atlas"),
         output:
             targets="results/{dataset}/stimulate/targets.tsv",
             patients="results/{dataset}/stimulate/patients.tsv",
@@ -35,6 +39,7 @@ if STIMULATED:
             stimulate=COHORT["stimulate"],
             sections=training_sections(EXPERIMENTS[STIMULATED]),
             contrast=COHORT["dataset"]["contrast"],
+            code=code("stimulate"),
         message:
             "Ranking virtual-stimulation targets on {wildcards.dataset}"
         script:

@@ -4,7 +4,6 @@ rule timeseries:
         participants="results/{dataset}/acquire/participants.tsv",
         index=f"results/{{dataset}}/{'preprocess' if IMAGES else 'acquire'}/{INDEX}.tsv",
         atlas=ATLAS_FILES,
-        code=library("timeseries", "series", "participants", "atlas"),
     output:
         participants="results/{dataset}/timeseries/participants.tsv",
         index=f"results/{{dataset}}/timeseries/{INDEX}.tsv",
@@ -27,6 +26,7 @@ rule timeseries:
             key: COHORT["dataset"][key]
             for key in ("name", "title", "citation", "licence")
         },
+        code=code("judge" if TABLE else "timeseries"),
     message:
         "Denoising the series of {wildcards.dataset}, deciding who can be used"
     script:

@@ -1,7 +1,5 @@
 rule tracking:
     """Open the MLflow database and create the experiment, before any job logs to it."""
-    input:
-        code=library("tracking"),
     output:
         handle="results/tracking.json",
     log:
@@ -14,7 +12,9 @@ rule tracking:
         mem_mb=1000,
         runtime=5,
     params:
-        tracking=COHORT["tracking"],
+        experiment=COHORT["tracking"]["experiment"],
+        uri=TRACKING,
+        code=code("tracking"),
     message:
         "Opening MLflow"
     script:
@@ -34,7 +34,6 @@ rule track:
         scores="results/{dataset}/evaluate/scores.tsv",
         curves="results/{dataset}/evaluate/curves.tsv",
         bundle=lambda wildcards: bundle_file(wildcards.experiment),
-        code=library("tracking"),
     output:
         run="results/{dataset}/tracking/{experiment}.json",
     log:
@@ -57,6 +56,7 @@ rule track:
             "validate",
             "experiments",
         ),
+        code=code("track"),
     message:
         "Logging {wildcards.experiment} to MLflow"
     script:
@@ -79,7 +79,6 @@ rule track_cohort:
         provenance=expand(
             "results/{{dataset}}/train/{experiment}/run.json", experiment=EXPERIMENTS
         ),
-        code=library("tracking", "quality/metrics", "quality/scans"),
     output:
         run="results/{dataset}/tracking/localize.json",
     log:
@@ -100,6 +99,7 @@ rule track_cohort:
             "tracking",
             *([] if VALIDATED else ["validate"]),
         ),
+        code=code("track_cohort"),
     message:
         "Logging the localization and the report to MLflow"
     script:

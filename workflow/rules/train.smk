@@ -2,9 +2,9 @@ rule splits:
     """Split the included subjects of the contrast into folds, once for all experiments."""
     input:
         participants="results/{dataset}/timeseries/participants.tsv",
-        code=library("train/splits", "participants"),
     output:
         splits="results/{dataset}/train/splits.tsv",
+        settings="results/{dataset}/train/splits.json",
     log:
         "results/logs/{dataset}/splits.log",
     localrule: True
@@ -17,6 +17,7 @@ rule splits:
     params:
         splits=COHORT["splits"],
         contrast=COHORT["dataset"]["contrast"],
+        code=code("splits"),
     message:
         "Splitting {wildcards.dataset} into folds"
     script:
@@ -30,7 +31,6 @@ rule train:
         participants="results/{dataset}/timeseries/participants.tsv",
         splits="results/{dataset}/train/splits.tsv",
         pretraining=lambda wildcards: pretraining_files(wildcards.experiment),
-        code=library("train", "models", "connectivity"),
     output:
         predictions="results/{dataset}/train/{experiment}/predictions.tsv",
         history="results/{dataset}/train/{experiment}/history.tsv",
@@ -53,6 +53,7 @@ rule train:
     params:
         sections=lambda wildcards: training_sections(EXPERIMENTS[wildcards.experiment]),
         contrast=COHORT["dataset"]["contrast"],
+        code=code("train"),
     message:
         "Training {wildcards.experiment} on {wildcards.dataset} (progress: {log})"
     script:

@@ -14,18 +14,6 @@ rule validate:
             else f"results/{{dataset}}/{'preprocess' if IMAGES else 'acquire'}/{INDEX}.tsv"
         ),
         atlas=ATLAS_FILES,
-        code=library(
-            "validate",
-            "localize",
-            "acquire/plant",
-            "acquire/simulated",
-            "timeseries",
-            "connectivity",
-            "series",
-            "atlas",
-            "models/dual",
-            "models/floor",
-        ),
     output:
         cohorts="results/{dataset}/validate/batches/{part}_{batch}.tsv",
     log:
@@ -67,6 +55,7 @@ rule validate:
         },
         estimator=estimator(COHORT["localize"]["measure"]),
         validate=without(VALIDATION, "cohorts", "batch"),
+        code=code("validate"),
     message:
         "Validating the localization, {wildcards.part} cohorts, batch {wildcards.batch} (progress: {log})"
     script:
@@ -79,7 +68,6 @@ rule validate_scores:
         batches=[
             f"results/{{dataset}}/validate/batches/{batch}.tsv" for batch in batches()
         ],
-        code=library("validate/scores"),
     output:
         cohorts="results/{dataset}/validate/cohorts.tsv",
         scores="results/{dataset}/validate/scores.tsv",
@@ -91,6 +79,8 @@ rule validate_scores:
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        code=code("validate_scores"),
     message:
         "Joining the cohorts of the validation of {wildcards.dataset}"
     script:

@@ -19,7 +19,8 @@ else:
     acquired = acquire(dataset, load_atlas(params.atlas["nodes"]), folder, params.fetching)
 acquired, outputs = without(acquired, params.withdrawn, folder), dict(output.items())
 write_acquired(acquired, outputs)
-summary = summarise(acquired.participants, params.dataset, fetched_so_far(receipts))
+told = fetched_so_far(receipts), acquired.index, acquired.choices
+summary = summarise(acquired.participants, params.dataset, *told)
 Path(outputs["summary"]).write_text(summary)
 say(summary, params.dataset["kind"] != "simulated")
 finish(snakemake)

@@ -1,5 +1,7 @@
 """Job of rule `connectivity` where connections are given as numbers."""
 
+import json
+
 import pandas as pd
 from _job import finish, start
 
@@ -9,5 +11,7 @@ from dysconnect.connectivity import table_connectomes, write_connectomes
 input, output, params = start(snakemake)
 edges = pd.read_csv(input.index, sep="\t")
 connectomes = table_connectomes(edges, load_atlas(params.atlas["nodes"]), snakemake.wildcards.measure)
-write_connectomes(connectomes, output.connectomes, {"atlas": params.atlas["name"]})
+write_connectomes(
+    connectomes, output.connectomes, {"atlas": params.atlas["name"], "settings": json.dumps(params.settings)}
+)
 finish(snakemake)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from _job import finish, start
 
-from dysconnect.acquire import fetch_or_stop
+from dysconnect.acquire.transfer import fetch_or_stop
 from dysconnect.atlas.join import join_atlas, remotes, write_atlas
 
 input, output, params = start(snakemake)

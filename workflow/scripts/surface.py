@@ -5,7 +5,7 @@ from pathlib import Path
 
 from _job import start
 
-from dysconnect.acquire import fetch_or_stop
+from dysconnect.acquire.transfer import fetch_or_stop
 from dysconnect.atlas.join import remotes
 
 input, output, params = start(snakemake)

@@ -5,7 +5,7 @@ Every dataset ends in the same contract: a participants table, an index of serie
 series), and, where a truth was planted, that truth. Whoever has no data keeps the row, with `exclusion_reason`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,37 +13,62 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.acquire.abide import acquire_abide, fetch_abide, phenotype_file, read_abide, series_files
-from dysconnect.acquire.images import Plan, TransferFailed, acquire_images, read_receipt
-from dysconnect.acquire.local import acquire_local, images, local_files, raw_images
+from dysconnect.acquire.find import CHOICES
+from dysconnect.acquire.images import Plan, TransferFailed, acquire_images, read_receipt, scan_choices
+from dysconnect.acquire.kinds import kind_of_folder
+from dysconnect.acquire.local import acquire_local, local_files, plan_local
 from dysconnect.acquire.plant import plant_cohort
+from dysconnect.acquire.scan import RAW_ENGINES
 from dysconnect.acquire.simulated import add_motion, simulate_cohort, simulate_severity, spoil
 from dysconnect.acquire.table import acquire_table, table_files
-from dysconnect.acquire.transfer import Remote, Transport, fetch_all
+from dysconnect.acquire.transfer import fetch_or_stop, transport_of
+from dysconnect.bids import Listing, list_folder
 from dysconnect.participants import write_participants
+from dysconnect.place import portable
 from dysconnect.preprocess.fmriprep import check_fmriprep, template_of
 from dysconnect.preprocess.spaces import TEMPLATE_SPACE, refuse_other_space, refuse_without_surface
+from dysconnect.problems import reason
 from dysconnect.progress import track
 from dysconnect.series import read_series, series_hash, write_series
+
+LOCATED = ("series", "confounds", "bold", "mask", "t1w")  # columns of an index that hold paths
 
 
 @dataclass(frozen=True)
 class Acquired:
-    """What the stage hands on; `truth` and `carriers` are None unless something was planted."""
+    """What the stage hands on; `truth` and `carriers` are None unless something was planted.
+
+    `choices` are files that were taken of several (`participant_id`, `what`, `chosen`, `others`, `why`).
+    """
 
     participants: pd.DataFrame
     index: pd.DataFrame
     truth: pd.DataFrame | None = None
     carriers: pd.DataFrame | None = None
+    choices: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(CHOICES)))
 
 
-def kind_of(dataset: dict) -> str:
-    """Say how a dataset is read; a folder of the user's is looked at: series, fMRIPrep's images or raw ones."""
+def list_own(dataset: dict) -> Listing | None:
+    """List a folder of the user's own, once for all who ask; None where files are fetched or named one by one."""
+    if dataset["kind"] == "local" or (dataset["kind"] in ("bids", "derivatives") and dataset["root"]):
+        return list_folder(data_root(dataset))
+    return None
+
+
+def kind_of(dataset: dict, listing: Listing | None = None, engine: str | None = None) -> str:
+    """Say how a dataset is read; a folder of the user's is looked at: series, fMRIPrep's images or raw ones.
+
+    Parameters
+    ----------
+    dataset : dict
+    listing : Listing, optional
+        From `list_own`.
+    engine : str, optional
+        Of `preprocess`.
+    """
     if dataset["kind"] != "local":
         return dataset["kind"]
-    root = data_root(dataset)
-    if images(root, dataset):
-        return "derivatives"
-    return "bids" if raw_images(root, dataset) else "local"
+    return kind_of_folder(listing or list_own(dataset), dataset, engine)
 
 
 def check_engine(dataset: dict, spec: dict, atlas: dict) -> None:
@@ -55,7 +80,12 @@ def check_engine(dataset: dict, spec: dict, atlas: dict) -> None:
         Says which engine fits, or how to install it.
     """
     engine, kind = spec["engine"], dataset["kind"]
-    fitting = {"bids": ("ants", "fmriprep"), "derivatives": ("derivatives",)}.get(kind, (engine,))
+    fitting = {"bids": RAW_ENGINES, "derivatives": ("derivatives",)}.get(kind, (engine,))
+    if kind == "local" and engine in RAW_ENGINES:
+        raise ValueError(
+            f"preprocess={engine} is for raw images, but dataset.root={dataset['root']} holds none (of this task) and "
+            "is read as regional series. Leave preprocess out, or give the folder of the raw images."
+        )
     if engine not in fitting:
         raise ValueError(
             f"preprocess={engine} does not fit dataset={dataset['name']}, whose images are "
@@ -85,15 +115,27 @@ def _refuse_other_atlas(dataset: dict, spec: dict, atlas: dict) -> None:
     refuse_without_surface(space, atlas, what)
 
 
-def source_files(dataset: dict) -> list[str]:
-    """List the files of the user's that the stage reads, so that a change in one of them is noticed."""
+def source_files(dataset: dict, listing: Listing | None = None) -> list[str]:
+    """List the files of the user's that the stage reads, so that a change in one of them is noticed.
+
+    Parameters
+    ----------
+    dataset : dict
+    listing : Listing, optional
+        From `list_own`.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        When it is not clear which files are meant.
+    """
     if dataset["kind"] not in ("abide", "table", "local") or not dataset["root"]:
         return []
     root = data_root(dataset)
     if dataset["kind"] == "table":
         return [str(root / file["path"]) for file in table_files(dataset)]
     if dataset["kind"] == "local":
-        return [str(path) for path in local_files(dataset, root)]
+        return [str(path) for path in local_files(dataset, plan_local(dataset, root, listing))]
     files = series_files(root, dataset["source_atlas"], dataset["strategy"])
     return [str(phenotype_file(root)), *map(str, files)]
 
@@ -109,35 +151,6 @@ def data_root(dataset: dict) -> Path:
     if not root.is_dir():
         raise FileNotFoundError(f"dataset.root={root}: no such folder (seen from {Path.cwd()}).")
     return root
-
-
-def transport_of(fetching: dict, name: str) -> Transport:
-    """How to fetch, from the `acquire` section; a mirror holds what `acquire.folder` would: one folder a `name`."""
-    keys = ("connections", "attempts", "timeout", "backoff")
-    mirror = f"{fetching['mirror'].rstrip('/')}/{name}" if fetching["mirror"] else None
-    return Transport(**{key: fetching[key] for key in keys}, mirror=mirror)
-
-
-def fetch_or_stop(files: list[dict], folder: Path, fetching: dict) -> None:
-    """Fetch files without which nothing can go on.
-
-    Parameters
-    ----------
-    files : list of dict
-        `path`, `urls`, `bytes`, `hash`.
-    folder : path
-    fetching : dict
-        The `acquire` section.
-
-    Raises
-    ------
-    OSError
-        Names the file, and what every source answered.
-    """
-    remotes = [Remote(file["path"], tuple(file["urls"]), file["bytes"], file["hash"]) for file in files]
-    for outcome in fetch_all(remotes, folder, transport_of(fetching, folder.name), what=folder.name):
-        if outcome.state == "failed":
-            raise OSError(f"{outcome.path} could not be fetched: {outcome.problem}. Run the same command again.")
 
 
 def acquire(dataset: dict, nodes: pd.DataFrame, folder: Path, fetching: dict | None = None) -> Acquired:
@@ -159,7 +172,8 @@ def acquire(dataset: dict, nodes: pd.DataFrame, folder: Path, fetching: dict | N
     if dataset["kind"] == "table":
         return _table(dataset, nodes, fetching)
     if dataset["kind"] == "local":
-        return Acquired(*acquire_local(dataset, data_root(dataset)))
+        plan = plan_local(dataset, data_root(dataset))
+        return Acquired(*acquire_local(dataset, data_root(dataset), plan), choices=plan.choices)
     if dataset["root"]:
         found = read_abide(dataset, data_root(dataset))
     else:
@@ -200,7 +214,8 @@ def acquire_scans(dataset: dict, plan: Plan, receipts: list[str], max_failed: fl
         When too much could not be fetched; those receipts are deleted, so that the next run tries again.
     """
     try:
-        return Acquired(*acquire_images(dataset, plan, [read_receipt(path) for path in receipts], max_failed))
+        read = [read_receipt(path) for path in receipts]
+        return Acquired(*acquire_images(dataset, plan, read, max_failed), choices=scan_choices(read))
     except TransferFailed as failure:
         for path in receipts:
             if Path(path).stem in failure.units:
@@ -275,8 +290,8 @@ def _read_or_nothing(entry, nodes: pd.DataFrame) -> np.ndarray:
     """Series of one subject; NaN where they cannot be read, so that the next stage leaves the subject out."""
     try:
         return read_series(entry.series, entry.key, nodes)
-    except (ValueError, OSError) as problem:
-        print(f"{entry.Index}: {problem}; nothing planted.", flush=True)
+    except Exception as problem:  # why is told by the next stage; the machine's troubles go on
+        print(f"{entry.Index}: {reason(problem, entry.Index)}; nothing planted.", flush=True)
         return np.full((2, len(nodes)), np.nan)
 
 
@@ -293,9 +308,16 @@ def _entry(name: str, series: Path, confounds: Path | str, repetition_time: floa
 
 
 def write_acquired(acquired: Acquired, outputs: dict[str, str]) -> None:
-    """Write the tables; `outputs` has the paths `participants`, `index` and, with a truth, `truth`, `carriers`."""
+    """Write the tables; `outputs` has the paths `participants`, `index` and, with a truth, `truth`, `carriers`.
+
+    Paths in the project become relative to the index, so that the project can be moved.
+    """
     write_participants(acquired.participants, outputs["participants"])
-    acquired.index.to_csv(outputs["index"], sep="\t", index=False)
+    index, folder = acquired.index, Path(outputs["index"]).parent
+    files = {name: [portable(cell, folder) for cell in index[name]] for name in LOCATED if name in index}
+    index.assign(**files).to_csv(outputs["index"], sep="\t", index=False)
+    if "choices" in outputs:
+        acquired.choices.to_csv(outputs["choices"], sep="\t", index=False)
     if "truth" in outputs:
         acquired.truth.to_csv(outputs["truth"], sep="\t", index=False)
         acquired.carriers.to_csv(outputs["carriers"], sep="\t", index=False)

@@ -5,6 +5,7 @@ failed participant fails alone. The receipts together become the participants ta
 """
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,11 +13,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dysconnect.acquire.find import CHOICES, FILES, find_scan, is_scan, own_files
+from dysconnect.acquire.kinds import NAMES, refuse_other_task
 from dysconnect.acquire.manifest import read_manifest
-from dysconnect.acquire.scan import describe_scan
+from dysconnect.acquire.people import people_files, read_people, with_sites
+from dysconnect.acquire.scan import describe_scan, echo_times, no_scan
 from dysconnect.acquire.selection import select
 from dysconnect.acquire.transfer import Outcome, Remote, Transport, fetch_all
-from dysconnect.participants import REQUIRED, check_participants
+from dysconnect.bids import Ambiguity, Listing, is_pointer, list_folder, read_name, refuse_ambiguities
+from dysconnect.place import portable
 
 SHARED = "dataset"  # the unit of files that belong to everybody
 
@@ -33,11 +38,14 @@ class Plan:
         `participant_id`, `group` and `reason` ("" for those who are wanted).
     units : dict of str to list
         Files (`path`, `urls`, `bytes`, `hash`) of every wanted participant, and of `dataset`.
+    notes : tuple of str
+        Lines for the terminal on how the user's participants table was read.
     """
 
     folder: Path
     people: pd.DataFrame
     units: dict[str, list[dict]]
+    notes: tuple[str, ...] = ()
 
     @property
     def wanted(self) -> list[str]:
@@ -62,14 +70,15 @@ def plan_images(spec: Mapping, acquire: Mapping, manifests: Path) -> Plan:
     """
     if spec["root"]:
         folder = Path(spec["root"])
-        people = _people_of_folder(folder)
-        files = {name: [] for name in [SHARED, *people["participant_id"]]}
-    else:
-        table = _manifest(spec, manifests)
-        folder = Path(acquire["folder"]) / spec["manifest"]
-        own = table[table["participant_id"] != ""]
-        people = own.drop_duplicates("participant_id")[["participant_id", "group"]].reset_index(drop=True)
-        files = {name or SHARED: _files(rows, spec) for name, rows in table.groupby("participant_id")}
+        told = read_people(spec, folder)
+        people = told.table.rename(columns={"exclusion_reason": "reason"})[["participant_id", "group", "reason"]]
+        wanted = [SHARED, *people.loc[people["reason"] == "", "participant_id"]]
+        return Plan(folder, people, {name: [] for name in wanted}, told.notes)
+    table = _manifest(spec, manifests)
+    folder = Path(acquire["folder"]) / spec["manifest"]
+    own = table[table["participant_id"] != ""]
+    people = own.drop_duplicates("participant_id")[["participant_id", "group"]].reset_index(drop=True)
+    files = {name or SHARED: _files(rows, spec) for name, rows in table.groupby("participant_id")}
     reasons = select(people, spec)
     people = people.assign(reason=[reasons[name] for name in people["participant_id"]])
     wanted = {SHARED, *people.loc[people["reason"] == "", "participant_id"]}
@@ -92,9 +101,11 @@ def _manifest(spec: Mapping, manifests: Path) -> pd.DataFrame:
 
 
 def _files(rows: pd.DataFrame, spec: Mapping) -> list[dict]:
-    """Files of one unit; of several sessions only the one that the dataset asks for."""
+    """Files of one unit; of several sessions the one that is asked for, with the anatomy of others if it has none."""
     session = spec.get("session")
-    keep = [not session or f"/{session}/" in path or "/ses-" not in path for path in rows["path"]]
+    keep = np.array([not session or f"/{session}/" in path or "/ses-" not in path for path in rows["path"]])
+    anatomy = rows["path"].str.contains("_T1w.", regex=False).to_numpy()
+    keep = keep if (keep & anatomy).any() else keep | anatomy
     return [
         {
             "path": row.path,
@@ -106,30 +117,91 @@ def _files(rows: pd.DataFrame, spec: Mapping) -> list[dict]:
     ]
 
 
-def _people_of_folder(folder: Path) -> pd.DataFrame:
-    """People and groups of the user's own folder."""
-    path = folder / "participants.tsv"
-    if not folder.is_dir():
-        raise FileNotFoundError(f"dataset.root={folder}: no such folder (seen from {Path.cwd()}).")
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such participants table. Add one (README, Your own data).")
-    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
-    missing = [name for name in REQUIRED if name not in table]
-    if missing:
-        raise ValueError(
-            f"{path}: missing column{'s' * (len(missing) > 1)} {', '.join(missing)} (found: "
-            f"{', '.join(table.columns)}). Add {'them' if len(missing) > 1 else 'it'}, or rename the columns."
+def plan_scans(plan: Plan, spec: Mapping, listing: Listing | None = None) -> dict[str, dict]:
+    """Choose everybody's scan by the names of the files, before anything is fetched or read.
+
+    Parameters
+    ----------
+    plan : Plan
+    spec : mapping
+        What `find_scan` takes.
+    listing : Listing, optional
+        Of the user's own folder; without it the files are those to be fetched.
+
+    Returns
+    -------
+    dict of str to dict
+        By participant: what `find_scan` returns, and `files`, all that is read of the user's own folder.
+
+    Raises
+    ------
+    Ambiguity, FileNotFoundError
+        When several scans could be meant; when nobody has one of the task and space, or nobody's has any content.
+    """
+    scans, unclear = {}, []
+    paths = {name: _paths(plan, name, listing) for name in plan.wanted}
+    for name, own in paths.items():
+        try:
+            scans[name] = find_scan(own, spec)
+        except Ambiguity as error:
+            unclear.append(error)
+    if unclear:
+        refuse_ambiguities(unclear, plan.folder, echo_times(unclear[0], plan.folder))
+    _refuse_nobody(plan, spec, scans, paths)
+    if listing is None:
+        return scans
+    _refuse_absent(plan, scans, listing)
+    return {name: scan | {"files": _watched(scan, paths[name], spec, listing)} for name, scan in scans.items()}
+
+
+def _paths(plan: Plan, name: str, listing: Listing | None) -> list[str]:
+    """Files of a participant, relative to the data folder: to be fetched, or in the user's folder of that name."""
+    if listing is None:
+        return [file["path"] for file in plan.units.get(name, [])]
+    return [file.path for file in listing.by_participant.get(name, []) if file.path.startswith(f"{name}/")]
+
+
+def _refuse_nobody(plan: Plan, spec: Mapping, scans: Mapping, paths: Mapping[str, Sequence[str]]) -> None:
+    """Stop where nobody has a scan, and say what there is instead."""
+    if any(scan["bold"] for scan in scans.values()):
+        return
+    files = [file for own in paths.values() for file in own_files(own) if is_scan(file, spec)]
+    refuse_other_task(files, spec["task"], plan.folder, NAMES[spec["kind"]])
+    first = next(iter(paths), "")
+    raise FileNotFoundError(
+        f"{plan.folder}: nobody has a {spec['task']} scan. {first}: {no_scan(paths.get(first, []), spec)}."
+    )
+
+
+def _refuse_absent(plan: Plan, scans: Mapping[str, Mapping], listing: Listing) -> None:
+    """Stop where nobody's scan has content: a clone of which nothing was fetched."""
+    bold = [scan["bold"] for scan in scans.values() if scan["bold"]]
+    if all(path in listing.dead or is_pointer(listing.root / path) for path in bold):
+        raise FileNotFoundError(
+            f"{plan.folder}: the scans of all {len(bold)} people are links without content. Fetch them there: "
+            f"datalad get {' '.join(bold[:2])} ... (of a clone by git-lfs: git lfs pull)"
         )
-    return table[["participant_id", "group"]]
 
 
-def users_files(spec: Mapping, folder: Path, unit: str) -> list[str]:
+def _watched(scan: Mapping, paths: Sequence[str], spec: Mapping, listing: Listing) -> list[str]:
+    """All that is read of a scan and has content: images, tables, and the sidecars that apply to them.
+
+    fMRIPrep reads every run, echo and anatomy of the person.
+    """
+    images = [scan[name] for name in FILES if scan[name]]
+    if spec.get("engine") == "fmriprep":
+        images += [path for path in paths if ".nii" in path and ("/anat/" in path or f"_task-{spec['task']}_" in path)]
+    about = [told for path in images for told in listing.applying(read_name(path))]
+    return sorted({*images, *about} & set(listing.files) - listing.dead)
+
+
+def users_files(spec: Mapping, plan: Plan, scans: Mapping[str, Mapping], unit: str) -> list[str]:
     """List the files of the user's own folder that a unit reads, so that a change in one of them is noticed."""
-    if not spec["root"]:
+    if unit == SHARED and (spec["root"] or spec.get("people")):
+        return [str(path) for path in people_files(spec, plan.folder)]
+    if unit == SHARED or not spec["root"]:
         return []
-    if unit == SHARED:
-        return [str(folder / "participants.tsv")]
-    return sorted(str(path) for path in (folder / unit).glob("**/*_bold.*nii*"))
+    return [str(plan.folder / path) for path in scans[unit]["files"]]
 
 
 def fetch_unit(unit: str, files: Iterable[Mapping], folder: Path, transport: Transport, spec: Mapping) -> dict:
@@ -138,12 +210,16 @@ def fetch_unit(unit: str, files: Iterable[Mapping], folder: Path, transport: Tra
     Returns
     -------
     dict
-        The receipt: `unit`, `folder`, `files` (outcomes), `scan` (see `describe_scan`; empty for the dataset's
-        own files), `problem` ("" when all is well) and `permanent` (trying again soon is useless).
+        The receipt: `unit`, `folder` (relative in the project), `files` (outcomes), `scan` (see `describe_scan`; empty
+        for the dataset's own files), `problem` ("" when all is well) and `permanent` (trying again soon is useless).
     """
     remotes = [Remote(file["path"], tuple(file["urls"]), file["bytes"], file["hash"]) for file in files]
     outcomes = fetch_all(remotes, folder, transport, what=unit) if remotes else []
-    receipt = {"unit": unit, "folder": str(folder.resolve()), "files": [asdict(outcome) for outcome in outcomes]}
+    receipt = {
+        "unit": unit,
+        "folder": portable(os.path.abspath(folder)),
+        "files": [asdict(outcome) for outcome in outcomes],
+    }
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     if failed:
         permanent = any(outcome.permanent for outcome in failed)
@@ -162,7 +238,8 @@ def _could_not(failed: Sequence[Outcome]) -> str:
 
 
 def _listing(folder: Path, unit: str) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in (folder / unit).rglob("*") if path.is_file())
+    """Files of a participant in the user's own folder, links without content among them."""
+    return sorted(path for path in list_folder(folder, only=unit).files if path.startswith(f"{unit}/"))
 
 
 def discard(receipt: Mapping) -> int:
@@ -254,42 +331,21 @@ def _refuse_failures(by_unit: Mapping[str, Mapping], max_failed: float, spec: Ma
 
 def _participants(spec: Mapping, plan: Plan, scans: Mapping[str, Mapping]) -> pd.DataFrame:
     """Everybody of the plan, with the columns of participants.tsv under our names."""
-    told = _told(spec, plan).set_index("participant_id")
-    people = plan.people.set_index("participant_id")
-    table = people[["group"]].join(told.drop(columns="group", errors="ignore"))
-    for name in ("age", "sex", "site"):
-        if name not in table:
-            table[name] = np.nan if name == "age" else ""
+    people = read_people(spec, plan.folder, None if spec["root"] else plan.people)
+    for note in people.notes:
+        print(note, flush=True)
+    table = people.table
+    problems = {name: receipt["problem"] for name, receipt in scans.items() if receipt["problem"]}
+    told = zip(table["participant_id"], table["exclusion_reason"])
+    table = table.assign(exclusion_reason=[problems.get(name, reason) for name, reason in told])
     if spec.get("site"):
-        table["site"] = [scans[name]["scan"].get("site", "") if name in scans else "" for name in table.index]
-    elif (table["site"].fillna("") == "").all():
-        table["site"] = spec["name"]
-    problems = {name: receipt["problem"] for name, receipt in scans.items()}
-    table["exclusion_reason"] = [problems.get(name) or reason for name, reason in people["reason"].items()]
-    absent = (table["exclusion_reason"] == "") & ~table.index.isin(told.index)
-    table.loc[absent, "exclusion_reason"] = "has no row in participants.tsv"
-    table["scan_group"] = table.index
-    return check_participants(table.reset_index().fillna("").astype(str), plan.folder / "participants.tsv")
-
-
-def _told(spec: Mapping, plan: Plan) -> pd.DataFrame:
-    """Read the dataset's participants.tsv under our names of the columns."""
-    path = plan.folder / "participants.tsv"
-    if not path.exists():  # a dataset without such a table: what the manifest knows is all there is
-        return plan.people[["participant_id"]]
-    raw = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
-    theirs = dict(spec.get("columns") or {})
-    absent = [name for name in theirs.values() if name not in raw]
-    if absent:
-        raise ValueError(
-            f"{path}: no column {', '.join(absent)} (found: {', '.join(raw.columns)}). Correct dataset.columns."
-        )
-    return raw.rename(columns={name: own for own, name in theirs.items()})
+        table = with_sites(table, {name: receipt["scan"].get("site", "") for name, receipt in scans.items()}, spec)
+    return table.assign(scan_group=table["participant_id"])
 
 
 def scan_entry(name: str, receipt: Mapping) -> dict:
     """Row of the index of scans for one participant; `problem` says why there is no scan to use."""
-    scan, folder = receipt["scan"], Path(receipt["folder"])
+    scan, folder = receipt["scan"], Path(receipt["folder"]).absolute()
     hashes = {file["path"]: file["sha256"] for file in receipt["files"]}
     located = {key: str(folder / scan[key]) if scan.get(key) else "" for key in ("bold", "mask", "confounds", "t1w")}
     return {
@@ -300,6 +356,16 @@ def scan_entry(name: str, receipt: Mapping) -> dict:
         "sha256": hashes.get(scan.get("bold", ""), ""),
         "problem": receipt["problem"],
     }
+
+
+def scan_choices(receipts: Iterable[Mapping]) -> pd.DataFrame:
+    """What was taken of several: `participant_id`, `what`, `chosen`, `others`, `why`."""
+    rows = [
+        {"participant_id": receipt["unit"], **row, "others": ", ".join(row["others"])}
+        for receipt in receipts
+        for row in receipt["scan"].get("choices", ())
+    ]
+    return pd.DataFrame(rows, columns=list(CHOICES))
 
 
 def read_receipt(path: str | Path) -> dict:

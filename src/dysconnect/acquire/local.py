@@ -1,139 +1,214 @@
-"""A user's own folder: a participants table and regional series, one table a subject; or fMRIPrep outputs.
+"""A user's own folder of regional series, one table a subject, read as people have it.
 
-Names follow BIDS as far as people do: a series is a file ``sub-X.EXT`` or ``sub-X_KEY-VALUE_..._WORD.EXT`` whose word
-is `timeseries` or the like. So the outputs of XCP-D (``sub-X_task-rest_space-..._seg-ATLAS_stat-mean_timeseries.tsv``)
-are found as they are, and its tables of motion, coverage and connectivity are passed over.
+The outputs of XCP-D (``sub-X_task-rest_space-..._seg-ATLAS_stat-mean_timeseries.tsv``) are found as they are, and its
+tables of motion, coverage and connectivity are passed over. Which file is meant is decided before anything is read.
 """
 
-import itertools
-import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from dysconnect.acquire.selection import select
-from dysconnect.participants import read_participants
+from dysconnect.acquire.find import CHOICES, told_choice
+from dysconnect.acquire.kinds import (
+    NAMES,
+    first_line,
+    is_confounds,
+    is_nuisance,
+    newest_first,
+    refuse_other_task,
+    segmentation,
+    series_files,
+    shown_matrices,
+)
+from dysconnect.acquire.people import People, people_files, read_people
+from dysconnect.bids import (
+    Ambiguity,
+    Choice,
+    Listing,
+    Named,
+    absent_content,
+    asked_entities,
+    choose,
+    companion,
+    fits,
+    list_folder,
+    read_sidecars,
+    refuse_ambiguities,
+)
+from dysconnect.problems import reason
+from dysconnect.repetition import SAME, told_seconds
 from dysconnect.series import BY_ORDER, read_confounds, series_hash
-
-PREPARED = ("desc-preproc_bold.nii*", "_space-fsLR_den-*k_bold.dtseries.nii")  # fMRIPrep's volumes and surfaces
-ENDINGS = (".tsv", ".csv", ".txt", ".1D", ".1D.gz", ".npy")
-SERIES = re.compile(r"(time)?(series|courses?)|ts|rois?|regions?|signals?|bold", re.IGNORECASE)
-CONFOUNDS = re.compile(r"confounds?|regressors", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Named:
-    """A file and what its name says: `entities` (``{"sub": "01", "task": "rest"}``), the other `words`."""
+class Own:
+    """One person's series and what belongs to it.
 
-    path: Path
-    entities: Mapping[str, str]
-    words: tuple[str, ...]
-
-    @property
-    def participant_id(self) -> str:
-        """The subject, with its prefix."""
-        return f"sub-{self.entities['sub']}"
-
-    @property
-    def segmentation(self) -> str:
-        """The atlas in the name; an empty string where it has none."""
-        return self.entities.get("seg", self.entities.get("atlas", ""))
-
-    @property
-    def place(self) -> tuple:
-        """For sorting: session, run as a number, then the path."""
-        run = self.entities.get("run", "0")
-        return self.entities.get("ses", ""), int(run) if run.isdigit() else 0, str(self.path)
-
-
-def images(root: str | Path, spec: Mapping) -> bool:
-    """Whether the folder holds fMRIPrep outputs and no regional series: then it is read as `kind: derivatives`."""
-    root = Path(root)
-    found = itertools.chain.from_iterable(root.glob(f"sub-*/**/*{name}") for name in PREPARED)
-    return next(found, None) is not None and not find_series(root, spec)
-
-
-def raw_images(root: str | Path, spec: Mapping) -> bool:
-    """Whether the folder is a raw BIDS dataset: unprocessed BOLD of the task, and neither series nor derivatives."""
-    root = Path(root)
-    return next(root.glob(f"sub-*/**/func/*_task-{spec['task']}_*bold.nii*"), None) is not None and not find_series(
-        root, spec
-    )
-
-
-def local_files(spec: Mapping, root: str | Path) -> list[Path]:
-    """List the files that the stage reads, so that a change in one of them is noticed."""
-    root = Path(root)
-    files = []
-    for file in find_series(root, spec):
-        files += [file.path, *_beside(file), *(path for path in _sidecars(file, root) if path.is_file())]
-    return [root / "participants.tsv", *dict.fromkeys(files)]
-
-
-def find_series(root: Path, spec: Mapping) -> list[Named]:
-    """Find the files of regional series that the configuration asks for, sorted.
-
-    Hidden folders and folders named `results` are passed over.
+    Attributes
+    ----------
+    series : Named
+    confounds, motion : Named or None
+        Table of confounds; or else XCP-D's table of motion, which has the volumes that were censored too.
+    sidecars : tuple of str
+        Of the series, the most general first.
+    scans : tuple of tuple of Named
+        Sidecars of the scan that the series come from, by folder, the most general first.
+    others : tuple of Named
+        That could have been meant.
+    problem : str
+        Why it cannot be used; "" when all is well.
     """
-    found = []
-    for path in root.rglob("sub-*"):
-        above = path.relative_to(root).parts[:-1]
-        named = read_name(path)
-        if named and is_series(named) and not any(part.startswith(".") or part == "results" for part in above):
-            found.append(named)
-    wanted = [file for file in found if _is_wanted(file, spec) and file.path.is_file()]
-    return sorted(wanted, key=lambda file: (file.participant_id, file.place))
+
+    series: Named
+    confounds: Named | None
+    motion: Named | None
+    sidecars: tuple[str, ...]
+    scans: tuple[tuple[Named, ...], ...]
+    others: tuple[Named, ...]
+    problem: str = ""
+
+    @property
+    def files(self) -> list[str]:
+        """Everything that is read of this person, relative."""
+        tables = [file.path for file in (self.series, self.confounds or self.motion) if file]
+        about = [path.removesuffix(".tsv") + ".json" for path in tables[1:]]
+        return [*tables, *about, *self.sidecars, *(file.path for level in self.scans for file in level)]
 
 
-def read_name(path: Path) -> Named | None:
-    """Take a file name apart; None where it is no subject's table."""
-    ending = _ending(path)
-    if not ending:
-        return None
-    parts = path.name.removesuffix(ending).split("_")
-    pairs = [part.split("-", 1) for part in parts if "-" in part]
-    entities = {key: value for key, value in pairs if key.isalpha() and key.islower()}
-    words = tuple(part for part in parts if "-" not in part)
-    return Named(path, entities, words) if entities.get("sub") else None
+@dataclass(frozen=True)
+class LocalPlan:
+    """What is read of a user's folder: everybody, their files by `participant_id`, and the folder's listing."""
+
+    people: People
+    own: Mapping[str, Own]
+    listing: Listing
+
+    @property
+    def choices(self) -> pd.DataFrame:
+        """What was taken of several: `participant_id`, `what`, `chosen`, `others`, `why`."""
+        rows = [
+            {
+                "participant_id": name,
+                "what": "series",
+                "chosen": own.series.path,
+                "others": ", ".join(file.path for file in own.others),
+                "why": told_choice(own.series, own.others),
+            }
+            for name, own in self.own.items()
+            if own.others
+        ]
+        return pd.DataFrame(rows, columns=list(CHOICES))
 
 
-def _ending(path: Path) -> str:
-    """Ending of a table, ``.1D.gz`` in one piece; an empty string where it is no table."""
-    return next((ending for ending in ENDINGS if path.name.endswith(ending)), "")
+def plan_local(spec: Mapping, root: str | Path, listing: Listing | None = None) -> LocalPlan:
+    """Decide whose series are read, and which; of the files only names, links and single first lines are looked at.
+
+    Parameters
+    ----------
+    spec : mapping
+        The `dataset` section: `name`, `contrast`, `covariates`, `task`, `session`, `run`, `entities`, `segmentation`.
+    root : path
+    listing : Listing, optional
+        Of the folder, where it was listed already.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        When the table or all series are missing, when series could be meant for one another, or when the atlas is not
+        the only one.
+    """
+    listing = listing or list_folder(root)
+    people = read_people(spec, root)
+    table = people.table
+    wanted = table.loc[table["exclusion_reason"] == "", "participant_id"]
+    found = series_files(listing)
+    refuse_other_task(found, spec["task"], listing.root, NAMES["local"])
+    _refuse_nobody(found, table, listing, spec)
+    by_name = _by_participant(found)
+    files = {name: by_name[name] for name in wanted if name in by_name}
+    asked = asked_entities(spec)
+    fitting = {name: [file for file in own if _fits(file, asked, spec)] for name, own in files.items()}
+    _refuse_several_atlases(file for own in fitting.values() for file in own)
+    own, unclear = {}, []
+    for name, candidates in fitting.items():
+        try:
+            choice = choose(candidates, asked)
+            own |= {name: _own(choice, files[name], listing)} if choice.file else {}
+        except Ambiguity as error:
+            unclear.append(error)
+    refuse_ambiguities(unclear, root)
+    if not own:
+        raise FileNotFoundError(_nobody(table, listing, spec))
+    _refuse_all_absent(own, listing)
+    return LocalPlan(people, own, listing)
 
 
-def is_series(file: Named) -> bool:
-    """Whether a name is that of regional series, rather than of confounds or of one number a region."""
-    other = CONFOUNDS.fullmatch(file.entities.get("desc", "")) or any(map(CONFOUNDS.fullmatch, file.words))
-    one_number = file.entities.get("stat", "mean") not in ("mean", "median")  # coverage, alff, reho of XCP-D
-    return not other and not one_number and (not file.words or any(map(SERIES.fullmatch, file.words)))
+def _fits(file: Named, asked: Mapping, spec: Mapping) -> bool:
+    """Whether a name fits the task, session, run and atlas that are asked for; what it leaves out fits all."""
+    return fits(file, asked) and (not spec.get("segmentation") or segmentation(file) in ("", spec["segmentation"]))
 
 
-def _is_wanted(file: Named, spec: Mapping) -> bool:
-    """Whether a file is of the task, session, run and atlas that are asked for; what a name leaves out fits all."""
-    session, run = spec.get("session"), spec.get("run")
-    asked = {"task": spec.get("task"), "ses": session and session.removeprefix("ses-")}
-    if any(value and file.entities.get(key, value) != value for key, value in asked.items()):
-        return False
-    if run is not None and "run" in file.entities and file.entities["run"].lstrip("0") != str(run).lstrip("0"):
-        return False
-    return not spec.get("segmentation") or file.segmentation in ("", spec["segmentation"])
+def _own(choice: Choice, candidates: Sequence[Named], listing: Listing) -> Own:
+    """What belongs to a series: tables and sidecars of the same scan, in the same folder or above."""
+    series = choice.file
+    beside = [file for file in listing.by_participant[series.participant_id] if file.folder == series.folder]
+    moved = [
+        file for file in beside if file.extension == ".tsv" and "motion" in (*file.words, file.entities.get("desc"))
+    ]
+    problem, confounds, motion = "", None, None
+    try:
+        confounds = companion(series, newest_first(filter(is_confounds, beside)), candidates).file
+        motion = companion(series, moved, candidates).file
+    except Ambiguity as error:
+        problem = reason(error)
+    sidecars = tuple(listing.applying(series))
+    scans = tuple(_nearest(series, level, candidates) for level in listing.scans_beside(series, "bold"))
+    own = Own(series, confounds, motion, sidecars, scans, choice.others, problem)
+    dead = [path for path in own.files if path in listing.dead]
+    return own if problem or not dead else replace(own, problem=absent_content(listing.root, dead))
 
 
-def acquire_local(spec: Mapping, root: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _nearest(series: Named, level: Sequence[Named], rivals: Sequence[Named]) -> tuple[Named, ...]:
+    """Of a folder's sidecars of scans that of this scan; all where nothing tells which it is."""
+    try:
+        found = companion(series, level, rivals).file
+        return (found,) if found else ()
+    except Ambiguity as error:
+        return tuple(error.files)
+
+
+def _refuse_all_absent(own: Mapping[str, Own], listing: Listing) -> None:
+    """Stop where nobody's series have content: a clone whose files were not fetched."""
+    paths = [one.series.path for one in own.values()]
+    if all(path in listing.dead or absent_content(listing.root, [path]) for path in paths):
+        raise FileNotFoundError(
+            f"{listing.root}: the series of all {len(paths)} people are links without content. Fetch them there: "
+            f"{absent_content(listing.root, paths[:2]).partition(': ')[2]} ..."
+        )
+
+
+def local_files(spec: Mapping, plan: LocalPlan) -> list[Path]:
+    """List the files that the stage reads, so that a change in one of them is noticed; dead links are not."""
+    present = set(plan.listing.files) - plan.listing.dead
+    files = [path for own in plan.own.values() for path in own.files if path in present]
+    return [*people_files(spec, plan.listing.root), *(plan.listing.root / path for path in dict.fromkeys(files))]
+
+
+def acquire_local(spec: Mapping, root: str | Path, plan: LocalPlan | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Collect participants and the index of their series; nothing is copied.
 
     Parameters
     ----------
     spec : mapping
-        The `dataset` section: `name`, `contrast`, `covariates`, `task`, `session`, `run`, `segmentation`, `order`,
-        `repetition_time` (s, or None), `limit`, `participants`.
+        The `dataset` section: beside the keys of `plan_local` `order`, `repetition_time` (s, or None), `limit`,
+        `participants`.
     root : path
         Folder with `participants.tsv` and the series.
+    plan : LocalPlan, optional
+        Where it was made already.
 
     Returns
     -------
@@ -147,92 +222,17 @@ def acquire_local(spec: Mapping, root: str | Path) -> tuple[pd.DataFrame, pd.Dat
     FileNotFoundError, ValueError
         When the table or all series are missing, or do not fit each other or the configuration.
     """
-    root = Path(root)
-    participants = _read_people(root, spec)
-    files = find_series(root, spec)
-    _refuse_several_atlases(files)
-    _refuse_nobody(files, participants, root, spec)
-    chosen = {name: _first(name, own) for name, own in _by_participant(files).items()}
-    index = pd.DataFrame(_entry(chosen[name], spec, root) for name in participants["participant_id"] if name in chosen)
-    owner = index.groupby("sha256")["participant_id"].transform("first")
-    index = index.assign(scan_group=owner).set_index("participant_id")
+    plan = plan or plan_local(spec, root)
+    participants = plan.people.table
+    index = pd.DataFrame(_entry(name, own, spec, plan.listing) for name, own in plan.own.items())
+    owner = index.groupby(index["sha256"].where(index["sha256"] != "", index["participant_id"]))["participant_id"]
+    index = index.assign(scan_group=owner.transform("first")).set_index("participant_id")
     names = participants["participant_id"]
     told = participants.get("mean_fd", np.nan)
     participants = participants.assign(
         scan_group=names.map(index["scan_group"]).fillna(names), mean_fd=names.map(index["mean_fd"]).fillna(told)
     )
     return participants, index.drop(columns=["scan_group", "mean_fd"]).reset_index()
-
-
-def _read_people(root: Path, spec: Mapping) -> pd.DataFrame:
-    """Read participants.tsv; columns that `covariates` does without are filled in."""
-    path, covariates = root / "participants.tsv", spec["covariates"]
-    if not path.exists():
-        others = sorted(file.name for file in root.glob("*") if "participant" in file.name.lower())
-        found = f" (found: {', '.join(others)})" if others else ""
-        raise FileNotFoundError(
-            f"{path}: no such participants table{found}. Write one, separated by tabs, with the columns "
-            f"participant_id, group, {', '.join(covariates)} (README, Your own data)."
-        )
-    needed = [name for name in covariates if name != "mean_fd"]
-    people = read_participants(path, ("participant_id", "group", *needed))
-    people = people.assign(**{name: value for name, value in _DEFAULTS.items() if name not in people})
-    if "site" not in covariates:
-        people["site"] = people["site"].where(people["site"] != "", spec["name"])
-    _refuse_ids(people["participant_id"], path)
-    _refuse_groups(people["group"], spec["contrast"], path)
-    reasons = people["participant_id"].map(select(people, spec))
-    return people.assign(exclusion_reason=people["exclusion_reason"].where(people["exclusion_reason"] != "", reasons))
-
-
-_DEFAULTS = {"age": np.nan, "sex": "", "site": "", "exclusion_reason": ""}
-
-
-def _refuse_ids(ids: pd.Series, path: Path) -> None:
-    wrong = ids[~ids.str.fullmatch(r"sub-[A-Za-z0-9]+")]
-    if len(wrong):
-        bare = re.sub(r"^sub-?|[^A-Za-z0-9]", "", wrong.iloc[0])
-        raise ValueError(
-            f"{path}, line {wrong.index[0] + 2}: participant_id is {wrong.iloc[0]!r}. Write it as in the file names: "
-            f"sub- and then letters or digits only, as in sub-{bare}."
-        )
-
-
-def _refuse_groups(groups: pd.Series, contrast: Mapping[str, Sequence[str]], path: Path) -> None:
-    present = sorted(set(groups) - {""})
-    for side in ("cases", "controls"):
-        if not set(contrast[side]) & set(present):
-            raise ValueError(
-                f"{path}: nobody is in dataset.contrast.{side} ({', '.join(contrast[side])}); the column group has: "
-                f"{', '.join(present) or 'nothing'}. Say which are compared: "
-                "'overrides=dataset.contrast.cases=[...] dataset.contrast.controls=[...]'."
-            )
-
-
-def _refuse_several_atlases(files: Iterable[Named]) -> None:
-    several = sorted({file.segmentation for file in files} - {""})
-    if len(several) > 1:
-        raise ValueError(
-            f"the series come in {len(several)} atlases: {', '.join(several)}. Choose one with "
-            f"dataset.segmentation={several[0]}, and its table of regions with atlas=NAME."
-        )
-
-
-def _refuse_nobody(files: Sequence[Named], people: pd.DataFrame, root: Path, spec: Mapping) -> None:
-    found = sorted({file.participant_id for file in files})
-    if set(found) & set(people["participant_id"]):
-        return
-    ids = people["participant_id"].iloc[0]
-    if found:
-        raise FileNotFoundError(
-            f"{root}: series of {', '.join(found[:3])}, but participants.tsv has {ids} and others. Write the ids alike."
-        )
-    raise FileNotFoundError(
-        f"{root}: no series of anybody in participants.tsv. Expected one table a subject, such as "
-        f"{ids}_task-{spec['task']}_timeseries.tsv or {ids}.csv (also .txt, .1D, .npy), here or in a folder below; or "
-        "fMRIPrep outputs, sub-*/**/*desc-preproc_bold.nii.gz or *_space-fsLR_den-91k_bold.dtseries.nii. Check "
-        "dataset.root, dataset.task, dataset.session, dataset.run and dataset.segmentation."
-    )
 
 
 def _by_participant(files: Iterable[Named]) -> dict[str, list[Named]]:
@@ -242,89 +242,109 @@ def _by_participant(files: Iterable[Named]) -> dict[str, list[Named]]:
     return own
 
 
-def _first(name: str, own: Sequence[Named]) -> Named:
-    """Take the first session and run of a subject, and say so where there are more."""
-    if len(own) > 1:
-        print(
-            f"{name}: {len(own)} files of series; taking {own[0].path.name}. Choose another with dataset.session or "
-            "dataset.run.",
-            flush=True,
+def _refuse_several_atlases(files: Iterable[Named]) -> None:
+    several = sorted({segmentation(file) for file in files} - {""})
+    if len(several) > 1:
+        raise ValueError(
+            f"the series come in {len(several)} atlases: {', '.join(several)}. Choose one with "
+            f"dataset.segmentation={several[0]}, and its table of regions with atlas=NAME."
         )
-    return own[0]
 
 
-def _entry(file: Named, spec: Mapping, root: Path) -> dict:
+def _refuse_nobody(files: Sequence[Named], people: pd.DataFrame, listing: Listing, spec: Mapping) -> None:
+    found = sorted({file.participant_id for file in files})
+    if set(found) & set(people["participant_id"]):
+        return
+    if found:
+        raise FileNotFoundError(
+            f"{listing.root}: series of {', '.join(found[:3])}, but participants.tsv has "
+            f"{people['participant_id'].iloc[0]} and others. Write the ids alike."
+        )
+    raise FileNotFoundError(_nobody(people, listing, spec))
+
+
+def _nobody(people: pd.DataFrame, listing: Listing, spec: Mapping) -> str:
+    ids = people["participant_id"].iloc[0]
+    return (
+        f"{listing.root}: no series of anybody in participants.tsv. Expected one table a subject, such as "
+        f"{ids}_task-{spec['task']}_timeseries.tsv or {ids}.csv (also .txt, .1D, .npy), here or in a folder below; or "
+        "fMRIPrep outputs, sub-*/**/*desc-preproc_bold.nii.gz or *_space-fsLR_den-91k_bold.dtseries.nii. Check "
+        "dataset.root, dataset.task, dataset.session, dataset.run and dataset.segmentation."
+        f"{shown_matrices(listing)}"
+    )
+
+
+def _entry(name: str, own: Own, spec: Mapping, listing: Listing) -> dict:
     """One row of the index, and the mean framewise displacement (mm) where a table of motion tells it."""
-    confounds, mean_fd = _motion(file)
-    problem = "no repetition time: give it as RepetitionTime (s) in a JSON sidecar, or as dataset.repetition_time"
+    root, row = listing.root, {"sha256": "", "repetition_time": 0.0, "problem": own.problem, "mean_fd": np.nan}
     try:
-        seconds = _repetition_time(file, root) or spec["repetition_time"]
-    except ValueError as error:
-        seconds, problem = None, str(error)
+        if not own.problem:
+            row |= _read(own, spec, root)
+    except Exception as error:  # whatever a person's files raise is that person's reason
+        row["problem"] = reason(error)
     return {
-        "participant_id": file.participant_id,
-        "series": str(file.path.resolve()),
+        "participant_id": name,
+        "series": str((root / own.series.path).resolve()),
         "key": BY_ORDER if spec["order"] == "atlas" else "",
-        "confounds": str(confounds.resolve()) if confounds else "",
-        "repetition_time": float(seconds or 0),
-        "sha256": series_hash(file.path.read_bytes()),
-        "problem": "" if seconds else problem,
-        "mean_fd": mean_fd,
+        "confounds": str((root / own.confounds.path).resolve()) if own.confounds else "",
+        **row,
     }
 
 
-def _motion(file: Named) -> tuple[Path | None, float]:
-    """Confounds table, or else the mean framewise displacement (mm) of XCP-D's table of motion.
+def _read(own: Own, spec: Mapping, root: Path) -> dict:
+    """What the index tells of a person's files.
 
-    That table has the volumes that were censored too, so it cannot stand beside the series as confounds do.
+    Raises
+    ------
+    ValueError
+        When they cannot be used.
     """
-    tables = _beside(file)
-    confounds = [path for path in tables if not path.name.endswith("_motion.tsv")]
-    if confounds or not tables:
-        return (confounds[0] if confounds else None), np.nan
+    if absent := absent_content(root, [own.series.path, *([own.confounds.path] if own.confounds else [])]):
+        raise ValueError(absent)
+    if is_nuisance(cells := first_line(root / own.series.path)):
+        raise ValueError(f"{own.series.name} is a table of confounds or motion ({', '.join(cells[:3])}), no series")
+    seconds = _repetition_time(own, root) or spec["repetition_time"]
+    if not seconds:
+        raise ValueError(
+            "no repetition time: give it as RepetitionTime (s) in a JSON sidecar, or as dataset.repetition_time"
+        )
+    hashed = series_hash((root / own.series.path).read_bytes())
+    return {"repetition_time": float(seconds), "sha256": hashed, "mean_fd": _mean_fd(own, root)}
+
+
+def _mean_fd(own: Own, root: Path) -> float:
+    """Mean framewise displacement (mm) of XCP-D's table of motion, which is longer than the censored series."""
+    if own.confounds or not own.motion:
+        return np.nan
     try:
-        return None, float(read_confounds(tables[0])["framewise_displacement"].mean())
+        return float(read_confounds(root / own.motion.path)["framewise_displacement"].mean())
     except ValueError as problem:
-        print(f"{file.participant_id}: {problem}; no motion read from it.", flush=True)
-        return None, np.nan
+        print(f"{own.series.participant_id}: {problem}; no motion read from it.", flush=True)
+        return np.nan
 
 
-def _beside(file: Named) -> list[Path]:
-    """Tables of confounds or motion in the folder of a series, of the same session, task and run."""
-    tables = []
-    for path in sorted(file.path.parent.glob(f"{file.participant_id}_*.tsv")):
-        other = read_name(path)
-        alike = all(other.entities.get(key) == value for key, value in _scan(file).items())
-        words = [*other.words, other.entities.get("desc", "")]
-        if alike and any(CONFOUNDS.fullmatch(word) or word == "motion" for word in words):
-            tables.append(path)
-    return tables
+def _repetition_time(own: Own, root: Path) -> float | None:
+    """Seconds, from the series' own sidecars, else from the nearest of the scan's.
+
+    Raises
+    ------
+    ValueError
+        When what is told is no time, or nothing says which of several scans the series come from.
+    """
+    seconds = told_seconds(*read_sidecars(root / path for path in own.sidecars))
+    for level in reversed(own.scans):
+        if seconds is not None:
+            break
+        times = {file.name: told_seconds(*read_sidecars([root / file.path])) for file in level}
+        known = {name: time for name, time in times.items() if time is not None}
+        if known and not same_times(known.values()):
+            told = ", ".join(f"{time:g} s in {name}" for name, time in list(known.items())[:3])
+            raise ValueError(f"{own.series.name}: nothing says which scan it comes from: {told}. Name them alike")
+        seconds = next(iter(known.values()), None)
+    return seconds
 
 
-def _scan(file: Named) -> dict[str, str]:
-    """The part of a name that tells one scan of a subject from another."""
-    return {key: file.entities[key] for key in ("ses", "task", "run") if key in file.entities}
-
-
-def _sidecars(file: Named, root: Path) -> list[Path]:
-    """Where the repetition time may stand, nearest first: the series' own sidecar, the scan's, the dataset's."""
-    stem = file.path.name.removesuffix(_ending(file.path))
-    told = [f"_{key}-{value}_" for key, value in _scan(file).items()]
-    scans = sorted(file.path.parent.glob(f"{file.participant_id}_*bold.json"))
-    alike = [path for path in scans if all(part in path.name for part in told)]
-    task = file.entities.get("task")
-    return [file.path.with_name(f"{stem}.json"), *alike, *([root / f"task-{task}_bold.json"] if task else [])]
-
-
-def _repetition_time(file: Named, root: Path) -> float | None:
-    """Seconds, from the nearest sidecar that tells them."""
-    for path in filter(Path.is_file, _sidecars(file, root)):
-        try:
-            told = json.loads(path.read_text(encoding="utf-8-sig"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path.name} is no JSON ({error}); mend it, or delete it") from error
-        if isinstance(told, dict) and told.get("RepetitionTime"):
-            return float(told["RepetitionTime"])
-        if isinstance(told, dict) and told.get("SamplingFrequency"):
-            return 1 / float(told["SamplingFrequency"])
-    return None
+def same_times(times: Iterable[float]) -> bool:
+    """Whether repetition times (s) are of one sequence."""
+    times = list(times)
+    return max(times) - min(times) <= SAME

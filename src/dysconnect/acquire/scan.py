@@ -1,6 +1,5 @@
 """Find a participant's scan among verified files, and check that it is what the dataset promises."""
 
-import fnmatch
 import gzip
 import struct
 import zlib
@@ -11,59 +10,31 @@ import nibabel as nib
 import numpy as np
 from nibabel.wrapstruct import WrapStructError
 
+from dysconnect.acquire.find import FILES, find_scan, is_scan, own_files
+from dysconnect.acquire.kinds import first_line, is_confounds, is_nuisance, old_names
+from dysconnect.bids import Ambiguity, absent_content, listed, read_name, read_sidecars, sidecars_of
 from dysconnect.preprocess.cifti import ENDING, is_grayordinates, open_grayordinates, series_time
-from dysconnect.preprocess.spaces import SURFACE_SPACE, space_of
-from dysconnect.preprocess.volumes import read_sidecar
+from dysconnect.preprocess.spaces import space_of
+from dysconnect.problems import one_line, reason
+from dysconnect.repetition import time_of
 
 CHUNK = 1 << 22
-ON_SURFACE = f"space-{SURFACE_SPACE}_den-[0-9]*k_bold"  # fMRIPrep's; other programs name a desc- of their own
 SETTINGS = (
     "kind",
     "task",
     "space",
     "session",
+    "run",
+    "entities",
     "repetition_time",
     "phase_encoding",
     "site",
 )  # of the dataset, read here
-
-
-def find_scan(paths: Sequence[str], spec: Mapping) -> dict[str, str]:
-    """Choose the files of the resting scan.
-
-    Parameters
-    ----------
-    paths : sequence of str
-        Files of one participant, relative to the data folder.
-    spec : mapping
-        The `dataset` section: `kind` (`bids` or `derivatives`), `task`, `space` (derivatives), `session` (or None).
-
-    Returns
-    -------
-    dict of str to str
-        `bold`, `sidecar`, `mask`, `confounds`, `t1w`: the first match in alphabetical order (so the first run),
-        "" where there is none.
-    """
-    session = spec.get("session")
-    own = [path for path in paths if not session or f"/{session}/" in path or "/ses-" not in path]
-    own.sort(key=lambda path: ("_den-170k_" in path, path))  # of two meshes the coarser, on which atlases are drawn
-    task = f"*_task-{spec['task']}_*"
-    if spec["kind"] == "bids":
-        patterns = {"bold": f"{task}bold.nii*", "sidecar": f"{task}bold.json", "t1w": "*_T1w.nii*"}
-    elif spec["space"] == SURFACE_SPACE:
-        patterns = {"bold": f"{task}{ON_SURFACE}.dtseries.nii", "sidecar": f"{task}{ON_SURFACE}*.json"}
-    else:
-        space = f"{task}space-{spec['space']}_*"
-        patterns = {"bold": f"{space}desc-preproc_bold.nii*", "sidecar": f"{space}desc-preproc_bold.json"}
-        patterns |= {"mask": f"{space}desc-brain_mask.nii*"}
-    if spec["kind"] != "bids":
-        patterns |= {"confounds": f"{task}desc-confounds_timeseries.tsv"}
-    found = {name: fnmatch.filter(own, pattern) for name, pattern in patterns.items()}
-    return {name: (found.get(name) or [""])[0] for name in ("bold", "sidecar", "mask", "confounds", "t1w")}
+RAW_ENGINES = ("ants", "fmriprep")  # they need a T1w
 
 
 def describe_scan(folder: Path, paths: Sequence[str], spec: Mapping) -> dict:
-    """Collect what is known of a scan from its header and sidecar, without reading the image.
+    """Collect what is known of a scan from its header and sidecars, without reading the image.
 
     Parameters
     ----------
@@ -78,42 +49,83 @@ def describe_scan(folder: Path, paths: Sequence[str], spec: Mapping) -> dict:
     Returns
     -------
     dict
-        The files of `find_scan`, `volumes`, `repetition_time` (s), `site` and `problem` ("" when all is well).
+        What `find_scan` returns, `volumes`, `repetition_time` (s), `site` and `problem` ("" when all is well).
     """
-    scan = {**find_scan(paths, spec), "volumes": 0, "repetition_time": 0.0, "site": "", "problem": ""}
-    if not scan["bold"]:
-        return scan | {"problem": f"no {spec['task']} scan{_where(paths, spec)} among its {len(paths)} files"}
+    scan = dict.fromkeys(FILES, "") | {"choices": [], "volumes": 0, "repetition_time": 0.0, "site": "", "problem": ""}
     try:
+        scan |= find_scan(paths, spec)
+        if not scan["bold"]:
+            return scan | {"problem": one_line(no_scan(paths, spec))}
+        _refuse_absent(scan, folder, spec)
         shape, header_time = read_header(folder / scan["bold"])
-        sidecar = read_sidecar(folder / scan["bold"])
-    except ValueError as problem:
-        return scan | {"problem": str(problem)}
-    repetition_time = float(sidecar.get("RepetitionTime") or header_time)
-    scan |= {"volumes": shape[3], "repetition_time": repetition_time}
-    scan["site"] = "_".join(str(sidecar.get(spec.get("site") or "", "")).split())  # one spelling
-    return scan | {"problem": _differs(scan, sidecar, spec)}
+        told, origins = read_sidecars(sidecars_of(folder / scan["bold"], folder))
+        scan |= {"volumes": shape[3], "repetition_time": time_of(told, origins, header_time, Path(scan["bold"]).name)}
+    except Exception as error:  # whatever a person's files raise is that person's reason
+        return scan | {"problem": reason(error)}
+    scan["site"] = "_".join(str(told.get(spec.get("site") or "", "")).split())  # one spelling
+    return scan | {"problem": one_line(_differs(scan, told, spec))}
 
 
-def _where(paths: Sequence[str], spec: Mapping) -> str:
-    """Name the space in which there is no scan, and those in which there is one."""
-    if spec["kind"] == "bids":
-        return ""
+def _refuse_absent(scan: dict, folder: Path, spec: Mapping) -> None:
+    """Refuse links without content, a missing T1w, and confounds under old names."""
+    if absent := absent_content(folder, [scan[name] for name in FILES]):
+        raise ValueError(absent)
+    if spec.get("engine") in RAW_ENGINES and spec["kind"] == "bids" and not scan["t1w"]:
+        raise ValueError(f"no T1w beside {Path(scan['bold']).name}, nor in another session: it cannot be registered")
+    if not scan["confounds"]:
+        return
+    cells, name = first_line(folder / scan["confounds"]), Path(scan["confounds"]).name
+    if old := old_names(cells):
+        raise ValueError(
+            f"{name}: the confounds have old names ({', '.join(old[:3])}): write those of fMRIPrep since 1.2 "
+            "(framewise_displacement, trans_x, rot_x, csf, white_matter, global_signal), or run a newer one"
+        )
+    if not is_confounds(read_name(name)) and not is_nuisance(cells):
+        scan["confounds"] = ""  # a table of something else under the name of series
+
+
+def no_scan(paths: Sequence[str], spec: Mapping) -> str:
+    """Say that there is no scan of the task, in the space or of the session asked for, and what there is instead."""
+    scans = [file for file in own_files(paths) if is_scan(file, spec)]
+    told = [f"a {spec['task']} scan", f"in {spec['space']}" if spec["kind"] == "derivatives" and not scans else ""]
     bold = [path for path in paths if path.endswith(("_bold.nii.gz", "_bold.nii", ENDING))]
-    others = sorted({space for path in bold if (space := space_of(path))})
-    return f" in {spec['space']}" + (f" (dataset.space; there is {', '.join(others)})" if others else "")
+    spaces = sorted({space for path in bold if (space := space_of(path))})
+    tasks = sorted({file.entities.get("task", "") for file in scans} - {"", spec["task"]})
+    other = [file for file in scans if file.entities.get("task") == spec["task"]]
+    there = ""
+    if other:
+        there = f" (dataset.session, run or entities; there is {listed(other, 2)})"
+    elif tasks:
+        there = f" (dataset.task; there is {', '.join(tasks)})"
+    elif spec["kind"] == "derivatives" and spaces:
+        there = f" (dataset.space; there is {', '.join(spaces)})"
+    return f"no {' '.join(filter(None, told)).removeprefix('a ')}{there} among its {len(paths)} files"
 
 
 def _differs(scan: Mapping, sidecar: Mapping, spec: Mapping) -> str:
     """Say how a scan differs from what the dataset promises."""
     expected, directions = spec.get("repetition_time"), spec.get("phase_encoding")
-    if scan["repetition_time"] <= 0:
-        return f"{Path(scan['bold']).name}: no repetition time in sidecar or header; add a sidecar with RepetitionTime"
     if expected and abs(scan["repetition_time"] - expected) > 1e-3:
         return f"repetition time {scan['repetition_time']:g} s, expected {expected:g} s"
     direction = sidecar.get("PhaseEncodingDirection")
     if directions and direction and direction not in directions:
         return f"phase encoding {direction}, expected {' or '.join(directions)}"
     return ""
+
+
+def echo_times(ambiguity: Ambiguity, root: Path) -> str:
+    """Say what to do with several echoes, and their times (ms) where sidecars tell them; "" of anything else."""
+    if ambiguity.key != "echo":
+        return ""
+    told = []
+    for file in ambiguity.files:
+        try:
+            seconds = read_sidecars(sidecars_of(root / file.path, root))[0].get("EchoTime")
+            told.append(f"echo {file.entities.get('echo', '?')}: {1e3 * seconds:.3g} ms")
+        except (ValueError, TypeError, OSError):
+            pass
+    times = f" ({', '.join(told)})" if told else ""
+    return f" Echoes{times} are not combined here: --config preprocess=fmriprep combines them."
 
 
 def read_header(path: Path) -> tuple[tuple[int, ...], float]:

@@ -4,8 +4,17 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from dysconnect.problems import counted
+from dysconnect.repetition import times_by_group
 
-def summarise(participants: pd.DataFrame, spec: Mapping, fetched: Mapping | None = None) -> str:
+
+def summarise(
+    participants: pd.DataFrame,
+    spec: Mapping,
+    fetched: Mapping | None = None,
+    index: pd.DataFrame | None = None,
+    choices: pd.DataFrame | None = None,
+) -> str:
     """Write the summary that closes the stage.
 
     Parameters
@@ -17,24 +26,56 @@ def summarise(participants: pd.DataFrame, spec: Mapping, fetched: Mapping | None
     fetched : mapping, optional
         `bytes` and `folder` of what is on disk, and `retry`: what to add to the command so that those whose
         fetching failed are tried again ("" when nobody failed).
+    index : DataFrame, optional
+        Of series or scans: whoever is not in it, or has a `problem` there, has no data.
+    choices : DataFrame, optional
+        What was taken of several: `participant_id`, `what`, `chosen`, `others`, `why`.
 
     Returns
     -------
     str
     """
-    reasons = participants.get("exclusion_reason", pd.Series("", index=participants.index)).fillna("")
-    here = participants[reasons == ""]
+    reasons = without_data(participants, index)
+    here = participants[reasons.to_numpy() == ""]
     lines = [f"{spec['name']}: {spec['title']}", f"{len(here)} of {len(participants)} people have data."]
     if fetched:
         lines.append(f"{fetched['bytes'] / 1e9:,.2f} GB verified in {fetched['folder']}")
-    lines += ["", *_table(here), ""]
-    counts = reasons[reasons != ""].map(_short).value_counts()
-    lines += [f"  without data: {count:4d}  {reason}" for reason, count in counts.items()]
+    lines += ["", *(_table(here) if len(here) else []), ""]
+    lines += [f"  without data: {line}" for line in counted({name: _short(text) for name, text in reasons.items()})]
     if fetched and fetched["retry"]:
         lines.append(f"To try again those that could not be fetched, add to the same command: {fetched['retry']}")
+    lines += told_choices(choices) if choices is not None else []
+    if index is not None:
+        lines += [_sentence(text) for text in times_by_group(here, index, spec["contrast"])]
     lines += [f"Beware: {trap}" for trap in spec.get("traps") or []]
     lines += [f"Licence: {spec['licence']}", f"Cite: {spec['citation']}"]
     return "\n".join(lines) + "\n"
+
+
+def without_data(participants: pd.DataFrame, index: pd.DataFrame | None = None) -> pd.Series:
+    """Why people have no data, by `participant_id`; "" for those who have."""
+    names = participants["participant_id"]
+    told = participants.get("exclusion_reason", pd.Series("", index=participants.index)).fillna("")
+    reasons = pd.Series(told.to_numpy(object), index=names)
+    if index is None or not {"series", "bold"} & set(index):
+        return reasons
+    problems = index.set_index("participant_id").get("problem", pd.Series("", index=index["participant_id"]))
+    found = problems.fillna("").reindex(names, fill_value="no file of theirs was found")
+    return reasons.where(reasons != "", found)
+
+
+def told_choices(choices: pd.DataFrame) -> list[str]:
+    """One line a kind of choice: how many people it concerns, and the first of them with the files."""
+    lines = []
+    for (what, why), rows in choices.groupby(["what", "why"], sort=False):
+        first, n = rows.iloc[0], len(rows)
+        of = f"{first['chosen'] or 'none'}, not {first['others']}" if first["others"] else first["chosen"]
+        lines.append(f"Chosen for {n} {'people' if n > 1 else 'person'}: {what}, {why} ({of}; all: choices.tsv)")
+    return lines
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _table(people: pd.DataFrame) -> list[str]:
@@ -52,4 +93,4 @@ def _table(people: pd.DataFrame) -> list[str]:
 
 def _short(reason: str) -> str:
     """A reason without what differs from one person to the next."""
-    return "could not be fetched" if reason.startswith("could not be fetched") else reason[:100]
+    return "could not be fetched" if reason.startswith("could not be fetched") else reason

@@ -1,7 +1,5 @@
 """Reading a BOLD run volume by volume, and what its headers tell: times, orientation, and whether a mask fits."""
 
-import json
-import re
 import zlib
 from collections import deque
 from collections.abc import Iterator
@@ -12,6 +10,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from nibabel.openers import Opener
+
+from dysconnect.bids import read_sidecars, sidecars_of
+from dysconnect.numeric import refuse_absent
+from dysconnect.repetition import time_of
 
 try:  # decompresses in a third of the time; there is no build of it for every platform
     from isal import igzip
@@ -26,7 +28,7 @@ except ImportError:
 BLOCK = 1 << 23  # bytes that are read in one go
 AHEAD = 32  # blocks that wait, read and unpacked, while regions are found or others are averaged
 SLACK = 0.1  # mm that two affines may differ at the corners of the grid
-LONGEST = 60.0  # seconds; a longer repetition time is one in milliseconds
+TIGHTEST = 1040  # times that gzip packs at most; what is merely cut short is told by whoever reads it
 
 
 def open_bold(path: str | Path) -> nib.Nifti1Image:
@@ -38,10 +40,7 @@ def open_bold(path: str | Path) -> nib.Nifti1Image:
         When it is no NIfTI image, is not four-dimensional, or holds colours or complex numbers.
     """
     name = Path(path).name
-    try:
-        scan = nib.load(path)
-    except (*DAMAGE, nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError) as error:
-        raise ValueError(f"{name} cannot be read as an image ({error}); fetch it again") from error
+    scan = open_image(path)
     if scan.ndim != 4:
         raise ValueError(f"{name} has {scan.ndim} dimensions, expected 4 (x, y, z, time)")
     if not isinstance(scan, nib.Nifti1Pair):
@@ -49,6 +48,33 @@ def open_bold(path: str | Path) -> nib.Nifti1Image:
     if scan.get_data_dtype().kind not in "iuf":
         raise ValueError(f"{name} holds {scan.get_data_dtype()}, expected real numbers")
     return scan
+
+
+def open_image(path: str | Path) -> nib.spatialimages.SpatialImage:
+    """Open an image without reading its voxels, and refuse one whose header cannot be.
+
+    Raises
+    ------
+    FileNotFoundError
+        When it is gone since it was collected.
+    ValueError
+        When it is no image, places its voxels nowhere, or promises more of them than the file can hold.
+    """
+    path = Path(path)
+    refuse_absent(path, "image")
+    try:
+        image = nib.load(path)
+    except (*DAMAGE, ValueError, nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError) as error:
+        raise ValueError(f"{path.name} cannot be read as an image ({error}); fetch it again") from error
+    if min(image.shape, default=0) < 1:
+        raise ValueError(f"{path.name} has shape {image.shape}: no voxel; convert it again")
+    if not np.isfinite(image.affine).all() or not abs(np.linalg.det(image.affine[:3, :3])) > 1e-6:
+        raise ValueError(f"{path.name}: its header says no place of the voxels (affine); convert it again")
+    held = path.stat().st_size * TIGHTEST
+    needed = int(np.prod(image.shape, dtype=object)) * image.get_data_dtype().itemsize
+    if held < needed:  # before anybody asks for so much memory
+        raise ValueError(f"{path.name} is too small for its shape {image.shape}: it is cut short; fetch it again")
+    return image
 
 
 @contextmanager
@@ -126,10 +152,10 @@ def read_mask(path: str | Path, scan: nib.Nifti1Image) -> np.ndarray:
         When shape or affine differ from the BOLD's, or no voxel is inside.
     """
     name, bold = Path(path).name, Path(scan.get_filename()).name
+    image = open_image(path)
     try:
-        image = nib.load(path)
         inside = np.asanyarray(image.dataobj) > 0.5
-    except (*DAMAGE, nib.filebasedimages.ImageFileError) as error:
+    except (*DAMAGE, ValueError, TypeError, nib.filebasedimages.ImageFileError) as error:
         raise ValueError(f"{name} cannot be read as a mask ({error}); fetch it again") from error
     if inside.shape != scan.shape[:3]:
         raise ValueError(f"{name} has shape {inside.shape}, the BOLD {scan.shape[:3]}")
@@ -147,33 +173,14 @@ def read_mask(path: str | Path, scan: nib.Nifti1Image) -> np.ndarray:
 
 
 def read_sidecar(bold: str | Path) -> dict:
-    """Read the JSON file of the same name over those of the folders above (BIDS inheritance).
+    """Merge the sidecars that apply to an image, the more specific over the more general (BIDS inheritance).
 
     Raises
     ------
     ValueError
         When one of them is no JSON object.
     """
-    bold = Path(bold)
-    stem = re.sub(r"\.nii(\.gz)?$", "", bold.name)
-    own = [bold.with_name(f"{name}.json") for name in (stem.removesuffix(".dtseries"), stem)]  # fMRIPrep 20: the latter
-    task = next((part for part in bold.name.split("_") if part.startswith("task-")), "")
-    above = [folder / f"{task}_bold.json" for folder in reversed(bold.absolute().parents[:4])] if task else []
-    told: dict = {}
-    for path in [*above, *dict.fromkeys(own)]:
-        if path.is_file():
-            told |= _read_object(path)
-    return told
-
-
-def _read_object(path: Path) -> dict:
-    try:
-        told = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path.name} is no JSON file ({error}); correct or delete it") from error
-    if not isinstance(told, dict):
-        raise ValueError(f"{path.name} holds no JSON object; correct or delete it")
-    return told
+    return read_sidecars(sidecars_of(bold))[0]
 
 
 def repetition_time(bold: str | Path, image: nib.Nifti1Image) -> float:
@@ -189,18 +196,7 @@ def repetition_time(bold: str | Path, image: nib.Nifti1Image) -> float:
 
 def time_between_volumes(bold: str | Path, of_header: float) -> float:
     """Seconds between volumes as `repetition_time` tells them, `of_header` where the sidecar says nothing."""
-    told = read_sidecar(bold).get("RepetitionTime")
-    seconds = told if told else of_header
-    if not isinstance(seconds, int | float) or not 0 <= seconds <= LONGEST:
-        raise ValueError(
-            f"{Path(bold).name}: a repetition time of {seconds!r} cannot be; write seconds (2.0) into RepetitionTime "
-            "of the sidecar"
-        )
-    if seconds == 0:
-        raise ValueError(
-            f"{Path(bold).name}: no repetition time in header or sidecar; add a sidecar with RepetitionTime"
-        )
-    return float(seconds)
+    return time_of(*read_sidecars(sidecars_of(bold)), of_header, Path(bold).name)
 
 
 def refuse_other_length(bold: str | Path, image: nib.Nifti1Image) -> None:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from scipy import signal
 
 from dysconnect.atlas import SYSTEMS
-from dysconnect.report.figures import COLOURS, GREY, INK, LIGHT, PAGE, styled
+from dysconnect.report.style import COLOURS, GREY, INK, LIGHT, PAGE, styled
 
 SPIKE = 0.5  # mm of framewise displacement (Power et al. 2012)
 COLUMNS = 600  # of a carpet, at most

@@ -1,7 +1,6 @@
 """Figures of the report: each function takes tables and returns a matplotlib figure in one style."""
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
@@ -10,49 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dysconnect.quality.people import group_difference
+from dysconnect.report.style import COLOURS, COLUMN, GREY, HIGHER, INK, LIGHT, LINES, LOWER, MARKERS, PAGE, styled
 from dysconnect.report.text import Estimate, aucs, label, number, p_text
 
-COLUMN, PAGE = 3.5, 7.2  # inches: one column and the whole page of a journal
-GREY, LIGHT, INK = "#6b6b6b", "#c9c9c9", "#222222"
-# Okabe and Ito: told apart by colour-blind readers; lines and markers tell them apart in greyscale
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9", "#000000")
-LINES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (3, 3)))
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-LOWER, HIGHER = "#2166ac", "#b2182b"
 MOST_DRAWN = 200
 RUN = ["repeat", "fold", "seed"]
-STYLE = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["Arial", "Helvetica", "Liberation Sans", "DejaVu Sans"],
-    "font.size": 8,
-    "axes.labelsize": 8,
-    "axes.titlesize": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7,
-    "legend.frameon": False,
-    "axes.linewidth": 0.7,
-    "axes.edgecolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.unicode_minus": True,
-    "xtick.major.width": 0.7,
-    "ytick.major.width": 0.7,
-    "lines.linewidth": 1.3,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "dysconnect",
-}
-
-
-def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Draw in the report's style, and leave the caller's as it was."""
-
-    @functools.wraps(draw)
-    def drawn(*args, **kwargs):
-        with matplotlib.rc_context(STYLE):
-            return draw(*args, **kwargs)
-
-    return drawn
 
 
 def _one_panel(width: float, height: float) -> tuple[Figure, Axes]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import matplotlib
 from matplotlib.figure import Figure
 
-from dysconnect.report.figures import STYLE
 from dysconnect.report.html import Picture
+from dysconnect.report.style import STYLE
 
 DPI = 300
 

@@ -7,7 +7,7 @@ import re
 import matplotlib
 from matplotlib.figure import Figure
 
-from dysconnect.report.figures import STYLE
+from dysconnect.report.style import STYLE
 
 
 def to_svg(figure: Figure) -> str:

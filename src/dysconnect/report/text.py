@@ -55,6 +55,8 @@ class Results:
         Summary of the `quality` stage.
     qcfc : DataFrame
         How every connection follows motion.
+    index, choices : DataFrame or None
+        Of series or scans, with their repetition times; what was taken of several files.
     recovery : DataFrame or None
         Where a truth was planted.
     targets : DataFrame or None
@@ -94,6 +96,8 @@ class Results:
     summary: Mapping
     quality: Mapping
     qcfc: pd.DataFrame
+    index: pd.DataFrame | None = None
+    choices: pd.DataFrame | None = None
     recovery: pd.DataFrame | None = None
     targets: pd.DataFrame | None = None
     patient_targets: pd.DataFrame | None = None
@@ -206,6 +210,11 @@ def chosen_floor(cohort: Mapping, scores: pd.DataFrame) -> str | None:
     """Name of the confound floor, if it was run."""
     floor = cohort["evaluate"]["floor"]
     return floor if floor in set(scores["experiment"]) else None
+
+
+def sees_nothing(floor: str, experiments: Mapping[str, Mapping]) -> bool:
+    """Whether a confound floor has no covariate to see: its AUC of 0.5 is then no floor, and nothing can beat it."""
+    return not experiments[floor]["model"].get("covariates", [])
 
 
 def difference_text(compared: Mapping) -> str:

@@ -9,6 +9,7 @@ from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+from dysconnect.address import hidden, shown
 from dysconnect.tracking.runs import Handle, absolute_uri
 
 
@@ -45,9 +46,9 @@ def remove_dataset(uri: str, dataset: str, dry: bool = False) -> list[str]:
             _remove(client, dataset, runs)
     except (MlflowException, requests.RequestException) as error:
         raise ConnectionError(
-            f"MLflow at {uri} does not answer, and what it holds of {dataset} is still there ({error}). Give the same "
-            "command again when it runs."
-        ) from error
+            f"MLflow at {shown(uri)} does not answer, and what it holds of {dataset} is still there "
+            f"({hidden(str(error))}). Give the same command again when it runs."
+        ) from None
     return [run.info.run_name for run in runs]
 
 

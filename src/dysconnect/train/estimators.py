@@ -2,18 +2,19 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from dysconnect.cohort import Cohort
 from dysconnect.models import GRAPH_MODELS
 from dysconnect.models.dual import DualClassifier, DualLogistic, DualRidge, DualSVM
 from dysconnect.models.edges import MissingRegions, edges_from_matrix
 from dysconnect.models.floor import CovariateEncoder
 from dysconnect.models.low_rank import LowRank
+from dysconnect.models.masked import MaskedRegression
 from dysconnect.models.prepare import Preparation
 from dysconnect.models.riemann import FilteredMDM, ReducedTangent
 from dysconnect.models.sparse import ElasticNet
@@ -23,35 +24,6 @@ from dysconnect.whole import save_arrays
 
 DUAL = {"ridge": DualRidge, "logistic": DualLogistic, "svm": DualSVM}
 PREPARED = ("harmonise", "deconfound")  # keys of the model section that no classifier reads
-
-
-@dataclass(frozen=True)
-class Cohort:
-    """Labelled subjects and their connectomes.
-
-    Attributes
-    ----------
-    participants : DataFrame, [n rows]
-        With `label`, `site`, `scan_group` and the covariates.
-    values : array, [n, E]
-        Fisher z edges, or covariances with their diagonal for the tangent space.
-    missing : array of bool, [n, N]
-        Regions without signal.
-    nodes : array of str, [N]
-        Region names.
-    measure : {"correlation", "partial", "tangent"}
-    """
-
-    participants: pd.DataFrame
-    values: np.ndarray
-    missing: np.ndarray
-    nodes: np.ndarray
-    measure: str
-
-    @property
-    def labels(self) -> np.ndarray:
-        """Labels, [n]: 1 is the patient."""
-        return self.participants["label"].to_numpy()
 
 
 class FoldModel(NamedTuple):
@@ -101,7 +73,8 @@ class EdgeModel(FeatureModel):
         A model that harmonises or deconfounds takes the people for ones of an unknown site and average covariates,
         unless their table is given.
         """
-        features = self._represented(edges_of_matrices(matrices, self.measure))
+        edges = edges_of_matrices(matrices, self.measure)
+        features = self.space_.transform(edges) if self.tangent else edges
         return self.classifier_.predict_proba(self.preparation_.transform(features, participants))[:, 1]
 
     def edge_weights(self) -> np.ndarray | None:
@@ -114,7 +87,7 @@ class EdgeModel(FeatureModel):
         numbers = np.array([fitted.intercept_, fitted.slope_, fitted.offset_])
         arrays = {"weights": fitted.weights_.astype(np.float32), "numbers": numbers, **self.preparation_.state()}
         arrays |= self.filler_.state()
-        return arrays | self.space_.state() if self.tangent else arrays
+        return arrays | self.space_.state() | self.masked_.state() if self.tangent else arrays
 
     def load_state(self, arrays: dict[str, np.ndarray]) -> "EdgeModel":
         """Restore from `state`."""
@@ -125,6 +98,7 @@ class EdgeModel(FeatureModel):
         self.filler_ = MissingRegions().load_state(arrays, self.tangent)
         if self.tangent:
             self.space_ = self._space().load_state(arrays)
+            self.masked_ = self._masked().load_state(arrays)
         return self
 
     def _learn_features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
@@ -133,16 +107,21 @@ class EdgeModel(FeatureModel):
         edges = self.filler_.transform(cohort.values[rows], missing)
         if self.tangent:
             self.space_ = self._space().fit(edges, cohort.missing.shape[1])
-        features = self._represented(edges)
+            self.masked_ = self._masked().fit(cohort.values, cohort.missing, rows)
+        features = self._represented(edges, missing)
         self.preparation_ = Preparation(self.spec).fit(features, people)
         return self.preparation_.transform(features, people)
 
     def _features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
-        edges = self.filler_.transform(cohort.values[rows], cohort.missing[rows])
-        return self.preparation_.transform(self._represented(edges), cohort.participants.iloc[rows])
+        missing = cohort.missing[rows]
+        edges = self.filler_.transform(cohort.values[rows], missing)
+        return self.preparation_.transform(self._represented(edges, missing), cohort.participants.iloc[rows])
 
-    def _represented(self, edges: np.ndarray) -> np.ndarray:
-        return self.space_.transform(edges) if self.tangent else edges
+    def _represented(self, edges: np.ndarray, missing: np.ndarray) -> np.ndarray:
+        return self.masked_.transform(self.space_.transform(edges), missing) if self.tangent else edges
+
+    def _masked(self) -> MaskedRegression:
+        return MaskedRegression(self.filler_, self.space_.transform)
 
     def _space(self):
         from dysconnect.models.tangent import TangentSpace  # torch, for its eigenvectors, takes seconds to load

@@ -224,3 +224,32 @@ def _advice(needed: int, free: int, folder: Path) -> str:
 def _full(problem: OSError, needed: int, folder: Path) -> OSError:
     advice = f"the disk is full. {_advice(needed, _free(folder), folder)}; then run again: finished files stay, "
     return OSError(problem.errno, f"{problem.strerror}: {advice}parts are resumed")
+
+
+def transport_of(fetching: dict, name: str) -> Transport:
+    """How to fetch, from the `acquire` section; a mirror holds what `acquire.folder` would: one folder a `name`."""
+    keys = ("connections", "attempts", "timeout", "backoff")
+    mirror = f"{fetching['mirror'].rstrip('/')}/{name}" if fetching["mirror"] else None
+    return Transport(**{key: fetching[key] for key in keys}, mirror=mirror)
+
+
+def fetch_or_stop(files: list[dict], folder: Path, fetching: dict) -> None:
+    """Fetch files without which nothing can go on.
+
+    Parameters
+    ----------
+    files : list of dict
+        `path`, `urls`, `bytes`, `hash`.
+    folder : path
+    fetching : dict
+        The `acquire` section.
+
+    Raises
+    ------
+    OSError
+        Names the file, and what every source answered.
+    """
+    remotes = [Remote(file["path"], tuple(file["urls"]), file["bytes"], file["hash"]) for file in files]
+    for outcome in fetch_all(remotes, folder, transport_of(fetching, folder.name), what=folder.name):
+        if outcome.state == "failed":
+            raise OSError(f"{outcome.path} could not be fetched: {outcome.problem}. Run the same command again.")
