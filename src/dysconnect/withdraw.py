@@ -10,14 +10,16 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import chdir
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dysconnect.acquire.withdrawn import FILE, add_withdrawn, is_of, read_withdrawn
+from dysconnect.address import LOCAL, choose_uri
+from dysconnect.config import SHARED_FOLDERS
 
 DESCRIPTION = "Remove a person who withdraws from the results, the downloads and MLflow, and keep them out."
 TOGETHER = ("acquire", "preprocess")  # stages with files of single people; of the others everything is made again
-NO_DATASETS = ("atlas", "benchmarks", "data", "logs", "mlflow-artifacts", "scratch", "sealed")
 SHOWN = 10
 
 
@@ -44,7 +46,8 @@ def main(arguments: Sequence[str]) -> int:
     """Run ``dysconnect withdraw``; return the exit status."""
     given = parser().parse_args(arguments)
     try:
-        return _withdraw(Path(given.directory), given.participant, given.dataset, given.dry_run)
+        with chdir(given.directory):
+            return _withdraw(Path("."), given.participant, given.dataset, given.dry_run)
     except (ValueError, OSError) as error:
         print(f"dysconnect withdraw: {error}", file=sys.stderr)
         return 2
@@ -71,7 +74,7 @@ def _withdraw(project: Path, name: str, dataset: str | None, dry: bool) -> int:
         for path in [*found.downloads, *found.files]:
             path.unlink(missing_ok=True)
         _remove_empty([results / chosen, results / "logs" / chosen, results / "sealed" / chosen])
-    runs = _in_mlflow(project, chosen, dry)
+    runs = _in_mlflow(chosen, dry)
     print(told(found, runs, name, chosen, [own for own in having if own != chosen], dry))
     return 0
 
@@ -89,7 +92,7 @@ def _refuse_running(project: Path) -> None:
 def _datasets(results: Path) -> list[str]:
     if not results.is_dir():
         raise FileNotFoundError(f"{results}: no results here. Name the project's folder with --directory.")
-    return sorted(own.name for own in results.iterdir() if own.is_dir() and own.name not in NO_DATASETS)
+    return sorted(own.name for own in results.iterdir() if own.is_dir() and own.name not in SHARED_FOLDERS)
 
 
 def people_of(project: Path, dataset: str) -> set[str]:
@@ -223,17 +226,14 @@ def _remove_empty(folders: Iterable[Path]) -> None:
                 shutil.rmtree(top)
 
 
-def _in_mlflow(project: Path, dataset: str, dry: bool) -> list[str]:
+def _in_mlflow(dataset: str, dry: bool) -> list[str]:
     """Remove the dataset's runs, or name them."""
-    handle, database = project / "results/tracking.json", project / "results/mlflow.db"
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
-    if not uri and handle.exists():
+    handle = Path("results/tracking.json")
+    uri = choose_uri(None)
+    if uri == LOCAL and handle.exists():  # the configuration may have named another
         uri = json.loads(handle.read_text())["uri"]
-    if not uri and not database.exists():
+    if uri == LOCAL and not Path("results/mlflow.db").exists():
         return []
-    uri = uri or f"sqlite:///{database}"
-    if uri.startswith("sqlite:///") and not Path(uri[len("sqlite:///") :]).is_absolute():
-        uri = f"sqlite:///{project / uri[len('sqlite:///') :]}"
     from dysconnect.tracking.withdraw import remove_dataset  # MLflow takes seconds to load
 
     return remove_dataset(uri, dataset, dry)
