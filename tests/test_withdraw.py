@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from mlflow.entities import LoggedModelOutput, ViewType
@@ -13,6 +14,7 @@ from dysconnect.acquire.selection import select
 from dysconnect.acquire.transfer.remote import LEDGER
 from dysconnect.acquire.withdrawn import add_withdrawn, is_of, read_withdrawn, without
 from dysconnect.predict.command import console
+from dysconnect.series import write_series
 from dysconnect.tracking import finish, log_run, open_tracking
 from dysconnect.tracking.withdraw import remove_dataset
 from dysconnect.withdraw import people_of
@@ -180,6 +182,23 @@ def test_a_simulated_person_does_not_come_back(simulated_spec, nodes, tmp_path):
     assert not any(is_of(gone, path.name) or is_of(gone, path.read_text()) for path in tmp_path.rglob("*.tsv"))
     table = Acquired(everybody.participants, pd.DataFrame({"participant_id": [gone], "region_a": ["x"]}))
     assert without(table, [gone], folder).index.empty
+
+
+def test_a_person_of_ones_own_series_does_not_come_back(nodes, tmp_path):
+    rows = "".join(f"sub-{k}\t{'HC' if k % 2 else 'DYT'}\t50\tF\tx\t0.1\n" for k in (1, 2, 10))
+    write(tmp_path, {"participants.tsv": f"participant_id\tgroup\tage\tsex\tsite\tmean_fd\n{rows}"})
+    for k in (1, 2, 10):
+        values = np.random.default_rng(k).normal(size=(20, len(nodes)))
+        write_series(values, nodes["name"], tmp_path / f"sub-{k}_task-rest_timeseries.tsv")
+    spec = {
+        "kind": "local", "name": "mine", "root": str(tmp_path), "contrast": {"cases": ["DYT"], "controls": ["HC"]},
+        "covariates": ["age"], "task": "rest", "session": None, "run": None, "segmentation": None, "order": "names",
+        "repetition_time": 2.0, "limit": None, "participants": None, "withdrawn": [WHO], "plant": None,
+    }  # fmt: skip
+    acquired = without(acquire(spec, nodes, tmp_path / "none"), [WHO], tmp_path / "none")
+    assert acquired.participants["participant_id"].tolist() == ["sub-2", "sub-10"]
+    assert acquired.index["participant_id"].tolist() == ["sub-2", "sub-10"]
+    assert (tmp_path / "sub-1_task-rest_timeseries.tsv").exists()  # theirs
 
 
 def test_a_person_of_ones_own_images_does_not_come_back(tmp_path):
