@@ -399,7 +399,7 @@ def tamperings() -> list[Tampering]:
         ("localize/summary.json", "more found", text('"n_fwer": ', '"n_fwer": 1'), "report"),
         ("quality/summary.json", "half of the bytes", truncated, "report"),
         ("quality/qcfc.tsv", "last row absent", without_last_line, "report"),
-        ("stimulate/targets.tsv", "targets swapped", swapped("target"), "report"),
+        ("quality/qcfc.tsv", "half of the bytes", truncated, "report"),
         ("stimulate/verdict.json", "not withheld", text("withheld", "shown"), "report"),
     ]  # fmt: skip
     return found + [Tampering(*own) for own in more]

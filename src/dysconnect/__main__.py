@@ -162,13 +162,16 @@ def _train(config: dict, results: Path) -> tuple["Trained", "pd.DataFrame", str]
     """Cross-validate on the workflow's connectomes and splits; return also the scores and the hash of the data."""
     import pandas as pd
 
+    from dysconnect import sealed
     from dysconnect.connectivity import labelled_cohort, unlabelled_cohort
     from dysconnect.evaluate import evaluate
     from dysconnect.train import cross_validate
 
     name, folder, sections = config["model"]["name"], results / config["dataset"]["name"], training_sections(config)
     check_model(config, "scratch")
-    files = _needed(folder, config)
+    files, floor = _needed(folder, config), folder / f"train/{config['evaluate']['floor']}/predictions.tsv"
+    if (results / sealed.FOLDER / folder.name).is_dir():  # not so of results that a script has made
+        sealed.check([*files, *([floor] if floor.exists() else [])], results)
     wanted = config["dataset"]["contrast"], sections["measure"], sections["training"].get("memory")
     cohort, data_hash = labelled_cohort(*files[:2], *wanted)
     splits = pd.read_csv(files[2], sep="\t")
@@ -176,7 +179,7 @@ def _train(config: dict, results: Path) -> tuple["Trained", "pd.DataFrame", str]
     source = pretraining(sections)
     others = unlabelled_cohort(source, cohort) if source else None
     trained = cross_validate(cohort, splits, name, sections, unlabelled=others)
-    predictions, floor = {name: trained.predictions}, folder / f"train/{config['evaluate']['floor']}/predictions.tsv"
+    predictions = {name: trained.predictions}
     if floor.exists() and floor.parent.name != name:  # on the same splits: no score without its floor
         predictions[floor.parent.name] = pd.read_csv(floor, sep="\t")
     nothing = {own: pd.DataFrame(columns=["permutation", "auc"]) for own in predictions}

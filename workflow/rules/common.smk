@@ -78,15 +78,15 @@ try:
     IMAGES = KIND in ("bids", "derivatives")
     FMRIPREP = KIND == "bids" and COHORT["preprocess"]["engine"] == "fmriprep"
     WITHDRAWN = read_withdrawn(Path.cwd(), COHORT["dataset"]["name"])
+    ASKED = COHORT["dataset"] | {"withdrawn": WITHDRAWN}  # no parameter of other rules
     if IMAGES:
-        wanted = COHORT["dataset"] | {"withdrawn": WITHDRAWN}
-        PLAN = plan_images(wanted, FETCHING, ROOT / "configs/manifest")
+        PLAN = plan_images(ASKED, FETCHING, ROOT / "configs/manifest")
         SCAN = {key: COHORT["dataset"].get(key) for key in SETTINGS} | {
             "engine": COHORT["preprocess"]["engine"]
         }
         SCANS = plan_scans(PLAN, SCAN, LISTING)
     if workflow.is_main_process:
-        NOTES = PLAN.notes if IMAGES else people_notes(COHORT["dataset"])
+        NOTES = PLAN.notes if IMAGES else people_notes(ASKED)
         print(*NOTES, sep="\n", end="\n" * bool(NOTES), file=sys.stderr)
     if FMRIPREP:
         PLACES = find_places(
