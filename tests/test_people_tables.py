@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dysconnect.acquire.people import people_files, people_notes, read_people
+from dysconnect.acquire.people import people_notes, read_people
+from dysconnect.acquire.told import people_files
 from dysconnect.cells import CODES, FORMS, MISSING, SEXES, codes_among, form, is_missing, number, sex
 from dysconnect.participants import read_participants, write_participants
 
