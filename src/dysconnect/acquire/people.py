@@ -272,7 +272,7 @@ def with_sites(people: pd.DataFrame, sites: Mapping[str, str], spec: Mapping) ->
     ValueError
         When no sidecar tells a site.
     """
-    site = people["participant_id"].map(sites).fillna("")
+    site = pd.Series([sites.get(name, "") for name in people["participant_id"]], index=people.index, dtype=object)
     lost = (people["exclusion_reason"] == "") & (site == "") & ("site" in spec.get("covariates", COVARIATES))
     told = f"site is missing: the sidecar of the scan has no {spec['site']} (dataset.site)"
     if lost.any() and not (site != "").any():
