@@ -160,9 +160,8 @@ def test_a_table_of_people_may_have_several_rows_a_person_that_agree(connections
 
 
 def test_values_of_a_table_of_people_are_judged_like_any_other(connections):
-    people = connections(
-        {"subject": [f"sub-0{k}" for k in range(1, 5)], "age": [40, 1971, 60, 70], "sex": list("fmfm")}
-    )
+    names = [f"sub-0{k}" for k in range(1, 5)]
+    people = connections({"subject": names, "age": [40, 1971, 60, 70], "sex": list("fmfm")})
     assert "year of birth" in people["exclusion_reason"][1] and (people["exclusion_reason"] == "").sum() == 3
     with pytest.raises(ValueError, match=r"p\.tsv: sex is a number \(1\)"):
         connections({"subject": names, "age": 40, "sex": 1})

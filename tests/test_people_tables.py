@@ -112,7 +112,7 @@ def test_a_cell_that_is_no_value_leaves_one_person_out_and_is_named(read, column
 def test_motion_that_is_missing_may_come_with_the_scan(read):
     found = read(mean_fd={0: "-9999", 1: "n/a"})
     assert reasons_of(found) == {} and found.table["mean_fd"].isna().tolist() == [True, True, *[False] * 6]
-    assert any("mean_fd: taken as missing: -9999 (1 of 8)" in note for note in found.notes)
+    assert any("mean_fd: taken as missing: -9999 (1 of 8, first: sub-01)" in note for note in found.notes)
 
 
 def test_a_code_that_can_be_a_value_is_one(read):
@@ -122,7 +122,9 @@ def test_a_code_that_can_be_a_value_is_one(read):
     assert reasons_of(found) == {} and found.table["age"][0] == 99 and found.table["score"][2] == 99
     found = read({"covariates": ["score"]}, score=[str(k) for k in (20, 21, 99, 25, 24, 22, 23, -9999)])
     assert sorted(reasons_of(found)) == ["sub-03", "sub-08"]
-    assert any("score: taken as missing: -9999 (1 of 8), 99 (1 of 8)" in note for note in found.notes)
+    assert any(
+        "taken as missing: -9999 (1 of 8, first: sub-08), 99 (1 of 8, first: sub-03)" in note for note in found.notes
+    )
 
 
 def test_what_would_leave_nobody_is_refused_before_any_scan(read):

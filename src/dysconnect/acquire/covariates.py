@@ -80,9 +80,9 @@ def _numbers(name: str, cells: pd.Series) -> Judged:
             kinds[person], hints[person] = "no number", form(cell)
         elif beyond(name, value):
             kinds[person], hints[person] = f"outside {low} to {high}", beyond(name, value)
-    counts = {code: int((plain == code).sum()) for code in sorted(codes)}
-    told = ", ".join(f"{code:g} ({count} of {len(cells)})" for code, count in counts.items())
-    notes = (f"{name}: taken as missing: {told}",) if codes else ()
+    told = [(code, plain.index[plain == code]) for code in sorted(codes)]
+    each = ", ".join(f"{code:g} ({len(who)} of {len(cells)}, first: {who[0]})" for code, who in told)
+    notes = (f"{name}: taken as missing: {each}",) if codes else ()
     return Judged(plain.where(kinds == ""), kinds, hints, notes)
 
 
