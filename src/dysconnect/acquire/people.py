@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dysconnect.acquire.covariates import Judged, judge, reason, summary
+from dysconnect.acquire.covariates import LONGEST, Judged, judge, reason, summary
 from dysconnect.acquire.selection import select
 from dysconnect.acquire.told import WORDS, Told, nothing, people_file, read_told
 from dysconnect.cells import NO, NO_REASON, YES, folded, is_missing, label
@@ -133,7 +133,7 @@ def _groups(spec: Mapping, told: Told) -> pd.Series:
     if spec.get("groups"):
         return pd.Series({name: _by_pattern(spec, name) for name in told.cells.index}, dtype=object)
     known = {label(name): str(name) for side in ("cases", "controls") for name in spec["contrast"][side]}
-    own = told.cells["group"].map(label)
+    own = told.cells["group"].map(lambda cell: label(cell)[:LONGEST])
     return own.map(lambda group: known.get(group, "" if is_missing(group) else group))
 
 
@@ -203,14 +203,14 @@ def _judge(spec: Mapping, told: Told, reasons: pd.Series) -> tuple[dict[str, Jud
     for name, column in judged.items():
         if name in spec["covariates"]:
             notes += summary(name, column, told.cells[name], told.places, asked)
-        if name in spec["covariates"] or name == "site":
             refusals += column.refusals
+        elif name == "site":
+            notes += column.refusals
         notes += column.notes
-    notes = [f"{told.path}: {note}." for note in notes]
     if refusals:
-        also = f" Also, {'; '.join(note.removeprefix(f'{told.path}: ') for note in notes)}" if notes else ""
-        left = "leave the column out of dataset.covariates"
-        raise ValueError(f"{told.path}: {'; '.join(refusals)}, or {left}.{also}")
+        also = f". Also, {'; '.join(notes)}" if notes else ""
+        raise ValueError(f"{told.path}: {'; '.join(refusals)}, or leave it out of dataset.covariates{also}.")
+    notes = [f"{told.path}: {note}." for note in notes]
     return judged, notes
 
 

@@ -86,7 +86,9 @@ def _renamed(raw: pd.DataFrame, spec: Mapping, path: Path) -> pd.DataFrame:
             f"{path}: no column {', '.join(absent)} (found: {shown(raw.columns)}). Correct dataset.columns."
         )
     theirs = {own: name for own, name in theirs.items() if name in raw}
-    kept = raw.drop(columns=[name for name in raw if name in theirs.values() or name in theirs])
+    asked = {"participant_id", *WORDS, *spec["covariates"]}
+    meant = [name for name in theirs.values() if name not in asked]
+    kept = raw.drop(columns=[name for name in raw if name in meant or name in theirs])
     return pd.concat([raw[list(theirs.values())].set_axis(list(theirs), axis=1), kept], axis=1)
 
 
@@ -117,9 +119,9 @@ def _refuse_ids(ids: pd.Series, path: Path) -> None:
     empty = ids[ids.map(is_missing)]
     if len(empty):
         raise ValueError(f"{path}, line {empty.index[0]}: no participant_id. Give it one, or remove the row.")
-    wrong = ids[~ids.str.fullmatch(r"sub-[A-Za-z0-9]+")]
+    wrong = ids[~ids.str.fullmatch(r"sub-[A-Za-z0-9]{1,100}")]
     if len(wrong):
-        bare = re.sub(r"^sub-?|[^A-Za-z0-9]", "", wrong.iloc[0])
+        bare = re.sub(r"^sub-?|[^A-Za-z0-9]", "", wrong.iloc[0]) or "01"
         raise ValueError(
             f"{path}, line {wrong.index[0]}: participant_id is {wrong.iloc[0][:60]!r}. Write it as in the file names: "
             f"sub- and then letters or digits only, as in sub-{bare[:40]}."
