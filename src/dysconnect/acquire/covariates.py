@@ -15,6 +15,7 @@ from dysconnect.problems import one_line
 
 REMEDIES = {"age": "give it in years", "sex": "write F or M", "site": "name it", "mean_fd": "give it in mm"}
 SHOWN = 40  # characters of a cell
+LONGEST = 100  # characters of a label; of a note more are cut
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,9 @@ def _numbers(name: str, cells: pd.Series) -> Judged:
             kinds[person], hints[person] = "no number", form(cell)
         elif beyond(name, value):
             kinds[person], hints[person] = f"outside {low} to {high}", beyond(name, value)
-    counts = {code: int((plain == code).sum()) for code in sorted(codes)}
-    told = ", ".join(f"{code:g} ({count} of {len(cells)})" for code, count in counts.items())
-    notes = (f"{name}: taken as missing: {told}",) if codes else ()
+    told = [(code, plain.index[plain == code]) for code in sorted(codes)]
+    each = ", ".join(f"{code:g} ({len(who)} of {len(cells)}, first: {who[0]})" for code, who in told)
+    notes = (f"{name}: taken as missing: {each}",) if codes else ()
     return Judged(plain.where(kinds == ""), kinds, hints, notes)
 
 
@@ -104,20 +105,29 @@ def _sexes(cells: pd.Series, asked: pd.Series, told: Mapping | None) -> Judged:
 
 
 def _words(name: str, cells: pd.Series, asked: pd.Series, wanted: bool) -> Judged:
+    """Read a column of labels, or (neither a covariate nor the site) of notes, which stand as they are written."""
+    empty, codes = _empty(name, cells)
+    kinds, hints = pd.Series(np.where(empty, "missing", ""), index=cells.index), pd.Series("", index=cells.index)
+    notes = tuple(f"{name}: {code:g} taken as missing" for code in sorted(codes))
+    if not wanted and name != "site":
+        return Judged(cells.where(cells.str.len() <= LONGEST, cells.map(one_line)).mask(empty, ""), kinds, hints, notes)
+    long = cells.str.len() > LONGEST
+    values = cells.map(lambda cell: " ".join(cell.split())).mask(empty | long, "")
+    changed = cells[(cells != values) & ~empty & ~long]
+    if len(changed):
+        first = f"(first: {changed.iloc[0]!r})"
+        notes += (f"{name}: blanks inside are counted as one for {len(changed)} people {first}",)
+    known = values[asked & (values != "")]
+    refusals = _spelled(name, known) + (_too_many(name, known) if name != "site" else [])
+    return Judged(values, kinds.mask(long, "no label"), hints, notes, tuple(refusals))
+
+
+def _empty(name: str, cells: pd.Series) -> tuple[pd.Series, set[float]]:
+    """Which cells of a column of words hold none, and the codes among them; among numbers a code may be a label."""
     plain = cells.map(number)
     others = cells[~cells.map(is_missing) & ~plain.isin(CODES)]
     codes = codes_among(name, plain) if others.map(number).notna().all() else set(CODES) & set(plain)
-    empty = cells.map(is_missing) | plain.isin(codes)
-    values = cells.map(lambda cell: " ".join(cell.split())).mask(empty, "")
-    kinds = pd.Series(np.where(empty, "missing", ""), index=cells.index)
-    notes = [f"{name}: {code:g} taken as missing" for code in sorted(codes)]
-    changed = cells[(cells != values) & ~empty]
-    if len(changed):
-        notes.append(f"{name}: blanks inside are counted as one for {len(changed)} people (first: {changed.iloc[0]!r})")
-    refusals = _spelled(name, values[asked & (values != "")])
-    if wanted and name != "site":
-        refusals += _too_many(name, values[asked & (values != "")])
-    return Judged(values, kinds, pd.Series("", index=cells.index), tuple(notes), tuple(refusals))
+    return cells.map(is_missing) | plain.isin(codes), codes
 
 
 def _spelled(name: str, values: pd.Series) -> list[str]:

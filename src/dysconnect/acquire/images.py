@@ -16,9 +16,10 @@ import pandas as pd
 from dysconnect.acquire.find import CHOICES, FILES, find_scan, is_scan, own_files
 from dysconnect.acquire.kinds import NAMES, refuse_other_task
 from dysconnect.acquire.manifest import read_manifest
-from dysconnect.acquire.people import people_files, read_people, with_sites
+from dysconnect.acquire.people import read_people, with_sites
 from dysconnect.acquire.scan import describe_scan, echo_times, no_scan
 from dysconnect.acquire.selection import select
+from dysconnect.acquire.told import people_files
 from dysconnect.acquire.transfer import Outcome, Remote, Transport, fetch_all
 from dysconnect.bids import Ambiguity, Listing, is_pointer, list_folder, read_name, refuse_ambiguities
 from dysconnect.place import portable

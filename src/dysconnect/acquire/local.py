@@ -23,7 +23,8 @@ from dysconnect.acquire.kinds import (
     series_files,
     shown_matrices,
 )
-from dysconnect.acquire.people import People, people_files, read_people
+from dysconnect.acquire.people import People, read_people
+from dysconnect.acquire.told import people_files
 from dysconnect.bids import (
     Ambiguity,
     Choice,

@@ -4,7 +4,6 @@ One function reads the participants table of every kind of folder, the user's ow
 of the columns (`dataset.columns`), with the labels of `dataset.groups`, and judged before any scan is read.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -13,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dysconnect.acquire.covariates import Judged, judge, reason, refuse_ditto, summary
+from dysconnect.acquire.covariates import LONGEST, Judged, judge, reason, summary
 from dysconnect.acquire.selection import select
+from dysconnect.acquire.told import WORDS, Told, nothing, people_file, read_told
 from dysconnect.cells import NO, NO_REASON, YES, folded, is_missing, label
-from dysconnect.participants import COVARIATES, column_remedy, nearest_column
+from dysconnect.participants import COVARIATES
 from dysconnect.problems import one_line
-from dysconnect.tables import read_table, read_text, shown
+from dysconnect.tables import shown
 
-WORDS = ("group", "included", "exclusion_reason")
 MADE = ("scan_group", "n_volumes", "seconds_kept", "label")  # columns of the workflow's own
 
 
@@ -33,29 +32,6 @@ class People:
 
     table: pd.DataFrame
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Told:
-    """Cells of the participants table under our names, by participant; `places` are their file and line."""
-
-    cells: pd.DataFrame
-    places: pd.Series
-    path: Path
-
-
-def people_file(spec: Mapping, folder: str | Path) -> Path:
-    """Place of the participants table: `dataset.people`, or participants.tsv in the folder of the data."""
-    own = spec.get("people")
-    if isinstance(own, Mapping):  # of a published table of connections
-        return Path(folder) / own["path"]
-    return Path(own or Path(folder) / "participants.tsv")
-
-
-def people_files(spec: Mapping, folder: str | Path) -> list[Path]:
-    """List the participants table where there is one, so that a change in it is noticed."""
-    path = people_file(spec, folder)
-    return [path] if spec.get("people") or path.exists() else []
 
 
 def read_people(spec: Mapping, folder: str | Path, known: pd.DataFrame | None = None) -> People:
@@ -85,8 +61,24 @@ def read_people(spec: Mapping, folder: str | Path, known: pd.DataFrame | None = 
         When the table cannot be read without a guess, or nobody of one side of the contrast can be used: with file,
         line and remedy.
     """
-    spec = {**spec, "covariates": spec.get("covariates", COVARIATES)}
-    folder = Path(folder)
+    spec, folder = {**spec, "covariates": spec.get("covariates", COVARIATES)}, Path(folder)
+    _refuse_folder(spec, folder)
+    path = people_file(spec, folder)
+    if not path.exists() and known is None:
+        known = _people_by_folder(spec, folder, path)
+    told = read_told(spec, path) if path.exists() else nothing(path)
+    people, before, told = _of_table(spec, told) if known is None else _of_manifest(known, told)
+    judged, notes = _judge(spec, told, before)
+    reasons = _with_problems(spec, told, judged, before)
+    _refuse_nobody(spec, people, before, reasons, told, notes)
+    if known is None:
+        chosen = select(people.assign(reason=reasons.to_numpy()), spec)  # of those who can be used dataset.limit
+        reasons = pd.Series({name: own or chosen[name] for name, own in reasons.items()}, dtype=object)
+    table, more = _table(spec, told, people, judged, reasons)
+    return People(table, (*notes, *more, *_near_groups(reasons)))
+
+
+def _refuse_folder(spec: Mapping, folder: Path) -> None:
     if not folder.is_dir():
         raise FileNotFoundError(f"dataset.root={folder}: no such folder (seen from {Path.cwd()}).")
     if spec.get("kind") == "local" and spec.get("site"):
@@ -94,28 +86,6 @@ def read_people(spec: Mapping, folder: str | Path, known: pd.DataFrame | None = 
             f"dataset.site={spec['site']} is a field of the sidecars of images, and {folder} holds series. Name the "
             "column of the participants table instead: dataset.columns={site:NAME}."
         )
-    path = people_file(spec, folder)
-    if not path.exists() and known is None:
-        known = _people_by_folder(spec, folder, path)
-    told = _told(spec, path) if path.exists() else _nothing(path)
-    if known is None:
-        people = pd.DataFrame({"participant_id": told.cells.index, "group": _groups(spec, told).to_numpy()})
-        _refuse_groups(people["group"], spec["contrast"], _source(spec, told))
-        own = _own_reasons(told)
-        chosen = select(people, {**spec, "limit": None})
-        reasons = pd.Series({name: own[name] or chosen[name] for name in own.index}, dtype=object)
-    else:
-        people, reasons = _of_manifest(known, told)
-        told = Told(told.cells.reindex(reasons.index, fill_value=""), told.places.reindex(reasons.index), told.path)
-    judged, notes = _judge(spec, told, people, reasons)
-    before = reasons
-    reasons = _with_problems(spec, told, judged, before)
-    _refuse_nobody(spec, people, before, reasons, told, notes)
-    if known is None:
-        limited = select(people.assign(reason=reasons.to_numpy()), spec)
-        reasons = pd.Series({name: reasons[name] or limited[name] for name in reasons.index}, dtype=object)
-    table, more = _table(spec, told, people, judged, reasons)
-    return People(table, tuple([*notes, *more, *_near_groups(people, reasons)]))
 
 
 def people_notes(spec: Mapping) -> tuple[str, ...]:
@@ -154,113 +124,6 @@ def _people_by_folder(spec: Mapping, folder: Path, path: Path) -> pd.DataFrame:
     )
 
 
-def _nothing(path: Path) -> Told:
-    return Told(pd.DataFrame(index=pd.Index([], name="participant_id")), pd.Series(dtype=object), path)
-
-
-def _told(spec: Mapping, path: Path) -> Told:
-    """Read the table under our names, and check what must hold before anything else."""
-    text = read_text(path)
-    cells = _renamed(read_table(path, _separator(path, text), text=text), spec, path)
-    if cells.empty:
-        raise ValueError(f"{path}: no participants. The table needs one row a subject.")
-    _refuse_absent(cells, spec, path)
-    ids = cells["participant_id"]
-    _refuse_ids(ids, path)
-    if spec.get("kind") == "table":
-        cells = _one_row_each(cells, spec, path)
-    _refuse_twice(cells["participant_id"], path)
-    read = [name for name in dict.fromkeys([*WORDS, *spec["covariates"]]) if name in cells]
-    refuse_ditto(cells, read, cells.index, path)
-    places = pd.Series([f"{path.name}, line {line}" for line in cells.index], index=cells["participant_id"])
-    return Told(cells.set_index("participant_id"), places, path)
-
-
-def _separator(path: Path, text: str) -> str:
-    """Tabs, as BIDS wants them; in a file that is called .csv commas, or semicolons."""
-    first = text.lstrip().split("\n", 1)[0]
-    if path.suffix.lower() != ".csv" or "\t" in first:
-        return "\t"
-    return ";" if first.count(";") > first.count(",") else ","
-
-
-def _renamed(raw: pd.DataFrame, spec: Mapping, path: Path) -> pd.DataFrame:
-    """Give the columns our names; one that already has such a name makes way for the one that is meant."""
-    theirs = {own: name for own, name in (spec.get("columns") or {}).items() if own != name}
-    if spec.get("kind") == "table" and "participant_id" not in raw and "subject" in raw:
-        theirs.setdefault("participant_id", "subject")
-    absent = [name for own, name in (spec.get("columns") or {}).items() if name not in raw and _is_asked(own, spec)]
-    if absent:
-        raise ValueError(
-            f"{path}: no column {', '.join(absent)} (found: {shown(raw.columns)}). Correct dataset.columns."
-        )
-    theirs = {own: name for own, name in theirs.items() if name in raw}
-    kept = raw.drop(columns=[name for name in raw if name in theirs.values() or name in theirs])
-    return pd.concat([raw[list(theirs.values())].set_axis(list(theirs), axis=1), kept], axis=1)
-
-
-def _is_asked(name: str, spec: Mapping) -> bool:
-    """Whether a column that the configuration names must be there: not if `covariates` does without what it holds."""
-    return name not in ("age", "sex", "site", "mean_fd") or name in spec["covariates"]
-
-
-def _refuse_absent(cells: pd.DataFrame, spec: Mapping, path: Path) -> None:
-    """Refuse a table without a column that is needed. A table without `site` is of one site."""
-    groups = [] if spec.get("groups") or spec.get("kind") == "table" else ["group"]
-    asked = [name for name in spec["covariates"] if name != "mean_fd" and not (name == "site" and spec.get("site"))]
-    absent = [name for name in ["participant_id", *groups, *asked] if name not in cells]
-    if not absent or (absent == ["site"] and not nearest_column("site", cells.columns)):
-        return
-    likely = {name: found for name in absent if (found := nearest_column(name, cells.columns))}
-    how = ",".join(f"{name}:{found}" for name, found in likely.items()) or f"{absent[0]}:THEIRS"
-    left_out = [name for name in spec["covariates"] if name not in absent]
-    without = f", or do without: dataset.covariates=[{','.join(left_out)}]" if set(absent) <= set(asked) else ""
-    raise ValueError(
-        f"{path}: missing column{'s' * (len(absent) > 1)} {', '.join(absent)} (found: {shown(cells.columns)}). "
-        f"{column_remedy(absent, list(cells.columns))} Without changing the file: "
-        f"'overrides=dataset.columns={{{how}}}'{without}."
-    )
-
-
-def _refuse_ids(ids: pd.Series, path: Path) -> None:
-    empty = ids[ids.map(is_missing)]
-    if len(empty):
-        raise ValueError(f"{path}, line {empty.index[0]}: no participant_id. Give it one, or remove the row.")
-    wrong = ids[~ids.str.fullmatch(r"sub-[A-Za-z0-9]+")]
-    if len(wrong):
-        bare = re.sub(r"^sub-?|[^A-Za-z0-9]", "", wrong.iloc[0])
-        raise ValueError(
-            f"{path}, line {wrong.index[0]}: participant_id is {wrong.iloc[0][:60]!r}. Write it as in the file names: "
-            f"sub- and then letters or digits only, as in sub-{bare[:40]}."
-        )
-
-
-def _refuse_twice(ids: pd.Series, path: Path) -> None:
-    twice = ids[ids.duplicated()]
-    if len(twice):
-        name = twice.iloc[0]
-        lines = ", ".join(str(line) for line in ids.index[ids == name][:5])
-        raise ValueError(
-            f"{path}: participant_id not unique: {name} stands in lines {lines}. Keep one row a subject, or give each "
-            "scan its own id."
-        )
-
-
-def _one_row_each(cells: pd.DataFrame, spec: Mapping, path: Path) -> pd.DataFrame:
-    """Of a table with several rows a person, the columns that say the same in all of them; the first row stands."""
-    kinds = cells.groupby("participant_id", sort=False).nunique()
-    varied = [name for name in kinds if kinds[name].max() > 1]
-    asked = [name for name in varied if name in spec["covariates"]]
-    if asked:
-        person = kinds.index[kinds[asked[0]] > 1][0]
-        lines = cells.index[cells["participant_id"] == person]
-        raise ValueError(
-            f"{path}, lines {lines[0]} to {lines[-1]}: {asked[0]} differs between the rows of {person}. Correct it, or "
-            f"leave {asked[0]} out of dataset.covariates."
-        )
-    return cells.loc[~cells["participant_id"].duplicated()].drop(columns=varied)
-
-
 def _by_pattern(spec: Mapping, name: str) -> str:
     return next((str(told) for pattern, told in spec["groups"].items() if fnmatchcase(name, str(pattern))), "")
 
@@ -270,7 +133,7 @@ def _groups(spec: Mapping, told: Told) -> pd.Series:
     if spec.get("groups"):
         return pd.Series({name: _by_pattern(spec, name) for name in told.cells.index}, dtype=object)
     known = {label(name): str(name) for side in ("cases", "controls") for name in spec["contrast"][side]}
-    own = told.cells["group"].map(label)
+    own = told.cells["group"].map(lambda cell: label(cell)[:LONGEST])
     return own.map(lambda group: known.get(group, "" if is_missing(group) else group))
 
 
@@ -307,7 +170,16 @@ def _own_reasons(told: Told) -> pd.Series:
     return reasons
 
 
-def _of_manifest(known: pd.DataFrame, told: Told) -> tuple[pd.DataFrame, pd.Series]:
+def _of_table(spec: Mapping, told: Told) -> tuple[pd.DataFrame, pd.Series, Told]:
+    """People of a table, with the reasons that it gives itself, and those of the configuration."""
+    people = pd.DataFrame({"participant_id": told.cells.index, "group": _groups(spec, told).to_numpy()})
+    _refuse_groups(people["group"], spec["contrast"], _source(spec, told))
+    chosen = select(people, {**spec, "limit": None})
+    reasons = {name: own or chosen[name] for name, own in _own_reasons(told).items()}
+    return people, pd.Series(reasons, dtype=object), told
+
+
+def _of_manifest(known: pd.DataFrame, told: Told) -> tuple[pd.DataFrame, pd.Series, Told]:
     """People of a download: what their table says comes after what the configuration does."""
     reasons = known.set_index("participant_id")["reason"].astype(object)
     own = _own_reasons(told)
@@ -316,10 +188,11 @@ def _of_manifest(known: pd.DataFrame, told: Told) -> tuple[pd.DataFrame, pd.Seri
             reasons[name] = own[name]
         elif len(own):  # a dataset without such a table: what the manifest knows is all there is
             reasons[name] = f"has no row in {told.path.name}"
-    return known[["participant_id", "group"]], reasons
+    cells = told.cells.reindex(reasons.index, fill_value="")
+    return known[["participant_id", "group"]], reasons, Told(cells, told.places.reindex(reasons.index), told.path)
 
 
-def _judge(spec: Mapping, told: Told, people: pd.DataFrame, reasons: pd.Series) -> tuple[dict[str, Judged], list[str]]:
+def _judge(spec: Mapping, told: Told, reasons: pd.Series) -> tuple[dict[str, Judged], list[str]]:
     """Read every column but the words of the table itself; refuse what would have to be guessed."""
     asked = reasons == ""
     names = [name for name in told.cells if name not in (*WORDS, *MADE)]
@@ -330,14 +203,14 @@ def _judge(spec: Mapping, told: Told, people: pd.DataFrame, reasons: pd.Series) 
     for name, column in judged.items():
         if name in spec["covariates"]:
             notes += summary(name, column, told.cells[name], told.places, asked)
-        if name in spec["covariates"] or name == "site":
             refusals += column.refusals
+        elif name == "site":
+            notes += column.refusals
         notes += column.notes
-    notes = [f"{told.path}: {note}." for note in notes]
     if refusals:
-        also = f" Also, {'; '.join(note.removeprefix(f'{told.path}: ') for note in notes)}" if notes else ""
-        left = "leave the column out of dataset.covariates"
-        raise ValueError(f"{told.path}: {'; '.join(refusals)}, or {left}.{also}")
+        also = f". Also, {'; '.join(notes)}" if notes else ""
+        raise ValueError(f"{told.path}: {'; '.join(refusals)}, or leave it out of dataset.covariates{also}.")
+    notes = [f"{told.path}: {note}." for note in notes]
     return judged, notes
 
 
@@ -345,7 +218,7 @@ def _with_problems(spec: Mapping, told: Told, judged: Mapping[str, Judged], reas
     """Add the reason of everybody whose covariates cannot be used."""
     added = reasons.copy()
     for name in (name for name in spec["covariates"] if name in judged):
-        for person in added.index[added == ""]:
+        for person in added.index[(added == "") & (judged[name].kinds != "")]:
             if isinstance(told.places[person], str):  # of a download without a table nothing is known
                 added[person] = reason(name, judged[name], person, told.cells.loc[person, name], told.places[person])
     return added
@@ -385,17 +258,27 @@ def _table(
     return table.assign(site=site, exclusion_reason=reasons).reset_index(), notes
 
 
-def _near_groups(people: pd.DataFrame, reasons: pd.Series) -> list[str]:
+def _near_groups(reasons: pd.Series) -> list[str]:
     """Tell how many are left out for a group that is only spelled otherwise."""
     near = reasons[reasons.str.contains(": dataset.contrast has ", regex=False)]
-    return [f"{count} of {len(people)} people: {told}." for told, count in near.value_counts().items()]
+    return [f"{count} of {len(reasons)} people: {told}." for told, count in near.value_counts().items()]
 
 
 def with_sites(people: pd.DataFrame, sites: Mapping[str, str], spec: Mapping) -> pd.DataFrame:
-    """Give everybody the site that the sidecar of their scan tells; whoever has a scan and no site gets the reason."""
-    site = people["participant_id"].map(sites).fillna("")
+    """Give everybody the site that the sidecar of their scan tells; whoever has a scan and no site gets the reason.
+
+    Raises
+    ------
+    ValueError
+        When no sidecar tells a site.
+    """
+    site = pd.Series([sites.get(name, "") for name in people["participant_id"]], index=people.index, dtype=object)
     lost = (people["exclusion_reason"] == "") & (site == "") & ("site" in spec.get("covariates", COVARIATES))
     told = f"site is missing: the sidecar of the scan has no {spec['site']} (dataset.site)"
+    if lost.any() and not (site != "").any():
+        raise ValueError(
+            f"no sidecar of anybody's scan has the field {spec['site']}. Correct dataset.site, or set it null."
+        )
     spelled = site[site != ""].groupby(site.map(folded)).unique()
     for words in spelled[spelled.map(len) > 1]:
         print(f"site is spelled in {len(words)} ways in the sidecars: {', '.join(words)}; they count as {len(words)}.")

@@ -33,7 +33,7 @@ def select(people: pd.DataFrame, spec: Mapping) -> dict[str, str]:
     chosen, limit = spec.get("participants"), spec.get("limit")
     for key, names in (("exclude", exclude), ("participants", chosen or [])):
         unknown = sorted(set(names) - known)
-        if unknown:
+        if unknown and not (key == "exclude" and spec.get("root")):  # a copy may hold some of the people only
             raise ValueError(
                 f"dataset.{key}: no participant {', '.join(unknown[:5])} in {spec['name']} ({len(known)} people, "
                 f"first: {min(known)}). Correct the list."
