@@ -30,6 +30,8 @@ WIDEST = 50_000  # columns; more are voxels, not regions
 def parse_lines(lines: list[str], name: str, blanks: bool) -> Numbers:
     """Read the lines of a table; cells between `blanks` whatever else there is."""
     numbers, comments = _rows(lines, name)
+    if lines[numbers[0] - 1].lstrip().startswith("<"):
+        raise TableError(f"{name} cannot be read as a table of numbers: it is a web page or XML; fetch it again")
     separator = None if blanks else _separator(lines[numbers[0] - 1])
     split = _splitter(separator, any('"' in lines[number - 1] for number in numbers), name)
     header = _headline(numbers, comments, lines, split)
