@@ -38,7 +38,7 @@ def summarise(
     reasons = without_data(participants, index)
     here = participants[reasons.to_numpy() == ""]
     lines = [f"{spec['name']}: {spec['title']}", f"{len(here)} of {len(participants)} people have data."]
-    if fetched:
+    if fetched and fetched["bytes"]:
         lines.append(f"{fetched['bytes'] / 1e9:,.2f} GB verified in {fetched['folder']}")
     lines += ["", *(_table(here) if len(here) else []), ""]
     lines += [f"  without data: {line}" for line in counted({name: _short(text) for name, text in reasons.items()})]

@@ -50,16 +50,23 @@ class Listing:
 
     def applying(self, file: Named) -> list[str]:
         """Sidecars that apply to a file, see `inherited`."""
-        return inherited(file, lambda folder: self._of(folder, file))
+        return inherited(file, lambda folder: [*self._of(folder, file, False), *self._of(folder, file, True)])
 
     def scans_beside(self, file: Named, suffix: str) -> list[list[Named]]:
-        """Sidecars of the scan that a table was made of: by folder, the dataset's first, those that agree with it."""
-        levels = [self._of(folder, file) for folder in folders_above(file.folder)]
-        return [[named for named in own if named.suffix == suffix and agree(named, file)] for own in levels]
+        """Sidecars of the scan that a table was made of, those that agree with it: the most general level first.
 
-    def _of(self, folder: str, file: Named) -> list[Named]:
-        keys = ((folder, ""), (folder, file.entities.get("sub", "")))
-        return [named for key in dict.fromkeys(keys) for named in self.sidecars.get(key, [])]
+        The levels are the folders from the dataset's to the file's, in each those of everybody before the person's own.
+        """
+        levels = [self._of(folder, file, own) for folder in folders_above(file.folder) for own in (False, True)]
+        return [[named for named in level if named.suffix == suffix and agree(named, file)] for level in levels]
+
+    def _of(self, folder: str, file: Named, own: bool) -> list[Named]:
+        """Sidecars in a folder: of the person of a file, or of everybody."""
+        return (
+            self.sidecars.get((folder, file.entities.get("sub", "")), [])
+            if own
+            else self.sidecars.get((folder, ""), [])
+        )
 
 
 def list_folder(root: str | Path, only: str | None = None) -> Listing:
