@@ -56,6 +56,7 @@ ui: $(READY)
 		"server (MLFLOW_TRACKING_URI) are to be seen there." >&2; exit 1; }
 	@$(BIN)python -c 'import socket; socket.create_server(("127.0.0.1", $(PORT))).close()' 2>/dev/null || \
 		{ echo "Port $(PORT) is in use, maybe by another \`make ui\`: stop that, or make ui PORT=5056" >&2; exit 1; }
+	@$(BIN)python -c 'from dysconnect.address import LOCAL, settle; settle(LOCAL)'
 	@echo "MLflow in half a minute on $(UI)  (Ctrl-C stops it)"
 	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true $(BIN)mlflow server --workers 1 \
 		--host 127.0.0.1 --port $(PORT) --backend-store-uri sqlite:///results/mlflow.db \

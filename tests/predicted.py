@@ -29,6 +29,7 @@ def evaluated(predictions: dict[str, pd.DataFrame], nulls=None, people=None, cov
     """Evaluate experiments of the same people, who differ in nothing unless told."""
     first = next(iter(predictions.values()))
     people = first[["participant_id"]].drop_duplicates() if people is None else people
+    predictions = {name: table.assign(experiment=name) for name, table in predictions.items()}
     nulls = {name: NO_NULL for name in predictions} | (nulls or {})
     return evaluate(predictions, nulls, splits_of(first), people, covariates, SPEC | changes)
 

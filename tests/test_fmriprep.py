@@ -3,12 +3,12 @@
 import json
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import warm
 from standins import APPTAINER, FMRIPREP, environment_with, write_program
 from tiny import write_image
 
@@ -281,7 +281,7 @@ class Study:
         settings = [f"dataset.root={self.bids}", "dataset.name=own", "atlas.nodes=tiny.tsv", *overrides]
         if not any("fs_license" in text for text in overrides):
             settings.append(f"preprocess.fs_license={self.licence}")
-        command = [sys.executable, "-m", "snakemake", "results/own/preprocess/series.tsv", "--cores", "2"]
+        command = [warm.python(), "-m", "snakemake", "results/own/preprocess/series.tsv", "--cores", "2"]
         command += ["--directory", str(self.folder), *arguments, "--config", "dataset=local", "preprocess=fmriprep"]
         calls = {"FMRIPREP_CALLS": str(self.folder / "calls"), "APPTAINER_CALLS": str(self.folder / "asked")}
         environment = environment_with(path or self.bin, PYTHONPATH=str(ROOT / "src"), INSIDE=str(self.bin), **calls)

@@ -707,7 +707,7 @@ def test_verdict_when_the_best_was_not_tested():
     assert sentence.startswith("GCN scores best") and "not shown to beat chance" in sentence
 
 
-def test_verdict_when_nothing_survives():
+def test_verdict_when_nothing_survives(blank_figures):
     results = results_of(surviving=0)
     sentence = said(results)["Connections"]
     assert sentence.startswith("Nothing survives: none of 60 connections differs")
@@ -1022,6 +1022,6 @@ def test_components_and_circuits_are_told_with_their_bound():
     assert nothing.endswith("No component and no circuit as a whole differs at a family-wise error rate of 0.05.")
 
 
-def test_patients_are_compared_with_the_norm_and_those_who_cannot_be_are_left_out():
+def test_patients_are_compared_with_the_norm_and_those_who_cannot_be_are_left_out(blank_figures):
     text = Document(render(results_of(), cohort_of(), experiments_of(GOOD), NODES, "2026-01-02").html).text
     assert "The 2 of 2 patients who deviate most" in text and "1 of all are at 0.05 or less" in text

@@ -20,6 +20,7 @@ import mlflow
 import numpy as np
 import pytest
 import tracked
+import warm
 from tracked import MODELS
 
 from dysconnect.__main__ import main as train_scratch
@@ -74,7 +75,7 @@ def logged(lab):
     elsewhere = lab.folder / "elsewhere"
     elsewhere.mkdir()
     environment = {**os.environ, "MLFLOW_TRACKING_URI": lab.uri}
-    command = [sys.executable, str(ROOT / "tests/tracked.py"), str(lab.results)]
+    command = [warm.python(), str(ROOT / "tests/tracked.py"), str(lab.results)]
     done = subprocess.run(command, cwd=elsewhere, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert list(elsewhere.iterdir()) == []  # nothing lands beside the process
@@ -266,7 +267,7 @@ def test_runs_of_a_multirun_lie_under_one_run_with_those_that_failed(lab, monkey
     uri = f"sqlite:///{lab.folder}/server.db"
     handle = open_tracking(uri, "sweeps")
     fixed = ["dataset.name=tiny", "atlas.name=tiny", "tracking.experiment=sweeps", f"tracking.uri={uri}"]
-    fixed += ["evaluate.bootstraps=20", "hydra/hydra_logging=none", "hydra/job_logging=none"]
+    fixed += ["evaluate.bootstraps=100", "hydra/hydra_logging=none", "hydra/job_logging=none"]
     swept = ["model=ridge,gcn", "connectivity=correlation,tangent", "training.epochs=2"]
     monkeypatch.chdir(lab.folder)
     monkeypatch.setattr(sys, "argv", ["dysconnect", "-cp", str(ROOT / "configs"), "-m", *swept, *fixed])

@@ -4,11 +4,11 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import warm
 from tiny import like_fmriprep, point_at, raw_like_ds006395, served
 
 from dysconnect.acquire.manifest import read_manifest
@@ -45,7 +45,7 @@ class Project:
         """Run Snakemake as a user would."""
         environment = {**os.environ, "PYTHONPATH": str(self.folder / "src"), "MLFLOW_DISABLE_TELEMETRY": "true"}
         environment.pop("MLFLOW_TRACKING_URI", None)
-        command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, "--config"]
+        command = [warm.python(), "-m", "snakemake", "--cores", "2", *arguments, "--config"]
         command += [f"dataset={self.dataset}", "experiment=correlation_ridge"]
         command += [f"overrides={' '.join([*TINY, *overrides])}"]
         return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=600)
@@ -125,6 +125,28 @@ def test_how_to_fetch_is_no_reason_to_fetch_again(finished):
     own = ("acquire.keep=false", "acquire.connections=2", "acquire.mirror=file:///elsewhere", "acquire.timeout=5")
     done = project.snakemake("--dry-run", REPORT, overrides=own)
     assert "Nothing to be done" in done.stdout + done.stderr, project.said(done)
+
+
+@pytest.mark.parametrize("how", ["moved", "another checkout"])
+def test_a_project_in_another_place_fetches_and_preprocesses_nobody_again(finished, tmp_path, how):
+    """Though the images are gone, and files of the copy have the times of copying."""
+    project, requests, _ = finished
+    copy = shutil.copytree(project.folder, tmp_path / "another place/copy", copy_function=shutil.copyfile)
+    there, before = copy_of(project, copy if how == "moved" else project.folder), len(requests)
+    elsewhere = ("--snakefile", str(copy / "Snakefile")) if how != "moved" else ()
+    done = there.snakemake(REPORT, *elsewhere, overrides=("acquire.keep=false",))
+    assert "Nothing to be done" in done.stdout + done.stderr, done.stdout[-3000:] + done.stderr[-3000:]
+    assert len(requests) == before
+    for path in there.results.rglob("*"):
+        if path.suffix in (".json", ".tsv") and path.is_file():
+            assert str(project.folder) not in path.read_text(), path
+
+
+def copy_of(project: Project, folder: Path) -> Project:
+    """The same project elsewhere."""
+    copy = Project.__new__(Project)
+    copy.folder, copy.dataset, copy.results = folder, project.dataset, folder / "results" / project.dataset
+    return copy
 
 
 def test_a_subset_of_what_is_there_fetches_nothing(finished):

@@ -3,13 +3,13 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+import warm
 
 ROOT = Path(__file__).parents[1]
 TINY = [
@@ -42,7 +42,7 @@ def run(tmp_path_factory, nodes):
     empty.with_name("sub-05_task-rest_bold.json").write_text(json.dumps({"RepetitionTime": 2.0}))
     nodes.to_csv(folder / "tiny.tsv", sep="\t", index=False)
     text = " ".join([f"dataset.root={folder}/bids", f"atlas.nodes={folder}/tiny.tsv", *TINY])
-    command = [sys.executable, "-m", "snakemake", "results/phantom/report/index.html", "--cores", "2"]
+    command = [warm.python(), "-m", "snakemake", "results/phantom/report/index.html", "--cores", "2"]
     command += ["--directory", str(folder), "--config"]
     command += ["dataset=local", "preprocess=ants", "experiment=correlation_ridge", f"overrides={text}"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "MLFLOW_DISABLE_TELEMETRY": "true"}

@@ -5,6 +5,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -96,7 +97,7 @@ def _wait_for_node(folder: Path) -> None:
 
 def test_the_default_cohort_runs_on_a_cluster(cluster, tmp_path):
     pytest.importorskip("snakemake_executor_plugin_slurm", reason="pip install -e '.[slurm]' -c requirements.lock")
-    project = Project(tmp_path, timeout=3000)
+    project = Project(tmp_path, timeout=3000, python=sys.executable)
     here = ["--slurm-status-command", "squeue", "--slurm-no-account", "--slurm-init-seconds-before-status-checks", "5"]
     done = project.snakemake("--profile", "profiles/slurm", "--max-threads", "2", *here)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]

@@ -2,10 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import h5netcdf
 import h5py
@@ -20,14 +22,21 @@ from threadpoolctl import threadpool_limits
 from dysconnect import __version__
 from dysconnect.atlas import edge_index
 from dysconnect.cohort import Cohort
+from dysconnect.config import STORED
 from dysconnect.models.edges import blocks
 from dysconnect.participants import read_participants, with_labels
 from dysconnect.progress import track
-from dysconnect.series import has_signal, read_series
+from dysconnect.sealed import NotAsWrittenError, remedy
+from dysconnect.series import has_signal, read_series, series_hash
 from dysconnect.train.memory import data_memory
+from dysconnect.whole import whole_file
 
 KINDS = {"correlation": "correlation", "partial": "partial correlation", "covariance": "covariance"}
 ESTIMATORS = {"empirical": EmpiricalCovariance, "ledoit_wolf": LedoitWolf}
+DIMENSIONS = {
+    "subject": ("subject",), "node": ("node",), "node_a": ("edge",), "node_b": ("edge",),
+    "missing": ("subject", "node"), "measured": ("edge",),
+}  # fmt: skip
 CHUNK = 1e5  # bytes that are compressed together: about one person of 200 regions, so that any few are cheap to read
 
 
@@ -93,8 +102,14 @@ def connectome(series: np.ndarray, measure: str, estimator: str) -> np.ndarray:
 def cohort_connectomes(
     index: pd.DataFrame, nodes: pd.DataFrame, measure: str, estimator: str, workers: int = 1
 ) -> Connectomes:
-    """Compute everybody's connectome from the index of denoised series."""
-    jobs = (delayed(_from_file)(row.series, nodes, measure, estimator) for row in index.itertuples())
+    """Compute everybody's connectome from the index of denoised series.
+
+    Raises
+    ------
+    NotAsWrittenError
+        When the series of somebody are not those that the index was written for.
+    """
+    jobs = (delayed(_from_file)(row, nodes, measure, estimator) for row in index.to_dict("records"))
     with threadpool_limits(1, "blas"):  # small matrices: one thread a person
         results = Parallel(n_jobs=workers, backend="threading", return_as="generator")(jobs)
         values = np.empty((len(index), len(edge_index(len(nodes), measure == "covariance")[0])), np.float32)
@@ -106,7 +121,13 @@ def cohort_connectomes(
     return _connectomes(values, missing, subjects, names, measure)
 
 
-def _from_file(path: str, nodes: pd.DataFrame, measure: str, estimator: str) -> tuple[np.ndarray, np.ndarray]:
+def _from_file(row: dict, nodes: pd.DataFrame, measure: str, estimator: str) -> tuple[np.ndarray, np.ndarray]:
+    path = Path(row["series"])
+    if row.get("sha256") and path.exists() and series_hash(path.read_bytes()) != row["sha256"]:
+        raise NotAsWrittenError(
+            f"{row['participant_id']}: {path} is not what the timeseries stage wrote. Make the series again: add "
+            "--forcerun timeseries to the command."
+        )
     series = read_series(path, "", nodes)
     return connectome(series, measure, estimator), ~has_signal(series)
 
@@ -159,45 +180,90 @@ def data_hash(values: "np.ndarray | StoredEdges", subjects: np.ndarray, names: n
 
 
 def write_connectomes(connectomes: Connectomes, path: str | Path, attributes: dict) -> None:
-    """Write one labelled HDF5 file: dims `subject`, `edge`; both nodes' names; float32; provenance.
+    """Write one labelled HDF5 file: dims `subject`, `edge`; both nodes' names; float32; provenance; what it is.
 
-    The values are read and written in blocks of people, twice: whatever gives a block when it is sliced will do.
+    The values are read and written in blocks of people, twice: whatever gives a block when it is sliced will do. With
+    them goes a hash of every person, so that a reader of a few people can compare those, and a seal over all labels,
+    attributes and hashes.
+
+    Raises
+    ------
+    ValueError
+        When a value is NaN or infinite.
+    OSError
+        When there is no room; no half file stays.
     """
     values = connectomes.values
     measured = np.zeros(values.shape[1], bool)  # no measured connection is exactly zero in everybody
     for part in blocks(values.shape):
         measured |= values[part].any(0)
-    _labels(connectomes, measured, attributes).to_netcdf(path, engine="h5netcdf")
-    with h5netcdf.File(path, "a") as file:
-        chunk = (int(np.clip(CHUNK // (4 * values.shape[1]), 1, max(len(values), 1))), values.shape[1])
-        form = {"chunks": chunk, "compression": "gzip", "compression_opts": 1, "shuffle": True, "fillvalue": np.nan}
-        variable = file.create_variable("connectome", ("subject", "edge"), np.float32, **form)
-        variable.attrs["coordinates"] = "node_a node_b"
+    labels = _labels(connectomes, measured)
+    hashes = np.empty((len(values), 32), np.uint8)
+    needed = 4 * values.shape[0] * values.shape[1] * 1.01 + 64 * sum(own.size for own in labels.values()) + 100_000
+    with whole_file(path, int(needed)) as raw, h5netcdf.File(raw, "w") as file:
+        variable = _lay_out(file, connectomes, labels)
         for part in blocks(values.shape):
-            variable[part] = np.where(measured, values[part], np.float32(np.nan))
+            known = np.where(measured, values[part], np.float32(0))
+            _refuse_infinite(known, connectomes.subjects[part], path)
+            hashes[part] = _person_hashes(known, connectomes.subjects[part])
+            variable[part] = np.where(measured, known, np.float32(np.nan))
+            raw.check()
+        file.create_variable("person_hash", ("subject", "byte"), data=hashes)
+        own = {key: value if isinstance(value, str) else json.dumps(value) for key, value in attributes.items()}
+        own |= {"measure": connectomes.measure, "data_hash": connectomes.data_hash, "dysconnect": __version__}
+        file.attrs.update(own | {"seal": _seal(labels, hashes, own)})
 
 
-def _labels(connectomes: Connectomes, measured: np.ndarray, attributes: dict) -> xr.Dataset:
-    """Everything of the file but the values."""
+def _labels(connectomes: Connectomes, measured: np.ndarray) -> dict[str, np.ndarray]:
+    """Everything of the file but the values, by the name of its variable."""
     rows, cols = edge_index(len(connectomes.nodes), diagonal=connectomes.measure == "covariance")
-    return xr.Dataset(
-        {
-            "missing": (("subject", "node"), connectomes.missing.astype(np.int8)),
-            "measured": ("edge", measured.astype(np.int8)),
-        },
-        coords={
-            "subject": connectomes.subjects.astype(object),
-            "node": connectomes.nodes.astype(object),
-            "node_a": ("edge", connectomes.nodes[rows].astype(object)),
-            "node_b": ("edge", connectomes.nodes[cols].astype(object)),
-        },
-        attrs={
-            "measure": connectomes.measure,
-            "data_hash": connectomes.data_hash,
-            "dysconnect": __version__,
-            **{key: value if isinstance(value, str) else json.dumps(value) for key, value in attributes.items()},
-        },
-    )
+    return {
+        "subject": connectomes.subjects.astype(object),
+        "node": connectomes.nodes.astype(object),
+        "node_a": connectomes.nodes[rows].astype(object),
+        "node_b": connectomes.nodes[cols].astype(object),
+        "missing": connectomes.missing.astype(np.int8),
+        "measured": measured.astype(np.int8),
+    }
+
+
+def _lay_out(file: h5netcdf.File, connectomes: Connectomes, labels: dict[str, np.ndarray]) -> h5netcdf.Variable:
+    """Write the labels; return the variable for the values."""
+    n, n_edges = connectomes.values.shape
+    file.dimensions = {"subject": n, "node": len(connectomes.nodes), "edge": n_edges, "byte": 32}
+    for name, own in labels.items():
+        kind = h5py.string_dtype() if own.dtype == object else own.dtype
+        file.create_variable(name, DIMENSIONS[name], kind, data=own)
+    chunk = (int(np.clip(CHUNK // (4 * n_edges), 1, max(n, 1))), n_edges)
+    form = {"chunks": chunk, "compression": "gzip", "compression_opts": 1, "shuffle": True, "fillvalue": np.nan}
+    variable = file.create_variable("connectome", ("subject", "edge"), np.float32, **form)
+    for name in ("measured", "connectome"):
+        file[name].attrs["coordinates"] = "node_a node_b"
+    return variable
+
+
+def _refuse_infinite(values: np.ndarray, subjects: np.ndarray, path: str | Path) -> None:
+    fine = np.isfinite(values).all(1)
+    if not fine.all():
+        raise ValueError(f"{path}: the connectome of {subjects[~fine][0]} holds NaN or infinity; nothing is written.")
+
+
+def _person_hashes(values: np.ndarray, subjects: np.ndarray) -> np.ndarray:
+    """SHA-256 of each person's name and edges [n, E], zero where nobody was measured: [n, 32]."""
+    rows = np.ascontiguousarray(values)
+    told = [hashlib.sha256(str(name).encode() + b"\n" + row.data).digest() for name, row in zip(subjects, rows)]
+    return np.frombuffer(b"".join(told), np.uint8).reshape(len(rows), 32)
+
+
+def _seal(labels: dict[str, np.ndarray], hashes: np.ndarray, attributes: dict) -> str:
+    """SHA-256 over the labels, the attributes and everybody's hash: who is who, and which edge is which."""
+    digest = hashlib.sha256(json.dumps({name: str(attributes[name]) for name in sorted(attributes)}).encode())
+    for name in DIMENSIONS:
+        own = labels[name]
+        digest.update(f"\n{name} {own.shape} ".encode())
+        digest.update("\n".join(own).encode() if own.dtype == object else np.ascontiguousarray(own).data)
+    digest.update(np.ascontiguousarray(hashes).data)
+    return digest.hexdigest()
 
 
 def open_connectomes(path: str | Path) -> xr.Dataset:
@@ -209,6 +275,7 @@ class StoredEdges:
     """Edges of some people in a file of connectomes, [n, E], read when rows are asked for.
 
     Indexed by a slice, a mask or row numbers, it returns an array of float32; what was measured in nobody is zero.
+    Whoever is read is compared with the hash in the file.
 
     Parameters
     ----------
@@ -217,10 +284,12 @@ class StoredEdges:
     rows : array of int, [n]
         Places of the people in the file, in the order wanted.
     measured : array of bool, [E]
+    known : Known
+        Names and hashes of everybody in the file.
     """
 
-    def __init__(self, path: str | Path, rows: np.ndarray, measured: np.ndarray):
-        self.path, self.rows, self.measured = Path(path), np.asarray(rows), measured
+    def __init__(self, path: str | Path, rows: np.ndarray, measured: np.ndarray, known: "Known"):
+        self.path, self.rows, self.measured, self.known = Path(path), np.asarray(rows), measured, known
         self.shape, self.dtype, self.ndim = (len(rows), len(measured)), np.dtype(np.float32), 2
 
     def __len__(self) -> int:
@@ -233,38 +302,93 @@ class StoredEdges:
         places, back = np.unique(self.rows[wanted], return_inverse=True)
         values = np.empty((len(places), len(self.measured)), np.float32)
         ends = np.r_[0, np.flatnonzero(np.diff(places) != 1) + 1, len(places)]
-        with h5py.File(self.path) as file:
+        with _reading(self.path), h5py.File(self.path) as file:
             for start, stop in pairwise(ends):
                 if stop > start:
                     run = np.s_[places[start] : places[stop - 1] + 1]
                     file["connectome"].read_direct(values, run, np.s_[start:stop])
         values[:, ~self.measured] = 0
+        self._compare(values, places)
         return values if np.array_equal(back, np.arange(len(values))) else values[back]
+
+    def _compare(self, values: np.ndarray, places: np.ndarray) -> None:
+        """Refuse people whose edges are not those that were written."""
+        same = (_person_hashes(values, self.known.subjects[places]) == self.known.hashes[places]).all(1)
+        if not same.all():
+            first, n = self.known.subjects[places[~same][0]], int((~same).sum())
+            raise NotAsWrittenError(
+                f"{self.path}: the connectome of {first}{f' and {n - 1} more' if n > 1 else ''} is not what was "
+                f"written: the file was changed or is damaged. {remedy(self.path)}"
+            )
+
+
+class Known(NamedTuple):
+    """Names of everybody in a file of connectomes, [S], and the hashes of their edges, [S, 32]."""
+
+    subjects: np.ndarray
+    hashes: np.ndarray
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Around what reads a file of connectomes: a damaged one is told as such, and how it is made again."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file of connectomes. {remedy(path)}")
+    try:
+        yield
+    except (OSError, KeyError, RuntimeError) as error:
+        if isinstance(error, OSError) and error.errno:  # the disk's or the network's, not the file's
+            raise
+        raise NotAsWrittenError(f"{path} cannot be read: it is cut or damaged ({error}). {remedy(path)}") from error
+
+
+def _read_labels(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, str]]:
+    """Labels, everybody's hash [S, 32] and attributes of a file of connectomes, compared with its seal."""
+    with _reading(path), h5py.File(path) as file:
+        attributes = {str(name): str(value) for name, value in file.attrs.items() if not name.startswith("_")}
+        if "seal" not in attributes or {*DIMENSIONS, "person_hash", "connectome"} - set(file):
+            raise NotAsWrittenError(
+                f"{path} was written by an older version. Run the connectivity stage again. {remedy(path)}"
+            )
+        stored = {name: file[name] for name in DIMENSIONS}
+        labels = {name: (own.asstr() if own.dtype == object else own)[:] for name, own in stored.items()}
+        hashes, shape = file["person_hash"][:], file["connectome"].shape
+    said, expected = attributes.pop("seal"), (len(labels["subject"]), len(labels["measured"]))
+    if shape != expected or len(hashes) != shape[0] or _seal(labels, hashes, attributes) != said:
+        raise NotAsWrittenError(
+            f"{path}: its names, missing regions or attributes are not what was written: the file was changed. "
+            f"{remedy(path)}"
+        )
+    return labels, hashes, attributes
 
 
 def read_connectomes(path: str | Path, subjects: Sequence[str] | None = None, resident: bool = True) -> Connectomes:
     """Read the connectomes of some subjects (all by default), by name and in the order asked.
 
     Without `resident` the values stay in the file, see `StoredEdges`.
+
+    Raises
+    ------
+    NotAsWrittenError
+        When names, attributes or anybody's edges are not what was written: now, or when they are read.
     """
-    with open_connectomes(path) as dataset:
-        if "measured" not in dataset:
-            raise ValueError(f"{path} was written by an older version. Run the connectivity stage again.")
-        index = dataset.indexes["subject"]
-        if subjects is None:
-            subjects = index
-        elif absent := sorted(set(subjects) - set(index)):
-            raise ValueError(f"{path}: no connectome of {', '.join(absent[:5])}. Run the connectivity stage again.")
-        rows = index.get_indexer(list(subjects))
-        values = StoredEdges(path, rows, dataset["measured"].to_numpy().astype(bool))
-        return Connectomes(
-            values[:] if resident else values,
-            dataset["missing"].to_numpy()[rows].astype(bool),
-            np.asarray(subjects).astype(str),
-            dataset["node"].to_numpy().astype(str),
-            dataset.attrs["measure"],
-            dataset.attrs["data_hash"],
-        )
+    path = Path(path)
+    labels, hashes, attributes = _read_labels(path)
+    everybody = labels["subject"].astype(str)
+    if subjects is None:
+        subjects = everybody
+    elif absent := sorted(set(subjects) - set(everybody)):
+        raise ValueError(f"{path}: no connectome of {', '.join(absent[:5])}. Run the connectivity stage again.")
+    rows = pd.Index(everybody).get_indexer(list(subjects))
+    values = StoredEdges(path, rows, labels["measured"].astype(bool), Known(everybody, hashes))
+    return Connectomes(
+        values[:] if resident else values,
+        labels["missing"][rows].astype(bool),
+        np.asarray(subjects).astype(str),
+        labels["node"].astype(str),
+        attributes["measure"],
+        attributes["data_hash"],
+    )
 
 
 def labelled_cohort(
@@ -290,6 +414,11 @@ def labelled_cohort(
     """
     table = with_labels(read_participants(participants), contrast)
     own = read_connectomes(connectomes, table["participant_id"], resident=False)
+    if own.measure != STORED[measure]:
+        raise NotAsWrittenError(
+            f"{connectomes} holds {own.measure}, and {STORED[measure]} was asked for: it is another file. "
+            f"{remedy(connectomes)}"
+        )
     if 4 * np.prod(own.values.shape, dtype=float) <= data_memory(memory):
         own = replace(own, values=own.values[:])
     return Cohort(table, own.values, own.missing, own.nodes, measure), own.data_hash

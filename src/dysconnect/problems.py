@@ -1,8 +1,11 @@
 """Whose problem it is: a person's file becomes that person's reason; the machine's troubles stop the job."""
 
 import errno
+import os
 import re
-from collections.abc import Iterator, Mapping
+import traceback
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 LONGEST = 300  # characters of a reason
 HEAD = 190  # of them before the cut: what is wrong comes first, what to do last
@@ -12,10 +15,19 @@ MACHINE = frozenset(
     for name in (
         "ENOENT", "EACCES", "EPERM", "ENOSPC", "EDQUOT", "EROFS", "EFBIG", "EMFILE", "ENFILE", "ENOMEM", "EIO",
         "ESTALE", "ENXIO", "ENODEV", "EBUSY", "ETXTBSY", "EAGAIN", "ETIMEDOUT", "ENOTCONN", "ECONNRESET",
-        "ECONNABORTED", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH", "EREMOTEIO", "ENOLCK",
+        "ECONNABORTED", "ECONNREFUSED", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH", "EREMOTEIO", "ENOLCK",
+        "EPIPE", "EUCLEAN", "ENOMEDIUM", "EKEYEXPIRED", "ENOKEY", "ESHUTDOWN",
     )
     if hasattr(errno, name)
 )  # fmt: skip
+CLASSES = (  # for themselves: libraries leave the errno out
+    MemoryError, ImportError, FileNotFoundError, PermissionError, TimeoutError, ConnectionError,
+)  # fmt: skip
+WORDS = re.compile(  # of libraries in C, which tell nothing but words: HDF5, ITK, torch
+    "|".join(re.escape(os.strerror(code)) for code in sorted(MACHINE - {errno.ENOENT, errno.EAGAIN, errno.EBUSY}))
+    + "|out of memory|can't allocate memory|bad_alloc|can't start new thread|disk full",
+    re.IGNORECASE,
+)
 REMEDIES = {
     errno.ENOSPC: "free some room",
     errno.EDQUOT: "your quota is used up: free some room",
@@ -24,7 +36,7 @@ REMEDIES = {
     errno.EMFILE: "raise the number of open files (ulimit -n)",
     errno.EACCES: "mend the permissions",
     errno.EPERM: "mend the permissions",
-    errno.ENOENT: "a file that was there before is gone; of results/, add --forcerun and the stage that made it",
+    errno.ENOENT: "a file that was there before is gone: put it back",
 }
 
 
@@ -32,13 +44,15 @@ class MachineError(RuntimeError):
     """The machine's trouble, not a file's: nobody is left out for it; the job stops and can be run again."""
 
 
-def reason(error: Exception) -> str:
+def reason(error: Exception, who: str = "") -> str:
     """Say in one line why a person is left out, from whatever their files raised.
 
     Parameters
     ----------
     error : Exception
         Caught around the work on one person.
+    who : str
+        The person, for the message where it is not their fault.
 
     Returns
     -------
@@ -49,15 +63,65 @@ def reason(error: Exception) -> str:
     ------
     MachineError
         When the error, or one that it came from, is the machine's: no room, no permission, no memory, no handle, a
-        stale mount, or a file that has vanished since it was collected.
+        stale mount, a package that is missing, or a file that has vanished since it was collected.
     """
     for cause in _chain(error):
         if isinstance(cause, MachineError):
             raise cause
-        if isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno in MACHINE):
-            raise MachineError(_machine_text(cause)) from error
-    expected = isinstance(error, ValueError | OSError) and str(error)
-    return one_line(str(error) if expected else f"{type(error).__name__}: {error}")
+        if is_machine(cause):
+            raise MachineError(f"{who}: " * bool(who) + _machine_text(cause)) from error
+    if isinstance(error, ValueError | OSError) and str(error):
+        return one_line(str(error))
+    traceback.print_exception(error)  # nobody foresaw it: the log says where
+    return one_line(f"{type(error).__name__}: {error}")
+
+
+def is_machine(error: BaseException) -> bool:
+    """Whether an error, for itself, is the machine's."""
+    if isinstance(error, CLASSES):
+        return True
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in MACHINE
+    return isinstance(error, OSError | RuntimeError) and bool(WORDS.search(str(error)[:10_000]))
+
+
+def refuse_gone(files: Iterable[tuple[str, str | Path]]) -> None:
+    """Stop where files that a stage collected or made are no longer there.
+
+    Parameters
+    ----------
+    files : iterable of (person, path)
+        An empty path is none.
+
+    Raises
+    ------
+    MachineError
+        Names them, and what brings them back.
+    """
+    absent = [(name, Path(path)) for name, path in files if path and not Path(path).exists()]
+    if not absent:
+        return
+    first = ", ".join(f"{name} ({path.name})" for name, path in absent[:3])
+    more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
+    raise MachineError(
+        f"{len(absent)} {'files' if len(absent) > 1 else 'file'} that {'were' if len(absent) > 1 else 'was'} there "
+        f"before {'are' if len(absent) > 1 else 'is'} gone: {first}{more}. Nobody is left out for this: "
+        f"{remedy_gone(absent)}."
+    )
+
+
+def remedy_gone(absent: Sequence[tuple[str, Path]]) -> str:
+    """What brings files back: the stage among whose results they were, or their owner."""
+    parts = absent[0][1].parts
+    at = len(parts) - 1 - parts[::-1].index("results") if "results" in parts[:-1] else None
+    stage = parts[at + 2] if at is not None and len(parts) > at + 3 else ""
+    if stage == "preprocess":  # a job of its own for everybody: nobody else need be preprocessed again
+        folder = "/".join(parts[at : at + 3])
+        again = " ".join(f"{folder}/participants/{name}.tsv" for name in dict.fromkeys(name for name, _ in absent))
+        return f"make them again: add --forcerun {again} to the same command"
+    if stage in ("acquire", "timeseries"):
+        return f"make them again: add --forcerun {stage} to the same command"
+    return "put them back, or, if they are gone for good, add --forcerun acquire to the same command"
 
 
 def one_line(text: str) -> str:
@@ -102,7 +166,9 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 def _machine_text(cause: BaseException) -> str:
     if isinstance(cause, MemoryError):
         what, remedy = "memory is used up", "close other programs, or give the job more memory"
-    else:
+    elif isinstance(cause, OSError) and cause.errno is not None:
         place = f": {cause.filename}" if cause.filename else ""
         what, remedy = f"{cause.strerror or cause}{place}", REMEDIES.get(cause.errno, "mend it")
+    else:
+        what, remedy = one_line(str(cause) or type(cause).__name__), "mend it"
     return f"{what}. Nobody is left out for this: {remedy}, then run the same command again; what was finished is kept."

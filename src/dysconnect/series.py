@@ -1,19 +1,37 @@
 """Files of regional series: read every form they come in, write one."""
 
-import gzip
+import errno
 import hashlib
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-BY_ORDER = "order=atlas"  # key of a file whose columns have no names and stand in the order of the atlas
-NUMBER = re.compile(r"[-+]?(\d+[.,]?\d*|[.,]\d+)(e[-+]?\d+)?|nan|n/a|", re.IGNORECASE)
+from dysconnect.numeric import (
+    INTEGER,
+    Numbers,
+    are_numbers,
+    check_member,
+    holds_codes,
+    is_numbering,
+    read_numbers,
+    refuse_absent,
+)
+from dysconnect.place import located
+from dysconnect.sealed import NotAsWrittenError
+from dysconnect.tables import TableError
+
+BY_ORDER = "order=atlas"  # key of a file whose columns stand in the order of the atlas
+NUISANCE = re.compile(
+    "trans_|rot_|csf|white_matter|global_signal|a_comp_cor_|framewise_displacement|std_dvars|non_steady_state_outlier"
+)
+MOST_CLIPPED = 0.05  # share of all values that may be the largest of them
+MOST_DISPLACED = 50.0  # mm; a larger mean displacement is one in other units
 
 
 def series_hash(content: bytes | np.ndarray) -> str:
@@ -34,18 +52,25 @@ def open_archive(path: str | Path) -> Iterator[np.lib.npyio.NpzFile]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             yield archive
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
+    except TableError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as error:
         raise ValueError(
             f"{Path(path).name} cannot be read as an archive of arrays ({error}); fetch it again"
         ) from error
 
 
 def read_series(path: str | Path, key: str, nodes: pd.DataFrame) -> np.ndarray:
-    """Read the regional series of one subject, columns in the order of the atlas.
+    """Read the regional series of one subject, columns in the order of the atlas; see `read_regions`."""
+    return read_regions(path, key, nodes)[0]
+
+
+def read_regions(path: str | Path, key: str, nodes: pd.DataFrame) -> tuple[np.ndarray, str]:
+    """Read the regional series of one subject, and say what was decided about its columns.
 
     Columns with a header are matched by the atlas's `name`, else by its `node` (the code in the label image), else by
-    another of its columns that holds these names (`label`, say). Columns without names, as in every ``.npy``, are
-    taken in the order of the atlas, but only if `key` says so.
+    another of its columns that holds these names (`label`, say). Columns without names, as in every ``.npy``, or with
+    names or codes that the atlas lacks, are taken in the order of the atlas, but only if `key` says so.
 
     Parameters
     ----------
@@ -53,124 +78,238 @@ def read_series(path: str | Path, key: str, nodes: pd.DataFrame) -> np.ndarray:
         A table with one row a volume (``.tsv``, ``.csv``, ``.txt``, ``.1D``; C-PAC's ``.1D`` has a header of `#code`
         and may be ``.1D.gz``), or an array [T, N] (``.npy``, ``.npz``).
     key : str
-        Name of the array in an ``.npz``; `BY_ORDER` for columns without names; else empty.
+        Name of the array in an ``.npz``; `BY_ORDER` for columns in the order of the atlas; else empty.
     nodes : DataFrame, [N rows]
         Atlas table.
 
     Returns
     -------
-    array of float64, [T, N]
+    series : array of float64, [T, N]
+        A region that is n/a throughout is constant.
+    note : str
+        Empty where nothing had to be decided.
 
     Raises
     ------
-    FileNotFoundError, ValueError
-        When the file is missing, is no table of numbers, is transposed, or lacks regions of the atlas.
+    FileNotFoundError
+        When the file is missing: it was there when it was collected.
+    TableError
+        When it is no table of numbers, is transposed, holds a matrix of connections, or lacks regions of the atlas.
     """
     path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"series file {path.name} is missing")
+    refuse_absent(path, "series file")
     if path.suffix == ".npz":
-        return _from_archive(path, key, nodes)
-    try:
-        table, names = _read_table(path, nodes)
-    except (ValueError, OSError, EOFError, IndexError, pd.errors.ParserError) as error:
-        raise ValueError(f"{path.name} cannot be read as a table of numbers ({error})") from error
-    if not any(pd.api.types.is_numeric_dtype(kind) for kind in table.dtypes):
-        _numbers(table, path)  # says why these are no numbers
-    _refuse_transposed(table, names, nodes, path)
-    if names and not (_is_numbering(names) and key == BY_ORDER):
-        return _numbers(table.iloc[:, _match(names, nodes, path)], path)
-    if key != BY_ORDER:
-        raise ValueError(
-            f"{path.name} has no region names in its first line. Write them, or, if its columns stand in the order of "
-            "the atlas table, say so with dataset.order=atlas"
-        )
-    if table.shape[1] != len(nodes):
-        raise ValueError(
-            f"{path.name} has {table.shape[1]} columns, the atlas {len(nodes)} regions. "
-            "Choose the atlas of the series with atlas=NAME"
-        )
-    return _numbers(table, path)
+        return _from_archive(path, key, nodes), ""
+    table = read_numbers(path)
+    if not any(are_numbers(table.frame)):
+        table.values()  # says why these are no numbers
+    if not table.names and _begins_with(table, nodes):
+        table = table.headed()
+    _refuse_transposed(table, nodes)
+    _refuse_matrix(table)
+    table, columns, note = _in_order(table, nodes) if key == BY_ORDER else (table, _match(table, nodes), "")
+    values = table.values(columns)
+    return np.where(np.isnan(values).all(0), 0.0, values), note  # XCP-D writes n/a outside of the field of view
 
 
-def _read_table(path: Path, nodes: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Read a table of one subject and the names of its columns; no names where the file has none."""
-    if path.suffix == ".npy":
-        values = np.load(path, allow_pickle=False)
-        if values.ndim != 2:
-            raise ValueError(f"an array of shape {values.shape}, expected (volumes, regions)")
-        return pd.DataFrame(values), []
-    if ".1D" in path.name:
-        values, codes = read_1d(path)
-        return pd.DataFrame(values), codes
-    with open(path, encoding="utf-8-sig") as file:
-        first = file.readline().strip("\r\n ")
-    separator = next((mark for mark in "\t;," if mark in first), r"\s+")
-    cells = [cell.strip(" \"'") for cell in re.split(separator, first)]
-    named = (
-        not all(map(NUMBER.fullmatch, cells)) or _is_numbering(cells) or set(nodes["node"].astype(str)) <= set(cells)
-    )
-    header = 0 if named else None
-    table = pd.read_csv(path, sep=separator, header=header, na_values=["n/a"], encoding="utf-8-sig")
-    if header is None:
-        return table, []
-    table = table.loc[:, [not str(name).startswith("Unnamed: ") for name in table.columns]]  # an index of pandas
-    return table, [str(name).strip() for name in table.columns]
+def _refuse_matrix(table: Numbers) -> None:
+    """Refuse a matrix of connections of which the atlas has a part of the regions."""
+    numeric = are_numbers(table.frame)
+    if sum(numeric) == len(table.frame) and (looks := matrix_like(table.frame.loc[:, numeric].to_numpy(float))):
+        raise TableError(f"{table.name} {looks}")
 
 
-def _is_numbering(cells: list[str]) -> bool:
-    """Whether the names of columns only count them: 0, 1, 2, ... or from 1."""
-    numbers = [cell for cell in cells if cell]
-    return len(numbers) > 1 and any(numbers == [str(k + start) for k in range(len(numbers))] for start in (0, 1))
+def _begins_with(table: Numbers, nodes: pd.DataFrame) -> bool:
+    """Whether the first row holds the codes of the atlas."""
+    first = {f"{cell:.0f}" for cell in table.frame.iloc[0] if isinstance(cell, int | float) and cell == cell // 1}
+    return len(table.frame) > 1 and set(nodes["node"].astype(str)) <= first
 
 
-def _refuse_transposed(table: pd.DataFrame, names: list[str], nodes: pd.DataFrame, path: Path) -> None:
+def _refuse_transposed(table: Numbers, nodes: pd.DataFrame) -> None:
     """Refuse regions x volumes: the first column holds names, or there are as many rows as regions."""
-    in_rows = set(nodes["name"]) <= set(table.iloc[:, 0].astype(str)) if table.shape[1] else False
-    if in_rows or (not names and len(table) == len(nodes) != table.shape[1]):
-        raise ValueError(
-            f"{path.name} is transposed: its {len(table)} rows are the atlas's regions. Write one row a volume and one "
-            "column a region"
+    frame, named = table.frame, table.names and not is_numbering(table.names)
+    in_rows = set(nodes["name"]) <= set(frame.iloc[:, 0].astype(str)) if frame.shape[1] else False
+    if in_rows or (not named and len(frame) == len(nodes) != frame.shape[1]):
+        raise TableError(
+            f"{table.name} is transposed: its {len(frame)} rows are the atlas's regions. Write one row a volume and "
+            "one column a region"
         )
 
 
-def _match(names: list[str], nodes: pd.DataFrame, path: Path) -> list[int]:
-    """Positions of the atlas's regions among the columns, by name, code, or another column of the atlas."""
-    position = {name: k for k, name in enumerate(names)}
-    others = [column for column in nodes.columns if column not in ("name", "node")]
-    for column in ("name", "node", *others):
+def matrix_like(values: np.ndarray) -> str:
+    """Say that an array [T, N] is a matrix of connections, not series; an empty string where it may be series."""
+    size, width = values.shape
+    if values.size > 1 and set(np.unique(values[:2])) <= {0, 1} and set(np.unique(values)) == {0, 1}:
+        return f"holds only 0 and 1: a graph, no series. {INSTEAD}"
+    if size != width or size < 3:
+        return ""
+    apart = ~np.eye(size, dtype=bool)
+    scale = np.nanmax(np.abs(np.where(np.isfinite(values) & apart, values, 0)))
+    if not scale > 0:
+        return ""
+    alike = np.allclose(values[apart], values.T[apart], rtol=0, atol=1e-4 * scale, equal_nan=True)
+    lower, upper = (bool(values[own].any()) for own in (np.tri(size, k=-1, dtype=bool), np.tri(size, k=-1).T > 0))
+    diagonal = np.diag(values)
+    ones = bool(np.allclose(diagonal, 1, atol=1e-6))
+    if not (alike or ones or lower != upper):
+        return ""
+    what = "a matrix of correlations" if ones else "a matrix of connections"
+    about = f"{size} x {size}" + ", symmetric" * alike + ", ones on the diagonal" * ones
+    return f"holds {what} ({about}), no series. {INSTEAD}"
+
+
+INSTEAD = "Give the series themselves, one row a volume; matrices of connections are not read"
+
+
+def refuse_repeated(series: np.ndarray) -> None:
+    """Refuse series [T, N] that no scanner gives: of several regions exactly alike, or cut off at a limit.
+
+    Raises
+    ------
+    TableError
+        Names the columns, from 1.
+    """
+    alive = np.flatnonzero(has_signal(series))
+    first: dict[bytes, int] = {}
+    twins = [(first.setdefault(series[:, k].tobytes(), k), k) for k in alive]
+    twins = [(a, b) for a, b in twins if a != b]
+    if twins and len({a for a, _ in twins}) == 1 and len(twins) == len(alive) - 1:
+        raise TableError(f"all {len(alive)} regions with signal have one and the same series; write the table again")
+    if twins:
+        a, b = twins[0]
+        more = f", and {len(twins) - 1} more" if len(twins) > 1 else ""
+        raise TableError(
+            f"regions {a + 1} and {b + 1} of the atlas have exactly the same series{more}: a column was written twice? "
+            "Write the table again, or leave one of them out of the atlas"
+        )
+    values = series[:, alive]
+    for word, limit in (("largest", values.max(initial=-np.inf)), ("smallest", values.min(initial=np.inf))):
+        share = np.mean(values == limit) if values.size else 0
+        if share > MOST_CLIPPED:
+            raise TableError(
+                f"{share:.0%} of all values are exactly the {word} of them ({limit:g}): the series are cut off there, "
+                "or rounded to a few steps; write them again in full"
+            )
+
+
+def _match(table: Numbers, nodes: pd.DataFrame) -> list[int]:
+    """Positions of the atlas's regions among the named columns; refuse a table without names."""
+    if table.names:
+        found = _found(table.names, nodes)
+        if found is None:
+            raise TableError(_lacking(table, nodes))
+        return found
+    codes = holds_codes(table)
+    if codes:
+        raise TableError(
+            f"{table.name}: its first line holds codes ({_first_of(table)}) that are not the atlas's. Choose the atlas "
+            "of the series with atlas=NAME, or say dataset.order=atlas if its columns stand in the order of the atlas"
+        )
+    raise TableError(
+        f"{table.name} has no region names in its first line. Write them, or, if its columns stand in the order of "
+        "the atlas table, say so with dataset.order=atlas"
+    )
+
+
+def _found(names: Sequence[str], nodes: pd.DataFrame) -> list[int] | None:
+    """Positions of the atlas's regions among names, by name, code, or another column of the atlas."""
+    position = {re.sub(r"(?<=\d)\.0+$", "", name): k for k, name in enumerate(names)}  # pandas: 2001.0
+    position |= {name: k for k, name in enumerate(names)}
+    for column in ("name", "node", *(name for name in nodes if name not in ("name", "node"))):
         wanted = nodes[column].astype(str)
         if wanted.is_unique and wanted.isin(position).all():
             return [position[name] for name in wanted]
-    absent = [name for name in nodes["name"] if name not in position]
-    if not set(names) & set(nodes["name"]) and set(names) & set(nodes["node"].astype(str)):
-        absent = [code for code in nodes["node"].astype(str) if code not in position]
-    hint = ", or say dataset.order=atlas if they stand in its order" if _is_numbering(names) else ""
-    raise ValueError(
-        f"{path.name} has {len(position)} columns and lacks {len(absent)} of the atlas's {len(nodes)} "
-        f"regions (first: {absent[0]}). Choose the atlas of the series with atlas=NAME{hint}"
+    return None
+
+
+def _lacking(table: Numbers, nodes: pd.DataFrame) -> str:
+    """Say which regions have no column, and what to do: in other words, another atlas, or no names at all."""
+    names, wanted = set(table.names), nodes["name"].tolist()
+    if not names & set(wanted) and names & set(nodes["node"].astype(str)):
+        wanted = nodes["node"].astype(str).tolist()
+    absent = [name for name in wanted if name not in names]
+    about = (
+        f"{table.name} has {len(names)} columns and lacks {len(absent)} of the atlas's {len(nodes)} regions "
+        f"(first: {absent[0]})"
+    )
+    loose = {_loose(name): name for name in table.names}
+    if _loose(absent[0]) in loose and len({*map(_loose, absent)} & set(loose)) == len(absent):
+        return f"{about}: it is spelt {loose[_loose(absent[0])]}. Write names as the atlas has them"
+    if 2 * len(absent) < len(nodes):
+        return f"{about}. Add a column (n/a throughout if not measured), or choose the atlas of the series: atlas=NAME"
+    order = len(names) == len(nodes) or is_numbering(table.names)
+    hint = ", or say dataset.order=atlas if they stand in its order" if order else ""
+    return f"{about}. Choose the atlas of the series with atlas=NAME{hint}"
+
+
+def _loose(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name).lower()
+
+
+def _in_order(table: Numbers, nodes: pd.DataFrame) -> tuple[Numbers, list[int], str]:
+    """Columns in the order of the atlas, as the user says, unless names tell; what was decided about the first line."""
+    found = _found(table.names, nodes) if table.names and not is_numbering(table.names) else None
+    if found is not None:
+        return table, found, ""
+    note = ""
+    if table.names and not is_numbering(table.names):
+        note = _other_names(table, nodes)
+    elif not table.names and table.frame.shape[1] == len(nodes):
+        codes = holds_codes(table)
+        if codes is None:
+            raise TableError(
+                f"{table.name}: its first line ({_first_of(table)}) may hold codes of regions or a first volume. "
+                "Delete it if it holds codes; else write names or numbers 1, 2, 3, ... above it"
+            )
+        if codes:
+            note = f"its first line holds codes that the atlas lacks ({_first_of(table)}) and is no volume"
+            table = table.headed()
+    if table.frame.shape[1] != len(nodes):
+        raise TableError(_other_width(table, nodes))
+    return (
+        table,
+        list(range(len(nodes))),
+        f"{note}; columns in the order of the atlas, as dataset.order says" * bool(note),
     )
 
 
-def _numbers(table: pd.DataFrame, path: Path) -> np.ndarray:
-    """Convert to float; decimal commas are refused, not guessed. A region that is n/a throughout becomes constant."""
-    for values in (table[name] for name, kind in table.dtypes.items() if not pd.api.types.is_numeric_dtype(kind)):
-        commas = values[values.astype(str).str.fullmatch(r"\s*-?\d+,\d+\s*")]
-        if len(commas):
-            raise ValueError(f"{path.name} has decimal commas ({commas.iloc[0]}); write it with decimal points")
-    try:
-        values = table.to_numpy(float)
-    except ValueError as error:
-        raise ValueError(f"{path.name} cannot be read as a table of numbers ({error})") from error
-    return np.where(np.isnan(values).all(0), 0.0, values)  # XCP-D writes n/a for regions outside the field of view
+def _other_names(table: Numbers, nodes: pd.DataFrame) -> str:
+    """Note that names are passed over; refuse names that contradict the order."""
+    known = {name: k for k, name in enumerate(nodes["name"])}
+    wrong = [name for k, name in enumerate(table.names) if known.get(name, k) != k]
+    words = [name for name in table.names if not INTEGER.fullmatch(name)]
+    if wrong:
+        raise TableError(
+            f"{table.name}: dataset.order=atlas is said, but its column {wrong[0]} stands elsewhere than in the atlas. "
+            "Name all columns as the atlas does, or none"
+        )
+    if words and len(words) < len(table.names) / 2:
+        raise TableError(
+            f"{table.name}: its first line holds numbers and words ({words[0][:24]!r}): names of columns, or a damaged "
+            "volume? Mend or delete it"
+        )
+    return f"its first line holds names that the atlas lacks ({', '.join(table.names[:2])[:60]}, ...)"
+
+
+def _other_width(table: Numbers, nodes: pd.DataFrame) -> str:
+    width = table.frame.shape[1]
+    about = f"{table.name} has {width} columns, the atlas {len(nodes)} regions"
+    if width == 2 * len(nodes) and all(table.frame[k].dtype.kind in "iu" for k in table.frame):
+        return f"{about}: decimal commas between commas? Write it with decimal points"
+    return f"{about}. Choose the atlas of the series with atlas=NAME"
+
+
+def _first_of(table: Numbers) -> str:
+    return f"{', '.join(f'{cell:.0f}' for cell in table.frame.iloc[0, :2])}, ..."
 
 
 def _from_archive(path: Path, key: str, nodes: pd.DataFrame) -> np.ndarray:
     with open_archive(path) as archive:
         if key not in archive.files:
-            raise FileNotFoundError(f"{path.name} has no series {key}")
+            raise FileNotFoundError(errno.ENOENT, f"{path.name} has no series {key}", str(path))
+        check_member(archive, key, f"{path.name}[{key}]")
         values = archive[key].astype(float)
-    if values.ndim != 2 or values.shape[1] != len(nodes):
+    if values.shape[1] != len(nodes):
         raise ValueError(
             f"{path.name}[{key}] has shape {values.shape}, the atlas {len(nodes)} regions. "
             "Choose the atlas of the series with atlas=NAME"
@@ -180,28 +319,77 @@ def _from_archive(path: Path, key: str, nodes: pd.DataFrame) -> np.ndarray:
 
 def read_1d(path: Path) -> tuple[np.ndarray, list[str]]:
     """Read a ``.1D``: numbers [T, N] and C-PAC's header of `#code` cells; no codes where there is no such header."""
-    opening = gzip.open if path.suffix == ".gz" else open
-    with opening(path, "rt") as file:
-        codes = re.findall(r"#\s*(-?\d+)", file.readline())
-        if len(codes) < 2:  # a comment, or numbers already
-            codes = []
-            file.seek(0)
-        values = np.loadtxt(file, ndmin=2)
-    return values, codes
+    table = read_numbers(path)
+    return table.values(), table.names
 
 
-def read_confounds(path: str | Path) -> pd.DataFrame:
-    """Read a confounds table with fMRIPrep's column names, [T rows]; ``n/a`` becomes NaN."""
+def read_confounds(path: str | Path, n_volumes: int | None = None) -> pd.DataFrame:
+    """Read a confounds table with fMRIPrep's column names.
+
+    Parameters
+    ----------
+    path : path
+    n_volumes : int, optional
+        Of the scan that the table must fit.
+
+    Returns
+    -------
+    DataFrame of float, [T rows]
+        ``n/a`` becomes NaN. Columns of words that nothing here reads are left out.
+
+    Raises
+    ------
+    FileNotFoundError
+        When the file is missing: it was there when it was collected.
+    TableError
+        When it is no such table, tells no motion, or has other rows than the scan has volumes.
+    """
     path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"confounds file {path.name} is missing")
-    confounds = pd.read_csv(path, sep="\t", na_values=["n/a"])
+    refuse_absent(path, "confounds file")
+    table = read_numbers(path)
+    if not table.names:
+        raise TableError(f"confounds {path.name} has no names in its first line; use a confounds table of fMRIPrep")
+    numeric = are_numbers(table.frame)
+    columns = [k for k, name in enumerate(table.names) if numeric[k] or NUISANCE.match(name)]
+    confounds = pd.DataFrame(table.values(columns), columns=[table.names[k] for k in columns])
     if "framewise_displacement" not in confounds:
-        raise ValueError(
+        raise TableError(
             f"confounds {path.name} lacks the column framewise_displacement (mm): without it motion cannot be judged; "
             "use a confounds table of fMRIPrep"
         )
+    if n_volumes is not None and len(confounds) != n_volumes:
+        raise TableError(
+            f"{n_volumes} volumes but {len(confounds)} rows of confounds; they must agree ({path.name} is of another "
+            "run, or one of the two is cut short)"
+        )
+    _refuse_displacement(confounds["framewise_displacement"].to_numpy(), path.name)
     return confounds
+
+
+def displacement_of(path: str | Path | None, n_volumes: int) -> np.ndarray | None:
+    """Framewise displacement in mm, [T], of a table that `read_confounds` takes; None where there is no table."""
+    return read_confounds(path, n_volumes)["framewise_displacement"].to_numpy(float) if path else None
+
+
+def _refuse_displacement(displacement: np.ndarray, name: str) -> None:
+    """Refuse displacements [T] that cannot be, or are not known of most volumes."""
+    known = np.isfinite(displacement)
+    if 2 * known[1:].sum() < len(known) - 1 or not known.any():
+        raise TableError(
+            f"confounds {name}: framewise_displacement holds no number in {np.sum(~known)} of {len(known)} volumes; "
+            "make the table again"
+        )
+    wrong = np.flatnonzero(known & (displacement < 0))
+    if len(wrong):
+        raise TableError(
+            f"confounds {name}: framewise_displacement of volume {wrong[0] + 1} is {displacement[wrong[0]]:g} mm; "
+            "nothing below zero can be. Write n/a for what is not known"
+        )
+    if displacement[known].mean() > MOST_DISPLACED:
+        raise TableError(
+            f"confounds {name}: framewise_displacement is {displacement[known].mean():.0f} mm on average: no head "
+            "moves so much; is it in micrometres? Write mm"
+        )
 
 
 def write_series(series: np.ndarray, names: Iterable[str], path: str | Path) -> None:
@@ -211,11 +399,36 @@ def write_series(series: np.ndarray, names: Iterable[str], path: str | Path) -> 
     np.savetxt(path, series, fmt="%.6g", delimiter="\t", header="\t".join(names), comments="", encoding="utf-8")
 
 
+def refuse_changed(index: pd.DataFrame) -> None:
+    """Refuse series that are no longer what they were when they were collected.
+
+    Parameters
+    ----------
+    index : DataFrame
+        `participant_id`, `series` and `sha256` (of the file); archives and compressed files are passed over, whose hash
+        is that of their content.
+
+    Raises
+    ------
+    NotAsWrittenError
+        Names the person and the file: this is no reason to exclude anybody.
+    """
+    for row in index.itertuples():
+        path = Path(row.series) if row.series else None
+        if path is None or not row.sha256 or path.suffix in (".npz", ".gz") or not path.exists():
+            continue
+        if series_hash(path.read_bytes()) != row.sha256:
+            raise NotAsWrittenError(
+                f"{row.participant_id}: {path} is not what it was when it was collected. Collect everybody again: add "
+                "--forcerun acquire to the command."
+            )
+
+
 def read_index(path: str | Path) -> pd.DataFrame:
     """Read an index of series; relative paths are resolved against the folder of the index."""
     path = Path(path)
     index = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
     for column in ("series", "confounds"):
-        index[column] = [str((path.parent / cell).resolve()) if cell else "" for cell in index[column]]
+        index[column] = [located(cell, path.parent) for cell in index[column]]
     index["repetition_time"] = index["repetition_time"].astype(float)
     return index

@@ -67,6 +67,7 @@ rule acquire:
         downloads=1,
     params:
         dataset=COHORT["dataset"],
+        withdrawn=WITHDRAWN,
         atlas=COHORT["atlas"],
         fetching=transport,
         code=code("acquire"),

@@ -1,5 +1,6 @@
 # Compose the configuration once; the only Python among the rules.
 import os
+import shlex
 import shutil
 import sys
 from functools import cache
@@ -10,6 +11,8 @@ from snakemake.settings.types import DeploymentMethod
 
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "src"))
+# Snakemake writes it into the commands of jobs as it is, and a blank in it would end the word
+sys.executable = shlex.quote(sys.executable)
 
 from dysconnect.__main__ import compose_workflow
 from dysconnect.acquire import check_engine, kind_of, list_own, source_files
@@ -20,8 +23,11 @@ from dysconnect.acquire.images import (
     room_needed,
     users_files,
 )
+from dysconnect.acquire.people import people_notes
 from dysconnect.acquire.scan import SETTINGS
 from dysconnect.acquire.transfer import check_room
+from dysconnect.acquire.withdrawn import read_withdrawn
+from dysconnect.address import LOCAL, choose_uri, settle, shown
 from dysconnect.code import digest
 from dysconnect.config import (
     STORED,
@@ -31,6 +37,8 @@ from dysconnect.config import (
     training_sections,
 )
 from dysconnect.models import GRAPH_MODELS
+from dysconnect.overrides import as_typed, refuse_repeated
+from dysconnect.place import portable
 from dysconnect.preprocess.fmriprep import (
     bound_folders,
     container_environment,
@@ -40,9 +48,15 @@ from dysconnect.preprocess.fmriprep import (
 )
 
 try:
+    if workflow.is_main_process:  # a job is given what Snakemake kept
+        refuse_repeated(sys.argv[1:])
     COHORT, EXPERIMENTS = compose_workflow(
-        ROOT / "configs", ROOT / "workflow/schemas/config.schema.json", config
+        ROOT / "configs",
+        ROOT / "workflow/schemas/config.schema.json",
+        as_typed(config, workflow.config_settings.config_args),
     )
+    # a project that was moved has the same settings
+    COHORT, EXPERIMENTS = portable(COHORT), portable(EXPERIMENTS)
     # how to fetch is nobody's parameter: another mirror is no reason to run anything again
     FETCHING = [own.pop("acquire") for own in (COHORT, *EXPERIMENTS.values())][0]
     LISTING = list_own(COHORT["dataset"])
@@ -52,15 +66,21 @@ try:
     check_engine(COHORT["dataset"], COHORT["preprocess"], COHORT["atlas"])
     check_pretraining(EXPERIMENTS, COHORT["dataset"]["name"])
     check_validation(COHORT)
+    TRACKING = shown(choose_uri(COHORT["tracking"]["uri"]))  # without a password
     SOURCES = source_files(COHORT["dataset"], LISTING)
     IMAGES = KIND in ("bids", "derivatives")
     FMRIPREP = KIND == "bids" and COHORT["preprocess"]["engine"] == "fmriprep"
+    WITHDRAWN = read_withdrawn(Path.cwd(), COHORT["dataset"]["name"])
     if IMAGES:
-        PLAN = plan_images(COHORT["dataset"], FETCHING, ROOT / "configs/manifest")
+        wanted = COHORT["dataset"] | {"withdrawn": WITHDRAWN}
+        PLAN = plan_images(wanted, FETCHING, ROOT / "configs/manifest")
         SCAN = {key: COHORT["dataset"].get(key) for key in SETTINGS} | {
             "engine": COHORT["preprocess"]["engine"]
         }
         SCANS = plan_scans(PLAN, SCAN, LISTING)
+    if workflow.is_main_process:
+        NOTES = PLAN.notes if IMAGES else people_notes(COHORT["dataset"])
+        print(*NOTES, sep="\n", end="\n" * bool(NOTES), file=sys.stderr)
     if FMRIPREP:
         PLACES = find_places(
             COHORT["preprocess"],
@@ -69,9 +89,10 @@ try:
             own=bool(COHORT["dataset"]["root"]),
         )
         os.environ.update(container_environment(PLACES, Path.cwd(), os.environ))
-except (ValueError, FileNotFoundError) as error:
+except (ValueError, OSError) as error:
     raise WorkflowError(str(error))
 
+settle(LOCAL)  # a project that was moved has its artifacts here
 DATASET = COHORT["dataset"]["name"]
 ATLAS = COHORT["atlas"]["name"]
 ENVIRONMENT = str(ROOT / "workflow/envs/dysconnect.yaml")
@@ -234,6 +255,12 @@ def users_own(wildcards):
 def scan_settings(wildcards):
     """The part of the dataset's configuration that describes a scan."""
     return SCAN
+
+
+def settings_of_series(wildcards, resources):
+    """Settings that made what connectomes are computed from, for the record; the rules before have them as parameters."""
+    own = {name: COHORT[name] for name in ("dataset", "atlas", "denoise")}
+    return own | ({"preprocess": READING} if IMAGES else {})
 
 
 def transport(wildcards, resources):

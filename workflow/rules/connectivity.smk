@@ -18,6 +18,7 @@ rule connectivity:
     params:
         atlas=COHORT["atlas"],
         estimator=lambda wildcards: estimator(wildcards.measure),
+        settings=settings_of_series,
         code=code("arrange" if TABLE else "connectivity"),
     message:
         "Computing {wildcards.measure} connectomes of {wildcards.dataset}"

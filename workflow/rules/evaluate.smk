@@ -30,6 +30,7 @@ rule evaluate:
         runtime=30,
     params:
         experiments=list(EXPERIMENTS),
+        sections={name: training_sections(own) for name, own in EXPERIMENTS.items()},
         evaluate=COHORT["evaluate"],
         covariates=COHORT["dataset"]["covariates"],
         code=code("evaluate"),

@@ -1,5 +1,10 @@
 STIMULATED = COHORT["stimulate"]["experiment"]
-STIMULATED = STIMULATED if STIMULATED in EXPERIMENTS else None
+if STIMULATED not in EXPERIMENTS:
+    if STIMULATED and workflow.is_main_process:
+        logger.info(
+            f"No targets will be ranked: stimulate.experiment={STIMULATED} is not among the experiments."
+        )
+    STIMULATED = None
 
 
 if STIMULATED:

@@ -12,7 +12,8 @@ rule tracking:
         mem_mb=1000,
         runtime=5,
     params:
-        tracking=COHORT["tracking"],
+        experiment=COHORT["tracking"]["experiment"],
+        uri=TRACKING,
         code=code("tracking"),
     message:
         "Opening MLflow"

@@ -4,6 +4,7 @@ rule splits:
         participants="results/{dataset}/timeseries/participants.tsv",
     output:
         splits="results/{dataset}/train/splits.tsv",
+        settings="results/{dataset}/train/splits.json",
     log:
         "results/logs/{dataset}/splits.log",
     localrule: True

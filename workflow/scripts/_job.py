@@ -1,4 +1,4 @@
-"""What every job does first: find the library beside the workflow, send its output to its log."""
+"""What every job does first and last: find the library, log to its file, compare what it reads, seal what it made."""
 
 import sys
 from pathlib import Path
@@ -8,9 +8,20 @@ sys.path.insert(0, str(PROJECT / "src"))
 
 
 def start(snakemake):
-    """Log to the rule's log file; return inputs, outputs and parameters."""
+    """Log to the rule's log file; compare the inputs with what was written; return inputs, outputs and parameters."""
+    from dysconnect.sealed import check
+
     sys.stdout = sys.stderr = open(snakemake.log[0], "w", buffering=1)  # noqa: SIM115
+    own = (f"results/{snakemake.wildcards.get('dataset')}/", "results/atlas/")
+    check(path for path in snakemake.input if path.startswith(own))
     return snakemake.input, snakemake.output, snakemake.params
+
+
+def finish(snakemake):
+    """Write down what the outputs are, and what they were made from: the last that a job does."""
+    from dysconnect.sealed import seal
+
+    seal(snakemake.output, snakemake.input)
 
 
 def say(text, aloud=True):

@@ -1,7 +1,9 @@
 """Job of rule `connectivity` where connections are given as numbers."""
 
+import json
+
 import pandas as pd
-from _job import start
+from _job import finish, start
 
 from dysconnect.atlas import load_atlas
 from dysconnect.connectivity import table_connectomes, write_connectomes
@@ -9,4 +11,7 @@ from dysconnect.connectivity import table_connectomes, write_connectomes
 input, output, params = start(snakemake)
 edges = pd.read_csv(input.index, sep="\t")
 connectomes = table_connectomes(edges, load_atlas(params.atlas["nodes"]), snakemake.wildcards.measure)
-write_connectomes(connectomes, output.connectomes, {"atlas": params.atlas["name"]})
+write_connectomes(
+    connectomes, output.connectomes, {"atlas": params.atlas["name"], "settings": json.dumps(params.settings)}
+)
+finish(snakemake)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from _job import start
+from _job import finish, start
 
 from dysconnect.acquire.transfer import fetch_or_stop
 from dysconnect.atlas.join import join_atlas, remotes, write_atlas
@@ -12,3 +12,4 @@ folder = Path(params.fetching["folder"]) / "atlases"
 fetch_or_stop(remotes(params.atlas), folder, params.fetching)
 nodes, image = join_atlas(params.atlas, folder)
 write_atlas(nodes, image, dict(output.items()))
+finish(snakemake)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pandas as pd
-from _job import start
+from _job import finish, start
 
 from dysconnect.connectivity import labelled_cohort
 from dysconnect.localize.maps import attribute
@@ -15,3 +15,4 @@ splits, null = (pd.read_csv(path, sep="\t") for path in (input.splits, input.nul
 maps = attribute(cohort, splits, null, input.folds, params.sections, params.localize)
 maps.edges.to_csv(output.edges, sep="\t", index=False, float_format="%.6g")
 Path(output.told).write_text(json.dumps({"experiment": snakemake.wildcards.experiment, **maps.told}, indent=1))
+finish(snakemake)

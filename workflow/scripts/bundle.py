@@ -1,6 +1,6 @@
 """Job of rule `bundle`."""
 
-from _job import start
+from _job import finish, start
 
 from dysconnect.config import STORED
 from dysconnect.predict.make import make_bundle
@@ -10,3 +10,4 @@ spec = {name: value for name, value in params.items()}
 spec |= {"experiment": snakemake.wildcards.experiment, "stored": STORED[params.sections["measure"]]}
 about = make_bundle(input, spec, output.bundle)
 print(f"{output.bundle}: {about['people']['all']} people, {about['experiment']}")
+finish(snakemake)

@@ -1,6 +1,8 @@
 """Job of rule `connectivity`."""
 
-from _job import start
+import json
+
+from _job import finish, start
 
 from dysconnect.atlas import load_atlas
 from dysconnect.connectivity import cohort_connectomes, write_connectomes
@@ -9,5 +11,6 @@ from dysconnect.series import read_index
 input, output, params = start(snakemake)
 nodes, measure = load_atlas(params.atlas["nodes"]), snakemake.wildcards.measure
 connectomes = cohort_connectomes(read_index(input.index), nodes, measure, params.estimator, snakemake.threads)
-attributes = {"atlas": params.atlas["name"], "estimator": params.estimator}
+attributes = {"atlas": params.atlas["name"], "estimator": params.estimator, "settings": json.dumps(params.settings)}
 write_connectomes(connectomes, output.connectomes, attributes)
+finish(snakemake)

@@ -1,6 +1,6 @@
 """Job of rule `deviations`."""
 
-from _job import start
+from _job import finish, start
 
 from dysconnect.atlas import circuit_edges, load_atlas
 from dysconnect.connectivity import labelled_cohort
@@ -12,3 +12,4 @@ cohort, _ = labelled_cohort(input.connectomes, input.participants, params.contra
 found = describe_people(cohort, circuit_edges(load_atlas(params.atlas["nodes"])), spec)
 for table, path in zip(found, (output.people, output.circuits, output.edges)):
     table.to_csv(path, sep="\t", index=False, float_format="%.6g")
+finish(snakemake)

@@ -1,15 +1,20 @@
 """Job of rule `evaluate`."""
 
 import pandas as pd
-from _job import start
+from _job import finish, start
 
 from dysconnect.evaluate import evaluate
+from dysconnect.evaluate.given import refuse_other_runs
 from dysconnect.participants import read_participants
+from dysconnect.train import n_permutations
 
 input, output, params = start(snakemake)
+refuse_other_runs(input.runs, params.sections)
 read = lambda files: {name: pd.read_csv(file, sep="\t") for name, file in zip(params.experiments, files)}
 splits, participants = pd.read_csv(input.splits, sep="\t"), read_participants(input.participants)
 predictions, nulls = read(input.predictions), read(input.nulls)
-found = evaluate(predictions, nulls, splits, participants, params.covariates, params.evaluate)
+permutations = {name: n_permutations(own) for name, own in params.sections.items()}
+found = evaluate(predictions, nulls, splits, participants, params.covariates, params.evaluate, permutations)
 for name, path in output.items():
     getattr(found, name).to_csv(path, sep="\t", index=False)
+finish(snakemake)

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from _job import start
+from _job import finish, start
 
 from dysconnect.atlas import edge_circuits, load_atlas
 from dysconnect.connectivity import labelled_cohort
@@ -18,3 +18,4 @@ cohort, _ = labelled_cohort(input.connectomes, input.participants, contrast, spe
 edges, summary = group_differences(cohort, edge_circuits(load_atlas(params.atlas["nodes"])), spec)
 edges.to_csv(output.edges, sep="\t", index=False, float_format="%.6g")
 Path(output.summary).write_text(json.dumps(summary, indent=1))
+finish(snakemake)

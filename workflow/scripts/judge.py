@@ -1,7 +1,7 @@
 """Job of rule `timeseries` where connections are given as numbers."""
 
 import pandas as pd
-from _job import start
+from _job import finish, start
 
 from dysconnect.participants import read_participants, write_participants
 from dysconnect.timeseries import describe_dataset, judge_cohort
@@ -12,3 +12,4 @@ table, kept = judge_cohort(participants, edges, params.covariates)
 write_participants(table, output.participants)
 kept.to_csv(output.index, sep="\t", index=False)
 describe_dataset(params.dataset, output.description)
+finish(snakemake)

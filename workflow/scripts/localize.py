@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from _job import start
+from _job import finish, start
 
 from dysconnect.atlas import edge_circuits, load_atlas
 from dysconnect.connectivity import labelled_cohort
@@ -18,3 +18,4 @@ found = localize(cohort, edge_circuits(atlas), spec, attribution, atlas)
 for name in ("edges", "components", "circuits", "power"):
     getattr(found, name).to_csv(output[name], sep="\t", index=False, float_format="%.6g")
 Path(output.summary).write_text(json.dumps({**found.summary, "attribution": verdict}, indent=1))
+finish(snakemake)

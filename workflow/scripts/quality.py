@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from _job import start
+from _job import finish, start
 
 from dysconnect.atlas import load_atlas
 from dysconnect.connectivity import labelled_cohort
@@ -21,3 +21,4 @@ outside = regions_outside(input.series, ids, nodes["name"]) if input.series else
 table, summary = assess(*given, params.contrast, params.covariates, params.spec, outside)
 table.to_csv(output.qcfc, sep="\t", index=False, float_format="%.6g")
 Path(output.summary).write_text(json.dumps(summary, indent=1, allow_nan=False))
+finish(snakemake)

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from _job import start
+from _job import finish, start
 
 from dysconnect.atlas import load_atlas
 from dysconnect.participants import read_participants
@@ -17,3 +17,4 @@ table, coverage, engine = scan_table(scans, read_participants(input.participants
 table.to_csv(output.table, sep="\t", index=False, na_rep="n/a", float_format="%.6g")
 coverage.to_csv(output.coverage, sep="\t", na_rep="n/a", float_format="%.4g")
 Path(output.engine).write_text(json.dumps(engine, indent=1))
+finish(snakemake)

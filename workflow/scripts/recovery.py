@@ -1,10 +1,11 @@
 """Job of rule `recovery`."""
 
 import pandas as pd
-from _job import start
+from _job import finish, start
 
 from dysconnect.localize.recovery import recovery
 
 input, output, params = start(snakemake)
 edges, truth = pd.read_csv(input.edges, sep="\t"), pd.read_csv(input.truth, sep="\t")
 recovery(edges, truth, params.alpha).to_csv(output.recovery, sep="\t", index=False)
+finish(snakemake)

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from _job import start
+from _job import finish, start
 
 from dysconnect.atlas import edge_circuits, load_atlas
 from dysconnect.connectivity import labelled_cohort
@@ -15,3 +15,4 @@ cohort, _ = labelled_cohort(input.connectomes, input.participants, params.contra
 edges, summary = severity(cohort, edge_circuits(load_atlas(params.atlas["nodes"])), spec)
 edges.to_csv(output.edges, sep="\t", index=False, float_format="%.6g")
 Path(output.summary).write_text(json.dumps(summary, indent=1))
+finish(snakemake)

@@ -1,6 +1,9 @@
 """Job of rule `splits`."""
 
-from _job import start
+import json
+from pathlib import Path
+
+from _job import finish, start
 
 from dysconnect.participants import read_participants, with_labels
 from dysconnect.train.splits import audit_splits, make_splits
@@ -11,3 +14,5 @@ splits = make_splits(participants, **params.splits)
 if problems := audit_splits(splits, participants):
     raise ValueError("the splits leak: " + "; ".join(problems))
 splits.to_csv(output.splits, sep="\t", index=False)
+Path(output.settings).write_text(json.dumps({"splits": params.splits}, indent=1))
+finish(snakemake)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pandas as pd
-from _job import start
+from _job import finish, start
 
 from dysconnect.atlas import load_atlas
 from dysconnect.connectivity import labelled_cohort
@@ -21,3 +21,4 @@ if shown:
 for table in ("targets", "patients", "edits"):
     getattr(found, table).to_csv(output[table], sep="\t", index=False, float_format="%.5g")
 Path(output.verdict).write_text(json.dumps({"verdict": verdict, **found.summary}, indent=1))
+finish(snakemake)

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from _job import say, start
+from _job import finish, say, start
 
 from dysconnect.atlas import load_atlas
 from dysconnect.participants import read_participants, write_participants
 from dysconnect.problems import counted
-from dysconnect.series import read_index
+from dysconnect.series import read_index, refuse_changed
 from dysconnect.timeseries import describe_dataset, prepare_cohort
 
 input, output, params = start(snakemake)
@@ -15,6 +15,8 @@ participants, index = read_participants(input.participants), read_index(input.in
 names = {"atlas": params.atlas["name"], "denoise": params.denoise["name"]}
 folder = Path(output.participants).parent / "series"
 nodes = load_atlas(params.atlas["nodes"])
+if Path(input.index).parent.name == "acquire":  # else the hash in the index is that of the images
+    refuse_changed(index)
 table, denoised = prepare_cohort(
     participants, index, nodes, params.denoise, folder, names, snakemake.threads, params.covariates
 )
@@ -23,3 +25,4 @@ left_out = counted(dict(zip(table["participant_id"], table["exclusion_reason"]))
 say("\n".join([f"{table['included'].sum()} of {len(table)} people are included; left out:", *left_out]), bool(left_out))
 denoised.to_csv(output.index, sep="\t", index=False)
 describe_dataset(params.dataset, output.description)
+finish(snakemake)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from _job import start
 
-from dysconnect.tracking import choose_uri, open_tracking
+from dysconnect.address import with_password
+from dysconnect.tracking import open_tracking
 
 input, output, params = start(snakemake)
-handle = open_tracking(choose_uri(params.tracking["uri"]), params.tracking["experiment"])
+handle = open_tracking(with_password(params.uri), params.experiment)
 Path(output.handle).write_text(json.dumps(asdict(handle), indent=1))

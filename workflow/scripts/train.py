@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pandas as pd
-from _job import start
+from _job import finish, start
 
 from dysconnect.config import pretraining
 from dysconnect.connectivity import labelled_cohort, unlabelled_cohort
@@ -27,4 +27,5 @@ save_model(trained.final, cohort, output.model, trained.weights)
 save_folds(trained.folds, cohort, output.folds)
 provenance = {"experiment": name, "data_hash": data_hash, "sections": sections, "pretraining": trained.pretraining}
 Path(output.run).write_text(json.dumps(provenance, indent=1))
+finish(snakemake)
 clear_store(store)

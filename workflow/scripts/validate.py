@@ -1,6 +1,6 @@
 """Job of rule `validate`."""
 
-from _job import start
+from _job import finish, start
 
 from dysconnect.atlas import load_atlas
 from dysconnect.participants import read_participants
@@ -16,3 +16,4 @@ spec = {name: params[name] for name in ("validate", "localize", "denoise", "esti
 make_pool = pool_maker(params.dataset, nodes, params.validate, participants, index)
 table = validate_batch(make_pool, nodes, spec, snakemake.wildcards.part, params.cohorts)
 table.to_csv(output.cohorts, sep="\t", index=False, float_format="%.6g")
+finish(snakemake)

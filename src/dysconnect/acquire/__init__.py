@@ -24,10 +24,14 @@ from dysconnect.acquire.table import acquire_table, table_files
 from dysconnect.acquire.transfer import fetch_or_stop, transport_of
 from dysconnect.bids import Listing, list_folder
 from dysconnect.participants import write_participants
+from dysconnect.place import portable
 from dysconnect.preprocess.fmriprep import check_fmriprep, template_of
 from dysconnect.preprocess.spaces import TEMPLATE_SPACE, refuse_other_space, refuse_without_surface
+from dysconnect.problems import reason
 from dysconnect.progress import track
 from dysconnect.series import read_series, series_hash, write_series
+
+LOCATED = ("series", "confounds", "bold", "mask", "t1w")  # columns of an index that hold paths
 
 
 @dataclass(frozen=True)
@@ -286,8 +290,8 @@ def _read_or_nothing(entry, nodes: pd.DataFrame) -> np.ndarray:
     """Series of one subject; NaN where they cannot be read, so that the next stage leaves the subject out."""
     try:
         return read_series(entry.series, entry.key, nodes)
-    except (ValueError, OSError) as problem:
-        print(f"{entry.Index}: {problem}; nothing planted.", flush=True)
+    except Exception as problem:  # why is told by the next stage; the machine's troubles go on
+        print(f"{entry.Index}: {reason(problem, entry.Index)}; nothing planted.", flush=True)
         return np.full((2, len(nodes)), np.nan)
 
 
@@ -304,9 +308,14 @@ def _entry(name: str, series: Path, confounds: Path | str, repetition_time: floa
 
 
 def write_acquired(acquired: Acquired, outputs: dict[str, str]) -> None:
-    """Write the tables; `outputs` has the paths `participants`, `index` and, with a truth, `truth`, `carriers`."""
+    """Write the tables; `outputs` has the paths `participants`, `index` and, with a truth, `truth`, `carriers`.
+
+    Paths in the project become relative to the index, so that the project can be moved.
+    """
     write_participants(acquired.participants, outputs["participants"])
-    acquired.index.to_csv(outputs["index"], sep="\t", index=False)
+    index, folder = acquired.index, Path(outputs["index"]).parent
+    files = {name: [portable(cell, folder) for cell in index[name]] for name in LOCATED if name in index}
+    index.assign(**files).to_csv(outputs["index"], sep="\t", index=False)
     if "choices" in outputs:
         acquired.choices.to_csv(outputs["choices"], sep="\t", index=False)
     if "truth" in outputs:

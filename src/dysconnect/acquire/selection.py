@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from dysconnect.cells import folded
+
 
 def select(people: pd.DataFrame, spec: Mapping) -> dict[str, str]:
     """Say of every participant why there is no need to fetch the scans.
@@ -11,11 +13,11 @@ def select(people: pd.DataFrame, spec: Mapping) -> dict[str, str]:
     Parameters
     ----------
     people : DataFrame
-        `participant_id` and `group`, one row a participant.
+        `participant_id` and `group`, one row a participant; `reason` where somebody cannot be used anyway.
     spec : mapping
         The `dataset` section: `contrast`, and where the dataset has them `exclude` (participant to reason),
         `participants` (the only ones wanted, or None) and `limit` (that many, balanced over the groups of the
-        contrast, or None).
+        contrast, or None); `withdrawn`, those who have withdrawn (``withdrawn.tsv``).
 
     Returns
     -------
@@ -37,7 +39,8 @@ def select(people: pd.DataFrame, spec: Mapping) -> dict[str, str]:
                 f"first: {min(known)}). Correct the list."
             )
     sides = [*spec["contrast"]["cases"], *spec["contrast"]["controls"]]
-    reasons = {row.participant_id: _reason(row, exclude, sides, chosen) for row in people.itertuples()}
+    told = exclude, sides, chosen, spec.get("withdrawn")
+    reasons = {row.participant_id: _reason(row, *told) for row in people.itertuples()}
     if limit is not None:
         _apply_limit(reasons, people, sides, limit)
     if people.shape[0] and all(reasons.values()):
@@ -48,14 +51,26 @@ def select(people: pd.DataFrame, spec: Mapping) -> dict[str, str]:
     return reasons
 
 
-def _reason(row, exclude: Mapping[str, str], sides: list[str], chosen: list[str] | None) -> str:
+def _reason(
+    row, exclude: Mapping[str, str], sides: list[str], chosen: list[str] | None, withdrawn: list[str] | None
+) -> str:
+    if row.participant_id in (withdrawn or ()):
+        return "has withdrawn"
     if row.participant_id in exclude:
         return f"excluded by the dataset's list: {exclude[row.participant_id]}"
     if row.group not in sides:
-        return f"group {row.group} is not part of the contrast"
+        return _other_group(row.group, sides)
     if chosen is not None and row.participant_id not in chosen:
         return "not among dataset.participants"
-    return ""
+    return getattr(row, "reason", "")
+
+
+def _other_group(group: str, sides: list[str]) -> str:
+    """Say that a group is not compared; one that differs by case, blanks or hyphens from one that is may be meant."""
+    if not group:
+        return "group is missing"
+    near = next((name for name in sides if folded(name) == folded(group)), "")
+    return f"group {group}: dataset.contrast has {near}" if near else f"group {group} is not part of the contrast"
 
 
 def _apply_limit(reasons: dict[str, str], people: pd.DataFrame, sides: list[str], limit: int) -> None:

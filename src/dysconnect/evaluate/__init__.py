@@ -15,6 +15,7 @@ from dysconnect.evaluate.deconfound import (
     level_folds,
     overlap_weights,
 )
+from dysconnect.evaluate.given import check_null, check_predictions, own_predictions
 from dysconnect.evaluate.metrics import (
     METRICS,
     Evidence,
@@ -65,6 +66,7 @@ def evaluate(
     participants: pd.DataFrame,
     covariates: Sequence[str],
     spec: Mapping,
+    permutations: Mapping[str, int] | None = None,
 ) -> Evaluation:
     """Score all experiments of a cohort on the same folds and the same bootstrap samples.
 
@@ -83,13 +85,21 @@ def evaluate(
     spec : mapping
         The `evaluate` section: `floor` (the experiment that is the confound floor), `bootstraps` (samples of
         subjects), `level` (of the percentile intervals), `seed`.
+    permutations : mapping of str to int, optional
+        How many permutations each null must have.
+
+    Raises
+    ------
+    ValueError
+        When predictions and nulls are not of these experiments, people, folds and labels (`evaluate.given`).
     """
-    evidence = {name: gather(table) for name, table in predictions.items()}
+    evidence = {name: gather(own_predictions(name, table)) for name, table in predictions.items()}
     first = next(iter(evidence.values()))
     for name, own in evidence.items():
         if not np.array_equal(own.subjects, first.subjects):
             raise ValueError(f"{name} was not tested on the same subjects as the others; train it again.")
-        _check_folds(name, predictions[name], splits)
+        check_predictions(name, predictions[name], splits)
+        check_null(name, nulls[name], None if permutations is None else permutations[name])
     people = _people(participants, first.subjects, covariates)
     groups = splits.drop_duplicates("participant_id").set_index("participant_id")["scan_group"]
     groups = groups.loc[first.subjects].to_numpy()
@@ -120,18 +130,6 @@ def _people(participants: pd.DataFrame, subjects: np.ndarray, covariates: Sequen
     if strangers:
         raise ValueError(f"{strangers[0]} was predicted but is not in participants.tsv; make the splits again.")
     return known.loc[subjects]
-
-
-def _check_folds(name: str, predictions: pd.DataFrame, splits: pd.DataFrame) -> None:
-    """Refuse predictions of other folds than the splits': somebody may have been trained on."""
-    keys = ["participant_id", "repeat"]
-    merged = predictions.merge(splits[[*keys, "fold"]], on=keys, how="left", suffixes=("", "_split"))
-    wrong = merged[merged["fold"] != merged["fold_split"]]
-    if len(wrong):
-        raise ValueError(
-            f"{name}: {wrong['participant_id'].iloc[0]} was predicted in another fold than the splits say "
-            f"({len(wrong)} of {len(merged)} predictions are). Train it again on these splits."
-        )
 
 
 def _scores(

@@ -140,6 +140,8 @@ def enrichment(
         `name`, `enrichment` (mean absolute t over the mean of the random sets), `p_enrichment`.
     """
     circuits = {name: mask for name, mask in circuits.items() if mask.any()}
+    if not circuits:  # regions whose names follow no rule of a circuit
+        return pd.DataFrame(columns=["name", "enrichment", "p_enrichment"])
     rng, size = np.random.default_rng(seed), np.abs(t)
     stratum = fifths(strength) * BINS + fifths(length)
     totals = np.zeros((draws, len(circuits)))

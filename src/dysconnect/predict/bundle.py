@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dysconnect.whole import save_arrays
+
 FORMAT = "dysconnect bundle 2"
 
 
@@ -26,7 +28,7 @@ class Bundle:
     ----------
     about : mapping
         Signature: `experiment`, `dataset`, `contrast`, `measure`, `stored`, `estimator`, `denoise`, `atlas` (`name`,
-        `title`, `hash`), `covariates`, `nuisance`, `scan`, `people`, `scores`, `norm`.
+        `title`, `hash`, and `space` where it is known), `covariates`, `nuisance`, `scan`, `people`, `scores`, `norm`.
     nodes : DataFrame, [N rows]
         The atlas's regions.
     arrays : mapping of str to array
@@ -76,7 +78,7 @@ def write_bundle(path: str | Path, about: Mapping, nodes: pd.DataFrame, arrays: 
     table = json.loads(nodes.to_json(orient="split", double_precision=10, index=False))
     described = {"format": FORMAT, **about, "nodes": table}
     whole = {**arrays, "about": np.array(json.dumps(described, sort_keys=True))}
-    np.savez(path, **whole, checksum=np.array(checksum(whole)))
+    save_arrays(path, {**whole, "checksum": np.array(checksum(whole))})
 
 
 def read_bundle(path: str | Path) -> Bundle:

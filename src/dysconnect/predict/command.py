@@ -11,15 +11,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dysconnect.problems import MachineError
+
 if TYPE_CHECKING:
     from dysconnect.predict.bundle import Bundle
     from dysconnect.predict.scan import Scan
 
-UNUSABLE, REFUSED = 2, 3
+FAILED, UNUSABLE, REFUSED = 1, 2, 3
 USAGE = """usage: dysconnect predict --model ... --series ...
 
-The one command is `predict` (dysconnect predict --help). The workflow is `snakemake`, and sweeps are
-`python -m dysconnect -m ...`."""
+The commands are `predict` (dysconnect predict --help) and `withdraw`, for a person who withdraws (dysconnect withdraw
+--help). The workflow is `snakemake`, and sweeps are `python -m dysconnect -m ...`."""
 DESCRIPTION = "Predict one person with the models of an experiment. For research only: no diagnosis."
 EXAMPLES = """
 examples:
@@ -28,7 +30,8 @@ examples:
       --age 52 --sex F --site site-A --mean-fd 0.14 --out sub-001
   dysconnect predict --model MLFLOW_RUN_ID --bold bold.nii.gz --confounds confounds.tsv --age 52 --sex F
 
-exit status: 0 predicted, 2 the model or the scan cannot be used, 3 refused: the person is unlike the cohort
+exit status: 0 predicted, 1 the machine failed (room, memory, permission), 2 the model or the scan cannot be used,
+3 refused: the person is unlike the cohort
 """
 
 
@@ -37,6 +40,10 @@ def console(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["predict"]:
         return main(given[1:])
+    if given[:1] == ["withdraw"]:
+        from dysconnect.withdraw import main as withdraw
+
+        return withdraw(given[1:])
     wanted = given[:1] in ([], ["-h"], ["--help"])
     print(USAGE, file=sys.stdout if wanted else sys.stderr)
     return 0 if wanted else UNUSABLE
@@ -88,6 +95,9 @@ def main(arguments: Sequence[str]) -> int:
     except (ValueError, OSError) as error:
         print(f"dysconnect predict: {error}", file=sys.stderr)
         return UNUSABLE
+    except MachineError as error:
+        print(f"dysconnect predict: {error}", file=sys.stderr)
+        return FAILED
     for reason in found["refused"]:
         print(f"{'unlike the cohort' if given.anyway else 'refused'}: {reason}.", file=sys.stderr)
     if found["refused"] and not given.anyway:
@@ -122,8 +132,8 @@ def _bundle(model: str) -> "Bundle":
     path = Path(model)
     if not model.startswith("models:/") and (path.exists() or path.suffix or len(path.parts) > 1):
         return read_bundle(path)
+    from dysconnect.address import choose_uri
     from dysconnect.tracking.registry import fetch_bundle
-    from dysconnect.tracking.runs import choose_uri
 
     with tempfile.TemporaryDirectory() as folder:
         return read_bundle(fetch_bundle(choose_uri(None), model, folder))

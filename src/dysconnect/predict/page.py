@@ -70,7 +70,9 @@ def _verdict(found: Mapping, about: Mapping) -> list[tuple[str, str]]:
     cases, controls = (listed(about["contrast"][side]) for side in ("cases", "controls"))
     share = people["patients"] / people["all"]
     alike = own["alike"]
-    if floor["value"] is None:
+    if floor["value"] is not None and not floor["covariates"]:
+        beside = "None could be made: the cohort has no covariates."
+    elif floor["value"] is None:
         beside = f"Not given: {floor['why']}."
     else:
         beside = f"{_interval(floor)}, from {covariate_names(floor['covariates'])} alone, without a connection."

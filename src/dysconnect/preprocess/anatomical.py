@@ -14,6 +14,8 @@ import numpy as np
 from nilearn import datasets
 from scipy import ndimage
 
+from dysconnect.preprocess.volumes import DAMAGE, open_image
+
 if TYPE_CHECKING:
     import ants
 
@@ -64,12 +66,12 @@ def read_t1w(path: str | Path) -> nib.Nifti1Image:
         When it is missing, is not three-dimensional, or holds NaN or nothing.
     """
     name = Path(path).name
-    if not str(path) or not Path(path).is_file():
-        raise ValueError(f"no T1w ({name or 'none was found'}): preprocess=ants needs one; fetch anat/*_T1w.nii.gz")
+    if not name:
+        raise ValueError("no T1w (none was found): preprocess=ants needs one; fetch anat/*_T1w.nii.gz")
+    image = open_image(path)
     try:
-        image = nib.load(path)
         data = np.squeeze(image.get_fdata(dtype=np.float32, caching="unchanged"))
-    except (OSError, EOFError, nib.filebasedimages.ImageFileError) as error:
+    except (*DAMAGE, ValueError, TypeError, nib.filebasedimages.ImageFileError) as error:
         raise ValueError(f"{name} cannot be read as an image ({error}); fetch it again") from error
     if data.ndim != 3:
         raise ValueError(f"{name} has {data.ndim} dimensions, expected 3 (x, y, z)")

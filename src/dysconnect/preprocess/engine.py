@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from dysconnect.preprocess.subject import preprocess_subject
+from dysconnect.problems import reason
 
 FILES = ("confounds", "bold", "mask", "nodes", "image", "engine")  # of the engine `ants`
 
@@ -35,8 +36,8 @@ def run_engine(entry: Mapping, nodes: pd.DataFrame, folder: Path, atlas: Mapping
         try:
             row = run_subject(entry, nodes, atlas, folder, spec)
             return row | {name: _beside(row[name], folder.parent) for name in FILES}
-        except (ValueError, OSError, RuntimeError) as problem:
-            entry = {**entry, "problem": " ".join(str(problem).split())}
+        except Exception as problem:  # whatever a person's images raise is their reason; not the machine's troubles
+            entry = {**entry, "problem": reason(problem, entry["participant_id"])}
     row = preprocess_subject(entry, nodes, folder, atlas, spec)
     if spec["engine"] == "fmriprep":
         row["confounds"] = _beside(row["confounds"], folder.parent)

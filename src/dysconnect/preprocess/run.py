@@ -57,8 +57,8 @@ def read_run(bold: str | Path, slice_timing: bool = True) -> Run:
         When the file is missing or damaged, is not four-dimensional, holds NaN or volumes of zero, or is too short.
     """
     name = Path(bold).name
-    if not str(bold) or not Path(bold).is_file():
-        raise ValueError(f"no BOLD ({name or 'none was found'}): fetch func/*_bold.nii.gz again")
+    if not name:
+        raise ValueError("no BOLD (none was found): fetch func/*_bold.nii.gz again")
     scan = open_bold(bold)
     seconds = repetition_time(bold, scan)
     refuse_other_length(bold, scan)

@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 
@@ -13,7 +12,8 @@ from dysconnect.preprocess.averages import MIN_COVERAGE, Averages
 from dysconnect.preprocess.quality import Brain, subject_measures, write_picture
 from dysconnect.preprocess.regions import regional_series
 from dysconnect.preprocess.spaces import refuse_other_space, refuse_without_surface, space_of
-from dysconnect.series import series_hash, write_series
+from dysconnect.problems import one_line, reason
+from dysconnect.series import displacement_of, series_hash, write_series
 
 
 def preprocess_subject(
@@ -50,9 +50,9 @@ def preprocess_subject(
         if entry.get("problem"):
             raise ValueError(entry["problem"])
         row |= _written(entry, nodes, Path(folder), atlas, (spec or {}).get("min_coverage", MIN_COVERAGE))
-    except (ValueError, OSError, EOFError, nib.filebasedimages.ImageFileError) as problem:
-        row["problem"] = _one_line(problem)
-        print(f"{name}: {problem}; goes on without.", flush=True)
+    except Exception as problem:  # whatever a person's files raise is their reason; the machine's troubles go on
+        row["problem"] = reason(problem, name)
+        print(f"{name}: {row['problem']}; goes on without.", flush=True)
     if row["note"]:
         print(f"{name}: {row['note']}.", flush=True)
     return row
@@ -67,7 +67,7 @@ def _written(entry: Mapping, nodes: pd.DataFrame, folder: Path, atlas: Mapping, 
     averages = regional_series(
         bold, entry["mask"] or None, nodes, atlas.get("image"), min_coverage, brain, atlas.get("surface")
     )
-    displacement = _displacement(entry["confounds"], len(averages.series), Path(bold).name)
+    displacement = displacement_of(entry["confounds"], len(averages.series))
     silent = ~averages.series.any(axis=0)
     note = [*averages.notes, *_silent_note(nodes["name"][silent].tolist(), len(nodes), min_coverage)]
     series = folder / f"{name}_desc-regional_timeseries.tsv"
@@ -89,21 +89,8 @@ def _written(entry: Mapping, nodes: pd.DataFrame, folder: Path, atlas: Mapping, 
         "picture": f"quality/{name}.png",
         "tsnr": measures["tsnr"],
         "silent_regions": int(silent.sum()),
-        "note": _one_line("; ".join(note)),
+        "note": one_line("; ".join(note)),
     }
-
-
-def _displacement(confounds: str, n_volumes: int, bold: str) -> np.ndarray | None:
-    """Framewise displacement of every volume in mm, [T]; None where no table tells it."""
-    if not confounds or not Path(confounds).exists():
-        return None
-    table = pd.read_csv(confounds, sep="\t", na_values=["n/a"])
-    if len(table) != n_volumes:
-        raise ValueError(
-            f"{bold} has {n_volumes} volumes, {Path(confounds).name} {len(table)} rows: they are not of the same run, "
-            "or one is cut short"
-        )
-    return table["framewise_displacement"].to_numpy(float) if "framewise_displacement" in table else None
 
 
 def _silent_note(names: list[str], n_regions: int, min_coverage: float) -> list[str]:
@@ -132,7 +119,3 @@ def _write_coverage(averages: Averages, nodes: pd.DataFrame, path: Path) -> None
     path.parent.mkdir(parents=True, exist_ok=True)
     table = pd.DataFrame({"name": nodes["name"], "coverage": averages.coverage.round(4), "voxels": averages.voxels})
     table.assign(tsnr=averages.tsnr.round(2)).to_csv(path, sep="\t", index=False, na_rep="n/a")
-
-
-def _one_line(text: object) -> str:
-    return " ".join(str(text).split())

@@ -12,6 +12,7 @@ import numpy as np
 from nibabel.openers import Opener
 
 from dysconnect.bids import read_sidecars, sidecars_of
+from dysconnect.numeric import refuse_absent
 from dysconnect.repetition import time_of
 
 try:  # decompresses in a third of the time; there is no build of it for every platform
@@ -27,6 +28,7 @@ except ImportError:
 BLOCK = 1 << 23  # bytes that are read in one go
 AHEAD = 32  # blocks that wait, read and unpacked, while regions are found or others are averaged
 SLACK = 0.1  # mm that two affines may differ at the corners of the grid
+TIGHTEST = 1040  # times that gzip packs at most; what is merely cut short is told by whoever reads it
 
 
 def open_bold(path: str | Path) -> nib.Nifti1Image:
@@ -38,10 +40,7 @@ def open_bold(path: str | Path) -> nib.Nifti1Image:
         When it is no NIfTI image, is not four-dimensional, or holds colours or complex numbers.
     """
     name = Path(path).name
-    try:
-        scan = nib.load(path)
-    except (*DAMAGE, nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError) as error:
-        raise ValueError(f"{name} cannot be read as an image ({error}); fetch it again") from error
+    scan = open_image(path)
     if scan.ndim != 4:
         raise ValueError(f"{name} has {scan.ndim} dimensions, expected 4 (x, y, z, time)")
     if not isinstance(scan, nib.Nifti1Pair):
@@ -49,6 +48,33 @@ def open_bold(path: str | Path) -> nib.Nifti1Image:
     if scan.get_data_dtype().kind not in "iuf":
         raise ValueError(f"{name} holds {scan.get_data_dtype()}, expected real numbers")
     return scan
+
+
+def open_image(path: str | Path) -> nib.spatialimages.SpatialImage:
+    """Open an image without reading its voxels, and refuse one whose header cannot be.
+
+    Raises
+    ------
+    FileNotFoundError
+        When it is gone since it was collected.
+    ValueError
+        When it is no image, places its voxels nowhere, or promises more of them than the file can hold.
+    """
+    path = Path(path)
+    refuse_absent(path, "image")
+    try:
+        image = nib.load(path)
+    except (*DAMAGE, ValueError, nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError) as error:
+        raise ValueError(f"{path.name} cannot be read as an image ({error}); fetch it again") from error
+    if min(image.shape, default=0) < 1:
+        raise ValueError(f"{path.name} has shape {image.shape}: no voxel; convert it again")
+    if not np.isfinite(image.affine).all() or not abs(np.linalg.det(image.affine[:3, :3])) > 1e-6:
+        raise ValueError(f"{path.name}: its header says no place of the voxels (affine); convert it again")
+    held = path.stat().st_size * TIGHTEST
+    needed = int(np.prod(image.shape, dtype=object)) * image.get_data_dtype().itemsize
+    if held < needed:  # before anybody asks for so much memory
+        raise ValueError(f"{path.name} is too small for its shape {image.shape}: it is cut short; fetch it again")
+    return image
 
 
 @contextmanager
@@ -126,10 +152,10 @@ def read_mask(path: str | Path, scan: nib.Nifti1Image) -> np.ndarray:
         When shape or affine differ from the BOLD's, or no voxel is inside.
     """
     name, bold = Path(path).name, Path(scan.get_filename()).name
+    image = open_image(path)
     try:
-        image = nib.load(path)
         inside = np.asanyarray(image.dataobj) > 0.5
-    except (*DAMAGE, nib.filebasedimages.ImageFileError) as error:
+    except (*DAMAGE, ValueError, TypeError, nib.filebasedimages.ImageFileError) as error:
         raise ValueError(f"{name} cannot be read as a mask ({error}); fetch it again") from error
     if inside.shape != scan.shape[:3]:
         raise ValueError(f"{name} has shape {inside.shape}, the BOLD {scan.shape[:3]}")

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dysconnect.series import has_signal, read_index, read_series
+from dysconnect.series import displacement_of, has_signal, read_index, read_series
 
 FEWEST = 10  # volumes of a correlation, people of a median
 NARROW = 0.02  # of the median: scans that differ by less are alike, however narrow their distribution
@@ -149,7 +149,7 @@ def read_scan(row: Mapping, folder: Path, cleaned: str, nodes: pd.DataFrame) -> 
         json.loads(file["engine"].read_text()) if file["engine"] else {},
         series,
         _read_denoised(Path(cleaned), nodes, len(series)) if cleaned and series is not None else None,
-        _read_displacement(file["confounds"], series),
+        _displacement(file["confounds"], series),
         pd.read_csv(file["coverage"], sep="\t", na_values=["n/a"], keep_default_na=False) if file["coverage"] else None,
         {name: file[key] for name, key in (("brain", "picture"), ("registration", "registration")) if file[key]},
     )
@@ -171,11 +171,9 @@ def _read_denoised(path: Path, nodes: pd.DataFrame, n_volumes: int) -> np.ndarra
     return values
 
 
-def _read_displacement(path: Path | None, series: np.ndarray | None) -> np.ndarray | None:
-    if path is None or series is None or not path.exists():
-        return None
-    table = pd.read_csv(path, sep="\t", na_values=["n/a"])
-    return table["framewise_displacement"].to_numpy(float) if "framewise_displacement" in table else None
+def _displacement(path: Path | None, series: np.ndarray | None) -> np.ndarray | None:
+    """Displacement by a table that is still there: results may have been moved to where the images are not."""
+    return displacement_of(path, len(series)) if path and path.exists() and series is not None else None
 
 
 def regional_dvars(series: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Stage `report`: one self-contained page, its figures, and a methods paragraph."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -96,7 +96,7 @@ def render(
         validation=None
         if results.validation is None
         else validated.section(results.validation, cohort["validate"], results.summary["alpha"]),
-        stimulation=stimulation.section(results, cohort) if results.stimulation else None,
+        stimulation=stimulation.section(results, cohort, experiments),
         methods=paragraphs,
         references=references(paragraphs),
         bibliography=as_link(_bibliography(cohort, paragraphs)),
@@ -149,7 +149,7 @@ def _tables(results: Results, cohort: Mapping, experiments: Mapping, nodes: pd.D
     return {
         "cohort": tables.cohort_table(results.participants, contrast),
         "excluded": tables.excluded_table(results.participants),
-        "models": tables.model_table(results, floor, kinds),
+        "models": tables.model_table(results, floor, kinds, bool(floor) and text.sees_nothing(floor, experiments)),
         "comparisons": tables.comparison_table(results.comparisons),
         "folds": tables.fold_table(results.folds),
         "subgroups": grouped.subgroup_rows(results.subgroups),
@@ -195,6 +195,13 @@ def _facts(results: Results) -> list[tuple[str, str]]:
     ]
 
 
+def _floor_caption(covariates: Sequence[str]) -> str:
+    if not covariates:
+        return "No covariates are given, so the floor sees nothing: to pass it is to pass chance."
+    known = text.covariate_names(covariates)
+    return f"A model that does not pass the floor has found nothing that {known} do not tell."
+
+
 def _picture(name: str, document: str, results: Results, cohort: Mapping) -> Picture:
     return picture(
         name, document, _caption(name, results, cohort), name in {"cohort", *WIDE, *localized.WIDE}, "figures"
@@ -234,8 +241,7 @@ def _caption(name: str, results: Results, cohort: Mapping) -> str:
         if results.participants["mean_fd"].isna().all()
         else f"Head motion by group ({text.p_text(test.p)}, Cohen's d = {test}). Each point is a subject, "
         "crosses are excluded ones; boxes show quartiles of the included, whiskers reach 1.5 interquartile ranges.",
-        "forest": f"AUC of every model with its {level} interval. A model that does not pass the floor has found "
-        f"nothing that {text.covariate_names(cohort['dataset']['covariates'])} do not tell.",
+        "forest": f"AUC of every model with its {level} interval. {_floor_caption(cohort['dataset']['covariates'])}",
         "subgroups": f"AUC of {text.label(best)} by site, sex, age and motion (thirds), with {level} intervals, beside "
         "that of all subjects (all). Differences between subgroups are not tested.",
         "roc": "ROC curves of the out-of-fold predictions, averaged over repeats. The diagonal is chance.",

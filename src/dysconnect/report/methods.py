@@ -1,7 +1,7 @@
 """The methods paragraph and its references, generated from the configuration and the numbers."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -292,7 +292,6 @@ def _pretraining_text(spec: Mapping) -> str:
 def _evaluation_text(results: Results, cohort: Mapping, experiments: Mapping[str, Mapping]) -> str:
     spec = cohort["evaluate"]
     tested = results.scores.loc[(results.scores["metric"] == "auc") & results.scores["p"].notna(), "experiment"]
-    covariates = cohort["dataset"]["covariates"]
     text = (
         f"{_splits_text(cohort['splits'])} Whatever learns, learned inside the training fold. The AUC compares "
         f"patients and controls that were tested in the same fold. Intervals ({spec['level']:.0%}) and paired "
@@ -300,9 +299,8 @@ def _evaluation_text(results: Results, cohort: Mapping, experiments: Mapping[str
         "experiments. Experiments were also compared by the resampled t-test over folds, corrected for the training "
         "subjects that folds share (Nadeau and Bengio 2003; Bouckaert and Frank "
         "2004). Calibration slope and intercept are those of a logistic recalibration (Van Calster et al. 2016). "
-        f"The AUC with {covariate_names(covariates)} held equal weighs subjects by their overlap in the propensity to "
-        "be a patient (Li et al. 2018), judging predictions rather than features as Dinga et al. 2020 advise. The "
-        "detectable AUC follows from the standard error of Hanley and McNeil 1982, and from that of permuted labels."
+        f"{_held_equal(cohort['dataset']['covariates'])}The detectable AUC follows from the standard error of Hanley "
+        "and McNeil 1982, and from that of permuted labels."
     )
     by_number: dict[int, list[str]] = {}
     for name in tested:
@@ -315,6 +313,16 @@ def _evaluation_text(results: Results, cohort: Mapping, experiments: Mapping[str
             f"Smyth 2010): {who}."
         )
     return text
+
+
+def _held_equal(covariates: Sequence[str]) -> str:
+    """How the AUC with the covariates held equal is made; empty without covariates."""
+    if not covariates:
+        return ""
+    return (
+        f"The AUC with {covariate_names(covariates)} held equal weighs subjects by their overlap in the propensity to "
+        "be a patient (Li et al. 2018), judging predictions rather than features as Dinga et al. 2020 advise. "
+    )
 
 
 def _splits_text(splits: Mapping) -> str:

@@ -14,6 +14,7 @@ import pandas as pd
 from dysconnect.atlas import circuit_titles
 from dysconnect.atlas.targets import target_titles
 from dysconnect.participants import read_participants
+from dysconnect.problems import reason
 from dysconnect.progress import track
 from dysconnect.report import strips
 from dysconnect.report.deviation import brain_picture, circuit_rows, deviation_sentence, edge_rows
@@ -244,7 +245,8 @@ def _trace(scan: pd.Series, denoise: Mapping) -> Picture | None:
         return None
     try:
         displacement = read_confounds(scan["confounds"])["framewise_displacement"].to_numpy(float)
-    except ValueError:  # why the scan is left out stands on the page
+    except Exception as problem:  # why the scan is left out stands on the page; the machine's troubles go on
+        reason(problem, str(scan.name))
         return None
     return strips.trace(displacement, float(scan["repetition_time"]), denoise["max_mean_fd"])
 

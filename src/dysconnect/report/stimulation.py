@@ -1,6 +1,6 @@
 """Virtual stimulation: which targets a model answers to, as a glass brain, tables and one paragraph."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -30,9 +30,12 @@ SMALL, LARGE = 4, 90  # points squared
 WITHHELD = "No ranking is shown"
 
 
-def section(results: Results, cohort: Mapping) -> dict:
-    """What the section shows; no tables where the ranking is withheld."""
+def section(results: Results, cohort: Mapping, experiments: Mapping[str, Mapping]) -> dict | None:
+    """What the section shows; no tables where the ranking is withheld, None where nobody was to be asked."""
     targets, spec = results.targets, cohort["stimulate"]
+    if not results.stimulation:
+        absent = spec["experiment"] is not None and spec["experiment"] not in experiments
+        return {"paragraphs": [not_asked(spec["experiment"], experiments)], "tables": []} if absent else None
     if targets is None or targets.empty:
         return {"caution": CAUTION, "paragraphs": [f"{WITHHELD}; {results.stimulation}."], "tables": []}
     told = results.stimulated
@@ -48,6 +51,14 @@ def section(results: Results, cohort: Mapping) -> dict:
         "patients": patient_rows(results.patient_targets, results.edits),
         "aside": aside(results.stimulation, told),
     }
+
+
+def not_asked(asked: str, experiments: Iterable[str]) -> str:
+    """Say that no targets were ranked, since the experiment that is asked for them was not chosen."""
+    return (
+        f"No targets were asked for: stimulate.experiment is {asked}, which is not among the experiments of this run. "
+        f"Add it (--config experiment={','.join([*experiments, asked])}), or name one of them."
+    )
 
 
 def paragraph(targets: pd.DataFrame, told: Mapping, alpha: float) -> str:

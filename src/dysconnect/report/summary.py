@@ -19,6 +19,7 @@ from dysconnect.report.text import (
     label,
     number,
     p_text,
+    sees_nothing,
 )
 
 
@@ -55,6 +56,8 @@ def _prediction(results: Results, cohort: Mapping, experiments: Mapping[str, Map
         who = who.replace("The", "the", 1)
         return f"Connectivity is not shown to tell patients from controls: {who} reaches an AUC of {auc[best]}."
     text = f"{who} tells patients from controls with an AUC of {auc[best]}"
+    if floor and sees_nothing(floor, experiments):
+        return f"{text}; no covariates are given, so no confound floor could be made to compare it with."
     gap = difference(results.comparisons, best, floor) if floor else None
     if gap is None:
         return f"{text}; what the covariates alone would tell was not tested."

@@ -155,19 +155,19 @@ def excluded_table(participants: pd.DataFrame) -> Table:
     return Table(f"Excluded subjects ({len(own):,}).", columns, rows)
 
 
-def model_table(results: Results, floor: str | None, kinds: Mapping[str, str]) -> Table:
-    """Scores of every experiment, best first and the floor last."""
+def model_table(results: Results, floor: str | None, kinds: Mapping[str, str], empty: bool = False) -> Table:
+    """Scores of every experiment, best first and the floor last; an `empty` floor is compared with nothing."""
     auc, scores = aucs(results.scores), results.scores.set_index(["experiment", "metric"])
     order = sorted(auc, key=lambda name: (name == floor, -auc[name].value))
     alike = aucs(results.scores, "auc_deconfounded")
     rows = []
     for name in order:
-        gap = difference(results.comparisons, name, floor) if floor else None
+        gap = difference(results.comparisons, name, floor) if floor and not empty else None
         values = {metric: scores["value"].get((name, metric), np.nan) for metric in METRICS}
         rest = [number(value, 3 if metric == "brier" else 2) for metric, value in values.items()]
         p = p_value(auc[name].p) if np.isfinite(auc[name].p) else "not tested"
-        beyond = "the floor" if name == floor else _with_corrected(gap)
-        held = str(alike[name]) if name in alike and np.isfinite(alike[name].value) else NONE
+        beyond = ("no covariates" if empty else "the floor") if name == floor else _with_corrected(gap)
+        held = str(alike[name]) if name in alike and np.isfinite(alike[name].value) and not empty else NONE
         mark = "floor" if name == floor else "best" if name == order[0] else ""
         rows.append(Row([(label(name), kinds.get(name, "")), str(auc[name]), p, beyond, held, *rest], mark))
     columns = [

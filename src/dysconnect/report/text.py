@@ -212,6 +212,11 @@ def chosen_floor(cohort: Mapping, scores: pd.DataFrame) -> str | None:
     return floor if floor in set(scores["experiment"]) else None
 
 
+def sees_nothing(floor: str, experiments: Mapping[str, Mapping]) -> bool:
+    """Whether a confound floor has no covariate to see: its AUC of 0.5 is then no floor, and nothing can beat it."""
+    return not experiments[floor]["model"].get("covariates", [])
+
+
 def difference_text(compared: Mapping) -> str:
     """Write a comparison of the groups: p, and d with its interval."""
     d = Estimate(*(compared[name] for name in ("d", "low", "high", "p")))

@@ -26,6 +26,7 @@ from dysconnect.report.text import (
     number,
     p_text,
     percent,
+    sees_nothing,
 )
 
 
@@ -153,6 +154,11 @@ def floor_sentence(results: Results, cohort: Mapping, experiments: Mapping[str, 
     floor, auc = chosen_floor(cohort, results.scores), _candidates(results.scores, experiments)
     if floor is None:
         return "No confound floor was run, so age, sex, site and motion cannot be ruled out as the explanation."
+    if sees_nothing(floor, experiments):
+        return (
+            "No confound floor could be made: no covariates are given (dataset.covariates), so age, sex, site and "
+            "motion cannot be ruled out as the explanation."
+        )
     own, alpha = aucs(results.scores)[floor], 1 - cohort["evaluate"]["level"] + 1e-9
     names = covariate_names(experiments[floor]["model"].get("covariates", []))
     reached = f"an AUC of {own} ({p_text(own.p)})"

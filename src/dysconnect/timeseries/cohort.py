@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,16 +12,30 @@ import pandas as pd
 from joblib import Parallel, delayed
 
 from dysconnect import __version__
+from dysconnect.bids import read_object
 from dysconnect.participants import COVARIATES, covariate_problem
+from dysconnect.problems import MachineError, one_line, reason, refuse_gone
 from dysconnect.progress import track
-from dysconnect.series import has_signal, read_confounds, read_series, write_series
+from dysconnect.repetition import seconds_of
+from dysconnect.series import (
+    has_signal,
+    matrix_like,
+    read_confounds,
+    read_regions,
+    refuse_repeated,
+    series_hash,
+    write_series,
+)
 from dysconnect.timeseries.projection import Projection, plan
 from dysconnect.timeseries.regressors import UnusableError, limits_text
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one subject; `series` is None for the excluded, `removed` goes into the sidecar."""
+    """What became of one subject; `series` is None for the excluded, `removed` goes into the sidecar.
+
+    `note` says what was decided about a file that could be used.
+    """
 
     participant_id: str
     series: np.ndarray | None
@@ -29,10 +44,17 @@ class Verdict:
     seconds_kept: float
     exclusion_reason: str
     removed: dict = field(default_factory=dict)
+    note: str = ""
 
 
 def check_series(series: np.ndarray, repetition_time: float, spec: dict) -> None:
-    """Refuse what no denoising can mend: NaN, too few volumes, too many regions without signal."""
+    """Refuse what no denoising can mend: no series, NaN, too few volumes, too many regions without signal.
+
+    Whoever brings series, from a table, an image or to be predicted, is judged here.
+    """
+    seconds_of(float(repetition_time), "the scan", "repetition time")
+    if looks := matrix_like(series):
+        raise UnusableError(f"the file of series {looks}")
     bad = ~np.isfinite(series)
     if bad.any():
         first = int(np.argmax(bad.any(1))) + 1
@@ -52,6 +74,7 @@ def check_series(series: np.ndarray, repetition_time: float, spec: dict) -> None
             f"{dead:.0%} of the regions are constant (no signal), more than {spec['max_missing_regions']:.0%}; "
             "set denoise.max_missing_regions to keep it"
         )
+    refuse_repeated(series)
 
 
 def check_map(denoising: Projection, repetition_time: float, spec: dict) -> None:
@@ -102,32 +125,45 @@ def prepare_subject(
             raise UnusableError("no series file in the index; check that the scan was acquired")
         if entry.get("problem"):
             raise UnusableError(entry["problem"])
-        series = read_series(entry["series"], entry["key"], nodes)
+        series, note = read_regions(entry["series"], entry["key"], nodes)
         n_volumes, repetition_time = len(series), float(entry["repetition_time"])
-        confounds = usable_confounds(entry["confounds"]) if entry["confounds"] else None
+        confounds = usable_confounds(entry["confounds"], n_volumes) if entry["confounds"] else None
         if confounds is not None:
-            mean_fd = float(confounds["framewise_displacement"].mean())  # of all volumes: scrubbing hides motion
-            if len(confounds) != n_volumes:
-                raise UnusableError(f"{n_volumes} volumes but {len(confounds)} rows of confounds; they must agree")
+            mean_fd = mean_displacement(confounds)
         check_series(series, repetition_time, spec)
         _check_subject(row, mean_fd, spec, covariates)
         denoising = plan(series, confounds, repetition_time, spec)
         check_map(denoising, repetition_time, spec)
         cleaned = denoising.clean(series)
-    except (ValueError, OSError, KeyError, np.linalg.LinAlgError) as problem:
-        return Verdict(name, None, mean_fd, n_volumes, 0.0, str(problem).replace("\t", " ").replace("\n", " "))
-    return Verdict(name, cleaned, mean_fd, n_volumes, len(cleaned) * repetition_time, "", _removed(denoising))
+    except Exception as problem:  # whatever a person's files raise is their reason; the machine's troubles go on
+        return Verdict(name, None, mean_fd, n_volumes, 0.0, reason(problem, name))
+    return Verdict(name, cleaned, mean_fd, n_volumes, len(cleaned) * repetition_time, "", _removed(denoising), note)
 
 
-def usable_confounds(path: str | Path) -> pd.DataFrame:
-    """Read a confounds table; of CompCor only components of the combined mask, where the sidecar tells masks apart."""
-    confounds, sidecar = read_confounds(path), Path(path).with_suffix(".json")
-    try:
-        about = json.loads(sidecar.read_text(encoding="utf-8")) if sidecar.exists() else {}
-    except ValueError as error:
-        raise UnusableError(f"sidecar {sidecar.name} of the confounds is no JSON ({error}); fetch it again") from error
-    masks = {name: str(about.get(name, {}).get("Mask", "combined")) for name in confounds if "a_comp_cor_" in name}
+def usable_confounds(path: str | Path, n_volumes: int | None = None) -> pd.DataFrame:
+    """Read a confounds table; of CompCor only components of the combined mask, where the sidecar tells masks apart.
+
+    Parameters
+    ----------
+    path : path
+    n_volumes : int, optional
+        Of the scan that the table must fit.
+    """
+    confounds, sidecar = read_confounds(path, n_volumes), Path(path).with_suffix(".json")
+    about = read_object(sidecar) if sidecar.exists() else {}
+    masks = {name: _mask_of(about, name) for name in confounds if "a_comp_cor_" in name}
     return confounds.drop(columns=[name for name, mask in masks.items() if mask.lower() != "combined"])
+
+
+def _mask_of(about: Mapping, name: str) -> str:
+    """Mask of a component by the sidecar; combined where it does not say."""
+    own = about.get(name)
+    return str(own.get("Mask", "combined")) if isinstance(own, dict) else "combined"
+
+
+def mean_displacement(confounds: pd.DataFrame) -> float:
+    """Mean framewise displacement in mm, of all volumes: scrubbing hides motion."""
+    return float(confounds["framewise_displacement"].mean())
 
 
 def _removed(denoising: Projection) -> dict:
@@ -141,8 +177,8 @@ def _removed(denoising: Projection) -> dict:
 
 def earlier_reason(row: pd.Series) -> str:
     """Return the exclusion reason that a subject brings from `acquire`; an empty string when there is none."""
-    reason = row.get("exclusion_reason")
-    return reason if isinstance(reason, str) else ""
+    told = row.get("exclusion_reason")
+    return told if isinstance(told, str) else ""
 
 
 def _check_subject(row: pd.Series, mean_fd: float, spec: dict, covariates: Sequence[str]) -> None:
@@ -154,6 +190,8 @@ def _check_subject(row: pd.Series, mean_fd: float, spec: dict, covariates: Seque
             "mean_fd is missing: without a motion estimate the confound floor cannot see it; give a confounds table, a "
             "column mean_fd (mm) in participants.tsv, or leave mean_fd out of dataset.covariates"
         )
+    if mean_fd < 0:
+        raise UnusableError(f"mean_fd is {mean_fd:g} mm; nothing below zero can be: write n/a for what is not known")
     if mean_fd > spec["max_mean_fd"]:
         raise UnusableError(
             f"mean framewise displacement {mean_fd:.2f} mm, more than {spec['max_mean_fd']:g} mm; "
@@ -200,16 +238,32 @@ def prepare_cohort(
     ------
     ValueError
         When nobody can be used: the reasons of the first subjects are quoted.
+    MachineError
+        When files of the index are gone, or the machine fails: nobody is left out for it.
     """
     entries = {entry["participant_id"]: entry for _, entry in index.iterrows()}
+    _refuse_gone(participants, entries)
     jobs = (
         delayed(_prepare_and_write)(row, entries.get(row["participant_id"]), nodes, spec, folder, names, covariates)
         for _, row in participants.iterrows()
     )
     results = Parallel(n_jobs=workers, return_as="generator")(jobs)
-    done = list(track(results, "denoising series", total=len(participants)))
+    try:
+        done = list(track(results, "denoising series", total=len(participants)))
+    except BrokenProcessPool as problem:
+        raise MachineError(
+            "a process of this job was killed, for want of memory as a rule. Nobody is left out for this: give the job "
+            f"more memory or fewer threads, and run the same command again ({one_line(str(problem))})"
+        ) from problem
     verdicts, rows = [verdict for verdict, _ in done], [row for _, row in done if row is not None]
     return _with_verdicts(participants, verdicts), pd.DataFrame(rows)
+
+
+def _refuse_gone(participants: pd.DataFrame, entries: Mapping[str, pd.Series]) -> None:
+    """Stop where files that the index lists are gone, of those that are read."""
+    names = [row["participant_id"] for _, row in participants.iterrows() if not earlier_reason(row)]
+    read = [(name, entries[name]) for name in names if name in entries and not entries[name].get("problem")]
+    refuse_gone((name, entry[key]) for name, entry in read for key in ("series", "confounds"))
 
 
 def _with_verdicts(participants: pd.DataFrame, verdicts: Sequence[Verdict]) -> pd.DataFrame:
@@ -224,6 +278,8 @@ def _with_verdicts(participants: pd.DataFrame, verdicts: Sequence[Verdict]) -> p
     for verdict in verdicts:
         if verdict.exclusion_reason:
             print(f"{verdict.participant_id}: {verdict.exclusion_reason}; excluded.", flush=True)
+        elif verdict.note:
+            print(f"{verdict.participant_id}: {verdict.note}.", flush=True)
     if not table["included"].any():
         reasons = "; ".join(table["exclusion_reason"].value_counts().index[:3])
         raise ValueError(f"none of the {len(table)} subjects can be used. Most frequent reasons: {reasons}.")
@@ -256,10 +312,10 @@ def judge_cohort(
     verdicts = []
     for _, row in participants.iterrows():
         name, n_missing = row["participant_id"], len(pairs) - int(own.get(row["participant_id"], 0))
-        reason = earlier_reason(row) or covariate_problem(row, covariates)
-        if not reason and n_missing:
-            reason = f"lacks {n_missing} of the {len(pairs)} connections of the table"
-        verdicts.append(Verdict(name, None, float(row.get("mean_fd", np.nan)), 0, 0.0, reason))
+        why = earlier_reason(row) or covariate_problem(row, covariates)
+        if not why and n_missing:
+            why = f"lacks {n_missing} of the {len(pairs)} connections of the table"
+        verdicts.append(Verdict(name, None, float(row.get("mean_fd", np.nan)), 0, 0.0, why))
     table = _with_verdicts(participants, verdicts)
     kept = table.loc[table["included"], "participant_id"]
     return table, edges[edges["participant_id"].isin(kept)].reset_index(drop=True)
@@ -279,7 +335,6 @@ def _prepare_and_write(
         return verdict, None
     stem = f"{verdict.participant_id}_task-rest_seg-{names['atlas']}_desc-{names['denoise']}_timeseries"
     path = folder / f"{stem}.tsv"
-    write_series(verdict.series, nodes["name"], path)
     sidecar = {
         "RepetitionTime": float(entry["repetition_time"]),
         "Units": "z-score",
@@ -287,16 +342,22 @@ def _prepare_and_write(
         "SourceSHA256": entry["sha256"],
         "Denoising": spec,
         **verdict.removed,
+        **({"Notes": [verdict.note]} if verdict.note else {}),
         "RegionsWithoutSignal": nodes["name"][~has_signal(verdict.series)].tolist(),
         "GeneratedBy": {"Name": "dysconnect", "Version": __version__},
     }
-    path.with_suffix(".json").write_text(json.dumps(sidecar, indent=1))
+    try:
+        write_series(verdict.series, nodes["name"], path)
+        path.with_suffix(".json").write_text(json.dumps(sidecar, indent=1))
+    except OSError as problem:
+        raise MachineError(reason(problem, verdict.participant_id)) from problem
     located = {
         "participant_id": verdict.participant_id,
         "series": f"{folder.name}/{path.name}",
         "key": "",
         "confounds": "",
         "repetition_time": entry["repetition_time"],
+        "sha256": series_hash(path.read_bytes()),
     }
     # the verdict travels back between processes: leave the array, which is on disk now
     return replace(verdict, series=np.empty(0)), located

@@ -12,15 +12,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 from mlflow.entities import Run
 
+from dysconnect.address import choose_uri
 from dysconnect.report.figures import calibration_figure, learning_figure, roc_figure
 from dysconnect.tracking.models import ConnectomeModel, log_model
-from dysconnect.tracking.nested import log_folds, log_pretraining
+from dysconnect.tracking.nested import has_folds, log_folds, log_pretraining
 from dysconnect.tracking.notes import cohort_note, experiment_note
 from dysconnect.tracking.registry import register, registered_name
 from dysconnect.tracking.runs import (
     Handle,
     begin_run,
-    choose_uri,
     fill_run,
     finish,
     git_commit,
@@ -102,6 +102,7 @@ def log_experiment(
         fill_run(handle, run, config, own_metrics, files, _figures(name, tables), note)
         if run.info.status != "FINISHED":
             log_pretraining(handle, run.info.run_id, tables.get("pretraining", pd.DataFrame()))
+        if not has_folds(handle, run.info.run_id, tables["predictions"]):
             log_folds(handle, run.info.run_id, tables["predictions"], tables["history"], tables["search"])
         logged = {"model_uri": "", "registered": ""} if floor else _log_model(handle, run, metrics, note, model, bundle)
         finish(handle, run.info.run_id)

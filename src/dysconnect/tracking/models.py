@@ -7,12 +7,15 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
 from dysconnect import __version__
 from dysconnect.tracking.runs import RESEARCH_ONLY, Handle, as_metrics, changed
 from dysconnect.train.estimators import SavedModel
+
+CODE = str(Path(__file__).with_name("served.py"))  # models from code: nothing that is unpickled goes into the artifacts
 
 
 class _Predictor:
@@ -66,10 +69,21 @@ def log_model(
     """
     run_id = run.info.run_id
     logged = [own.model_id for own in run.outputs.model_outputs] if run.outputs else []
+    logged = [model_id for model_id in logged if _is_there(handle, model_id)]
     model_id = logged[0] if logged else _log_model(handle, run_id, path, bundle)
     points = as_metrics(changed(run, metrics), model_id=model_id, run_id=run_id)
     handle.client().log_batch(run_id, metrics=points)
     return model_id
+
+
+def _is_there(handle: Handle, model_id: str) -> bool:
+    """Whether a logged model was not deleted."""
+    try:
+        return bool(handle.client().get_logged_model(model_id))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return False
 
 
 def _log_model(handle: Handle, run_id: str, path: str | Path, bundle: str | Path | None) -> str:
@@ -83,7 +97,7 @@ def _log_model(handle: Handle, run_id: str, path: str | Path, bundle: str | Path
     with mlflow.start_run(run_id=run_id, experiment_id=handle.experiment_id):
         info = mlflow.pyfunc.log_model(
             name="model",
-            python_model=ConnectomeModel(),
+            python_model=CODE,
             artifacts={"model": str(path)} | ({"bundle": str(bundle)} if bundle else {}),
             signature=signature,
             pip_requirements=[f"dysconnect=={__version__}"],

@@ -6,7 +6,7 @@ import pandas as pd
 from mlflow.entities import Metric, Param, RunStatus
 from sklearn.metrics import roc_auc_score
 
-from dysconnect.tracking.runs import Handle, as_metrics, finish
+from dysconnect.tracking.runs import Handle, as_metrics, delete_below, find_runs, finish
 
 MANY = 500  # candidates: twenty seconds in SQLite; of more, only the chosen become runs
 PLACE = ["repeat", "fold", "seed"]
@@ -45,6 +45,15 @@ def log_folds(
         log_candidates(handle, client, run_id, parent, _of(shown, place))
         finish(handle, run_id)
     return len(parts)
+
+
+def has_folds(handle: Handle, parent: str, predictions: pd.DataFrame) -> bool:
+    """Whether the folds of a run are all there; what is left of them, where some were deleted, is deleted too."""
+    there = find_runs(handle, mlflow__parentRunId=parent)
+    if len(there) == len(predictions.groupby(PLACE)):
+        return True
+    delete_below(handle, parent)
+    return False
 
 
 def _of(table: pd.DataFrame, place: tuple[int, int, int]) -> pd.DataFrame:

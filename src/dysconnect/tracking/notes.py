@@ -46,7 +46,9 @@ def _table(config: Mapping, scores: pd.DataFrame) -> str:
     rows = [f"| | AUC | {level:.0%} interval | permutation p |", "|---|---|---|---|"]
     aucs = scores[scores["metric"] == "auc"].assign(last=lambda own: own["experiment"] == floor)
     for row in aucs.sort_values("last", kind="stable").itertuples():
-        who = f"the floor: {', '.join(config['dataset']['covariates'])} alone" if row.last else row.experiment
+        known = ", ".join(config["dataset"]["covariates"])
+        alone = f"the floor: {known} alone" if known else "no floor: no covariates"
+        who = alone if row.last else row.experiment
         p = "not tested" if pd.isna(row.p) else f"{row.p:.3g}"
         rows.append(f"| {who} | {row.value:.3f} | {row.low:.3f} to {row.high:.3f} | {p} |")
     return "\n".join(rows)

@@ -8,8 +8,9 @@ import mlflow
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
+from dysconnect.address import database, hidden, settle, shown
 from dysconnect.tracking.notes import model_note
-from dysconnect.tracking.runs import Handle, absolute_uri
+from dysconnect.tracking.runs import Handle
 
 CURRENT = "current"  # alias of the version that the results hold; `latest` is MLflow's own word for the highest number
 
@@ -81,9 +82,10 @@ def fetch_bundle(uri: str, model: str, folder: str | Path) -> Path:
     FileNotFoundError
         When there is no such run or it keeps no such file, with what to do.
     """
-    place = absolute_uri(uri)
-    if place.startswith("sqlite:///") and not Path(place[len("sqlite:///") :]).exists():
+    place = database(uri)
+    if place and not place.exists():
         raise FileNotFoundError(f"no MLflow database at {uri}: name the file of a model, or set MLFLOW_TRACKING_URI.")
+    settle(uri)
     client = Handle(uri, "", "").client()
     try:
         logged = [] if model.startswith("models:/") else client.get_run(model).outputs.model_outputs
@@ -94,8 +96,8 @@ def fetch_bundle(uri: str, model: str, folder: str | Path) -> Path:
         ]
     except (MlflowException, OSError) as error:
         raise FileNotFoundError(
-            f"MLflow at {uri} has no model {model} ({error}). Name a run or a registered model, or set "
-            "MLFLOW_TRACKING_URI to where it is."
+            f"MLflow at {shown(uri)} has no model {model} ({hidden(str(error))}). Name a run or a registered model, or "
+            "set MLFLOW_TRACKING_URI to where it is."
         ) from error
     files = [file for own in places for file in own.glob("artifacts/*.npz") if file.name != "model.npz"]
     if len(files) != 1:

@@ -1,16 +1,18 @@
 """Runs in MLflow: where they go, one run with its files, and that logging again adds nothing."""
 
+import fcntl
 import getpass
 import hashlib
 import json
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +23,10 @@ import yaml
 from matplotlib.figure import Figure
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunStatus, ViewType
 from mlflow.exceptions import MlflowException, RestException
+from sqlalchemy.exc import SQLAlchemyError
 
 from dysconnect import __version__
+from dysconnect.address import absolute_uri, artifact_folder, database, hidden, settle, shown, with_password
 from dysconnect.config import config_hash, dotted
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -34,7 +38,7 @@ ASIDE = ("acquire", "atlas", "dataset", "evaluate", "experiments", "preprocess",
 
 @dataclass(frozen=True)
 class Handle:
-    """Where runs go: the tracking server's URI and the experiment."""
+    """Where runs go: the tracking server's or database's address, as it is written down, and the experiment."""
 
     uri: str
     experiment_id: str
@@ -43,64 +47,101 @@ class Handle:
     def client(self) -> mlflow.MlflowClient:
         """Return a client, and point MLflow's own functions to the same place."""
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # MLflow's own 7 take minutes
-        uri = absolute_uri(self.uri)
+        uri = absolute_uri(with_password(self.uri))
         mlflow.set_tracking_uri(uri)
         mlflow.set_registry_uri(uri)
         return mlflow.MlflowClient(uri, uri)
 
 
 def read_handle(path: str | Path) -> Handle:
-    """Read the handle that `open_tracking` returned and a job wrote."""
-    return Handle(**json.loads(Path(path).read_text()))
+    """Read the handle that `open_tracking` returned and a job wrote, and open it again.
 
-
-def choose_uri(configured: str | None) -> str:
-    """Return the URI of the configuration, of MLFLOW_TRACKING_URI, or of the database among the results."""
-    return configured or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///results/mlflow.db"
-
-
-def absolute_uri(uri: str) -> str:
-    """Make the path of an SQLite URI absolute; MLflow would resolve it anew in every process."""
-    prefix = "sqlite:///"
-    return prefix + str(Path(uri[len(prefix) :]).absolute()) if uri.startswith(prefix) else uri
-
-
-def open_tracking(uri: str, experiment: str) -> Handle:
-    """Make or migrate the database and create the experiment; to be called by one process before others log.
+    An experiment that was deleted meanwhile is restored, one that is gone with its database is made anew.
 
     Raises
     ------
     ConnectionError
-        When the server does not answer, with the URI and what to do.
+        As `open_tracking`.
     """
-    if uri.startswith("sqlite:"):
-        Path(absolute_uri(uri)[len("sqlite:///") :]).parent.mkdir(parents=True, exist_ok=True)
+    told = json.loads(Path(path).read_text())
+    return open_tracking(with_password(told["uri"]), told["experiment"])
+
+
+def open_tracking(uri: str, experiment: str) -> Handle:
+    """Make or migrate the database and create the experiment; of processes that come at once one goes first.
+
+    A local database that was moved is told where its artifacts lie now.
+
+    Raises
+    ------
+    ConnectionError
+        When the server does not answer or the database cannot be used, with the address and what to do.
+    """
+    place = database(uri)
+    if place:
+        place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with _alone(place):
+            settle(uri)
+            return _opened(uri, experiment)
+    except (MlflowException, SQLAlchemyError, sqlite3.Error) as error:
+        raise ConnectionError(_unusable(uri, error)) from None
+
+
+def _opened(uri: str, experiment: str) -> Handle:
     try:
         return _open_experiment(uri, experiment)
     except MlflowException as error:
         if "out-of-date database schema" not in str(error):
-            raise ConnectionError(
-                f"MLflow at {uri} does not answer ({error}). Start the server, or set tracking.uri or "
-                "MLFLOW_TRACKING_URI to one that runs."
-            ) from error
+            raise
     command = [sys.executable, "-m", "mlflow", "db", "upgrade", absolute_uri(uri)]  # of an older MLflow
     subprocess.run(command, check=True, capture_output=True, text=True)
     return _open_experiment(uri, experiment)
 
 
 def _open_experiment(uri: str, experiment: str) -> Handle:
-    client = Handle(uri, "", experiment).client()
+    client, told = Handle(shown(uri), "", experiment).client(), shown(uri)
     found = client.get_experiment_by_name(experiment)
     if found is None:
-        return Handle(uri, client.create_experiment(experiment, artifact_location=artifact_folder(uri)), experiment)
+        return Handle(told, client.create_experiment(experiment, artifact_location=artifact_folder(uri)), experiment)
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
-    return Handle(uri, found.experiment_id, experiment)
+    return Handle(told, found.experiment_id, experiment)
+
+
+@contextmanager
+def _alone(place: Path | None) -> Iterator[None]:
+    """Around the opening of a local database: of processes that make it at once, all but one would fail."""
+    if place is None:
+        yield
+        return
+    folder = os.open(place.parent, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _unusable(uri: str, error: Exception) -> str:
+    """Say that MLflow cannot be reached, and what to do."""
+    told, place = hidden(str(error)), database(uri)
+    if place is None:
+        return (
+            f"MLflow at {shown(uri)} does not answer ({told}). Start the server, or set tracking.uri or "
+            "MLFLOW_TRACKING_URI to one that runs."
+        )
+    return (
+        f"MLflow's database {shown(uri)} cannot be used ({told.splitlines()[0]}). Results do not depend on it, it is "
+        f"only a view of them: move {place.name} aside, remove results/tracking.json, and give the same command again; "
+        "all experiments are logged anew."
+    )
 
 
 @contextmanager
 def reaching(handle: Handle, what: str) -> Iterator[None]:
-    """Around what logs: a server that goes away in the middle is named, with what to do.
+    """Around what logs: a server that goes away in the middle, or a database that fails, is named, with what to do.
 
     Raises
     ------
@@ -109,20 +150,16 @@ def reaching(handle: Handle, what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (MlflowException, requests.RequestException) as error:
-        if isinstance(error, RestException) or not handle.uri.startswith("http"):
-            raise
-        raise ConnectionError(
-            f"MLflow at {handle.uri} went away while {what} was logged ({error}). Nothing is lost, all of it is in "
-            "files: start the server and give the same command again; what was half logged is replaced."
-        ) from error
-
-
-def artifact_folder(uri: str) -> str | None:
-    """Artifacts lie beside an SQLite database; a server keeps its own."""
-    if not uri.startswith("sqlite:"):
-        return None
-    return (Path(absolute_uri(uri)[len("sqlite:///") :]).parent / "mlflow-artifacts").as_uri()
+    except RestException:
+        raise
+    except (MlflowException, requests.RequestException, SQLAlchemyError) as error:
+        if handle.uri.startswith("http"):
+            raise ConnectionError(
+                f"MLflow at {handle.uri} went away while {what} was logged ({hidden(str(error))}). Nothing is lost, "
+                "all of it is in files: start the server and give the same command again; what was half logged is "
+                "replaced."
+            ) from None  # MLflow's own error may hold a password
+        raise ConnectionError(f"{what} was not logged. {_unusable(handle.uri, error)}") from None
 
 
 def git_commit(folder: str | Path) -> str:
@@ -290,11 +327,19 @@ def find_runs(handle: Handle, **tags: str) -> list[Run]:
 
 
 def _retire(client: mlflow.MlflowClient, handle: Handle, run: Run) -> None:
-    """Delete a run, the folds under it, and the candidates under those."""
+    """Delete a run, the folds under it and the candidates under those; of an unfinished one the model too."""
     own = run.info.run_id
-    for child in [*find_runs(handle, mlflow__parentRunId=own), *find_runs(handle, experiment_run=own)]:
-        client.delete_run(child.info.run_id)
+    if run.info.status != RunStatus.to_string(RunStatus.FINISHED):  # interrupted: nobody was told of its model
+        for version in client.search_model_versions(f"run_id = '{own}'"):
+            client.delete_model_version(version.name, version.version)
+    delete_below(handle, own)
     client.delete_run(own)
+
+
+def delete_below(handle: Handle, run_id: str) -> None:
+    """Delete the folds under a run and the candidates under those."""
+    for child in [*find_runs(handle, mlflow__parentRunId=run_id), *find_runs(handle, experiment_run=run_id)]:
+        handle.client().delete_run(child.info.run_id)
 
 
 def finish(handle: Handle, run_id: str) -> None:

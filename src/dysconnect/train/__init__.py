@@ -15,7 +15,7 @@ from scipy.stats import rankdata
 from dysconnect.models import GRAPH_MODELS
 from dysconnect.progress import track
 from dysconnect.train.estimators import Cohort, Model, build
-from dysconnect.train.splits import fold_rows, scored_folds
+from dysconnect.train.splits import fold_rows, refuse_other_splits, scored_folds
 
 if TYPE_CHECKING:  # torch takes seconds to load
     from dysconnect.train.graph.pretrain import Pretrained
@@ -84,7 +84,13 @@ def cross_validate(
         Folder in which graph networks that are finished survive an interruption; see `clear_store`.
     unlabelled : Cohort, optional
         Other people, on whom graph networks are pretrained, once for all folds (`dysconnect.train.graph.pretrain`).
+
+    Raises
+    ------
+    ValueError
+        When the splits leak, or are not of these people and labels.
     """
+    refuse_other_splits(splits, cohort.participants)
     pretrained = None if unlabelled is None else _pretrain(sections, unlabelled, store)
     start = None if pretrained is None else pretrained.weights
     fit = partial(_fit, sections, cohort, start=start, store=store)
@@ -112,6 +118,11 @@ def cross_validate(
 def is_graph(sections: dict) -> bool:
     """Whether the model is a graph network."""
     return sections["model"]["name"] in GRAPH_MODELS
+
+
+def n_permutations(sections: dict) -> int:
+    """Permutations of the labels that an experiment is compared with (see `permutation_null`)."""
+    return sections["training"]["graph_permutations" if is_graph(sections) else "permutations"]
 
 
 def candidates(sections: dict) -> int:
@@ -195,18 +206,15 @@ def permutation_null(
     DataFrame, [1 + n_permutations rows]
         `permutation` (0 is the observed labelling) and `auc`, the share of concordant pairs inside folds.
     """
-    graph = is_graph(sections)
-    n_permutations = sections["training"]["graph_permutations" if graph else "permutations"]
-    if n_permutations == 0:
+    graph, n = is_graph(sections), n_permutations(sections)
+    if n == 0:
         return pd.DataFrame({"permutation": pd.Series(dtype=int), "auc": pd.Series(dtype=float)})
     first = splits[splits["repeat"] == 0].set_index("participant_id").loc[cohort.participants["participant_id"]]
-    labels = design_permutations(cohort.labels, first, n_permutations, sections["training"]["seed"])
+    labels = design_permutations(cohort.labels, first, n, sections["training"]["seed"])
     concordant, pairs = np.zeros(labels.shape[1]), 0
     folds = [fold for repeat, fold in scored_folds(splits) if repeat == 0]
     each = labels.shape[1] * candidates(sections) if graph else 1
-    ticks = track(
-        range(len(folds) * each), f"{n_permutations} label permutations, {'networks' if graph else 'by fold'}"
-    )
+    ticks = track(range(len(folds) * each), f"{n} label permutations, {'networks' if graph else 'by fold'}")
     for fold in folds:
         train, test = fold_rows(splits, cohort.participants, 0, fold)
         more = {"store": store, "ticks": ticks} if graph else {}

@@ -14,11 +14,13 @@ from dysconnect.models.dual import DualClassifier, DualLogistic, DualRidge, Dual
 from dysconnect.models.edges import MissingRegions, edges_from_matrix
 from dysconnect.models.floor import CovariateEncoder
 from dysconnect.models.low_rank import LowRank
+from dysconnect.models.masked import MaskedRegression
 from dysconnect.models.prepare import Preparation
 from dysconnect.models.riemann import FilteredMDM, ReducedTangent
 from dysconnect.models.sparse import ElasticNet
 from dysconnect.train.graph.model import GraphModel
 from dysconnect.train.splits import fold_rows, scan_groups
+from dysconnect.whole import save_arrays
 
 DUAL = {"ridge": DualRidge, "logistic": DualLogistic, "svm": DualSVM}
 PREPARED = ("harmonise", "deconfound")  # keys of the model section that no classifier reads
@@ -71,7 +73,8 @@ class EdgeModel(FeatureModel):
         A model that harmonises or deconfounds takes the people for ones of an unknown site and average covariates,
         unless their table is given.
         """
-        features = self._represented(edges_of_matrices(matrices, self.measure))
+        edges = edges_of_matrices(matrices, self.measure)
+        features = self.space_.transform(edges) if self.tangent else edges
         return self.classifier_.predict_proba(self.preparation_.transform(features, participants))[:, 1]
 
     def edge_weights(self) -> np.ndarray | None:
@@ -84,7 +87,7 @@ class EdgeModel(FeatureModel):
         numbers = np.array([fitted.intercept_, fitted.slope_, fitted.offset_])
         arrays = {"weights": fitted.weights_.astype(np.float32), "numbers": numbers, **self.preparation_.state()}
         arrays |= self.filler_.state()
-        return arrays | self.space_.state() if self.tangent else arrays
+        return arrays | self.space_.state() | self.masked_.state() if self.tangent else arrays
 
     def load_state(self, arrays: dict[str, np.ndarray]) -> "EdgeModel":
         """Restore from `state`."""
@@ -95,6 +98,7 @@ class EdgeModel(FeatureModel):
         self.filler_ = MissingRegions().load_state(arrays, self.tangent)
         if self.tangent:
             self.space_ = self._space().load_state(arrays)
+            self.masked_ = self._masked().load_state(arrays)
         return self
 
     def _learn_features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
@@ -103,16 +107,21 @@ class EdgeModel(FeatureModel):
         edges = self.filler_.transform(cohort.values[rows], missing)
         if self.tangent:
             self.space_ = self._space().fit(edges, cohort.missing.shape[1])
-        features = self._represented(edges)
+            self.masked_ = self._masked().fit(cohort.values, cohort.missing, rows)
+        features = self._represented(edges, missing)
         self.preparation_ = Preparation(self.spec).fit(features, people)
         return self.preparation_.transform(features, people)
 
     def _features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
-        edges = self.filler_.transform(cohort.values[rows], cohort.missing[rows])
-        return self.preparation_.transform(self._represented(edges), cohort.participants.iloc[rows])
+        missing = cohort.missing[rows]
+        edges = self.filler_.transform(cohort.values[rows], missing)
+        return self.preparation_.transform(self._represented(edges, missing), cohort.participants.iloc[rows])
 
-    def _represented(self, edges: np.ndarray) -> np.ndarray:
-        return self.space_.transform(edges) if self.tangent else edges
+    def _represented(self, edges: np.ndarray, missing: np.ndarray) -> np.ndarray:
+        return self.masked_.transform(self.space_.transform(edges), missing) if self.tangent else edges
+
+    def _masked(self) -> MaskedRegression:
+        return MaskedRegression(self.filler_, self.space_.transform)
 
     def _space(self):
         from dysconnect.models.tangent import TangentSpace  # torch, for its eigenvectors, takes seconds to load
@@ -256,7 +265,7 @@ def save_model(model: Model, cohort: Cohort, path: str | Path, fold_weights: np.
     arrays = {**model.state(), "n_nodes": np.array(len(cohort.nodes)), "spec": _described(model, cohort)}
     if fold_weights is not None:
         arrays["fold_weights"] = fold_weights
-    np.savez(path, **arrays)
+    save_arrays(path, arrays)
 
 
 def _described(model: Model, cohort: Cohort) -> np.ndarray:
@@ -281,7 +290,7 @@ def save_folds(models: dict[tuple[int, int, int], Model], cohort: Cohort, path: 
     arrays = {"n_nodes": np.array(len(cohort.nodes)), "spec": _described(next(iter(models.values())), cohort)}
     for place, model in models.items():
         arrays |= {f"{'.'.join(map(str, place))}/{name}": value for name, value in model.state().items()}
-    np.savez(path, **arrays)
+    save_arrays(path, arrays)
 
 
 def restore_folds(arrays: Mapping[str, np.ndarray]) -> dict[tuple[int, int, int], Model]:

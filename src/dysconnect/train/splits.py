@@ -217,7 +217,8 @@ def audit_splits(splits: pd.DataFrame, participants: pd.DataFrame) -> list[str]:
     -------
     list of str
         One sentence a problem, with names: somebody in two folds of a repeat (so in training and test at once),
-        copies of a scan on both sides, people who are never tested or unknown, folds that train on one class only.
+        copies of a scan on both sides, people who are never tested or unknown, folds that train on one class only,
+        people under another label.
     """
     group = pd.Series(scan_groups(participants), participants["participant_id"].to_numpy())
     label = pd.Series(participants["label"].to_numpy(), participants["participant_id"].to_numpy())
@@ -226,8 +227,24 @@ def audit_splits(splits: pd.DataFrame, participants: pd.DataFrame) -> list[str]:
     for repeat, part in splits[splits["participant_id"].isin(group.index)].groupby("repeat"):
         own = part.assign(group=group.loc[part["participant_id"]].to_numpy())
         own["label"] = label.loc[part["participant_id"]].to_numpy()
+        if "label" in part and len(wrong := own.loc[own["label"] != part["label"], "participant_id"].unique()):
+            problems.append(f"repeat {repeat}: {_some(wrong)} under another label than in the cohort")
         problems += [f"repeat {repeat}: {text}" for text in _leaks(own) + _gaps(own, group.index)]
     return problems
+
+
+def refuse_other_splits(splits: pd.DataFrame, participants: pd.DataFrame) -> None:
+    """Refuse splits that leak, or that were made of other people or labels.
+
+    Raises
+    ------
+    ValueError
+        Says what is wrong with them, and what to do.
+    """
+    if problems := audit_splits(splits, participants):
+        raise ValueError(
+            f"the splits are not of this cohort: {'; '.join(problems)}. Make them again (snakemake --forcerun splits)."
+        )
 
 
 def _leaks(part: pd.DataFrame) -> list[str]:

@@ -91,7 +91,7 @@ def pretrain(cohort, sections: dict, seed: int, store: Path | None = None) -> Pr
     build = partial(MaskedEdges, sections["model"], cohort.missing.shape[1])
     train = partial(train_stack, training=Pretraining)
     if store is not None:
-        train = partial(stored, Path(store), fingerprint(edges, sections), train=train)
+        train = partial(stored, Path(store), fingerprint(edges, sections, code=__file__), train=train)
     print(f"pretraining {sections['model']['name']} on {len(rows):,} people, without labels", flush=True)
     return _pretrained(train(view, jobs, build, spec), sections["model"]["name"], len(rows))
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from dysconnect.code import digest
 from dysconnect.models.edges import blocks
 from dysconnect.models.graph import NETWORKS, build_network
 from dysconnect.models.graph.layers import LinearPath
@@ -242,16 +243,23 @@ def _halve(size: int, error: Exception, device: torch.device) -> int:
     return size // 2
 
 
-def fingerprint(edges: np.ndarray | FilledEdges, sections: dict, start: Weights | None = None) -> bytes:
-    """Hash of the data, of the settings that change the weights, and of the weights to start from."""
+def fingerprint(
+    edges: np.ndarray | FilledEdges, sections: dict, start: Weights | None = None, code: str = __file__
+) -> bytes:
+    """Hash of all that decides the weights: data, settings, code, versions, kind of device, and weights to start from.
+
+    `code` is the file of the module that trains; what it imports counts too.
+    """
     settings = {**sections["training"], "search": None, "stacked": None, "memory": None, "seeds": None}
-    text = json.dumps([sections["model"], sections["graph"], settings, torch.__version__], sort_keys=True)
-    digest = hashlib.sha256(text.encode())
+    settings["device"] = choose_device(sections["training"]["device"]).type
+    made_by = [digest(code), torch.__version__, np.__version__]
+    text = json.dumps([sections["model"], sections["graph"], settings, made_by], sort_keys=True)
+    told = hashlib.sha256(text.encode())
     for part in blocks(edges.shape):
-        digest.update(np.ascontiguousarray(edges[part]).data)
+        told.update(np.ascontiguousarray(edges[part]).data)
     for name, value in (start or {}).items():
-        digest.update(name.encode() + value.numpy().tobytes())
-    return digest.digest()
+        told.update(name.encode() + value.numpy().tobytes())
+    return told.digest()
 
 
 def stored(folder: Path, data: bytes, view: View, jobs: Jobs, build, spec: dict, train=None) -> Fitted:

@@ -1,0 +1,147 @@
+"""A Python that starts at once: programs run in processes of their own, forked from one that has imported packages.
+
+Half of what a run of the workflow on a tiny cohort costs is imports, of the same packages in a hundred processes. What
+`python()` returns takes the arguments of Python (a script, ``-m`` or ``-c``), environment, folder and streams like it,
+and ends as the program ends. Nothing of the project itself is imported before the fork: each program reads the files
+that its own environment leads to. Linear algebra has one thread, whatever is asked for.
+"""
+
+import atexit
+import gc
+import json
+import multiprocessing
+import os
+import runpy
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from contextlib import suppress
+from functools import cache
+from multiprocessing.connection import wait
+from pathlib import Path
+
+SOURCE = Path(__file__).resolve().parents[1] / "src"
+PACKAGES = (
+    "snakemake.cli", "snakemake.script", "snakemake.logging", "dysconnect.__main__", "dysconnect.acquire.images",
+    "dysconnect.connectivity", "dysconnect.evaluate", "dysconnect.localize", "dysconnect.localize.kernels",
+    "dysconnect.models.graph", "dysconnect.preprocess", "dysconnect.preprocess.fmriprep", "dysconnect.quality",
+    "dysconnect.report", "dysconnect.stimulate", "dysconnect.timeseries", "dysconnect.tracking", "dysconnect.train",
+    "dysconnect.train.graph.run", "dysconnect.validate", "matplotlib.pyplot", "mlflow.pyfunc",
+    "mlflow.store.tracking.sqlalchemy_store",
+)  # fmt: skip
+FORK = multiprocessing.get_context("fork")
+
+CLIENT = """#!{python} -SE
+import json, os, socket, sys
+with socket.socket(socket.AF_UNIX) as server:
+    server.connect({address!r})
+    asked = json.dumps([sys.argv, os.getcwd(), dict(os.environ)]).encode() + b"\\n"
+    socket.send_fds(server, [asked[:1]], [0, 1, 2])
+    server.sendall(asked[1:])
+    code = int(server.makefile().read() or 1)
+if code < 0:
+    os.kill(os.getpid(), -code)
+sys.exit(code)
+"""
+
+
+@cache
+def python() -> str:
+    """The program to call in place of ``sys.executable``; it works until this process ends."""
+    if sys.platform != "linux":  # elsewhere packages do not survive a fork
+        return sys.executable
+    folder = Path(tempfile.mkdtemp())  # the server removes it
+    program, address = folder / "python", str(folder / "socket")
+    program.write_text(CLIENT.format(python=sys.executable, address=address))
+    program.chmod(0o700)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment.pop("PYTHONPATH", None)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    server = subprocess.Popen([sys.executable, __file__, address], env=environment, **pipes)
+    server.stdout.readline()  # it listens
+    atexit.register(server.communicate)
+    return str(program)
+
+
+def serve(address: str) -> None:
+    """Import, listen, and fork for each program, until the standard input ends."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(address)
+        listening.listen()
+        print("listening", flush=True)
+        import_packages()
+        while sys.stdin not in wait([listening, sys.stdin]):
+            connection, _ = listening.accept()
+            FORK.Process(target=attend, args=(connection, listening)).start()
+            connection.close()
+    shutil.rmtree(Path(address).parent)
+
+
+def import_packages() -> None:
+    """Import what the programs need, and forget what of it is the project's own."""
+    sys.path[0] = str(SOURCE)
+    for name in PACKAGES:
+        __import__(name)
+    del sys.path[0]
+    for name in [name for name in sys.modules if name.partition(".")[0] == "dysconnect"]:
+        del sys.modules[name]
+    gc.freeze()  # the forks leave it where it is
+
+
+def attend(connection: socket.socket, listening: socket.socket) -> None:
+    """Fork a program, wait for it and tell how it ended; kill it when nobody waits any more."""
+    listening.close()
+    first, streams, _, _ = socket.recv_fds(connection, 1, 3)
+    with connection.makefile("rb") as file:
+        asked = json.loads(first + file.readline())
+    program = FORK.Process(target=become, args=(connection, streams, *asked))
+    program.start()
+    for stream in streams:
+        os.close(stream)
+    if connection in wait([connection, program.sentinel]):
+        program.kill()
+    program.join()
+    with suppress(BrokenPipeError):
+        connection.sendall(str(program.exitcode).encode())
+
+
+def become(connection: socket.socket, streams: list[int], arguments: list[str], folder: str, environment: dict) -> None:
+    """Take over streams, folder and environment of who asked, and run the program."""
+    connection.close()
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    try:
+        run(arguments)
+    finally:
+        threading._shutdown()  # in the order of Python's own end: joblib ends its processes in the first
+        atexit._run_exitfuncs()
+
+
+def run(arguments: list[str]) -> None:
+    """Do what Python does with its arguments."""
+    own, what, *more = arguments
+    sys.path[:0] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    if what == "-c":
+        sys.path.insert(0, "")
+        sys.argv = ["-c", *more[1:]]
+        exec(compile(more[0], "<string>", "exec"), {"__name__": "__main__"})
+    elif what == "-m":
+        sys.executable = own  # Snakemake starts its jobs with it
+        sys.path.insert(0, os.getcwd())
+        sys.argv = more
+        runpy.run_module(more[0], run_name="__main__", alter_sys=True)
+    else:
+        sys.path.insert(0, str(Path(what).resolve().parent))
+        sys.argv = [what, *more]
+        runpy.run_path(what, run_name="__main__")
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])
