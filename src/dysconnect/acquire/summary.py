@@ -54,7 +54,7 @@ def summarise(
 
 def without_data(participants: pd.DataFrame, index: pd.DataFrame | None = None) -> pd.Series:
     """Why people have no data, by `participant_id`; "" for those who have."""
-    names = participants["participant_id"]
+    names = participants.get("participant_id", participants.index)
     told = participants.get("exclusion_reason", pd.Series("", index=participants.index)).fillna("")
     reasons = pd.Series(told.to_numpy(object), index=names)
     if index is None or not {"series", "bold"} & set(index):
