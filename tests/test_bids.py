@@ -30,7 +30,7 @@ def names(*middles: str, form: str = BOLD) -> list:
     [
         ("sub-01.1D.gz", {"sub": "01"}, (), ".1D.gz"),
         ("a/sub-X_task-rest_run-02_bold.nii.gz", {"sub": "X", "task": "rest", "run": "02"}, ("bold",), ".nii.gz"),
-        ("sub-1_space-fsLR_den-91k_bold.dtseries.nii", {"sub": "1", "space": "fsLR", "den": "91k"}, ("bold",), ".dtseries.nii"),
+        ("sub-1_den-91k_bold.dtseries.nii", {"sub": "1", "den": "91k"}, ("bold",), ".dtseries.nii"),
         ("task-rest_acq-x_bold.json", {"task": "rest", "acq": "x"}, ("bold",), ".json"),
         ("sub-1_desc-v1.2_timeseries.tsv", {"sub": "1", "desc": "v1.2"}, ("timeseries",), ".tsv"),
         ("notes.txt", {}, ("notes",), ".txt"),
@@ -175,7 +175,7 @@ def told(folder, files: dict, image: str) -> dict:
     [
         ({"task-rest_acq-x_bold.json": {"a": 1}}, {"a": 1}),
         ({"bold.json": {"a": 1, "b": 1}, "task-rest_bold.json": {"b": 2, "c": 2}}, {"a": 1, "b": 2, "c": 2}),
-        ({"sub-01/sub-01_task-rest_bold.json": {"a": 2}, "task-rest_acq-x_bold.json": {"a": 1, "b": 1}}, {"a": 2, "b": 1}),
+        ({"sub-01/sub-01_task-rest_bold.json": {"a": 2}, "acq-x_bold.json": {"a": 1, "b": 1}}, {"a": 2, "b": 1}),
         ({"sub-01/ses-1/sub-01_ses-1_bold.json": {"a": 3}, "sub-01/sub-01_bold.json": {"a": 2}}, {"a": 3}),
         ({"task-rest_acq-y_bold.json": {"a": 1}, "task-nback_bold.json": {"a": 2}, "T1w.json": {"a": 3}}, {}),
         ({"task-rest_echo-1_bold.json": {"a": 1}, "sub-02_bold.json": {"a": 2}, "task-rest_sbref.json": {"a": 4}}, {}),
@@ -240,7 +240,7 @@ def test_the_work_grows_with_the_files_not_with_their_square(tmp_path, monkeypat
     [
         (None, "datalad get sub-1_bold.nii.gz"),
         ("/annex/objects/MD5E-s1--0.nii.gz\n", "datalad get sub-1_bold.nii.gz"),
-        ("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull --include sub-1_bold.nii.gz"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull --include sub-1_bold.nii.gz"),
         ("content", ""),
     ],
 )  # fmt: skip
