@@ -28,7 +28,7 @@ SPECS = {
     "combat": {"name": "ridge", "penalties": PENALTIES, "harmonise": "combat"},
     "deconfounded": {"name": "ridge", "penalties": PENALTIES, "deconfound": ["age"]},
 }
-DRAWS = 10
+DRAWS = 6
 
 
 def built(name: str, measure: str = "tangent"):
@@ -57,23 +57,27 @@ def features_of(learned, rows, lost) -> np.ndarray:
     return masked.transform(space.transform(filler.transform(values[rows], lost)), lost)
 
 
+def whole_and_masked(learned, regions) -> tuple[np.ndarray, np.ndarray]:
+    """Features of complete training people, with all their regions and without some."""
+    cohort, masked = learned[0], learned[4]
+    complete = np.flatnonzero(~cohort.missing[:30].any(1))
+    masked.fit(learned[1], cohort.missing, complete)
+    lost = np.isin(np.arange(8), regions)
+    return tuple(features_of(learned, complete, own).astype(float) for own in (np.zeros(8, bool), lost))
+
+
 @pytest.mark.parametrize("regions", [[1, 4], [0], [2, 3, 5, 7]])
 def test_masked_people_have_the_mean_of_the_same_people_whole(learned, regions):
-    cohort = learned[0]
-    complete = np.flatnonzero(~cohort.missing[:30].any(1))
-    whole = features_of(learned, complete, np.zeros(8, bool))
-    masked = features_of(learned, complete, np.isin(np.arange(8), regions))
+    whole, masked = whole_and_masked(learned, regions)
     np.testing.assert_allclose(masked.mean(0), whole.mean(0), atol=1e-6)
     assert np.abs(masked - whole).max() > 0.05
 
 
 @pytest.mark.parametrize("regions", [[1, 4], [0], [2, 3, 5, 7]])
 def test_what_is_not_known_of_the_masked_is_uncorrelated_with_what_is(learned, regions):
-    complete = np.flatnonzero(~learned[0].missing[:30].any(1))
-    whole = features_of(learned, complete, np.zeros(8, bool)).astype(float)
-    masked = features_of(learned, complete, np.isin(np.arange(8), regions)).astype(float)
-    left = ((whole - masked) * (masked - masked.mean(0))).sum()
-    assert abs(left) < 1e-4 * (masked - masked.mean(0)).var() * masked.size
+    whole, masked = whole_and_masked(learned, regions)
+    away = masked - masked.mean(0)
+    assert abs(((whole - masked) * away).sum()) < 1e-5 * (away**2).sum()
 
 
 def test_groups_that_differ_by_the_pattern_differ_as_if_all_were_masked(learned):
@@ -160,10 +164,6 @@ def test_a_saved_model_holds_mixtures_and_predicts_nearly_the_same(make_covarian
     decided = [m.classifier_.decision_function(m.features(cohort, test)) for m in (model, restored)]
     assert abs((decided[1] - decided[0]).mean()) < 0.2 * decided[0].std()
     assert np.corrcoef(decided)[0, 1] > 0.99
-    old = model.classifier_.decision_function(
-        model.space_.transform(model.filler_.transform(cohort.values[test], cohort.missing[test]))
-    )
-    assert np.isfinite(old).all()
 
 
 def test_stand_ins_are_positive_definite_and_like_the_people(make_covariances):
@@ -268,8 +268,8 @@ def forget(monkeypatch) -> None:
 
 @pytest.mark.parametrize("name", SPECS)
 def test_no_model_learns_from_the_pattern(series, name):
-    auc, p = told_apart(series, name, 6, (1, 0), draws=6)
-    assert (p <= 0.05).sum() <= 2 and abs(auc.mean() - 0.5) < 0.1
+    auc, p = told_apart(series, name, 6, (1, 0), draws=4)
+    assert (p <= 0.05).sum() <= 2 and abs(auc.mean() - 0.5) < 0.13
 
 
 @pytest.mark.parametrize(
@@ -284,7 +284,7 @@ def test_no_model_learns_from_the_pattern(series, name):
 )
 def test_whatever_the_pattern_and_its_rates(series, regions, rates, pattern):
     auc, p = told_apart(series, "ridge", regions, rates, pattern)
-    assert (p <= 0.05).sum() <= 3 and abs(auc.mean() - 0.5) < 0.08
+    assert (p <= 0.05).sum() <= 2 and abs(auc.mean() - 0.5) < 0.11
 
 
 @pytest.mark.parametrize(
@@ -293,15 +293,15 @@ def test_whatever_the_pattern_and_its_rates(series, regions, rates, pattern):
 def test_completion_alone_would_tell_the_groups_apart(series, monkeypatch, name, pattern):
     """The known failure: the same test must see it."""
     forget(monkeypatch)
-    auc, p = told_apart(series, name, 6, (1, 0), pattern, draws=5)
-    assert (p <= 0.05).sum() >= 4 and auc.mean() > 0.7
+    auc, p = told_apart(series, name, 6, (1, 0), pattern, draws=4)
+    assert (p <= 0.05).sum() >= 3 and auc.mean() > 0.7
 
 
 def test_nor_on_real_series(real_series, monkeypatch):
-    auc, p = told_apart(real_series, "ridge", 3, (1, 0), draws=8)
-    assert (p <= 0.05).sum() <= 2 and abs(auc.mean() - 0.5) < 0.1
+    auc, p = told_apart(real_series, "ridge", 6, (1, 0), draws=4)
+    assert (p <= 0.05).sum() <= 2 and abs(auc.mean() - 0.5) < 0.13
     forget(monkeypatch)
-    auc, p = told_apart(real_series, "ridge", 3, (1, 0), draws=4)
+    auc, p = told_apart(real_series, "ridge", 6, (1, 0), draws=4)
     assert (p <= 0.05).sum() >= 3 and auc.mean() > 0.7
 
 
