@@ -5,12 +5,11 @@ python benchmarks/missing.py [--data FOLDER] [--source abide,simulated] [--rates
 python benchmarks/missing.py --innocent   # the cost where the pattern is innocent: real diagnoses of ABIDE
 
 A draw calls half of the people patients, picks regions (`fixed`: the same for all who lack any; `random`: others for
-everyone), silences them in a share of patients and of controls (the rates), and estimates every covariance anew from the
-silenced series. Nothing but the pattern can tell the groups apart. Half of the people of each group teach the models, the
-other half is decided upon by models that saw none of them: its decisions are independent given the models, and p is that
-of the one-sided Mann-Whitney test, exact where the decisions do not depend on the group. `old` completes without
-`MaskedRegression`. Every draw is kept in benchmarks/results/missing.json as soon as it is done; what is there is not made
-again.
+everyone), silences them in a share of patients and of controls (the rates), and estimates every covariance anew from
+the silenced series. Nothing but the pattern can tell the groups apart. Half of each group teach the models, the others
+are decided upon by models that saw none of them: given the models their decisions are independent, and p is that of the
+one-sided Mann-Whitney test, exact where decisions do not depend on the group. `old` completes without
+`MaskedRegression`. Every draw is kept in benchmarks/results/missing.json as soon as it is done and not made again.
 """
 
 import argparse
@@ -54,10 +53,7 @@ TRAINING = {
     "patience": 15, "batch_size": 8, "lr": 1e-3, "weight_decay": 1e-2, "search": {"lr": [], "weight_decay": []},
     "seeds": 1, "permutations": 0, "graph_permutations": 0, "seed": 0, "pretrain": None,
 }  # fmt: skip
-DEFAULT = (
-    "tangent:ridge,tangent:logistic,tangent:svm,tangent:elastic_net,tangent:low_rank,tangent:combat,tangent:deconfound"
-)
-DEFAULT += ",tangent:riemann,correlation:ridge,correlation:svm,correlation:elastic_net"
+DEFAULT = [f"tangent:{name}" for name in LINEAR] + [f"correlation:{name}" for name in ("ridge", "svm", "elastic_net")]
 
 
 def abide_series(folder: Path, n: int, n_nodes: int, everybody: bool = False) -> tuple[list[np.ndarray], pd.DataFrame]:
@@ -189,19 +185,19 @@ def one_draw(series: list[np.ndarray], whole: dict, cell: dict, names: list[str]
     return found
 
 
-def kept() -> dict:
+def kept(out: Path) -> dict:
     """What is done already, by cell."""
-    return json.loads(OUT.read_text()) if OUT.is_file() else {}
+    return json.loads(out.read_text()) if out.is_file() else {}
 
 
-def keep(key: str, found: dict) -> None:
+def keep(out: Path, key: str, found: dict) -> None:
     """Add one cell's models to the file."""
-    done = kept()
+    done = kept(out)
     done[key] = {**done.get(key, {}), **found}
-    OUT.parent.mkdir(exist_ok=True)
-    aside = OUT.with_suffix(".part")
+    out.parent.mkdir(exist_ok=True)
+    aside = out.with_suffix(".part")
     aside.write_text(json.dumps(done, indent=0))
-    aside.replace(OUT)
+    aside.replace(out)
 
 
 def campaign(given: argparse.Namespace) -> None:
@@ -217,20 +213,20 @@ def campaign(given: argparse.Namespace) -> None:
     for cell in track(cells, "draws"):
         cell["regions"] = int(cell["regions"])
         key = "|".join(map(str, (*cell.values(), given.people, given.nodes)))
-        left = [name for name in names if name not in kept().get(key, {})]
+        left = [name for name in names if name not in kept(given.out).get(key, {})]
         if not left:
             continue
         if cell["source"] != source:
             source, series = cell["source"], read_series(cell["source"], given)
             nothing = np.zeros((len(series), series[0].shape[1]), bool)
             whole = {measure: connectomes(series, nothing, measure, None) for measure in ("tangent", "correlation")}
-        keep(key, one_draw(series, whole, cell, left))
+        keep(given.out, key, one_draw(series, whole, cell, left))
 
 
-def table() -> pd.DataFrame:
+def table(out: Path) -> pd.DataFrame:
     """By cell and model: draws, mean AUC, and how many have p <= .05."""
     rows = []
-    for key, found in kept().items():
+    for key, found in kept(out).items():
         source, completion, pattern, regions, rates, _, people, nodes = key.split("|")
         place = {"source": source, "people": people, "nodes": nodes, "completion": completion, "pattern": pattern}
         rows += [
@@ -257,7 +253,7 @@ def innocent(given: argparse.Namespace) -> None:
         for completion in ("new", "old") if regions else ("new",):
             cell = ("diagnoses", completion, "random", regions, ".2/.2", draw, given.people, given.nodes)
             key, start = "|".join(map(str, cell)), time.process_time()
-            if key in kept():
+            if key in kept(given.out):
                 continue
             found = {}
             for measure in ("tangent", "correlation"):
@@ -266,7 +262,7 @@ def innocent(given: argparse.Namespace) -> None:
                 cohort = cohort_of(values, missing, labels, measure, np.random.default_rng(draw))
                 cohort.participants["site"] = people["SITE_ID"].to_numpy()
                 found |= told_apart(cohort, own, draw, completion == "old")
-            keep(key, found)
+            keep(given.out, key, found)
             print(f"{key}: {time.process_time() - start:.0f} CPU-s", flush=True)
 
 
@@ -274,19 +270,20 @@ def main() -> None:
     """Run what is asked for and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default=str(Path(__file__).resolve().parents[2] / "shared" / "data"))
+    parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--source", default="abide,simulated")
     parser.add_argument("--completion", default="new")
     parser.add_argument("--patterns", default="fixed,random")
     parser.add_argument("--regions", default="1,3,20")
     parser.add_argument("--rates", default="1/0,.5/.1,.2/0")
-    parser.add_argument("--models", default=DEFAULT)
+    parser.add_argument("--models", default=",".join(DEFAULT))
     parser.add_argument("--draws", type=int, default=40)
     parser.add_argument("--people", type=int, default=120)
     parser.add_argument("--nodes", type=int, default=100)
     parser.add_argument("--innocent", action="store_true")
     given = parser.parse_args()
     innocent(given) if given.innocent else campaign(given)
-    print(table().round(3).to_string(index=False))
+    print(table(given.out).round(3).to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -325,6 +325,7 @@ def quality_of(**changes) -> dict:
         "motion": {**compared, "p": 0.7, "d": 0.1, "low": -0.8, "high": 1.0},
         "seconds": {**compared, "reason": "the same in everybody"},
         "volumes": {**compared, "reason": "the same in everybody"},
+        "lacking": {"cases": 0.0, "controls": 0.0, "p": None, "regions": []},
         "qcfc": {name: link_of() for name in ("everybody", "cases", "controls")},
         "edges": {"total": 44850, "tested": 44551, "unmeasured": 0, "outside": 299, "silent": 0},
         "regions": [{"region": "<i>Vermis</i> & co", "cases": 1, "controls": 0, "outside": 1}],

@@ -6,9 +6,8 @@ import numpy as np
 
 from dysconnect.models.edges import MissingRegions, edges_from_matrix, matrix_from_edges
 
-EACH = 32  # training people who are masked alike, for every one who lacks these regions
+EACH = 64  # training people who are masked alike, for every one who lacks these regions
 MOST = 2048  # of them for one pattern
-ENOUGH = 16  # complete people, who are then preferred to those who lack other regions
 STAND_INS = 32  # for the training people, in a saved model
 ALONE = 4  # training people for every stand-in, so that they cannot be unmixed
 
@@ -21,16 +20,20 @@ class MaskedRegression:
     A completed covariance has exactly the residual of the mean, and the logarithm of a mean stands out from the mean
     of logarithms: a tangent vector tells which regions were missing. But what masking does can be seen in training
     people who have these regions: let T be their features and T_p those after masking the regions p and completing
-    them in the same way. Who lacks p gets ``mean(T) + a (T_p - mean(T_p))``, ``a = <T, T_p> / <T_p, T_p>`` of centred
-    features: the regression of T on T_p with one slope.
+    them in the same way. Who lacks p gets ``m + a (T_p - m_p)`` with the means m of T and m_p of T_p and the slope
+    ``a = <T, T_p> / <T_p, T_p>`` of centred features: the regression of T on T_p.
 
     Where the pattern does not depend on the covariance, therefore, (1) somebody with any pattern has the expected
     features of a complete person, whatever T and the completion are; (2) if the patients lack p and the controls do
     not, their mean features differ by a times the difference of all of them masked: nothing is left of the pattern;
-    and (3) the residual ``T - mean(T) - a (T_p - mean(T_p))`` is uncorrelated with T_p, summed over the features.
-    Without (3) a classifier that learned from the controls' T_p would meet the same controls' sampling error again in
-    mean(T) - mean(T_p): held-out decisions of the two groups would differ by ``trace cov(T_p, T_p - T) / n``, which is
-    little in one feature and something in twenty thousand.
+    and (3) the residual ``T - m - a (T_p - m_p)`` is uncorrelated with T_p, summed over the features. Without (3) a
+    classifier that learned from the controls' T_p would meet the same controls' sampling error again in ``m - m_p``:
+    held-out decisions of the two groups would differ by ``trace cov(T_p, T_p - T) / n``, which is little in one
+    feature and something in twenty thousand.
+
+    For the same reason everybody who has any of the regions is masked, also those who lack others (T is then what
+    they have), as a missing connection takes the mean of all who have it: were complete people alone asked, who may all
+    be controls, what they happen to be would go with the label. Weights let every region of p count once (`_weights`).
 
     Attributes
     ----------
@@ -61,19 +64,18 @@ class MaskedRegression:
         asked = np.unique(np.concatenate(chosen))
         whole, moved = self._features(asked, np.zeros_like(patterns[0])), features.copy()
         for k, pattern in enumerate(patterns):
-            own = lacking[which.ravel() == k]
-            moved[own] = _regressed(
-                features[own], whole[np.searchsorted(asked, chosen[k])], self._features(chosen[k], pattern)
-            )
+            own, had = lacking[which.ravel() == k], ~self.donors_[chosen[k]][:, pattern]
+            pair = whole[np.searchsorted(asked, chosen[k])], self._features(chosen[k], pattern)
+            moved[own] = _regressed(features[own], *pair, had)
         return moved
 
     def state(self) -> dict[str, np.ndarray]:
         """What stands in for the training people in a saved model, as arrays (`StandIns`)."""
         if isinstance(self.values_, StandIns):
             return {"stand_ins": self.values_.logs}
-        nothing = np.zeros(self.donors_.shape[1], bool)
-        pool = self._fewest(nothing)
-        return {"stand_ins": mixed(self._edges(pool[:: max(1, len(pool) // MOST)], nothing), self.filler.mean_)}
+        people = np.arange(len(self.rows_))[:: max(1, len(self.rows_) // MOST)]
+        edges = self._edges(people, np.zeros(self.donors_.shape[1], bool))
+        return {"stand_ins": mixed(edges, self.filler.mean_)}
 
     def load_state(self, arrays: Mapping[str, np.ndarray]) -> "MaskedRegression":
         """Restore from `state`: stand-ins are masked in place of the training people."""
@@ -83,20 +85,12 @@ class MaskedRegression:
 
     def _choose(self, pattern: np.ndarray) -> np.ndarray:
         """Training people to mask, by position: for whom many stand, many; the same ones in training and after it."""
-        pool = self._fewest(pattern)
+        pool = np.flatnonzero((~self.donors_ & pattern).any(1))
         size = min(EACH * max(1, int((self.donors_ == pattern).all(1).sum())), MOST)
         if len(pool) <= size:
             return pool
         drawn = np.random.default_rng(np.packbits(pattern).tolist()).choice(pool, size, replace=False)
         return np.sort(drawn)
-
-    def _fewest(self, pattern: np.ndarray) -> np.ndarray:
-        """Training people who lack the fewest of some regions, as a rule none; complete ones if there are enough."""
-        lost = self.donors_ & ~self.donors_.all(0)
-        lacked = (lost & pattern).sum(1)
-        pool = lacked == lacked.min()
-        complete = pool & ~lost.any(1)
-        return np.flatnonzero(complete if complete.sum() >= ENOUGH else pool)
 
     def _edges(self, people: np.ndarray, pattern: np.ndarray) -> np.ndarray:
         own = self.values_[self.rows_[people]]
@@ -106,13 +100,32 @@ class MaskedRegression:
         return self.represent(self._edges(people, pattern))
 
 
-def _regressed(features: np.ndarray, whole: np.ndarray, masked: np.ndarray) -> np.ndarray:
-    """Features [n, F] of the masked by the regression of those of others, whole and masked likewise, [m, F] each."""
-    mean, mean_masked = whole.mean(0, dtype=float), masked.mean(0, dtype=float)
+def _regressed(features: np.ndarray, whole: np.ndarray, masked: np.ndarray, had: np.ndarray) -> np.ndarray:
+    """Features [k, F] of the masked by the regression of those of others before and after masking.
+
+    Parameters
+    ----------
+    features : array, [k, F]
+    whole, masked : array, [m, F]
+        Of others.
+    had : array of bool, [m, R]
+        Which of the masked regions they had.
+    """
+    weights = _weights(had)
+    share = weights / weights.sum()
+    mean, mean_masked = share @ whole, share @ masked
     away = masked - mean_masked
-    size = float((away**2).sum())
-    slope = float((away * (whole - mean)).sum()) / size if size > 0 else 1.0
-    return mean + slope * (features - mean_masked)
+    size = float(share @ (away**2).sum(1))
+    slope = float(share @ (away * (whole - mean)).sum(1)) / size if size > 0 else 1.0
+    slope = 1 - (1 - slope) / (share @ had.mean(1))  # who had a part of the regions shows a part of what they lose
+    return mean + slope * (features - mean + weights @ (whole - masked))
+
+
+def _weights(had: np.ndarray) -> np.ndarray:
+    """Weights of people [m] that count every region once, ``sum_i w_i had_ir = 1``, and are as equal as that allows."""
+    had = had.astype(float)
+    equal = np.full(len(had), had.shape[1] / had.sum())
+    return equal + had @ np.linalg.lstsq(had.T @ had, 1 - had.T @ equal)[0]
 
 
 class StandIns:

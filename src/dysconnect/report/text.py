@@ -151,6 +151,13 @@ def p_text(p: float) -> str:
     return "not tested" if text == NONE else f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
+def lacking_text(lacking: Mapping) -> str:
+    """Write how many regions patients and controls lack."""
+    means = [NONE if lacking[side] is None else number(lacking[side]) for side in ("cases", "controls")]
+    test = "the same in everybody" if lacking["p"] is None else p_text(lacking["p"])
+    return f"{means[0]} a person in patients, {means[1]} in controls; {test}"
+
+
 def counted(n: int, word: str) -> str:
     """Count things: ``1 subject``, ``1,009 subjects``."""
     return f"{n:,} {word}{'s' * (n != 1)}"

@@ -23,6 +23,7 @@ from dysconnect.train.splits import fold_rows, scan_groups
 from dysconnect.whole import save_arrays
 
 DUAL = {"ridge": DualRidge, "logistic": DualLogistic, "svm": DualSVM}
+LACKING = "regions_missing"  # what the floor calls the number of regions that a person lacks
 PREPARED = ("harmonise", "deconfound")  # keys of the model section that no classifier reads
 
 
@@ -101,6 +102,12 @@ class EdgeModel(FeatureModel):
             self.masked_ = self._masked().load_state(arrays)
         return self
 
+    def remember(self, cohort: Cohort, rows: np.ndarray) -> "EdgeModel":
+        """Give a restored model the people it learned from, who then need no stand-ins (`MaskedRegression`)."""
+        if self.tangent:
+            self.masked_.fit(cohort.values, cohort.missing, rows)
+        return self
+
     def _learn_features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
         missing, people = cohort.missing[rows], cohort.participants.iloc[rows]
         self.filler_ = MissingRegions().fit(cohort.values[rows], missing, self.tangent)
@@ -174,7 +181,10 @@ class RiemannModel(CovarianceModel):
 
 
 class FloorModel(FeatureModel):
-    """The confound floor: logistic regression on covariates alone."""
+    """The confound floor: logistic regression on covariates alone.
+
+    Where training subjects differ in it, it also sees how many regions a person lacks, but not which.
+    """
 
     measure = "covariates"
 
@@ -194,7 +204,9 @@ class FloorModel(FeatureModel):
 
     def load_state(self, arrays: dict[str, np.ndarray]) -> "FloorModel":
         """Restore from `state`."""
-        self.encoder_ = CovariateEncoder(self.spec["covariates"]).load_state(json.loads(str(arrays["encoding"])))
+        encoding = json.loads(str(arrays["encoding"]))
+        lacking = [LACKING] if LACKING in encoding["numeric"] else []
+        self.encoder_ = CovariateEncoder([*self.spec["covariates"], *lacking]).load_state(encoding)
         self.classifier_ = self._classifier()
         self.classifier_.weights_ = arrays["weights"]
         self.classifier_.intercept_, self.classifier_.slope_, self.classifier_.offset_ = arrays["numbers"]
@@ -204,11 +216,16 @@ class FloorModel(FeatureModel):
         return DualLogistic(penalties=tuple(self.spec["penalties"]))
 
     def _learn_features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
-        self.encoder_ = CovariateEncoder(self.spec["covariates"]).fit(cohort.participants.iloc[rows])
+        differ = len(np.unique(cohort.missing[rows].sum(1))) > 1
+        names = [*self.spec["covariates"], *([LACKING] if differ else [])]
+        self.encoder_ = CovariateEncoder(names).fit(self._people(cohort, rows))
         return self._features(cohort, rows)
 
     def _features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
-        return self.encoder_.transform(cohort.participants.iloc[rows])
+        return self.encoder_.transform(self._people(cohort, rows))
+
+    def _people(self, cohort: Cohort, rows: np.ndarray) -> pd.DataFrame:
+        return cohort.participants.iloc[rows].assign(**{LACKING: cohort.missing[rows].sum(1).astype(float)})
 
 
 Model = LinearModel | SparseModel | LowRankModel | RiemannModel | FloorModel | GraphModel
@@ -331,6 +348,9 @@ def read_folds(path: str | Path, cohort: Cohort, splits: pd.DataFrame) -> list[F
     with np.load(path, allow_pickle=False) as file:
         models = restore_folds({name: file[name] for name in file.files})
     rows = {place: fold_rows(splits, cohort.participants, *place[:2]) for place in models}
+    for place, model in models.items():
+        if isinstance(model, EdgeModel):
+            model.remember(cohort, rows[place][0])
     return [FoldModel(model, *rows[place], *place) for place, model in models.items()]
 
 
