@@ -317,7 +317,10 @@ def beside_others(write: Callable[[], None]) -> None:
 
 
 def find_runs(handle: Handle, view: int = ViewType.ACTIVE_ONLY, **tags: str) -> list[Run]:
-    """Runs of the experiment that have these tags, those that were not deleted by default; dots in a tag's name are written as double underscores."""
+    """Runs of the experiment that have these tags; dots in a tag's name are written as double underscores.
+
+    Of deleted ones with ``view=ViewType.DELETED_ONLY``.
+    """
     wanted = " and ".join(f"tags.`{name.replace('__', '.')}` = '{value}'" for name, value in tags.items())
     found, token = [], None
     while token != "":
