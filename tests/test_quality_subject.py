@@ -213,8 +213,8 @@ BAD = {
     "NaN volumes": (nan_volumes, r"3 of 40 volumes hold no numbers .*\(first: volume 6\)"),
     "constant": (lambda folder: write(folder, np.full((SIZE,) * 3 + (N_VOLUMES,), 9.0)), "none of the 3 regions"),
     "3D": (lambda folder: write(folder, noise()[..., 0]), r"has 3 dimensions, expected 4"),
-    "fewer volumes than confounds": (lambda folder: write(folder, noise()[..., :35]), "has 35 volumes, .* 40 rows"),
-    "more volumes than confounds": (short_confounds, "has 40 volumes, confounds.tsv 38 rows"),
+    "fewer volumes than confounds": (lambda folder: write(folder, noise()[..., :35]), "35 volumes but 40 rows"),
+    "more volumes than confounds": (short_confounds, r"40 volumes but 38 rows .*\(confounds.tsv"),
     "fewer volumes than the sidecar": (
         lambda folder: write(folder, noise(), NumberOfVolumes=400), "has 40 volumes, its sidecar says 400"
     ),

@@ -485,10 +485,8 @@ REASONS = {
     "sub-no-age": r"age is missing .*participants\.tsv",
     "sub-no-sex": r"sex is 'missing'; expected F or M in participants\.tsv",
     "sub-no-site": r"site is missing; name the scanner or centre in participants\.tsv",
-    "sub-no-file": r"series file .* is missing",
     "sub-no-entry": r"no series file in the index; check that the scan was acquired",
-    "sub-no-fd": r"mean_fd is missing: without a motion estimate",
-    "sub-no-confounds-file": r"confounds file .* is missing",
+    "sub-no-fd": r"framewise_displacement holds no number in 150 of 150 volumes",
     "sub-other-atlas": r"lacks 2 of the atlas's 12 regions .* atlas=NAME",
     "sub-no-rotation": r"confounds lack rot_x; set denoise\.motion=null",
     "sub-no-displacement": r"confounds .*framewise_displacement.*[;.:] ",
@@ -545,10 +543,8 @@ def mixed(tmp_path_factory, few, confounds, scrubbing):
         elif name.removeprefix("sub-no-") in row:
             row[name.removeprefix("sub-no-")] = {"sub-no-age": np.nan}.get(name, "")
         paths = tmp_path / f"{name}.tsv", tmp_path / f"{name}-confounds.tsv"
-        if name != "sub-no-file":
-            write_series(x, regions, paths[0])
-        if name != "sub-no-confounds-file":
-            motion.to_csv(paths[1], sep="\t", index=False, na_rep="n/a")
+        write_series(x, regions, paths[0])
+        motion.to_csv(paths[1], sep="\t", index=False, na_rep="n/a")
         rows.append(row)
         if name != "sub-no-entry":
             entry = {"participant_id": name, "series": str(paths[0]), "key": "", "sha256": "0" * 64}
@@ -637,7 +633,7 @@ def test_components_of_other_masks_are_left_alone(one, denoise_spec, tmp_path):
     assert one(spec).removed["Regressors"] == ["a_comp_cor_03", "a_comp_cor_04"]
     assert one({**spec, "n_compcor": "all"}).removed["Regressors"] == [f"a_comp_cor_{k:02d}" for k in (3, 4, 5)]
     (tmp_path / "confounds.json").write_text('{"a_comp')
-    assert re.match(r"sidecar confounds\.json of the confounds is no JSON .*fetch it again", one(spec).exclusion_reason)
+    assert re.match(r"confounds\.json is no JSON .*mend it", one(spec).exclusion_reason)
 
 
 def test_the_dataset_is_described_with_its_source(tmp_path):

@@ -15,14 +15,15 @@ import pandas as pd
 from dysconnect.numeric import (
     INTEGER,
     Numbers,
+    are_numbers,
     check_member,
     holds_codes,
-    is_number,
     is_numbering,
     read_numbers,
     refuse_absent,
 )
 from dysconnect.place import located
+from dysconnect.sealed import NotAsWrittenError
 from dysconnect.tables import TableError
 
 BY_ORDER = "order=atlas"  # key of a file whose columns stand in the order of the atlas
@@ -100,17 +101,22 @@ def read_regions(path: str | Path, key: str, nodes: pd.DataFrame) -> tuple[np.nd
     if path.suffix == ".npz":
         return _from_archive(path, key, nodes), ""
     table = read_numbers(path)
-    if not any(is_number(table.frame[column]) for column in table.frame):
+    if not any(are_numbers(table.frame)):
         table.values()  # says why these are no numbers
     if not table.names and _begins_with(table, nodes):
         table = table.headed()
     _refuse_transposed(table, nodes)
-    numeric = table.frame.loc[:, [is_number(table.frame[column]) for column in table.frame]].to_numpy(float)
-    if looks := matrix_like(numeric):
-        raise TableError(f"{path.name} {looks}")
+    _refuse_matrix(table)
     table, columns, note = _in_order(table, nodes) if key == BY_ORDER else (table, _match(table, nodes), "")
     values = table.values(columns)
     return np.where(np.isnan(values).all(0), 0.0, values), note  # XCP-D writes n/a outside of the field of view
+
+
+def _refuse_matrix(table: Numbers) -> None:
+    """Refuse a matrix of connections of which the atlas has a part of the regions."""
+    numeric = are_numbers(table.frame)
+    if sum(numeric) == len(table.frame) and (looks := matrix_like(table.frame.loc[:, numeric].to_numpy(float))):
+        raise TableError(f"{table.name} {looks}")
 
 
 def _begins_with(table: Numbers, nodes: pd.DataFrame) -> bool:
@@ -343,7 +349,8 @@ def read_confounds(path: str | Path, n_volumes: int | None = None) -> pd.DataFra
     table = read_numbers(path)
     if not table.names:
         raise TableError(f"confounds {path.name} has no names in its first line; use a confounds table of fMRIPrep")
-    columns = [k for k, name in enumerate(table.names) if is_number(table.frame[k]) or NUISANCE.match(name)]
+    numeric = are_numbers(table.frame)
+    columns = [k for k, name in enumerate(table.names) if numeric[k] or NUISANCE.match(name)]
     confounds = pd.DataFrame(table.values(columns), columns=[table.names[k] for k in columns])
     if "framewise_displacement" not in confounds:
         raise TableError(
@@ -390,6 +397,31 @@ def write_series(series: np.ndarray, names: Iterable[str], path: str | Path) -> 
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savetxt(path, series, fmt="%.6g", delimiter="\t", header="\t".join(names), comments="", encoding="utf-8")
+
+
+def refuse_changed(index: pd.DataFrame) -> None:
+    """Refuse series that are no longer what they were when they were collected.
+
+    Parameters
+    ----------
+    index : DataFrame
+        `participant_id`, `series` and `sha256` (of the file); archives and compressed files are passed over, whose hash
+        is that of their content.
+
+    Raises
+    ------
+    NotAsWrittenError
+        Names the person and the file: this is no reason to exclude anybody.
+    """
+    for row in index.itertuples():
+        path = Path(row.series) if row.series else None
+        if path is None or not row.sha256 or path.suffix in (".npz", ".gz") or not path.exists():
+            continue
+        if series_hash(path.read_bytes()) != row.sha256:
+            raise NotAsWrittenError(
+                f"{row.participant_id}: {path} is not what it was when it was collected. Collect everybody again: add "
+                "--forcerun acquire to the command."
+            )
 
 
 def read_index(path: str | Path) -> pd.DataFrame:

@@ -23,6 +23,7 @@ from dysconnect.acquire.told import people_files
 from dysconnect.acquire.transfer import Outcome, Remote, Transport, fetch_all
 from dysconnect.bids import Ambiguity, Listing, is_pointer, list_folder, read_name, refuse_ambiguities
 from dysconnect.place import portable
+from dysconnect.problems import counted
 
 SHARED = "dataset"  # the unit of files that belong to everybody
 
@@ -302,8 +303,8 @@ def acquire_images(
     index = pd.DataFrame([scan_entry(name, receipt) for name, receipt in scans.items()])
     index = index[index["problem"] == ""].drop(columns="problem").reset_index(drop=True)
     if index.empty:
-        reasons = "; ".join(dict.fromkeys(receipt["problem"] for receipt in scans.values()))
-        raise FileNotFoundError(f"{plan.folder}: nobody has a scan to use. Reasons: {reasons[:500]}.")
+        reasons = counted({name: receipt["problem"] for name, receipt in scans.items()})
+        raise FileNotFoundError(f"{plan.folder}: nobody has a scan to use. People, reasons: {'; '.join(reasons[:5])}.")
     return participants, index
 
 

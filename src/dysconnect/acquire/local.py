@@ -39,6 +39,7 @@ from dysconnect.bids import (
     read_sidecars,
     refuse_ambiguities,
 )
+from dysconnect.numeric import refuse_absent
 from dysconnect.problems import reason
 from dysconnect.repetition import SAME, told_seconds
 from dysconnect.series import BY_ORDER, read_confounds, series_hash
@@ -309,6 +310,7 @@ def _read(own: Own, spec: Mapping, root: Path) -> dict:
         raise ValueError(
             "no repetition time: give it as RepetitionTime (s) in a JSON sidecar, or as dataset.repetition_time"
         )
+    refuse_absent(root / own.series.path)  # a device never ends
     hashed = series_hash((root / own.series.path).read_bytes())
     return {"repetition_time": float(seconds), "sha256": hashed, "mean_fd": _mean_fd(own, root)}
 

@@ -9,16 +9,16 @@ from pathlib import Path
 import pandas as pd
 
 from dysconnect.numeric.arrays import check_member, read_array, read_content, refuse_absent
-from dysconnect.numeric.cells import INTEGER, Numbers, holds_codes, is_number, is_numbering
+from dysconnect.numeric.cells import INTEGER, Numbers, are_numbers, holds_codes, is_numbering
 from dysconnect.numeric.lines import parse_lines
 from dysconnect.tables import read_text
 
 __all__ = [
     "INTEGER",
     "Numbers",
+    "are_numbers",
     "check_member",
     "holds_codes",
-    "is_number",
     "is_numbering",
     "read_numbers",
     "refuse_absent",

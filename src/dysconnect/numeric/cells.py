@@ -47,14 +47,15 @@ class Numbers:
         TableError
             When a cell of them is no number, with its line, column and content.
         """
-        frame = self.frame if columns is None else self.frame.iloc[:, list(columns)]
-        if all(is_number(frame[column]) for column in frame.columns):
+        every = list(range(self.frame.shape[1]))
+        frame = self.frame if columns is None or list(columns) == every else self.frame.iloc[:, list(columns)]
+        if all(are_numbers(frame)):
             return frame.to_numpy(float)
         return np.stack([self._column(column) for column in frame.columns], axis=1)
 
     def _column(self, column: int) -> np.ndarray:
         values = self.frame[column]
-        if is_number(values):
+        if values.dtype.kind in "iuf":
             return values.to_numpy(float)
         cells = [clean(str(cell)) if cell == cell else "nan" for cell in values]
         for k, cell in enumerate(cells):
@@ -83,9 +84,9 @@ class Numbers:
         return replace(self, frame=self.frame.iloc[1:].reset_index(drop=True), names=names, lines=self.lines[1:])
 
 
-def is_number(values: pd.Series) -> bool:
-    """Whether a column holds real numbers only: pandas counts True and complex numbers among them."""
-    return values.dtype.kind in "iuf"
+def are_numbers(frame: pd.DataFrame) -> list[bool]:
+    """Which columns hold real numbers only: pandas counts True and complex numbers among them."""
+    return [kind.kind in "iuf" for kind in frame.dtypes]
 
 
 def is_plain(cell: str) -> bool:

@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +18,6 @@ from dysconnect.numeric.cells import (
     THOUSANDS,
     WITH_COMMA,
     Numbers,
-    is_number,
     is_numbering,
     short,
 )
@@ -30,19 +30,17 @@ WIDEST = 50_000  # columns; more are voxels, not regions
 def parse_lines(lines: list[str], name: str, blanks: bool) -> Numbers:
     """Read the lines of a table; cells between `blanks` whatever else there is."""
     numbers, comments = _rows(lines, name)
+    if lines[numbers[0] - 1].lstrip().startswith("<"):
+        raise TableError(f"{name} cannot be read as a table of numbers: it is a web page or XML; fetch it again")
     separator = None if blanks else _separator(lines[numbers[0] - 1])
     split = _splitter(separator, any('"' in lines[number - 1] for number in numbers), name)
     header = _headline(numbers, comments, lines, split)
     names = _names(split(lines[header - 1], header)) if header else []
     numbers = [number for number in numbers if number != header]
     if not numbers:
-        raise TableError(f"{name} has a first line and no rows. One line a volume is expected")
+        raise TableError(f"{name} has a first line and no rows: a line for each of the volumes is expected below it")
     _refuse_gaps(header or numbers[0], {*numbers, *(comments if blanks else [])}, numbers[-1], name)
-    body = [lines[number - 1] for number in numbers]
-    if any('"' in line or "'" in line or not line.isascii() for line in body):
-        body, separator = [_cleaned(line, number, split) for line, number in zip(body, numbers)], "\t"
-    elif separator is None:
-        body, separator = [" ".join(line.split()) for line in body], " "
+    body, separator = _evened([lines[number - 1] for number in numbers], numbers, separator, split)
     widths = [line.count(separator) + 1 for line in body]
     body, widths = _without_ends(body, widths, names, separator)
     while len(names) > widths[0] and names[-1] == "":
@@ -60,7 +58,7 @@ def _rows(lines: list[str], name: str) -> tuple[list[int], list[int]]:
         if bare and not (number == 1 and bare.lower().startswith("sep=")):  # a word of Excel's
             (comments if bare[0] == "#" else rows).append(number)
     if not rows:
-        raise TableError(f"{name} is empty: no line of it holds a number")
+        raise TableError(f"{name} cannot be read as a table of numbers: it is empty")
     return rows, comments
 
 
@@ -78,7 +76,7 @@ def _separator(line: str) -> str | None:
     return next((mark for mark in ";," if mark in bare), None)
 
 
-def _splitter(separator: str | None, quoted: bool, name: str):
+def _splitter(separator: str | None, quoted: bool, name: str) -> Callable[[str, int], list[str]]:
     """How a line, with its number, falls into cells; blanks may stand within double quotes."""
     if separator is None and quoted:
         return lambda line, number: re.findall(r'"[^"]*"|\S+', line)
@@ -99,7 +97,7 @@ def _is_header(cells: list[str]) -> bool:
     return is_numbering(cells)
 
 
-def _headline(numbers: list[int], comments: list[int], lines: list[str], split) -> int | None:
+def _headline(numbers: list[int], comments: list[int], lines: list[str], split: Callable) -> int | None:
     """Number of the line of names: the first, or else the last comment above it that has as many cells; or None."""
     first = split(lines[numbers[0] - 1], numbers[0])
     if _is_header(first):
@@ -128,8 +126,23 @@ def _refuse_gaps(start: int, there: set[int], end: int, name: str) -> None:
         )
 
 
-def _cleaned(line: str, number: int, split) -> str:
+def _evened(body: list[str], numbers: list[int], separator: str | None, split: Callable) -> tuple[list[str], str]:
+    """Lines with one separator between two cells, and no quotes."""
+    text = "\n".join(body)
+    if '"' in text or "'" in text or not text.isascii():
+        return [_cleaned(line, number, separator, split) for line, number in zip(body, numbers)], "\t"
+    if separator is not None:
+        return body, separator
+    uneven = "  " in text or "\t" in text or any(line[0] == " " or line[-1] == " " for line in body)
+    return [" ".join(line.split()) for line in body] if uneven else body, " "
+
+
+def _cleaned(line: str, number: int, separator: str | None, split: Callable) -> str:
     """A line with tabs between cleaned cells."""
+    if separator and line[0] == line[-1] == '"':  # all cells are quoted, as a rule
+        plain = line[1:-1].replace(f'"{separator}"', "\0")
+        if plain.isascii() and not any(mark in plain for mark in ('"', "'", separator)):
+            return plain.replace("\0", "\t")
     return "\t".join(clean(cell) for cell in split(line, number))
 
 
@@ -184,7 +197,7 @@ def _parsed(body: list[str], separator: str, width: int, exact: bool) -> pd.Data
         except ValueError:
             pass  # pandas leaves what is no number as it is, so that it can be named
     frame = pd.read_csv(
-        io.StringIO("\n".join(body)),
+        io.BytesIO("\n".join(body).encode()),
         sep=separator,
         header=None,
         names=range(width),
@@ -204,9 +217,7 @@ def _without_index(table: Numbers) -> Numbers:
     nameless = [k for k, name in enumerate(table.names) if name == ""]
     for column in nameless:
         values = table.frame[column]
-        steps = np.diff(values.to_numpy(float)) if is_number(values) else np.zeros(0)
-        counts = len(steps) and steps[0] > 0 and np.allclose(steps, steps[0], rtol=1e-3)
-        if is_number(values) and not counts and not values.isna().all() and len(values) > 1:
+        if values.dtype.kind in "iuf" and not values.isna().all() and not _counts(values.to_numpy(float)):
             raise TableError(
                 f"{table.name}: column {column + 1} has no name in the first line (it holds {values.iloc[0]:g}). Name "
                 "or remove it"
@@ -214,3 +225,9 @@ def _without_index(table: Numbers) -> Numbers:
     kept = [k for k in range(table.frame.shape[1]) if k not in nameless]
     frame = table.frame.iloc[:, kept].set_axis(range(len(kept)), axis=1)
     return replace(table, frame=frame, names=[table.names[k] for k in kept]) if nameless else table
+
+
+def _counts(values: np.ndarray) -> bool:
+    """Whether values rise by equal steps, as numbers of rows and times do."""
+    steps = np.diff(values)
+    return len(values) == 1 or bool(steps[0] > 0 and np.allclose(steps, steps[0], rtol=1e-3))

@@ -28,7 +28,7 @@ class Bundle:
     ----------
     about : mapping
         Signature: `experiment`, `dataset`, `contrast`, `measure`, `stored`, `estimator`, `denoise`, `atlas` (`name`,
-        `title`, `hash`), `covariates`, `nuisance`, `scan`, `people`, `scores`, `norm`.
+        `title`, `hash`, and `space` where it is known), `covariates`, `nuisance`, `scan`, `people`, `scores`, `norm`.
     nodes : DataFrame, [N rows]
         The atlas's regions.
     arrays : mapping of str to array

@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dysconnect.problems import MachineError
+
 if TYPE_CHECKING:
     from dysconnect.predict.bundle import Bundle
     from dysconnect.predict.scan import Scan
 
-UNUSABLE, REFUSED = 2, 3
+FAILED, UNUSABLE, REFUSED = 1, 2, 3
 USAGE = """usage: dysconnect predict --model ... --series ...
 
 The commands are `predict` (dysconnect predict --help) and `withdraw`, for a person who withdraws (dysconnect withdraw
@@ -28,7 +30,8 @@ examples:
       --age 52 --sex F --site site-A --mean-fd 0.14 --out sub-001
   dysconnect predict --model MLFLOW_RUN_ID --bold bold.nii.gz --confounds confounds.tsv --age 52 --sex F
 
-exit status: 0 predicted, 2 the model or the scan cannot be used, 3 refused: the person is unlike the cohort
+exit status: 0 predicted, 1 the machine failed (room, memory, permission), 2 the model or the scan cannot be used,
+3 refused: the person is unlike the cohort
 """
 
 
@@ -92,6 +95,9 @@ def main(arguments: Sequence[str]) -> int:
     except (ValueError, OSError) as error:
         print(f"dysconnect predict: {error}", file=sys.stderr)
         return UNUSABLE
+    except MachineError as error:
+        print(f"dysconnect predict: {error}", file=sys.stderr)
+        return FAILED
     for reason in found["refused"]:
         print(f"{'unlike the cohort' if given.anyway else 'refused'}: {reason}.", file=sys.stderr)
     if found["refused"] and not given.anyway:

@@ -120,7 +120,7 @@ def _about(cohort: Cohort, nodes: pd.DataFrame, spec: Mapping) -> dict:
         "denoise": spec["denoise"],
         "min_coverage": spec["min_coverage"],
         "surface": spec["surface"],
-        "atlas": {key: spec["atlas"][key] for key in ("name", "title")},
+        "atlas": {key: spec["atlas"][key] for key in ("name", "title", "space") if spec["atlas"].get(key)},
         "covariates": {name: _covariate(people[name]) for name in _asked(people, spec)},
         "uses": _used(spec["sections"]["model"]),
         "alpha": spec["localize"]["alpha"],

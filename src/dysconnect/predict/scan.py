@@ -2,7 +2,8 @@
 
 import hashlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import pandas as pd
 
 from dysconnect.bids import read_sidecars
 from dysconnect.predict.bundle import Bundle
+from dysconnect.problems import reason
 from dysconnect.repetition import told_seconds
 from dysconnect.series import has_signal, read_series
-from dysconnect.timeseries.cohort import check_map, check_series, usable_confounds
+from dysconnect.timeseries.cohort import check_map, check_series, mean_displacement, usable_confounds
 from dysconnect.timeseries.projection import plan
 
 
@@ -71,12 +73,10 @@ def scan_from_series(path: str | Path, confounds: str | Path | None, bundle: Bun
     """
     path = Path(path)
     about = _sidecar(path)
-    try:
-        names = bundle.nodes[["name"]].assign(node=bundle.nodes["name"])  # numbers as names fit any atlas
+    names = bundle.nodes[["name"]].assign(node=bundle.nodes["name"])  # numbers as names fit any atlas
+    with _usable(bundle):
         series = read_series(path, "", names)
-    except (ValueError, OSError) as error:
-        raise ScanError(f"{error}. This model knows the atlas {bundle.about['atlas']['title']}.") from error
-    table = _confounds(confounds, len(series) if "Denoising" not in about else None)
+    table = _confounds(confounds, len(series) if "Denoising" not in about else None, bundle)
     notes = _denoised_alike(about.get("Denoising"), bundle.about["denoise"], table is not None)
     _check(series, about["RepetitionTime"], bundle)
     if "Denoising" not in about and table is not None:
@@ -120,19 +120,20 @@ def scan_from_bold(bold: str | Path, confounds: str | Path, mask: str | Path | N
     ScanError
     """
     from dysconnect.preprocess.regions import regional_series
+    from dysconnect.preprocess.spaces import refuse_other_space, space_of
 
     if bundle.about["surface"]:
         raise ScanError("the cohort's cortex was averaged over a surface, which this image is not. Give --series.")
-    with tempfile.TemporaryDirectory() as folder:
+    for path in filter(None, (bold, mask)):
+        _refuse_absent(path)
+    with tempfile.TemporaryDirectory() as folder, _usable(bundle):
+        refuse_other_space(space_of(bold), bundle.about["atlas"].get("space"), Path(bold).name)
         image = None
         if "atlas_image" in bundle.arrays:
             image = Path(folder) / "atlas.nii.gz"
             image.write_bytes(bundle.arrays["atlas_image"].tobytes())
-        try:
-            averages = regional_series(bold, mask, bundle.nodes, image, bundle.about["min_coverage"])
-        except (ValueError, OSError) as error:
-            raise ScanError(f"{error}") from error
-    table = _confounds(confounds, len(averages.series))
+        averages = regional_series(bold, mask, bundle.nodes, image, bundle.about["min_coverage"])
+    table = _confounds(confounds, len(averages.series), bundle)
     _check(averages.series, averages.repetition_time, bundle)
     series = _denoise(averages.series, table, averages.repetition_time, bundle)
     return Scan(series, averages.repetition_time, _mean_fd(table), _source(Path(bold)), list(averages.notes))
@@ -158,21 +159,38 @@ def _sidecar(path: Path) -> dict:
     return {**about, "RepetitionTime": seconds}
 
 
-def _confounds(path: str | Path | None, n_volumes: int | None) -> pd.DataFrame | None:
+@contextmanager
+def _usable(bundle: Bundle) -> Iterator[None]:
+    """Whatever the files of a scan raise is why it cannot be used, as of a person of a cohort.
+
+    The workflow's remedy is left out: the model's limits are those of its cohort.
+    """
+    try:
+        yield
+    except Exception as error:
+        why, cut, _ = reason(error).partition("; set denoise.")
+        more = "The model was trained on no such scan" if cut else ""
+        if "atlas" in why:
+            more = f"This model knows the atlas {bundle.about['atlas']['title']}"
+        raise ScanError(f"{'. '.join(filter(None, (why, more)))}.") from error
+
+
+def _refuse_absent(path: str | Path) -> None:
+    if not Path(path).exists():
+        raise ScanError(f"{path}: no such file.")
+
+
+def _confounds(path: str | Path | None, n_volumes: int | None, bundle: Bundle) -> pd.DataFrame | None:
     """Read a confounds table; with as many rows as the scan has volumes, where they belong together."""
     if path is None:
         return None
-    try:
-        table = usable_confounds(path)
-    except (ValueError, OSError) as error:
-        raise ScanError(f"{error}.") from error
-    if n_volumes is not None and len(table) != n_volumes:
-        raise ScanError(f"{n_volumes} volumes but {len(table)} rows in {Path(path).name}; they must be of one scan.")
-    return table
+    _refuse_absent(path)
+    with _usable(bundle):
+        return usable_confounds(path, n_volumes)
 
 
 def _mean_fd(table: pd.DataFrame | None) -> float:
-    return float("nan") if table is None else float(table["framewise_displacement"].mean())
+    return float("nan") if table is None else mean_displacement(table)
 
 
 def _denoised_alike(own: Mapping | None, cohort: Mapping, confounds: bool) -> list[str]:
@@ -193,25 +211,16 @@ def _denoised_alike(own: Mapping | None, cohort: Mapping, confounds: bool) -> li
 
 
 def _check(series: np.ndarray, repetition_time: float, bundle: Bundle) -> None:
-    try:
+    with _usable(bundle):
         check_series(series, repetition_time, bundle.about["denoise"])
-    except ValueError as error:
-        raise ScanError(_plain(error)) from error
 
 
 def _denoise(series: np.ndarray, table: pd.DataFrame, repetition_time: float, bundle: Bundle) -> np.ndarray:
     spec = bundle.about["denoise"]
-    try:
+    with _usable(bundle):
         denoising = plan(series, table, repetition_time, spec)
         check_map(denoising, repetition_time, spec)
         return denoising.clean(series)
-    except (ValueError, KeyError, np.linalg.LinAlgError) as error:
-        raise ScanError(_plain(error)) from error
-
-
-def _plain(error: Exception) -> str:
-    """A reason for exclusion without the workflow's remedy: the model's limits are those of its cohort."""
-    return f"{str(error).split('; set denoise.')[0]}. The model was trained on no such scan."
 
 
 def _source(path: Path) -> dict:

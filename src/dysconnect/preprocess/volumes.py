@@ -28,7 +28,7 @@ except ImportError:
 BLOCK = 1 << 23  # bytes that are read in one go
 AHEAD = 32  # blocks that wait, read and unpacked, while regions are found or others are averaged
 SLACK = 0.1  # mm that two affines may differ at the corners of the grid
-TIGHTEST = 1040  # times that gzip packs at most
+TIGHTEST = 1040  # times that gzip packs at most; what is merely cut short is told by whoever reads it
 
 
 def open_bold(path: str | Path) -> nib.Nifti1Image:
@@ -70,7 +70,7 @@ def open_image(path: str | Path) -> nib.spatialimages.SpatialImage:
         raise ValueError(f"{path.name} has shape {image.shape}: no voxel; convert it again")
     if not np.isfinite(image.affine).all() or not abs(np.linalg.det(image.affine[:3, :3])) > 1e-6:
         raise ValueError(f"{path.name}: its header says no place of the voxels (affine); convert it again")
-    held = path.stat().st_size * (TIGHTEST if path.suffix == ".gz" else 1)
+    held = path.stat().st_size * TIGHTEST
     needed = int(np.prod(image.shape, dtype=object)) * image.get_data_dtype().itemsize
     if held < needed:  # before anybody asks for so much memory
         raise ValueError(f"{path.name} is too small for its shape {image.shape}: it is cut short; fetch it again")

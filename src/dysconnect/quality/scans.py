@@ -149,7 +149,7 @@ def read_scan(row: Mapping, folder: Path, cleaned: str, nodes: pd.DataFrame) -> 
         json.loads(file["engine"].read_text()) if file["engine"] else {},
         series,
         _read_denoised(Path(cleaned), nodes, len(series)) if cleaned and series is not None else None,
-        displacement_of(file["confounds"], len(series)) if series is not None else None,
+        _displacement(file["confounds"], series),
         pd.read_csv(file["coverage"], sep="\t", na_values=["n/a"], keep_default_na=False) if file["coverage"] else None,
         {name: file[key] for name, key in (("brain", "picture"), ("registration", "registration")) if file[key]},
     )
@@ -169,6 +169,11 @@ def _read_denoised(path: Path, nodes: pd.DataFrame, n_volumes: int) -> np.ndarra
     values = np.full((n_volumes, len(nodes)), np.nan)
     values[kept] = read_series(path, "", nodes)
     return values
+
+
+def _displacement(path: Path | None, series: np.ndarray | None) -> np.ndarray | None:
+    """Displacement by a table that is still there: results may have been moved to where the images are not."""
+    return displacement_of(path, len(series)) if path and path.exists() and series is not None else None
 
 
 def regional_dvars(series: np.ndarray) -> np.ndarray:

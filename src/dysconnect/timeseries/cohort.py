@@ -12,15 +12,22 @@ import pandas as pd
 from joblib import Parallel, delayed
 
 from dysconnect import __version__
+from dysconnect.bids import read_object
 from dysconnect.participants import COVARIATES, covariate_problem
 from dysconnect.problems import MachineError, one_line, reason, refuse_gone
 from dysconnect.progress import track
-from dysconnect.series import has_signal, matrix_like, read_confounds, read_regions, refuse_repeated, write_series
-from dysconnect.tables import read_text
+from dysconnect.repetition import seconds_of
+from dysconnect.series import (
+    has_signal,
+    matrix_like,
+    read_confounds,
+    read_regions,
+    refuse_repeated,
+    series_hash,
+    write_series,
+)
 from dysconnect.timeseries.projection import Projection, plan
 from dysconnect.timeseries.regressors import UnusableError, limits_text
-
-LONGEST = 60.0  # seconds; a longer repetition time is one in milliseconds
 
 
 @dataclass(frozen=True)
@@ -45,11 +52,7 @@ def check_series(series: np.ndarray, repetition_time: float, spec: dict) -> None
 
     Whoever brings series, from a table, an image or to be predicted, is judged here.
     """
-    if not 0 < repetition_time <= LONGEST:
-        raise UnusableError(
-            f"a repetition time of {repetition_time:g} s cannot be; write seconds (2.0) into RepetitionTime of the "
-            "sidecar"
-        )
+    seconds_of(float(repetition_time), "the scan", "repetition time")
     if looks := matrix_like(series):
         raise UnusableError(f"the file of series {looks}")
     bad = ~np.isfinite(series)
@@ -147,21 +150,14 @@ def usable_confounds(path: str | Path, n_volumes: int | None = None) -> pd.DataF
         Of the scan that the table must fit.
     """
     confounds, sidecar = read_confounds(path, n_volumes), Path(path).with_suffix(".json")
-    about = {}
-    if sidecar.exists():
-        try:
-            about = json.loads(read_text(Path(sidecar.name), sidecar.read_bytes()))
-        except (ValueError, RecursionError) as error:
-            raise UnusableError(
-                f"sidecar {sidecar.name} of the confounds is no JSON ({error}); fetch it again"
-            ) from error
+    about = read_object(sidecar) if sidecar.exists() else {}
     masks = {name: _mask_of(about, name) for name in confounds if "a_comp_cor_" in name}
     return confounds.drop(columns=[name for name, mask in masks.items() if mask.lower() != "combined"])
 
 
-def _mask_of(about: object, name: str) -> str:
+def _mask_of(about: Mapping, name: str) -> str:
     """Mask of a component by the sidecar; combined where it does not say."""
-    own = about.get(name) if isinstance(about, dict) else None
+    own = about.get(name)
     return str(own.get("Mask", "combined")) if isinstance(own, dict) else "combined"
 
 
@@ -361,6 +357,7 @@ def _prepare_and_write(
         "key": "",
         "confounds": "",
         "repetition_time": entry["repetition_time"],
+        "sha256": series_hash(path.read_bytes()),
     }
     # the verdict travels back between processes: leave the array, which is on disk now
     return replace(verdict, series=np.empty(0)), located
