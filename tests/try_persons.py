@@ -20,7 +20,7 @@ from unittest import mock
 import nibabel as nib
 import numpy as np
 import pandas as pd
-from broken import ARRAYS, HARMFUL, HARMLESS, NAMES, matrix
+from broken import ARRAYS, HARMFUL, HARMLESS, NAMES, changed, matrix
 
 from dysconnect.acquire.images import SHARED, acquire_images, fetch_unit, plan_images, scan_entry
 from dysconnect.acquire.local import acquire_local

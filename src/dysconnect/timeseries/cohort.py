@@ -224,7 +224,7 @@ def prepare_cohort(
     participants : DataFrame
         With `mean_fd` (mm), `n_volumes`, `seconds_kept`, `included` and `exclusion_reason`.
     index : DataFrame
-        Index of the denoised series of the included.
+        Index of the denoised series of the included; `note` says what was decided about their columns.
 
     Raises
     ------
@@ -349,6 +349,7 @@ def _prepare_and_write(
         "key": "",
         "confounds": "",
         "repetition_time": entry["repetition_time"],
+        "note": verdict.note,
     }
     # the verdict travels back between processes: leave the array, which is on disk now
     return replace(verdict, series=np.empty(0)), located
