@@ -1,36 +1,58 @@
 # Two commands do everything: `make run` and `make test`. Each sets up what it needs.
 #   make run VENV=      use the environment that is active, as it is
+#   make run VENV=DIR   the environment in DIR: as it is if make did not set it up, else kept up to date
 #   make run PYTHON=python3.12
 VENV ?= .venv
 PYTHON ?= python3
+ifneq ($(words $(VENV)),$(if $(VENV),1,0))
+$(error VENV="$(VENV)" has a blank in it, and make cannot work with that: link to it, ln -s "$(VENV)" .venv, and leave VENV out)
+endif
 BIN := $(if $(VENV),$(VENV)/bin/,)
-ON_PATH := $(if $(VENV),PATH="$(abspath $(BIN)):$$PATH",)
-READY := $(if $(VENV),$(VENV)/.ready,)
+ON_PATH := $(if $(VENV),PATH="$$(cd $(BIN) && pwd):$$PATH",)
+# .made tells for which folder make set an environment up; earlier ones have only .ready
+OURS := $(shell test "$$(cat '$(VENV)/.made' 2>/dev/null)" = "$$(pwd -P)" || \
+	{ test '$(VENV)' = .venv -a -e .venv/.ready -a ! -e .venv/.made -a ! -L .venv; } && echo yes)
+FOUND := $(wildcard $(VENV)/bin/python)
+READY := $(if $(VENV),$(if $(FOUND),$(if $(OURS),$(VENV)/.ready,as-it-is),$(VENV)/.ready),)
 PORT ?= 5055
+LOGIN ?=
 # MLflow opens in another mode unless told; 1 is the first experiment of a database
 UI = http://127.0.0.1:$(PORT)/\#/experiments/1/runs?workflowType=machine_learning
+WITH_LOGIN = MLFLOW_AUTH_CONFIG_PATH=results/mlflow-login.ini \
+	MLFLOW_FLASK_SERVER_SECRET_KEY="$$($(BIN)python -c 'import secrets; print(secrets.token_hex())')"
 ARGS ?=
 
-.PHONY: help run test lint format ui bench clean
+.PHONY: help run test lint format ui bench clean as-it-is
 
 help:
 	@echo "make run      the whole workflow on the simulated cohort (ARGS='--config dataset=...' for others)"
 	@echo "make test     all tests"
 	@echo "make lint     ruff, snakefmt, snakemake --lint, import-linter"
-	@echo "make ui       MLflow on http://127.0.0.1:$(PORT)"
+	@echo "make ui       MLflow on http://127.0.0.1:$(PORT) (LOGIN=name: with a password)"
 	@echo "make bench    quick comparisons with other software"
 	@echo "make clean    remove the environment (results stay)"
 
 ifneq ($(VENV),)
-$(READY): pyproject.toml requirements.lock
+$(VENV)/.ready: pyproject.toml requirements.lock
 	@echo "Setting up $(VENV): 2 to 4 minutes and about 2 GB, once."
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11, 3.12 or 3.13 is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
+	@test -e $(VENV)/.made || test -z "$$(ls -A $(VENV) 2>/dev/null)" || \
+		{ echo "$(VENV) is a folder with something in it, and no environment: name another, make VENV=DIR" >&2; exit 1; }
+	@mkdir -p $(VENV) && pwd -P > $(VENV)/.made
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test,lint,imaging]' -c requirements.lock
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test,lint,imaging,login]' -c requirements.lock
 	@touch $@
+
+as-it-is:
+	@$(BIN)python -c 'import snakemake, hydra, mlflow, torch' 2>/dev/null || { echo "$(VENV) was not set up by make in this" \
+		"folder, is not touched, and lacks what dysconnect needs. Install it (see Makefile), remove it, or name another:" \
+		"make VENV=DIR" >&2; exit 1; }
+	@echo "Using $(VENV) as it is: make did not set it up here."
 endif
 
 run: $(READY)
+	@test -n "$$XDG_CACHE_HOME" -o -w "$$HOME" -o -w "$$HOME/.cache" || { echo "HOME=$$HOME cannot be written, and Snakemake" \
+		"keeps a cache there. Set another folder: XDG_CACHE_HOME=/a/folder make run" >&2; exit 1; }
 	$(BIN)snakemake $(ARGS)
 	@echo
 	@echo "Report:    $$(ls -t results/*/report/index.html | head -1)"
@@ -58,12 +80,21 @@ ui: $(READY)
 		{ echo "Port $(PORT) is in use, maybe by another \`make ui\`: stop that, or make ui PORT=5056" >&2; exit 1; }
 	@$(BIN)python -c 'from dysconnect.address import LOCAL, settle; settle(LOCAL)'
 	@echo "MLflow in half a minute on $(UI)  (Ctrl-C stops it)"
-	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true $(BIN)mlflow server --workers 1 \
-		--host 127.0.0.1 --port $(PORT) --backend-store-uri sqlite:///results/mlflow.db \
-		--artifacts-destination results/mlflow-artifacts
+ifeq ($(LOGIN),)
+	@echo "Every process of this machine can read and change these runs and models; with a password: make ui LOGIN=name"
+else
+	@$(BIN)python -c 'import flask_wtf' 2>/dev/null || { echo "A login needs the package Flask-WTF: $(BIN)python -m pip" \
+		"install -e '.[login]' -c requirements.lock" >&2; exit 1; }
+	@PYTHONPATH=src $(BIN)python -m dysconnect.tracking.login "$(LOGIN)"
+endif
+	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true $(if $(LOGIN),$(WITH_LOGIN)) $(BIN)mlflow server \
+		$(if $(LOGIN),--app-name basic-auth) --workers 1 --host 127.0.0.1 --port $(PORT) \
+		--backend-store-uri sqlite:///results/mlflow.db --artifacts-destination results/mlflow-artifacts
 
 bench: $(READY)
 	$(BIN)python benchmarks/quick.py
 
 clean:
+	@test ! -e .venv || test -L .venv || test -e .venv/.made || \
+		{ echo ".venv was not set up by make: remove it yourself" >&2; exit 1; }
 	rm -rf .venv

@@ -1,6 +1,8 @@
 """Small inputs shared by the tests: a node table, a simulated cohort, cohorts with known answers, real data."""
 
+import fcntl
 import os
+import pickle
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -61,6 +63,45 @@ def one_torch_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory):
+    """Fill a folder once for all workers: the first that asks for it does, the others wait."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def filled(name: str, fill) -> Path:
+        folder, ready = base / name, base / f"{name}.ready"
+        with (base / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not ready.exists():
+                folder.mkdir(exist_ok=True)
+                fill(folder)
+                ready.touch()
+        return folder
+
+    return filled
+
+
+@pytest.fixture(scope="session")
+def known_anatomy(made_once):
+    """In place of `prepare_anatomy`: what it made of the first head of the phantom, which is registered once."""
+    pytest.importorskip("ants", reason="antspyx is not installed (extra: imaging)")
+    import nibabel as nib
+    from phantom import HEAD, write_anatomy
+
+    folder = made_once("anatomy", write_anatomy)
+    t1w = np.asarray(nib.load(folder / "sub-01_T1w.nii.gz").dataobj)
+    anatomy = pickle.loads((folder / "anatomy.pickle").read_bytes())
+
+    def prepared(path, folder, spec):
+        assert np.array_equal(np.asarray(nib.load(path).dataobj), t1w)
+        assert {**spec, **HEAD} == spec
+        return anatomy
+
+    prepared.anatomy = anatomy
+    return prepared
 
 
 @pytest.fixture(scope="session")

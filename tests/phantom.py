@@ -7,6 +7,7 @@ On request the BOLD is distorted along an axis, as by susceptibility; the distor
 """
 
 import json
+import pickle
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,9 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
+from dysconnect.atlas import load_atlas
+
+HEAD = {"transform": "fast", "resolution": 2, "seed": 0}  # how the first head's T1w is registered
 BUMPS = {  # of the distortion: template mm where it is largest, standard deviation (mm) in the BOLD, share
     "orbitofrontal": ((0.0, 38, -18), 16.0, 1.0),
     "temporal left": ((-50.0, -30, -20), 13.0, -0.7),
@@ -186,6 +190,15 @@ def t1w_image(head: Head, voxel: float, noise: float = 0.01) -> nib.Nifti1Image:
     bias = 1 + 0.15 * np.sin(world[:, 0] / 80).reshape(shape)
     rng = np.random.default_rng(head.seed + 1)
     return nib.Nifti1Image(((data * bias + noise * rng.standard_normal(shape)) * 800).clip(0).astype(np.int16), affine)
+
+
+def write_anatomy(folder: Path) -> None:
+    """Write the T1w of the first head, and what its registration to the template gives."""
+    from dysconnect.preprocess.registration import prepare_anatomy
+
+    nib.save(t1w_image(Head(load_atlas("seitzman300"), 2, 2.0, seed=0), 2.5), folder / "sub-01_T1w.nii.gz")
+    anatomy = prepare_anatomy(folder / "sub-01_T1w.nii.gz", folder, HEAD)
+    (folder / "anatomy.pickle").write_bytes(pickle.dumps(anatomy))
 
 
 def bold_image(

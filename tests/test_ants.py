@@ -54,12 +54,14 @@ def labels(tmp_path_factory, atlas) -> dict:
 
 
 @pytest.fixture(scope="session")
-def done(tmp_path_factory, atlas, labels) -> SimpleNamespace:
+def done(tmp_path_factory, atlas, labels, known_anatomy) -> SimpleNamespace:
     """One phantom subject through the whole engine, slices taken one after the other, regions as labels (read only)."""
     folder = tmp_path_factory.mktemp("ants")
     times = np.arange(46) * 2.0 / 46
     head = write_phantom(folder / "bids", atlas, n_volumes=40, dummies=2, t1w_voxel=2.5, slice_times=times)[0]
-    row = run_subject(scan_of(folder / "bids"), atlas, labels, folder / "out" / "series", SPEC)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dysconnect.preprocess.ants.prepare_anatomy", known_anatomy)
+        row = run_subject(scan_of(folder / "bids"), atlas, labels, folder / "out" / "series", SPEC)
     assert row["problem"] == ""
     engine = json.loads(Path(row["engine"]).read_text())
     dropped = engine["volumes_left_out"]
@@ -195,10 +197,11 @@ def test_masks_overlap_and_files_are_there(done):
 
 
 @pytest.mark.slow
-def test_distortion_is_corrected_on_request(tmp_path, atlas):
-    coarse = {"voxel": 5.0, "shape": (38, 44, 38), "t1w_voxel": 3.0}
+def test_distortion_is_corrected_on_request(tmp_path, atlas, known_anatomy, monkeypatch):
+    monkeypatch.setattr("dysconnect.preprocess.ants.prepare_anatomy", known_anatomy)
+    coarse = {"voxel": 5.0, "shape": (38, 44, 38)}
     head = write_phantom(tmp_path / "bids", atlas, n_volumes=12, distortion=8.0, **coarse)[0]
-    spec = SPEC | {"resolution": 3, "susceptibility": "syn", "save_mni": False}
+    spec = SPEC | {"susceptibility": "syn", "save_mni": False}
     row = run_subject(scan_of(tmp_path / "bids"), atlas, {}, tmp_path / "out" / "series", spec)
     engine = json.loads(Path(row["engine"]).read_text())
     straight = apply_affine(head.to_reference, head.to_t1w(atlas[["x", "y", "z"]].to_numpy(float)))

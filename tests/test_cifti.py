@@ -432,7 +432,12 @@ def write_confounds(root, length=TIMES):
 
 
 def test_from_a_folder_of_fmriprep_to_series_and_quality(tmp_path, bold, regions, atlas):
-    table = pd.DataFrame({"participant_id": ["sub-1"], "group": "control", "age": 40, "sex": "F", "site": "one"})
+    people = {
+        "participant_id": ["sub-1", "sub-2"],
+        "group": ["control", "patient"],
+        "exclusion_reason": ["no", "moved"],
+    }
+    table = pd.DataFrame({**people, "age": 40, "sex": "F", "site": "one"})
     table.to_csv(tmp_path / "participants.tsv", sep="\t", index=False)
     write_confounds(tmp_path)
     spec = {**SPEC, "root": str(tmp_path)}
@@ -441,7 +446,7 @@ def test_from_a_folder_of_fmriprep_to_series_and_quality(tmp_path, bold, regions
     assert str(bold) in users_files(spec, plan, plan_scans(plan, spec, listing), "sub-1")
     receipts = [fetch_unit(unit, [], tmp_path, Transport(), spec) for unit in (SHARED, "sub-1")]
     participants, scans = acquire_images(spec, plan, receipts, 0)
-    assert participants["exclusion_reason"].tolist() == [""] and scans["n_volumes"].tolist() == [TIMES]
+    assert participants["exclusion_reason"].tolist() == ["", "moved"] and scans["n_volumes"].tolist() == [TIMES]
     folder = tmp_path / "results" / "series"
     own = {"engine": "derivatives", "min_coverage": 0.5}
     row = run_engine(scan_entry("sub-1", receipts[1]), regions, folder, atlas, own)

@@ -289,3 +289,16 @@ def test_found_components_are_apart_by_sign():
     edges = by_hand([(0, 1), (1, 2)], [4.0, -4.0])
     table, own = found_components(edges.observed(), edges, [3.0], {"whole brain": None})
     assert table["n_edges"].tolist() == [1, 1] and [part.tolist() for part in own] == [[0], [1]]
+
+
+def test_without_a_place_for_its_cache_code_is_compiled_all_the_same(monkeypatch):
+    """As on a read-only checkout without a home."""
+    from dysconnect.localize import kernels
+
+    def njit(cache=False, **_):
+        if cache:
+            raise RuntimeError("cannot cache function 'find': no locator available for file 'kernels.py'")
+        return lambda function: function
+
+    monkeypatch.setattr(kernels, "njit", njit)
+    assert kernels.compiled(len) is len

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from omegaconf import OmegaConf
 
-from dysconnect.__main__ import compose_workflow
+from dysconnect.compose import compose_workflow
 from dysconnect.config import ConfigError, config_hash, leaf_keys, nearest, validate
 
 SCHEMA = "workflow/schemas/config.schema.json"

@@ -18,6 +18,7 @@ from dysconnect.acquire.manifest.__main__ import _parser as manifest_parser
 from dysconnect.config import leaf_keys, validate
 from dysconnect.download import _parser as download_parser
 from dysconnect.predict.command import parser as predict_parser
+from dysconnect.withdraw import parser as withdraw_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -29,6 +30,7 @@ PARSERS = {
     "dysconnect.download": download_parser,
     "dysconnect.acquire.manifest": manifest_parser,
     "dysconnect predict": predict_parser,
+    "dysconnect withdraw": withdraw_parser,
 }
 # commands that no test runs, by their first words, and why
 NOT_RUN = {

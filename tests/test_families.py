@@ -107,7 +107,9 @@ def test_p_of_circuits_equals_the_smallest_p_by_hand():
 
 
 def test_no_circuit_no_row():
-    assert len(circuit_tests(cohort(2, permutations=20), {"empty": CIRCUITS["empty"]})) == 0
+    none = circuit_tests(cohort(2, permutations=20), {"empty": CIRCUITS["empty"]})
+    enriched = enrichment(np.arange(60.0), {"empty": CIRCUITS["empty"]}, np.arange(60.0), np.arange(60.0), 10, 0)
+    assert len(none) == 0 and list(none.merge(enriched, on="name").columns[-2:]) == ["enrichment", "p_enrichment"]
 
 
 def test_blocks_are_named_whichever_way_round():

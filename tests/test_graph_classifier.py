@@ -100,3 +100,47 @@ def test_defaults_are_those_of_the_configuration(repository):
 def test_importing_the_package_loads_no_torch():
     code = "import sys, dysconnect, dysconnect.train; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"model": "gcnn"}, "model='gcnn' is unknown; known graph networks: gcn"),
+        ({"options": {"hiden": 8}}, "options of model=gcn: 'hiden' is none; there are linear, hidden"),
+        ({"epochs": 0}, "epochs=0 is not a whole number of 1 or more"),
+        ({"epochs": 2.5}, r"epochs=2\.5 is not a whole number"),
+        ({"seeds": True}, "seeds=True is not a whole number"),
+        ({"batch_size": -1}, "batch_size=-1"),
+        ({"patience": None}, "patience=None"),
+        ({"lr": 0}, "lr=0 is not a number above 0"),
+        ({"lr": float("nan")}, "lr=nan"),
+        ({"lr": "1e-3"}, "lr='1e-3' is not a number"),
+        ({"weight_decay": -0.1}, r"weight_decay=-0\.1 is not a number of 0 or more"),
+        ({"density": 1.5}, r"density=1\.5 is not a number above 0 and at most 1"),
+        ({"density": 0}, "density=0"),
+        ({"validation": 0.9}, r"validation=0\.9 is not a number of 0 or more and at most 0\.5"),
+        ({"precision": "float16"}, "precision='float16' is none of 'float32'"),
+        ({"stacked": "yes"}, "stacked='yes' is none of 'auto', True, False"),
+        ({"device": "gpu"}, "device='gpu' is none of"),
+    ],
+)
+def test_options_are_checked_before_anything_is_fitted(people, option, message):
+    with pytest.raises(ValueError, match=message):
+        GraphClassifier(**option).fit(*people[:2])
+
+
+def test_matrices_that_are_not_symmetric_or_hold_nan_are_refused(people):
+    matrices, y, _ = people
+    for place, value, message in (
+        ((7, 2, 5), 0.9, "matrix 7 is not symmetric: it has two values for regions 2 and 5"),
+        ((3, 5, 2), np.nan, "matrix 3 holds NaN or infinity at regions 5 and 2"),
+        ((0, 1, 1), np.nan, "matrix 0 holds NaN"),
+        ((0, 1, 2), np.inf, "values up to inf"),
+    ):
+        wrong = matrices.copy()
+        wrong[place] = value
+        with pytest.raises(ValueError, match=message):
+            GraphClassifier(**QUICK).fit(wrong, y)
+    rounded = matrices.astype(np.float32).astype(float)
+    rounded[:, 0, 1] += 1e-7
+    GraphClassifier(**QUICK).fit(rounded, y)

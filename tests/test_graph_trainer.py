@@ -165,9 +165,13 @@ def test_finished_chunks_survive_an_interruption(planted, sections, monkeypatch,
     assert not (tmp_path / "store").exists()
 
 
-@pytest.mark.parametrize("change", ["epochs", "seeds", "data", "model"])
-def test_other_settings_or_data_reuse_nothing(planted, sections, tmp_path, change):
+@pytest.mark.parametrize("change", ["epochs", "seeds", "data", "model", "code", "numpy"])
+def test_other_settings_data_or_code_reuse_nothing(planted, sections, tmp_path, monkeypatch, change):
     trained(planted, sections, store=tmp_path, epochs=2)
+    if change == "code":
+        monkeypatch.setattr(run, "digest", lambda path: "of a network that was changed meanwhile")
+    if change == "numpy":
+        monkeypatch.setattr(np, "__version__", "1.0")
     edges, y = planted
     if change == "data":
         edges = edges + np.float32(1e-3)

@@ -14,6 +14,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+import warm
 
 from dysconnect.acquire import acquire, write_acquired
 from dysconnect.atlas import circuit_edges
@@ -153,7 +154,7 @@ def test_a_fresh_process_predicts_as_out_of_fold(lab):
         "    main(['--model', f'{where}/{name}.npz', '--series', sys.argv[2], '--out', f'{where}/out_{name}'])\n"
     )
     arguments = [str(lab.folder), lab.series[person], *MODELS]
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run([warm.python(), "-c", code, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     for name in MODELS:
         found = json.loads((lab.folder / f"out_{name}/prediction.json").read_text())

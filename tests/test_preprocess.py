@@ -70,7 +70,9 @@ def derivatives(tmp_path):
     root = tmp_path / "fmriprep"
     for k in range(1, 4):
         write_subject(root, f"sub-0{k}", k)
-    table = pd.DataFrame({"participant_id": ["sub-01", "sub-02", "sub-03", "sub-04"], "group": "control"})
+    table = pd.DataFrame(
+        {"participant_id": ["sub-01", "sub-02", "sub-03", "sub-04"], "group": ["patient", *["control"] * 3]}
+    )
     table.assign(age=40, sex="F", site="one").to_csv(root / "participants.tsv", sep="\t", index=False)
     return root
 
@@ -223,7 +225,12 @@ def test_the_files_that_are_read_are_listed(derivatives):
     listed = [users_files(spec, plan, scans, unit) for unit in (SHARED, "sub-01", "sub-04")]
     assert [[path.split("/")[-1] for path in files] for files in listed] == [
         ["participants.tsv"],
-        ["sub-01_task-rest_space-MNI152NLin2009cAsym_desc-preproc_bold.nii.gz"],
+        [
+            "sub-01_task-rest_desc-confounds_timeseries.tsv",
+            "sub-01_task-rest_space-MNI152NLin2009cAsym_desc-brain_mask.nii.gz",
+            "sub-01_task-rest_space-MNI152NLin2009cAsym_desc-preproc_bold.json",
+            "sub-01_task-rest_space-MNI152NLin2009cAsym_desc-preproc_bold.nii.gz",
+        ],
         [],
     ]
 
@@ -231,7 +238,9 @@ def test_the_files_that_are_read_are_listed(derivatives):
 def test_sub_1_is_not_sub_10(tmp_path, nodes):
     for name in ("sub-1", "sub-10"):
         write_subject(tmp_path, name, 1)
-    table = pd.DataFrame({"participant_id": ["sub-1", "sub-10"], "group": "control", "age": 1, "sex": "F", "site": "b"})
+    table = pd.DataFrame(
+        {"participant_id": ["sub-1", "sub-10"], "group": ["patient", "control"], "age": 1, "sex": "F", "site": "b"}
+    )
     table.to_csv(tmp_path / "participants.tsv", sep="\t", index=False)
     scans = collect(tmp_path, nodes, tmp_path / "series")[1]
     assert [path.split("/")[-1].split("_")[0] for path in scans["bold"]] == ["sub-1", "sub-10"]

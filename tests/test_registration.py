@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from nibabel.affines import apply_affine
-from phantom import Head, bold_image, t1w_image
+from phantom import Head, bold_image
 
 from dysconnect.atlas import load_atlas
 from dysconnect.preprocess.anatomical import local_contrast
@@ -15,7 +15,6 @@ from dysconnect.preprocess.registration import (
     Anatomy,
     labels_to_bold,
     points_to_bold,
-    prepare_anatomy,
     pulled,
     register_bold,
 )
@@ -118,12 +117,9 @@ def test_the_phantom_knows_its_distortion():
 
 
 @pytest.fixture(scope="module")
-def person(tmp_path_factory) -> SimpleNamespace:
+def person(tmp_path_factory, known_anatomy) -> SimpleNamespace:
     """One phantom person's T1w in the template, and its BOLD rigidly on the T1w, straight and distorted (read only)."""
-    pytest.importorskip("ants", reason="antspyx is not installed (extra: imaging)")
-    folder, nodes = tmp_path_factory.mktemp("registration"), load_atlas("seitzman300")
-    nib.save(t1w_image(Head(nodes, 2, 2.0, seed=0), 2.5), folder / "sub-01_T1w.nii.gz")
-    anatomy = prepare_anatomy(folder / "sub-01_T1w.nii.gz", folder, {"transform": "fast", "resolution": 2, "seed": 0})
+    folder, nodes, anatomy = tmp_path_factory.mktemp("registration"), load_atlas("seitzman300"), known_anatomy.anatomy
     points = nodes[["x", "y", "z"]].to_numpy(float)
     return SimpleNamespace(
         nodes=nodes, points=points, anatomy=anatomy, **{f"mm{mm}": _bold(nodes, mm, anatomy, folder) for mm in (0, 6)}

@@ -325,6 +325,7 @@ def quality_of(**changes) -> dict:
         "motion": {**compared, "p": 0.7, "d": 0.1, "low": -0.8, "high": 1.0},
         "seconds": {**compared, "reason": "the same in everybody"},
         "volumes": {**compared, "reason": "the same in everybody"},
+        "lacking": {"cases": 0.0, "controls": 0.0, "p": None, "regions": []},
         "qcfc": {name: link_of() for name in ("everybody", "cases", "controls")},
         "edges": {"total": 44850, "tested": 44551, "unmeasured": 0, "outside": 299, "silent": 0},
         "regions": [{"region": "<i>Vermis</i> & co", "cases": 1, "controls": 0, "outside": 1}],
@@ -707,7 +708,7 @@ def test_verdict_when_the_best_was_not_tested():
     assert sentence.startswith("GCN scores best") and "not shown to beat chance" in sentence
 
 
-def test_verdict_when_nothing_survives():
+def test_verdict_when_nothing_survives(blank_figures):
     results = results_of(surviving=0)
     sentence = said(results)["Connections"]
     assert sentence.startswith("Nothing survives: none of 60 connections differs")
@@ -1022,6 +1023,6 @@ def test_components_and_circuits_are_told_with_their_bound():
     assert nothing.endswith("No component and no circuit as a whole differs at a family-wise error rate of 0.05.")
 
 
-def test_patients_are_compared_with_the_norm_and_those_who_cannot_be_are_left_out():
+def test_patients_are_compared_with_the_norm_and_those_who_cannot_be_are_left_out(blank_figures):
     text = Document(render(results_of(), cohort_of(), experiments_of(GOOD), NODES, "2026-01-02").html).text
     assert "The 2 of 2 patients who deviate most" in text and "1 of all are at 0.05 or less" in text

@@ -72,3 +72,26 @@ def test_named_participants_only():
 def test_what_cannot_be_selected_is_named(keys, message):
     with pytest.raises(ValueError, match=message):
         select(PEOPLE, {**SPEC, **keys})
+
+
+def test_a_copy_of_some_of_the_people_need_not_hold_those_on_the_list():
+    spec = {**SPEC, "exclude": {"sub-77": "short", "sub-01": "moved"}}
+    with pytest.raises(ValueError, match="no participant sub-77"):
+        select(PEOPLE, spec)
+    assert select(PEOPLE, {**spec, "root": "/clone"})["sub-01"].endswith("moved")
+
+
+def test_whoever_cannot_be_used_keeps_that_reason_and_does_not_count_for_the_limit():
+    people = PEOPLE.assign(reason=["age is missing", *[""] * 11])
+    reasons = select(people, {**SPEC, "limit": 2})
+    assert reasons["sub-00"] == "age is missing" and [name for name, why in reasons.items() if not why] == [
+        "sub-01",
+        "sub-05",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("group", "told"), [("uld", "has ULD"), (" H-C", "has HC"), ("TREMOR", "not part"), ("", "missing")]
+)
+def test_a_group_that_is_only_spelled_otherwise_is_said(group, told):
+    assert told in select(PEOPLE.assign(group=[group, *PEOPLE["group"][1:]]), SPEC)["sub-00"]

@@ -110,7 +110,7 @@ def test_files_have_one_pinned_address_each(spec):
     [
         (lambda t: t.drop(columns="regions"), "missing column regions"),
         (lambda t: t.assign(connectivity=1.5), r"line 2: connectivity is 1\.5, no correlation"),
-        (lambda t: t.assign(connectivity="n/a"), "line 2: connectivity is nan, no correlation"),
+        (lambda t: t.assign(connectivity="n/a"), "line 2: connectivity is n/a, no correlation"),
         (lambda t: pd.concat([t, t.tail(1)]), "twice"),
     ],
 )

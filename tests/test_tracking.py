@@ -1,11 +1,11 @@
 """MLflow: one process opens the database, many write to it, and logging again adds nothing."""
 
 import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
 import pytest
+import warm
 
 from dysconnect.tracking import (
     Handle,
@@ -57,7 +57,7 @@ def active(handle: Handle) -> list:
 
 def test_four_parallel_writers_on_a_fresh_database_all_arrive(tmp_path):
     handle = open_tracking(f"sqlite:///{tmp_path}/fresh.db", "many")
-    command = [sys.executable, "-c", WRITERS, handle.uri, handle.experiment_id]
+    command = [warm.python(), "-c", WRITERS, handle.uri, handle.experiment_id]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     runs = active(handle)

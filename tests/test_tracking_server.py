@@ -20,6 +20,7 @@ import mlflow
 import numpy as np
 import pytest
 import tracked
+import warm
 from tracked import MODELS
 
 from dysconnect.__main__ import main as train_scratch
@@ -74,7 +75,7 @@ def logged(lab):
     elsewhere = lab.folder / "elsewhere"
     elsewhere.mkdir()
     environment = {**os.environ, "MLFLOW_TRACKING_URI": lab.uri}
-    command = [sys.executable, str(ROOT / "tests/tracked.py"), str(lab.results)]
+    command = [warm.python(), str(ROOT / "tests/tracked.py"), str(lab.results)]
     done = subprocess.run(command, cwd=elsewhere, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert list(elsewhere.iterdir()) == []  # nothing lands beside the process
@@ -120,7 +121,7 @@ def test_artifacts_come_back_byte_for_byte(lab, logged, client, tmp_path):
     assert not list(lab.folder.glob("elsewhere/*"))
 
 
-def test_a_model_is_registered_with_description_signature_and_tags(lab, logged, client):
+def test_a_model_is_registered_with_description_signature_and_tags(lab, logged, client, tmp_path):
     assert logged["floor"]["registered"] == ""
     name, version = "dysconnect-tiny-ridge", client.get_model_version_by_alias("dysconnect-tiny-ridge", "current")
     assert logged["ridge"]["registered"] == f"models:/{name}/1" and int(version.version) == 1
@@ -139,6 +140,8 @@ def test_a_model_is_registered_with_description_signature_and_tags(lab, logged, 
     matrices = np.tile(np.eye(40), (2, 1, 1))
     here = SavedModel(lab.results / "train/ridge/model.npz").predict(matrices)
     assert np.array_equal(mlflow.pyfunc.load_model(f"models:/{name}/1").predict(matrices), here)
+    kept = Path(mlflow.artifacts.download_artifacts(f"models:/{name}/1", dst_path=str(tmp_path / "model")))
+    assert (kept / "served.py").exists() and not list(kept.rglob("*.pkl"))  # code, not a pickle
 
 
 def said(lab, capsys, model: str) -> dict:
@@ -187,6 +190,29 @@ def test_logging_again_adds_no_run_and_no_version(lab, through, capsys, monkeypa
     assert client.get_model_version(name, "1").tags["superseded_by"] == "2"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert said(lab, capsys, f"models:/{name}/1") == said(lab, capsys, str(lab.results / "ridge.npz"))
+
+
+@pytest.mark.parametrize("deleted", ["run", "fold", "model", "registered model", "version"])
+def test_what_is_deleted_in_the_interface_comes_back(lab, monkeypatch, deleted):
+    handle = open_tracking(f"sqlite:///{lab.folder}/server.db", f"deleted {deleted}")
+    client, name = handle.client(), f"deleted {deleted}"
+    monkeypatch.setattr("dysconnect.tracking.registered_name", lambda *_: name)
+    config = {**tracked.config_of(lab.results, "ridge"), "seed": deleted}
+    first = tracked.log(handle, lab.results, "ridge", config=config)
+    fold = next(run for run in client.search_runs([handle.experiment_id]) if run.info.run_id != first["run_id"])
+    delete = {
+        "run": lambda: client.delete_run(first["run_id"]),
+        "fold": lambda: client.delete_run(fold.info.run_id),
+        "model": lambda: client.delete_logged_model(first["model_uri"].removeprefix("models:/")),
+        "registered model": lambda: client.delete_registered_model(name),
+        "version": lambda: client.delete_model_version(name, "1"),
+    }
+    delete[deleted]()
+    again = tracked.log(handle, lab.results, "ridge", config=config)
+    assert len(client.search_runs([handle.experiment_id])) == 3  # itself and two folds
+    assert client.get_run(again["run_id"]).info.status == "FINISHED"
+    assert client.get_logged_model(again["model_uri"].removeprefix("models:/")).status == "READY"
+    assert client.get_model_version_by_alias(name, "current").run_id == again["run_id"]
 
 
 class Tunnel(BaseHTTPRequestHandler):
@@ -266,7 +292,7 @@ def test_runs_of_a_multirun_lie_under_one_run_with_those_that_failed(lab, monkey
     uri = f"sqlite:///{lab.folder}/server.db"
     handle = open_tracking(uri, "sweeps")
     fixed = ["dataset.name=tiny", "atlas.name=tiny", "tracking.experiment=sweeps", f"tracking.uri={uri}"]
-    fixed += ["evaluate.bootstraps=20", "hydra/hydra_logging=none", "hydra/job_logging=none"]
+    fixed += ["evaluate.bootstraps=100", "hydra/hydra_logging=none", "hydra/job_logging=none"]
     swept = ["model=ridge,gcn", "connectivity=correlation,tangent", "training.epochs=2"]
     monkeypatch.chdir(lab.folder)
     monkeypatch.setattr(sys, "argv", ["dysconnect", "-cp", str(ROOT / "configs"), "-m", *swept, *fixed])

@@ -4,14 +4,17 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import warm
+from try_kill import difference, killed, resume, running, runs
 
 from dysconnect.atlas import load_atlas
 
@@ -40,6 +43,7 @@ class Project:
 
     def __init__(self, folder: Path, timeout: int = 600, python: str | None = None):
         self.folder, self.timeout, self.python = folder, timeout, python or warm.python()
+        self.tracking = {}
         for name in ("src", "workflow", "configs", "profiles"):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
         shutil.copy(ROOT / "Snakefile", folder)
@@ -49,17 +53,20 @@ class Project:
 
     def snakemake(self, *arguments: str, overrides: tuple[str, ...] = (), config: tuple[str, ...] = (), tiny=True):
         """Run Snakemake as a user would; later overrides win."""
-        text = " ".join([*(["atlas.nodes=tiny.tsv", *TINY] if tiny else []), *overrides])
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(self.folder / "src"),
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-        }
-        environment.pop("MLFLOW_TRACKING_URI", None)
-        command = [self.python, "-m", "snakemake", "--cores", "2", *arguments]
-        command += ["--config", *config, f"overrides={text}"]
-        told = {"cwd": self.folder, "env": environment, "timeout": self.timeout}
+        command = self.command(*arguments, overrides=overrides, config=config, tiny=tiny)
+        told = {"cwd": self.folder, "env": self.environment(), "timeout": self.timeout}
         return subprocess.run(command, **told, capture_output=True, text=True)
+
+    def command(self, *arguments: str, overrides: tuple[str, ...] = (), config: tuple[str, ...] = (), tiny=True):
+        """The command of `snakemake`."""
+        text = " ".join([*(["atlas.nodes=tiny.tsv", *TINY] if tiny else []), *overrides])
+        command = [self.python, "-m", "snakemake", "--cores", "2", *arguments]
+        return [*command, "--config", *config, f"overrides={text}"]
+
+    def environment(self) -> dict[str, str]:
+        """That of the user, who has set no tracking server but what is in `tracking`."""
+        own = {"PYTHONPATH": str(self.folder / "src"), "MLFLOW_DISABLE_TELEMETRY": "true", **self.tracking}
+        return {name: text for name, text in os.environ.items() if name != "MLFLOW_TRACKING_URI"} | own
 
     def rules(self, *arguments: str, **keywords) -> set[str]:
         """Rules that a dry run would execute."""
@@ -94,7 +101,8 @@ def test_files(project):
     expected |= {f"evaluate/{name}.tsv" for name in ("scores", "comparisons", "curves", "folds", "subgroups", "power")}
     expected |= {"localize/components.tsv", "localize/circuits.tsv", "localize/power.tsv"}
     expected |= {f"localize/people{table}.tsv" for table in ("", "_circuits", "_edges")}
-    expected |= {"localize/edges.tsv", "localize/summary.json", "localize/recovery.tsv", "train/splits.tsv"}
+    expected |= {"localize/edges.tsv", "localize/summary.json", "localize/recovery.tsv"}
+    expected |= {"train/splits.tsv", "train/splits.json"}
     expected |= {"quality/qcfc.tsv", "quality/summary.json"}
     expected |= {"acquire/summary.txt", "timeseries/dataset_description.json"}
     expected |= {f"stimulate/{name}" for name in ("targets.tsv", "patients.tsv", "edits.tsv", "verdict.json")}
@@ -284,31 +292,47 @@ def test_runs_arrive_in_mlflow_under_the_right_experiment(project):
     assert len(client.get_metric_history(fold.info.run_id, "train_loss")) == 2
 
 
-@pytest.mark.parametrize("name", ["tangent_logistic", "gcn"])
-def test_the_logged_model_predicts_in_a_fresh_process(project, name):
+LOGGED = ["tangent_logistic", "gcn"]
+
+
+def _matrices(project, name: str) -> np.ndarray:
+    """What a model is told of the people of the cohort."""
     from dysconnect.connectivity import read_connectomes
     from dysconnect.models.edges import matrix_from_edges
-    from dysconnect.train.estimators import SavedModel
 
-    results = project.folder / "results"
-    uri = json.loads((results / f"simulated/tracking/{name}.json").read_text())["model_uri"]
     tangent = name == "tangent_logistic"
-    file = results / f"simulated/connectivity/seitzman300_{'covariance' if tangent else 'correlation'}.h5"
-    connectomes = read_connectomes(file)
+    measure = "covariance" if tangent else "correlation"
+    connectomes = read_connectomes(project.folder / f"results/simulated/connectivity/seitzman300_{measure}.h5")
     matrices = matrix_from_edges(connectomes.values.astype(float), len(connectomes.nodes), diagonal=tangent)
-    matrices = matrices if tangent else np.tanh(matrices) + np.eye(len(connectomes.nodes))
-    np.save(project.folder / "matrices.npy", matrices)
+    return matrices if tangent else np.tanh(matrices) + np.eye(len(connectomes.nodes))
+
+
+@pytest.fixture(scope="module")
+def logged(project):
+    """What the logged models say in one fresh process, which is told nothing but where they are."""
+    results, uris = project.folder / "results", {}
+    for name in LOGGED:
+        uris[name] = json.loads((results / f"simulated/tracking/{name}.json").read_text())["model_uri"]
+        np.save(project.folder / f"{name}.npy", _matrices(project, name))
     code = (
         "import mlflow, numpy as np, sys\n"
         f"mlflow.set_tracking_uri('sqlite:///{results}/mlflow.db')\n"
-        f"model = mlflow.pyfunc.load_model('{uri}')\n"
-        "p = model.predict(np.load('matrices.npy'))\n"
-        "np.save('probabilities.npy', p)\n"
+        f"for name, uri in {uris}.items():\n"
+        "    model = mlflow.pyfunc.load_model(uri)\n"
+        "    p = model.predict(np.load(f'{name}.npy'))\n"
+        "    np.save(f'{name}_probabilities.npy', p)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=project.folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    probabilities = np.load(project.folder / "probabilities.npy")
-    here = SavedModel(results / f"simulated/train/{name}/model.npz").predict(matrices)
+    return {name: np.load(project.folder / f"{name}_probabilities.npy") for name in LOGGED}
+
+
+@pytest.mark.parametrize("name", LOGGED)
+def test_the_logged_model_predicts_in_a_fresh_process(project, logged, name):
+    from dysconnect.train.estimators import SavedModel
+
+    matrices, probabilities = _matrices(project, name), logged[name]
+    here = SavedModel(project.folder / f"results/simulated/train/{name}/model.npz").predict(matrices)
     np.testing.assert_allclose(probabilities, here, atol=1e-6)
     assert probabilities.shape == (len(matrices),) and probabilities.std() > 0
 
@@ -349,6 +373,74 @@ def test_a_network_is_pretrained_on_another_cohort(project):
     kept, left_out = map(int, re.search(r"(\d+) people to pretrain on; (\d+) left out", log).groups())
     assert kept >= 4 and left_out >= 4
     assert json.loads((project.folder / "results/simulated/train/gcn/run.json").read_text())["pretraining"] == []
+
+
+# moved, elsewhere, killed
+
+
+@pytest.fixture(scope="module")
+def moved(project, tmp_path_factory):
+    """A copy in another place, made without the times of the files, the checkout with it."""
+    folder = tmp_path_factory.mktemp("another place") / "copy"
+    shutil.copytree(project.folder, folder, copy_function=shutil.copyfile, symlinks=True)
+    copy = Project.__new__(Project)
+    copy.folder, copy.timeout, copy.tracking = folder, project.timeout, {}
+    return copy
+
+
+def test_a_moved_project_has_nothing_to_do_and_mlflow_opens_its_own_files(project, moved):
+    import mlflow
+
+    done = moved.snakemake()
+    assert "Nothing to be done" in done.stdout + done.stderr, done.stdout + done.stderr
+    run = json.loads((moved.folder / "results/simulated/tracking/gcn.json").read_text())["run_id"]
+    client = mlflow.MlflowClient(f"sqlite:///{moved.folder}/results/mlflow.db")
+    assert client.get_run(run).info.artifact_uri.startswith(f"{(moved.folder / 'results').as_uri()}/mlflow-artifacts/")
+    assert Path(client.download_artifacts(run, "predictions.tsv")).is_relative_to(moved.folder)
+    for path in (moved.folder / "results").rglob("*.*"):
+        if path.suffix in (".json", ".tsv") and "logs" not in path.parts and "mlflow-artifacts" not in path.parts:
+            assert str(project.folder) not in path.read_text(), path
+
+
+def test_another_checkout_of_the_same_code_has_nothing_to_do(project, moved):
+    done = project.snakemake("--snakefile", str(moved.folder / "Snakefile"), "--directory", str(project.folder))
+    assert "Nothing to be done" in done.stdout + done.stderr, done.stdout + done.stderr
+
+
+def test_another_tracking_server_is_another_view_and_trains_nothing(moved):
+    logging = {"tracking", "track", "track_cohort", "all"}
+    moved.tracking = {"MLFLOW_TRACKING_URI": "http://me:secret@127.0.0.1:9"}
+    try:
+        assert moved.rules() == logging
+    finally:
+        moved.tracking = {}
+    assert moved.rules() == set()
+
+
+def test_after_a_kill_the_workflow_goes_on_where_it_was(project, moved):
+    """Three moments: networks are trained, some of them are kept, a run is being logged."""
+    results, target = moved.folder / "results", "results/simulated/tracking/floor.json"
+    shutil.rmtree(results / "simulated/train/gcn")
+    (moved.folder / target).unlink()
+    with closing(sqlite3.connect(results / "mlflow.db")) as connection, connection:
+        own = "(SELECT run_uuid FROM runs WHERE name = 'simulated · floor')"
+        below = f"(SELECT run_uuid FROM tags WHERE key = 'mlflow.parentRunId' AND value IN {own})"
+        connection.execute(
+            f"UPDATE runs SET lifecycle_stage = 'deleted' WHERE run_uuid IN {own} OR run_uuid IN {below}"
+        )
+    log, kept = results / "logs/simulated/train_gcn.log", results / "simulated/train/gcn/unfinished"
+    log.unlink()
+    assert killed(moved, target, when=log.exists)
+    locked = moved.snakemake(target)
+    assert locked.returncode and "--unlock" in locked.stdout + locked.stderr
+    for moment in (lambda: any(kept.glob("*.npz")), lambda: running(results / "mlflow.db")):
+        assert moved.snakemake("--unlock", target).returncode == 0
+        assert killed(moved, target, when=moment)
+    done = resume(moved, target)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not difference(project.folder / "results/simulated/train", results / "simulated/train")
+    assert not difference(project.folder / "results/simulated/evaluate", results / "simulated/evaluate")
+    assert runs(results / "mlflow.db") == runs(project.folder / "results/mlflow.db")
 
 
 VALIDATION = (

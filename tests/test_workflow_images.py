@@ -127,6 +127,28 @@ def test_how_to_fetch_is_no_reason_to_fetch_again(finished):
     assert "Nothing to be done" in done.stdout + done.stderr, project.said(done)
 
 
+@pytest.mark.parametrize("how", ["moved", "another checkout"])
+def test_a_project_in_another_place_fetches_and_preprocesses_nobody_again(finished, tmp_path, how):
+    """Though the images are gone, and files of the copy have the times of copying."""
+    project, requests, _ = finished
+    copy = shutil.copytree(project.folder, tmp_path / "another place/copy", copy_function=shutil.copyfile)
+    there, before = copy_of(project, copy if how == "moved" else project.folder), len(requests)
+    elsewhere = ("--snakefile", str(copy / "Snakefile")) if how != "moved" else ()
+    done = there.snakemake(REPORT, *elsewhere, overrides=("acquire.keep=false",))
+    assert "Nothing to be done" in done.stdout + done.stderr, done.stdout[-3000:] + done.stderr[-3000:]
+    assert len(requests) == before
+    for path in there.results.rglob("*"):
+        if path.suffix in (".json", ".tsv") and path.is_file():
+            assert str(project.folder) not in path.read_text(), path
+
+
+def copy_of(project: Project, folder: Path) -> Project:
+    """The same project elsewhere."""
+    copy = Project.__new__(Project)
+    copy.folder, copy.dataset, copy.results = folder, project.dataset, folder / "results" / project.dataset
+    return copy
+
+
 def test_a_subset_of_what_is_there_fetches_nothing(finished):
     project, _, _ = finished
     done = project.snakemake("--dry-run", "--until", "download", overrides=("dataset.limit=6", "acquire.keep=false"))

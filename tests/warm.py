@@ -12,10 +12,12 @@ import json
 import multiprocessing
 import os
 import runpy
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from contextlib import suppress
 from functools import cache
 from multiprocessing.connection import wait
@@ -24,9 +26,11 @@ from pathlib import Path
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 PACKAGES = (
     "snakemake.cli", "snakemake.script", "snakemake.logging", "dysconnect.__main__", "dysconnect.acquire.images",
-    "dysconnect.connectivity", "dysconnect.evaluate", "dysconnect.localize", "dysconnect.preprocess",
-    "dysconnect.preprocess.fmriprep", "dysconnect.quality", "dysconnect.report", "dysconnect.stimulate",
-    "dysconnect.timeseries", "dysconnect.tracking", "dysconnect.train", "dysconnect.validate", "mlflow.pyfunc",
+    "dysconnect.connectivity", "dysconnect.evaluate", "dysconnect.localize", "dysconnect.localize.kernels",
+    "dysconnect.models.graph", "dysconnect.preprocess", "dysconnect.preprocess.fmriprep", "dysconnect.quality",
+    "dysconnect.report", "dysconnect.stimulate", "dysconnect.timeseries", "dysconnect.tracking", "dysconnect.train",
+    "dysconnect.train.graph.run", "dysconnect.validate", "matplotlib.pyplot", "mlflow.pyfunc",
+    "mlflow.store.tracking.sqlalchemy_store",
 )  # fmt: skip
 FORK = multiprocessing.get_context("fork")
 
@@ -47,8 +51,10 @@ sys.exit(code)
 @cache
 def python() -> str:
     """The program to call in place of ``sys.executable``; it works until this process ends."""
-    folder = tempfile.TemporaryDirectory()
-    program, address = Path(folder.name, "python"), f"{folder.name}/socket"
+    if sys.platform != "linux":  # elsewhere packages do not survive a fork
+        return sys.executable
+    folder = Path(tempfile.mkdtemp())  # the server removes it
+    program, address = folder / "python", str(folder / "socket")
     program.write_text(CLIENT.format(python=sys.executable, address=address))
     program.chmod(0o700)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
@@ -56,12 +62,7 @@ def python() -> str:
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     server = subprocess.Popen([sys.executable, __file__, address], env=environment, **pipes)
     server.stdout.readline()  # it listens
-
-    def stop() -> None:
-        server.communicate()
-        folder.cleanup()
-
-    atexit.register(stop)
+    atexit.register(server.communicate)
     return str(program)
 
 
@@ -76,6 +77,7 @@ def serve(address: str) -> None:
             connection, _ = listening.accept()
             FORK.Process(target=attend, args=(connection, listening)).start()
             connection.close()
+    shutil.rmtree(Path(address).parent)
 
 
 def import_packages() -> None:
@@ -118,18 +120,20 @@ def become(connection: socket.socket, streams: list[int], arguments: list[str], 
     try:
         run(arguments)
     finally:
+        threading._shutdown()  # in the order of Python's own end: joblib ends its processes in the first
         atexit._run_exitfuncs()
 
 
 def run(arguments: list[str]) -> None:
     """Do what Python does with its arguments."""
-    sys.executable, what, *more = arguments
+    own, what, *more = arguments
     sys.path[:0] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     if what == "-c":
         sys.path.insert(0, "")
         sys.argv = ["-c", *more[1:]]
         exec(compile(more[0], "<string>", "exec"), {"__name__": "__main__"})
     elif what == "-m":
+        sys.executable = own  # Snakemake starts its jobs with it
         sys.path.insert(0, os.getcwd())
         sys.argv = more
         runpy.run_module(more[0], run_name="__main__", alter_sys=True)

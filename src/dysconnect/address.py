@@ -18,16 +18,20 @@ ARTIFACTS = "mlflow-artifacts"  # folder beside a local database
 PASSWORD = re.compile(r"(?<=://)([^/@\s:]*):([^/\s]*)@")
 
 
+class AddressError(ValueError):
+    """An address that must not be written down as it is."""
+
+
 def choose_uri(configured: str | None) -> str:
     """Return the URI of the configuration, of MLFLOW_TRACKING_URI, or of the database among the results.
 
     Raises
     ------
-    ValueError
+    AddressError
         When the configuration holds a password, which every run and report would repeat.
     """
     if configured and PASSWORD.search(configured):
-        raise ValueError(
+        raise AddressError(
             f"tracking.uri={hidden(configured)} holds a password, and the configuration is written into results. Leave "
             "it out, and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_URI."
         )

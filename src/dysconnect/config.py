@@ -15,7 +15,8 @@ from dysconnect.models import GRAPH_MODELS
 # what is stored on disk for each measure: the tangent space is learned from covariances inside training folds
 STORED = {"correlation": "correlation", "partial": "partial", "tangent": "covariance"}
 LINEAR_TRAINING = ("permutations", "seed")
-SHARED_FOLDERS = ("atlas", "benchmarks", "data", "logs", "mlflow-artifacts", "scratch")  # of results/, beside datasets
+# of results/, beside datasets
+SHARED_FOLDERS = ("atlas", "benchmarks", "data", "logs", "mlflow-artifacts", "scratch", "sealed")
 ANSWERS = ("group", "participant_id", "label", "included", "exclusion_reason")  # of participants.tsv: never covariates
 COVARIATES = ("dataset.covariates", "localize.nuisance", "stimulate.covariates")
 TEXT = {"string", "null"}  # types of the schema

@@ -27,7 +27,7 @@ from dysconnect.models.edges import blocks
 from dysconnect.participants import read_participants, with_labels
 from dysconnect.progress import track
 from dysconnect.sealed import NotAsWrittenError, remedy
-from dysconnect.series import has_signal, read_series
+from dysconnect.series import has_signal, read_series, series_hash
 from dysconnect.train.memory import data_memory
 from dysconnect.whole import whole_file
 
@@ -102,8 +102,14 @@ def connectome(series: np.ndarray, measure: str, estimator: str) -> np.ndarray:
 def cohort_connectomes(
     index: pd.DataFrame, nodes: pd.DataFrame, measure: str, estimator: str, workers: int = 1
 ) -> Connectomes:
-    """Compute everybody's connectome from the index of denoised series."""
-    jobs = (delayed(_from_file)(row.series, nodes, measure, estimator) for row in index.itertuples())
+    """Compute everybody's connectome from the index of denoised series.
+
+    Raises
+    ------
+    NotAsWrittenError
+        When the series of somebody are not those that the index was written for.
+    """
+    jobs = (delayed(_from_file)(row, nodes, measure, estimator) for row in index.to_dict("records"))
     with threadpool_limits(1, "blas"):  # small matrices: one thread a person
         results = Parallel(n_jobs=workers, backend="threading", return_as="generator")(jobs)
         values = np.empty((len(index), len(edge_index(len(nodes), measure == "covariance")[0])), np.float32)
@@ -115,7 +121,13 @@ def cohort_connectomes(
     return _connectomes(values, missing, subjects, names, measure)
 
 
-def _from_file(path: str, nodes: pd.DataFrame, measure: str, estimator: str) -> tuple[np.ndarray, np.ndarray]:
+def _from_file(row: dict, nodes: pd.DataFrame, measure: str, estimator: str) -> tuple[np.ndarray, np.ndarray]:
+    path = Path(row["series"])
+    if row.get("sha256") and path.exists() and series_hash(path.read_bytes()) != row["sha256"]:
+        raise NotAsWrittenError(
+            f"{row['participant_id']}: {path} is not what the timeseries stage wrote. Make the series again: add "
+            "--forcerun timeseries to the command."
+        )
     series = read_series(path, "", nodes)
     return connectome(series, measure, estimator), ~has_signal(series)
 
@@ -187,8 +199,8 @@ def write_connectomes(connectomes: Connectomes, path: str | Path, attributes: di
         measured |= values[part].any(0)
     labels = _labels(connectomes, measured)
     hashes = np.empty((len(values), 32), np.uint8)
-    needed = 4 * values.size + 64 * sum(own.size for own in labels.values()) + 100_000
-    with whole_file(path, needed) as raw, h5netcdf.File(raw, "w") as file:
+    needed = 4 * values.shape[0] * values.shape[1] * 1.01 + 64 * sum(own.size for own in labels.values()) + 100_000
+    with whole_file(path, int(needed)) as raw, h5netcdf.File(raw, "w") as file:
         variable = _lay_out(file, connectomes, labels)
         for part in blocks(values.shape):
             known = np.where(measured, values[part], np.float32(0))

@@ -11,10 +11,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dysconnect.__main__ import GROUPS, compose_workflow
 from dysconnect.acquire import transport_of
 from dysconnect.acquire.images import Plan, plan_images, room_needed
 from dysconnect.acquire.transfer import Remote, check_room, fetch_all, plan
+from dysconnect.compose import GROUPS, compose_workflow
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,6 +16,10 @@ STAGES = {
 TOLD = ("dataset.title", "dataset.citation", "dataset.licence", "dataset.kind")  # change no number, or follow from root
 
 
+class MadeOtherwise(ValueError):
+    """Results were made with other settings than a run claims."""
+
+
 def read_made(connectomes: str | Path, splits: str | Path) -> dict[str, dict]:
     """Settings that made connectomes and splits, by section; empty where the files do not say.
 
@@ -27,6 +31,8 @@ def read_made(connectomes: str | Path, splits: str | Path) -> dict[str, dict]:
         Table; what made it stands in a JSON file of the same name.
     """
     beside = Path(splits).with_suffix(".json")
+    if not Path(connectomes).exists():
+        return {}
     with h5py.File(connectomes) as file:
         told = {name: file.attrs[name] for name in ("settings", "estimator") if name in file.attrs}
     if "settings" not in told or not beside.exists():
@@ -49,7 +55,7 @@ def refuse_other_settings(made: Mapping[str, Mapping], config: Mapping, folder: 
 
     Raises
     ------
-    ValueError
+    MadeOtherwise
         Names every setting that differs with its stage, and the command that makes the results anew.
     """
     differing = list(_differing(made, json.loads(json.dumps(portable(config)))))
@@ -57,7 +63,7 @@ def refuse_other_settings(made: Mapping[str, Mapping], config: Mapping, folder: 
         return
     said = "; ".join(f"{key}={had}, not {wanted} (stage {STAGES[key.split('.')[0]]})" for key, had, wanted in differing)
     own = " ".join(f"{key}={had}" for key, had, _ in differing)
-    raise ValueError(
+    raise MadeOtherwise(
         f"{folder} was made with other settings than those of this run: {said}. Make it anew with "
         f"`{_command(differing)}`, or give this run what made it: {own}"
     )

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from dysconnect.address import hidden
 from dysconnect.config import ConfigError
 
 KEY = re.compile(r"(?P<sign>[+~]{0,2})(?P<key>[A-Za-z_][\w./@-]*)=(?P<value>.*)", re.DOTALL)
@@ -25,7 +26,7 @@ class Override(NamedTuple):
     sign: str = ""
 
     def __str__(self) -> str:
-        return f"{self.sign}{self.key}={self.value}"
+        return hidden(f"{self.sign}{self.key}={self.value}")
 
 
 def refuse_repeated(arguments: Iterable[str]) -> None:
@@ -169,5 +170,5 @@ def _parts(text: str, sign: str = ",") -> list[str]:
 
 def _short(value: object) -> str:
     """Text of a value for a message, cut."""
-    text = repr(value)
+    text = hidden(repr(value))
     return text if len(text) <= 120 else f"{text[:117]}..."

@@ -1,11 +1,15 @@
 """The participants table: one row a subject, from the first stage to the last; nobody disappears."""
 
+import csv
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from dysconnect.cells import sex
+from dysconnect.tables import read_table, shown
 
 REQUIRED = ("participant_id", "group", "age", "sex", "site")
 TEXT = ("participant_id", "group", "sex", "site", "scan_group", "included", "exclusion_reason")
@@ -44,28 +48,26 @@ def read_participants(path: str | Path, required: Sequence[str] = REQUIRED) -> p
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such participants table. Check the path, or run the stage before.")
-    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    table = read_table(path).astype(str)
     missing = [name for name in required if name not in table.columns]
     if missing:
         raise ValueError(
             f"{path}: missing column{'s' * (len(missing) > 1)} {', '.join(missing)} (found: "
-            f"{', '.join(table.columns)}). {_column_remedy(missing, list(table.columns))}"
+            f"{shown(table.columns)}). {column_remedy(missing, list(table.columns))}"
         )
     return check_participants(table, path)
 
 
-def _column_remedy(missing: Sequence[str], found: Sequence[str]) -> str:
-    """Say what to do about missing columns: another separator, another name, or one more column."""
-    if len(found) == 1 and any(mark in found[0] for mark in ",;"):
-        return "The columns are not separated by tabs, as BIDS wants them: save the table with tabs."
-    likely = {name: column for name in missing if (column := _nearest_column(name, found))}
+def column_remedy(missing: Sequence[str], found: Sequence[str]) -> str:
+    """Say what to do about missing columns: another name, or one more column."""
+    likely = {name: column for name in missing if (column := nearest_column(name, found))}
     renamed = [f"Rename {column} to {name}, if that is what it holds." for name, column in likely.items()]
     rest = [name for name in missing if name not in likely]
     plain = [f"Add {'them' if len(rest) > 1 else 'it'}, or rename the columns."] if rest else []
     return " ".join([*renamed, *plain])
 
 
-def _nearest_column(name: str, found: Iterable[str]) -> str:
+def nearest_column(name: str, found: Iterable[str]) -> str:
     """Name the column that may be meant by another name; an empty string when none is near."""
     plain = {column.strip().lower().replace(" ", "_"): column for column in found if column not in REQUIRED}
     for other in (name, *ALSO_CALLED.get(name, ())):
@@ -79,10 +81,12 @@ def check_participants(table: pd.DataFrame, where: str | Path = "participants") 
     """Coerce the columns of a participants table and refuse ids that are missing or not unique."""
     if table.empty:
         raise ValueError(f"{where}: no participants. The table needs one row a subject.")
-    table = table.replace({"n/a": "", "N/A": "", "nan": ""}).reset_index(drop=True)
     ids = table["participant_id"].astype(str).str.strip()
-    if (ids == "").any():
-        raise ValueError(f"{where}: row {int(np.argmax(ids == '')) + 2} has no participant_id. Give it one.")
+    empty = ids.isin(["", "n/a", "N/A", "nan"])
+    if empty.any():
+        raise ValueError(f"{where}: row {int(np.argmax(empty)) + 2} has no participant_id. Give it one.")
+    table = table.replace({"n/a": "", "N/A": "", "nan": ""}).reset_index(drop=True)
+    ids = ids.reset_index(drop=True)
     twice = sorted(ids[ids.duplicated()].unique())
     if twice:
         raise ValueError(
@@ -95,15 +99,16 @@ def check_participants(table: pd.DataFrame, where: str | Path = "participants") 
         if name in NUMBERS or (numbers.notna() | (table[name] == "")).all():  # a column of the dataset's own
             table[name] = numbers
     if "sex" in table:
-        table["sex"] = table["sex"].str.strip().str.upper().str[:1]
+        table["sex"] = table["sex"].map(lambda word: sex(word) or word)
     if "included" in table:
         table["included"] = table["included"].astype(str).str.lower().isin(["true", "1"])
     return table
 
 
 def write_participants(table: pd.DataFrame, path: str | Path) -> None:
-    """Write the table as BIDS wants it: tabs, and ``n/a`` for what is missing."""
-    table.to_csv(path, sep="\t", index=False, na_rep="n/a", float_format="%.6g")
+    """Write the table as BIDS wants it: tabs, never quotes, and ``n/a`` for what is missing."""
+    plain = table.replace(r"[\t\r\n]+", " ", regex=True)
+    plain.to_csv(path, sep="\t", index=False, na_rep="n/a", float_format="%.6g", quoting=csv.QUOTE_NONE)
 
 
 def covariate_problem(row: Mapping[str, object], covariates: Sequence[str] = COVARIATES) -> str:

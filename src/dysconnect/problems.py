@@ -145,7 +145,9 @@ def counted(reasons: Mapping[str, str], most: int = 3) -> list[str]:
     alike: dict[str, list[str]] = {}
     for name, text in reasons.items():
         if text:
-            alike.setdefault(re.sub(rf"\b{re.escape(name)}\b", "sub-...", text), []).append(name)
+            alike.setdefault(re.sub(rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])", "sub-...", text), []).append(
+                name
+            )
     lines = []
     for text, names in sorted(alike.items(), key=lambda item: -len(item[1])):
         text = text if len(names) > 1 else reasons[names[0]]

@@ -77,7 +77,7 @@ def time_of(told: Mapping, origins: Mapping[str, str], header_time: float, name:
     """
     seconds = told_seconds(told, origins)
     if seconds is None and not header_time:
-        raise ValueError(f"{name}: no repetition time in sidecar or header; add a sidecar with RepetitionTime")
+        raise ValueError(f"{name}: no repetition time in header or sidecar; add a sidecar with RepetitionTime")
     return seconds_of(header_time, name, "repetition time of the header") if seconds is None else seconds
 
 

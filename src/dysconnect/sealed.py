@@ -8,6 +8,7 @@ absolute or a time: results may be moved, copied and mailed.
 
 import hashlib
 import json
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def seal(made: Iterable[str | Path], read: Iterable[str | Path] = (), results: s
             file.write(text)
 
 
-def check(paths: Iterable[str | Path], results: str | Path = "results") -> None:
+def check(paths: Iterable[str | Path], results: str | Path = "results", patience: int = 0) -> None:
     """Compare files with what their makers wrote, and with what is there now of what they were made from.
 
     Parameters
@@ -54,31 +55,44 @@ def check(paths: Iterable[str | Path], results: str | Path = "results") -> None:
         Inputs of a job; those that no stage made are passed over. Of an ``.h5`` its own seal is compared here, and its
         content by whoever reads it.
     results : path
+    patience : int
+        Seconds to look again: on a network's file system another machine's files come late.
 
     Raises
     ------
     NotAsWrittenError
         Names the first file that differs, how, and how it is made again.
     """
-    for place in _places(paths, results):
-        path, told = Path(results, place), _told(place, results)
-        if told is None:
+    paths = list(paths)
+    try:
+        for place in _places(paths, results):
+            _compare(place, results)
+    except NotAsWrittenError:
+        if patience <= 0:
+            raise
+        time.sleep(1)
+        check(paths, results, patience - 1)
+
+
+def _compare(place: str, results: str | Path) -> None:
+    path, told = Path(results, place), _told(place, results)
+    if told is None:
+        raise NotAsWrittenError(
+            f"{path}: nothing says what wrote it ({_where(place, results)} is missing): it was not made by the "
+            f"workflow, or by an older version. {remedy(path)}"
+        )
+    if fingerprint(path) != told["sha256"]:
+        raise NotAsWrittenError(
+            f"{path} is not what was written{_difference(path, told)}: it was changed, cut or put here from "
+            f"elsewhere. {remedy(path)}"
+        )
+    for source, sha256 in told["made_from"].items():
+        now = _told(source, results)
+        if now is not None and now["sha256"] != sha256:
             raise NotAsWrittenError(
-                f"{path}: nothing says what wrote it ({_where(place, results)} is missing): it was not made by the "
-                f"workflow, or by an older version. {remedy(path)}"
+                f"{path} was made from another {source} than the one that is there now: it belongs to other "
+                f"results. {remedy(path)}"
             )
-        if fingerprint(path) != told["sha256"]:
-            raise NotAsWrittenError(
-                f"{path} is not what was written{_difference(path, told)}: it was changed, cut or put here from "
-                f"elsewhere. {remedy(path)}"
-            )
-        for source, sha256 in told["made_from"].items():
-            now = _told(source, results)
-            if now is not None and now["sha256"] != sha256:
-                raise NotAsWrittenError(
-                    f"{path} was made from another {source} than the one that is there now: it belongs to other "
-                    f"results. {remedy(path)}"
-                )
 
 
 def remedy(path: str | Path) -> str:

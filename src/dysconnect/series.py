@@ -23,6 +23,7 @@ from dysconnect.numeric import (
     refuse_absent,
 )
 from dysconnect.place import located
+from dysconnect.sealed import NotAsWrittenError
 from dysconnect.tables import TableError
 
 BY_ORDER = "order=atlas"  # key of a file whose columns stand in the order of the atlas
@@ -396,6 +397,31 @@ def write_series(series: np.ndarray, names: Iterable[str], path: str | Path) -> 
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savetxt(path, series, fmt="%.6g", delimiter="\t", header="\t".join(names), comments="", encoding="utf-8")
+
+
+def refuse_changed(index: pd.DataFrame) -> None:
+    """Refuse series that are no longer what they were when they were collected.
+
+    Parameters
+    ----------
+    index : DataFrame
+        `participant_id`, `series` and `sha256` (of the file); archives and compressed files are passed over, whose hash
+        is that of their content.
+
+    Raises
+    ------
+    NotAsWrittenError
+        Names the person and the file: this is no reason to exclude anybody.
+    """
+    for row in index.itertuples():
+        path = Path(row.series) if row.series else None
+        if path is None or not row.sha256 or path.suffix in (".npz", ".gz") or not path.exists():
+            continue
+        if series_hash(path.read_bytes()) != row.sha256:
+            raise NotAsWrittenError(
+                f"{row.participant_id}: {path} is not what it was when it was collected. Collect everybody again: add "
+                "--forcerun acquire to the command."
+            )
 
 
 def read_index(path: str | Path) -> pd.DataFrame:

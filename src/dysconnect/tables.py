@@ -8,6 +8,8 @@ that pandas wrote, a separator at the end of *every* line, ``#`` before the firs
 
 import codecs
 import csv
+import itertools
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +22,16 @@ MARKS = (  # longest first: the mark of UTF-32 begins with that of UTF-16
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060"
+NO_TEXT = (  # how files begin that are no text
+    (b"PK\x03\x04", "a workbook of a spreadsheet (or another zip archive); save it as text, separated by tabs"),
+    (b"\xd0\xcf\x11\xe0", "a workbook of a spreadsheet; save it as text, separated by tabs"),
+    (b"\x1f\x8b", "packed with gzip; unpack it"),
+    (b"version https://git-lfs", "a link of Git LFS without its content; fetch it with `git lfs pull`"),
+    (b"/annex/objects/", "a link of git-annex without its content; fetch it with `datalad get`"),
+)
+INVISIBLE = "\ufeff\u00ad\u200b\u200c\u200d\u200e\u200f\u2060"
+EDGES = re.compile(rf"^[\s{INVISIBLE}]+|[\s{INVISIBLE}]+$")  # blanks of every kind, and what cannot be seen
+LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
 class TableError(ValueError):
@@ -44,30 +55,39 @@ def read_text(path: str | Path, content: bytes | None = None) -> str:
     """
     path = Path(path)
     content = path.read_bytes() if content is None else content
+    for beginning, told in NO_TEXT:
+        if content.startswith(beginning):
+            raise TableError(f"{path} is no table but {told}.")
     encoding = next((name for mark, name in MARKS if content.startswith(mark)), "utf-8")
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        told = f"line {line} holds the byte 0x{content[error.start]:02x}"
-        if encoding != "utf-8":
+        line = len(LINE_END.findall(content[: error.start])) + 1
+        if encoding not in ("utf-8", "utf-8-sig"):
             raise TableError(
-                f"{path}: begins as {encoding.upper()} and is cut short. Save it again as UTF-8."
+                f"{path}: begins as {encoding.upper()} and is damaged or cut short. Save it again as UTF-8."
             ) from error
-        raise TableError(f"{path} is not UTF-8 ({told}). Save it as UTF-8.") from error
+        raise TableError(
+            f"{path}, line {line}: the byte 0x{content[error.start]:02x} is not UTF-8 (the file may be Latin-1 or "
+            "Windows-1252). Save it as UTF-8."
+        ) from error
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     if "\x00" in text:
         line = text[: text.index("\x00")].count("\n") + 1
         raise TableError(
-            f"{path} holds NUL characters (line {line}): it is damaged, or UTF-16 without its mark. Save it as UTF-8."
+            f"{path}, line {line}: holds NUL characters: it is damaged, or UTF-16 without its mark. Save it as UTF-8."
         )
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return text
 
 
 def clean(cell: str) -> str:
     """A cell without blanks and invisible characters around it, and without quotes around the whole of it."""
-    cell = cell.strip().strip(INVISIBLE).strip()
-    if len(cell) > 1 and cell[0] == cell[-1] and cell[0] in "\"'":
-        cell = cell[1:-1].strip()
+    cell = EDGES.sub("", cell)
+    inner = cell[1:-1]
+    if len(cell) > 1 and cell[0] == cell[-1] == '"' and '"' not in inner.replace('""', ""):
+        return EDGES.sub("", inner.replace('""', '"'))
+    if len(cell) > 2 and cell[0] == cell[-1] == "'" and "'" not in inner:  # two of them alone are a ditto mark
+        return EDGES.sub("", inner)
     return cell
 
 
@@ -119,25 +139,34 @@ def read_table(
     rows = {
         number: [clean(cell) for cell in split_line(line, separator, path, number)]
         for number, line in enumerate(lines, 1)
-        if line.strip().strip(INVISIBLE).strip()
+        if EDGES.sub("", line) and not (number == 1 and line.lower().startswith("sep="))  # a word of Excel's
     }
     if not rows:
         raise TableError(f"{path} is empty. The table needs a first line of names and one line a row.")
     first = _header(rows)
-    names = [name.lstrip("#").strip() for name in rows[first]] if rows[first][0].startswith("#") else rows[first]
+    names = rows[first]
+    if names[0].startswith("#"):
+        names = [clean(names[0].lstrip("#")), *names[1:]]
     body = {number: cells for number, cells in rows.items() if number > first and any(cells)}
-    names, body = _without_ends(names, body, separator, path)
+    names, body = _without_ends(names, body)
+    _refuse_separator(names, list(body.values()), separator, f"{path}, line {first}")
     _refuse_ragged(names, body, separator, path)
-    _refuse_names(names, separator, path)
+    _refuse_twice(names, path, first)
     table = pd.DataFrame(list(body.values()), index=list(body), columns=names, dtype=object)
-    table = table.drop(columns=[name for name in names if name == "" and _is_index(table[name])])
+    if "" in names and _is_index(table[""], names.index("") == 0):
+        table = table.drop(columns="")
     _refuse_nameless(table, path)
     absent = [name for name in required if name not in table]
     if absent:
         raise TableError(
-            f"{path}: missing column{'s' * (len(absent) > 1)} {', '.join(absent)} (found: {', '.join(table.columns)})."
+            f"{path}: missing column{'s' * (len(absent) > 1)} {', '.join(absent)} (found: {shown(table.columns)})."
         )
     return table
+
+
+def shown(names: Sequence[str], most: int = 20) -> str:
+    """Join the first of many names."""
+    return ", ".join(names[:most]) + f" and {len(names) - most} more" * (len(names) > most)
 
 
 def _header(rows: dict[int, list[str]]) -> int:
@@ -148,11 +177,16 @@ def _header(rows: dict[int, list[str]]) -> int:
     if not leading or len(leading) == len(numbers):
         return numbers[0]
     after = numbers[len(leading)]
-    wide = len(rows[leading[-1]]) == len(rows[after])
+    wide = len(_without_last(rows[leading[-1]])) == len(_without_last(rows[after]))
     return leading[-1] if wide else after
 
 
-def _without_ends(names: list[str], body: dict, separator: str, path: str | Path) -> tuple[list[str], dict]:
+def _without_last(cells: list[str]) -> list[str]:
+    """Cells up to the last that holds anything."""
+    return cells[: max((k for k, cell in enumerate(cells, 1) if cell), default=0)]
+
+
+def _without_ends(names: list[str], body: dict) -> tuple[list[str], dict]:
     """Drop a separator that ends every line: of the rows, of the names, or of both.
 
     In single lines it may be a doubled separator further left, which shifts the row: that is refused later.
@@ -186,27 +220,40 @@ def _refuse_ragged(names: list[str], body: dict, separator: str, path: str | Pat
             raise TableError(f"{path}, line {number}: {len(cells)} cells, but the first line has {len(names)}.{hint}")
 
 
-def _refuse_names(names: list[str], separator: str, path: str | Path) -> None:
-    if len(names) == 1 and any(mark in names[0] for mark in ",;\t" if mark != separator):
-        wanted = "tabs, as BIDS wants them" if separator == "\t" else repr(separator)
+def _refuse_separator(names: list[str], rows: list[list[str]], separator: str, place: str) -> None:
+    """Refuse a single name that holds another separator; a blank is one where the first row has as many of them."""
+    others = {"\t": "tabs", ",": "commas", ";": "semicolons", " ": "blanks"}
+    found = [mark for mark in others if mark != separator and mark in names[0]]
+    alike = bool(rows) and len(rows[0][0].split()) == len(names[0].split())
+    if len(names) == 1 and found and (found[0] != " " or alike):
+        wanted = "tabs, as BIDS wants them" if separator == "\t" else others.get(separator, repr(separator))
         raise TableError(
-            f"{path}: the columns are not separated by {wanted} (first line: {names[0][:60]}). Save the table so."
+            f"{place}: the columns are not separated by {wanted}, but by {others[found[0]]} (it begins "
+            f"{names[0][:60]!r}). Save the table so."
         )
+
+
+def _refuse_twice(names: list[str], path: str | Path, first: int) -> None:
     for name in names:
         places = [str(k) for k, other in enumerate(names, 1) if other == name]
-        if len(places) > 1 and name:
+        if len(places) > 1:
+            told = f"the name {name} stands over" if name else "there is no name over"
             raise TableError(
-                f"{path}: the name {name} stands over {len(places)} columns ({', '.join(places)}). Keep one."
+                f"{path}, line {first}: {told} {len(places)} columns ({', '.join(places)}). Keep one, or name them."
             )
-    if names.count("") > 1:
-        raise TableError(f"{path}: {names.count('')} columns have no name in the first line. Name or remove them.")
 
 
-def _is_index(column: pd.Series) -> bool:
-    """Whether a column without a name only counts the rows from 0 or 1, as pandas and R write it, or is empty."""
+def _is_index(column: pd.Series, first: bool) -> bool:
+    """Whether a column without a name is empty, or (`first`) numbers the rows, as pandas and R write it.
+
+    After rows were removed the numbers have gaps; they still rise.
+    """
     values = column.tolist()
-    counts = any(values == [str(k + start) for k in range(len(values))] for start in (0, 1))
-    return counts or not any(values)
+    if not any(values):
+        return True
+    numbers = [int(value) for value in values if value.isascii() and value.isdigit()]
+    rising = all(a < b for a, b in itertools.pairwise(numbers))
+    return first and len(numbers) == len(values) and rising
 
 
 def _refuse_nameless(table: pd.DataFrame, path: str | Path) -> None:

@@ -14,38 +14,59 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class PartFile(io.FileIO):
-    """A file that never fails while it is written; `check` raises the first problem.
+    """A file whose room is taken before it is written, and that never fails in the middle; `finish` raises the problem.
 
-    HDF5 cannot bear a write that fails: it crashes the process when the file is closed.
+    HDF5 cannot bear a write that fails: it reads back what it never wrote, and crashes the process.
+
+    Parameters
+    ----------
+    path : path
+    needed : int
+        Bytes to take; what is left over is given back.
     """
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path, needed: int):
         super().__init__(path, "w+b")
         self.problem: OSError | None = None
+        self.end = 0
+        try:
+            if needed and hasattr(os, "posix_fallocate"):  # not on a Mac
+                os.posix_fallocate(self.fileno(), 0, needed)
+        except OSError as problem:
+            if problem.errno in FULL:  # others cannot tell beforehand
+                self.close()
+                raise
 
     def write(self, data) -> int:
         """Write all of the bytes, or remember why not."""
         left = memoryview(data).cast("B")
         total = len(left)
         try:
-            while len(left) and self.problem is None:
+            while len(left):
                 left = left[super().write(left) :]
         except OSError as problem:
-            self.problem = problem
+            self.problem = self.problem or problem
+        self.end = max(self.end, self.tell())
         return total
 
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place; the end is that of what was written, not of the room that was taken."""
+        return super().seek(self.end + offset) if whence == os.SEEK_END else super().seek(offset, whence)
+
     def truncate(self, size: int | None = None) -> int:
-        """Set the size, or remember why not."""
-        try:
-            return super().truncate(size)
-        except OSError as problem:
-            self.problem = self.problem or problem
-            return self.tell() if size is None else size
+        """Remember the size that is wanted: the room is given back when the file is complete."""
+        self.end = self.tell() if size is None else size
+        return self.end
 
     def check(self) -> None:
         """Raise what went wrong so far."""
         if self.problem is not None:
             raise self.problem
+
+    def finish(self) -> None:
+        """Give back what was not needed; raise what went wrong."""
+        self.check()
+        super().truncate(self.end)
 
 
 @contextmanager
@@ -70,9 +91,9 @@ def whole_file(path: str | Path, needed: int) -> Iterator[PartFile]:
     if needed > shutil.disk_usage(path.parent).free:
         raise _full(path, needed, errno.ENOSPC)
     try:
-        with PartFile(part) as file:
+        with PartFile(part, needed) as file:
             yield file
-            file.check()
+            file.finish()
         os.replace(part, path)
     except BaseException as problem:
         part.unlink(missing_ok=True)

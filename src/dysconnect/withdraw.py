@@ -10,14 +10,16 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import chdir
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dysconnect.acquire.withdrawn import FILE, add_withdrawn, is_of, read_withdrawn
+from dysconnect.address import LOCAL, choose_uri
+from dysconnect.config import SHARED_FOLDERS
 
 DESCRIPTION = "Remove a person who withdraws from the results, the downloads and MLflow, and keep them out."
 TOGETHER = ("acquire", "preprocess")  # stages with files of single people; of the others everything is made again
-NO_DATASETS = ("atlas", "benchmarks", "data", "logs", "mlflow-artifacts", "scratch", "sealed")
 SHOWN = 10
 
 
@@ -43,8 +45,15 @@ class Removal:
 def main(arguments: Sequence[str]) -> int:
     """Run ``dysconnect withdraw``; return the exit status."""
     given = parser().parse_args(arguments)
+    if not Path(given.directory, "results").is_dir():
+        print(
+            f"dysconnect withdraw: {given.directory}: no results here. Name the project's folder with --directory.",
+            file=sys.stderr,
+        )
+        return 2
     try:
-        return _withdraw(Path(given.directory), given.participant, given.dataset, given.dry_run)
+        with chdir(given.directory):
+            return _withdraw(Path("."), given.participant, given.dataset, given.dry_run)
     except (ValueError, OSError) as error:
         print(f"dysconnect withdraw: {error}", file=sys.stderr)
         return 2
@@ -71,7 +80,7 @@ def _withdraw(project: Path, name: str, dataset: str | None, dry: bool) -> int:
         for path in [*found.downloads, *found.files]:
             path.unlink(missing_ok=True)
         _remove_empty([results / chosen, results / "logs" / chosen, results / "sealed" / chosen])
-    runs = _in_mlflow(project, chosen, dry)
+    runs = _in_mlflow(chosen, dry)
     print(told(found, runs, name, chosen, [own for own in having if own != chosen], dry))
     return 0
 
@@ -87,9 +96,7 @@ def _refuse_running(project: Path) -> None:
 
 
 def _datasets(results: Path) -> list[str]:
-    if not results.is_dir():
-        raise FileNotFoundError(f"{results}: no results here. Name the project's folder with --directory.")
-    return sorted(own.name for own in results.iterdir() if own.is_dir() and own.name not in NO_DATASETS)
+    return sorted(own.name for own in results.iterdir() if own.is_dir() and own.name not in SHARED_FOLDERS)
 
 
 def people_of(project: Path, dataset: str) -> set[str]:
@@ -148,7 +155,7 @@ def find_removal(results: Path, dataset: str, name: str) -> Removal:
         found.files += [path for path in _files(results / kind / dataset) if _tells(path, name, results)]
     found.files += [path for path in _files(results.parent / ".snakemake/log") if _tells(path, name, results)]
     found.files += _scratch(results / "scratch", dataset)
-    _sort(_named(folder, name), results, name, found)
+    _sort(folder, name, found)
     return found
 
 
@@ -178,37 +185,64 @@ def _of_dataset(config: Path, dataset: str) -> bool:
 
 
 def _named(folder: Path, name: str) -> list[Path]:
-    """Files that the indices and the receipt of somebody name."""
-    rows = [row for path in folder.glob("*/*.tsv") for row in _rows(path) if row.get("participant_id") == name]
+    """Files that the indices of the stages and the receipt of somebody name."""
     cells = [
-        (folder / "acquire", row.get(key, "")) for row in rows for key in ("series", "confounds", "bold", "mask", "t1w")
+        (path.parent, row.get(key, ""))
+        for path in folder.glob("*/*.tsv")
+        for row in _rows(path)
+        for key in ("series", "confounds", "bold", "mask", "t1w")
+        if row.get("participant_id") == name
     ]
-    for path in folder.glob("acquire/receipts/*.json"):
-        if path.stem == name:
-            receipt = json.loads(path.read_text())
-            told = [*(file["path"] for file in receipt["files"]), *receipt["scan"].values()]
-            cells += [(Path(receipt["folder"]), cell) for cell in told if isinstance(cell, str)]
-    return sorted({path for base, cell in cells if cell and (path := base / cell).is_file()})
+    told = _receipt(folder, name)
+    cells += [(Path(told["folder"]), cell) for cell in told["scan"].values() if isinstance(cell, str)]
+    return _there(cells)
 
 
-def _sort(paths: Iterable[Path], results: Path, name: str, found: Removal) -> None:
-    """Tell downloads, which the ledger of their folder lists, from the user's own files."""
+def _fetched(folder: Path, name: str) -> list[Path]:
+    """Files of somebody that were fetched, as the receipt says; none where they are the user's own."""
+    told = _receipt(folder, name)
+    return _there((Path(told["folder"]), file["path"]) for file in told["files"])
+
+
+def _receipt(folder: Path, name: str) -> dict:
+    """What was fetched for somebody; nothing where images are not fetched one by one."""
+    path = folder / "acquire/receipts" / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else {"folder": "", "files": [], "scan": {}}
+
+
+def _there(cells: Iterable[tuple[Path, str]]) -> list[Path]:
+    """Absolute paths of those files that are there."""
+    paths = (Path(os.path.abspath(base / cell)) for base, cell in cells if cell)
+    return sorted({path for path in paths if path.is_file()})
+
+
+def _sort(folder: Path, name: str, found: Removal) -> None:
+    """Tell somebody's downloads from files that are the user's own.
+
+    A download stands in the person's receipt, or lies among the project's data, where a ledger lists it.
+    """
+    results, downloads = Path(os.path.abspath(folder.parent)), dict.fromkeys(_fetched(folder, name))
+    inside = {Path(os.path.abspath(path)) for path in found.files}
+    for path in _named(folder, name):
+        if path.is_relative_to(results / "data") and path in _listed(path, ""):
+            downloads[path] = None
+        elif path not in downloads and path not in inside and not path.is_relative_to(results):
+            found.theirs.append(path)
+    for path in list(downloads):
+        downloads |= dict.fromkeys(own for own in _listed(path, name) if own.exists())
+    found.downloads = list(downloads)
+
+
+def _listed(path: Path, name: str) -> list[Path]:
+    """What the ledger of the data folder of a file lists: all, or what is named for somebody."""
     from dysconnect.acquire.transfer.remote import LEDGER
 
-    inside = set(found.files)
-    for path in paths:
-        root = next((own for own in path.parents if (own / LEDGER).exists()), None)
-        if path in inside or (root is None and path.is_relative_to(results.resolve())):
-            continue
-        if root is None:
-            found.theirs.append(path)
-            continue
-        listed = [line.split("\t")[0] for line in (root / LEDGER).read_text(encoding="utf-8").splitlines()[1:]]
-        fetched = {root / place for place in listed}
-        found.downloads += [path] if path in fetched else []
-        found.downloads += [own for own in sorted(fetched) if _is_named(own.relative_to(root), name) and own.exists()]
-        found.theirs += [path] if path not in fetched else []
-    found.downloads = list(dict.fromkeys(found.downloads))
+    root = next((own for own in path.parents if (own / LEDGER).exists()), None)
+    if root is None:
+        return []
+    lines = (root / LEDGER).read_text(encoding="utf-8").splitlines()[1:]
+    places = {Path(line.split("\t")[0]) for line in lines}
+    return sorted(root / place for place in places if not name or _is_named(place, name))
 
 
 def _is_named(place: Path, name: str) -> bool:
@@ -223,17 +257,14 @@ def _remove_empty(folders: Iterable[Path]) -> None:
                 shutil.rmtree(top)
 
 
-def _in_mlflow(project: Path, dataset: str, dry: bool) -> list[str]:
+def _in_mlflow(dataset: str, dry: bool) -> list[str]:
     """Remove the dataset's runs, or name them."""
-    handle, database = project / "results/tracking.json", project / "results/mlflow.db"
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
-    if not uri and handle.exists():
+    handle = Path("results/tracking.json")
+    uri = choose_uri(None)
+    if uri == LOCAL and handle.exists():  # the configuration may have named another
         uri = json.loads(handle.read_text())["uri"]
-    if not uri and not database.exists():
+    if uri == LOCAL and not Path("results/mlflow.db").exists():
         return []
-    uri = uri or f"sqlite:///{database}"
-    if uri.startswith("sqlite:///") and not Path(uri[len("sqlite:///") :]).is_absolute():
-        uri = f"sqlite:///{project / uri[len('sqlite:///') :]}"
     from dysconnect.tracking.withdraw import remove_dataset  # MLflow takes seconds to load
 
     return remove_dataset(uri, dataset, dry)

@@ -1,7 +1,10 @@
 # Compose the configuration once; the only Python among the rules.
 import os
+import shlex
 import shutil
+import sqlite3
 import sys
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -10,8 +13,10 @@ from snakemake.settings.types import DeploymentMethod
 
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "src"))
+# Snakemake writes it into the commands of jobs as it is, and a blank in it would end the word
+sys.executable = shlex.quote(sys.executable)
 
-from dysconnect.__main__ import compose_workflow
+from dysconnect.compose import compose_workflow
 from dysconnect.acquire import check_engine, kind_of, list_own, source_files
 from dysconnect.acquire.images import (
     SHARED,
@@ -20,6 +25,7 @@ from dysconnect.acquire.images import (
     room_needed,
     users_files,
 )
+from dysconnect.acquire.people import people_notes
 from dysconnect.acquire.scan import SETTINGS
 from dysconnect.acquire.transfer import check_room
 from dysconnect.acquire.withdrawn import read_withdrawn
@@ -42,6 +48,11 @@ from dysconnect.preprocess.fmriprep import (
     fmriprep_command,
     told_places,
 )
+
+if set("{}") & set(f"{ROOT}{Path.cwd()}"):
+    raise WorkflowError(
+        f"Snakemake reads braces in a path as wildcards: rename {ROOT} or {Path.cwd()}."
+    )
 
 try:
     if workflow.is_main_process:  # a job is given what Snakemake kept
@@ -67,13 +78,16 @@ try:
     IMAGES = KIND in ("bids", "derivatives")
     FMRIPREP = KIND == "bids" and COHORT["preprocess"]["engine"] == "fmriprep"
     WITHDRAWN = read_withdrawn(Path.cwd(), COHORT["dataset"]["name"])
+    ASKED = COHORT["dataset"] | {"withdrawn": WITHDRAWN}  # no parameter of other rules
     if IMAGES:
-        wanted = COHORT["dataset"] | {"withdrawn": WITHDRAWN}
-        PLAN = plan_images(wanted, FETCHING, ROOT / "configs/manifest")
+        PLAN = plan_images(ASKED, FETCHING, ROOT / "configs/manifest")
         SCAN = {key: COHORT["dataset"].get(key) for key in SETTINGS} | {
             "engine": COHORT["preprocess"]["engine"]
         }
         SCANS = plan_scans(PLAN, SCAN, LISTING)
+    if workflow.is_main_process:
+        NOTES = PLAN.notes if IMAGES else people_notes(ASKED)
+        print(*NOTES, sep="\n", end="\n" * bool(NOTES), file=sys.stderr)
     if FMRIPREP:
         PLACES = find_places(
             COHORT["preprocess"],
@@ -85,7 +99,8 @@ try:
 except (ValueError, OSError) as error:
     raise WorkflowError(str(error))
 
-settle(LOCAL)  # a project that was moved has its artifacts here
+with suppress(sqlite3.Error):  # whoever logs settles again, and says what is wrong
+    settle(LOCAL)  # a project that was moved has its artifacts here
 DATASET = COHORT["dataset"]["name"]
 ATLAS = COHORT["atlas"]["name"]
 ENVIRONMENT = str(ROOT / "workflow/envs/dysconnect.yaml")

@@ -2,6 +2,8 @@ rule report:
     """Make the report: one self-contained page with the verdict, its figures, and the methods."""
     input:
         participants="results/{dataset}/timeseries/participants.tsv",
+        index=[] if TABLE else "results/{dataset}/acquire/series.tsv",
+        choices="results/{dataset}/acquire/choices.tsv",
         splits="results/{dataset}/train/splits.tsv",
         scores="results/{dataset}/evaluate/scores.tsv",
         comparisons="results/{dataset}/evaluate/comparisons.tsv",

@@ -13,7 +13,7 @@ def start(snakemake):
 
     sys.stdout = sys.stderr = open(snakemake.log[0], "w", buffering=1)  # noqa: SIM115
     own = (f"results/{snakemake.wildcards.get('dataset')}/", "results/atlas/")
-    check(path for path in snakemake.input if path.startswith(own))
+    check([path for path in snakemake.input if path.startswith(own)], patience=5)
     return snakemake.input, snakemake.output, snakemake.params
 
 

@@ -7,7 +7,7 @@ from _job import finish, say, start
 from dysconnect.atlas import load_atlas
 from dysconnect.participants import read_participants, write_participants
 from dysconnect.problems import counted
-from dysconnect.series import read_index
+from dysconnect.series import read_index, refuse_changed
 from dysconnect.timeseries import describe_dataset, prepare_cohort
 
 input, output, params = start(snakemake)
@@ -15,6 +15,8 @@ participants, index = read_participants(input.participants), read_index(input.in
 names = {"atlas": params.atlas["name"], "denoise": params.denoise["name"]}
 folder = Path(output.participants).parent / "series"
 nodes = load_atlas(params.atlas["nodes"])
+if Path(input.index).parent.name == "acquire":  # else the hash in the index is that of the images
+    refuse_changed(index)
 table, denoised = prepare_cohort(
     participants, index, nodes, params.denoise, folder, names, snakemake.threads, params.covariates
 )

@@ -14,7 +14,9 @@ import pandas as pd
 
 from dysconnect.acquire.selection import select
 from dysconnect.acquire.transfer import Remote, Transport, fetch_all
+from dysconnect.cells import beyond, is_missing, label, number
 from dysconnect.series import open_archive, read_1d, series_hash
+from dysconnect.tables import read_table
 
 PHENOTYPES = ("Phenotypic_V1_0b_preprocessed1.csv", "manifest.csv", "participants.csv")
 NEEDED = ("FILE_ID", "SITE_ID", "DX_GROUP", "AGE_AT_SCAN", "SEX", "func_mean_fd")
@@ -73,22 +75,27 @@ def _has_strategy(name: str, strategy: str) -> bool:
 
 def read_phenotype(path: Path) -> pd.DataFrame:
     """Translate the phenotype into the project's participants table; cases are `ASD`, controls `HC`."""
-    raw = pd.read_csv(path, na_values=["-9999", -9999], dtype={"FILE_ID": str})
+    raw = read_table(path, ",")
     missing = [name for name in NEEDED if name not in raw.columns]
     if missing:
         raise ValueError(f"{path}: missing column {', '.join(missing)}. Use the table of the project's release.")
-    raw = raw[raw["FILE_ID"].notna() & (raw["FILE_ID"] != "no_filename")]
-    return pd.DataFrame(
-        {
-            "participant_id": "sub-" + raw["FILE_ID"].str.replace(r"[^A-Za-z0-9]", "", regex=True),
-            "group": raw["DX_GROUP"].map({1: "ASD", 2: "HC"}),
-            "age": raw["AGE_AT_SCAN"],
-            "sex": raw["SEX"].map({1: "M", 2: "F"}),
-            "site": raw["SITE_ID"],
-            "mean_fd": raw["func_mean_fd"],
-            "file_id": raw["FILE_ID"],
-        }
-    ).reset_index(drop=True)
+    raw = raw[~raw["FILE_ID"].map(is_missing) & (raw["FILE_ID"] != "no_filename")]
+    people = {
+        "participant_id": "sub-" + raw["FILE_ID"].str.replace(r"[^A-Za-z0-9]", "", regex=True),
+        "group": raw["DX_GROUP"].map(label).map({"1": "ASD", "2": "HC"}),
+        "age": _numbers(raw["AGE_AT_SCAN"], "age"),
+        "sex": raw["SEX"].map(label).map({"1": "M", "2": "F"}),
+        "site": raw["SITE_ID"].mask(raw["SITE_ID"].map(is_missing)),
+        "mean_fd": _numbers(raw["func_mean_fd"], "mean_fd"),
+        "file_id": raw["FILE_ID"],
+    }
+    return pd.DataFrame(people).reset_index(drop=True)
+
+
+def _numbers(cells: pd.Series, name: str) -> pd.Series:
+    """Numbers of a column; NaN where a cell holds none, or one that the column cannot have (-9999)."""
+    numbers = cells.map(number).astype(float)
+    return numbers.mask(numbers.map(lambda value: beyond(name, value) != ""))
 
 
 def index_series(files: list[Path]) -> pd.DataFrame:

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from dysconnect.acquire.kinds import IMAGES, is_confounds, is_prepared, is_raw, newest_first
-from dysconnect.bids import Choice, Named, agree, asked_entities, choose, companion, read_name, same
+from dysconnect.bids import Ambiguity, Choice, Named, agree, asked_entities, choose, companion, read_name, same
 from dysconnect.preprocess.cifti import is_grayordinates
+from dysconnect.problems import one_line
 
 CHOICES = ("participant_id", "what", "chosen", "others", "why")  # columns of the table of choices
 FILES = ("bold", "mask", "confounds", "t1w")
@@ -44,6 +45,14 @@ def find_scan(paths: Sequence[str], spec: Mapping) -> dict:
     told = {name: found[name].file.path if name in found and found[name].file else "" for name in FILES}
     rows = [row for name, choice in found.items() if (row := _row(name, choice, bold.file, combined))]
     return told | {"choices": rows}
+
+
+def find_left(paths: Sequence[str], spec: Mapping) -> dict:
+    """Choose as `find_scan` does among what fMRIPrep left; where it is not clear, `problem` says so."""
+    try:
+        return find_scan(paths, spec)
+    except Ambiguity as error:
+        return dict.fromkeys(FILES, "") | {"choices": [], "problem": one_line(str(error))}
 
 
 def own_files(paths: Sequence[str]) -> list[Named]:

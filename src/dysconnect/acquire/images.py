@@ -16,12 +16,14 @@ import pandas as pd
 from dysconnect.acquire.find import CHOICES, FILES, find_scan, is_scan, own_files
 from dysconnect.acquire.kinds import NAMES, refuse_other_task
 from dysconnect.acquire.manifest import read_manifest
-from dysconnect.acquire.people import people_file, read_people
+from dysconnect.acquire.people import read_people, with_sites
 from dysconnect.acquire.scan import describe_scan, echo_times, no_scan
 from dysconnect.acquire.selection import select
+from dysconnect.acquire.told import people_files
 from dysconnect.acquire.transfer import Outcome, Remote, Transport, fetch_all
 from dysconnect.bids import Ambiguity, Listing, is_pointer, list_folder, read_name, refuse_ambiguities
 from dysconnect.place import portable
+from dysconnect.problems import counted
 
 SHARED = "dataset"  # the unit of files that belong to everybody
 
@@ -197,10 +199,10 @@ def _watched(scan: Mapping, paths: Sequence[str], spec: Mapping, listing: Listin
 
 def users_files(spec: Mapping, plan: Plan, scans: Mapping[str, Mapping], unit: str) -> list[str]:
     """List the files of the user's own folder that a unit reads, so that a change in one of them is noticed."""
-    if not spec["root"]:
+    if unit == SHARED and (spec["root"] or spec.get("people")):
+        return [str(path) for path in people_files(spec, plan.folder)]
+    if unit == SHARED or not spec["root"]:
         return []
-    if unit == SHARED:
-        return [str(people_file(spec, plan.folder))]
     return [str(plan.folder / path) for path in scans[unit]["files"]]
 
 
@@ -301,8 +303,8 @@ def acquire_images(
     index = pd.DataFrame([scan_entry(name, receipt) for name, receipt in scans.items()])
     index = index[index["problem"] == ""].drop(columns="problem").reset_index(drop=True)
     if index.empty:
-        reasons = "; ".join(dict.fromkeys(receipt["problem"] for receipt in scans.values()))
-        raise FileNotFoundError(f"{plan.folder}: nobody has a scan to use. Reasons: {reasons[:500]}.")
+        reasons = counted({name: receipt["problem"] for name, receipt in scans.items()})
+        raise FileNotFoundError(f"{plan.folder}: nobody has a scan to use. People, reasons: {'; '.join(reasons[:5])}.")
     return participants, index
 
 
@@ -331,13 +333,16 @@ def _refuse_failures(by_unit: Mapping[str, Mapping], max_failed: float, spec: Ma
 
 def _participants(spec: Mapping, plan: Plan, scans: Mapping[str, Mapping]) -> pd.DataFrame:
     """Everybody of the plan, with the columns of participants.tsv under our names."""
-    told = read_people(spec, plan.folder, None if spec["root"] else plan.people)
-    table = told.table.set_index("participant_id", drop=False)
-    if spec.get("site"):
-        table["site"] = [scans[name]["scan"].get("site", "") if name in scans else "" for name in table.index]
+    people = read_people(spec, plan.folder, None if spec["root"] else plan.people)
+    for note in people.notes:
+        print(note, flush=True)
+    table = people.table
     problems = {name: receipt["problem"] for name, receipt in scans.items() if receipt["problem"]}
-    table["exclusion_reason"] = [problems.get(name, reason) for name, reason in table["exclusion_reason"].items()]
-    return table.assign(scan_group=table.index).reset_index(drop=True)
+    told = zip(table["participant_id"], table["exclusion_reason"])
+    table = table.assign(exclusion_reason=[problems.get(name, reason) for name, reason in told])
+    if spec.get("site"):
+        table = with_sites(table, {name: receipt["scan"].get("site", "") for name, receipt in scans.items()}, spec)
+    return table.assign(scan_group=table["participant_id"])
 
 
 def scan_entry(name: str, receipt: Mapping) -> dict:

@@ -23,7 +23,8 @@ from dysconnect.acquire.kinds import (
     series_files,
     shown_matrices,
 )
-from dysconnect.acquire.people import People, people_file, read_people
+from dysconnect.acquire.people import People, read_people
+from dysconnect.acquire.told import people_files
 from dysconnect.bids import (
     Ambiguity,
     Choice,
@@ -195,7 +196,7 @@ def local_files(spec: Mapping, plan: LocalPlan) -> list[Path]:
     """List the files that the stage reads, so that a change in one of them is noticed; dead links are not."""
     present = set(plan.listing.files) - plan.listing.dead
     files = [path for own in plan.own.values() for path in own.files if path in present]
-    return [people_file(spec, plan.listing.root), *(plan.listing.root / path for path in dict.fromkeys(files))]
+    return [*people_files(spec, plan.listing.root), *(plan.listing.root / path for path in dict.fromkeys(files))]
 
 
 def acquire_local(spec: Mapping, root: str | Path, plan: LocalPlan | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:

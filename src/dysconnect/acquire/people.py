@@ -1,20 +1,26 @@
 """The people of a dataset: who they are, what is known of them, and why somebody cannot be used.
 
-One function reads the participants table of every kind of folder, the user's own and downloads alike.
+One function reads the participants table of every kind of folder, the user's own and downloads alike: under our names
+of the columns (`dataset.columns`), with the labels of `dataset.groups`, and judged before any scan is read.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from dysconnect.acquire.covariates import LONGEST, Judged, judge, reason, summary
 from dysconnect.acquire.selection import select
-from dysconnect.participants import COVARIATES, check_participants, read_participants
+from dysconnect.acquire.told import WORDS, Told, nothing, people_file, read_told
+from dysconnect.cells import NO, NO_REASON, YES, folded, is_missing, label
+from dysconnect.participants import COVARIATES
+from dysconnect.problems import one_line
+from dysconnect.tables import shown
 
-DEFAULTS = {"age": np.nan, "sex": "", "site": "", "exclusion_reason": ""}
+MADE = ("scan_group", "n_volumes", "seconds_kept", "label")  # columns of the workflow's own
 
 
 @dataclass(frozen=True)
@@ -28,92 +34,252 @@ class People:
     notes: tuple[str, ...] = ()
 
 
-def people_file(spec: Mapping, folder: str | Path) -> Path:
-    """Place of the participants table: `dataset.people`, or participants.tsv in the folder of the data."""
-    return Path(spec.get("people") or Path(folder) / "participants.tsv")
-
-
 def read_people(spec: Mapping, folder: str | Path, known: pd.DataFrame | None = None) -> People:
-    """Read the participants table; columns that `covariates` does without are filled in.
+    """Read the participants table of a dataset, and say of everybody why they cannot be used.
 
     Parameters
     ----------
     spec : mapping
-        The `dataset` section: `name`, `contrast`, `covariates`, `limit`, `participants`.
+        The `dataset` section: `name`, `contrast`, `covariates`; `columns` (ours: theirs), `groups` (patterns of ids:
+        label), `sexes` (theirs: F or M), `site` (a field of the images' sidecars), `people` (path of the table),
+        `exclude`, `limit` and `participants` where the dataset has them.
     folder : path
         Of the data.
     known : DataFrame, optional
         Of a download: `participant_id`, `group` and `reason` of everybody in the manifest.
 
+    Returns
+    -------
+    People
+        `age` and `mean_fd` are numbers, as is any other column that holds numbers only.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no such folder, or no table.
+    ValueError
+        When the table cannot be read without a guess, or nobody of one side of the contrast can be used: with file,
+        line and remedy.
+    """
+    spec, folder = {**spec, "covariates": spec.get("covariates", COVARIATES)}, Path(folder)
+    _refuse_folder(spec, folder)
+    path = people_file(spec, folder)
+    if not path.exists() and known is None:
+        known = _people_by_folder(spec, folder, path)
+    told = read_told(spec, path) if path.exists() else nothing(path)
+    people, before, told = _of_table(spec, told) if known is None else _of_manifest(known, told)
+    judged, notes = _judge(spec, told, before)
+    reasons = _with_problems(spec, told, judged, before)
+    _refuse_nobody(spec, people, before, reasons, told, notes)
+    if known is None:
+        chosen = select(people.assign(reason=reasons.to_numpy()), spec)  # of those who can be used dataset.limit
+        reasons = pd.Series({name: own or chosen[name] for name, own in reasons.items()}, dtype=object)
+    table, more = _table(spec, told, people, judged, reasons)
+    return People(table, (*notes, *more, *_near_groups(reasons)))
+
+
+def _refuse_folder(spec: Mapping, folder: Path) -> None:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"dataset.root={folder}: no such folder (seen from {Path.cwd()}).")
+    if spec.get("kind") == "local" and spec.get("site"):
+        raise ValueError(
+            f"dataset.site={spec['site']} is a field of the sidecars of images, and {folder} holds series. Name the "
+            "column of the participants table instead: dataset.columns={site:NAME}."
+        )
+
+
+def people_notes(spec: Mapping) -> tuple[str, ...]:
+    """Say how the participants table of a user's folder of series was read, and whom that leaves out.
+
     Raises
     ------
     FileNotFoundError, ValueError
-        When the table is missing, or cannot be read or used; with file, line and remedy.
+        As `read_people`.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"dataset.root={folder}: no such folder (seen from {Path.cwd()}).")
-    path, covariates = people_file(spec, folder), spec.get("covariates", COVARIATES)
-    if known is not None:
-        return People(_join(spec, path, known))
-    if not path.exists():
-        others = sorted(file.name for file in folder.glob("*") if "participant" in file.name.lower())
-        found = f" (found: {', '.join(others)})" if others else ""
-        raise FileNotFoundError(
-            f"{path}: no such participants table{found}. Write one, separated by tabs, with the columns "
-            f"participant_id, group, {', '.join(covariates)} (README, Your own data)."
-        )
-    needed = [name for name in covariates if name != "mean_fd" and not (name == "site" and spec.get("site"))]
-    people = read_participants(path, ("participant_id", "group", *needed))
-    people = people.assign(**{name: value for name, value in DEFAULTS.items() if name not in people})
-    if "site" not in covariates:
-        people["site"] = people["site"].where(people["site"] != "", spec["name"])
-    _refuse_ids(people["participant_id"], path)
-    _refuse_groups(people["group"], spec["contrast"], path)
-    reasons = people["participant_id"].map(select(people, spec))
-    return People(
-        people.assign(exclusion_reason=people["exclusion_reason"].where(people["exclusion_reason"] != "", reasons))
+    return read_people(spec, spec["root"]).notes if spec["kind"] == "local" else ()
+
+
+def _people_by_folder(spec: Mapping, folder: Path, path: Path) -> pd.DataFrame:
+    """Everybody who has a folder, where no table is needed: groups by patterns of ids, and nothing asked of it.
+
+    Raises
+    ------
+    FileNotFoundError
+        When a table is needed.
+    """
+    asked = [name for name in spec["covariates"] if name != "mean_fd" and not (name == "site" and spec.get("site"))]
+    names = sorted(place.name for place in folder.glob("sub-*") if place.is_dir())
+    if spec.get("groups") and not asked and not spec.get("people") and names:
+        people = pd.DataFrame({"participant_id": names, "group": [_by_pattern(spec, name) for name in names]})
+        chosen = select(people, spec)
+        return people.assign(reason=[chosen[name] for name in names])
+    if path.is_symlink():
+        raise FileNotFoundError(f"{path} is a link without content. Fetch it: `datalad get {path}`, or git annex get.")
+    others = sorted(file.name for file in folder.glob("*") if "participant" in file.name.lower())
+    found = f" (found: {', '.join(others)})" if others else ""
+    columns = ["participant_id", *(["group"] if not spec.get("groups") else []), *spec["covariates"]]
+    raise FileNotFoundError(
+        f"{path}: no such participants table{found}. Write one, separated by tabs, with the columns "
+        f"{', '.join(columns)} (README, Your own data); if it lies elsewhere, say where: dataset.people=/path/to/it."
     )
 
 
-def _join(spec: Mapping, path: Path, known: pd.DataFrame) -> pd.DataFrame:
-    """Everybody of the manifest, with what participants.tsv tells of them under our names of the columns."""
-    table = known.set_index("participant_id").rename(columns={"reason": "exclusion_reason"})
-    told = pd.DataFrame(index=table.index)
-    if path.exists():  # a dataset without such a table: what the manifest knows is all there is
-        raw = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
-        theirs = dict(spec.get("columns") or {})
-        absent = [name for name in theirs.values() if name not in raw]
-        if absent:
-            raise ValueError(
-                f"{path}: no column {', '.join(absent)} (found: {', '.join(raw.columns)}). Correct dataset.columns."
-            )
-        told = raw.rename(columns={name: own for own, name in theirs.items()}).set_index("participant_id")
-    table = table.join(told.drop(columns=["group", "exclusion_reason"], errors="ignore"))
-    table = table.assign(**{name: value for name, value in DEFAULTS.items() if name not in table})
-    if (table["site"].fillna("") == "").all():
-        table["site"] = spec["name"]
-    absent = (table["exclusion_reason"] == "") & ~table.index.isin(told.index)
-    table.loc[absent, "exclusion_reason"] = "has no row in participants.tsv"
-    return check_participants(table.reset_index().fillna("").astype(str), path)
+def _by_pattern(spec: Mapping, name: str) -> str:
+    return next((str(told) for pattern, told in spec["groups"].items() if fnmatchcase(name, str(pattern))), "")
 
 
-def _refuse_ids(ids: pd.Series, path: Path) -> None:
-    wrong = ids[~ids.str.fullmatch(r"sub-[A-Za-z0-9]+")]
-    if len(wrong):
-        bare = re.sub(r"^sub-?|[^A-Za-z0-9]", "", wrong.iloc[0])
-        raise ValueError(
-            f"{path}, line {wrong.index[0] + 2}: participant_id is {wrong.iloc[0]!r}. Write it as in the file names: "
-            f"sub- and then letters or digits only, as in sub-{bare}."
-        )
+def _groups(spec: Mapping, told: Told) -> pd.Series:
+    """Label everybody as the contrast spells it: by patterns of ids, or by the column `group`."""
+    if spec.get("groups"):
+        return pd.Series({name: _by_pattern(spec, name) for name in told.cells.index}, dtype=object)
+    known = {label(name): str(name) for side in ("cases", "controls") for name in spec["contrast"][side]}
+    own = told.cells["group"].map(lambda cell: label(cell)[:LONGEST])
+    return own.map(lambda group: known.get(group, "" if is_missing(group) else group))
 
 
-def _refuse_groups(groups: pd.Series, contrast: Mapping[str, Sequence[str]], path: Path) -> None:
+def _source(spec: Mapping, told: Told) -> str:
+    return f"{told.path}: by dataset.groups" if spec.get("groups") else f"{told.path}:"
+
+
+def _refuse_groups(groups: pd.Series, contrast: Mapping[str, Sequence[str]], source: str) -> None:
     present = sorted(set(groups) - {""})
     for side in ("cases", "controls"):
-        if not set(contrast[side]) & set(present):
+        absent = [str(name) for name in contrast[side] if str(name) not in present]
+        if absent:
             raise ValueError(
-                f"{path}: nobody is in dataset.contrast.{side} ({', '.join(contrast[side])}); the column group has: "
-                f"{', '.join(present) or 'nothing'}. Say which are compared: "
+                f"{source} nobody is in dataset.contrast.{side} ({', '.join(absent)}); the column group has: "
+                f"{shown(present) or 'nothing'}. Say which are compared: "
                 "'overrides=dataset.contrast.cases=[...] dataset.contrast.controls=[...]'."
             )
+
+
+def _own_reasons(told: Told) -> pd.Series:
+    """Reasons that the table gives itself: its column `exclusion_reason`, or `included`."""
+    cells, reasons = told.cells, pd.Series("", index=told.cells.index, dtype=object)
+    if "included" in cells and not cells["included"].map(is_missing).all():
+        for name, cell in cells["included"].items():
+            if cell.casefold() not in YES | NO:
+                raise ValueError(
+                    f"{told.path.parent / told.places[name]}: included is {cell[:40]!r}. Write TRUE or FALSE in every "
+                    "row, or remove the column."
+                )
+            reasons[name] = f"included is {cell} in {told.places[name]}" if cell.casefold() in NO else ""
+    if "exclusion_reason" in cells:
+        given = cells["exclusion_reason"]
+        reasons = given.map(one_line).where(~given.map(lambda cell: cell.casefold() in NO_REASON), reasons)
+    return reasons
+
+
+def _of_table(spec: Mapping, told: Told) -> tuple[pd.DataFrame, pd.Series, Told]:
+    """People of a table, with the reasons that it gives itself, and those of the configuration."""
+    people = pd.DataFrame({"participant_id": told.cells.index, "group": _groups(spec, told).to_numpy()})
+    _refuse_groups(people["group"], spec["contrast"], _source(spec, told))
+    chosen = select(people, {**spec, "limit": None})
+    reasons = {name: own or chosen[name] for name, own in _own_reasons(told).items()}
+    return people, pd.Series(reasons, dtype=object), told
+
+
+def _of_manifest(known: pd.DataFrame, told: Told) -> tuple[pd.DataFrame, pd.Series, Told]:
+    """People of a download: what their table says comes after what the configuration does."""
+    reasons = known.set_index("participant_id")["reason"].astype(object)
+    own = _own_reasons(told)
+    for name in reasons.index[reasons == ""]:
+        if name in own.index:
+            reasons[name] = own[name]
+        elif len(own):  # a dataset without such a table: what the manifest knows is all there is
+            reasons[name] = f"has no row in {told.path.name}"
+    cells = told.cells.reindex(reasons.index, fill_value="")
+    return known[["participant_id", "group"]], reasons, Told(cells, told.places.reindex(reasons.index), told.path)
+
+
+def _judge(spec: Mapping, told: Told, reasons: pd.Series) -> tuple[dict[str, Judged], list[str]]:
+    """Read every column but the words of the table itself; refuse what would have to be guessed."""
+    asked = reasons == ""
+    names = [name for name in told.cells if name not in (*WORDS, *MADE)]
+    if spec.get("site"):
+        names = [name for name in names if name != "site"]
+    judged = {name: judge(name, told.cells[name], asked, spec) for name in names}
+    notes, refusals = [], []
+    for name, column in judged.items():
+        if name in spec["covariates"]:
+            notes += summary(name, column, told.cells[name], told.places, asked)
+            refusals += column.refusals
+        elif name == "site":
+            notes += column.refusals
+        notes += column.notes
+    if refusals:
+        also = f". Also, {'; '.join(notes)}" if notes else ""
+        raise ValueError(f"{told.path}: {'; '.join(refusals)}, or leave it out of dataset.covariates{also}.")
+    notes = [f"{told.path}: {note}." for note in notes]
+    return judged, notes
+
+
+def _with_problems(spec: Mapping, told: Told, judged: Mapping[str, Judged], reasons: pd.Series) -> pd.Series:
+    """Add the reason of everybody whose covariates cannot be used."""
+    added = reasons.copy()
+    for name in (name for name in spec["covariates"] if name in judged):
+        for person in added.index[(added == "") & (judged[name].kinds != "")]:
+            if isinstance(told.places[person], str):  # of a download without a table nothing is known
+                added[person] = reason(name, judged[name], person, told.cells.loc[person, name], told.places[person])
+    return added
+
+
+def _refuse_nobody(
+    spec: Mapping, people: pd.DataFrame, before: pd.Series, after: pd.Series, told: Told, notes: Sequence[str]
+) -> None:
+    """Stop where what the table says leaves nobody on a side of the contrast."""
+    for side in ("cases", "controls"):
+        groups = [str(name) for name in spec["contrast"][side]]
+        mine = people["group"].isin(groups).to_numpy()
+        if (before[mine] == "").any() and not (after[mine] == "").any():
+            because = " ".join(note.removeprefix(f"{told.path}: ") for note in notes)
+            raise ValueError(
+                f"{told.path}: nobody of dataset.contrast.{side} ({', '.join(groups)}) can be used. {because} Correct "
+                "the table, or leave what it does not know out of dataset.covariates."
+            )
+
+
+def _table(
+    spec: Mapping, told: Told, people: pd.DataFrame, judged: Mapping[str, Judged], reasons: pd.Series
+) -> tuple[pd.DataFrame, list[str]]:
+    """Bring everything together in the columns of the contract."""
+    values = pd.DataFrame({name: column.values for name, column in judged.items()}, index=reasons.index)
+    table = people.set_index("participant_id").join(values)
+    table = table.assign(**{name: value for name, value in (("age", np.nan), ("sex", "")) if name not in table})
+    notes = [f"{told.path}: the column {name} is passed over: the workflow makes its own." for name in MADE]
+    notes = [note for note, name in zip(notes, MADE) if name in told.cells]
+    site = table.get("site", pd.Series("", index=table.index)).fillna("")
+    if spec.get("site"):
+        site[:] = ""  # the sidecars tell
+    elif (site == "").all() or "site" not in spec["covariates"]:
+        if "site" in spec["covariates"]:
+            notes.append(f"{told.path}: no site: everybody counts as of one, {spec['name']}.")
+        site = site.where(site != "", spec["name"])
+    return table.assign(site=site, exclusion_reason=reasons).reset_index(), notes
+
+
+def _near_groups(reasons: pd.Series) -> list[str]:
+    """Tell how many are left out for a group that is only spelled otherwise."""
+    near = reasons[reasons.str.contains(": dataset.contrast has ", regex=False)]
+    return [f"{count} of {len(reasons)} people: {told}." for told, count in near.value_counts().items()]
+
+
+def with_sites(people: pd.DataFrame, sites: Mapping[str, str], spec: Mapping) -> pd.DataFrame:
+    """Give everybody the site that the sidecar of their scan tells; whoever has a scan and no site gets the reason.
+
+    Raises
+    ------
+    ValueError
+        When no sidecar tells a site.
+    """
+    site = pd.Series([sites.get(name, "") for name in people["participant_id"]], index=people.index, dtype=object)
+    lost = (people["exclusion_reason"] == "") & (site == "") & ("site" in spec.get("covariates", COVARIATES))
+    told = f"site is missing: the sidecar of the scan has no {spec['site']} (dataset.site)"
+    if lost.any() and not (site != "").any():
+        raise ValueError(
+            f"no sidecar of anybody's scan has the field {spec['site']}. Correct dataset.site, or set it null."
+        )
+    spelled = site[site != ""].groupby(site.map(folded)).unique()
+    for words in spelled[spelled.map(len) > 1]:
+        print(f"site is spelled in {len(words)} ways in the sidecars: {', '.join(words)}; they count as {len(words)}.")
+    return people.assign(site=site, exclusion_reason=people["exclusion_reason"].mask(lost, told))

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from dysconnect.cells import folded
+
 
 def select(people: pd.DataFrame, spec: Mapping) -> dict[str, str]:
     """Say of every participant why there is no need to fetch the scans.
@@ -11,7 +13,7 @@ def select(people: pd.DataFrame, spec: Mapping) -> dict[str, str]:
     Parameters
     ----------
     people : DataFrame
-        `participant_id` and `group`, one row a participant.
+        `participant_id` and `group`, one row a participant; `reason` where somebody cannot be used anyway.
     spec : mapping
         The `dataset` section: `contrast`, and where the dataset has them `exclude` (participant to reason),
         `participants` (the only ones wanted, or None) and `limit` (that many, balanced over the groups of the
@@ -31,7 +33,7 @@ def select(people: pd.DataFrame, spec: Mapping) -> dict[str, str]:
     chosen, limit = spec.get("participants"), spec.get("limit")
     for key, names in (("exclude", exclude), ("participants", chosen or [])):
         unknown = sorted(set(names) - known)
-        if unknown:
+        if unknown and not (key == "exclude" and spec.get("root")):  # a copy may hold some of the people only
             raise ValueError(
                 f"dataset.{key}: no participant {', '.join(unknown[:5])} in {spec['name']} ({len(known)} people, "
                 f"first: {min(known)}). Correct the list."
@@ -57,10 +59,18 @@ def _reason(
     if row.participant_id in exclude:
         return f"excluded by the dataset's list: {exclude[row.participant_id]}"
     if row.group not in sides:
-        return f"group {row.group} is not part of the contrast"
+        return _other_group(row.group, sides)
     if chosen is not None and row.participant_id not in chosen:
         return "not among dataset.participants"
-    return ""
+    return getattr(row, "reason", "")
+
+
+def _other_group(group: str, sides: list[str]) -> str:
+    """Say that a group is not compared; one that differs by case, blanks or hyphens from one that is may be meant."""
+    if not group:
+        return "group is missing"
+    near = next((name for name in sides if folded(name) == folded(group)), "")
+    return f"group {group}: dataset.contrast has {near}" if near else f"group {group} is not part of the contrast"
 
 
 def _apply_limit(reasons: dict[str, str], people: pd.DataFrame, sides: list[str], limit: int) -> None:

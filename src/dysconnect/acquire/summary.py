@@ -38,7 +38,7 @@ def summarise(
     reasons = without_data(participants, index)
     here = participants[reasons.to_numpy() == ""]
     lines = [f"{spec['name']}: {spec['title']}", f"{len(here)} of {len(participants)} people have data."]
-    if fetched:
+    if fetched and fetched["bytes"]:
         lines.append(f"{fetched['bytes'] / 1e9:,.2f} GB verified in {fetched['folder']}")
     lines += ["", *(_table(here) if len(here) else []), ""]
     lines += [f"  without data: {line}" for line in counted({name: _short(text) for name, text in reasons.items()})]
@@ -54,7 +54,7 @@ def summarise(
 
 def without_data(participants: pd.DataFrame, index: pd.DataFrame | None = None) -> pd.Series:
     """Why people have no data, by `participant_id`; "" for those who have."""
-    names = participants["participant_id"]
+    names = participants.get("participant_id", participants.index)
     told = participants.get("exclusion_reason", pd.Series("", index=participants.index)).fillna("")
     reasons = pd.Series(told.to_numpy(object), index=names)
     if index is None or not {"series", "bold"} & set(index):

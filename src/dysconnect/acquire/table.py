@@ -10,7 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dysconnect.acquire.people import People, read_people
 from dysconnect.acquire.selection import select
+from dysconnect.cells import label, number
+from dysconnect.tables import read_table
 
 GROUPS = {"p": "patient", "c": "control"}
 COLUMNS = ("subject", "session", "group", "regions", "connectivity")
@@ -43,19 +46,20 @@ def read_connections(path: str | Path) -> pd.DataFrame:
         When a column is missing, a value is no correlation, or a pair stands twice.
     """
     path = Path(path)
-    table = pd.read_csv(path, sep="\t", dtype=dict.fromkeys(("subject", "session", "group", "regions"), str))
-    absent = [name for name in COLUMNS if name not in table]
-    if absent:
-        raise ValueError(f"{path}: missing column {', '.join(absent)}. Use the table of the release that is pinned.")
-    value = pd.to_numeric(table["connectivity"], errors="coerce")
+    table = read_table(path, required=COLUMNS)
+    value = table["connectivity"].map(number).astype(float)
     wrong = np.flatnonzero(~(value.abs() <= 1))
     if len(wrong):
         found = table["connectivity"].iloc[wrong[0]]
-        raise ValueError(f"{path}, line {wrong[0] + 2}: connectivity is {found}, no correlation between -1 and 1.")
+        raise ValueError(
+            f"{path}, line {table.index[wrong[0]]}: connectivity is {found}, no correlation between -1 and 1."
+        )
     twice = table.duplicated(["subject", "session", "regions"])
     if twice.any():
         row = table[twice].iloc[0]
-        raise ValueError(f"{path}: {row['subject']} {row['session']} has {row['regions']} twice. Keep one.")
+        raise ValueError(
+            f"{path}, line {row.name}: {row['subject']} {row['session']} has {row['regions']} twice. Keep one."
+        )
     return table.assign(connectivity=value)
 
 
@@ -74,7 +78,8 @@ def acquire_table(spec: Mapping, folder: Path, nodes: pd.DataFrame) -> tuple[pd.
     Returns
     -------
     participants : DataFrame
-        Everybody of the table. Age and sex are missing where `people` is None. There is one site.
+        Everybody of the table, with every column of the table of people: age, sex, site (one, where it tells none),
+        motion and what else is the same in all of a person's rows. Age and sex are missing where `people` is None.
     edges : DataFrame
         `participant_id`, `region_a`, `region_b` (names of the atlas) and `connectivity` (Pearson's r) of the session.
     """
@@ -82,7 +87,10 @@ def acquire_table(spec: Mapping, folder: Path, nodes: pd.DataFrame) -> tuple[pd.
     if spec["session"] not in set(table["session"]):
         known = ", ".join(sorted(table["session"].unique()))
         raise ValueError(f"dataset.session={spec['session']}: no such session (found: {known}). Choose one of them.")
-    participants = _participants(table, spec, folder)
+    people = table_people(spec, folder, table)
+    for note in people.notes:
+        print(note, flush=True)
+    participants = people.table.assign(scan_group=people.table["participant_id"])
     own = table[table["session"] == spec["session"]]
     pairs = own["regions"].str.split("_", n=1, expand=True)
     names = _names(nodes, np.unique(pairs.to_numpy()))
@@ -106,35 +114,43 @@ def _existing(folder: Path, file: Mapping) -> Path:
     return path
 
 
-def _participants(table: pd.DataFrame, spec: Mapping, folder: Path) -> pd.DataFrame:
-    """One row a person, with age and sex from the second table."""
-    people = table.drop_duplicates("subject").sort_values("subject").reset_index(drop=True)
-    known = _ages(folder, spec["people"]).reindex(people["subject"])
-    participants = pd.DataFrame(
-        {
-            "participant_id": people["subject"],
-            "group": people["group"].map(GROUPS),
-            "age": known["age"].to_numpy(float),
-            "sex": known["sex"].str.upper().to_numpy(object),
-            "site": spec["name"],  # one scanner, which the table does not name
-            **{own: people[name] for name, own in OWN.items() if name in people},
-            "scan_group": people["subject"],
-        }
-    )
-    reasons = select(participants, spec)
-    return participants.assign(exclusion_reason=participants["participant_id"].map(reasons))
+def table_people(spec: Mapping, folder: Path, table: pd.DataFrame | None = None) -> People:
+    """Everybody of a table of connections, with all that the table of people tells of them; one row a person.
+
+    Parameters
+    ----------
+    spec : mapping
+        The `dataset` section.
+    folder : path
+        Of the tables.
+    table : DataFrame, optional
+        From `read_connections`, where it was read already.
+
+    Raises
+    ------
+    ValueError
+        As `read_people`.
+    """
+    path = _existing(folder, spec["connections"])
+    table = read_connections(path) if table is None else table
+    people = table.drop_duplicates("subject").sort_values("subject")
+    groups = people["group"].map(lambda group: GROUPS.get(group, label(group)))
+    known = pd.DataFrame({"participant_id": people["subject"], "group": groups})
+    chosen = select(known, {**spec, "limit": None})
+    known = known.assign(reason=known["participant_id"].map(chosen)).reset_index(drop=True)
+    if spec["people"]:
+        _existing(folder, spec["people"])
+    told = read_people({**spec, "kind": "table"}, folder, known)
+    own = {name: _values(people[theirs]) for theirs, name in OWN.items() if theirs in people and name not in told.table}
+    limited = select(told.table.rename(columns={"exclusion_reason": "reason"}), spec)
+    reasons = [old or limited[name] for name, old in told.table[["participant_id", "exclusion_reason"]].to_numpy()]
+    return People(told.table.assign(**own, exclusion_reason=reasons), told.notes)
 
 
-def _ages(folder: Path, file: Mapping | None) -> pd.DataFrame:
-    """Age (years) and sex by person; no rows where there is no such table."""
-    if file is None:
-        return pd.DataFrame({"age": pd.Series(dtype=float), "sex": pd.Series(dtype=object)})
-    path = _existing(folder, file)
-    table = pd.read_csv(path, sep="\t")
-    absent = [name for name in ("subject", "age", "sex") if name not in table]
-    if absent:
-        raise ValueError(f"{path}: missing column {', '.join(absent)}. Use the table of the release that is pinned.")
-    return table.drop_duplicates("subject").set_index("subject")[["age", "sex"]]
+def _values(cells: pd.Series) -> np.ndarray:
+    """Numbers, where a column holds nothing else."""
+    numbers = cells.map(number)
+    return (numbers if numbers.notna().all() else cells).to_numpy()
 
 
 def _names(nodes: pd.DataFrame, labels: np.ndarray) -> dict[str, str]:

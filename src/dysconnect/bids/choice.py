@@ -73,13 +73,12 @@ def _differing(files: Sequence[Named]) -> list[str]:
 def _ambiguity(files: Sequence[Named], keys: Sequence[str]) -> Ambiguity:
     key = keys[0]
     values = sorted({file.entities.get(key, "") for file in files}, key=natural)
-    named = next(value for value in values if value)
-    setting = KEYS.get(key, f"'overrides=dataset.entities={{{key}:{{}}}}'").replace("{{", "{").replace("}}", "}")
-    setting = setting.replace("{}", named)
-    told = ", ".join(value or "none" for value in values)
+    setting = KEYS.get(key, f"'overrides=dataset.entities={{{key}:{{}}}}'")
+    settings = [setting.replace("{}", value or "null") for value in values if value or key not in KEYS]
     return Ambiguity(
         f"{files[0].participant_id} has {len(files)} files that could be meant ({listed(files)}). They differ in "
-        f"{WORDS.get(key, key)} ({told}): say which, for example {setting}.",
+        f"{WORDS.get(key, key)} ({', '.join(value or 'none' for value in values)}): say which is meant, "
+        f"{' or '.join(settings[:3])}.",
         files,
         key,
     )

@@ -19,7 +19,7 @@ class Listing:
     ----------
     root : path
     files : tuple of str
-        Relative paths, links without content among them.
+        Relative paths, sorted, links without content among them.
     dead : frozenset of str
         Those links.
     """
@@ -32,7 +32,7 @@ class Listing:
     def by_participant(self) -> dict[str, list[Named]]:
         """Files by the subject in their names, sorted by path."""
         found: dict[str, list[Named]] = {}
-        for path in sorted(self.files):
+        for path in self.files:
             if path.rpartition("/")[2].startswith("sub-"):
                 named = read_name(path)
                 found.setdefault(named.participant_id, []).append(named)
@@ -50,16 +50,17 @@ class Listing:
 
     def applying(self, file: Named) -> list[str]:
         """Sidecars that apply to a file, see `inherited`."""
-        return inherited(file, lambda folder: self._of(folder, file))
+        owners = ("", file.entities.get("sub", ""))
+        return inherited(file, lambda folder: [told for own in owners for told in self.sidecars.get((folder, own), [])])
 
     def scans_beside(self, file: Named, suffix: str) -> list[list[Named]]:
-        """Sidecars of the scan that a table was made of: by folder, the dataset's first, those that agree with it."""
-        levels = [self._of(folder, file) for folder in folders_above(file.folder)]
-        return [[named for named in own if named.suffix == suffix and agree(named, file)] for own in levels]
+        """Sidecars of the scan that a table was made of, those that agree with it: the most general level first.
 
-    def _of(self, folder: str, file: Named) -> list[Named]:
-        keys = ((folder, ""), (folder, file.entities.get("sub", "")))
-        return [named for key in dict.fromkeys(keys) for named in self.sidecars.get(key, [])]
+        The levels are the folders from the dataset's to the file's, in each those of everybody before the person's own.
+        """
+        owners = ("", file.entities.get("sub", ""))
+        levels = [self.sidecars.get((folder, own), []) for folder in folders_above(file.folder) for own in owners]
+        return [[named for named in level if named.suffix == suffix and agree(named, file)] for level in levels]
 
 
 def list_folder(root: str | Path, only: str | None = None) -> Listing:
@@ -95,7 +96,7 @@ def list_folder(root: str | Path, only: str | None = None) -> Listing:
             elif entry.is_symlink():
                 files.append(path)
                 dead.append(path)
-    return Listing(root, tuple(files), frozenset(dead))
+    return Listing(root, tuple(sorted(files)), frozenset(dead))
 
 
 def _looked_into(folder: Path) -> list[os.DirEntry]:

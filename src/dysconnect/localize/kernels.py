@@ -11,7 +11,18 @@ BITS = 11  # of a pass of the sort
 SCALE = 1 << 2 * BITS  # two passes tell apart what float32 sums can: 2e-7
 
 
-@njit(cache=True, nogil=True)
+def compiled(function):
+    """Compile, and keep it for the next process where there is a place for that.
+
+    numba keeps it beside this file, else in the home folder, or in NUMBA_CACHE_DIR; it raises where it can write none.
+    """
+    try:
+        return njit(cache=True, nogil=True)(function)
+    except RuntimeError:
+        return njit(nogil=True)(function)
+
+
+@compiled
 def find(parent, node):
     """Root of a node; the path is halved on the way."""
     while parent[node] != node:
@@ -20,7 +31,7 @@ def find(parent, node):
     return node
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def join(parent, size, mass, a, b, weight):
     """Add an edge of some weight to its component, which it may make of two."""
     a, b = find(parent, a), find(parent, b)
@@ -34,7 +45,7 @@ def join(parent, size, mass, a, b, weight):
     mass[a] += weight
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def strong_edges(values, edges, low, kept):
     """Edges above `low` to the front of `kept` [E], below ``-low`` to its back: their numbers, and both extremes."""
     n_high, n_low, highest, lowest = 0, 0, np.float32(0), np.float32(0)
@@ -51,7 +62,7 @@ def strong_edges(values, edges, low, kept):
     return n_high, n_low, highest, -lowest
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def nested_maxima(values, edges, rows, cols, cuts, thresholds, df, work, sizes, masses):
     """Largest size [K] and intensity [K] of a component at rising thresholds, of edges of one sign."""
     parent, size, mass = work
@@ -71,7 +82,7 @@ def nested_maxima(values, edges, rows, cols, cuts, thresholds, df, work, sizes, 
                 masses[k] = max(masses[k], mass[node] - thresholds[k] * size[node])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def component_maxima(r, rows, cols, n_nodes, members, starts, cuts, thresholds, df, sizes, masses, peaks):
     """Largest component of every row of r [c, E], in every family of edges and tail.
 
@@ -92,7 +103,7 @@ def component_maxima(r, rows, cols, n_nodes, members, starts, cuts, thresholds, 
                     nested_maxima(r[b], strong, *args)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def descending(values, sign, order, spare):
     """Edges of one sign by falling size, to the front of `order` [E]: radix sort of size and edge packed in one number.
 
@@ -121,7 +132,7 @@ def descending(values, sign, order, spare):
     return n
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def areas(values, df, power, area):
     """Integral of ``h^(power - 1)`` from zero to the t of every correlation, into `area` [E]."""
     for edge in range(len(values)):
@@ -135,7 +146,7 @@ def areas(values, df, power, area):
             area[edge] = area[edge] ** (power / 2) / power
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def enhanced_maximum(area, order, rows, cols, extents, parent, size, since, best):
     """Largest enhanced score of a set of edges in falling order.
 
@@ -175,7 +186,7 @@ def enhanced_maximum(area, order, rows, cols, extents, parent, size, since, best
     return top + extents[edges] * height
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def enhanced_maxima(r, rows, cols, n_nodes, df, extents, power, tops):
     """Largest enhanced score of every row of r [c, E] and tail, into `tops` [c, 2]."""
     n = r.shape[1]
@@ -189,7 +200,7 @@ def enhanced_maxima(r, rows, cols, n_nodes, df, extents, power, tops):
             tops[b, tail] = enhanced_maximum(area, order[:count], rows, cols, extents, parent, size, since, best)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def enhanced_scores(values, rows, cols, n_nodes, df, extents, power, scores):
     """Enhanced score of every edge, [E]; of either sign by its own tail.
 
@@ -225,7 +236,7 @@ def enhanced_scores(values, rows, cols, n_nodes, df, extents, power, scores):
             scores[edge] += path_gain(parent, gain, rows[edge])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def path_root(parent, node):
     """Root of a node, the tree left as it is."""
     while parent[node] != node:
@@ -233,7 +244,7 @@ def path_root(parent, node):
     return node
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def path_gain(parent, gain, node):
     """Sum of the gains from a node to its root."""
     total = gain[node]

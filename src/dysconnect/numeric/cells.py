@@ -12,8 +12,20 @@ from dysconnect.tables import TableError, clean
 PLAIN = re.IGNORECASE | re.ASCII
 NUMBER = re.compile(r"[-+]?(\d+[.,]?\d*|[.,]\d+)(e[-+]?\d+)?|[-+]?(nan|inf|infinity)|n/?a|", PLAIN)
 INTEGER = re.compile(r"[-+]?\d+(\.0*)?", PLAIN)
+MISSING = ("", "na", "n/a", "nan", "null", "none", "<na>", "#n/a", "#na")  # as pandas has them, whatever stands around
 COMMA = re.compile(r"[-+]?[\d.]*,\d+(e[-+]?\d+)?", PLAIN)  # 1003,205 and 1.003,205
-WITH_COMMA = re.compile(r"[-+]?\d+(,\d+)?(e[-+]?\d+)?|n/a|nan", PLAIN)
+WITH_MISSING = (
+    "",
+    "na",
+    "n/a",
+    "nan",
+    "null",
+    "none",
+    "<na>",
+    "#n/a",
+    "#na",
+)  # as pandas has them, whatever stands around
+COMMA = re.compile(r"[-+]?\d+(,\d+)?(e[-+]?\d+)?|n/a|nan", PLAIN)
 THOUSANDS = re.compile(r"[-+]?\d{1,3}([,' ]\d{3})+\.\d*", PLAIN)
 COMPLEX = re.compile(r"\(?[-+.\de]*[-+]?[.\de]+[ij]\)?", PLAIN)
 
@@ -57,11 +69,11 @@ class Numbers:
         values = self.frame[column]
         if values.dtype.kind in "iuf":
             return values.to_numpy(float)
-        cells = [clean(str(cell)) if cell == cell else "nan" for cell in values]
+        cells = [clean(str(cell)) if cell == cell else "" for cell in values]
         for k, cell in enumerate(cells):
-            if not is_plain(cell):
+            if cell.lower() not in MISSING and not is_plain(cell):
                 raise TableError(self._no_number(k, column, cell))
-        return np.array([float(cell) for cell in cells])  # more digits than pandas takes for a number
+        return np.array([np.nan if cell.lower() in MISSING else float(cell) for cell in cells])
 
     def _no_number(self, row: int, column: int, cell: str) -> str:
         """Say that a cell is no number, where it stands, and what it seems to be."""
@@ -91,7 +103,7 @@ def are_numbers(frame: pd.DataFrame) -> list[bool]:
 
 def is_plain(cell: str) -> bool:
     """Whether a cell is a number with a decimal point, NaN or infinity."""
-    return bool(NUMBER.fullmatch(cell)) and "," not in cell and cell.lower() not in ("", "na", "n/a")
+    return bool(NUMBER.fullmatch(cell)) and "," not in cell
 
 
 def is_numbering(cells: Sequence[str]) -> bool:

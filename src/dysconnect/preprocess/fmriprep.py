@@ -231,7 +231,7 @@ def _resolution(text: str) -> str:
     return told[1].lstrip("0") if told else ""
 
 
-def fmriprep_entry(entry: Mapping, exit_code: int, folder: Path, scan: Mapping[str, str], log: str) -> dict:
+def fmriprep_entry(entry: Mapping, exit_code: int, folder: Path, scan: Mapping, log: str) -> dict:
     """Row of the index of scans, of what fMRIPrep left instead of the raw images.
 
     Parameters
@@ -243,7 +243,7 @@ def fmriprep_entry(entry: Mapping, exit_code: int, folder: Path, scan: Mapping[s
     folder : path
         Its output folder of this participant.
     scan : mapping
-        Files found there, relative to it: `bold`, `mask`, `confounds`.
+        Files found there, relative to it: `bold`, `mask`, `confounds`; `problem`, where it is not clear which.
     log : str
         Path of the log of the run, for the message.
 
@@ -257,7 +257,7 @@ def fmriprep_entry(entry: Mapping, exit_code: int, folder: Path, scan: Mapping[s
     if entry["problem"]:
         return {**entry, "report": ""}
     found = {key: str(folder / scan[key]) if scan[key] else "" for key in ("bold", "mask", "confounds")}
-    problem = _failure(exit_code, found["bold"], folder)
+    problem = scan.get("problem") or _failure(exit_code, found["bold"], folder)
     if problem:
         again = f"to try again, where it stopped, add to the same command: --forcerun {folder}.json"
         see = "; ".join(filter(None, [f"log: {log}", report and f"its report: {report}", again]))

@@ -16,7 +16,7 @@ from dysconnect.quality.motion import (
     known_edges,
     motion_null,
 )
-from dysconnect.quality.people import compared, missing_regions, subjects_kept
+from dysconnect.quality.people import compared, lacking, missing_regions, subjects_kept
 
 GROUPS = ("everybody", "cases", "controls")
 
@@ -61,8 +61,8 @@ def assess(
     qcfc : DataFrame, [E rows]
         `region_a`, `region_b`, `distance` (mm), `r`, `p`, `p_fdr`, `r_cases`, `r_controls`; NaN where not tested.
     summary : dict
-        `subjects`, `excluded`, `motion`, `seconds`, `volumes`, `qcfc` (by group), `edges`, `regions`, `people`. Where
-        there is nothing to test, `reason` says why and the numbers are left out.
+        `subjects`, `excluded`, `motion`, `seconds`, `volumes`, `lacking` (regions), `qcfc` (by group), `edges`,
+        `regions`, `people`. Where there is nothing to test, `reason` says why and the numbers are left out.
     """
     edges, distance = known_edges(values, missing), edge_distances(nodes[["x", "y", "z"]].to_numpy(float))
     nuisance = [name for name in covariates if name != "mean_fd"]
@@ -85,6 +85,7 @@ def assess(
         "motion": compared(people, "mean_fd", spec["level"]),
         "seconds": compared(people, "seconds_kept", spec["level"]),
         "volumes": compared(people, "n_volumes", spec["level"]),
+        "lacking": lacking(missing, people, names),
         "qcfc": tested,
         "edges": untested_edges(edges, values, spec["max_missing"], outside),
         **missing_regions(missing, people, names, outside),

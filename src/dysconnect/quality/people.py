@@ -115,6 +115,32 @@ def missing_regions(
     return {"regions": regions, "people": own}
 
 
+def lacking(missing: np.ndarray, people: pd.DataFrame, names: np.ndarray) -> dict:
+    """Compare how many regions patients and controls lack, and who lacks each of them.
+
+    Returns
+    -------
+    dict
+        `cases`, `controls` (regions that a person lacks, mean; None of nobody), Mann-Whitney's `p` of these numbers
+        (None where all are alike); `regions`: `region`, `cases`, `controls` (how many people lack it) and `p`,
+        Fisher's, adjusted for all regions that somebody lacks (Holm 1979), smallest first.
+    """
+    case, many = people["label"].to_numpy() == 1, missing.sum(1)
+    sides = [many[side] for side in (case, ~case)]
+    alike = not len(many) or np.ptp(many) == 0 or min(map(len, sides)) == 0
+    means = [float(own.mean()) if len(own) else None for own in sides]
+    some = np.flatnonzero(missing.any(0))
+    counts = np.array([[missing[side][:, some].sum(0), (~missing[side])[:, some].sum(0)] for side in (case, ~case)])
+    p = np.array([fisher_exact(counts[:, :, k]).pvalue for k in range(len(some))])
+    order = np.argsort(p, kind="stable")
+    adjusted = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    regions = [
+        {"region": str(names[some[k]]), **dict(zip(SIDES, counts[:, 0, k].tolist())), "p": float(own)}
+        for k, own in zip(order, adjusted)
+    ]
+    return {**dict(zip(SIDES, means)), "p": None if alike else float(mannwhitneyu(*sides).pvalue), "regions": regions}
+
+
 def _most(counts: np.ndarray) -> np.ndarray:
     order = np.argsort(-counts, kind="stable")
     return order[counts[order] > 0]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from dysconnect.atlas import circuit_titles
+from dysconnect.report import chosen, software, stimulation, structures, tables, text
 from dysconnect.report import figures as draw
 from dysconnect.report import localization as localized
 from dysconnect.report import maps as learned
@@ -13,7 +14,6 @@ from dysconnect.report import methods as describe
 from dysconnect.report import quality as judge
 from dysconnect.report import scans as scanned
 from dysconnect.report import severity as asked
-from dysconnect.report import software, stimulation, structures, tables, text
 from dysconnect.report import subgroups as grouped
 from dysconnect.report import validation as validated
 from dysconnect.report.bibtex import as_link, bibliography, cited
@@ -88,6 +88,7 @@ def render(
         curves=any(told["random"] for told in results.maps.values()),
         summary=results.summary,
         facts=_facts(results),
+        chosen=chosen.section(results, cohort["dataset"]["contrast"]),
         quality=_quality(results),
         scans=None if results.scans is None else scanned.section(results.scans, cohort),
         detectable=structures.detectable_sentence(results.detectable, circuit_titles()),

@@ -10,7 +10,17 @@ from matplotlib.figure import Figure
 
 from dysconnect.report.figures import COLOURS, COLUMN, GREY, LIGHT, PAGE, note_figure, styled
 from dysconnect.report.tables import Column, Row, Table, page_link
-from dysconnect.report.text import NONE, counted, covariate_names, difference_text, number, p_text, p_value, percent
+from dysconnect.report.text import (
+    NONE,
+    counted,
+    covariate_names,
+    difference_text,
+    lacking_text,
+    number,
+    p_text,
+    p_value,
+    percent,
+)
 
 SIDES = {"cases": "patients", "controls": "controls", "others": "not compared"}
 # colours that differ in greyscale too, and hatches
@@ -183,6 +193,7 @@ def quality_facts(quality: Mapping, survivors: int, moved: int) -> list[tuple[st
         ("Left out", f"{lost[0]}, {lost[1]} (Fisher {p_text(subjects['p'])})"),
         ("Tested for motion", "nothing" if "reason" in quality["qcfc"]["everybody"] else tested),
         ("Missing", why),
+        ("Regions missing", lacking_text(quality["lacking"]) if quality["lacking"]["regions"] else ""),
     ]
     if survivors and "reason" not in quality["qcfc"]["everybody"]:
         facts.append(("Survivors", f"{moved:,} of {counted(survivors, 'connection')} that survive follow motion"))

@@ -35,10 +35,16 @@ def read_results(paths: Mapping, experiments: Sequence[str], histories: Sequence
         tables["validation"] = tables["validation"].fillna({"pattern": ""})
     names = [name for name in ("summary", "quality", "verdict") if paths.get(name)]
     told = {name: json.loads(Path(paths[name]).read_text()) for name in names}
+    about = {
+        name: pd.read_csv(paths[name], sep="\t", dtype=str).fillna("")
+        for name in ("index", "choices")
+        if paths.get(name)
+    }
     edges = pd.read_csv(paths["edges"], sep="\t").dropna(subset="statistic").fillna({"circuit": ""})
     return Results(
         read_participants(paths["participants"]),
         **tables,
+        **about,
         edges=edges,
         histories={name: pd.read_csv(path, sep="\t") for name, path in zip(experiments, histories)},
         summary=told["summary"],

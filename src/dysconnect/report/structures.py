@@ -157,7 +157,9 @@ def structure_sentence(results: Results, titles: Mapping[str, str]) -> str:
     p = np.fmin(circuits["p_fwer_mean"].to_numpy(float), circuits["p_fwer_magnitude"].to_numpy(float))
     named = [titles.get(name, name) for name in circuits["name"][p <= alpha]]
     if found.empty and not named:
-        return f"No component and no circuit as a whole differs at a family-wise error rate of {alpha:g}."
+        looked = "No component and no circuit as a whole differs" if len(circuits) else "No component differs"
+        unknown = "" if len(circuits) else " By their names no connection of these regions is in a circuit of dystonia."
+        return f"{looked} at a family-wise error rate of {alpha:g}.{unknown}"
     parts = []
     if len(found):
         edges = results.summary["n_component_edges"]

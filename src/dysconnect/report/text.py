@@ -55,6 +55,8 @@ class Results:
         Summary of the `quality` stage.
     qcfc : DataFrame
         How every connection follows motion.
+    index, choices : DataFrame or None
+        Of series or scans, with their repetition times; what was taken of several files.
     recovery : DataFrame or None
         Where a truth was planted.
     targets : DataFrame or None
@@ -94,6 +96,8 @@ class Results:
     summary: Mapping
     quality: Mapping
     qcfc: pd.DataFrame
+    index: pd.DataFrame | None = None
+    choices: pd.DataFrame | None = None
     recovery: pd.DataFrame | None = None
     targets: pd.DataFrame | None = None
     patient_targets: pd.DataFrame | None = None
@@ -145,6 +149,13 @@ def p_text(p: float) -> str:
     """Write a p in a sentence: ``p < 0.001``, ``p = 0.012``, ``not tested``."""
     text = p_value(p)
     return "not tested" if text == NONE else f"p {text}" if text.startswith("<") else f"p = {text}"
+
+
+def lacking_text(lacking: Mapping) -> str:
+    """Write how many regions patients and controls lack."""
+    means = [NONE if lacking[side] is None else number(lacking[side]) for side in ("cases", "controls")]
+    test = "the same in everybody" if lacking["p"] is None else p_text(lacking["p"])
+    return f"{means[0]} a person in patients, {means[1]} in controls; {test}"
 
 
 def counted(n: int, word: str) -> str:

@@ -22,6 +22,7 @@ from dysconnect.report.text import (
     excludes_zero,
     kind,
     label,
+    lacking_text,
     listed,
     number,
     p_text,
@@ -101,6 +102,7 @@ def quality_warnings(quality: Mapping, spec: Mapping) -> list[str]:
             for own, one in ((subjects["cases"], "patient"), (subjects["controls"], "control"))
         )
         said.append(f"Exclusion depends on the group: {lost} are left out ({p_text(subjects['p'])})")
+    said += _missing_warned(quality["lacking"], subjects, alpha)
     if "share" in link and link["share"]["p"] <= spec["qcfc_alpha"]:
         null = f"5% by chance, rarely above {percent(link['share']['high'])} where motion is permuted"
         said.append(
@@ -112,6 +114,26 @@ def quality_warnings(quality: Mapping, spec: Mapping) -> list[str]:
         said.append(
             f"Motion acts by distance: the {near} two regions, the more strongly connected in those who move more "
             f"(ρ = {number(link['rho']['value'])}, {p_text(link['rho']['p'])})"
+        )
+    return said
+
+
+def _missing_warned(lacking: Mapping, subjects: Mapping, alpha: float) -> list[str]:
+    """Whether missing regions go with the group: how many a person lacks, and which."""
+    said = []
+    if lacking["p"] is not None and lacking["p"] <= alpha:
+        said.append(
+            f"Missing regions go with the group ({lacking_text(lacking)}): who lacks regions was scanned otherwise, "
+            "which may show in the regions that are there"
+        )
+    named = [row for row in lacking["regions"] if row["p"] <= alpha]
+    if named:
+        first = named[0]
+        more = f" (and {counted(len(named) - 1, 'other region')})" if len(named) > 1 else ""
+        said.append(
+            f"{first['region']}{more} is missing by group: in {first['cases']:,} of "
+            f"{counted(subjects['cases']['kept'], 'patient')} and {first['controls']:,} of "
+            f"{counted(subjects['controls']['kept'], 'control')} ({p_text(first['p'])}, adjusted for all regions)"
         )
     return said
 

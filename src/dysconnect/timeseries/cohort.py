@@ -17,7 +17,15 @@ from dysconnect.participants import COVARIATES, covariate_problem
 from dysconnect.problems import MachineError, one_line, reason, refuse_gone
 from dysconnect.progress import track
 from dysconnect.repetition import seconds_of
-from dysconnect.series import has_signal, matrix_like, read_confounds, read_regions, refuse_repeated, write_series
+from dysconnect.series import (
+    has_signal,
+    matrix_like,
+    read_confounds,
+    read_regions,
+    refuse_repeated,
+    series_hash,
+    write_series,
+)
 from dysconnect.timeseries.projection import Projection, plan
 from dysconnect.timeseries.regressors import UnusableError, limits_text
 
@@ -349,6 +357,7 @@ def _prepare_and_write(
         "key": "",
         "confounds": "",
         "repetition_time": entry["repetition_time"],
+        "sha256": series_hash(path.read_bytes()),
         "note": verdict.note,
     }
     # the verdict travels back between processes: leave the array, which is on disk now

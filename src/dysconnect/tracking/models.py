@@ -15,6 +15,8 @@ from dysconnect import __version__
 from dysconnect.tracking.runs import RESEARCH_ONLY, Handle, as_metrics, changed
 from dysconnect.train.estimators import SavedModel
 
+CODE = str(Path(__file__).with_name("served.py"))  # models from code: nothing that is unpickled goes into the artifacts
+
 
 class _Predictor:
     """Prediction from matrices. Were it a method of the class below, MLflow would ask for type hints in every job."""
@@ -95,7 +97,7 @@ def _log_model(handle: Handle, run_id: str, path: str | Path, bundle: str | Path
     with mlflow.start_run(run_id=run_id, experiment_id=handle.experiment_id):
         info = mlflow.pyfunc.log_model(
             name="model",
-            python_model=ConnectomeModel(),
+            python_model=CODE,
             artifacts={"model": str(path)} | ({"bundle": str(bundle)} if bundle else {}),
             signature=signature,
             pip_requirements=[f"dysconnect=={__version__}"],

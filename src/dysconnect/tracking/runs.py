@@ -158,8 +158,8 @@ def reaching(handle: Handle, what: str) -> Iterator[None]:
                 f"MLflow at {handle.uri} went away while {what} was logged ({hidden(str(error))}). Nothing is lost, "
                 "all of it is in files: start the server and give the same command again; what was half logged is "
                 "replaced."
-            ) from error
-        raise ConnectionError(f"{what} was not logged. {_unusable(handle.uri, error)}") from error
+            ) from None  # MLflow's own error may hold a password
+        raise ConnectionError(f"{what} was not logged. {_unusable(handle.uri, error)}") from None
 
 
 def git_commit(folder: str | Path) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from mlflow.entities import Run, RunStatus
 
+from dysconnect.address import hidden
 from dysconnect.tracking.nested import log_folds, log_pretraining
 from dysconnect.tracking.notes import sweep_note
 from dysconnect.tracking.runs import Handle, as_metrics, beside_others, find_runs, finish, log_run, reaching, user
@@ -106,7 +107,7 @@ def log_failure(handle: Handle, config: Mapping, sweep: Sweep, error: Exception)
     title, tags = _named(config, sweep)
     with reaching(handle, title):
         parent = join_sweep(handle, config, sweep)
-        note = f"Failed: {type(error).__name__}: {error}"[:4000]
+        note = hidden(f"Failed: {type(error).__name__}: {error}")[:4000]
         own = {key: value for key, value in tags.items() if key != "dataset"}  # which data it saw is not known
         run_id = log_run(handle, title, config, {**own, "mlflow.parentRunId": parent}, {}, [], note=note)
         handle.client().set_terminated(run_id, RunStatus.to_string(RunStatus.FAILED))

@@ -1,7 +1,6 @@
 """What MLflow holds of a dataset's people is removed: predictions, tables of participants, pages, models."""
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import mlflow
 import requests
@@ -9,7 +8,8 @@ from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from dysconnect.tracking.runs import Handle, absolute_uri
+from dysconnect.address import database, hidden, settle, shown
+from dysconnect.tracking.runs import Handle
 
 
 def remove_dataset(uri: str, dataset: str, dry: bool = False) -> list[str]:
@@ -35,19 +35,20 @@ def remove_dataset(uri: str, dataset: str, dry: bool = False) -> list[str]:
     ConnectionError
         When the server does not answer.
     """
-    place = absolute_uri(uri)
-    if place.startswith("sqlite:///") and not Path(place[len("sqlite:///") :]).exists():
+    place = database(uri)
+    if place is not None and not place.exists():
         return []
     try:
-        client = Handle(uri, "", "").client()
+        settle(uri)  # of a project that was moved, the artifacts that lie here
+        client = Handle(shown(uri), "", "").client()
         runs = _runs(client, f"tags.dataset = '{dataset}'")
         if not dry:
             _remove(client, dataset, runs)
     except (MlflowException, requests.RequestException) as error:
         raise ConnectionError(
-            f"MLflow at {uri} does not answer, and what it holds of {dataset} is still there ({error}). Give the same "
-            "command again when it runs."
-        ) from error
+            f"MLflow at {shown(uri)} does not answer, and what it holds of {dataset} is still there "
+            f"({hidden(str(error))}). Give the same command again when it runs."
+        ) from None
     return [run.info.run_name for run in runs]
 
 

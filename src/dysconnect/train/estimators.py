@@ -14,6 +14,7 @@ from dysconnect.models.dual import DualClassifier, DualLogistic, DualRidge, Dual
 from dysconnect.models.edges import MissingRegions, edges_from_matrix
 from dysconnect.models.floor import CovariateEncoder
 from dysconnect.models.low_rank import LowRank
+from dysconnect.models.masked import MaskedRegression
 from dysconnect.models.prepare import Preparation
 from dysconnect.models.riemann import FilteredMDM, ReducedTangent
 from dysconnect.models.sparse import ElasticNet
@@ -22,6 +23,7 @@ from dysconnect.train.splits import fold_rows, scan_groups
 from dysconnect.whole import save_arrays
 
 DUAL = {"ridge": DualRidge, "logistic": DualLogistic, "svm": DualSVM}
+LACKING = "regions_missing"  # what the floor calls the number of regions that a person lacks
 PREPARED = ("harmonise", "deconfound")  # keys of the model section that no classifier reads
 
 
@@ -72,7 +74,8 @@ class EdgeModel(FeatureModel):
         A model that harmonises or deconfounds takes the people for ones of an unknown site and average covariates,
         unless their table is given.
         """
-        features = self._represented(edges_of_matrices(matrices, self.measure))
+        edges = edges_of_matrices(matrices, self.measure)
+        features = self.space_.transform(edges) if self.tangent else edges
         return self.classifier_.predict_proba(self.preparation_.transform(features, participants))[:, 1]
 
     def edge_weights(self) -> np.ndarray | None:
@@ -85,7 +88,7 @@ class EdgeModel(FeatureModel):
         numbers = np.array([fitted.intercept_, fitted.slope_, fitted.offset_])
         arrays = {"weights": fitted.weights_.astype(np.float32), "numbers": numbers, **self.preparation_.state()}
         arrays |= self.filler_.state()
-        return arrays | self.space_.state() if self.tangent else arrays
+        return arrays | self.space_.state() | self.masked_.state() if self.tangent else arrays
 
     def load_state(self, arrays: dict[str, np.ndarray]) -> "EdgeModel":
         """Restore from `state`."""
@@ -96,6 +99,13 @@ class EdgeModel(FeatureModel):
         self.filler_ = MissingRegions().load_state(arrays, self.tangent)
         if self.tangent:
             self.space_ = self._space().load_state(arrays)
+            self.masked_ = self._masked().load_state(arrays)
+        return self
+
+    def remember(self, cohort: Cohort, rows: np.ndarray) -> "EdgeModel":
+        """Give a restored model the people it learned from, who then need no stand-ins (`MaskedRegression`)."""
+        if self.tangent:
+            self.masked_.fit(cohort.values, cohort.missing, rows)
         return self
 
     def _learn_features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
@@ -104,16 +114,21 @@ class EdgeModel(FeatureModel):
         edges = self.filler_.transform(cohort.values[rows], missing)
         if self.tangent:
             self.space_ = self._space().fit(edges, cohort.missing.shape[1])
-        features = self._represented(edges)
+            self.masked_ = self._masked().fit(cohort.values, cohort.missing, rows)
+        features = self._represented(edges, missing)
         self.preparation_ = Preparation(self.spec).fit(features, people)
         return self.preparation_.transform(features, people)
 
     def _features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
-        edges = self.filler_.transform(cohort.values[rows], cohort.missing[rows])
-        return self.preparation_.transform(self._represented(edges), cohort.participants.iloc[rows])
+        missing = cohort.missing[rows]
+        edges = self.filler_.transform(cohort.values[rows], missing)
+        return self.preparation_.transform(self._represented(edges, missing), cohort.participants.iloc[rows])
 
-    def _represented(self, edges: np.ndarray) -> np.ndarray:
-        return self.space_.transform(edges) if self.tangent else edges
+    def _represented(self, edges: np.ndarray, missing: np.ndarray) -> np.ndarray:
+        return self.masked_.transform(self.space_.transform(edges), missing) if self.tangent else edges
+
+    def _masked(self) -> MaskedRegression:
+        return MaskedRegression(self.filler_, self.space_.transform)
 
     def _space(self):
         from dysconnect.models.tangent import TangentSpace  # torch, for its eigenvectors, takes seconds to load
@@ -166,7 +181,10 @@ class RiemannModel(CovarianceModel):
 
 
 class FloorModel(FeatureModel):
-    """The confound floor: logistic regression on covariates alone."""
+    """The confound floor: logistic regression on covariates alone.
+
+    Where training subjects differ in it, it also sees how many regions a person lacks, but not which.
+    """
 
     measure = "covariates"
 
@@ -186,7 +204,9 @@ class FloorModel(FeatureModel):
 
     def load_state(self, arrays: dict[str, np.ndarray]) -> "FloorModel":
         """Restore from `state`."""
-        self.encoder_ = CovariateEncoder(self.spec["covariates"]).load_state(json.loads(str(arrays["encoding"])))
+        encoding = json.loads(str(arrays["encoding"]))
+        lacking = [LACKING] if LACKING in encoding["numeric"] else []
+        self.encoder_ = CovariateEncoder([*self.spec["covariates"], *lacking]).load_state(encoding)
         self.classifier_ = self._classifier()
         self.classifier_.weights_ = arrays["weights"]
         self.classifier_.intercept_, self.classifier_.slope_, self.classifier_.offset_ = arrays["numbers"]
@@ -196,11 +216,16 @@ class FloorModel(FeatureModel):
         return DualLogistic(penalties=tuple(self.spec["penalties"]))
 
     def _learn_features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
-        self.encoder_ = CovariateEncoder(self.spec["covariates"]).fit(cohort.participants.iloc[rows])
+        differ = len(np.unique(cohort.missing[rows].sum(1))) > 1
+        names = [*self.spec["covariates"], *([LACKING] if differ else [])]
+        self.encoder_ = CovariateEncoder(names).fit(self._people(cohort, rows))
         return self._features(cohort, rows)
 
     def _features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
-        return self.encoder_.transform(cohort.participants.iloc[rows])
+        return self.encoder_.transform(self._people(cohort, rows))
+
+    def _people(self, cohort: Cohort, rows: np.ndarray) -> pd.DataFrame:
+        return cohort.participants.iloc[rows].assign(**{LACKING: cohort.missing[rows].sum(1).astype(float)})
 
 
 Model = LinearModel | SparseModel | LowRankModel | RiemannModel | FloorModel | GraphModel
@@ -323,6 +348,9 @@ def read_folds(path: str | Path, cohort: Cohort, splits: pd.DataFrame) -> list[F
     with np.load(path, allow_pickle=False) as file:
         models = restore_folds({name: file[name] for name in file.files})
     rows = {place: fold_rows(splits, cohort.participants, *place[:2]) for place in models}
+    for place, model in models.items():
+        if isinstance(model, EdgeModel):
+            model.remember(cohort, rows[place][0])
     return [FoldModel(model, *rows[place], *place) for place, model in models.items()]
 
 

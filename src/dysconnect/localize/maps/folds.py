@@ -22,7 +22,7 @@ class HeldOut:
     ----------
     model : Model
     people : Cohort
-        Those held out, complete.
+        Those held out, completed; in the tangent space `missing` still says what was filled in.
     baseline, spread : array, [E]
         Mean edges of the training controls; standard deviation of the training subjects' edges.
     """
@@ -43,8 +43,9 @@ def held_out(cohort: Cohort, fold: FoldModel) -> HeldOut:
     fill = lambda rows: fold.model.filler_.transform(cohort.values[rows], cohort.missing[rows])
     train, controls = fill(fold.train), cohort.labels[fold.train] == 0
     people = cohort.participants.iloc[fold.test].reset_index(drop=True)
-    complete = np.zeros((len(people), cohort.missing.shape[1]), bool)
-    people = replace(cohort, participants=people, values=fill(fold.test), missing=complete)
+    lost = cohort.missing[fold.test]  # a tangent vector must know of them even after they were filled in
+    missing = lost if cohort.measure == "tangent" else np.zeros_like(lost)
+    people = replace(cohort, participants=people, values=fill(fold.test), missing=missing)
     return HeldOut(fold.model, people, train[controls].mean(0), train.std(0))
 
 

@@ -1,6 +1,7 @@
 """Graph networks with scikit-learn's face."""
 
-from numbers import Integral
+import re
+from numbers import Integral, Real
 
 import numpy as np
 from scipy.special import expit, logit
@@ -37,6 +38,14 @@ DEFAULTS = {
     },
     "ibgnn": {"linear": True, "hidden": 32, "readout": 4, "dropout": 0.3, "sparsity": 0.1, "entropy": 0.1},
 }  # as in configs/model
+WHOLE, NUMBER = "a whole number", "a number"
+LIMITS = {  # kind, least (of a share above 0 the open end is told by None), largest
+    "epochs": (WHOLE, 1, np.inf), "patience": (WHOLE, 1, np.inf), "batch_size": (WHOLE, 1, np.inf),
+    "seeds": (WHOLE, 1, np.inf), "validation": (NUMBER, 0, 0.5), "weight_decay": (NUMBER, 0, np.inf),
+    "lr": (NUMBER, None, np.inf), "density": (NUMBER, None, 1),
+}  # fmt: skip
+WORDS = {"precision": ("float32", "bfloat16", "float64"), "stacked": ("auto", True, False)}
+SYMMETRIC = 1e-5  # largest difference of r across the diagonal, of matrices in single precision
 
 
 class GraphClassifier(ClassifierMixin, BaseEstimator):
@@ -127,7 +136,14 @@ class GraphClassifier(ClassifierMixin, BaseEstimator):
         y : array, [n]
         groups : array, [n], optional
             Subjects with the same entry (copies, sessions of one person) are never both fitted on and watched.
+
+        Raises
+        ------
+        ValueError
+            When an option is unknown or out of its range, or matrices are no correlations: not symmetric, with NaN, or
+            beyond 1.
         """
+        self._check_options()
         X, y = validate_data(self, self._edges(X), y, dtype=np.float32)
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
@@ -165,12 +181,30 @@ class GraphClassifier(ClassifierMixin, BaseEstimator):
         if not isinstance(X, np.ndarray | list) or np.ndim(X) != 3:
             return X
         X = np.asarray(X, float)
-        if X.shape[1] != X.shape[2] or np.abs(X).max(initial=0) > 1 + 1e-6:
+        if X.shape[1] != X.shape[2] or np.nanmax(np.abs(X), initial=0) > 1 + 1e-6:
             raise ValueError(
-                f"matrices of shape {X.shape} with values up to {np.abs(X).max(initial=0):.3g}: give correlations "
-                "(r) as [n, N, N], or edges of any kind as [n, N (N - 1) / 2]."
+                f"matrices of shape {X.shape} with values up to {np.nanmax(np.abs(X), initial=0):.3g}: give "
+                "correlations (r) as [n, N, N], or edges of any kind as [n, N (N - 1) / 2]."
             )
+        _refuse_first(~np.isfinite(X), "holds NaN or infinity at")
+        _refuse_first(np.abs(X - X.transpose(0, 2, 1)) > SYMMETRIC, "is not symmetric: it has two values for")
         return np.arctanh(np.clip(edges_from_matrix(X), -0.999999, 0.999999))
+
+    def _check_options(self) -> None:
+        """Refuse options that are unknown or out of their range, before anything is fitted."""
+        if self.model not in DEFAULTS:
+            raise ValueError(f"model={self.model!r} is unknown; known graph networks: {', '.join(DEFAULTS)}.")
+        known = DEFAULTS[self.model]
+        unknown = [name for name in self.options or {} if name not in known]
+        if unknown:
+            raise ValueError(f"options of model={self.model}: {unknown[0]!r} is none; there are {', '.join(known)}.")
+        for name, (kind, least, largest) in LIMITS.items():
+            _check_number(name, getattr(self, name), kind, least, largest)
+        for name, words in WORDS.items():
+            if getattr(self, name) not in words:
+                raise ValueError(f"{name}={getattr(self, name)!r} is none of {', '.join(map(repr, words))}.")
+        if not re.fullmatch("auto|cpu|cuda(:[0-9]+)?", str(self.device)):
+            raise ValueError(f"device={self.device!r} is none of 'auto', 'cpu', 'cuda' and 'cuda:NUMBER'.")
 
     def _seeds(self) -> np.ndarray:
         if isinstance(self.random_state, Integral):
@@ -198,3 +232,20 @@ class GraphClassifier(ClassifierMixin, BaseEstimator):
         tags.classifier_tags.multi_class = False
         tags.input_tags.three_d_array = True
         return tags
+
+
+def _check_number(name: str, value: object, kind: str, least: float | None, largest: float) -> None:
+    """Refuse what is no number of that kind from `least` (None: above 0) to `largest`."""
+    wanted = Integral if kind == WHOLE else Real
+    fits = isinstance(value, wanted) and not isinstance(value, bool) and np.isfinite(value)
+    if not (fits and (value > 0 if least is None else value >= least) and value <= largest):
+        low = "above 0" if least is None else f"of {least} or more"
+        high = f" and at most {largest:g}" if np.isfinite(largest) else ""
+        raise ValueError(f"{name}={value!r} is not {kind} {low}{high}.")
+
+
+def _refuse_first(wrong: np.ndarray, what: str) -> None:
+    """Refuse matrices [n, N, N] where one is marked, naming its number and the two regions."""
+    if wrong.any():
+        matrix, row, column = (int(place) for place in np.argwhere(wrong)[0])
+        raise ValueError(f"matrix {matrix} {what} regions {row} and {column} (counted from 0).")

@@ -1,0 +1,181 @@
+"""What missing regions do to features that are no linear function of the edges, and how it is taken out."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from dysconnect.models.edges import MissingRegions, edges_from_matrix, matrix_from_edges
+
+EACH = 64  # training people who are masked alike, for every one who lacks these regions
+MOST = 2048  # of them for one pattern
+STAND_INS = 32  # for the training people, in a saved model
+ALONE = 4  # training people for every stand-in, so that they cannot be unmixed
+
+Represent = Callable[[np.ndarray], np.ndarray]  # completed covariances [n, E] to features [n, F]
+
+
+class MaskedRegression:
+    """Bring the features of people who lack regions to where they would be in the mean, had they all.
+
+    A completed covariance has exactly the residual of the mean, and the logarithm of a mean stands out from the mean
+    of logarithms: a tangent vector tells which regions were missing. But what masking does can be seen in training
+    people who have these regions: let T be their features and T_p those after masking the regions p and completing
+    them in the same way. Who lacks p gets ``m + a (T_p - m_p)`` with the means m of T and m_p of T_p and the slope
+    ``a = <T, T_p> / <T_p, T_p>`` of centred features: the regression of T on T_p.
+
+    Where the pattern does not depend on the covariance, therefore, (1) somebody with any pattern has the expected
+    features of a complete person, whatever T and the completion are; (2) if the patients lack p and the controls do
+    not, their mean features differ by a times the difference of all of them masked: nothing is left of the pattern;
+    and (3) the residual ``T - m - a (T_p - m_p)`` is uncorrelated with T_p, summed over the features. Without (3) a
+    classifier that learned from the controls' T_p would meet the same controls' sampling error again in ``m - m_p``:
+    held-out decisions of the two groups would differ by ``trace cov(T_p, T_p - T) / n``, which is little in one
+    feature and something in twenty thousand.
+
+    For the same reason everybody who has any of the regions is masked, also those who lack others (T is then what
+    they have), as a missing connection takes the mean of all who have it: were complete people alone asked, who may all
+    be controls, what they happen to be would go with the label. Weights let every region of p count once (`_weights`).
+
+    Attributes
+    ----------
+    donors_ : array of bool, [n, N]
+        Regions that the training people lack.
+    """
+
+    def __init__(self, filler: MissingRegions, represent: Represent):
+        self.filler, self.represent = filler, represent
+
+    def fit(self, values: np.ndarray, missing: np.ndarray, rows: np.ndarray) -> "MaskedRegression":
+        """Remember where the training people are: covariances [S, E] and regions missing [S, N] of a cohort, rows [n].
+
+        Nothing is copied; they are read when somebody lacks regions.
+        """
+        self.values_, self.rows_ = values, np.asarray(rows)
+        self.donors_ = missing[self.rows_]
+        return self
+
+    def transform(self, features: np.ndarray, missing: np.ndarray) -> np.ndarray:
+        """Features [n, F] of people who lack regions [n, N]; those of complete people are returned as they are."""
+        missing = missing & ~self.donors_.all(0)  # what nobody has tells nobody apart
+        lacking = np.flatnonzero(missing.any(1))
+        if not len(lacking):
+            return features
+        patterns, which = np.unique(missing[lacking], axis=0, return_inverse=True)
+        chosen = [self._choose(pattern) for pattern in patterns]
+        asked = np.unique(np.concatenate(chosen))
+        whole, moved = self._features(asked, np.zeros_like(patterns[0])), features.copy()
+        for k, pattern in enumerate(patterns):
+            own, had = lacking[which.ravel() == k], ~self.donors_[chosen[k]][:, pattern]
+            pair = whole[np.searchsorted(asked, chosen[k])], self._features(chosen[k], pattern)
+            moved[own] = _regressed(features[own], *pair, had)
+        return moved
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What stands in for the training people in a saved model, as arrays (`StandIns`)."""
+        if isinstance(self.values_, StandIns):
+            return {"stand_ins": self.values_.logs}
+        people = np.arange(len(self.rows_))[:: max(1, len(self.rows_) // MOST)]
+        edges = self._edges(people, np.zeros(self.donors_.shape[1], bool))
+        return {"stand_ins": mixed(edges, self.filler.mean_)}
+
+    def load_state(self, arrays: Mapping[str, np.ndarray]) -> "MaskedRegression":
+        """Restore from `state`: stand-ins are masked in place of the training people."""
+        values = StandIns(arrays["stand_ins"], self.filler.mean_)
+        n = len(values.logs)
+        return self.fit(values, np.zeros((n, values.n_nodes), bool), np.arange(n))
+
+    def _choose(self, pattern: np.ndarray) -> np.ndarray:
+        """Training people to mask, by position: for whom many stand, many; the same ones in training and after it."""
+        pool = np.flatnonzero((~self.donors_ & pattern).any(1))
+        size = min(EACH * max(1, int((self.donors_ == pattern).all(1).sum())), MOST)
+        if len(pool) <= size:
+            return pool
+        drawn = np.random.default_rng(np.packbits(pattern).tolist()).choice(pool, size, replace=False)
+        return np.sort(drawn)
+
+    def _edges(self, people: np.ndarray, pattern: np.ndarray) -> np.ndarray:
+        own = self.values_[self.rows_[people]]
+        return self.filler.transform(own, self.donors_[people] | pattern)
+
+    def _features(self, people: np.ndarray, pattern: np.ndarray) -> np.ndarray:
+        return self.represent(self._edges(people, pattern))
+
+
+def _regressed(features: np.ndarray, whole: np.ndarray, masked: np.ndarray, had: np.ndarray) -> np.ndarray:
+    """Features [k, F] of the masked by the regression of those of others before and after masking.
+
+    Parameters
+    ----------
+    features : array, [k, F]
+    whole, masked : array, [m, F]
+        Of others.
+    had : array of bool, [m, R]
+        Which of the masked regions they had.
+    """
+    weights = _weights(had)
+    share = weights / weights.sum()
+    mean, mean_masked = share @ whole, share @ masked
+    away = masked - mean_masked
+    size = float(share @ (away**2).sum(1))
+    slope = float(share @ (away * (whole - mean)).sum(1)) / size if size > 0 else 1.0
+    slope = 1 - (1 - slope) / (share @ had.mean(1))  # who had a part of the regions shows a part of what they lose
+    return mean + slope * (features - mean + weights @ (whole - masked))
+
+
+def _weights(had: np.ndarray) -> np.ndarray:
+    """Weights of people [m] that count every region once, ``sum_i w_i had_ir = 1``, and are as equal as that allows."""
+    had = had.astype(float)
+    equal = np.full(len(had), had.shape[1] / had.sum())
+    return equal + had @ np.linalg.lstsq(had.T @ had, 1 - had.T @ equal)[0]
+
+
+class StandIns:
+    """Covariances that stand in for the training people, [K, E], made when they are asked for.
+
+    Parameters
+    ----------
+    logs : array, [K, E]
+        Of `mixed`.
+    mean : array, [E]
+        Training mean.
+    """
+
+    def __init__(self, logs: np.ndarray, mean: np.ndarray):
+        self.logs, self.mean = logs, mean
+        self.n_nodes = round((np.sqrt(8 * len(mean) + 1) - 1) / 2)
+
+    def __getitem__(self, wanted: np.ndarray) -> np.ndarray:
+        root, _ = _roots(self.mean, self.n_nodes)
+        own = matrix_from_edges(self.logs[wanted].astype(float), self.n_nodes, diagonal=True)
+        values, vectors = np.linalg.eigh(own)
+        grown = (vectors * np.exp(values)[:, None, :]) @ vectors.swapaxes(1, 2)
+        return edges_from_matrix(root @ grown @ root, diagonal=True)
+
+
+def mixed(edges: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Random mixtures of the logarithms of people's covariances [n, E] at their mean [E], [K, E] float16.
+
+    They have the mean of the people and, but for chance, their covariance. Each is a sum over everybody, and they are a
+    quarter as many or fewer, so that nobody's connectome can be recovered.
+    """
+    _, whitening = _roots(mean, round((np.sqrt(8 * len(mean) + 1) - 1) / 2))
+    logs = _logarithms(edges, whitening)
+    size = max(1, min(STAND_INS, len(logs) // ALONE))
+    mixing = np.random.default_rng(31).normal(size=(size, len(logs))) / np.sqrt(len(logs))
+    return (logs.mean(0) + mixing @ (logs - logs.mean(0))).astype(np.float16)
+
+
+def _roots(mean: np.ndarray, n_nodes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Square root of a mean covariance, given as edges, and its inverse; [N, N] each."""
+    values, vectors = np.linalg.eigh(matrix_from_edges(mean, n_nodes, diagonal=True))
+    root = np.sqrt(np.maximum(values, 1e-12))
+    return (vectors * root) @ vectors.T, (vectors / root) @ vectors.T
+
+
+def _logarithms(edges: np.ndarray, whitening: np.ndarray) -> np.ndarray:
+    """Logarithms of whitened covariances, as edges, [n, E] -> [n, E]; one at a time."""
+    logs = np.empty(edges.shape, np.float32)
+    for row, own in enumerate(edges):
+        matrix = whitening @ matrix_from_edges(own.astype(float), len(whitening), diagonal=True) @ whitening
+        values, vectors = np.linalg.eigh(matrix)
+        logs[row] = edges_from_matrix((vectors * np.log(np.maximum(values, 1e-12))) @ vectors.T, diagonal=True)
+    return logs

@@ -1,0 +1,43 @@
+"""A login for MLflow's interface: a password nobody typed, in a file nobody else reads."""
+
+import configparser
+import stat
+
+import pytest
+
+from dysconnect.tracking.login import make_login
+
+
+def settings(file):
+    """What MLflow reads."""
+    parser = configparser.ConfigParser()
+    parser.read(file)
+    return dict(parser["mlflow"])
+
+
+def test_a_login_is_made_once_for_oneself_alone(tmp_path):
+    file = tmp_path / "results/mlflow-login.ini"
+    told = make_login("me", file)
+    first = settings(file)
+    assert {stat.S_IMODE(own.stat().st_mode) for own in file.parent.iterdir()} == {0o600} and str(file) in told
+    assert (
+        first["admin_username"] == "me" and len(first["admin_password"]) >= 16 and first["admin_password"] not in told
+    )
+    assert first["default_permission"] == "NO_PERMISSIONS"
+    make_login("me", file)
+    assert settings(file) == first
+    make_login("me", tmp_path / "other.ini")
+    assert settings(tmp_path / "other.ini")["admin_password"] != first["admin_password"]
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a\nadmin_password = x", "a:b"])
+def test_what_is_no_name_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match="a name of letters"):
+        make_login(name, tmp_path / "login.ini")
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_name_does_not_replace_the_login(tmp_path):
+    make_login("me", tmp_path / "login.ini")
+    with pytest.raises(ValueError, match=r"is the login of me\. Give that name, or remove"):
+        make_login("you", tmp_path / "login.ini")
