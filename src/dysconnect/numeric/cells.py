@@ -14,18 +14,7 @@ NUMBER = re.compile(r"[-+]?(\d+[.,]?\d*|[.,]\d+)(e[-+]?\d+)?|[-+]?(nan|inf|infin
 INTEGER = re.compile(r"[-+]?\d+(\.0*)?", PLAIN)
 MISSING = ("", "na", "n/a", "nan", "null", "none", "<na>", "#n/a", "#na")  # as pandas has them, whatever stands around
 COMMA = re.compile(r"[-+]?[\d.]*,\d+(e[-+]?\d+)?", PLAIN)  # 1003,205 and 1.003,205
-WITH_MISSING = (
-    "",
-    "na",
-    "n/a",
-    "nan",
-    "null",
-    "none",
-    "<na>",
-    "#n/a",
-    "#na",
-)  # as pandas has them, whatever stands around
-COMMA = re.compile(r"[-+]?\d+(,\d+)?(e[-+]?\d+)?|n/a|nan", PLAIN)
+WITH_COMMA = re.compile(r"[-+]?\d+(,\d+)?(e[-+]?\d+)?|n/a|nan", PLAIN)
 THOUSANDS = re.compile(r"[-+]?\d{1,3}([,' ]\d{3})+\.\d*", PLAIN)
 COMPLEX = re.compile(r"\(?[-+.\de]*[-+]?[.\de]+[ij]\)?", PLAIN)
 
