@@ -83,6 +83,10 @@ HARMFUL = {
         lambda rows: joined([rows[0], *([str(k), *row] for k, row in enumerate(rows[1:]))]).encode(),
         "line 2: 7 cells.*index without a name",
     ),
+    "R's names of rows, and a last region without values": (
+        lambda rows: joined([rows[0], *([str(k), *row[:-1], ""] for k, row in enumerate(rows[1:], 1))]).encode(),
+        "line 2: 7 cells.*index without a name",
+    ),
     "cut last line": (lambda rows: joined(rows).encode()[:-30], r"line 41: \d cells.*cut short"),
     "empty line": (lambda rows: without(rows, 7, ["", "\t".join(rows[6])]), "line 7 is empty"),
     "line of tabs": (lambda rows: without(rows, 8, ["\t" * 5]), "line 8 is empty"),

@@ -19,6 +19,9 @@ THOUSANDS = re.compile(r"[-+]?\d{1,3}([,' ]\d{3})+\.\d*", PLAIN)
 COMPLEX = re.compile(r"\(?[-+.\de]*[-+]?[.\de]+[ij]\)?", PLAIN)
 
 
+MANY = 10  # regions; the values of fewer in a volume may ascend by chance
+
+
 @dataclass(frozen=True)
 class Numbers:
     """A table of numbers as its file has it.
@@ -116,10 +119,13 @@ def holds_codes(table: Numbers) -> bool | None:
     known = rest[np.isfinite(rest)]
     if (known != np.round(known)).mean() > 0.5:  # of large numbers that were rounded some are whole
         return True
-    if len(first) > 4 and (np.diff(first) > 0).all() and not (np.diff(rest, axis=1) > 0).all(axis=1).any():
-        return True
-    middle, spread = np.nanmedian(rest, axis=0), np.ptp(rest, axis=0)
-    return None if (np.abs(first - middle) > 10 * spread).all() and spread.any() else False
+    ascends = (np.diff(first) > 0).all() and not (np.diff(rest, axis=1) > 0).all(axis=1).any()
+    if ascends and len(first) > 4:
+        return True if len(first) >= MANY else None
+    sure = rest[:, np.isfinite(rest).all(axis=0)]
+    middle, spread = np.median(sure, axis=0), np.ptp(sure, axis=0)
+    unlike = np.abs(first[np.isfinite(rest).all(axis=0)] - middle) > 10 * spread
+    return None if len(spread) and unlike.all() and spread.any() else False
 
 
 def short(cell: str) -> str:
