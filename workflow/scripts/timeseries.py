@@ -23,6 +23,8 @@ table, denoised = prepare_cohort(
 write_participants(table, output.participants)
 left_out = counted(dict(zip(table["participant_id"], table["exclusion_reason"])))
 say("\n".join([f"{table['included'].sum()} of {len(table)} people are included; left out:", *left_out]), bool(left_out))
+decided = counted(dict(zip(denoised["participant_id"], denoised["note"])))
+say("\n".join(["What was decided about columns:", *decided]), bool(decided))
 denoised.to_csv(output.index, sep="\t", index=False)
 describe_dataset(params.dataset, output.description)
 finish(snakemake)
