@@ -204,6 +204,9 @@ def test_the_confounds_of_another_run_are_not_those_of_a_series(study, tmp_path)
     assert [path.rpartition("/")[2] for path in index["confounds"]] == [
         "sub-01_task-rest_run-02_desc-confounds_regressors.tsv", "", "", "",
     ]  # fmt: skip
+    choices = acquire(spec, None, tmp_path).choices
+    assert choices["why"].tolist() == ["none of the same scan"] * 3
+    assert choices["others"][0] == "sub-02_task-rest_run-1_desc-confounds_timeseries.tsv"
 
 
 def test_one_person_s_files_cost_that_person(study, tmp_path):
