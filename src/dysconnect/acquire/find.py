@@ -140,7 +140,7 @@ def told_choice(chosen: Named, others: Sequence[Named]) -> str:
     return "the one whose name says what was asked"
 
 
-def paths(files: Sequence[Named]) -> str:
+def joined(files: Sequence[Named]) -> str:
     """Paths as the table of choices lists them."""
     return ", ".join(file.path for file in files)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dysconnect.acquire.find import CHOICES, NONE_OF_THIS, paths, told_choice
+from dysconnect.acquire.find import CHOICES, NONE_OF_THIS, joined, told_choice
 from dysconnect.acquire.kinds import (
     NAMES,
     first_line,
@@ -96,9 +96,9 @@ class LocalPlan:
         rows = []
         for name, own in self.own.items():
             if own.others:
-                rows.append((name, "series", own.series.path, paths(own.others), told_choice(own.series, own.others)))
+                rows.append((name, "series", own.series.path, joined(own.others), told_choice(own.series, own.others)))
             if own.foreign:
-                rows.append((name, "confounds", "", paths(own.foreign), NONE_OF_THIS))
+                rows.append((name, "confounds", "", joined(own.foreign), NONE_OF_THIS))
         return pd.DataFrame(rows, columns=list(CHOICES))
 
 
