@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-FORMAT = "dysconnect bundle 2"
+FORMAT = "dysconnect bundle 3"
 
 
 class ModelFileError(ValueError):
