@@ -86,6 +86,7 @@ def test_files_say_what_made_them(tmp_path):
 def said(monkeypatch, *arguments: str) -> str:
     """What `python -m dysconnect` ends with."""
     quiet = ("hydra/hydra_logging=none", "hydra/job_logging=none")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow sets it for the process, in whatever test
     monkeypatch.setattr(sys, "argv", ["dysconnect", *arguments, *quiet])
     with pytest.raises(SystemExit) as ended:
         main()
