@@ -123,6 +123,10 @@ def _choose(project: Path, name: str, dataset: str | None, having: Sequence[str]
         return dataset
     if dataset is None and len(having) == 1:
         return having[0]
+    earlier = set(read_withdrawn(project, dataset)) if dataset else set()
+    if earlier and people_of(project, dataset) == earlier:
+        print(f"{dataset} is to be made again, and nothing here says whom it has: make sure that {name} is the id.")
+        return dataset  # a second person, before the next run
     if len(having) > 1:
         raise ValueError(f"{', '.join(having)} have a {name}. Say from which to withdraw: --dataset NAME.")
     looked = [dataset] if dataset else _datasets(project / "results")

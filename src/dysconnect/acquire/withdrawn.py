@@ -51,6 +51,8 @@ def without(acquired: "Acquired", names: Sequence[str], folder: str | Path) -> "
     for path in Path(folder).glob("*") if names else ():
         if any(is_of(name, path.name) for name in names):
             path.unlink()
+    for name in sorted(set(names) - set(acquired.participants["participant_id"])):
+        print(f"{FILE}: {name} is not in this dataset: no longer, or the id is misspelt.", flush=True)
     kept = {}
     for table in ("participants", "index", "carriers"):
         own = getattr(acquired, table)
