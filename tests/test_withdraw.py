@@ -144,6 +144,7 @@ def test_two_people_one_after_the_other(project, capsys):
     """After the first, no table says whom the results had."""
     write(project / "results/series", {"acquire/participants.tsv": "participant_id\nsub-3\nsub-4\n"})
     assert console(["withdraw", "sub-3"]) == 0
+    assert console(["withdraw", "sub-3"]) == 0  # again: MLflow did not answer, say
     assert console(["withdraw", "sub-4"]) == 2  # of which dataset?
     assert console(["withdraw", "sub-4", "--dataset", "series"]) == 0
     assert "make sure that sub-4 is the id" in capsys.readouterr().out

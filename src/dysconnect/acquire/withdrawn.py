@@ -22,6 +22,17 @@ def read_withdrawn(project: str | Path, dataset: str) -> list[str]:
     Raises
     ------
     ValueError
+        As `withdrawals`.
+    """
+    return [name for own, name in withdrawals(project) if own == dataset]
+
+
+def withdrawals(project: str | Path) -> list[tuple[str, str]]:
+    """Read the list of a project: dataset and id.
+
+    Raises
+    ------
+    ValueError
         With the line that cannot be read: nobody who has withdrawn is overlooked.
     """
     path = Path(project, FILE)
@@ -34,7 +45,7 @@ def read_withdrawn(project: str | Path, dataset: str) -> list[str]:
     for number, row in enumerate(rows, 1):
         if row != [""] and (len(row) != 2 or not all(cell.strip() for cell in row)):
             raise ValueError(f"{path}, line {number}: expected a dataset, a tab and an id. Correct the list.")
-    return [row[1].strip() for row in rows[1:] if row[0].strip() == dataset]
+    return [(row[0].strip(), row[1].strip()) for row in rows[1:] if row != [""]]
 
 
 def add_withdrawn(project: str | Path, dataset: str, name: str) -> None:
