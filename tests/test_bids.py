@@ -215,8 +215,16 @@ def test_a_folder_is_listed_once_with_its_dead_links(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere/f.nii").touch()
     (root / "sub-03").symlink_to(tmp_path / "elsewhere")
+    (root / "sourcedata/sub-04").mkdir(parents=True)
+    (root / "sourcedata/sub-04/g.nii").touch()
+    (root / "sub-04").symlink_to("sourcedata/sub-04")
+    (root / "again").symlink_to("sub-02")
     listing = list_folder(root)
-    assert sorted(listing.files) == ["sub-01/func/a.nii", "sub-01/func/dead.nii", "sub-02/e.nii", "sub-03/f.nii"]
+    assert listing.files == (
+        "sourcedata/sub-04/g.nii", "sub-01/func/a.nii", "sub-01/func/dead.nii", "sub-02/e.nii", "sub-03/f.nii",
+        "sub-04/g.nii",
+    )  # fmt: skip
+    assert sorted(listing.files[1:5]) == ["sub-01/func/a.nii", "sub-01/func/dead.nii", "sub-02/e.nii", "sub-03/f.nii"]
     assert listing.dead == {"sub-01/func/dead.nii"}
     assert sorted(list_folder(root, only="sub-02").files) == ["sub-02/e.nii"]
 

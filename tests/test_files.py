@@ -11,6 +11,7 @@ from dysconnect.acquire import acquire, acquire_scans, check_engine, kind_of, li
 from dysconnect.acquire.images import SHARED, fetch_unit, plan_images, plan_scans, users_files, write_receipt
 from dysconnect.acquire.summary import summarise
 from dysconnect.acquire.transfer import Transport
+from dysconnect.problems import left_out
 
 PREPARED = "{sub}/func/{sub}_task-rest{middle}_space-MNI152NLin2009cAsym_desc-preproc_bold.nii.gz"
 RAW = "{sub}/func/{sub}_task-rest{middle}_bold.nii.gz"
@@ -204,6 +205,9 @@ def test_the_confounds_of_another_run_are_not_those_of_a_series(study, tmp_path)
     assert [path.rpartition("/")[2] for path in index["confounds"]] == [
         "sub-01_task-rest_run-02_desc-confounds_regressors.tsv", "", "", "",
     ]  # fmt: skip
+    choices = acquire(spec, None, tmp_path).choices
+    assert choices["why"].tolist() == ["none of the same scan"] * 3
+    assert choices["others"][0] == "sub-02_task-rest_run-1_desc-confounds_timeseries.tsv"
 
 
 def test_one_person_s_files_cost_that_person(study, tmp_path):
@@ -394,6 +398,21 @@ def test_all_that_is_read_of_the_user_s_images_is_watched(study):
         "space-MNI152NLin2009cAsym_desc-brain_mask.nii.gz", "space-MNI152NLin2009cAsym_desc-preproc_bold.json",
         "space-MNI152NLin2009cAsym_desc-preproc_bold.nii.gz", "task-rest_bold.json",
     ]  # fmt: skip
+
+
+def test_those_who_are_left_out_are_counted_for_the_terminal():
+    reasons = {
+        "sub-1": "",
+        "sub-2": "sub-2_bold.nii is cut short",
+        "sub-3": "sub-3_bold.nii is cut short",
+        "sub-4": "x",
+    }
+    assert left_out(reasons).splitlines() == [
+        "1 of 4 people are included; left out:",
+        "   2  sub-..._bold.nii is cut short (sub-2, sub-3)",
+        "   1  x (sub-4)",
+    ]
+    assert left_out({"sub-1": ""}) == "1 of 1 people are included."
 
 
 def test_sequences_that_go_with_the_group_are_told(study, tmp_path):

@@ -337,6 +337,13 @@ def test_what_cannot_be_meant_is_refused_with_its_key(local, override, message):
         local(override)
 
 
+def test_a_password_is_not_repeated_in_the_message(local):
+    for text in ("tracking.uri=http://me:secret@server, splits.seed=1", "tracking.uri 'http://me:secret@server"):
+        with pytest.raises(ConfigError) as error:
+            local(text)
+        assert "secret" not in str(error.value) and "server" in str(error.value)
+
+
 def test_a_long_value_is_not_copied_into_the_message(local):
     with pytest.raises(ConfigError) as error:
         local(f"dataset.session={'x' * 10_000}")

@@ -156,6 +156,14 @@ def counted(reasons: Mapping[str, str], most: int = 3) -> list[str]:
     return lines
 
 
+def left_out(reasons: Mapping[str, str]) -> str:
+    """Say for the terminal how many people are included, and why the others are not (`reasons` by person)."""
+    lines = counted(reasons)
+    included = sum(not text for text in reasons.values())
+    told = f"{included} of {len(reasons)} people are included"
+    return "\n".join([f"{told}; left out:", *lines] if lines else [f"{told}."])
+
+
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an error and those that it came from."""
     while error is not None:

@@ -6,7 +6,7 @@ from _job import finish, say, start
 
 from dysconnect.atlas import load_atlas
 from dysconnect.participants import read_participants, write_participants
-from dysconnect.problems import counted
+from dysconnect.problems import counted, left_out
 from dysconnect.series import read_index, refuse_changed
 from dysconnect.timeseries import describe_dataset, prepare_cohort
 
@@ -21,8 +21,7 @@ table, denoised = prepare_cohort(
     participants, index, nodes, params.denoise, folder, names, snakemake.threads, params.covariates
 )
 write_participants(table, output.participants)
-left_out = counted(dict(zip(table["participant_id"], table["exclusion_reason"])))
-say("\n".join([f"{table['included'].sum()} of {len(table)} people are included; left out:", *left_out]), bool(left_out))
+say(left_out(dict(zip(table["participant_id"], table["exclusion_reason"]))), not table["included"].all())
 decided = counted(dict(zip(denoised["participant_id"], denoised["note"])))
 say("\n".join(["What was decided about columns:", *decided]), bool(decided))
 denoised.to_csv(output.index, sep="\t", index=False)

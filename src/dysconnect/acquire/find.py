@@ -8,6 +8,7 @@ from dysconnect.preprocess.cifti import is_grayordinates
 from dysconnect.problems import one_line
 
 CHOICES = ("participant_id", "what", "chosen", "others", "why")  # columns of the table of choices
+NONE_OF_THIS = "none of the same scan"
 FILES = ("bold", "mask", "confounds", "t1w")
 
 
@@ -123,7 +124,7 @@ def _of_session(choice: Choice, bold: Named) -> bool:
 
 def _why(what: str, choice: Choice, bold: Named, others: Sequence[Named]) -> str:
     if choice.file is None:
-        return "none of the same scan"
+        return NONE_OF_THIS
     if what == "t1w":
         return "of another session, as this one has none" if not _of_session(choice, bold) else "the first of several"
     return told_choice(choice.file, others)
@@ -132,9 +133,16 @@ def _why(what: str, choice: Choice, bold: Named, others: Sequence[Named]) -> str
 def told_choice(chosen: Named, others: Sequence[Named]) -> str:
     """Say why a scan was taken of several, and which key takes another."""
     runs = [file for file in others if not same("run", file.entities.get("run"), chosen.entities.get("run"))]
+    if runs and "run" not in chosen.entities:
+        return f"the one without a run in its name (dataset.run={int_or_text(runs[0].entities['run'])} takes another)"
     if runs:
         return f"the first of several runs (dataset.run={int_or_text(runs[0].entities.get('run', '1'))} takes another)"
     return "the one whose name says what was asked"
+
+
+def joined(files: Sequence[Named]) -> str:
+    """Paths as the table of choices lists them."""
+    return ", ".join(file.path for file in files)
 
 
 def int_or_text(value: str) -> str:

@@ -4,6 +4,7 @@ The outputs of XCP-D (``sub-X_task-rest_space-..._seg-ATLAS_stat-mean_timeseries
 tables of motion, coverage and connectivity are passed over. Which file is meant is decided before anything is read.
 """
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dysconnect.acquire.find import CHOICES, told_choice
+from dysconnect.acquire.find import CHOICES, NONE_OF_THIS, joined, told_choice
 from dysconnect.acquire.kinds import (
     NAMES,
     first_line,
@@ -58,8 +59,8 @@ class Own:
         Of the series, the most general first.
     scans : tuple of tuple of Named
         Sidecars of the scan that the series come from, by folder, the most general first.
-    others : tuple of Named
-        That could have been meant.
+    others, foreign : tuple of Named
+        Series that could have been meant; confounds that lie beside, and are of other scans.
     problem : str
         Why it cannot be used; "" when all is well.
     """
@@ -70,6 +71,7 @@ class Own:
     sidecars: tuple[str, ...]
     scans: tuple[tuple[Named, ...], ...]
     others: tuple[Named, ...]
+    foreign: tuple[Named, ...] = ()
     problem: str = ""
 
     @property
@@ -91,17 +93,12 @@ class LocalPlan:
     @property
     def choices(self) -> pd.DataFrame:
         """What was taken of several: `participant_id`, `what`, `chosen`, `others`, `why`."""
-        rows = [
-            {
-                "participant_id": name,
-                "what": "series",
-                "chosen": own.series.path,
-                "others": ", ".join(file.path for file in own.others),
-                "why": told_choice(own.series, own.others),
-            }
-            for name, own in self.own.items()
-            if own.others
-        ]
+        rows = []
+        for name, own in self.own.items():
+            if own.others:
+                rows.append((name, "series", own.series.path, joined(own.others), told_choice(own.series, own.others)))
+            if own.foreign:
+                rows.append((name, "confounds", "", joined(own.foreign), NONE_OF_THIS))
         return pd.DataFrame(rows, columns=list(CHOICES))
 
 
@@ -160,15 +157,16 @@ def _own(choice: Choice, candidates: Sequence[Named], listing: Listing) -> Own:
     moved = [
         file for file in beside if file.extension == ".tsv" and "motion" in (*file.words, file.entities.get("desc"))
     ]
-    problem, confounds, motion = "", None, None
+    problem, confounds, motion = "", Choice(None), None
     try:
-        confounds = companion(series, newest_first(filter(is_confounds, beside)), candidates).file
+        confounds = companion(series, newest_first(filter(is_confounds, beside)), candidates)
         motion = companion(series, moved, candidates).file
     except Ambiguity as error:
         problem = reason(error)
     sidecars = tuple(listing.applying(series))
     scans = tuple(_nearest(series, level, candidates) for level in listing.scans_beside(series, "bold"))
-    own = Own(series, confounds, motion, sidecars, scans, choice.others, problem)
+    foreign = () if confounds.file else confounds.others
+    own = Own(series, confounds.file, motion, sidecars, scans, choice.others, foreign, problem)
     dead = [path for path in own.files if path in listing.dead]
     return own if problem or not dead else replace(own, problem=absent_content(listing.root, dead))
 
@@ -286,9 +284,9 @@ def _entry(name: str, own: Own, spec: Mapping, listing: Listing) -> dict:
         row["problem"] = reason(error)
     return {
         "participant_id": name,
-        "series": str((root / own.series.path).resolve()),
+        "series": os.path.abspath(root / own.series.path),  # of a link its own name: sidecars lie beside it
         "key": BY_ORDER if spec["order"] == "atlas" else "",
-        "confounds": str((root / own.confounds.path).resolve()) if own.confounds else "",
+        "confounds": os.path.abspath(root / own.confounds.path) if own.confounds else "",
         **row,
     }
 

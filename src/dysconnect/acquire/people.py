@@ -62,9 +62,10 @@ def read_people(spec: Mapping, folder: str | Path, known: pd.DataFrame | None = 
         line and remedy.
     """
     spec, folder = {**spec, "covariates": spec.get("covariates", COVARIATES)}, Path(folder)
-    _refuse_folder(spec, folder)
+    if known is None:
+        _refuse_folder(spec, folder)
     path = people_file(spec, folder)
-    if not path.exists() and known is None:
+    if not path.exists() and (known is None or isinstance(spec.get("people"), str)):
         known = _people_by_folder(spec, folder, path)
     told = read_told(spec, path) if path.exists() else nothing(path)
     people, before, told = _of_table(spec, told) if known is None else _of_manifest(known, told)

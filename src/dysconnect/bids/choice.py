@@ -74,7 +74,9 @@ def _ambiguity(files: Sequence[Named], keys: Sequence[str]) -> Ambiguity:
     key = keys[0]
     values = sorted({file.entities.get(key, "") for file in files}, key=natural)
     setting = KEYS.get(key, f"'overrides=dataset.entities={{{key}:{{}}}}'")
-    settings = [setting.replace("{}", value or "null") for value in values if value or key not in KEYS]
+    settings = [
+        setting.replace("{}", value) if value else f"'overrides=dataset.entities={{{key}:null}}'" for value in values
+    ]
     return Ambiguity(
         f"{files[0].participant_id} has {len(files)} files that could be meant ({listed(files)}). They differ in "
         f"{WORDS.get(key, key)} ({', '.join(value or 'none' for value in values)}): say which is meant, "

@@ -90,7 +90,8 @@ def list_folder(root: str | Path, only: str | None = None) -> Listing:
             path = f"{folder}/{entry.name}" if folder else entry.name
             if entry.is_dir():
                 wanted = folder or only in (None, entry.name)
-                waiting += [path] if wanted and _is_input(entry, inside, seen) else []
+                person = not folder and entry.name.startswith("sub-")  # may be a link to elsewhere in the dataset
+                waiting += [path] if wanted and (person or _is_input(entry, inside, seen)) else []
             elif entry.is_file():
                 files.append(path)
             elif entry.is_symlink():
