@@ -30,9 +30,8 @@ EVERY = {(one.route, one.name): one for one in all_breaks()}
 
 @pytest.fixture(scope="module")
 def laboratory(tmp_path_factory) -> Iterator[Laboratory]:
-    """Healthy cohorts of six; nobody looks at their carpets here, which take most of the time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dysconnect.preprocess.subject.write_picture", lambda *_: None)
+    """Healthy cohorts of six."""
+    with trial.without_pictures():
         yield Laboratory(tmp_path_factory.mktemp("persons"))
 
 
