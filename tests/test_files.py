@@ -2,16 +2,20 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from tiny import write_image
 
 from dysconnect.acquire import acquire, acquire_scans, check_engine, kind_of, list_own, source_files
+from dysconnect.acquire.find import CHOICES
 from dysconnect.acquire.images import SHARED, fetch_unit, plan_images, plan_scans, users_files, write_receipt
 from dysconnect.acquire.summary import summarise
 from dysconnect.acquire.transfer import Transport
 from dysconnect.problems import left_out
+from dysconnect.report.chosen import section
 
 PREPARED = "{sub}/func/{sub}_task-rest{middle}_space-MNI152NLin2009cAsym_desc-preproc_bold.nii.gz"
 RAW = "{sub}/func/{sub}_task-rest{middle}_bold.nii.gz"
@@ -421,3 +425,19 @@ def test_sequences_that_go_with_the_group_are_told(study, tmp_path):
     scan(root, PREPARED, people=PEOPLE[2:])
     _, text = acquired(spec, tmp_path)
     assert "Repetition time: 0.9 s (2 patients), 2 s (2 controls)." in text and "goes with the group" in text
+
+
+def test_the_report_lists_choices_and_times():
+    people = pd.DataFrame({"participant_id": PEOPLE, "group": ["patient"] * 2 + ["control"] * 2, "included": True})
+    index = pd.DataFrame({"participant_id": PEOPLE, "repetition_time": ["0.9", "0.9", "2.0", "2.0"]})
+    choices = pd.DataFrame(
+        [["sub-01", "confounds", "", "a.tsv, b.tsv", "none of the same scan"]], columns=list(CHOICES)
+    )
+    told = section(
+        SimpleNamespace(participants=people, index=index, choices=choices),
+        {"cases": ["patient"], "controls": ["control"]},
+    )
+    assert told["times"][0] == "Repetition time: 0.9 s (2 patients), 2 s (2 controls)."
+    assert told["table"].rows[0].cells == ["sub-01", "confounds", "—", "a.tsv, b.tsv", "none of the same scan"]
+    nothing = section(SimpleNamespace(participants=people, index=None, choices=choices.head(0)), {})
+    assert nothing == {"times": [], "table": None}

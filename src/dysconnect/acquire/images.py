@@ -204,7 +204,7 @@ def _watched(scan: Mapping, paths: Sequence[str], spec: Mapping, listing: Listin
     if spec.get("engine") == "fmriprep":
         images += [path for path in paths if ".nii" in path and ("/anat/" in path or f"_task-{spec['task']}_" in path)]
     about = [told for path in images for told in listing.applying(read_name(path))]
-    return sorted({*images, *about} & set(listing.files) - listing.dead)
+    return sorted(path for path in {*images, *about} if path in listing.present)
 
 
 def users_files(spec: Mapping, plan: Plan, scans: Mapping[str, Mapping], unit: str) -> list[str]:
