@@ -421,7 +421,7 @@ def test_another_tracking_server_is_another_view_and_trains_nothing(moved):
 
 
 def test_after_a_kill_the_workflow_goes_on_where_it_was(project, moved):
-    """Three moments: networks are trained, some of them are kept, a run is being logged."""
+    """Three moments: networks begin, some of them are kept, a run is being logged."""
     results, targets = moved.folder / "results", [f"results/simulated/{own}" for own in ("train/gcn/run.json", LOGGED)]
     shutil.rmtree(results / "simulated/train/gcn")
     (results / "simulated" / LOGGED).unlink()
@@ -431,12 +431,12 @@ def test_after_a_kill_the_workflow_goes_on_where_it_was(project, moved):
         connection.execute(
             f"UPDATE runs SET lifecycle_stage = 'deleted' WHERE run_uuid IN {own} OR run_uuid IN {below}"
         )
-    log, kept = results / "logs/simulated/train_gcn.log", results / "simulated/train/gcn/unfinished"
+    log, kept = results / "logs/simulated/train_gcn.log", results / "simulated/train/gcn"
     log.unlink()
     assert killed(moved, *targets, when=log.exists)
     locked = moved.snakemake(*targets)
     assert locked.returncode and "--unlock" in locked.stdout + locked.stderr
-    for moment in (lambda: any(kept.glob("*.npz")), lambda: running(results / "mlflow.db")):
+    for moment in (lambda: any(kept.rglob("*.*")), lambda: running(results / "mlflow.db")):
         assert moved.snakemake("--unlock", *targets).returncode == 0
         assert killed(moved, *targets, when=moment)
     done = resume(moved, *targets)
