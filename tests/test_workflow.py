@@ -378,6 +378,8 @@ def test_a_network_is_pretrained_on_another_cohort(project):
 
 # moved, elsewhere, killed
 
+LOGGED = "tracking/floor.json"
+
 
 @pytest.fixture(scope="module")
 def moved(project, tmp_path_factory):
@@ -419,25 +421,25 @@ def test_another_tracking_server_is_another_view_and_trains_nothing(moved):
 
 
 def test_after_a_kill_the_workflow_goes_on_where_it_was(project, moved):
-    """Three moments: networks are trained, some of them are kept, a run is being logged."""
-    results, target = moved.folder / "results", "results/simulated/tracking/floor.json"
+    """Three moments: networks begin, some of them are kept, a run is being logged."""
+    results, targets = moved.folder / "results", [f"results/simulated/{own}" for own in ("train/gcn/run.json", LOGGED)]
     shutil.rmtree(results / "simulated/train/gcn")
-    (moved.folder / target).unlink()
+    (results / "simulated" / LOGGED).unlink()
     with closing(sqlite3.connect(results / "mlflow.db")) as connection, connection:
         own = "(SELECT run_uuid FROM runs WHERE name = 'simulated · floor')"
         below = f"(SELECT run_uuid FROM tags WHERE key = 'mlflow.parentRunId' AND value IN {own})"
         connection.execute(
             f"UPDATE runs SET lifecycle_stage = 'deleted' WHERE run_uuid IN {own} OR run_uuid IN {below}"
         )
-    log, kept = results / "logs/simulated/train_gcn.log", results / "simulated/train/gcn/unfinished"
+    log, kept = results / "logs/simulated/train_gcn.log", results / "simulated/train/gcn"
     log.unlink()
-    assert killed(moved, target, when=log.exists)
-    locked = moved.snakemake(target)
+    assert killed(moved, *targets, when=log.exists)
+    locked = moved.snakemake(*targets)
     assert locked.returncode and "--unlock" in locked.stdout + locked.stderr
-    for moment in (lambda: any(kept.glob("*.npz")), lambda: running(results / "mlflow.db")):
-        assert moved.snakemake("--unlock", target).returncode == 0
-        assert killed(moved, target, when=moment)
-    done = resume(moved, target)
+    for moment in (lambda: any(kept.rglob("*.*")), lambda: running(results / "mlflow.db")):
+        assert moved.snakemake("--unlock", *targets).returncode == 0
+        assert killed(moved, *targets, when=moment)
+    done = resume(moved, *targets)
     assert done.returncode == 0, done.stdout + done.stderr
     assert not difference(project.folder / "results/simulated/train", results / "simulated/train")
     assert not difference(project.folder / "results/simulated/evaluate", results / "simulated/evaluate")
