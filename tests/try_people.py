@@ -18,8 +18,8 @@ SPEC = {
 }  # fmt: skip
 NAMES = ["participant_id", "group", "age", "sex", "site", "mean_fd", "moca", "notes"]
 CELLS = [
-    "", "n/a", "-9999", "999", "1971", "55-60", "34,5", "M ", "Mixed", "1", "true", "1e400", '"', "''", "dito", "CLINIC",
-    "p", "None", "0", "-1", "nan", "a\u00a0b", "#N/A", "inf", "34y", "89+",
+    "", "n/a", "-9999", "999", "1971", "55-60", "34,5", "M ", "Mixed", "1", "true", "1e400", '"', "''", "dito",
+    "CLINIC", "p", "None", "0", "-1", "nan", "a\u00a0b", "#N/A", "inf", "34y", "89+",
 ]  # fmt: skip
 
 
