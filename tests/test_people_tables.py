@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+from try_people import judge as judge_damaged
 
 from dysconnect.acquire.people import people_notes, read_people
 from dysconnect.acquire.told import people_files
@@ -411,3 +412,8 @@ def test_what_is_written_is_never_quoted_and_is_read_again(tmp_path):
     write_participants(table, tmp_path / "p.tsv")
     again = read_participants(tmp_path / "p.tsv")
     assert again["notes"].tolist() == ['"', 'he said "no"', "a b", "c d", "''", "", "x", "y"]
+
+
+def test_damaged_tables_are_refused_by_name_or_keep_values_in_range_only(tmp_path):
+    outcomes = {judge_damaged(seed, tmp_path) for seed in range(60)}
+    assert {"refused", "0 left out", "1 left out"} <= outcomes
