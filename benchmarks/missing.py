@@ -3,6 +3,7 @@
 python benchmarks/missing.py [--data FOLDER] [--source abide,simulated] [--rates 1/0,.5/.1,.2/0] [--regions 1,3,20]
     [--patterns fixed,random] [--models ...] [--completion new,old] [--draws 40] [--people 120] [--nodes 100]
 python benchmarks/missing.py --innocent   # the cost where the pattern is innocent: real diagnoses of ABIDE
+python benchmarks/missing.py --elsewhere  # what else tells groups apart that only their scans set apart
 
 A draw calls half of the people patients, picks regions (`fixed`: the same for all who lack any; `random`: others for
 everyone), silences them in a share of patients and of controls (the rates), and estimates every covariance anew from
@@ -130,7 +131,7 @@ def decisions(cohort: Cohort, train: np.ndarray, test: np.ndarray, names: list[s
     """Name and decisions on `test` of every model of one measure; models of one space share its features."""
     people, shared = cohort.participants, None
     for name in names:
-        spec = {**PLAIN, **(LINEAR | NETWORKS)[name]}
+        spec = NETWORKS[name] if name in NETWORKS else {**PLAIN, **LINEAR[name]}
         model = build(spec, cohort.measure, {"density": 0.1}, TRAINING)
         if name in NETWORKS:
             yield name, model.fit(cohort, train).predict(cohort, test)
@@ -266,6 +267,36 @@ def innocent(given: argparse.Namespace) -> None:
             print(f"{key}: {time.process_time() - start:.0f} CPU-s", flush=True)
 
 
+CHANGES = {  # of the patients' series only
+    "nothing": lambda series: series,
+    "half the volumes": lambda series: series[: len(series) // 2],
+    "four fifths of the volumes": lambda series: series[: 4 * len(series) // 5],
+    "every second volume, as of a longer repetition time": lambda series: series[::2],
+    "clipped at two standard deviations": lambda series: np.clip(series, -2, 2),
+    "rounded to 32 levels": lambda series: np.round(series * 8) / 8,
+}
+
+
+def elsewhere(given: argparse.Namespace) -> None:
+    """AUC of groups that differ by nothing but the length, speed or depth of their series."""
+    series, names = read_series("abide", given), given.models.split(",")
+    nothing = np.zeros((len(series), given.nodes), bool)
+    for change, draw in product(CHANGES, range(given.draws)):
+        key = "|".join(map(str, ("abide", change, "all", 0, "1/0", draw, given.people, given.nodes)))
+        if key in kept(given.out):
+            continue
+        labels = np.zeros(len(series), int)
+        labels[np.random.default_rng([draw, 7]).permutation(len(series))[: len(series) // 2]] = 1
+        changed = [CHANGES[change](own) if label else own for own, label in zip(series, labels)]
+        found = {}
+        for measure in ("tangent", "correlation"):
+            own = [name.split(":")[1] for name in names if name.startswith(measure)]
+            values = connectomes(changed, nothing, measure, None)
+            cohort = cohort_of(values, nothing, labels, measure, np.random.default_rng(draw))
+            found |= told_apart(cohort, own, draw, False)
+        keep(given.out, key, found)
+
+
 def main() -> None:
     """Run what is asked for and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -281,8 +312,9 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=120)
     parser.add_argument("--nodes", type=int, default=100)
     parser.add_argument("--innocent", action="store_true")
+    parser.add_argument("--elsewhere", action="store_true")
     given = parser.parse_args()
-    innocent(given) if given.innocent else campaign(given)
+    (innocent if given.innocent else elsewhere if given.elsewhere else campaign)(given)
     print(table(given.out).round(3).to_string(index=False))
 
 

@@ -1,11 +1,15 @@
-"""A login for MLflow's interface: a password nobody typed, in a file nobody else reads."""
+"""Passwords: a login for MLflow's interface that nobody typed and nobody else reads, and addresses that lose theirs."""
 
 import configparser
 import stat
+import traceback
 
 import pytest
+from mlflow.exceptions import MlflowException
 
+from dysconnect.address import shown
 from dysconnect.tracking.login import make_login
+from dysconnect.tracking.runs import Handle, reaching
 
 
 def settings(file):
@@ -41,3 +45,14 @@ def test_another_name_does_not_replace_the_login(tmp_path):
     make_login("me", tmp_path / "login.ini")
     with pytest.raises(ValueError, match=r"is the login of me\. Give that name, or remove"):
         make_login("you", tmp_path / "login.ini")
+
+
+@pytest.mark.parametrize("uri", ["http://me:secret@server:5000", "postgresql://me:secret@server/runs"])
+def test_no_log_repeats_the_password_of_an_address(uri, monkeypatch):
+    """A log has the whole traceback, errors behind an error too."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(ConnectionError) as error, reaching(Handle(shown(uri), "1", "dysconnect"), "ridge"):
+        raise MlflowException(f"API request to {uri}/api/2.0/mlflow/runs/create failed")
+    told = "".join(traceback.format_exception(error.value))
+    assert "secret" not in told and "server" in told
+    assert "secret" not in shown(uri)

@@ -8,6 +8,7 @@ import pytest
 from broken import ARRAYS, HARMFUL, HARMLESS, NAMES, cells, joined, matrix
 
 from dysconnect.numeric import read_numbers
+from dysconnect.numeric.cells import holds_codes
 from dysconnect.series import BY_ORDER, matrix_like, read_confounds, read_regions, read_series, refuse_repeated
 from dysconnect.tables import TableError
 
@@ -69,6 +70,14 @@ def test_a_first_volume_of_whole_numbers_is_kept_or_asked_for(tmp_path, atlas, v
         return
     with pytest.raises(TableError, match=r"sub-01\.txt: its first line \(\d+, -?\d+, \.\.\.\) may hold codes"):
         read_series(tmp_path / "sub-01.txt", BY_ORDER, atlas)
+
+
+@pytest.mark.parametrize(("size", "codes"), [(12, True), (6, None), (4, False)])
+def test_whole_numbers_that_ascend_are_codes_where_that_is_no_chance(tmp_path, size, codes):
+    rows = np.random.default_rng(2).integers(900, 1100, (40, size))
+    rows[0] = 1001 + np.arange(size)
+    np.savetxt(tmp_path / "a.txt", rows, fmt="%d")
+    assert holds_codes(read_numbers(tmp_path / "a.txt")) is codes
 
 
 def test_columns_that_contradict_the_order_are_refused(tmp_path, atlas, values):

@@ -7,6 +7,7 @@ import pytest
 
 from dysconnect.__main__ import compose_workflow
 from dysconnect.acquire.images import SHARED, Plan, plan_images, users_files
+from dysconnect.acquire.manifest import read_manifest
 from dysconnect.acquire.people import read_people, with_sites
 from dysconnect.acquire.table import acquire_table
 
@@ -82,6 +83,8 @@ def test_a_table_elsewhere_serves_a_download_and_is_watched(repository, tmp_path
     assert users_files(spec, plan, {}, SHARED) == [str(table)] and users_files(spec, plan, {}, "sub-RC4101") == []
     with pytest.raises(ValueError, match=r"nobody of dataset\.contrast\.cases \(PD\).*age is missing for 1 of 2.*999"):
         read_people(spec, tmp_path, known)
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.tsv: no such participants table"):
+        read_people(spec | {"people": str(tmp_path / "nowhere.tsv")}, tmp_path, known)
     table.write_text(table.read_text().replace("999", "66"))
     people = read_people(spec, tmp_path, known).table
     assert people["exclusion_reason"].tolist() == ["", "has no row in demographics.csv", "", "late"]
@@ -165,3 +168,14 @@ def test_values_of_a_table_of_people_are_judged_like_any_other(connections):
     assert "year of birth" in people["exclusion_reason"][1] and (people["exclusion_reason"] == "").sum() == 3
     with pytest.raises(ValueError, match=r"p\.tsv: sex is a number \(1\)"):
         connections({"subject": names, "age": 40, "sex": 1})
+
+
+def test_a_table_elsewhere_is_judged_before_anything_is_fetched(repository, tmp_path):
+    manifest = read_manifest(repository / "configs/manifest/ds001907.tsv")
+    names = sorted(set(manifest["participant_id"]) - {""})
+    rows = "".join(f"{name}\t{1950 if k == 0 else 60}\tf\n" for k, name in enumerate(names))
+    (tmp_path / "people.tsv").write_text(f"participant_id\tage\tsex\n{rows}")
+    spec = compose(repository, "ds001907") | {"covariates": ["age"], "people": str(tmp_path / "people.tsv")}
+    plan = plan_images(spec, {"folder": str(tmp_path / "not_yet")}, repository / "configs/manifest")
+    assert plan.wanted == [name for name in plan.people["participant_id"] if name != names[0]]
+    assert names[0] not in plan.units and any("a year of birth" in note for note in plan.notes)

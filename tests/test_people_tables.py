@@ -229,7 +229,7 @@ def test_groups_that_differ_by_case_or_blanks_are_said(read):
         "sub-03": "group Dystonia: dataset.contrast has dystonia",
         "sub-06": "group CONTROL: dataset.contrast has control",
     }
-    assert any("1 of 8 people: group Dystonia: dataset.contrast has dystonia" in note for note in found.notes)
+    assert any("1 of 8 people left out: group Dystonia: dataset.contrast has dystonia" in note for note in found.notes)
 
 
 @pytest.mark.parametrize("cells", [["1", "2"], ["1.0", "2.0"], ["01", "2"]])

@@ -195,6 +195,9 @@ def test_a_key_given_twice_is_refused():
         ("dataset.contrast.cases=[true, null]", "dataset.contrast.cases", ["true", None]),
         ("dataset.contrast={cases: [1], controls: [0]}", "dataset.contrast", {"cases": ["1"], "controls": ["0"]}),
         ("dataset.participants=[sub-01, sub-02]", "dataset.participants", ["sub-01", "sub-02"]),
+        ("dataset.people=~x/My people (1).tsv", "dataset.people", "~x/My people (1).tsv"),
+        ("dataset.columns.age=Age at scan", "dataset.columns.age", "Age at scan"),
+        ("dataset.groups={1: patient, Never Ill: control}", "dataset.groups", {"1": "patient", "Never Ill": "control"}),
         ("dataset.session='ses-01'", "dataset.session", "ses-01"),
         ("dataset.run='2'", "dataset.run", 2),
         ("dataset.covariates=[]", "dataset.covariates", []),
@@ -335,6 +338,13 @@ def test_own_regions_have_a_title_of_their_own(local):
 def test_what_cannot_be_meant_is_refused_with_its_key(local, override, message):
     with pytest.raises(ConfigError, match=message):
         local(override)
+
+
+def test_a_password_is_not_repeated_in_the_message(local):
+    for text in ("tracking.uri=http://me:secret@server, splits.seed=1", "tracking.uri 'http://me:secret@server"):
+        with pytest.raises(ConfigError) as error:
+            local(text)
+        assert "secret" not in str(error.value) and "server" in str(error.value)
 
 
 def test_a_long_value_is_not_copied_into_the_message(local):

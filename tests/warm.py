@@ -25,7 +25,9 @@ from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 PACKAGES = (
-    "snakemake.cli", "snakemake.script", "snakemake.logging", "dysconnect.__main__", "dysconnect.acquire.images",
+    "snakemake.cli", "snakemake.script", "snakemake.logging", "snakemake.notebook", "snakemake.profiles",
+    "snakemake.report.html_reporter", "snakemake.storage", "nbformat", "smart_open", "dysconnect.__main__",
+    "dysconnect.acquire.images",
     "dysconnect.connectivity", "dysconnect.evaluate", "dysconnect.localize", "dysconnect.localize.kernels",
     "dysconnect.models.graph", "dysconnect.preprocess", "dysconnect.preprocess.fmriprep", "dysconnect.quality",
     "dysconnect.report", "dysconnect.stimulate", "dysconnect.timeseries", "dysconnect.tracking", "dysconnect.train",

@@ -25,6 +25,7 @@ from dysconnect.cohort import Cohort
 from dysconnect.config import STORED
 from dysconnect.models.edges import blocks
 from dysconnect.participants import read_participants, with_labels
+from dysconnect.problems import refuse_gone
 from dysconnect.progress import track
 from dysconnect.sealed import NotAsWrittenError, remedy
 from dysconnect.series import has_signal, read_series, series_hash
@@ -108,7 +109,10 @@ def cohort_connectomes(
     ------
     NotAsWrittenError
         When the series of somebody are not those that the index was written for.
+    MachineError
+        When they are gone.
     """
+    refuse_gone(zip(index["participant_id"], index["series"]))
     jobs = (delayed(_from_file)(row, nodes, measure, estimator) for row in index.to_dict("records"))
     with threadpool_limits(1, "blas"):  # small matrices: one thread a person
         results = Parallel(n_jobs=workers, backend="threading", return_as="generator")(jobs)

@@ -164,6 +164,9 @@ if FMRIPREP:
                 echo "Killed twice: goes on without."
             elif [ $code -eq 2 ] || [ $code -ge 126 ]; then
                 exit $code
+            elif [ $code -eq 1 ] && grep -qE 'No space left|Disk quota|Too many open files|Stale file|Read-only file' {log}; then
+                echo "The machine failed, not the scan: mend it, and run the same command again."
+                exit 74
             elif [ $code -eq 0 ]; then
                 rm -rf {params.work:q}
             fi

@@ -6,7 +6,7 @@ from _job import finish, say, start
 
 from dysconnect.atlas import load_atlas
 from dysconnect.participants import read_participants, write_participants
-from dysconnect.problems import left_out
+from dysconnect.problems import counted, left_out
 from dysconnect.series import read_index, refuse_changed
 from dysconnect.timeseries import describe_dataset, prepare_cohort
 
@@ -22,6 +22,8 @@ table, denoised = prepare_cohort(
 )
 write_participants(table, output.participants)
 say(left_out(dict(zip(table["participant_id"], table["exclusion_reason"]))), not table["included"].all())
+decided = counted(dict(zip(denoised["participant_id"], denoised["note"])))
+say("\n".join(["What was decided about columns:", *decided]), bool(decided))
 denoised.to_csv(output.index, sep="\t", index=False)
 describe_dataset(params.dataset, output.description)
 finish(snakemake)

@@ -5,6 +5,7 @@ Every dataset ends in the same contract: a participants table, an index of serie
 series), and, where a truth was planted, that truth. Whoever has no data keeps the row, with `exclusion_reason`.
 """
 
+import sys
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -93,13 +94,20 @@ def check_engine(dataset: dict, spec: dict, atlas: dict) -> None:
         )
     if engine == "ants" and kind == "bids" and find_spec("ants") is None:
         raise ValueError(
-            "preprocess=ants needs antspyx (Python 3.11 or 3.12): pip install -e '.[imaging]' -c requirements.lock. "
+            f"preprocess=ants needs antspyx: {_ants_for(sys.version_info)}. "
             "Or preprocess with the container of fMRIPrep: --sdm apptainer --config preprocess=fmriprep."
         )
     if kind == "bids" and engine == "fmriprep":
         check_fmriprep(spec)
     if kind in ("bids", "derivatives"):
         _refuse_other_atlas(dataset, spec, atlas)
+
+
+def _ants_for(version: tuple[int, ...]) -> str:
+    """How to get antspyx for a version of Python; the versions that fit have no wheel for every one."""
+    if version < (3, 13):
+        return "pip install -e '.[imaging]' -c requirements.lock"
+    return "it has no wheel for Python 3.13, so use 3.12 (make run PYTHON=python3.12 VENV=.venv312)"
 
 
 def _refuse_other_atlas(dataset: dict, spec: dict, atlas: dict) -> None:

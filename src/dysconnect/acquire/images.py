@@ -72,19 +72,29 @@ def plan_images(spec: Mapping, acquire: Mapping, manifests: Path) -> Plan:
     """
     if spec["root"]:
         folder = Path(spec["root"])
-        told = read_people(spec, folder)
-        people = told.table.rename(columns={"exclusion_reason": "reason"})[["participant_id", "group", "reason"]]
+        people, notes = _read_already(spec, folder)
         wanted = [SHARED, *people.loc[people["reason"] == "", "participant_id"]]
-        return Plan(folder, people, {name: [] for name in wanted}, told.notes)
+        return Plan(folder, people, {name: [] for name in wanted}, notes)
     table = _manifest(spec, manifests)
     folder = Path(acquire["folder"]) / spec["manifest"]
     own = table[table["participant_id"] != ""]
     people = own.drop_duplicates("participant_id")[["participant_id", "group"]].reset_index(drop=True)
     files = {name or SHARED: _files(rows, spec) for name, rows in table.groupby("participant_id")}
     reasons = select(people, spec)
-    people = people.assign(reason=[reasons[name] for name in people["participant_id"]])
+    people, notes = people.assign(reason=[reasons[name] for name in people["participant_id"]]), ()
+    if spec.get("people"):
+        people, notes = _read_already(spec, folder, people)
     wanted = {SHARED, *people.loc[people["reason"] == "", "participant_id"]}
-    return Plan(folder, people, {name: rows for name, rows in files.items() if name in wanted})
+    return Plan(folder, people, {name: rows for name, rows in files.items() if name in wanted}, notes)
+
+
+def _read_already(
+    spec: Mapping, folder: Path, known: pd.DataFrame | None = None
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """People of a participants table that need not be fetched, as `Plan` has them, and notes on it."""
+    told = read_people(spec, folder, known)
+    people = told.table.rename(columns={"exclusion_reason": "reason"})[["participant_id", "group", "reason"]]
+    return people, told.notes
 
 
 def _manifest(spec: Mapping, manifests: Path) -> pd.DataFrame:

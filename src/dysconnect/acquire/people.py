@@ -62,9 +62,10 @@ def read_people(spec: Mapping, folder: str | Path, known: pd.DataFrame | None = 
         line and remedy.
     """
     spec, folder = {**spec, "covariates": spec.get("covariates", COVARIATES)}, Path(folder)
-    _refuse_folder(spec, folder)
+    if known is None:
+        _refuse_folder(spec, folder)
     path = people_file(spec, folder)
-    if not path.exists() and known is None:
+    if not path.exists() and (known is None or isinstance(spec.get("people"), str)):
         known = _people_by_folder(spec, folder, path)
     told = read_told(spec, path) if path.exists() else nothing(path)
     people, before, told = _of_table(spec, told) if known is None else _of_manifest(known, told)
@@ -75,7 +76,7 @@ def read_people(spec: Mapping, folder: str | Path, known: pd.DataFrame | None = 
         chosen = select(people.assign(reason=reasons.to_numpy()), spec)  # of those who can be used dataset.limit
         reasons = pd.Series({name: own or chosen[name] for name, own in reasons.items()}, dtype=object)
     table, more = _table(spec, told, people, judged, reasons)
-    return People(table, (*notes, *more, *_near_groups(reasons)))
+    return People(table, (*notes, *more, *_near_groups(reasons, told.path)))
 
 
 def _refuse_folder(spec: Mapping, folder: Path) -> None:
@@ -258,10 +259,11 @@ def _table(
     return table.assign(site=site, exclusion_reason=reasons).reset_index(), notes
 
 
-def _near_groups(reasons: pd.Series) -> list[str]:
+def _near_groups(reasons: pd.Series, path: Path) -> list[str]:
     """Tell how many are left out for a group that is only spelled otherwise."""
     near = reasons[reasons.str.contains(": dataset.contrast has ", regex=False)]
-    return [f"{count} of {len(reasons)} people: {told}." for told, count in near.value_counts().items()]
+    counts = near.value_counts().items()
+    return [f"{path}: {count} of {len(reasons)} people left out: {told}. Write them alike." for told, count in counts]
 
 
 def with_sites(people: pd.DataFrame, sites: Mapping[str, str], spec: Mapping) -> pd.DataFrame:

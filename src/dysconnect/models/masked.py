@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from dysconnect.models.edges import MissingRegions, edges_from_matrix, matrix_from_edges
+from dysconnect.models.edges import MissingRegions, blocks, edges_from_matrix, matrix_from_edges
 
 EACH = 64  # training people who are masked alike, for every one who lacks these regions
 MOST = 2048  # of them for one pattern
@@ -64,9 +64,8 @@ class MaskedRegression:
         asked = np.unique(np.concatenate(chosen))
         whole, moved = self._features(asked, np.zeros_like(patterns[0])), features.copy()
         for k, pattern in enumerate(patterns):
-            own, had = lacking[which.ravel() == k], ~self.donors_[chosen[k]][:, pattern]
-            pair = whole[np.searchsorted(asked, chosen[k])], self._features(chosen[k], pattern)
-            moved[own] = _regressed(features[own], *pair, had)
+            own = lacking[which.ravel() == k]
+            moved[own] = self._regressed(features[own], whole[np.searchsorted(asked, chosen[k])], chosen[k], pattern)
         return moved
 
     def state(self) -> dict[str, np.ndarray]:
@@ -92,6 +91,24 @@ class MaskedRegression:
         drawn = np.random.default_rng(np.packbits(pattern).tolist()).choice(pool, size, replace=False)
         return np.sort(drawn)
 
+    def _regressed(
+        self, features: np.ndarray, whole: np.ndarray, people: np.ndarray, pattern: np.ndarray
+    ) -> np.ndarray:
+        """Features [k, F] of the masked, by the regression of those of training people [m] (`whole`, [m, F])."""
+        had = ~self.donors_[people][:, pattern]
+        weights = _weights(had)
+        share, total = weights / weights.sum(), weights.sum()
+        mean = mean_masked = product = square = 0.0
+        for part in blocks(whole.shape):
+            masked, own = self._features(people[part], pattern).astype(float), whole[part].astype(float)
+            mean, mean_masked = mean + share[part] @ own, mean_masked + share[part] @ masked
+            product += share[part] @ (masked * own).sum(1)
+            square += share[part] @ (masked**2).sum(1)
+        size = square - mean_masked @ mean_masked
+        slope = (product - mean @ mean_masked) / size if size > 1e-12 * square else 1.0
+        slope = 1 - (1 - slope) / (share @ had.mean(1))  # who had a part of the regions shows a part of what they lose
+        return mean + slope * (features - mean - total * (mean_masked - mean))
+
     def _edges(self, people: np.ndarray, pattern: np.ndarray) -> np.ndarray:
         own = self.values_[self.rows_[people]]
         return self.filler.transform(own, self.donors_[people] | pattern)
@@ -100,29 +117,11 @@ class MaskedRegression:
         return self.represent(self._edges(people, pattern))
 
 
-def _regressed(features: np.ndarray, whole: np.ndarray, masked: np.ndarray, had: np.ndarray) -> np.ndarray:
-    """Features [k, F] of the masked by the regression of those of others before and after masking.
-
-    Parameters
-    ----------
-    features : array, [k, F]
-    whole, masked : array, [m, F]
-        Of others.
-    had : array of bool, [m, R]
-        Which of the masked regions they had.
-    """
-    weights = _weights(had)
-    share = weights / weights.sum()
-    mean, mean_masked = share @ whole, share @ masked
-    away = masked - mean_masked
-    size = float(share @ (away**2).sum(1))
-    slope = float(share @ (away * (whole - mean)).sum(1)) / size if size > 0 else 1.0
-    slope = 1 - (1 - slope) / (share @ had.mean(1))  # who had a part of the regions shows a part of what they lose
-    return mean + slope * (features - mean + weights @ (whole - masked))
-
-
 def _weights(had: np.ndarray) -> np.ndarray:
-    """Weights of people [m] that count every region once, ``sum_i w_i had_ir = 1``, and are as equal as that allows."""
+    """Weights of people [m] that count every region once, ``sum_i w_i had_ir = 1``, as equal as that allows.
+
+    Where it cannot be, as where one of two regions is lacked by everybody who has the other, it holds as nearly as can.
+    """
     had = had.astype(float)
     equal = np.full(len(had), had.shape[1] / had.sum())
     return equal + had @ np.linalg.lstsq(had.T @ had, 1 - had.T @ equal)[0]

@@ -9,20 +9,15 @@ from pathlib import Path
 import pandas as pd
 
 from dysconnect.numeric.arrays import check_member, read_array, read_content, refuse_absent
-from dysconnect.numeric.cells import INTEGER, Numbers, are_numbers, holds_codes, is_numbering
+from dysconnect.numeric.cells import Numbers, are_numbers, is_numbering
 from dysconnect.numeric.lines import parse_lines
+from dysconnect.numeric.match import begins_with_codes, in_order, match
 from dysconnect.tables import read_text
 
 __all__ = [
-    "INTEGER",
-    "Numbers",
-    "are_numbers",
-    "check_member",
-    "holds_codes",
-    "is_numbering",
-    "read_numbers",
+    "Numbers", "are_numbers", "begins_with_codes", "check_member", "in_order", "is_numbering", "match", "read_numbers",
     "refuse_absent",
-]
+]  # fmt: skip
 
 
 def read_numbers(path: str | Path) -> Numbers:

@@ -12,10 +12,14 @@ from dysconnect.tables import TableError, clean
 PLAIN = re.IGNORECASE | re.ASCII
 NUMBER = re.compile(r"[-+]?(\d+[.,]?\d*|[.,]\d+)(e[-+]?\d+)?|[-+]?(nan|inf|infinity)|n/?a|", PLAIN)
 INTEGER = re.compile(r"[-+]?\d+(\.0*)?", PLAIN)
+MISSING = ("", "na", "n/a", "nan", "null", "none", "<na>", "#n/a", "#na")  # as pandas has them, whatever stands around
 COMMA = re.compile(r"[-+]?[\d.]*,\d+(e[-+]?\d+)?", PLAIN)  # 1003,205 and 1.003,205
 WITH_COMMA = re.compile(r"[-+]?\d+(,\d+)?(e[-+]?\d+)?|n/a|nan", PLAIN)
 THOUSANDS = re.compile(r"[-+]?\d{1,3}([,' ]\d{3})+\.\d*", PLAIN)
 COMPLEX = re.compile(r"\(?[-+.\de]*[-+]?[.\de]+[ij]\)?", PLAIN)
+
+
+MANY = 10  # regions; the values of fewer in a volume may ascend by chance
 
 
 @dataclass(frozen=True)
@@ -57,11 +61,11 @@ class Numbers:
         values = self.frame[column]
         if values.dtype.kind in "iuf":
             return values.to_numpy(float)
-        cells = [clean(str(cell)) if cell == cell else "nan" for cell in values]
+        cells = [clean(str(cell)) if cell == cell else "" for cell in values]
         for k, cell in enumerate(cells):
-            if not is_plain(cell):
+            if cell.lower() not in MISSING and not is_plain(cell):
                 raise TableError(self._no_number(k, column, cell))
-        return np.array([float(cell) for cell in cells])  # more digits than pandas takes for a number
+        return np.array([np.nan if cell.lower() in MISSING else float(cell) for cell in cells])
 
     def _no_number(self, row: int, column: int, cell: str) -> str:
         """Say that a cell is no number, where it stands, and what it seems to be."""
@@ -91,7 +95,7 @@ def are_numbers(frame: pd.DataFrame) -> list[bool]:
 
 def is_plain(cell: str) -> bool:
     """Whether a cell is a number with a decimal point, NaN or infinity."""
-    return bool(NUMBER.fullmatch(cell)) and "," not in cell and cell.lower() not in ("", "na", "n/a")
+    return bool(NUMBER.fullmatch(cell)) and "," not in cell
 
 
 def is_numbering(cells: Sequence[str]) -> bool:
@@ -115,10 +119,13 @@ def holds_codes(table: Numbers) -> bool | None:
     known = rest[np.isfinite(rest)]
     if (known != np.round(known)).mean() > 0.5:  # of large numbers that were rounded some are whole
         return True
-    if len(first) > 4 and (np.diff(first) > 0).all() and not (np.diff(rest, axis=1) > 0).all(axis=1).any():
-        return True
-    middle, spread = np.nanmedian(rest, axis=0), np.ptp(rest, axis=0)
-    return None if (np.abs(first - middle) > 10 * spread).all() and spread.any() else False
+    ascends = (np.diff(first) > 0).all() and not (np.diff(rest, axis=1) > 0).all(axis=1).any()
+    if ascends and len(first) > 4:
+        return True if len(first) >= MANY else None
+    sure = rest[:, np.isfinite(rest).all(axis=0)]
+    middle, spread = np.median(sure, axis=0), np.ptp(sure, axis=0)
+    unlike = np.abs(first[np.isfinite(rest).all(axis=0)] - middle) > 10 * spread
+    return None if len(spread) and unlike.all() and spread.any() else False
 
 
 def short(cell: str) -> str:

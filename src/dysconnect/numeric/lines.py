@@ -147,7 +147,7 @@ def _cleaned(line: str, number: int, separator: str | None, split: Callable) -> 
 
 
 def _without_ends(body: list[str], widths: list[int], names: list[str], separator: str) -> tuple[list[str], list[int]]:
-    """Drop a separator that ends every row, unless the last name belongs to that empty cell.
+    """Drop a separator that ends every row, unless the last name belongs to that empty cell, or the rows are numbered.
 
     In single rows it may be a doubled one further left, which shifts the row: that is refused later. Where another
     column is empty too, the empty cell may belong there.
@@ -155,10 +155,17 @@ def _without_ends(body: list[str], widths: list[int], names: list[str], separato
     while len(set(widths)) == 1 and widths[0] > 1 and all(line.rstrip(" ").endswith(separator) for line in body):
         named = len(names) == widths[0] and names[-1] != ""
         empty = any(not cell.strip() for cell in body[0].split(separator)[:-1])
-        if named or (empty and names and len(names) < widths[0]):
+        longer = names and len(names) < widths[0]
+        if named or (longer and (empty or _are_counted(body, separator))):
             break
         body, widths = [line.rstrip(" ")[:-1] for line in body], [width - 1 for width in widths]
     return body, widths
+
+
+def _are_counted(body: list[str], separator: str) -> bool:
+    """Whether rows begin with their number, as R writes them: then the last cell is a value that is missing."""
+    firsts = [line.split(separator, 1)[0].strip() for line in body[:3]]
+    return len(firsts) > 1 and is_numbering(firsts)
 
 
 def _refuse_ragged(widths: list[int], numbers: list[int], names: list[str], separator: str, name: str) -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from dysconnect.whole import save_arrays
 
-FORMAT = "dysconnect bundle 2"
+FORMAT = "dysconnect bundle 3"
 
 
 class ModelFileError(ValueError):

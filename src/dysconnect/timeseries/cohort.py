@@ -232,7 +232,7 @@ def prepare_cohort(
     participants : DataFrame
         With `mean_fd` (mm), `n_volumes`, `seconds_kept`, `included` and `exclusion_reason`.
     index : DataFrame
-        Index of the denoised series of the included.
+        Index of the denoised series of the included; `note` says what was decided about their columns.
 
     Raises
     ------
@@ -358,6 +358,7 @@ def _prepare_and_write(
         "confounds": "",
         "repetition_time": entry["repetition_time"],
         "sha256": series_hash(path.read_bytes()),
+        "note": verdict.note,
     }
     # the verdict travels back between processes: leave the array, which is on disk now
     return replace(verdict, series=np.empty(0)), located

@@ -220,6 +220,8 @@ def begin_run(handle: Handle, name: str, config: Mapping, tags: Mapping[str, str
     for run in earlier:
         if run not in kept:
             _retire(client, handle, run)
+    for run in find_runs(handle, ViewType.DELETED_ONLY, key=key):  # in the interface, where its folds stay
+        delete_below(handle, run.info.run_id)
     tags = {**tags, "key": key, "config_hash": config_hash(config), "content": content, "dysconnect": __version__}
     tags |= {"mlflow.source.name": "dysconnect", "mlflow.user": user()}
     tags = {tag: value for tag, value in tags.items() if value}
@@ -314,14 +316,15 @@ def beside_others(write: Callable[[], None]) -> None:
             time.sleep(0.1 * (attempt + 1))
 
 
-def find_runs(handle: Handle, **tags: str) -> list[Run]:
-    """Runs of the experiment that have these tags; dots in a tag's name are written as double underscores."""
+def find_runs(handle: Handle, view: int = ViewType.ACTIVE_ONLY, **tags: str) -> list[Run]:
+    """Runs of the experiment that have these tags; dots in a tag's name are written as double underscores.
+
+    Of deleted ones with ``view=ViewType.DELETED_ONLY``.
+    """
     wanted = " and ".join(f"tags.`{name.replace('__', '.')}` = '{value}'" for name, value in tags.items())
     found, token = [], None
     while token != "":
-        page = handle.client().search_runs(
-            [handle.experiment_id], wanted, ViewType.ACTIVE_ONLY, max_results=1000, page_token=token
-        )
+        page = handle.client().search_runs([handle.experiment_id], wanted, view, max_results=1000, page_token=token)
         found, token = [*found, *page], page.token or ""
     return found
 

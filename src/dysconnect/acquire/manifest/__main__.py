@@ -12,6 +12,7 @@ from dysconnect.acquire.manifest import ManifestError, describe_changes, read_ma
 from dysconnect.acquire.manifest.build import Snapshot, build_manifest, repository
 from dysconnect.acquire.manifest.clone import read_clone
 from dysconnect.acquire.manifest.openneuro import GRAPHQL, read_openneuro
+from dysconnect.tables import TableError
 
 PEOPLE = "participants.tsv"
 EXAMPLES = """
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         _make(options)
-    except (ManifestError, OSError) as problem:
+    except (ManifestError, TableError, OSError) as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 1
     return 0

@@ -1,6 +1,5 @@
 """From a dataset's files at one tag to its manifest: selection, groups, sources."""
 
-import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from dysconnect.acquire.manifest import COLUMNS, ManifestError
+from dysconnect.tables import read_table
 
 ANNEX_KEY = re.compile(r"(?P<backend>[A-Z0-9_]+)(?:-s(?P<bytes>\d+))?(?:-[mSC]\d+)*--(?P<name>[^/\s]+)")
 ALGORITHMS = {"SHA256": "sha256", "SHA256E": "sha256", "MD5": "md5", "MD5E": "md5"}
@@ -171,10 +171,10 @@ def _groups(spec: Mapping, snapshot: Snapshot, names: list[str]) -> dict[str, st
 def _column(spec: Mapping, snapshot: Snapshot) -> dict[str, str]:
     """Read the labels out of participants.tsv."""
     column = spec["columns"].get("group")
-    table = pd.read_csv(io.StringIO(snapshot.participants or "participant_id"), sep="\t", dtype=str).fillna("")
+    table = read_table(f"{spec['name']}: participants.tsv", text=snapshot.participants or "participant_id")
     if column not in table:
         raise ManifestError(
             f"{spec['name']} {snapshot.label}: participants.tsv has no column {column!r} (found: "
             f"{', '.join(table.columns)}). Correct dataset.columns.group, or give patterns in dataset.groups."
         )
-    return dict(zip(table["participant_id"].str.strip(), table[column].str.strip()))
+    return dict(zip(table["participant_id"], table[column]))
