@@ -1,6 +1,8 @@
 """Folders as people have them: what they hold, which files are read, and what is said of those that are not."""
 
 import json
+import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -404,6 +406,27 @@ def test_all_that_is_read_of_the_user_s_images_is_watched(study):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("form", ["{sub}_task-rest_timeseries.tsv", PREPARED])
+def test_the_front_takes_twice_as_long_for_twice_as_many(study, form):
+    root, spec = study
+    seconds = {}
+    for n in (100, 400):
+        names = [f"sub-{k:04d}" for k in range(n)]
+        rows = [f"{name}\t{('patient', 'control')[k % 2]}\t40\tF\ta\t0.1" for k, name in enumerate(names)]
+        table = "\n".join(["participant_id\tgroup\tage\tsex\tsite\tmean_fd", *rows])
+        (root / "participants.tsv").write_text(table + "\n")
+        write(root, form, "a\tb\n1\t2\n", names, middle="")
+        write(root, form.replace(".nii.gz", ".json").replace(".tsv", ".json"), "{}", names, middle="")
+        start = time.process_time()
+        listing = list_own(spec)
+        if kind_of(spec, listing) == "local":
+            assert len(source_files(spec, listing)) == 2 * n + 1
+        else:
+            assert len(front(spec)[3]) == n
+        seconds[n] = time.process_time() - start
+    assert seconds[400] < 9 * seconds[100]  # 4 times as many; the square would be 16
+
+
 def test_those_who_are_left_out_are_counted_for_the_terminal():
     reasons = {
         "sub-1": "",
@@ -417,6 +440,17 @@ def test_those_who_are_left_out_are_counted_for_the_terminal():
         "   1  x (sub-4)",
     ]
     assert left_out({"sub-1": ""}) == "1 of 1 people are included."
+
+
+def test_a_corrected_file_changes_the_receipt(study):
+    root, spec = study
+    scan(root, PREPARED)
+    (root / "task-rest_bold.json").write_text("{}")
+    spec, plan, settings, _ = front(spec)
+    first = fetch_unit("sub-01", [], plan.folder, Transport(), settings)
+    assert fetch_unit("sub-01", [], plan.folder, Transport(), settings) == first
+    os.utime(root / "task-rest_bold.json", ns=(1, 1))
+    assert fetch_unit("sub-01", [], plan.folder, Transport(), settings) != first
 
 
 def test_sequences_that_go_with_the_group_are_told(study, tmp_path):
