@@ -54,7 +54,15 @@ def test_other_settings_are_refused_with_stage_and_command(config, told):
     assert all(text in str(refused.value) for text in told), str(refused.value)
 
 
-@pytest.mark.parametrize("config", [changed("other"), changed("dataset", title="B"), changed("preprocess", threads=8)])
+@pytest.mark.parametrize(
+    "config",
+    [
+        changed("other"),
+        changed("dataset", title="B", kind="local"),
+        changed("atlas", title="own regions, seitzman300"),
+        changed("preprocess", threads=8),
+    ],
+)
 def test_what_changes_no_number_is_not_refused(config):
     refuse_other_settings(MADE, config, "results/simulated")
 

@@ -3,9 +3,8 @@
 import errno
 import json
 import os
-import shutil
-import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -15,6 +14,7 @@ import pytest
 import try_persons as trial
 from try_persons import DENOISE, NODES, OUT, SAME, STOPPED, TR, VICTIM, Laboratory, all_breaks, failing
 
+from dysconnect.predict.command import main
 from dysconnect.predict.scan import ScanError, scan_from_bold, scan_from_series
 from dysconnect.preprocess.engine import run_engine
 from dysconnect.problems import MachineError
@@ -30,9 +30,8 @@ EVERY = {(one.route, one.name): one for one in all_breaks()}
 
 @pytest.fixture(scope="module")
 def laboratory(tmp_path_factory) -> Iterator[Laboratory]:
-    """Healthy cohorts of six; nobody looks at their carpets here, which take most of the time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dysconnect.preprocess.subject.write_picture", lambda *_: None)
+    """Healthy cohorts of six."""
+    with trial.without_pictures():
         yield Laboratory(tmp_path_factory.mktemp("persons"))
 
 
@@ -70,46 +69,33 @@ def test_a_person_whom_acquire_left_out_needs_no_files(tmp_path):
 
 
 def test_a_full_scratch_disk_stops_the_engine_of_raw_images(tmp_path, monkeypatch):
-    from dysconnect.preprocess import ants
-
-    entry = {
-        "participant_id": VICTIM,
-        "bold": "b.nii.gz",
-        "mask": "",
-        "confounds": "",
-        "t1w": "t.nii.gz",
-        "problem": "",
-    }
-    monkeypatch.setattr(ants, "read_run", lambda *_: SimpleNamespace())
-    spec = {"engine": "ants"}
-    told = r"sub-03: No space left on device: /scratch\. Nobody is left out"
+    entry = {"participant_id": VICTIM, "bold": "b.nii", "mask": "", "confounds": "", "t1w": "t.nii", "problem": ""}
+    engine = SimpleNamespace(run_subject=lambda *_: tempfile.mkdtemp())
+    monkeypatch.setitem(sys.modules, "dysconnect.preprocess.ants", engine)
+    spec, told = {"engine": "ants"}, r"sub-03: No space left on device: /scratch\. Nobody is left out"
     full = failing("tempfile.mkdtemp", lambda: OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/scratch"))
     with full, pytest.raises(MachineError, match=told):
         run_engine(entry, NODES, tmp_path / "series", {}, spec)
-    monkeypatch.setattr(ants, "run_subject", lambda *_: 1 / 0)  # nobody's fault that we know: this person's
+    engine.run_subject = lambda *_: 1 / 0  # nobody's fault that we know: this person's
     assert run_engine(entry, NODES, tmp_path / "series", {}, spec)["problem"] == "ZeroDivisionError: division by zero"
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="mounts a tiny disk")
-def test_a_disk_that_is_full_indeed_stops_the_stage(tmp_path):
-    program = (
-        "import sys, try_persons as trial; from pathlib import Path\n"
-        f"root, out = Path({str(tmp_path / 'root')!r}), Path({str(tmp_path / 'full')!r})\n"
-        "trial.write_series_cohort(root); (out / 'filler').write_bytes(bytes(4096 * 12))\n"
-        "try: trial.run_series(root, out)\n"
-        "except trial.MachineError as error: print('STOPPED', error)\n"
-    )
-    (tmp_path / "root").mkdir()
-    (tmp_path / "full").mkdir()
-    mounted = f'mount -t tmpfs -o size=64k none {tmp_path / "full"} && exec {sys.executable} -c "$PROGRAM"'
-    paths = os.pathsep.join([os.path.dirname(__file__), *filter(None, sys.path)])
-    done = subprocess.run(
-        ["unshare", "-m", "sh", "-c", mounted], env=os.environ | {"PYTHONPATH": paths, "PROGRAM": program},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if "permitted" in done.stderr or "denied" in done.stderr:
-        pytest.skip("no mount is allowed here")
-    assert "STOPPED sub-0" in done.stdout and "No space left on device" in done.stdout, done.stdout + done.stderr
+def test_the_machines_trouble_is_told_as_such_by_the_command(monkeypatch, capsys):
+    def fails(_):
+        raise MachineError("No space left on device: /scratch")
+
+    monkeypatch.setattr("dysconnect.predict.command._predict", fails)
+    assert main(["--model", "m.npz", "--series", "s.tsv"]) == 1
+    assert capsys.readouterr().err == "dysconnect predict: No space left on device: /scratch\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs the device that is always full")
+def test_a_disk_that_is_full_indeed_stops_the_stage(laboratory):
+    with laboratory.copy("series") as (root, out):
+        (out / "clean").mkdir()
+        (out / "clean" / f"{VICTIM}_task-rest_seg-few_desc-plain_timeseries.tsv").symlink_to("/dev/full")
+        with pytest.raises(MachineError, match=r"sub-03: No space left on device.*free some room, then run the same"):
+            trial.run_series(root, out)
 
 
 # the routes agree

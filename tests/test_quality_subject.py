@@ -228,9 +228,9 @@ BAD = {
         lambda folder: write(folder, noise(), affine=nib.affines.from_matvec(np.eye(3) * 3, [300, 0, 0])),
         "none of the 3 regions lies inside the field of view",
     ),
-    "wrong time": (lambda folder: write(folder, noise(), RepetitionTime=2000), "repetition time of 2000 cannot be"),
+    "wrong time": (lambda folder: write(folder, noise(), RepetitionTime=2000), "2000: seconds, not milliseconds"),
     "no time": (lambda folder: write(folder, noise(), RepetitionTime=None, seconds=0), "no repetition time"),
-    "sidecar that is none": (lambda folder: _broken_sidecar(write(folder, noise())), "is no JSON file"),
+    "sidecar that is none": (lambda folder: _broken_sidecar(write(folder, noise())), "is no JSON"),
     "no NIfTI": (lambda folder: _overwritten(write(folder, noise())), "cannot be read as an image"),
     "colours": (lambda folder: write(folder, _coloured()), "expected real numbers"),
 }  # fmt: skip

@@ -1,7 +1,7 @@
 """Break one person's files in every way that we know, and tell whether one person, everybody or nobody was stopped.
 
-Run before a release (`python tests/try_persons.py`, about two minutes); `test_persons.py` takes a sample. The stages of
-the library run in this process: `acquire` and `timeseries` for series, and `preprocess` before it for images.
+Run before a release (`python tests/try_persons.py [WORD ...]`, some minutes); `test_persons.py` takes a sample. Stages
+of the library run in this process: `acquire` and `timeseries` for series, and `preprocess` before it for images.
 """
 
 import errno
@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -387,7 +387,11 @@ def image_breaks() -> list[Break]:
     }  # fmt: skip
     links = [(f"a {by} for {what}", replaced(place, by)) for by in ("folder", "dead link")
              for what, place in (("the image", image_of), ("the mask", mask_of))]  # fmt: skip
-    return [Break("images", name, do) for name, do in [*images.items(), *links]]
+    harmless = (
+        "size of the header",
+        "a folder for the mask",
+    )  # nobody reads it; a folder is no mask, as if there were none
+    return [Break("images", name, do, SAME if name in harmless else OUT) for name, do in [*images.items(), *links]]
 
 
 def machine_breaks() -> list[Break]:
@@ -467,9 +471,14 @@ class Laboratory:
             shutil.rmtree(folder)
 
 
-def main() -> int:
-    """Try everything; 1 where anything came out otherwise than it must."""
-    with tempfile.TemporaryDirectory() as folder:
+def without_pictures():
+    """Nobody looks at carpets here, and they take most of the time."""
+    return mock.patch("dysconnect.preprocess.subject.write_picture", lambda *_: None)
+
+
+def main(words: Sequence[str]) -> int:
+    """Try everything, or what holds one of the words in route and name; 1 where anything is not as it must be."""
+    with tempfile.TemporaryDirectory() as folder, without_pictures():
         laboratory, wrong, tried = Laboratory(Path(folder)), 0, 0
         attempts = [
             (one.route, one.name, one.expected, lambda one=one: laboratory.attempt(one)) for one in all_breaks()
@@ -477,6 +486,8 @@ def main() -> int:
         attempts += [(route, f"{what} vanished", STOPPED, lambda r=route, w=what: laboratory.vanish(r, w))
                      for route, files in VANISHED.items() for what in files]  # fmt: skip
         for route, name, expected, attempt in attempts:
+            if words and not any(word in f"{route} {name}" for word in words):
+                continue
             found, message = attempt()
             tried, wrong = tried + 1, wrong + (found != expected)
             print(
@@ -487,4 +498,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
