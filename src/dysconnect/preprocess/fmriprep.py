@@ -259,8 +259,8 @@ def fmriprep_entry(entry: Mapping, exit_code: int, folder: Path, scan: Mapping, 
     found = {key: str(folder / scan[key]) if scan[key] else "" for key in ("bold", "mask", "confounds")}
     problem = scan.get("problem") or _failure(exit_code, found["bold"], folder)
     if problem:
-        again = f"to try again, where it stopped, add to the same command: --forcerun {folder}.json"
-        see = "; ".join(filter(None, [f"log: {log}", report and f"its report: {report}", again]))
+        again = f"again: add --forcerun {folder}.json"
+        see = "; ".join(filter(None, [f"log: {log}", report and f"report: {Path(report).name}", again]))
         problem = f"{problem} ({see})"
         found = dict.fromkeys(found, "")
     return {**entry, **found, "problem": problem, "report": report}
@@ -273,7 +273,7 @@ def _failure(exit_code: int, bold: str, folder: Path) -> str:
     crashes = sorted(folder.rglob("crash*.txt"), key=lambda path: path.stat().st_mtime)
     if crashes:
         node = re.match(r"Node: (\S+)", crashes[-1].read_text(errors="replace"))
-        return f"fMRIPrep crashed{f' in {node[1]}' if node else ''}: {crashes[-1]}"
+        return f"fMRIPrep crashed{f' in {node[1]}' if node else ''}: {crashes[-1].name}"
     killed = " (killed twice, for want of memory as a rule: raise preprocess.mem_mb)" if exit_code == 137 else ""
     return f"fMRIPrep failed with exit code {exit_code}{killed}"
 
