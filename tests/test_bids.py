@@ -34,6 +34,7 @@ def names(*middles: str, form: str = BOLD) -> list:
         ("task-rest_acq-x_bold.json", {"task": "rest", "acq": "x"}, ("bold",), ".json"),
         ("sub-1_desc-v1.2_timeseries.tsv", {"sub": "1", "desc": "v1.2"}, ("timeseries",), ".tsv"),
         ("notes.txt", {}, ("notes",), ".txt"),
+        ("sub-1/ses-b/func/sub-1_bold.nii", {"sub": "1", "ses": "b"}, ("bold",), ".nii"),  # only the folder tells it
     ],
 )  # fmt: skip
 def test_a_name_is_taken_apart(path, entities, words, extension):

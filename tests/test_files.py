@@ -1,17 +1,23 @@
 """Folders as people have them: what they hold, which files are read, and what is said of those that are not."""
 
 import json
+import os
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from tiny import write_image
 
 from dysconnect.acquire import acquire, acquire_scans, check_engine, kind_of, list_own, source_files
+from dysconnect.acquire.find import CHOICES
 from dysconnect.acquire.images import SHARED, fetch_unit, plan_images, plan_scans, users_files, write_receipt
 from dysconnect.acquire.summary import summarise
 from dysconnect.acquire.transfer import Transport
 from dysconnect.problems import left_out
+from dysconnect.report.chosen import section
 
 PREPARED = "{sub}/func/{sub}_task-rest{middle}_space-MNI152NLin2009cAsym_desc-preproc_bold.nii.gz"
 RAW = "{sub}/func/{sub}_task-rest{middle}_bold.nii.gz"
@@ -400,6 +406,27 @@ def test_all_that_is_read_of_the_user_s_images_is_watched(study):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("form", ["{sub}_task-rest_timeseries.tsv", PREPARED])
+def test_the_front_takes_twice_as_long_for_twice_as_many(study, form):
+    root, spec = study
+    seconds = {}
+    for n in (100, 400):
+        names = [f"sub-{k:04d}" for k in range(n)]
+        rows = [f"{name}\t{('patient', 'control')[k % 2]}\t40\tF\ta\t0.1" for k, name in enumerate(names)]
+        table = "\n".join(["participant_id\tgroup\tage\tsex\tsite\tmean_fd", *rows])
+        (root / "participants.tsv").write_text(table + "\n")
+        write(root, form, "a\tb\n1\t2\n", names, middle="")
+        write(root, form.replace(".nii.gz", ".json").replace(".tsv", ".json"), "{}", names, middle="")
+        start = time.process_time()
+        listing = list_own(spec)
+        if kind_of(spec, listing) == "local":
+            assert len(source_files(spec, listing)) == 2 * n + 1
+        else:
+            assert len(front(spec)[3]) == n
+        seconds[n] = time.process_time() - start
+    assert seconds[400] < 9 * seconds[100]  # 4 times as many; the square would be 16
+
+
 def test_those_who_are_left_out_are_counted_for_the_terminal():
     reasons = {
         "sub-1": "",
@@ -415,9 +442,36 @@ def test_those_who_are_left_out_are_counted_for_the_terminal():
     assert left_out({"sub-1": ""}) == "1 of 1 people are included."
 
 
+def test_a_corrected_file_changes_the_receipt(study):
+    root, spec = study
+    scan(root, PREPARED)
+    (root / "task-rest_bold.json").write_text("{}")
+    spec, plan, settings, _ = front(spec)
+    first = fetch_unit("sub-01", [], plan.folder, Transport(), settings)
+    assert fetch_unit("sub-01", [], plan.folder, Transport(), settings) == first
+    os.utime(root / "task-rest_bold.json", ns=(1, 1))
+    assert fetch_unit("sub-01", [], plan.folder, Transport(), settings) != first
+
+
 def test_sequences_that_go_with_the_group_are_told(study, tmp_path):
     root, spec = study
     scan(root, PREPARED, people=PEOPLE[:2], seconds=0.9)
     scan(root, PREPARED, people=PEOPLE[2:])
     _, text = acquired(spec, tmp_path)
     assert "Repetition time: 0.9 s (2 patients), 2 s (2 controls)." in text and "goes with the group" in text
+
+
+def test_the_report_lists_choices_and_times():
+    people = pd.DataFrame({"participant_id": PEOPLE, "group": ["patient"] * 2 + ["control"] * 2, "included": True})
+    index = pd.DataFrame({"participant_id": PEOPLE, "repetition_time": ["0.9", "0.9", "2.0", "2.0"]})
+    choices = pd.DataFrame(
+        [["sub-01", "confounds", "", "a.tsv, b.tsv", "none of the same scan"]], columns=list(CHOICES)
+    )
+    told = section(
+        SimpleNamespace(participants=people, index=index, choices=choices),
+        {"cases": ["patient"], "controls": ["control"]},
+    )
+    assert told["times"][0] == "Repetition time: 0.9 s (2 patients), 2 s (2 controls)."
+    assert told["table"].rows[0].cells == ["sub-01", "confounds", "—", "a.tsv, b.tsv", "none of the same scan"]
+    nothing = section(SimpleNamespace(participants=people, index=None, choices=choices.head(0)), {})
+    assert nothing == {"times": [], "table": None}

@@ -129,6 +129,11 @@ def test_options_are_checked_before_anything_is_fitted(people, option, message):
         GraphClassifier(**option).fit(*people[:2])
 
 
+def test_groups_of_another_number_of_subjects_are_refused(people):
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        GraphClassifier(**QUICK).fit(*people[:2], groups=[1, 2])
+
+
 def test_matrices_that_are_not_symmetric_or_hold_nan_are_refused(people):
     matrices, y, _ = people
     for place, value, message in (

@@ -54,7 +54,15 @@ def test_other_settings_are_refused_with_stage_and_command(config, told):
     assert all(text in str(refused.value) for text in told), str(refused.value)
 
 
-@pytest.mark.parametrize("config", [changed("other"), changed("dataset", title="B"), changed("preprocess", threads=8)])
+@pytest.mark.parametrize(
+    "config",
+    [
+        changed("other"),
+        changed("dataset", title="B", kind="local"),
+        changed("atlas", title="own regions, seitzman300"),
+        changed("preprocess", threads=8),
+    ],
+)
 def test_what_changes_no_number_is_not_refused(config):
     refuse_other_settings(MADE, config, "results/simulated")
 
@@ -86,6 +94,7 @@ def test_files_say_what_made_them(tmp_path):
 def said(monkeypatch, *arguments: str) -> str:
     """What `python -m dysconnect` ends with."""
     quiet = ("hydra/hydra_logging=none", "hydra/job_logging=none")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow sets it for the process, in whatever test
     monkeypatch.setattr(sys, "argv", ["dysconnect", *arguments, *quiet])
     with pytest.raises(SystemExit) as ended:
         main()

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+from try_people import judge as judge_damaged
 
 from dysconnect.acquire.people import people_notes, read_people
 from dysconnect.acquire.told import people_files
@@ -229,7 +230,7 @@ def test_groups_that_differ_by_case_or_blanks_are_said(read):
         "sub-03": "group Dystonia: dataset.contrast has dystonia",
         "sub-06": "group CONTROL: dataset.contrast has control",
     }
-    assert any("1 of 8 people: group Dystonia: dataset.contrast has dystonia" in note for note in found.notes)
+    assert any("1 of 8 people left out: group Dystonia: dataset.contrast has dystonia" in note for note in found.notes)
 
 
 @pytest.mark.parametrize("cells", [["1", "2"], ["1.0", "2.0"], ["01", "2"]])
@@ -411,3 +412,8 @@ def test_what_is_written_is_never_quoted_and_is_read_again(tmp_path):
     write_participants(table, tmp_path / "p.tsv")
     again = read_participants(tmp_path / "p.tsv")
     assert again["notes"].tolist() == ['"', 'he said "no"', "a b", "c d", "''", "", "x", "y"]
+
+
+def test_damaged_tables_are_refused_by_name_or_keep_values_in_range_only(tmp_path):
+    outcomes = {judge_damaged(seed, tmp_path) for seed in range(60)}
+    assert {"refused", "0 left out", "1 left out"} <= outcomes

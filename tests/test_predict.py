@@ -278,7 +278,7 @@ def test_columns_are_matched_by_name(lab, tmp_path):
         (lambda table: table.assign(**dict.fromkeys(table.columns[:9], 0.0)), None, "regions are constant"),
         (None, lambda about: None, "RepetitionTime"),
         (None, lambda about: {"Units": "z"}, "no RepetitionTime"),
-        (None, lambda about: {**about, "RepetitionTime": 2000}, "seconds, not milliseconds"),
+        (None, lambda about: {**about, "RepetitionTime": 2000}, "RepetitionTime 2000: seconds, not milliseconds"),
         (None, lambda about: {"RepetitionTime": 2.0}, "does not say how the series were denoised"),
         (None, lambda about: about | {"Denoising": about["Denoising"] | {"low_pass": 0.2}}, "low_pass 0.2 instead of"),
     ],

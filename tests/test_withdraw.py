@@ -140,6 +140,24 @@ def test_a_stranger_two_datasets_and_a_run_at_work_stop(project, capsys):
     assert "other also have a sub-1" in capsys.readouterr().out
 
 
+def test_two_people_one_after_the_other(project, capsys):
+    """After the first, no table says whom the results had."""
+    write(project / "results/series", {"acquire/participants.tsv": "participant_id\nsub-3\nsub-4\n"})
+    assert console(["withdraw", "sub-3"]) == 0
+    assert console(["withdraw", "sub-3"]) == 0  # again: MLflow did not answer, say
+    assert console(["withdraw", "sub-4"]) == 2  # of which dataset?
+    assert console(["withdraw", "sub-4", "--dataset", "series"]) == 0
+    assert "make sure that sub-4 is the id" in capsys.readouterr().out
+    assert read_withdrawn(project, "series") == ["sub-3", "sub-4"]
+    assert console(["withdraw", "sub-4", "--dataset", "ds"]) == 2  # there they are known
+
+
+def test_somebody_who_is_not_there_is_told(tmp_path, capsys):
+    people = pd.DataFrame({"participant_id": ["sub-1"]})
+    without(Acquired(people, people), ["sub-1", "sub-01"], tmp_path)
+    assert "withdrawn.tsv: sub-01 is not in this dataset" in capsys.readouterr().out
+
+
 def test_the_list_survives_and_is_never_read_in_part(tmp_path):
     assert read_withdrawn(tmp_path, "ds") == []
     add_withdrawn(tmp_path, "ds", "sub-1")

@@ -1,5 +1,6 @@
 """The real workflow on a tiny cohort: complete, idempotent, and rerunning exactly what a change touches."""
 
+import copy
 import json
 import os
 import re
@@ -95,7 +96,7 @@ def test_files(project):
     expected |= {f"localize/maps/{name}.{kind}" for name in EXPERIMENTS[1:] for kind in ("tsv", "json")}
     expected |= {f"predict/{name}.npz" for name in EXPERIMENTS[1:]}
     expected |= {f"tracking/{name}.json" for name in [*EXPERIMENTS, "localize"]}
-    expected |= {f"acquire/{name}.tsv" for name in ("participants", "series", "truth", "carriers")}
+    expected |= {f"acquire/{name}.tsv" for name in ("participants", "series", "truth", "carriers", "choices")}
     expected |= {f"timeseries/{name}.tsv" for name in ("participants", "series")}
     expected |= {f"connectivity/seitzman300_{name}.h5" for name in ("correlation", "covariance")}
     expected |= {f"evaluate/{name}.tsv" for name in ("scores", "comparisons", "curves", "folds", "subgroups", "power")}
@@ -377,15 +378,16 @@ def test_a_network_is_pretrained_on_another_cohort(project):
 
 # moved, elsewhere, killed
 
+LOGGED = "tracking/floor.json"
+
 
 @pytest.fixture(scope="module")
 def moved(project, tmp_path_factory):
     """A copy in another place, made without the times of the files, the checkout with it."""
-    folder = tmp_path_factory.mktemp("another place") / "copy"
-    shutil.copytree(project.folder, folder, copy_function=shutil.copyfile, symlinks=True)
-    copy = Project.__new__(Project)
-    copy.folder, copy.timeout, copy.tracking = folder, project.timeout, {}
-    return copy
+    own = copy.copy(project)
+    own.folder, own.tracking = tmp_path_factory.mktemp("another place") / "copy", {}
+    shutil.copytree(project.folder, own.folder, copy_function=shutil.copyfile, symlinks=True)
+    return own
 
 
 def test_a_moved_project_has_nothing_to_do_and_mlflow_opens_its_own_files(project, moved):
@@ -396,7 +398,8 @@ def test_a_moved_project_has_nothing_to_do_and_mlflow_opens_its_own_files(projec
     run = json.loads((moved.folder / "results/simulated/tracking/gcn.json").read_text())["run_id"]
     client = mlflow.MlflowClient(f"sqlite:///{moved.folder}/results/mlflow.db")
     assert client.get_run(run).info.artifact_uri.startswith(f"{(moved.folder / 'results').as_uri()}/mlflow-artifacts/")
-    assert Path(client.download_artifacts(run, "predictions.tsv")).is_relative_to(moved.folder)
+    logged = Path(client.download_artifacts(run, "predictions.tsv"))
+    assert logged.read_bytes() == (moved.folder / "results/simulated/train/gcn/predictions.tsv").read_bytes()
     for path in (moved.folder / "results").rglob("*.*"):
         if path.suffix in (".json", ".tsv") and "logs" not in path.parts and "mlflow-artifacts" not in path.parts:
             assert str(project.folder) not in path.read_text(), path
@@ -418,25 +421,25 @@ def test_another_tracking_server_is_another_view_and_trains_nothing(moved):
 
 
 def test_after_a_kill_the_workflow_goes_on_where_it_was(project, moved):
-    """Three moments: networks are trained, some of them are kept, a run is being logged."""
-    results, target = moved.folder / "results", "results/simulated/tracking/floor.json"
+    """Three moments: networks begin, some of them are kept, a run is being logged."""
+    results, targets = moved.folder / "results", [f"results/simulated/{own}" for own in ("train/gcn/run.json", LOGGED)]
     shutil.rmtree(results / "simulated/train/gcn")
-    (moved.folder / target).unlink()
+    (results / "simulated" / LOGGED).unlink()
     with closing(sqlite3.connect(results / "mlflow.db")) as connection, connection:
         own = "(SELECT run_uuid FROM runs WHERE name = 'simulated · floor')"
         below = f"(SELECT run_uuid FROM tags WHERE key = 'mlflow.parentRunId' AND value IN {own})"
         connection.execute(
             f"UPDATE runs SET lifecycle_stage = 'deleted' WHERE run_uuid IN {own} OR run_uuid IN {below}"
         )
-    log, kept = results / "logs/simulated/train_gcn.log", results / "simulated/train/gcn/unfinished"
+    log, kept = results / "logs/simulated/train_gcn.log", results / "simulated/train/gcn"
     log.unlink()
-    assert killed(moved, target, when=log.exists)
-    locked = moved.snakemake(target)
+    assert killed(moved, *targets, when=log.exists)
+    locked = moved.snakemake(*targets)
     assert locked.returncode and "--unlock" in locked.stdout + locked.stderr
-    for moment in (lambda: any(kept.glob("*.npz")), lambda: running(results / "mlflow.db")):
-        assert moved.snakemake("--unlock", target).returncode == 0
-        assert killed(moved, target, when=moment)
-    done = resume(moved, target)
+    for moment in (lambda: any(kept.rglob("*.*")), lambda: running(results / "mlflow.db")):
+        assert moved.snakemake("--unlock", *targets).returncode == 0
+        assert killed(moved, *targets, when=moment)
+    done = resume(moved, *targets)
     assert done.returncode == 0, done.stdout + done.stderr
     assert not difference(project.folder / "results/simulated/train", results / "simulated/train")
     assert not difference(project.folder / "results/simulated/evaluate", results / "simulated/evaluate")

@@ -1,5 +1,6 @@
 """Images from a server to the report: fetched, averaged, deleted; interrupted, resumed; people who fail alone."""
 
+import copy
 import os
 import re
 import shutil
@@ -131,9 +132,9 @@ def test_how_to_fetch_is_no_reason_to_fetch_again(finished):
 def test_a_project_in_another_place_fetches_and_preprocesses_nobody_again(finished, tmp_path, how):
     """Though the images are gone, and files of the copy have the times of copying."""
     project, requests, _ = finished
-    copy = shutil.copytree(project.folder, tmp_path / "another place/copy", copy_function=shutil.copyfile)
-    there, before = copy_of(project, copy if how == "moved" else project.folder), len(requests)
-    elsewhere = ("--snakefile", str(copy / "Snakefile")) if how != "moved" else ()
+    place = shutil.copytree(project.folder, tmp_path / "another place/copy", copy_function=shutil.copyfile)
+    there, before = copy_of(project, place if how == "moved" else project.folder), len(requests)
+    elsewhere = ("--snakefile", str(place / "Snakefile")) if how != "moved" else ()
     done = there.snakemake(REPORT, *elsewhere, overrides=("acquire.keep=false",))
     assert "Nothing to be done" in done.stdout + done.stderr, done.stdout[-3000:] + done.stderr[-3000:]
     assert len(requests) == before
@@ -144,9 +145,9 @@ def test_a_project_in_another_place_fetches_and_preprocesses_nobody_again(finish
 
 def copy_of(project: Project, folder: Path) -> Project:
     """The same project elsewhere."""
-    copy = Project.__new__(Project)
-    copy.folder, copy.dataset, copy.results = folder, project.dataset, folder / "results" / project.dataset
-    return copy
+    own = copy.copy(project)
+    own.folder, own.results = folder, folder / "results" / project.dataset
+    return own
 
 
 def test_a_subset_of_what_is_there_fetches_nothing(finished):

@@ -120,7 +120,7 @@ def undisturbed(folder: Path, target: list[str], keywords: dict) -> Path:
 
     if not folder.exists():
         folder.mkdir()
-        done = Project(folder, timeout=7200).snakemake(*target, **keywords)
+        done = Project(folder, 7200, sys.executable).snakemake(*target, **keywords)
         assert done.returncode == 0, done.stdout + done.stderr
     return folder / "results"
 
@@ -138,7 +138,7 @@ def campaign(kills: int, seed: int, calm: Path, target: list[str], keywords: dic
     chance, told = random.Random(seed), 0
     results = undisturbed(calm, target, keywords)
     wanted, longest = runs(results / "mlflow.db"), seconds(results)
-    project = Project(Path(tempfile.mkdtemp(prefix="kills")), timeout=7200)
+    project = Project(Path(tempfile.mkdtemp(prefix="kills")), 7200, sys.executable)
     print(f"undisturbed: {longest:.0f} s in {calm}; killed in {project.folder}", flush=True)
     while told < kills:
         end = time.time() + chance.uniform(1, 0.3 * longest)

@@ -193,7 +193,7 @@ def _set(config: DictConfig, own: Override, rules: Mapping, keys: set[str]) -> N
 def _value(own: Override, rules: Mapping) -> object:
     """Value of an override: text as typed where the key is one of text, else what Hydra reads."""
     wanted = rules_of(rules, own.key)
-    if wants_text(wanted):
+    if wants_text(wanted, own.value):
         if own.value.endswith(","):
             raise ConfigError(f"overrides: {own} ends with a comma. Overrides are separated by blanks.")
         return text_of(own.value)

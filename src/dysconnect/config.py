@@ -19,7 +19,7 @@ LINEAR_TRAINING = ("permutations", "seed")
 SHARED_FOLDERS = ("atlas", "benchmarks", "data", "logs", "mlflow-artifacts", "scratch", "sealed")
 ANSWERS = ("group", "participant_id", "label", "included", "exclusion_reason")  # of participants.tsv: never covariates
 COVARIATES = ("dataset.covariates", "localize.nuisance", "stimulate.covariates")
-TEXT = {"string", "null"}  # types of the schema
+TEXT = {"string", "null", "object"}  # types of the schema that go with a text
 LONGEST = 300  # signs of a message about one value
 
 
@@ -140,11 +140,16 @@ def _alternatives(rule: Mapping, schema: Mapping) -> list[Mapping]:
     return [rule, *(own for one in below for own in _alternatives(one, schema))]
 
 
-def wants_text(rules: Iterable[Mapping]) -> bool:
-    """Whether a value is to be a text of one's own: no number, no list, no word of a closed list."""
-    kinds = [rule["type"] for rule in rules if "type" in rule]
+def wants_text(rules: Iterable[Mapping], value: str = "") -> bool:
+    """Whether a value is to be a text of one's own: no number, no word of a closed list.
+
+    Where some data sets have a mapping in the same place, a `value` in braces is one.
+    """
+    told = [rule["type"] for rule in rules if "type" in rule]
+    kinds = {kind for one in told for kind in ([one] if isinstance(one, str) else one)}
     words = any("enum" in rule or "const" in rule for rule in rules)
-    return bool(kinds) and not words and all(set([kind] if isinstance(kind, str) else kind) <= TEXT for kind in kinds)
+    mapping = "object" in kinds and value.startswith("{")
+    return "string" in kinds and kinds <= TEXT and not words and not mapping
 
 
 def wants_texts(rules: Iterable[Mapping]) -> bool:

@@ -13,7 +13,7 @@ STAGES = {
     "dataset": "acquire", "preprocess": "preprocess", "atlas": "timeseries", "denoise": "timeseries",
     "connectivity": "connectivity", "splits": "splits",
 }  # fmt: skip
-TOLD = ("dataset.title", "dataset.citation", "dataset.licence", "dataset.kind")  # change no number, or follow from root
+TOLD = ("title", "citation", "licence", "kind")  # change no number, or follow from root and nodes
 
 
 class MadeOtherwise(ValueError):
@@ -78,7 +78,7 @@ def _differing(made: Mapping, config: Mapping) -> Iterator[tuple[str, object, ob
             continue
         partial = section in ("preprocess", "connectivity")  # only what is recorded of these made the results
         for key in had if partial else dict.fromkeys([*had, *wanted]):
-            if had.get(key) != wanted.get(key) and f"{section}.{key}" not in TOLD:
+            if had.get(key) != wanted.get(key) and key not in TOLD:
                 yield from _leaves(f"{section}.{key}", had.get(key), wanted.get(key))
 
 

@@ -116,9 +116,9 @@ def _own_seal(path: Path) -> str:
         with h5py.File(path) as file:
             return str(file.attrs.get("seal", ""))
     except OSError as error:
-        if not h5py.is_hdf5(path) or "truncated" in str(error):
-            raise NotAsWrittenError(f"{path} is cut, or no HDF5 file ({error}). {remedy(path)}") from error
-        raise
+        if error.errno:  # the disk's or the network's, not the file's
+            raise
+        raise NotAsWrittenError(f"{path} is cut, or no HDF5 file ({error}). {remedy(path)}") from error
 
 
 def _places(paths: Iterable[str | Path], results: str | Path) -> list[str]:

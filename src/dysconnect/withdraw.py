@@ -14,7 +14,7 @@ from contextlib import chdir
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dysconnect.acquire.withdrawn import FILE, add_withdrawn, is_of, read_withdrawn
+from dysconnect.acquire.withdrawn import FILE, add_withdrawn, is_of, read_withdrawn, withdrawals
 from dysconnect.address import LOCAL, choose_uri
 from dysconnect.config import SHARED_FOLDERS
 
@@ -72,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
 def _withdraw(project: Path, name: str, dataset: str | None, dry: bool) -> int:
     results = project / "results"
     _refuse_running(project)
-    having = [own for own in _datasets(results) if name in people_of(project, own)]
+    having = [own for own in _datasets(project) if name in people_of(project, own)]
     chosen = _choose(project, name, dataset, having)
     found = find_removal(results, chosen, name)
     if not dry:
@@ -95,8 +95,10 @@ def _refuse_running(project: Path) -> None:
         )
 
 
-def _datasets(results: Path) -> list[str]:
-    return sorted(own.name for own in results.iterdir() if own.is_dir() and own.name not in SHARED_FOLDERS)
+def _datasets(project: Path) -> list[str]:
+    """Datasets that have results, or had some when somebody withdrew."""
+    there = {own.name for own in (project / "results").iterdir() if own.is_dir() and own.name not in SHARED_FOLDERS}
+    return sorted(there | {own for own, _ in withdrawals(project)})
 
 
 def people_of(project: Path, dataset: str) -> set[str]:
@@ -111,9 +113,7 @@ def people_of(project: Path, dataset: str) -> set[str]:
 
 def _rows(path: Path) -> list[dict[str, str]]:
     """Rows of a table of the results, as text."""
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return [dict(zip(lines[0].split("\t"), line.split("\t"))) for line in lines[1:]]
 
 
@@ -123,9 +123,13 @@ def _choose(project: Path, name: str, dataset: str | None, having: Sequence[str]
         return dataset
     if dataset is None and len(having) == 1:
         return having[0]
+    earlier = set(read_withdrawn(project, dataset)) if dataset else set()
+    if earlier and people_of(project, dataset) == earlier:
+        print(f"{dataset} is to be made again, and nothing here says whom it has: make sure that {name} is the id.")
+        return dataset  # a second person, before the next run
     if len(having) > 1:
         raise ValueError(f"{', '.join(having)} have a {name}. Say from which to withdraw: --dataset NAME.")
-    looked = [dataset] if dataset else _datasets(project / "results")
+    looked = [dataset] if dataset else _datasets(project)
     known = sorted(set().union(*(people_of(project, own) for own in looked)))
     near = [own for own in known if own.removeprefix("sub-") == name.removeprefix("sub-")]
     raise ValueError(

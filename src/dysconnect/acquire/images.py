@@ -21,7 +21,7 @@ from dysconnect.acquire.scan import describe_scan, echo_times, no_scan
 from dysconnect.acquire.selection import select
 from dysconnect.acquire.told import people_files
 from dysconnect.acquire.transfer import Outcome, Remote, Transport, fetch_all
-from dysconnect.bids import Ambiguity, Listing, is_pointer, list_folder, read_name, refuse_ambiguities
+from dysconnect.bids import Ambiguity, Listing, is_pointer, list_folder, read_name, refuse_ambiguities, sidecars_of
 from dysconnect.place import portable
 from dysconnect.problems import counted
 
@@ -204,7 +204,7 @@ def _watched(scan: Mapping, paths: Sequence[str], spec: Mapping, listing: Listin
     if spec.get("engine") == "fmriprep":
         images += [path for path in paths if ".nii" in path and ("/anat/" in path or f"_task-{spec['task']}_" in path)]
     about = [told for path in images for told in listing.applying(read_name(path))]
-    return sorted({*images, *about} & set(listing.files) - listing.dead)
+    return sorted(path for path in {*images, *about} if path in listing.present)
 
 
 def users_files(spec: Mapping, plan: Plan, scans: Mapping[str, Mapping], unit: str) -> list[str]:
@@ -223,7 +223,8 @@ def fetch_unit(unit: str, files: Iterable[Mapping], folder: Path, transport: Tra
     -------
     dict
         The receipt: `unit`, `folder` (relative in the project), `files` (outcomes), `scan` (see `describe_scan`; empty
-        for the dataset's own files), `problem` ("" when all is well) and `permanent` (trying again soon is useless).
+        for the dataset's own files), `problem` ("" when all is well) and `permanent` (trying again soon is useless); of
+        the user's own files `changed`: when (ns), so that what follows notices that one was corrected.
     """
     remotes = [Remote(file["path"], tuple(file["urls"]), file["bytes"], file["hash"]) for file in files]
     outcomes = fetch_all(remotes, folder, transport, what=unit) if remotes else []
@@ -240,7 +241,15 @@ def fetch_unit(unit: str, files: Iterable[Mapping], folder: Path, transport: Tra
         return receipt | {"scan": {}, "problem": "", "permanent": False}
     paths = [outcome.path for outcome in outcomes] or _listing(folder, unit)
     scan = describe_scan(folder, paths, spec)
+    receipt |= {} if outcomes else {"changed": _changed(folder, scan)}
     return receipt | {"scan": scan, "problem": scan.pop("problem"), "permanent": True}
+
+
+def _changed(folder: Path, scan: Mapping) -> dict[str, int]:
+    """When the files of a scan and its sidecars were last changed, ns; those that are there."""
+    read = [folder / scan[name] for name in FILES if scan.get(name)]
+    read += sidecars_of(folder / scan["bold"], folder) if scan.get("bold") else []
+    return {path.relative_to(folder).as_posix(): path.stat().st_mtime_ns for path in read if path.exists()}
 
 
 def _could_not(failed: Sequence[Outcome]) -> str:

@@ -192,8 +192,7 @@ def _refuse_all_absent(own: Mapping[str, Own], listing: Listing) -> None:
 
 def local_files(spec: Mapping, plan: LocalPlan) -> list[Path]:
     """List the files that the stage reads, so that a change in one of them is noticed; dead links are not."""
-    present = set(plan.listing.files) - plan.listing.dead
-    files = [path for own in plan.own.values() for path in own.files if path in present]
+    files = [path for own in plan.own.values() for path in own.files if path in plan.listing.present]
     return [*people_files(spec, plan.listing.root), *(plan.listing.root / path for path in dict.fromkeys(files))]
 
 

@@ -76,7 +76,7 @@ def read_people(spec: Mapping, folder: str | Path, known: pd.DataFrame | None = 
         chosen = select(people.assign(reason=reasons.to_numpy()), spec)  # of those who can be used dataset.limit
         reasons = pd.Series({name: own or chosen[name] for name, own in reasons.items()}, dtype=object)
     table, more = _table(spec, told, people, judged, reasons)
-    return People(table, (*notes, *more, *_near_groups(reasons)))
+    return People(table, (*notes, *more, *_near_groups(reasons, told.path)))
 
 
 def _refuse_folder(spec: Mapping, folder: Path) -> None:
@@ -259,10 +259,11 @@ def _table(
     return table.assign(site=site, exclusion_reason=reasons).reset_index(), notes
 
 
-def _near_groups(reasons: pd.Series) -> list[str]:
+def _near_groups(reasons: pd.Series, path: Path) -> list[str]:
     """Tell how many are left out for a group that is only spelled otherwise."""
     near = reasons[reasons.str.contains(": dataset.contrast has ", regex=False)]
-    return [f"{count} of {len(reasons)} people: {told}." for told, count in near.value_counts().items()]
+    counts = near.value_counts().items()
+    return [f"{path}: {count} of {len(reasons)} people left out: {told}. Write them alike." for told, count in counts]
 
 
 def with_sites(people: pd.DataFrame, sites: Mapping[str, str], spec: Mapping) -> pd.DataFrame:

@@ -22,6 +22,17 @@ def read_withdrawn(project: str | Path, dataset: str) -> list[str]:
     Raises
     ------
     ValueError
+        As `withdrawals`.
+    """
+    return [name for own, name in withdrawals(project) if own == dataset]
+
+
+def withdrawals(project: str | Path) -> list[tuple[str, str]]:
+    """Read the list of a project: dataset and id.
+
+    Raises
+    ------
+    ValueError
         With the line that cannot be read: nobody who has withdrawn is overlooked.
     """
     path = Path(project, FILE)
@@ -34,7 +45,7 @@ def read_withdrawn(project: str | Path, dataset: str) -> list[str]:
     for number, row in enumerate(rows, 1):
         if row != [""] and (len(row) != 2 or not all(cell.strip() for cell in row)):
             raise ValueError(f"{path}, line {number}: expected a dataset, a tab and an id. Correct the list.")
-    return [row[1].strip() for row in rows[1:] if row[0].strip() == dataset]
+    return [(row[0].strip(), row[1].strip()) for row in rows[1:] if row != [""]]
 
 
 def add_withdrawn(project: str | Path, dataset: str, name: str) -> None:
@@ -51,6 +62,8 @@ def without(acquired: "Acquired", names: Sequence[str], folder: str | Path) -> "
     for path in Path(folder).glob("*") if names else ():
         if any(is_of(name, path.name) for name in names):
             path.unlink()
+    for name in sorted(set(names) - set(acquired.participants["participant_id"])):
+        print(f"{FILE}: {name} is not in this dataset: no longer, or the id is misspelt.", flush=True)
     kept = {}
     for table in ("participants", "index", "carriers"):
         own = getattr(acquired, table)

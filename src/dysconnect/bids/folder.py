@@ -29,6 +29,11 @@ class Listing:
     dead: frozenset[str]
 
     @cached_property
+    def present(self) -> frozenset[str]:
+        """Files that have content."""
+        return frozenset(self.files) - self.dead
+
+    @cached_property
     def by_participant(self) -> dict[str, list[Named]]:
         """Files by the subject in their names, sorted by path."""
         found: dict[str, list[Named]] = {}

@@ -66,12 +66,18 @@ def natural(text: str) -> list[tuple[int, int, str]]:
 
 
 def read_name(path: str | Path) -> Named:
-    """Take a file name apart; keys are lower-case letters, anything else is a word or is passed over."""
+    """Take a file name apart; keys are lower-case letters, anything else is a word or is passed over.
+
+    A session that only the folder tells (``ses-1/func/sub-01_task-rest_bold.nii.gz``) counts as told by the name.
+    """
     path = str(path)
     *parts, last = path.rpartition("/")[2].split("_")
     last, dot, extension = last.partition(".")
     pairs = [part.split("-", 1) for part in (*parts, last) if "-" in part]
     entities = {key: value for key, value in pairs if key.isalpha() and key.islower() and value}
+    if "ses-" in path and "ses" not in entities:
+        folders = [part.removeprefix("ses-") for part in path.split("/")[:-1] if part.startswith("ses-")]
+        entities |= {"ses": folders[-1]} if folders else {}
     words = tuple(part for part in (*parts, last) if part and "-" not in part)
     return Named(path, entities, words, f"{dot}{extension}")
 

@@ -259,7 +259,7 @@ def fmriprep_entry(entry: Mapping, exit_code: int, folder: Path, scan: Mapping, 
     found = {key: str(folder / scan[key]) if scan[key] else "" for key in ("bold", "mask", "confounds")}
     problem = scan.get("problem") or _failure(exit_code, found["bold"], folder)
     if problem:
-        again = f"again: add --forcerun {folder}.json"
+        again = f"to try again, where it stopped: --forcerun {folder}.json"
         see = "; ".join(filter(None, [f"log: {log}", report and f"report: {Path(report).name}", again]))
         problem = f"{problem} ({see})"
         found = dict.fromkeys(found, "")

@@ -6,7 +6,7 @@ from numbers import Integral, Real
 import numpy as np
 from scipy.special import expit, logit
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import check_random_state
+from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -152,6 +152,7 @@ class GraphClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"Only binary classification is supported: y has {named}, {self.classes_[:5].tolist()}.")
         columns = np.repeat(labels[:, None], self.seeds, axis=1)
         groups = np.arange(len(y)) if groups is None else np.asarray(groups)
+        check_consistent_length(y, groups)
         self.networks_ = train_networks(X, columns, groups, self._seeds(), self._sections())
         return self
 
