@@ -378,9 +378,8 @@ def _cut_short(path):
 BAD = {
     "truncated": (_cut_short, "sub-01_task-rest_bold.*cut short or damaged.*fetch it again"),
     "no image": (lambda path: path.write_bytes(b"<html>not found</html>"), "sub-01_task-rest_bold.*cannot be read"),
-    "gone": (lambda path: path.unlink(), "no BOLD"),
     "no T1w": (lambda path: None, r"no T1w.*anat/\*_T1w"),
-    "bad sidecar": (lambda path: path.with_name("sub-01_task-rest_bold.json").write_text("{"), "no JSON file"),
+    "bad sidecar": (lambda path: path.with_name("sub-01_task-rest_bold.json").write_text("{"), "is no JSON"),
 }
 
 
@@ -401,10 +400,15 @@ def test_bad_t1w_is_named(tmp_path, fill, told):
         read_t1w(tmp_path / "sub-01_T1w.nii.gz")
 
 
-@pytest.mark.parametrize("path", ["", "nowhere_T1w.nii.gz"])
-def test_a_missing_t1w_is_named(path):
+def test_a_missing_t1w_is_named():
     with pytest.raises(ValueError, match=r"no T1w.*anat/\*_T1w"):
-        read_t1w(path)
+        read_t1w("")
+
+
+@pytest.mark.parametrize("read", [read_t1w, read_run])
+def test_an_image_that_is_gone_is_no_reason_of_a_person(tmp_path, read):
+    with pytest.raises(FileNotFoundError, match=r"image nowhere\.nii\.gz is missing"):
+        read(tmp_path / "nowhere.nii.gz")
 
 
 def test_an_atlas_of_another_template_is_refused(tmp_path, atlas):

@@ -222,10 +222,12 @@ class TestOutputs:
             assert f"_space-MNI152NLin6Asym{found}_desc-preproc" in scan["bold"]
             assert scan["confounds"]
 
-    def test_a_crash_is_named_and_nothing_is_read(self, spec, tmp_path, coarse):
+    def test_a_crash_is_named_and_nothing_is_read(self, spec, tmp_path, coarse, monkeypatch):
         bids = write_raw(tmp_path / "bids", ["sub-01"])
         left = tmp_path / "preprocess/fmriprep/sub-01"
         assert call_standin(left, bids, spec, tmp_path, FMRIPREP_FAILS="sub-01") == 1
+        monkeypatch.chdir(tmp_path)
+        left = left.relative_to(tmp_path)  # as the workflow says it
         entry = fmriprep_entry(RAW, 1, left, find_scan(output_files(left, SPACE), LEFT), "logs/sub-01.log")
         row = run_engine(entry, coarse, tmp_path / "preprocess/series", {}, spec)
         for part in (
