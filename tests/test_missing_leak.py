@@ -7,7 +7,7 @@ from scipy.stats import mannwhitneyu
 
 from dysconnect.connectivity import connectome
 from dysconnect.localize.maps.folds import held_out
-from dysconnect.models.edges import MissingRegions, edge_missing, matrix_from_edges
+from dysconnect.models.edges import BorrowedRegions, MissingRegions, edge_missing, matrix_from_edges
 from dysconnect.models.masked import MaskedRegression, StandIns, _weights
 from dysconnect.models.tangent import TangentSpace
 from dysconnect.quality.people import lacking
@@ -362,3 +362,51 @@ def test_the_report_warns_where_missing_regions_go_with_the_group(make_participa
     said = warned(missing, people)
     assert "Missing regions go with the group (2.50 a person in patients, 0.50 in controls; p" in said
     assert "dentate left (and 1 other region) is missing by group: in 20 of 20 patients and 0 of 20 controls (p" in said
+
+
+# networks
+
+
+@pytest.fixture
+def borrowing(make_cohort):
+    """Thirty people, eight of whom lack region 3, and what lends to them."""
+    cohort = make_cohort(n=30, n_nodes=8)
+    cohort.missing[::4, 3] = True
+    values = np.where(edge_missing(cohort.missing), 0, cohort.values).astype(np.float32)
+    return values, cohort.missing, BorrowedRegions().fit(values, cohort.missing)
+
+
+def test_a_missing_region_is_borrowed_from_one_person_who_has_it(borrowing):
+    values, missing, filler = borrowing
+    filled, lost = filler.transform(values, missing), edge_missing(missing)
+    np.testing.assert_array_equal(filled[~lost], values[~lost])
+    whole = values[~missing.any(1)][:, lost[0]]
+    lenders = [np.flatnonzero((whole == own[lost[0]]).all(1)) for own in filled[::4]]
+    assert all(len(own) == 1 for own in lenders) and len({int(own[0]) for own in lenders}) > 3
+
+
+def test_the_same_person_borrows_the_same_in_every_batch(borrowing):
+    values, missing, filler = borrowing
+    together = filler.transform(values, missing)
+    alone = np.concatenate([filler.transform(values[[k]], missing[[k]]) for k in range(30)])
+    np.testing.assert_array_equal(alone, together)
+
+
+def test_where_nobody_has_all_the_rest_is_the_mean(borrowing):
+    values, missing, _ = borrowing
+    missing = missing.copy()
+    missing[:, 5] = True
+    filler = BorrowedRegions().fit(values, missing)
+    filled = filler.transform(values[:1], missing[:1])[0]
+    both = edge_missing(np.isin(np.arange(8), [5])[None])[0]
+    np.testing.assert_allclose(filled[both], filler.mean_[both], atol=1e-6)
+
+
+def test_a_saved_network_lends_mixtures(borrowing):
+    values, missing, filler = borrowing
+    arrays = filler.state()
+    assert arrays["filler_lent"].shape == (7, 28)
+    restored = BorrowedRegions().load_state(arrays)
+    np.testing.assert_array_equal(restored.state()["filler_lent"], arrays["filler_lent"])
+    filled = restored.transform(values, missing)
+    assert np.isfinite(filled).all() and filled[::4, edge_missing(missing)[0]].std() > 0.05

@@ -9,6 +9,7 @@ from dysconnect.models.edges import MissingRegions, blocks, edges_from_matrix, m
 EACH = 64  # training people who are masked alike, for every one who lacks these regions
 MOST = 2048  # of them for one pattern
 STAND_INS = 32  # for the training people, in a saved model
+MIXED = 256  # training people, about, who are mixed for them
 ALONE = 4  # training people for every stand-in, so that they cannot be unmixed
 
 Represent = Callable[[np.ndarray], np.ndarray]  # completed covariances [n, E] to features [n, F]
@@ -72,7 +73,7 @@ class MaskedRegression:
         """What stands in for the training people in a saved model, as arrays (`StandIns`)."""
         if isinstance(self.values_, StandIns):
             return {"stand_ins": self.values_.logs}
-        people = np.arange(len(self.rows_))[:: max(1, len(self.rows_) // MOST)]
+        people = np.arange(len(self.rows_))[:: max(1, len(self.rows_) // MIXED)]
         edges = self._edges(people, np.zeros(self.donors_.shape[1], bool))
         return {"stand_ins": mixed(edges, self.filler.mean_)}
 

@@ -349,7 +349,7 @@ def read_folds(path: str | Path, cohort: Cohort, splits: pd.DataFrame) -> list[F
         models = restore_folds({name: file[name] for name in file.files})
     rows = {place: fold_rows(splits, cohort.participants, *place[:2]) for place in models}
     for place, model in models.items():
-        if isinstance(model, EdgeModel):
+        if not isinstance(model, FloorModel):
             model.remember(cohort, rows[place][0])
     return [FoldModel(model, *rows[place], *place) for place, model in models.items()]
 

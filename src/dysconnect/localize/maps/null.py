@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.localize.statistics import exceedance_p
-from dysconnect.models.edges import MissingRegions
+from dysconnect.models.edges import BorrowedRegions
 from dysconnect.train import shuffle_labels
 from dysconnect.train.estimators import Cohort
 from dysconnect.train.splits import fold_rows, scan_groups, scored_folds
@@ -49,7 +49,7 @@ def attribution_null(cohort: Cohort, splits: pd.DataFrame, sections: dict, n_per
     maps = 0.0
     for fold in [fold for repeat, fold in scored_folds(splits) if repeat == 0]:
         train, test = fold_rows(splits, cohort.participants, 0, fold)
-        filler = MissingRegions().fit(cohort.values[train], cohort.missing[train], diagonal=False)
+        filler = BorrowedRegions().fit(cohort.values[train], cohort.missing[train])
         fill = lambda rows, own=filler: own.transform(cohort.values[rows], cohort.missing[rows])
         seeds = np.random.SeedSequence([seed, 37, fold]).generate_state(labels.shape[1]).astype(np.int64) % 2**31
         networks = train_networks(fill(train), labels[train], groups[train], seeds, sections)

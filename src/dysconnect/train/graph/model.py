@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import expit
 
-from dysconnect.models.edges import MissingRegions
+from dysconnect.models.edges import BorrowedRegions
 from dysconnect.train.splits import scan_groups
 
 if TYPE_CHECKING:  # torch and torch_geometric take seconds to load
@@ -92,7 +92,7 @@ class GraphModel:
         store: Path | None = None,
         ticks: Iterator | None = None,
         start: dict | None = None,
-    ) -> tuple[MissingRegions, "Networks"]:
+    ) -> tuple[BorrowedRegions, "Networks"]:
         """Networks for many label vectors of the same rows [n, P], and what fills in missing regions.
 
         All start from the same weights and drop the same channels, the observed labels' no less than the others', and
@@ -101,12 +101,17 @@ class GraphModel:
         seeds = np.full(labels.shape[1], seed, np.int64)
         return self._train(cohort, rows, labels, seeds, store, ticks, start)
 
-    def _train(self, cohort, rows, labels, seeds, store, ticks, start) -> tuple[MissingRegions, "Networks"]:
+    def _train(self, cohort, rows, labels, seeds, store, ticks, start) -> tuple[BorrowedRegions, "Networks"]:
         from dysconnect.train.graph.run import train_networks
 
-        filler = MissingRegions().fit(_filled(cohort, rows), cohort.missing[rows], diagonal=False)
+        filler = BorrowedRegions().fit(_filled(cohort, rows), cohort.missing[rows])
         edges, groups = _filled(cohort, rows, filler), scan_groups(cohort.participants)[rows]
         return filler, train_networks(edges, labels, groups, seeds, self._sections(), store, ticks, start)
+
+    def remember(self, cohort, rows: np.ndarray) -> "GraphModel":
+        """Give a restored model the people it learned from, whose regions are lent again (`BorrowedRegions`)."""
+        self.filler_.remember(_filled(cohort, rows), cohort.missing[rows])
+        return self
 
     def _adopt(self, other: "GraphModel") -> None:
         self.__dict__.update(other.__dict__)
@@ -143,11 +148,11 @@ class GraphModel:
         from dysconnect.train.graph.run import restore_network
 
         self.networks_ = restore_network(arrays, self._sections(), int(arrays["n_nodes"]))
-        self.filler_ = MissingRegions().load_state(arrays, diagonal=False)
+        self.filler_ = BorrowedRegions().load_state(arrays)
         return self
 
 
-def _filled(cohort, rows: np.ndarray, filler: MissingRegions | None = None) -> "FilledEdges":
+def _filled(cohort, rows: np.ndarray, filler: BorrowedRegions | None = None) -> "FilledEdges":
     """Edges of some rows, read as they are asked for: no copy of a whole training fold."""
     from dysconnect.train.graph.view import FilledEdges
 
