@@ -177,6 +177,13 @@ def test_an_empty_column_and_a_tab_at_every_end_are_not_told_apart(tmp_path):
         read_table(tmp_path / "t.tsv")
 
 
+def test_numbers_of_the_rows_and_a_last_column_without_values_are_not_told_apart_from_tabs(tmp_path):
+    """R writes the numbers of the rows under no name: with an empty last column they look like tabs at every end."""
+    (tmp_path / "t.tsv").write_text('a\tb\tc\n"1"\tx\ty\t\n"2"\tz\tw\t\n')
+    with pytest.raises(TableError, match=r"line 2: 4 cells, but the first line has 3.*row.names=FALSE"):
+        read_table(tmp_path / "t.tsv")
+
+
 def test_a_column_that_is_needed_is_named_with_those_that_are_there(tmp_path):
     pd.DataFrame({"a": [1]}).to_csv(tmp_path / "t.tsv", sep="\t", index=False)
     with pytest.raises(TableError, match=r"t\.tsv: missing columns b, c \(found: a\)"):

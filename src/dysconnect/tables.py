@@ -200,6 +200,9 @@ def _without_ends(names: list[str], body: dict) -> tuple[list[str], dict]:
     while width > len(names) and not any(cells[-1] for cells in body.values()):
         if any(not any(cells[k] for cells in body.values()) for k in range(len(names))):
             return names, body  # a column without any value: the empty cell may belong there
+        first = [cells[0] for cells in body.values()]
+        if len(first) > 1 and any(first == [str(k + start) for k in range(len(first))] for start in (0, 1)):
+            return names, body  # numbers of the rows, as R writes them without a name, and a last column that is empty
         width, body = width - 1, {number: cells[:-1] for number, cells in body.items()}
     while names and width == len(names) and names[-1] == "" and not any(cells[-1] for cells in body.values()):
         width, names, body = width - 1, names[:-1], {number: cells[:-1] for number, cells in body.items()}
