@@ -22,7 +22,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from dysconnect.address import AddressError
 from dysconnect.compose import GROUPS, _to_dict, check_model, compose_workflow
-from dysconnect.config import STORED, ConfigError, check_pretraining, pretraining, training_sections, validate
+from dysconnect.config import (
+    STORED,
+    ConfigError,
+    check_pretraining,
+    check_values,
+    pretraining,
+    training_sections,
+    validate,
+)
 from dysconnect.made import MadeOtherwise, read_made, refuse_other_settings
 from dysconnect.predict.command import console
 
@@ -68,6 +76,7 @@ def _checked(config: DictConfig) -> dict:
     """Resolve and validate a configuration as `snakemake` does, and refuse results that other settings have made."""
     own = _to_dict(config)
     validate(own, _of_the_project("workflow/schemas") / "config.schema.json")
+    check_values(own)
     folder = Path("results").absolute() / own["dataset"]["name"]
     connectomes, _, splits = _files(folder, own)
     refuse_other_settings(read_made(connectomes, splits), own, folder)
