@@ -20,7 +20,8 @@ from dysconnect.__main__ import compose_workflow
 from dysconnect.acquire.abide import acquire_abide, read_abide
 from dysconnect.atlas import load_atlas
 from dysconnect.config import STORED, training_sections
-from dysconnect.connectivity import cohort_connectomes, labelled_cohort, write_connectomes
+from dysconnect.connectivity import cohort_connectomes, labelled_cohort
+from dysconnect.connectomes import write_connectomes
 from dysconnect.evaluate import evaluate
 from dysconnect.participants import read_participants, with_labels, write_participants
 from dysconnect.series import read_index

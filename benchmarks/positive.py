@@ -21,7 +21,8 @@ from abide import configurations, prepare
 from dysconnect.__main__ import compose_workflow
 from dysconnect.acquire.table import acquire_table
 from dysconnect.atlas import edge_circuits, load_atlas
-from dysconnect.connectivity import labelled_cohort, table_connectomes, write_connectomes
+from dysconnect.connectivity import labelled_cohort, table_connectomes
+from dysconnect.connectomes import write_connectomes
 from dysconnect.localize import Localization, localize
 from dysconnect.participants import write_participants
 from dysconnect.timeseries import judge_cohort

@@ -46,7 +46,7 @@ class Simulated:
 
 def write(people: int, folder: Path) -> None:
     """Write the file of connectomes and the table of people, as the stages before training do."""
-    from dysconnect.connectivity import Connectomes, data_hash, write_connectomes
+    from dysconnect.connectomes import Connectomes, data_hash, write_connectomes
     from dysconnect.participants import write_participants
 
     values, names = Simulated(people), np.array([f"region {k:03d}" for k in range(NODES)])

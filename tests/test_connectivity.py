@@ -10,15 +10,8 @@ from nilearn.connectome import ConnectivityMeasure
 from sklearn.covariance import LedoitWolf
 
 from dysconnect.atlas import edge_index
-from dysconnect.connectivity import (
-    Connectomes,
-    cohort_connectomes,
-    connectome,
-    labelled_cohort,
-    open_connectomes,
-    read_connectomes,
-    write_connectomes,
-)
+from dysconnect.connectivity import cohort_connectomes, connectome, labelled_cohort
+from dysconnect.connectomes import Connectomes, open_connectomes, read_connectomes, write_connectomes
 from dysconnect.models.edges import matrix_from_edges
 from dysconnect.participants import write_participants
 from dysconnect.series import write_series

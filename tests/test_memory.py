@@ -4,14 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dysconnect.connectivity import (
-    Connectomes,
-    StoredEdges,
-    labelled_cohort,
-    open_connectomes,
-    read_connectomes,
-    write_connectomes,
-)
+from dysconnect.connectivity import labelled_cohort
+from dysconnect.connectomes import Connectomes, StoredEdges, open_connectomes, read_connectomes, write_connectomes
 from dysconnect.localize import localize, permutation
 from dysconnect.models import edges as edges_module
 from dysconnect.models.edges import MissingRegions, edge_missing

@@ -18,7 +18,8 @@ import warm
 
 from dysconnect.acquire import acquire, write_acquired
 from dysconnect.atlas import circuit_edges
-from dysconnect.connectivity import cohort_connectomes, labelled_cohort, write_connectomes
+from dysconnect.connectivity import cohort_connectomes, labelled_cohort
+from dysconnect.connectomes import write_connectomes
 from dysconnect.evaluate import evaluate
 from dysconnect.localize.deviation import deviations
 from dysconnect.models.edges import MissingRegions

@@ -8,7 +8,8 @@ import torch
 
 from dysconnect.atlas import edge_index
 from dysconnect.config import ConfigError, check_pretraining, pretraining, training_sections
-from dysconnect.connectivity import Connectomes, unlabelled_cohort, write_connectomes
+from dysconnect.connectivity import unlabelled_cohort
+from dysconnect.connectomes import Connectomes, write_connectomes
 from dysconnect.models import GRAPH_MODELS
 from dysconnect.models.edges import edges_from_matrix, matrix_from_edges
 from dysconnect.participants import write_participants

@@ -8,8 +8,9 @@ import pytest
 
 from dysconnect.acquire.table import acquire_table, read_connections, table_files
 from dysconnect.atlas import edge_index, load_atlas
-from dysconnect.connectivity import labelled_cohort, open_connectomes, read_connectomes, table_connectomes
-from dysconnect.connectivity import write_connectomes as write
+from dysconnect.connectivity import labelled_cohort, table_connectomes
+from dysconnect.connectomes import open_connectomes, read_connectomes
+from dysconnect.connectomes import write_connectomes as write
 from dysconnect.localize import localize
 from dysconnect.localize.statistics import edge_statistics
 from dysconnect.participants import write_participants

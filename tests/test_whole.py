@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from dysconnect.connectivity import Connectomes, write_connectomes
+from dysconnect.connectomes import Connectomes, write_connectomes
 from dysconnect.models.prepare import Preparation
 from dysconnect.predict.bundle import write_bundle
 from dysconnect.train.estimators import Cohort, save_folds, save_model

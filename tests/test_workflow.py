@@ -298,7 +298,7 @@ LOGGED = ["tangent_logistic", "gcn"]
 
 def _matrices(project, name: str) -> np.ndarray:
     """What a model is told of the people of the cohort."""
-    from dysconnect.connectivity import read_connectomes
+    from dysconnect.connectomes import read_connectomes
     from dysconnect.models.edges import matrix_from_edges
 
     tangent = name == "tangent_logistic"

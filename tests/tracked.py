@@ -18,7 +18,8 @@ TABLES = ("predictions", "history", "search")
 
 def make_results(folder: Path, simulated, nodes: pd.DataFrame, sections, denoise: dict) -> None:
     """Write connectomes, splits, trained models, their evaluation, and one file that predicts a person."""
-    from dysconnect.connectivity import cohort_connectomes, labelled_cohort, write_connectomes
+    from dysconnect.connectivity import cohort_connectomes, labelled_cohort
+    from dysconnect.connectomes import write_connectomes
     from dysconnect.evaluate import evaluate
     from dysconnect.participants import write_participants
     from dysconnect.train import cross_validate

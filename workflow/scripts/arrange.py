@@ -6,7 +6,8 @@ import pandas as pd
 from _job import finish, start
 
 from dysconnect.atlas import load_atlas
-from dysconnect.connectivity import table_connectomes, write_connectomes
+from dysconnect.connectivity import table_connectomes
+from dysconnect.connectomes import write_connectomes
 
 input, output, params = start(snakemake)
 edges = pd.read_csv(input.index, sep="\t")

@@ -5,7 +5,8 @@ import json
 from _job import finish, start
 
 from dysconnect.atlas import load_atlas
-from dysconnect.connectivity import cohort_connectomes, write_connectomes
+from dysconnect.connectivity import cohort_connectomes
+from dysconnect.connectomes import write_connectomes
 from dysconnect.series import read_index
 
 input, output, params = start(snakemake)
