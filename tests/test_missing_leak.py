@@ -7,12 +7,13 @@ from scipy.stats import mannwhitneyu
 
 from dysconnect.connectivity import connectome
 from dysconnect.localize.maps.folds import held_out
-from dysconnect.models.edges import BorrowedRegions, MissingRegions, edge_missing, matrix_from_edges
+from dysconnect.models.edges import BorrowedRegions, MissingRegions, edge_missing, edges_from_matrix, matrix_from_edges
 from dysconnect.models.masked import MaskedRegression, StandIns, _weights
+from dysconnect.models.riemann import ReducedTangent, common_regions
 from dysconnect.models.tangent import TangentSpace
 from dysconnect.quality.people import lacking
 from dysconnect.report.verdict import quality_warnings
-from dysconnect.train import cross_validate
+from dysconnect.train import cross_validate, estimators
 from dysconnect.train.estimators import Cohort, build, read_folds, save_folds
 from dysconnect.train.splits import make_splits
 
@@ -264,6 +265,30 @@ def told_apart(series, name: str, regions: int, rates, pattern: str = "fixed", d
 def forget(monkeypatch) -> None:
     """Complete covariances and leave it there, as was done before."""
     monkeypatch.setattr(MaskedRegression, "transform", lambda self, features, missing: features)
+    monkeypatch.setattr(estimators, "common_regions", lambda missing: np.ones(missing.shape[1], bool))
+
+
+def test_components_do_without_regions_that_people_lack():
+    missing = np.zeros((100, 6), bool)
+    missing[:40, [1, 4]], missing[0, 2] = True, True
+    common = common_regions(missing)
+    assert common.tolist() == [True, False, True, True, False, True]
+    values = np.stack([np.cov(np.random.default_rng(k).normal(size=(6, 40))) for k in range(100)])
+    edges, n_seen = edges_from_matrix(values, diagonal=True), int(common.sum())
+    changed = values.copy()
+    changed[:, [1, 4]] *= 3
+    changed[:, :, [1, 4]] *= 3
+    of, to = ReducedTangent(9, common).fit(edges, 6), edges_from_matrix(changed, diagonal=True)
+    assert of.filters_.shape == (6, n_seen - 1)
+    np.testing.assert_allclose(of.transform(to), of.transform(edges), atol=1e-12)
+
+
+def test_where_everybody_lacks_something_half_of_the_regions_stay():
+    missing = np.zeros((10, 6), bool)
+    missing[np.arange(10), np.arange(10) % 6] = True
+    missing[:5, 5] = True
+    assert common_regions(missing).sum() >= 3 and not common_regions(missing)[5]
+    assert common_regions(np.zeros((10, 6), bool)).all()
 
 
 @pytest.mark.parametrize("name", SPECS)

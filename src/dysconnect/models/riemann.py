@@ -11,6 +11,8 @@ from threadpoolctl import threadpool_limits
 from dysconnect.models.dual import Calibrated, blas_threads, inner_folds, platt
 from dysconnect.models.edges import matrix_from_edges
 
+SELDOM = 0.02  # share of training people who may lack a region of which components are made
+
 
 class ReducedTangent:
     """Tangent space of the leading components of covariances, which asks for nobody's label.
@@ -23,6 +25,8 @@ class ReducedTangent:
     ----------
     components : int
         k; at most N - 1 are used.
+    common : array of bool, [N], optional
+        Regions of which the components are made (`common_regions`); else all.
 
     Attributes
     ----------
@@ -30,17 +34,19 @@ class ReducedTangent:
     reference_ : array, [k, k]
     """
 
-    def __init__(self, components: int = 40):
-        self.components = components
+    def __init__(self, components: int = 40, common: np.ndarray | None = None):
+        self.components, self.common = components, common
 
     def fit(self, edges: np.ndarray, n_nodes: int) -> "ReducedTangent":
         """Learn components and reference from covariances stored as edges with diagonal, [n, N(N+1)/2]."""
         from pyriemann.geometry.mean import mean_riemann  # half a second to import, and only this model needs it
 
         matrices = matrix_from_edges(edges.astype(float), n_nodes, diagonal=True)
-        values, vectors = np.linalg.eigh(matrices.mean(0))
-        k = min(self.components, n_nodes - 1)
-        self.filters_ = vectors[:, -k:] / np.sqrt(values[-k:])
+        own = np.arange(n_nodes) if self.common is None else np.flatnonzero(self.common)
+        values, vectors = np.linalg.eigh(matrices.mean(0)[np.ix_(own, own)])
+        k = min(self.components, len(own) - 1)
+        self.filters_ = np.zeros((n_nodes, k))
+        self.filters_[own] = vectors[:, -k:] / np.sqrt(values[-k:])
         self.reference_ = mean_riemann(self._reduce(matrices))
         return self
 
@@ -63,6 +69,17 @@ class ReducedTangent:
     def _reduce(self, matrices: np.ndarray) -> np.ndarray:
         reduced = self.filters_.T @ matrices @ self.filters_
         return (reduced + reduced.swapaxes(1, 2)) / 2
+
+
+def common_regions(missing: np.ndarray) -> np.ndarray:
+    """Regions that hardly anybody lacks, [N] bool, of missing regions [n, N] of training people.
+
+    Fisher's filter weighs features by the inverse of their covariance, in which completed regions stand out however
+    their means are set right. So components do without regions that more than `SELDOM` of the people lack, but for
+    the half of all regions that fewest lack. Nobody's label is asked.
+    """
+    share = missing.mean(0)
+    return share <= max(SELDOM, np.sort(share)[(len(share) - 1) // 2])
 
 
 class FilteredMDM(Calibrated, ClassifierMixin, BaseEstimator):

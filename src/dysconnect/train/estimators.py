@@ -16,7 +16,7 @@ from dysconnect.models.floor import CovariateEncoder
 from dysconnect.models.low_rank import LowRank
 from dysconnect.models.masked import MaskedRegression
 from dysconnect.models.prepare import Preparation
-from dysconnect.models.riemann import FilteredMDM, ReducedTangent
+from dysconnect.models.riemann import FilteredMDM, ReducedTangent, common_regions
 from dysconnect.models.sparse import ElasticNet
 from dysconnect.train.graph.model import GraphModel
 from dysconnect.train.splits import fold_rows, scan_groups
@@ -113,7 +113,7 @@ class EdgeModel(FeatureModel):
         self.filler_ = MissingRegions().fit(cohort.values[rows], missing, self.tangent)
         edges = self.filler_.transform(cohort.values[rows], missing)
         if self.tangent:
-            self.space_ = self._space().fit(edges, cohort.missing.shape[1])
+            self.space_ = self._space(missing).fit(edges, cohort.missing.shape[1])
             self.masked_ = self._masked().fit(cohort.values, cohort.missing, rows)
         features = self._represented(edges, missing)
         self.preparation_ = Preparation(self.spec).fit(features, people)
@@ -130,7 +130,7 @@ class EdgeModel(FeatureModel):
     def _masked(self) -> MaskedRegression:
         return MaskedRegression(self.filler_, self.space_.transform)
 
-    def _space(self):
+    def _space(self, missing: np.ndarray | None = None):
         from dysconnect.models.tangent import TangentSpace  # torch, for its eigenvectors, takes seconds to load
 
         return TangentSpace()
@@ -173,8 +173,8 @@ class LowRankModel(CovarianceModel):
 class RiemannModel(CovarianceModel):
     """Distance to two class means in the tangent space of the leading components, prepared like other features."""
 
-    def _space(self) -> ReducedTangent:
-        return ReducedTangent(self.spec["components"])
+    def _space(self, missing: np.ndarray | None = None) -> ReducedTangent:
+        return ReducedTangent(self.spec["components"], None if missing is None else common_regions(missing))
 
     def _classifier(self) -> FilteredMDM:
         return FilteredMDM()
