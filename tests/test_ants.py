@@ -327,8 +327,8 @@ def test_bad_bold_is_named(tmp_path, kind, told):
     ("seconds", "sidecar", "told"),
     [
         (0.0, None, "no repetition time"),
-        (0.0, {"RepetitionTime": 2000}, "2000 cannot be"),
-        (0.0, {"RepetitionTime": "2.0 s"}, "cannot be"),
+        (0.0, {"RepetitionTime": 2000}, "RepetitionTime 2000: seconds, not milliseconds"),
+        (0.0, {"RepetitionTime": "2.0 s"}, "no number of seconds"),
         (2.0, {"RepetitionTime": 2.0, "NumberOfVolumes": 25}, "has 20 volumes, its sidecar says 25"),
         (2.0, {"RepetitionTime": 2.0, "SliceTiming": [0.0, 1.0]}, "8 slices along z, its sidecar tells 2"),
     ],

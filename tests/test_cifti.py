@@ -473,7 +473,8 @@ def test_confounds_of_another_length_are_named(tmp_path, bold, regions, atlas):
     confounds = write_confounds(tmp_path, TIMES - 1)
     own = {"engine": "derivatives", "min_coverage": 0.5}
     row = run_engine(entry(bold, str(confounds)), regions, tmp_path / "series", atlas, own)
-    assert "has 50 volumes, sub-1_task-rest_desc-confounds_timeseries.tsv 49 rows" in row["problem"]
+    assert "50 volumes but 49 rows of confounds" in row["problem"]
+    assert "sub-1_task-rest_desc-confounds_timeseries.tsv is of another run" in row["problem"]
 
 
 # the real labels

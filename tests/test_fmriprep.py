@@ -360,7 +360,7 @@ def test_in_the_container(study):
     newer = ("preprocess.version=25.2.6",)
     without = study.snakemake("--rerun-triggers", "params", overrides=newer, path=study.container)
     assert without.returncode != 0 and "--sdm apptainer" in without.stderr, study.said(without)
-    again = study.rows().loc["sub-02", "problem"].rpartition("same command: ")[2].rstrip(")").split()
+    again = study.rows().loc["sub-02", "problem"].rpartition("where it stopped: ")[2].rstrip(")").split()
     before = len(study.calls())
     own = ("preprocess.keep_outputs=false", "dataset.participants=[sub-02]")
     inside = ("--rerun-triggers", "mtime", "--sdm", "apptainer", *again)

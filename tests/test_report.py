@@ -708,7 +708,7 @@ def test_verdict_when_the_best_was_not_tested():
     assert sentence.startswith("GCN scores best") and "not shown to beat chance" in sentence
 
 
-def test_verdict_when_nothing_survives(blank_figures):
+def test_verdict_when_nothing_survives():
     results = results_of(surviving=0)
     sentence = said(results)["Connections"]
     assert sentence.startswith("Nothing survives: none of 60 connections differs")

@@ -378,7 +378,7 @@ def test_a_network_is_pretrained_on_another_cohort(project):
 
 # moved, elsewhere, killed
 
-LOGGED = "tracking/floor.json"
+FLOOR = "tracking/floor.json"
 
 
 @pytest.fixture(scope="module")
@@ -422,9 +422,9 @@ def test_another_tracking_server_is_another_view_and_trains_nothing(moved):
 
 def test_after_a_kill_the_workflow_goes_on_where_it_was(project, moved):
     """Three moments: networks begin, some of them are kept, a run is being logged."""
-    results, targets = moved.folder / "results", [f"results/simulated/{own}" for own in ("train/gcn/run.json", LOGGED)]
+    results, targets = moved.folder / "results", [f"results/simulated/{own}" for own in ("train/gcn/run.json", FLOOR)]
     shutil.rmtree(results / "simulated/train/gcn")
-    (results / "simulated" / LOGGED).unlink()
+    (results / "simulated" / FLOOR).unlink()
     with closing(sqlite3.connect(results / "mlflow.db")) as connection, connection:
         own = "(SELECT run_uuid FROM runs WHERE name = 'simulated · floor')"
         below = f"(SELECT run_uuid FROM tags WHERE key = 'mlflow.parentRunId' AND value IN {own})"

@@ -202,7 +202,7 @@ def test_raw_images_are_acquired(raw):
     assert used["group"].value_counts().to_dict() == {"ULD": 3, "HC": 3}
     assert "6 of 91 people have data." in done.stderr
     index = pd.read_csv(project.results / "acquire/series.tsv", sep="\t")
-    assert all(Path(path).exists() for path in [*index["bold"], *index["t1w"]])
+    assert all((project.results / "acquire" / path).exists() for path in [*index["bold"], *index["t1w"]])
     assert len(requests) == 6 * 4 + 2
     before = len(requests)
     done = project.snakemake("--until", "acquire", overrides=("dataset.limit=8",))

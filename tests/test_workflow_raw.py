@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -40,6 +41,8 @@ def run(tmp_path_factory, nodes):
     empty.parent.mkdir(parents=True)
     nib.save(nib.Nifti1Image(np.zeros((8, 8, 8, 50), np.int16), np.eye(4)), empty)
     empty.with_name("sub-05_task-rest_bold.json").write_text(json.dumps({"RepetitionTime": 2.0}))
+    shutil.copytree(folder / "bids/sub-01/anat", folder / "bids/sub-05/anat")
+    next((folder / "bids/sub-05/anat").glob("*_T1w.nii.gz")).rename(folder / "bids/sub-05/anat/sub-05_T1w.nii.gz")
     nodes.to_csv(folder / "tiny.tsv", sep="\t", index=False)
     text = " ".join([f"dataset.root={folder}/bids", f"atlas.nodes={folder}/tiny.tsv", *TINY])
     command = [warm.python(), "-m", "snakemake", "results/phantom/report/index.html", "--cores", "2"]

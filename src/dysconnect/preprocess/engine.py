@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from dysconnect.place import portable
 from dysconnect.preprocess.subject import preprocess_subject
 from dysconnect.problems import reason
 
@@ -39,12 +40,13 @@ def run_engine(entry: Mapping, nodes: pd.DataFrame, folder: Path, atlas: Mapping
         except Exception as problem:  # whatever a person's images raise is their reason; not the machine's troubles
             entry = {**entry, "problem": reason(problem, entry["participant_id"])}
     row = preprocess_subject(entry, nodes, folder, atlas, spec)
+    row["confounds"] = _beside(row["confounds"], folder.parent)
     if spec["engine"] == "fmriprep":
-        row["confounds"] = _beside(row["confounds"], folder.parent)
         row["report"] = _beside(entry["report"], folder.parent)
     return row
 
 
 def _beside(path: str, index: Path) -> str:
     """A path relative to the folder that holds the index, so that the results can be moved."""
-    return str(Path(path).relative_to(index)) if path and Path(path).is_relative_to(index) else path
+    inside = path and Path(path).is_relative_to(index)
+    return str(Path(path).relative_to(index)) if inside else portable(path, index)

@@ -35,9 +35,9 @@ def section(results: Results, cohort: Mapping, experiments: Mapping[str, Mapping
     targets, spec = results.targets, cohort["stimulate"]
     if not results.stimulation:
         absent = spec["experiment"] is not None and spec["experiment"] not in experiments
-        return {"paragraphs": [not_asked(spec["experiment"], experiments)], "tables": []} if absent else None
+        return _said(not_asked(spec["experiment"], experiments)) if absent else None
     if targets is None or targets.empty:
-        return {"caution": CAUTION, "paragraphs": [f"{WITHHELD}; {results.stimulation}."], "tables": []}
+        return _said(f"{WITHHELD}; {results.stimulation}.", CAUTION)
     told = results.stimulated
     return {
         "caution": CAUTION,
@@ -51,6 +51,11 @@ def section(results: Results, cohort: Mapping, experiments: Mapping[str, Mapping
         "patients": patient_rows(results.patient_targets, results.edits),
         "aside": aside(results.stimulation, told),
     }
+
+
+def _said(paragraph: str, caution: str = "") -> dict:
+    """A section of one paragraph."""
+    return {"caution": caution, "paragraphs": [paragraph], "tables": []}
 
 
 def not_asked(asked: str, experiments: Iterable[str]) -> str:
