@@ -70,9 +70,7 @@ def test_quoted_cells_and_the_order_of_columns_change_nothing(tmp_path, seed):
     for mark in "\"'":
         text = written(quoted(rows, mark), names=quoted([NAMES], mark)[0])
         (tmp_path / "t.tsv").write_text(text)
-        assert read_table(tmp_path / "t.tsv").to_numpy().tolist() == rows or (
-            mark == "'" and any("" in c for c in rows)
-        )
+        assert read_table(tmp_path / "t.tsv").to_numpy().tolist() == rows
     shuffled = written([[cells[k] for k in order] for cells in rows], names=[NAMES[k] for k in order])
     (tmp_path / "t.tsv").write_text(shuffled)
     assert read_table(tmp_path / "t.tsv")[NAMES].to_numpy().tolist() == rows
