@@ -78,7 +78,7 @@ ui: $(READY)
 		"server (MLFLOW_TRACKING_URI) are to be seen there." >&2; exit 1; }
 	@$(BIN)python -c 'import socket; socket.create_server(("127.0.0.1", $(PORT))).close()' 2>/dev/null || \
 		{ echo "Port $(PORT) is in use, maybe by another \`make ui\`: stop that, or make ui PORT=5056" >&2; exit 1; }
-	@$(BIN)python -c 'from dysconnect.address import LOCAL, settle; settle(LOCAL)'
+	@$(BIN)python -c 'from dysconnect.keeping.address import LOCAL, settle; settle(LOCAL)'
 	@echo "MLflow in half a minute on $(UI)  (Ctrl-C stops it)"
 ifeq ($(LOGIN),)
 	@echo "Every process of this machine can read and change these runs and models; with a password: make ui LOGIN=name"

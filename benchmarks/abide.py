@@ -18,16 +18,18 @@ import pandas as pd
 
 from dysconnect.__main__ import compose_workflow
 from dysconnect.acquire.abide import acquire_abide, read_abide
-from dysconnect.atlas import load_atlas
-from dysconnect.config import STORED, training_sections
-from dysconnect.connectivity import cohort_connectomes, labelled_cohort
-from dysconnect.connectomes import write_connectomes
+from dysconnect.connectivity import cohort_connectomes
+from dysconnect.data.atlas import load_atlas
+from dysconnect.data.cohort import labelled_cohort
+from dysconnect.data.connectomes import write_connectomes
+from dysconnect.data.measures import STORED
+from dysconnect.data.participants import read_participants, with_labels, write_participants
+from dysconnect.data.series import read_index
 from dysconnect.evaluate import evaluate
-from dysconnect.participants import read_participants, with_labels, write_participants
-from dysconnect.series import read_index
+from dysconnect.learning.splits import audit_splits, make_splits
+from dysconnect.plan.config import training_sections
 from dysconnect.timeseries import prepare_cohort
 from dysconnect.train import clear_store, cross_validate
-from dysconnect.train.splits import audit_splits, make_splits
 
 HERE = Path(__file__).parent
 SCHEMES = ("kfold", "leave_one_site_out")

@@ -17,8 +17,8 @@ from nilearn import signal
 from quick import OUT, median_seconds
 from threadpoolctl import threadpool_limits
 
-from dysconnect.timeseries import projection
-from dysconnect.timeseries.projection import filter_operator
+from dysconnect.denoising import projection
+from dysconnect.denoising.projection import filter_operator
 
 VOLUMES, REPETITION_TIME = 400, 0.9
 BANDS = {

@@ -111,7 +111,7 @@ def in_turn(runs: dict[str, Callable[[Path], float | None]], folder: Path, repea
 
 def ours(address: str, digests: dict[str, str], size: int) -> Callable[[Path], None]:
     """Our own downloader with its own settings."""
-    from dysconnect.acquire.transfer import Remote, Transport, fetch_all
+    from dysconnect.fetching import Remote, Transport, fetch_all
 
     files = [Remote(name, (f"{address}/{name}",), size, f"sha256:{digest}") for name, digest in digests.items()]
 

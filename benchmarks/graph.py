@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from dysconnect.models.edges import matrix_from_edges
+from dysconnect.data.edges import matrix_from_edges
+from dysconnect.learning.graph.classifier import DEFAULTS
+from dysconnect.learning.graph.device import choose_device
+from dysconnect.learning.graph.run import train_networks
 from dysconnect.models.graph import build_network
 from dysconnect.models.graph.gcn import GCN, SparseGCN
 from dysconnect.models.graph.views import adjacency, to_batch
-from dysconnect.train.graph.classifier import DEFAULTS
-from dysconnect.train.graph.device import choose_device
-from dysconnect.train.graph.run import train_networks
 
 OUT = Path(__file__).parent / "results"
 N_NODES, BATCH = 200, 64

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dysconnect.data.edges import edges_from_matrix
+from dysconnect.learning.permuted import shuffle_labels
+from dysconnect.learning.splits import make_splits
 from dysconnect.models.dual import DualRidge
-from dysconnect.models.edges import edges_from_matrix
 from dysconnect.models.tangent import TangentSpace, geometric_mean, spd_function
-from dysconnect.train import shuffle_labels
-from dysconnect.train.splits import make_splits
 
 OUT = Path(__file__).parent / "results" / "linear.json"
 

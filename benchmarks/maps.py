@@ -5,7 +5,7 @@ Cohorts of 50 + 50 people and 100 regions, simulated, with 40 edges of two motor
 series of all patients. Five folds, one repeat, one seed; maps are averaged over folds. |t| is that of the linear model
 with age, sex and site, on everybody. A network is NAME:LINEAR:LR:EPOCHS:BATCH. `random`: the same maps of randomised
 weights, `shuffled`: of models trained on labels shuffled inside sites. Writes benchmarks/results/maps.json; with --save
-also src/dysconnect/localize/maps/measured.tsv, by which the report says what a map may be called.
+also src/dysconnect/attribute/measured.tsv, by which the report says what a map may be called.
 """
 
 import argparse
@@ -23,18 +23,20 @@ import pandas as pd
 from scipy.stats import t as student
 from sklearn.metrics import average_precision_score
 
-from dysconnect.acquire.plant import plant_cohort, resting_band
-from dysconnect.acquire.simulated import simulate_cohort
-from dysconnect.atlas import edge_index, load_atlas
-from dysconnect.localize.maps.folds import fold_maps, held_out, randomised_twin, shuffled_twin
-from dysconnect.localize.maps.verdict import MEASURED
+from dysconnect.attribute.folds import fold_maps, held_out, randomised_twin, shuffled_twin
+from dysconnect.attribute.verdict import MEASURED
+from dysconnect.data.atlas import load_atlas
+from dysconnect.data.edges import edge_index
+from dysconnect.learning.estimators import Cohort, build
+from dysconnect.learning.graph.classifier import DEFAULTS
+from dysconnect.learning.saved import read_folds, save_folds
+from dysconnect.learning.splits import make_splits
 from dysconnect.localize.recovery import match_truth
 from dysconnect.localize.statistics import edge_statistics
 from dysconnect.models.dual import PENALTIES
+from dysconnect.planted.plant import plant_cohort, resting_band
+from dysconnect.planted.simulated import simulate_cohort
 from dysconnect.train import cross_validate
-from dysconnect.train.estimators import Cohort, build, read_folds, save_folds
-from dysconnect.train.graph.classifier import DEFAULTS
-from dysconnect.train.splits import make_splits
 
 OUT = Path(__file__).parent / "results"
 EFFECT, EDGES, NODES, GROUP, SECONDS = 0.8, 40, 100, 50, 2.0

@@ -24,10 +24,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import mannwhitneyu
 
-from dysconnect.connectivity import connectome
+from dysconnect.data.measures import connectome
+from dysconnect.learning.estimators import Cohort, build
 from dysconnect.models.prepare import Preparation
 from dysconnect.progress import track
-from dysconnect.train.estimators import Cohort, build
 
 OUT = Path(__file__).resolve().parent / "results" / "missing.json"
 PENALTIES = [0.001, 0.01, 0.1, 1.0, 10.0, 100.0]

@@ -28,10 +28,10 @@ from sklearn.model_selection import StratifiedShuffleSplit
 from torch.utils.data import DataLoader, TensorDataset
 
 from dysconnect.acquire.abide import index_series, series_files
-from dysconnect.atlas import load_atlas
+from dysconnect.data.atlas import load_atlas
+from dysconnect.data.series import read_series
 from dysconnect.evaluate.compare import compare, fold_scores
 from dysconnect.evaluate.metrics import bootstrap_weights, gather, weighted_scores
-from dysconnect.series import read_series
 
 RESULTS = Path(__file__).parent / "results"
 SAVED = RESULTS / "peers"

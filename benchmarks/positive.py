@@ -20,13 +20,14 @@ from abide import configurations, prepare
 
 from dysconnect.__main__ import compose_workflow
 from dysconnect.acquire.table import acquire_table
-from dysconnect.atlas import edge_circuits, load_atlas
-from dysconnect.connectivity import labelled_cohort, table_connectomes
-from dysconnect.connectomes import write_connectomes
+from dysconnect.connectivity import table_connectomes
+from dysconnect.data.atlas import edge_circuits, load_atlas
+from dysconnect.data.cohort import labelled_cohort
+from dysconnect.data.connectomes import write_connectomes
+from dysconnect.data.participants import write_participants
+from dysconnect.learning.estimators import Cohort
 from dysconnect.localize import Localization, localize
-from dysconnect.participants import write_participants
 from dysconnect.timeseries import judge_cohort
-from dysconnect.train.estimators import Cohort
 
 HERE = Path(__file__).parent
 METHODS = {

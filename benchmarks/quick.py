@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+from dysconnect.data.edges import edges_from_matrix
 from dysconnect.localize.statistics import edge_statistics
-from dysconnect.models.edges import edges_from_matrix
 from dysconnect.models.graph.gcn import GCN, SparseGCN
 from dysconnect.models.graph.views import adjacency, to_batch
 from dysconnect.models.tangent import TangentSpace

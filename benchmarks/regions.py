@@ -73,7 +73,7 @@ def measure(way: str, folder: Path) -> dict:
 def _call(way: str, bold: Path, mask: Path, labels: Path):
     if way in ("gzip", "isal"):
         return lambda: _read(way, bold)
-    from dysconnect.atlas import load_atlas
+    from dysconnect.data.atlas import load_atlas
 
     spheres = _inside(load_atlas("seitzman300"), nib.load(mask))
     if way.startswith("nilearn"):
@@ -84,8 +84,8 @@ def _call(way: str, bold: Path, mask: Path, labels: Path):
             return lambda: NiftiLabelsMasker(str(labels), **same).fit_transform(str(bold))
         seeds = spheres[["x", "y", "z"]].to_numpy().tolist()
         return lambda: NiftiSpheresMasker(seeds, radius=5.0, allow_overlap=True, **same).fit_transform(str(bold))
+    from dysconnect.data.images.regions import regional_series
     from dysconnect.preprocess.quality import Brain
-    from dysconnect.preprocess.regions import regional_series
 
     if way == "ours_spheres":
         return lambda: regional_series(bold, mask, spheres)

@@ -46,8 +46,8 @@ class Simulated:
 
 def write(people: int, folder: Path) -> None:
     """Write the file of connectomes and the table of people, as the stages before training do."""
-    from dysconnect.connectomes import Connectomes, data_hash, write_connectomes
-    from dysconnect.participants import write_participants
+    from dysconnect.data.connectomes import Connectomes, data_hash, write_connectomes
+    from dysconnect.data.participants import write_participants
 
     values, names = Simulated(people), np.array([f"region {k:03d}" for k in range(NODES)])
     table = pd.DataFrame({"participant_id": [f"sub-{k:05d}" for k in range(people)], "site": "one"})
@@ -62,8 +62,8 @@ def write(people: int, folder: Path) -> None:
 
 def train(folder: Path, memory: float, epochs: int) -> None:
     """Train on four fifths of the people and predict the others, from the files."""
-    from dysconnect.connectivity import labelled_cohort
-    from dysconnect.train.graph.model import GraphModel
+    from dysconnect.data.cohort import labelled_cohort
+    from dysconnect.learning.graph.model import GraphModel
 
     load = lambda *parts: yaml.safe_load(CONFIGS.joinpath(*parts).read_text())
     cohort, _ = labelled_cohort(folder / "edges.h5", folder / "participants.tsv", CONTRAST, "correlation", memory)

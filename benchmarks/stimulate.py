@@ -27,14 +27,14 @@ from abide import configurations, prepare
 from scipy.stats import binomtest, kstest
 
 from dysconnect.__main__ import compose_workflow
-from dysconnect.acquire.plant import choose_pattern
-from dysconnect.atlas import load_atlas
-from dysconnect.participants import read_participants
-from dysconnect.series import read_index
+from dysconnect.data.atlas import load_atlas
+from dysconnect.data.participants import read_participants
+from dysconnect.data.series import read_index
+from dysconnect.learning.estimators import Cohort
+from dysconnect.learning.splits import make_splits
+from dysconnect.planted.plant import choose_pattern
 from dysconnect.stimulate import beats_null, rank_targets
 from dysconnect.train import cross_validate, permutation_null
-from dysconnect.train.estimators import Cohort
-from dysconnect.train.splits import make_splits
 from dysconnect.validate import pool_maker
 from dysconnect.validate.pools import thin
 from dysconnect.validate.scenarios import CARRIERS, Scenario, draw_labels, plant_scenario

@@ -31,7 +31,7 @@ def make_person(folder: Path, n_volumes: int) -> None:
     sys.path.insert(0, str(ROOT / "tests"))
     from phantom import Head, bold_image, t1w_image
 
-    from dysconnect.atlas import load_atlas
+    from dysconnect.data.atlas import load_atlas
 
     times = np.tile(np.linspace(0, 0.82, 9), 8)
     head = Head(load_atlas("seitzman300"), n_volumes, SECONDS, seed=5, voxel=2.0, shape=SHAPE, slice_times=times)
@@ -56,7 +56,7 @@ def make_person(folder: Path, n_volumes: int) -> None:
 def measure(folder: Path, settings: dict) -> dict:
     """Preprocess the person in this process."""
     start, cpu = time.perf_counter(), time.process_time()
-    from dysconnect.atlas import load_atlas
+    from dysconnect.data.atlas import load_atlas
     from dysconnect.preprocess.ants import run_subject
 
     scan = {

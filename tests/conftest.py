@@ -12,11 +12,11 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from dysconnect.acquire import acquire, write_acquired
-from dysconnect.atlas import load_atlas
-from dysconnect.models.edges import edges_from_matrix
-from dysconnect.series import read_index
+from dysconnect.data.atlas import load_atlas
+from dysconnect.data.edges import edges_from_matrix
+from dysconnect.data.series import read_index
+from dysconnect.learning.estimators import Cohort
 from dysconnect.timeseries import prepare_cohort
-from dysconnect.train.estimators import Cohort
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SENSORIMOTOR = [14, 15, 16, 17, 18, 28, 29, 37, 38, 39, 41, 55]

@@ -21,7 +21,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from dysconnect.atlas import load_atlas
+from dysconnect.data.atlas import load_atlas
 
 HEAD = {"transform": "fast", "resolution": 2, "seed": 0}  # how the first head's T1w is registered
 BUMPS = {  # of the distortion: template mm where it is largest, standard deviation (mm) in the BOLD, share

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from dysconnect.data.series import read_index
 from dysconnect.preprocess.subject import preprocess_subject
-from dysconnect.series import read_index
 from dysconnect.timeseries import prepare_cohort
 
 SHAPE, TR = (20, 25, 22), 2.0

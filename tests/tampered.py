@@ -10,17 +10,18 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from dysconnect.connectivity import cohort_connectomes, labelled_cohort
+from dysconnect.connectivity import cohort_connectomes
+from dysconnect.data.cohort import labelled_cohort
+from dysconnect.data.participants import read_participants
+from dysconnect.data.series import read_index
 from dysconnect.evaluate import evaluate
-from dysconnect.participants import read_participants
+from dysconnect.learning.saved import SavedModel, read_fold_weights, read_folds
 from dysconnect.predict.bundle import read_bundle
-from dysconnect.series import read_index
-from dysconnect.train.estimators import SavedModel, read_fold_weights, read_folds
 
 try:
-    from dysconnect.sealed import check
-    from dysconnect.series import refuse_changed
-    from dysconnect.train.splits import refuse_other_splits
+    from dysconnect.data.series import refuse_changed
+    from dysconnect.keeping.sealed import check
+    from dysconnect.learning.splits import refuse_other_splits
 except ImportError:  # before there were seals: to tell what has changed
     check = refuse_changed = refuse_other_splits = lambda *_: None
 

@@ -17,13 +17,12 @@ from dysconnect.acquire.images import (
     discard,
     fetch_unit,
     plan_images,
-    read_receipt,
     room_needed,
-    write_receipt,
 )
 from dysconnect.acquire.manifest import read_manifest
 from dysconnect.acquire.summary import summarise
-from dysconnect.download import main as download
+from dysconnect.commands.download import main as download
+from dysconnect.data.images.receipts import read_receipt, write_receipt
 
 
 @pytest.fixture(scope="module")

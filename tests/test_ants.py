@@ -14,16 +14,16 @@ from nilearn.datasets import load_mni152_brain_mask
 from phantom import Head, write_phantom
 from scipy.spatial import cKDTree
 
-from dysconnect.atlas import load_atlas
+from dysconnect.data.atlas import load_atlas
+from dysconnect.data.images.regions import regional_series, sphere_weights
+from dysconnect.data.images.spaces import TEMPLATE_SPACE
+from dysconnect.data.series import read_confounds, read_series
 from dysconnect.preprocess.ants import Place, brain_masks, run_subject
 from dysconnect.preprocess.engine import run_engine
 from dysconnect.preprocess.motion import Motion, rigid_matrices
-from dysconnect.preprocess.regions import regional_series, sphere_weights
 from dysconnect.preprocess.registration import Anatomy, dice, mutual_information, read_t1w
 from dysconnect.preprocess.resample import brain_series
 from dysconnect.preprocess.run import Run, read_run, slice_shifts, slice_timed
-from dysconnect.preprocess.spaces import TEMPLATE_SPACE
-from dysconnect.series import read_confounds, read_series
 
 pytest.importorskip("ants", reason="antspyx is not installed (extra: imaging)")
 SPEC = {

@@ -4,15 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dysconnect.atlas import (
-    BUILT_IN,
-    SYSTEMS,
-    circuit_edges,
-    circuit_titles,
-    edge_circuits,
-    edge_index,
-    load_atlas,
-)
+from dysconnect.data.atlas import BUILT_IN, SYSTEMS, circuit_edges, circuit_titles, edge_circuits, load_atlas
+from dysconnect.data.edges import edge_index
 
 SIZES = {"seitzman300": 300, "cc200": 200, "ho110": 110, "degeneration": 11}
 

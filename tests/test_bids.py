@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from dysconnect.bids import (
+from dysconnect.reading.bids import (
     Ambiguity,
     absent_content,
     agree,

@@ -13,28 +13,22 @@ from nilearn.interfaces.fmriprep import load_confounds
 from nilearn.maskers import NiftiLabelsMasker
 from omegaconf import OmegaConf
 
-from dysconnect.acquire import check_engine, kind_of
+from dysconnect.acquire import kind_of
 from dysconnect.acquire.find import FILES, find_scan
-from dysconnect.acquire.images import (
-    SHARED,
-    acquire_images,
-    fetch_unit,
-    plan_images,
-    plan_scans,
-    scan_entry,
-    users_files,
-)
+from dysconnect.acquire.images import SHARED, acquire_images, fetch_unit, plan_images, plan_scans, users_files
 from dysconnect.acquire.scan import describe_scan
-from dysconnect.acquire.transfer import Transport
-from dysconnect.atlas import FOLDER
-from dysconnect.atlas.join import remotes
-from dysconnect.bids import list_folder
-from dysconnect.preprocess import cifti
-from dysconnect.preprocess.cifti import surface_regions
+from dysconnect.data.atlas import FOLDER
+from dysconnect.data.atlas.join import remotes
+from dysconnect.data.images import cifti
+from dysconnect.data.images.cifti import surface_regions
+from dysconnect.data.images.receipts import scan_entry
+from dysconnect.data.images.regions import regional_series
+from dysconnect.data.images.spaces import refuse_other_space
+from dysconnect.data.series import read_index, read_series
+from dysconnect.fetching import Transport
+from dysconnect.plan.checks import check_engine
 from dysconnect.preprocess.engine import run_engine
-from dysconnect.preprocess.regions import regional_series
-from dysconnect.preprocess.spaces import refuse_other_space
-from dysconnect.series import read_index, read_series
+from dysconnect.reading.bids import list_folder
 
 MESH, WALL, TIMES, TR = 300, 40, 50, 2.0
 SHAPE = (24, 20, 16)

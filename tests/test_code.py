@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dysconnect.code import DATA, LIBRARY, digest, reached
+from dysconnect.keeping.code import DATA, LIBRARY, digest, reached
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "workflow/scripts"
@@ -128,7 +128,7 @@ def checkout(tmp_path_factory):
 
 def there(checkout: Path, *scripts: str) -> list[str]:
     """Digests in a checkout, seen by a fresh process."""
-    code = "import sys; from dysconnect.code import digest; print(*(digest(path) for path in sys.argv[1:]))"
+    code = "import sys; from dysconnect.keeping.code import digest; print(*(digest(path) for path in sys.argv[1:]))"
     paths = [str(checkout / f"workflow/scripts/{script}.py") for script in scripts]
     environment = {**os.environ, "PYTHONPATH": str(checkout / "src")}
     done = subprocess.run(

@@ -6,8 +6,8 @@ import shutil
 import pytest
 from omegaconf import OmegaConf
 
-from dysconnect.compose import compose_workflow
-from dysconnect.config import ConfigError, config_hash, leaf_keys, nearest, validate
+from dysconnect.plan.compose import compose_workflow
+from dysconnect.plan.config import ConfigError, config_hash, leaf_keys, nearest, validate
 
 SCHEMA = "workflow/schemas/config.schema.json"
 

@@ -9,12 +9,13 @@ import xarray as xr
 from nilearn.connectome import ConnectivityMeasure
 from sklearn.covariance import LedoitWolf
 
-from dysconnect.atlas import edge_index
-from dysconnect.connectivity import cohort_connectomes, connectome, labelled_cohort
-from dysconnect.connectomes import Connectomes, open_connectomes, read_connectomes, write_connectomes
-from dysconnect.models.edges import matrix_from_edges
-from dysconnect.participants import write_participants
-from dysconnect.series import write_series
+from dysconnect.connectivity import cohort_connectomes
+from dysconnect.data.cohort import labelled_cohort
+from dysconnect.data.connectomes import Connectomes, open_connectomes, read_connectomes, write_connectomes
+from dysconnect.data.edges import edge_index, matrix_from_edges
+from dysconnect.data.measures import connectome
+from dysconnect.data.participants import write_participants
+from dysconnect.data.series import write_series
 
 UPPER = np.triu_indices(10, 1)
 WITH_DIAGONAL = np.triu_indices(10)

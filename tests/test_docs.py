@@ -15,10 +15,10 @@ from snakemake.cli import get_argument_parser
 
 from dysconnect.__main__ import _to_dict, compose_workflow
 from dysconnect.acquire.manifest.__main__ import _parser as manifest_parser
-from dysconnect.config import leaf_keys, validate
-from dysconnect.download import _parser as download_parser
-from dysconnect.predict.command import parser as predict_parser
-from dysconnect.withdraw import parser as withdraw_parser
+from dysconnect.commands.download import _parser as download_parser
+from dysconnect.commands.predict import parser as predict_parser
+from dysconnect.commands.withdraw import parser as withdraw_parser
+from dysconnect.plan.config import leaf_keys, validate
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -27,7 +27,7 @@ WRITTEN = [page for page in PAGES if page.parent.name != "reference"]
 SCHEMA = ROOT / "workflow/schemas/config.schema.json"
 LIBRARY = ("python -m dysconnect", "dysconnect ")
 PARSERS = {
-    "dysconnect.download": download_parser,
+    "dysconnect.commands.download": download_parser,
     "dysconnect.acquire.manifest": manifest_parser,
     "dysconnect predict": predict_parser,
     "dysconnect withdraw": withdraw_parser,
@@ -135,7 +135,7 @@ def test_a_command_of_the_library_is_understood(command):
     if not name:
         return sweep(words)
     told = PARSERS[name]().parse_args(words[len(name.split()) :])
-    if name == "dysconnect.download":
+    if name == "dysconnect.commands.download":
         compose(tuple(["overrides=" + text if "." in text.split("=")[0] else text for text in told.settings]))
     if name == "dysconnect.acquire.manifest":
         assert (ROOT / f"configs/dataset/{told.dataset}.yaml").exists()

@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dysconnect.atlas import edge_index
-from dysconnect.models.edges import MissingRegions, edge_missing, edges_from_matrix, matrix_from_edges
+from dysconnect.data.edges import MissingRegions, edge_index, edge_missing, edges_from_matrix, matrix_from_edges
 from dysconnect.models.floor import CovariateEncoder
 from dysconnect.models.tangent import TangentSpace
 

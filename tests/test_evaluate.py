@@ -7,8 +7,8 @@ from predicted import NO_NULL, evaluated, predictions_of, simulated
 from scipy.stats import norm
 from sklearn.metrics import balanced_accuracy_score, brier_score_loss, roc_auc_score
 
-from dysconnect.evaluate import permutation_p
 from dysconnect.evaluate.metrics import bootstrap_weights, calibration_points, gather, roc_points, weighted_scores
+from dysconnect.learning.permuted import permutation_p
 
 
 def scores_of(predictions: pd.DataFrame) -> dict[str, float]:

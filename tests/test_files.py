@@ -11,11 +11,12 @@ import pandas as pd
 import pytest
 from tiny import write_image
 
-from dysconnect.acquire import acquire, acquire_scans, check_engine, kind_of, list_own, source_files
-from dysconnect.acquire.find import CHOICES
-from dysconnect.acquire.images import SHARED, fetch_unit, plan_images, plan_scans, users_files, write_receipt
+from dysconnect.acquire import acquire, acquire_scans, kind_of, list_own, source_files
+from dysconnect.acquire.images import SHARED, fetch_unit, plan_images, plan_scans, users_files
 from dysconnect.acquire.summary import summarise
-from dysconnect.acquire.transfer import Transport
+from dysconnect.data.images.receipts import CHOICES, write_receipt
+from dysconnect.fetching import Transport
+from dysconnect.plan.checks import check_engine
 from dysconnect.problems import left_out
 from dysconnect.report.chosen import section
 

@@ -12,9 +12,9 @@ import warm
 from standins import APPTAINER, FMRIPREP, environment_with, write_program
 from tiny import write_image
 
-from dysconnect.acquire import check_engine
 from dysconnect.acquire.scan import find_scan
-from dysconnect.atlas import load_atlas
+from dysconnect.data.atlas import load_atlas
+from dysconnect.plan.checks import check_engine
 from dysconnect.preprocess.engine import run_engine
 from dysconnect.preprocess.fmriprep import (
     Places,

@@ -10,8 +10,8 @@ from sklearn.model_selection import cross_val_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from dysconnect import GraphClassifier
-from dysconnect.models.edges import matrix_from_edges
-from dysconnect.train.graph.classifier import DEFAULTS
+from dysconnect.data.edges import matrix_from_edges
+from dysconnect.learning.graph.classifier import DEFAULTS
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 QUICK = {"options": {"hidden": 8}, "epochs": 40, "lr": 0.01, "device": "cpu"}

@@ -6,15 +6,15 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+from dysconnect.learning.estimators import build
+from dysconnect.learning.graph import run
+from dysconnect.learning.graph.device import choose_device, memory_budget, train_stacked
+from dysconnect.learning.graph.fit import weighted_auc
+from dysconnect.learning.graph.run import Networks, train_networks
+from dysconnect.learning.graph.view import learn_scale, watched_rows
+from dysconnect.learning.splits import make_splits
 from dysconnect.models import GRAPH_MODELS
 from dysconnect.train import clear_store, cross_validate, permutation_null
-from dysconnect.train.estimators import build
-from dysconnect.train.graph import run
-from dysconnect.train.graph.device import choose_device, memory_budget, train_stacked
-from dysconnect.train.graph.fit import weighted_auc
-from dysconnect.train.graph.run import Networks, train_networks
-from dysconnect.train.graph.view import learn_scale, watched_rows
-from dysconnect.train.splits import make_splits
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 TRAIN, TEST = slice(0, 80), slice(80, 120)

@@ -13,8 +13,8 @@ from hydra import compose, initialize_config_dir
 from nibabel.affines import apply_affine
 from omegaconf import OmegaConf
 
-from dysconnect.atlas import FOLDER, circuit_edges, circuit_titles, load_atlas
-from dysconnect.atlas.join import join_atlas, label_codes, label_shares, read_source, remotes, write_atlas
+from dysconnect.data.atlas import FOLDER, circuit_edges, circuit_titles, load_atlas
+from dysconnect.data.atlas.join import join_atlas, label_codes, label_shares, read_source, remotes, write_atlas
 
 SIZES = (100, 200, 400)
 TWO_MM = nib.affines.from_matvec(

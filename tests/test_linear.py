@@ -11,13 +11,15 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 from sklearn.svm import SVC
 
+from dysconnect.data.edges import matrix_from_edges
+from dysconnect.learning.estimators import LinearModel, build
+from dysconnect.learning.permuted import shuffle_labels
+from dysconnect.learning.saved import SavedModel, save_model
+from dysconnect.learning.splits import audit_splits, make_splits
 from dysconnect.models.dual import DualLogistic, DualRidge, DualSVM, concordance, inner_folds
-from dysconnect.models.edges import matrix_from_edges
 from dysconnect.models.riemann import FilteredMDM, ReducedTangent
 from dysconnect.models.sparse import ElasticNet, correlations, screen
-from dysconnect.train import cross_validate, permutation_null, shuffle_labels
-from dysconnect.train.estimators import LinearModel, SavedModel, build, save_model
-from dysconnect.train.splits import audit_splits, make_splits
+from dysconnect.train import cross_validate, permutation_null
 
 SPECS = {
     "svm": {"name": "svm", "penalties": [0.1, 1.0, 10.0]},

@@ -8,8 +8,8 @@ import pytest
 
 from dysconnect.acquire import kind_of
 from dysconnect.acquire.local import acquire_local, local_files, plan_local
-from dysconnect.participants import write_participants
-from dysconnect.series import BY_ORDER, read_series, write_series
+from dysconnect.data.participants import write_participants
+from dysconnect.data.series import BY_ORDER, read_series, write_series
 from dysconnect.timeseries import prepare_cohort
 
 TR = 2.0

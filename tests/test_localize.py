@@ -9,7 +9,11 @@ from nilearn.mass_univariate import permuted_ols
 from scipy.stats import binom, false_discovery_control, ttest_ind
 from scipy.stats import t as student
 
-from dysconnect.localize import attributed, localize
+from dysconnect.attribute.verdict import attributed
+from dysconnect.data.edges import edge_missing
+from dysconnect.learning.estimators import Cohort, build
+from dysconnect.learning.saved import save_model
+from dysconnect.localize import localize
 from dysconnect.localize.recovery import match_truth, recovery
 from dysconnect.localize.statistics import (
     edge_statistics,
@@ -22,8 +26,6 @@ from dysconnect.localize.statistics import (
     selection_stability,
     to_t,
 )
-from dysconnect.models.edges import edge_missing
-from dysconnect.train.estimators import Cohort, build, save_model
 
 NUISANCE = ["age", "sex", "site", "mean_fd"]
 SPEC = {

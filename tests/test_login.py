@@ -7,7 +7,7 @@ import traceback
 import pytest
 from mlflow.exceptions import MlflowException
 
-from dysconnect.address import shown
+from dysconnect.keeping.address import shown
 from dysconnect.tracking.login import make_login
 from dysconnect.tracking.runs import Handle, reaching
 

@@ -7,7 +7,7 @@ import h5py
 import pytest
 
 from dysconnect.__main__ import main
-from dysconnect.made import MadeOtherwise, read_made, refuse_other_settings
+from dysconnect.keeping.made import MadeOtherwise, read_made, refuse_other_settings
 
 SPLITS = {"scheme": "kfold", "folds": 5, "repeats": 2, "test_sites": [], "seed": 0}
 MADE = {

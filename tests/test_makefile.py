@@ -87,6 +87,6 @@ def test_make_clean_leaves_an_environment_of_somebody_else(project):
 
 
 def test_a_python_without_a_wheel_is_told():
-    from dysconnect.acquire import _ants_for
+    from dysconnect.plan.checks import _ants_for
 
     assert "pip install" in _ants_for((3, 12, 1)) and "no wheel for Python 3.13" in _ants_for((3, 13, 0))

@@ -8,20 +8,21 @@ import pandas as pd
 import pytest
 from scipy.stats import binom
 
-from dysconnect.localize import maps as learned
-from dysconnect.localize.maps.curves import SHARES, area, fold_curves
-from dysconnect.localize.maps.folds import fisher_edges, fold_maps, haufe_pattern, held_out, randomised_twin
-from dysconnect.localize.maps.null import studentised
-from dysconnect.localize.maps.ridge import ridge_statistics
-from dysconnect.localize.maps.screening import adaptive_quantile, halves, screened_statistics
-from dysconnect.localize.maps.stability import consistency, kuncheva, nogueira, strongest
-from dysconnect.localize.maps.verdict import DIAGNOSTIC, LOCALIZES, MEASURED, gate, label
+from dysconnect import attribute as learned
+from dysconnect.attribute.curves import SHARES, area, fold_curves
+from dysconnect.attribute.folds import fisher_edges, fold_maps, haufe_pattern, held_out, randomised_twin
+from dysconnect.attribute.null import studentised
+from dysconnect.attribute.ridge import ridge_statistics
+from dysconnect.attribute.screening import adaptive_quantile, halves, screened_statistics
+from dysconnect.attribute.stability import consistency, kuncheva, nogueira, strongest
+from dysconnect.attribute.verdict import DIAGNOSTIC, LOCALIZES, MEASURED, gate, label
+from dysconnect.learning.estimators import build
+from dysconnect.learning.saved import read_folds, save_folds
+from dysconnect.learning.splits import make_splits
 from dysconnect.localize.statistics import edge_statistics
 from dysconnect.localize.tested import complete_edges
 from dysconnect.models.dual import DualRidge
 from dysconnect.train import cross_validate, permutation_null
-from dysconnect.train.estimators import build, read_folds, save_folds
-from dysconnect.train.splits import make_splits
 
 NUISANCE = ["age", "sex", "site"]
 SPEC = {

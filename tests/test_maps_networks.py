@@ -7,23 +7,23 @@ import pandas as pd
 import pytest
 import torch
 
-from dysconnect.localize import maps as learned
-from dysconnect.localize.maps.explainer import explain, sparse_twin
-from dysconnect.localize.maps.folds import fold_maps, held_out, randomised_twin
-from dysconnect.localize.maps.gradients import (
+from dysconnect import attribute as learned
+from dysconnect.attribute.explainer import explain, sparse_twin
+from dysconnect.attribute.folds import fold_maps, held_out, randomised_twin
+from dysconnect.attribute.gradients import (
     edge_masks,
     integrated_gradients,
     mean_gradients,
     path_gradients,
     randomised,
 )
-from dysconnect.localize.maps.null import attribution_null
+from dysconnect.attribute.null import attribution_null
+from dysconnect.learning.graph.run import train_networks
+from dysconnect.learning.saved import read_folds, save_folds
+from dysconnect.learning.splits import make_splits
 from dysconnect.models.graph import build_network
 from dysconnect.models.graph.views import edge_weights, to_batch, unfold
 from dysconnect.train import cross_validate
-from dysconnect.train.estimators import read_folds, save_folds
-from dysconnect.train.graph.run import train_networks
-from dysconnect.train.splits import make_splits
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 SPEC = {

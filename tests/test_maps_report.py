@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from test_report import GOOD, NODES, Document, cohort_of, experiments_of, results_of
 
-from dysconnect.localize.maps.curves import SHARES
+from dysconnect.attribute.curves import SHARES
+from dysconnect.paper.svg import to_svg
 from dysconnect.report import render
 from dysconnect.report.maps import curves_figure, gains, map_table, paragraph
-from dysconnect.report.svg import to_svg
 
 
 def curves_of(drop: float) -> dict:

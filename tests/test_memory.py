@@ -4,16 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dysconnect.connectivity import labelled_cohort
-from dysconnect.connectomes import Connectomes, StoredEdges, open_connectomes, read_connectomes, write_connectomes
+from dysconnect.data import edges as edges_module
+from dysconnect.data.cohort import labelled_cohort
+from dysconnect.data.connectomes import Connectomes, StoredEdges, open_connectomes, read_connectomes, write_connectomes
+from dysconnect.data.edges import MissingRegions, edge_missing
+from dysconnect.data.memory import data_memory, free_memory
+from dysconnect.data.participants import write_participants
+from dysconnect.learning.graph.view import FilledEdges, learn_scale
+from dysconnect.learning.splits import make_splits
 from dysconnect.localize import localize, permutation
-from dysconnect.models import edges as edges_module
-from dysconnect.models.edges import MissingRegions, edge_missing
-from dysconnect.participants import write_participants
 from dysconnect.train import cross_validate
-from dysconnect.train.graph.view import FilledEdges, learn_scale
-from dysconnect.train.memory import data_memory, free_memory
-from dysconnect.train.splits import make_splits
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 CONTRAST = {"cases": ["DYT"], "controls": ["HC"]}

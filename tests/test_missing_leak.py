@@ -5,17 +5,19 @@ import pandas as pd
 import pytest
 from scipy.stats import mannwhitneyu
 
-from dysconnect.connectivity import connectome
-from dysconnect.localize.maps.folds import held_out
-from dysconnect.models.edges import BorrowedRegions, MissingRegions, edge_missing, edges_from_matrix, matrix_from_edges
+from dysconnect.attribute.folds import held_out
+from dysconnect.data.edges import BorrowedRegions, MissingRegions, edge_missing, edges_from_matrix, matrix_from_edges
+from dysconnect.data.measures import connectome
+from dysconnect.learning import estimators
+from dysconnect.learning.estimators import Cohort, build
+from dysconnect.learning.saved import read_folds, save_folds
+from dysconnect.learning.splits import make_splits
 from dysconnect.models.masked import MaskedRegression, StandIns, _weights
 from dysconnect.models.riemann import ReducedTangent, common_regions
 from dysconnect.models.tangent import TangentSpace
 from dysconnect.quality.people import lacking
 from dysconnect.report.verdict import quality_warnings
-from dysconnect.train import cross_validate, estimators
-from dysconnect.train.estimators import Cohort, build, read_folds, save_folds
-from dysconnect.train.splits import make_splits
+from dysconnect.train import cross_validate
 
 PENALTIES = [0.01, 0.1, 1.0, 10.0, 100.0]
 PREPARED = {"harmonise": "none", "deconfound": []}

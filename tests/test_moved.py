@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 
 from dysconnect.acquire import Acquired, write_acquired
-from dysconnect.acquire.images import fetch_unit, scan_entry
-from dysconnect.address import choose_uri, hidden, settle, shown, with_password
-from dysconnect.place import located, portable
-from dysconnect.series import read_index
+from dysconnect.acquire.images import fetch_unit
+from dysconnect.data.images.receipts import scan_entry
+from dysconnect.data.series import read_index
+from dysconnect.keeping.address import choose_uri, hidden, settle, shown, with_password
+from dysconnect.keeping.place import located, portable
 from dysconnect.tracking import Handle, finish, log_run, open_tracking, read_handle
 from dysconnect.tracking.runs import find_runs
 

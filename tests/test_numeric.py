@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from broken import ARRAYS, HARMFUL, HARMLESS, NAMES, cells, joined, matrix
 
-from dysconnect.numeric import read_numbers
-from dysconnect.numeric.cells import holds_codes
-from dysconnect.series import BY_ORDER, matrix_like, read_confounds, read_regions, read_series, refuse_repeated
-from dysconnect.tables import TableError
+from dysconnect.data.series import BY_ORDER, matrix_like, read_confounds, read_regions, read_series, refuse_repeated
+from dysconnect.reading.numeric import read_numbers
+from dysconnect.reading.numeric.cells import holds_codes
+from dysconnect.reading.tables import TableError
 
 
 @pytest.fixture(scope="module")

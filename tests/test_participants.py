@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dysconnect.participants import (
+from dysconnect.data.participants import (
     COVARIATES,
     REQUIRED,
     check_participants,

@@ -9,8 +9,8 @@ from try_people import judge as judge_damaged
 
 from dysconnect.acquire.people import people_notes, read_people
 from dysconnect.acquire.told import people_files
-from dysconnect.cells import CODES, FORMS, MISSING, SEXES, codes_among, form, is_missing, number, sex
-from dysconnect.participants import read_participants, write_participants
+from dysconnect.data.participants import read_participants, write_participants
+from dysconnect.reading.cells import CODES, FORMS, MISSING, SEXES, codes_among, form, is_missing, number, sex
 
 SPEC = {
     "name": "study",

@@ -14,7 +14,7 @@ import pytest
 import try_persons as trial
 from try_persons import DENOISE, NODES, OUT, SAME, STOPPED, TR, VICTIM, Laboratory, all_breaks, failing
 
-from dysconnect.predict.command import main
+from dysconnect.commands.predict import main
 from dysconnect.predict.scan import ScanError, scan_from_bold, scan_from_series
 from dysconnect.preprocess.engine import run_engine
 from dysconnect.problems import MachineError
@@ -84,7 +84,7 @@ def test_the_machines_trouble_is_told_as_such_by_the_command(monkeypatch, capsys
     def fails(_):
         raise MachineError("No space left on device: /scratch")
 
-    monkeypatch.setattr("dysconnect.predict.command._predict", fails)
+    monkeypatch.setattr("dysconnect.commands.predict._predict", fails)
     assert main(["--model", "m.npz", "--series", "s.tsv"]) == 1
     assert capsys.readouterr().err == "dysconnect predict: No space left on device: /scratch\n"
 
@@ -138,7 +138,7 @@ def test_a_person_is_judged_alike_by_every_route(tmp_path, bundle, monkeypatch, 
     entry = {"series": str(path), "key": "", "confounds": str(table), "repetition_time": seconds}
     by_series = prepare_subject(row, pd.Series(entry), NODES, DENOISE).exclusion_reason
     averages = SimpleNamespace(series=x, repetition_time=seconds, notes=())  # of an image that holds the same series
-    monkeypatch.setattr("dysconnect.preprocess.regions.regional_series", lambda *_, **__: averages)
+    monkeypatch.setattr("dysconnect.data.images.regions.regional_series", lambda *_, **__: averages)
     said = []
     for read in (
         lambda: scan_from_series(path, table, bundle),

@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dysconnect.acquire.plant import (
+from dysconnect.data.atlas import circuit_edges
+from dysconnect.data.edges import edge_index
+from dysconnect.planted.plant import (
     choose_carriers,
     choose_edges,
     edge_spread,
@@ -12,8 +14,7 @@ from dysconnect.acquire.plant import (
     plant_cohort,
     resting_band,
 )
-from dysconnect.acquire.simulated import simulate_cohort
-from dysconnect.atlas import circuit_edges, edge_index
+from dysconnect.planted.simulated import simulate_cohort
 
 TR = 2.0
 

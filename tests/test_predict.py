@@ -17,16 +17,20 @@ import pytest
 import warm
 
 from dysconnect.acquire import acquire, write_acquired
-from dysconnect.atlas import circuit_edges
-from dysconnect.connectivity import cohort_connectomes, labelled_cohort
-from dysconnect.connectomes import write_connectomes
+from dysconnect.commands.predict import console, main
+from dysconnect.connectivity import cohort_connectomes
+from dysconnect.data.atlas import circuit_edges
+from dysconnect.data.cohort import labelled_cohort
+from dysconnect.data.connectomes import write_connectomes
+from dysconnect.data.edges import MissingRegions
+from dysconnect.data.participants import write_participants
+from dysconnect.data.series import read_index, read_series, write_series
 from dysconnect.evaluate import evaluate
+from dysconnect.learning.saved import restore_folds, save_folds
+from dysconnect.learning.splits import fold_rows, make_splits
 from dysconnect.localize.deviation import deviations
-from dysconnect.models.edges import MissingRegions
-from dysconnect.participants import write_participants
 from dysconnect.predict.bundle import ModelFileError, read_bundle
 from dysconnect.predict.calibrate import calibrate
-from dysconnect.predict.command import console, main
 from dysconnect.predict.make import make_bundle
 from dysconnect.predict.norm import Norm, describe_deviation, learn_norm
 from dysconnect.predict.page import render_person
@@ -34,11 +38,8 @@ from dysconnect.predict.person import predict_person
 from dysconnect.predict.reference import Reference, learn_reference, measures, partners
 from dysconnect.predict.scan import ScanError, scan_from_bold, scan_from_series
 from dysconnect.preprocess.subject import preprocess_subject
-from dysconnect.series import read_index, read_series, write_series
 from dysconnect.timeseries import prepare_cohort
 from dysconnect.train import cross_validate
-from dysconnect.train.estimators import restore_folds, save_folds
-from dysconnect.train.splits import fold_rows, make_splits
 
 CONTRAST = {"cases": ["DYT"], "controls": ["HC"]}
 COVARIATES = ["age", "sex", "site", "mean_fd"]
@@ -149,7 +150,7 @@ def test_a_fresh_process_predicts_as_out_of_fold(lab):
     """Of a scan of the cohort only the models that were trained without it speak, and say what they said."""
     person = lab.predictions["ridge"]["participant_id"].iloc[3]
     code = (
-        "import sys; from dysconnect.predict.command import main\n"
+        "import sys; from dysconnect.commands.predict import main\n"
         "for name in sys.argv[3:]:\n"
         "    where = sys.argv[1]\n"
         "    main(['--model', f'{where}/{name}.npz', '--series', sys.argv[2], '--out', f'{where}/out_{name}'])\n"
@@ -584,7 +585,7 @@ def test_a_real_image_gives_the_series_that_the_workflow_makes(lab, tmp_path, no
 
 
 def test_the_command_line_is_quick_and_shows_an_example():
-    code = "import sys; from dysconnect.predict.command import console; sys.exit(console(['predict', '--help']))"
+    code = "import sys; from dysconnect.commands.predict import console; sys.exit(console(['predict', '--help']))"
     heavy = "; print([m for m in ('numpy', 'pandas', 'torch', 'hydra', 'mlflow') if m in sys.modules], file=sys.stderr)"
     code = code.replace("sys.exit(console(['predict', '--help']))", "0") + heavy
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

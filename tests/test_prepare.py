@@ -8,10 +8,10 @@ import pytest
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import roc_auc_score
 
+from dysconnect.learning.splits import make_splits
 from dysconnect.models.dual import DualRidge
 from dysconnect.models.prepare import ComBat, ConfoundRegression, Preparation
 from dysconnect.train import cross_validate
-from dysconnect.train.splits import make_splits
 
 
 @pytest.fixture

@@ -8,21 +8,14 @@ import pandas as pd
 import pytest
 from nilearn.maskers import NiftiLabelsMasker, NiftiSpheresMasker
 
-from dysconnect.acquire.images import (
-    SHARED,
-    acquire_images,
-    fetch_unit,
-    plan_images,
-    plan_scans,
-    scan_entry,
-    users_files,
-)
-from dysconnect.acquire.transfer import Transport
-from dysconnect.bids import list_folder
-from dysconnect.preprocess.regions import label_weights, regional_series, sphere_weights
-from dysconnect.preprocess.spaces import refuse_other_space
+from dysconnect.acquire.images import SHARED, acquire_images, fetch_unit, plan_images, plan_scans, users_files
+from dysconnect.data.images.receipts import scan_entry
+from dysconnect.data.images.regions import label_weights, regional_series, sphere_weights
+from dysconnect.data.images.spaces import refuse_other_space
+from dysconnect.data.series import read_index, read_series
+from dysconnect.fetching import Transport
 from dysconnect.preprocess.subject import preprocess_subject
-from dysconnect.series import read_index, read_series
+from dysconnect.reading.bids import list_folder
 from dysconnect.timeseries import prepare_cohort
 
 AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])

@@ -6,17 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from dysconnect.atlas import edge_index
-from dysconnect.config import ConfigError, check_pretraining, pretraining, training_sections
-from dysconnect.connectivity import unlabelled_cohort
-from dysconnect.connectomes import Connectomes, write_connectomes
-from dysconnect.models import GRAPH_MODELS
-from dysconnect.models.edges import edges_from_matrix, matrix_from_edges
-from dysconnect.participants import write_participants
-from dysconnect.train import cross_validate, permutation_null
-from dysconnect.train.estimators import Cohort
-from dysconnect.train.graph import run
-from dysconnect.train.graph.pretrain import (
+from dysconnect.data.cohort import unlabelled_cohort
+from dysconnect.data.connectomes import Connectomes, write_connectomes
+from dysconnect.data.edges import edge_index, edges_from_matrix, matrix_from_edges
+from dysconnect.data.participants import write_participants
+from dysconnect.learning.estimators import Cohort
+from dysconnect.learning.graph import run
+from dysconnect.learning.graph.pretrain import (
     READ_OUT,
     MaskedEdges,
     MaskedView,
@@ -25,10 +21,13 @@ from dysconnect.train.graph.pretrain import (
     pretrain,
     region_embeddings,
 )
-from dysconnect.train.graph.run import start_network, train_networks
-from dysconnect.train.graph.stack import noise_of
-from dysconnect.train.graph.view import FilledEdges
-from dysconnect.train.splits import make_splits
+from dysconnect.learning.graph.run import start_network, train_networks
+from dysconnect.learning.graph.stack import noise_of
+from dysconnect.learning.graph.view import FilledEdges
+from dysconnect.learning.splits import make_splits
+from dysconnect.models import GRAPH_MODELS
+from dysconnect.plan.config import ConfigError, check_pretraining, pretraining, training_sections
+from dysconnect.train import cross_validate, permutation_null
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 CPU = torch.device("cpu")
@@ -207,7 +206,7 @@ def test_an_interrupted_run_pretrains_once_and_other_weights_train_again(low_ran
         raise AssertionError("trained again")
 
     monkeypatch.setattr(run, "train_stack", fail)
-    monkeypatch.setattr("dysconnect.train.graph.pretrain.train_stack", fail)
+    monkeypatch.setattr("dysconnect.learning.graph.pretrain.train_stack", fail)
     again = pretrain(low_rank, own, 1, tmp_path).weights
     assert all(torch.equal(weights[name], again[name]) for name in weights)
     with pytest.raises(AssertionError, match="trained again"):

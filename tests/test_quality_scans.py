@@ -10,6 +10,7 @@ import pytest
 from scanned import ASKEW, CUT, FAILED, MOVING, NOISY, SPIKES, WILD, scanned_cohort
 from test_report import Document, cohort_of, experiments_of, page_of, quality_of, results_of
 
+from dysconnect.paper.carpet import carpet_figure, region_carpet, spread
 from dysconnect.quality.metrics import quality_metrics
 from dysconnect.quality.scans import (
     Scan,
@@ -23,7 +24,6 @@ from dysconnect.quality.scans import (
     scan_rows,
     scan_table,
 )
-from dysconnect.report.carpet import carpet_figure, region_carpet, spread
 from dysconnect.report.methods import methods
 from dysconnect.report.results import read_results
 from dysconnect.report.scans import coverage_figure, coverage_steps, effect_figure, strips_figure

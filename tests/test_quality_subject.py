@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+from dysconnect.data.images.regions import regional_series
+from dysconnect.paper.carpet import carpet_figure, motion_trace, region_carpet
 from dysconnect.preprocess.quality import Brain, subject_measures, write_picture
-from dysconnect.preprocess.regions import regional_series
 from dysconnect.preprocess.subject import preprocess_subject
-from dysconnect.report.carpet import carpet_figure, motion_trace, region_carpet
 
 SIZE, N_VOLUMES, TR = 16, 40, 2.0
 AFFINE = nib.affines.from_matvec(np.diag([3.0, 3, 3]), [-22.5, -22.5, -22.5])
@@ -355,9 +355,9 @@ def test_the_picture_of_the_noisiest_brain_stays_small(tmp_path, nodes):
 MEASURE = """
 import re, sys
 from pathlib import Path
-from dysconnect.atlas import load_atlas
+from dysconnect.data.atlas import load_atlas
 from dysconnect.preprocess.quality import Brain
-from dysconnect.preprocess.regions import regional_series
+from dysconnect.data.images.regions import regional_series
 nodes = load_atlas("seitzman300")
 peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 before = peak()

@@ -8,8 +8,9 @@ import pytest
 from nibabel.affines import apply_affine
 from phantom import Head, bold_image
 
-from dysconnect.atlas import load_atlas
+from dysconnect.data.atlas import load_atlas
 from dysconnect.preprocess.anatomical import local_contrast
+from dysconnect.preprocess.distortion import Distortion
 from dysconnect.preprocess.motion import foreground
 from dysconnect.preprocess.registration import (
     Anatomy,
@@ -18,7 +19,7 @@ from dysconnect.preprocess.registration import (
     pulled,
     register_bold,
 )
-from dysconnect.preprocess.susceptibility import Distortion, estimate_distortion, phase_axis
+from dysconnect.preprocess.susceptibility import estimate_distortion, phase_axis
 
 OBLIQUE = np.array([[-3.9, 0.3, 0.2, 80], [0.35, 3.95, -0.4, -120], [0.15, 0.42, 3.96, -60], [0, 0, 0, 1.0]])
 AXES = [("i", 0), ("i-", 0), ("j", 1), ("j-", 1), ("k", 2), ("k-", 2)]

@@ -8,8 +8,8 @@ import pytest
 from tiny import write_image
 
 from dysconnect.acquire.scan import describe_scan
-from dysconnect.preprocess.volumes import open_bold, repetition_time
-from dysconnect.repetition import seconds_of, time_of, times_by_group, told_seconds
+from dysconnect.data.images.volumes import open_bold, repetition_time
+from dysconnect.reading.repetition import seconds_of, time_of, times_by_group, told_seconds
 
 WRONG = [2000, 0, -2, 0.04, 60.1, True, [2.0], "2.0", "2,0", {"s": 2}, float("nan"), float("inf"), 10**400]
 

@@ -11,15 +11,16 @@ import pytest
 from matplotlib.figure import Figure
 
 from dysconnect import report
-from dysconnect.atlas import load_atlas
+from dysconnect.data.atlas import load_atlas
+from dysconnect.paper.svg import inline_svg, to_svg
+from dysconnect.paper.text import number, p_text, percent
 from dysconnect.report import Results, render
 from dysconnect.report.figures import calibration_figure, drawn_edges, learning_figure, motion_figure, roc_figure
 from dysconnect.report.methods import methods
 from dysconnect.report.quality import distance_figure, flow_figure, qcfc_figure, qcfc_table
 from dysconnect.report.references import REFERENCES, references
-from dysconnect.report.svg import inline_svg, to_svg
 from dysconnect.report.tables import excluded_table
-from dysconnect.report.text import Asked, number, p_text, percent
+from dysconnect.report.text import Asked
 from dysconnect.report.verdict import verdict
 
 NODES = load_atlas("seitzman300")

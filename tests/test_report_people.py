@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from test_report import GOOD, NODES, Document, cohort_of, people, scores_of
 
-from dysconnect.participants import write_participants
-from dysconnect.report.deviation import brain_picture
+from dysconnect.data.participants import write_participants
+from dysconnect.paper.deviation import brain_picture
 from dysconnect.report.people import (
     Everybody,
     alike,

@@ -10,17 +10,17 @@ import pytest
 from docutils.core import publish_string
 from matplotlib.figure import Figure
 
-from dysconnect.atlas import load_atlas
-from dysconnect.report.bibtex import authors, bibliography, entry
+from dysconnect.data.atlas import load_atlas
+from dysconnect.paper.bibtex import authors, bibliography, entry
+from dysconnect.paper.files import to_png
+from dysconnect.paper.shell import brain_shell, mask_faces, smoothed
+from dysconnect.paper.svg import to_svg
 from dysconnect.report.brain import as_script, brain_data
 from dysconnect.report.chord import arcs, chord_figure, ribbons, system_pairs
 from dysconnect.report.consort import consort_figure
-from dysconnect.report.files import to_png
 from dysconnect.report.matrix import matrix_figure, ordered_nodes, split_triangles, spoken
 from dysconnect.report.references import REFERENCES
-from dysconnect.report.shell import brain_shell, mask_faces, smoothed
 from dysconnect.report.stability import stability_caption, stability_figure
-from dysconnect.report.svg import to_svg
 
 CAPTIONS = Path(__file__).parents[1] / "workflow/report"
 

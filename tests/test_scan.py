@@ -8,7 +8,7 @@ import pytest
 from tiny import write_image
 
 from dysconnect.acquire.scan import describe_scan, find_scan, read_header
-from dysconnect.bids import Ambiguity
+from dysconnect.reading.bids import Ambiguity
 
 RAW = {"kind": "bids", "task": "rest", "repetition_time": 0.9, "phase_encoding": ["j"], "site": "SoftwareVersions"}
 PREPARED = {"kind": "derivatives", "task": "rest", "space": "MNI152NLin2009cAsym"}

@@ -10,10 +10,10 @@ import tampered
 import tracked
 from tampered import Project, read, tamperings, try_one
 
+from dysconnect.data.series import read_index, refuse_changed, series_hash
 from dysconnect.evaluate.given import check_null, check_predictions, own_predictions, refuse_other_runs
-from dysconnect.sealed import NotAsWrittenError, check, fingerprint, seal
-from dysconnect.series import read_index, refuse_changed, series_hash
-from dysconnect.train.splits import refuse_other_splits
+from dysconnect.keeping.sealed import NotAsWrittenError, check, fingerprint, seal
+from dysconnect.learning.splits import refuse_other_splits
 
 TRAINED = ("predictions.tsv", "history.tsv", "search.tsv", "null.tsv", "run.json", "model.npz", "folds.npz")
 H5, PEOPLE, SPLITS = "connectivity/tiny_correlation.h5", "timeseries/participants.tsv", "train/splits.tsv"

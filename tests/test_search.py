@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
+from dysconnect.learning.splits import make_splits
 from dysconnect.train import SEARCH, cross_validate
-from dysconnect.train.splits import make_splits
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 GRID = {"lr": [1e-6, 1e-2], "weight_decay": [0.0, 0.1]}

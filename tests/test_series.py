@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dysconnect.series import BY_ORDER, read_confounds, read_index, read_series, series_hash, write_series
+from dysconnect.data.series import BY_ORDER, read_confounds, read_index, read_series, series_hash, write_series
 
 
 @pytest.fixture

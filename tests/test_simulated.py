@@ -5,7 +5,8 @@ import pytest
 from scipy.spatial.distance import cdist
 from scipy.stats import spearmanr
 
-from dysconnect.acquire.simulated import (
+from dysconnect.data.atlas import load_atlas
+from dysconnect.planted.simulated import (
     HEAD_RADIUS,
     add_motion,
     bold_noise,
@@ -14,7 +15,6 @@ from dysconnect.acquire.simulated import (
     simulate_participants,
     spoil,
 )
-from dysconnect.atlas import load_atlas
 
 QUIET = {"patients": 6, "controls": 6, "volumes": 150, "repetition_time": 2.0, "motion_ratio": 1.0, "seed": 1}
 

@@ -7,8 +7,8 @@ from scipy.stats import kstest
 from test_abide import SPEC, collect
 
 from dysconnect.evaluate.metrics import gather, weighted_scores
+from dysconnect.learning.splits import audit_splits, fold_rows, joined_sites, make_splits, scored_folds
 from dysconnect.train import cross_validate, permutation_null
-from dysconnect.train.splits import audit_splits, fold_rows, joined_sites, make_splits, scored_folds
 
 
 @pytest.fixture

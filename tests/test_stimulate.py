@@ -9,10 +9,12 @@ import pytest
 from scipy.sparse import csr_matrix
 from scipy.stats import kstest
 
-from dysconnect.atlas import load_atlas
-from dysconnect.atlas.targets import target_regions
+from dysconnect.data.atlas import load_atlas
+from dysconnect.data.atlas.targets import target_regions
+from dysconnect.data.edges import edges_from_matrix, matrix_from_edges
+from dysconnect.learning.permuted import design_permutations
+from dysconnect.learning.splits import fold_rows, make_splits
 from dysconnect.localize.statistics import nuisance_basis
-from dysconnect.models.edges import edges_from_matrix, matrix_from_edges
 from dysconnect.stimulate import beats_null, rank_targets
 from dysconnect.stimulate.control import beyond_strength, controllability
 from dysconnect.stimulate.counterfactual import cheapest_edit, costs, ledoit_wolf, reach
@@ -22,8 +24,6 @@ from dysconnect.stimulate.matched import matched_standing, neighbours, node_stre
 from dysconnect.stimulate.permute import observed_and_shuffled, permutation_p, permuted_shifts
 from dysconnect.stimulate.ranking import rank_agreement, share_at_top
 from dysconnect.stimulate.targets import list_targets
-from dysconnect.train import design_permutations
-from dysconnect.train.splits import fold_rows, make_splits
 
 N, HUB = 20, 7
 COVARIATES = ["age", "site"]
@@ -359,7 +359,7 @@ def test_target_regions_are_rules(atlas, target, names):
 def test_the_joined_atlas_names_have_every_deep_target():
     """GPi, GPe and STN come from the atlas of the deep nuclei, the dentate from that of the cerebellum."""
     names = pd.read_csv(
-        importlib.util.find_spec("dysconnect.atlas").submodule_search_locations[0] + "/names.tsv", sep="\t"
+        importlib.util.find_spec("dysconnect.data.atlas").submodule_search_locations[0] + "/names.tsv", sep="\t"
     )
     deep = names[names["source"].isin(["zonabb", "suit", "tian"])].assign(x=10.0, y=-60.0, z=0.0)
     found = target_regions(deep.reset_index(drop=True)).set_index("target")["rows"]

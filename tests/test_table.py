@@ -7,13 +7,15 @@ import pandas as pd
 import pytest
 
 from dysconnect.acquire.table import acquire_table, read_connections, table_files
-from dysconnect.atlas import edge_index, load_atlas
-from dysconnect.connectivity import labelled_cohort, table_connectomes
-from dysconnect.connectomes import open_connectomes, read_connectomes
-from dysconnect.connectomes import write_connectomes as write
+from dysconnect.connectivity import table_connectomes
+from dysconnect.data.atlas import load_atlas
+from dysconnect.data.cohort import labelled_cohort
+from dysconnect.data.connectomes import open_connectomes, read_connectomes
+from dysconnect.data.connectomes import write_connectomes as write
+from dysconnect.data.edges import edge_index
+from dysconnect.data.participants import write_participants
 from dysconnect.localize import localize
 from dysconnect.localize.statistics import edge_statistics
-from dysconnect.participants import write_participants
 from dysconnect.timeseries import judge_cohort
 
 CONTRAST = {"cases": ["patient"], "controls": ["control"]}
@@ -23,7 +25,7 @@ PAIRS = ["ppc-left_ppc-right", "ppc-left_cereb-M3-right", "cereb-M3-left_cereb-M
 @pytest.fixture(scope="module")
 def regions(repository) -> pd.DataFrame:
     """Node table of the study."""
-    return load_atlas(repository / "src/dysconnect/atlas/degeneration.tsv")
+    return load_atlas(repository / "src/dysconnect/data/atlas/degeneration.tsv")
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import random
 import pandas as pd
 import pytest
 
-from dysconnect.tables import TableError, clean, read_table
+from dysconnect.reading.tables import TableError, clean, read_table
 
 NAMES = ["participant_id", "group", "age", "sex", "notes"]
 

@@ -7,7 +7,7 @@ from nilearn.connectome.connectivity_matrices import _geometric_mean, sym_matrix
 from scipy.linalg import expm, logm, sqrtm
 from threadpoolctl import threadpool_limits
 
-from dysconnect.models.edges import edges_from_matrix
+from dysconnect.data.edges import edges_from_matrix
 from dysconnect.models.tangent import TangentSpace, geometric_mean, in_threads, mean_log, spd_function
 
 

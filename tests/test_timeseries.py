@@ -10,8 +10,9 @@ from nilearn import signal
 from nilearn.interfaces.fmriprep import load_confounds
 from scipy.interpolate import CubicSpline
 
-from dysconnect.acquire.simulated import head_motion, motion_artefact
-from dysconnect.series import read_series, write_series
+from dysconnect.data.series import read_series, write_series
+from dysconnect.denoising import projection
+from dysconnect.planted.simulated import head_motion, motion_artefact
 from dysconnect.timeseries import (
     MOTION,
     UnusableError,
@@ -22,7 +23,6 @@ from dysconnect.timeseries import (
     nuisance_regressors,
     prepare_cohort,
     prepare_subject,
-    projection,
 )
 
 TR = 2.0

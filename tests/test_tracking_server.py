@@ -24,10 +24,10 @@ import warm
 from tracked import MODELS
 
 from dysconnect.__main__ import main as train_scratch
-from dysconnect.predict.command import main as predict
+from dysconnect.commands.predict import main as predict
+from dysconnect.learning.saved import SavedModel
 from dysconnect.tracking import Handle, Sweep, log_failure, open_tracking
 from dysconnect.tracking.sweeps import join_sweep, short_names, summarise
-from dysconnect.train.estimators import SavedModel
 
 ROOT = Path(__file__).resolve().parents[1]
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

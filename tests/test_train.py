@@ -9,20 +9,14 @@ import pytest
 from scipy.special import expit
 from scipy.stats import binomtest
 
+from dysconnect.data.edges import edges_from_matrix, edges_of_matrices, matrix_from_edges
 from dysconnect.evaluate.metrics import gather, weighted_scores
+from dysconnect.learning.estimators import Cohort, GraphModel, build
+from dysconnect.learning.permuted import shuffle_labels
+from dysconnect.learning.saved import SavedModel, read_fold_weights, save_model
+from dysconnect.learning.splits import fold_rows, make_splits
 from dysconnect.models import GRAPH_MODELS
-from dysconnect.models.edges import edges_from_matrix, matrix_from_edges
-from dysconnect.train import cross_validate, permutation_null, shuffle_labels
-from dysconnect.train.estimators import (
-    Cohort,
-    GraphModel,
-    SavedModel,
-    build,
-    edges_of_matrices,
-    read_fold_weights,
-    save_model,
-)
-from dysconnect.train.splits import fold_rows, make_splits
+from dysconnect.train import cross_validate, permutation_null
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 

@@ -19,10 +19,10 @@ import misbehaving as bad
 import pytest
 from misbehaving import Misbehaving, in_turn
 
-from dysconnect.acquire import transfer
-from dysconnect.acquire.transfer import Remote, Transport, check_room, client, fetch, fetch_all, part, plan, redact
-from dysconnect.acquire.transfer.ledger import Ledger, Record
-from dysconnect.acquire.transfer.remote import check_path
+from dysconnect import fetching as transfer
+from dysconnect.fetching import Remote, Transport, check_room, client, fetch, fetch_all, part, plan, redact
+from dysconnect.fetching.ledger import Ledger, Record
+from dysconnect.fetching.remote import check_path
 from dysconnect.progress import Meter
 
 FAST = Transport(connections=1, attempts=4, timeout=2, backoff=0.001)
@@ -911,7 +911,7 @@ def test_two_processes_never_fetch_one_file_twice(tmp_path):
     script = """
         import os, sys
         from pathlib import Path
-        from dysconnect.acquire.transfer import Remote, Transport, fetch_all
+        from dysconnect.fetching import Remote, Transport, fetch_all
         url, digest, folder = sys.argv[1:]
         for _ in range(3):
             if os.fork() == 0:
@@ -959,7 +959,7 @@ def test_a_full_disk_stops_everything_and_loses_nothing(tmp_path, monkeypatch):
         script = """
             import resource, sys
             from pathlib import Path
-            from dysconnect.acquire.transfer import Remote, Transport, fetch_all
+            from dysconnect.fetching import Remote, Transport, fetch_all
             resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))  # the kernel refuses what is beyond
             url, digest, folder = sys.argv[1:]
             small = Remote("small.bin", (url.replace("5.bin", "small.bin"),), 1000)

@@ -9,9 +9,9 @@ from functools import cache
 import hydra
 import pytest
 
-from dysconnect.compose import compose_workflow
-from dysconnect.config import ConfigError, rules_of, settle, takes_names, wants_text, wants_texts
-from dysconnect.overrides import as_typed, mapping_of, read_overrides, refuse_repeated, text_of, texts_of
+from dysconnect.plan.compose import compose_workflow
+from dysconnect.plan.config import ConfigError, rules_of, settle, takes_names, wants_text, wants_texts
+from dysconnect.plan.overrides import as_typed, mapping_of, read_overrides, refuse_repeated, text_of, texts_of
 
 FLOOR = {"experiment": "floor"}
 
@@ -33,7 +33,7 @@ def quickly():
     """Let Hydra compose the same choices once."""
     composed, own = cache(lambda choices: hydra_compose("config", list(choices))), pytest.MonkeyPatch()
     hydra_compose = hydra.compose
-    own.setattr("dysconnect.compose.hydra.compose", lambda _, choices: copy.deepcopy(composed(tuple(choices))))
+    own.setattr("dysconnect.plan.compose.hydra.compose", lambda _, choices: copy.deepcopy(composed(tuple(choices))))
     yield
     own.undo()
 

@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from dysconnect.acquire.plant import choose_pattern
-from dysconnect.atlas import edge_circuits, edge_index, load_atlas
-from dysconnect.config import check_validation
+from dysconnect.data.atlas import edge_circuits, load_atlas
+from dysconnect.data.edges import edge_index
+from dysconnect.plan.config import check_validation
+from dysconnect.planted.plant import choose_pattern
 from dysconnect.report import validation as report
 from dysconnect.validate import pool_maker, validate_batch
 from dysconnect.validate.methods import Atlas, Outcome, run_methods

@@ -12,7 +12,7 @@ from collections import namedtuple
 import numpy as np
 import pytest
 
-from dysconnect.whole import save_arrays, whole_file
+from dysconnect.keeping.whole import save_arrays, whole_file
 
 Usage = namedtuple("Usage", "total used free")
 FULL = r"is not written, for lack of room: it needs up to [\d,]+ bytes, and [\d,]+ are free in"
@@ -22,10 +22,10 @@ import sys
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from dysconnect.connectomes import Connectomes, write_connectomes
+from dysconnect.data.connectomes import Connectomes, write_connectomes
 from dysconnect.models.prepare import Preparation
 from dysconnect.predict.bundle import write_bundle
-from dysconnect.train.estimators import Cohort, save_folds, save_model
+from dysconnect.learning.estimators import Cohort, save_folds, save_model
 
 folder, rng = Path(sys.argv[1]), np.random.default_rng(0)
 names, values = np.array([f"r{k}" for k in range(100)]), rng.normal(size=(40, 4950)).astype(np.float32)

@@ -9,15 +9,16 @@ import pytest
 from mlflow.entities import LoggedModelOutput, ViewType
 
 from dysconnect.acquire import Acquired, acquire, acquire_scans, write_acquired
-from dysconnect.acquire.images import fetch_unit, plan_images, write_receipt
+from dysconnect.acquire.images import fetch_unit, plan_images
 from dysconnect.acquire.selection import select
-from dysconnect.acquire.transfer.remote import LEDGER
 from dysconnect.acquire.withdrawn import add_withdrawn, is_of, read_withdrawn, without
-from dysconnect.predict.command import console
-from dysconnect.series import write_series
+from dysconnect.commands.predict import console
+from dysconnect.commands.withdraw import people_of
+from dysconnect.data.images.receipts import write_receipt
+from dysconnect.data.series import write_series
+from dysconnect.fetching.remote import LEDGER
 from dysconnect.tracking import finish, log_run, open_tracking
 from dysconnect.tracking.withdraw import remove_dataset
-from dysconnect.withdraw import people_of
 
 WHO = "sub-1"
 

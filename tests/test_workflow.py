@@ -17,7 +17,7 @@ import pytest
 import warm
 from try_kill import difference, killed, resume, running, runs
 
-from dysconnect.atlas import load_atlas
+from dysconnect.data.atlas import load_atlas
 
 ROOT = Path(__file__).parents[1]
 TINY = [
@@ -298,8 +298,8 @@ LOGGED = ["tangent_logistic", "gcn"]
 
 def _matrices(project, name: str) -> np.ndarray:
     """What a model is told of the people of the cohort."""
-    from dysconnect.connectomes import read_connectomes
-    from dysconnect.models.edges import matrix_from_edges
+    from dysconnect.data.connectomes import read_connectomes
+    from dysconnect.data.edges import matrix_from_edges
 
     tangent = name == "tangent_logistic"
     measure = "covariance" if tangent else "correlation"
@@ -330,7 +330,7 @@ def logged(project):
 
 @pytest.mark.parametrize("name", LOGGED)
 def test_the_logged_model_predicts_in_a_fresh_process(project, logged, name):
-    from dysconnect.train.estimators import SavedModel
+    from dysconnect.learning.saved import SavedModel
 
     matrices, probabilities = _matrices(project, name), logged[name]
     here = SavedModel(project.folder / f"results/simulated/train/{name}/model.npz").predict(matrices)

@@ -13,7 +13,7 @@ import warm
 from tiny import like_fmriprep, point_at, raw_like_ds006395, served
 
 from dysconnect.acquire.manifest import read_manifest
-from dysconnect.atlas import load_atlas
+from dysconnect.data.atlas import load_atlas
 
 ROOT = Path(__file__).parents[1]
 TINY = [

@@ -18,13 +18,14 @@ TABLES = ("predictions", "history", "search")
 
 def make_results(folder: Path, simulated, nodes: pd.DataFrame, sections, denoise: dict) -> None:
     """Write connectomes, splits, trained models, their evaluation, and one file that predicts a person."""
-    from dysconnect.connectivity import cohort_connectomes, labelled_cohort
-    from dysconnect.connectomes import write_connectomes
+    from dysconnect.connectivity import cohort_connectomes
+    from dysconnect.data.cohort import labelled_cohort
+    from dysconnect.data.connectomes import write_connectomes
+    from dysconnect.data.participants import write_participants
     from dysconnect.evaluate import evaluate
-    from dysconnect.participants import write_participants
+    from dysconnect.learning.saved import save_folds, save_model
+    from dysconnect.learning.splits import make_splits
     from dysconnect.train import cross_validate
-    from dysconnect.train.estimators import save_folds, save_model
-    from dysconnect.train.splits import make_splits
 
     for name in ("connectivity", "timeseries", "evaluate", "report", *(f"train/{own}" for own in MODELS)):
         (folder / name).mkdir(parents=True)

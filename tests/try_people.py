@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 from dysconnect.acquire.people import read_people
-from dysconnect.cells import is_missing
+from dysconnect.reading.cells import is_missing
 
 SPEC = {
     "name": "study", "kind": "local", "contrast": {"cases": ["P"], "controls": ["C"]},

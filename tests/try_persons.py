@@ -22,12 +22,13 @@ import numpy as np
 import pandas as pd
 from broken import ARRAYS, HARMFUL, HARMLESS, NAMES, changed, matrix
 
-from dysconnect.acquire.images import SHARED, acquire_images, fetch_unit, plan_images, scan_entry
+from dysconnect.acquire.images import SHARED, acquire_images, fetch_unit, plan_images
 from dysconnect.acquire.local import acquire_local
-from dysconnect.acquire.transfer import Transport
+from dysconnect.data.images.receipts import scan_entry
+from dysconnect.data.series import read_index
+from dysconnect.fetching import Transport
 from dysconnect.preprocess.engine import run_engine
 from dysconnect.problems import LONGEST, MachineError
-from dysconnect.series import read_index
 from dysconnect.timeseries import prepare_cohort
 
 VICTIM, PEOPLE, VOLUMES, TR = "sub-03", 6, 40, 5.0
@@ -399,14 +400,14 @@ def machine_breaks() -> list[Break]:
     nothing = lambda root: None
     codes = ("ENOSPC", "EDQUOT", "EIO", "ESTALE", "EMFILE", "EACCES")
     reading = [Break("series", f"{code} while reading", nothing, STOPPED,
-                     machine(code, "dysconnect.numeric.read_content", VICTIM)) for code in codes]  # fmt: skip
+                     machine(code, "dysconnect.reading.numeric.read_content", VICTIM)) for code in codes]  # fmt: skip
     writing = [Break(route, f"{code} while writing", nothing, STOPPED, machine(code, target))
                for code in ("ENOSPC", "EDQUOT", "EROFS")
                for route, target in (("series", "dysconnect.timeseries.cohort.write_series"),
                                      ("images", "dysconnect.preprocess.subject.write_series"),
                                      ("images", "dysconnect.preprocess.subject.write_picture"))]  # fmt: skip
     images = [Break("images", f"{code} while reading", nothing, STOPPED,
-                    machine(code, "dysconnect.preprocess.volumes.GZIP", VICTIM)) for code in codes]  # fmt: skip
+                    machine(code, "dysconnect.data.images.volumes.GZIP", VICTIM)) for code in codes]  # fmt: skip
     memory = [Break(route, "no memory", nothing, STOPPED, lambda target=target: failing(target, MemoryError))
               for route, target in (("series", "dysconnect.timeseries.cohort.plan"),
                                     ("images", "dysconnect.preprocess.subject.regional_series"))]  # fmt: skip

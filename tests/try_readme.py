@@ -39,7 +39,7 @@ PROMISED = {
 
 def study(folder: Path) -> None:
     """A folder as a user has one: participants and tables of the regions of cc200."""
-    nodes = pd.read_csv(ROOT / "src/dysconnect/atlas/cc200.tsv", sep="\t")["name"]
+    nodes = pd.read_csv(ROOT / "src/dysconnect/data/atlas/cc200.tsv", sep="\t")["name"]
     rng, rows = np.random.default_rng(0), []
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(24):

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tampered import Project, read, tamperings, try_one
 
-from dysconnect.atlas import load_atlas
-from dysconnect.series import read_index
+from dysconnect.data.atlas import load_atlas
+from dysconnect.data.series import read_index
 
 
 def finished(folder: Path, nodes: str) -> Project:

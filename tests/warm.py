@@ -31,7 +31,7 @@ PACKAGES = (
     "dysconnect.connectivity", "dysconnect.evaluate", "dysconnect.localize", "dysconnect.localize.kernels",
     "dysconnect.models.graph", "dysconnect.preprocess", "dysconnect.preprocess.fmriprep", "dysconnect.quality",
     "dysconnect.report", "dysconnect.stimulate", "dysconnect.timeseries", "dysconnect.tracking", "dysconnect.train",
-    "dysconnect.train.graph.run", "dysconnect.validate", "matplotlib.pyplot", "mlflow.pyfunc",
+    "dysconnect.learning.graph.run", "dysconnect.validate", "matplotlib.pyplot", "mlflow.pyfunc",
     "mlflow.store.tracking.sqlalchemy_store",
 )  # fmt: skip
 FORK = multiprocessing.get_context("fork")

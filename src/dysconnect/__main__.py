@@ -20,10 +20,12 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from dysconnect.address import AddressError
-from dysconnect.compose import GROUPS, _to_dict, check_model, compose_workflow
-from dysconnect.config import (
-    STORED,
+from dysconnect.commands.predict import console
+from dysconnect.data.measures import STORED
+from dysconnect.keeping.address import AddressError
+from dysconnect.keeping.made import MadeOtherwise, read_made, refuse_other_settings
+from dysconnect.plan.compose import GROUPS, _to_dict, check_model, compose_workflow
+from dysconnect.plan.config import (
     ConfigError,
     check_pretraining,
     check_values,
@@ -31,8 +33,6 @@ from dysconnect.config import (
     training_sections,
     validate,
 )
-from dysconnect.made import MadeOtherwise, read_made, refuse_other_settings
-from dysconnect.predict.command import console
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -171,9 +171,9 @@ def _train(config: dict, results: Path) -> tuple["Trained", "pd.DataFrame", str]
     """Cross-validate on the workflow's connectomes and splits; return also the scores and the hash of the data."""
     import pandas as pd
 
-    from dysconnect import sealed
-    from dysconnect.connectivity import labelled_cohort, unlabelled_cohort
+    from dysconnect.data.cohort import labelled_cohort, unlabelled_cohort
     from dysconnect.evaluate import evaluate
+    from dysconnect.keeping import sealed
     from dysconnect.train import cross_validate
 
     name, folder, sections = config["model"]["name"], results / config["dataset"]["name"], training_sections(config)

@@ -16,8 +16,9 @@ sys.path.insert(0, str(ROOT / "src"))
 # Snakemake writes it into the commands of jobs as it is, and a blank in it would end the word
 sys.executable = shlex.quote(sys.executable)
 
-from dysconnect.compose import compose_workflow
-from dysconnect.acquire import check_engine, kind_of, list_own, source_files
+from dysconnect.plan.compose import compose_workflow
+from dysconnect.plan.checks import check_engine
+from dysconnect.acquire import kind_of, list_own, source_files
 from dysconnect.acquire.images import (
     SHARED,
     plan_images,
@@ -27,20 +28,20 @@ from dysconnect.acquire.images import (
 )
 from dysconnect.acquire.people import people_notes
 from dysconnect.acquire.scan import SETTINGS
-from dysconnect.acquire.transfer import check_room
+from dysconnect.fetching import check_room
 from dysconnect.acquire.withdrawn import read_withdrawn
-from dysconnect.address import LOCAL, choose_uri, settle, shown
-from dysconnect.code import digest
-from dysconnect.config import (
-    STORED,
+from dysconnect.keeping.address import LOCAL, choose_uri, settle, shown
+from dysconnect.keeping.code import digest
+from dysconnect.data.measures import STORED
+from dysconnect.plan.config import (
     check_pretraining,
     check_validation,
     pretraining,
     training_sections,
 )
 from dysconnect.models import GRAPH_MODELS
-from dysconnect.overrides import as_typed, refuse_repeated
-from dysconnect.place import portable
+from dysconnect.plan.overrides import as_typed, refuse_repeated
+from dysconnect.keeping.place import portable
 from dysconnect.preprocess.fmriprep import (
     bound_folders,
     container_environment,

@@ -9,7 +9,7 @@ sys.path.insert(0, str(PROJECT / "src"))
 
 def start(snakemake):
     """Log to the rule's log file; compare the inputs with what was written; return inputs, outputs and parameters."""
-    from dysconnect.sealed import check
+    from dysconnect.keeping.sealed import check
 
     sys.stdout = sys.stderr = open(snakemake.log[0], "w", buffering=1)  # noqa: SIM115
     own = (f"results/{snakemake.wildcards.get('dataset')}/", "results/atlas/")
@@ -19,7 +19,7 @@ def start(snakemake):
 
 def finish(snakemake):
     """Write down what the outputs are, and what they were made from: the last that a job does."""
-    from dysconnect.sealed import seal
+    from dysconnect.keeping.sealed import seal
 
     seal(snakemake.output, snakemake.input)
 

@@ -8,7 +8,7 @@ from dysconnect.acquire import acquire, acquire_scans, fetched_so_far, write_acq
 from dysconnect.acquire.images import plan_images
 from dysconnect.acquire.summary import summarise
 from dysconnect.acquire.withdrawn import without
-from dysconnect.atlas import load_atlas
+from dysconnect.data.atlas import load_atlas
 
 input, output, params = start(snakemake)
 dataset, folder = params.dataset | {"withdrawn": params.withdrawn}, Path(output.participants).parent / "series"

@@ -5,9 +5,9 @@ import json
 import pandas as pd
 from _job import finish, start
 
-from dysconnect.atlas import load_atlas
 from dysconnect.connectivity import table_connectomes
-from dysconnect.connectomes import write_connectomes
+from dysconnect.data.atlas import load_atlas
+from dysconnect.data.connectomes import write_connectomes
 
 input, output, params = start(snakemake)
 edges = pd.read_csv(input.index, sep="\t")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from _job import finish, start
 
-from dysconnect.acquire.transfer import fetch_or_stop
-from dysconnect.atlas.join import join_atlas, remotes, write_atlas
+from dysconnect.data.atlas.join import join_atlas, remotes, write_atlas
+from dysconnect.fetching import fetch_or_stop
 
 input, output, params = start(snakemake)
 folder = Path(params.fetching["folder"]) / "atlases"

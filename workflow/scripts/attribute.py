@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 from _job import finish, start
 
-from dysconnect.connectivity import labelled_cohort
-from dysconnect.localize.maps import attribute
+from dysconnect.attribute import attribute
+from dysconnect.data.cohort import labelled_cohort
 
 input, output, params = start(snakemake)
 cohort, _ = labelled_cohort(input.connectomes, input.participants, params.contrast, params.sections["measure"])

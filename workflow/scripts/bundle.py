@@ -2,7 +2,7 @@
 
 from _job import finish, start
 
-from dysconnect.config import STORED
+from dysconnect.data.measures import STORED
 from dysconnect.predict.make import make_bundle
 
 input, output, params = start(snakemake)

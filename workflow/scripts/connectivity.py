@@ -4,10 +4,10 @@ import json
 
 from _job import finish, start
 
-from dysconnect.atlas import load_atlas
 from dysconnect.connectivity import cohort_connectomes
-from dysconnect.connectomes import write_connectomes
-from dysconnect.series import read_index
+from dysconnect.data.atlas import load_atlas
+from dysconnect.data.connectomes import write_connectomes
+from dysconnect.data.series import read_index
 
 input, output, params = start(snakemake)
 nodes, measure = load_atlas(params.atlas["nodes"]), snakemake.wildcards.measure

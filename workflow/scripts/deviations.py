@@ -2,8 +2,8 @@
 
 from _job import finish, start
 
-from dysconnect.atlas import circuit_edges, load_atlas
-from dysconnect.connectivity import labelled_cohort
+from dysconnect.data.atlas import circuit_edges, load_atlas
+from dysconnect.data.cohort import labelled_cohort
 from dysconnect.localize.people import describe_people
 
 input, output, params = start(snakemake)

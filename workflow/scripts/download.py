@@ -4,8 +4,9 @@ from pathlib import Path
 
 from _job import start
 
-from dysconnect.acquire.images import fetch_unit, write_receipt
-from dysconnect.acquire.transfer import transport_of
+from dysconnect.acquire.images import fetch_unit
+from dysconnect.data.images.receipts import write_receipt
+from dysconnect.fetching import transport_of
 
 input, output, params = start(snakemake)
 unit, folder = snakemake.wildcards.unit, Path(params.folder)

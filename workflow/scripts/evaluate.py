@@ -3,10 +3,10 @@
 import pandas as pd
 from _job import finish, start
 
+from dysconnect.data.participants import read_participants
 from dysconnect.evaluate import evaluate
 from dysconnect.evaluate.given import refuse_other_runs
-from dysconnect.participants import read_participants
-from dysconnect.train import n_permutations
+from dysconnect.learning.seeds import n_permutations
 
 input, output, params = start(snakemake)
 refuse_other_runs(input.runs, params.sections)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from _job import finish, start
 
-from dysconnect.atlas import edge_circuits, load_atlas
-from dysconnect.connectivity import labelled_cohort
+from dysconnect.data.atlas import edge_circuits, load_atlas
+from dysconnect.data.cohort import labelled_cohort
+from dysconnect.data.participants import read_participants
 from dysconnect.localize.associations import compared_groups, group_differences
-from dysconnect.participants import read_participants
 
 input, output, params = start(snakemake)
 spec = params.localize

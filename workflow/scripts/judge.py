@@ -3,7 +3,7 @@
 import pandas as pd
 from _job import finish, say, start
 
-from dysconnect.participants import read_participants, write_participants
+from dysconnect.data.participants import read_participants, write_participants
 from dysconnect.problems import left_out
 from dysconnect.timeseries import describe_dataset, judge_cohort
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from _job import finish, start
 
-from dysconnect.atlas import edge_circuits, load_atlas
-from dysconnect.connectivity import labelled_cohort
-from dysconnect.localize import attributed, localize
+from dysconnect.attribute.verdict import attributed
+from dysconnect.data.atlas import edge_circuits, load_atlas
+from dysconnect.data.cohort import labelled_cohort
+from dysconnect.localize import localize
 
 input, output, params = start(snakemake)
 spec = params.localize

@@ -7,8 +7,8 @@ import pandas as pd
 from _job import start
 
 from dysconnect.acquire.find import find_left
-from dysconnect.acquire.images import read_receipt, scan_entry
-from dysconnect.atlas import load_atlas
+from dysconnect.data.atlas import load_atlas
+from dysconnect.data.images.receipts import read_receipt, scan_entry
 from dysconnect.preprocess.engine import run_engine
 from dysconnect.preprocess.fmriprep import fmriprep_entry, output_files
 

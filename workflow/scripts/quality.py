@@ -5,10 +5,10 @@ from pathlib import Path
 
 from _job import finish, start
 
-from dysconnect.atlas import load_atlas
-from dysconnect.connectivity import labelled_cohort
+from dysconnect.data.atlas import load_atlas
+from dysconnect.data.cohort import labelled_cohort
+from dysconnect.data.participants import read_participants
 from dysconnect.localize import without_copies
-from dysconnect.participants import read_participants
 from dysconnect.quality import assess, regions_outside
 
 input, output, params = start(snakemake)

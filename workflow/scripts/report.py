@@ -5,7 +5,7 @@ from pathlib import Path
 
 from _job import start
 
-from dysconnect.atlas import load_atlas
+from dysconnect.data.atlas import load_atlas
 from dysconnect.report import render
 from dysconnect.report.results import read_results
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from _job import start
 
-from dysconnect.atlas import load_atlas
+from dysconnect.data.atlas import load_atlas
 from dysconnect.report.people import read_everybody, write_people
 
 input, output, params = start(snakemake)

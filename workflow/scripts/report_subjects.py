@@ -5,8 +5,8 @@ from pathlib import Path
 
 from _job import start
 
-from dysconnect.atlas import load_atlas
-from dysconnect.participants import read_participants
+from dysconnect.data.atlas import load_atlas
+from dysconnect.data.participants import read_participants
 from dysconnect.quality.scans import read_scans, scan_rows
 from dysconnect.report.subjects import write_pages
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from _job import finish, start
 
-from dysconnect.atlas import edge_circuits, load_atlas
-from dysconnect.connectivity import labelled_cohort
+from dysconnect.data.atlas import edge_circuits, load_atlas
+from dysconnect.data.cohort import labelled_cohort
 from dysconnect.localize.associations import severity
 
 input, output, params = start(snakemake)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from _job import finish, start
 
-from dysconnect.participants import read_participants, with_labels
-from dysconnect.train.splits import audit_splits, make_splits
+from dysconnect.data.participants import read_participants, with_labels
+from dysconnect.learning.splits import audit_splits, make_splits
 
 input, output, params = start(snakemake)
 participants = with_labels(read_participants(input.participants), params.contrast)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 from _job import finish, start
 
-from dysconnect.atlas import load_atlas
-from dysconnect.connectivity import labelled_cohort
+from dysconnect.data.atlas import load_atlas
+from dysconnect.data.cohort import labelled_cohort
 from dysconnect.stimulate import beats_null, rank_targets, withheld
 
 input, output, params = start(snakemake)

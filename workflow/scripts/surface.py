@@ -5,8 +5,8 @@ from pathlib import Path
 
 from _job import start
 
-from dysconnect.acquire.transfer import fetch_or_stop
-from dysconnect.atlas.join import remotes
+from dysconnect.data.atlas.join import remotes
+from dysconnect.fetching import fetch_or_stop
 
 input, output, params = start(snakemake)
 folder = Path(params.fetching["folder"]) / "atlases"

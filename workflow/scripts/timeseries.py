@@ -4,10 +4,10 @@ from pathlib import Path
 
 from _job import finish, say, start
 
-from dysconnect.atlas import load_atlas
-from dysconnect.participants import read_participants, write_participants
+from dysconnect.data.atlas import load_atlas
+from dysconnect.data.participants import read_participants, write_participants
+from dysconnect.data.series import read_index, refuse_changed
 from dysconnect.problems import counted, left_out
-from dysconnect.series import read_index, refuse_changed
 from dysconnect.timeseries import describe_dataset, prepare_cohort
 
 input, output, params = start(snakemake)

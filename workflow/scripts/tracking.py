@@ -6,7 +6,7 @@ from pathlib import Path
 
 from _job import start
 
-from dysconnect.address import with_password
+from dysconnect.keeping.address import with_password
 from dysconnect.tracking import open_tracking
 
 input, output, params = start(snakemake)

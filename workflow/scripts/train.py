@@ -6,10 +6,10 @@ from pathlib import Path
 import pandas as pd
 from _job import finish, start
 
-from dysconnect.config import pretraining
-from dysconnect.connectivity import labelled_cohort, unlabelled_cohort
+from dysconnect.data.cohort import labelled_cohort, unlabelled_cohort
+from dysconnect.learning.saved import save_folds, save_model
+from dysconnect.plan.config import pretraining
 from dysconnect.train import clear_store, cross_validate, permutation_null
-from dysconnect.train.estimators import save_folds, save_model
 
 input, output, params = start(snakemake)
 sections, name = params.sections, snakemake.wildcards.experiment

@@ -2,9 +2,9 @@
 
 from _job import finish, start
 
-from dysconnect.atlas import load_atlas
-from dysconnect.participants import read_participants
-from dysconnect.series import read_index
+from dysconnect.data.atlas import load_atlas
+from dysconnect.data.participants import read_participants
+from dysconnect.data.series import read_index
 from dysconnect.validate import pool_maker, validate_batch
 
 input, output, params = start(snakemake)

@@ -5,32 +5,27 @@ Every dataset ends in the same contract: a participants table, an index of serie
 series), and, where a truth was planted, that truth. Whoever has no data keeps the row, with `exclusion_reason`.
 """
 
-import sys
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from dysconnect.acquire.abide import acquire_abide, fetch_abide, phenotype_file, read_abide, series_files
-from dysconnect.acquire.find import CHOICES
-from dysconnect.acquire.images import Plan, TransferFailed, acquire_images, read_receipt, scan_choices
+from dysconnect.acquire.images import Plan, TransferFailed, acquire_images
 from dysconnect.acquire.kinds import kind_of_folder
 from dysconnect.acquire.local import acquire_local, local_files, plan_local
-from dysconnect.acquire.plant import plant_cohort
-from dysconnect.acquire.scan import RAW_ENGINES
-from dysconnect.acquire.simulated import add_motion, simulate_cohort, simulate_severity, spoil
 from dysconnect.acquire.table import acquire_table, table_files
-from dysconnect.acquire.transfer import fetch_or_stop, transport_of
-from dysconnect.bids import Listing, list_folder
-from dysconnect.participants import write_participants
-from dysconnect.place import portable
-from dysconnect.preprocess.fmriprep import check_fmriprep, template_of
-from dysconnect.preprocess.spaces import TEMPLATE_SPACE, refuse_other_space, refuse_without_surface
+from dysconnect.data.images.receipts import CHOICES, read_receipt, scan_choices
+from dysconnect.data.participants import write_participants
+from dysconnect.data.series import read_series, series_hash, write_series
+from dysconnect.fetching import fetch_or_stop, transport_of
+from dysconnect.keeping.place import portable
+from dysconnect.planted.plant import plant_cohort
+from dysconnect.planted.simulated import add_motion, simulate_cohort, simulate_severity, spoil
 from dysconnect.problems import reason
 from dysconnect.progress import track
-from dysconnect.series import read_series, series_hash, write_series
+from dysconnect.reading.bids import Listing, list_folder
 
 LOCATED = ("series", "confounds", "bold", "mask", "t1w")  # columns of an index that hold paths
 
@@ -70,57 +65,6 @@ def kind_of(dataset: dict, listing: Listing | None = None, engine: str | None = 
     if dataset["kind"] != "local":
         return dataset["kind"]
     return kind_of_folder(listing or list_own(dataset), dataset, engine)
-
-
-def check_engine(dataset: dict, spec: dict, atlas: dict) -> None:
-    """Refuse an engine or an atlas that does not fit the images, or that is not installed, before anything is fetched.
-
-    Raises
-    ------
-    ValueError
-        Says which engine fits, or how to install it.
-    """
-    engine, kind = spec["engine"], dataset["kind"]
-    fitting = {"bids": RAW_ENGINES, "derivatives": ("derivatives",)}.get(kind, (engine,))
-    if kind == "local" and engine in RAW_ENGINES:
-        raise ValueError(
-            f"preprocess={engine} is for raw images, but dataset.root={dataset['root']} holds none (of this task) and "
-            "is read as regional series. Leave preprocess out, or give the folder of the raw images."
-        )
-    if engine not in fitting:
-        raise ValueError(
-            f"preprocess={engine} does not fit dataset={dataset['name']}, whose images are "
-            f"{'raw' if kind == 'bids' else 'preprocessed already'}. Add --config preprocess={' or '.join(fitting)}."
-        )
-    if engine == "ants" and kind == "bids" and find_spec("ants") is None:
-        raise ValueError(
-            f"preprocess=ants needs antspyx: {_ants_for(sys.version_info)}. "
-            "Or preprocess with the container of fMRIPrep: --sdm apptainer --config preprocess=fmriprep."
-        )
-    if kind == "bids" and engine == "fmriprep":
-        check_fmriprep(spec)
-    if kind in ("bids", "derivatives"):
-        _refuse_other_atlas(dataset, spec, atlas)
-
-
-def _ants_for(version: tuple[int, ...]) -> str:
-    """How to get antspyx for a version of Python; the versions that fit have no wheel for every one."""
-    if version < (3, 13):
-        return "pip install -e '.[imaging]' -c requirements.lock"
-    return "it has no wheel for Python 3.13, so use 3.12 (make run PYTHON=python3.12 VENV=.venv312)"
-
-
-def _refuse_other_atlas(dataset: dict, spec: dict, atlas: dict) -> None:
-    """Refuse an atlas in another space than the images have, or will have."""
-    what, key = f"dataset={dataset['name']}", "dataset.space"
-    if dataset["kind"] == "derivatives":
-        space = dataset["space"]
-    elif spec["engine"] == "fmriprep":
-        space, what, key = template_of(spec["space"]), f"preprocess.space={spec['space']}", "preprocess.space"
-    else:
-        space = TEMPLATE_SPACE
-    refuse_other_space(space, atlas.get("space"), what, key)
-    refuse_without_surface(space, atlas, what)
 
 
 def source_files(dataset: dict, listing: Listing | None = None) -> list[str]:

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.acquire.selection import select
-from dysconnect.acquire.transfer import Remote, Transport, fetch_all
-from dysconnect.cells import beyond, is_missing, label, number
-from dysconnect.series import open_archive, read_1d, series_hash
-from dysconnect.tables import read_table
+from dysconnect.data.series import open_archive, read_1d, series_hash
+from dysconnect.fetching import Remote, Transport, fetch_all
+from dysconnect.reading.cells import beyond, is_missing, label, number
+from dysconnect.reading.tables import read_table
 
 PHENOTYPES = ("Phenotypic_V1_0b_preprocessed1.csv", "manifest.csv", "participants.csv")
 NEEDED = ("FILE_ID", "SITE_ID", "DX_GROUP", "AGE_AT_SCAN", "SEX", "func_mean_fd")

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from dysconnect.cells import CODES, DITTO, RANGES, beyond, codes_among, folded, form, is_missing, number, sex
 from dysconnect.problems import one_line
+from dysconnect.reading.cells import CODES, DITTO, RANGES, beyond, codes_among, folded, form, is_missing, number, sex
 
 REMEDIES = {"age": "give it in years", "sex": "write F or M", "site": "name it", "mean_fd": "give it in mm"}
 SHOWN = 40  # characters of a cell

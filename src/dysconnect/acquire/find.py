@@ -3,11 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 from dysconnect.acquire.kinds import IMAGES, is_confounds, is_prepared, is_raw, newest_first
-from dysconnect.bids import Ambiguity, Choice, Named, agree, asked_entities, choose, companion, read_name, same
-from dysconnect.preprocess.cifti import is_grayordinates
+from dysconnect.data.images.cifti import is_grayordinates
 from dysconnect.problems import one_line
+from dysconnect.reading.bids import Ambiguity, Choice, Named, agree, asked_entities, choose, companion, read_name, same
 
-CHOICES = ("participant_id", "what", "chosen", "others", "why")  # columns of the table of choices
 NONE_OF_THIS = "none of the same scan"
 FILES = ("bold", "mask", "confounds", "t1w")
 

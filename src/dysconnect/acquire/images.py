@@ -4,7 +4,6 @@ One receipt a participant (JSON) says which files were verified, what the scan i
 failed participant fails alone. The receipts together become the participants table and the index of scans.
 """
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,17 +12,26 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dysconnect.acquire.find import CHOICES, FILES, find_scan, is_scan, own_files
+from dysconnect.acquire.find import FILES, find_scan, is_scan, own_files
 from dysconnect.acquire.kinds import NAMES, refuse_other_task
 from dysconnect.acquire.manifest import read_manifest
 from dysconnect.acquire.people import read_people, with_sites
 from dysconnect.acquire.scan import describe_scan, echo_times, no_scan
 from dysconnect.acquire.selection import select
 from dysconnect.acquire.told import people_files
-from dysconnect.acquire.transfer import Outcome, Remote, Transport, fetch_all
-from dysconnect.bids import Ambiguity, Listing, is_pointer, list_folder, read_name, refuse_ambiguities, sidecars_of
-from dysconnect.place import portable
+from dysconnect.data.images.receipts import scan_entry
+from dysconnect.fetching import Outcome, Remote, Transport, fetch_all
+from dysconnect.keeping.place import portable
 from dysconnect.problems import counted
+from dysconnect.reading.bids import (
+    Ambiguity,
+    Listing,
+    is_pointer,
+    list_folder,
+    read_name,
+    refuse_ambiguities,
+    sidecars_of,
+)
 
 SHARED = "dataset"  # the unit of files that belong to everybody
 
@@ -362,38 +370,3 @@ def _participants(spec: Mapping, plan: Plan, scans: Mapping[str, Mapping]) -> pd
     if spec.get("site"):
         table = with_sites(table, {name: receipt["scan"].get("site", "") for name, receipt in scans.items()}, spec)
     return table.assign(scan_group=table["participant_id"])
-
-
-def scan_entry(name: str, receipt: Mapping) -> dict:
-    """Row of the index of scans for one participant; `problem` says why there is no scan to use."""
-    scan, folder = receipt["scan"], Path(receipt["folder"]).absolute()
-    hashes = {file["path"]: file["sha256"] for file in receipt["files"]}
-    located = {key: str(folder / scan[key]) if scan.get(key) else "" for key in ("bold", "mask", "confounds", "t1w")}
-    return {
-        "participant_id": name,
-        **located,
-        "repetition_time": scan.get("repetition_time", 0.0),
-        "n_volumes": scan.get("volumes", 0),
-        "sha256": hashes.get(scan.get("bold", ""), ""),
-        "problem": receipt["problem"],
-    }
-
-
-def scan_choices(receipts: Iterable[Mapping]) -> pd.DataFrame:
-    """What was taken of several: `participant_id`, `what`, `chosen`, `others`, `why`."""
-    rows = [
-        {"participant_id": receipt["unit"], **row, "others": ", ".join(row["others"])}
-        for receipt in receipts
-        for row in receipt["scan"].get("choices", ())
-    ]
-    return pd.DataFrame(rows, columns=list(CHOICES))
-
-
-def read_receipt(path: str | Path) -> dict:
-    """Read one receipt."""
-    return json.loads(Path(path).read_text())
-
-
-def write_receipt(receipt: Mapping, path: str | Path) -> None:
-    """Write one receipt."""
-    Path(path).write_text(json.dumps(receipt, indent=1))

@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from dysconnect.bids import Listing, Named, is_derivative, listed, same
-from dysconnect.preprocess.spaces import SURFACE_SPACE
-from dysconnect.tables import clean
+from dysconnect.data.images.spaces import SURFACE_SPACE
+from dysconnect.reading.bids import Listing, Named, is_derivative, listed, same
+from dysconnect.reading.tables import clean
 
 TABLES = (".tsv", ".csv", ".txt", ".1D", ".1D.gz", ".npy")
 IMAGES = (".nii", ".nii.gz")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dysconnect.acquire.find import CHOICES, NONE_OF_THIS, joined, told_choice
+from dysconnect.acquire.find import NONE_OF_THIS, joined, told_choice
 from dysconnect.acquire.kinds import (
     NAMES,
     first_line,
@@ -26,7 +26,10 @@ from dysconnect.acquire.kinds import (
 )
 from dysconnect.acquire.people import People, read_people
 from dysconnect.acquire.told import people_files
-from dysconnect.bids import (
+from dysconnect.data.images.receipts import CHOICES
+from dysconnect.data.series import BY_ORDER, read_confounds, series_hash
+from dysconnect.problems import reason
+from dysconnect.reading.bids import (
     Ambiguity,
     Choice,
     Listing,
@@ -40,10 +43,8 @@ from dysconnect.bids import (
     read_sidecars,
     refuse_ambiguities,
 )
-from dysconnect.numeric import refuse_absent
-from dysconnect.problems import reason
-from dysconnect.repetition import SAME, told_seconds
-from dysconnect.series import BY_ORDER, read_confounds, series_hash
+from dysconnect.reading.numeric import refuse_absent
+from dysconnect.reading.repetition import SAME, told_seconds
 
 
 @dataclass(frozen=True)

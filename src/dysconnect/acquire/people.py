@@ -15,10 +15,10 @@ import pandas as pd
 from dysconnect.acquire.covariates import LONGEST, Judged, judge, reason, summary
 from dysconnect.acquire.selection import select
 from dysconnect.acquire.told import WORDS, Told, nothing, people_file, read_told
-from dysconnect.cells import NO, NO_REASON, YES, folded, is_missing, label
-from dysconnect.participants import COVARIATES
+from dysconnect.data.participants import COVARIATES
 from dysconnect.problems import one_line
-from dysconnect.tables import shown
+from dysconnect.reading.cells import NO, NO_REASON, YES, folded, is_missing, label
+from dysconnect.reading.tables import shown
 
 MADE = ("scan_group", "n_volumes", "seconds_kept", "label")  # columns of the workflow's own
 

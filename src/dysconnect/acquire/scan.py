@@ -12,11 +12,11 @@ from nibabel.wrapstruct import WrapStructError
 
 from dysconnect.acquire.find import FILES, find_scan, is_scan, own_files
 from dysconnect.acquire.kinds import first_line, is_confounds, is_nuisance, old_names
-from dysconnect.bids import Ambiguity, absent_content, listed, read_name, read_sidecars, sidecars_of
-from dysconnect.preprocess.cifti import ENDING, is_grayordinates, open_grayordinates, series_time
-from dysconnect.preprocess.spaces import space_of
+from dysconnect.data.images.cifti import ENDING, is_grayordinates, open_grayordinates, series_time
+from dysconnect.data.images.spaces import space_of
 from dysconnect.problems import one_line, reason
-from dysconnect.repetition import time_of
+from dysconnect.reading.bids import Ambiguity, absent_content, listed, read_name, read_sidecars, sidecars_of
+from dysconnect.reading.repetition import time_of
 
 CHUNK = 1 << 22
 SETTINGS = (

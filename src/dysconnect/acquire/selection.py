@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from dysconnect.cells import folded
+from dysconnect.reading.cells import folded
 
 
 def select(people: pd.DataFrame, spec: Mapping) -> dict[str, str]:

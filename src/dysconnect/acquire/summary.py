@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from dysconnect.problems import counted
-from dysconnect.repetition import times_by_group
+from dysconnect.reading.repetition import times_by_group
 
 
 def summarise(

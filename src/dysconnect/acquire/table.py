@@ -12,8 +12,8 @@ import pandas as pd
 
 from dysconnect.acquire.people import People, read_people
 from dysconnect.acquire.selection import select
-from dysconnect.cells import label, number
-from dysconnect.tables import read_table
+from dysconnect.reading.cells import label, number
+from dysconnect.reading.tables import read_table
 
 GROUPS = {"p": "patient", "c": "control"}
 COLUMNS = ("subject", "session", "group", "regions", "connectivity")

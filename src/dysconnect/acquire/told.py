@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from dysconnect.acquire.covariates import refuse_ditto
-from dysconnect.cells import is_missing
-from dysconnect.participants import column_remedy, nearest_column
-from dysconnect.tables import read_table, read_text, shown
+from dysconnect.data.participants import column_remedy, nearest_column
+from dysconnect.reading.cells import is_missing
+from dysconnect.reading.tables import read_table, read_text, shown
 
 WORDS = ("group", "included", "exclusion_reason")
 

@@ -27,6 +27,7 @@ from dysconnect.evaluate.metrics import (
 )
 from dysconnect.evaluate.power import power_table
 from dysconnect.evaluate.subgroups import subgroup_table
+from dysconnect.learning.permuted import permutation_p
 
 
 @dataclass(frozen=True)
@@ -168,15 +169,6 @@ def _score_table(point, samples, nulls, floor: str | None, level: float, sizes: 
             n = sizes[metric == "auc_deconfounded"]
             rows.append((name, metric, point[name][metric][0], low, high, p, level_of_floor, n))
     return pd.DataFrame(rows, columns=["experiment", "metric", "value", "low", "high", "p", "floor", "n"])
-
-
-def permutation_p(null: pd.DataFrame) -> float:
-    """Permutation p, ``(1 + #{null >= observed}) / (1 + B)``; NaN where there is no null."""
-    if null.empty:
-        return np.nan
-    observed = null.loc[null["permutation"] == 0, "auc"].item()
-    permuted = null.loc[null["permutation"] > 0, "auc"].to_numpy()
-    return (1 + (permuted >= observed - 1e-12).sum()) / (1 + len(permuted))
 
 
 def _folds(predictions: pd.DataFrame, subjects: pd.Index) -> np.ndarray:

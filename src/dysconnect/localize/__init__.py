@@ -1,12 +1,11 @@
 """Stage `localize`: which edges differ, in which direction, with a family-wise error rate and its stability."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from dysconnect.evaluate import permutation_p
+from dysconnect.learning.estimators import Cohort
 from dysconnect.localize.bounds import DiscoveryBound, discovery_bound
 from dysconnect.localize.component_power import component_power
 from dysconnect.localize.components import Components, PermutedEdges, adaptive_network_based, permuted_edges
@@ -21,7 +20,6 @@ from dysconnect.localize.families import (
 from dysconnect.localize.power import power_table
 from dysconnect.localize.statistics import EdgeStatistics, edge_statistics, selection_stability
 from dysconnect.localize.tested import check_permutations, complete_edges, without_copies
-from dysconnect.train.estimators import Cohort, read_fold_weights
 
 
 class Localization(NamedTuple):
@@ -228,23 +226,3 @@ def _summary(statistics: EdgeStatistics, table: pd.DataFrame, cohort: Cohort, sp
         "n_fwer": int((table["p_fwer"] <= spec["alpha"]).sum()),
         "n_fdr": int((table["p_fdr"] <= spec["alpha"]).sum()),
     }
-
-
-def attributed(model: str | Path, null: str | Path, spec: dict) -> tuple[np.ndarray | None, str]:
-    """Edge weights of a model averaged over folds, or why they are withheld.
-
-    The gate: no map is shown of a model that does not beat its permutation null.
-
-    Returns
-    -------
-    weights : array or None, [E]
-    verdict : str
-    """
-    p = permutation_p(pd.read_csv(null, sep="\t"))
-    name = spec["attribution"]
-    if np.isnan(p):
-        return None, f"withheld: {name} was not tested against permuted labels"
-    if p > spec["alpha"]:
-        return None, f"withheld: {name} does not beat its permutation null (p = {p:.3g})"
-    weights = read_fold_weights(model)
-    return weights.mean(0), f"{name}, mean over {len(weights)} folds (permutation p = {p:.3g})"

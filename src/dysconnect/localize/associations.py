@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from dysconnect.learning.estimators import Cohort
 from dysconnect.localize.severity import (
     AssociationStatistics,
     NothingToTest,
@@ -18,7 +19,6 @@ from dysconnect.localize.severity import (
     score_statistics,
 )
 from dysconnect.localize.tested import check_permutations, chosen_people, complete_edges, without_copies
-from dysconnect.train.estimators import Cohort
 
 
 class Association(NamedTuple):

@@ -19,10 +19,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri, stdtr
 
+from dysconnect.data.participants import scan_groups
 from dysconnect.localize.severity import refuse_unfinite
 from dysconnect.localize.statistics import false_discovery, parts
 from dysconnect.models.floor import CovariateEncoder
-from dysconnect.train.splits import scan_groups
 
 FEWEST = 3  # residual degrees of freedom: with fewer the variance of an edge is a guess
 LARGEST_Z = 37.0  # beyond this the probability is below the smallest number

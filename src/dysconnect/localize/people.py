@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from dysconnect.learning.estimators import Cohort
 from dysconnect.localize.deviation import NoNormError, circuit_table, deviations, edge_table, person_table
 from dysconnect.localize.tested import complete_edges
-from dysconnect.train.estimators import Cohort
 
 
 class People(NamedTuple):

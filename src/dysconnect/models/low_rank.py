@@ -3,8 +3,8 @@
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 
+from dysconnect.data.edges import edges_from_matrix, matrix_from_edges
 from dysconnect.models.dual import PENALTIES, Calibrated, DualRidge, centred_kernel, inner_folds, platt
-from dysconnect.models.edges import edges_from_matrix, matrix_from_edges
 
 BATCH = 16  # label vectors solved at once: memory grows with them
 SPARE = 16  # directions beyond the rank in which the search for eigenvectors goes on

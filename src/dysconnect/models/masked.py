@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from dysconnect.models.edges import MissingRegions, blocks, edges_from_matrix, matrix_from_edges
+from dysconnect.data.edges import MissingRegions, blocks, edges_from_matrix, matrix_from_edges
 
 EACH = 64  # training people who are masked alike, for every one who lacks these regions
 MOST = 2048  # of them for one pattern

@@ -8,8 +8,8 @@ from scipy.linalg import cho_factor, cho_solve
 from sklearn.base import BaseEstimator, ClassifierMixin
 from threadpoolctl import threadpool_limits
 
+from dysconnect.data.edges import matrix_from_edges
 from dysconnect.models.dual import Calibrated, blas_threads, inner_folds, platt
-from dysconnect.models.edges import matrix_from_edges
 
 SELDOM = 0.02  # share of training people who may lack a region of which components are made
 

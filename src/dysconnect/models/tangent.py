@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from dysconnect.models.edges import matrix_from_edges
+from dysconnect.data.edges import matrix_from_edges
 
 CHUNK = 16  # matrices a thread takes at once
 FEW = 96  # people whose mean is where the search for everybody's mean starts

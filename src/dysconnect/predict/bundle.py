@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dysconnect.whole import save_arrays
+from dysconnect.keeping.whole import save_arrays
 
 FORMAT = "dysconnect bundle 3"
 

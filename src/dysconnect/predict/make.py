@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dysconnect import __version__
-from dysconnect.atlas import circuit_edges, circuit_titles, load_atlas
-from dysconnect.connectivity import labelled_cohort
+from dysconnect.data.atlas import circuit_edges, circuit_titles, load_atlas
+from dysconnect.data.cohort import labelled_cohort
+from dysconnect.data.edges import MissingRegions, blocks
+from dysconnect.data.participants import scan_groups
+from dysconnect.learning.estimators import Cohort
 from dysconnect.localize.deviation import NoNormError
-from dysconnect.models.edges import MissingRegions, blocks
 from dysconnect.predict.bundle import atlas_hash, write_bundle
 from dysconnect.predict.calibrate import calibrate
 from dysconnect.predict.norm import learn_norm
 from dysconnect.predict.reference import learn_reference, partners
-from dysconnect.train.estimators import Cohort
-from dysconnect.train.splits import scan_groups
+from dysconnect.version import __version__
 
 KEPT = ("node", "name", "hemisphere", "x", "y", "z", "system", "network", "radius")
 DATASET = ("name", "title", "citation", "licence", "simulated")

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from dysconnect.data.edges import MissingRegions, edge_missing
+from dysconnect.learning.estimators import Cohort
 from dysconnect.localize.deviation import FEWEST, LARGEST_Z, deviations, normal_scores
 from dysconnect.localize.statistics import false_discovery
-from dysconnect.models.edges import MissingRegions, edge_missing
 from dysconnect.models.floor import CovariateEncoder
-from dysconnect.train.estimators import Cohort
 
 BIN = 0.01  # of absolute z, in which the deviations of all controls are counted
 REST = "intercept"

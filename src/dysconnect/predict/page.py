@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from dysconnect.paper.deviation import brain_picture, circuit_rows, deviation_sentence, edge_rows
+from dysconnect.paper.html import picture, template
+from dysconnect.paper.style import COLOURS, COLUMN, GREY, INK, styled
+from dysconnect.paper.svg import to_svg
+from dysconnect.paper.tables import Column, Row, Table
+from dysconnect.paper.text import NONE, counted, covariate_names, label, listed, number, p_text, percent
 from dysconnect.predict.bundle import Bundle
 from dysconnect.predict.calibrate import Calibration
-from dysconnect.report.deviation import brain_picture, circuit_rows, deviation_sentence, edge_rows
-from dysconnect.report.figures import COLOURS, COLUMN, GREY, INK, styled
-from dysconnect.report.html import picture, template
-from dysconnect.report.svg import to_svg
-from dysconnect.report.tables import Column, Row, Table
-from dysconnect.report.text import NONE, counted, covariate_names, label, listed, number, p_text, percent
 
 UNITS = {"mean_fd": "mm", "age": "years"}
 TERMS = {"mean_fd": "Mean FD", "age": "Age", "sex": "Sex", "site": "Site"}
@@ -30,7 +30,7 @@ def render_person(found: Mapping, bundle: Bundle) -> str:
     """
     about, shown = bundle.about, found["probability"] is not None
     deviation = found["deviation"]
-    return template("person.html").render(
+    return template("person.html", __file__).render(
         title=about["dataset"]["title"],
         experiment=label(about["experiment"]),
         name=found["scan"]["file"].split("_")[0].split(".")[0],

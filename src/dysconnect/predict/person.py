@@ -5,18 +5,19 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from dysconnect import __version__
-from dysconnect.atlas import edge_index
-from dysconnect.connectivity import connectome
+from dysconnect.data.edges import edge_index
+from dysconnect.data.measures import connectome
+from dysconnect.data.series import has_signal
+from dysconnect.learning.estimators import Cohort, Model
+from dysconnect.learning.saved import restore_folds
+from dysconnect.learning.splits import NEVER_TESTED
 from dysconnect.predict.bundle import Bundle
 from dysconnect.predict.calibrate import LEVEL, Calibration
 from dysconnect.predict.make import sketch
 from dysconnect.predict.norm import Norm, describe_deviation
 from dysconnect.predict.reference import Reference
 from dysconnect.predict.scan import Scan, silent_regions
-from dysconnect.series import has_signal
-from dysconnect.train.estimators import Cohort, Model, restore_folds
-from dysconnect.train.splits import NEVER_TESTED
+from dysconnect.version import __version__
 
 RESEARCH_ONLY = "For research only: no diagnosis and no basis for treatment."
 YEARS = 5.0  # beyond the cohort's ages, up to which somebody counts as of it

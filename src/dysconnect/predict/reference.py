@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
-from dysconnect.atlas import edge_index
+from dysconnect.data.edges import edge_index
 
 COMPONENTS = 20  # at most; and one for every five people
 FOLDS = 10

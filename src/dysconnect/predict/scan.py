@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dysconnect.bids import read_sidecars
+from dysconnect.data.series import has_signal, read_series
+from dysconnect.denoising.checks import check_map, check_series, mean_displacement, usable_confounds
+from dysconnect.denoising.projection import plan
 from dysconnect.predict.bundle import Bundle
 from dysconnect.problems import reason
-from dysconnect.repetition import told_seconds
-from dysconnect.series import has_signal, read_series
-from dysconnect.timeseries.cohort import check_map, check_series, mean_displacement, usable_confounds
-from dysconnect.timeseries.projection import plan
+from dysconnect.reading.bids import read_sidecars
+from dysconnect.reading.repetition import told_seconds
 
 
 class ScanError(ValueError):
@@ -119,8 +119,8 @@ def scan_from_bold(bold: str | Path, confounds: str | Path, mask: str | Path | N
     ------
     ScanError
     """
-    from dysconnect.preprocess.regions import regional_series
-    from dysconnect.preprocess.spaces import refuse_other_space, space_of
+    from dysconnect.data.images.regions import regional_series
+    from dysconnect.data.images.spaces import refuse_other_space, space_of
 
     if bundle.about["surface"]:
         raise ScanError("the cohort's cortex was averaged over a surface, which this image is not. Give --series.")

@@ -14,7 +14,7 @@ import numpy as np
 from nilearn import datasets
 from scipy import ndimage
 
-from dysconnect.preprocess.volumes import DAMAGE, open_image
+from dysconnect.data.images.volumes import DAMAGE, open_image
 
 if TYPE_CHECKING:
     import ants

@@ -26,8 +26,10 @@ from nibabel.affines import apply_affine
 from nilearn.datasets import load_mni152_brain_mask
 from scipy import ndimage
 
-from dysconnect import __version__
+from dysconnect.data.images.spaces import TEMPLATE_SPACE, refuse_other_space
+from dysconnect.data.images.volumes import read_sidecar
 from dysconnect.preprocess.confounds import confounds_table, erode, write_confounds
+from dysconnect.preprocess.distortion import Distortion
 from dysconnect.preprocess.motion import Motion, foreground, register
 from dysconnect.preprocess.pictures import registration_figure
 from dysconnect.preprocess.registration import (
@@ -41,10 +43,9 @@ from dysconnect.preprocess.registration import (
 )
 from dysconnect.preprocess.resample import brain_series, values_at, write_volumes
 from dysconnect.preprocess.run import Run, read_run
-from dysconnect.preprocess.spaces import TEMPLATE_SPACE, refuse_other_space
 from dysconnect.preprocess.subject import preprocess_subject
-from dysconnect.preprocess.susceptibility import Distortion, estimate_distortion, phase_axis
-from dysconnect.preprocess.volumes import read_sidecar
+from dysconnect.preprocess.susceptibility import estimate_distortion, phase_axis
+from dysconnect.version import __version__
 
 OVERLAP = 0.6  # least Dice of the T1w's brain and the template's, and least share of the BOLD's brain in the T1w's
 TISSUE = 0.8  # least probability of white matter; CSF is rarer on coarse grids

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dysconnect.place import portable
+from dysconnect.keeping.place import portable
 from dysconnect.preprocess.subject import preprocess_subject
 from dysconnect.problems import reason
 

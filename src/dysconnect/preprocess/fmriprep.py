@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dysconnect.preprocess.spaces import SURFACE_SPACE, VOXELS
+from dysconnect.data.images.spaces import SURFACE_SPACE, VOXELS
 
 OLDEST = (25, 2)  # the first with --session-label
 OWN = (

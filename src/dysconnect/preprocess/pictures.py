@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dysconnect.report.style import COLOURS, INK, PAGE, styled
+from dysconnect.paper.style import COLOURS, INK, PAGE, styled
 
 CUTS = ((2, 0.35), (2, 0.55), (1, 0.32), (1, 0.55), (0, 0.35), (0, 0.5))  # axis, and where through the brain
 AXES = ("sagittal", "coronal", "axial")

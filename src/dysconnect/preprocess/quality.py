@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from dysconnect.atlas import SYSTEMS
-from dysconnect.preprocess.regions import Averages
-from dysconnect.report.carpet import REST, SPIKE, Carpet, Trace, carpet_figure, motion_trace, standardised
+from dysconnect.data.atlas import SYSTEMS
+from dysconnect.data.images.regions import Averages
+from dysconnect.paper.carpet import REST, SPIKE, Carpet, Trace, carpet_figure, motion_trace, standardised
 
 ROWS = 300  # of a carpet, at most
 FEWEST = 20  # rows of a group, so that a nucleus is seen beside the cortex

@@ -32,7 +32,7 @@ from dysconnect.preprocess.anatomical import (
 )
 
 if TYPE_CHECKING:
-    from dysconnect.preprocess.susceptibility import Distortion
+    from dysconnect.preprocess.distortion import Distortion
 
 ITERATIONS = {  # of SyN at 4, 2 and 1 times the resolution
     "fast": (100, 60, 4),

@@ -7,8 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from dysconnect.preprocess.motion import steady_start
-from dysconnect.preprocess.volumes import (
+from dysconnect.data.images.volumes import (
     header_notes,
     open_bold,
     read_sidecar,
@@ -16,6 +15,7 @@ from dysconnect.preprocess.volumes import (
     refuse_other_length,
     repetition_time,
 )
+from dysconnect.preprocess.motion import steady_start
 
 TAPS = 4  # volumes on each side that slice timing looks at
 FEWEST = 10  # steady volumes of a run

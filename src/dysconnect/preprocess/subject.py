@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dysconnect import __version__
-from dysconnect.preprocess.averages import MIN_COVERAGE, Averages
+from dysconnect.data.images.averages import MIN_COVERAGE, Averages
+from dysconnect.data.images.regions import regional_series
+from dysconnect.data.images.spaces import refuse_other_space, refuse_without_surface, space_of
+from dysconnect.data.series import displacement_of, series_hash, write_series
 from dysconnect.preprocess.quality import Brain, subject_measures, write_picture
-from dysconnect.preprocess.regions import regional_series
-from dysconnect.preprocess.spaces import refuse_other_space, refuse_without_surface, space_of
 from dysconnect.problems import one_line, reason
-from dysconnect.series import displacement_of, series_hash, write_series
+from dysconnect.version import __version__
 
 
 def preprocess_subject(

@@ -13,60 +13,19 @@ and SyN takes the one for the other: so `none` is the default.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from nibabel.affines import apply_affine, voxel_sizes
+from nibabel.affines import voxel_sizes
 from scipy import ndimage
 
 from dysconnect.preprocess.anatomical import load_ants, local_contrast
+from dysconnect.preprocess.distortion import Distortion
 from dysconnect.preprocess.registration import Anatomy, mutual_information, pulled
 
-STEPS, CLOSE = 30, 1e-3  # of the fixed point: at most, and when it is there (mm)
 EDGE = 4.0  # mm, voxel of the work whatever the BOLD's: SyN smooths in voxels, and what is sought is smooth
 SMOOTH = 4.0  # mm, standard deviation, of the field found
 ERROR = 0.7  # mm, about what SyN finds by error where there is no distortion; see `_shrunk`
-
-
-@dataclass(frozen=True)
-class Distortion:
-    """Where the scanner put what belongs elsewhere, along one axis.
-
-    The signal of place p (BOLD mm, where it should be) is found at ``p + shift(p) * direction``.
-
-    Attributes
-    ----------
-    shift : array, [X, Y, Z]
-        mm, on the grid of the BOLD; interpolated between voxels, held beyond the edges.
-    affine : array, [4, 4]
-        BOLD voxel to mm.
-    direction : array, [3]
-        Unit vector of the phase-encoding axis, mm.
-    """
-
-    shift: np.ndarray
-    affine: np.ndarray
-    direction: np.ndarray
-
-    def distorted(self, points: np.ndarray) -> np.ndarray:
-        """Where the signal of places [P, 3] is found, mm."""
-        points = np.asarray(points, float)
-        return points + self._at(points)[:, None] * self.direction
-
-    def undistorted(self, points: np.ndarray) -> np.ndarray:
-        """Where what is found at points [P, 3] belongs, mm: a fixed point, no field being steeper than 1."""
-        points = np.asarray(points, float)
-        found = points
-        for _ in range(STEPS):
-            before, found = found, points - self._at(found)[:, None] * self.direction
-            if not len(found) or np.abs(found - before).max() < CLOSE:
-                break
-        return found
-
-    def _at(self, points: np.ndarray) -> np.ndarray:
-        voxels = apply_affine(np.linalg.inv(self.affine), points).T
-        return ndimage.map_coordinates(self.shift, voxels, order=1, mode="nearest")
 
 
 def phase_axis(sidecar: Mapping, name: str) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dysconnect.models.edges import edge_missing
+from dysconnect.data.edges import edge_missing
 from dysconnect.quality.motion import (
     EdgeMotion,
     UntestableError,

@@ -18,6 +18,7 @@ import pandas as pd
 from scipy.stats import rankdata
 from scipy.stats import t as student
 
+from dysconnect.data.edges import edge_missing
 from dysconnect.localize.statistics import (
     estimable,
     exceedance_p,
@@ -27,7 +28,6 @@ from dysconnect.localize.statistics import (
     residual_unit,
     to_t,
 )
-from dysconnect.models.edges import edge_missing
 from dysconnect.models.floor import CovariateEncoder
 from dysconnect.progress import track
 

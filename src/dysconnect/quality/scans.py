@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dysconnect.series import displacement_of, has_signal, read_index, read_series
+from dysconnect.data.series import displacement_of, has_signal, read_index, read_series
 
 FEWEST = 10  # volumes of a correlation, people of a median
 NARROW = 0.02  # of the median: scans that differ by less are alike, however narrow their distribution

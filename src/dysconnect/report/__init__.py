@@ -5,7 +5,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from dysconnect.atlas import circuit_titles
+from dysconnect.data.atlas import circuit_titles
+from dysconnect.paper.bibtex import as_link, bibliography, cited
+from dysconnect.paper.files import listed_figures, to_png
+from dysconnect.paper.html import Picture, picture, template
+from dysconnect.paper.svg import to_svg
 from dysconnect.report import chosen, software, stimulation, structures, tables, text
 from dysconnect.report import figures as draw
 from dysconnect.report import localization as localized
@@ -16,14 +20,10 @@ from dysconnect.report import scans as scanned
 from dysconnect.report import severity as asked
 from dysconnect.report import subgroups as grouped
 from dysconnect.report import validation as validated
-from dysconnect.report.bibtex import as_link, bibliography, cited
 from dysconnect.report.brain import as_script, brain_data
 from dysconnect.report.consort import consort_figure
-from dysconnect.report.files import listed_figures, to_png
-from dysconnect.report.html import Picture, picture, template
 from dysconnect.report.references import REFERENCES, references
 from dysconnect.report.summary import in_short
-from dysconnect.report.svg import to_svg
 from dysconnect.report.text import Results
 from dysconnect.report.verdict import banner, verdict
 
@@ -73,7 +73,7 @@ def render(
     pictures = {name: _picture(name, svg, results, cohort) for name, svg in documents.items()}
     paragraphs = describe.methods(results, cohort, experiments, nodes)
     paragraphs[-1:-1] = learned.paragraph(results.maps, cohort["localize"])  # before the software
-    page = template("template.html").render(
+    page = template("template.html", __file__).render(
         dataset=cohort["dataset"],
         date=date,
         interval=f"{cohort['evaluate']['level']:.0%}",

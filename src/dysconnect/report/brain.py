@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from dysconnect.paper.shell import brain_shell
+from dysconnect.paper.text import number, p_value
 from dysconnect.report.figures import HIGHER, LOWER, drawn_edges
-from dysconnect.report.shell import brain_shell
-from dysconnect.report.text import number, p_value
 
 
 def brain_data(edges: pd.DataFrame, nodes: pd.DataFrame, alpha: float, strongest: int) -> dict:

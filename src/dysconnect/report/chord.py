@@ -9,10 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, PathPatch, Wedge
 from matplotlib.path import Path
 
-from dysconnect.atlas import SYSTEMS
-from dysconnect.report.figures import HIGHER, INK, LOWER, PAGE, note_figure, styled
+from dysconnect.data.atlas import SYSTEMS
+from dysconnect.paper.style import note_figure
+from dysconnect.paper.text import counted
+from dysconnect.report.figures import HIGHER, INK, LOWER, PAGE, styled
 from dysconnect.report.matrix import spoken
-from dysconnect.report.text import counted
 
 GAP = np.radians(4)  # between the arcs of two systems
 INNER, OUTER = 0.93, 1.0  # radii of the arcs

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from dysconnect.repetition import times_by_group
-from dysconnect.report.tables import Column, Row, Table, page_link
-from dysconnect.report.text import NONE, Results, counted
+from dysconnect.paper.tables import Column, Row, Table, page_link
+from dysconnect.paper.text import NONE, counted
+from dysconnect.reading.repetition import times_by_group
+from dysconnect.report.text import Results
 
 MOST = 200  # rows; everything stands in acquire/choices.tsv
 

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from dysconnect.paper.text import counted, listed
 from dysconnect.report.figures import INK, PAGE, styled
-from dysconnect.report.text import counted, listed
 
 SIDES = ("cases", "controls", "others")
 WORDS = {"cases": "patient", "controls": "control"}

@@ -8,17 +8,28 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dysconnect.paper.style import (
+    COLOURS,
+    COLUMN,
+    GREY,
+    HIGHER,
+    INK,
+    LIGHT,
+    LINES,
+    LOWER,
+    MARKERS,
+    PAGE,
+    box,
+    note_figure,
+    one_panel,
+    styled,
+)
+from dysconnect.paper.text import Estimate, label, number, p_text
 from dysconnect.quality.people import group_difference
-from dysconnect.report.style import COLOURS, COLUMN, GREY, HIGHER, INK, LIGHT, LINES, LOWER, MARKERS, PAGE, styled
-from dysconnect.report.text import Estimate, aucs, label, number, p_text
+from dysconnect.report.text import aucs
 
 MOST_DRAWN = 200
 RUN = ["repeat", "fold", "seed"]
-
-
-def _one_panel(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.add_subplot()
 
 
 def model_styles(names: Sequence[str], floor: str | None) -> dict[str, dict]:
@@ -56,7 +67,7 @@ def motion_figure(participants: pd.DataFrame, contrast: Mapping, limit: float) -
     groups = compared + [name for name in participants["group"].unique() if name not in compared]
     if participants["mean_fd"].isna().all():
         return note_figure("No measure of head motion came with these data:\nnothing here can tell its part.")
-    figure, axes = _one_panel(COLUMN, 2.9)
+    figure, axes = one_panel(COLUMN, 2.9)
     jitter = np.random.default_rng(0)
     for place, name in enumerate(groups):
         own = participants[(participants["group"] == name) & participants["mean_fd"].notna()]
@@ -85,29 +96,12 @@ def motion_figure(participants: pd.DataFrame, contrast: Mapping, limit: float) -
 
 
 @styled
-def note_figure(words: str) -> Figure:
-    """A line of text where there is nothing to draw."""
-    figure, axes = _one_panel(COLUMN, 0.8)
-    axes.set_axis_off()
-    axes.text(0, 0.5, words, color=INK, size=8)
-    return figure
-
-
-def box(axes: Axes, values: np.ndarray, place: int) -> None:
-    line = {"color": INK, "linewidth": 0.8}
-    axes.boxplot(
-        [values], positions=[place], widths=0.5, showfliers=False, boxprops=line, whiskerprops=line, capprops=line,
-        medianprops={"color": INK, "linewidth": 1.6}, manage_ticks=False,
-    )  # fmt: skip
-
-
-@styled
 def forest_figure(scores: pd.DataFrame, floor: str | None) -> Figure:
     """AUC of every experiment with its interval, best first and the floor last; chance and floor as lines."""
     auc = aucs(scores)
     order = sorted(auc, key=lambda name: (name == floor, -auc[name].value))
     styles = model_styles(list(auc), floor)
-    figure, axes = _one_panel(PAGE, 0.75 + 0.27 * len(order))
+    figure, axes = one_panel(PAGE, 0.75 + 0.27 * len(order))
     for row, name in enumerate(order):
         own, look = auc[name], styles[name]
         axes.plot([own.low, own.high], [row, row], color=look["color"], linewidth=1.6, solid_capstyle="butt")
@@ -151,7 +145,7 @@ def roc_figure(curves: pd.DataFrame, scores: pd.DataFrame, floor: str | None = N
     """
     own, auc = curves[curves["curve"] == "roc"], aucs(scores)
     styles = model_styles(list(curves["experiment"].unique()), floor)
-    figure, axes = _one_panel(COLUMN, 3.5)
+    figure, axes = one_panel(COLUMN, 3.5)
     axes.plot([0, 1], [0, 1], color=LIGHT, linewidth=0.9)
     for name in sorted(own["experiment"].unique(), key=lambda name: -auc[name].value if name in auc else 0):
         part, look = own[own["experiment"] == name], {key: styles[name][key] for key in ("color", "linestyle")}
@@ -176,7 +170,7 @@ def calibration_figure(curves: pd.DataFrame, floor: str | None = None) -> Figure
     """
     own = curves[curves["curve"] == "calibration"]
     styles = model_styles(list(curves["experiment"].unique()), floor)
-    figure, axes = _one_panel(COLUMN, 3.5)
+    figure, axes = one_panel(COLUMN, 3.5)
     axes.plot([0, 1], [0, 1], color=LIGHT, linewidth=0.9)
     for name, part in own.groupby("experiment", sort=False):
         axes.plot(part["x"], part["y"], label=label(name), markersize=4, linewidth=0.8, **styles[name])
@@ -211,7 +205,7 @@ def learning_figure(history: pd.DataFrame) -> Figure:
         `repeat`, `fold`, `seed`, `epoch`, `train_loss`, `val_loss`. The mean carries
         the last loss of runs that stopped early, and ends where less than half of them go on.
     """
-    figure, axes = _one_panel(COLUMN, 3.2)
+    figure, axes = one_panel(COLUMN, 3.2)
     runs = [part.sort_values("epoch") for _, part in history.groupby(RUN)]
     for column, title, colour, line in (
         ("train_loss", "training", COLOURS[0], "-"),

@@ -6,9 +6,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dysconnect.report.figures import COLOURS, GREY, INK, LINES, MARKERS, PAGE, note_figure, styled
-from dysconnect.report.tables import Column, Row, Table
-from dysconnect.report.text import NONE, label, listed, number
+from dysconnect.paper.style import note_figure
+from dysconnect.paper.tables import Column, Row, Table
+from dysconnect.paper.text import NONE, label, listed, number
+from dysconnect.report.figures import COLOURS, GREY, INK, LINES, MARKERS, PAGE, styled
 
 Maps = Mapping[str, Mapping]  # what is told of every experiment's maps
 

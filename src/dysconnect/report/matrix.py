@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from dysconnect.atlas import SYSTEMS
-from dysconnect.report.carpet import spread
+from dysconnect.data.atlas import SYSTEMS
+from dysconnect.paper.carpet import spread
 from dysconnect.report.figures import GREY, HIGHER, INK, LIGHT, LOWER, PAGE, styled
 
 UNTESTED = "#dfe1e4"

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from dysconnect.paper.text import counted, covariate_names, label, listed
 from dysconnect.quality.scans import Scans
 from dysconnect.report.severity import associations_text
 from dysconnect.report.software import software_text
 from dysconnect.report.stimulation import methods_text
-from dysconnect.report.text import Results, counted, covariate_names, kind, label, listed
+from dysconnect.report.text import Results, kind
 
 MOTION = {
     "basic": "the 6 motion parameters",

@@ -11,22 +11,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dysconnect.atlas import circuit_titles
-from dysconnect.atlas.targets import target_titles
-from dysconnect.participants import read_participants
-from dysconnect.problems import reason
-from dysconnect.progress import track
-from dysconnect.report import strips
-from dysconnect.report.deviation import brain_picture, circuit_rows, deviation_sentence, edge_rows
-from dysconnect.report.html import Picture, template
-from dysconnect.report.stimulation import CAUTION, connections
-from dysconnect.report.tables import Column, Row, Table, page_name
-from dysconnect.report.text import (
+from dysconnect.data.atlas import circuit_titles
+from dysconnect.data.atlas.targets import target_titles
+from dysconnect.data.participants import read_participants
+from dysconnect.data.series import read_confounds
+from dysconnect.paper.deviation import brain_picture, circuit_rows, deviation_sentence, edge_rows
+from dysconnect.paper.html import Picture, template
+from dysconnect.paper.tables import Column, Row, Table, page_name
+from dysconnect.paper.text import (
     NONE,
     RESEARCH_ONLY,
     Estimate,
-    aucs,
-    beats_chance,
     counted,
     covariate_names,
     label,
@@ -35,8 +30,12 @@ from dysconnect.report.text import (
     p_value,
     percent,
 )
+from dysconnect.problems import reason
+from dysconnect.progress import track
+from dysconnect.report import strips
+from dysconnect.report.stimulation import CAUTION, connections
+from dysconnect.report.text import aucs, beats_chance
 from dysconnect.report.verdict import banner
-from dysconnect.series import read_confounds
 
 SHOWN = 5  # targets of a kind
 MEASURES = {"mean_fd": ("Mean FD, mm", 3), "seconds_kept": ("Scan kept, s", 0), "n_volumes": ("Volumes kept", 0)}
@@ -150,14 +149,14 @@ def write_people(everybody: Everybody, nodes: pd.DataFrame, spec: Mapping, folde
     for old in folder.glob("*.html"):
         old.unlink()
     common = _common(everybody, nodes, spec, date)
-    whole = template("participant.html")
+    whole = template("participant.html", __file__)
     for place, name in enumerate(track(names, "pages of people", total=len(names))):
         beside = {"before": names[place - 1] if place else "", "after": (names[place + 1 :] or [""])[0]}
         page = whole.render(
             **common, **beside, **_person(everybody, name, nodes, spec, common["cohort"]), page=page_name
         )
         (folder / files[name]).write_text(page, encoding="utf-8")
-    index = template("people.html").render(**common, table=people_table(everybody, spec))
+    index = template("people.html", __file__).render(**common, table=people_table(everybody, spec))
     (folder / "index.html").write_text(index, encoding="utf-8")
 
 

@@ -8,19 +8,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dysconnect.report.figures import COLOURS, COLUMN, GREY, LIGHT, PAGE, note_figure, styled
-from dysconnect.report.tables import Column, Row, Table, page_link
-from dysconnect.report.text import (
-    NONE,
-    counted,
-    covariate_names,
-    difference_text,
-    lacking_text,
-    number,
-    p_text,
-    p_value,
-    percent,
-)
+from dysconnect.paper.style import note_figure
+from dysconnect.paper.tables import Column, Row, Table, page_link
+from dysconnect.paper.text import NONE, counted, covariate_names, difference_text, number, p_text, p_value, percent
+from dysconnect.report.figures import COLOURS, COLUMN, GREY, LIGHT, PAGE, styled
+from dysconnect.report.text import lacking_text
 
 SIDES = {"cases": "patients", "controls": "controls", "others": "not compared"}
 # colours that differ in greyscale too, and hatches

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dysconnect.participants import read_participants
+from dysconnect.data.participants import read_participants
 from dysconnect.quality.scans import read_scans
 from dysconnect.report.text import Asked, Results
 

@@ -12,14 +12,15 @@ from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from dysconnect.atlas import SYSTEMS
+from dysconnect.data.atlas import SYSTEMS
+from dysconnect.paper.carpet import spread
+from dysconnect.paper.style import box, note_figure
+from dysconnect.paper.tables import Column, Row, Table
+from dysconnect.paper.text import NONE, counted, difference_text, number, p_text, percent
 from dysconnect.quality.people import compared, group_difference
 from dysconnect.quality.scans import LIMITS, Scans, limits, marked
-from dysconnect.report.carpet import spread
-from dysconnect.report.figures import COLOURS, COLUMN, GREY, INK, LIGHT, PAGE, box, note_figure, styled
+from dysconnect.report.figures import COLOURS, COLUMN, GREY, INK, LIGHT, PAGE, styled
 from dysconnect.report.quality import compared_text
-from dysconnect.report.tables import Column, Row, Table
-from dysconnect.report.text import NONE, counted, difference_text, number, p_text, percent
 
 ABOVE, BELOW = "▲", "▼"
 SHADES = ("#6b1d00", "#d9772b", "#f3cfa5", "#f2f3f5")  # of coverage: told apart in greyscale too

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 
-from dysconnect.report.tables import Column, Row, Table
-from dysconnect.report.text import NONE, Asked, Results, counted, covariate_names, listed, number, p_value
+from dysconnect.paper.tables import Column, Row, Table
+from dysconnect.paper.text import NONE, counted, covariate_names, listed, number, p_value
+from dysconnect.report.text import Asked, Results
 
 
 def association_sections(

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dysconnect.report.figures import COLUMN, GREY, HIGHER, INK, LIGHT, LOWER, note_figure, styled
+from dysconnect.paper.style import note_figure
+from dysconnect.report.figures import COLUMN, GREY, HIGHER, INK, LIGHT, LOWER, styled
 
 
 @styled

@@ -7,10 +7,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dysconnect.atlas.targets import target_titles
-from dysconnect.report.figures import GREY, LIGHT, LOWER, PAGE, note_figure, styled
-from dysconnect.report.tables import Column, Row, Table, page_link, region_cell, significant
-from dysconnect.report.text import NONE, Results, counted, label, listed, number, p_text, p_value
+from dysconnect.data.atlas.targets import target_titles
+from dysconnect.paper.style import note_figure
+from dysconnect.paper.tables import Column, Row, Table, page_link, region_cell, significant
+from dysconnect.paper.text import NONE, counted, label, listed, number, p_text, p_value
+from dysconnect.report.figures import GREY, LIGHT, LOWER, PAGE, styled
+from dysconnect.report.text import Results
 
 CAUTION = (
     "Hypotheses for research, not for the selection of a treatment: the ranking says what a fitted model answers to, "

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from dysconnect.paper.html import Picture, picture
+from dysconnect.paper.text import label, listed, number
 from dysconnect.report.figures import COLOURS, GREY, INK
-from dysconnect.report.html import Picture, picture
-from dysconnect.report.text import label, listed, number
 
 WIDTH, LEFT, RIGHT = 400, 42, 388  # pixels
 ROW, TICK = 46, 9

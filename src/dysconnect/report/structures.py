@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from dysconnect.report.tables import Column, Row, Table, page_link
-from dysconnect.report.text import NONE, Results, counted, listed, number, p_value
+from dysconnect.paper.tables import Column, Row, Table, page_link
+from dysconnect.paper.text import NONE, counted, listed, number, p_value
+from dysconnect.report.text import Results
 
 NAMED = 6  # regions of a component that are named
 

@@ -8,16 +8,16 @@ import pandas as pd
 from joblib import Parallel, delayed
 from matplotlib.figure import Figure
 
-from dysconnect.atlas import SYSTEMS
+from dysconnect.data.atlas import SYSTEMS
+from dysconnect.paper.carpet import SPIKE, Trace, carpet_figure, motion_trace, region_carpet
+from dysconnect.paper.html import Picture, image, picture, template
+from dysconnect.paper.svg import to_svg
+from dysconnect.paper.tables import Column, Row, Table
+from dysconnect.paper.text import NONE, RESEARCH_ONLY, number, percent
 from dysconnect.progress import track
 from dysconnect.quality.scans import LIMITS, Scan, Scans, limits, marked, read_scan, regional_dvars
-from dysconnect.report.carpet import SPIKE, Trace, carpet_figure, motion_trace, region_carpet
 from dysconnect.report.figures import COLOURS, COLUMN, GREY, INK, LIGHT, styled
-from dysconnect.report.html import Picture, image, picture, template
 from dysconnect.report.scans import MEASURES, written
-from dysconnect.report.svg import to_svg
-from dysconnect.report.tables import Column, Row, Table
-from dysconnect.report.text import NONE, RESEARCH_ONLY, number, percent
 
 EFFECTS = {
     "dvars": "DVARS of regions",
@@ -89,7 +89,7 @@ def render_subject(scan: Scan, scans: Scans, person: pd.Series, nodes: pd.DataFr
     place = ids.index(name)
     row = scans.table.iloc[place]
     measured = bool(scan.measures)
-    return template("subject.html").render(
+    return template("subject.html", __file__).render(
         title=spec["title"],
         name=name,
         date=date,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from dysconnect.paper.text import counted, covariate_names, label, number, p_text
 from dysconnect.report.quality import motion_followers
 from dysconnect.report.structures import detectable_effect
 from dysconnect.report.text import (
@@ -11,14 +12,9 @@ from dysconnect.report.text import (
     aucs,
     beats_chance,
     chosen_floor,
-    counted,
-    covariate_names,
     difference,
     excludes_zero,
     kind,
-    label,
-    number,
-    p_text,
     sees_nothing,
 )
 

@@ -1,65 +1,14 @@
 """Tables of the report: frames in, rows of text out."""
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 from scipy.stats import chi2_contingency, fisher_exact, mannwhitneyu
 
-from dysconnect.report.text import (
-    NONE,
-    Estimate,
-    Results,
-    aucs,
-    difference,
-    label,
-    number,
-    p_text,
-    p_value,
-)
-
-
-@dataclass(frozen=True)
-class Column:
-    """Heading of a column; numbers are aligned to the right."""
-
-    title: str
-    numeric: bool = True
-
-
-@dataclass(frozen=True)
-class Row:
-    """Cells as text, or (text, small print) pairs; `mark` is a class for the style sheet.
-
-    `link` is where the first cell leads, and `beyond` counts the cells, from 0, that are emphasised.
-    """
-
-    cells: Sequence[str | tuple[str, str]]
-    mark: str = ""
-    link: str = ""
-    beyond: Sequence[int] = ()
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table with its caption."""
-
-    caption: str
-    columns: Sequence[Column]
-    rows: Sequence[Row]
-    notes: Sequence[tuple[str, str]] = field(default_factory=tuple)
-
-
-def page_name(participant: str) -> str:
-    """File name of somebody's page: the id, with whatever cannot stand in a name or an address as a hyphen."""
-    return f"{re.sub(r'[^A-Za-z0-9_.-]', '-', participant)}.html"
-
-
-def page_link(participant: str) -> str:
-    """Where somebody's page lies, seen from the report."""
-    return f"people/{page_name(participant)}"
+from dysconnect.paper.tables import Column, Row, Table, page_link, region_cell, significant
+from dysconnect.paper.text import NONE, Estimate, label, number, p_text, p_value
+from dysconnect.report.text import Results, aucs, difference
 
 
 def cohort_table(participants: pd.DataFrame, contrast: Mapping) -> Table:
@@ -271,19 +220,6 @@ def edge_table(edges: pd.DataFrame, nodes: pd.DataFrame, titles: Mapping[str, st
         f"in mm). Marked: those that survive a family-wise error rate of {alpha:g}."
     )
     return Table(caption, columns + ([Column("Attribution")] if weighted else []), rows)
-
-
-def region_cell(name: str, places: pd.DataFrame) -> tuple[str, str]:
-    """Name, its side kept on one line, and coordinates."""
-    title = re.sub(r" ([LRM])(?: (\d+))?$", lambda found: "\u00a0" + "\u00a0".join(filter(None, found.groups())), name)
-    return title, ", ".join(number(value, 0) for value in places.loc[name]) if name in places.index else ""
-
-
-def significant(value: float, digits: int = 2) -> str:
-    """Write a number with so many significant digits, without powers of ten where that is short."""
-    if not np.isfinite(value):
-        return NONE
-    return f"{value:#.{digits}g}".replace(".e", "e").rstrip(".").replace("e-0", "e-").replace("-", "−")
 
 
 RECOVERY = (

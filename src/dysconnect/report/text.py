@@ -1,25 +1,15 @@
 """Numbers as people write them, and what the report is made of."""
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from dysconnect.config import GRAPH_MODELS
+from dysconnect.paper.text import NONE, Estimate, number, p_text
+from dysconnect.plan.config import GRAPH_MODELS
 from dysconnect.quality.scans import Scans
-
-RESEARCH_ONLY = "For research only: no diagnosis and no basis for treatment."
-NONE = "—"
-COVARIATES = {"mean_fd": "motion"}
-SPELLINGS = {
-    **{name: name.upper() for name in ("gcn", "gat", "gin", "bnt", "ibgnn", "svm")},
-    "sage": "GraphSAGE",
-    "brainnetcnn": "BrainNetCNN",
-    "combat": "ComBat",
-}
 
 
 class Asked(NamedTuple):
@@ -111,72 +101,11 @@ class Results:
     maps: Mapping[str, Mapping] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its interval and p; `corrected` is that of the corrected resampled t-test of a difference."""
-
-    value: float
-    low: float
-    high: float
-    p: float
-    corrected: float = np.nan
-
-    def __str__(self) -> str:
-        return f"{number(self.value)} [{number(self.low)}, {number(self.high)}]"
-
-
-def number(value: float, digits: int = 2) -> str:
-    """Write a number with a true minus sign; a dash where there is none."""
-    if not np.isfinite(value):
-        return NONE
-    text = f"{value:,.{digits}f}"
-    return text.replace("-", "−") if float(text.replace(",", "")) else text.lstrip("-")
-
-
-def unbroken(sentence: str) -> str:
-    """Keep ``p = 0.012`` and ``[0.1, 0.2]`` on one line, with no-break spaces."""
-    return re.sub(r" ([=<]) |^< |(?<=\d), (?=[^ \]]*\])", lambda found: found[0].replace(" ", "\u00a0"), sentence)
-
-
-def p_value(p: float) -> str:
-    """Write a p: ``< 0.001``, ``0.012``, ``0.37``."""
-    if not np.isfinite(p):
-        return NONE
-    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
-
-
-def p_text(p: float) -> str:
-    """Write a p in a sentence: ``p < 0.001``, ``p = 0.012``, ``not tested``."""
-    text = p_value(p)
-    return "not tested" if text == NONE else f"p {text}" if text.startswith("<") else f"p = {text}"
-
-
 def lacking_text(lacking: Mapping) -> str:
     """Write how many regions patients and controls lack."""
     means = [NONE if lacking[side] is None else number(lacking[side]) for side in ("cases", "controls")]
     test = "the same in everybody" if lacking["p"] is None else p_text(lacking["p"])
     return f"{means[0]} a person in patients, {means[1]} in controls; {test}"
-
-
-def counted(n: int, word: str) -> str:
-    """Count things: ``1 subject``, ``1,009 subjects``."""
-    return f"{n:,} {word}{'s' * (n != 1)}"
-
-
-def listed(words: Iterable[str]) -> str:
-    """Join words: ``a, b and c``."""
-    words = list(words)
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
-
-
-def label(experiment: str) -> str:
-    """Name of an experiment for people."""
-    return " ".join(SPELLINGS.get(word, word) for word in experiment.split("_"))
-
-
-def covariate_names(covariates: Sequence[str]) -> str:
-    """Name covariates in a sentence."""
-    return listed(COVARIATES.get(name, name) for name in covariates) or "no covariates"
 
 
 def kind(config: Mapping) -> str:
@@ -222,15 +151,3 @@ def chosen_floor(cohort: Mapping, scores: pd.DataFrame) -> str | None:
 def sees_nothing(floor: str, experiments: Mapping[str, Mapping]) -> bool:
     """Whether a confound floor has no covariate to see: its AUC of 0.5 is then no floor, and nothing can beat it."""
     return not experiments[floor]["model"].get("covariates", [])
-
-
-def difference_text(compared: Mapping) -> str:
-    """Write a comparison of the groups: p, and d with its interval."""
-    d = Estimate(*(compared[name] for name in ("d", "low", "high", "p")))
-    return f"{p_text(d.p)}, d = {d}"
-
-
-def percent(share: float) -> str:
-    """Write a share: ``7.4%``, ``12%``, ``0.02%``; ``0%`` for none."""
-    digits = 0 if share >= 0.1 or share == 0 else 1 if share >= 0.01 else 2
-    return f"{100 * share:.{digits}f}%"

@@ -8,9 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import binom
 
-from dysconnect.report.figures import COLOURS, GREY, INK, LIGHT, LINES, MARKERS, PAGE, note_figure, styled
-from dysconnect.report.tables import Column, Row, Table
-from dysconnect.report.text import NONE, counted, listed, number, percent
+from dysconnect.paper.style import note_figure
+from dysconnect.paper.tables import Column, Row, Table
+from dysconnect.paper.text import NONE, counted, listed, number, percent
+from dysconnect.report.figures import COLOURS, GREY, INK, LIGHT, LINES, MARKERS, PAGE, styled
 
 LEVEL = 0.95
 PROMISED = {"no difference": "no difference", "confounded": "motion tied to the group, adjusted for"}

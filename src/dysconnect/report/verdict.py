@@ -5,28 +5,30 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from dysconnect.atlas import circuit_titles
-from dysconnect.report.scans import scan_warnings
-from dysconnect.report.severity import groups_sentence, severity_sentence
-from dysconnect.report.structures import detectable_effect, structure_sentence
-from dysconnect.report.text import (
+from dysconnect.data.atlas import circuit_titles
+from dysconnect.paper.text import (
     Estimate,
-    Results,
-    aucs,
-    beats_chance,
-    chosen_floor,
     counted,
     covariate_names,
-    difference,
     difference_text,
-    excludes_zero,
-    kind,
     label,
-    lacking_text,
     listed,
     number,
     p_text,
     percent,
+)
+from dysconnect.report.scans import scan_warnings
+from dysconnect.report.severity import groups_sentence, severity_sentence
+from dysconnect.report.structures import detectable_effect, structure_sentence
+from dysconnect.report.text import (
+    Results,
+    aucs,
+    beats_chance,
+    chosen_floor,
+    difference,
+    excludes_zero,
+    kind,
+    lacking_text,
     sees_nothing,
 )
 

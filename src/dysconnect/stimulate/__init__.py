@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from dysconnect.evaluate import permutation_p as model_p
+from dysconnect.learning.estimators import Cohort
+from dysconnect.learning.permuted import permutation_p as model_p
+from dysconnect.learning.seeds import is_graph
 from dysconnect.localize import without_copies
 from dysconnect.localize.statistics import nuisance_basis
 from dysconnect.models.dual import DualClassifier
@@ -33,8 +35,6 @@ from dysconnect.stimulate.ranking import (
     target_table,
 )
 from dysconnect.stimulate.targets import Targets, list_targets
-from dysconnect.train import is_graph
-from dysconnect.train.estimators import Cohort
 
 
 @dataclass(frozen=True)

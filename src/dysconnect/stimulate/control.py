@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from dysconnect.models.edges import matrix_from_edges
+from dysconnect.data.edges import matrix_from_edges
 
 MEASURES = ("average_controllability", "modal_controllability")
 

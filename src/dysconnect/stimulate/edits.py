@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from dysconnect.atlas import edge_index
+from dysconnect.data.edges import edge_index
 from dysconnect.stimulate.folds import Effects
 from dysconnect.stimulate.targets import Targets
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from dysconnect.data.edges import edge_missing
+from dysconnect.learning.estimators import Cohort, EdgeModel, build
+from dysconnect.learning.splits import fold_rows, scored_folds
 from dysconnect.models.dual import DualClassifier
-from dysconnect.models.edges import edge_missing
 from dysconnect.progress import track
 from dysconnect.stimulate.counterfactual import cheapest_steps, ledoit_wolf, reach
 from dysconnect.stimulate.targets import Targets
-from dysconnect.train.estimators import Cohort, EdgeModel, build
-from dysconnect.train.splits import fold_rows, scored_folds
 
 
 @dataclass(frozen=True)

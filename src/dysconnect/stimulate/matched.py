@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dysconnect.models.edges import matrix_from_edges
+from dysconnect.data.edges import matrix_from_edges
 from dysconnect.stimulate.targets import Targets
 
 

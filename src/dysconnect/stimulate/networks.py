@@ -7,17 +7,17 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from dysconnect.models.edges import edge_missing
+from dysconnect.data.edges import edge_missing
+from dysconnect.learning.estimators import Cohort, build
+from dysconnect.learning.graph.device import PRECISIONS, choose_device
+from dysconnect.learning.graph.run import Networks, make_view
+from dysconnect.learning.graph.stack import Stack
+from dysconnect.learning.seeds import fold_seeds
+from dysconnect.learning.splits import fold_rows, scored_folds
 from dysconnect.models.graph import build_network
 from dysconnect.progress import track
 from dysconnect.stimulate.folds import Effects, Fold, expected_control
 from dysconnect.stimulate.targets import Targets
-from dysconnect.train import fold_seeds
-from dysconnect.train.estimators import Cohort, build
-from dysconnect.train.graph.device import PRECISIONS, choose_device
-from dysconnect.train.graph.run import Networks, make_view
-from dysconnect.train.graph.stack import Stack
-from dysconnect.train.splits import fold_rows, scored_folds
 
 TOGETHER = 64  # people that a network sees at once
 PATH = 8  # points between the observed and the normal connectome at which gradients are taken

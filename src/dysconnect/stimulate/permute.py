@@ -8,10 +8,10 @@ their regression on the covariates of the training controls. So a permutation is
 
 import numpy as np
 
+from dysconnect.learning.permuted import shuffle_labels
 from dysconnect.models.dual import centred_kernel
 from dysconnect.stimulate.folds import Fold
 from dysconnect.stimulate.targets import Targets
-from dysconnect.train import shuffle_labels
 
 CHUNK = 5e7  # bytes of edges that are worked on at once
 

@@ -10,15 +10,16 @@ the same weights: with weights of their own, p would depend on which the observe
 import numpy as np
 import pandas as pd
 
-from dysconnect.models.edges import edge_missing
+from dysconnect.data.edges import edge_missing
+from dysconnect.learning.estimators import Cohort, build
+from dysconnect.learning.graph.run import Networks
+from dysconnect.learning.permuted import design_permutations
+from dysconnect.learning.seeds import candidates, fold_seeds
+from dysconnect.learning.splits import fold_rows, scored_folds
 from dysconnect.progress import track
 from dysconnect.stimulate.folds import Fold, expected_control
 from dysconnect.stimulate.networks import NetworkDecision, integrated_gradients
 from dysconnect.stimulate.targets import Targets
-from dysconnect.train import candidates, design_permutations, fold_seeds
-from dysconnect.train.estimators import Cohort, build
-from dysconnect.train.graph.run import Networks
-from dysconnect.train.splits import fold_rows, scored_folds
 
 
 def retrained_shifts(

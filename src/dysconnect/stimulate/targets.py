@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
-from dysconnect.atlas import circuit_edges, circuit_titles
-from dysconnect.atlas.targets import target_regions
+from dysconnect.data.atlas import circuit_edges, circuit_titles
+from dysconnect.data.atlas.targets import target_regions
 
 KINDS = ("node", "region", "circuit")
 

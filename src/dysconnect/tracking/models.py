@@ -11,9 +11,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
-from dysconnect import __version__
+from dysconnect.learning.saved import SavedModel
 from dysconnect.tracking.runs import RESEARCH_ONLY, Handle, as_metrics, changed
-from dysconnect.train.estimators import SavedModel
+from dysconnect.version import __version__
 
 CODE = str(Path(__file__).with_name("served.py"))  # models from code: nothing that is unpickled goes into the artifacts
 

@@ -8,7 +8,7 @@ import mlflow
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from dysconnect.address import database, hidden, settle, shown
+from dysconnect.keeping.address import database, hidden, settle, shown
 from dysconnect.tracking.notes import model_note
 from dysconnect.tracking.runs import Handle
 

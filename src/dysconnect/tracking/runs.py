@@ -25,9 +25,9 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run,
 from mlflow.exceptions import MlflowException, RestException
 from sqlalchemy.exc import SQLAlchemyError
 
-from dysconnect import __version__
-from dysconnect.address import absolute_uri, artifact_folder, database, hidden, settle, shown, with_password
-from dysconnect.config import config_hash, dotted
+from dysconnect.keeping.address import absolute_uri, artifact_folder, database, hidden, settle, shown, with_password
+from dysconnect.plan.config import config_hash, dotted
+from dysconnect.version import __version__
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a fold

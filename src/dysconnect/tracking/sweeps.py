@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from mlflow.entities import Run, RunStatus
 
-from dysconnect.address import hidden
+from dysconnect.keeping.address import hidden
 from dysconnect.tracking.nested import log_folds, log_pretraining
 from dysconnect.tracking.notes import sweep_note
 from dysconnect.tracking.runs import Handle, as_metrics, beside_others, find_runs, finish, log_run, reaching, user

@@ -8,7 +8,7 @@ from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from dysconnect.address import database, hidden, settle, shown
+from dysconnect.keeping.address import database, hidden, settle, shown
 from dysconnect.tracking.runs import Handle
 
 

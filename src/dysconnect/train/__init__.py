@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,13 +11,14 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from dysconnect.models import GRAPH_MODELS
+from dysconnect.learning.estimators import Cohort, Model, build
+from dysconnect.learning.permuted import design_permutations
+from dysconnect.learning.seeds import _seed, candidates, fold_seeds, is_graph, n_permutations
+from dysconnect.learning.splits import fold_rows, refuse_other_splits, scored_folds
 from dysconnect.progress import track
-from dysconnect.train.estimators import Cohort, Model, build
-from dysconnect.train.splits import fold_rows, refuse_other_splits, scored_folds
 
 if TYPE_CHECKING:  # torch takes seconds to load
-    from dysconnect.train.graph.pretrain import Pretrained
+    from dysconnect.learning.graph.pretrain import Pretrained
 
 HISTORY = ["repeat", "fold", "seed", "epoch", "train_loss", "val_loss", "val_auc", "lr", "weight_decay"]
 SEARCH = ["repeat", "fold", "seed", "lr", "weight_decay", "val_loss", "best_epoch", "chosen"]
@@ -83,7 +83,7 @@ def cross_validate(
     store : path, optional
         Folder in which graph networks that are finished survive an interruption; see `clear_store`.
     unlabelled : Cohort, optional
-        Other people, on whom graph networks are pretrained, once for all folds (`dysconnect.train.graph.pretrain`).
+        Other people, on whom graph networks are pretrained, once for all folds (`dysconnect.learning.graph.pretrain`).
 
     Raises
     ------
@@ -115,28 +115,13 @@ def cross_validate(
     return Trained(*tables, stacked, final, folds, [] if pretrained is None else pretrained.history)
 
 
-def is_graph(sections: dict) -> bool:
-    """Whether the model is a graph network."""
-    return sections["model"]["name"] in GRAPH_MODELS
-
-
-def n_permutations(sections: dict) -> int:
-    """Permutations of the labels that an experiment is compared with (see `permutation_null`)."""
-    return sections["training"]["graph_permutations" if is_graph(sections) else "permutations"]
-
-
-def candidates(sections: dict) -> int:
-    """Combinations of hyper-parameters that are tried for every model."""
-    return prod(len(values) for values in sections["training"].get("search", {}).values() if values)
-
-
 def clear_store(store: Path) -> None:
     """Remove what was kept against an interruption, once the outputs are written."""
     shutil.rmtree(store, ignore_errors=True)
 
 
 def _pretrain(sections: dict, unlabelled: Cohort, store: Path | None) -> "Pretrained":
-    from dysconnect.train.graph.pretrain import pretrain
+    from dysconnect.learning.graph.pretrain import pretrain
 
     return pretrain(unlabelled, sections, _seed(sections, 9998, 0, 0), store)
 
@@ -154,17 +139,6 @@ def _build(sections: dict) -> Model:
     return build(sections["model"], sections["measure"], sections["graph"], sections["training"])
 
 
-def fold_seeds(sections: dict, repeat: int, fold: int) -> list[int]:
-    """Seeds of the models of a fold: one, or as many as there are networks (``training.seeds``)."""
-    seeds = sections["training"]["seeds"] if is_graph(sections) else 1
-    return [_seed(sections, repeat, fold, seed) for seed in range(seeds)]
-
-
-def _seed(sections: dict, *place: int) -> int:
-    """A seed of its own for every fold, repeat and seed."""
-    return int(np.random.SeedSequence([sections["training"]["seed"], *place]).generate_state(1)[0] % 2**31)
-
-
 def _predictions(cohort: Cohort, test: np.ndarray, model: Model, place: tuple) -> pd.DataFrame:
     experiment, repeat, fold, seed = place
     table = pd.DataFrame({"participant_id": cohort.participants["participant_id"].to_numpy()[test]})
@@ -175,15 +149,6 @@ def _predictions(cohort: Cohort, test: np.ndarray, model: Model, place: tuple) -
 def _rows(records: list[dict], columns: list[str], place: dict[str, int]) -> pd.DataFrame:
     """Records of one model as a table that says of which repeat, fold and seed they are."""
     return pd.DataFrame(records, columns=columns[3:]).assign(**place)[columns]
-
-
-def shuffle_labels(labels: np.ndarray, blocks: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Permute labels inside exchangeability blocks, [S, n]; labels [S], blocks [S]."""
-    shuffled = np.empty((len(labels), n), labels.dtype)
-    for block in np.unique(blocks):
-        own = np.flatnonzero(blocks == block)
-        shuffled[own] = rng.permuted(np.repeat(labels[own][:, None], n, axis=1), axis=0)
-    return shuffled
 
 
 def permutation_null(
@@ -227,12 +192,3 @@ def permutation_null(
         pairs += cases * (len(test) - cases)
     list(ticks)  # says that all is done
     return pd.DataFrame({"permutation": np.arange(labels.shape[1]), "auc": concordant / pairs})
-
-
-def design_permutations(labels: np.ndarray, first: pd.DataFrame, n: int, seed: int) -> np.ndarray:
-    """The labels and n permutations of them inside site x fold, [S, 1 + n]: all have the same design.
-
-    `first` has `site` and `fold` of the people in their order.
-    """
-    blocks = (first["site"].astype(str) + "/" + first["fold"].astype(str)).to_numpy()
-    return np.column_stack([labels, shuffle_labels(labels, blocks, n, np.random.default_rng([seed, 11]))])

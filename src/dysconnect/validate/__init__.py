@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from dysconnect.atlas import edge_circuits, edge_index
+from dysconnect.data.atlas import edge_circuits
+from dysconnect.data.edges import edge_index
 from dysconnect.validate.methods import Atlas, Outcome, run_methods
 from dysconnect.validate.pools import Pool, controls_of, real_pool, simulated_pool, thin
 from dysconnect.validate.scenarios import (

@@ -7,12 +7,12 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from dysconnect.acquire.plant import edge_spread, resting_band
-from dysconnect.acquire.simulated import add_motion, simulate_cohort
-from dysconnect.connectivity import connectome
-from dysconnect.series import has_signal, read_series
-from dysconnect.timeseries import Projection, usable_confounds
-from dysconnect.timeseries.projection import plan
+from dysconnect.data.measures import connectome
+from dysconnect.data.series import has_signal, read_series
+from dysconnect.denoising.checks import usable_confounds
+from dysconnect.denoising.projection import Projection, plan
+from dysconnect.planted.plant import edge_spread, resting_band
+from dysconnect.planted.simulated import add_motion, simulate_cohort
 
 
 @dataclass(frozen=True)

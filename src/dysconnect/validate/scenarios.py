@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from dysconnect.acquire.plant import PATTERNS, choose_carriers, choose_pattern, plant
+from dysconnect.planted.plant import PATTERNS, choose_carriers, choose_pattern, plant
 from dysconnect.validate.pools import Pool
 
 MOTION = "mean_fd"

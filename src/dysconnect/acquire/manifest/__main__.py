@@ -12,7 +12,7 @@ from dysconnect.acquire.manifest import ManifestError, describe_changes, read_ma
 from dysconnect.acquire.manifest.build import Snapshot, build_manifest, repository
 from dysconnect.acquire.manifest.clone import read_clone
 from dysconnect.acquire.manifest.openneuro import GRAPHQL, read_openneuro
-from dysconnect.tables import TableError
+from dysconnect.reading.tables import TableError
 
 PEOPLE = "participants.tsv"
 EXAMPLES = """

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from dysconnect.acquire.manifest import COLUMNS, ManifestError
-from dysconnect.tables import read_table
+from dysconnect.reading.tables import read_table
 
 ANNEX_KEY = re.compile(r"(?P<backend>[A-Z0-9_]+)(?:-s(?P<bytes>\d+))?(?:-[mSC]\d+)*--(?P<name>[^/\s]+)")
 ALGORITHMS = {"SHA256": "sha256", "SHA256E": "sha256", "MD5": "md5", "MD5E": "md5"}

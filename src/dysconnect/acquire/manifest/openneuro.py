@@ -15,7 +15,7 @@ from requests.adapters import HTTPAdapter, Retry
 
 from dysconnect.acquire.manifest import ManifestError, safe_path, safe_url
 from dysconnect.acquire.manifest.build import ANNEX_KEY, File, Snapshot, parse_key, wanted
-from dysconnect.acquire.transfer import Remote, Transport, fetch_all
+from dysconnect.fetching import Remote, Transport, fetch_all
 
 GRAPHQL = "https://openneuro.org/crn/graphql"
 STORAGE = "https://s3.amazonaws.com/openneuro.org"

@@ -1,0 +1,234 @@
+"""What models make of single edges, on people they never saw, with verdict, stability, checks and error rates."""
+
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from dysconnect.attribute.curves import SHARES, area, fold_curves
+from dysconnect.attribute.folds import HeldOut, fold_maps, held_out, randomised_twin, shuffled_twin
+from dysconnect.attribute.null import attribution_null
+from dysconnect.attribute.ridge import ridge_statistics
+from dysconnect.attribute.screening import screened_statistics
+from dysconnect.attribute.stability import consistency, kuncheva, nogueira, strongest
+from dysconnect.attribute.verdict import LOCALIZES, gate, label
+from dysconnect.learning.estimators import Cohort, build
+from dysconnect.learning.saved import FoldModel, read_folds
+from dysconnect.localize.tested import complete_edges, without_copies
+from dysconnect.models import GRAPH_MODELS
+from dysconnect.progress import track
+
+CHECKED = 2  # folds whose models are randomised and trained on shuffled labels
+RANDOM_ORDERS = 5  # of edges, for the curves
+
+
+class Maps(NamedTuple):
+    """Table of edges, and what is told of the maps."""
+
+    edges: pd.DataFrame
+    told: dict
+
+
+def attribute(
+    cohort: Cohort, splits: pd.DataFrame, null: pd.DataFrame, folds: str | Path, sections: dict, spec: dict
+) -> Maps:
+    """Maps of one experiment, or why they are withheld, and the inference that needs no right model.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        As the experiment was trained on.
+    splits : DataFrame
+    null : DataFrame
+        `permutation`, `auc`.
+    folds : path
+        Models of all folds (`save_folds`).
+    sections : dict
+        `model`, `graph`, `training`, `measure` of the experiment.
+    spec : dict
+        Of the `localize` section: `nuisance`, `permutations`, `alpha`, `max_missing`, `stability_top`, `seed`,
+        `ridge_penalty`, `screening_splits`, `screened`, `attribution_permutations`, `explained`.
+
+    Returns
+    -------
+    edges : DataFrame, [E rows]
+        `region_a`, `region_b`, a column a map (mean over folds, repeats and seeds; none where they are withheld), and
+        `p_weights`, `p_screening` with `screened` (share of splits), `p_attribution` where these were made.
+    told : dict
+        `shown`, `verdict`, `methods` (of each: `label`, `recovers`, `reason`, `stability`, `sanity`, `curves`),
+        `random` curves, `shares`, and of each inference its settings and `n_fwer`.
+    """
+    shown, verdict = gate(null, spec["alpha"])
+    rows, cols = np.triu_indices(len(cohort.nodes), k=1)
+    table = pd.DataFrame({"region_a": cohort.nodes[rows], "region_b": cohort.nodes[cols]})
+    told = {"shown": shown, "verdict": verdict, "methods": {}, "random": None, "shares": list(SHARES)}
+    if shown:
+        maps, described = _described(cohort, splits, folds, sections, spec)
+        table, told = table.assign(**maps), told | described
+    for name, found, settings in _inference(cohort, splits, sections, spec, shown):
+        table, told = table.join(found), told | {name: settings}
+    return Maps(table, told)
+
+
+def _described(cohort: Cohort, splits: pd.DataFrame, folds: str | Path, sections: dict, spec: dict) -> tuple:
+    """Average maps by method, and how stable, how causal for the scores and how sane they are."""
+    stacks, curves, checks = {}, [], []
+    kept = read_folds(folds, cohort, splits)
+    for number, fold in enumerate(track(kept, "maps of held-out people")):
+        own = held_out(cohort, fold)
+        maps = fold_maps(own) | _explained(own, sections, spec)
+        for method, one in maps.items():
+            stacks.setdefault(method, []).append(one)
+        if fold.repeat == 0 and fold.seed == 0 and len(np.unique(own.people.labels)) == 2:
+            curves.append(_curves(own, maps, sections, spec["seed"] + fold.fold))
+        if number < CHECKED:
+            checks.append(_checks(cohort, fold, own, maps, sections, spec["seed"]))
+    stacks = {method: np.stack(own) for method, own in stacks.items()}
+    top = min(spec["stability_top"], next(iter(stacks.values())).shape[1] - 1)
+    methods = {}
+    for method, own in stacks.items():
+        name, reason = label(method, sections)
+        methods[method] = {"label": name, "recovers": name == LOCALIZES, "reason": reason}
+        methods[method]["stability"] = _stability(own, top)
+        methods[method]["sanity"] = _sanity(own, [check[method] for check in checks if method in check])
+        methods[method]["curves"] = _pooled(curves, method)
+    return {method: own.mean(0) for method, own in stacks.items()}, {
+        "methods": methods,
+        "random": _pooled(curves, "random"),
+    }
+
+
+def _explained(fold: HeldOut, sections: dict, spec: dict) -> dict[str, np.ndarray]:
+    """GNNExplainer of a few held-out people, where it is asked for and the network has a sparse twin."""
+    if not spec["explained"] or sections["model"]["name"] not in ("gcn", "gat", "gin", "sage"):
+        return {}
+    from dysconnect.attribute.explainer import explain  # PyTorch Geometric's explainers
+
+    people = fold.people.values[: spec["explained"]]
+    return {"explainer": explain(fold.model.networks_, people, seed=spec["seed"])}
+
+
+def _curves(fold: HeldOut, maps: dict[str, np.ndarray], sections: dict, seed: int) -> dict:
+    """Curves of every map, the mean over random orders, and how many pairs of people scored them.
+
+    Not in the tangent space: an entry of a covariance cannot be replaced alone, what is left may be none.
+    """
+    labels, edges = fold.people.labels, fold.people.values
+    found = {"pairs": int(labels.sum() * (1 - labels).sum())}
+    if sections["measure"] == "tangent":
+        return found
+    one = partial(fold_curves, fold.decide, edges, labels, fold.baseline)
+    for method, own in maps.items():
+        found[method] = np.array(one(np.argsort(-np.abs(own), kind="stable")))
+    rng = np.random.default_rng([seed, 41])
+    orders = [rng.permutation(edges.shape[1]) for _ in range(RANDOM_ORDERS)]
+    return found | {"random": np.mean([one(order) for order in orders], axis=0)}
+
+
+def _pooled(curves: list[dict], method: str) -> dict | None:
+    """Mean over folds by their pairs of people, as deletion and insertion with their areas."""
+    own = [(fold[method], fold["pairs"]) for fold in curves if method in fold]
+    if not own:
+        return None
+    deletion, insertion = np.average([curve for curve, _ in own], axis=0, weights=[pairs for _, pairs in own])
+    areas = {"deletion_area": area(deletion), "insertion_area": area(insertion)}
+    return {"deletion": deletion.tolist(), "insertion": insertion.tolist(), **areas}
+
+
+def _checks(cohort: Cohort, fold: FoldModel, own: HeldOut, maps: dict, sections: dict, seed: int) -> dict:
+    """Rank agreement of every map's magnitudes with those of a random and of a mistaught model, by method."""
+    new = partial(build, sections["model"], sections["measure"], sections["graph"], sections["training"])
+    others = fold_maps(randomised_twin(own, seed)), fold_maps(shuffled_twin(cohort, fold, new, seed))
+    return {method: [_agreement(maps[method], other[method]) for other in others] for method in others[0]}
+
+
+def _agreement(one: np.ndarray, other: np.ndarray) -> float:
+    """Spearman correlation of two maps' magnitudes; 0 where one is constant."""
+    ranks = np.array([rankdata(np.abs(own)) for own in (one, other)])
+    ranks -= ranks.mean(1, keepdims=True)
+    size = np.linalg.norm(ranks, axis=1).prod()
+    return float(ranks[0] @ ranks[1] / size) if size > 0 else 0.0
+
+
+def _sanity(maps: np.ndarray, checks: list[list[float]]) -> dict | None:
+    """Passed where maps agree with those of models that know nothing at most half as well as with those of other folds.
+
+    Beyond what chance lets two unrelated maps of E edges agree, ``1.64 / sqrt(E)``.
+
+    References
+    ----------
+    Adebayo et al. (2018), Sanity checks for saliency maps, arXiv:1810.03292.
+    """
+    if not checks:
+        return None
+    random, shuffled = np.mean(checks, axis=0)
+    real = np.mean([_agreement(maps[k], maps[k - 1]) for k in range(1, len(maps))]) if len(maps) > 1 else np.nan
+    chance = 1.64 / np.sqrt(maps.shape[1])
+    passed = bool(real > 0 and max(random, shuffled) <= real / 2 + chance)
+    return {"folds": float(real), "random_weights": float(random), "shuffled_labels": float(shuffled), "passed": passed}
+
+
+def _stability(maps: np.ndarray, top: int) -> dict | None:
+    if len(maps) < 2:
+        return None
+    selected = strongest(maps, top)
+    return {
+        "maps": len(maps),
+        "top": top,
+        "nogueira": list(nogueira(selected)),
+        "kuncheva": kuncheva(selected),
+        "icc": consistency(maps),
+    }
+
+
+def _inference(cohort: Cohort, splits: pd.DataFrame, sections: dict, spec: dict, shown: bool) -> Iterable[tuple]:
+    """Name, columns and settings of every inference that applies; they do not need the model to be right."""
+    if cohort.measure == "tangent":
+        return  # its features are not single edges
+    alone = without_copies(cohort)
+    edges, tested, _ = complete_edges(alone, spec["max_missing"])
+    people, nuisance, alpha = alone.participants, spec["nuisance"], spec["alpha"]
+    index = np.flatnonzero(tested)
+    if sections["model"]["name"] == "ridge":
+        own = ridge_statistics(edges, people, nuisance, spec["permutations"], spec["seed"], spec["ridge_penalty"])
+        settings = {"penalty": spec["ridge_penalty"], "permutations": spec["permutations"]}
+        yield "weights", *_columns({"p_weights": own.p_fwer}, index, alpha, settings)
+    if spec["screening_splits"]:
+        settings = {"splits": spec["screening_splits"], "screened": spec["screened"]}
+        settings |= {"permutations": spec["permutations"], "seed": spec["seed"]}
+        own = screened_statistics(_screen(alone, sections, tested), edges, people, nuisance, settings)
+        columns = {"p_screening": own.p_fwer, "screened": own.share}
+        yield "screening", *_columns(columns, index, alpha, settings | {"tested": own.tested})
+    if shown and spec["attribution_permutations"] and sections["model"]["name"] in GRAPH_MODELS:
+        if sections["training"].get("pretrain"):
+            told = {"reason": "not made for pretrained networks"}
+            yield "attribution", pd.DataFrame(index=index), told
+            return
+        own = attribution_null(cohort, splits, sections, spec["attribution_permutations"], spec["seed"])
+        columns, every = {"p_attribution": own.p_fwer}, np.arange(len(own.p_fwer))
+        yield "attribution", *_columns(columns, every, alpha, {"permutations": spec["attribution_permutations"]})
+
+
+def _columns(columns: dict[str, np.ndarray], index: np.ndarray, alpha: float, settings: dict) -> tuple:
+    found = pd.DataFrame(columns, index=index)
+    return found, {**settings, "n_fwer": int((found.iloc[:, 0] <= alpha).sum())}
+
+
+def _screen(cohort: Cohort, sections: dict, tested: np.ndarray):
+    """What scores the edges on a half of the people: magnitudes of the weights, or of a network's mean gradient."""
+
+    def scores(rows: np.ndarray, seed: int) -> np.ndarray:
+        model = build(sections["model"], sections["measure"], sections["graph"], sections["training"])
+        model.fit(cohort, rows, seed=seed)
+        own = held_out(cohort, FoldModel(model, rows, rows, 0, 0, 0))  # looked at where it learned: the rest tests
+        if sections["model"]["name"] not in GRAPH_MODELS:
+            return np.abs(model.edge_weights() * own.spread)[tested]
+        from dysconnect.attribute.gradients import mean_gradients  # torch
+
+        return np.abs(mean_gradients(model.networks_, own.people.values)[0] * own.spread)[tested]
+
+    return scores

@@ -1,0 +1,127 @@
+"""Maps of one fold's model from people it never saw: what each kind of model offers, and its randomised twin."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.special import logit
+
+from dysconnect.data.edges import matrix_from_edges
+from dysconnect.learning.estimators import Cohort, Model
+from dysconnect.learning.saved import FoldModel
+from dysconnect.models import GRAPH_MODELS
+
+STEPS = 8  # of integrated gradients
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A fold's model and the people it never saw.
+
+    Attributes
+    ----------
+    model : Model
+    people : Cohort
+        Those held out, completed; in the tangent space `missing` still says what was filled in.
+    baseline, spread : array, [E]
+        Mean edges of the training controls; standard deviation of the training subjects' edges.
+    """
+
+    model: Model
+    people: Cohort
+    baseline: np.ndarray
+    spread: np.ndarray
+
+    def decide(self, edges: np.ndarray) -> np.ndarray:
+        """Logits of the held-out people, had they these edges, [m, E] -> [m]."""
+        probability = self.model.predict(replace(self.people, values=edges), np.arange(len(edges)))
+        return logit(np.clip(probability, 1e-12, 1 - 1e-12))
+
+
+def held_out(cohort: Cohort, fold: FoldModel) -> HeldOut:
+    """Look at a fold from its test side; labels of held-out people are there to score curves, and for no map."""
+    fill = lambda rows: fold.model.filler_.transform(cohort.values[rows], cohort.missing[rows])
+    train, controls = fill(fold.train), cohort.labels[fold.train] == 0
+    people = cohort.participants.iloc[fold.test].reset_index(drop=True)
+    lost = cohort.missing[fold.test]  # a tangent vector must know of them even after they were filled in
+    missing = lost if cohort.measure == "tangent" else np.zeros_like(lost)
+    people = replace(cohort, participants=people, values=fill(fold.test), missing=missing)
+    return HeldOut(fold.model, people, train[controls].mean(0), train.std(0))
+
+
+def fold_maps(fold: HeldOut) -> dict[str, np.ndarray]:
+    """All maps of a fold, each [E]: how much the model makes of an edge, for one spread of it.
+
+    `weights` (linear models) and `gradient` (networks: at the held-out people, averaged) have the sign of patients
+    having more; `integrated_gradients` is the mean magnitude over held-out people, from the mean of the training
+    controls; `haufe` is the pattern of the decision; `mask` is IBGNN's. No held-out label is used.
+    """
+    maps = {"haufe": haufe_pattern(fisher_edges(fold.people), fold.decide(fold.people.values))}
+    if fold.model.spec["name"] in GRAPH_MODELS:
+        return _network_maps(fold) | maps
+    weights = fold.model.edge_weights()
+    return maps if weights is None else {"weights": weights * fold.spread} | maps
+
+
+def _network_maps(fold: HeldOut) -> dict[str, np.ndarray]:
+    from dysconnect.attribute.gradients import edge_masks, integrated_gradients, mean_gradients  # torch
+
+    networks, edges = fold.model.networks_, fold.people.values
+    paths = integrated_gradients(networks, edges, fold.baseline, STEPS)
+    found = {
+        "integrated_gradients": np.abs(paths).mean((0, 1)),
+        "gradient": mean_gradients(networks, edges).mean(0) * fold.spread,
+    }
+    mask = edge_masks(networks)
+    return found if mask is None else found | {"mask": mask.mean(0)}
+
+
+def haufe_pattern(edges: np.ndarray, decisions: np.ndarray) -> np.ndarray:
+    """What the decision looks like in the edges: their correlation over people, [m, E] and [m] -> [E].
+
+    Weights of a multivariate model also cancel noise; the pattern ``cov(x, s) / var(s)`` shows what varies with the
+    decision s. Edges are taken in units of their spread.
+
+    References
+    ----------
+    Haufe et al. (2014), doi:10.1016/j.neuroimage.2013.10.067.
+    """
+    centred, decided = edges - edges.mean(0, dtype=float), decisions - decisions.mean()
+    size = np.linalg.norm(centred, axis=0) * np.linalg.norm(decided)
+    return decided @ centred / np.where(size > 1e-12, size, np.inf)
+
+
+def fisher_edges(cohort: Cohort) -> np.ndarray:
+    """Fisher z of everybody, [n, E]: of covariances, that of their correlations."""
+    if cohort.measure != "tangent":
+        return cohort.values
+    matrices = matrix_from_edges(np.asarray(cohort.values, float), len(cohort.nodes), diagonal=True)
+    rows, cols = np.triu_indices(len(cohort.nodes), k=1)
+    scale = np.sqrt(np.diagonal(matrices, axis1=1, axis2=2))
+    return np.arctanh(np.clip(matrices[:, rows, cols] / (scale[:, rows] * scale[:, cols]), -0.999999, 0.999999))
+
+
+def randomised_twin(fold: HeldOut, seed: int) -> HeldOut:
+    """The same fold with a model that knows nothing: weights permuted, or as before the training."""
+    model = copy.copy(fold.model)
+    if model.spec["name"] in GRAPH_MODELS:
+        from dysconnect.attribute.gradients import randomised
+
+        model.networks_ = randomised(model.networks_, seed)
+    else:
+        model.classifier_ = copy.copy(model.classifier_)
+        model.classifier_.weights_ = np.random.default_rng([seed, 19]).permutation(model.classifier_.weights_)
+    return replace(fold, model=model)
+
+
+def shuffled_twin(cohort: Cohort, fold: FoldModel, build: Callable[[], Model], seed: int) -> HeldOut:
+    """The same fold with a model of shuffled labels: of the training subjects, inside their sites."""
+    rng, labels = np.random.default_rng([seed, 29]), cohort.labels.copy()
+    sites = cohort.participants["site"].to_numpy()[fold.train]
+    for site in np.unique(sites):
+        own = fold.train[sites == site]
+        labels[own] = rng.permutation(labels[own])
+    shuffled = replace(cohort, participants=cohort.participants.assign(label=labels))
+    model = build().fit(shuffled, fold.train, seed=seed)
+    return held_out(shuffled, fold._replace(model=model))

@@ -1,0 +1,122 @@
+"""Attributions of graph networks: gradients with respect to the edges that people have, features and graph alike."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dysconnect.learning.graph.device import PRECISIONS, choose_device
+from dysconnect.learning.graph.run import Networks, make_view, take
+from dysconnect.learning.graph.stack import Stack
+from dysconnect.learning.graph.view import View
+from dysconnect.models.graph.layers import LinearPath
+from dysconnect.models.graph.views import edge_weights, unfold
+
+PEOPLE = 32  # seen together
+
+
+def integrated_gradients(networks: Networks, edges: np.ndarray, baseline: np.ndarray, steps: int = 8) -> np.ndarray:
+    """Integrated gradients of the logits of K networks with respect to Fisher z edges.
+
+    ``IG_e(z) = (z_e - b_e) * integral_0^1 df/dz_e (b + a (z - b)) da`` by the midpoint rule. An edge counts where it
+    is a feature and where it weighs in the graph. Their sum is ``f(z) - f(b)`` up to the rule's error where f is
+    continuous; a graph of the strongest edges only makes it jump where an edge enters or leaves.
+
+    Parameters
+    ----------
+    networks : Networks
+    edges : array, [n, E]
+        Fisher z of the people to explain.
+    baseline : array, [E]
+        Edges that count as nothing: the mean of the training controls.
+    steps : int
+
+    Returns
+    -------
+    array, [K, n, E]
+        In units of the logit.
+
+    References
+    ----------
+    Sundararajan, Taly and Yan (2017), arXiv:1703.01365.
+    """
+    return path_gradients(networks, edges, baseline, steps) * (np.asarray(edges) - baseline).astype(np.float32)
+
+
+def path_gradients(networks: Networks, edges: np.ndarray, baseline: np.ndarray, steps: int = 8) -> np.ndarray:
+    """Mean gradient of the logits between the baseline [E] and every person's edges [n, E], per z: [K, n, E]."""
+    edges, baseline = np.asarray(edges, np.float32), np.asarray(baseline, np.float32)
+    found = np.zeros((len(networks.chosen), *edges.shape), np.float32)
+    for stack, view, models in _stacks(networks):
+        start = torch.as_tensor(baseline, device=view.device, dtype=view.dtype)
+        for first in range(0, len(edges), PEOPLE):
+            rows = slice(first, first + PEOPLE)
+            way = torch.as_tensor(edges[rows], device=view.device, dtype=view.dtype) - start
+            total = sum(_gradient(stack, view, start + (step + 0.5) / steps * way) for step in range(steps))
+            found[models, rows] = (total / steps).cpu().numpy()
+    return found
+
+
+def mean_gradients(networks: Networks, edges: np.ndarray) -> np.ndarray:
+    """Gradient of the logits at the edges that people have [n, E], averaged over them, [K, E], per unit of z.
+
+    It is taken where people are. At the mean of the controls standardised edges are near zero, LayerNorm divides by
+    their spread, and the gradient there is large and says nothing.
+    """
+    found = np.zeros((len(networks.chosen), edges.shape[1]), np.float32)
+    for stack, view, models in _stacks(networks):
+        for first in range(0, len(edges), PEOPLE):
+            people = np.asarray(edges[first : first + PEOPLE], np.float32)
+            own = _gradient(stack, view, torch.as_tensor(people, device=view.device, dtype=view.dtype))
+            found[models] += own.sum(1).cpu().numpy() / len(edges)
+    return found
+
+
+def randomised(networks: Networks, seed: int) -> Networks:
+    """The same networks before any training: fresh first weights, the scale of the edges kept.
+
+    A linear model beside a network starts at zero, where no map could tell anything: it gets normal weights.
+    """
+    seeds = np.random.SeedSequence([seed, 17]).generate_state(len(networks.chosen)).tolist()
+    fresh = Stack(networks._build, [own % 2**31 for own in seeds], "cpu")
+    weights = {name: value.detach().clone() for name, value in {**fresh.parameters, **fresh.buffers}.items()}
+    if isinstance(networks._build(), LinearPath):
+        line, generator = networks.fitted.weights["line"], torch.Generator().manual_seed(seeds[0] % 2**31)
+        weights["line"] = torch.randn(line.shape, generator=generator) * line.float().std()
+    return replace(networks, fitted=replace(networks.fitted, weights=weights))
+
+
+def edge_masks(networks: Networks) -> np.ndarray | None:
+    """Shared edge mask of every network that has one (IBGNN), [K, E] in (0, 1); None for the others."""
+    own = next((name for name in networks.fitted.weights if name.split(".")[-1] == "mask"), None)
+    if own is None:
+        return None
+    mask = networks.fitted.weights[own].float()
+    rows, cols = np.triu_indices(networks.n_nodes, k=1)
+    return torch.sigmoid(mask + mask.transpose(1, 2)).numpy()[:, rows, cols]
+
+
+def _stacks(networks: Networks) -> Iterator[tuple[Stack, View, slice]]:
+    """Networks in chunks that fit the memory, what turns edges into their input, and which of all they are."""
+    device = choose_device(networks.sections["training"]["device"])
+    dtype = PRECISIONS[networks.sections["training"]["precision"]]
+    nobody = np.empty((0, len(networks.mean)), np.float32)
+    view = make_view(nobody, networks.mean, networks.scale, networks.n_nodes, networks.sections, device)
+    for first in range(0, len(networks.chosen), networks.chunk):
+        models = slice(first, first + networks.chunk)
+        yield Stack.restore(networks._build, take(networks.fitted, models).weights, device, dtype), view, models
+
+
+def _gradient(stack: Stack, view: View, z: Tensor) -> Tensor:
+    """Gradient of every model's logit with respect to every person's edges, [K, B, E]."""
+    z = z.detach().requires_grad_()
+    x = unfold((z - view.mean) / view.scale, view.n_nodes)
+    graph = None if view.density is None else unfold(edge_weights(z, view.density), view.n_nodes)
+    logits, _ = stack(x, graph)
+    sums = logits.sum(1)  # people share nothing
+    if len(stack) == 1:
+        return torch.autograd.grad(sums[0], z)[0][None]
+    one_each = torch.eye(len(stack), device=z.device, dtype=sums.dtype)
+    return torch.autograd.grad(sums, z, one_each, is_grads_batched=True)[0]

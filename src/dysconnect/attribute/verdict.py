@@ -1,0 +1,71 @@
+"""What a map may claim: the gate of the permutation null, and what its method recovered of planted truths."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dysconnect.learning.permuted import permutation_p
+from dysconnect.learning.saved import read_fold_weights
+from dysconnect.models import GRAPH_MODELS
+
+MEASURED = Path(__file__).parent / "measured.tsv"
+ENOUGH, CHANCE = 0.9, 0.1  # of |t|'s area under precision and recall: of a trained network, of one that knows nothing
+TRAINED = ("lr", "epochs", "batch_size")
+DIAGNOSTIC, LOCALIZES = "model diagnostic", "recovers planted edges"
+
+
+def gate(null: pd.DataFrame, alpha: float) -> tuple[bool, str]:
+    """Whether the maps of a model may be shown, and why: it must beat its permutation null."""
+    p = permutation_p(null)
+    if np.isnan(p):
+        return False, "withheld: not tested against permuted labels"
+    if p > alpha:
+        return False, f"withheld: does not beat its permutation null (p = {p:.3g})"
+    return True, f"shown: beats its permutation null (p = {p:.3g})"
+
+
+def label(method: str, sections: Mapping, measured: pd.DataFrame | None = None) -> tuple[str, str]:
+    """What a method's map may be called, and the measurement behind it.
+
+    A map `recovers planted edges` where, in planted cohorts (`measured.tsv`, made by ``benchmarks/maps.py``), it
+    ranked them at 0.90 or more of the area under precision and recall of |t|, and at chance with randomised weights
+    and with shuffled labels. Otherwise, and where nobody measured, it is a `model diagnostic`. For networks the
+    measurement holds for the learning rate, epochs and batch size it was made with, and for the model with or without
+    a linear one beside it.
+    """
+    table = pd.read_csv(MEASURED, sep="\t") if measured is None else measured
+    spec = sections["model"]
+    own = table[(table["model"] == spec["name"]) & (table["method"] == method)]
+    if spec["name"] in GRAPH_MODELS:
+        own = own[own["linear"] == int(spec.get("linear", False))]
+        for key in TRAINED:
+            own = own[np.isclose(own[key], sections["training"][key])]
+    if own.empty:
+        return DIAGNOSTIC, "not measured in planted cohorts with these settings"
+    row = own.iloc[0]
+    found = f"{row['ratio']:.2f} [{row['low']:.2f}, {row['high']:.2f}] of |t| in {row['cohorts']:.0f} planted cohorts"
+    if max(row["random"], row["shuffled"]) > CHANCE:
+        return DIAGNOSTIC, f"{found}, but also without having learned them"
+    return (LOCALIZES if row["ratio"] >= ENOUGH else DIAGNOSTIC), found
+
+
+def attributed(model: str | Path, null: str | Path, spec: dict) -> tuple[np.ndarray | None, str]:
+    """Edge weights of a model averaged over folds, or why they are withheld.
+
+    The gate: no map is shown of a model that does not beat its permutation null.
+
+    Returns
+    -------
+    weights : array or None, [E]
+    verdict : str
+    """
+    p = permutation_p(pd.read_csv(null, sep="\t"))
+    name = spec["attribution"]
+    if np.isnan(p):
+        return None, f"withheld: {name} was not tested against permuted labels"
+    if p > spec["alpha"]:
+        return None, f"withheld: {name} does not beat its permutation null (p = {p:.3g})"
+    weights = read_fold_weights(model)
+    return weights.mean(0), f"{name}, mean over {len(weights)} folds (permutation p = {p:.3g})"

@@ -1,0 +1,167 @@
+"""``dysconnect predict``: one person's scan in, a calibrated probability with its limits out.
+
+Only what ``--help`` needs is imported here: the rest takes seconds.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dysconnect.problems import MachineError
+
+if TYPE_CHECKING:
+    from dysconnect.predict.bundle import Bundle
+    from dysconnect.predict.scan import Scan
+
+FAILED, UNUSABLE, REFUSED = 1, 2, 3
+USAGE = """usage: dysconnect predict --model ... --series ...
+
+The commands are `predict` (dysconnect predict --help) and `withdraw`, for a person who withdraws (dysconnect withdraw
+--help). The workflow is `snakemake`, and sweeps are `python -m dysconnect -m ...`."""
+DESCRIPTION = "Predict one person with the models of an experiment. For research only: no diagnosis."
+EXAMPLES = """
+examples:
+  dysconnect predict --model results/simulated/predict/correlation_ridge.npz \\
+      --series results/simulated/timeseries/series/sub-001_task-rest_seg-seitzman300_desc-standard_timeseries.tsv \\
+      --age 52 --sex F --site site-A --mean-fd 0.14 --out sub-001
+  dysconnect predict --model MLFLOW_RUN_ID --bold bold.nii.gz --confounds confounds.tsv --age 52 --sex F
+
+exit status: 0 predicted, 1 the machine failed (room, memory, permission), 2 the model or the scan cannot be used,
+3 refused: the person is unlike the cohort
+"""
+
+
+def console(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of the console script: ``dysconnect predict ...``."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["predict"]:
+        return main(given[1:])
+    if given[:1] == ["withdraw"]:
+        from dysconnect.commands.withdraw import main as withdraw
+
+        return withdraw(given[1:])
+    wanted = given[:1] in ([], ["-h"], ["--help"])
+    print(USAGE, file=sys.stdout if wanted else sys.stderr)
+    return 0 if wanted else UNUSABLE
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the command line of ``dysconnect predict``."""
+    own = argparse.ArgumentParser(
+        "dysconnect predict", description=DESCRIPTION, epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    own.add_argument(
+        "--model", required=True, metavar="RUN_OR_PATH",
+        help="results/DATASET/predict/NAME.npz, an MLflow run, or models:/NAME/VERSION of its registry",
+    )  # fmt: skip
+    scan = own.add_mutually_exclusive_group(required=True)
+    scan.add_argument(
+        "--series", metavar="FILE.tsv", help="denoised regional series, its .json beside it (RepetitionTime)"
+    )
+    scan.add_argument("--bold", metavar="FILE.nii.gz", help="preprocessed BOLD in the atlas's space; needs --confounds")
+    own.add_argument("--confounds", metavar="FILE.tsv", help="fMRIPrep's table: tells motion, and what to remove")
+    own.add_argument("--mask", metavar="FILE.nii.gz", help="brain mask of the BOLD")
+    own.add_argument("--age", type=float, metavar="YEARS")
+    own.add_argument("--sex", choices=["F", "M"])
+    own.add_argument("--site", help="as the cohort calls it")
+    own.add_argument(
+        "--mean-fd", type=float, metavar="MM", help="mean framewise displacement, where no confounds are given"
+    )
+    own.add_argument(
+        "--covariate", action="append", default=[], metavar="NAME=VALUE", help="another one that the model knows"
+    )
+    own.add_argument(
+        "--out", metavar="FOLDER", help="write prediction.json and prediction.html there, not to the screen"
+    )
+    own.add_argument(
+        "--anyway", action="store_true", help="give the probability though the person is unlike the cohort"
+    )
+    return own
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run ``dysconnect predict``; return the exit status."""
+    own = parser()
+    given = own.parse_args(arguments)
+    if given.bold and not given.confounds:
+        own.error("--bold needs --confounds: without it nothing can be removed, nor motion judged")
+    try:
+        found = _predict(given)
+    except (ValueError, OSError) as error:
+        print(f"dysconnect predict: {error}", file=sys.stderr)
+        return UNUSABLE
+    except MachineError as error:
+        print(f"dysconnect predict: {error}", file=sys.stderr)
+        return FAILED
+    for reason in found["refused"]:
+        print(f"{'unlike the cohort' if given.anyway else 'refused'}: {reason}.", file=sys.stderr)
+    if found["refused"] and not given.anyway:
+        print("--anyway shows the probability all the same.", file=sys.stderr)
+        return REFUSED
+    return 0
+
+
+def _predict(given: argparse.Namespace) -> dict:
+    from dysconnect.predict.person import predict_person
+
+    bundle = _bundle(given.model)
+    found = predict_person(bundle, _scan(given, bundle), _told(given), given.anyway)
+    text = json.dumps(found, indent=1, allow_nan=False)
+    if not given.out:
+        print(text)
+        return found
+    from dysconnect.predict.page import render_person
+
+    folder = Path(given.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "prediction.json").write_text(text, encoding="utf-8")
+    (folder / "prediction.html").write_text(render_person(found, bundle), encoding="utf-8")
+    print(_sentence(found, folder))
+    return found
+
+
+def _bundle(model: str) -> "Bundle":
+    """The models in a file, or those of an MLflow run or of a registered model."""
+    from dysconnect.predict.bundle import read_bundle
+
+    path = Path(model)
+    if not model.startswith("models:/") and (path.exists() or path.suffix or len(path.parts) > 1):
+        return read_bundle(path)
+    from dysconnect.keeping.address import choose_uri
+    from dysconnect.tracking.registry import fetch_bundle
+
+    with tempfile.TemporaryDirectory() as folder:
+        return read_bundle(fetch_bundle(choose_uri(None), model, folder))
+
+
+def _scan(given: argparse.Namespace, bundle: "Bundle") -> "Scan":
+    from dysconnect.predict.scan import scan_from_bold, scan_from_series
+
+    if given.bold:
+        return scan_from_bold(given.bold, given.confounds, given.mask, bundle)
+    return scan_from_series(given.series, given.confounds, bundle)
+
+
+def _told(given: argparse.Namespace) -> dict[str, object]:
+    """Covariates of the command line."""
+    told = {"age": given.age, "sex": given.sex, "site": given.site, "mean_fd": given.mean_fd}
+    for text in given.covariate:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise ValueError(f"--covariate {text}: write NAME=VALUE")
+        told[name] = value
+    return told
+
+
+def _sentence(found: Mapping, folder: Path) -> str:
+    own, where = found["probability"], f"see {folder / 'prediction.html'}"
+    if own is None:
+        return f"No probability is given; {where}"
+    floor = found["floor"]["value"]
+    beside = "" if floor is None else f"; by {', '.join(found['floor']['covariates'])} alone {floor:.2f}"
+    return f"Probability {own['value']:.2f} [{own['low']:.2f}, {own['high']:.2f}]{beside}; {where}"

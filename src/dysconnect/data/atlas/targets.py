@@ -1,0 +1,53 @@
+"""Targets of stimulation as rules over the node table: ``targets.tsv``."""
+
+import numpy as np
+import pandas as pd
+
+from dysconnect.data.atlas import FOLDER
+
+
+def target_regions(nodes: pd.DataFrame) -> pd.DataFrame:
+    """Find the targets of deep brain (DBS) and transcranial magnetic stimulation (TMS) in an atlas.
+
+    Parameters
+    ----------
+    nodes : DataFrame, [N rows]
+        Node table with `name`, `system`, `x`, `y`, `z` (MNI mm).
+
+    Returns
+    -------
+    DataFrame
+        `target`, `title`, `access` (DBS or TMS), `rows` (tuple of positions in `nodes`; empty where the atlas has
+        no such region), in the order of ``targets.tsv``.
+
+    Notes
+    -----
+    A rule takes the regions of one system whose name holds a pattern (ignoring case) and whose centre lies in ranges of
+    the distance from the midline (`abs_x`), y and z, written ``low:high`` in mm, the lower end included; an empty range
+    or end does not bound. Several rules of one target add up.
+    """
+    found = []
+    for (target, title, access), own in _rules().groupby(["target", "title", "access"], sort=False):
+        hit = np.any([_matches(nodes, rule) for rule in own.to_dict("records")], axis=0)
+        found.append((target, title, access, tuple(np.flatnonzero(hit).tolist())))
+    return pd.DataFrame(found, columns=["target", "title", "access", "rows"])
+
+
+def target_titles() -> dict[str, str]:
+    """Map every target region's name to its title for people, in the order of ``targets.tsv``."""
+    rules = _rules().drop_duplicates("target")
+    return dict(zip(rules["target"], rules["title"], strict=True))
+
+
+def _rules() -> pd.DataFrame:
+    return pd.read_csv(FOLDER / "targets.tsv", sep="\t", dtype=str, keep_default_na=False)
+
+
+def _matches(nodes: pd.DataFrame, rule: dict[str, str]) -> np.ndarray:
+    """Whether each node obeys a rule, [N] bool."""
+    found = (nodes["system"] == rule["system"]).to_numpy()
+    found = found & nodes["name"].str.contains(rule["name"], case=False, regex=True).to_numpy(bool)
+    for axis, place in (("abs_x", nodes["x"].abs()), ("y", nodes["y"]), ("z", nodes["z"])):
+        low, _, high = rule[axis].partition(":")
+        found &= (place >= float(low or -np.inf)).to_numpy() & (place < float(high or np.inf)).to_numpy()
+    return found

@@ -1,0 +1,44 @@
+"""Receipts: which files a participant's scan is made of, and what was taken of several."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+CHOICES = ("participant_id", "what", "chosen", "others", "why")  # columns of the table of choices
+
+
+def scan_entry(name: str, receipt: Mapping) -> dict:
+    """Row of the index of scans for one participant; `problem` says why there is no scan to use."""
+    scan, folder = receipt["scan"], Path(receipt["folder"]).absolute()
+    hashes = {file["path"]: file["sha256"] for file in receipt["files"]}
+    located = {key: str(folder / scan[key]) if scan.get(key) else "" for key in ("bold", "mask", "confounds", "t1w")}
+    return {
+        "participant_id": name,
+        **located,
+        "repetition_time": scan.get("repetition_time", 0.0),
+        "n_volumes": scan.get("volumes", 0),
+        "sha256": hashes.get(scan.get("bold", ""), ""),
+        "problem": receipt["problem"],
+    }
+
+
+def scan_choices(receipts: Iterable[Mapping]) -> pd.DataFrame:
+    """What was taken of several: `participant_id`, `what`, `chosen`, `others`, `why`."""
+    rows = [
+        {"participant_id": receipt["unit"], **row, "others": ", ".join(row["others"])}
+        for receipt in receipts
+        for row in receipt["scan"].get("choices", ())
+    ]
+    return pd.DataFrame(rows, columns=list(CHOICES))
+
+
+def read_receipt(path: str | Path) -> dict:
+    """Read one receipt."""
+    return json.loads(Path(path).read_text())
+
+
+def write_receipt(receipt: Mapping, path: str | Path) -> None:
+    """Write one receipt."""
+    Path(path).write_text(json.dumps(receipt, indent=1))

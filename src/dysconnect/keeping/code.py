@@ -1,0 +1,125 @@
+"""Which code made a result: a digest of the files that a script or a module reaches by import.
+
+Found by reading the import statements, those inside functions too, so that nobody has to keep a list. Importing a
+module runs the ``__init__`` of every package above it, and tables and templates lie beside the modules that read them.
+Names are relative to the library or the script, so that the digest is the same in every checkout.
+"""
+
+import ast
+import hashlib
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+LIBRARY = Path(__file__).resolve().parents[1]
+DATA = (".tsv", ".html", ".css", ".json", ".yaml")  # what packages ship beside their modules
+
+
+def digest(*roots: str | Path) -> str:
+    """Digest of some files and of all files that they reach by import, 32 hexadecimal digits.
+
+    Parameters
+    ----------
+    *roots : path
+        Scripts, or modules of the library.
+    """
+    told = hashlib.sha256()
+    for name, content in sorted((_name(path), _content(*_version(path))) for path in reached(*roots)):
+        told.update(f"{name}\0{content}\n".encode())
+    return told.hexdigest()[:32]
+
+
+def reached(*roots: str | Path) -> list[Path]:
+    """Files that some files use: themselves, modules of the library, scripts beside them, data of packages.
+
+    Of a package from whose module something is imported only the ``__init__`` itself counts; what that imports in turn
+    is run, too, but nothing of it is used.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no such file.
+    SyntaxError
+        When one of them is no Python.
+    """
+    waiting, followed, found = [Path(root).resolve() for root in roots], set(), set()
+    while waiting:
+        path = waiting.pop()
+        if path not in followed:
+            followed.add(path)
+            used, run = _imported(*_version(path))
+            waiting += used
+            found.update((path, *run))
+    return sorted(found)
+
+
+@lru_cache(None)
+def _name(path: Path) -> str:
+    """A file's name that is the same in every checkout."""
+    inside = path.is_relative_to(LIBRARY)
+    return f"{LIBRARY.name}/{path.relative_to(LIBRARY).as_posix()}" if inside else path.name
+
+
+def _version(path: Path) -> tuple[Path, int, int]:
+    """A file and what changes with its content."""
+    stat = path.stat()
+    return path, stat.st_mtime_ns, stat.st_size
+
+
+@lru_cache(None)
+def _content(path: Path, *_version: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@lru_cache(None)
+def _imported(path: Path, *_version: int) -> tuple[list[Path], list[Path]]:
+    """Modules from which a file imports something; and what only runs or is read: ``__init__`` of packages, data."""
+    read = _read(path)
+    if path.is_relative_to(LIBRARY):
+        own = path.relative_to(LIBRARY).with_suffix("").parts
+        modules, scripts = {*read.modules, ".".join([LIBRARY.name, *own])}, []
+    else:
+        modules, scripts = read.modules, [path.with_name(f"{name}.py") for name in read.modules]
+    places = [LIBRARY.joinpath(*name.split(".")[1:]) for name in modules if name.split(".")[0] == LIBRARY.name]
+    used = [file for place in places for file in (place.with_suffix(".py"), place / "__init__.py")]
+    packages = {folder for place in places for folder in (place, *place.parents) if folder.is_relative_to(LIBRARY)}
+    run = [folder / "__init__.py" for folder in packages]
+    return [file for file in (*used, *scripts) if file.exists()], [*filter(Path.exists, run), *read.data]
+
+
+class _Read(NamedTuple):
+    """What the text of a file says: modules that it imports, and data beside it."""
+
+    modules: frozenset[str]
+    data: tuple[Path, ...]
+
+
+def _read(path: Path) -> _Read:
+    """Read a file; ``from a import b`` names a, and maybe the module a.b; who names ``.tsv`` reads what lies beside."""
+    text, package, names = path.read_bytes(), _package(path), set()
+    for node in _statements(ast.parse(text, str(path)).body):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            source = ".".join([*above, *(node.module or "").split(".")]).strip(".")
+            names |= {source, *(f"{source}.{alias.name}" for alias in node.names)}
+    beside = [file for file in sorted(path.parent.iterdir()) if file.suffix in DATA] if package else []
+    named = any(file.suffix.encode() in text for file in beside)
+    return _Read(frozenset(names), tuple(beside if named else ()))
+
+
+def _package(path: Path) -> tuple[str, ...]:
+    """Package of a module of the library; none for a script."""
+    return (LIBRARY.name, *path.relative_to(LIBRARY).parent.parts) if path.is_relative_to(LIBRARY) else ()
+
+
+def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    """All statements, also those inside functions, but not what only type checkers read."""
+    for node in body:
+        yield node
+        skipped = isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for field in ("orelse",) if skipped else ("body", "orelse", "handlers", "finalbody", "cases"):
+            inner = getattr(node, field, None)
+            yield from _statements(inner) if isinstance(inner, list) else ()

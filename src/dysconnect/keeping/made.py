@@ -1,0 +1,102 @@
+"""Settings that made results, kept beside them, so that a later run does not claim others."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import h5py
+
+from dysconnect.keeping.place import portable
+
+# the stage that makes what a section of the settings decides
+STAGES = {
+    "dataset": "acquire", "preprocess": "preprocess", "atlas": "timeseries", "denoise": "timeseries",
+    "connectivity": "connectivity", "splits": "splits",
+}  # fmt: skip
+TOLD = ("title", "citation", "licence", "kind")  # change no number, or follow from root and nodes
+
+
+class MadeOtherwise(ValueError):
+    """Results were made with other settings than a run claims."""
+
+
+def read_made(connectomes: str | Path, splits: str | Path) -> dict[str, dict]:
+    """Settings that made connectomes and splits, by section; empty where the files do not say.
+
+    Parameters
+    ----------
+    connectomes : path
+        HDF5; its attributes `settings` and `estimator` are read.
+    splits : path
+        Table; what made it stands in a JSON file of the same name.
+    """
+    beside = Path(splits).with_suffix(".json")
+    if not Path(connectomes).exists():
+        return {}
+    with h5py.File(connectomes) as file:
+        told = {name: file.attrs[name] for name in ("settings", "estimator") if name in file.attrs}
+    if "settings" not in told or not beside.exists():
+        return {}
+    estimator = {"connectivity": {"estimator": str(told["estimator"])}} if "estimator" in told else {}
+    return json.loads(told["settings"]) | estimator | json.loads(beside.read_text())
+
+
+def refuse_other_settings(made: Mapping[str, Mapping], config: Mapping, folder: str | Path) -> None:
+    """Refuse to use results for a run whose settings did not make them.
+
+    Parameters
+    ----------
+    made : mapping
+        Of `read_made`.
+    config : mapping
+        Composed configuration of the run.
+    folder : path
+        Of the results, for the message.
+
+    Raises
+    ------
+    MadeOtherwise
+        Names every setting that differs with its stage, and the command that makes the results anew.
+    """
+    differing = list(_differing(made, json.loads(json.dumps(portable(config)))))
+    if not differing:
+        return
+    said = "; ".join(f"{key}={had}, not {wanted} (stage {STAGES[key.split('.')[0]]})" for key, had, wanted in differing)
+    own = " ".join(f"{key}={had}" for key, had, _ in differing)
+    raise MadeOtherwise(
+        f"{folder} was made with other settings than those of this run: {said}. Make it anew with "
+        f"`{_command(differing)}`, or give this run what made it: {own}"
+    )
+
+
+def _differing(made: Mapping, config: Mapping) -> Iterator[tuple[str, object, object]]:
+    """Settings that differ: key, what made the results, what is wanted; of a group whose choice differs, the choice."""
+    for section, had in made.items():
+        wanted = config.get(section, {})
+        if had.get("name") != wanted.get("name"):
+            yield section, had.get("name"), wanted.get("name")
+            continue
+        partial = section in ("preprocess", "connectivity")  # only what is recorded of these made the results
+        for key in had if partial else dict.fromkeys([*had, *wanted]):
+            if had.get(key) != wanted.get(key) and key not in TOLD:
+                yield from _leaves(f"{section}.{key}", had.get(key), wanted.get(key))
+
+
+def _leaves(key: str, had: object, wanted: object) -> Iterator[tuple[str, object, object]]:
+    if isinstance(had, Mapping) and isinstance(wanted, Mapping):
+        for name in dict.fromkeys([*had, *wanted]):
+            if had.get(name) != wanted.get(name):
+                yield from _leaves(f"{key}.{name}", had.get(name), wanted.get(name))
+    else:
+        yield key, _word(had), _word(wanted)
+
+
+def _word(value: object) -> str:
+    """A value as it is typed."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+def _command(differing: list[tuple[str, object, object]]) -> str:
+    chosen = [f"{key}={wanted}" for key, _, wanted in differing if "." not in key]
+    given = " ".join(f"{key}={wanted}" for key, _, wanted in differing if "." in key)
+    return " ".join(["snakemake --config", *chosen, *([f"'overrides={given}'"] if given else [])])

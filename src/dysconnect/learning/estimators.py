@@ -1,0 +1,236 @@
+"""One interface for every model: fit on rows of a cohort, predict others, save as plain arrays."""
+
+import json
+
+import numpy as np
+import pandas as pd
+
+from dysconnect.data.cohort import Cohort
+from dysconnect.data.edges import MissingRegions, edges_of_matrices
+from dysconnect.data.participants import scan_groups
+from dysconnect.learning.graph.model import GraphModel
+from dysconnect.models import GRAPH_MODELS
+from dysconnect.models.dual import DualClassifier, DualLogistic, DualRidge, DualSVM
+from dysconnect.models.floor import CovariateEncoder
+from dysconnect.models.low_rank import LowRank
+from dysconnect.models.masked import MaskedRegression
+from dysconnect.models.prepare import Preparation
+from dysconnect.models.riemann import FilteredMDM, ReducedTangent, common_regions
+from dysconnect.models.sparse import ElasticNet
+
+DUAL = {"ridge": DualRidge, "logistic": DualLogistic, "svm": DualSVM}
+LACKING = "regions_missing"  # what the floor calls the number of regions that a person lacks
+PREPARED = ("harmonise", "deconfound")  # keys of the model section that no classifier reads
+
+
+class FeatureModel:
+    """A classifier on features that a subclass learns from the training rows."""
+
+    def fit(self, cohort: Cohort, rows: np.ndarray, seed: int = 0) -> "FeatureModel":
+        """Fit on some rows of a cohort."""
+        features = self._learn_features(cohort, rows)
+        self.classifier_ = self._classifier().fit(features, cohort.labels[rows], scan_groups(cohort.participants)[rows])
+        return self
+
+    def predict(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
+        """Probability of being a patient for other rows of a cohort, [len(rows)]."""
+        return self.classifier_.predict_proba(self._features(cohort, rows))[:, 1]
+
+    def features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
+        """What the classifier sees of some rows, after `fit`: [len(rows), F]."""
+        return self._features(cohort, rows)
+
+    def decide_many(self, cohort: Cohort, train: np.ndarray, labels: np.ndarray, test: np.ndarray) -> np.ndarray:
+        """Decision values on `test` for many label vectors of `train` [n, P], after `fit`: [len(test), P]."""
+        features, groups = self._features(cohort, train), scan_groups(cohort.participants)[train]
+        return self._classifier().decide_many(features, labels, self._features(cohort, test), groups)
+
+
+class EdgeModel(FeatureModel):
+    """Fill in missing regions, represent (edges or tangent space), prepare (`Preparation`), classify."""
+
+    def __init__(self, spec: dict, measure: str):
+        self.spec, self.measure = spec, measure
+        self.tangent = measure == "tangent"
+
+    def predict_matrices(self, matrices: np.ndarray, participants: pd.DataFrame | None = None) -> np.ndarray:
+        """Probabilities from connectivity matrices [n, N, N]; see `edges_of_matrices`.
+
+        A model that harmonises or deconfounds takes the people for ones of an unknown site and average covariates,
+        unless their table is given.
+        """
+        edges = edges_of_matrices(matrices, self.measure)
+        features = self.space_.transform(edges) if self.tangent else edges
+        return self.classifier_.predict_proba(self.preparation_.transform(features, participants))[:, 1]
+
+    def edge_weights(self) -> np.ndarray | None:
+        """Weights on the (prepared) edges, [E]; None in the tangent space, whose features are not single edges."""
+        return None if self.tangent else self.classifier_.weights_
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything needed to predict, as arrays."""
+        fitted = self.classifier_
+        numbers = np.array([fitted.intercept_, fitted.slope_, fitted.offset_])
+        arrays = {"weights": fitted.weights_.astype(np.float32), "numbers": numbers, **self.preparation_.state()}
+        arrays |= self.filler_.state()
+        return arrays | self.space_.state() | self.masked_.state() if self.tangent else arrays
+
+    def load_state(self, arrays: dict[str, np.ndarray]) -> "EdgeModel":
+        """Restore from `state`."""
+        self.classifier_ = self._classifier()
+        self.classifier_.weights_ = arrays["weights"]
+        self.classifier_.intercept_, self.classifier_.slope_, self.classifier_.offset_ = arrays["numbers"]
+        self.preparation_ = Preparation(self.spec).load_state(arrays)
+        self.filler_ = MissingRegions().load_state(arrays, self.tangent)
+        if self.tangent:
+            self.space_ = self._space().load_state(arrays)
+            self.masked_ = self._masked().load_state(arrays)
+        return self
+
+    def remember(self, cohort: Cohort, rows: np.ndarray) -> "EdgeModel":
+        """Give a restored model the people it learned from, who then need no stand-ins (`MaskedRegression`)."""
+        if self.tangent:
+            self.masked_.fit(cohort.values, cohort.missing, rows)
+        return self
+
+    def _learn_features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
+        missing, people = cohort.missing[rows], cohort.participants.iloc[rows]
+        self.filler_ = MissingRegions().fit(cohort.values[rows], missing, self.tangent)
+        edges = self.filler_.transform(cohort.values[rows], missing)
+        if self.tangent:
+            self.space_ = self._space(missing).fit(edges, cohort.missing.shape[1])
+            self.masked_ = self._masked().fit(cohort.values, cohort.missing, rows)
+        features = self._represented(edges, missing)
+        self.preparation_ = Preparation(self.spec).fit(features, people)
+        return self.preparation_.transform(features, people)
+
+    def _features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
+        missing = cohort.missing[rows]
+        edges = self.filler_.transform(cohort.values[rows], missing)
+        return self.preparation_.transform(self._represented(edges, missing), cohort.participants.iloc[rows])
+
+    def _represented(self, edges: np.ndarray, missing: np.ndarray) -> np.ndarray:
+        return self.masked_.transform(self.space_.transform(edges), missing) if self.tangent else edges
+
+    def _masked(self) -> MaskedRegression:
+        return MaskedRegression(self.filler_, self.space_.transform)
+
+    def _space(self, missing: np.ndarray | None = None):
+        from dysconnect.models.tangent import TangentSpace  # torch, for its eigenvectors, takes seconds to load
+
+        return TangentSpace()
+
+
+class LinearModel(EdgeModel):
+    """Ridge, logistic regression or support vector machine in the dual."""
+
+    def _classifier(self) -> DualClassifier:
+        return DUAL[self.spec["name"]](penalties=tuple(self.spec["penalties"]))
+
+
+class SparseModel(EdgeModel):
+    """Elastic net."""
+
+    def _classifier(self) -> ElasticNet:
+        own = {key: value for key, value in self.spec.items() if key not in ("name", *PREPARED)}
+        return ElasticNet(**own)
+
+
+class CovarianceModel(EdgeModel):
+    """A model of covariances, which knows what to do with a tangent vector only."""
+
+    def __init__(self, spec: dict, measure: str):
+        if measure != "tangent":
+            raise ValueError(
+                f"model={spec['name']} needs covariances; connectivity={measure} has none. Choose tangent."
+            )
+        super().__init__(spec, measure)
+
+
+class LowRankModel(CovarianceModel):
+    """A few whole networks beside many small edges, in the tangent space."""
+
+    def _classifier(self) -> LowRank:
+        own = {key: value for key, value in self.spec.items() if key not in ("name", *PREPARED)}
+        return LowRank(**own)
+
+
+class RiemannModel(CovarianceModel):
+    """Distance to two class means in the tangent space of the leading components, prepared like other features."""
+
+    def _space(self, missing: np.ndarray | None = None) -> ReducedTangent:
+        return ReducedTangent(self.spec["components"], None if missing is None else common_regions(missing))
+
+    def _classifier(self) -> FilteredMDM:
+        return FilteredMDM()
+
+
+class FloorModel(FeatureModel):
+    """The confound floor: logistic regression on covariates alone.
+
+    Where training subjects differ in it, it also sees how many regions a person lacks, but not which.
+    """
+
+    measure = "covariates"
+
+    def __init__(self, spec: dict):
+        self.spec = spec
+
+    def edge_weights(self) -> None:
+        """The floor sees no edges."""
+        return None
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Weights on the encoded covariates, and the encoding."""
+        fitted = self.classifier_
+        numbers = np.array([fitted.intercept_, fitted.slope_, fitted.offset_])
+        encoding = np.array(json.dumps(self.encoder_.state()))
+        return {"weights": fitted.weights_, "numbers": numbers, "encoding": encoding}
+
+    def load_state(self, arrays: dict[str, np.ndarray]) -> "FloorModel":
+        """Restore from `state`."""
+        encoding = json.loads(str(arrays["encoding"]))
+        lacking = [LACKING] if LACKING in encoding["numeric"] else []
+        self.encoder_ = CovariateEncoder([*self.spec["covariates"], *lacking]).load_state(encoding)
+        self.classifier_ = self._classifier()
+        self.classifier_.weights_ = arrays["weights"]
+        self.classifier_.intercept_, self.classifier_.slope_, self.classifier_.offset_ = arrays["numbers"]
+        return self
+
+    def _classifier(self) -> DualClassifier:
+        return DualLogistic(penalties=tuple(self.spec["penalties"]))
+
+    def _learn_features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
+        differ = len(np.unique(cohort.missing[rows].sum(1))) > 1
+        names = [*self.spec["covariates"], *([LACKING] if differ else [])]
+        self.encoder_ = CovariateEncoder(names).fit(self._people(cohort, rows))
+        return self._features(cohort, rows)
+
+    def _features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
+        return self.encoder_.transform(self._people(cohort, rows))
+
+    def _people(self, cohort: Cohort, rows: np.ndarray) -> pd.DataFrame:
+        return cohort.participants.iloc[rows].assign(**{LACKING: cohort.missing[rows].sum(1).astype(float)})
+
+
+Model = LinearModel | SparseModel | LowRankModel | RiemannModel | FloorModel | GraphModel
+
+
+KNOWN = (*DUAL, "elastic_net", "low_rank", "riemann", "floor", *GRAPH_MODELS)
+
+
+def build(spec: dict, measure: str, graph: dict, training: dict) -> Model:
+    """Build the model that the `model` section of the configuration names."""
+    if spec["name"] in DUAL:
+        return LinearModel(spec, measure)
+    if spec["name"] == "elastic_net":
+        return SparseModel(spec, measure)
+    if spec["name"] == "low_rank":
+        return LowRankModel(spec, measure)
+    if spec["name"] == "riemann":
+        return RiemannModel(spec, measure)
+    if spec["name"] == "floor":
+        return FloorModel(spec)
+    if spec["name"] in GRAPH_MODELS:
+        return GraphModel(spec, graph, training, measure)
+    raise ValueError(f"model.name={spec['name']!r} is unknown; known: {', '.join(KNOWN)}.")

@@ -1,0 +1,34 @@
+"""Figures as files for a paper: SVG, and PNG with 300 dots an inch."""
+
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from dysconnect.paper.html import Picture
+from dysconnect.paper.style import STYLE
+
+DPI = 300
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A figure in the list of files: its name, and the first sentence of its caption."""
+
+    name: str
+    title: str
+
+
+def to_png(figure: Figure) -> bytes:
+    """Write a figure as PNG with 300 dots an inch, the same bytes each time."""
+    target = io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(target, format="png", dpi=DPI, metadata={"Software": None})
+    return target.getvalue()
+
+
+def listed_figures(pictures: Iterable[Picture]) -> list[Listed]:
+    """List the figures with what they show."""
+    return [Listed(picture.name, picture.caption.split(". ")[0].rstrip(".") + ".") for picture in pictures]

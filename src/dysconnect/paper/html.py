@@ -1,0 +1,58 @@
+"""Pages as HTML: templates, links, and pictures that stand inside a page."""
+
+import base64
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup, escape
+
+from dysconnect.paper.svg import inline_svg
+from dysconnect.paper.text import unbroken
+
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure on the page: inline SVG, its caption, and the folder of its files where it has any."""
+
+    name: str
+    svg: Markup
+    caption: str
+    wide: bool
+    folder: str = ""
+
+
+def picture(name: str, document: str, caption: str, wide: bool = False, folder: str = "") -> Picture:
+    """Make a figure of an SVG document; the first sentence of the caption names it for those who do not see it."""
+    return Picture(name, Markup(inline_svg(document, name, caption.split(". ")[0])), caption, wide, folder)
+
+
+def image(path: Path) -> str:
+    """A PNG as an address that holds the image itself, so that the page stands alone."""
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def template(name: str, module: str) -> Template:
+    """Template that lies beside a module (its ``__file__``), with frame, macros and style of all; data are escaped."""
+    environment = Environment(
+        loader=FileSystemLoader([Path(module).parent, FOLDER]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"linked": linked, "unbroken": unbroken}
+    environment.globals["css"] = Markup((FOLDER / "style.css").read_text())
+    return environment.get_template(name)
+
+
+def linked(words: str) -> Markup:
+    """Escape a citation, and make a link of every DOI in it."""
+    parts = re.split(r"(doi:10\.[^\s;,]*[^\s;,.])", words)
+    return Markup("").join(
+        Markup('<a href="https://doi.org/{}">{}</a>').format(part[4:], part) if k % 2 else escape(part)
+        for k, part in enumerate(parts)
+    )

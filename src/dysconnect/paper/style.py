@@ -1,0 +1,71 @@
+"""The one style of all figures: sizes, colours, fonts."""
+
+import functools
+from collections.abc import Callable
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+COLUMN, PAGE = 3.5, 7.2  # inches: one column and the whole page of a journal
+GREY, LIGHT, INK = "#6b6b6b", "#c9c9c9", "#222222"
+# Okabe and Ito: told apart by colour-blind readers; lines and markers tell them apart in greyscale
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9", "#000000")
+LINES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (3, 3)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LOWER, HIGHER = "#2166ac", "#b2182b"
+STYLE = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["Arial", "Helvetica", "Liberation Sans", "DejaVu Sans"],
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "axes.titlesize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "axes.linewidth": 0.7,
+    "axes.edgecolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.unicode_minus": True,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "lines.linewidth": 1.3,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "dysconnect",
+}
+
+
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Draw in the report's style, and leave the caller's as it was."""
+
+    @functools.wraps(draw)
+    def drawn(*args, **kwargs):
+        with matplotlib.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+def one_panel(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+@styled
+def note_figure(words: str) -> Figure:
+    """A line of text where there is nothing to draw."""
+    figure, axes = one_panel(COLUMN, 0.8)
+    axes.set_axis_off()
+    axes.text(0, 0.5, words, color=INK, size=8)
+    return figure
+
+
+def box(axes: Axes, values: np.ndarray, place: int) -> None:
+    line = {"color": INK, "linewidth": 0.8}
+    axes.boxplot(
+        [values], positions=[place], widths=0.5, showfliers=False, boxprops=line, whiskerprops=line, capprops=line,
+        medianprops={"color": INK, "linewidth": 1.6}, manage_ticks=False,
+    )  # fmt: skip

@@ -1,0 +1,258 @@
+"""Compose the configuration of a cohort and of its experiments from what was typed, with Hydra."""
+
+import json
+import re
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from dysconnect.plan.config import (
+    GRAPH_MODELS,
+    ConfigError,
+    check_asked,
+    check_values,
+    leaf_keys,
+    nearest,
+    rules_of,
+    settle,
+    takes_names,
+    validate,
+    wants_mapping,
+    wants_text,
+    wants_texts,
+)
+from dysconnect.plan.overrides import FORM, QUOTED, Override, mapping_of, read_overrides, text_of, texts_of
+
+GROUPS = (
+    "dataset", "preprocess", "atlas", "denoise", "connectivity", "graph", "training", "localize", "stimulate",
+    "validate",
+)  # fmt: skip
+VALIDATION = "validate_localization"  # chosen like an experiment, but of the cohort: nothing is trained
+
+
+def compose_workflow(
+    config_dir: str | Path, schema: str | Path, command_line: Mapping[str, object]
+) -> tuple[dict, dict[str, dict]]:
+    """Compose and validate the configuration of a cohort and of every experiment.
+
+    Parameters
+    ----------
+    config_dir, schema : path
+    command_line : mapping
+        What ``snakemake --config`` gives: group choices (``dataset=abide``), ``experiment=a,b`` to choose
+        experiments (``validate_localization`` among them validates the localization and trains nothing), and
+        ``overrides='key=value ...'``. An override applies to every experiment that has its key:
+        ``model.hidden=64`` leaves the linear models as they are.
+
+    Returns
+    -------
+    cohort : dict
+        The configuration without an experiment.
+    experiments : dict of str to dict
+        The configuration of each experiment, the confound floor first.
+
+    Raises
+    ------
+    ConfigError
+        Names the key or option that is unknown, and the nearest known one.
+    """
+    groups = _choices(command_line, config_dir)
+    overrides = read_overrides(command_line.get("overrides"))
+    for own in overrides:
+        _check_choice(own, config_dir)
+    rules = json.loads(Path(schema).read_text())
+    chosen = _names(command_line.get("experiment"))
+    with hydra.initialize_config_dir(str(Path(config_dir).resolve()), version_base="1.3"):
+        used: set[str] = set()
+        validated = [f"experiment={VALIDATION}"] if VALIDATION in (chosen or []) else []
+        cohort = _compose([*groups, *validated], overrides, rules, used)
+        names = _experiment_names(cohort, chosen, config_dir)
+        experiments = {name: _compose([*groups, f"experiment={name}"], overrides, rules, used) for name in names}
+    _refuse_unused(overrides, used, [cohort, *experiments.values()])
+    validate(cohort, schema)
+    for name, config in experiments.items():
+        validate(config, schema, f"experiment {name}")
+        check_model(config, name)
+        _refuse_contradiction(Path(config_dir) / "experiment" / f"{name}.yaml", name, groups, overrides)
+    check_values(cohort)
+    check_asked(cohort, experiments, [*_options(config_dir, "experiment")], {own.key for own in overrides})
+    return cohort, experiments
+
+
+def _choices(command_line: Mapping[str, object], config_dir: str | Path) -> list[str]:
+    """Group choices of the command line, ``dataset=abide``, each of a file that exists."""
+    known = [*GROUPS, "experiment", "overrides"]
+    for key in command_line:
+        if key not in known:
+            raise ConfigError(f"--config {key}: unknown key{nearest(key, known)}")
+    groups = [Override(group, _choice(group, command_line[group])) for group in GROUPS if group in command_line]
+    for own in groups:
+        _check_choice(own, config_dir)
+    return [str(own) for own in groups]
+
+
+def _choice(group: str, value: object) -> str:
+    """Name of a file; a number is one too, a list, a mapping or a truth value (``off`` in a config file) is none."""
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        return str(value)
+    raise ConfigError(f'{group}: {value!r} is no name of a file. In a config file write {group}: "NAME", with quotes.')
+
+
+def _check_choice(own: Override, config_dir: str | Path) -> None:
+    """Refuse the choice of a file that is not there."""
+    if own.key == "experiment":
+        raise ConfigError(f"overrides: {own}: experiments are chosen with --config experiment=NAME,NAME")
+    if _is_choice(own) and own.sign:
+        raise ConfigError(f"overrides: {own}: write {own.key}={own.value or 'NAME'}")
+    if _is_choice(own):
+        _refuse_absent(own.key, own.value, _options(config_dir, own.key))
+
+
+def _refuse_absent(group: str, name: str, known: Sequence[str]) -> None:
+    """Refuse a name that is none of the files of a group."""
+    if name not in known:
+        close = nearest(name, known) if "did you mean" in nearest(name, known) else ""
+        raise ConfigError(
+            f"{group}={name}: there is no configs/{group}/{name or 'NAME'}.yaml{close}. There are {', '.join(known)}."
+        )
+
+
+def _options(config_dir: str | Path, group: str) -> list[str]:
+    """Names of the files of a group."""
+    return sorted(path.stem for path in Path(config_dir, group).glob("*.yaml"))
+
+
+def _names(chosen: object) -> list[str] | None:
+    """Names of the experiments as typed, ``a,b`` or a list; None where none are chosen."""
+    if chosen is None or (isinstance(chosen, list | tuple) and all(isinstance(name, str) for name in chosen)):
+        return chosen and list(chosen)
+    if not isinstance(chosen, str | int) or isinstance(chosen, bool):
+        raise ConfigError(f"experiment: {chosen!r} is no list of names. Write experiment=floor,correlation_ridge")
+    return [name.strip() for name in str(chosen).strip("[]").split(",")]
+
+
+def _experiment_names(cohort: dict, chosen: list[str] | None, config_dir: str | Path) -> list[str]:
+    """Experiments to be trained, the floor first; each has a file."""
+    names, known = cohort["experiments"] if chosen is None else chosen, _options(config_dir, "experiment")
+    for name in [cohort["evaluate"]["floor"], *names]:
+        _refuse_absent("experiment", str(name), known)
+    return [name for name in dict.fromkeys([cohort["evaluate"]["floor"], *names]) if name != VALIDATION]
+
+
+def _compose(groups: Sequence[str], overrides: Sequence[Override], rules: Mapping, used: set[str]) -> dict:
+    """Compose one configuration with those overrides that fit it, and note them in `used`."""
+    choices = [own for own in overrides if _is_choice(own)]
+    try:
+        config = hydra.compose("config", [*groups, *map(str, choices)])
+    except (HydraException, OmegaConfBaseException, YAMLError, UnicodeError) as error:
+        raise ConfigError(f"configs/ does not compose: {' '.join(str(error).split())[:300]}") from error
+    OmegaConf.set_struct(config, False)  # the schema judges which keys there are, and names the nearest
+    nodes = config.atlas.nodes
+    keys = set(leaf_keys(OmegaConf.to_container(config, resolve=False)))
+    for own in overrides:
+        if own not in choices and (own.key in keys or own.sign or takes_names(rules, own.key)):
+            _set(config, own, rules, keys)
+            used.add(own.key)
+    used.update(own.key for own in choices)
+    if config.atlas.nodes != nodes:
+        _name_atlas(config, {own.key for own in overrides})
+    try:
+        return settle(_to_dict(config), rules)
+    except (OmegaConfBaseException, RecursionError) as error:
+        raise ConfigError(f"a ${{...}} does not resolve: {' '.join(str(error).split())[:300]}") from error
+
+
+def _name_atlas(config: DictConfig, typed: Collection[str]) -> None:
+    """Give another table of regions than the chosen atlas's a title and a citation of its own."""
+    own = {"title": f"own regions, {Path(str(config.atlas.nodes)).name}", "citation": "not published"}
+    for name, told in own.items():
+        if f"atlas.{name}" not in typed:
+            OmegaConf.update(config, f"atlas.{name}", told)
+
+
+def _set(config: DictConfig, own: Override, rules: Mapping, keys: set[str]) -> None:
+    """Set one key to what was typed."""
+    if "~" in own.sign:
+        raise ConfigError(f"overrides: {own}: no key can be removed. Set it to null, where it may be.")
+    swallowed = next((word for word in own.value.split() if "." in word and word.strip("=") in keys), None)
+    if swallowed:
+        raise ConfigError(f"overrides: {swallowed} in {own} is a key without its value. Write {swallowed}=VALUE")
+    value = _value(own, rules)
+    try:
+        OmegaConf.update(config, own.key, value, merge=True, force_add=True)
+    except (OmegaConfBaseException, ValueError, AttributeError, TypeError) as error:
+        raise ConfigError(f"overrides: {own}: {' '.join(str(error).split())[:200]}. {FORM}") from error
+
+
+def _value(own: Override, rules: Mapping) -> object:
+    """Value of an override: text as typed where the key is one of text, else what Hydra reads."""
+    wanted = rules_of(rules, own.key)
+    if wants_text(wanted, own.value):
+        if own.value.endswith(","):
+            raise ConfigError(f"overrides: {own} ends with a comma. Overrides are separated by blanks.")
+        return text_of(own.value)
+    typed = texts_of(own.value) if wants_texts(wanted) else mapping_of(own.value) if wants_mapping(wanted) else None
+    return _parsed(own) if typed is None else typed
+
+
+def _parsed(own: Override) -> object:
+    """Value by Hydra's grammar: numbers, true, null, lists, mappings."""
+    bare = own.value[1:-1] if QUOTED.fullmatch(own.value) else own.value
+    try:
+        found = OverridesParser.create().parse_override(f"key={bare}")
+        value = found.value()
+    except (HydraException, ValueError, RecursionError) as error:
+        told = str(error).splitlines()[0]
+        raise ConfigError(f"overrides: {own} cannot be read ({told}). {FORM}") from error
+    if found.is_sweep_override() or not (value is None or isinstance(value, str | int | float | list | dict)):
+        raise ConfigError(f"overrides: {own} is several values, and a run has one. A list is written [A,B].")
+    return value
+
+
+def check_model(config: Mapping, name: str) -> None:
+    """Refuse a graph network on features that are no edges, and a model of covariances on anything else."""
+    model, measure = config["model"]["name"], config["connectivity"]["measure"]
+    if model in ("low_rank", "riemann") and measure != "tangent":
+        raise ConfigError(
+            f"experiment {name}: model={model} needs covariances, and connectivity={measure} has none. "
+            "Choose connectivity=tangent for it."
+        )
+    if model in GRAPH_MODELS and measure == "tangent":
+        raise ConfigError(
+            f"experiment {name}: model={model} needs edges, and connectivity=tangent has none. "
+            "Choose connectivity=correlation or partial for it."
+        )
+
+
+def _refuse_contradiction(file: Path, name: str, groups: Sequence[str], overrides: Sequence[Override]) -> None:
+    """Refuse a choice for all experiments of what an experiment chooses itself: it would no longer be its name."""
+    own = re.findall(r"override\s+/(\w+)\s*:", file.read_text())
+    for text in [*groups, *(str(choice) for choice in overrides if _is_choice(choice))]:
+        key = text.split("=")[0]
+        if key in own:
+            raise ConfigError(
+                f"{text}: experiment {name} chooses its own {key}. Write a file in configs/experiment/ for "
+                "another combination, and choose it with --config experiment=NAME."
+            )
+
+
+def _is_choice(own: Override) -> bool:
+    """Whether an override chooses a file of a group (``model=gcn``), rather than a value."""
+    return own.key in {*GROUPS, "model"}
+
+
+def _refuse_unused(overrides: Sequence[Override], used: set[str], configs: Sequence[dict]) -> None:
+    for own in overrides:
+        if own.key not in used:
+            known = dict.fromkeys(key for config in configs for key in leaf_keys(config))
+            raise ConfigError(f"overrides: unknown key {own.key}{nearest(own.key, known)}")
+
+
+def _to_dict(config: DictConfig) -> dict:
+    return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)

@@ -1,0 +1,346 @@
+"""Check a composed configuration, so that a typo stops before any job and names the key."""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from math import ceil, isfinite
+from os.path import expanduser
+from pathlib import Path
+
+import jsonschema
+
+from dysconnect.models import GRAPH_MODELS
+
+LINEAR_TRAINING = ("permutations", "seed")
+# of results/, beside datasets
+SHARED_FOLDERS = ("atlas", "benchmarks", "data", "logs", "mlflow-artifacts", "scratch", "sealed")
+ANSWERS = ("group", "participant_id", "label", "included", "exclusion_reason")  # of participants.tsv: never covariates
+COVARIATES = ("dataset.covariates", "localize.nuisance", "stimulate.covariates")
+TEXT = {"string", "null", "object"}  # types of the schema that go with a text
+LONGEST = 300  # signs of a message about one value
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used; the message names the key and the remedy."""
+
+
+def validate(config: Mapping, schema_file: str | Path, where: str = "configuration") -> None:
+    """Validate a composed configuration against the JSON schema.
+
+    Raises
+    ------
+    ConfigError
+        With the dotted name of the key, what is wrong with it, and the nearest known key.
+    """
+    schema = json.loads(Path(schema_file).read_text())
+    for key, value in leaves(config):
+        if isinstance(value, float) and not isfinite(value):
+            raise ConfigError(f"{where}: {key}: {value} is no number to work with. Give a finite one.")
+    errors = sorted(Validator(schema).iter_errors(config), key=lambda error: (-len(error.absolute_path), error.message))
+    if errors:
+        raise ConfigError(f"{where}: " + "; ".join(describe(error) for error in errors[:3]))
+
+
+def _is_integer(_, value: object) -> bool:
+    """Whether a number is whole in Python too: 5.0 folds would end in an error of the first job."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+Validator = jsonschema.validators.extend(
+    jsonschema.Draft202012Validator,
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer),
+)
+
+
+def leaves(config: object, place: str = "") -> Iterator[tuple[str, object]]:
+    """Dotted key and value of everything that is no mapping and no list."""
+    if isinstance(config, Mapping):
+        for key, value in config.items():
+            yield from leaves(value, dotted(place, key))
+    elif isinstance(config, list | tuple):
+        for number, value in enumerate(config):
+            yield from leaves(value, dotted(place, str(number)))
+    else:
+        yield place, config
+
+
+def describe(error: jsonschema.ValidationError) -> str:
+    """Say in one sentence what is wrong, and where."""
+    place = ".".join(map(str, error.absolute_path))
+    if error.validator == "additionalProperties":
+        known = list(error.schema.get("properties", {}))
+        extra = sorted(set(error.instance) - set(known))
+        return "; ".join(f"unknown key {dotted(place, key)}{nearest(key, known)}" for key in extra)
+    if error.validator == "required":
+        absent = sorted(set(error.validator_value) - set(error.instance))
+        return f"missing key {', '.join(dotted(place, key) for key in absent)}"
+    message = error.message if len(error.message) <= LONGEST else f"{error.message[:160]} ... {error.message[-80:]}"
+    return f"{place or 'the configuration'}: {message}{_remedy(error)}"
+
+
+def _remedy(error: jsonschema.ValidationError) -> str:
+    """What to write instead, where a message about a value does not show it."""
+    value, wanted = error.instance, error.validator_value
+    if wanted == "array" and isinstance(value, str | int):
+        return f". A list has brackets: [{value}]"
+    if wanted == "integer" and isinstance(value, float) and value.is_integer():
+        return f". Write {value:.0f}"
+    return f" ({error.schema['description']})" if "description" in error.schema else ""
+
+
+def dotted(place: str, key: str) -> str:
+    """Join the place and the key with a dot."""
+    return f"{place}.{key}" if place else key
+
+
+def nearest(key: str, known: Iterable[str]) -> str:
+    """Suggest the nearest known key, or list the known ones."""
+    known = list(known)
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    return f" (did you mean {close[0]}?)" if close else f" (known: {', '.join(known[:20])})"
+
+
+def leaf_keys(config: Mapping, prefix: str = "") -> list[str]:
+    """List all dotted keys of a nested mapping, sections included."""
+    keys = []
+    for name, value in config.items():
+        keys.append(dotted(prefix, name))
+        if isinstance(value, Mapping):
+            keys += leaf_keys(value, dotted(prefix, name))
+    return keys
+
+
+def rules_of(schema: Mapping, key: str) -> list[Mapping]:
+    """Parts of the schema that may hold for a dotted key, under whatever condition."""
+    found = _alternatives(schema, schema)
+    for part in key.split("."):
+        found = [own for rule in found for below in _below(rule, part) for own in _alternatives(below, schema)]
+    return found
+
+
+def _below(rule: Mapping, part: str) -> list[Mapping]:
+    """Rule of one key of a mapping, or of the members of a list."""
+    if part.isdigit() and "items" in rule:
+        return [rule["items"]]
+    free = rule.get("additionalProperties")
+    return [rule["properties"][part]] if part in rule.get("properties", {}) else [free] if free else []
+
+
+def _alternatives(rule: Mapping, schema: Mapping) -> list[Mapping]:
+    """A rule, and those that it refers to or offers."""
+    below = [*rule.get("oneOf", []), *rule.get("allOf", []), *([rule["then"]] if "then" in rule else [])]
+    if "$ref" in rule:
+        place = schema
+        for part in rule["$ref"].removeprefix("#/").split("/"):
+            place = place[part]
+        below.append(place)
+    return [rule, *(own for one in below for own in _alternatives(one, schema))]
+
+
+def wants_text(rules: Iterable[Mapping], value: str = "") -> bool:
+    """Whether a value is to be a text of one's own: no number, no word of a closed list.
+
+    Where some data sets have a mapping in the same place, a `value` in braces is one.
+    """
+    told = [rule["type"] for rule in rules if "type" in rule]
+    kinds = {kind for one in told for kind in ([one] if isinstance(one, str) else one)}
+    words = any("enum" in rule or "const" in rule for rule in rules)
+    mapping = "object" in kinds and value.startswith("{")
+    return "string" in kinds and kinds <= TEXT and not words and not mapping
+
+
+def wants_texts(rules: Iterable[Mapping]) -> bool:
+    """Whether a list is to hold such texts."""
+    return any(wants_text([rule["items"]]) for rule in rules if "items" in rule)
+
+
+def wants_mapping(rules: Iterable[Mapping]) -> bool:
+    """Whether a value is a mapping from any name to such a text."""
+    return any(wants_text([rule["additionalProperties"]]) for rule in rules if _is_free(rule))
+
+
+def takes_names(schema: Mapping, key: str) -> bool:
+    """Whether a key is one of the names that its mapping leaves free, such as a column or a site."""
+    return "." in key and any(map(_is_free, rules_of(schema, key.rpartition(".")[0])))
+
+
+def _is_free(rule: Mapping) -> bool:
+    return isinstance(rule.get("additionalProperties"), Mapping)
+
+
+def settle(config: object, schema: Mapping, place: str = "") -> object:
+    """Take whole numbers for text where text is wanted (a group that is called 1), and ``~`` for the home folder."""
+    if isinstance(config, Mapping):
+        return {str(key): settle(value, schema, dotted(place, str(key))) for key, value in config.items()}
+    if isinstance(config, list):
+        return [settle(value, schema, dotted(place, str(number))) for number, value in enumerate(config)]
+    if isinstance(config, int) and not isinstance(config, bool):
+        return str(config) if wants_text(rules_of(schema, place)) else config
+    is_path = isinstance(config, str) and config.startswith("~") and _is_path(rules_of(schema, place))
+    return expanduser(config) if is_path else config
+
+
+def _is_path(rules: Iterable[Mapping]) -> bool:
+    return any(rule.get("format") == "path" for rule in rules)
+
+
+def config_hash(config: Mapping) -> str:
+    """Hash a configuration, independent of the order of its keys."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+
+
+def pretraining(sections: Mapping) -> dict:
+    """Return files and groups that an experiment is pretrained on; empty without pretraining.
+
+    Parameters
+    ----------
+    sections : mapping
+        From `training_sections`. Without ``training.pretrain.participants``, the table is that of the data set in whose
+        folder the connectomes lie.
+    """
+    spec = sections["training"].get("pretrain") or {}
+    if not spec:
+        return {}
+    own = Path(spec["connectomes"]).parent.parent / "timeseries/participants.tsv"
+    return {**spec, "participants": spec["participants"] or str(own)}
+
+
+def check_pretraining(experiments: Mapping[str, Mapping], dataset: str) -> None:
+    """Refuse to pretrain on files that are not there, or on the data set that is classified.
+
+    Raises
+    ------
+    ConfigError
+        With the command that makes the files.
+    """
+    for name, config in experiments.items():
+        spec = pretraining(training_sections(config))
+        absent = [spec[key] for key in ("connectomes", "participants") if spec and not Path(spec[key]).exists()]
+        where = Path(spec["connectomes"]).parent if spec else Path()
+        source = where.parent.name if where.name == "connectivity" else "NAME"
+        if source == dataset:
+            raise ConfigError(
+                f"experiment {name} is pretrained on {source}, which is the data set to classify. Choose another with "
+                "--config dataset=NAME, or another file in training.pretrain.connectomes."
+            )
+        if absent:
+            raise ConfigError(
+                f"experiment {name} is pretrained on {' and '.join(absent)}: not there yet. First run, in this folder, "
+                f"`snakemake --config dataset={source} --until connectivity`, then this command again."
+            )
+
+
+def check_validation(cohort: Mapping) -> None:
+    """Refuse a validation that cannot be made, before any job.
+
+    Raises
+    ------
+    ConfigError
+        Says what to change.
+    """
+    spec, dataset = cohort["validate"], cohort["dataset"]
+    if not any(spec["cohorts"].values()):
+        return
+    if dataset["kind"] == "table":
+        raise ConfigError(
+            f"dataset={dataset['name']} holds connections without series, and the validation plants in series. "
+            "Leave validate_localization out, or choose another dataset."
+        )
+    needed = ceil(1 / cohort["localize"]["alpha"]) - 1
+    if spec["permutations"] < needed:
+        raise ConfigError(
+            f"validate.permutations: {spec['permutations']} give no p as small as localize.alpha; {needed} or more do."
+        )
+
+
+def check_values(cohort: Mapping) -> None:
+    """Refuse what is well-formed and cannot be meant, before any job.
+
+    Raises
+    ------
+    ConfigError
+        When the dataset's name is that of another folder of the results, a group is case and control, or what is to be
+        predicted is a covariate.
+    """
+    name = cohort["dataset"]["name"]
+    if name.lower() in SHARED_FOLDERS:
+        raise ConfigError(f"dataset.name: results/{name} is a folder of the workflow's own. Choose another name.")
+    _check_contrast(cohort["dataset"]["contrast"])
+    for key in COVARIATES:
+        section, _, own = key.partition(".")
+        _check_covariates(key, cohort[section][own])
+
+
+def _check_contrast(contrast: Mapping[str, Sequence[str]]) -> None:
+    cases, controls = ({name.strip().lower(): name for name in contrast[side]} for side in ("cases", "controls"))
+    empty = [side for side in ("cases", "controls") if not all(name.strip() for name in contrast[side])]
+    if empty:
+        raise ConfigError(f"dataset.contrast.{empty[0]}: a group has no name.")
+    both = [f"{cases[name]!r} and {controls[name]!r}" for name in cases if name in controls]
+    if both:
+        raise ConfigError(
+            f"dataset.contrast: {both[0]} are one group, which is among the cases and among the controls. "
+            "Leave it out of one of them."
+        )
+
+
+def _check_covariates(key: str, covariates: Sequence[str]) -> None:
+    for number, name in enumerate(covariates):
+        if name.strip().lower() in ANSWERS:
+            raise ConfigError(f"{key}: {name} tells the group or who is left out, and is no covariate. Leave it out.")
+        if not name.strip() or name in covariates[:number]:
+            raise ConfigError(f"{key}: {name!r} is {'there twice' if name.strip() else 'no name of a column'}.")
+
+
+def check_asked(
+    cohort: Mapping, experiments: Mapping[str, Mapping], known: Sequence[str], typed: Collection[str]
+) -> None:
+    """Refuse an experiment that is to be asked for targets or maps and is not there.
+
+    Parameters
+    ----------
+    cohort, experiments : mapping
+    known : sequence of str
+        Experiments that there are.
+    typed : collection of str
+        Keys of the overrides: what was named by hand must also be chosen.
+
+    Raises
+    ------
+    ConfigError
+        With the nearest name, or how to choose it.
+    """
+    floor = cohort["evaluate"]["floor"]
+    if experiments[floor]["model"]["name"] != "floor":
+        raise ConfigError(f"evaluate.floor: {floor} sees more than covariates, and no floor does.")
+    for key in ("localize.attribution", "stimulate.experiment"):
+        section, _, own = key.partition(".")
+        name = cohort[section][own]
+        if name is not None and name not in known:
+            raise ConfigError(f"{key}: there is no experiment {name!r}{nearest(name, known)}")
+        if name is not None and name not in experiments and key in typed:
+            raise ConfigError(
+                f"{key}: {name} is not among the experiments of this run ({', '.join(experiments)}). Add it: "
+                f"--config experiment={','.join([*experiments, name])}"
+            )
+
+
+def training_sections(config: Mapping) -> dict:
+    """Return the part of an experiment's configuration that its training reads, and nothing else.
+
+    A learning rate does not concern a linear model, nor the number of label permutations a graph network;
+    so a change of one does not train the other again.
+    """
+    graph_model = config["model"]["name"] in GRAPH_MODELS
+    keys = [
+        key for key in config["training"] if (key not in LINEAR_TRAINING if graph_model else key in LINEAR_TRAINING)
+    ]
+    if not config["training"]["pretrain"]["connectomes"]:
+        keys = [key for key in keys if key != "pretrain"]
+    return {
+        "model": config["model"],
+        "measure": config["connectivity"]["measure"],
+        "graph": config["graph"] if graph_model else {},
+        "training": {key: config["training"][key] for key in [*keys, "seed"]},
+    }

@@ -1,0 +1,17 @@
+"""Names and folders as BIDS has them: what a name says, which files belong together, and which one is meant.
+
+A scan is chosen first; whatever goes with it (mask, confounds, anatomy, sidecars) must agree with it in every entity
+that both names carry. Where several scans could be meant, a key of the configuration decides, or nobody does.
+"""
+
+from dysconnect.reading.bids.choice import Ambiguity, Choice, choose, companion, refuse_ambiguities
+from dysconnect.reading.bids.content import absent_content, is_pointer
+from dysconnect.reading.bids.folder import Listing, list_folder
+from dysconnect.reading.bids.names import Named, agree, asked_entities, fits, listed, read_name, same
+from dysconnect.reading.bids.sidecars import is_derivative, read_object, read_sidecars, sidecars_of
+
+__all__ = [
+    "Ambiguity", "Choice", "Listing", "Named", "absent_content", "agree", "asked_entities", "choose", "companion",
+    "fits", "is_derivative", "is_pointer", "list_folder", "listed", "read_name", "read_object", "read_sidecars",
+    "refuse_ambiguities", "same", "sidecars_of",
+]  # fmt: skip
