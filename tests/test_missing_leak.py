@@ -7,7 +7,7 @@ from scipy.stats import mannwhitneyu
 
 from dysconnect.attribute.folds import held_out
 from dysconnect.data.edges import BorrowedRegions, MissingRegions, edge_missing, edges_from_matrix, matrix_from_edges
-from dysconnect.data.measures import connectome
+from dysconnect.data.estimate import connectome
 from dysconnect.learning import estimators
 from dysconnect.learning.estimators import Cohort, build
 from dysconnect.learning.saved import read_folds, save_folds

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.data.edges import edge_index
-from dysconnect.data.measures import connectome
+from dysconnect.data.estimate import connectome
 from dysconnect.data.series import has_signal
 from dysconnect.learning.estimators import Cohort, Model
 from dysconnect.learning.saved import restore_folds
