@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from dysconnect.learning.estimators import Cohort, Model, build
+from dysconnect.data.cohort import Cohort
+from dysconnect.learning.estimators import Model, build
 from dysconnect.learning.permuted import design_permutations
 from dysconnect.learning.seeds import _seed, candidates, fold_seeds, is_graph, n_permutations
 from dysconnect.learning.splits import fold_rows, refuse_other_splits, scored_folds
