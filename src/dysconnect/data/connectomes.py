@@ -20,8 +20,8 @@ from dysconnect.keeping.sealed import NotAsWrittenError, remedy
 from dysconnect.keeping.whole import whole_file
 from dysconnect.version import __version__
 
-# Windows of time would be one more dimension, `window`, between these two, and a label of that name in DIMENSIONS (where
-# each begins, in seconds). A cohort would hold one window of everybody: whatever takes edges takes [n, E].
+# Windows of time would be one more dimension, `window`, between these two, and one more label of DIMENSIONS: the second
+# in which each begins. A cohort would hold one window of everybody: whatever takes edges takes [n, E].
 VALUES = ("subject", "edge")
 DIMENSIONS = {
     "subject": ("subject",), "node": ("node",), "node_a": ("edge",), "node_b": ("edge",),
