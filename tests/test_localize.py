@@ -11,7 +11,7 @@ from scipy.stats import t as student
 
 from dysconnect.attribute.verdict import attributed
 from dysconnect.data.cohort import Cohort
-from dysconnect.data.edges import edge_missing
+from dysconnect.data.edges import Pairs
 from dysconnect.learning.estimators import build
 from dysconnect.learning.saved import save_model
 from dysconnect.localize import localize
@@ -463,7 +463,7 @@ def test_missing_edges_make_no_difference_between_groups(make_cohort, circuits):
     cohort = make_cohort(n=100, n_nodes=16, seed=7)
     values, missing = cohort.values + 1, cohort.missing.copy()
     missing[cohort.labels == 1, 4] = np.arange(50) < 9
-    values[edge_missing(missing)] = 0
+    values[Pairs(missing.shape[-1]).touching(missing)] = 0
     own = dataclasses.replace(cohort, values=values, missing=missing)
     table, summary, *_ = localize(own, circuits, SPEC)
     assert summary["n_untested"] == 0

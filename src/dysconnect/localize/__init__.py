@@ -90,14 +90,14 @@ def localize(
     statistics = edge_statistics(complete, people, nuisance, *drawn, spec["permutation"], spec["device"])
     top = min(spec["stability_top"], complete.shape[1])
     stability = selection_stability(complete, people, nuisance, top, spec["stability_draws"], spec["seed"] + 1)
-    rows, cols = np.triu_indices(len(cohort.nodes), k=1)
+    rows, cols = cohort.pairs.ends
     ends = rows[tested], cols[tested], len(cohort.nodes)
     permuted = permuted_edges(complete, people, nuisance, ends, *drawn)
     strength = _strength(complete, ends)
     loops = {name: circuits[tested] == name for name in pd.unique(circuits) if name}
     prior = {name: mask for name, mask in loops.items() if name in spec["prior_circuits"]}
     found = adaptive_network_based(permuted, spec["thresholds"], prior)
-    table = _edge_table(cohort.nodes, tested, statistics, stability)
+    table = _edge_table(cohort.edge_names, tested, statistics, stability)
     bound = discovery_bound(complete, people, nuisance, *drawn, spec["alpha"])
     members, components = _reported(found, cohort.nodes, bound)
     weights = prior_weights(np.any([*prior.values(), np.zeros(len(statistics.p), bool)], axis=0), spec["prior"])
@@ -189,11 +189,9 @@ def _counts(table: pd.DataFrame, components: pd.DataFrame, families: pd.DataFram
 
 
 def _edge_table(
-    nodes: np.ndarray, tested: np.ndarray, statistics: EdgeStatistics, stability: np.ndarray
+    pairs: pd.DataFrame, tested: np.ndarray, statistics: EdgeStatistics, stability: np.ndarray
 ) -> pd.DataFrame:
     """All edges by name; those that were not tested keep their row, without numbers."""
-    rows, cols = np.triu_indices(len(nodes), k=1)
-    table = pd.DataFrame({"region_a": nodes[rows], "region_b": nodes[cols]})
     numbers = {
         "effect_size": statistics.effect_size,
         "direction": np.where(statistics.t < 0, "patients lower", "patients higher"),
@@ -205,7 +203,7 @@ def _edge_table(
         "p_fwer_lower": statistics.p_fwer_lower,
         "stability": stability,
     }
-    return table.join(pd.DataFrame(numbers, index=np.flatnonzero(tested)))
+    return pairs.join(pd.DataFrame(numbers, index=np.flatnonzero(tested)))
 
 
 def _summary(statistics: EdgeStatistics, table: pd.DataFrame, cohort: Cohort, spec: dict) -> dict:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from dysconnect.data.edges import edge_index
+from dysconnect.data.edges import Pairs
 from dysconnect.stimulate.folds import Effects
 from dysconnect.stimulate.targets import Targets
 
@@ -121,7 +121,7 @@ def edit_table(
         (own, spec["patient_edges"], own.participant_id)
         for own in patients[patients["rank"] <= spec["patient_targets"]].itertuples()
     ]
-    ends, found = edge_index(len(names["regions"])), []
+    ends, found = Pairs(len(names["regions"])).ends, []
     for own, n, name in asked:
         edge, numbers = _target_edits(edits, targets, row_of[name], place[own.kind, own.target], n)
         sides = (names["regions"][side[edge]] for side in ends)
