@@ -18,7 +18,7 @@ sys.executable = shlex.quote(sys.executable)
 
 from dysconnect.plan.compose import compose_workflow
 from dysconnect.plan.checks import check_engine
-from dysconnect.acquire import kind_of, list_own, source_files
+from dysconnect.acquire import kind_of, list_folder_of, source_files
 from dysconnect.acquire.images import (
     SHARED,
     plan_images,
@@ -67,7 +67,7 @@ try:
     COHORT, EXPERIMENTS = portable(COHORT), portable(EXPERIMENTS)
     # how to fetch is nobody's parameter: another mirror is no reason to run anything again
     FETCHING = [own.pop("acquire") for own in (COHORT, *EXPERIMENTS.values())][0]
-    LISTING = list_own(COHORT["dataset"])
+    LISTING = list_folder_of(COHORT["dataset"])
     KIND = COHORT["dataset"]["kind"] = kind_of(
         COHORT["dataset"], LISTING, COHORT["preprocess"]["engine"]
     )
