@@ -47,7 +47,7 @@ from dysconnect.preprocess.fmriprep import (
     container_environment,
     find_places,
     fmriprep_command,
-    told_places,
+    places_sentence,
 )
 
 if set("{}") & set(f"{ROOT}{Path.cwd()}"):
@@ -94,7 +94,7 @@ try:
             COHORT["preprocess"],
             PLAN.folder,
             COHORT["dataset"]["name"],
-            own=bool(COHORT["dataset"]["root"]),
+            complete=bool(COHORT["dataset"]["root"]),
         )
         os.environ.update(container_environment(PLACES, Path.cwd(), os.environ))
 except (ValueError, OSError) as error:
@@ -303,7 +303,7 @@ def check_fmriprep_runs():
         return
     version, n = COHORT["preprocess"]["version"], len(waiting)
     if DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method:
-        bound = told_places(bound_folders(PLACES, Path.cwd()))
+        bound = places_sentence(bound_folders(PLACES, Path.cwd()))
         print(
             f"fMRIPrep {version}: {n} participants, in the container; {bound}.",
             file=sys.stderr,

@@ -44,7 +44,7 @@ from dysconnect.reading.bids import (
     refuse_ambiguities,
 )
 from dysconnect.reading.numeric import refuse_absent
-from dysconnect.reading.repetition import SAME, told_seconds
+from dysconnect.reading.repetition import SAME, sidecar_seconds
 
 
 @dataclass(frozen=True)
@@ -340,11 +340,11 @@ def _repetition_time(chosen: SeriesFiles, root: Path) -> float | None:
     ValueError
         When what is told is no time, or nothing says which of several scans the series come from.
     """
-    seconds = told_seconds(*read_sidecars(root / path for path in chosen.sidecars))
+    seconds = sidecar_seconds(*read_sidecars(root / path for path in chosen.sidecars))
     for level in reversed(chosen.scans):
         if seconds is not None:
             break
-        times = {file.name: told_seconds(*read_sidecars([root / file.path])) for file in level}
+        times = {file.name: sidecar_seconds(*read_sidecars([root / file.path])) for file in level}
         known = {name: time for name, time in times.items() if time is not None}
         if known and not same_times(known.values()):
             times_in = ", ".join(f"{time:g} s in {name}" for name, time in list(known.items())[:3])
