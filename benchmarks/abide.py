@@ -20,8 +20,8 @@ from dysconnect.__main__ import compose_workflow
 from dysconnect.acquire.abide import acquire_abide, read_abide
 from dysconnect.connectivity import cohort_connectomes
 from dysconnect.data.atlas import load_atlas
-from dysconnect.data.cohort import labelled_cohort
 from dysconnect.data.connectomes import write_connectomes
+from dysconnect.data.labelled import labelled_cohort
 from dysconnect.data.measures import STORED
 from dysconnect.data.participants import read_participants, with_labels, write_participants
 from dysconnect.data.series import read_index

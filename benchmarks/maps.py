@@ -26,8 +26,9 @@ from sklearn.metrics import average_precision_score
 from dysconnect.attribute.folds import fold_maps, held_out, randomised_twin, shuffled_twin
 from dysconnect.attribute.verdict import MEASURED
 from dysconnect.data.atlas import load_atlas
+from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import edge_index
-from dysconnect.learning.estimators import Cohort, build
+from dysconnect.learning.estimators import build
 from dysconnect.learning.graph.classifier import DEFAULTS
 from dysconnect.learning.saved import read_folds, save_folds
 from dysconnect.learning.splits import make_splits

@@ -24,8 +24,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import mannwhitneyu
 
-from dysconnect.data.measures import connectome
-from dysconnect.learning.estimators import Cohort, build
+from dysconnect.data.cohort import Cohort
+from dysconnect.data.estimate import connectome
+from dysconnect.learning.estimators import build
 from dysconnect.models.prepare import Preparation
 from dysconnect.progress import track
 

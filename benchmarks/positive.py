@@ -22,10 +22,10 @@ from dysconnect.__main__ import compose_workflow
 from dysconnect.acquire.table import acquire_table
 from dysconnect.connectivity import table_connectomes
 from dysconnect.data.atlas import edge_circuits, load_atlas
-from dysconnect.data.cohort import labelled_cohort
+from dysconnect.data.cohort import Cohort
 from dysconnect.data.connectomes import write_connectomes
+from dysconnect.data.labelled import labelled_cohort
 from dysconnect.data.participants import write_participants
-from dysconnect.learning.estimators import Cohort
 from dysconnect.localize import Localization, localize
 from dysconnect.timeseries import judge_cohort
 

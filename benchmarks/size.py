@@ -62,7 +62,7 @@ def write(people: int, folder: Path) -> None:
 
 def train(folder: Path, memory: float, epochs: int) -> None:
     """Train on four fifths of the people and predict the others, from the files."""
-    from dysconnect.data.cohort import labelled_cohort
+    from dysconnect.data.labelled import labelled_cohort
     from dysconnect.learning.graph.model import GraphModel
 
     load = lambda *parts: yaml.safe_load(CONFIGS.joinpath(*parts).read_text())

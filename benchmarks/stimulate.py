@@ -28,9 +28,9 @@ from scipy.stats import binomtest, kstest
 
 from dysconnect.__main__ import compose_workflow
 from dysconnect.data.atlas import load_atlas
+from dysconnect.data.cohort import Cohort
 from dysconnect.data.participants import read_participants
 from dysconnect.data.series import read_index
-from dysconnect.learning.estimators import Cohort
 from dysconnect.learning.splits import make_splits
 from dysconnect.planted.plant import choose_pattern
 from dysconnect.stimulate import beats_null, rank_targets

@@ -13,9 +13,9 @@ from threadpoolctl import threadpool_limits
 
 from dysconnect.acquire import acquire, write_acquired
 from dysconnect.data.atlas import load_atlas
+from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import edges_from_matrix
 from dysconnect.data.series import read_index
-from dysconnect.learning.estimators import Cohort
 from dysconnect.timeseries import prepare_cohort
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.connectivity import cohort_connectomes
-from dysconnect.data.cohort import labelled_cohort
+from dysconnect.data.labelled import labelled_cohort
 from dysconnect.data.participants import read_participants
 from dysconnect.data.series import read_index
 from dysconnect.evaluate import evaluate

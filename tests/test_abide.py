@@ -11,7 +11,7 @@ from tiny import served
 from dysconnect.acquire import acquire, data_root, source_files, write_acquired
 from dysconnect.acquire.abide import acquire_abide, check_1d, read_abide, read_phenotype, series_files
 from dysconnect.data.atlas import load_atlas
-from dysconnect.data.measures import connectome
+from dysconnect.data.estimate import connectome
 from dysconnect.data.participants import with_labels
 from dysconnect.data.series import read_index, read_series
 from dysconnect.timeseries import denoise, prepare_cohort

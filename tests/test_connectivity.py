@@ -10,10 +10,10 @@ from nilearn.connectome import ConnectivityMeasure
 from sklearn.covariance import LedoitWolf
 
 from dysconnect.connectivity import cohort_connectomes
-from dysconnect.data.cohort import labelled_cohort
 from dysconnect.data.connectomes import Connectomes, open_connectomes, read_connectomes, write_connectomes
 from dysconnect.data.edges import edge_index, matrix_from_edges
-from dysconnect.data.measures import connectome
+from dysconnect.data.estimate import connectome
+from dysconnect.data.labelled import labelled_cohort
 from dysconnect.data.participants import write_participants
 from dysconnect.data.series import write_series
 

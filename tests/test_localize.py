@@ -10,8 +10,9 @@ from scipy.stats import binom, false_discovery_control, ttest_ind
 from scipy.stats import t as student
 
 from dysconnect.attribute.verdict import attributed
+from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import edge_missing
-from dysconnect.learning.estimators import Cohort, build
+from dysconnect.learning.estimators import build
 from dysconnect.learning.saved import save_model
 from dysconnect.localize import localize
 from dysconnect.localize.recovery import match_truth, recovery

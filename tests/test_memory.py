@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from dysconnect.data import edges as edges_module
-from dysconnect.data.cohort import labelled_cohort
 from dysconnect.data.connectomes import Connectomes, StoredEdges, open_connectomes, read_connectomes, write_connectomes
 from dysconnect.data.edges import MissingRegions, edge_missing
+from dysconnect.data.labelled import labelled_cohort
 from dysconnect.data.memory import data_memory, free_memory
 from dysconnect.data.participants import write_participants
 from dysconnect.learning.graph.view import FilledEdges, learn_scale

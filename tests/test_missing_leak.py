@@ -6,10 +6,11 @@ import pytest
 from scipy.stats import mannwhitneyu
 
 from dysconnect.attribute.folds import held_out
+from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import BorrowedRegions, MissingRegions, edge_missing, edges_from_matrix, matrix_from_edges
-from dysconnect.data.measures import connectome
+from dysconnect.data.estimate import connectome
 from dysconnect.learning import estimators
-from dysconnect.learning.estimators import Cohort, build
+from dysconnect.learning.estimators import build
 from dysconnect.learning.saved import read_folds, save_folds
 from dysconnect.learning.splits import make_splits
 from dysconnect.models.masked import MaskedRegression, StandIns, _weights

@@ -20,9 +20,9 @@ from dysconnect.acquire import acquire, write_acquired
 from dysconnect.commands.predict import console, main
 from dysconnect.connectivity import cohort_connectomes
 from dysconnect.data.atlas import circuit_edges
-from dysconnect.data.cohort import labelled_cohort
 from dysconnect.data.connectomes import write_connectomes
 from dysconnect.data.edges import MissingRegions
+from dysconnect.data.labelled import labelled_cohort
 from dysconnect.data.participants import write_participants
 from dysconnect.data.series import read_index, read_series, write_series
 from dysconnect.evaluate import evaluate

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from dysconnect.data.cohort import unlabelled_cohort
+from dysconnect.data.cohort import Cohort
 from dysconnect.data.connectomes import Connectomes, write_connectomes
 from dysconnect.data.edges import edge_index, edges_from_matrix, matrix_from_edges
+from dysconnect.data.labelled import unlabelled_cohort
 from dysconnect.data.participants import write_participants
-from dysconnect.learning.estimators import Cohort
 from dysconnect.learning.graph import run
 from dysconnect.learning.graph.pretrain import (
     READ_OUT,

@@ -9,10 +9,10 @@ import pytest
 from dysconnect.acquire.table import acquire_table, read_connections, table_files
 from dysconnect.connectivity import table_connectomes
 from dysconnect.data.atlas import load_atlas
-from dysconnect.data.cohort import labelled_cohort
 from dysconnect.data.connectomes import open_connectomes, read_connectomes
 from dysconnect.data.connectomes import write_connectomes as write
 from dysconnect.data.edges import edge_index
+from dysconnect.data.labelled import labelled_cohort
 from dysconnect.data.participants import write_participants
 from dysconnect.localize import localize
 from dysconnect.localize.statistics import edge_statistics

@@ -9,9 +9,10 @@ import pytest
 from scipy.special import expit
 from scipy.stats import binomtest
 
+from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import edges_from_matrix, edges_of_matrices, matrix_from_edges
 from dysconnect.evaluate.metrics import gather, weighted_scores
-from dysconnect.learning.estimators import Cohort, GraphModel, build
+from dysconnect.learning.estimators import GraphModel, build
 from dysconnect.learning.permuted import shuffle_labels
 from dysconnect.learning.saved import SavedModel, read_fold_weights, save_model
 from dysconnect.learning.splits import fold_rows, make_splits

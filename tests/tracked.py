@@ -19,8 +19,8 @@ TABLES = ("predictions", "history", "search")
 def make_results(folder: Path, simulated, nodes: pd.DataFrame, sections, denoise: dict) -> None:
     """Write connectomes, splits, trained models, their evaluation, and one file that predicts a person."""
     from dysconnect.connectivity import cohort_connectomes
-    from dysconnect.data.cohort import labelled_cohort
     from dysconnect.data.connectomes import write_connectomes
+    from dysconnect.data.labelled import labelled_cohort
     from dysconnect.data.participants import write_participants
     from dysconnect.evaluate import evaluate
     from dysconnect.learning.saved import save_folds, save_model

@@ -171,7 +171,7 @@ def _train(config: dict, results: Path) -> tuple["Trained", "pd.DataFrame", str]
     """Cross-validate on the workflow's connectomes and splits; return also the scores and the hash of the data."""
     import pandas as pd
 
-    from dysconnect.data.cohort import labelled_cohort, unlabelled_cohort
+    from dysconnect.data.labelled import labelled_cohort, unlabelled_cohort
     from dysconnect.evaluate import evaluate
     from dysconnect.keeping import sealed
     from dysconnect.train import cross_validate

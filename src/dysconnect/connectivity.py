@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from dysconnect.data.connectomes import Connectomes, data_hash
 from dysconnect.data.edges import edge_index
-from dysconnect.data.measures import connectome
+from dysconnect.data.estimate import connectome
 from dysconnect.data.series import has_signal, read_series, series_hash
 from dysconnect.keeping.sealed import NotAsWrittenError
 from dysconnect.problems import refuse_gone

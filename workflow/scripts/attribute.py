@@ -7,7 +7,7 @@ import pandas as pd
 from _job import finish, start
 
 from dysconnect.attribute import attribute
-from dysconnect.data.cohort import labelled_cohort
+from dysconnect.data.labelled import labelled_cohort
 
 input, output, params = start(snakemake)
 cohort, _ = labelled_cohort(input.connectomes, input.participants, params.contrast, params.sections["measure"])

@@ -3,7 +3,7 @@
 from _job import finish, start
 
 from dysconnect.data.atlas import circuit_edges, load_atlas
-from dysconnect.data.cohort import labelled_cohort
+from dysconnect.data.labelled import labelled_cohort
 from dysconnect.localize.people import describe_people
 
 input, output, params = start(snakemake)

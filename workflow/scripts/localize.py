@@ -7,7 +7,7 @@ from _job import finish, start
 
 from dysconnect.attribute.verdict import attributed
 from dysconnect.data.atlas import edge_circuits, load_atlas
-from dysconnect.data.cohort import labelled_cohort
+from dysconnect.data.labelled import labelled_cohort
 from dysconnect.localize import localize
 
 input, output, params = start(snakemake)

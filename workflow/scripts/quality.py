@@ -6,7 +6,7 @@ from pathlib import Path
 from _job import finish, start
 
 from dysconnect.data.atlas import load_atlas
-from dysconnect.data.cohort import labelled_cohort
+from dysconnect.data.labelled import labelled_cohort
 from dysconnect.data.participants import read_participants
 from dysconnect.localize import without_copies
 from dysconnect.quality import assess, regions_outside

@@ -7,7 +7,7 @@ import pandas as pd
 from _job import finish, start
 
 from dysconnect.data.atlas import load_atlas
-from dysconnect.data.cohort import labelled_cohort
+from dysconnect.data.labelled import labelled_cohort
 from dysconnect.stimulate import beats_null, rank_targets, withheld
 
 input, output, params = start(snakemake)

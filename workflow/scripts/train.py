@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 from _job import finish, start
 
-from dysconnect.data.cohort import labelled_cohort, unlabelled_cohort
+from dysconnect.data.labelled import labelled_cohort, unlabelled_cohort
 from dysconnect.learning.saved import save_folds, save_model
 from dysconnect.plan.config import pretraining
 from dysconnect.train import clear_store, cross_validate, permutation_null

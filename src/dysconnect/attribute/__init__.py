@@ -16,7 +16,8 @@ from dysconnect.attribute.ridge import ridge_statistics
 from dysconnect.attribute.screening import screened_statistics
 from dysconnect.attribute.stability import consistency, kuncheva, nogueira, strongest
 from dysconnect.attribute.verdict import LOCALIZES, gate, label
-from dysconnect.learning.estimators import Cohort, build
+from dysconnect.data.cohort import Cohort
+from dysconnect.learning.estimators import build
 from dysconnect.learning.saved import FoldModel, read_folds
 from dysconnect.localize.tested import complete_edges, without_copies
 from dysconnect.models import GRAPH_MODELS

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import logit
 
+from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import matrix_from_edges
-from dysconnect.learning.estimators import Cohort, Model
+from dysconnect.learning.estimators import Model
 from dysconnect.learning.saved import FoldModel
 from dysconnect.models import GRAPH_MODELS
 

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import BorrowedRegions
 from dysconnect.data.participants import scan_groups
-from dysconnect.learning.estimators import Cohort
 from dysconnect.learning.permuted import shuffle_labels
 from dysconnect.learning.splits import fold_rows, scored_folds
 from dysconnect.localize.statistics import exceedance_p

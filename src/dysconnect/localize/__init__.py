@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from dysconnect.learning.estimators import Cohort
+from dysconnect.data.cohort import Cohort
 from dysconnect.localize.bounds import DiscoveryBound, discovery_bound
 from dysconnect.localize.component_power import component_power
 from dysconnect.localize.components import Components, PermutedEdges, adaptive_network_based, permuted_edges

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from dysconnect.learning.estimators import Cohort
+from dysconnect.data.cohort import Cohort
 from dysconnect.localize.severity import (
     AssociationStatistics,
     NothingToTest,

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from dysconnect.learning.estimators import Cohort
+from dysconnect.data.cohort import Cohort
 from dysconnect.localize.deviation import NoNormError, circuit_table, deviations, edge_table, person_table
 from dysconnect.localize.tested import complete_edges
 

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import MissingRegions, blocks, edge_missing
-from dysconnect.learning.estimators import Cohort
 
 
 class CompleteEdges(NamedTuple):

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.data.atlas import circuit_edges, circuit_titles, load_atlas
-from dysconnect.data.cohort import labelled_cohort
+from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import MissingRegions, blocks
+from dysconnect.data.labelled import labelled_cohort
 from dysconnect.data.participants import scan_groups
-from dysconnect.learning.estimators import Cohort
 from dysconnect.localize.deviation import NoNormError
 from dysconnect.predict.bundle import atlas_hash, write_bundle
 from dysconnect.predict.calibrate import calibrate

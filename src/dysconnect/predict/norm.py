@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import MissingRegions, edge_missing
-from dysconnect.learning.estimators import Cohort
 from dysconnect.localize.deviation import FEWEST, LARGEST_Z, deviations, normal_scores
 from dysconnect.localize.statistics import false_discovery
 from dysconnect.models.floor import CovariateEncoder

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import edge_index
-from dysconnect.data.measures import connectome
+from dysconnect.data.estimate import connectome
 from dysconnect.data.series import has_signal
-from dysconnect.learning.estimators import Cohort, Model
+from dysconnect.learning.estimators import Model
 from dysconnect.learning.saved import restore_folds
 from dysconnect.learning.splits import NEVER_TESTED
 from dysconnect.predict.bundle import Bundle

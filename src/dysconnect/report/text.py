@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from dysconnect.models import GRAPH_MODELS
 from dysconnect.paper.text import NONE, Estimate, number, p_text
-from dysconnect.plan.config import GRAPH_MODELS
 from dysconnect.quality.scans import Scans
 
 

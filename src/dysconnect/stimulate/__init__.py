@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from dysconnect.learning.estimators import Cohort
+from dysconnect.data.cohort import Cohort
 from dysconnect.learning.permuted import permutation_p as model_p
 from dysconnect.learning.seeds import is_graph
 from dysconnect.localize import without_copies

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import edge_missing
-from dysconnect.learning.estimators import Cohort, EdgeModel, build
+from dysconnect.learning.estimators import EdgeModel, build
 from dysconnect.learning.splits import fold_rows, scored_folds
 from dysconnect.models.dual import DualClassifier
 from dysconnect.progress import track

@@ -7,8 +7,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import edge_missing
-from dysconnect.learning.estimators import Cohort, build
+from dysconnect.learning.estimators import build
 from dysconnect.learning.graph.device import PRECISIONS, choose_device
 from dysconnect.learning.graph.run import Networks, make_view
 from dysconnect.learning.graph.stack import Stack

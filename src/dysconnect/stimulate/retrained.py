@@ -10,8 +10,9 @@ the same weights: with weights of their own, p would depend on which the observe
 import numpy as np
 import pandas as pd
 
+from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import edge_missing
-from dysconnect.learning.estimators import Cohort, build
+from dysconnect.learning.estimators import build
 from dysconnect.learning.graph.run import Networks
 from dysconnect.learning.permuted import design_permutations
 from dysconnect.learning.seeds import candidates, fold_seeds

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from dysconnect.data.measures import connectome
+from dysconnect.data.estimate import connectome
 from dysconnect.data.series import has_signal, read_series
 from dysconnect.denoising.checks import usable_confounds
 from dysconnect.denoising.projection import Projection, plan

@@ -1,8 +1,8 @@
 """The one reader of tables of numbers: regional series and confounds, as programs and people write them.
 
-Text is decoded and judged as by `dysconnect.reading.tables`; the numbers are those of pandas' parser (of ``.1D``
-those of numpy's). Nothing is an index by itself, every row has as many cells as the first line, and a row is a line of
-the file.
+Text is decoded and judged as by `dysconnect.reading.tables`; the numbers are those of pandas' parser (of ``.1D`` those
+of numpy's). Nothing is an index by itself, every row has as many cells as the first line, and a row is a
+line of the file.
 """
 
 from pathlib import Path

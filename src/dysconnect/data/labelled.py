@@ -1,0 +1,122 @@
+"""Cohorts from files: the included people of a contrast joined with their connectomes, by name."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dysconnect.data.cohort import Cohort
+from dysconnect.data.connectomes import read_connectomes
+from dysconnect.data.edges import edge_index
+from dysconnect.data.measures import STORED
+from dysconnect.data.memory import data_memory
+from dysconnect.data.participants import read_participants, with_labels
+from dysconnect.keeping.sealed import NotAsWrittenError, remedy
+
+
+def labelled_cohort(
+    connectomes: str | Path, participants: str | Path, contrast: dict, measure: str, memory: float | None = np.inf
+) -> tuple[Cohort, str]:
+    """Join the included subjects of a contrast with their connectomes, by name.
+
+    Parameters
+    ----------
+    connectomes, participants : path
+    contrast : dict
+        ``{"cases": [groups], "controls": [groups]}``.
+    measure : {"correlation", "partial", "tangent"}
+        What a model is to see; `tangent` is read from covariances.
+    memory : float, optional
+        GB, None for what is free. Connectomes that would take more than half of it stay in the file (`StoredEdges`).
+
+    Returns
+    -------
+    cohort : Cohort
+    data_hash : str
+        Of the whole file of connectomes.
+    """
+    table = with_labels(read_participants(participants), contrast)
+    own = read_connectomes(connectomes, table["participant_id"], resident=False)
+    if own.measure != STORED[measure]:
+        raise NotAsWrittenError(
+            f"{connectomes} holds {own.measure}, and {STORED[measure]} was asked for: it is another file. "
+            f"{remedy(connectomes)}"
+        )
+    if 4 * np.prod(own.values.shape, dtype=float) <= data_memory(memory):
+        own = replace(own, values=own.values[:])
+    return Cohort(table, own.values, own.missing, own.nodes, measure), own.data_hash
+
+
+def unlabelled_cohort(spec: dict, known: Cohort) -> Cohort:
+    """People to pretrain on: the included ones of some groups of a data set, without those who are classified.
+
+    Parameters
+    ----------
+    spec : dict
+        `connectomes`, `participants` (files) and `groups`, as in ``training.pretrain``.
+    known : Cohort
+        Who is classified. Whoever shares a `participant_id` or `scan_group` with one of them is left out; regions are
+        brought into the order of these, by name.
+
+    Raises
+    ------
+    ValueError
+        For another measure, regions that the file lacks, a group that the table lacks, or if nobody is left.
+    """
+    path = spec["connectomes"]
+    table = _wanted_people(spec)
+    own = read_connectomes(path, table["participant_id"], resident=False)
+    if own.measure != known.measure:
+        raise ValueError(
+            f"{path} holds {own.measure}, and the experiment is trained on {known.measure}: name the file of the same "
+            "measure in training.pretrain.connectomes."
+        )
+    columns = _same_regions(path, own.nodes, known.nodes)
+    classified = set(_identities(known.participants).to_numpy().ravel()) - {""}
+    kept = np.flatnonzero(~_identities(table).isin(classified).any(axis=1))
+    print(f"{path}: {len(kept):,} people to pretrain on; {len(table) - len(kept):,} left out, as they are classified")
+    if len(kept) == 0:
+        raise ValueError(f"{path}: everybody in it is also classified; pretrain on another data set.")
+    places = pd.Index(own.nodes).get_indexer(known.nodes)
+    return Cohort(
+        table.iloc[kept].reset_index(drop=True),
+        own.values[kept][:, columns],
+        own.missing[np.ix_(kept, places)],
+        known.nodes,
+        known.measure,
+    )
+
+
+def _wanted_people(spec: dict) -> pd.DataFrame:
+    """Included people of the groups asked for."""
+    table = read_participants(spec["participants"])
+    absent = sorted(set(spec["groups"]) - set(table["group"]))
+    if absent or not spec["groups"]:
+        raise ValueError(
+            f"training.pretrain.groups={spec['groups']}: {spec['participants']} has "
+            f"{', '.join(sorted(table['group'].unique()))}. Name some of these."
+        )
+    return table[table["group"].isin(spec["groups"]) & table.get("included", True)]
+
+
+def _identities(people: pd.DataFrame) -> pd.DataFrame:
+    """What tells that two rows are one person or scan."""
+    return people[[name for name in ("participant_id", "scan_group") if name in people]]
+
+
+def _same_regions(path: str, theirs: np.ndarray, ours: np.ndarray) -> np.ndarray:
+    """Place among the edges of `theirs` of every edge of `ours`, [E]."""
+    absent = sorted(set(ours) - set(theirs))
+    if absent:
+        raise ValueError(
+            f"{path} lacks {len(absent)} of {len(ours)} regions: {', '.join(absent[:5])}"
+            f"{' ...' if len(absent) > 5 else ''}. Use one atlas for both: choose the file's with --config "
+            "atlas=NAME, or make the file with this one and name it in training.pretrain.connectomes."
+        )
+    edge = np.zeros((len(theirs), len(theirs)), int)
+    rows, cols = edge_index(len(theirs))
+    edge[rows, cols] = edge[cols, rows] = np.arange(len(rows))
+    places = pd.Index(theirs).get_indexer(ours)
+    rows, cols = edge_index(len(ours))
+    return edge[places[rows], places[cols]]
