@@ -115,7 +115,7 @@ def level_folds(labels: np.ndarray, weights: np.ndarray, folds: np.ndarray) -> n
 def effective_sizes(labels: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
     """Effective number of patients and controls under weights [S], ``(sum w)^2 / sum w^2`` (Kish 1965)."""
     sides = [weights[labels == label] for label in (1, 0)]
-    return tuple(float(own.sum() ** 2 / max((own**2).sum(), 1e-300)) for own in sides)
+    return tuple(float(side.sum() ** 2 / max((side**2).sum(), 1e-300)) for side in sides)
 
 
 def enough_overlap(labels: np.ndarray, weights: np.ndarray) -> bool:

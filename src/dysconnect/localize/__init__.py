@@ -32,13 +32,7 @@ class Localization(NamedTuple):
     power: pd.DataFrame
 
 
-def localize(
-    cohort: Cohort,
-    circuits: np.ndarray,
-    spec: dict,
-    attribution: np.ndarray | None = None,
-    atlas: pd.DataFrame | None = None,
-) -> Localization:
+def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFrame | None = None) -> Localization:
     """Test every edge, the components they make and the circuits they are in.
 
     Parameters
@@ -51,8 +45,6 @@ def localize(
         The `localize` section: `nuisance`, `permutations`, `permutation` and `device` (of single edges; the rest stays
         with Smith and the CPU), `alpha`, `thresholds`, `prior`, `prior_circuits`, `stability_draws`, `stability_top`,
         `max_missing`, `seed`.
-    attribution : array or None, [E]
-        Weights of a model that beat its permutation null, averaged over folds.
     atlas : DataFrame or None
         Node table with `name`, `system`, `x`, `y`, `z`; without it there are neither blocks of systems nor
         enrichment.
@@ -63,8 +55,8 @@ def localize(
         `region_a`, `region_b`, `effect_size`, `direction` (patients lower, patients higher), `statistic` (t), `p`,
         `p_fwer`, `p_fdr`, `p_fwer_higher`, `p_fwer_lower` (one-sided), `stability`, `p_weighted` (Benjamini-Hochberg
         with the circuits as prior), `p_component` (family-wise, adaptive NBS), `component` (row of `components`; 0:
-        none), `attribution`, `circuit`, `n_missing`; the numbers are NaN for an edge that is missing in too many
-        subjects to be tested.
+        none), `circuit`, `n_missing`; the numbers are NaN for an edge that is missing in too many subjects to be
+        tested.
     summary : dict
         Counts, degrees of freedom, and the critical t.
     components : DataFrame
@@ -103,7 +95,6 @@ def localize(
     weights = prior_weights(np.any([*prior.values(), np.zeros(len(statistics.p), bool)], axis=0), spec["prior"])
     columns = {"p_weighted": weighted_false_discovery(statistics.p, weights), "p_component": found.p_edge}
     table = table.join(pd.DataFrame({**columns, "component": members}, index=np.flatnonzero(tested)))
-    table["attribution"] = np.nan if attribution is None else attribution
     table["circuit"] = circuits
     table["n_missing"] = lost
     order = np.lexsort((-table["statistic"].abs().fillna(-1), table["p_fwer"].fillna(2)))

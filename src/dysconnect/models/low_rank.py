@@ -65,8 +65,8 @@ class LowRank(Calibrated, ClassifierMixin, BaseEstimator):
         X = np.asarray(X, np.float32)
         held_out = np.empty(len(y))
         for fit, watch in inner_folds(y, groups):
-            own = None if groups is None else groups[fit]
-            (dense, low), intercept = self._weights(X[fit], y[fit, None], own)
+            fit_groups = None if groups is None else groups[fit]
+            (dense, low), intercept = self._weights(X[fit], y[fit, None], fit_groups)
             held_out[watch] = (X[watch] @ (dense + low) + intercept)[:, 0]
         (dense, low), intercept = self._weights(X, y[:, None], groups)
         self.weights_, self.intercept_ = (dense + low)[:, 0].astype(float), float(intercept[0])

@@ -65,8 +65,10 @@ class MaskedRegression:
         asked = np.unique(np.concatenate(chosen))
         whole, moved = self._features(asked, np.zeros_like(patterns[0])), features.copy()
         for k, pattern in enumerate(patterns):
-            own = lacking[which.ravel() == k]
-            moved[own] = self._regressed(features[own], whole[np.searchsorted(asked, chosen[k])], chosen[k], pattern)
+            alike = lacking[which.ravel() == k]
+            moved[alike] = self._regressed(
+                features[alike], whole[np.searchsorted(asked, chosen[k])], chosen[k], pattern
+            )
         return moved
 
     def state(self) -> dict[str, np.ndarray]:
@@ -101,9 +103,9 @@ class MaskedRegression:
         share, total = weights / weights.sum(), weights.sum()
         mean = mean_masked = product = square = 0.0
         for part in blocks(whole.shape):
-            masked, own = self._features(people[part], pattern).astype(float), whole[part].astype(float)
-            mean, mean_masked = mean + share[part] @ own, mean_masked + share[part] @ masked
-            product += share[part] @ (masked * own).sum(1)
+            masked, unmasked = self._features(people[part], pattern).astype(float), whole[part].astype(float)
+            mean, mean_masked = mean + share[part] @ unmasked, mean_masked + share[part] @ masked
+            product += share[part] @ (masked * unmasked).sum(1)
             square += share[part] @ (masked**2).sum(1)
         size = square - mean_masked @ mean_masked
         slope = (product - mean @ mean_masked) / size if size > 1e-12 * square else 1.0
@@ -111,8 +113,8 @@ class MaskedRegression:
         return mean + slope * (features - mean - total * (mean_masked - mean))
 
     def _edges(self, people: np.ndarray, pattern: np.ndarray) -> np.ndarray:
-        own = self.values_[self.rows_[people]]
-        return self.filler.transform(own, self.donors_[people] | pattern)
+        values = self.values_[self.rows_[people]]
+        return self.filler.transform(values, self.donors_[people] | pattern)
 
     def _features(self, people: np.ndarray, pattern: np.ndarray) -> np.ndarray:
         return self.represent(self._edges(people, pattern))
@@ -145,8 +147,8 @@ class StandIns:
 
     def __getitem__(self, wanted: np.ndarray) -> np.ndarray:
         root, _ = _roots(self.mean, self.pairs)
-        own = self.pairs.matrix(self.logs[wanted].astype(float))
-        values, vectors = np.linalg.eigh(own)
+        matrices = self.pairs.matrix(self.logs[wanted].astype(float))
+        values, vectors = np.linalg.eigh(matrices)
         grown = (vectors * np.exp(values)[:, None, :]) @ vectors.swapaxes(1, 2)
         return self.pairs.edges(root @ grown @ root)
 
@@ -175,8 +177,8 @@ def _roots(mean: np.ndarray, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
 def _logarithms(edges: np.ndarray, whitening: np.ndarray, pairs: Pairs) -> np.ndarray:
     """Logarithms of whitened covariances, as edges, [n, E] -> [n, E]; one at a time."""
     logs = np.empty(edges.shape, np.float32)
-    for row, own in enumerate(edges):
-        matrix = whitening @ pairs.matrix(own.astype(float)) @ whitening
+    for row, person in enumerate(edges):
+        matrix = whitening @ pairs.matrix(person.astype(float)) @ whitening
         values, vectors = np.linalg.eigh(matrix)
         logs[row] = pairs.edges((vectors * np.log(np.maximum(values, 1e-12))) @ vectors.T)
     return logs

@@ -42,11 +42,11 @@ class ReducedTangent:
         from pyriemann.geometry.mean import mean_riemann  # half a second to import, and only this model needs it
 
         matrices = Pairs(n_nodes, diagonal=True).matrix(edges.astype(float))
-        own = np.arange(n_nodes) if self.common is None else np.flatnonzero(self.common)
-        values, vectors = np.linalg.eigh(matrices.mean(0)[np.ix_(own, own)])
-        k = min(self.components, len(own) - 1)
+        shared = np.arange(n_nodes) if self.common is None else np.flatnonzero(self.common)
+        values, vectors = np.linalg.eigh(matrices.mean(0)[np.ix_(shared, shared)])
+        k = min(self.components, len(shared) - 1)
         self.filters_ = np.zeros((n_nodes, k))
-        self.filters_[own] = vectors[:, -k:] / np.sqrt(values[-k:])
+        self.filters_[shared] = vectors[:, -k:] / np.sqrt(values[-k:])
         self.reference_ = mean_riemann(self._reduce(matrices))
         return self
 
@@ -122,7 +122,7 @@ class FilteredMDM(Calibrated, ClassifierMixin, BaseEstimator):
         X, X_test = np.asarray(X, float), np.asarray(X_test, float)
         threads = blas_threads()
         with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
-            weights, intercepts = zip(*pool.map(lambda own: geodesic_filter(X, own), labels.T))
+            weights, intercepts = zip(*pool.map(lambda column: geodesic_filter(X, column), labels.T))
         return X_test @ np.column_stack(weights) + np.array(intercepts)
 
 
@@ -134,10 +134,10 @@ def geodesic_filter(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
     """
     diagonal, spread = np.zeros(X.shape[1]), np.empty_like(X)
     for label in (0, 1):
-        own = y == label
-        shrinkage, variance, centred = _shrunk(X[own])
-        diagonal += own.mean() * shrinkage * variance
-        spread[own] = np.sqrt((1 - shrinkage) / len(y)) * centred
+        members = y == label
+        shrinkage, variance, centred = _shrunk(X[members])
+        diagonal += members.mean() * shrinkage * variance
+        spread[members] = np.sqrt((1 - shrinkage) / len(y)) * centred
     diagonal = np.maximum(diagonal, 1e-12 * max(diagonal.max(), 1e-300))
     apart = X[y == 1].mean(0) - X[y == 0].mean(0)
     scaled = spread / np.sqrt(diagonal)

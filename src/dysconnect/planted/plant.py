@@ -134,10 +134,10 @@ def choose_region_edges(
         near = difflib.get_close_matches(region, names, n=4, cutoff=0.3)
         raise ValueError(f"region to plant in: this atlas has no {region!r}. It has {', '.join(near or names[:4])}.")
     rows, cols = Pairs(len(nodes)).ends
-    own = _edges_of(names.index(region), rows, cols)
-    if n_edges > len(own):
-        raise ValueError(f"{n_edges} edges to plant asked, but {region} has {len(own)}. Ask for fewer.")
-    edge = np.sort(rng.choice(own, n_edges, replace=False))
+    candidates = _edges_of(names.index(region), rows, cols)
+    if n_edges > len(candidates):
+        raise ValueError(f"{n_edges} edges to plant asked, but {region} has {len(candidates)}. Ask for fewer.")
+    edge = np.sort(rng.choice(candidates, n_edges, replace=False))
     chosen = {
         "circuit": "hub",
         "edge": edge,
@@ -163,11 +163,11 @@ def edge_spread(bands: Sequence[np.ndarray], participants: pd.DataFrame) -> np.n
         z = np.stack([np.arctanh(np.clip(np.corrcoef(x.T)[rows, cols], -0.999, 0.999)) for x in bands])
     squares, freedom = np.zeros(len(rows)), np.zeros(len(rows))
     for site in participants["site"].unique():
-        own = z[(participants["site"] == site).to_numpy()]
-        seen = np.isfinite(own)
+        within = z[(participants["site"] == site).to_numpy()]
+        seen = np.isfinite(within)
         count = seen.sum(0)
-        mean = np.where(seen, own, 0).sum(0) / np.maximum(count, 1)
-        squares += (np.where(seen, own - mean, 0) ** 2).sum(0)
+        mean = np.where(seen, within, 0).sum(0) / np.maximum(count, 1)
+        squares += (np.where(seen, within - mean, 0) ** 2).sum(0)
         freedom += np.maximum(count - 1, 0)
     return np.sqrt(squares / np.maximum(freedom, 1))
 

@@ -63,9 +63,9 @@ def assess(
     cases = people["label"].to_numpy() == 1
     rows = dict(zip(GROUPS, (np.ones(len(people), bool), cases, ~cases)))
     links, tested = {}, {}
-    for group, own in rows.items():
+    for group, members in rows.items():
         names = [*nuisance, "label"] if group == "everybody" else nuisance
-        links[group], tested[group] = _linked(edges[own], people[own], distance, names, spec)
+        links[group], tested[group] = _linked(edges[members], people[members], distance, names, spec)
     columns = {"r": "everybody", "r_cases": "cases", "r_controls": "controls"}
     names, whole = nodes["name"].to_numpy(), links["everybody"]
     blank = np.full(edges.shape[1], np.nan)
@@ -107,7 +107,7 @@ def untested_edges(
     many = measured & (unknown.mean(0) > max_missing)
     cut = np.zeros_like(many) if outside is None else cohort.pairs.touching(outside).sum(0) * 2 > unknown.sum(0)
     counts = {"unmeasured": ~measured, "outside": many & cut, "silent": many & ~cut, "tested": measured & ~many}
-    return {"total": edges.shape[1], **{name: int(own.sum()) for name, own in counts.items()}}
+    return {"total": edges.shape[1], **{name: int(which.sum()) for name, which in counts.items()}}
 
 
 def regions_outside(index: str | Path, subjects: Sequence[str], names: Sequence[str]) -> np.ndarray:

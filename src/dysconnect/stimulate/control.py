@@ -44,7 +44,7 @@ def controllability(edges: np.ndarray, nodes: pd.DataFrame) -> pd.DataFrame | No
     normal = matrix_normalization(network, system="discrete")
     values = ave_control(normal, system="discrete"), modal_control(normal)
     strength = network.sum(0)
-    return pd.DataFrame({name: beyond_strength(own, strength) for name, own in zip(MEASURES, values)})
+    return pd.DataFrame({name: beyond_strength(measure, strength) for name, measure in zip(MEASURES, values)})
 
 
 def beyond_strength(values: np.ndarray, strength: np.ndarray) -> np.ndarray:

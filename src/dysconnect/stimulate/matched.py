@@ -69,8 +69,8 @@ def matched_standing(
     return z, p
 
 
-def _like(effects: np.ndarray, strength: np.ndarray, own: int, width: int) -> np.ndarray:
+def _like(effects: np.ndarray, strength: np.ndarray, node: int, width: int) -> np.ndarray:
     """Effects of the nodes nearest to one in strength, without itself."""
-    away = np.abs(strength - strength[own])
-    away[own] = np.inf
+    away = np.abs(strength - strength[node])
+    away[node] = np.inf
     return effects[np.argsort(away, kind="stable")[: min(width, len(effects) - 1)]]

@@ -116,9 +116,9 @@ def target_table(
     order = table["score"].fillna(table["matched_z"])
     table["rank"] = order.groupby(table["kind"]).rank(method="first", na_option="bottom").astype(int)
     for kind in table["kind"].unique():
-        own = table["kind"] == kind
-        if own.sum() > TOP:
-            table.loc[own, "top10"] = share_at_top(seen.by_fold[:, own.to_numpy()], TOP)
+        members = table["kind"] == kind
+        if members.sum() > TOP:
+            table.loc[members, "top10"] = share_at_top(seen.by_fold[:, members.to_numpy()], TOP)
     extra = []
     if control is not None:
         extra = list(control.columns)
@@ -152,9 +152,9 @@ def patient_table(seen: Seen, targets: Targets, names: np.ndarray) -> pd.DataFra
     count, kinds = int(patients.sum()), targets.table["kind"].to_numpy()
     ranks = np.empty(score.shape, int)
     for kind in np.unique(kinds):
-        own = kinds == kind
-        order = np.where(np.isfinite(score[:, own]), score[:, own], np.inf)
-        ranks[:, own] = rankdata(order, method="ordinal", axis=1)
+        members = kinds == kind
+        order = np.where(np.isfinite(score[:, members]), score[:, members], np.inf)
+        ranks[:, members] = rankdata(order, method="ordinal", axis=1)
     table = pd.DataFrame(
         {
             "participant_id": np.repeat(names[seen.tested[patients]], len(kinds)),

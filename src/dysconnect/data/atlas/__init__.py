@@ -121,10 +121,10 @@ def _joined(nodes: pd.DataFrame, rules: pd.DataFrame, rows: np.ndarray, cols: np
 
 def _matches(nodes: pd.DataFrame, rule: dict[str, str], side: str) -> np.ndarray:
     """Whether each node is on one side of a rule, [N] bool."""
-    found = nodes["system"] == rule[f"system_{side}"]
+    fits = nodes["system"] == rule[f"system_{side}"]
     for column in ("name", "network"):
-        found &= nodes[column].str.contains(rule[f"{column}_{side}"], case=False, regex=True)
-    return found.to_numpy(dtype=bool)
+        fits &= nodes[column].str.contains(rule[f"{column}_{side}"], case=False, regex=True)
+    return fits.to_numpy(dtype=bool)
 
 
 def _table_path(nodes: str | Path) -> Path:
