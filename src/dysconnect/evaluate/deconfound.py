@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
+from dysconnect.data.edges import Pairs
+
 PENALTY = 0.1  # keeps the propensity finite where a site has one class only; otherwise too small to be seen
 STEPS = 25
 FEWEST = 5  # effective subjects of a class, with fewer there is no deconfounded score
@@ -69,7 +71,7 @@ def overlap_weights(labels: np.ndarray, design: np.ndarray, counts: np.ndarray) 
 def _propensity(labels: np.ndarray, design: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Fitted probabilities of penalised logistic regressions, [B, S], by Newton's method."""
     size = design.shape[1]
-    upper = np.triu_indices(size)
+    upper = Pairs(size, diagonal=True).ends
     products = design[:, upper[0]] * design[:, upper[1]]
     ridge = np.r_[0.0, np.full(size - 1, PENALTY)]
     beta = np.zeros((len(counts), size))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from dysconnect.data.edges import MissingRegions, blocks, edges_from_matrix, matrix_from_edges
+from dysconnect.data.edges import MissingRegions, Pairs, blocks
 
 EACH = 64  # training people who are masked alike, for every one who lacks these regions
 MOST = 2048  # of them for one pattern
@@ -83,7 +83,7 @@ class MaskedRegression:
         """Restore from `state`: stand-ins are masked in place of the training people."""
         values = StandIns(arrays["stand_ins"], self.filler.mean_)
         n = len(values.logs)
-        return self.fit(values, np.zeros((n, values.n_nodes), bool), np.arange(n))
+        return self.fit(values, np.zeros((n, values.pairs.n), bool), np.arange(n))
 
     def _choose(self, pattern: np.ndarray) -> np.ndarray:
         """Training people to mask, by position: for whom many stand, many; the same ones in training and after it."""
@@ -143,14 +143,14 @@ class StandIns:
 
     def __init__(self, logs: np.ndarray, mean: np.ndarray):
         self.logs, self.mean = logs, mean
-        self.n_nodes = round((np.sqrt(8 * len(mean) + 1) - 1) / 2)
+        self.pairs = Pairs.of(len(mean), diagonal=True)
 
     def __getitem__(self, wanted: np.ndarray) -> np.ndarray:
-        root, _ = _roots(self.mean, self.n_nodes)
-        matrices = matrix_from_edges(self.logs[wanted].astype(float), self.n_nodes, diagonal=True)
+        root, _ = _roots(self.mean, self.pairs)
+        matrices = self.pairs.matrix(self.logs[wanted].astype(float))
         values, vectors = np.linalg.eigh(matrices)
         grown = (vectors * np.exp(values)[:, None, :]) @ vectors.swapaxes(1, 2)
-        return edges_from_matrix(root @ grown @ root, diagonal=True)
+        return self.pairs.edges(root @ grown @ root)
 
 
 def mixed(edges: np.ndarray, mean: np.ndarray) -> np.ndarray:
@@ -159,25 +159,26 @@ def mixed(edges: np.ndarray, mean: np.ndarray) -> np.ndarray:
     They have the mean of the people and, but for chance, their covariance. Each is a sum over everybody, and they are a
     quarter as many or fewer, so that nobody's connectome can be recovered.
     """
-    _, whitening = _roots(mean, round((np.sqrt(8 * len(mean) + 1) - 1) / 2))
-    logs = _logarithms(edges, whitening)
+    pairs = Pairs.of(len(mean), diagonal=True)
+    _, whitening = _roots(mean, pairs)
+    logs = _logarithms(edges, whitening, pairs)
     size = max(1, min(STAND_INS, len(logs) // ALONE))
     mixing = np.random.default_rng(31).normal(size=(size, len(logs))) / np.sqrt(len(logs))
     return (logs.mean(0) + mixing @ (logs - logs.mean(0))).astype(np.float16)
 
 
-def _roots(mean: np.ndarray, n_nodes: int) -> tuple[np.ndarray, np.ndarray]:
+def _roots(mean: np.ndarray, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
     """Square root of a mean covariance, given as edges, and its inverse; [N, N] each."""
-    values, vectors = np.linalg.eigh(matrix_from_edges(mean, n_nodes, diagonal=True))
+    values, vectors = np.linalg.eigh(pairs.matrix(mean))
     root = np.sqrt(np.maximum(values, 1e-12))
     return (vectors * root) @ vectors.T, (vectors / root) @ vectors.T
 
 
-def _logarithms(edges: np.ndarray, whitening: np.ndarray) -> np.ndarray:
+def _logarithms(edges: np.ndarray, whitening: np.ndarray, pairs: Pairs) -> np.ndarray:
     """Logarithms of whitened covariances, as edges, [n, E] -> [n, E]; one at a time."""
     logs = np.empty(edges.shape, np.float32)
     for row, person in enumerate(edges):
-        matrix = whitening @ matrix_from_edges(person.astype(float), len(whitening), diagonal=True) @ whitening
+        matrix = whitening @ pairs.matrix(person.astype(float)) @ whitening
         values, vectors = np.linalg.eigh(matrix)
-        logs[row] = edges_from_matrix((vectors * np.log(np.maximum(values, 1e-12))) @ vectors.T, diagonal=True)
+        logs[row] = pairs.edges((vectors * np.log(np.maximum(values, 1e-12))) @ vectors.T)
     return logs

@@ -8,7 +8,7 @@ from scipy.linalg import cho_factor, cho_solve
 from sklearn.base import BaseEstimator, ClassifierMixin
 from threadpoolctl import threadpool_limits
 
-from dysconnect.data.edges import matrix_from_edges
+from dysconnect.data.edges import Pairs
 from dysconnect.models.dual import Calibrated, blas_threads, inner_folds, platt
 
 SELDOM = 0.02  # share of training people who may lack a region of which components are made
@@ -41,7 +41,7 @@ class ReducedTangent:
         """Learn components and reference from covariances stored as edges with diagonal, [n, N(N+1)/2]."""
         from pyriemann.geometry.mean import mean_riemann  # half a second to import, and only this model needs it
 
-        matrices = matrix_from_edges(edges.astype(float), n_nodes, diagonal=True)
+        matrices = Pairs(n_nodes, diagonal=True).matrix(edges.astype(float))
         shared = np.arange(n_nodes) if self.common is None else np.flatnonzero(self.common)
         values, vectors = np.linalg.eigh(matrices.mean(0)[np.ix_(shared, shared)])
         k = min(self.components, len(shared) - 1)
@@ -54,7 +54,7 @@ class ReducedTangent:
         """Project covariances, [n, N(N+1)/2] -> [n, k(k+1)/2]; Euclidean distances are those of the tangent space."""
         from pyriemann.geometry.tangentspace import tangent_space
 
-        matrices = matrix_from_edges(edges.astype(float), len(self.filters_), diagonal=True)
+        matrices = Pairs(len(self.filters_), diagonal=True).matrix(edges.astype(float))
         return tangent_space(self._reduce(matrices), self.reference_)
 
     def state(self) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
 from dysconnect.data.atlas import circuit_edges
-from dysconnect.data.edges import edge_index
+from dysconnect.data.edges import Pairs
 from dysconnect.progress import track
 
 PATTERNS = ("circuit", "mixed", "hub", "random")
@@ -54,7 +54,7 @@ def choose_pattern(
         return choose_edges(nodes, circuits, n_edges, "down", rng)
     if pattern == "mixed":
         return choose_edges(nodes, circuits, n_edges, "mixed", rng)
-    rows, cols = edge_index(len(nodes))
+    rows, cols = Pairs(len(nodes)).ends
     if pattern == "hub":
         edge = _edges_of(rng.integers(len(nodes)), rows, cols)
     elif n_edges > len(rows):
@@ -133,7 +133,7 @@ def choose_region_edges(
     if region not in names:
         near = difflib.get_close_matches(region, names, n=4, cutoff=0.3)
         raise ValueError(f"region to plant in: this atlas has no {region!r}. It has {', '.join(near or names[:4])}.")
-    rows, cols = edge_index(len(nodes))
+    rows, cols = Pairs(len(nodes)).ends
     candidates = _edges_of(names.index(region), rows, cols)
     if n_edges > len(candidates):
         raise ValueError(f"{n_edges} edges to plant asked, but {region} has {len(candidates)}. Ask for fewer.")
@@ -158,7 +158,7 @@ def edge_spread(bands: Sequence[np.ndarray], participants: pd.DataFrame) -> np.n
 
     The unit in which an effect is planted: d = 1 moves an edge by one of these.
     """
-    rows, cols = edge_index(bands[0].shape[1])
+    rows, cols = Pairs(bands[0].shape[1]).ends
     with np.errstate(invalid="ignore"):  # a region without signal has no correlation
         z = np.stack([np.arctanh(np.clip(np.corrcoef(x.T)[rows, cols], -0.999, 0.999)) for x in bands])
     squares, freedom = np.zeros(len(rows)), np.zeros(len(rows))

@@ -47,7 +47,7 @@ def make_bundle(files: Mapping, spec: Mapping, path: str | Path) -> dict:
     nodes = nodes[[name for name in KEPT if name in nodes]]
     localize, contrast = spec["localize"], spec["dataset"]["contrast"]
     cohort, data_hash = labelled_cohort(files["connectomes"], files["participants"], contrast, localize["measure"])
-    filler = MissingRegions().fit(cohort.values, cohort.missing, diagonal=False)
+    filler = MissingRegions().fit(cohort.values, cohort.missing, cohort.pairs)
     predictions, floor = (pd.read_csv(files[name], sep="\t") for name in ("predictions", "floor_predictions"))
     splits = pd.read_csv(files["splits"], sep="\t")
     complete = filler.transform(cohort.values, cohort.missing)

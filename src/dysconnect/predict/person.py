@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.data.cohort import Cohort
-from dysconnect.data.edges import edge_index
+from dysconnect.data.edges import Pairs
 from dysconnect.data.estimate import connectome
 from dysconnect.data.series import has_signal
 from dysconnect.learning.estimators import Model
@@ -60,7 +60,9 @@ def predict_person(bundle: Bundle, scan: Scan, covariates: Mapping[str, object],
     person = _person(bundle, scan, covariates)
     edges, missing = _edges(bundle, scan, bundle.about["norm_measure"])
     complete = (
-        np.where(_lost(missing), bundle.arrays["norm/filler"], edges) if "norm/filler" in bundle.arrays else edges
+        np.where(Pairs(len(missing)).touching(missing), bundle.arrays["norm/filler"], edges)
+        if "norm/filler" in bundle.arrays
+        else edges
     )
     row = _met(bundle, edges)
     distance = _distance(bundle, scan, person, complete, row)
@@ -127,11 +129,6 @@ def _number(name: str, value: object) -> float:
 def _edges(bundle: Bundle, scan: Scan, stored: str) -> tuple[np.ndarray, np.ndarray]:
     """Edges of one stored measure, [E], and regions without signal, [N]."""
     return connectome(scan.series, stored, bundle.about["estimators"][stored]), ~has_signal(scan.series)
-
-
-def _lost(missing: np.ndarray) -> np.ndarray:
-    rows, cols = edge_index(len(missing))
-    return missing[rows] | missing[cols]
 
 
 def _met(bundle: Bundle, edges: np.ndarray) -> int | None:
@@ -345,8 +342,7 @@ def _deviation(bundle: Bundle, edges: np.ndarray, person: pd.DataFrame) -> dict[
         return {"why": bundle.about["no_norm"]}
     norm = Norm.restore(bundle.part("norm"))
     names = bundle.nodes["name"].to_numpy(str)
-    rows, cols = edge_index(len(names))
-    pairs = pd.DataFrame({"region_a": names[rows], "region_b": names[cols]})
+    pairs = Pairs(len(names)).named(names)
     described = describe_deviation(norm, edges, person, pairs, bundle.about["deviant_edges"], bundle.about["alpha"])
     titles = bundle.about["circuits"]
     return {**described, "circuits": [{**row, "title": titles[row["circuit"]]} for row in described["circuits"]]}

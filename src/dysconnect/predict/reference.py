@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
-from dysconnect.data.edges import edge_index
+from dysconnect.data.edges import Pairs
 
 COMPONENTS = 20  # at most; and one for every five people
 FOLDS = 10
@@ -157,10 +157,7 @@ def partners(nodes: pd.DataFrame) -> np.ndarray:
 
 def _mirrored(partner: np.ndarray) -> np.ndarray:
     """Place of every edge's counterpart on the other side, [E]."""
-    rows, cols = edge_index(len(partner))
-    place = np.zeros((len(partner), len(partner)), int)
-    place[rows, cols] = place[cols, rows] = np.arange(len(rows))
-    return place[partner[rows], partner[cols]]
+    return Pairs(len(partner)).among(partner)
 
 
 def learn_reference(edges: np.ndarray, groups: np.ndarray, partner: np.ndarray, seed: int = 0) -> Reference:

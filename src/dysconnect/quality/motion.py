@@ -18,7 +18,7 @@ import pandas as pd
 from scipy.stats import rankdata
 from scipy.stats import t as student
 
-from dysconnect.data.edges import edge_missing
+from dysconnect.data.edges import Pairs
 from dysconnect.localize.statistics import (
     estimable,
     exceedance_p,
@@ -71,13 +71,13 @@ class EdgeMotion:
 
 def known_edges(values: np.ndarray, missing: np.ndarray) -> np.ndarray:
     """Edges with NaN where one of the regions has no signal, or where nobody was measured, [n, E] float32."""
-    unknown = edge_missing(missing) | ~values.any(0)
+    unknown = Pairs(missing.shape[1]).touching(missing) | ~values.any(0)
     return np.where(unknown, np.float32(np.nan), values.astype(np.float32, copy=False))
 
 
 def edge_distances(centres: np.ndarray) -> np.ndarray:
     """Euclidean distance of the two regions of every edge, [N, 3] mm -> [E] mm."""
-    first, second = np.triu_indices(len(centres), k=1)
+    first, second = Pairs(len(centres)).ends
     return np.linalg.norm(centres[first] - centres[second], axis=1)
 
 

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from dysconnect.data.cohort import Cohort
-from dysconnect.data.edges import edge_missing
 from dysconnect.learning.estimators import build
 from dysconnect.learning.graph.device import PRECISIONS, choose_device
 from dysconnect.learning.graph.run import Networks, make_view
@@ -73,7 +72,7 @@ def fitted_networks(cohort: Cohort, splits: pd.DataFrame, sections: dict) -> Ite
     for repeat, fold in track(scored_folds(splits), "targets of the networks, by fold"):
         train, test = fold_rows(splits, cohort.participants, repeat, fold)
         model = build(sections["model"], sections["measure"], sections["graph"], sections["training"])
-        lost = edge_missing(cohort.missing[test])
+        lost = cohort.pairs.touching(cohort.missing[test])
         for fitted in model.fit_many(cohort, train, fold_seeds(sections, repeat, fold)):
             features = fitted.filler_.transform(cohort.values[everybody], cohort.missing)
             yield Fold(repeat, fold, train, test, features, NetworkDecision(fitted.networks_), lost)

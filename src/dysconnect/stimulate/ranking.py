@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from dysconnect.data.edges import Pairs
 from dysconnect.stimulate.counterfactual import costs
 from dysconnect.stimulate.folds import Effects
 from dysconnect.stimulate.targets import Targets
@@ -174,7 +175,7 @@ def rank_agreement(effects: np.ndarray) -> float:
     if min(effects.shape) < 2:
         return float("nan")
     related = np.corrcoef(rankdata(effects, axis=1))
-    return float(related[np.triu_indices(len(effects), k=1)].mean())
+    return float(Pairs(len(effects)).edges(related).mean())
 
 
 def share_at_top(effects: np.ndarray, top: int) -> np.ndarray:

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.data.cohort import Cohort
-from dysconnect.data.edges import edge_missing
 from dysconnect.learning.estimators import build
 from dysconnect.learning.graph.run import Networks
 from dysconnect.learning.permuted import design_permutations
@@ -50,7 +49,7 @@ def retrained_shifts(
         model = build(sections["model"], sections["measure"], sections["graph"], sections["training"])
         filler, networks = model.fit_labels(cohort, train, labels[train], fold_seeds(sections, 0, fold)[0], ticks=ticks)
         features = filler.transform(cohort.values[np.arange(len(people))], cohort.missing)
-        unseen = Fold(0, fold, train, test, features, None, edge_missing(cohort.missing[test]))
+        unseen = Fold(0, fold, train, test, features, None, cohort.pairs.touching(cohort.missing[test]))
         total += (targets.members @ permuted_parts(unseen, networks, basis, labels).T).T
     list(ticks)  # says that all is done
     return total

@@ -8,6 +8,7 @@ from scipy.sparse import csr_matrix
 
 from dysconnect.data.atlas import circuit_edges, circuit_titles
 from dysconnect.data.atlas.targets import target_regions
+from dysconnect.data.edges import Pairs
 
 KINDS = ("node", "region", "circuit")
 
@@ -48,7 +49,7 @@ def list_targets(nodes: pd.DataFrame, measured: np.ndarray) -> Targets:
     -----
     To stimulate a node or a region is to act on all edges that touch it; a circuit, on its edges alone.
     """
-    rows, cols = np.triu_indices(len(nodes), k=1)
+    rows, cols = Pairs(len(nodes)).ends
     regions, circuits = target_regions(nodes), circuit_edges(nodes)
     touching = lambda ends: np.isin(rows, ends) | np.isin(cols, ends)
     targets = [

@@ -84,7 +84,7 @@ def pretrain(cohort, sections: dict, seed: int, store: Path | None = None) -> Pr
         )
     spec = {**sections["training"], **sections["training"]["pretrain"], "validation": WATCHED}
     rows = np.arange(len(cohort.missing))
-    filler = MissingRegions().fit(cohort.values, cohort.missing, diagonal=False)
+    filler = MissingRegions().fit(cohort.values, cohort.missing, cohort.pairs)
     edges = FilledEdges(cohort.values, cohort.missing, rows, filler)
     view = MaskedView(edges, sections, choose_device(spec["device"]))
     jobs = one_job(scan_groups(cohort.participants), spec, seed)
