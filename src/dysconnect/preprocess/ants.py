@@ -88,8 +88,7 @@ def run_subject(scan: Mapping, nodes: pd.DataFrame, atlas: Mapping, folder: Path
     ----------
     scan : mapping
         `participant_id`, `bold` and `t1w` (paths); the BOLD's sidecar lies beside it.
-    nodes : DataFrame, [N rows]
-        In template mm.
+    nodes : DataFrame, [N rows], in template mm
     atlas : mapping
         The `atlas` section: label image `image` and its template `space`, where it has them.
     folder : path

@@ -93,8 +93,7 @@ def regional_series(
 ) -> Averages:
     """Average BOLD in the atlas's regions on the native grid, volume by volume.
 
-    The run is read once, and a second time only where a voxel has to be left out that had given something: a constant
-    other than zero, or NaN in some volumes. Sums are float64.
+    Volumes are read once, and again only where a voxel is left out that had given something. Sums are float64.
 
     Parameters
     ----------
