@@ -10,7 +10,7 @@ from scipy.stats import binom, false_discovery_control, ttest_ind
 from scipy.stats import t as student
 
 from dysconnect.data.cohort import Cohort
-from dysconnect.data.edges import edge_missing
+from dysconnect.data.edges import Pairs
 from dysconnect.localize import localize
 from dysconnect.localize.recovery import match_truth, read_recovery, recovery, weights_recovery
 from dysconnect.localize.statistics import (
@@ -457,7 +457,7 @@ def test_missing_edges_make_no_difference_between_groups(make_cohort, circuits):
     cohort = make_cohort(n=100, n_nodes=16, seed=7)
     values, missing = cohort.values + 1, cohort.missing.copy()
     missing[cohort.labels == 1, 4] = np.arange(50) < 9
-    values[edge_missing(missing)] = 0
+    values[Pairs(missing.shape[-1]).touching(missing)] = 0
     own = dataclasses.replace(cohort, values=values, missing=missing)
     table, summary, *_ = localize(own, circuits, SPEC)
     assert summary["n_untested"] == 0

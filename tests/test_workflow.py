@@ -304,12 +304,12 @@ LOGGED = ["tangent_logistic", "gcn"]
 def _matrices(project, name: str) -> np.ndarray:
     """What a model is told of the people of the cohort."""
     from dysconnect.data.connectomes import read_connectomes
-    from dysconnect.data.edges import matrix_from_edges
+    from dysconnect.data.edges import Pairs
 
     tangent = name == "tangent_logistic"
     measure = "covariance" if tangent else "correlation"
     connectomes = read_connectomes(project.folder / f"results/simulated/connectivity/seitzman300_{measure}.h5")
-    matrices = matrix_from_edges(connectomes.values.astype(float), len(connectomes.nodes), diagonal=tangent)
+    matrices = Pairs(len(connectomes.nodes), diagonal=tangent).matrix(connectomes.values.astype(float))
     return matrices if tangent else np.tanh(matrices) + np.eye(len(connectomes.nodes))
 
 

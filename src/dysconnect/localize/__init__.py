@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.data.cohort import Cohort
-from dysconnect.data.edges import edge_index
 from dysconnect.localize import methods
 from dysconnect.localize.bounds import DiscoveryBound
 from dysconnect.localize.component_power import component_power
@@ -80,14 +79,14 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
     cohort = without_copies(cohort)
     complete, tested, lost = complete_edges(cohort, spec["max_missing"])
     atlas = None if atlas is None else atlas.set_index("name").loc[cohort.nodes]
-    shared = Ingredients(complete, cohort.participants, _regions(cohort.nodes, tested, circuits, atlas), spec)
+    shared = Ingredients(complete, cohort.participants, _regions(cohort, tested, circuits, atlas), spec)
     statistics = shared.statistics()
     top = min(spec["stability_top"], complete.shape[1])
     half = spec["nuisance"], top, spec["stability_draws"], spec["seed"] + 1
     stability = selection_stability(complete, cohort.participants, *half)
     members, components = _reported(shared.adaptive, cohort.nodes, shared.bound)
     numbers = _edge_numbers(shared) | {"stability": stability, "component": members}
-    table = _edge_table(cohort.nodes, tested, numbers).assign(circuit=circuits, n_missing=lost)
+    table = _edge_table(cohort.edge_names, tested, numbers).assign(circuit=circuits, n_missing=lost)
     order = np.lexsort((-table["statistic"].abs().fillna(-1), table["p_fwer"].fillna(2)))
     families = _families(shared, atlas)
     summary = _summary(statistics, table, cohort, spec) | _counts(table, components, families, spec["alpha"])
@@ -96,12 +95,12 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
     return Localization(table.iloc[order].reset_index(drop=True), summary, components, families, power)
 
 
-def _regions(nodes: np.ndarray, tested: np.ndarray, circuits: np.ndarray, atlas: pd.DataFrame | None) -> Regions:
+def _regions(cohort: Cohort, tested: np.ndarray, circuits: np.ndarray, atlas: pd.DataFrame | None) -> Regions:
     """What is known of the edges that are tested."""
-    rows, cols = edge_index(len(nodes))
+    rows, cols = cohort.pairs.ends
     loops = {name: circuits[tested] == name for name in pd.unique(circuits) if name}
     systems = None if atlas is None else atlas["system"].to_numpy(str)
-    return Regions((rows[tested], cols[tested], len(nodes)), loops, systems)
+    return Regions((rows[tested], cols[tested], len(cohort.nodes)), loops, systems)
 
 
 def _power(shared: Ingredients, critical_t: float) -> pd.DataFrame:
@@ -196,13 +195,11 @@ def _edge_numbers(shared: Ingredients) -> dict[str, np.ndarray]:
     }
 
 
-def _edge_table(nodes: np.ndarray, tested: np.ndarray, numbers: dict[str, np.ndarray]) -> pd.DataFrame:
+def _edge_table(pairs: pd.DataFrame, tested: np.ndarray, numbers: dict[str, np.ndarray]) -> pd.DataFrame:
     """All edges by name; those that were not tested keep their row, without numbers."""
-    rows, cols = edge_index(len(nodes))
-    table = pd.DataFrame({"region_a": nodes[rows], "region_b": nodes[cols]})
     new = [name for name in numbers if name not in COLUMNS]
     columns = [name for name in (*COLUMNS, *new, "component") if name in numbers]
-    return table.join(pd.DataFrame(numbers, index=np.flatnonzero(tested))[columns])
+    return pairs.join(pd.DataFrame(numbers, index=np.flatnonzero(tested))[columns])
 
 
 def _summary(statistics: EdgeStatistics, table: pd.DataFrame, cohort: Cohort, spec: dict) -> dict:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.data.atlas import edge_circuits
-from dysconnect.data.edges import edge_index
+from dysconnect.data.edges import Pairs
 from dysconnect.localize.bounds import DiscoveryBound, discovery_bound
 from dysconnect.localize.components import (
     Components,
@@ -47,7 +47,7 @@ class Regions:
         """All edges of an atlas [N rows]."""
         circuits = edge_circuits(nodes)
         loops = {name: circuits == name for name in pd.unique(circuits) if name}
-        return cls((*edge_index(len(nodes)), len(nodes)), loops, nodes["system"].to_numpy(str))
+        return cls((*Pairs(len(nodes)).ends, len(nodes)), loops, nodes["system"].to_numpy(str))
 
     @property
     def blocks(self) -> np.ndarray:

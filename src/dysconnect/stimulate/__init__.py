@@ -59,7 +59,7 @@ class Stimulation:
 
 def withheld() -> Stimulation:
     """No ranking: tables without rows."""
-    return Stimulation(*(pd.DataFrame(columns=own) for own in (COLUMNS, PATIENT_COLUMNS, EDIT_COLUMNS)), {})
+    return Stimulation(*(pd.DataFrame(columns=names) for names in (COLUMNS, PATIENT_COLUMNS, EDIT_COLUMNS)), {})
 
 
 def rank_targets(cohort: Cohort, splits: pd.DataFrame, sections: dict, nodes: pd.DataFrame, spec: dict) -> Stimulation:
