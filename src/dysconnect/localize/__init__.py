@@ -197,8 +197,7 @@ def _edge_numbers(shared: Ingredients) -> dict[str, np.ndarray]:
 
 def _edge_table(pairs: pd.DataFrame, tested: np.ndarray, numbers: dict[str, np.ndarray]) -> pd.DataFrame:
     """All edges by name; those that were not tested keep their row, without numbers."""
-    new = [name for name in numbers if name not in COLUMNS]
-    columns = [name for name in (*COLUMNS, *new, "component") if name in numbers]
+    columns = sorted(numbers, key=lambda name: COLUMNS.index(name) if name in COLUMNS else len(COLUMNS))
     return pairs.join(pd.DataFrame(numbers, index=np.flatnonzero(tested))[columns])
 
 
