@@ -67,6 +67,7 @@ def setup(app):
     app.connect("source-read", link_modules)
     app.connect("build-finished", write_entrance)
     app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
 def modules():
@@ -119,8 +120,8 @@ def write_entrance(app, exception):
 
 
 def inline_math(translator, node):
-    """Write a formula of a sentence."""
-    translator.body.append(tex2mathml(node.astext()))
+    """Write a formula of a sentence; GitHub wants back-quotes around some."""
+    translator.body.append(tex2mathml(node.astext().strip("`")))
     raise SkipNode
 
 
