@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from dysconnect.data.edges import blocks, edge_index
+from dysconnect.data.edges import Pairs, blocks, measure_pairs
 from dysconnect.keeping.sealed import NotAsWrittenError, remedy
 from dysconnect.keeping.whole import whole_file
 from dysconnect.version import __version__
@@ -52,6 +52,12 @@ class Connectomes:
     nodes: np.ndarray
     measure: str
     data_hash: str
+    directed: bool = False
+
+    @property
+    def pairs(self) -> Pairs:
+        """Which two regions every edge joins."""
+        return measure_pairs(self.measure, len(self.nodes), self.directed)
 
 
 def data_hash(values: "np.ndarray | StoredEdges", subjects: np.ndarray, names: np.ndarray) -> str:
@@ -100,7 +106,7 @@ def write_connectomes(connectomes: Connectomes, path: str | Path, attributes: di
 
 def _labels(connectomes: Connectomes, measured: np.ndarray) -> dict[str, np.ndarray]:
     """Everything of the file but the values, by the name of its variable."""
-    rows, cols = edge_index(len(connectomes.nodes), diagonal=connectomes.measure == "covariance")
+    rows, cols = connectomes.pairs.ends
     return {
         "subject": connectomes.subjects.astype(object),
         "node": connectomes.nodes.astype(object),
