@@ -27,7 +27,7 @@ include_patterns = [
     *("src/dysconnect/data/atlas/SOURCES.md", "docs/*.md", "docs/*/*.md", f"{API}/*.rst"),
 ]
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", r"(?!dysconnect\.).*|dysconnect\.(.+\.)?_.*"), ("py:class", r"dysconnect\.progress\.Item")]
+nitpick_ignore_regex = [("py:.*", r"(?!dysconnect\.).*"), ("py:class", r"dysconnect\.(.+\._.*|progress\.Item)")]
 
 myst_heading_anchors = 6
 myst_enable_extensions = ["dollarmath"]
@@ -39,9 +39,10 @@ autodoc_default_options = {
     "members": True,
     "show-inheritance": True,
     "ignore-module-all": True,  # what is defined elsewhere is described there
-    "exclude-members": ", ".join(f"set_{method}_request" for method in ("fit", "score", "predict", "decision_function")),
+    "exclude-members": "set_fit_request, set_score_request",  # of scikit-learn, whose pages are not linked
 }
 numpydoc_show_class_members = False
+autosummary_generate = False  # numpydoc brings it, and it would read pages of modules that have moved
 
 html_theme = "pydata_sphinx_theme"
 html_title = "dysconnect"
@@ -65,6 +66,7 @@ def setup(app):
     app.connect("builder-inited", write_api)
     app.connect("source-read", add_menu)
     app.connect("source-read", link_modules)
+    app.connect("autodoc-process-docstring", as_written, priority=100)  # before numpydoc
     app.connect("build-finished", write_entrance)
     app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}
@@ -97,7 +99,7 @@ def write_api(app):
 def add_menu(app, docname, source):
     """Make each list of the front page a menu, under the bold words that stand above it."""
     if docname == root_doc:
-        parts = re.split(r"^\*\*(.+?)\*\*.*$", "**Start**\n" + source[0], flags=re.MULTILINE)
+        parts = re.split(r"^\*\*(.+?)\*\*", "**Start**\n" + source[0], flags=re.MULTILINE)
         for title, text in zip(parts[1::2], parts[2::2]):
             entries = re.findall(r"\]\(([^)#]+\.md)\)", text) + [f"/{API}/dysconnect.rst"] * (title == "Reference")
             source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {title}\n\n" + "\n".join(entries) + "\n```\n"
@@ -113,9 +115,19 @@ def _page(link):
     return f"(/{API}/{name}.rst)" if name in modules() else link[0]
 
 
+def as_written(app, what, name, obj, options, lines):
+    """Take `slope_` and `|t|` of a docstring for what they say, not for references."""
+    for k, line in enumerate(lines):
+        if not re.match(r" *[\w, ]+ : ", line):  # names with their types
+            parts = re.split(r"(`+[^`]+`+)", line)
+            parts[::2] = [re.sub(r"(?<!\w)(\w+)_(?!\w)", r"\1\_", text).replace("|", r"\|") for text in parts[::2]]
+            lines[k] = "".join(parts)
+
+
 def write_entrance(app, exception):
     """Let the folder of the site open at its front page."""
-    text = f'<!DOCTYPE html><meta http-equiv="refresh" content="0; url={root_doc}.html"><a href="{root_doc}.html">docs</a>'
+    page = f"{root_doc}.html"
+    text = f'<!DOCTYPE html><meta http-equiv="refresh" content="0; url={page}"><a href="{page}">{html_title}</a>'
     Path(app.outdir, "index.html").write_text(text)
 
 

@@ -23,7 +23,7 @@ def take(results: str | Path, folder: str | Path) -> list[Path]:
     for name in NAMES:
         picture = (Path(results) / f"simulated/report/figures/{name}.svg").read_bytes()
         if len(picture) >= LARGEST:
-            raise ValueError(f"{name}.svg has {len(picture):,} bytes; less than {LARGEST:,} are asked. Leave it out of NAMES.")
+            raise ValueError(f"{name}.svg: {len(picture):,} bytes, not less than {LARGEST:,}. Leave it out of NAMES.")
         copies.append(Path(folder) / f"{name}.svg")
         copies[-1].write_bytes(picture)
     return copies
