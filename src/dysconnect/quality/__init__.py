@@ -59,19 +59,8 @@ def assess(
     """
     people, missing, edges = cohort.participants, cohort.missing, known_edges(cohort)
     distance = edge_distances(nodes[["x", "y", "z"]].to_numpy(float), cohort.pairs)
-    nuisance = [name for name in covariates if name != "mean_fd"]
-    cases = people["label"].to_numpy() == 1
-    rows = dict(zip(GROUPS, (np.ones(len(people), bool), cases, ~cases)))
-    links, tested = {}, {}
-    for group, members in rows.items():
-        names = [*nuisance, "label"] if group == "everybody" else nuisance
-        links[group], tested[group] = _linked(edges[members], people[members], distance, names, spec)
-    columns = {"r": "everybody", "r_cases": "cases", "r_controls": "controls"}
-    names, whole = nodes["name"].to_numpy(), links["everybody"]
-    blank = np.full(edges.shape[1], np.nan)
-    table = cohort.pairs.named(names).assign(distance=distance)
-    table = table.assign(**{name: links[group].r if links[group] else blank for name, group in columns.items()})
-    table = table.assign(p=whole.p if whole else blank, p_fdr=whole.p_fdr if whole else blank)
+    nuisance, names = [name for name in covariates if name != "mean_fd"], nodes["name"].to_numpy()
+    links, tested = _linked_by_group(edges, people, distance, nuisance, spec)
     summary = {
         **subjects_kept(everybody, contrast),
         "nuisance": nuisance,
@@ -83,7 +72,27 @@ def assess(
         "edges": untested_edges(edges, cohort, spec["max_missing"], outside),
         **missing_regions(missing, people, names, outside),
     }
-    return table[["region_a", "region_b", "distance", "r", "p", "p_fdr", "r_cases", "r_controls"]], summary
+    return _edge_table(cohort.pairs.named(names).assign(distance=distance), links), summary
+
+
+def _linked_by_group(
+    edges: np.ndarray, people: pd.DataFrame, distance: np.ndarray, nuisance: Sequence[str], spec: Mapping
+) -> tuple[dict[str, EdgeMotion | None], dict[str, dict]]:
+    """Motion and edges of everybody, beside the group, and of either side alone; and what the null says of them."""
+    cases = people["label"].to_numpy() == 1
+    links, tested = {}, {}
+    for group, members in zip(GROUPS, (np.ones(len(people), bool), cases, ~cases)):
+        names = [*nuisance, "label"] if group == "everybody" else nuisance
+        links[group], tested[group] = _linked(edges[members], people[members], distance, names, spec)
+    return links, tested
+
+
+def _edge_table(edges: pd.DataFrame, links: Mapping[str, EdgeMotion | None]) -> pd.DataFrame:
+    """Columns of `qcfc` beside those of the edges."""
+    whole, blank = links["everybody"], np.full(len(edges), np.nan)
+    columns = {"r": whole.r, "p": whole.p, "p_fdr": whole.p_fdr} if whole else dict.fromkeys(("r", "p", "p_fdr"), blank)
+    sides = {f"r_{group}": links[group].r if links[group] else blank for group in GROUPS[1:]}
+    return edges.assign(**columns, **sides)
 
 
 def _linked(
