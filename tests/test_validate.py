@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from dysconnect.data.atlas import edge_circuits, load_atlas
 from dysconnect.data.edges import edge_index
-from dysconnect.plan.config import check_validation
+from dysconnect.plan.checks import check_validation
 from dysconnect.planted.plant import choose_pattern
 from dysconnect.report import validation as report
 from dysconnect.validate import pool_maker, validate_batch

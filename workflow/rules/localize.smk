@@ -3,9 +3,6 @@ ATTRIBUTED = ATTRIBUTED if ATTRIBUTED in EXPERIMENTS else None
 ASSOCIATED = ("measure", "nuisance", "permutations", "alpha", "max_missing", "seed")
 SCORED = COHORT["localize"]["score"] is not None
 GROUPED = bool(COHORT["localize"]["groups"])
-MAPPED = [  # the floor sees no edges
-    name for name in EXPERIMENTS if EXPERIMENTS[name]["model"]["name"] != "floor"
-]
 OF_MAPS = (
     "ridge_penalty",
     "screening_splits",
@@ -31,7 +28,7 @@ rule localize:
         participants="results/{dataset}/timeseries/participants.tsv",
         model=f"results/{{dataset}}/train/{ATTRIBUTED}/model.npz" if ATTRIBUTED else [],
         null=f"results/{{dataset}}/train/{ATTRIBUTED}/null.tsv" if ATTRIBUTED else [],
-        atlas=ATLAS_FILES,
+        atlas=RUN.atlas_files,
     output:
         edges="results/{dataset}/localize/edges.tsv",
         components="results/{dataset}/localize/components.tsv",
@@ -69,7 +66,7 @@ rule deviations:
     input:
         connectomes=f"results/{{dataset}}/connectivity/{ATLAS}_{COHORT['localize']['measure']}.h5",
         participants="results/{dataset}/timeseries/participants.tsv",
-        atlas=ATLAS_FILES,
+        atlas=RUN.atlas_files,
     output:
         people="results/{dataset}/localize/people.tsv",
         circuits="results/{dataset}/localize/people_circuits.tsv",
@@ -99,7 +96,7 @@ rule deviations:
 rule attribute:
     """Map what an experiment's models make of every edge on people they never saw, if they beat their null."""
     input:
-        connectomes=lambda wildcards: connectome_file(wildcards.experiment),
+        connectomes=lambda wildcards: RUN.connectome_file(wildcards.experiment),
         participants="results/{dataset}/timeseries/participants.tsv",
         splits="results/{dataset}/train/splits.tsv",
         null="results/{dataset}/train/{experiment}/null.tsv",
@@ -119,7 +116,7 @@ rule attribute:
         runtime=240,
         gpu=gpus,
     params:
-        sections=lambda wildcards: training_sections(EXPERIMENTS[wildcards.experiment]),
+        sections=sections,
         localize={key: COHORT["localize"][key] for key in MAPPING},
         contrast=COHORT["dataset"]["contrast"],
         code=code("attribute"),
@@ -134,7 +131,7 @@ rule severity:
     input:
         connectomes=f"results/{{dataset}}/connectivity/{ATLAS}_{COHORT['localize']['measure']}.h5",
         participants="results/{dataset}/timeseries/participants.tsv",
-        atlas=ATLAS_FILES,
+        atlas=RUN.atlas_files,
     output:
         edges="results/{dataset}/localize/severity.tsv",
         summary="results/{dataset}/localize/severity.json",
@@ -162,7 +159,7 @@ rule group_differences:
     input:
         connectomes=f"results/{{dataset}}/connectivity/{ATLAS}_{COHORT['localize']['measure']}.h5",
         participants="results/{dataset}/timeseries/participants.tsv",
-        atlas=ATLAS_FILES,
+        atlas=RUN.atlas_files,
     output:
         edges="results/{dataset}/localize/groups.tsv",
         summary="results/{dataset}/localize/groups.json",

@@ -2,7 +2,7 @@ rule report:
     """Make the report: one self-contained page with the verdict, its figures, and the methods."""
     input:
         participants="results/{dataset}/timeseries/participants.tsv",
-        index=[] if TABLE else "results/{dataset}/acquire/series.tsv",
+        index=[] if RUN.table else "results/{dataset}/acquire/series.tsv",
         choices="results/{dataset}/acquire/choices.tsv",
         splits="results/{dataset}/train/splits.tsv",
         scores="results/{dataset}/evaluate/scores.tsv",
@@ -23,15 +23,15 @@ rule report:
         summary="results/{dataset}/localize/summary.json",
         qcfc="results/{dataset}/quality/qcfc.tsv",
         quality="results/{dataset}/quality/summary.json",
-        scans="results/{dataset}/quality/scans.tsv" if IMAGES else [],
-        coverage="results/{dataset}/quality/coverage.tsv" if IMAGES else [],
-        engine="results/{dataset}/quality/engine.json" if IMAGES else [],
+        scans="results/{dataset}/quality/scans.tsv" if RUN.images else [],
+        coverage="results/{dataset}/quality/coverage.tsv" if RUN.images else [],
+        engine="results/{dataset}/quality/engine.json" if RUN.images else [],
         pages=expand(
             "results/{{dataset}}/report/subjects/{participant}.html",
-            participant=WANTED,
+            participant=RUN.wanted,
         ),
         everybody="results/{dataset}/report/people/index.html",
-        recovery="results/{dataset}/localize/recovery.tsv" if PLANTED else [],
+        recovery="results/{dataset}/localize/recovery.tsv" if RUN.planted else [],
         severity=expand(
             "results/{{dataset}}/localize/severity.{kind}",
             kind=("tsv", "json") if SCORED else (),
@@ -41,35 +41,36 @@ rule report:
             kind=("tsv", "json") if GROUPED else (),
         ),
         maps=expand(
-            "results/{{dataset}}/localize/maps/{experiment}.json", experiment=MAPPED
+            "results/{{dataset}}/localize/maps/{experiment}.json",
+            experiment=RUN.seeing,
         ),
-        validation="results/{dataset}/validate/scores.tsv" if VALIDATED else [],
+        validation="results/{dataset}/validate/scores.tsv" if RUN.validated else [],
         targets="results/{dataset}/stimulate/targets.tsv" if STIMULATED else [],
         patient_targets="results/{dataset}/stimulate/patients.tsv" if STIMULATED else [],
         edits="results/{dataset}/stimulate/edits.tsv" if STIMULATED else [],
         verdict="results/{dataset}/stimulate/verdict.json" if STIMULATED else [],
-        atlas=ATLAS_FILES,
+        atlas=RUN.atlas_files,
     output:
         **{
             name: figure(name, name, "Scans")
             for name in ("scans", "coverage", "denoising")
-            if IMAGES
+            if RUN.images
         },
         **{
             name: figure(name, name, "Validation")
             for name in ("validation_fwer", "validation_power", "validation_fdp")
-            if VALIDATED
+            if RUN.validated
         },
         **{
             f"learning_{name}": figure(f"learning_{name}", "learning", "Prediction")
-            for name in learning(EXPERIMENTS)
+            for name in RUN.learning
         },
         **{
             name: figure(name, name, "Stimulation")
             for name in ("stimulation",)
             if STIMULATED
         },
-        **{name: figure(name, name, "Localization") for name in ("maps",) if MAPPED},
+        **{name: figure(name, name, "Localization") for name in ("maps",) if RUN.seeing},
         html=report(
             "results/{dataset}/report/index.html",
             caption="../report/page.rst",
@@ -98,7 +99,7 @@ rule report:
         mem_mb=2000,
         runtime=15,
     params:
-        cohort=without(COHORT, "tracking", *([] if VALIDATED else ["validate"])),
+        cohort=without(COHORT, "tracking", *([] if RUN.validated else ["validate"])),
         experiments={
             name: without(EXPERIMENTS[name], "tracking", "validate")
             for name in EXPERIMENTS
@@ -114,7 +115,7 @@ rule report_people:
     """Make a page for everybody: scan, out-of-fold predictions, deviation from the controls; index.html leads to them."""
     input:
         participants="results/{dataset}/timeseries/participants.tsv",
-        index=f"results/{{dataset}}/{'preprocess' if IMAGES else 'acquire'}/{INDEX}.tsv",
+        index=f"results/{{dataset}}/{RUN.series_from}/{RUN.index}.tsv",
         predictions=expand(
             "results/{{dataset}}/train/{experiment}/predictions.tsv",
             experiment=EXPERIMENTS,
@@ -126,7 +127,7 @@ rule report_people:
         targets="results/{dataset}/stimulate/patients.tsv" if STIMULATED else [],
         edits="results/{dataset}/stimulate/edits.tsv" if STIMULATED else [],
         verdict="results/{dataset}/stimulate/verdict.json" if STIMULATED else [],
-        atlas=ATLAS_FILES,
+        atlas=RUN.atlas_files,
     output:
         index="results/{dataset}/report/people/index.html",
     log:
@@ -151,7 +152,7 @@ rule report_people:
             "alpha": COHORT["localize"]["alpha"],
             "nuisance": COHORT["localize"]["nuisance"],
             "floor": COHORT["evaluate"]["floor"],
-            "scanned": IMAGES,
+            "scanned": RUN.images,
         },
         code=code("report_people"),
     message:
@@ -160,7 +161,7 @@ rule report_people:
         "../scripts/report_people.py"
 
 
-if IMAGES:
+if RUN.images:
 
     rule report_subjects:
         """Make a page for everybody who was preprocessed, the failed too; index.html leads to them."""
@@ -171,11 +172,11 @@ if IMAGES:
             scans="results/{dataset}/quality/scans.tsv",
             coverage="results/{dataset}/quality/coverage.tsv",
             engine="results/{dataset}/quality/engine.json",
-            atlas=ATLAS_FILES,
+            atlas=RUN.atlas_files,
         output:
             pages=expand(
                 "results/{{dataset}}/report/subjects/{participant}.html",
-                participant=WANTED,
+                participant=RUN.wanted,
             ),
         log:
             "results/logs/{dataset}/report_subjects.log",

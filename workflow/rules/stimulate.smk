@@ -12,12 +12,12 @@ if STIMULATED:
     rule stimulate:
         """Rank nodes, regions and circuits by their virtual normalisation, if the model beats its permutation null."""
         input:
-            connectomes=connectome_file(STIMULATED),
+            connectomes=RUN.connectome_file(STIMULATED),
             participants="results/{dataset}/timeseries/participants.tsv",
             splits="results/{dataset}/train/splits.tsv",
             model=f"results/{{dataset}}/train/{STIMULATED}/model.npz",
             null=f"results/{{dataset}}/train/{STIMULATED}/null.tsv",
-            atlas=ATLAS_FILES,
+            atlas=RUN.atlas_files,
         output:
             targets="results/{dataset}/stimulate/targets.tsv",
             patients="results/{dataset}/stimulate/patients.tsv",
@@ -33,11 +33,11 @@ if STIMULATED:
         resources:
             mem_mb=4000,
             runtime=240,
-            gpu=int(EXPERIMENTS[STIMULATED]["model"]["name"] in GRAPH_MODELS),
+            gpu=RUN.gpus(STIMULATED),
         params:
             atlas=COHORT["atlas"],
             stimulate=COHORT["stimulate"],
-            sections=training_sections(EXPERIMENTS[STIMULATED]),
+            sections=RUN.sections(STIMULATED),
             contrast=COHORT["dataset"]["contrast"],
             code=code("stimulate"),
         message:

@@ -25,7 +25,9 @@ class NotAsWrittenError(ValueError):
     """A file of the results is not what its maker wrote, or does not belong to the files beside it."""
 
 
-def seal(made: Iterable[str | Path], read: Iterable[str | Path] = (), results: str | Path = "results") -> None:
+def seal(
+    made: Iterable[str | Path], read: Iterable[str | Path] = (), results: str | Path = "results", code: str = ""
+) -> None:
     """Write down what files are, and what they were made from; the last that a job does.
 
     Parameters
@@ -34,11 +36,14 @@ def seal(made: Iterable[str | Path], read: Iterable[str | Path] = (), results: s
         Outputs and inputs of a job; of those that are not handed on between stages nothing is written.
     results : path
         Folder of all results.
+    code : str
+        Digest of the code that made them.
     """
     sources = {place: known["sha256"] for place in _places(read, results) if (known := _told(place, results))}
     for place in _places(made, results):
         path = Path(results, place)
-        told = {"sha256": fingerprint(path), "rows": _rows(path), "made_from": sources, "dysconnect": __version__}
+        told = {"sha256": fingerprint(path), "rows": _rows(path), "made_from": sources}
+        told |= {"code": code, "dysconnect": __version__}
         text = json.dumps(told, indent=1).encode()
         where = _where(place, results)
         where.parent.mkdir(parents=True, exist_ok=True)
