@@ -20,6 +20,7 @@ from dysconnect.keeping.address import LOCAL, settle
 from dysconnect.keeping.code import digest
 from dysconnect.plan.checks import check_container, check_disk
 from dysconnect.plan.config import without
+from dysconnect.plan.earlier import code_note, settings_note
 from dysconnect.plan.overrides import as_typed, refuse_repeated
 from dysconnect.plan.run import plan_run
 from dysconnect.preprocess.fmriprep import container_environment
@@ -38,6 +39,12 @@ def tell(*lines):
     print(*filter(None, lines), sep="\n", end="\n" * any(lines), file=sys.stderr)
 
 
+@cache
+def digest_of(script):
+    """Digest of the files of the library that a script reaches, and of the script."""
+    return digest(ROOT / f"workflow/scripts/{script}.py")
+
+
 if set("{}") & set(f"{ROOT}{Path.cwd()}"):
     raise WorkflowError(
         f"Snakemake reads braces in a path as wildcards: rename {ROOT} or {Path.cwd()}."
@@ -47,7 +54,9 @@ if workflow.is_main_process:  # a job is given what Snakemake kept
 TYPED = asked(as_typed, config, workflow.config_settings.config_args)
 RUN = asked(plan_run, ROOT, TYPED)
 if workflow.is_main_process:
-    tell(*asked(RUN.notes))
+    SCRIPTS = [path.stem for path in (ROOT / "workflow/scripts").glob("[!_]*.py")]
+    tell(*asked(RUN.notes), asked(settings_note, RUN))
+    tell(code_note(RUN, {digest_of(script) for script in SCRIPTS}))
 if RUN.fmriprep:
     os.environ.update(container_environment(RUN.places, Path.cwd(), os.environ))
 with suppress(sqlite3.Error):  # whoever logs settles again, and says what is wrong
@@ -64,12 +73,6 @@ wildcard_constraints:
     experiment="|".join(EXPERIMENTS),
     unit="[A-Za-z0-9-]+",
     participant="sub-[A-Za-z0-9]+",
-
-
-@cache
-def digest_of(script):
-    """Digest of the files of the library that a script reaches, and of the script."""
-    return digest(ROOT / f"workflow/scripts/{script}.py")
 
 
 def code(script):
@@ -90,13 +93,6 @@ def gpus(wildcards):
 def transport(wildcards, resources):
     """How to fetch; Snakemake does not record a parameter that depends on resources."""
     return RUN.fetching
-
-
-def figure(name, caption, category):
-    """A figure of the report as SVG, which Snakemake's own report shows, and as PNG."""
-    path = f"results/{{dataset}}/report/figures/{name}"
-    shown = report(f"{path}.svg", caption=f"../report/{caption}.rst", category=category)
-    return [shown, f"{path}.png"]
 
 
 onstart:

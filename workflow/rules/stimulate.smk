@@ -1,10 +1,4 @@
-STIMULATED = COHORT["stimulate"]["experiment"]
-if STIMULATED not in EXPERIMENTS:
-    if STIMULATED and workflow.is_main_process:
-        logger.info(
-            f"No targets will be ranked: stimulate.experiment={STIMULATED} is not among the experiments."
-        )
-    STIMULATED = None
+STIMULATED = RUN.stimulated
 
 
 if STIMULATED:

@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from dysconnect.keeping.whole import whole_file
 from dysconnect.version import __version__
@@ -19,6 +20,13 @@ FOLDER = "sealed"  # below the results
 KINDS = (".tsv", ".json", ".npz", ".h5")
 ASIDE = ("data", "scratch")  # below the results: downloads, which are verified where they are fetched, and sweeps
 PER_PERSON = ("receipts", "participants", "fmriprep")  # folders of one job a person: what these say is read, and judged
+
+
+class Maker(NamedTuple):
+    """What made a file of the results, as its seal says; "" where it does not say."""
+
+    code: str
+    version: str
 
 
 class NotAsWrittenError(ValueError):
@@ -98,6 +106,24 @@ def _compare(place: str, results: str | Path) -> None:
                 f"{path} was made from another {source} than the one that is there now: it belongs to other "
                 f"results. {remedy(path)}"
             )
+
+
+def makers(dataset: str, results: str | Path = "results") -> dict[str, Maker]:
+    """What made the files of a dataset that are there, by place (``DATASET/STAGE/...``), in order."""
+    folder = Path(results, FOLDER)
+    seals = {
+        path.relative_to(folder).with_suffix("").as_posix(): path
+        for path in sorted(folder.glob(f"{dataset}/**/*.json"))
+    }
+    return {place: _maker(path) for place, path in seals.items() if Path(results, place).exists()}
+
+
+def _maker(seal: Path) -> Maker:
+    try:
+        told = json.loads(seal.read_text(encoding="utf-8"))
+        return Maker(str(told.get("code", "")), str(told.get("dysconnect", "")))
+    except (ValueError, AttributeError):  # whoever reads the file says so
+        return Maker("", "")
 
 
 def remedy(path: str | Path) -> str:

@@ -239,6 +239,12 @@ class Run:
         return [name for name, own in self.experiments.items() if own["model"]["name"] != "floor"]
 
     @property
+    def stimulated(self) -> str | None:
+        """Experiment whose model is stimulated, if it is among those of this run."""
+        own = self.cohort["stimulate"]["experiment"]
+        return own if own in self.experiments else None
+
+    @property
     def floor(self) -> str:
         """Experiment that sees covariates only."""
         return self.cohort["evaluate"]["floor"]
@@ -251,6 +257,23 @@ class Run:
     def bundle_file(self, experiment: str) -> list[str]:
         """What predicts a new person with the models of an experiment; the floor has none of its own."""
         return [f"results/{self.dataset}/predict/{experiment}.npz"] if experiment in self.bundled else []
+
+    def makes(self, place: str) -> bool:
+        """Whether a file of the results (``DATASET/STAGE/...``) is of this run, not left by an earlier other one."""
+        dataset, stage, *rest = place.split("/")
+        name, asked = rest[-1].split(".")[0], self.cohort["localize"]
+        wanted = {
+            "train": len(rest) == 1 or rest[0] in self.experiments,
+            "predict": name in self.bundled,
+            "connectivity": f"results/{place}" in map(self.connectome_file, self.experiments)
+            or name == f"{self.atlas}_{asked['measure']}",
+            "localize": (rest[0] != "maps" or name in self.seeing)
+            and (name != "severity" or asked["score"] is not None)
+            and (name != "groups" or bool(asked["groups"])),
+            "stimulate": self.stimulated is not None,
+            "validate": self.validated,
+        }
+        return dataset == self.dataset and wanted.get(stage, True)
 
     # the validation
 
@@ -271,8 +294,12 @@ class Run:
         return list(range(batch * size, min((batch + 1) * size, count)))
 
     def notes(self) -> tuple[str, ...]:
-        """Lines for the terminal on how the user's table of people was read."""
-        return self.plan.notes if self.plan else people_notes(_asked(self.cohort, self.withdrawn))
+        """Lines for the terminal on how the user's table of people was read, and what is not done."""
+        own, name = self.cohort["dataset"], self.cohort["stimulate"]["experiment"]
+        people = self.plan.notes if self.plan else people_notes(own | {"withdrawn": self.withdrawn})
+        if not name or self.stimulated:
+            return people
+        return *people, f"No targets will be ranked: stimulate.experiment={name} is not among the experiments."
 
 
 def plan_run(root: str | Path, command_line: Mapping[str, object]) -> Run:
@@ -306,14 +333,9 @@ def plan_run(root: str | Path, command_line: Mapping[str, object]) -> Run:
     known = cohort, experiments, fetching, tracking, sources, withdrawn, scan
     if dataset["kind"] not in ("bids", "derivatives"):
         return Run(*known)
-    plan = plan_images(_asked(cohort, withdrawn), fetching, root / "configs/manifest")
+    plan = plan_images(dataset | {"withdrawn": withdrawn}, fetching, root / "configs/manifest")
     scans = plan_scans(plan, scan, listing)
     if (dataset["kind"], engine) != ("bids", "fmriprep"):
         return Run(*known, plan, scans)
     places = find_places(cohort["preprocess"], plan.folder, dataset["name"], own=bool(dataset["root"]))
     return Run(*known, plan, scans, places)
-
-
-def _asked(cohort: Mapping, withdrawn: list[str]) -> dict:
-    """The dataset's section with those who have withdrawn, which is no parameter of other rules."""
-    return cohort["dataset"] | {"withdrawn": withdrawn}
