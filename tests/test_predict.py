@@ -587,7 +587,8 @@ def test_a_real_image_gives_the_series_that_the_workflow_makes(lab, tmp_path, no
 
 def test_the_command_line_is_quick_and_shows_an_example():
     heavy = "print([m for m in ('numpy', 'pandas', 'torch', 'hydra', 'mlflow') if m in sys.modules], file=sys.stderr)"
-    code = f"import sys; from dysconnect.commands import console\ntry:\n    console(['predict', '--help'])\nfinally:\n    {heavy}"
+    lines = ("import sys", "from dysconnect.commands import console", "try:", "    console(['predict', '--help'])")
+    code = "\n".join([*lines, "finally:", f"    {heavy}"])
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
 

@@ -85,25 +85,25 @@ def sections(wildcards):
     return RUN.sections(wildcards.experiment)
 
 
-def gpus(wildcards):
-    """How many GPUs an experiment asks for."""
-    return RUN.gpus(wildcards.experiment)
-
-
 def transport(wildcards, resources):
     """How to fetch; Snakemake does not record a parameter that depends on resources."""
     return RUN.fetching
+
+
+def figure(name, caption, category):
+    """A figure of the report as SVG, which Snakemake's own report shows, and as PNG."""
+    path = f"results/{{dataset}}/report/figures/{name}"
+    shown = report(f"{path}.svg", caption=f"../report/{caption}.rst", category=category)
+    return [shown, f"{path}.png"]
 
 
 onstart:
     if RUN.images and RUN.fetched:
         asked(check_disk, RUN.plan, RUN.keep, workflow.cores or 1)
     if RUN.fmriprep:
-        jobs = [
-            job
-            for job in workflow.dag.needrun_jobs()
-            if job.rule.name == "fmriprep"
-        ]
+        waiting = [job.rule.name for job in workflow.dag.needrun_jobs()].count(
+            "fmriprep"
+        )
         method = workflow.deployment_settings.deployment_method
-        told = COHORT["preprocess"]["version"], RUN.places, len(jobs)
+        told = COHORT["preprocess"]["version"], RUN.places, waiting
         tell(asked(check_container, *told, DeploymentMethod.APPTAINER in method))

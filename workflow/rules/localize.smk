@@ -114,7 +114,7 @@ rule attribute:
     resources:
         mem_mb=8000,
         runtime=240,
-        gpu=gpus,
+        gpu=lambda wildcards: RUN.gpus(wildcards.experiment),
     params:
         sections=sections,
         localize={key: COHORT["localize"][key] for key in MAPPING},

@@ -1,10 +1,3 @@
-def figure(name, caption, category):
-    """A figure of the report as SVG, which Snakemake's own report shows, and as PNG."""
-    path = f"results/{{dataset}}/report/figures/{name}"
-    shown = report(f"{path}.svg", caption=f"../report/{caption}.rst", category=category)
-    return [shown, f"{path}.png"]
-
-
 rule report:
     """Make the report: one self-contained page with the verdict, its figures, and the methods."""
     input:

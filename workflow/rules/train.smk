@@ -49,7 +49,7 @@ rule train:
     resources:
         mem_mb=8000,
         runtime=240,
-        gpu=gpus,
+        gpu=lambda wildcards: RUN.gpus(wildcards.experiment),
     params:
         sections=sections,
         contrast=COHORT["dataset"]["contrast"],

@@ -14,7 +14,7 @@ from dysconnect.plan.run import Run
 from dysconnect.version import __version__
 
 RECORDS = Path(".snakemake/metadata")
-KEEP = "--touch (once: they then count as made by this code) or --rerun-triggers mtime (in that run)"
+KEEP = "--touch (once: they then count as made by this code with these settings) or --rerun-triggers mtime (that run)"
 
 
 def code_note(run: Run, known: Collection[str], project: str | Path = ".") -> str:
@@ -39,15 +39,13 @@ def code_note(run: Run, known: Collection[str], project: str | Path = ".") -> st
     again = [place for place in sealed if records[place] and not _is_of(records[place], known)]
     kept = [place for place in sealed if not records[place] and sealed[place].code not in known]
     sentences = [
-        f"{len(again)} of {len(sealed)} are made again, and what depends on them, because the code has changed: "
-        f"{_stages(again)}. To keep them as they are, add {KEEP}.",
-        f"{len(kept)} of {len(sealed)} are used as they are, as Snakemake has no record of what made them: "
-        f"{_stages(kept)}. To make them again, add --forceall.",
+        f"{len(again)} of {len(sealed)} results were made by other code{_versions(sealed, again)}, and are made again "
+        f"with all that depends on them: {_stages(again)}. To keep them as they are, add {KEEP}.",
+        f"{len(kept)} of {len(sealed)} results were made by other code{_versions(sealed, kept)}, and are used as they "
+        f"are, as Snakemake has no record of them: {_stages(kept)}. To make them again, add --forceall.",
     ]
-    told = " ".join(text for text, places in zip(sentences, (again, kept)) if places)
-    return (
-        f"results/{run.dataset} has results of other code{_versions(sealed, [*again, *kept])}: {told}" if told else ""
-    )
+    told = [text for text, places in zip(sentences, (again, kept)) if places]
+    return f"results/{run.dataset}: {' '.join(told)}" if told else ""
 
 
 def settings_note(run: Run, project: str | Path = ".") -> str:
@@ -59,7 +57,7 @@ def settings_note(run: Run, project: str | Path = ".") -> str:
     except (OSError, ValueError):  # damaged: the job that reads them says so, and how they are made again
         return ""
     said = other_settings(made, run.cohort | {"connectivity": {"estimator": run.estimator(measure)}}) if made else ""
-    return f"{folder} was made with other settings: {said}. From that stage on it is made again." if said else ""
+    return f"{folder} was made with other settings: {said}. What depends on them is made again." if said else ""
 
 
 def _recorded(project: Path, place: str) -> str:
@@ -82,4 +80,4 @@ def _stages(places: Collection[str]) -> str:
 def _versions(sealed: Mapping[str, Maker], places: Collection[str]) -> str:
     """Which versions made some results, where it is not this one."""
     others = sorted({sealed[place].version for place in places} - {__version__})
-    return f" (dysconnect {', '.join(others)}; this is {__version__})" if others else ""
+    return f", dysconnect {', '.join(others)}; this is {__version__}" if others else ""
