@@ -41,8 +41,8 @@ def code_note(run: Run, known: Collection[str], project: str | Path = ".") -> st
     sentences = [
         f"{len(again)} of {len(sealed)} results were made by other code{_versions(sealed, again)}, and are made again "
         f"with all that depends on them: {_stages(again)}. To keep them as they are, add {KEEP}.",
-        f"{len(kept)} of {len(sealed)} results were made by other code{_versions(sealed, kept)}, and are used as they "
-        f"are, as Snakemake has no record of them: {_stages(kept)}. To make them again, add --forceall.",
+        f"{len(kept)} of {len(sealed)} results were made by other code{_versions(sealed, kept)}, and Snakemake, which "
+        f"has no record of them, goes by their times alone: {_stages(kept)}. To make them again, add --forceall.",
     ]
     told = [text for text, places in zip(sentences, (again, kept)) if places]
     return f"results/{run.dataset}: {' '.join(told)}" if told else ""
