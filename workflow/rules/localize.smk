@@ -1,24 +1,19 @@
-ATTRIBUTED = COHORT["localize"]["attribution"]
-ATTRIBUTED = ATTRIBUTED if ATTRIBUTED in EXPERIMENTS else None
-ASSOCIATED = ("measure", "nuisance", "permutations", "alpha", "max_missing", "seed")
-SCORED = COHORT["localize"]["score"] is not None
-GROUPED = bool(COHORT["localize"]["groups"])
-OF_MAPS = (
-    "ridge_penalty",
-    "screening_splits",
-    "screened",
-    "attribution_permutations",
-    "explained",
-)
-MAPPING = (
+TESTED = (
+    "measure",
     "nuisance",
     "permutations",
+    "permutation",
+    "device",
     "alpha",
-    "max_missing",
+    "thresholds",
+    "prior_circuits",
+    "prior",
+    "stability_draws",
     "stability_top",
+    "max_missing",
     "seed",
-    *OF_MAPS,
 )
+ASSOCIATED = ("measure", "nuisance", "permutations", "alpha", "max_missing", "seed")
 
 
 rule localize:
@@ -26,8 +21,6 @@ rule localize:
     input:
         connectomes=f"results/{{dataset}}/connectivity/{ATLAS}_{COHORT['localize']['measure']}.h5",
         participants="results/{dataset}/timeseries/participants.tsv",
-        model=f"results/{{dataset}}/train/{ATTRIBUTED}/model.npz" if ATTRIBUTED else [],
-        null=f"results/{{dataset}}/train/{ATTRIBUTED}/null.tsv" if ATTRIBUTED else [],
         atlas=RUN.atlas_files,
     output:
         edges="results/{dataset}/localize/edges.tsv",
@@ -48,11 +41,7 @@ rule localize:
         gpu=int(COHORT["localize"]["device"].startswith("cuda")),
     params:
         atlas=COHORT["atlas"],
-        localize={
-            key: value
-            for key, value in COHORT["localize"].items()
-            if key not in ("deviant_edges", "score", "groups", *OF_MAPS)
-        },
+        localize={key: COHORT["localize"][key] for key in TESTED},
         contrast=COHORT["dataset"]["contrast"],
         code=code("localize"),
     message:
@@ -91,39 +80,6 @@ rule deviations:
         "Comparing every person of {wildcards.dataset} with the norm of the controls"
     script:
         "../scripts/deviations.py"
-
-
-rule attribute:
-    """Map what an experiment's models make of every edge on people they never saw, if they beat their null."""
-    input:
-        connectomes=lambda wildcards: RUN.connectome_file(wildcards.experiment),
-        participants="results/{dataset}/timeseries/participants.tsv",
-        splits="results/{dataset}/train/splits.tsv",
-        null="results/{dataset}/train/{experiment}/null.tsv",
-        folds="results/{dataset}/train/{experiment}/folds.npz",
-    output:
-        edges="results/{dataset}/localize/maps/{experiment}.tsv",
-        told="results/{dataset}/localize/maps/{experiment}.json",
-    log:
-        "results/logs/{dataset}/attribute_{experiment}.log",
-    benchmark:
-        "results/benchmarks/{dataset}/attribute_{experiment}.tsv"
-    conda:
-        ENVIRONMENT
-    threads: 4
-    resources:
-        mem_mb=8000,
-        runtime=240,
-        gpu=lambda wildcards: RUN.gpus(wildcards.experiment),
-    params:
-        sections=sections,
-        localize={key: COHORT["localize"][key] for key in MAPPING},
-        contrast=COHORT["dataset"]["contrast"],
-        code=code("attribute"),
-    message:
-        "Mapping what {wildcards.experiment} makes of every edge of {wildcards.dataset}"
-    script:
-        "../scripts/attribute.py"
 
 
 rule severity:
@@ -182,7 +138,7 @@ rule group_differences:
 
 
 rule recovery:
-    """Score the localization against the planted truth: the only rule that reads the truth."""
+    """Score the localization against the planted truth."""
     input:
         edges="results/{dataset}/localize/edges.tsv",
         truth="results/{dataset}/acquire/truth.tsv",

@@ -15,7 +15,8 @@ rule report:
             "results/{{dataset}}/train/{experiment}/history.tsv",
             experiment=EXPERIMENTS,
         ),
-        edges="results/{dataset}/localize/edges.tsv",
+        edges="results/{dataset}/attribute/edges.tsv",
+        attribution="results/{dataset}/attribute/edges.json",
         components="results/{dataset}/localize/components.tsv",
         families="results/{dataset}/localize/circuits.tsv",
         people="results/{dataset}/localize/people.tsv",
@@ -31,24 +32,29 @@ rule report:
             participant=RUN.wanted,
         ),
         everybody="results/{dataset}/report/people/index.html",
-        recovery="results/{dataset}/localize/recovery.tsv" if RUN.planted else [],
+        recovery=expand(
+            "results/{{dataset}}/{stage}/recovery.tsv",
+            stage=("localize", "attribute") if RUN.planted else (),
+        ),
         severity=expand(
             "results/{{dataset}}/localize/severity.{kind}",
-            kind=("tsv", "json") if SCORED else (),
+            kind=("tsv", "json") if RUN.scored else (),
         ),
         groups=expand(
             "results/{{dataset}}/localize/groups.{kind}",
-            kind=("tsv", "json") if GROUPED else (),
+            kind=("tsv", "json") if RUN.grouped else (),
         ),
         maps=expand(
-            "results/{{dataset}}/localize/maps/{experiment}.json",
+            "results/{{dataset}}/attribute/maps/{experiment}.json",
             experiment=RUN.seeing,
         ),
         validation="results/{dataset}/validate/scores.tsv" if RUN.validated else [],
-        targets="results/{dataset}/stimulate/targets.tsv" if STIMULATED else [],
-        patient_targets="results/{dataset}/stimulate/patients.tsv" if STIMULATED else [],
-        edits="results/{dataset}/stimulate/edits.tsv" if STIMULATED else [],
-        verdict="results/{dataset}/stimulate/verdict.json" if STIMULATED else [],
+        targets="results/{dataset}/stimulate/targets.tsv" if RUN.stimulated else [],
+        patient_targets=(
+            "results/{dataset}/stimulate/patients.tsv" if RUN.stimulated else []
+        ),
+        edits="results/{dataset}/stimulate/edits.tsv" if RUN.stimulated else [],
+        verdict="results/{dataset}/stimulate/verdict.json" if RUN.stimulated else [],
         atlas=RUN.atlas_files,
     output:
         **{
@@ -68,7 +74,7 @@ rule report:
         **{
             name: figure(name, name, "Stimulation")
             for name in ("stimulation",)
-            if STIMULATED
+            if RUN.stimulated
         },
         **{name: figure(name, name, "Localization") for name in ("maps",) if RUN.seeing},
         html=report(
@@ -124,9 +130,9 @@ rule report_people:
         people="results/{dataset}/localize/people.tsv",
         circuits="results/{dataset}/localize/people_circuits.tsv",
         edges="results/{dataset}/localize/people_edges.tsv",
-        targets="results/{dataset}/stimulate/patients.tsv" if STIMULATED else [],
-        edits="results/{dataset}/stimulate/edits.tsv" if STIMULATED else [],
-        verdict="results/{dataset}/stimulate/verdict.json" if STIMULATED else [],
+        targets="results/{dataset}/stimulate/patients.tsv" if RUN.stimulated else [],
+        edits="results/{dataset}/stimulate/edits.tsv" if RUN.stimulated else [],
+        verdict="results/{dataset}/stimulate/verdict.json" if RUN.stimulated else [],
         atlas=RUN.atlas_files,
     output:
         index="results/{dataset}/report/people/index.html",

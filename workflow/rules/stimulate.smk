@@ -1,16 +1,13 @@
-STIMULATED = RUN.stimulated
-
-
-if STIMULATED:
+if RUN.stimulated:
 
     rule stimulate:
         """Rank nodes, regions and circuits by their virtual normalisation, if the model beats its permutation null."""
         input:
-            connectomes=RUN.connectome_file(STIMULATED),
+            connectomes=RUN.connectome_file(RUN.stimulated),
             participants="results/{dataset}/timeseries/participants.tsv",
             splits="results/{dataset}/train/splits.tsv",
-            model=f"results/{{dataset}}/train/{STIMULATED}/model.npz",
-            null=f"results/{{dataset}}/train/{STIMULATED}/null.tsv",
+            model=f"results/{{dataset}}/train/{RUN.stimulated}/model.npz",
+            null=f"results/{{dataset}}/train/{RUN.stimulated}/null.tsv",
             atlas=RUN.atlas_files,
         output:
             targets="results/{dataset}/stimulate/targets.tsv",
@@ -27,11 +24,11 @@ if STIMULATED:
         resources:
             mem_mb=4000,
             runtime=240,
-            gpu=RUN.gpus(STIMULATED),
+            gpu=RUN.gpus(RUN.stimulated),
         params:
             atlas=COHORT["atlas"],
             stimulate=COHORT["stimulate"],
-            sections=RUN.sections(STIMULATED),
+            sections=RUN.sections(RUN.stimulated),
             contrast=COHORT["dataset"]["contrast"],
             code=code("stimulate"),
         message:

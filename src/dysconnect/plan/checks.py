@@ -14,7 +14,7 @@ from dysconnect.data.labelled import pretraining
 from dysconnect.fetching import check_room
 from dysconnect.keeping.place import SHARED_FOLDERS
 from dysconnect.plan.config import ConfigError, nearest, training_sections
-from dysconnect.preprocess.fmriprep import Places, bound_folders, check_fmriprep, template_of, told_places
+from dysconnect.preprocess.fmriprep import Places, bound_folders, check_fmriprep, template_of, places_sentence
 
 ANSWERS = ("group", "participant_id", "label", "included", "exclusion_reason")  # of participants.tsv: never covariates
 COVARIATES = ("dataset.covariates", "localize.nuisance", "stimulate.covariates")
@@ -240,7 +240,7 @@ def check_container(version: str, places: Places, waiting: int, contained: bool)
         With the option that brings it.
     """
     if waiting and contained:
-        bound = told_places(bound_folders(places, Path.cwd()))
+        bound = places_sentence(bound_folders(places, Path.cwd()))
         return f"fMRIPrep {version}: {waiting} participants, in the container; {bound}."
     if waiting and not which("fmriprep"):
         raise ConfigError(

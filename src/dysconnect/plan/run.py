@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dysconnect.acquire import kind_of, list_own, source_files
+from dysconnect.acquire import kind_of, list_folder_of, source_files
 from dysconnect.acquire.images import SHARED, Plan, plan_images, plan_scans, users_files
 from dysconnect.acquire.people import people_notes
 from dysconnect.acquire.scan import SETTINGS
@@ -241,8 +241,25 @@ class Run:
     @property
     def stimulated(self) -> str | None:
         """Experiment whose model is stimulated, if it is among those of this run."""
-        own = self.cohort["stimulate"]["experiment"]
-        return own if own in self.experiments else None
+        return self._among(self.cohort["stimulate"]["experiment"])
+
+    @property
+    def attributed(self) -> str | None:
+        """Experiment whose weights stand beside the edges, if it is among those of this run."""
+        return self._among(self.cohort["localize"]["attribution"])
+
+    def _among(self, name: str | None) -> str | None:
+        return name if name in self.experiments else None
+
+    @property
+    def scored(self) -> bool:
+        """Whether edges are tested for a score inside the patients."""
+        return self.cohort["localize"]["score"] is not None
+
+    @property
+    def grouped(self) -> bool:
+        """Whether edges are tested for differences between several groups."""
+        return bool(self.cohort["localize"]["groups"])
 
     @property
     def floor(self) -> str:
@@ -261,15 +278,14 @@ class Run:
     def makes(self, place: str) -> bool:
         """Whether a file of the results (``DATASET/STAGE/...``) is of this run, not left by an earlier other one."""
         dataset, stage, *rest = place.split("/")
-        name, asked = rest[-1].split(".")[0], self.cohort["localize"]
+        name = rest[-1].split(".")[0]
+        files = [f"{self.atlas}_{self.cohort['localize']['measure']}", *map(self.connectome_file, self.experiments)]
         wanted = {
+            "connectivity": name in [Path(file).stem for file in files],
             "train": len(rest) == 1 or rest[0] in self.experiments,
             "predict": name in self.bundled,
-            "connectivity": f"results/{place}" in map(self.connectome_file, self.experiments)
-            or name == f"{self.atlas}_{asked['measure']}",
-            "localize": (rest[0] != "maps" or name in self.seeing)
-            and (name != "severity" or asked["score"] is not None)
-            and (name != "groups" or bool(asked["groups"])),
+            "localize": {"severity": self.scored, "groups": self.grouped}.get(name, True),
+            "attribute": len(rest) == 1 or name in self.seeing,
             "stimulate": self.stimulated is not None,
             "validate": self.validated,
         }
@@ -322,7 +338,7 @@ def plan_run(root: str | Path, command_line: Mapping[str, object]) -> Run:
     cohort, experiments = map(portable, composed)  # a project that was moved has the same settings
     fetching, *_ = [own.pop("acquire") for own in (cohort, *experiments.values())]
     dataset, engine = cohort["dataset"], cohort["preprocess"]["engine"]
-    listing = list_own(dataset)
+    listing = list_folder_of(dataset)
     dataset["kind"] = kind_of(dataset, listing, engine)
     check_engine(dataset, cohort["preprocess"], cohort["atlas"])
     check_pretraining(experiments, dataset["name"])
@@ -337,5 +353,5 @@ def plan_run(root: str | Path, command_line: Mapping[str, object]) -> Run:
     scans = plan_scans(plan, scan, listing)
     if (dataset["kind"], engine) != ("bids", "fmriprep"):
         return Run(*known, plan, scans)
-    places = find_places(cohort["preprocess"], plan.folder, dataset["name"], own=bool(dataset["root"]))
+    places = find_places(cohort["preprocess"], plan.folder, dataset["name"], complete=bool(dataset["root"]))
     return Run(*known, plan, scans, places)
