@@ -7,18 +7,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import h5netcdf
 import h5py
 import numpy as np
 import pandas as pd
-import xarray as xr
 
 from dysconnect.data.edges import Pairs, blocks, measure_pairs
 from dysconnect.keeping.sealed import NotAsWrittenError, remedy
 from dysconnect.keeping.whole import whole_file
 from dysconnect.version import __version__
+
+if TYPE_CHECKING:  # who reads with h5py need not wait for them
+    import h5netcdf
+    import xarray as xr
 
 DIMENSIONS = {
     "subject": ("subject",), "node": ("node",), "node_a": ("edge",), "node_b": ("edge",),
@@ -83,6 +85,8 @@ def write_connectomes(connectomes: Connectomes, path: str | Path, attributes: di
     OSError
         When there is no room; no half file stays.
     """
+    import h5netcdf
+
     values = connectomes.values
     measured = np.zeros(values.shape[1], bool)  # no measured connection is exactly zero in everybody
     for part in blocks(values.shape):
@@ -117,7 +121,7 @@ def _labels(connectomes: Connectomes, measured: np.ndarray) -> dict[str, np.ndar
     }
 
 
-def _lay_out(file: h5netcdf.File, connectomes: Connectomes, labels: dict[str, np.ndarray]) -> h5netcdf.Variable:
+def _lay_out(file: "h5netcdf.File", connectomes: Connectomes, labels: dict[str, np.ndarray]) -> "h5netcdf.Variable":
     """Write the labels; return the variable for the values."""
     n, n_edges = connectomes.values.shape
     file.dimensions = {"subject": n, "node": len(connectomes.nodes), "edge": n_edges, "byte": 32}
@@ -156,8 +160,10 @@ def _seal(labels: dict[str, np.ndarray], hashes: np.ndarray, attributes: dict) -
     return digest.hexdigest()
 
 
-def open_connectomes(path: str | Path) -> xr.Dataset:
+def open_connectomes(path: str | Path) -> "xr.Dataset":
     """Open the labelled file lazily: values are read when they are asked for."""
+    import xarray as xr
+
     return xr.open_dataset(path, engine="h5netcdf")
 
 
