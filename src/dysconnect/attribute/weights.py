@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dysconnect.data.edges import edge_index
+from dysconnect.data.edges import Pairs
 from dysconnect.learning.permuted import gate
 from dysconnect.learning.saved import read_fold_weights, read_regions
 
@@ -37,8 +37,7 @@ def attribution(
     if not is_open:
         return nothing, words
     folds, nodes = read_fold_weights(model), read_regions(model)
-    rows, cols = edge_index(len(nodes))
-    weights = pd.DataFrame({"region_a": nodes[rows], "region_b": nodes[cols], "attribution": folds.mean(0)})
+    weights = Pairs(len(nodes)).named(nodes).assign(attribution=folds.mean(0))
     return weights, f"{experiment}, mean over {len(folds)} folds (permutation p = {p:.3g})"
 
 
