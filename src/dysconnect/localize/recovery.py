@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import average_precision_score
 
 from dysconnect.localize.methods import PROMISES, written
 
@@ -102,6 +101,8 @@ def match_truth(edges: pd.DataFrame, truth: pd.DataFrame) -> tuple[np.ndarray, n
 
 
 def _auprc(planted: np.ndarray, ranking: np.ndarray) -> float:
+    from sklearn.metrics import average_precision_score
+
     return float(average_precision_score(planted, ranking)) if planted.any() else np.nan
 
 
