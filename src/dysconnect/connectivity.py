@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 from dysconnect.data.connectomes import Connectomes, data_hash
 from dysconnect.data.edges import edge_index
 from dysconnect.data.estimate import connectome
+from dysconnect.data.measures import measure_of
 from dysconnect.data.series import has_signal, read_series, series_hash
 from dysconnect.keeping.sealed import NotAsWrittenError
 from dysconnect.problems import refuse_gone
@@ -17,7 +18,7 @@ from dysconnect.progress import track
 
 
 def cohort_connectomes(
-    index: pd.DataFrame, nodes: pd.DataFrame, measure: str, estimator: str, workers: int = 1
+    index: pd.DataFrame, nodes: pd.DataFrame, measure: str, estimator: str | None, workers: int = 1
 ) -> Connectomes:
     """Compute everybody's connectome from the index of denoised series.
 
@@ -32,7 +33,7 @@ def cohort_connectomes(
     jobs = (delayed(_from_file)(row, nodes, measure, estimator) for row in index.to_dict("records"))
     with threadpool_limits(1, "blas"):  # small matrices: one thread a person
         results = Parallel(n_jobs=workers, backend="threading", return_as="generator")(jobs)
-        values = np.empty((len(index), len(edge_index(len(nodes), measure == "covariance")[0])), np.float32)
+        values = np.empty((len(index), len(edge_index(len(nodes), measure_of(measure).diagonal)[0])), np.float32)
         missing = np.empty((len(index), len(nodes)), bool)
         for person, (edges, dead) in enumerate(track(results, f"{measure} connectomes", total=len(index))):
             values[person], missing[person] = edges, dead
@@ -41,7 +42,7 @@ def cohort_connectomes(
     return _connectomes(values, missing, subjects, names, measure)
 
 
-def _from_file(row: dict, nodes: pd.DataFrame, measure: str, estimator: str) -> tuple[np.ndarray, np.ndarray]:
+def _from_file(row: dict, nodes: pd.DataFrame, measure: str, estimator: str | None) -> tuple[np.ndarray, np.ndarray]:
     path = Path(row["series"])
     if row.get("sha256") and path.exists() and series_hash(path.read_bytes()) != row["sha256"]:
         raise NotAsWrittenError(
@@ -80,7 +81,7 @@ def table_connectomes(edges: pd.DataFrame, nodes: pd.DataFrame, measure: str) ->
     edge[edge_index(len(names))] = np.arange(len(names) * (len(names) - 1) // 2)
     values = np.zeros((len(subjects), len(names) * (len(names) - 1) // 2), np.float32)
     rows = pd.Index(subjects).get_indexer(edges["participant_id"])
-    values[rows, edge[ends[0], ends[1]]] = np.arctanh(np.clip(edges["connectivity"], -0.999999, 0.999999))
+    values[rows, edge[ends[0], ends[1]]] = measure_of(measure).transformed(edges["connectivity"])
     return _connectomes(values, np.zeros((len(subjects), len(names)), bool), subjects, names, measure)
 
 

@@ -32,14 +32,14 @@ from dysconnect.fetching import check_room
 from dysconnect.acquire.withdrawn import read_withdrawn
 from dysconnect.keeping.address import LOCAL, choose_uri, settle, shown
 from dysconnect.keeping.code import digest
-from dysconnect.data.measures import STORED
+from dysconnect.data.measures import STORED, measure_of
 from dysconnect.plan.config import (
     check_pretraining,
     check_validation,
     pretraining,
     training_sections,
 )
-from dysconnect.models import GRAPH_MODELS
+from dysconnect.models.cards import is_graph
 from dysconnect.plan.overrides import as_typed, refuse_repeated
 from dysconnect.keeping.place import portable
 from dysconnect.preprocess.fmriprep import (
@@ -176,7 +176,7 @@ def gpus(wildcards):
     """How many GPUs an experiment asks for: graph networks one, unless training.device=cpu."""
     own = EXPERIMENTS[wildcards.experiment]
     wanted = own["training"]["device"] != "cpu"
-    return int(own["model"]["name"] in GRAPH_MODELS and wanted)
+    return int(is_graph(own["model"]["name"]) and wanted)
 
 
 def bundle_file(experiment):
@@ -198,9 +198,7 @@ def estimator(measure):
             f"connectivity.estimator of {measure} is {' and '.join(sorted(own))} in different experiments. "
             "Use one for all of them."
         )
-    return (
-        own.pop() if own else {"correlation": "empirical"}.get(measure, "ledoit_wolf")
-    )
+    return own.pop() if own else measure_of(measure).estimator
 
 
 def without(config, *sections):

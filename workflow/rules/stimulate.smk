@@ -33,7 +33,7 @@ if STIMULATED:
         resources:
             mem_mb=4000,
             runtime=240,
-            gpu=int(EXPERIMENTS[STIMULATED]["model"]["name"] in GRAPH_MODELS),
+            gpu=int(is_graph(EXPERIMENTS[STIMULATED]["model"]["name"])),
         params:
             atlas=COHORT["atlas"],
             stimulate=COHORT["stimulate"],

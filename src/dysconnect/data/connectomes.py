@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from dysconnect.data.edges import blocks, edge_index
+from dysconnect.data.edges import blocks, edge_index, edge_missing
+from dysconnect.data.measures import measure_of
 from dysconnect.keeping.sealed import NotAsWrittenError, remedy
 from dysconnect.keeping.whole import whole_file
 from dysconnect.version import __version__
@@ -77,10 +78,7 @@ def write_connectomes(connectomes: Connectomes, path: str | Path, attributes: di
     OSError
         When there is no room; no half file stays.
     """
-    values = connectomes.values
-    measured = np.zeros(values.shape[1], bool)  # no measured connection is exactly zero in everybody
-    for part in blocks(values.shape):
-        measured |= values[part].any(0)
+    values, measured = connectomes.values, _measured(connectomes)
     labels = _labels(connectomes, measured)
     hashes = np.empty((len(values), 32), np.uint8)
     needed = 4 * values.shape[0] * values.shape[1] * 1.01 + 64 * sum(own.size for own in labels.values()) + 100_000
@@ -98,9 +96,19 @@ def write_connectomes(connectomes: Connectomes, path: str | Path, attributes: di
         file.attrs.update(own | {"seal": _seal(labels, hashes, own)})
 
 
+def _measured(connectomes: Connectomes) -> np.ndarray:
+    """Connections that somebody has, [E]; where zero is nothing, none that was measured is zero in everybody."""
+    own, values = measure_of(connectomes.measure), connectomes.values
+    measured = np.zeros(values.shape[1], bool)
+    for part in blocks(values.shape):
+        there = ~edge_missing(connectomes.missing[part], own.diagonal) if own.zero else values[part]
+        measured |= there.any(0)
+    return measured
+
+
 def _labels(connectomes: Connectomes, measured: np.ndarray) -> dict[str, np.ndarray]:
     """Everything of the file but the values, by the name of its variable."""
-    rows, cols = edge_index(len(connectomes.nodes), diagonal=connectomes.measure == "covariance")
+    rows, cols = edge_index(len(connectomes.nodes), diagonal=measure_of(connectomes.measure).diagonal)
     return {
         "subject": connectomes.subjects.astype(object),
         "node": connectomes.nodes.astype(object),

@@ -5,6 +5,8 @@ from zlib import crc32
 
 import numpy as np
 
+from dysconnect.data.measures import MEASURES
+
 LENDERS = 32  # mixtures of people in a saved network, and of how many people, about, they are made
 MIXED = 256
 BLOCK = 5e7  # bytes of edges that are looked at together
@@ -174,9 +176,8 @@ def edges_of_matrices(matrices: np.ndarray, measure: str) -> np.ndarray:
     ----------
     matrices : array, [n, N, N]
         Correlation or partial correlation matrices (r, not z); covariance matrices for the tangent space.
-    measure : {"correlation", "partial", "tangent"}
+    measure : str
     """
     matrices = np.asarray(matrices, float)
-    if measure == "tangent":
-        return edges_from_matrix(matrices, diagonal=True)
-    return np.arctanh(np.clip(edges_from_matrix(matrices), -0.999999, 0.999999))
+    own = MEASURES[measure]
+    return own.transformed(edges_from_matrix(matrices, own.diagonal))

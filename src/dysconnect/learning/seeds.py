@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dysconnect.models import GRAPH_MODELS
+from dysconnect.models import cards
 
 if TYPE_CHECKING:  # torch takes seconds to load
     pass
@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # torch takes seconds to load
 
 def is_graph(sections: dict) -> bool:
     """Whether the model is a graph network."""
-    return sections["model"]["name"] in GRAPH_MODELS
+    return cards.is_graph(sections["model"]["name"])
 
 
 def n_permutations(sections: dict) -> int:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from dysconnect.models import GRAPH_MODELS
+from dysconnect.models.cards import card_of
 from dysconnect.paper.text import NONE, Estimate, number, p_text
 from dysconnect.quality.scans import Scans
 
@@ -110,8 +110,7 @@ def lacking_text(lacking: Mapping) -> str:
 
 def kind(config: Mapping) -> str:
     """Kind of an experiment's model: floor, linear or graph."""
-    name = config["model"]["name"]
-    return "floor" if name == "floor" else "graph" if name in GRAPH_MODELS else "linear"
+    return card_of(config["model"]["name"]).kind
 
 
 def aucs(scores: pd.DataFrame, metric: str = "auc") -> dict[str, Estimate]:
