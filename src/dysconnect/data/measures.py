@@ -106,6 +106,7 @@ def measure_of(stored: str) -> Measure:
     ValueError
         When nothing is stored under that name.
     """
-    if stored not in STORED.values():
-        raise ValueError(f"connectivity.measure={stored!r} is unknown; stored are {', '.join(set(STORED.values()))}.")
-    return next(measure for measure in MEASURES.values() if measure.stored == stored)
+    own = [measure for measure in MEASURES.values() if measure.stored == stored]
+    if not own:
+        raise ValueError(f"no measure is stored as {stored!r}; there are {', '.join(dict.fromkeys(STORED.values()))}.")
+    return own[0]

@@ -101,6 +101,16 @@ REFERENCES = {
     "adjustment. Wiley 1993.",
     "Zalesky et al. 2010": "Zalesky A, Fornito A, Bullmore ET. Network-based statistic: identifying differences in "
     "brain networks. NeuroImage 2010;53:1197-1207. doi:10.1016/j.neuroimage.2010.06.041",
+    "Cui et al. 2022": "Cui H, et al. Interpretable graph neural networks for connectome-based brain disorder analysis. "
+    "MICCAI 2022. doi:10.48550/arXiv.2207.00813",
+    "Hamilton et al. 2017": "Hamilton WL, Ying R, Leskovec J. Inductive representation learning on large graphs. "
+    "NeurIPS 2017. doi:10.48550/arXiv.1706.02216",
+    "Kan et al. 2022": "Kan X, et al. Brain Network Transformer. NeurIPS 2022. doi:10.48550/arXiv.2210.06681",
+    "Kawahara et al. 2017": "Kawahara J, et al. BrainNetCNN: convolutional neural networks for brain networks; towards "
+    "predicting neurodevelopment. NeuroImage 2017. doi:10.1016/j.neuroimage.2016.09.046",
+    "Velickovic et al. 2018": "Veličković P, et al. Graph attention networks. ICLR 2018. doi:10.48550/arXiv.1710.10903",
+    "Xu et al. 2019": "Xu K, Hu W, Leskovec J, Jegelka S. How powerful are graph neural networks? ICLR 2019. "
+    "doi:10.48550/arXiv.1810.00826",
     "Zou and Hastie 2005": "Zou H, Hastie T. Regularization and variable selection via the elastic net. J R Stat Soc B "
     "2005;67:301-320. doi:10.1111/j.1467-9868.2005.00503.x",
 }
