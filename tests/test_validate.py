@@ -6,7 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from dysconnect.data.atlas import edge_circuits, load_atlas
-from dysconnect.data.edges import edge_index
+from dysconnect.data.edges import Pairs
 from dysconnect.plan.config import check_validation
 from dysconnect.planted.plant import choose_pattern
 from dysconnect.report import validation as report
@@ -44,7 +44,7 @@ def spec(denoise_spec):
 
 @pytest.fixture(scope="module")
 def atlas(nodes):
-    return Atlas(nodes, *edge_index(len(nodes)), edge_circuits(nodes))
+    return Atlas(nodes, *Pairs(len(nodes)).ends, edge_circuits(nodes))
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_patterns_have_their_shape(nodes):
     assert len(shared) == 1 and (hub[["i", "j"]] == shared.pop()).any(axis=1).all()
     random = choose_pattern(nodes, "random", circuits, 8, rng)
     assert random["edge"].is_unique and len(random) == 8
-    rows, cols = edge_index(len(nodes))
+    rows, cols = Pairs(len(nodes)).ends
     for own in (hub, random):
         np.testing.assert_array_equal(own["i"], rows[own["edge"]])
         np.testing.assert_array_equal(own["j"], cols[own["edge"]])
@@ -149,7 +149,7 @@ def test_without_motion_among_the_covariates_there_is_no_confounded_cohort(spec,
 
 def test_all_methods_of_the_library_find_a_strong_truth(make_cohort):
     nodes = load_atlas("seitzman300").iloc[::12].reset_index(drop=True)
-    rows, cols = edge_index(len(nodes))
+    rows, cols = Pairs(len(nodes)).ends
     planted = np.flatnonzero(rows == 3)
     cohort = make_cohort(60, len(nodes), planted, shift=3.0)
     spec = {**LOCALIZE, "permutations": 99, "nuisance": ["age"], "prior_circuits": []}

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from dysconnect.data.edges import blocks, edge_index, edge_missing
+from dysconnect.data.edges import Pairs, blocks, measure_pairs
 from dysconnect.data.measures import measure_of
 from dysconnect.keeping.sealed import NotAsWrittenError, remedy
 from dysconnect.keeping.whole import whole_file
@@ -53,6 +53,12 @@ class Connectomes:
     nodes: np.ndarray
     measure: str
     data_hash: str
+    directed: bool = False
+
+    @property
+    def pairs(self) -> Pairs:
+        """Which two regions every edge joins."""
+        return measure_pairs(self.measure, len(self.nodes), self.directed)
 
 
 def data_hash(values: "np.ndarray | StoredEdges", subjects: np.ndarray, names: np.ndarray) -> str:
@@ -101,14 +107,14 @@ def _measured(connectomes: Connectomes) -> np.ndarray:
     own, values = measure_of(connectomes.measure), connectomes.values
     measured = np.zeros(values.shape[1], bool)
     for part in blocks(values.shape):
-        there = ~edge_missing(connectomes.missing[part], own.diagonal) if own.zero else values[part]
+        there = ~connectomes.pairs.touching(connectomes.missing[part]) if own.zero else values[part]
         measured |= there.any(0)
     return measured
 
 
 def _labels(connectomes: Connectomes, measured: np.ndarray) -> dict[str, np.ndarray]:
     """Everything of the file but the values, by the name of its variable."""
-    rows, cols = edge_index(len(connectomes.nodes), diagonal=measure_of(connectomes.measure).diagonal)
+    rows, cols = connectomes.pairs.ends
     return {
         "subject": connectomes.subjects.astype(object),
         "node": connectomes.nodes.astype(object),

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dysconnect.data.edges import edge_index
+from dysconnect.data.edges import measure_pairs
 from dysconnect.data.measures import Measure, measure_of
 from dysconnect.data.series import has_signal
 
@@ -34,7 +34,7 @@ def connectome(series: np.ndarray, measure: str, estimator: str | None) -> np.nd
     matrix = np.eye(series.shape[1])
     seen = series[:, alive]
     matrix[np.ix_(alive, alive)] = own.compute(seen) if own.compute else _through_nilearn(seen, own, estimator)
-    return own.transformed(matrix[edge_index(len(matrix), own.diagonal)]).astype(np.float32)
+    return own.transformed(measure_pairs(measure, len(matrix)).edges(matrix)).astype(np.float32)
 
 
 def _through_nilearn(series: np.ndarray, measure: Measure, estimator: str) -> np.ndarray:

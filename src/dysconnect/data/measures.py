@@ -98,15 +98,15 @@ MEASURES = {
 STORED = {name: measure.stored for name, measure in MEASURES.items()}
 
 
-def measure_of(stored: str) -> Measure:
-    """Say what is in a file of connectomes, by the name under which it is stored.
+def measure_of(name: str) -> Measure:
+    """Find a measure by its name, or what is in a file of connectomes by the name under which it is stored.
 
     Raises
     ------
     ValueError
-        When nothing is stored under that name.
+        When there is none; it lists those that there are.
     """
-    own = [measure for measure in MEASURES.values() if measure.stored == stored]
+    own = [measure for measure in MEASURES.values() if name in (measure.name, measure.stored)]
     if not own:
-        raise ValueError(f"no measure is stored as {stored!r}; there are {', '.join(dict.fromkeys(STORED.values()))}.")
+        raise ValueError(f"no measure is called {name!r}; there are {', '.join(MEASURES)}.")
     return own[0]

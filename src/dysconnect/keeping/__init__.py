@@ -1,0 +1,1 @@
+"""What is kept: files written whole, sealed, movable, and the code, settings and address that belong to them."""

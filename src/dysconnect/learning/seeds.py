@@ -1,14 +1,10 @@
 """A seed of its own for every model, and how many models there are."""
 
 from math import prod
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dysconnect.models import cards
-
-if TYPE_CHECKING:  # torch takes seconds to load
-    pass
 
 
 def is_graph(sections: dict) -> bool:
@@ -29,9 +25,9 @@ def candidates(sections: dict) -> int:
 def fold_seeds(sections: dict, repeat: int, fold: int) -> list[int]:
     """Seeds of the models of a fold: one, or as many as there are networks (``training.seeds``)."""
     seeds = sections["training"]["seeds"] if is_graph(sections) else 1
-    return [_seed(sections, repeat, fold, seed) for seed in range(seeds)]
+    return [seed_of(sections, repeat, fold, seed) for seed in range(seeds)]
 
 
-def _seed(sections: dict, *place: int) -> int:
+def seed_of(sections: dict, *place: int) -> int:
     """A seed of its own for every fold, repeat and seed."""
     return int(np.random.SeedSequence([sections["training"]["seed"], *place]).generate_state(1)[0] % 2**31)

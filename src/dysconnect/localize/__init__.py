@@ -32,13 +32,7 @@ class Localization(NamedTuple):
     power: pd.DataFrame
 
 
-def localize(
-    cohort: Cohort,
-    circuits: np.ndarray,
-    spec: dict,
-    attribution: np.ndarray | None = None,
-    atlas: pd.DataFrame | None = None,
-) -> Localization:
+def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFrame | None = None) -> Localization:
     """Test every edge, the components they make and the circuits they are in.
 
     Parameters
@@ -51,8 +45,6 @@ def localize(
         The `localize` section: `nuisance`, `permutations`, `permutation` and `device` (of single edges; the rest stays
         with Smith and the CPU), `alpha`, `thresholds`, `prior`, `prior_circuits`, `stability_draws`, `stability_top`,
         `max_missing`, `seed`.
-    attribution : array or None, [E]
-        Weights of a model that beat its permutation null, averaged over folds.
     atlas : DataFrame or None
         Node table with `name`, `system`, `x`, `y`, `z`; without it there are neither blocks of systems nor
         enrichment.
@@ -63,8 +55,8 @@ def localize(
         `region_a`, `region_b`, `effect_size`, `direction` (patients lower, patients higher), `statistic` (t), `p`,
         `p_fwer`, `p_fdr`, `p_fwer_higher`, `p_fwer_lower` (one-sided), `stability`, `p_weighted` (Benjamini-Hochberg
         with the circuits as prior), `p_component` (family-wise, adaptive NBS), `component` (row of `components`; 0:
-        none), `attribution`, `circuit`, `n_missing`; the numbers are NaN for an edge that is missing in too many
-        subjects to be tested.
+        none), `circuit`, `n_missing`; the numbers are NaN for an edge that is missing in too many subjects to be
+        tested.
     summary : dict
         Counts, degrees of freedom, and the critical t.
     components : DataFrame
@@ -90,20 +82,19 @@ def localize(
     statistics = edge_statistics(complete, people, nuisance, *drawn, spec["permutation"], spec["device"])
     top = min(spec["stability_top"], complete.shape[1])
     stability = selection_stability(complete, people, nuisance, top, spec["stability_draws"], spec["seed"] + 1)
-    rows, cols = np.triu_indices(len(cohort.nodes), k=1)
+    rows, cols = cohort.pairs.ends
     ends = rows[tested], cols[tested], len(cohort.nodes)
     permuted = permuted_edges(complete, people, nuisance, ends, *drawn)
     strength = _strength(complete, ends)
     loops = {name: circuits[tested] == name for name in pd.unique(circuits) if name}
     prior = {name: mask for name, mask in loops.items() if name in spec["prior_circuits"]}
     found = adaptive_network_based(permuted, spec["thresholds"], prior)
-    table = _edge_table(cohort.nodes, tested, statistics, stability)
+    table = _edge_table(cohort.edge_names, tested, statistics, stability)
     bound = discovery_bound(complete, people, nuisance, *drawn, spec["alpha"])
     members, components = _reported(found, cohort.nodes, bound)
     weights = prior_weights(np.any([*prior.values(), np.zeros(len(statistics.p), bool)], axis=0), spec["prior"])
     columns = {"p_weighted": weighted_false_discovery(statistics.p, weights), "p_component": found.p_edge}
     table = table.join(pd.DataFrame({**columns, "component": members}, index=np.flatnonzero(tested)))
-    table["attribution"] = np.nan if attribution is None else attribution
     table["circuit"] = circuits
     table["n_missing"] = lost
     order = np.lexsort((-table["statistic"].abs().fillna(-1), table["p_fwer"].fillna(2)))
@@ -189,11 +180,9 @@ def _counts(table: pd.DataFrame, components: pd.DataFrame, families: pd.DataFram
 
 
 def _edge_table(
-    nodes: np.ndarray, tested: np.ndarray, statistics: EdgeStatistics, stability: np.ndarray
+    pairs: pd.DataFrame, tested: np.ndarray, statistics: EdgeStatistics, stability: np.ndarray
 ) -> pd.DataFrame:
     """All edges by name; those that were not tested keep their row, without numbers."""
-    rows, cols = np.triu_indices(len(nodes), k=1)
-    table = pd.DataFrame({"region_a": nodes[rows], "region_b": nodes[cols]})
     numbers = {
         "effect_size": statistics.effect_size,
         "direction": np.where(statistics.t < 0, "patients lower", "patients higher"),
@@ -205,7 +194,7 @@ def _edge_table(
         "p_fwer_lower": statistics.p_fwer_lower,
         "stability": stability,
     }
-    return table.join(pd.DataFrame(numbers, index=np.flatnonzero(tested)))
+    return pairs.join(pd.DataFrame(numbers, index=np.flatnonzero(tested)))
 
 
 def _summary(statistics: EdgeStatistics, table: pd.DataFrame, cohort: Cohort, spec: dict) -> dict:

@@ -1,0 +1,1 @@
+"""Truths of our own making: simulated people, and differences planted in real ones."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dysconnect.data.edges import edge_missing
+from dysconnect.data.edges import Pairs
 from dysconnect.quality.motion import (
     EdgeMotion,
     UntestableError,
@@ -69,14 +69,13 @@ def assess(
     cases = people["label"].to_numpy() == 1
     rows = dict(zip(GROUPS, (np.ones(len(people), bool), cases, ~cases)))
     links, tested = {}, {}
-    for group, own in rows.items():
+    for group, members in rows.items():
         names = [*nuisance, "label"] if group == "everybody" else nuisance
-        links[group], tested[group] = _linked(edges[own], people[own], distance, names, spec)
+        links[group], tested[group] = _linked(edges[members], people[members], distance, names, spec)
     columns = {"r": "everybody", "r_cases": "cases", "r_controls": "controls"}
-    first, second = np.triu_indices(len(nodes), k=1)
     names, whole = nodes["name"].to_numpy(), links["everybody"]
     blank = np.full(edges.shape[1], np.nan)
-    table = pd.DataFrame({"region_a": names[first], "region_b": names[second], "distance": distance})
+    table = Pairs(len(nodes)).named(names).assign(distance=distance)
     table = table.assign(**{name: links[group].r if links[group] else blank for name, group in columns.items()})
     table = table.assign(p=whole.p if whole else blank, p_fdr=whole.p_fdr if whole else blank)
     summary = {
@@ -112,9 +111,13 @@ def untested_edges(
     """
     unknown, measured = np.isnan(edges), values.any(0)
     many = measured & (unknown.mean(0) > max_missing)
-    cut = np.zeros_like(many) if outside is None else edge_missing(outside).sum(0) * 2 > unknown.sum(0)
+    cut = (
+        np.zeros_like(many)
+        if outside is None
+        else Pairs(outside.shape[1]).touching(outside).sum(0) * 2 > unknown.sum(0)
+    )
     counts = {"unmeasured": ~measured, "outside": many & cut, "silent": many & ~cut, "tested": measured & ~many}
-    return {"total": edges.shape[1], **{name: int(own.sum()) for name, own in counts.items()}}
+    return {"total": edges.shape[1], **{name: int(which.sum()) for name, which in counts.items()}}
 
 
 def regions_outside(index: str | Path, subjects: Sequence[str], names: Sequence[str]) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""What comes in: tables, cells, numbers, BIDS names and sidecars, one reader each, none of which guesses in silence."""

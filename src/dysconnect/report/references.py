@@ -101,8 +101,8 @@ REFERENCES = {
     "adjustment. Wiley 1993.",
     "Zalesky et al. 2010": "Zalesky A, Fornito A, Bullmore ET. Network-based statistic: identifying differences in "
     "brain networks. NeuroImage 2010;53:1197-1207. doi:10.1016/j.neuroimage.2010.06.041",
-    "Cui et al. 2022": "Cui H, et al. Interpretable graph neural networks for connectome-based brain disorder analysis. "
-    "MICCAI 2022. doi:10.48550/arXiv.2207.00813",
+    "Cui et al. 2022": "Cui H, et al. Interpretable graph neural networks for connectome-based brain disorder "
+    "analysis. MICCAI 2022. doi:10.48550/arXiv.2207.00813",
     "Hamilton et al. 2017": "Hamilton WL, Ying R, Leskovec J. Inductive representation learning on large graphs. "
     "NeurIPS 2017. doi:10.48550/arXiv.1706.02216",
     "Kan et al. 2022": "Kan X, et al. Brain Network Transformer. NeurIPS 2022. doi:10.48550/arXiv.2210.06681",

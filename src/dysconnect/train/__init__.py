@@ -14,7 +14,7 @@ from scipy.stats import rankdata
 from dysconnect.data.cohort import Cohort
 from dysconnect.learning.estimators import Model, build
 from dysconnect.learning.permuted import design_permutations
-from dysconnect.learning.seeds import _seed, candidates, fold_seeds, is_graph, n_permutations
+from dysconnect.learning.seeds import candidates, fold_seeds, is_graph, n_permutations, seed_of
 from dysconnect.learning.splits import fold_rows, refuse_other_splits, scored_folds
 from dysconnect.progress import track
 
@@ -109,7 +109,7 @@ def cross_validate(
             searches.append(_rows(getattr(model, "search_", []) if candidates(sections) > 1 else [], SEARCH, place))
             weights.append(model.edge_weights())
             folds[repeat, fold, seed] = model
-    (final,) = fit(np.arange(len(cohort.labels)), [_seed(sections, 9999, 0, 0)], ticks=ticks)
+    (final,) = fit(np.arange(len(cohort.labels)), [seed_of(sections, 9999, 0, 0)], ticks=ticks)
     list(ticks)  # says that all is done
     stacked = np.stack(weights).astype(np.float32) if weights[0] is not None else None
     tables = (pd.concat(rows, ignore_index=True) for rows in (predictions, histories, searches))
@@ -124,7 +124,7 @@ def clear_store(store: Path) -> None:
 def _pretrain(sections: dict, unlabelled: Cohort, store: Path | None) -> "Pretrained":
     from dysconnect.learning.graph.pretrain import pretrain
 
-    return pretrain(unlabelled, sections, _seed(sections, 9998, 0, 0), store)
+    return pretrain(unlabelled, sections, seed_of(sections, 9998, 0, 0), store)
 
 
 def _fit(sections: dict, cohort: Cohort, rows: np.ndarray, seeds: list[int], ticks: Iterator, **kept) -> list[Model]:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.data.atlas import edge_circuits
-from dysconnect.data.edges import edge_index
+from dysconnect.data.edges import Pairs
 from dysconnect.validate.methods import Atlas, Outcome, run_methods
 from dysconnect.validate.pools import Pool, controls_of, real_pool, simulated_pool, thin
 from dysconnect.validate.scenarios import (
@@ -82,7 +82,7 @@ def validate_batch(
     """
     kept = thin(nodes, spec["validate"]["regions"])
     nodes = nodes.iloc[kept].reset_index(drop=True)
-    atlas = Atlas(nodes, *edge_index(len(nodes)), edge_circuits(nodes))
+    atlas = Atlas(nodes, *Pairs(len(nodes)).ends, edge_circuits(nodes))
     make = null_outcomes if part == "null" else planted_outcomes
     tables, calls, start = [], {}, time.monotonic()
     for done, cohort in enumerate(cohorts):

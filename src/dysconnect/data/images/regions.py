@@ -208,9 +208,9 @@ def grayordinate_shares(
             f"({nodes['name'].iloc[rest[0]]}, ...): take outputs with subcortex (fmriprep --cifti-output 91k)"
         )
     if len(rest):
-        own, volume[rest] = _voxel_shares(nodes.iloc[rest], image, axis)
-        found = own.tocoo()
-        entries.append(np.array([rest[found.coords[0]], below[found.coords[1]], found.data]))
+        below_surface, volume[rest] = _voxel_shares(nodes.iloc[rest], image, axis)
+        pairs = below_surface.tocoo()
+        entries.append(np.array([rest[pairs.coords[0]], below[pairs.coords[1]], pairs.data]))
     row, column, share = np.concatenate(entries, axis=1)
     size = (len(nodes), len(axis))
     return sparse.csr_array((share, (row.astype(int), column.astype(int))), shape=size), volume
@@ -265,9 +265,9 @@ def _sphere_shares(
         ball = _ball(np.array(centre), radius, affine)
         volume[k] = len(ball)
         ball = ball[((ball >= 0) & (ball < shape)).all(axis=1)]
-        own = column[tuple(ball.T)]
-        members.append(own[own >= 0])
-    counts = [len(own) for own in members]
+        voxels_of = column[tuple(ball.T)]
+        members.append(voxels_of[voxels_of >= 0])
+    counts = [len(voxels_of) for voxels_of in members]
     rows, columns = np.repeat(np.arange(len(nodes)), counts), np.concatenate(members)
     return sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(nodes), len(voxels))), volume
 

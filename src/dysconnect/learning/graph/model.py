@@ -141,9 +141,9 @@ class GraphModel:
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything needed to predict, as arrays."""
-        own = self.networks_
-        weights = {f"network.{name}": value[0].numpy() for name, value in own.fitted.weights.items()}
-        return {"scale_mean": own.mean, "scale_sd": own.scale, **self.filler_.state(), **weights}
+        networks = self.networks_
+        weights = {f"network.{name}": value[0].numpy() for name, value in networks.fitted.weights.items()}
+        return {"scale_mean": networks.mean, "scale_sd": networks.scale, **self.filler_.state(), **weights}
 
     def load_state(self, arrays: dict[str, np.ndarray]) -> "GraphModel":
         """Restore from `state`."""
