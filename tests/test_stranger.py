@@ -1,4 +1,4 @@
-"""A stranger adds a model and a measure as the pages say, and the workflow runs with both to a report in their words."""
+"""A stranger adds a model and a measure as the pages say, and the workflow makes a report in their words."""
 
 import re
 import subprocess
