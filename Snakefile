@@ -5,6 +5,11 @@ min_version("9.16")
 
 
 include: "workflow/rules/common.smk"
+
+
+container: os.environ.get("DYSCONNECT_IMAGE")  # none unless somebody names one: docs/how-to/cluster.md
+
+
 include: "workflow/rules/tracking.smk"
 include: "workflow/rules/acquire.smk"
 include: "workflow/rules/preprocess.smk"

@@ -5,14 +5,13 @@ import re
 import subprocess
 import sys
 
-import h5py
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
 from dysconnect.attribute.explainer import SPARSE
-from dysconnect.data.connectomes import Connectomes, data_hash, read_connectomes, write_connectomes
+from dysconnect.connectivity import cohort_connectomes
 from dysconnect.data.edges import edges_of_matrices
 from dysconnect.data.estimate import connectome
 from dysconnect.data.measures import MEASURES, Measure, measure_of
@@ -208,15 +207,11 @@ def test_a_measure_without_fisher_z_is_stored_as_it_is(counts):
         measure_of("cuonts")
 
 
-def test_a_zero_that_was_measured_stays_one(counts, tmp_path):
-    values, missing = np.float32([[0, 3, 0], [0, 2, 0]]), np.array([[False, False, False], [False, False, True]])
-    names = np.array(["a", "b", "c"])
-    for measure, nobody in (("counts", []), ("correlation", [0, 2])):
-        own = Connectomes(values, missing, np.array(["1", "2"]), names, measure, data_hash(values, names[:2], names))
-        write_connectomes(own, tmp_path / "own.h5", {})
-        np.testing.assert_array_equal(read_connectomes(tmp_path / "own.h5").values, values)
-        with h5py.File(tmp_path / "own.h5") as file:
-            assert np.flatnonzero(np.isnan(file["connectome"][:]).all(0)).tolist() == nobody
+def test_connectomes_are_of_the_kind_that_the_table_says(counts, simulated, nodes):
+    people = simulated.kept.head(2)
+    own = cohort_connectomes(people, nodes, "counts", None)
+    assert own.zero_measured and own.measured_edges().all() and own.values.max() > 1
+    assert not cohort_connectomes(people, nodes, "correlation", "empirical").zero_measured
 
 
 def test_models_take_what_is_beyond_one_of_a_measure_without_fisher_z(counts, make_cohort, tmp_path):

@@ -7,11 +7,12 @@ from matplotlib.figure import Figure
 
 from dysconnect.data.atlas import edge_circuits, load_atlas
 from dysconnect.data.edges import Pairs
+from dysconnect.localize.ingredients import Ingredients, Regions
+from dysconnect.localize.methods import Outcome, run_methods
 from dysconnect.plan.config import check_validation
 from dysconnect.planted.plant import choose_pattern
 from dysconnect.report import validation as report
 from dysconnect.validate import pool_maker, validate_batch
-from dysconnect.validate.methods import Atlas, Outcome, run_methods
 from dysconnect.validate.pools import controls_of, real_pool, thin
 from dysconnect.validate.scenarios import (
     Scenario,
@@ -40,11 +41,6 @@ def spec(denoise_spec):
     return {
         "validate": own, "localize": LOCALIZE, "denoise": denoise_spec, "estimator": "empirical", "batch": 0
     }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def atlas(nodes):
-    return Atlas(nodes, *Pairs(len(nodes)).ends, edge_circuits(nodes))
 
 
 @pytest.fixture(scope="module")
@@ -149,13 +145,12 @@ def test_without_motion_among_the_covariates_there_is_no_confounded_cohort(spec,
 
 def test_all_methods_of_the_library_find_a_strong_truth(make_cohort):
     nodes = load_atlas("seitzman300").iloc[::12].reset_index(drop=True)
-    rows, cols = Pairs(len(nodes)).ends
+    rows, _ = Pairs(len(nodes)).ends
     planted = np.flatnonzero(rows == 3)
     cohort = make_cohort(60, len(nodes), planted, shift=3.0)
     spec = {**LOCALIZE, "permutations": 99, "nuisance": ["age"], "prior_circuits": []}
-    outcomes, t = run_methods(
-        cohort.values, cohort.participants, Atlas(nodes, rows, cols, edge_circuits(nodes)), spec, 0
-    )
+    shared = Ingredients(cohort.values, cohort.participants, Regions.of_atlas(nodes), spec)
+    outcomes, t = run_methods(shared), shared.statistics().t
     truth = Truth(np.isin(np.arange(len(rows)), planted).astype(int), np.isin(np.arange(len(rows)), planted))
     scores = score_cohort(outcomes, truth, t).set_index("method")
     whole = ["max-T", "max-T, patients higher", "Benjamini-Hochberg", "weighted Benjamini-Hochberg", "NBS, intensity",

@@ -81,10 +81,17 @@ def table_connectomes(edges: pd.DataFrame, nodes: pd.DataFrame, measure: str) ->
     values = np.zeros((len(subjects), len(pairs)), np.float32)
     rows = pd.Index(subjects).get_indexer(edges["participant_id"])
     values[rows, columns] = measure_of(measure).transformed(edges["connectivity"])
-    return _connectomes(values, np.zeros((len(subjects), len(names)), bool), subjects, names, measure)
+    measured = np.isin(np.arange(len(pairs)), columns)
+    return _connectomes(values, np.zeros((len(subjects), len(names)), bool), subjects, names, measure, measured)
 
 
 def _connectomes(
-    values: np.ndarray, missing: np.ndarray, subjects: np.ndarray, names: np.ndarray, measure: str
+    values: np.ndarray,
+    missing: np.ndarray,
+    subjects: np.ndarray,
+    names: np.ndarray,
+    measure: str,
+    measured: np.ndarray | None = None,
 ) -> Connectomes:
-    return Connectomes(values, missing, subjects, names, measure, data_hash(values, subjects, names))
+    own, made = measure_of(measure), data_hash(values, subjects, names)
+    return Connectomes(values, missing, subjects, names, measure, made, own.directed, own.zero, measured)

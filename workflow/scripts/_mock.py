@@ -42,7 +42,7 @@ def job(rule, config=None, cores=1, **wildcards):
         rule = workflow.get_rule(rule)
         values = {name: _value(rule, name, wildcards.pop(name, None)) for name in sorted(rule.wildcard_names)}
         if wildcards:
-            raise ValueError(f"rule {rule} has no {', '.join(wildcards)}: its wildcards are {', '.join(values)}")
+            raise ValueError(f"rule {rule.name} has no {', '.join(wildcards)}: its wildcards are {', '.join(values)}")
         made = Job(rule, SimpleNamespace(workflow=workflow), values)  # the rule as it is expanded, and no other job
         parts = made.input, made.output, made.params, made.wildcards, made.threads, made.resources, made.log
         return Snakemake(*parts, workflow.config, rule.name, None, str(SNAKEFILE.parent / "workflow/scripts"))
@@ -55,5 +55,5 @@ def _value(rule, name, value):
         return known
     if value is None or not re.fullmatch(known, value):
         given = f"{name}={value}" if value else f"no {name}"
-        raise ValueError(f"rule {rule} is given {given}: {known.replace('|', ', ')}")
+        raise ValueError(f"rule {rule.name} is given {given}: {known.replace('|', ', ')}")
     return value

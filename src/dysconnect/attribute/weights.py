@@ -37,8 +37,7 @@ def attribution(
     if not is_open:
         return nothing, words
     folds, nodes = read_fold_weights(model), read_regions(model)
-    rows, cols = Pairs(len(nodes)).ends
-    weights = pd.DataFrame({"region_a": nodes[rows], "region_b": nodes[cols], "attribution": folds.mean(0)})
+    weights = Pairs(len(nodes)).named(nodes).assign(attribution=folds.mean(0))
     return weights, f"{experiment}, mean over {len(folds)} folds (permutation p = {p:.3g})"
 
 

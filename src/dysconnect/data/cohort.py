@@ -25,6 +25,9 @@ class Cohort:
     measure : {"correlation", "partial", "tangent"}
     directed : bool
         Whether the edge from a to b is another than that from b to a.
+    known : array of bool, [E], optional
+        Edges that were measured in somebody of the whole file, where zero is a value as any other. Without it zero in
+        everybody stands for a connection that was measured in nobody.
 
     Raises
     ------
@@ -38,6 +41,7 @@ class Cohort:
     nodes: np.ndarray
     measure: str
     directed: bool = False
+    known: np.ndarray | None = None
 
     def __post_init__(self):
         if self.directed and self.measure == "tangent":
@@ -50,6 +54,13 @@ class Cohort:
     def pairs(self) -> Pairs:
         """Which two regions every edge joins."""
         return measure_pairs(self.measure, len(self.nodes), self.directed)
+
+    @property
+    def measured(self) -> np.ndarray:
+        """Edges that were measured in somebody of these people, [E] bool."""
+        if self.known is None:
+            return self.values.any(0)
+        return self.known & ~self.pairs.touching(self.missing).all(0)
 
     @property
     def edge_names(self) -> pd.DataFrame:

@@ -44,7 +44,8 @@ def labelled_cohort(
         )
     if 4 * np.prod(own.values.shape, dtype=float) <= data_memory(memory):
         own = replace(own, values=own.values[:])
-    return Cohort(table, own.values, own.missing, own.nodes, measure, own.directed), own.data_hash
+    cohort = Cohort(table, own.values, own.missing, own.nodes, measure, own.directed, own.known)
+    return cohort, own.data_hash
 
 
 def unlabelled_cohort(spec: dict, known: Cohort) -> Cohort:
@@ -77,13 +78,15 @@ def unlabelled_cohort(spec: dict, known: Cohort) -> Cohort:
     print(f"{path}: {len(kept):,} people to pretrain on; {len(table) - len(kept):,} left out, as they are classified")
     if len(kept) == 0:
         raise ValueError(f"{path}: everybody in it is also classified; pretrain on another data set.")
+    columns = own.pairs.among(places)
     return Cohort(
         table.iloc[kept].reset_index(drop=True),
-        own.values[kept][:, own.pairs.among(places)],
+        own.values[kept][:, columns],
         own.missing[np.ix_(kept, places)],
         known.nodes,
         known.measure,
         known.directed,
+        None if own.known is None else own.known[columns],
     )
 
 

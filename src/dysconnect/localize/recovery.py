@@ -7,12 +7,9 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score
 
-METHODS = {
-    "max-T": "p_fwer",
-    "adaptive NBS": "p_component",
-    "Benjamini-Hochberg": "p_fdr",
-    "weighted Benjamini-Hochberg": "p_weighted",
-}
+from dysconnect.localize.methods import written
+
+STRICTEST = ("FWER", "FWER of sets", "FDR")  # promises, in the order of the table
 CHANCE, NO_CALLS = "chance", (np.nan,) * 5  # what a ranking has instead of calls
 
 
@@ -22,7 +19,7 @@ def recovery(edges: pd.DataFrame, truth: pd.DataFrame, alpha: float) -> pd.DataF
     Parameters
     ----------
     edges : DataFrame, [E rows]
-        With `region_a`, `region_b`, `statistic`, `p`, the columns of `METHODS`.
+        With `region_a`, `region_b`, `statistic`, `p`, the columns of the methods.
     truth : DataFrame
         `region_a`, `region_b`, `direction`, `effect`; no rows for a null cohort.
     alpha : float
@@ -38,9 +35,11 @@ def recovery(edges: pd.DataFrame, truth: pd.DataFrame, alpha: float) -> pd.DataF
     planted, direction = match_truth(edges, truth)
     reference = _auprc(planted, _size(edges))
     rows = []
-    for method, column in METHODS.items():
-        called = edges[column].to_numpy() <= alpha
-        rows.append((method, *_calls(called, planted, direction, edges["statistic"]), reference, 1.0))
+    for method in sorted(written("edges", "smith"), key=lambda own: STRICTEST.index(own.promise)):
+        if method.tail or method.column not in edges:
+            continue
+        called = edges[method.column].to_numpy() <= alpha
+        rows.append((method.name, *_calls(called, planted, direction, edges["statistic"]), reference, 1.0))
     rows.append(("uncorrected p", *_calls(edges["p"].to_numpy() <= alpha, planted, direction, edges["statistic"]),
                  reference, 1.0))  # fmt: skip
     share = planted.mean()

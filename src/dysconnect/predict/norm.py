@@ -159,7 +159,7 @@ def learn_norm(
     dysconnect.localize.deviation.NoNormError
         When there are too few controls.
     """
-    tested = (cohort.pairs.touching(cohort.missing).mean(0) <= max_missing) & cohort.values.any(0)
+    tested = (cohort.pairs.touching(cohort.missing).mean(0) <= max_missing) & cohort.measured
     rows = np.flatnonzero(cohort.labels == 0)
     edges = filler.transform(cohort.values[rows], cohort.missing[rows])[:, tested]
     table = cohort.participants.iloc[rows].reset_index(drop=True)

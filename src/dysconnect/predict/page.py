@@ -1,6 +1,6 @@
 """One person's prediction as a page that stands alone."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,15 @@ from dysconnect.predict.calibrate import Calibration
 
 UNITS = {"mean_fd": "mm", "age": "years"}
 TERMS = {"mean_fd": "Mean FD", "age": "Age", "sex": "Sex", "site": "Site"}
+CONNECTIVITY = {  # kinds of distance, see `Reference.judge`
+    "within": "Connectivity, within the cohort's main patterns",
+    "beside": "Connectivity, beside them",
+    "pattern": "Connectivity, 1 − correlation with the cohort's mean",
+    "slope": "Connectivity, slope on the cohort's mean",
+    "texture": "Connectivity, what neither mean nor patterns explain",
+    "sides": "Left minus right, 1 − correlation with the cohort's",
+}
+RANGED = {"age": "Age (years)", "repetition_time": "Time between volumes (s)", "seconds": "Length of the scan (s)"}
 
 
 def render_person(predicted: Mapping, bundle: Bundle) -> str:
@@ -135,51 +144,36 @@ def position_figure(predicted: Mapping, bundle: Bundle) -> Figure:
 
 def _distance_table(distance: Mapping, about: Mapping) -> Table:
     """Every measure of the person beside the cohort's."""
-    rows, n = [], about["people"]["all"]
-    words = {
-        "within": "Connectivity, within the cohort's main patterns",
-        "beside": "Connectivity, beside them",
-        "pattern": "Connectivity, 1 − correlation with the cohort's mean",
-        "slope": "Connectivity, slope on the cohort's mean",
-        "texture": "Connectivity, what neither mean nor patterns explain",
-        "sides": "Left minus right, 1 − correlation with the cohort's",
-    }
-    for kind, measured in distance["connectivity"].items():
-        cells = [
-            words[kind],
-            number(measured["distance"]),
-            f"{measured['percentile']:.0f}",
-            f"{number(measured['z'], 1)} robust sd",
-        ]
-        rows.append(Row(cells, "beyond" if measured["far"] else "", beyond=[1] if measured["far"] else ()))
+    rows = [_connectivity_row(kind, **judged) for kind, judged in distance["connectivity"].items()]
     motion = distance["motion"]
     if motion["mean_fd"] is not None:
-        beyond = motion["mean_fd"] > motion["limit"]
         cells = ["Motion, mean FD (mm)", number(motion["mean_fd"]), _whole(motion.get("percentile"))]
-        rows.append(
-            Row([*cells, f"at most {motion['limit']:g}"], "beyond" if beyond else "", beyond=[1] if beyond else ())
-        )
-    for name, title in (
-        ("age", "Age (years)"),
-        ("repetition_time", "Time between volumes (s)"),
-        ("seconds", "Length of the scan (s)"),
-    ):
+        rows.append(_marked_row([*cells, f"at most {motion['limit']:g}"], motion["mean_fd"] > motion["limit"]))
+    for name, title in RANGED.items():
         if name in distance and distance[name]["value"] is not None and distance[name]["range"]:
             low, high = distance[name]["range"]
             span = f"{low:g}" if low == high else f"{low:g} to {high:g}"
             rows.append(Row([title, f"{distance[name]['value']:g}", NONE, span]))
     for name in ("site", "sex"):
-        measured = distance.get(name, {"value": None})
-        if measured["value"] is not None:
-            rows.append(
-                Row([name.capitalize(), measured["value"], NONE, "in the cohort" if measured["known"] else "nobody"])
-            )
+        level = distance.get(name, {"value": None})
+        if level["value"] is not None:
+            rows.append(Row([name.capitalize(), level["value"], NONE, "in the cohort" if level["known"] else "nobody"]))
     columns = [Column("Measure", False), Column("This person"), Column("Percentile"), Column("Cohort")]
     caption = (
-        f"This person beside the {n:,} people of the cohort; the percentile is the share of them who are nearer or "
-        "move less. Connectivity is compared with that of people who were held out of the cohort when it was described."
+        f"This person beside the {about['people']['all']:,} people of the cohort; the percentile is the share of them "
+        "who are nearer or move less. Connectivity is compared with that of people who were held out of the cohort "
+        "when it was described."
     )
     return Table(caption, columns, rows)
+
+
+def _connectivity_row(kind: str, distance: float, percentile: float, z: float, far: bool, **_) -> Row:
+    cells = [CONNECTIVITY[kind], number(distance), f"{percentile:.0f}", f"{number(z, 1)} robust sd"]
+    return _marked_row(cells, far)
+
+
+def _marked_row(cells: Sequence[str], beyond: bool) -> Row:
+    return Row(cells, "beyond" if beyond else "", beyond=[1] if beyond else ())
 
 
 def _whole(value: float | None) -> str:

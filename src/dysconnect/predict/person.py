@@ -59,25 +59,15 @@ def predict_person(bundle: Bundle, scan: Scan, covariates: Mapping[str, object],
     """
     person = _person(bundle, scan, covariates)
     edges, missing = _edges(bundle, scan, bundle.about["norm_measure"])
-    complete = (
-        np.where(Pairs(len(missing)).touching(missing), bundle.arrays["norm/filler"], edges)
-        if "norm/filler" in bundle.arrays
-        else edges
-    )
+    complete = edges
+    if "norm/filler" in bundle.arrays:
+        complete = np.where(Pairs(len(missing)).touching(missing), bundle.arrays["norm/filler"], edges)
     row = _met(bundle, edges)
     distance = _distance(bundle, scan, person, complete, row)
     refused, warnings = _judge(bundle, distance)
     seen = None if row is None else _places(bundle, row)
     if seen is not None:
-        used = (
-            f"only those trained without it speak ({len(seen)})"
-            if seen
-            else "all were trained with it, and are too sure"
-        )
-        warnings.append(
-            f"this very scan is one of the cohort's: of the models {used}; deviations are from controls that it may be "
-            "one of, and then too small"
-        )
+        warnings.append(_met_warning(seen))
     said = _probabilities(bundle, scan, person, seen) if anyway or not refused else dict.fromkeys(SAID)
     return {
         "research_only": RESEARCH_ONLY,
@@ -145,6 +135,16 @@ def _places(bundle: Bundle, row: int) -> list[tuple[int, int]]:
     known = bundle.part("known")
     places = zip(known["repeat"], known["fold"][row])
     return [(int(repeat), int(fold)) for repeat, fold in places if fold != NEVER_TESTED]
+
+
+def _met_warning(seen: Sequence[tuple[int, int]]) -> str:
+    used = (
+        f"only those trained without it speak ({len(seen)})" if seen else "all were trained with it, and are too sure"
+    )
+    return (
+        f"this very scan is one of the cohort's: of the models {used}; deviations are from controls that it may be one "
+        "of, and then too small"
+    )
 
 
 def _probabilities(

@@ -88,8 +88,7 @@ def run_subject(scan: Mapping, nodes: pd.DataFrame, atlas: Mapping, folder: Path
     ----------
     scan : mapping
         `participant_id`, `bold` and `t1w` (paths); the BOLD's sidecar lies beside it.
-    nodes : DataFrame, [N rows]
-        In template mm.
+    nodes : DataFrame, [N rows], in template mm
     atlas : mapping
         The `atlas` section: label image `image` and its template `space`, where it has them.
     folder : path
@@ -121,33 +120,26 @@ def run_subject(scan: Mapping, nodes: pd.DataFrame, atlas: Mapping, folder: Path
         masks, overlap = brain_masks(motion, run.affine, place, Path(scan["bold"]).name)
         with timed(clock, "realign"):
             series, masks["brain"] = brain_series(run, motion.matrices, masks["brain"])
-        with timed(clock, "atlas to BOLD"):
-            bold_nodes, bold_image = atlas_to_bold(nodes, atlas, place, stem)
-        if spec.get("save_mni", False):
-            with timed(clock, "BOLD to template"):
-                write_in_template(run, motion, place, int(spec.get("resolution", 2)), stem)
+        nodes, image = _atlas_and_template(run, motion, place, nodes, atlas, stem, spec, clock)
     with timed(clock, "confounds"):
         paths = _write_tables(run, motion, masks, series, stem)
     with timed(clock, "series"):
         bold = _write_bold(run, series, masks["brain"], stem)
         del series
         entry = {"participant_id": scan["participant_id"], "bold": str(bold), **paths}
-        row = preprocess_subject(entry, bold_nodes, Path(folder), {"image": bold_image or None}, spec)
-    if not spec.get("save_bold", False):
-        bold.unlink()
-        bold.with_suffix(".json").unlink()
+        row = preprocess_subject(entry, nodes, Path(folder), {"image": image or None}, spec)
+        kept = _kept(bold, spec)
     with timed(clock, "picture"):
         picture = _write_picture(run, motion, masks, place, Path(folder).parent / "quality" / stem.name)
-    measures = {**place.measures, **overlap}
     return {
         **row,
         "note": "; ".join(part for part in (*run.notes, row["note"]) if part),
-        "bold": str(bold) if spec.get("save_bold", False) else "",
+        "bold": kept,
         "mask": paths["mask"],
         "nodes": f"{stem}_nodes.tsv",
-        "image": bold_image,
+        "image": image,
         "registration": picture,
-        "engine": _write_report(run, motion, measures, clock, spec, stem),
+        "engine": _write_report(run, motion, {**place.measures, **overlap}, clock, spec, stem),
     }
 
 
@@ -241,6 +233,18 @@ def atlas_to_bold(nodes: pd.DataFrame, atlas: Mapping, place: Place, stem: Path)
     return moved, path
 
 
+def _atlas_and_template(
+    run: Run, motion: Motion, place: Place, nodes: pd.DataFrame, atlas: Mapping, stem: Path, spec: Mapping, clock: dict
+) -> tuple[pd.DataFrame, str]:
+    """Bring the atlas to the BOLD (`atlas_to_bold`) and, where it is asked for, the BOLD to the template."""
+    with timed(clock, "atlas to BOLD"):
+        moved, image = atlas_to_bold(nodes, atlas, place, stem)
+    if spec.get("save_mni", False):
+        with timed(clock, "BOLD to template"):
+            write_in_template(run, motion, place, int(spec.get("resolution", 2)), stem)
+    return moved, image
+
+
 def write_in_template(run: Run, motion: Motion, place: Place, resolution: int, stem: Path) -> Path:
     """Write the brain's BOLD on the template's grid, slice times, motion and warp in one interpolation.
 
@@ -271,6 +275,15 @@ def _write_bold(run: Run, series: np.ndarray, brain: np.ndarray, stem: Path) -> 
     write_volumes(path, iter(series.T), brain, run.affine, series.shape[1], run.seconds)
     _write_sidecar(run, path)
     return path
+
+
+def _kept(bold: Path, spec: Mapping) -> str:
+    """Path of the realigned brain; "" where it is not to be kept, and deleted."""
+    if spec.get("save_bold", False):
+        return str(bold)
+    bold.unlink()
+    bold.with_suffix(".json").unlink()
+    return ""
 
 
 def _write_sidecar(run: Run, path: Path) -> None:

@@ -92,12 +92,8 @@ def estimate_distortion(
     ValueError
         When the T1w's brain and the BOLD's do not overlap.
     """
-    size = voxel_sizes(affine)
-    grid = affine @ np.diag([*(EDGE / size), 1])
-    shape = tuple(np.ceil(mask.shape * size / EDGE).astype(int))
-    blur = 0.42 * np.sqrt(np.maximum(EDGE**2 - size**2, 0)) / size
-    moving = pulled(ndimage.gaussian_filter(reference.astype(np.float32), blur), affine, np.eye(4), grid, shape)
-    inside = pulled(mask, affine, np.eye(4), grid, shape) > 0.5
+    moving, inside, grid = _coarse(reference, mask, affine)
+    shape = moving.shape
     t1w = np.asarray(anatomy.t1w.dataobj) * anatomy.brain
     brain = pulled(anatomy.brain, anatomy.t1w.affine, to_t1w, grid, shape) > 0.5
     if not (brain & inside).any():
@@ -105,7 +101,7 @@ def estimate_distortion(
     still = pulled(t1w, anatomy.t1w.affine, to_t1w, grid, shape) * brain
     away = _matched_along(still, moving * inside, ndimage.binary_dilation(brain | inside), axis, folder, seed)
     shift = pulled(_shrunk(away), grid, np.eye(4), affine, mask.shape)
-    distortion = Distortion(shift, np.asarray(affine, float), affine[:3, axis] / size[axis])
+    distortion = Distortion(shift, np.asarray(affine, float), affine[:3, axis] / voxel_sizes(affine)[axis])
     before, after = (
         mutual_information(pulled(t1w, anatomy.t1w.affine, to_t1w, affine, mask.shape, to_come)[mask], reference[mask])
         for to_come in (None, distortion)
@@ -117,6 +113,16 @@ def estimate_distortion(
         "shift_mean_mm": float(far.mean()),
         "shift_max_mm": float(far.max()),
     }
+
+
+def _coarse(reference: np.ndarray, mask: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Volume and brain [X', Y', Z'] on voxels of `EDGE`, and the affine of these."""
+    size = voxel_sizes(affine)
+    grid = affine @ np.diag([*(EDGE / size), 1])
+    shape = tuple(np.ceil(mask.shape * size / EDGE).astype(int))
+    blur = 0.42 * np.sqrt(np.maximum(EDGE**2 - size**2, 0)) / size
+    volume = pulled(ndimage.gaussian_filter(reference.astype(np.float32), blur), affine, np.eye(4), grid, shape)
+    return volume, pulled(mask, affine, np.eye(4), grid, shape) > 0.5, grid
 
 
 def _matched_along(

@@ -18,6 +18,7 @@ import pandas as pd
 from scipy.stats import rankdata
 from scipy.stats import t as student
 
+from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import Pairs
 from dysconnect.localize.statistics import (
     estimable,
@@ -69,15 +70,15 @@ class EdgeMotion:
     kept: np.ndarray
 
 
-def known_edges(values: np.ndarray, missing: np.ndarray) -> np.ndarray:
+def known_edges(cohort: Cohort) -> np.ndarray:
     """Edges with NaN where one of the regions has no signal, or where nobody was measured, [n, E] float32."""
-    unknown = Pairs(missing.shape[1]).touching(missing) | ~values.any(0)
-    return np.where(unknown, np.float32(np.nan), values.astype(np.float32, copy=False))
+    unknown = cohort.pairs.touching(cohort.missing) | ~cohort.measured
+    return np.where(unknown, np.float32(np.nan), cohort.values.astype(np.float32, copy=False))
 
 
-def edge_distances(centres: np.ndarray) -> np.ndarray:
+def edge_distances(centres: np.ndarray, pairs: Pairs) -> np.ndarray:
     """Euclidean distance of the two regions of every edge, [N, 3] mm -> [E] mm."""
-    first, second = Pairs(len(centres)).ends
+    first, second = pairs.ends
     return np.linalg.norm(centres[first] - centres[second], axis=1)
 
 

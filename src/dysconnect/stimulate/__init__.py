@@ -106,7 +106,7 @@ def rank_targets(cohort: Cohort, splits: pd.DataFrame, sections: dict, nodes: pd
     cohort = without_copies(cohort)
     nodes = nodes.set_index("name").loc[cohort.nodes].reset_index()
     labels, people = cohort.labels, cohort.participants
-    targets = list_targets(nodes, cohort.values.any(0))
+    targets = list_targets(nodes, cohort.measured)
     basis = nuisance_basis(people, spec["covariates"])
     asked = _networks if is_graph(sections) else _linear
     effects, null = asked(cohort, splits, sections, targets, basis, spec)

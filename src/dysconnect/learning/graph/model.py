@@ -106,6 +106,8 @@ class GraphModel:
     def _train(self, cohort, rows, labels, seeds, store, ticks, start) -> tuple[BorrowedRegions, "Networks"]:
         from dysconnect.learning.graph.run import train_networks
 
+        if cohort.directed:
+            raise ValueError("graph networks take edges that are the same both ways, and these are directed.")
         filler = BorrowedRegions().fit(_filled(cohort, rows), cohort.missing[rows])
         edges, groups = _filled(cohort, rows, filler), scan_groups(cohort.participants)[rows]
         return filler, train_networks(edges, labels, groups, seeds, self._sections(), store, ticks, start)
