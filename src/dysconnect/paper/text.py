@@ -90,6 +90,18 @@ def difference_text(compared: Mapping) -> str:
     return f"{p_text(d.p)}, d = {d}"
 
 
+def compared_text(compared: Mapping, unit: str, digits: int) -> str:
+    """Write the means of patients and controls, and their difference."""
+    if "cases" not in compared:
+        return compared["reason"]
+    means = [
+        NONE if own["mean"] is None else number(own["mean"], digits)
+        for own in (compared["cases"], compared["controls"])
+    ]
+    test = compared.get("reason") or difference_text(compared)
+    return f"{f'{means[0]} {unit}'.strip()} in patients, {f'{means[1]} {unit}'.strip()} in controls ({test})"
+
+
 def percent(share: float) -> str:
     """Write a share: ``7.4%``, ``12%``, ``0.02%``; ``0%`` for none."""
     digits = 0 if share >= 0.1 or share == 0 else 1 if share >= 0.01 else 2

@@ -32,10 +32,10 @@ from dysconnect.paper.text import (
 )
 from dysconnect.problems import reason
 from dysconnect.progress import track
-from dysconnect.report import strips
+from dysconnect.report.cohort import banner
+from dysconnect.report.people import strips
+from dysconnect.report.prediction.scores import aucs, beats_chance
 from dysconnect.report.stimulation import CAUTION, connections
-from dysconnect.report.text import aucs, beats_chance
-from dysconnect.report.verdict import banner
 
 SHOWN = 5  # targets of a kind
 MEASURES = {"mean_fd": ("Mean FD, mm", 3), "seconds_kept": ("Scan kept, s", 0), "n_volumes": ("Volumes kept", 0)}

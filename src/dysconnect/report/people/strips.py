@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.paper.html import Picture, picture
+from dysconnect.paper.style import COLOURS, GREY, INK
 from dysconnect.paper.text import label, listed, number
-from dysconnect.report.figures import COLOURS, GREY, INK
 
 WIDTH, LEFT, RIGHT = 400, 42, 388  # pixels
 ROW, TICK = 46, 9
