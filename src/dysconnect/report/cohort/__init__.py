@@ -18,7 +18,7 @@ def section(study: Study) -> Section:
     return Section(
         "cohort",
         "Cohort",
-        sentences=_times(results, contrast),
+        sentences=times_text(results, contrast),
         figures={
             "cohort": Drawing(lambda: consort_figure(quality, contrast), FLOW_CAPTION, wide=True),
             "motion": Drawing(lambda: motion_figure(people, contrast, limit), _motion_caption(study)),
@@ -49,7 +49,7 @@ def _motion_caption(study: Study) -> str:
     )
 
 
-def _times(results: Results, contrast: Mapping) -> list[str]:
+def times_text(results: Results, contrast: Mapping) -> list[str]:
     """Repetition times of the included by group, where they differ."""
     people, index = results.participants, results.index
     times = [] if index is None else times_by_group(people[people["included"]], index, contrast)
