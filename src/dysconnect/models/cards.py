@@ -402,3 +402,9 @@ def of_kind(kind: str) -> tuple[str, ...]:
 def is_graph(name: str) -> bool:
     """Whether a model is a graph network."""
     return card_of(name).kind == "graph"
+
+
+def label(experiment: str) -> str:
+    """Name of an experiment for people: ``tangent_svm`` is ``tangent SVM``."""
+    spelled = {"combat": "ComBat"} | {row.name: row.title for row in (*CARDS.values(), *MEASURES.values()) if row.title}
+    return " ".join(spelled.get(word, word) for word in experiment.split("_"))

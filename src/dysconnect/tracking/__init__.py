@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from mlflow.entities import Run
 
 from dysconnect.keeping.address import choose_uri
-from dysconnect.report.figures import calibration_figure, learning_figure, roc_figure
+from dysconnect.report.prediction.figures import calibration_figure, learning_figure, roc_figure
 from dysconnect.tracking.models import ConnectomeModel, log_model
 from dysconnect.tracking.nested import has_folds, log_folds, log_pretraining
 from dysconnect.tracking.notes import cohort_note, experiment_note
