@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from dysconnect.models.cards import of_kind
-from dysconnect.models.graph import build_network
 from dysconnect.models.graph.brainnetcnn import EdgeToEdge
 from dysconnect.models.graph.gat import SparseGAT
 from dysconnect.models.graph.gcn import SparseGCN
@@ -13,6 +12,7 @@ from dysconnect.models.graph.gin import SparseGIN
 from dysconnect.models.graph.layers import Dropout, propagate
 from dysconnect.models.graph.sage import SparseGraphSAGE
 from dysconnect.models.graph.views import adjacency, to_batch
+from dysconnect.models.networks import build_network
 
 N = 9
 TWINS = {"gcn": SparseGCN, "gat": SparseGAT, "gin": SparseGIN, "sage": SparseGraphSAGE}

@@ -21,11 +21,11 @@ from dysconnect.learning.graph.run import fingerprint, stored
 from dysconnect.learning.graph.stack import Weights, noise_of
 from dysconnect.learning.graph.view import FilledEdges, View, learn_scale
 from dysconnect.models.cards import CARDS
-from dysconnect.models.graph import build_network
 from dysconnect.models.graph.bnt import BrainNetworkTransformer
 from dysconnect.models.graph.brainnetcnn import BrainNetCNN
 from dysconnect.models.graph.layers import Dropout
 from dysconnect.models.graph.views import edge_weights, unfold
+from dysconnect.models.networks import build_network
 
 WATCHED = 0.2  # share of the people who decide when to stop
 READ_OUT = {name: card.fresh for name, card in CARDS.items() if card.fresh}  # modules that are not pretrained

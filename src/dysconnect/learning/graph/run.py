@@ -20,8 +20,8 @@ from dysconnect.learning.graph.fit import Fitted, Jobs, Training, train_stack
 from dysconnect.learning.graph.stack import Stack, Weights
 from dysconnect.learning.graph.view import FilledEdges, View, learn_scale, watched_rows
 from dysconnect.models.cards import CARDS
-from dysconnect.models.graph import build_network
 from dysconnect.models.graph.layers import LinearPath
+from dysconnect.models.networks import build_network
 
 SEARCHED = ("lr", "weight_decay")
 

@@ -205,8 +205,9 @@ def _localization_text(summary: Mapping, spec: Mapping) -> str:
         if summary["n_untested"]
         else ""
     )
+    measure = MEASURES[spec["measure"]].sentence
     return (
-        f"{summary['n_edges']:,} connections ({MEASURES[spec['measure']].sentence}) were tested{left_out}, each with a linear "
+        f"{summary['n_edges']:,} connections ({measure}) were tested{left_out}, each with a linear "
         f"model of group adjusted for {covariate_names(summary['nuisance'])} ({summary['df']} degrees of freedom). "
         f"{summary['permutations']:,} permutations of {PERMUTED[summary['permutation']]} "
         "method; Winkler et al. 2014) gave family-wise p by the largest |t| (Nichols and Holmes 2002); "
