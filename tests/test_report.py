@@ -14,14 +14,15 @@ from dysconnect import report
 from dysconnect.data.atlas import load_atlas
 from dysconnect.paper.svg import inline_svg, to_svg
 from dysconnect.paper.text import number, p_text, percent
-from dysconnect.report import Results, render
-from dysconnect.report.figures import calibration_figure, drawn_edges, learning_figure, motion_figure, roc_figure
-from dysconnect.report.methods import methods
-from dysconnect.report.quality import distance_figure, flow_figure, qcfc_figure, qcfc_table
-from dysconnect.report.references import REFERENCES, references
-from dysconnect.report.tables import excluded_table
-from dysconnect.report.text import Asked
-from dysconnect.report.verdict import verdict
+from dysconnect.report import Results, Study, render, sections_of
+from dysconnect.report.cohort.figures import motion_figure
+from dysconnect.report.cohort.tables import excluded_table
+from dysconnect.report.localization.figures import drawn_edges
+from dysconnect.report.prediction.figures import calibration_figure, learning_figure, roc_figure
+from dysconnect.report.quality.figures import distance_figure, flow_figure, qcfc_figure
+from dysconnect.report.quality.tables import qcfc_table
+from dysconnect.report.references import PAPERS, cited
+from dysconnect.report.results import Asked
 
 NODES = load_atlas("seitzman300")
 VOID = {"meta", "link", "br", "img", "input", "hr", "path", "use", "rect", "circle"}
@@ -422,6 +423,18 @@ def page_of(results: Results, cohort: dict | None = None):
     return page, Document(page.html)
 
 
+def verdict(results: Results, cohort: dict, experiments: dict) -> list[tuple[str, str]]:
+    return report.verdict(sections_of(Study(results, cohort, experiments, NODES)))
+
+
+def methods(results: Results, cohort: dict, experiments: dict, nodes: pd.DataFrame) -> list[tuple[str, str]]:
+    return report.methods(sections_of(Study(results, cohort, experiments, nodes)))
+
+
+def references(paragraphs: list[tuple[str, str]]) -> list[str]:
+    return [str(paper) for paper in cited(paragraphs)]
+
+
 def said(results: Results, cohort: dict | None = None) -> dict[str, str]:
     return dict(verdict(results, cohort or cohort_of(), experiments_of(results.scores["experiment"].unique())))
 
@@ -434,9 +447,7 @@ def page():
 @pytest.fixture
 def blank_figures(monkeypatch):
     """Empty figures, for tests of words and tables."""
-    names = ("motion", "flow", "qcfc", "qcfc_distance", "forest", "subgroups", "roc", "calibration", "connectome")
-    names += ("cohort", "circuits", "matrix", "chord", "stability")
-    monkeypatch.setattr(report, "_figures", lambda *_: {name: Figure() for name in names})
+    monkeypatch.setattr(report, "drawn", lambda drawings, _: ({name: to_svg(Figure()) for name in drawings}, {}))
 
 
 def severity_of(surviving: int, **changes) -> Asked:
@@ -828,7 +839,10 @@ def test_every_paper_in_the_methods_has_a_reference():
     paragraphs = methods(results_of(), cohort_of(), experiments_of(GOOD), NODES)
     text = " ".join(paragraph for _, paragraph in paragraphs)
     for year in re.findall(r"(\w+) (?:et al\. )?((?:19|20)\d\d)\b", text):
-        assert any(short.endswith(" ".join(year)) or year[0] in short for short in [*REFERENCES, "Seitzman"]), year
+        assert any(
+            short.endswith(" ".join(year)) or year[0] in short
+            for short in [*(paper.name for paper in PAPERS), "Seitzman"]
+        ), year
 
 
 def test_figures_for_other_code():
@@ -890,10 +904,10 @@ def test_people_left_out_by_the_dozen_share_a_row():
     assert rows[1].cells[0] == "sub-10"
 
 
-def test_connections_that_came_as_numbers_are_not_said_to_be_denoised(nodes):
+def test_connections_that_came_as_numbers_are_not_said_to_be_denoised():
     cohort = cohort_of()
     dataset = {**cohort["dataset"], "kind": "table", "covariates": ["age", "sex", "site"]}
-    text = methods(results_of(), {**cohort, "dataset": dataset}, experiments_of(GOOD), nodes)[0][1]
+    text = methods(results_of(), {**cohort, "dataset": dataset}, experiments_of(GOOD), NODES)[0][1]
     assert "published as numbers" in text
     assert "Subjects without age, sex, site or one of the connections were excluded" in text
     assert "motion" not in text and "Hz" not in text
