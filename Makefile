@@ -14,6 +14,7 @@ OURS := $(shell test "$$(cat '$(VENV)/.made' 2>/dev/null)" = "$$(pwd -P)" || \
 	{ test '$(VENV)' = .venv -a -e .venv/.ready -a ! -e .venv/.made -a ! -L .venv; } && echo yes)
 FOUND := $(wildcard $(VENV)/bin/python)
 READY := $(if $(VENV),$(if $(FOUND),$(if $(OURS),$(VENV)/.ready,as-it-is),$(VENV)/.ready),)
+DOCS := $(if $(filter %.ready,$(READY)),$(VENV)/.docs,has-docs)
 PORT ?= 5055
 LOGIN ?=
 # MLflow opens in another mode unless told; 1 is the first experiment of a database
@@ -22,12 +23,13 @@ WITH_LOGIN = MLFLOW_AUTH_CONFIG_PATH=results/mlflow-login.ini \
 	MLFLOW_FLASK_SERVER_SECRET_KEY="$$($(BIN)python -c 'import secrets; print(secrets.token_hex())')"
 ARGS ?=
 
-.PHONY: help run test lint format ui bench clean as-it-is
+.PHONY: help run test lint format docs ui bench clean as-it-is has-docs
 
 help:
 	@echo "make run      the whole workflow on the simulated cohort (ARGS='--config dataset=...' for others)"
 	@echo "make test     all tests"
 	@echo "make lint     ruff, snakefmt, snakemake --lint, import-linter"
+	@echo "make docs     the documentation as a site"
 	@echo "make ui       MLflow on http://127.0.0.1:$(PORT) (LOGIN=name: with a password)"
 	@echo "make bench    quick comparisons with other software"
 	@echo "make clean    remove the environment (results stay)"
@@ -41,6 +43,10 @@ $(VENV)/.ready: pyproject.toml requirements.lock
 	@mkdir -p $(VENV) && pwd -P > $(VENV)/.made
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test,lint,imaging,login]' -c requirements.lock
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.ready
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[docs]' -c requirements.lock
 	@touch $@
 
 as-it-is:
@@ -72,6 +78,14 @@ format: $(READY)
 	$(BIN)ruff check --fix-only .
 	$(BIN)ruff format .
 	$(ON_PATH) $(BIN)snakefmt Snakefile workflow/rules
+
+has-docs:
+	@$(BIN)python -c 'import myst_parser, numpydoc, pydata_sphinx_theme, sphinx' 2>/dev/null || { echo "The site needs more" \
+		"packages: $(BIN)python -m pip install -e '.[docs]' -c requirements.lock" >&2; exit 1; }
+
+docs: $(READY) $(DOCS)
+	$(BIN)python -m sphinx -W --keep-going -q -j auto -b html -d docs/_build/doctrees -c docs . docs/_build/html
+	@echo "Documentation: docs/_build/html/index.html"
 
 ui: $(READY)
 	@test -f results/mlflow.db || { echo "No runs yet in results/mlflow.db: \`make run\` makes some. Runs that went to a" \

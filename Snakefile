@@ -5,6 +5,11 @@ min_version("9.16")
 
 
 include: "workflow/rules/common.smk"
+
+
+container: os.environ.get("DYSCONNECT_IMAGE")  # none unless somebody names one: docs/how-to/cluster.md
+
+
 include: "workflow/rules/tracking.smk"
 include: "workflow/rules/acquire.smk"
 include: "workflow/rules/preprocess.smk"
@@ -14,6 +19,7 @@ include: "workflow/rules/quality.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/localize.smk"
+include: "workflow/rules/attribute.smk"
 include: "workflow/rules/stimulate.smk"
 include: "workflow/rules/predict.smk"
 include: "workflow/rules/validate.smk"

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from dysconnect.data.edges import matrix_from_edges
+from dysconnect.data.edges import Pairs
 from dysconnect.learning.graph.classifier import DEFAULTS
 from dysconnect.learning.graph.device import choose_device
 from dysconnect.learning.graph.run import train_networks
@@ -141,7 +141,7 @@ def plain_transformer() -> torch.nn.Module:
 def plain_loop(edges: np.ndarray, labels: np.ndarray, seeds: int, epochs: int, build) -> None:
     """One model after the other with a DataLoader of matrices, as BNT's authors train; same subjects."""
     standard = (edges - edges.mean(0)) / edges.std(0)
-    x = torch.as_tensor(matrix_from_edges(standard, N_NODES))
+    x = torch.as_tensor(Pairs(N_NODES).matrix(standard))
     y = torch.as_tensor(labels, dtype=torch.float32)
     watched = np.arange(len(y)) % 5 == 0
     parts = [TensorDataset(x[own], y[own]) for own in (~watched, watched)]

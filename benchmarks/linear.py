@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dysconnect.data.edges import edges_from_matrix
+from dysconnect.data.edges import Pairs
 from dysconnect.learning.permuted import shuffle_labels
 from dysconnect.learning.splits import make_splits
 from dysconnect.models.dual import DualRidge
@@ -60,7 +60,7 @@ def tangent(matrices: np.ndarray, fold: np.ndarray, folds: int) -> dict:
     """Reference on the training subjects and features of everybody, fold by fold."""
     from nilearn.connectome import ConnectivityMeasure
 
-    edges, spent = edges_from_matrix(matrices, diagonal=True), {"ours": [], "peer": []}
+    edges, spent = Pairs(matrices.shape[-1], diagonal=True).edges(matrices), {"ours": [], "peer": []}
     wall, far, distance = {"ours": 0.0, "peer": 0.0}, 0.0, 0.0
     rows, cols = np.triu_indices(matrices.shape[-1])
     for k in range(folds):

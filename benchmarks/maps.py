@@ -27,7 +27,7 @@ from dysconnect.attribute.folds import fold_maps, held_out, randomised_twin, shu
 from dysconnect.attribute.verdict import MEASURED
 from dysconnect.data.atlas import load_atlas
 from dysconnect.data.cohort import Cohort
-from dysconnect.data.edges import edge_index
+from dysconnect.data.edges import Pairs
 from dysconnect.learning.estimators import build
 from dysconnect.learning.graph.classifier import DEFAULTS
 from dysconnect.learning.saved import read_folds, save_folds
@@ -64,7 +64,7 @@ def planted_cohort(seed: int) -> tuple[Cohort, np.ndarray]:
     plan |= {"region": None, "carriers": 1.0, "direction": "down", "seed": seed}
     patients = np.flatnonzero(people["group"] == "DYT")
     series, truth, _ = plant_cohort(series, people, nodes, [SECONDS] * len(people), plan, patients)
-    i, j = edge_index(len(nodes))
+    i, j = Pairs(len(nodes)).ends
     z = np.stack([np.arctanh(np.corrcoef(resting_band(x, SECONDS).T)[i, j]) for x in series]).astype(np.float32)
     people = people.assign(label=(people["group"] == "DYT").astype(int), scan_group=people["participant_id"])
     names = nodes["name"].to_numpy()

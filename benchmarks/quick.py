@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from dysconnect.data.edges import edges_from_matrix
+from dysconnect.data.edges import Pairs
 from dysconnect.localize.statistics import edge_statistics
 from dysconnect.models.graph.gcn import GCN, SparseGCN
 from dysconnect.models.graph.views import adjacency, to_batch
@@ -65,7 +65,7 @@ def tangent(repeats: int) -> list[dict]:
     factor = rng.standard_normal((100, 100)) / 10 + np.eye(100)
     series = [rng.standard_normal((300, 100)) @ factor for _ in range(60)]
     covariances = np.stack([np.cov(x.T) for x in series])
-    edges = edges_from_matrix(covariances, diagonal=True)
+    edges = Pairs(covariances.shape[-1], diagonal=True).edges(covariances)
     ours = median_seconds(lambda: TangentSpace().fit(edges, 100).transform(edges), repeats)
     estimator = EmpiricalCovariance(store_precision=False)
     peer = median_seconds(

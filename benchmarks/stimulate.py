@@ -31,9 +31,10 @@ from dysconnect.data.atlas import load_atlas
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.participants import read_participants
 from dysconnect.data.series import read_index
+from dysconnect.learning.permuted import gate
 from dysconnect.learning.splits import make_splits
 from dysconnect.planted.plant import choose_pattern
-from dysconnect.stimulate import beats_null, rank_targets
+from dysconnect.stimulate import rank_targets
 from dysconnect.train import cross_validate, permutation_null
 from dysconnect.validate import pool_maker
 from dysconnect.validate.pools import thin
@@ -152,7 +153,7 @@ def ranked(source, effect: float, design: str, seed: int, permutations: int) -> 
     own, hub = source(effect, design, seed)
     splits = make_splits(own.participants, *source.folds, seed)
     trained = cross_validate(own, splits, "model", source.sections)
-    shown, _ = beats_null(permutation_null(own, splits, source.sections, trained.first_repeat), "model", 0.05)
+    shown, *_ = gate(permutation_null(own, splits, source.sections, trained.first_repeat), 0.05, "model")
     spec = {"covariates": ["age", "sex", "site", "mean_fd"], "matched": 30, "draws": 99, "goal": "controls"}
     spec |= {"permutations": permutations, "network_permutations": permutations, "edits": NO_EDITS, "seed": seed}
     found = rank_targets(own, splits, source.sections, source.nodes, spec)

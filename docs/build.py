@@ -26,6 +26,7 @@ STAGES = (
     "train",
     "evaluate",
     "localize",
+    "attribute",
     "stimulate",
 )
 FIRST = ("dataset", "preprocess", "atlas", "denoise", "connectivity", "graph", "model", "training", "localize")

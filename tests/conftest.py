@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from dysconnect.acquire import acquire, write_acquired
 from dysconnect.data.atlas import load_atlas
 from dysconnect.data.cohort import Cohort
-from dysconnect.data.edges import edges_from_matrix
+from dysconnect.data.edges import Pairs
 from dysconnect.data.series import read_index
 from dysconnect.timeseries import prepare_cohort
 
@@ -240,7 +240,7 @@ def make_covariances():
         rng = np.random.default_rng([seed, 3])
         matrices = np.stack([_sample_covariance(n_nodes, shift * y, volumes, rng) for y in participants["label"]])
         names = np.array([f"region {k}" for k in range(n_nodes)])
-        edges = edges_from_matrix(matrices, diagonal=True).astype(np.float32)
+        edges = Pairs(matrices.shape[-1], diagonal=True).edges(matrices).astype(np.float32)
         return Cohort(participants, edges, np.zeros((n, n_nodes), bool), names, "tangent")
 
     return build

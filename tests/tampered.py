@@ -66,11 +66,13 @@ INPUTS = {
     "attribute": (
         "H5", "timeseries/participants.tsv", "train/splits.tsv", "train/MODEL/null.tsv", "train/MODEL/folds.npz",
     ),
-    "localize": ("H5", "timeseries/participants.tsv", "train/MODEL/model.npz", "train/MODEL/null.tsv"),
+    "localize": ("H5", "timeseries/participants.tsv"),
+    "attribute_edges": ("localize/edges.tsv", "train/MODEL/model.npz", "train/MODEL/null.tsv"),
+    "attribute_recovery": ("attribute/edges.tsv", "acquire/truth.tsv"),
     "recovery": ("localize/edges.tsv", "acquire/truth.tsv"),
     "report": (
         "timeseries/participants.tsv", "train/splits.tsv", "evaluate/scores.tsv", "evaluate/curves.tsv",
-        "train/MODEL/history.tsv", "localize/edges.tsv", "localize/people.tsv", "localize/summary.json",
+        "train/MODEL/history.tsv", "attribute/edges.tsv", "localize/people.tsv", "localize/summary.json",
         "quality/qcfc.tsv", "quality/summary.json", "stimulate/targets.tsv", "stimulate/verdict.json",
     ),
     "track": ("train/MODEL/search.tsv", "train/MODEL/model.npz", "evaluate/scores.tsv", "predict/MODEL.npz"),
@@ -95,7 +97,7 @@ def read(job: str, project: Project) -> None:
         refuse_other_splits(table("train/splits.tsv"), cohort.participants)
     elif job == "attribute":
         read_folds(at("train/MODEL/folds.npz"), cohort, table("train/splits.tsv"))
-    elif job == "localize":
+    elif job == "attribute_edges":
         read_fold_weights(at("train/MODEL/model.npz"))
     elif job == "evaluate":
         _evaluate(project, table)
@@ -374,7 +376,7 @@ def tamperings() -> list[Tampering]:
         ("SERIES", "another person's", other_series, "connectivity"),
         ("SERIES", "last row absent", without_last_line, "connectivity"),
         ("SERIES", "scaled in a column", of_table(lambda own: own.assign(**{own.columns[3]: "0.5"})), "connectivity"),
-        ("train/MODEL/model.npz", "weights negated", arrays(negated), "localize"),
+        ("train/MODEL/model.npz", "weights negated", arrays(negated), "attribute_edges"),
         ("train/MODEL/model.npz", "half of the bytes", truncated, "track"),
         ("train/MODEL/model.npz", "another experiment's", put_from("train/floor/model.npz"), "track"),
         ("train/MODEL/folds.npz", "weights negated", arrays(negated), "attribute"),
@@ -391,8 +393,10 @@ def tamperings() -> list[Tampering]:
         ("evaluate/curves.tsv", "half of the rows", of_table(lambda own: own[::2]), "report"),
         ("predict/MODEL.npz", "half of the bytes", truncated, "predict"),
         ("predict/MODEL.npz", "weights negated", arrays(negated), "predict"),
-        ("localize/edges.tsv", "p made small", column("p_fwer", lambda x: x / 100), "report"),
-        ("localize/edges.tsv", "regions swapped", swapped("region_a"), "report"),
+        ("attribute/edges.tsv", "p made small", column("p_fwer", lambda x: x / 100), "report"),
+        ("attribute/edges.tsv", "regions swapped", swapped("region_a"), "report"),
+        ("attribute/edges.tsv", "weights turned", column("attribution", lambda x: -x), "attribute_recovery"),
+        ("localize/edges.tsv", "regions swapped", swapped("region_a"), "attribute_edges"),
         ("localize/edges.tsv", "signs turned", column("effect_size", lambda x: -x), "recovery"),
         ("localize/edges.tsv", "last row absent", without_last_line, "recovery"),
         ("acquire/truth.tsv", "last row absent", without_last_line, "recovery"),

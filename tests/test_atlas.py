@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from dysconnect.data.atlas import BUILT_IN, SYSTEMS, circuit_edges, circuit_titles, edge_circuits, load_atlas
-from dysconnect.data.edges import edge_index
+from dysconnect.data.edges import Pairs
 
 SIZES = {"seitzman300": 300, "cc200": 200, "ho110": 110, "degeneration": 11}
 
@@ -142,7 +142,7 @@ def test_circuits_of_a_hand_built_table(tiny):
 
 def test_circuit_edges_point_into_the_edge_order(tiny):
     edges = circuit_edges(tiny)
-    rows, cols = edge_index(len(tiny))
+    rows, cols = Pairs(len(tiny)).ends
     np.testing.assert_array_equal(rows[edges["edge"]], edges["i"])
     np.testing.assert_array_equal(cols[edges["edge"]], edges["j"])
     assert not edges.duplicated(["circuit", "edge"]).any()
@@ -179,7 +179,7 @@ def test_edge_order_round_trip(diagonal):
     matrix = np.random.default_rng(0).normal(size=(7, 7))
     matrix += matrix.T
     np.fill_diagonal(matrix, matrix.diagonal() * diagonal)
-    rows, cols = edge_index(7, diagonal)
+    rows, cols = Pairs(7, diagonal=diagonal).ends
     back = np.zeros_like(matrix)
     back[rows, cols] = back[cols, rows] = matrix[rows, cols]
     np.testing.assert_array_equal(back, matrix)

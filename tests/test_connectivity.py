@@ -11,7 +11,7 @@ from sklearn.covariance import LedoitWolf
 
 from dysconnect.connectivity import cohort_connectomes
 from dysconnect.data.connectomes import Connectomes, open_connectomes, read_connectomes, write_connectomes
-from dysconnect.data.edges import edge_index, matrix_from_edges
+from dysconnect.data.edges import Pairs
 from dysconnect.data.estimate import connectome
 from dysconnect.data.labelled import labelled_cohort
 from dysconnect.data.participants import write_participants
@@ -79,10 +79,10 @@ def test_missing_regions_are_zero_and_the_others_as_if_alone(series, measure):
     alone = connectome(np.delete(series, dead, axis=1), measure, "ledoit_wolf")
     edges = connectome(holed, measure, "ledoit_wolf")
     assert np.isfinite(edges).all()
-    matrix = matrix_from_edges(edges, 10, diagonal=measure == "covariance")
+    matrix = Pairs(10, diagonal=measure == "covariance").matrix(edges)
     kept = np.delete(np.arange(10), dead)
     np.testing.assert_allclose(
-        matrix[np.ix_(kept, kept)], matrix_from_edges(alone, 8, diagonal=measure == "covariance"), atol=1e-6
+        matrix[np.ix_(kept, kept)], Pairs(8, diagonal=measure == "covariance").matrix(alone), atol=1e-6
     )
     np.testing.assert_array_equal(matrix[np.ix_(dead, kept)], 0)
     if measure == "covariance":
@@ -143,7 +143,7 @@ def test_file_explains_itself(stored):
         assert dataset["connectome"].dims == ("subject", "edge")
         assert dataset["connectome"].dtype == np.float32
         assert dataset["missing"].dims == ("subject", "node")
-        rows, cols = edge_index(4)
+        rows, cols = Pairs(4).ends
         assert dataset["node_a"].to_numpy().tolist() == written.nodes[rows].tolist()
         assert dataset["node_b"].to_numpy().tolist() == written.nodes[cols].tolist()
         assert {"measure": "correlation", "atlas": "few", "data_hash": "ab"}.items() <= dataset.attrs.items()

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dysconnect.data.edges import MissingRegions, edge_index, edge_missing, edges_from_matrix, matrix_from_edges
+from dysconnect.data.edges import MissingRegions, Pairs
 from dysconnect.models.floor import CovariateEncoder
 from dysconnect.models.tangent import TangentSpace
 
@@ -32,26 +32,26 @@ def missing() -> np.ndarray:
 @pytest.mark.parametrize("shape", [(), (4,), (2, 3)])
 def test_edges_and_matrices_round_trip(diagonal, n_edges, shape):
     edges = np.random.default_rng(0).normal(size=(*shape, n_edges))
-    matrices = matrix_from_edges(edges, 5, diagonal)
+    matrices = Pairs(5, diagonal=diagonal).matrix(edges)
     assert matrices.shape == (*shape, 5, 5)
     np.testing.assert_array_equal(matrices, matrices.swapaxes(-1, -2))
-    np.testing.assert_array_equal(edges_from_matrix(matrices, diagonal), edges)
+    np.testing.assert_array_equal(Pairs(matrices.shape[-1], diagonal=diagonal).edges(matrices), edges)
     if not diagonal:
         assert (np.diagonal(matrices, axis1=-2, axis2=-1) == 0).all()
 
 
 @pytest.mark.parametrize("diagonal", [False, True])
 def test_the_order_of_edges_is_the_atlas_order(diagonal):
-    rows, cols = edge_index(5, diagonal)
-    matrix = matrix_from_edges(np.arange(1.0, len(rows) + 1)[None], 5, diagonal)[0]
+    rows, cols = Pairs(5, diagonal=diagonal).ends
+    matrix = Pairs(5, diagonal=diagonal).matrix(np.arange(1.0, len(rows) + 1)[None])[0]
     np.testing.assert_array_equal(matrix[rows, cols], np.arange(1, len(rows) + 1))
 
 
 @pytest.mark.parametrize("diagonal", [False, True])
 def test_missing_edges_are_those_that_touch_a_missing_region(missing, diagonal):
-    rows, cols = edge_index(6, diagonal)
+    rows, cols = Pairs(6, diagonal=diagonal).ends
     expected = [[lost[i] or lost[j] for i, j in zip(rows, cols)] for lost in missing]
-    np.testing.assert_array_equal(edge_missing(missing, diagonal), expected)
+    np.testing.assert_array_equal(Pairs(missing.shape[-1], diagonal=diagonal).touching(missing), expected)
 
 
 # correlations
@@ -59,9 +59,9 @@ def test_missing_edges_are_those_that_touch_a_missing_region(missing, diagonal):
 
 def test_missing_correlations_take_the_mean_of_those_who_have_them(missing):
     edges = np.random.default_rng(1).normal(size=(30, 15)).astype(np.float32)
-    lost = edge_missing(missing)
+    lost = Pairs(missing.shape[-1]).touching(missing)
     edges[lost] = 0  # as they are stored
-    filled = MissingRegions().fit(edges, missing, diagonal=False).transform(edges, missing)
+    filled = MissingRegions().fit(edges, missing).transform(edges, missing)
     for e in range(15):
         mean = edges[~lost[:, e], e].astype(float).mean()
         np.testing.assert_allclose(filled[lost[:, e], e], mean, rtol=1e-5)
@@ -71,27 +71,27 @@ def test_missing_correlations_take_the_mean_of_those_who_have_them(missing):
 def test_test_subjects_are_filled_from_the_training_subjects(missing):
     rng = np.random.default_rng(2)
     train, test = rng.normal(size=(30, 15)), 100 + rng.normal(size=(2, 15))
-    filler = MissingRegions().fit(train, np.zeros((30, 6), bool), diagonal=False)
+    filler = MissingRegions().fit(train, np.zeros((30, 6), bool))
     lost = np.zeros((2, 6), bool)
     lost[0, 3] = True
     filled = filler.transform(test, lost)
-    own = edge_missing(lost)[0]
+    own = Pairs(lost.shape[-1]).touching(lost)[0]
     np.testing.assert_allclose(filled[0, own], train.mean(0)[own])
     np.testing.assert_array_equal(filled[1], test[1])
 
 
 @pytest.mark.parametrize("diagonal", [False, True])
 def test_nothing_missing_nothing_touched(covariances, diagonal):
-    edges = edges_from_matrix(covariances, diagonal)
+    edges = Pairs(covariances.shape[-1], diagonal=diagonal).edges(covariances)
     none = np.zeros((30, 6), bool)
-    filler = MissingRegions().fit(edges, none, diagonal)
+    filler = MissingRegions().fit(edges, none, Pairs(none.shape[1], diagonal=diagonal))
     np.testing.assert_array_equal(filler.transform(edges, none), edges)
 
 
 def test_an_edge_that_nobody_has_stays_finite():
     lost = np.zeros((4, 3), bool)
     lost[:, 0] = True
-    filled = MissingRegions().fit(np.ones((4, 3)), lost, diagonal=False).transform(np.ones((4, 3)), lost)
+    filled = MissingRegions().fit(np.ones((4, 3)), lost).transform(np.ones((4, 3)), lost)
     assert np.isfinite(filled).all()
 
 
@@ -101,11 +101,11 @@ def test_a_region_that_nobody_has_leaves_the_tangent_space_of_the_others_as_it_i
     stored, lost = covariances.copy(), np.zeros((30, 6), bool)
     lost[:, 2] = True
     stored[:, 2], stored[:, :, 2] = 0, 0
-    edges = edges_from_matrix(stored, diagonal=True)
-    filled = MissingRegions().fit(edges, lost, diagonal=True).transform(edges, lost)
-    features = matrix_from_edges(TangentSpace().fit(filled, 6).transform(filled), 6, diagonal=True)
-    alone = edges_from_matrix(covariances[:, others][:, :, others], diagonal=True)
-    expected = matrix_from_edges(TangentSpace().fit(alone, 5).transform(alone), 5, diagonal=True)
+    edges = Pairs(stored.shape[-1], diagonal=True).edges(stored)
+    filled = MissingRegions().fit(edges, lost, Pairs(6, diagonal=True)).transform(edges, lost)
+    features = Pairs(6, diagonal=True).matrix(TangentSpace().fit(filled, 6).transform(filled))
+    alone = Pairs(5, diagonal=True).edges(covariances[:, others][:, :, others])
+    expected = Pairs(5, diagonal=True).matrix(TangentSpace().fit(alone, 5).transform(alone))
     np.testing.assert_allclose(features[:, others][:, :, others], expected, atol=1e-4)
     np.testing.assert_allclose(features[:, 2], 0, atol=1e-6)
 
@@ -122,10 +122,10 @@ def completed(covariances, missing):
         stored[subject][gone] = 0
         stored[subject][:, gone] = 0
         stored[subject][gone, gone] = 1
-    edges = edges_from_matrix(stored, diagonal=True)
-    filler = MissingRegions().fit(edges, missing, diagonal=True)
-    mean = matrix_from_edges(filler.mean_, 6, diagonal=True)
-    return edges, matrix_from_edges(filler.transform(edges, missing), 6, diagonal=True), mean
+    edges = Pairs(stored.shape[-1], diagonal=True).edges(stored)
+    filler = MissingRegions().fit(edges, missing, Pairs(6, diagonal=True))
+    mean = Pairs(6, diagonal=True).matrix(filler.mean_)
+    return edges, Pairs(6, diagonal=True).matrix(filler.transform(edges, missing)), mean
 
 
 def test_training_mean_leaves_the_missing_out(completed, covariances, missing):
@@ -166,11 +166,12 @@ def conditional(matrix: np.ndarray, lost: np.ndarray, seen: np.ndarray) -> tuple
 
 def test_a_subject_with_the_mean_covariance_is_completed_to_the_mean(covariances):
     mean = covariances.mean(0)
-    edges = edges_from_matrix(covariances, diagonal=True)
-    filler = MissingRegions().fit(edges, np.zeros((30, 6), bool), diagonal=True)
+    edges = Pairs(covariances.shape[-1], diagonal=True).edges(covariances)
+    filler = MissingRegions().fit(edges, np.zeros((30, 6), bool), Pairs(6, diagonal=True))
     lost = np.arange(6)[None] == 3
-    holed = np.where(edge_missing(lost, diagonal=True), 0, edges_from_matrix(mean[None], diagonal=True))
-    np.testing.assert_allclose(matrix_from_edges(filler.transform(holed, lost), 6, True)[0], mean, atol=1e-8)
+    pairs = Pairs(6, diagonal=True)
+    holed = np.where(pairs.touching(lost), 0, pairs.edges(mean[None]))
+    np.testing.assert_allclose(pairs.matrix(filler.transform(holed, lost))[0], mean, atol=1e-8)
 
 
 # covariates

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from tiny import write_image
 
-from dysconnect.acquire import acquire, acquire_scans, kind_of, list_own, source_files
+from dysconnect.acquire import acquire, acquire_scans, kind_of, list_folder_of, source_files
 from dysconnect.acquire.images import SHARED, fetch_unit, plan_images, plan_scans, users_files
 from dysconnect.acquire.summary import summarise
 from dysconnect.data.images.receipts import CHOICES, write_receipt
@@ -70,7 +70,7 @@ def series(root: Path, form: str = "{sub}_task-rest_timeseries.tsv", people=PEOP
 def front(spec: dict, engine: str = "derivatives", **more):
     """What is decided before the first job: the section with its kind, plan, settings and scans."""
     spec = spec | more
-    listing = list_own(spec)
+    listing = list_folder_of(spec)
     spec["kind"] = kind_of(spec, listing, engine)
     plan = plan_images(spec, {}, Path("."))
     settings = {**spec, "engine": engine}
@@ -420,7 +420,7 @@ def test_the_front_takes_twice_as_long_for_twice_as_many(study, form):
         write(root, form, "a\tb\n1\t2\n", names, middle="")
         write(root, form.replace(".nii.gz", ".json").replace(".tsv", ".json"), "{}", names, middle="")
         start = time.process_time()
-        listing = list_own(spec)
+        listing = list_folder_of(spec)
         if kind_of(spec, listing) == "local":
             assert len(source_files(spec, listing)) == 2 * n + 1
         else:

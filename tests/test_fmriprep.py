@@ -79,7 +79,7 @@ class TestSettings:
             check_engine(preprocessed, spec, {})
 
     def test_antspyx_is_not_asked_for(self, spec, monkeypatch):
-        monkeypatch.setattr("dysconnect.acquire.find_spec", lambda name: None)
+        monkeypatch.setattr("dysconnect.plan.checks.find_spec", lambda name: None)
         check_engine(DATASET, spec, {})
         with pytest.raises(ValueError, match=r"--sdm apptainer --config preprocess=fmriprep"):
             check_engine(DATASET, {"engine": "ants"}, {})
@@ -93,19 +93,19 @@ class TestSettings:
     def test_a_dataset_without_description(self, spec, tmp_path):
         (tmp_path / "bids").mkdir()
         with pytest.raises(ValueError, match=r"dataset_description.json: no such file.*BIDSVersion"):
-            find_places(spec, tmp_path / "bids", "own", own=True)
-        find_places(spec, tmp_path / "bids", "own", own=False)  # will be fetched
+            find_places(spec, tmp_path / "bids", "own", complete=True)
+        find_places(spec, tmp_path / "bids", "own", complete=False)  # will be fetched
         described(tmp_path / "bids", BIDSVersion="")
         with pytest.raises(ValueError, match=r"BIDSVersion missing"):
-            find_places(spec, tmp_path / "bids", "own", own=True)
+            find_places(spec, tmp_path / "bids", "own", complete=True)
         (tmp_path / "bids/dataset_description.json").write_text("{")
         with pytest.raises(ValueError, match=r"is no JSON"):
-            find_places(spec, tmp_path / "bids", "own", own=True)
+            find_places(spec, tmp_path / "bids", "own", complete=True)
 
     def test_results_inside_the_dataset(self, spec, tmp_path, monkeypatch):
         monkeypatch.chdir(described(tmp_path / "bids"))
         with pytest.raises(ValueError, match=r"lies inside the dataset.*--directory"):
-            find_places(spec, tmp_path / "bids", "own", own=True)
+            find_places(spec, tmp_path / "bids", "own", complete=True)
 
 
 class TestCommand:
@@ -152,7 +152,7 @@ class TestCommand:
         here.mkdir()
         (here / "bids").symlink_to(disk)
         monkeypatch.chdir(here)
-        places = find_places(spec, Path("bids"), "own", own=True)
+        places = find_places(spec, Path("bids"), "own", complete=True)
         assert places.bids == disk
         assert disk in bound_folders(places, here)
 

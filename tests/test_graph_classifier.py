@@ -10,7 +10,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from dysconnect import GraphClassifier
-from dysconnect.data.edges import matrix_from_edges
+from dysconnect.data.edges import Pairs
 from dysconnect.learning.graph.classifier import DEFAULTS
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -47,7 +47,7 @@ def people():
     y = np.arange(60) % 2
     edges = rng.normal(0.2, 0.2, (60, 66))
     edges[:, :10] += 0.3 * y[:, None]
-    return np.tanh(matrix_from_edges(edges, 12)) + np.eye(12), np.array(["HC", "ULD"])[y], edges
+    return np.tanh(Pairs(12).matrix(edges)) + np.eye(12), np.array(["HC", "ULD"])[y], edges
 
 
 @pytest.mark.parametrize("stacked", ["auto", True])

@@ -11,7 +11,7 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 from sklearn.svm import SVC
 
-from dysconnect.data.edges import matrix_from_edges
+from dysconnect.data.edges import Pairs
 from dysconnect.learning.estimators import LinearModel, build
 from dysconnect.learning.permuted import shuffle_labels
 from dysconnect.learning.saved import SavedModel, save_model
@@ -166,7 +166,7 @@ def test_many_label_vectors_of_the_elastic_net_equal_one_at_a_time(data):
 @pytest.mark.parametrize("components", [5, 7])
 def test_riemannian_distances_equal_pyriemanns_pipeline(make_covariances, components):
     cohort = make_covariances(shift=-0.3)
-    matrices = matrix_from_edges(cohort.values.astype(float), 8, diagonal=True)
+    matrices = Pairs(8, diagonal=True).matrix(cohort.values.astype(float))
     space = ReducedTangent(components).fit(cohort.values[:40], 8)
     own = FilteredMDM().fit(space.transform(cohort.values[:40]), cohort.labels[:40])
     reduce = Whitening(metric="euclid", dim_red={"n_components": components}).fit(matrices[:40])
@@ -311,7 +311,7 @@ def test_a_saved_model_predicts_what_the_model_predicts(cohort_of, tmp_path, nam
     model = built(name, measure, **own).fit(cohort, np.arange(40))
     save_model(model, cohort, tmp_path / "model.npz")
     loaded, held_out = SavedModel(tmp_path / "model.npz"), np.arange(40, 60)
-    matrices = matrix_from_edges(cohort.values[held_out].astype(float), len(cohort.nodes), measure == "tangent")
+    matrices = Pairs(len(cohort.nodes), diagonal=measure == "tangent").matrix(cohort.values[held_out].astype(float))
     if measure != "tangent":
         matrices = np.tanh(matrices) + np.eye(len(cohort.nodes))
     expected = model.predict(cohort, held_out)

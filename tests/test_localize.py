@@ -9,13 +9,10 @@ from nilearn.mass_univariate import permuted_ols
 from scipy.stats import binom, false_discovery_control, ttest_ind
 from scipy.stats import t as student
 
-from dysconnect.attribute.verdict import attributed
 from dysconnect.data.cohort import Cohort
-from dysconnect.data.edges import edge_missing
-from dysconnect.learning.estimators import build
-from dysconnect.learning.saved import save_model
+from dysconnect.data.edges import Pairs
 from dysconnect.localize import localize
-from dysconnect.localize.recovery import match_truth, recovery
+from dysconnect.localize.recovery import match_truth, read_recovery, recovery, weights_recovery
 from dysconnect.localize.statistics import (
     edge_statistics,
     exceedance_p,
@@ -41,7 +38,6 @@ SPEC = {
     "stability_draws": 20,
     "stability_top": 10,
     "max_missing": 0.1,
-    "attribution": "correlation_ridge",
     "seed": 0,
 }
 
@@ -317,7 +313,6 @@ def test_table_is_strongest_first_and_says_the_direction(localized, planted):
     assert (edges["p_fwer"] >= 1 / 301).all()
     assert (edges["p_fdr"] >= edges["p"]).all()
     assert edges["stability"].between(0, 1).all()
-    assert edges["attribution"].isna().all()
     lower = edges.query("direction == 'patients lower' and p_fwer < 0.05").iloc[0]
     cohort, position = planted[0], {name: k for k, name in enumerate(planted[0].nodes)}
     rows, cols = np.triu_indices(16, 1)
@@ -326,13 +321,12 @@ def test_table_is_strongest_first_and_says_the_direction(localized, planted):
     assert means[1] < means[0]
 
 
-def test_circuit_and_attribution_follow_their_edge(planted, circuits):
+def test_a_circuit_follows_its_edge(planted, circuits):
     cohort, _, _ = planted
-    table, *_ = localize(cohort, circuits, SPEC, attribution=np.arange(120.0))
+    table, *_ = localize(cohort, circuits, SPEC)
     rows, cols = np.triu_indices(16, 1)
     place = {(cohort.nodes[i], cohort.nodes[j]): e for e, (i, j) in enumerate(zip(rows, cols))}
     e = np.array([place[pair] for pair in zip(table["region_a"], table["region_b"])])
-    np.testing.assert_array_equal(table["attribution"], e)
     np.testing.assert_array_equal(table["circuit"], circuits[e])
 
 
@@ -463,7 +457,7 @@ def test_missing_edges_make_no_difference_between_groups(make_cohort, circuits):
     cohort = make_cohort(n=100, n_nodes=16, seed=7)
     values, missing = cohort.values + 1, cohort.missing.copy()
     missing[cohort.labels == 1, 4] = np.arange(50) < 9
-    values[edge_missing(missing)] = 0
+    values[Pairs(missing.shape[-1]).touching(missing)] = 0
     own = dataclasses.replace(cohort, values=values, missing=missing)
     table, summary, *_ = localize(own, circuits, SPEC)
     assert summary["n_untested"] == 0
@@ -521,12 +515,25 @@ def test_recovery_of_a_table_made_by_hand(by_hand):
     assert scores.loc["uncorrected p", columns].tolist() == [4, 1, 0.25, 1, pytest.approx(2 / 3)]
     auprc = (1 / 1 + 2 / 3 + 3 / 4) / 3  # precision at every planted edge of the ranking
     assert scores.loc["max-T", "auprc"] == pytest.approx(auprc)
-    weights = (1 / 1 + 2 / 4 + 3 / 5) / 3  # ranked .9 .5 .3 .2 .1 0: planted at 1, 4 and 5
-    assert scores.loc["model weights (ranking)", "auprc"] == pytest.approx(weights)
-    assert scores.loc["model weights (ranking)", "auprc_ratio"] == pytest.approx(weights / auprc)
     assert scores.loc["chance", "auprc"] == 0.5
     assert (scores["pattern"] == "x+y").all()
     assert (scores["d"] == 0.8).all()
+
+
+def test_recovery_by_weights_stands_before_chance(by_hand, tmp_path):
+    edges, truth = by_hand
+    both = recovery(edges, truth, 0.05), weights_recovery(edges, truth)
+    for name, table in zip("ab", both):
+        table.to_csv(tmp_path / name, sep="\t", index=False)
+    scores = read_recovery([tmp_path / "a", tmp_path / "b"])
+    pd.testing.assert_frame_equal(scores.drop(index=5).reset_index(drop=True), both[0], check_dtype=False)
+    assert scores["method"].tolist()[-2:] == ["model weights (ranking)", "chance"]
+    auprc = (1 / 1 + 2 / 3 + 3 / 4) / 3
+    weights = (1 / 1 + 2 / 4 + 3 / 5) / 3  # ranked .9 .5 .3 .2 .1 0: planted at 1, 4 and 5
+    assert scores.loc[5, ["auprc", "auprc_ratio"]].tolist() == pytest.approx([weights, weights / auprc])
+    assert scores.loc[5, ["called", "tpr", "fdp", "fwer", "sign_accuracy"]].isna().all()
+    weights_recovery(edges.assign(attribution=np.nan), truth).to_csv(tmp_path / "b", sep="\t", index=False)
+    pd.testing.assert_frame_equal(read_recovery([tmp_path / "a", tmp_path / "b"]), both[0], check_dtype=False)
 
 
 def test_truth_is_matched_in_either_order(by_hand):
@@ -559,47 +566,6 @@ def test_calling_nothing_is_no_false_discovery(by_hand):
     scores = recovery(edges.assign(p_fwer=1.0), truth, 0.05).set_index("method")
     assert scores.loc["max-T", ["called", "tpr", "fdp", "fwer"]].tolist() == [0, 0, 0, 0]
     assert np.isnan(scores.loc["max-T", "sign_accuracy"])
-
-
-# the gate before attribution
-
-
-@pytest.fixture
-def model_and_null(tmp_path, make_cohort, sections):
-    """Save a ridge with the weights of three folds, and a null; returns the two paths."""
-
-    def save(observed: float, fold_weights=True):
-        cohort, own = make_cohort(), sections("ridge")
-        model = build(own["model"], "correlation", {}, own["training"]).fit(cohort, np.arange(60))
-        weights = np.stack([np.full(66, w) for w in (1.0, 2.0, 6.0)]) if fold_weights else None
-        save_model(model, cohort, tmp_path / "model.npz", weights)
-        null = np.r_[observed, np.linspace(0.3, 0.7, 99)] if observed else []
-        table = pd.DataFrame({"permutation": np.arange(len(null)), "auc": null})
-        table.to_csv(tmp_path / "null.tsv", sep="\t", index=False)
-        return tmp_path / "model.npz", tmp_path / "null.tsv"
-
-    return save
-
-
-def test_weights_of_a_model_that_beats_its_null_are_averaged_over_folds(model_and_null):
-    weights, verdict = attributed(*model_and_null(0.9), SPEC)
-    np.testing.assert_allclose(weights, np.full(66, 3.0))
-    assert verdict == "correlation_ridge, mean over 3 folds (permutation p = 0.01)"
-
-
-@pytest.mark.parametrize(
-    ("observed", "reason"), [(0.5, r"does not beat its permutation null \(p = 0\.5"), (0, "was not tested against")]
-)
-def test_weights_of_a_model_that_does_not_are_withheld(model_and_null, observed, reason):
-    weights, verdict = attributed(*model_and_null(observed), SPEC)
-    assert weights is None
-    assert verdict.startswith("withheld: correlation_ridge")
-    assert pd.Series([verdict]).str.contains(reason).item()
-
-
-def test_a_model_without_edge_weights_says_so(model_and_null):
-    with pytest.raises(ValueError, match=r"no weights per edge; choose another localize\.attribution"):
-        attributed(*model_and_null(0.9, fold_weights=False), SPEC)
 
 
 def test_a_connection_that_was_measured_in_nobody_is_not_tested(make_participants):

@@ -48,6 +48,21 @@ def test_an_environment_is_set_up_once_and_again_when_the_lock_changes(project):
     assert "pip install" in make(project, "bench")[1]
 
 
+def test_the_site_brings_what_it_needs_once(project):
+    done, calls = make(project, "docs")
+    assert done.returncode == 0 and ".[docs] -c requirements.lock" in calls and "-m sphinx -W --keep-going" in calls
+    assert "Documentation: docs/_build/html/index.html" in done.stdout
+    assert "pip install" not in make(project, "docs")[1]
+    (project / ".venv/.ready").unlink()
+    assert ".[docs]" in make(project, "docs")[1]  # the lock may have changed
+
+
+def test_the_site_says_what_another_environment_lacks(project):
+    write_python(project / "own/bin/python", 'case "$2" in *sphinx*) false;; esac')
+    done, calls = make(project, "docs", "VENV=own")
+    assert done.returncode and "pip install -e '.[docs]'" in done.stderr and "-m sphinx" not in calls
+
+
 @pytest.mark.parametrize("made", [None, "/another/checkout\n"])
 def test_an_environment_that_make_did_not_set_up_here_is_used_as_it_is(project, made):
     write_python(project / "own/bin/python")

@@ -6,7 +6,7 @@ import pytest
 
 from dysconnect.data import edges as edges_module
 from dysconnect.data.connectomes import Connectomes, StoredEdges, open_connectomes, read_connectomes, write_connectomes
-from dysconnect.data.edges import MissingRegions, edge_missing
+from dysconnect.data.edges import MissingRegions, Pairs
 from dysconnect.data.labelled import labelled_cohort
 from dysconnect.data.memory import data_memory, free_memory
 from dysconnect.data.participants import write_participants
@@ -34,7 +34,7 @@ def stored(tmp_path, make_participants):
     missing[[3, 20, 41], [1, 5, 5]] = True
     values = rng.normal(0.2, 0.3, (60, 66)).astype(np.float32)
     values[(people["group"] == "DYT").to_numpy(), :8] += 0.4
-    values[edge_missing(missing)] = 0
+    values[Pairs(missing.shape[-1]).touching(missing)] = 0
     values[:, 50] = 0
     names = np.array([f"region {k}" for k in range(12)])
     connectomes = Connectomes(values, missing, people["participant_id"].to_numpy(str), names, "correlation", "ab")
@@ -107,7 +107,7 @@ def test_filled_edges_are_filled_where_they_are_read(stored):
     cohort, _ = labelled_cohort(path, participants, CONTRAST, "correlation")
     lazy, _ = labelled_cohort(path, participants, CONTRAST, "correlation", 0)
     rows = np.arange(0, 60, 2)
-    filler = MissingRegions().fit(cohort.values[rows], cohort.missing[rows], diagonal=False)
+    filler = MissingRegions().fit(cohort.values[rows], cohort.missing[rows])
     expected = filler.transform(cohort.values[rows], cohort.missing[rows])
     for own in (cohort, lazy):
         edges = FilledEdges(own.values, own.missing, rows, filler)

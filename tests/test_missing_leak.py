@@ -7,7 +7,7 @@ from scipy.stats import mannwhitneyu
 
 from dysconnect.attribute.folds import held_out
 from dysconnect.data.cohort import Cohort
-from dysconnect.data.edges import BorrowedRegions, MissingRegions, edge_missing, edges_from_matrix, matrix_from_edges
+from dysconnect.data.edges import BorrowedRegions, MissingRegions, Pairs
 from dysconnect.data.estimate import connectome
 from dysconnect.learning import estimators
 from dysconnect.learning.estimators import build
@@ -47,9 +47,9 @@ def learned(make_covariances):
     """Covariances of 40 people, 10 of whom lack regions 1 and 4; what is learned from the first 30."""
     cohort = make_covariances(n=40, n_nodes=8)
     cohort.missing[[1, 3, 5, 7, 9, 31, 33, 35, 37, 39]] = np.isin(np.arange(8), [1, 4])
-    values = np.where(edge_missing(cohort.missing, True), 0, cohort.values).astype(np.float32)
+    values = np.where(cohort.pairs.touching(cohort.missing), 0, cohort.values).astype(np.float32)
     rows = np.arange(30)
-    filler = MissingRegions().fit(values[rows], cohort.missing[rows], diagonal=True)
+    filler = MissingRegions().fit(values[rows], cohort.missing[rows], cohort.pairs)
     space = TangentSpace().fit(filler.transform(values[rows], cohort.missing[rows]), 8)
     masked = MaskedRegression(filler, space.transform).fit(values, cohort.missing, rows)
     return cohort, values, filler, space, masked
@@ -174,7 +174,7 @@ def test_stand_ins_are_positive_definite_and_like_the_people(make_covariances):
     cohort = make_covariances(n=80, n_nodes=10)
     model = built("ridge").fit(cohort, np.arange(80))
     made = StandIns(model.state()["stand_ins"], model.filler_.mean_)[np.arange(20)]
-    assert np.linalg.eigvalsh(matrix_from_edges(made, 10, diagonal=True)).min() > 0
+    assert np.linalg.eigvalsh(Pairs(10, diagonal=True).matrix(made)).min() > 0
     ratio = model.space_.transform(made).std(0).mean() / model.space_.transform(cohort.values).std(0).mean()
     assert 0.8 < ratio < 1.2
 
@@ -277,11 +277,11 @@ def test_components_do_without_regions_that_people_lack():
     common = common_regions(missing)
     assert common.tolist() == [True, False, True, True, False, True]
     values = np.stack([np.cov(np.random.default_rng(k).normal(size=(6, 40))) for k in range(100)])
-    edges, n_seen = edges_from_matrix(values, diagonal=True), int(common.sum())
+    edges, n_seen = Pairs(values.shape[-1], diagonal=True).edges(values), int(common.sum())
     changed = values.copy()
     changed[:, [1, 4]] *= 3
     changed[:, :, [1, 4]] *= 3
-    of, to = ReducedTangent(9, common).fit(edges, 6), edges_from_matrix(changed, diagonal=True)
+    of, to = ReducedTangent(9, common).fit(edges, 6), Pairs(changed.shape[-1], diagonal=True).edges(changed)
     assert of.filters_.shape == (6, n_seen - 1)
     np.testing.assert_allclose(of.transform(to), of.transform(edges), atol=1e-12)
 
@@ -400,13 +400,13 @@ def borrowing(make_cohort):
     """Thirty people, eight of whom lack region 3, and what lends to them."""
     cohort = make_cohort(n=30, n_nodes=8)
     cohort.missing[::4, 3] = True
-    values = np.where(edge_missing(cohort.missing), 0, cohort.values).astype(np.float32)
+    values = np.where(cohort.pairs.touching(cohort.missing), 0, cohort.values).astype(np.float32)
     return values, cohort.missing, BorrowedRegions().fit(values, cohort.missing)
 
 
 def test_a_missing_region_is_borrowed_from_one_person_who_has_it(borrowing):
     values, missing, filler = borrowing
-    filled, lost = filler.transform(values, missing), edge_missing(missing)
+    filled, lost = filler.transform(values, missing), Pairs(missing.shape[-1]).touching(missing)
     np.testing.assert_array_equal(filled[~lost], values[~lost])
     whole = values[~missing.any(1)][:, lost[0]]
     lenders = [np.flatnonzero((whole == own[lost[0]]).all(1)) for own in filled[::4]]
@@ -426,7 +426,7 @@ def test_where_nobody_has_all_the_rest_is_the_mean(borrowing):
     missing[:, 5] = True
     filler = BorrowedRegions().fit(values, missing)
     filled = filler.transform(values[:1], missing[:1])[0]
-    both = edge_missing(np.isin(np.arange(8), [5])[None])[0]
+    both = Pairs(8).touching(np.arange(8) == 5)
     np.testing.assert_allclose(filled[both], filler.mean_[both], atol=1e-6)
 
 
@@ -437,4 +437,4 @@ def test_a_saved_network_lends_mixtures(borrowing):
     restored = BorrowedRegions().load_state(arrays)
     np.testing.assert_array_equal(restored.state()["filler_lent"], arrays["filler_lent"])
     filled = restored.transform(values, missing)
-    assert np.isfinite(filled).all() and filled[::4, edge_missing(missing)[0]].std() > 0.05
+    assert np.isfinite(filled).all() and filled[::4, Pairs(missing.shape[-1]).touching(missing)[0]].std() > 0.05

@@ -20,7 +20,7 @@ def pins() -> dict[str, str]:
 
 def test_every_requirement_is_pinned_to_a_version_that_fits():
     extras = PROJECT["optional-dependencies"]
-    for text in [*PROJECT["dependencies"], *extras["test"], *extras["lint"], *extras["imaging"]]:
+    for text in [*PROJECT["dependencies"], *extras["test"], *extras["lint"], *extras["imaging"], *extras["docs"]]:
         requirement = Requirement(text)
         assert requirement.specifier.contains(pins()[canonicalize_name(requirement.name)]), text
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from try_people import judge as judge_damaged
 
+from dysconnect.acquire.participants_table import people_files
 from dysconnect.acquire.people import people_notes, read_people
-from dysconnect.acquire.told import people_files
 from dysconnect.data.participants import read_participants, write_participants
 from dysconnect.reading.cells import CODES, FORMS, MISSING, SEXES, codes_among, form, is_missing, number, sex
 

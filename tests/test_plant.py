@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from dysconnect.data.atlas import circuit_edges
-from dysconnect.data.edges import edge_index
+from dysconnect.data.edges import Pairs
 from dysconnect.planted.plant import (
     choose_carriers,
     choose_edges,
@@ -35,7 +35,7 @@ def edges(nodes) -> pd.DataFrame:
 
 def fisher(series: np.ndarray) -> np.ndarray:
     """Fisher z of all edges in the resting band, [E]."""
-    return np.arctanh(np.corrcoef(resting_band(series, TR).T)[edge_index(series.shape[1])])
+    return np.arctanh(np.corrcoef(resting_band(series, TR).T)[Pairs(series.shape[1]).ends])
 
 
 # the resting band
@@ -118,7 +118,7 @@ def test_edges_come_evenly_from_the_circuits_asked(nodes):
     known = circuit_edges(nodes).set_index(["circuit", "edge"])[["i", "j"]]
     own = chosen.set_index(["circuit", "edge"])[["i", "j"]]
     pd.testing.assert_frame_equal(own, known.loc[own.index])
-    rows, cols = edge_index(len(nodes))
+    rows, cols = Pairs(len(nodes)).ends
     assert (rows[chosen["edge"]] == chosen["i"]).all()
     assert (cols[chosen["edge"]] == chosen["j"]).all()
 
@@ -215,11 +215,11 @@ def test_effect_is_in_units_of_the_spread(cohort, planting, nodes):
     position = {name: k for k, name in enumerate(nodes["name"])}
     i, j = truth["region_a"].map(position).to_numpy(), truth["region_b"].map(position).to_numpy()
     square = np.zeros((40, 40))
-    square[edge_index(40)] = edge_spread([resting_band(x, TR) for x in series], participants)
+    square[Pairs(40).ends] = edge_spread([resting_band(x, TR) for x in series], participants)
     moves = []
     for k in carriers:
         change = np.zeros((40, 40))
-        change[edge_index(40)] = fisher(planted[k]) - fisher(series[k])
+        change[Pairs(40).ends] = fisher(planted[k]) - fisher(series[k])
         moves.append(change[i, j] / square[i, j])
     np.testing.assert_allclose(moves, -1.0, atol=0.1)
 

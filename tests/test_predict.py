@@ -362,7 +362,7 @@ def test_deviations_equal_those_of_the_localization(lab):
     """From sums over the controls alone, also where a covariate is not known or nobody shares the site."""
     cohort = lab.cohort
     norm = Norm.restore(read_bundle(lab.folder / "ridge.npz").part("norm"))
-    filler = MissingRegions().fit(cohort.values, cohort.missing, diagonal=False)
+    filler = MissingRegions().fit(cohort.values, cohort.missing)
     edges = filler.transform(cohort.values, cohort.missing)
     patient = int(np.flatnonzero(cohort.labels == 1)[0])
     person = cohort.participants.iloc[[patient]].reset_index(drop=True)
@@ -380,7 +380,7 @@ def test_deviations_equal_those_of_the_localization(lab):
 def test_a_planted_deviation_is_found(lab, nodes):
     """An edge six standard deviations off is named first, and beyond what any control shows."""
     cohort, circuits = lab.cohort, circuit_edges(nodes)
-    filler = MissingRegions().fit(cohort.values, cohort.missing, diagonal=False)
+    filler = MissingRegions().fit(cohort.values, cohort.missing)
     norm = learn_norm(cohort, circuits, COVARIATES, 0.1, filler)
     control = int(np.flatnonzero(cohort.labels == 0)[0])
     edges, person = cohort.values[control].astype(float), cohort.participants.iloc[[control]]

@@ -8,7 +8,7 @@ import torch
 
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.connectomes import Connectomes, write_connectomes
-from dysconnect.data.edges import edge_index, edges_from_matrix, matrix_from_edges
+from dysconnect.data.edges import Pairs
 from dysconnect.data.labelled import unlabelled_cohort
 from dysconnect.data.participants import write_participants
 from dysconnect.learning.graph import run
@@ -39,7 +39,7 @@ def low_rank(make_cohort):
     cohort = make_cohort(100, 16)
     rng = np.random.default_rng(3)
     regions = rng.normal(size=(16, 2))
-    rows, cols = edge_index(16)
+    rows, cols = Pairs(16).ends
     people = rng.normal(size=(100, 2))
     edges = 0.3 + 0.2 * people @ (regions[rows] * regions[cols]).T + 0.05 * rng.normal(size=(100, 120))
     return replace(cohort, values=edges.astype(np.float32))
@@ -113,7 +113,7 @@ def test_hidden_edges_are_not_seen(low_rank, hiding, name):
     x, graph, _, asked = view.masked(rows, noise)
     assert 0.25 < asked.mean() < 0.5 and (asked == asked.transpose(1, 2)).all()
     changed = view.held[0][rows].clone()
-    upper = edge_index(16)
+    upper = Pairs(16).ends
     hidden = asked[:, upper[0], upper[1]] == 1
     changed[hidden] += 5 * torch.randn(int(hidden.sum()))
     view.held[0][rows] = changed
@@ -241,9 +241,9 @@ def stored(tmp_path):
         folder = tmp_path / "results/big"
         for name in ("connectivity", "timeseries"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        matrices = matrix_from_edges(cohort.values, len(cohort.nodes))[:, order][:, :, order]
+        matrices = Pairs(len(cohort.nodes)).matrix(cohort.values)[:, order][:, :, order]
         subjects = cohort.participants["participant_id"].to_numpy(str)
-        edges, missing = edges_from_matrix(matrices), cohort.missing[:, order]
+        edges, missing = Pairs(matrices.shape[-1]).edges(matrices), cohort.missing[:, order]
         given = Connectomes(edges, missing, subjects, cohort.nodes[order], measure, "hash")
         write_connectomes(given, folder / "connectivity/tiny_correlation.h5", {"atlas": "tiny"})
         table = cohort.participants.drop(columns="label").assign(included=True)

@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 from scipy.stats import linregress, spearmanr
 
+from dysconnect.data.cohort import Cohort
+from dysconnect.data.edges import Pairs
 from dysconnect.quality import assess, regions_outside
 from dysconnect.quality.motion import (
     UntestableError,
@@ -43,6 +45,10 @@ def noise(n: int, n_edges: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng([seed, 11]).standard_normal((n, n_edges)).astype(np.float32)
 
 
+def cohort_of(people: pd.DataFrame | None, values: np.ndarray, missing: np.ndarray) -> Cohort:
+    return Cohort(people, values, missing, np.arange(missing.shape[1]).astype(str), "correlation")
+
+
 def standard(values: np.ndarray) -> np.ndarray:
     return (values - values.mean()) / values.std()
 
@@ -50,7 +56,9 @@ def standard(values: np.ndarray) -> np.ndarray:
 def assessed(people, values, nodes, missing=None, everybody=None, covariates=COVARIATES, **changes):
     missing = np.zeros((len(people), len(nodes)), bool) if missing is None else missing
     everybody = people if everybody is None else everybody
-    table, summary = assess(people, values, missing, nodes, everybody, CONTRAST, covariates, {**SPEC, **changes})
+    table, summary = assess(
+        cohort_of(people, values, missing), nodes, everybody, CONTRAST, covariates, {**SPEC, **changes}
+    )
     json.dumps(summary, allow_nan=False)
     return table, summary
 
@@ -115,7 +123,7 @@ def test_a_null_cohort_gives_five_percent_and_a_flat_curve(make_participants):
 
 def test_the_p_of_the_share_is_honest_where_edges_depend_on_each_other(make_participants):
     rng = np.random.default_rng(3)
-    distance = edge_distances(nodes_of(12)[["x", "y", "z"]].to_numpy())
+    distance = edge_distances(nodes_of(12)[["x", "y", "z"]].to_numpy(), Pairs(12))
     ps = []
     for seed in range(60):
         people = people_of(make_participants, 40, seed)
@@ -129,7 +137,7 @@ def test_the_p_of_the_share_is_honest_where_edges_depend_on_each_other(make_part
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_planted_distance_dependence_has_its_sign(make_participants, sign):
     people, nodes = people_of(make_participants, 150), nodes_of(20)
-    distance = edge_distances(nodes[["x", "y", "z"]].to_numpy())
+    distance = edge_distances(nodes[["x", "y", "z"]].to_numpy(), Pairs(len(nodes)))
     motion = standard(people["mean_fd"].to_numpy())
     values = noise(150, 190) + 0.3 * sign * motion[:, None] * standard(distance)
     table, summary = assessed(people, values.astype(np.float32), nodes)
@@ -145,7 +153,7 @@ def test_missing_regions_are_unknown_not_zero(make_participants):
     values[:, 0] = 5 + 0.6 * standard(people["mean_fd"].to_numpy()) + 0.8 * (values[:, 0] - 5)
     missing = np.zeros((300, 8), bool)
     missing[:20, 0], missing[:60, 7] = True, True
-    lost = known_edges(values, missing)
+    lost = known_edges(cohort_of(None, values, missing))
     assert np.isnan(lost[:20, :7]).all() and np.isfinite(lost[60:]).all()
     values[np.isnan(lost)] = 0
     table, summary = assessed(people, values, nodes, missing)
@@ -291,8 +299,8 @@ def test_regions_outside_the_field_of_view_are_told_from_silent_ones(make_partic
     assert outside[:5, 3].all() and outside.sum() == 5
     missing = outside.copy()
     missing[:3, 0] = True
-    values = np.where(np.isnan(known_edges(noise(20, 6), missing)), 0, noise(20, 6))
-    _, summary = assess(people, values, missing, nodes, people, CONTRAST, COVARIATES, SPEC, outside)
+    values = np.where(np.isnan(known_edges(cohort_of(people, noise(20, 6), missing))), 0, noise(20, 6))
+    _, summary = assess(cohort_of(people, values, missing), nodes, people, CONTRAST, COVARIATES, SPEC, outside)
     assert summary["edges"] == {"total": 6, "unmeasured": 0, "outside": 3, "silent": 2, "tested": 1}
     assert [(row["region"], row["outside"]) for row in summary["regions"]] == [("region 3", 5), ("region 0", 0)]
     assert summary["people"][0]["regions"] == 2 and summary["people"][0]["outside"] == 1

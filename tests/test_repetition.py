@@ -1,4 +1,4 @@
-"""Repetition times: read in one way from every file and route, and told by group where a cohort has several."""
+"""Repetition times: read in one way from every file and route, and listed by group where a cohort has several."""
 
 import json
 
@@ -9,7 +9,7 @@ from tiny import write_image
 
 from dysconnect.acquire.scan import describe_scan
 from dysconnect.data.images.volumes import open_bold, repetition_time
-from dysconnect.reading.repetition import seconds_of, time_of, times_by_group, told_seconds
+from dysconnect.reading.repetition import seconds_of, sidecar_seconds, time_of, times_by_group
 
 WRONG = [2000, 0, -2, 0.04, 60.1, True, [2.0], "2.0", "2,0", {"s": 2}, float("nan"), float("inf"), 10**400]
 
@@ -26,17 +26,17 @@ def test_seconds_are_read(value):
 
 
 @pytest.mark.parametrize(
-    ("told", "seconds"),
+    ("sidecar", "seconds"),
     [({"RepetitionTime": 2}, 2), ({"SamplingFrequency": 0.5}, 2), ({"RepetitionTime": None}, None), ({}, None)],
 )
-def test_a_frequency_or_nothing(told, seconds):
-    assert told_seconds(told, dict.fromkeys(told, "x.json")) == seconds
+def test_a_frequency_or_nothing(sidecar, seconds):
+    assert sidecar_seconds(sidecar, dict.fromkeys(sidecar, "x.json")) == seconds
 
 
 @pytest.mark.parametrize("frequency", [0, -1, "1", True, [1], 1e-9, float("nan"), 500])
 def test_a_frequency_that_cannot_be(frequency):
     with pytest.raises(ValueError, match=r"x\.json: .*SamplingFrequency"):
-        told_seconds({"SamplingFrequency": frequency}, {"SamplingFrequency": "x.json"})
+        sidecar_seconds({"SamplingFrequency": frequency}, {"SamplingFrequency": "x.json"})
 
 
 @pytest.mark.parametrize(("header", "message"), [(0.0, "no repetition time"), (2000.0, "header 2000.0: seconds, not")])
@@ -76,7 +76,7 @@ def test_one_sequence_is_not_worth_a_line():
     assert times_by_group(*cohort([2, 2.0004], [2, 0])) == []  # 0: nobody knows
 
 
-def test_several_are_told_by_group():
+def test_several_are_listed_by_group():
     lines = times_by_group(*cohort([2] * 9 + [3], [2] * 9 + [3]))
     assert lines == ["repetition time: 2 s (9 patients, 9 controls), 3 s (1 patient, 1 control)"]
 

@@ -11,7 +11,7 @@ import tracked
 from tampered import Project, read, tamperings, try_one
 
 from dysconnect.data.series import read_index, refuse_changed, series_hash
-from dysconnect.evaluate.given import check_null, check_predictions, own_predictions, refuse_other_runs
+from dysconnect.evaluate.given import check_null, check_predictions, predictions_of, refuse_other_runs
 from dysconnect.keeping.sealed import NotAsWrittenError, check, fingerprint, seal
 from dysconnect.learning.splits import refuse_other_splits
 
@@ -163,9 +163,9 @@ def test_predictions_of_somebody_else_are_refused():
     own = splits.assign(experiment="gcn", seed=0, probability=0.5)
     check_predictions("gcn", own, splits)
     with pytest.raises(ValueError, match=r"^ridge: these are predictions of gcn"):
-        own_predictions("ridge", own)
+        predictions_of("ridge", own)
     with pytest.raises(ValueError, match="lack the column seed"):
-        own_predictions("gcn", own.drop(columns="seed"))
+        predictions_of("gcn", own.drop(columns="seed"))
     for spoiled, said in (
         (pd.concat([own, own]), r"a and 1 more were predicted twice"),
         (own[:1], r"b was not predicted \(seed 0\)"),

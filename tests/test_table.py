@@ -11,7 +11,7 @@ from dysconnect.connectivity import table_connectomes
 from dysconnect.data.atlas import load_atlas
 from dysconnect.data.connectomes import open_connectomes, read_connectomes
 from dysconnect.data.connectomes import write_connectomes as write
-from dysconnect.data.edges import edge_index
+from dysconnect.data.edges import Pairs
 from dysconnect.data.labelled import labelled_cohort
 from dysconnect.data.participants import write_participants
 from dysconnect.localize import localize
@@ -146,7 +146,7 @@ def test_connectomes_hold_fisher_z_and_nothing_where_nothing_was_measured(tmp_pa
     back = read_connectomes(tmp_path / "c.h5", ["sub-03", "sub-01"])
     order = [connectomes.subjects.tolist().index(name) for name in ("sub-03", "sub-01")]
     np.testing.assert_array_equal(back.values, connectomes.values[order])
-    rows, cols = edge_index(len(regions))
+    rows, cols = Pairs(len(regions)).ends
     position = {name: k for k, name in enumerate(connectomes.nodes)}
     for row in kept.itertuples():
         i, j = sorted((position[row.region_a], position[row.region_b]))
@@ -196,7 +196,7 @@ def study(published, spec, regions, tmp_path):
 def test_localization_finds_the_cerebellum_and_spares_the_cortex(study, regions):
     """The real positive control: cortico-cerebellar connections are weaker, singly and as a whole; cortex is spared."""
     cerebellum = (regions["system"] == "cerebellum").to_numpy().astype(int)
-    rows, cols = edge_index(len(regions))
+    rows, cols = Pairs(len(regions)).ends
     kinds = np.array(["within cortex", "cortex and cerebellum", "within cerebellum"])[
         cerebellum[rows] + cerebellum[cols]
     ]
@@ -228,7 +228,7 @@ def test_effects_of_the_study_are_found_by_two_routes(study, published, regions)
     raw = raw[raw["session"] == "ses-pre"]
     z = np.arctanh(raw.pivot_table(index="subject", columns="regions", values="connectivity"))
     d = cohens_d(z, raw.drop_duplicates("subject").set_index("subject").loc[z.index, "group"] == "p")
-    rows, cols = edge_index(len(regions))
+    rows, cols = Pairs(len(regions)).ends
     labels = regions["label"].to_numpy()
     order = [f"{labels[i]}_{labels[j]}" for i, j in zip(rows[measured], cols[measured])]
     np.testing.assert_allclose(found.effect_size, d[order], atol=1e-4)

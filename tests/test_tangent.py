@@ -7,7 +7,7 @@ from nilearn.connectome.connectivity_matrices import _geometric_mean, sym_matrix
 from scipy.linalg import expm, logm, sqrtm
 from threadpoolctl import threadpool_limits
 
-from dysconnect.data.edges import edges_from_matrix
+from dysconnect.data.edges import Pairs
 from dysconnect.models.tangent import TangentSpace, geometric_mean, in_threads, mean_log, spd_function
 
 
@@ -21,7 +21,7 @@ def covariances() -> np.ndarray:
 
 def fitted(covariances: np.ndarray) -> TangentSpace:
     """Tangent space at the mean of these."""
-    return TangentSpace().fit(edges_from_matrix(covariances, diagonal=True), covariances.shape[-1])
+    return TangentSpace().fit(Pairs(covariances.shape[-1], diagonal=True).edges(covariances), covariances.shape[-1])
 
 
 # the mean
@@ -86,7 +86,7 @@ def test_threads_share_out_the_matrices_in_order(covariances):
 def test_features_equal_nilearn(covariances):
     measure = ConnectivityMeasure(kind="tangent", cov_estimator=_Passed(), standardize=False)
     expected = sym_matrix_to_vec(measure.fit_transform(list(covariances))) * np.sqrt(2)
-    own = fitted(covariances).transform(edges_from_matrix(covariances, diagonal=True))
+    own = fitted(covariances).transform(Pairs(covariances.shape[-1], diagonal=True).edges(covariances))
     rows, cols = np.triu_indices(10)
     lower = [list(zip(*np.tril_indices(10))).index((col, row)) for row, col in zip(rows, cols)]
     np.testing.assert_allclose(own, expected[:, lower], atol=1e-4)
@@ -112,23 +112,23 @@ class _Passed:
 def test_distance_between_features_is_the_distance_of_the_tangent_matrices(covariances):
     space = fitted(covariances)
     a, b = (logm(space.whitening_ @ c @ space.whitening_).real for c in covariances[:2])
-    features = space.transform(edges_from_matrix(covariances[:2], diagonal=True))
+    features = space.transform(Pairs(covariances.shape[-1], diagonal=True).edges(covariances[:2]))
     assert np.linalg.norm(features[0] - features[1]) == pytest.approx(np.linalg.norm(a - b), rel=1e-4)
 
 
 def test_features_at_the_reference_are_zero(covariances):
-    reference = edges_from_matrix(geometric_mean(covariances)[None], diagonal=True)
+    reference = Pairs(covariances.shape[-1], diagonal=True).edges(geometric_mean(covariances)[None])
     np.testing.assert_allclose(fitted(covariances).transform(reference), 0, atol=1e-5)
 
 
 def test_features_of_the_training_subjects_average_to_zero(covariances):
-    features = fitted(covariances).transform(edges_from_matrix(covariances, diagonal=True))
+    features = fitted(covariances).transform(Pairs(covariances.shape[-1], diagonal=True).edges(covariances))
     np.testing.assert_allclose(features.mean(0), 0, atol=1e-5)
 
 
 def test_projecting_is_the_same_alone_and_in_company():
     rng = np.random.default_rng(3)
     many = np.stack([np.cov(rng.normal(size=(30, 5)).T) for _ in range(70)])
-    space, edges = fitted(many), edges_from_matrix(many, diagonal=True)
+    space, edges = fitted(many), Pairs(many.shape[-1], diagonal=True).edges(many)
     one = np.concatenate([space.transform(edges[[k]]) for k in range(70)])
     np.testing.assert_allclose(space.transform(edges), one, atol=1e-6)

@@ -10,7 +10,7 @@ from scipy.special import expit
 from scipy.stats import binomtest
 
 from dysconnect.data.cohort import Cohort
-from dysconnect.data.edges import edges_from_matrix, edges_of_matrices, matrix_from_edges
+from dysconnect.data.edges import Pairs, edges_of_matrices
 from dysconnect.evaluate.metrics import gather, weighted_scores
 from dysconnect.learning.estimators import GraphModel, build
 from dysconnect.learning.permuted import shuffle_labels
@@ -329,8 +329,8 @@ def test_no_null_is_made_where_none_is_asked_for(planted, folds, sections):
 def matrices_of(cohort: Cohort) -> np.ndarray:
     """Connectivity matrices as users have them: correlations with a unit diagonal, or covariances."""
     if cohort.measure == "tangent":
-        return matrix_from_edges(cohort.values.astype(float), len(cohort.nodes), diagonal=True)
-    return np.tanh(matrix_from_edges(cohort.values.astype(float), len(cohort.nodes))) + np.eye(len(cohort.nodes))
+        return Pairs(len(cohort.nodes), diagonal=True).matrix(cohort.values.astype(float))
+    return np.tanh(Pairs(len(cohort.nodes)).matrix(cohort.values.astype(float))) + np.eye(len(cohort.nodes))
 
 
 @pytest.fixture(scope="module")
@@ -399,7 +399,9 @@ def test_fold_weights_are_kept_where_there_are_any(saved):
 def test_edges_of_matrices_are_fisher_z_or_covariances():
     matrix = np.array([[[1.0, 0.5, -0.2], [0.5, 1.0, 0.1], [-0.2, 0.1, 1.0]]])
     np.testing.assert_allclose(edges_of_matrices(matrix, "correlation"), np.arctanh([[0.5, -0.2, 0.1]]))
-    np.testing.assert_allclose(edges_of_matrices(matrix, "tangent"), edges_from_matrix(matrix, diagonal=True))
+    np.testing.assert_allclose(
+        edges_of_matrices(matrix, "tangent"), Pairs(matrix.shape[-1], diagonal=True).edges(matrix)
+    )
 
 
 def test_probabilities_of_a_network_are_the_logistic_of_its_logits(saved):

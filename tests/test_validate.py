@@ -7,14 +7,15 @@ from matplotlib.figure import Figure
 from test_report import cohort_of, results_of
 
 from dysconnect.data.atlas import edge_circuits, load_atlas
-from dysconnect.data.edges import edge_index
+from dysconnect.data.edges import Pairs
+from dysconnect.localize.ingredients import Ingredients, Regions
+from dysconnect.localize.methods import Outcome, run_methods
 from dysconnect.plan.config import check_validation
 from dysconnect.planted.plant import choose_pattern
 from dysconnect.report import Study
 from dysconnect.report import validation as report
 from dysconnect.report.section import Section
 from dysconnect.validate import pool_maker, validate_batch
-from dysconnect.validate.methods import Atlas, Outcome, run_methods
 from dysconnect.validate.pools import controls_of, real_pool, thin
 from dysconnect.validate.scenarios import (
     Scenario,
@@ -46,11 +47,6 @@ def spec(denoise_spec):
 
 
 @pytest.fixture(scope="module")
-def atlas(nodes):
-    return Atlas(nodes, *edge_index(len(nodes)), edge_circuits(nodes))
-
-
-@pytest.fixture(scope="module")
 def pool(spec, nodes):
     return pool_maker(DATASET, nodes, spec["validate"], None, None)(0)
 
@@ -68,7 +64,7 @@ def test_patterns_have_their_shape(nodes):
     assert len(shared) == 1 and (hub[["i", "j"]] == shared.pop()).any(axis=1).all()
     random = choose_pattern(nodes, "random", circuits, 8, rng)
     assert random["edge"].is_unique and len(random) == 8
-    rows, cols = edge_index(len(nodes))
+    rows, cols = Pairs(len(nodes)).ends
     for own in (hub, random):
         np.testing.assert_array_equal(own["i"], rows[own["edge"]])
         np.testing.assert_array_equal(own["j"], cols[own["edge"]])
@@ -152,13 +148,12 @@ def test_without_motion_among_the_covariates_there_is_no_confounded_cohort(spec,
 
 def test_all_methods_of_the_library_find_a_strong_truth(make_cohort):
     nodes = load_atlas("seitzman300").iloc[::12].reset_index(drop=True)
-    rows, cols = edge_index(len(nodes))
+    rows, _ = Pairs(len(nodes)).ends
     planted = np.flatnonzero(rows == 3)
     cohort = make_cohort(60, len(nodes), planted, shift=3.0)
     spec = {**LOCALIZE, "permutations": 99, "nuisance": ["age"], "prior_circuits": []}
-    outcomes, t = run_methods(
-        cohort.values, cohort.participants, Atlas(nodes, rows, cols, edge_circuits(nodes)), spec, 0
-    )
+    shared = Ingredients(cohort.values, cohort.participants, Regions.of_atlas(nodes), spec)
+    outcomes, t = run_methods(shared), shared.statistics().t
     truth = Truth(np.isin(np.arange(len(rows)), planted).astype(int), np.isin(np.arange(len(rows)), planted))
     scores = score_cohort(outcomes, truth, t).set_index("method")
     whole = ["max-T", "max-T, patients higher", "Benjamini-Hochberg", "weighted Benjamini-Hochberg", "NBS, intensity",

@@ -28,11 +28,11 @@ TINY = [
     "stimulate.permutations=19", "stimulate.draws=19",
 ]  # fmt: skip
 EXPERIMENTS = ["floor", "correlation_ridge", "tangent_logistic", "gcn"]
+JOINED = {"attribute_edges", "attribute_recovery"}  # the localization with the weights of a model
 AFTER_TRAINING = {
-    "evaluate", "bundle", "attribute", "localize", "stimulate", "recovery", "report_people", "report", "track",
-    "track_cohort", "all",
+    "evaluate", "bundle", "attribute", *JOINED, "stimulate", "report_people", "report", "track", "track_cohort", "all",
 }  # fmt: skip
-AFTER_SERIES = {"connectivity", "quality", "deviations", "train", *AFTER_TRAINING}
+AFTER_SERIES = {"connectivity", "quality", "deviations", "localize", "recovery", "train", *AFTER_TRAINING}
 AFTER_EVALUATION = {"bundle", "report_people", "report", "track", "track_cohort", "all"}
 AFTER_LOCALIZATION = {"report", "track_cohort", "all"}
 
@@ -93,7 +93,7 @@ def test_files(project):
     series = {name for name in made if "/series/" in name}
     trained = ("predictions.tsv", "history.tsv", "search.tsv", "null.tsv", "model.npz", "folds.npz", "run.json")
     expected = {f"train/{name}/{file}" for name in EXPERIMENTS for file in trained}
-    expected |= {f"localize/maps/{name}.{kind}" for name in EXPERIMENTS[1:] for kind in ("tsv", "json")}
+    expected |= {f"attribute/maps/{name}.{kind}" for name in EXPERIMENTS[1:] for kind in ("tsv", "json")}
     expected |= {f"predict/{name}.npz" for name in EXPERIMENTS[1:]}
     expected |= {f"tracking/{name}.json" for name in [*EXPERIMENTS, "localize"]}
     expected |= {f"acquire/{name}.tsv" for name in ("participants", "series", "truth", "carriers", "choices")}
@@ -103,6 +103,7 @@ def test_files(project):
     expected |= {"localize/components.tsv", "localize/circuits.tsv", "localize/power.tsv"}
     expected |= {f"localize/people{table}.tsv" for table in ("", "_circuits", "_edges")}
     expected |= {"localize/edges.tsv", "localize/summary.json", "localize/recovery.tsv"}
+    expected |= {"attribute/edges.tsv", "attribute/edges.json", "attribute/recovery.tsv"}
     expected |= {"train/splits.tsv", "train/splits.json"}
     expected |= {"quality/qcfc.tsv", "quality/summary.json"}
     expected |= {"acquire/summary.txt", "timeseries/dataset_description.json"}
@@ -150,17 +151,21 @@ def test_second_run_has_nothing_to_do(project):
         ("quality.distance_bins=5", {"quality", *AFTER_LOCALIZATION}),
         ("quality.group_alpha=0.01", AFTER_LOCALIZATION),
         ("splits.seed=1", {"splits", "train", *AFTER_TRAINING}),
+        ("training.permutations=29", {"train", *AFTER_TRAINING}),
         ("graph.density=0.2", {"train", "evaluate", "attribute", *AFTER_EVALUATION}),
         ("model.dropout=0.1", {"train", "evaluate", "attribute", *AFTER_EVALUATION}),
         ("training.lr=0.01", {"train", "evaluate", "attribute", *AFTER_EVALUATION}),
         ("evaluate.seed=1", {"evaluate", *AFTER_EVALUATION}),
-        ("localize.alpha=0.1", {"localize", "attribute", "deviations", "stimulate", "recovery", *AFTER_EVALUATION}),
-        ("localize.permutations=200", {"localize", "attribute", "recovery", *AFTER_LOCALIZATION}),
+        (
+            "localize.alpha=0.1",
+            {"localize", "attribute", *JOINED, "deviations", "stimulate", "recovery", *AFTER_EVALUATION},
+        ),
+        ("localize.permutations=200", {"localize", "attribute", *JOINED, "recovery", *AFTER_LOCALIZATION}),
         ("localize.screened=5", {"attribute", *AFTER_LOCALIZATION}),
         ("localize.deviant_edges=5", {"deviations", *AFTER_EVALUATION}),
         ("localize.score=severity", {"severity", *AFTER_LOCALIZATION}),
         ("localize.groups=true", {"group_differences", *AFTER_LOCALIZATION}),
-        ("localize.permutation=freedman_lane", {"localize", "recovery", *AFTER_LOCALIZATION}),
+        ("localize.permutation=freedman_lane", {"localize", "recovery", *JOINED, *AFTER_LOCALIZATION}),
         ("stimulate.permutations=29", {"stimulate", "report_people", *AFTER_LOCALIZATION}),
         ("report.edges=3", AFTER_LOCALIZATION),
         ("tracking.experiment=other", {"tracking", "track", "track_cohort", "all"}),
@@ -266,7 +271,7 @@ def test_only_scoring_reads_the_truth(project):
     lines = [line.split("\t") for line in done.stdout.splitlines() if line.count("\t") >= 6]
     summary = pd.DataFrame(lines[1:], columns=lines[0])
     assert len(summary) > 20
-    for secret, readers in (("acquire/truth.tsv", {"recovery"}), ("acquire/carriers.tsv", set())):
+    for secret, readers in (("acquire/truth.tsv", {"recovery", "attribute_recovery"}), ("acquire/carriers.tsv", set())):
         assert set(summary.loc[summary["input-file(s)"].str.contains(secret), "rule"]) == readers
 
 
@@ -299,12 +304,12 @@ LOGGED = ["tangent_logistic", "gcn"]
 def _matrices(project, name: str) -> np.ndarray:
     """What a model is told of the people of the cohort."""
     from dysconnect.data.connectomes import read_connectomes
-    from dysconnect.data.edges import matrix_from_edges
+    from dysconnect.data.edges import Pairs
 
     tangent = name == "tangent_logistic"
     measure = "covariance" if tangent else "correlation"
     connectomes = read_connectomes(project.folder / f"results/simulated/connectivity/seitzman300_{measure}.h5")
-    matrices = matrix_from_edges(connectomes.values.astype(float), len(connectomes.nodes), diagonal=tangent)
+    matrices = Pairs(len(connectomes.nodes), diagonal=tangent).matrix(connectomes.values.astype(float))
     return matrices if tangent else np.tanh(matrices) + np.eye(len(connectomes.nodes))
 
 

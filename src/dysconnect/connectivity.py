@@ -8,7 +8,7 @@ from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
 from dysconnect.data.connectomes import Connectomes, data_hash
-from dysconnect.data.edges import edge_index
+from dysconnect.data.edges import Pairs, measure_pairs
 from dysconnect.data.estimate import connectome
 from dysconnect.data.series import has_signal, read_series, series_hash
 from dysconnect.keeping.sealed import NotAsWrittenError
@@ -32,7 +32,7 @@ def cohort_connectomes(
     jobs = (delayed(_from_file)(row, nodes, measure, estimator) for row in index.to_dict("records"))
     with threadpool_limits(1, "blas"):  # small matrices: one thread a person
         results = Parallel(n_jobs=workers, backend="threading", return_as="generator")(jobs)
-        values = np.empty((len(index), len(edge_index(len(nodes), measure == "covariance")[0])), np.float32)
+        values = np.empty((len(index), len(measure_pairs(measure, len(nodes)))), np.float32)
         missing = np.empty((len(index), len(nodes)), bool)
         for person, (edges, dead) in enumerate(track(results, f"{measure} connectomes", total=len(index))):
             values[person], missing[person] = edges, dead
@@ -75,16 +75,21 @@ def table_connectomes(edges: pd.DataFrame, nodes: pd.DataFrame, measure: str) ->
         raise ValueError(
             f"the atlas lacks {', '.join(absent[:5])}, a region of the table. Choose the table's own atlas."
         )
-    ends = np.sort(np.stack([edges[side].map(position) for side in ("region_a", "region_b")]), axis=0)
-    edge = np.zeros((len(names), len(names)), int)
-    edge[edge_index(len(names))] = np.arange(len(names) * (len(names) - 1) // 2)
-    values = np.zeros((len(subjects), len(names) * (len(names) - 1) // 2), np.float32)
+    pairs = Pairs(len(names))
+    columns = pairs.position(*(edges[side].map(position).to_numpy() for side in ("region_a", "region_b")))
+    values = np.zeros((len(subjects), len(pairs)), np.float32)
     rows = pd.Index(subjects).get_indexer(edges["participant_id"])
-    values[rows, edge[ends[0], ends[1]]] = np.arctanh(np.clip(edges["connectivity"], -0.999999, 0.999999))
-    return _connectomes(values, np.zeros((len(subjects), len(names)), bool), subjects, names, measure)
+    values[rows, columns] = np.arctanh(np.clip(edges["connectivity"], -0.999999, 0.999999))
+    measured = np.isin(np.arange(len(pairs)), columns)
+    return _connectomes(values, np.zeros((len(subjects), len(names)), bool), subjects, names, measure, measured)
 
 
 def _connectomes(
-    values: np.ndarray, missing: np.ndarray, subjects: np.ndarray, names: np.ndarray, measure: str
+    values: np.ndarray,
+    missing: np.ndarray,
+    subjects: np.ndarray,
+    names: np.ndarray,
+    measure: str,
+    measured: np.ndarray | None = None,
 ) -> Connectomes:
-    return Connectomes(values, missing, subjects, names, measure, data_hash(values, subjects, names))
+    return Connectomes(values, missing, subjects, names, measure, data_hash(values, subjects, names), measured=measured)

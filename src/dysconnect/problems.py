@@ -160,8 +160,8 @@ def left_out(reasons: Mapping[str, str]) -> str:
     """Say for the terminal how many people are included, and why the others are not (`reasons` by person)."""
     lines = counted(reasons)
     included = sum(not text for text in reasons.values())
-    told = f"{included} of {len(reasons)} people are included"
-    return "\n".join([f"{told}; left out:", *lines] if lines else [f"{told}."])
+    summary = f"{included} of {len(reasons)} people are included"
+    return "\n".join([f"{summary}; left out:", *lines] if lines else [f"{summary}."])
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -18,7 +18,7 @@ sys.executable = shlex.quote(sys.executable)
 
 from dysconnect.plan.compose import compose_workflow
 from dysconnect.plan.checks import check_engine
-from dysconnect.acquire import kind_of, list_own, source_files
+from dysconnect.acquire import kind_of, list_folder_of, source_files
 from dysconnect.acquire.images import (
     SHARED,
     plan_images,
@@ -47,7 +47,7 @@ from dysconnect.preprocess.fmriprep import (
     container_environment,
     find_places,
     fmriprep_command,
-    told_places,
+    places_sentence,
 )
 
 if set("{}") & set(f"{ROOT}{Path.cwd()}"):
@@ -67,7 +67,7 @@ try:
     COHORT, EXPERIMENTS = portable(COHORT), portable(EXPERIMENTS)
     # how to fetch is nobody's parameter: another mirror is no reason to run anything again
     FETCHING = [own.pop("acquire") for own in (COHORT, *EXPERIMENTS.values())][0]
-    LISTING = list_own(COHORT["dataset"])
+    LISTING = list_folder_of(COHORT["dataset"])
     KIND = COHORT["dataset"]["kind"] = kind_of(
         COHORT["dataset"], LISTING, COHORT["preprocess"]["engine"]
     )
@@ -94,7 +94,7 @@ try:
             COHORT["preprocess"],
             PLAN.folder,
             COHORT["dataset"]["name"],
-            own=bool(COHORT["dataset"]["root"]),
+            complete=bool(COHORT["dataset"]["root"]),
         )
         os.environ.update(container_environment(PLACES, Path.cwd(), os.environ))
 except (ValueError, OSError) as error:
@@ -303,7 +303,7 @@ def check_fmriprep_runs():
         return
     version, n = COHORT["preprocess"]["version"], len(waiting)
     if DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method:
-        bound = told_places(bound_folders(PLACES, Path.cwd()))
+        bound = places_sentence(bound_folders(PLACES, Path.cwd()))
         print(
             f"fMRIPrep {version}: {n} participants, in the container; {bound}.",
             file=sys.stderr,

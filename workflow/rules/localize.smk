@@ -1,27 +1,21 @@
-ATTRIBUTED = COHORT["localize"]["attribution"]
-ATTRIBUTED = ATTRIBUTED if ATTRIBUTED in EXPERIMENTS else None
+TESTED = (
+    "measure",
+    "nuisance",
+    "permutations",
+    "permutation",
+    "device",
+    "alpha",
+    "thresholds",
+    "prior_circuits",
+    "prior",
+    "stability_draws",
+    "stability_top",
+    "max_missing",
+    "seed",
+)
 ASSOCIATED = ("measure", "nuisance", "permutations", "alpha", "max_missing", "seed")
 SCORED = COHORT["localize"]["score"] is not None
 GROUPED = bool(COHORT["localize"]["groups"])
-MAPPED = [  # the floor sees no edges
-    name for name in EXPERIMENTS if EXPERIMENTS[name]["model"]["name"] != "floor"
-]
-OF_MAPS = (
-    "ridge_penalty",
-    "screening_splits",
-    "screened",
-    "attribution_permutations",
-    "explained",
-)
-MAPPING = (
-    "nuisance",
-    "permutations",
-    "alpha",
-    "max_missing",
-    "stability_top",
-    "seed",
-    *OF_MAPS,
-)
 
 
 rule localize:
@@ -29,8 +23,6 @@ rule localize:
     input:
         connectomes=f"results/{{dataset}}/connectivity/{ATLAS}_{COHORT['localize']['measure']}.h5",
         participants="results/{dataset}/timeseries/participants.tsv",
-        model=f"results/{{dataset}}/train/{ATTRIBUTED}/model.npz" if ATTRIBUTED else [],
-        null=f"results/{{dataset}}/train/{ATTRIBUTED}/null.tsv" if ATTRIBUTED else [],
         atlas=ATLAS_FILES,
     output:
         edges="results/{dataset}/localize/edges.tsv",
@@ -51,11 +43,7 @@ rule localize:
         gpu=int(COHORT["localize"]["device"].startswith("cuda")),
     params:
         atlas=COHORT["atlas"],
-        localize={
-            key: value
-            for key, value in COHORT["localize"].items()
-            if key not in ("deviant_edges", "score", "groups", *OF_MAPS)
-        },
+        localize={key: COHORT["localize"][key] for key in TESTED},
         contrast=COHORT["dataset"]["contrast"],
         code=code("localize"),
     message:
@@ -94,39 +82,6 @@ rule deviations:
         "Comparing every person of {wildcards.dataset} with the norm of the controls"
     script:
         "../scripts/deviations.py"
-
-
-rule attribute:
-    """Map what an experiment's models make of every edge on people they never saw, if they beat their null."""
-    input:
-        connectomes=lambda wildcards: connectome_file(wildcards.experiment),
-        participants="results/{dataset}/timeseries/participants.tsv",
-        splits="results/{dataset}/train/splits.tsv",
-        null="results/{dataset}/train/{experiment}/null.tsv",
-        folds="results/{dataset}/train/{experiment}/folds.npz",
-    output:
-        edges="results/{dataset}/localize/maps/{experiment}.tsv",
-        told="results/{dataset}/localize/maps/{experiment}.json",
-    log:
-        "results/logs/{dataset}/attribute_{experiment}.log",
-    benchmark:
-        "results/benchmarks/{dataset}/attribute_{experiment}.tsv"
-    conda:
-        ENVIRONMENT
-    threads: 4
-    resources:
-        mem_mb=8000,
-        runtime=240,
-        gpu=gpus,
-    params:
-        sections=lambda wildcards: training_sections(EXPERIMENTS[wildcards.experiment]),
-        localize={key: COHORT["localize"][key] for key in MAPPING},
-        contrast=COHORT["dataset"]["contrast"],
-        code=code("attribute"),
-    message:
-        "Mapping what {wildcards.experiment} makes of every edge of {wildcards.dataset}"
-    script:
-        "../scripts/attribute.py"
 
 
 rule severity:
@@ -185,7 +140,7 @@ rule group_differences:
 
 
 rule recovery:
-    """Score the localization against the planted truth: the only rule that reads the truth."""
+    """Score the localization against the planted truth."""
     input:
         edges="results/{dataset}/localize/edges.tsv",
         truth="results/{dataset}/acquire/truth.tsv",

@@ -15,7 +15,8 @@ rule report:
             "results/{{dataset}}/train/{experiment}/history.tsv",
             experiment=EXPERIMENTS,
         ),
-        edges="results/{dataset}/localize/edges.tsv",
+        edges="results/{dataset}/attribute/edges.tsv",
+        attribution="results/{dataset}/attribute/edges.json",
         components="results/{dataset}/localize/components.tsv",
         families="results/{dataset}/localize/circuits.tsv",
         people="results/{dataset}/localize/people.tsv",
@@ -31,7 +32,10 @@ rule report:
             participant=WANTED,
         ),
         everybody="results/{dataset}/report/people/index.html",
-        recovery="results/{dataset}/localize/recovery.tsv" if PLANTED else [],
+        recovery=expand(
+            "results/{{dataset}}/{stage}/recovery.tsv",
+            stage=("localize", "attribute") if PLANTED else (),
+        ),
         severity=expand(
             "results/{{dataset}}/localize/severity.{kind}",
             kind=("tsv", "json") if SCORED else (),
@@ -41,7 +45,7 @@ rule report:
             kind=("tsv", "json") if GROUPED else (),
         ),
         maps=expand(
-            "results/{{dataset}}/localize/maps/{experiment}.json", experiment=MAPPED
+            "results/{{dataset}}/attribute/maps/{experiment}.json", experiment=MAPPED
         ),
         validation="results/{dataset}/validate/scores.tsv" if VALIDATED else [],
         targets="results/{dataset}/stimulate/targets.tsv" if STIMULATED else [],

@@ -67,9 +67,13 @@ rule track_cohort:
     """Log the localization and the report of a cohort to MLflow."""
     input:
         handle="results/tracking.json",
-        edges="results/{dataset}/localize/edges.tsv",
+        edges="results/{dataset}/attribute/edges.tsv",
+        attribution="results/{dataset}/attribute/edges.json",
         summary="results/{dataset}/localize/summary.json",
-        recovery="results/{dataset}/localize/recovery.tsv" if PLANTED else [],
+        recovery=expand(
+            "results/{{dataset}}/{stage}/recovery.tsv",
+            stage=("localize", "attribute") if PLANTED else (),
+        ),
         validation="results/{dataset}/validate/scores.tsv" if VALIDATED else [],
         participants="results/{dataset}/timeseries/participants.tsv",
         quality="results/{dataset}/quality/summary.json",

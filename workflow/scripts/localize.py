@@ -5,7 +5,6 @@ from pathlib import Path
 
 from _job import finish, start
 
-from dysconnect.attribute.verdict import attributed
 from dysconnect.data.atlas import edge_circuits, load_atlas
 from dysconnect.data.labelled import labelled_cohort
 from dysconnect.localize import localize
@@ -13,10 +12,9 @@ from dysconnect.localize import localize
 input, output, params = start(snakemake)
 spec = params.localize
 cohort, _ = labelled_cohort(input.connectomes, input.participants, params.contrast, spec["measure"])
-attribution, verdict = attributed(input.model, input.null, spec) if input.model else (None, "no experiment chosen")
 atlas = load_atlas(params.atlas["nodes"])
-found = localize(cohort, edge_circuits(atlas), spec, attribution, atlas)
+found = localize(cohort, edge_circuits(atlas), spec, atlas)
 for name in ("edges", "components", "circuits", "power"):
     getattr(found, name).to_csv(output[name], sep="\t", index=False, float_format="%.6g")
-Path(output.summary).write_text(json.dumps({**found.summary, "attribution": verdict}, indent=1))
+Path(output.summary).write_text(json.dumps(found.summary, indent=1))
 finish(snakemake)

@@ -15,10 +15,9 @@ input, output, params = start(snakemake)
 cohort, _ = labelled_cohort(input.connectomes, input.participants, params.contrast, params.measure)
 cohort, nodes = without_copies(cohort), load_atlas(params.atlas["nodes"])
 everybody = read_participants(input.participants)
-given = cohort.participants, cohort.values, cohort.missing, nodes, everybody
 ids = cohort.participants["participant_id"]
 outside = regions_outside(input.series, ids, nodes["name"]) if input.series else None
-table, summary = assess(*given, params.contrast, params.covariates, params.spec, outside)
+table, summary = assess(cohort, nodes, everybody, params.contrast, params.covariates, params.spec, outside)
 table.to_csv(output.qcfc, sep="\t", index=False, float_format="%.6g")
 Path(output.summary).write_text(json.dumps(summary, indent=1, allow_nan=False))
 finish(snakemake)

@@ -8,11 +8,12 @@ from _job import finish, start
 
 from dysconnect.data.atlas import load_atlas
 from dysconnect.data.labelled import labelled_cohort
-from dysconnect.stimulate import beats_null, rank_targets, withheld
+from dysconnect.learning.permuted import gate
+from dysconnect.stimulate import rank_targets, withheld
 
 input, output, params = start(snakemake)
 spec, nodes = params.stimulate, load_atlas(params.atlas["nodes"])
-shown, verdict = beats_null(pd.read_csv(input.null, sep="\t"), spec["experiment"], spec["alpha"])
+shown, _, verdict = gate(pd.read_csv(input.null, sep="\t"), spec["alpha"], spec["experiment"])
 found = withheld()
 if shown:
     measure = params.sections["measure"]

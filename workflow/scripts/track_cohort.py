@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 from _job import start
 
+from dysconnect.localize.recovery import read_recovery
 from dysconnect.quality.metrics import quality_metrics
 from dysconnect.tracking import git_commit, log_cohort, read_handle
 
@@ -15,8 +16,8 @@ read = lambda path: pd.read_csv(path, sep="\t", na_values=["n/a"], keep_default_
 tags = {"dataset": snakemake.wildcards.dataset, "data_hash": load(input.provenance[0])["data_hash"]}
 tags["git"] = git_commit(snakemake.scriptdir)
 quality = quality_metrics(load(input.quality), read(input.scans), params.config["quality"])
-names = ("report", "edges", "summary", "participants", "scans", "coverage", "validation")
+names = ("report", "edges", "attribution", "summary", "participants", "scans", "coverage", "validation")
 files = [*(input[name] for name in names if input[name]), Path(input.report).parent / "figures"]
-recovery = pd.read_csv(input.recovery, sep="\t") if input.recovery else None
+recovery = read_recovery(input.recovery) if input.recovery else None
 run = log_cohort(read_handle(input.handle), params.config, tags, load(input.summary), recovery, files, quality)
 Path(output.run).write_text(json.dumps(run, indent=1))

@@ -44,7 +44,7 @@ class Acquired:
     choices: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(CHOICES)))
 
 
-def list_own(dataset: dict) -> Listing | None:
+def list_folder_of(dataset: dict) -> Listing | None:
     """List a folder of the user's own, once for all who ask; None where files are fetched or named one by one."""
     if dataset["kind"] == "local" or (dataset["kind"] in ("bids", "derivatives") and dataset["root"]):
         return list_folder(data_root(dataset))
@@ -58,13 +58,13 @@ def kind_of(dataset: dict, listing: Listing | None = None, engine: str | None = 
     ----------
     dataset : dict
     listing : Listing, optional
-        From `list_own`.
+        From `list_folder_of`.
     engine : str, optional
         Of `preprocess`.
     """
     if dataset["kind"] != "local":
         return dataset["kind"]
-    return kind_of_folder(listing or list_own(dataset), dataset, engine)
+    return kind_of_folder(listing or list_folder_of(dataset), dataset, engine)
 
 
 def source_files(dataset: dict, listing: Listing | None = None) -> list[str]:
@@ -74,7 +74,7 @@ def source_files(dataset: dict, listing: Listing | None = None) -> list[str]:
     ----------
     dataset : dict
     listing : Listing, optional
-        From `list_own`.
+        From `list_folder_of`.
 
     Raises
     ------
@@ -127,11 +127,11 @@ def acquire(dataset: dict, nodes: pd.DataFrame, folder: Path, fetching: dict | N
         plan = plan_local(dataset, data_root(dataset))
         return Acquired(*acquire_local(dataset, data_root(dataset), plan), choices=plan.choices)
     if dataset["root"]:
-        found = read_abide(dataset, data_root(dataset))
+        read = read_abide(dataset, data_root(dataset))
     else:
-        found = fetch_abide(dataset, Path(fetching["folder"]) / "abide", transport_of(fetching, "abide"))
-        _refuse_failures(found[0], fetching["max_failed"], dataset["name"])
-    participants, index = acquire_abide(dataset, *found)
+        read = fetch_abide(dataset, Path(fetching["folder"]) / "abide", transport_of(fetching, "abide"))
+        _refuse_failures(read[0], fetching["max_failed"], dataset["name"])
+    participants, index = acquire_abide(dataset, *read)
     if dataset["plant"] is None:
         return Acquired(participants, index)
     return _planted(dataset, nodes, participants, index, folder)

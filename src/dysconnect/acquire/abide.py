@@ -137,12 +137,14 @@ def fetch_abide(spec: dict, folder: Path, transport: Transport) -> tuple[pd.Data
     OSError
         When the phenotype cannot be had.
     """
-    told = spec["phenotype"]
-    phenotype = Remote(told["path"], (f"{spec['base']}/{told['path']}",), told["bytes"], told["hash"])
+    published = spec["phenotype"]
+    phenotype = Remote(
+        published["path"], (f"{spec['base']}/{published['path']}",), published["bytes"], published["hash"]
+    )
     outcome = fetch_all([phenotype], folder, transport, what="phenotype")[0]
     if outcome.state == "failed":
-        raise OSError(f"{told['path']} could not be fetched: {outcome.problem}. Run the same command again.")
-    participants = read_phenotype(folder / told["path"])
+        raise OSError(f"{published['path']} could not be fetched: {outcome.problem}. Run the same command again.")
+    participants = read_phenotype(folder / published["path"])
     participants = participants[_at_sites(participants, spec["sites"])].reset_index(drop=True)
     reasons = select(participants, spec)
     wanted = participants[[reasons[name] == "" for name in participants["participant_id"]]]
@@ -195,8 +197,8 @@ def read_abide(spec: dict, root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         `file_id`, `series`, `key`.
     """
     participants = read_phenotype(phenotype_file(root))
-    found = index_series(series_files(root, spec["source_atlas"], spec["strategy"])).drop_duplicates("file_id")
-    here = participants.loc[participants["file_id"].isin(found["file_id"]), "site"].unique()
+    series = index_series(series_files(root, spec["source_atlas"], spec["strategy"])).drop_duplicates("file_id")
+    here = participants.loc[participants["file_id"].isin(series["file_id"]), "site"].unique()
     wanted = spec["sites"] or list(here)
     absent = [site for site in wanted if site not in set(here)]
     if absent:
@@ -207,10 +209,10 @@ def read_abide(spec: dict, root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     participants = participants[participants["site"].isin(wanted)].reset_index(drop=True)
     reasons = select(participants, spec)
     participants["exclusion_reason"] = [reasons[name] for name in participants["participant_id"]]
-    return participants, found
+    return participants, series
 
 
-def acquire_abide(spec: dict, participants: pd.DataFrame, found: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def acquire_abide(spec: dict, participants: pd.DataFrame, series: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Bring phenotype and series to the contract.
 
     Parameters
@@ -227,7 +229,7 @@ def acquire_abide(spec: dict, participants: pd.DataFrame, found: pd.DataFrame) -
     index : DataFrame
         `participant_id`, `series`, `key`, `confounds`, `repetition_time`, `sha256`.
     """
-    located = participants.merge(found, on="file_id", how="left")
+    located = participants.merge(series, on="file_id", how="left")
     located.loc[located["exclusion_reason"] != "", "series"] = np.nan
     located["sha256"] = _hashes(located)
     located["scan_group"] = np.where(located["sha256"] == "", located["participant_id"], located["sha256"].str[:12])

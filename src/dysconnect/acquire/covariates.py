@@ -63,9 +63,9 @@ def judge(name: str, cells: pd.Series, asked: pd.Series, spec: Mapping) -> Judge
 
 def _numeric(cells: pd.Series, wanted: bool) -> bool:
     """Whether a column of the dataset's own holds numbers: all of it, or (of a covariate) most of it."""
-    told = cells[~cells.map(is_missing)]
-    share = np.mean([number(cell) == number(cell) or "decimal" in form(cell) for cell in told]) if len(told) else 0
-    return bool(share > 0.5 if wanted else share == 1 and told.map(number).notna().all())
+    filled = cells[~cells.map(is_missing)]
+    share = np.mean([number(cell) == number(cell) or "decimal" in form(cell) for cell in filled]) if len(filled) else 0
+    return bool(share > 0.5 if wanted else share == 1 and filled.map(number).notna().all())
 
 
 def _numbers(name: str, cells: pd.Series) -> Judged:
@@ -81,14 +81,14 @@ def _numbers(name: str, cells: pd.Series) -> Judged:
             kinds[person], hints[person] = "no number", form(cell)
         elif beyond(name, value):
             kinds[person], hints[person] = f"outside {low} to {high}", beyond(name, value)
-    told = [(code, plain.index[plain == code]) for code in sorted(codes)]
-    each = ", ".join(f"{code:g} ({len(who)} of {len(cells)}, first: {who[0]})" for code, who in told)
+    people_of = [(code, plain.index[plain == code]) for code in sorted(codes)]
+    each = ", ".join(f"{code:g} ({len(who)} of {len(cells)}, first: {who[0]})" for code, who in people_of)
     notes = (f"{name}: taken as missing: {each}",) if codes else ()
     return Judged(plain.where(kinds == ""), kinds, hints, notes)
 
 
-def _sexes(cells: pd.Series, asked: pd.Series, told: Mapping | None) -> Judged:
-    values = cells.map(lambda cell: sex(cell, told))
+def _sexes(cells: pd.Series, asked: pd.Series, codes: Mapping | None) -> Judged:
+    values = cells.map(lambda cell: sex(cell, codes))
     empty = (values == "") & (cells.map(is_missing) | cells.map(number).isin(CODES))
     kinds = pd.Series(np.where(values != "", "", np.where(empty, "missing", "no F or M")), index=cells.index)
     unread = cells[(kinds == "no F or M") & asked]
@@ -99,7 +99,7 @@ def _sexes(cells: pd.Series, asked: pd.Series, told: Mapping | None) -> Judged:
             f"sex is a number ({', '.join(sorted(set(coded)))}), and which one is F is not guessed. Say it (the right "
             "way round): 'overrides=dataset.sexes={1:M,2:F}', write F and M in the table"
         )
-    elif "h" in words and not told:
+    elif "h" in words and not codes:
         refusals.append("sex is H for some: M may be mujer. Say it: 'overrides=dataset.sexes={H:M,M:F}'")
     return Judged(values, kinds, pd.Series("", index=cells.index), refusals=tuple(refusals))
 
@@ -132,13 +132,13 @@ def _empty(name: str, cells: pd.Series) -> tuple[pd.Series, set[float]]:
 
 def _spelled(name: str, values: pd.Series) -> list[str]:
     """Name the labels that differ from one another only by case, blanks, hyphens or underscores."""
-    told = []
+    refusals = []
     for _, alike in values.groupby(values.map(folded)):
         counts = alike.value_counts()
         if len(counts) > 1:
             each = ", ".join(f"{word!r} ({count})" for word, count in counts.items())
-            told.append(f"{name} is spelled in {len(counts)} ways: {each} (people). Write it in one way")
-    return told
+            refusals.append(f"{name} is spelled in {len(counts)} ways: {each} (people). Write it in one way")
+    return refusals
 
 
 def _too_many(name: str, values: pd.Series) -> list[str]:
@@ -167,10 +167,10 @@ def reason(name: str, judged: Judged, person: str, cell: str, place: str) -> str
     if not kind or (kind == "missing" and name == "mean_fd"):  # motion may come with the scan
         return ""
     shown = f": {cell[:SHOWN]!r}" if cell else ""
-    told = f"missing ({place}{shown})" if kind == "missing" else f"{cell[:SHOWN]!r}, {kind}"
-    told += (f" ({hint})" if hint else "") + (f" in {place}" if kind != "missing" else "")
+    problem = f"missing ({place}{shown})" if kind == "missing" else f"{cell[:SHOWN]!r}, {kind}"
+    problem += (f" ({hint})" if hint else "") + (f" in {place}" if kind != "missing" else "")
     remedy = REMEDIES.get(name, "give it")
-    return one_line(f"{name} is {told}; {remedy}, or leave {name} out of dataset.covariates")
+    return one_line(f"{name} is {problem}; {remedy}, or leave {name} out of dataset.covariates")
 
 
 def summary(name: str, judged: Judged, cells: pd.Series, places: pd.Series, asked: pd.Series) -> list[str]:
@@ -182,8 +182,8 @@ def summary(name: str, judged: Judged, cells: pd.Series, places: pd.Series, aske
             continue
         first = kinds.index[kinds == kind][0]
         shown, hint = cells[first][:SHOWN] or "empty", judged.hints[first]
-        told = f"{first}, {places[first]}: {shown}" + (f", {hint}" if hint else "")
-        lines.append(f"{name} is {kind} for {int((kinds == kind).sum())} of {len(kinds)} (first: {told})")
+        example = f"{first}, {places[first]}: {shown}" + (f", {hint}" if hint else "")
+        lines.append(f"{name} is {kind} for {int((kinds == kind).sum())} of {len(kinds)} (first: {example})")
     values = judged.values[asked]
     if len(values) > 1 and not (kinds != "").any() and name not in ("age", "sex", "site", "mean_fd"):
         lines += [f"{name} is {values.iloc[0]} for everybody: it tells nobody apart"] * (len(set(values)) == 1)

@@ -33,7 +33,7 @@ def find_scan(paths: Sequence[str], spec: Mapping) -> dict:
     Ambiguity
         When several scans could be meant and no key says which.
     """
-    files = own_files(paths)
+    files = files_of_subject(paths)
     scans = [file for file in files if is_scan(file, spec)]
     wanted = [file for file in scans if same("task", file.entities.get("task"), spec["task"])]
     combined = ("echo",) if spec.get("engine") == "fmriprep" else ()
@@ -41,10 +41,10 @@ def find_scan(paths: Sequence[str], spec: Mapping) -> dict:
     if bold.file is None:
         return dict.fromkeys(FILES, "") | {"choices": []}
     rivals = [file for file in files if file.suffix == "bold" and file.extension not in (".json", ".tsv")]
-    found = {"bold": bold, **_companions(bold.file, files, rivals, spec)}
-    told = {name: found[name].file.path if name in found and found[name].file else "" for name in FILES}
-    rows = [row for name, choice in found.items() if (row := _row(name, choice, bold.file, combined))]
-    return told | {"choices": rows}
+    choices = {"bold": bold, **_companions(bold.file, files, rivals, spec)}
+    paths_of = {name: choices[name].file.path if name in choices and choices[name].file else "" for name in FILES}
+    rows = [row for name, choice in choices.items() if (row := _row(name, choice, bold.file, combined))]
+    return paths_of | {"choices": rows}
 
 
 def find_left(paths: Sequence[str], spec: Mapping) -> dict:
@@ -55,7 +55,7 @@ def find_left(paths: Sequence[str], spec: Mapping) -> dict:
         return dict.fromkeys(FILES, "") | {"choices": [], "problem": one_line(str(error))}
 
 
-def own_files(paths: Sequence[str]) -> list[Named]:
+def files_of_subject(paths: Sequence[str]) -> list[Named]:
     """Take the names apart; files of another subject in a subject's folder are passed over."""
     files = [read_name(path) for path in paths]
     tops = [file.path.partition("/")[0] for file in files]
@@ -76,12 +76,12 @@ def _companions(bold: Named, files: Sequence[Named], rivals: Sequence[Named], sp
     tables = newest_first(file for file in files if is_confounds(file))
     bare = [file for file in files if file.suffix == "timeseries" and file.extension == ".tsv" and file not in tables]
     bare = [file for file in bare if not {"desc", "seg", "atlas"} & set(file.entities)]
-    found = {"confounds": companion(bold, tables or bare, rivals)}
+    companions = {"confounds": companion(bold, tables or bare, rivals)}
     if not is_grayordinates(bold.path):
         masks = [file for file in files if file.suffix == "mask" and file.extension in IMAGES]
         masks = [file for file in masks if file.entities.get("desc") == "brain"]
-        found["mask"] = companion(bold, masks, rivals, ("desc",))
-    return found
+        companions["mask"] = companion(bold, masks, rivals, ("desc",))
+    return companions
 
 
 def anatomy(bold: Named, files: Sequence[Named]) -> Choice:
@@ -126,10 +126,10 @@ def _why(what: str, choice: Choice, bold: Named, others: Sequence[Named]) -> str
         return NONE_OF_THIS
     if what == "t1w":
         return "of another session, as this one has none" if not _of_session(choice, bold) else "the first of several"
-    return told_choice(choice.file, others)
+    return describe_choice(choice.file, others)
 
 
-def told_choice(chosen: Named, others: Sequence[Named]) -> str:
+def describe_choice(chosen: Named, others: Sequence[Named]) -> str:
     """Say why a scan was taken of several, and which key takes another."""
     runs = [file for file in others if not same("run", file.entities.get("run"), chosen.entities.get("run"))]
     if runs and "run" not in chosen.entities:

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dysconnect.acquire.find import FILES, find_scan, is_scan, own_files
+from dysconnect.acquire.find import FILES, files_of_subject, find_scan, is_scan
 from dysconnect.acquire.kinds import NAMES, refuse_other_task
 from dysconnect.acquire.manifest import read_manifest
+from dysconnect.acquire.participants_table import people_files
 from dysconnect.acquire.people import read_people, with_sites
 from dysconnect.acquire.scan import describe_scan, echo_times, no_scan
 from dysconnect.acquire.selection import select
-from dysconnect.acquire.told import people_files
 from dysconnect.data.images.receipts import scan_entry
 from dysconnect.fetching import Outcome, Remote, Transport, fetch_all
 from dysconnect.keeping.place import portable
@@ -85,8 +85,8 @@ def plan_images(spec: Mapping, acquire: Mapping, manifests: Path) -> Plan:
         return Plan(folder, people, {name: [] for name in wanted}, notes)
     table = _manifest(spec, manifests)
     folder = Path(acquire["folder"]) / spec["manifest"]
-    own = table[table["participant_id"] != ""]
-    people = own.drop_duplicates("participant_id")[["participant_id", "group"]].reset_index(drop=True)
+    personal = table[table["participant_id"] != ""]
+    people = personal.drop_duplicates("participant_id")[["participant_id", "group"]].reset_index(drop=True)
     files = {name or SHARED: _files(rows, spec) for name, rows in table.groupby("participant_id")}
     reasons = select(people, spec)
     people, notes = people.assign(reason=[reasons[name] for name in people["participant_id"]]), ()
@@ -100,9 +100,9 @@ def _read_already(
     spec: Mapping, folder: Path, known: pd.DataFrame | None = None
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """People of a participants table that need not be fetched, as `Plan` has them, and notes on it."""
-    told = read_people(spec, folder, known)
-    people = told.table.rename(columns={"exclusion_reason": "reason"})[["participant_id", "group", "reason"]]
-    return people, told.notes
+    read = read_people(spec, folder, known)
+    people = read.table.rename(columns={"exclusion_reason": "reason"})[["participant_id", "group", "reason"]]
+    return people, read.notes
 
 
 def _manifest(spec: Mapping, manifests: Path) -> pd.DataFrame:
@@ -160,9 +160,9 @@ def plan_scans(plan: Plan, spec: Mapping, listing: Listing | None = None) -> dic
     """
     scans, unclear = {}, []
     paths = {name: _paths(plan, name, listing) for name in plan.wanted}
-    for name, own in paths.items():
+    for name, files in paths.items():
         try:
-            scans[name] = find_scan(own, spec)
+            scans[name] = find_scan(files, spec)
         except Ambiguity as error:
             unclear.append(error)
     if unclear:
@@ -185,7 +185,7 @@ def _refuse_nobody(plan: Plan, spec: Mapping, scans: Mapping, paths: Mapping[str
     """Stop where nobody has a scan, and say what there is instead."""
     if any(scan["bold"] for scan in scans.values()):
         return
-    files = [file for own in paths.values() for file in own_files(own) if is_scan(file, spec)]
+    files = [file for names in paths.values() for file in files_of_subject(names) if is_scan(file, spec)]
     refuse_other_task(files, spec["task"], plan.folder, NAMES[spec["kind"]])
     first = next(iter(paths), "")
     raise FileNotFoundError(
@@ -211,7 +211,7 @@ def _watched(scan: Mapping, paths: Sequence[str], spec: Mapping, listing: Listin
     images = [scan[name] for name in FILES if scan[name]]
     if spec.get("engine") == "fmriprep":
         images += [path for path in paths if ".nii" in path and ("/anat/" in path or f"_task-{spec['task']}_" in path)]
-    about = [told for path in images for told in listing.applying(read_name(path))]
+    about = [sidecar for path in images for sidecar in listing.applying(read_name(path))]
     return sorted(path for path in {*images, *about} if path in listing.present)
 
 
@@ -365,8 +365,8 @@ def _participants(spec: Mapping, plan: Plan, scans: Mapping[str, Mapping]) -> pd
         print(note, flush=True)
     table = people.table
     problems = {name: receipt["problem"] for name, receipt in scans.items() if receipt["problem"]}
-    told = zip(table["participant_id"], table["exclusion_reason"])
-    table = table.assign(exclusion_reason=[problems.get(name, reason) for name, reason in told])
+    reasons = zip(table["participant_id"], table["exclusion_reason"])
+    table = table.assign(exclusion_reason=[problems.get(name, reason) for name, reason in reasons])
     if spec.get("site"):
         table = with_sites(table, {name: receipt["scan"].get("site", "") for name, receipt in scans.items()}, spec)
     return table.assign(scan_group=table["participant_id"])

@@ -55,8 +55,8 @@ def kind_of_folder(listing: Listing, spec: Mapping, engine: str | None = None) -
         "derivatives": [file for file in _images(listing) if is_prepared(file)],
         "bids": [] if is_derivative(listing.root) else [file for file in _images(listing) if is_raw(file)],
     }
-    own = {kind: [file for file in files if _of_task(file, spec["task"])] for kind, files in of_kind.items()}
-    kinds = [kind for kind, files in own.items() if files]
+    of_task = {kind: [file for file in files if _of_task(file, spec["task"])] for kind, files in of_kind.items()}
+    kinds = [kind for kind, files in of_task.items() if files]
     if "bids" in kinds and engine in ("ants", "fmriprep"):
         return "bids"
     if not kinds:
@@ -108,10 +108,10 @@ def is_raw(file: Named) -> bool:
 
 def is_prepared(file: Named, space: str | None = None) -> bool:
     """Whether an image of BOLD is fMRIPrep's, in a space (any): a volume, or a surface without a `desc` of others."""
-    told = file.entities.get("space")
-    if file.suffix != "bold" or (space and told != space):
+    named_space = file.entities.get("space")
+    if file.suffix != "bold" or (space and named_space != space):
         return False
-    if told == SURFACE_SPACE:
+    if named_space == SURFACE_SPACE:
         return file.extension == ".dtseries.nii" and "den" in file.entities and "desc" not in file.entities
     return file.extension in IMAGES and file.entities.get("desc") == "preproc"
 
@@ -135,8 +135,8 @@ def is_series(file: Named) -> bool:
     """Whether a name is that of regional series, rather than of confounds, matrices or one number a region."""
     if file.extension not in TABLES or not file.entities.get("sub"):
         return False
-    told = (*file.words, *(file.entities.get(key, "") for key in ("desc", "meas")))
-    if any(pattern.fullmatch(word) for word in told for pattern in (CONFOUNDS, MATRICES, OTHERS)):
+    words = (*file.words, *(file.entities.get(key, "") for key in ("desc", "meas")))
+    if any(pattern.fullmatch(word) for word in words for pattern in (CONFOUNDS, MATRICES, OTHERS)):
         return False
     if file.entities.get("stat", "mean") not in ("mean", "median"):  # coverage, alff, reho of XCP-D
         return False
@@ -145,7 +145,7 @@ def is_series(file: Named) -> bool:
 
 def matrices(listing: Listing) -> list[Named]:
     """Files that are matrices by their names."""
-    files = [file for own in listing.by_participant.values() for file in own if file.extension in TABLES]
+    files = [file for files in listing.by_participant.values() for file in files if file.extension in TABLES]
     return [file for file in files if any(map(MATRICES.fullmatch, (*file.words, file.entities.get("desc", ""))))]
 
 
@@ -154,8 +154,8 @@ def _with_series(listing: Listing, files: Sequence[Named]) -> list[Named]:
     alike: dict[str, list[Named]] = {}
     for file in files:
         alike.setdefault(re.sub(r"(sub|ses|run)-[A-Za-z0-9]+", r"\1", file.path), []).append(file)
-    kept = [own for own in alike.values() if not all(_is_motion(listing, file) for file in own)]
-    return sorted((file for own in kept for file in own), key=lambda file: (file.participant_id, file.order))
+    kept = [group for group in alike.values() if not all(_is_motion(listing, file) for file in group)]
+    return sorted((file for group in kept for file in group), key=lambda file: (file.participant_id, file.order))
 
 
 def _is_motion(listing: Listing, file: Named) -> bool:
@@ -172,8 +172,8 @@ def segmentation(file: Named) -> str:
 
 def is_confounds(file: Named) -> bool:
     """Whether a name is that of a table of confounds, of any version of fMRIPrep."""
-    told = (*file.words, file.entities.get("desc", ""))
-    return file.extension == ".tsv" and any(map(CONFOUNDS.fullmatch, told))
+    words = (*file.words, file.entities.get("desc", ""))
+    return file.extension == ".tsv" and any(map(CONFOUNDS.fullmatch, words))
 
 
 def newest_first(files: Iterable[Named]) -> list[Named]:
@@ -207,5 +207,5 @@ def old_names(cells: Sequence[str]) -> list[str]:
 
 def shown_matrices(listing: Listing) -> str:
     """A sentence on matrices that lie where series are looked for; "" where there are none."""
-    found = matrices(listing)
-    return f" Matrices of connectivity ({listed(found, 2)}) are no series." if found else ""
+    files = matrices(listing)
+    return f" Matrices of connectivity ({listed(files, 2)}) are no series." if files else ""

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dysconnect.acquire.find import NONE_OF_THIS, joined, told_choice
+from dysconnect.acquire.find import NONE_OF_THIS, describe_choice, joined
 from dysconnect.acquire.kinds import (
     NAMES,
     first_line,
@@ -24,8 +24,8 @@ from dysconnect.acquire.kinds import (
     series_files,
     shown_matrices,
 )
+from dysconnect.acquire.participants_table import people_files
 from dysconnect.acquire.people import People, read_people
-from dysconnect.acquire.told import people_files
 from dysconnect.data.images.receipts import CHOICES
 from dysconnect.data.series import BY_ORDER, read_confounds, series_hash
 from dysconnect.problems import reason
@@ -44,11 +44,11 @@ from dysconnect.reading.bids import (
     refuse_ambiguities,
 )
 from dysconnect.reading.numeric import refuse_absent
-from dysconnect.reading.repetition import SAME, told_seconds
+from dysconnect.reading.repetition import SAME, sidecar_seconds
 
 
 @dataclass(frozen=True)
-class Own:
+class SeriesFiles:
     """One person's series and what belongs to it.
 
     Attributes
@@ -88,18 +88,26 @@ class LocalPlan:
     """What is read of a user's folder: everybody, their files by `participant_id`, and the folder's listing."""
 
     people: People
-    own: Mapping[str, Own]
+    chosen: Mapping[str, SeriesFiles]
     listing: Listing
 
     @property
     def choices(self) -> pd.DataFrame:
         """What was taken of several: `participant_id`, `what`, `chosen`, `others`, `why`."""
         rows = []
-        for name, own in self.own.items():
-            if own.others:
-                rows.append((name, "series", own.series.path, joined(own.others), told_choice(own.series, own.others)))
-            if own.foreign:
-                rows.append((name, "confounds", "", joined(own.foreign), NONE_OF_THIS))
+        for name, chosen in self.chosen.items():
+            if chosen.others:
+                rows.append(
+                    (
+                        name,
+                        "series",
+                        chosen.series.path,
+                        joined(chosen.others),
+                        describe_choice(chosen.series, chosen.others),
+                    )
+                )
+            if chosen.foreign:
+                rows.append((name, "confounds", "", joined(chosen.foreign), NONE_OF_THIS))
         return pd.DataFrame(rows, columns=list(CHOICES))
 
 
@@ -124,26 +132,26 @@ def plan_local(spec: Mapping, root: str | Path, listing: Listing | None = None) 
     people = read_people(spec, root)
     table = people.table
     wanted = table.loc[table["exclusion_reason"] == "", "participant_id"]
-    found = series_files(listing)
-    refuse_other_task(found, spec["task"], listing.root, NAMES["local"])
-    _refuse_nobody(found, table, listing, spec)
-    by_name = _by_participant(found)
+    series = series_files(listing)
+    refuse_other_task(series, spec["task"], listing.root, NAMES["local"])
+    _refuse_nobody(series, table, listing, spec)
+    by_name = _by_participant(series)
     files = {name: by_name[name] for name in wanted if name in by_name}
     asked = asked_entities(spec)
-    fitting = {name: [file for file in own if _fits(file, asked, spec)] for name, own in files.items()}
-    _refuse_several_atlases(file for own in fitting.values() for file in own)
-    own, unclear = {}, []
+    fitting = {name: [file for file in candidates if _fits(file, asked, spec)] for name, candidates in files.items()}
+    _refuse_several_atlases(file for candidates in fitting.values() for file in candidates)
+    chosen, unclear = {}, []
     for name, candidates in fitting.items():
         try:
             choice = choose(candidates, asked)
-            own |= {name: _own(choice, files[name], listing)} if choice.file else {}
+            chosen |= {name: _series_files(choice, files[name], listing)} if choice.file else {}
         except Ambiguity as error:
             unclear.append(error)
     refuse_ambiguities(unclear, root)
-    if not own:
+    if not chosen:
         raise FileNotFoundError(_nobody(table, listing, spec))
-    _refuse_all_absent(own, listing)
-    return LocalPlan(people, own, listing)
+    _refuse_all_absent(chosen, listing)
+    return LocalPlan(people, chosen, listing)
 
 
 def _fits(file: Named, asked: Mapping, spec: Mapping) -> bool:
@@ -151,7 +159,7 @@ def _fits(file: Named, asked: Mapping, spec: Mapping) -> bool:
     return fits(file, asked) and (not spec.get("segmentation") or segmentation(file) in ("", spec["segmentation"]))
 
 
-def _own(choice: Choice, candidates: Sequence[Named], listing: Listing) -> Own:
+def _series_files(choice: Choice, candidates: Sequence[Named], listing: Listing) -> SeriesFiles:
     """What belongs to a series: tables and sidecars of the same scan, in the same folder or above."""
     series = choice.file
     beside = [file for file in listing.by_participant[series.participant_id] if file.folder == series.folder]
@@ -167,23 +175,23 @@ def _own(choice: Choice, candidates: Sequence[Named], listing: Listing) -> Own:
     sidecars = tuple(listing.applying(series))
     scans = tuple(_nearest(series, level, candidates) for level in listing.scans_beside(series, "bold"))
     foreign = () if confounds.file else confounds.others
-    own = Own(series, confounds.file, motion, sidecars, scans, choice.others, foreign, problem)
-    dead = [path for path in own.files if path in listing.dead]
-    return own if problem or not dead else replace(own, problem=absent_content(listing.root, dead))
+    chosen = SeriesFiles(series, confounds.file, motion, sidecars, scans, choice.others, foreign, problem)
+    dead = [path for path in chosen.files if path in listing.dead]
+    return chosen if problem or not dead else replace(chosen, problem=absent_content(listing.root, dead))
 
 
 def _nearest(series: Named, level: Sequence[Named], rivals: Sequence[Named]) -> tuple[Named, ...]:
     """Of a folder's sidecars of scans that of this scan; all where nothing tells which it is."""
     try:
-        found = companion(series, level, rivals).file
-        return (found,) if found else ()
+        nearest = companion(series, level, rivals).file
+        return (nearest,) if nearest else ()
     except Ambiguity as error:
         return tuple(error.files)
 
 
-def _refuse_all_absent(own: Mapping[str, Own], listing: Listing) -> None:
+def _refuse_all_absent(chosen: Mapping[str, SeriesFiles], listing: Listing) -> None:
     """Stop where nobody's series have content: a clone whose files were not fetched."""
-    paths = [one.series.path for one in own.values()]
+    paths = [one.series.path for one in chosen.values()]
     if all(path in listing.dead or absent_content(listing.root, [path]) for path in paths):
         raise FileNotFoundError(
             f"{listing.root}: the series of all {len(paths)} people are links without content. Fetch them there: "
@@ -193,7 +201,7 @@ def _refuse_all_absent(own: Mapping[str, Own], listing: Listing) -> None:
 
 def local_files(spec: Mapping, plan: LocalPlan) -> list[Path]:
     """List the files that the stage reads, so that a change in one of them is noticed; dead links are not."""
-    files = [path for own in plan.own.values() for path in own.files if path in plan.listing.present]
+    files = [path for one in plan.chosen.values() for path in one.files if path in plan.listing.present]
     return [*people_files(spec, plan.listing.root), *(plan.listing.root / path for path in dict.fromkeys(files))]
 
 
@@ -224,22 +232,22 @@ def acquire_local(spec: Mapping, root: str | Path, plan: LocalPlan | None = None
     """
     plan = plan or plan_local(spec, root)
     participants = plan.people.table
-    index = pd.DataFrame(_entry(name, own, spec, plan.listing) for name, own in plan.own.items())
+    index = pd.DataFrame(_entry(name, chosen, spec, plan.listing) for name, chosen in plan.chosen.items())
     owner = index.groupby(index["sha256"].where(index["sha256"] != "", index["participant_id"]))["participant_id"]
     index = index.assign(scan_group=owner.transform("first")).set_index("participant_id")
     names = participants["participant_id"]
-    told = participants.get("mean_fd", np.nan)
+    in_table = participants.get("mean_fd", np.nan)
     participants = participants.assign(
-        scan_group=names.map(index["scan_group"]).fillna(names), mean_fd=names.map(index["mean_fd"]).fillna(told)
+        scan_group=names.map(index["scan_group"]).fillna(names), mean_fd=names.map(index["mean_fd"]).fillna(in_table)
     )
     return participants, index.drop(columns=["scan_group", "mean_fd"]).reset_index()
 
 
 def _by_participant(files: Iterable[Named]) -> dict[str, list[Named]]:
-    own: dict[str, list[Named]] = {}
+    by_name: dict[str, list[Named]] = {}
     for file in files:
-        own.setdefault(file.participant_id, []).append(file)
-    return own
+        by_name.setdefault(file.participant_id, []).append(file)
+    return by_name
 
 
 def _refuse_several_atlases(files: Iterable[Named]) -> None:
@@ -252,12 +260,12 @@ def _refuse_several_atlases(files: Iterable[Named]) -> None:
 
 
 def _refuse_nobody(files: Sequence[Named], people: pd.DataFrame, listing: Listing, spec: Mapping) -> None:
-    found = sorted({file.participant_id for file in files})
-    if set(found) & set(people["participant_id"]):
+    names = sorted({file.participant_id for file in files})
+    if set(names) & set(people["participant_id"]):
         return
-    if found:
+    if names:
         raise FileNotFoundError(
-            f"{listing.root}: series of {', '.join(found[:3])}, but participants.tsv has "
+            f"{listing.root}: series of {', '.join(names[:3])}, but participants.tsv has "
             f"{people['participant_id'].iloc[0]} and others. Write the ids alike."
         )
     raise FileNotFoundError(_nobody(people, listing, spec))
@@ -274,24 +282,24 @@ def _nobody(people: pd.DataFrame, listing: Listing, spec: Mapping) -> str:
     )
 
 
-def _entry(name: str, own: Own, spec: Mapping, listing: Listing) -> dict:
+def _entry(name: str, chosen: SeriesFiles, spec: Mapping, listing: Listing) -> dict:
     """One row of the index, and the mean framewise displacement (mm) where a table of motion tells it."""
-    root, row = listing.root, {"sha256": "", "repetition_time": 0.0, "problem": own.problem, "mean_fd": np.nan}
+    root, row = listing.root, {"sha256": "", "repetition_time": 0.0, "problem": chosen.problem, "mean_fd": np.nan}
     try:
-        if not own.problem:
-            row |= _read(own, spec, root)
+        if not chosen.problem:
+            row |= _read(chosen, spec, root)
     except Exception as error:  # whatever a person's files raise is that person's reason
         row["problem"] = reason(error)
     return {
         "participant_id": name,
-        "series": os.path.abspath(root / own.series.path),  # of a link its own name: sidecars lie beside it
+        "series": os.path.abspath(root / chosen.series.path),  # of a link its own name: sidecars lie beside it
         "key": BY_ORDER if spec["order"] == "atlas" else "",
-        "confounds": os.path.abspath(root / own.confounds.path) if own.confounds else "",
+        "confounds": os.path.abspath(root / chosen.confounds.path) if chosen.confounds else "",
         **row,
     }
 
 
-def _read(own: Own, spec: Mapping, root: Path) -> dict:
+def _read(chosen: SeriesFiles, spec: Mapping, root: Path) -> dict:
     """What the index tells of a person's files.
 
     Raises
@@ -299,32 +307,32 @@ def _read(own: Own, spec: Mapping, root: Path) -> dict:
     ValueError
         When they cannot be used.
     """
-    if absent := absent_content(root, [own.series.path, *([own.confounds.path] if own.confounds else [])]):
+    if absent := absent_content(root, [chosen.series.path, *([chosen.confounds.path] if chosen.confounds else [])]):
         raise ValueError(absent)
-    if is_nuisance(cells := first_line(root / own.series.path)):
-        raise ValueError(f"{own.series.name} is a table of confounds or motion ({', '.join(cells[:3])}), no series")
-    seconds = _repetition_time(own, root) or spec["repetition_time"]
+    if is_nuisance(cells := first_line(root / chosen.series.path)):
+        raise ValueError(f"{chosen.series.name} is a table of confounds or motion ({', '.join(cells[:3])}), no series")
+    seconds = _repetition_time(chosen, root) or spec["repetition_time"]
     if not seconds:
         raise ValueError(
             "no repetition time: give it as RepetitionTime (s) in a JSON sidecar, or as dataset.repetition_time"
         )
-    refuse_absent(root / own.series.path)  # a device never ends
-    hashed = series_hash((root / own.series.path).read_bytes())
-    return {"repetition_time": float(seconds), "sha256": hashed, "mean_fd": _mean_fd(own, root)}
+    refuse_absent(root / chosen.series.path)  # a device never ends
+    hashed = series_hash((root / chosen.series.path).read_bytes())
+    return {"repetition_time": float(seconds), "sha256": hashed, "mean_fd": _mean_fd(chosen, root)}
 
 
-def _mean_fd(own: Own, root: Path) -> float:
+def _mean_fd(chosen: SeriesFiles, root: Path) -> float:
     """Mean framewise displacement (mm) of XCP-D's table of motion, which is longer than the censored series."""
-    if own.confounds or not own.motion:
+    if chosen.confounds or not chosen.motion:
         return np.nan
     try:
-        return float(read_confounds(root / own.motion.path)["framewise_displacement"].mean())
+        return float(read_confounds(root / chosen.motion.path)["framewise_displacement"].mean())
     except ValueError as problem:
-        print(f"{own.series.participant_id}: {problem}; no motion read from it.", flush=True)
+        print(f"{chosen.series.participant_id}: {problem}; no motion read from it.", flush=True)
         return np.nan
 
 
-def _repetition_time(own: Own, root: Path) -> float | None:
+def _repetition_time(chosen: SeriesFiles, root: Path) -> float | None:
     """Seconds, from the series' own sidecars, else from the nearest of the scan's.
 
     Raises
@@ -332,15 +340,17 @@ def _repetition_time(own: Own, root: Path) -> float | None:
     ValueError
         When what is told is no time, or nothing says which of several scans the series come from.
     """
-    seconds = told_seconds(*read_sidecars(root / path for path in own.sidecars))
-    for level in reversed(own.scans):
+    seconds = sidecar_seconds(*read_sidecars(root / path for path in chosen.sidecars))
+    for level in reversed(chosen.scans):
         if seconds is not None:
             break
-        times = {file.name: told_seconds(*read_sidecars([root / file.path])) for file in level}
+        times = {file.name: sidecar_seconds(*read_sidecars([root / file.path])) for file in level}
         known = {name: time for name, time in times.items() if time is not None}
         if known and not same_times(known.values()):
-            told = ", ".join(f"{time:g} s in {name}" for name, time in list(known.items())[:3])
-            raise ValueError(f"{own.series.name}: nothing says which scan it comes from: {told}. Name them alike")
+            times_in = ", ".join(f"{time:g} s in {name}" for name, time in list(known.items())[:3])
+            raise ValueError(
+                f"{chosen.series.name}: nothing says which scan it comes from: {times_in}. Name them alike"
+            )
         seconds = next(iter(known.values()), None)
     return seconds
 

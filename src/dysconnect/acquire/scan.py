@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.wrapstruct import WrapStructError
 
-from dysconnect.acquire.find import FILES, find_scan, is_scan, own_files
+from dysconnect.acquire.find import FILES, files_of_subject, find_scan, is_scan
 from dysconnect.acquire.kinds import first_line, is_confounds, is_nuisance, old_names
 from dysconnect.data.images.cifti import ENDING, is_grayordinates, open_grayordinates, series_time
 from dysconnect.data.images.spaces import space_of
@@ -58,12 +58,15 @@ def describe_scan(folder: Path, paths: Sequence[str], spec: Mapping) -> dict:
             return scan | {"problem": one_line(no_scan(paths, spec))}
         _refuse_absent(scan, folder, spec)
         shape, header_time = read_header(folder / scan["bold"])
-        told, origins = read_sidecars(sidecars_of(folder / scan["bold"], folder))
-        scan |= {"volumes": shape[3], "repetition_time": time_of(told, origins, header_time, Path(scan["bold"]).name)}
+        sidecar, origins = read_sidecars(sidecars_of(folder / scan["bold"], folder))
+        scan |= {
+            "volumes": shape[3],
+            "repetition_time": time_of(sidecar, origins, header_time, Path(scan["bold"]).name),
+        }
     except Exception as error:  # whatever a person's files raise is that person's reason
         return scan | {"problem": reason(error)}
-    scan["site"] = "_".join(str(told.get(spec.get("site") or "", "")).split())  # one spelling
-    return scan | {"problem": one_line(_differs(scan, told, spec))}
+    scan["site"] = "_".join(str(sidecar.get(spec.get("site") or "", "")).split())  # one spelling
+    return scan | {"problem": one_line(_differs(scan, sidecar, spec))}
 
 
 def _refuse_absent(scan: dict, folder: Path, spec: Mapping) -> None:
@@ -86,8 +89,8 @@ def _refuse_absent(scan: dict, folder: Path, spec: Mapping) -> None:
 
 def no_scan(paths: Sequence[str], spec: Mapping) -> str:
     """Say that there is no scan of the task, in the space or of the session asked for, and what there is instead."""
-    scans = [file for file in own_files(paths) if is_scan(file, spec)]
-    told = [f"a {spec['task']} scan", f"in {spec['space']}" if spec["kind"] == "derivatives" and not scans else ""]
+    scans = [file for file in files_of_subject(paths) if is_scan(file, spec)]
+    asked = [f"a {spec['task']} scan", f"in {spec['space']}" if spec["kind"] == "derivatives" and not scans else ""]
     bold = [path for path in paths if path.endswith(("_bold.nii.gz", "_bold.nii", ENDING))]
     spaces = sorted({space for path in bold if (space := space_of(path))})
     tasks = sorted({file.entities.get("task", "") for file in scans} - {"", spec["task"]})
@@ -99,7 +102,7 @@ def no_scan(paths: Sequence[str], spec: Mapping) -> str:
         there = f" (dataset.task; there is {', '.join(tasks)})"
     elif spec["kind"] == "derivatives" and spaces:
         there = f" (dataset.space; there is {', '.join(spaces)})"
-    return f"no {' '.join(filter(None, told)).removeprefix('a ')}{there} among its {len(paths)} files"
+    return f"no {' '.join(filter(None, asked)).removeprefix('a ')}{there} among its {len(paths)} files"
 
 
 def _differs(scan: Mapping, sidecar: Mapping, spec: Mapping) -> str:
@@ -117,14 +120,14 @@ def echo_times(ambiguity: Ambiguity, root: Path) -> str:
     """Say what to do with several echoes, and their times (ms) where sidecars tell them; "" of anything else."""
     if ambiguity.key != "echo":
         return ""
-    told = []
+    times_of = []
     for file in ambiguity.files:
         try:
             seconds = read_sidecars(sidecars_of(root / file.path, root))[0].get("EchoTime")
-            told.append(f"echo {file.entities.get('echo', '?')}: {1e3 * seconds:.3g} ms")
+            times_of.append(f"echo {file.entities.get('echo', '?')}: {1e3 * seconds:.3g} ms")
         except (ValueError, TypeError, OSError):
             pass
-    times = f" ({', '.join(told)})" if told else ""
+    times = f" ({', '.join(times_of)})" if times_of else ""
     return f" Echoes{times} are not combined here: --config preprocess=fmriprep combines them."
 
 

@@ -39,8 +39,8 @@ def select(people: pd.DataFrame, spec: Mapping) -> dict[str, str]:
                 f"first: {min(known)}). Correct the list."
             )
     sides = [*spec["contrast"]["cases"], *spec["contrast"]["controls"]]
-    told = exclude, sides, chosen, spec.get("withdrawn")
-    reasons = {row.participant_id: _reason(row, *told) for row in people.itertuples()}
+    settings = exclude, sides, chosen, spec.get("withdrawn")
+    reasons = {row.participant_id: _reason(row, *settings) for row in people.itertuples()}
     if limit is not None:
         _apply_limit(reasons, people, sides, limit)
     if people.shape[0] and all(reasons.values()):

@@ -44,7 +44,7 @@ def summarise(
     lines += [f"  without data: {line}" for line in counted({name: _short(text) for name, text in reasons.items()})]
     if fetched and fetched["retry"]:
         lines.append(f"To try again those that could not be fetched, add to the same command: {fetched['retry']}")
-    lines += told_choices(choices) if choices is not None else []
+    lines += describe_choices(choices) if choices is not None else []
     if index is not None:
         lines += [_sentence(text) for text in times_by_group(here, index, spec["contrast"])]
     lines += [f"Beware: {trap}" for trap in spec.get("traps") or []]
@@ -55,16 +55,16 @@ def summarise(
 def without_data(participants: pd.DataFrame, index: pd.DataFrame | None = None) -> pd.Series:
     """Why people have no data, by `participant_id`; "" for those who have."""
     names = participants.get("participant_id", participants.index)
-    told = participants.get("exclusion_reason", pd.Series("", index=participants.index)).fillna("")
-    reasons = pd.Series(told.to_numpy(object), index=names)
+    in_table = participants.get("exclusion_reason", pd.Series("", index=participants.index)).fillna("")
+    reasons = pd.Series(in_table.to_numpy(object), index=names)
     if index is None or not {"series", "bold"} & set(index):
         return reasons
     problems = index.set_index("participant_id").get("problem", pd.Series("", index=index["participant_id"]))
-    found = problems.fillna("").reindex(names, fill_value="no file of theirs was found")
-    return reasons.where(reasons != "", found)
+    in_index = problems.fillna("").reindex(names, fill_value="no file of theirs was found")
+    return reasons.where(reasons != "", in_index)
 
 
-def told_choices(choices: pd.DataFrame) -> list[str]:
+def describe_choices(choices: pd.DataFrame) -> list[str]:
     """One line a kind of choice: how many people it concerns, and the first of them with the files."""
     lines = []
     for (what, why), rows in choices.groupby(["what", "why"], sort=False):

@@ -17,7 +17,7 @@ from dysconnect.reading.tables import read_table
 
 GROUPS = {"p": "patient", "c": "control"}
 COLUMNS = ("subject", "session", "group", "regions", "connectivity")
-OWN = {"condition": "condition", "TIV": "tiv"}  # training condition; total intracranial volume, ml
+FURTHER = {"condition": "condition", "TIV": "tiv"}  # training condition; total intracranial volume, ml
 
 
 def table_files(spec: Mapping) -> list[dict]:
@@ -50,9 +50,9 @@ def read_connections(path: str | Path) -> pd.DataFrame:
     value = table["connectivity"].map(number).astype(float)
     wrong = np.flatnonzero(~(value.abs() <= 1))
     if len(wrong):
-        found = table["connectivity"].iloc[wrong[0]]
+        cell = table["connectivity"].iloc[wrong[0]]
         raise ValueError(
-            f"{path}, line {table.index[wrong[0]]}: connectivity is {found}, no correlation between -1 and 1."
+            f"{path}, line {table.index[wrong[0]]}: connectivity is {cell}, no correlation between -1 and 1."
         )
     twice = table.duplicated(["subject", "session", "regions"])
     if twice.any():
@@ -91,15 +91,15 @@ def acquire_table(spec: Mapping, folder: Path, nodes: pd.DataFrame) -> tuple[pd.
     for note in people.notes:
         print(note, flush=True)
     participants = people.table.assign(scan_group=people.table["participant_id"])
-    own = table[table["session"] == spec["session"]]
-    pairs = own["regions"].str.split("_", n=1, expand=True)
+    rows = table[table["session"] == spec["session"]]
+    pairs = rows["regions"].str.split("_", n=1, expand=True)
     names = _names(nodes, np.unique(pairs.to_numpy()))
     edges = pd.DataFrame(
         {
-            "participant_id": own["subject"],
+            "participant_id": rows["subject"],
             "region_a": pairs[0].map(names),
             "region_b": pairs[1].map(names),
-            "connectivity": own["connectivity"],
+            "connectivity": rows["connectivity"],
         }
     )
     return participants, edges.reset_index(drop=True)
@@ -140,11 +140,13 @@ def table_people(spec: Mapping, folder: Path, table: pd.DataFrame | None = None)
     known = known.assign(reason=known["participant_id"].map(chosen)).reset_index(drop=True)
     if spec["people"]:
         _existing(folder, spec["people"])
-    told = read_people({**spec, "kind": "table"}, folder, known)
-    own = {name: _values(people[theirs]) for theirs, name in OWN.items() if theirs in people and name not in told.table}
-    limited = select(told.table.rename(columns={"exclusion_reason": "reason"}), spec)
-    reasons = [old or limited[name] for name, old in told.table[["participant_id", "exclusion_reason"]].to_numpy()]
-    return People(told.table.assign(**own, exclusion_reason=reasons), told.notes)
+    read = read_people({**spec, "kind": "table"}, folder, known)
+    further = {
+        name: _values(people[theirs]) for theirs, name in FURTHER.items() if theirs in people and name not in read.table
+    }
+    limited = select(read.table.rename(columns={"exclusion_reason": "reason"}), spec)
+    reasons = [old or limited[name] for name, old in read.table[["participant_id", "exclusion_reason"]].to_numpy()]
+    return People(read.table.assign(**further, exclusion_reason=reasons), read.notes)
 
 
 def _values(cells: pd.Series) -> np.ndarray:

@@ -24,7 +24,7 @@ def read_withdrawn(project: str | Path, dataset: str) -> list[str]:
     ValueError
         As `withdrawals`.
     """
-    return [name for own, name in withdrawals(project) if own == dataset]
+    return [name for left, name in withdrawals(project) if left == dataset]
 
 
 def withdrawals(project: str | Path) -> list[tuple[str, str]]:
@@ -66,9 +66,9 @@ def without(acquired: "Acquired", names: Sequence[str], folder: str | Path) -> "
         print(f"{FILE}: {name} is not in this dataset: no longer, or the id is misspelt.", flush=True)
     kept = {}
     for table in ("participants", "index", "carriers"):
-        own = getattr(acquired, table)
-        if own is not None and "participant_id" in own:
-            kept[table] = own[~own["participant_id"].isin(names)].reset_index(drop=True)
+        rows = getattr(acquired, table)
+        if rows is not None and "participant_id" in rows:
+            kept[table] = rows[~rows["participant_id"].isin(names)].reset_index(drop=True)
     return replace(acquired, **kept)
 
 

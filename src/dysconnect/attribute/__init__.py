@@ -15,9 +15,11 @@ from dysconnect.attribute.null import attribution_null
 from dysconnect.attribute.ridge import ridge_statistics
 from dysconnect.attribute.screening import screened_statistics
 from dysconnect.attribute.stability import consistency, kuncheva, nogueira, strongest
-from dysconnect.attribute.verdict import LOCALIZES, gate, label
+from dysconnect.attribute.verdict import LOCALIZES, label
 from dysconnect.data.cohort import Cohort
+from dysconnect.data.edges import Pairs
 from dysconnect.learning.estimators import build
+from dysconnect.learning.permuted import gate
 from dysconnect.learning.saved import FoldModel, read_folds
 from dysconnect.localize.tested import complete_edges, without_copies
 from dysconnect.models import GRAPH_MODELS
@@ -63,9 +65,8 @@ def attribute(
         `shown`, `verdict`, `methods` (of each: `label`, `recovers`, `reason`, `stability`, `sanity`, `curves`),
         `random` curves, `shares`, and of each inference its settings and `n_fwer`.
     """
-    shown, verdict = gate(null, spec["alpha"])
-    rows, cols = np.triu_indices(len(cohort.nodes), k=1)
-    table = pd.DataFrame({"region_a": cohort.nodes[rows], "region_b": cohort.nodes[cols]})
+    shown, _, verdict = gate(null, spec["alpha"])
+    table = Pairs(len(cohort.nodes), cohort.directed).named(cohort.nodes)
     told = {"shown": shown, "verdict": verdict, "methods": {}, "random": None, "shares": list(SHARES)}
     if shown:
         maps, described = _described(cohort, splits, folds, sections, spec)

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from dysconnect.data.edges import Pairs
 from dysconnect.learning.graph.run import Networks
 from dysconnect.models.graph import build_network
 from dysconnect.models.graph.gat import SparseGAT
@@ -50,8 +51,7 @@ def explain(networks: Networks, edges: np.ndarray, epochs: int = 50, seed: int =
             one = to_batch(x[person : person + 1], graphs[person : person + 1])
             mask = explainer(one.x, one.edge_index, edge_weight=one.edge_attr).edge_mask.detach()
             total[one.edge_index[0], one.edge_index[1]] += mask / len(z)
-    rows, cols = np.triu_indices(networks.n_nodes, k=1)
-    return ((total + total.T) / 2).numpy()[rows, cols]
+    return Pairs(networks.n_nodes).edges(((total + total.T) / 2).numpy())
 
 
 def sparse_twin(networks: Networks) -> torch.nn.Module:

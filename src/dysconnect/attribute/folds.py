@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import logit
 
 from dysconnect.data.cohort import Cohort
-from dysconnect.data.edges import matrix_from_edges
+from dysconnect.data.edges import Pairs
 from dysconnect.learning.estimators import Model
 from dysconnect.learning.saved import FoldModel
 from dysconnect.models import GRAPH_MODELS
@@ -97,8 +97,8 @@ def fisher_edges(cohort: Cohort) -> np.ndarray:
     """Fisher z of everybody, [n, E]: of covariances, that of their correlations."""
     if cohort.measure != "tangent":
         return cohort.values
-    matrices = matrix_from_edges(np.asarray(cohort.values, float), len(cohort.nodes), diagonal=True)
-    rows, cols = np.triu_indices(len(cohort.nodes), k=1)
+    matrices = cohort.pairs.matrix(np.asarray(cohort.values, float))
+    rows, cols = Pairs(len(cohort.nodes)).ends
     scale = np.sqrt(np.diagonal(matrices, axis1=1, axis2=2))
     return np.arctanh(np.clip(matrices[:, rows, cols] / (scale[:, rows] * scale[:, cols]), -0.999999, 0.999999))
 

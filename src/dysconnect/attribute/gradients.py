@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dysconnect.data.edges import Pairs
 from dysconnect.learning.graph.device import PRECISIONS, choose_device
 from dysconnect.learning.graph.run import Networks, make_view, take
 from dysconnect.learning.graph.stack import Stack
@@ -94,8 +95,7 @@ def edge_masks(networks: Networks) -> np.ndarray | None:
     if own is None:
         return None
     mask = networks.fitted.weights[own].float()
-    rows, cols = np.triu_indices(networks.n_nodes, k=1)
-    return torch.sigmoid(mask + mask.transpose(1, 2)).numpy()[:, rows, cols]
+    return Pairs(networks.n_nodes).edges(torch.sigmoid(mask + mask.transpose(1, 2)).numpy())
 
 
 def _stacks(networks: Networks) -> Iterator[tuple[Stack, View, slice]]:

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import norm
 
+from dysconnect.data.edges import Pairs
+
 
 class Interval(NamedTuple):
     """A number and its interval."""
@@ -61,7 +63,7 @@ def kuncheva(selected: np.ndarray) -> float:
     if len(set(sizes.tolist())) != 1:
         raise ValueError(f"selections of {sorted(set(sizes.tolist()))} edges: Kuncheva's index needs equal sizes.")
     numbers = selected.astype(float)
-    pairs = (numbers @ numbers.T)[np.triu_indices(len(selected), k=1)]
+    pairs = Pairs(len(selected)).edges(numbers @ numbers.T)
     chance = sizes[0] ** 2 / selected.shape[1]
     return float(((pairs - chance) / (sizes[0] - chance)).mean())
 

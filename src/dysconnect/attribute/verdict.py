@@ -1,4 +1,4 @@
-"""What a map may claim: the gate of the permutation null, and what its method recovered of planted truths."""
+"""What a map may claim: what its method recovered of planted truths."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,24 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dysconnect.learning.permuted import permutation_p
-from dysconnect.learning.saved import read_fold_weights
 from dysconnect.models import GRAPH_MODELS
 
 MEASURED = Path(__file__).parent / "measured.tsv"
 ENOUGH, CHANCE = 0.9, 0.1  # of |t|'s area under precision and recall: of a trained network, of one that knows nothing
 TRAINED = ("lr", "epochs", "batch_size")
 DIAGNOSTIC, LOCALIZES = "model diagnostic", "recovers planted edges"
-
-
-def gate(null: pd.DataFrame, alpha: float) -> tuple[bool, str]:
-    """Whether the maps of a model may be shown, and why: it must beat its permutation null."""
-    p = permutation_p(null)
-    if np.isnan(p):
-        return False, "withheld: not tested against permuted labels"
-    if p > alpha:
-        return False, f"withheld: does not beat its permutation null (p = {p:.3g})"
-    return True, f"shown: beats its permutation null (p = {p:.3g})"
 
 
 def label(method: str, sections: Mapping, measured: pd.DataFrame | None = None) -> tuple[str, str]:
@@ -49,23 +37,3 @@ def label(method: str, sections: Mapping, measured: pd.DataFrame | None = None) 
     if max(row["random"], row["shuffled"]) > CHANCE:
         return DIAGNOSTIC, f"{found}, but also without having learned them"
     return (LOCALIZES if row["ratio"] >= ENOUGH else DIAGNOSTIC), found
-
-
-def attributed(model: str | Path, null: str | Path, spec: dict) -> tuple[np.ndarray | None, str]:
-    """Edge weights of a model averaged over folds, or why they are withheld.
-
-    The gate: no map is shown of a model that does not beat its permutation null.
-
-    Returns
-    -------
-    weights : array or None, [E]
-    verdict : str
-    """
-    p = permutation_p(pd.read_csv(null, sep="\t"))
-    name = spec["attribution"]
-    if np.isnan(p):
-        return None, f"withheld: {name} was not tested against permuted labels"
-    if p > spec["alpha"]:
-        return None, f"withheld: {name} does not beat its permutation null (p = {p:.3g})"
-    weights = read_fold_weights(model)
-    return weights.mean(0), f"{name}, mean over {len(weights)} folds (permutation p = {p:.3g})"

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from dysconnect.data.edges import Pairs, measure_pairs
+
 
 @dataclass(frozen=True)
 class Cohort:
@@ -21,6 +23,16 @@ class Cohort:
     nodes : array of str, [N]
         Region names.
     measure : {"correlation", "partial", "tangent"}
+    directed : bool
+        Whether the edge from a to b is another than that from b to a.
+    known : array of bool, [E], optional
+        Edges that were measured in somebody of the whole file, where zero is a value as any other. Without it zero in
+        everybody stands for a connection that was measured in nobody.
+
+    Raises
+    ------
+    ValueError
+        When directed edges are given for the tangent space.
     """
 
     participants: pd.DataFrame
@@ -28,6 +40,32 @@ class Cohort:
     missing: np.ndarray
     nodes: np.ndarray
     measure: str
+    directed: bool = False
+    known: np.ndarray | None = None
+
+    def __post_init__(self):
+        if self.directed and self.measure == "tangent":
+            raise ValueError(
+                "the tangent space is one of covariances, which are the same both ways, and these edges are directed. "
+                "Choose an experiment whose model sees the edges themselves."
+            )
+
+    @property
+    def pairs(self) -> Pairs:
+        """Which two regions every edge joins."""
+        return measure_pairs(self.measure, len(self.nodes), self.directed)
+
+    @property
+    def measured(self) -> np.ndarray:
+        """Edges that were measured in somebody of these people, [E] bool."""
+        if self.known is None:
+            return self.values.any(0)
+        return self.known & ~self.pairs.touching(self.missing).all(0)
+
+    @property
+    def edge_names(self) -> pd.DataFrame:
+        """Names of both regions of every edge: `region_a`, `region_b`, [E rows]."""
+        return self.pairs.named(self.nodes)
 
     @property
     def labels(self) -> np.ndarray:

@@ -15,15 +15,20 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from dysconnect.data.edges import blocks, edge_index
+from dysconnect.data.edges import Pairs, blocks, measure_pairs
 from dysconnect.keeping.sealed import NotAsWrittenError, remedy
 from dysconnect.keeping.whole import whole_file
 from dysconnect.version import __version__
 
+# Windows of time would be one more dimension, `window`, between these two, and one more label of DIMENSIONS: the second
+# in which each begins. A cohort would hold one window of everybody: whatever takes edges takes [n, E].
+VALUES = ("subject", "edge")
 DIMENSIONS = {
     "subject": ("subject",), "node": ("node",), "node_a": ("edge",), "node_b": ("edge",),
     "missing": ("subject", "node"), "measured": ("edge",),
 }  # fmt: skip
+
+KINDS = ("directed", "zero_measured")  # attributes of a file of such connectomes; others have neither
 
 CHUNK = 1e5  # bytes that are compressed together: about one person of 200 regions, so that any few are cheap to read
 
@@ -35,8 +40,8 @@ class Connectomes:
     Attributes
     ----------
     values : array of float32, [S, E], or StoredEdges
-        Fisher z (correlation, partial) or covariance with its diagonal; zero where missing. NaN in the file, and
-        zero here, is a connection that was measured in nobody.
+        Fisher z (correlation, partial) or covariance with its diagonal, in the order of `pairs`; zero where missing.
+        NaN in the file, and zero here, is a connection that was measured in nobody.
     missing : array of bool, [S, N]
         Regions without signal: their edges are not known, and are filled in inside each training fold.
     subjects, nodes : array of str
@@ -44,6 +49,13 @@ class Connectomes:
     measure : str
     data_hash : str
         SHA-256 over the values and names.
+    directed : bool
+        Whether the edge from a to b is another than that from b to a.
+    zero_measured : bool
+        Whether zero is a value as any other, as a count of fibres is. If not, zero in everybody stands for a
+        connection that was measured in nobody, unless `measured` says otherwise.
+    measured : array of bool, [E], optional
+        Connections that were measured in somebody; those of a file are always known.
     """
 
     values: np.ndarray
@@ -52,6 +64,30 @@ class Connectomes:
     nodes: np.ndarray
     measure: str
     data_hash: str
+    directed: bool = False
+    zero_measured: bool = False
+    measured: np.ndarray | None = None
+
+    @property
+    def pairs(self) -> Pairs:
+        """Which two regions every edge joins."""
+        return measure_pairs(self.measure, len(self.nodes), self.directed)
+
+    @property
+    def known(self) -> np.ndarray | None:
+        """Connections that were measured in somebody, [E]; None where zero in everybody says it."""
+        return self.measured if self.zero_measured else None
+
+    def measured_edges(self) -> np.ndarray:
+        """Connections that were measured in somebody, [E] bool; the values are read in blocks, where they must be."""
+        if self.measured is not None:
+            return self.measured
+        if self.zero_measured:
+            return ~self.pairs.touching(self.missing).all(0)
+        measured = np.zeros(self.values.shape[1], bool)  # no Fisher z or variance is exactly zero in everybody
+        for part in blocks(self.values.shape):
+            measured |= self.values[part].any(0)
+        return measured
 
 
 def data_hash(values: "np.ndarray | StoredEdges", subjects: np.ndarray, names: np.ndarray) -> str:
@@ -77,10 +113,7 @@ def write_connectomes(connectomes: Connectomes, path: str | Path, attributes: di
     OSError
         When there is no room; no half file stays.
     """
-    values = connectomes.values
-    measured = np.zeros(values.shape[1], bool)  # no measured connection is exactly zero in everybody
-    for part in blocks(values.shape):
-        measured |= values[part].any(0)
+    values, measured = connectomes.values, connectomes.measured_edges()
     labels = _labels(connectomes, measured)
     hashes = np.empty((len(values), 32), np.uint8)
     needed = 4 * values.shape[0] * values.shape[1] * 1.01 + 64 * sum(own.size for own in labels.values()) + 100_000
@@ -94,13 +127,14 @@ def write_connectomes(connectomes: Connectomes, path: str | Path, attributes: di
             raw.check()
         file.create_variable("person_hash", ("subject", "byte"), data=hashes)
         own = {key: value if isinstance(value, str) else json.dumps(value) for key, value in attributes.items()}
+        own |= {name: "true" for name in KINDS if getattr(connectomes, name)}
         own |= {"measure": connectomes.measure, "data_hash": connectomes.data_hash, "dysconnect": __version__}
         file.attrs.update(own | {"seal": _seal(labels, hashes, own)})
 
 
 def _labels(connectomes: Connectomes, measured: np.ndarray) -> dict[str, np.ndarray]:
     """Everything of the file but the values, by the name of its variable."""
-    rows, cols = edge_index(len(connectomes.nodes), diagonal=connectomes.measure == "covariance")
+    rows, cols = connectomes.pairs.ends
     return {
         "subject": connectomes.subjects.astype(object),
         "node": connectomes.nodes.astype(object),
@@ -120,7 +154,7 @@ def _lay_out(file: h5netcdf.File, connectomes: Connectomes, labels: dict[str, np
         file.create_variable(name, DIMENSIONS[name], kind, data=own)
     chunk = (int(np.clip(CHUNK // (4 * n_edges), 1, max(n, 1))), n_edges)
     form = {"chunks": chunk, "compression": "gzip", "compression_opts": 1, "shuffle": True, "fillvalue": np.nan}
-    variable = file.create_variable("connectome", ("subject", "edge"), np.float32, **form)
+    variable = file.create_variable("connectome", VALUES, np.float32, **form)
     for name in ("measured", "connectome"):
         file[name].attrs["coordinates"] = "node_a node_b"
     return variable
@@ -272,4 +306,6 @@ def read_connectomes(path: str | Path, subjects: Sequence[str] | None = None, re
         labels["node"].astype(str),
         attributes["measure"],
         attributes["data_hash"],
+        *(attributes.get(name) == "true" for name in KINDS),
+        values.measured,
     )

@@ -1,13 +1,17 @@
 """Edges and matrices: one order everywhere, and what is done about regions without signal."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from zlib import crc32
 
 import numpy as np
+import pandas as pd
 
 LENDERS = 32  # mixtures of people in a saved network, and of how many people, about, they are made
 MIXED = 256
 BLOCK = 5e7  # bytes of edges that are looked at together
+WITH_DIAGONAL = ("covariance", "tangent")  # measures in which a region with itself is a value
 
 
 def blocks(shape: tuple[int, int]) -> Iterator[slice]:
@@ -16,28 +20,148 @@ def blocks(shape: tuple[int, int]) -> Iterator[slice]:
     return (slice(start, min(start + step, shape[0])) for start in range(0, shape[0], step))
 
 
-def matrix_from_edges(edges: np.ndarray, n_nodes: int, diagonal: bool = False) -> np.ndarray:
-    """Unfold edges (upper triangle, row by row) into symmetric matrices, [n, E] -> [n, N, N].
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of n regions in the project's one order, and the way between their values and matrices.
 
-    Without `diagonal` the diagonal is zero.
+    Undirected pairs are the upper triangle of a matrix, row by row. Directed ones are the whole matrix, row by row:
+    the entry (a, b) is the connection from a to b.
+
+    Attributes
+    ----------
+    n : int
+        Number of regions N.
+    directed : bool
+        Whether a to b is another pair than b to a.
+    diagonal : bool
+        Whether a region and itself are a pair.
     """
-    rows, cols = np.triu_indices(n_nodes, k=0 if diagonal else 1)
-    matrices = np.zeros((*edges.shape[:-1], n_nodes, n_nodes), edges.dtype)
-    matrices[..., rows, cols] = edges
-    matrices[..., cols, rows] = edges
-    return matrices
+
+    n: int
+    directed: bool = False
+    diagonal: bool = False
+
+    @classmethod
+    def of(cls, n_pairs: int, directed: bool = False, diagonal: bool = False) -> "Pairs":
+        """Pairs of as many regions as make `n_pairs`.
+
+        Raises
+        ------
+        ValueError
+            When no number of regions does.
+        """
+        ways = 1 if directed else 2
+        half = (ways * diagonal - 1) / 2  # N^2 + 2 half N = ways E
+        pairs = cls(round(np.sqrt(half**2 + ways * n_pairs) - half), directed, diagonal)
+        if len(pairs) != n_pairs:
+            raise ValueError(f"{n_pairs} {pairs._kind}: no number of regions has so many.")
+        return pairs
+
+    def __len__(self) -> int:
+        """E, the number of pairs."""
+        return self.n * (self.n - 1) // (1 if self.directed else 2) + self.n * self.diagonal
+
+    @property
+    def ends(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and columns, [E] each, read-only: ``matrix[pairs.ends]`` are the values of the pairs."""
+        return _ends(self)
+
+    @property
+    def rows(self) -> np.ndarray:
+        """First region of every pair (from where, if directed), [E] read-only."""
+        return _ends(self)[0]
+
+    @property
+    def cols(self) -> np.ndarray:
+        """Second region of every pair (to where, if directed), [E] read-only."""
+        return _ends(self)[1]
+
+    def matrix(self, values: np.ndarray) -> np.ndarray:
+        """Unfold values into matrices, [..., E] -> [..., N, N]: symmetric unless directed, zero where there is no pair.
+
+        Raises
+        ------
+        ValueError
+            When the values are not as many as the pairs.
+        """
+        rows, cols = self.ends
+        self._refuse_others(values.shape[-1:] == (len(rows),), values.shape, "[..., E]")
+        matrices = np.zeros((*values.shape[:-1], self.n, self.n), values.dtype)
+        matrices[..., rows, cols] = values
+        if not self.directed:
+            matrices[..., cols, rows] = values
+        return matrices
+
+    def edges(self, matrices: np.ndarray) -> np.ndarray:
+        """Values of the pairs in matrices, [..., N, N] -> [..., E]; undirected ones are read above the diagonal.
+
+        Raises
+        ------
+        ValueError
+            When the matrices are of another size.
+        """
+        rows, cols = self.ends
+        self._refuse_others(matrices.shape[-2:] == (self.n, self.n), matrices.shape, "[..., N, N]")
+        return matrices[..., rows, cols]
+
+    def touching(self, regions: np.ndarray) -> np.ndarray:
+        """Pairs that have one of the regions of a mask or both, [..., N] -> [..., E] bool."""
+        rows, cols = self.ends
+        return regions[..., rows] | regions[..., cols]
+
+    def position(self, a: np.ndarray | int, b: np.ndarray | int) -> np.ndarray:
+        """Place of the pairs of regions a and b (from a to b, if directed) among all, [...].
+
+        Raises
+        ------
+        ValueError
+            For a region that there is not, or a region and itself where that is no pair.
+        """
+        a, b = np.broadcast_arrays(np.asarray(a, int), np.asarray(b, int))
+        none = (np.minimum(a, b) < 0) | (np.maximum(a, b) >= self.n) | ((a == b) & (not self.diagonal))
+        if none.any():
+            raise ValueError(f"{a[none][0]} and {b[none][0]} are none of the {self._kind} of {self.n} regions.")
+        if self.directed:
+            return a * self.n + b if self.diagonal else a * (self.n - 1) + b - (b > a)
+        a, b = np.minimum(a, b), np.maximum(a, b)
+        return a * (2 * self.n - a - 1) // 2 + (b if self.diagonal else b - a - 1)
+
+    def among(self, regions: np.ndarray) -> np.ndarray:
+        """Place among these pairs of every pair of some regions [M] in an order of their own, [E of M regions]."""
+        rows, cols = replace(self, n=len(regions)).ends
+        return self.position(regions[rows], regions[cols])
+
+    def named(self, names: np.ndarray) -> pd.DataFrame:
+        """Table of the names of every pair's regions [N]: `region_a` and `region_b`, [E rows]."""
+        return pd.DataFrame({"region_a": names[self.rows], "region_b": names[self.cols]})
+
+    @property
+    def _kind(self) -> str:
+        return ("directed" if self.directed else "undirected") + " pairs" + " with the diagonal" * self.diagonal
+
+    def _refuse_others(self, fits: bool, shape: tuple, wanted: str) -> None:
+        if not fits:
+            raise ValueError(
+                f"an array of shape {shape} does not hold {len(self)} {self._kind} of {self.n} regions: {wanted} does."
+            )
 
 
-def edges_from_matrix(matrices: np.ndarray, diagonal: bool = False) -> np.ndarray:
-    """Fold symmetric matrices into edges, [n, N, N] -> [n, E]."""
-    rows, cols = np.triu_indices(matrices.shape[-1], k=0 if diagonal else 1)
-    return matrices[..., rows, cols]
+@lru_cache(maxsize=32)
+def _ends(pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of the pairs; shared by all who ask, so that nobody may write into them."""
+    if pairs.directed:
+        ends = np.nonzero(np.ones((pairs.n, pairs.n), bool) if pairs.diagonal else ~np.eye(pairs.n, dtype=bool))
+    else:
+        ends = np.triu_indices(pairs.n, k=0 if pairs.diagonal else 1)
+    ends = tuple(np.ascontiguousarray(side) for side in ends)  # those of `nonzero` are views of one array
+    for side in ends:
+        side.flags.writeable = False
+    return ends
 
 
-def edge_missing(missing: np.ndarray, diagonal: bool = False) -> np.ndarray:
-    """Edges that touch a missing region, [n, N] -> [n, E]."""
-    rows, cols = np.triu_indices(missing.shape[1], k=0 if diagonal else 1)
-    return missing[:, rows] | missing[:, cols]
+def measure_pairs(measure: str, n_nodes: int, directed: bool = False) -> Pairs:
+    """Pairs of regions that a measure, as stored or as a model sees it, has values of."""
+    return Pairs(n_nodes, directed, diagonal=measure in WITH_DIAGONAL)
 
 
 class MissingRegions:
@@ -50,17 +174,20 @@ class MissingRegions:
     mean M, which keeps it positive definite.
     """
 
-    def fit(self, edges: np.ndarray, missing: np.ndarray, diagonal: bool) -> "MissingRegions":
-        """Learn the mean of the training subjects: edges [n, E], read in blocks, missing regions [n, N]."""
-        self.diagonal_ = diagonal
+    def fit(self, edges: np.ndarray, missing: np.ndarray, pairs: Pairs | None = None) -> "MissingRegions":
+        """Learn the mean of the training subjects: edges [n, E], read in blocks, missing regions [n, N].
+
+        Without `pairs` they are undirected and without diagonal.
+        """
+        self.pairs_ = Pairs(missing.shape[1]) if pairs is None else pairs
         total, seen = np.zeros(edges.shape[1]), np.zeros(edges.shape[1], int)
         for part in blocks(edges.shape):
-            lost = edge_missing(missing[part], diagonal)
+            lost = self.pairs_.touching(missing[part])
             total += np.where(lost, 0, edges[part]).sum(0, dtype=float)
             seen += (~lost).sum(0)
         self.mean_ = total / np.maximum(seen, 1)
-        if diagonal:  # a region that nobody has: variance one, alone; with zero there would be no inverse
-            rows, cols = np.triu_indices(missing.shape[1])
+        if self.pairs_.diagonal:  # a region that nobody has: variance one, alone; with zero there would be no inverse
+            rows, cols = self.pairs_.ends
             self.mean_[(rows == cols) & (seen == 0)] = 1
         return self
 
@@ -70,33 +197,32 @@ class MissingRegions:
             return edges
         filled = edges.copy()
         for subject in np.flatnonzero(missing.any(1)):
-            if self.diagonal_:
+            if self.pairs_.diagonal:
                 filled[subject] = self._complete(edges[subject], missing[subject])
             else:
-                lost = edge_missing(missing[subject : subject + 1])[0]
+                lost = self.pairs_.touching(missing[subject])
                 filled[subject, lost] = self.mean_[lost]
         return filled
 
     def state(self) -> dict[str, np.ndarray]:
         """What was learned, as arrays: edges that are filled in are float32 themselves, a covariance is solved for."""
-        return {"filler_mean": self.mean_ if self.diagonal_ else self.mean_.astype(np.float32)}
+        return {"filler_mean": self.mean_ if self.pairs_.diagonal else self.mean_.astype(np.float32)}
 
     def load_state(self, arrays: Mapping[str, np.ndarray], diagonal: bool) -> "MissingRegions":
         """Restore from `state`."""
-        self.diagonal_, self.mean_ = diagonal, arrays["filler_mean"]
+        self.mean_ = arrays["filler_mean"]
+        self.pairs_ = Pairs.of(len(self.mean_), diagonal=diagonal)
         return self
 
     def _complete(self, edges: np.ndarray, missing: np.ndarray) -> np.ndarray:
-        n_nodes = len(missing)
-        mean = matrix_from_edges(self.mean_, n_nodes, diagonal=True)
-        own = matrix_from_edges(edges.astype(float), n_nodes, diagonal=True)
+        mean, own = self.pairs_.matrix(self.mean_), self.pairs_.matrix(edges.astype(float))
         lost, seen = np.flatnonzero(missing), np.flatnonzero(~missing)
         regress = np.linalg.solve(mean[np.ix_(seen, seen)], mean[np.ix_(seen, lost)]).T
         cross = regress @ own[np.ix_(seen, seen)]
         own[np.ix_(lost, seen)] = cross
         own[np.ix_(seen, lost)] = cross.T
         own[np.ix_(lost, lost)] = mean[np.ix_(lost, lost)] - regress @ mean[np.ix_(seen, lost)] + cross @ regress.T
-        return edges_from_matrix(own, diagonal=True)
+        return self.pairs_.edges(own)
 
 
 class BorrowedRegions(MissingRegions):
@@ -107,9 +233,9 @@ class BorrowedRegions(MissingRegions):
     who borrows: always the same for the same person. What is left (nobody has all of them) takes the mean.
     """
 
-    def fit(self, edges: np.ndarray, missing: np.ndarray, diagonal: bool = False) -> "BorrowedRegions":
+    def fit(self, edges: np.ndarray, missing: np.ndarray, pairs: Pairs | None = None) -> "BorrowedRegions":
         """Learn the mean, and remember who may lend: Fisher z edges [n, E], missing regions [n, N]."""
-        super().fit(edges, missing, diagonal)
+        super().fit(edges, missing, pairs)
         return self.remember(edges, missing)
 
     def remember(self, edges: np.ndarray, missing: np.ndarray) -> "BorrowedRegions":
@@ -126,7 +252,7 @@ class BorrowedRegions(MissingRegions):
             lacked = (self.missing_ & missing[person]).sum(1)
             rng = np.random.default_rng(crc32(np.ascontiguousarray(edges[person], np.float32)))
             lender = rng.choice(np.flatnonzero(lacked == lacked.min()), 1)
-            lent = edge_missing(missing[person][None])[0] & ~edge_missing(self.missing_[lender])[0]
+            lent = self.pairs_.touching(missing[person]) & ~self.pairs_.touching(self.missing_[lender])[0]
             filled[person, lent] = self.edges_[lender][0, lent]
         return filled
 
@@ -145,26 +271,7 @@ class BorrowedRegions(MissingRegions):
         """Restore from `state`."""
         super().load_state(arrays, diagonal)
         lent = arrays["filler_lent"]
-        n_nodes = round((1 + np.sqrt(1 + 8 * lent.shape[1])) / 2)
-        return self.remember(lent, np.zeros((len(lent), n_nodes), bool))
-
-
-def edge_index(n_nodes: int, diagonal: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Return the project's one edge order: the upper triangle, row by row.
-
-    Parameters
-    ----------
-    n_nodes : int
-        Number of nodes N.
-    diagonal : bool
-        Whether the N self-connections belong to it.
-
-    Returns
-    -------
-    rows, cols : ndarray of int, [E]
-        E = N (N - 1) / 2, or N (N + 1) / 2 with the diagonal; ``matrix[rows, cols]`` is the edge vector.
-    """
-    return np.triu_indices(n_nodes, k=0 if diagonal else 1)
+        return self.remember(lent, np.zeros((len(lent), self.pairs_.n), bool))
 
 
 def edges_of_matrices(matrices: np.ndarray, measure: str) -> np.ndarray:
@@ -177,6 +284,6 @@ def edges_of_matrices(matrices: np.ndarray, measure: str) -> np.ndarray:
     measure : {"correlation", "partial", "tangent"}
     """
     matrices = np.asarray(matrices, float)
-    if measure == "tangent":
-        return edges_from_matrix(matrices, diagonal=True)
-    return np.arctanh(np.clip(edges_from_matrix(matrices), -0.999999, 0.999999))
+    pairs = measure_pairs(measure, matrices.shape[-1])
+    edges = pairs.edges(matrices)
+    return edges if pairs.diagonal else np.arctanh(np.clip(edges, -0.999999, 0.999999))

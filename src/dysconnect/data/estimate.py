@@ -4,7 +4,7 @@ import numpy as np
 from nilearn.connectome import ConnectivityMeasure
 from sklearn.covariance import EmpiricalCovariance, LedoitWolf
 
-from dysconnect.data.edges import edge_index
+from dysconnect.data.edges import measure_pairs
 from dysconnect.data.measures import KINDS
 from dysconnect.data.series import has_signal
 
@@ -38,7 +38,7 @@ def connectome(series: np.ndarray, measure: str, estimator: str) -> np.ndarray:
     fitted = ConnectivityMeasure(cov_estimator=covariance, kind=KINDS[measure], standardize="zscore_sample")
     matrix = np.eye(series.shape[1])
     matrix[np.ix_(alive, alive)] = fitted.fit_transform([series[:, alive]])[0]
+    edges = measure_pairs(measure, len(matrix)).edges(matrix)
     if measure == "covariance":
-        return matrix[edge_index(len(matrix), diagonal=True)].astype(np.float32)
-    edges = matrix[edge_index(len(matrix))]
+        return edges.astype(np.float32)
     return np.arctanh(np.clip(edges, -0.999999, 0.999999)).astype(np.float32)

@@ -8,7 +8,6 @@ import pandas as pd
 
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.connectomes import read_connectomes
-from dysconnect.data.edges import edge_index
 from dysconnect.data.measures import STORED
 from dysconnect.data.memory import data_memory
 from dysconnect.data.participants import read_participants, with_labels
@@ -45,7 +44,8 @@ def labelled_cohort(
         )
     if 4 * np.prod(own.values.shape, dtype=float) <= data_memory(memory):
         own = replace(own, values=own.values[:])
-    return Cohort(table, own.values, own.missing, own.nodes, measure), own.data_hash
+    cohort = Cohort(table, own.values, own.missing, own.nodes, measure, own.directed, own.known)
+    return cohort, own.data_hash
 
 
 def unlabelled_cohort(spec: dict, known: Cohort) -> Cohort:
@@ -67,24 +67,26 @@ def unlabelled_cohort(spec: dict, known: Cohort) -> Cohort:
     path = spec["connectomes"]
     table = _wanted_people(spec)
     own = read_connectomes(path, table["participant_id"], resident=False)
-    if own.measure != known.measure:
+    if (own.measure, own.directed) != (known.measure, known.directed):
         raise ValueError(
             f"{path} holds {own.measure}, and the experiment is trained on {known.measure}: name the file of the same "
             "measure in training.pretrain.connectomes."
         )
-    columns = _same_regions(path, own.nodes, known.nodes)
+    places = _same_regions(path, own.nodes, known.nodes)
     classified = set(_identities(known.participants).to_numpy().ravel()) - {""}
     kept = np.flatnonzero(~_identities(table).isin(classified).any(axis=1))
     print(f"{path}: {len(kept):,} people to pretrain on; {len(table) - len(kept):,} left out, as they are classified")
     if len(kept) == 0:
         raise ValueError(f"{path}: everybody in it is also classified; pretrain on another data set.")
-    places = pd.Index(own.nodes).get_indexer(known.nodes)
+    columns = own.pairs.among(places)
     return Cohort(
         table.iloc[kept].reset_index(drop=True),
         own.values[kept][:, columns],
         own.missing[np.ix_(kept, places)],
         known.nodes,
         known.measure,
+        known.directed,
+        None if own.known is None else own.known[columns],
     )
 
 
@@ -106,7 +108,7 @@ def _identities(people: pd.DataFrame) -> pd.DataFrame:
 
 
 def _same_regions(path: str, theirs: np.ndarray, ours: np.ndarray) -> np.ndarray:
-    """Place among the edges of `theirs` of every edge of `ours`, [E]."""
+    """Place among `theirs` of every region of `ours`, [N]."""
     absent = sorted(set(ours) - set(theirs))
     if absent:
         raise ValueError(
@@ -114,9 +116,4 @@ def _same_regions(path: str, theirs: np.ndarray, ours: np.ndarray) -> np.ndarray
             f"{' ...' if len(absent) > 5 else ''}. Use one atlas for both: choose the file's with --config "
             "atlas=NAME, or make the file with this one and name it in training.pretrain.connectomes."
         )
-    edge = np.zeros((len(theirs), len(theirs)), int)
-    rows, cols = edge_index(len(theirs))
-    edge[rows, cols] = edge[cols, rows] = np.arange(len(rows))
-    places = pd.Index(theirs).get_indexer(ours)
-    rows, cols = edge_index(len(ours))
-    return edge[places[rows], places[cols]]
+    return pd.Index(theirs).get_indexer(ours)

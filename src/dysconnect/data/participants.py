@@ -58,18 +58,18 @@ def read_participants(path: str | Path, required: Sequence[str] = REQUIRED) -> p
     return check_participants(table, path)
 
 
-def column_remedy(missing: Sequence[str], found: Sequence[str]) -> str:
+def column_remedy(missing: Sequence[str], present: Sequence[str]) -> str:
     """Say what to do about missing columns: another name, or one more column."""
-    likely = {name: column for name in missing if (column := nearest_column(name, found))}
+    likely = {name: column for name in missing if (column := nearest_column(name, present))}
     renamed = [f"Rename {column} to {name}, if that is what it holds." for name, column in likely.items()]
     rest = [name for name in missing if name not in likely]
     plain = [f"Add {'them' if len(rest) > 1 else 'it'}, or rename the columns."] if rest else []
     return " ".join([*renamed, *plain])
 
 
-def nearest_column(name: str, found: Iterable[str]) -> str:
+def nearest_column(name: str, present: Iterable[str]) -> str:
     """Name the column that may be meant by another name; an empty string when none is near."""
-    plain = {column.strip().lower().replace(" ", "_"): column for column in found if column not in REQUIRED}
+    plain = {column.strip().lower().replace(" ", "_"): column for column in present if column not in REQUIRED}
     for other in (name, *ALSO_CALLED.get(name, ())):
         if other in plain:
             return plain[other]

@@ -143,7 +143,7 @@ def matrix_like(values: np.ndarray) -> str:
     if not scale > 0:
         return ""
     alike = np.allclose(values[apart], values.T[apart], rtol=0, atol=1e-4 * scale, equal_nan=True)
-    lower, upper = (bool(values[own].any()) for own in (np.tri(size, k=-1, dtype=bool), np.tri(size, k=-1).T > 0))
+    lower, upper = (bool(values[half].any()) for half in (np.tri(size, k=-1, dtype=bool), np.tri(size, k=-1).T > 0))
     diagonal = np.diag(values)
     ones = bool(np.allclose(diagonal, 1, atol=1e-6))
     if not (alike or ones or lower != upper):

@@ -82,8 +82,8 @@ def usable_confounds(path: str | Path, n_volumes: int | None = None) -> pd.DataF
 
 def _mask_of(about: Mapping, name: str) -> str:
     """Mask of a component by the sidecar; combined where it does not say."""
-    own = about.get(name)
-    return str(own.get("Mask", "combined")) if isinstance(own, dict) else "combined"
+    component = about.get(name)
+    return str(component.get("Mask", "combined")) if isinstance(component, dict) else "combined"
 
 
 def mean_displacement(confounds: pd.DataFrame) -> float:

@@ -15,7 +15,7 @@ from dysconnect.evaluate.deconfound import (
     level_folds,
     overlap_weights,
 )
-from dysconnect.evaluate.given import check_null, check_predictions, own_predictions
+from dysconnect.evaluate.given import check_null, check_predictions, predictions_of
 from dysconnect.evaluate.metrics import (
     METRICS,
     Evidence,
@@ -94,10 +94,10 @@ def evaluate(
     ValueError
         When predictions and nulls are not of these experiments, people, folds and labels (`evaluate.given`).
     """
-    evidence = {name: gather(own_predictions(name, table)) for name, table in predictions.items()}
+    evidence = {name: gather(predictions_of(name, table)) for name, table in predictions.items()}
     first = next(iter(evidence.values()))
-    for name, own in evidence.items():
-        if not np.array_equal(own.subjects, first.subjects):
+    for name, scored in evidence.items():
+        if not np.array_equal(scored.subjects, first.subjects):
             raise ValueError(f"{name} was not tested on the same subjects as the others; train it again.")
         check_predictions(name, predictions[name], splits)
         check_null(name, nulls[name], None if permutations is None else permutations[name])
@@ -107,7 +107,7 @@ def evaluate(
     counts = bootstrap_weights(first.labels, groups, spec["bootstraps"], spec["seed"])
     point, samples, effective = _scores(evidence, predictions, people, covariates, counts)
     folds = fold_scores(predictions, splits)
-    auc = {name: own["auc"][0] for name, own in point.items()}
+    auc = {name: scored["auc"][0] for name, scored in point.items()}
     return Evaluation(
         scores=_score_table(point, samples, nulls, spec["floor"], spec["level"], (len(people), effective)),
         comparisons=compare(point, samples, folds, spec["level"]),
@@ -147,14 +147,14 @@ def _scores(
     enough = enough_overlap(labels, alike["point"][0])
     folds = _folds(next(iter(predictions.values())), people.index)
     level = {which: level_folds(labels, weights, folds) for which, weights in alike.items()}
-    found = {"point": {}, "samples": {}}
-    for name, own in evidence.items():
+    by_kind = {"point": {}, "samples": {}}
+    for name, scored in evidence.items():
         for which, weights in (("point", ones), ("samples", counts)):
-            scores = weighted_scores(own, weights) | recalibration(predictions[name], own.subjects, weights)
-            matched = weighted_scores(own, level[which])["auc"]
+            scores = weighted_scores(scored, weights) | recalibration(predictions[name], scored.subjects, weights)
+            matched = weighted_scores(scored, level[which])["auc"]
             scores["auc_deconfounded"] = matched if enough else np.full_like(matched, np.nan)
-            found[which][name] = scores
-    return found["point"], found["samples"], round(sum(effective_sizes(labels, alike["point"][0])))
+            by_kind[which][name] = scores
+    return by_kind["point"], by_kind["samples"], round(sum(effective_sizes(labels, alike["point"][0])))
 
 
 def _score_table(point, samples, nulls, floor: str | None, level: float, sizes: tuple) -> pd.DataFrame:

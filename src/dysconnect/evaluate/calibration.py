@@ -57,11 +57,11 @@ def _slope(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
     powers = np.column_stack([np.ones_like(x), x, x * x])
     open_ = np.arange(len(weights))
     for _ in range(STEPS):
-        own = weights[open_]
+        weight = weights[open_]
         p = expit(a[open_, None] + b[open_, None] * x)
-        slack = own * (y - p)
+        slack = weight * (y - p)
         g0, g1 = slack.sum(1), slack @ x
-        h0, h1, h2 = (own * p * (1 - p) @ powers).T
+        h0, h1, h2 = (weight * p * (1 - p) @ powers).T
         determinant = np.maximum(h0 * h2 - h1 * h1, 1e-300)
         step_a, step_b = (h2 * g0 - h1 * g1) / determinant, (h0 * g1 - h1 * g0) / determinant
         length = np.maximum(1, np.hypot(step_a, step_b) / 4)  # no leap where a sample is all but separated

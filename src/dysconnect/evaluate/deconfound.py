@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
+from dysconnect.data.edges import Pairs
+
 PENALTY = 0.1  # keeps the propensity finite where a site has one class only; otherwise too small to be seen
 STEPS = 25
 FEWEST = 5  # effective subjects of a class, with fewer there is no deconfounded score
@@ -69,7 +71,7 @@ def overlap_weights(labels: np.ndarray, design: np.ndarray, counts: np.ndarray) 
 def _propensity(labels: np.ndarray, design: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Fitted probabilities of penalised logistic regressions, [B, S], by Newton's method."""
     size = design.shape[1]
-    upper = np.triu_indices(size)
+    upper = Pairs(size, diagonal=True).ends
     products = design[:, upper[0]] * design[:, upper[1]]
     ridge = np.r_[0.0, np.full(size - 1, PENALTY)]
     beta = np.zeros((len(counts), size))
@@ -113,7 +115,7 @@ def level_folds(labels: np.ndarray, weights: np.ndarray, folds: np.ndarray) -> n
 def effective_sizes(labels: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
     """Effective number of patients and controls under weights [S], ``(sum w)^2 / sum w^2`` (Kish 1965)."""
     sides = [weights[labels == label] for label in (1, 0)]
-    return tuple(float(own.sum() ** 2 / max((own**2).sum(), 1e-300)) for own in sides)
+    return tuple(float(side.sum() ** 2 / max((side**2).sum(), 1e-300)) for side in sides)
 
 
 def enough_overlap(labels: np.ndarray, weights: np.ndarray) -> bool:

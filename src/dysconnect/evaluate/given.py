@@ -27,20 +27,20 @@ def refuse_other_runs(runs: Sequence[str | Path], sections: Mapping[str, Mapping
     ValueError
         Names the file.
     """
-    for path, (name, own) in zip(runs, sections.items()):
-        told = json.loads(Path(path).read_text())
-        if told.get("experiment") != name:
+    for path, (name, asked) in zip(runs, sections.items()):
+        record = json.loads(Path(path).read_text())
+        if record.get("experiment") != name:
             raise ValueError(
-                f"{path} is of the experiment {told.get('experiment')}, not of {name}. Train {name} again."
+                f"{path} is of the experiment {record.get('experiment')}, not of {name}. Train {name} again."
             )
-        if told.get("sections") != json.loads(json.dumps(own)):
+        if record.get("sections") != json.loads(json.dumps(asked)):
             raise ValueError(
                 f"{path}: {name} was trained with other settings than the configuration has now. Train it again: add "
                 f"--forcerun {path} to the command."
             )
 
 
-def own_predictions(name: str, predictions: pd.DataFrame) -> pd.DataFrame:
+def predictions_of(name: str, predictions: pd.DataFrame) -> pd.DataFrame:
     """Return predictions if they are those of the experiment.
 
     Raises
@@ -76,11 +76,11 @@ def check_predictions(name: str, predictions: pd.DataFrame, splits: pd.DataFrame
     """
     again = _again(name)
     tested = splits.loc[splits["fold"] != NEVER_TESTED, [*PLACE, "fold", "label"]]
-    for seed, own in predictions.groupby("seed"):
-        twice = own[own.duplicated(PLACE)]
+    for seed, predicted in predictions.groupby("seed"):
+        twice = predicted[predicted.duplicated(PLACE)]
         if len(twice):
             raise ValueError(f"{name}: {_who(twice)} predicted twice (seed {seed}). {again}")
-        both = tested.merge(own, on=PLACE, how="outer", suffixes=("_split", ""), indicator=True)
+        both = tested.merge(predicted, on=PLACE, how="outer", suffixes=("_split", ""), indicator=True)
         for side, what in (("left_only", "not predicted"), ("right_only", "predicted, but not tested by the splits")):
             if (rows := both[both["_merge"] == side]).size:
                 raise ValueError(f"{name}: {_who(rows)} {what} (seed {seed}). {again}")

@@ -157,10 +157,10 @@ def bootstrap_weights(labels: np.ndarray, groups: np.ndarray, n: int, seed: int)
     rng = np.random.default_rng(seed)
     weights = np.zeros((n, len(labels)))
     for label in (0, 1):
-        own = np.flatnonzero(labels == label)
-        names, cluster = np.unique(groups[own], return_inverse=True)
+        members = np.flatnonzero(labels == label)
+        names, cluster = np.unique(groups[members], return_inverse=True)
         counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=n)
-        weights[:, own] = counts[:, cluster]
+        weights[:, members] = counts[:, cluster]
     return weights
 
 
@@ -183,6 +183,8 @@ def calibration_points(predictions: pd.DataFrame, bins: int = 8) -> pd.DataFrame
     order = predictions.sort_values("probability", kind="stable")
     part = np.array_split(np.arange(len(order)), min(bins, len(order)))
     rows = [
-        (order["probability"].iloc[own].mean(), order["label"].iloc[own].mean(), len(own)) for own in part if len(own)
+        (order["probability"].iloc[of_bin].mean(), order["label"].iloc[of_bin].mean(), len(of_bin))
+        for of_bin in part
+        if len(of_bin)
     ]
     return pd.DataFrame(rows, columns=["probability", "observed", "n"])

@@ -78,8 +78,8 @@ def subjects_needed(auc: float, cases: np.ndarray, controls: np.ndarray, alpha: 
 
     def excess(times: float) -> float:
         sd = ratio * auc_sd(0.5, times * cases, times * controls)
-        found = detectable_auc(times * cases, times * controls, alpha, 0.5, sd)[1]
-        return (found if np.isfinite(found) else 1.0) - auc
+        detectable = detectable_auc(times * cases, times * controls, alpha, 0.5, sd)[1]
+        return (detectable if np.isfinite(detectable) else 1.0) - auc
 
     largest = 1e6
     if not auc > 0.5 or not excess(largest) < 0:
@@ -122,7 +122,7 @@ def power_table(
         if len(permuted) > 1:
             known.append(("permutation", permuted.mean(), permuted.std(ddof=1)))
         for method, mean, sd in known:
-            found = detectable_auc(cases, controls, alpha, mean, sd)
+            detectable = detectable_auc(cases, controls, alpha, mean, sd)
             needed = subjects_needed(value, cases, controls, alpha, sd / theory)
-            rows.append((name, method, int(cases.sum()), int(controls.sum()), mean, sd, *found, needed))
+            rows.append((name, method, int(cases.sum()), int(controls.sum()), mean, sd, *detectable, needed))
     return pd.DataFrame(rows, columns=COLUMNS)

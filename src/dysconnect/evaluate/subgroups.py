@@ -27,15 +27,15 @@ def subgroups(participants: pd.DataFrame) -> dict[str, pd.Series]:
     dict of str to categorical Series, [n]
         NaN where a value is unknown.
     """
-    found = {}
+    grouping = {}
     for name in ("site", "sex"):
         if name in participants:
             values = participants[name].astype(str).where(participants[name].notna() & (participants[name] != ""))
-            found[name] = values.astype("category")
+            grouping[name] = values.astype("category")
     for name, column, unit, digits in (("age", "age", "years", 0), ("motion", "mean_fd", "mm", 2)):
         if column in participants and participants[column].notna().any():
-            found[name] = _tertiles(participants[column], unit, digits)
-    return {name: groups for name, groups in found.items() if len(groups.cat.categories) > 1}
+            grouping[name] = _tertiles(participants[column], unit, digits)
+    return {name: groups for name, groups in grouping.items() if len(groups.cat.categories) > 1}
 
 
 def _tertiles(values: pd.Series, unit: str, digits: int) -> pd.Series:
@@ -71,14 +71,18 @@ def subgroup_table(evidence: Mapping[str, Evidence], groups: np.ndarray, table: 
     labels, rows = next(iter(evidence.values())).labels, []
     for variable, group in subgroups(table).items():
         for name in group.cat.categories:
-            own = (group == name).to_numpy()
-            reason = too_few(labels[own])
-            weights = None if reason else bootstrap_weights(labels[own], groups[own], spec["bootstraps"], spec["seed"])
+            members = (group == name).to_numpy()
+            reason = too_few(labels[members])
+            weights = (
+                None
+                if reason
+                else bootstrap_weights(labels[members], groups[members], spec["bootstraps"], spec["seed"])
+            )
             for experiment, all_ in evidence.items():
-                found = _scores(subset(all_, own), weights, reason, spec["level"])
+                scores = _scores(subset(all_, members), weights, reason, spec["level"])
                 place = (experiment, variable, name)
-                counts = (int(own.sum()), int((labels[own] == 1).sum()))
-                rows += [(*place, metric, *numbers, *counts, why) for metric, numbers, why in found]
+                counts = (int(members.sum()), int((labels[members] == 1).sum()))
+                rows += [(*place, metric, *numbers, *counts, why) for metric, numbers, why in scores]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -101,12 +105,12 @@ def _scores(evidence: Evidence, weights: np.ndarray | None, reason: str, level: 
         return [(metric, nothing, reason) for metric in SCORES]
     point = weighted_scores(evidence, np.ones((1, len(evidence.labels))))
     samples = weighted_scores(evidence, weights)
-    found = []
+    scores = []
     for metric in SCORES:
         known = samples[metric][np.isfinite(samples[metric])]
         if len(known) < (1 - LOST) * len(weights):
-            found.append((metric, nothing, "too few patients and controls tested together"))
+            scores.append((metric, nothing, "too few patients and controls tested together"))
             continue
         ends = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
-        found.append((metric, (point[metric][0], *ends), ""))
-    return found
+        scores.append((metric, (point[metric][0], *ends), ""))
+    return scores

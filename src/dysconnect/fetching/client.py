@@ -163,8 +163,8 @@ class Client:
         if origin not in self._hosts:
             proxies = requests.utils.get_environ_proxies(origin, no_proxy=None)
             proxy = requests.utils.select_proxy(origin, proxies)
-            found = requests.utils.get_netrc_auth(origin)
-            secret = _encode(*found) if found else ""
+            login = requests.utils.get_netrc_auth(origin)
+            secret = _encode(*login) if login else ""
             if self._tls is None and (proxy or origin.startswith("https:")):
                 self._tls = trust()
             if proxy:

@@ -267,7 +267,7 @@ def _changed(before: os.stat_result | None, now: os.stat_result | None) -> bool:
 
 def _content_range(response: urllib3.HTTPResponse) -> tuple[int, int | None]:
     """First byte and total size of ``bytes START-END/TOTAL``; (-1, None) if that is not what it says."""
-    found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", response.headers.get("Content-Range", "").strip())
-    if found is None:
+    match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", response.headers.get("Content-Range", "").strip())
+    if match is None:
         return -1, None
-    return int(found[1]), None if found[3] == "*" else int(found[3])
+    return int(match[1]), None if match[3] == "*" else int(match[3])

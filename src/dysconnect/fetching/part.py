@@ -95,8 +95,8 @@ def compare(file: int, size: int, digest: Digest, expected: Expected, stop: thre
     kind, _, wanted = expected.hash.partition(":")
     if not kind:
         return ""
-    found = git_hash(file, size, stop) if kind == "git" else digest.hex(kind)
-    return "" if found == wanted else f"{kind} {found} instead of {wanted}{expected.memory}"
+    computed = git_hash(file, size, stop) if kind == "git" else digest.hex(kind)
+    return "" if computed == wanted else f"{kind} {computed} instead of {wanted}{expected.memory}"
 
 
 class Part:
@@ -169,9 +169,9 @@ class Part:
 
     def take_over(self) -> bool:
         """Hash what an earlier run left, or throw it away; True if it is the whole file already."""
-        found = os.fstat(self._file).st_size
-        wanted = found if self.expected.bytes is None else self.expected.bytes
-        if not self.expected.hash or found > wanted:
+        size = os.fstat(self._file).st_size
+        wanted = size if self.expected.bytes is None else self.expected.bytes
+        if not self.expected.hash or size > wanted:
             os.ftruncate(self._file, 0)
             return False
         for block in file_blocks(self._file, self._stop):

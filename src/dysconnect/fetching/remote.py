@@ -95,7 +95,7 @@ def redact(text: str) -> str:
         return text
     text = re.sub(r"(\w+://)[^/?#\s]*@", r"\1", text)
     text = re.sub(r"(\w+://[^\s#]*)#[^\s'\")>]*", r"\1", text)
-    return re.sub(r"\?([^\s'\")>]+)", lambda found: "?" + "&".join(map(_hide, found[1].split("&"))), text)
+    return re.sub(r"\?([^\s'\")>]+)", lambda match: "?" + "&".join(map(_hide, match[1].split("&"))), text)
 
 
 def _hide(parameter: str) -> str:

@@ -51,8 +51,8 @@ def shown(uri: str) -> str:
 
 def with_password(uri: str) -> str:
     """The address to use for one that was written down: MLFLOW_TRACKING_URI may know a password for it."""
-    own = os.environ.get("MLFLOW_TRACKING_URI", "")
-    return own if own and shown(own) == uri else uri
+    known = os.environ.get("MLFLOW_TRACKING_URI", "")
+    return known if known and shown(known) == uri else uri
 
 
 def database(uri: str) -> Path | None:
@@ -83,10 +83,14 @@ def settle(uri: str) -> int:
     here = (path.parent / ARTIFACTS).as_uri()
     with closing(sqlite3.connect(path, timeout=30)) as connection:
         try:
-            found = connection.execute("SELECT DISTINCT artifact_location FROM experiments").fetchall()
+            rows = connection.execute("SELECT DISTINCT artifact_location FROM experiments").fetchall()
         except sqlite3.DatabaseError:  # not made yet, or damaged: who opens it says so
             return 0
-        old = {own for (own,) in found if own and own.startswith("file://") and own.endswith(f"/{ARTIFACTS}")} - {here}
+        old = {
+            location
+            for (location,) in rows
+            if location and location.startswith("file://") and location.endswith(f"/{ARTIFACTS}")
+        } - {here}
         with connection:
             return sum(_replace(connection, place, here) for place in old)
 
@@ -100,6 +104,6 @@ def _replace(connection: sqlite3.Connection, old: str, new: str) -> int:
                 name = f'"{column[1]}"'
                 begins = f"{name} = ? OR substr({name}, 1, ?) = ?"
                 change = f'UPDATE "{table}" SET {name} = ? || substr({name}, ?) WHERE {begins}'
-                told = (new, len(old) + 1, old, len(old) + 1, f"{old}/")
-                changed += connection.execute(change, told).rowcount
+                values = (new, len(old) + 1, old, len(old) + 1, f"{old}/")
+                changed += connection.execute(change, values).rowcount
     return changed

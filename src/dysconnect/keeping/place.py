@@ -16,9 +16,9 @@ def portable(value: object, beside: str | Path = ".") -> object:
         Folder that they become relative to: of the file that will hold them.
     """
     if isinstance(value, Mapping):
-        return {key: portable(own, beside) for key, own in value.items()}
+        return {key: portable(part, beside) for key, part in value.items()}
     if isinstance(value, list):
-        return [portable(own, beside) for own in value]
+        return [portable(part, beside) for part in value]
     if not isinstance(value, str | Path) or not os.path.isabs(value) or not _inside(value):
         return value
     return type(value)(os.path.relpath(value, beside))

@@ -95,7 +95,7 @@ class EdgeModel(FeatureModel):
 
     def _learn_features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
         missing, people = cohort.missing[rows], cohort.participants.iloc[rows]
-        self.filler_ = MissingRegions().fit(cohort.values[rows], missing, self.tangent)
+        self.filler_ = MissingRegions().fit(cohort.values[rows], missing, cohort.pairs)
         edges = self.filler_.transform(cohort.values[rows], missing)
         if self.tangent:
             self.space_ = self._space(missing).fit(edges, cohort.missing.shape[1])

@@ -1,12 +1,9 @@
 """Labels permuted, and what may be shown of a model: the null and its gate."""
 
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-
-if TYPE_CHECKING:  # torch takes seconds to load
-    pass
 
 
 def shuffle_labels(labels: np.ndarray, blocks: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -34,3 +31,37 @@ def permutation_p(null: pd.DataFrame) -> float:
     observed = null.loc[null["permutation"] == 0, "auc"].item()
     permuted = null.loc[null["permutation"] > 0, "auc"].to_numpy()
     return (1 + (permuted >= observed - 1e-12).sum()) / (1 + len(permuted))
+
+
+class Gate(NamedTuple):
+    """Whether a model may be asked about connections, its permutation p (NaN: not tested), and both in words."""
+
+    is_open: bool
+    p: float
+    words: str
+
+
+def gate(null: pd.DataFrame, alpha: float, name: str = "") -> Gate:
+    """Decide whether maps, weights or targets of a model may be shown: it must beat its permutation null.
+
+    Parameters
+    ----------
+    null : DataFrame
+        `permutation` (0: the labels as they are), `auc`; no rows where the model was not tested.
+    alpha : float
+    name : str, optional
+        The model's, for the words.
+
+    Returns
+    -------
+    Gate
+    """
+    p = permutation_p(null)
+    who = f"{name} " if name else ""
+    if np.isnan(p):
+        return Gate(False, p, f"withheld: {who and f'{who}was '}not tested against permuted labels")
+    if p > alpha:
+        return Gate(False, p, f"withheld: {who}does not beat its permutation null (p = {p:.3g})")
+    return Gate(
+        True, p, f"{who}(permutation p = {p:.3g})" if name else f"shown: beats its permutation null (p = {p:.3g})"
+    )

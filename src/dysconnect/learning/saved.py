@@ -95,6 +95,12 @@ def read_fold_weights(path: str | Path) -> np.ndarray:
         return file["fold_weights"]
 
 
+def read_regions(path: str | Path) -> np.ndarray:
+    """Names of the regions that a saved model knows, [N], in the order of its edges."""
+    with np.load(path, allow_pickle=False) as file:
+        return np.array(json.loads(str(file["spec"]))["nodes"])
+
+
 def read_folds(path: str | Path, cohort: Cohort, splits: pd.DataFrame) -> list[FoldModel]:
     """Read the models of all folds, each with the people it learned from and those it never saw.
 

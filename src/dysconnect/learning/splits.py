@@ -220,11 +220,13 @@ def audit_splits(splits: pd.DataFrame, participants: pd.DataFrame) -> list[str]:
     unknown = sorted(set(splits["participant_id"]) - set(group.index))
     problems = [f"{_some(unknown)} are in the splits but not in the cohort"] if unknown else []
     for repeat, part in splits[splits["participant_id"].isin(group.index)].groupby("repeat"):
-        own = part.assign(group=group.loc[part["participant_id"]].to_numpy())
-        own["label"] = label.loc[part["participant_id"]].to_numpy()
-        if "label" in part and len(wrong := own.loc[own["label"] != part["label"], "participant_id"].unique()):
+        assigned = part.assign(group=group.loc[part["participant_id"]].to_numpy())
+        assigned["label"] = label.loc[part["participant_id"]].to_numpy()
+        if "label" in part and len(
+            wrong := assigned.loc[assigned["label"] != part["label"], "participant_id"].unique()
+        ):
             problems.append(f"repeat {repeat}: {_some(wrong)} under another label than in the cohort")
-        problems += [f"repeat {repeat}: {text}" for text in _leaks(own) + _gaps(own, group.index)]
+        problems += [f"repeat {repeat}: {text}" for text in _leaks(assigned) + _gaps(assigned, group.index)]
     return problems
 
 
@@ -277,6 +279,6 @@ def fold_rows(
     splits: pd.DataFrame, participants: pd.DataFrame, repeat: int, fold: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Positions of training and test subjects of one fold."""
-    own = splits[splits["repeat"] == repeat].set_index("participant_id")["fold"]
-    number = own.loc[participants["participant_id"]].to_numpy()
+    fold_of = splits[splits["repeat"] == repeat].set_index("participant_id")["fold"]
+    number = fold_of.loc[participants["participant_id"]].to_numpy()
     return np.flatnonzero(number != fold), np.flatnonzero(number == fold)

@@ -6,20 +6,21 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.data.cohort import Cohort
-from dysconnect.localize.bounds import DiscoveryBound, discovery_bound
+from dysconnect.localize import methods
+from dysconnect.localize.bounds import DiscoveryBound
 from dysconnect.localize.component_power import component_power
-from dysconnect.localize.components import Components, PermutedEdges, adaptive_network_based, permuted_edges
-from dysconnect.localize.families import (
-    circuit_tests,
-    constrained_network_based,
-    enrichment,
-    prior_weights,
-    system_blocks,
-    weighted_false_discovery,
-)
+from dysconnect.localize.components import Components
+from dysconnect.localize.families import COLUMNS as SETS
+from dysconnect.localize.families import enrichment
+from dysconnect.localize.ingredients import Ingredients, Regions
 from dysconnect.localize.power import power_table
-from dysconnect.localize.statistics import EdgeStatistics, edge_statistics, selection_stability
+from dysconnect.localize.statistics import EdgeStatistics, selection_stability
 from dysconnect.localize.tested import check_permutations, complete_edges, without_copies
+
+COLUMNS = (  # of edges.tsv, after the names of the regions; those of new methods follow
+    "effect_size", "direction", "statistic", "p", "p_fwer", "p_fdr", "p_fwer_higher", "p_fwer_lower", "stability",
+    "p_weighted", "p_component",
+)  # fmt: skip
 
 
 class Localization(NamedTuple):
@@ -32,13 +33,7 @@ class Localization(NamedTuple):
     power: pd.DataFrame
 
 
-def localize(
-    cohort: Cohort,
-    circuits: np.ndarray,
-    spec: dict,
-    attribution: np.ndarray | None = None,
-    atlas: pd.DataFrame | None = None,
-) -> Localization:
+def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFrame | None = None) -> Localization:
     """Test every edge, the components they make and the circuits they are in.
 
     Parameters
@@ -51,8 +46,6 @@ def localize(
         The `localize` section: `nuisance`, `permutations`, `permutation` and `device` (of single edges; the rest stays
         with Smith and the CPU), `alpha`, `thresholds`, `prior`, `prior_circuits`, `stability_draws`, `stability_top`,
         `max_missing`, `seed`.
-    attribution : array or None, [E]
-        Weights of a model that beat its permutation null, averaged over folds.
     atlas : DataFrame or None
         Node table with `name`, `system`, `x`, `y`, `z`; without it there are neither blocks of systems nor
         enrichment.
@@ -63,8 +56,8 @@ def localize(
         `region_a`, `region_b`, `effect_size`, `direction` (patients lower, patients higher), `statistic` (t), `p`,
         `p_fwer`, `p_fdr`, `p_fwer_higher`, `p_fwer_lower` (one-sided), `stability`, `p_weighted` (Benjamini-Hochberg
         with the circuits as prior), `p_component` (family-wise, adaptive NBS), `component` (row of `components`; 0:
-        none), `attribution`, `circuit`, `n_missing`; the numbers are NaN for an edge that is missing in too many
-        subjects to be tested.
+        none), `circuit`, `n_missing`; the numbers are NaN for an edge that is missing in too many subjects to be
+        tested.
     summary : dict
         Counts, degrees of freedom, and the critical t.
     components : DataFrame
@@ -85,44 +78,38 @@ def localize(
     check_permutations(spec)
     cohort = without_copies(cohort)
     complete, tested, lost = complete_edges(cohort, spec["max_missing"])
-    people, nuisance = cohort.participants, spec["nuisance"]
-    drawn = spec["permutations"], spec["seed"]
-    statistics = edge_statistics(complete, people, nuisance, *drawn, spec["permutation"], spec["device"])
+    atlas = None if atlas is None else atlas.set_index("name").loc[cohort.nodes]
+    shared = Ingredients(complete, cohort.participants, _regions(cohort, tested, circuits, atlas), spec)
+    statistics = shared.statistics()
     top = min(spec["stability_top"], complete.shape[1])
-    stability = selection_stability(complete, people, nuisance, top, spec["stability_draws"], spec["seed"] + 1)
-    rows, cols = np.triu_indices(len(cohort.nodes), k=1)
-    ends = rows[tested], cols[tested], len(cohort.nodes)
-    permuted = permuted_edges(complete, people, nuisance, ends, *drawn)
-    strength = _strength(complete, ends)
-    loops = {name: circuits[tested] == name for name in pd.unique(circuits) if name}
-    prior = {name: mask for name, mask in loops.items() if name in spec["prior_circuits"]}
-    found = adaptive_network_based(permuted, spec["thresholds"], prior)
-    table = _edge_table(cohort.nodes, tested, statistics, stability)
-    bound = discovery_bound(complete, people, nuisance, *drawn, spec["alpha"])
-    members, components = _reported(found, cohort.nodes, bound)
-    weights = prior_weights(np.any([*prior.values(), np.zeros(len(statistics.p), bool)], axis=0), spec["prior"])
-    columns = {"p_weighted": weighted_false_discovery(statistics.p, weights), "p_component": found.p_edge}
-    table = table.join(pd.DataFrame({**columns, "component": members}, index=np.flatnonzero(tested)))
-    table["attribution"] = np.nan if attribution is None else attribution
-    table["circuit"] = circuits
-    table["n_missing"] = lost
+    half = spec["nuisance"], top, spec["stability_draws"], spec["seed"] + 1
+    stability = selection_stability(complete, cohort.participants, *half)
+    members, components = _reported(shared.adaptive, cohort.nodes, shared.bound)
+    numbers = _edge_numbers(shared) | {"stability": stability, "component": members}
+    table = _edge_table(cohort.edge_names, tested, numbers).assign(circuit=circuits, n_missing=lost)
     order = np.lexsort((-table["statistic"].abs().fillna(-1), table["p_fwer"].fillna(2)))
-    families = _families(permuted, loops, bound, strength, cohort.nodes, atlas)
+    families = _families(shared, atlas)
     summary = _summary(statistics, table, cohort, spec) | _counts(table, components, families, spec["alpha"])
-    summary["n_component_true"] = bound.true_discoveries(found.p_edge <= spec["alpha"])
-    power = _power(complete, people, ends, (loops, prior), summary["critical_t"], spec)
+    summary["n_component_true"] = shared.bound.true_discoveries(shared.adaptive.p_edge <= spec["alpha"])
+    power = _power(shared, summary["critical_t"])
     return Localization(table.iloc[order].reset_index(drop=True), summary, components, families, power)
 
 
-def _power(
-    edges: np.ndarray, people: pd.DataFrame, ends: tuple, families: tuple[dict, dict], critical_t: float, spec: dict
-) -> pd.DataFrame:
+def _regions(cohort: Cohort, tested: np.ndarray, circuits: np.ndarray, atlas: pd.DataFrame | None) -> Regions:
+    """What is known of the edges that are tested."""
+    rows, cols = cohort.pairs.ends
+    loops = {name: circuits[tested] == name for name in pd.unique(circuits) if name}
+    systems = None if atlas is None else atlas["system"].to_numpy(str)
+    return Regions((rows[tested], cols[tested], len(cohort.nodes)), loops, systems)
+
+
+def _power(shared: Ingredients, critical_t: float) -> pd.DataFrame:
     """What an edge, a component inside the prior circuits, and every circuit would have needed."""
-    loops, prior = families
-    places = {name: np.flatnonzero(mask) for name, mask in loops.items() if mask.any()}
-    table = power_table(edges, people, spec["nuisance"], places, critical_t, spec["alpha"])
+    places = {name: np.flatnonzero(mask) for name, mask in shared.regions.loops.items() if mask.any()}
+    spec, who = shared.spec, (shared.edges, shared.people, shared.spec["nuisance"])
+    table = power_table(*who, places, critical_t, spec["alpha"])
     own = component_power(
-        edges, people, spec["nuisance"], ends, spec["thresholds"], prior, table["detectable_d"][0], spec["alpha"],
+        *who, shared.regions.ends, spec["thresholds"], shared.prior, table["detectable_d"][0], spec["alpha"],
         spec["seed"],
     )  # fmt: skip
     component = pd.DataFrame({"what": ["component"], "n_edges": own[0], "detectable_d": own[1]})
@@ -153,27 +140,33 @@ def _mask(edges: np.ndarray, bound: DiscoveryBound) -> np.ndarray:
     return np.isin(np.arange(len(bound.p)), edges)
 
 
-def _families(
-    permuted: PermutedEdges,
-    loops: dict[str, np.ndarray],
-    bound: DiscoveryBound,
-    strength: np.ndarray,
-    nodes: np.ndarray,
-    atlas: pd.DataFrame | None,
-) -> pd.DataFrame:
-    """Circuits, and with an atlas their enrichment and the blocks of systems."""
-    circuits = circuit_tests(permuted, loops).assign(kind="circuit")
-    circuits["true_edges"] = [bound.true_discoveries(loops[name]) for name in circuits["name"]]
-    if atlas is None:
-        return circuits[["kind", *circuits.columns.drop("kind")]]
-    atlas = atlas.set_index("name").loc[nodes]
-    place = atlas[["x", "y", "z"]].to_numpy(float)
-    length = np.linalg.norm(place[permuted.rows] - place[permuted.cols], axis=1)
-    circuits = circuits.merge(enrichment(permuted.observed(), loops, strength, length, 1000, permuted.seed), on="name")
-    names = system_blocks(atlas["system"].to_numpy(str), permuted.rows, permuted.cols)
-    blocks = constrained_network_based(permuted, names).assign(kind="block")
-    table = pd.concat([own for own in (circuits, blocks) if len(own)], ignore_index=True)
+def _families(shared: Ingredients, atlas: pd.DataFrame | None) -> pd.DataFrame:
+    """Sets of edges that are known beforehand: circuits, the blocks of systems, and what else the table has."""
+    tables = []
+    for method in methods.written("sets", shared.scheme):
+        if method.fits(shared):
+            made = method.run(shared)
+            table = _circuits(made, shared, atlas) if method.column == "circuit" else made.table
+            tables.append(table.assign(kind=method.column))
+    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["kind", *SETS, "true_edges"])
     return table[["kind", *table.columns.drop("kind")]]
+
+
+def _circuits(made: methods.Sets, shared: Ingredients, atlas: pd.DataFrame | None) -> pd.DataFrame:
+    """Circuits with how many of their edges differ at least, and with an atlas their enrichment."""
+    true = [shared.bound.true_discoveries(made.masks[name]) for name in made.table["name"]]
+    table = made.table.assign(true_edges=true)
+    return table if atlas is None else table.merge(_enrichment(shared, atlas), on="name")
+
+
+def _enrichment(shared: Ingredients, atlas: pd.DataFrame) -> pd.DataFrame:
+    """Circuits beside random sets of edges of like strength and length."""
+    rows, cols, _ = shared.regions.ends
+    place = atlas[["x", "y", "z"]].to_numpy(float)
+    length = np.linalg.norm(place[rows] - place[cols], axis=1)
+    strength = _strength(shared.edges, shared.regions.ends)
+    t, seed = shared.permuted.observed(), shared.spec["seed"]
+    return enrichment(t, shared.regions.loops, strength, length, 1000, seed)
 
 
 def _counts(table: pd.DataFrame, components: pd.DataFrame, families: pd.DataFrame, alpha: float) -> dict:
@@ -188,24 +181,24 @@ def _counts(table: pd.DataFrame, components: pd.DataFrame, families: pd.DataFram
     }
 
 
-def _edge_table(
-    nodes: np.ndarray, tested: np.ndarray, statistics: EdgeStatistics, stability: np.ndarray
-) -> pd.DataFrame:
-    """All edges by name; those that were not tested keep their row, without numbers."""
-    rows, cols = np.triu_indices(len(nodes), k=1)
-    table = pd.DataFrame({"region_a": nodes[rows], "region_b": nodes[cols]})
-    numbers = {
-        "effect_size": statistics.effect_size,
-        "direction": np.where(statistics.t < 0, "patients lower", "patients higher"),
-        "statistic": statistics.t,
-        "p": statistics.p,
-        "p_fwer": statistics.p_fwer,
-        "p_fdr": statistics.p_fdr,
-        "p_fwer_higher": statistics.p_fwer_higher,
-        "p_fwer_lower": statistics.p_fwer_lower,
-        "stability": stability,
+def _edge_numbers(shared: Ingredients) -> dict[str, np.ndarray]:
+    """Columns of the edges that were tested, each [tested]: the tests, and what every method with a column says."""
+    own = shared.statistics()
+    tests = {
+        "effect_size": own.effect_size,
+        "direction": np.where(own.t < 0, "patients lower", "patients higher"),
+        "statistic": own.t,
+        "p": own.p,
     }
-    return table.join(pd.DataFrame(numbers, index=np.flatnonzero(tested)))
+    return tests | {
+        method.column: method.run(shared) for method in methods.written("edges", shared.scheme) if method.fits(shared)
+    }
+
+
+def _edge_table(pairs: pd.DataFrame, tested: np.ndarray, numbers: dict[str, np.ndarray]) -> pd.DataFrame:
+    """All edges by name; those that were not tested keep their row, without numbers."""
+    columns = sorted(numbers, key=lambda name: COLUMNS.index(name) if name in COLUMNS else len(COLUMNS))
+    return pairs.join(pd.DataFrame(numbers, index=np.flatnonzero(tested))[columns])
 
 
 def _summary(statistics: EdgeStatistics, table: pd.DataFrame, cohort: Cohort, spec: dict) -> dict:

@@ -83,7 +83,7 @@ def severity(cohort: Cohort, circuits: np.ndarray, spec: dict) -> Association:
     summary = told | _summary(found, len(tested), spec)
     needed = summary["critical"] + 0.8416  # standard errors of t, as for two groups
     summary["detectable_r"] = float(needed / np.sqrt(needed**2 + found.df[1]))
-    return Association(_table(cohort.nodes, tested, found, {"direction": direction}, circuits), summary)
+    return Association(_table(cohort.edge_names, tested, found, {"direction": direction}, circuits), summary)
 
 
 def group_differences(cohort: Cohort, circuits: np.ndarray, spec: dict) -> Association:
@@ -127,7 +127,9 @@ def group_differences(cohort: Cohort, circuits: np.ndarray, spec: dict) -> Assoc
         found, tested = _tested(cohort, spec, test)
     except NothingToTest as reason:
         return _untested(told, spec, str(reason))
-    return Association(_table(cohort.nodes, tested, found, means, circuits), told | _summary(found, len(tested), spec))
+    return Association(
+        _table(cohort.edge_names, tested, found, means, circuits), told | _summary(found, len(tested), spec)
+    )
 
 
 def compared_groups(present: Sequence[str], wanted: Sequence[str] | bool) -> list[str]:
@@ -178,9 +180,8 @@ def _summary(found: AssociationStatistics, n_edges: int, spec: dict) -> dict:
 
 
 def _table(
-    nodes: np.ndarray, tested: np.ndarray, found: AssociationStatistics, more: dict, circuits: np.ndarray
+    pairs: pd.DataFrame, tested: np.ndarray, found: AssociationStatistics, more: dict, circuits: np.ndarray
 ) -> pd.DataFrame:
-    rows, cols = np.triu_indices(len(nodes), k=1)
     numbers = {
         "effect_size": found.effect_size,
         **more,
@@ -189,7 +190,6 @@ def _table(
         "p_fwer": found.p_fwer,
         "p_fdr": found.p_fdr,
     }
-    table = pd.DataFrame({"region_a": nodes[rows], "region_b": nodes[cols]})
-    table = table.join(pd.DataFrame(numbers, index=np.flatnonzero(tested))).assign(circuit=circuits)
+    table = pairs.join(pd.DataFrame(numbers, index=np.flatnonzero(tested))).assign(circuit=circuits)
     order = np.lexsort((-table["statistic"].abs().fillna(-1), table["p_fwer"].fillna(2)))
     return table.iloc[order].reset_index(drop=True)

@@ -47,8 +47,7 @@ def describe_people(cohort: Cohort, circuits: pd.DataFrame, spec: dict) -> Peopl
     place = np.cumsum(tested) - 1
     inside = circuits[tested[circuits["edge"]]].groupby("circuit", sort=False)["edge"]
     loops = circuit_table(found, {name: place[own.to_numpy()] for name, own in inside}) if len(inside) else None
-    rows, cols = (own[tested] for own in np.triu_indices(len(cohort.nodes), k=1))
-    pairs = pd.DataFrame({"region_a": cohort.nodes[rows], "region_b": cohort.nodes[cols]})
+    pairs = cohort.edge_names[tested].reset_index(drop=True)
     people = person_table(found, spec["alpha"])
     if loops is None:
         return People(people, pd.DataFrame(columns=["participant_id"]), edge_table(found, pairs, spec["deviant_edges"]))

@@ -1,15 +1,16 @@
 """How well a localization recovers a planted truth. The only reader of the truth."""
 
+from collections.abc import Iterable
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score
 
-METHODS = {
-    "max-T": "p_fwer",
-    "adaptive NBS": "p_component",
-    "Benjamini-Hochberg": "p_fdr",
-    "weighted Benjamini-Hochberg": "p_weighted",
-}
+from dysconnect.localize.methods import written
+
+STRICTEST = ("FWER", "FWER of sets", "FDR")  # promises, in the order of the table
+CHANCE, NO_CALLS = "chance", (np.nan,) * 5  # what a ranking has instead of calls
 
 
 def recovery(edges: pd.DataFrame, truth: pd.DataFrame, alpha: float) -> pd.DataFrame:
@@ -18,7 +19,7 @@ def recovery(edges: pd.DataFrame, truth: pd.DataFrame, alpha: float) -> pd.DataF
     Parameters
     ----------
     edges : DataFrame, [E rows]
-        With `region_a`, `region_b`, `statistic`, `p`, the columns of `METHODS`, `attribution`.
+        With `region_a`, `region_b`, `statistic`, `p`, the columns of the methods.
     truth : DataFrame
         `region_a`, `region_b`, `direction`, `effect`; no rows for a null cohort.
     alpha : float
@@ -32,25 +33,57 @@ def recovery(edges: pd.DataFrame, truth: pd.DataFrame, alpha: float) -> pd.DataF
         ranking by absolute t; chance level of `auprc` is the share of planted edges (row `chance`).
     """
     planted, direction = match_truth(edges, truth)
-    effect = float(truth["effect"].iloc[0]) if len(truth) else 0.0
-    pattern = "+".join(sorted(truth["circuit"].unique())) if len(truth) else "null"
-    ranking = edges["statistic"].abs().fillna(0).to_numpy()  # an edge that was not tested is not found
-    reference = _auprc(planted, ranking)
+    reference = _auprc(planted, _size(edges))
     rows = []
-    for method, column in METHODS.items():
-        called = edges[column].to_numpy() <= alpha
-        rows.append((method, *_calls(called, planted, direction, edges["statistic"]), reference, 1.0))
+    for method in sorted(written("edges", "smith"), key=lambda own: STRICTEST.index(own.promise)):
+        if method.tail or method.column not in edges:
+            continue
+        called = edges[method.column].to_numpy() <= alpha
+        rows.append((method.name, *_calls(called, planted, direction, edges["statistic"]), reference, 1.0))
     rows.append(("uncorrected p", *_calls(edges["p"].to_numpy() <= alpha, planted, direction, edges["statistic"]),
                  reference, 1.0))  # fmt: skip
-    if edges["attribution"].notna().all():
-        own = _auprc(planted, edges["attribution"].abs().to_numpy())
-        rows.append(("model weights (ranking)", np.nan, np.nan, np.nan, np.nan, np.nan, own, own / reference))
     share = planted.mean()
-    rows.append(("chance", np.nan, np.nan, np.nan, np.nan, np.nan, share or np.nan, share / reference))
+    rows.append((CHANCE, *NO_CALLS, share or np.nan, share / reference))
+    return _table(rows, truth)
+
+
+def weights_recovery(edges: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
+    """Score the ranking of the edges by a model's weights, a table as of `recovery`; no rows where they are withheld.
+
+    Parameters
+    ----------
+    edges : DataFrame, [E rows]
+        With `region_a`, `region_b`, `statistic`, `attribution`.
+    truth : DataFrame
+        As of `recovery`.
+    """
+    if edges["attribution"].isna().any():
+        return _table([], truth)
+    planted, _ = match_truth(edges, truth)
+    reference, own = (_auprc(planted, size) for size in (_size(edges), edges["attribution"].abs().to_numpy()))
+    return _table([("model weights (ranking)", *NO_CALLS, own, own / reference)], truth)
+
+
+def read_recovery(paths: Iterable[str | Path]) -> pd.DataFrame:
+    """Read scores of the localization and of a model's weights as one table, chance last."""
+    tables = [pd.read_csv(path, sep="\t", dtype={"pattern": str}) for path in paths]
+    rows = pd.concat([own for own in tables if len(own)], ignore_index=True)
+    return rows.sort_values("method", key=lambda method: method == CHANCE, kind="stable", ignore_index=True)
+
+
+def _table(rows: list[tuple], truth: pd.DataFrame) -> pd.DataFrame:
+    """Rows of scores, with what was planted."""
     columns = ["method", "called", "tpr", "fdp", "fwer", "sign_accuracy", "auprc", "auprc_ratio"]
+    pattern = "+".join(sorted(truth["circuit"].unique())) if len(truth) else "null"
+    effect = float(truth["effect"].iloc[0]) if len(truth) else 0.0
     table = pd.DataFrame(rows, columns=columns).assign(pattern=pattern, d=effect, cohorts=1)
     order = ["method", "pattern", "d", "cohorts", "called", "tpr", "fdp", "fwer", "auprc", "auprc_ratio"]
     return table[[*order, "sign_accuracy"]]
+
+
+def _size(edges: pd.DataFrame) -> np.ndarray:
+    """The ranking by absolute t, [E]."""
+    return edges["statistic"].abs().fillna(0).to_numpy()  # an edge that was not tested is not found
 
 
 def match_truth(edges: pd.DataFrame, truth: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dysconnect.data.cohort import Cohort
-from dysconnect.data.edges import MissingRegions, blocks, edge_missing
+from dysconnect.data.edges import MissingRegions, blocks
 
 
 class CompleteEdges(NamedTuple):
@@ -32,10 +32,10 @@ def chosen_people(cohort: Cohort, chosen: np.ndarray) -> Cohort:
 
 def complete_edges(cohort: Cohort, max_missing: float) -> CompleteEdges:
     """Leave out edges that are missing in too many people, or were measured in nobody; fill in the rest."""
-    lost = sum(edge_missing(cohort.missing[part]).sum(0) for part in blocks(cohort.values.shape))
-    lost[~cohort.values.any(0)] = len(cohort.values)  # measured in nobody
+    lost = sum(cohort.pairs.touching(cohort.missing[part]).sum(0) for part in blocks(cohort.values.shape))
+    lost[~cohort.measured] = len(cohort.values)  # measured in nobody
     tested = lost / len(cohort.values) <= max_missing
-    filler = MissingRegions().fit(cohort.values, cohort.missing, diagonal=False)
+    filler = MissingRegions().fit(cohort.values, cohort.missing, cohort.pairs)
     complete = filler.transform(cohort.values, cohort.missing)
     return CompleteEdges(complete if tested.all() else complete[:, tested], tested, lost)
 

@@ -161,12 +161,12 @@ def ridge_path(
     for penalty in penalties:
         shrink = values / (values + penalty)
         leverage = (vectors**2) @ shrink + 1 / len(kernel)
-        own = vectors @ (turned / (values + penalty)[:, None])
-        left_out = penalty * own / np.maximum(1 - leverage, 1e-9)[:, None]
+        solution = vectors @ (turned / (values + penalty)[:, None])
+        left_out = penalty * solution / np.maximum(1 - leverage, 1e-9)[:, None]
         for one in copied:
             block = (vectors[one] * shrink) @ vectors[one].T + 1 / len(kernel)
-            left_out[one] = np.linalg.solve((1 + 1e-9) * np.eye(len(one)) - block, penalty * own[one])
-        dual.append(own)
+            left_out[one] = np.linalg.solve((1 + 1e-9) * np.eye(len(one)) - block, penalty * solution[one])
+        dual.append(solution)
         held_out.append(signs - left_out)
     return np.stack(dual), np.stack(held_out), mean
 
@@ -239,8 +239,8 @@ class DualLogistic(DualClassifier):
         root, vectors = np.sqrt(values[spans]), vectors[:, spans]
         dual = np.empty(labels.shape)
         for index in np.unique(chosen):
-            own = chosen == index
-            dual[:, own] = (vectors / root) @ _newton(vectors * root, labels[:, own], penalties[index])
+            columns = chosen == index
+            dual[:, columns] = (vectors / root) @ _newton(vectors * root, labels[:, columns], penalties[index])
         return dual, CONSTANT * dual.sum(0), chosen, held_out
 
     def calibrate(self, held_out: np.ndarray, y: np.ndarray) -> tuple[float, float]:
@@ -326,7 +326,9 @@ class DualSVM(DualClassifier):
     def solve(self, kernel: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
         """Solve for all label vectors: dual [n, P], intercepts [P], penalty index [P], held-out decisions [n, P]."""
         with ThreadPoolExecutor(blas_threads()) as pool:  # libsvm releases the lock
-            duals, intercepts, chosen, held_out = zip(*pool.map(lambda own: self._one(kernel, own, groups), labels.T))
+            duals, intercepts, chosen, held_out = zip(
+                *pool.map(lambda column: self._one(kernel, column, groups), labels.T)
+            )
         return np.column_stack(duals), np.array(intercepts), np.array(chosen), np.column_stack(held_out)
 
     def calibrate(self, held_out: np.ndarray, y: np.ndarray) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from dysconnect.data.edges import edges_from_matrix, matrix_from_edges
+from dysconnect.data.edges import Pairs
 from dysconnect.models.dual import PENALTIES, Calibrated, DualRidge, centred_kernel, inner_folds, platt
 
 BATCH = 16  # label vectors solved at once: memory grows with them
@@ -65,8 +65,8 @@ class LowRank(Calibrated, ClassifierMixin, BaseEstimator):
         X = np.asarray(X, np.float32)
         held_out = np.empty(len(y))
         for fit, watch in inner_folds(y, groups):
-            own = None if groups is None else groups[fit]
-            (dense, low), intercept = self._weights(X[fit], y[fit, None], own)
+            fit_groups = None if groups is None else groups[fit]
+            (dense, low), intercept = self._weights(X[fit], y[fit, None], fit_groups)
             held_out[watch] = (X[watch] @ (dense + low) + intercept)[:, 0]
         (dense, low), intercept = self._weights(X, y[:, None], groups)
         self.weights_, self.intercept_ = (dense + low)[:, 0].astype(float), float(intercept[0])
@@ -176,19 +176,19 @@ def _shrink(weights: np.ndarray, limit: np.ndarray, near: np.ndarray | None) -> 
 
 def unfold(triangles: np.ndarray) -> np.ndarray:
     """Upper triangles with off-diagonal entries times sqrt(2), [N (N + 1) / 2, P] -> symmetric matrices [P, N, N]."""
-    n_nodes = round((np.sqrt(8 * len(triangles) + 1) - 1) / 2)
-    return matrix_from_edges((triangles / isometry(n_nodes)[:, None]).T, n_nodes, diagonal=True)
+    pairs = Pairs.of(len(triangles), diagonal=True)
+    return pairs.matrix((triangles / isometry(pairs)[:, None]).T)
 
 
 def fold(matrices: np.ndarray) -> np.ndarray:
     """Undo `unfold`."""
-    return (edges_from_matrix(matrices, diagonal=True) * isometry(matrices.shape[-1])).T
+    pairs = Pairs(matrices.shape[-1], diagonal=True)
+    return (pairs.edges(matrices) * isometry(pairs)).T
 
 
-def isometry(n_nodes: int) -> np.ndarray:
+def isometry(pairs: Pairs) -> np.ndarray:
     """What makes a product of upper triangles one of matrices: 1 on the diagonal, sqrt(2) off it; float32."""
-    rows, cols = np.triu_indices(n_nodes)
-    return np.where(rows == cols, 1, np.sqrt(2)).astype(np.float32)
+    return np.where(pairs.rows == pairs.cols, 1, np.sqrt(2)).astype(np.float32)
 
 
 def strongest(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from dysconnect.data.edges import MissingRegions, blocks, edges_from_matrix, matrix_from_edges
+from dysconnect.data.edges import MissingRegions, Pairs, blocks
 
 EACH = 64  # training people who are masked alike, for every one who lacks these regions
 MOST = 2048  # of them for one pattern
@@ -65,8 +65,10 @@ class MaskedRegression:
         asked = np.unique(np.concatenate(chosen))
         whole, moved = self._features(asked, np.zeros_like(patterns[0])), features.copy()
         for k, pattern in enumerate(patterns):
-            own = lacking[which.ravel() == k]
-            moved[own] = self._regressed(features[own], whole[np.searchsorted(asked, chosen[k])], chosen[k], pattern)
+            alike = lacking[which.ravel() == k]
+            moved[alike] = self._regressed(
+                features[alike], whole[np.searchsorted(asked, chosen[k])], chosen[k], pattern
+            )
         return moved
 
     def state(self) -> dict[str, np.ndarray]:
@@ -81,7 +83,7 @@ class MaskedRegression:
         """Restore from `state`: stand-ins are masked in place of the training people."""
         values = StandIns(arrays["stand_ins"], self.filler.mean_)
         n = len(values.logs)
-        return self.fit(values, np.zeros((n, values.n_nodes), bool), np.arange(n))
+        return self.fit(values, np.zeros((n, values.pairs.n), bool), np.arange(n))
 
     def _choose(self, pattern: np.ndarray) -> np.ndarray:
         """Training people to mask, by position: for whom many stand, many; the same ones in training and after it."""
@@ -101,9 +103,9 @@ class MaskedRegression:
         share, total = weights / weights.sum(), weights.sum()
         mean = mean_masked = product = square = 0.0
         for part in blocks(whole.shape):
-            masked, own = self._features(people[part], pattern).astype(float), whole[part].astype(float)
-            mean, mean_masked = mean + share[part] @ own, mean_masked + share[part] @ masked
-            product += share[part] @ (masked * own).sum(1)
+            masked, unmasked = self._features(people[part], pattern).astype(float), whole[part].astype(float)
+            mean, mean_masked = mean + share[part] @ unmasked, mean_masked + share[part] @ masked
+            product += share[part] @ (masked * unmasked).sum(1)
             square += share[part] @ (masked**2).sum(1)
         size = square - mean_masked @ mean_masked
         slope = (product - mean @ mean_masked) / size if size > 1e-12 * square else 1.0
@@ -111,8 +113,8 @@ class MaskedRegression:
         return mean + slope * (features - mean - total * (mean_masked - mean))
 
     def _edges(self, people: np.ndarray, pattern: np.ndarray) -> np.ndarray:
-        own = self.values_[self.rows_[people]]
-        return self.filler.transform(own, self.donors_[people] | pattern)
+        values = self.values_[self.rows_[people]]
+        return self.filler.transform(values, self.donors_[people] | pattern)
 
     def _features(self, people: np.ndarray, pattern: np.ndarray) -> np.ndarray:
         return self.represent(self._edges(people, pattern))
@@ -141,14 +143,14 @@ class StandIns:
 
     def __init__(self, logs: np.ndarray, mean: np.ndarray):
         self.logs, self.mean = logs, mean
-        self.n_nodes = round((np.sqrt(8 * len(mean) + 1) - 1) / 2)
+        self.pairs = Pairs.of(len(mean), diagonal=True)
 
     def __getitem__(self, wanted: np.ndarray) -> np.ndarray:
-        root, _ = _roots(self.mean, self.n_nodes)
-        own = matrix_from_edges(self.logs[wanted].astype(float), self.n_nodes, diagonal=True)
-        values, vectors = np.linalg.eigh(own)
+        root, _ = _roots(self.mean, self.pairs)
+        matrices = self.pairs.matrix(self.logs[wanted].astype(float))
+        values, vectors = np.linalg.eigh(matrices)
         grown = (vectors * np.exp(values)[:, None, :]) @ vectors.swapaxes(1, 2)
-        return edges_from_matrix(root @ grown @ root, diagonal=True)
+        return self.pairs.edges(root @ grown @ root)
 
 
 def mixed(edges: np.ndarray, mean: np.ndarray) -> np.ndarray:
@@ -157,25 +159,26 @@ def mixed(edges: np.ndarray, mean: np.ndarray) -> np.ndarray:
     They have the mean of the people and, but for chance, their covariance. Each is a sum over everybody, and they are a
     quarter as many or fewer, so that nobody's connectome can be recovered.
     """
-    _, whitening = _roots(mean, round((np.sqrt(8 * len(mean) + 1) - 1) / 2))
-    logs = _logarithms(edges, whitening)
+    pairs = Pairs.of(len(mean), diagonal=True)
+    _, whitening = _roots(mean, pairs)
+    logs = _logarithms(edges, whitening, pairs)
     size = max(1, min(STAND_INS, len(logs) // ALONE))
     mixing = np.random.default_rng(31).normal(size=(size, len(logs))) / np.sqrt(len(logs))
     return (logs.mean(0) + mixing @ (logs - logs.mean(0))).astype(np.float16)
 
 
-def _roots(mean: np.ndarray, n_nodes: int) -> tuple[np.ndarray, np.ndarray]:
+def _roots(mean: np.ndarray, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
     """Square root of a mean covariance, given as edges, and its inverse; [N, N] each."""
-    values, vectors = np.linalg.eigh(matrix_from_edges(mean, n_nodes, diagonal=True))
+    values, vectors = np.linalg.eigh(pairs.matrix(mean))
     root = np.sqrt(np.maximum(values, 1e-12))
     return (vectors * root) @ vectors.T, (vectors / root) @ vectors.T
 
 
-def _logarithms(edges: np.ndarray, whitening: np.ndarray) -> np.ndarray:
+def _logarithms(edges: np.ndarray, whitening: np.ndarray, pairs: Pairs) -> np.ndarray:
     """Logarithms of whitened covariances, as edges, [n, E] -> [n, E]; one at a time."""
     logs = np.empty(edges.shape, np.float32)
-    for row, own in enumerate(edges):
-        matrix = whitening @ matrix_from_edges(own.astype(float), len(whitening), diagonal=True) @ whitening
+    for row, person in enumerate(edges):
+        matrix = whitening @ pairs.matrix(person.astype(float)) @ whitening
         values, vectors = np.linalg.eigh(matrix)
-        logs[row] = edges_from_matrix((vectors * np.log(np.maximum(values, 1e-12))) @ vectors.T, diagonal=True)
+        logs[row] = pairs.edges((vectors * np.log(np.maximum(values, 1e-12))) @ vectors.T)
     return logs

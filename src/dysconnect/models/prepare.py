@@ -51,12 +51,12 @@ class ComBat:
     def fit(self, features: np.ndarray, sites: np.ndarray) -> "ComBat":
         """Learn the sites' locations and scales from training subjects."""
         features, sites = np.asarray(features, float), np.asarray(sites).astype(str)
-        self.sites_, own = np.unique(sites, return_inverse=True)
+        self.sites_, site = np.unique(sites, return_inverse=True)
         self.sites_ = self.sites_.tolist()
         self.mean_ = features.mean(0)
-        counts = np.bincount(own)
-        centres = np.stack([features[own == k].mean(0) for k in range(len(counts))])
-        within = np.stack([((features[own == k] - centres[k]) ** 2).sum(0) for k in range(len(counts))])
+        counts = np.bincount(site)
+        centres = np.stack([features[site == k].mean(0) for k in range(len(counts))])
+        within = np.stack([((features[site == k] - centres[k]) ** 2).sum(0) for k in range(len(counts))])
         spread = np.sqrt(within.sum(0) / len(features))
         varies = spread > 1e-8 * np.maximum(np.abs(self.mean_), 1e-8)
         self.shift_ = centres - self.mean_  # a feature without variance within sites: the location as it is
@@ -73,8 +73,8 @@ class ComBat:
         harmonised = np.array(features, np.float32)
         sites = np.asarray(sites).astype(str)
         for site in set(sites.tolist()) & set(known):
-            own, k = sites == site, known[site]
-            harmonised[own] = (features[own] - self.mean_ - self.shift_[k]) / self.scale_[k] + self.mean_
+            members, k = sites == site, known[site]
+            harmonised[members] = (features[members] - self.mean_ - self.shift_[k]) / self.scale_[k] + self.mean_
         return harmonised
 
 

@@ -8,7 +8,7 @@ from scipy.linalg import cho_factor, cho_solve
 from sklearn.base import BaseEstimator, ClassifierMixin
 from threadpoolctl import threadpool_limits
 
-from dysconnect.data.edges import matrix_from_edges
+from dysconnect.data.edges import Pairs
 from dysconnect.models.dual import Calibrated, blas_threads, inner_folds, platt
 
 SELDOM = 0.02  # share of training people who may lack a region of which components are made
@@ -41,12 +41,12 @@ class ReducedTangent:
         """Learn components and reference from covariances stored as edges with diagonal, [n, N(N+1)/2]."""
         from pyriemann.geometry.mean import mean_riemann  # half a second to import, and only this model needs it
 
-        matrices = matrix_from_edges(edges.astype(float), n_nodes, diagonal=True)
-        own = np.arange(n_nodes) if self.common is None else np.flatnonzero(self.common)
-        values, vectors = np.linalg.eigh(matrices.mean(0)[np.ix_(own, own)])
-        k = min(self.components, len(own) - 1)
+        matrices = Pairs(n_nodes, diagonal=True).matrix(edges.astype(float))
+        shared = np.arange(n_nodes) if self.common is None else np.flatnonzero(self.common)
+        values, vectors = np.linalg.eigh(matrices.mean(0)[np.ix_(shared, shared)])
+        k = min(self.components, len(shared) - 1)
         self.filters_ = np.zeros((n_nodes, k))
-        self.filters_[own] = vectors[:, -k:] / np.sqrt(values[-k:])
+        self.filters_[shared] = vectors[:, -k:] / np.sqrt(values[-k:])
         self.reference_ = mean_riemann(self._reduce(matrices))
         return self
 
@@ -54,7 +54,7 @@ class ReducedTangent:
         """Project covariances, [n, N(N+1)/2] -> [n, k(k+1)/2]; Euclidean distances are those of the tangent space."""
         from pyriemann.geometry.tangentspace import tangent_space
 
-        matrices = matrix_from_edges(edges.astype(float), len(self.filters_), diagonal=True)
+        matrices = Pairs(len(self.filters_), diagonal=True).matrix(edges.astype(float))
         return tangent_space(self._reduce(matrices), self.reference_)
 
     def state(self) -> dict[str, np.ndarray]:
@@ -122,7 +122,7 @@ class FilteredMDM(Calibrated, ClassifierMixin, BaseEstimator):
         X, X_test = np.asarray(X, float), np.asarray(X_test, float)
         threads = blas_threads()
         with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
-            weights, intercepts = zip(*pool.map(lambda own: geodesic_filter(X, own), labels.T))
+            weights, intercepts = zip(*pool.map(lambda column: geodesic_filter(X, column), labels.T))
         return X_test @ np.column_stack(weights) + np.array(intercepts)
 
 
@@ -134,10 +134,10 @@ def geodesic_filter(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
     """
     diagonal, spread = np.zeros(X.shape[1]), np.empty_like(X)
     for label in (0, 1):
-        own = y == label
-        shrinkage, variance, centred = _shrunk(X[own])
-        diagonal += own.mean() * shrinkage * variance
-        spread[own] = np.sqrt((1 - shrinkage) / len(y)) * centred
+        members = y == label
+        shrinkage, variance, centred = _shrunk(X[members])
+        diagonal += members.mean() * shrinkage * variance
+        spread[members] = np.sqrt((1 - shrinkage) / len(y)) * centred
     diagonal = np.maximum(diagonal, 1e-12 * max(diagonal.max(), 1e-300))
     apart = X[y == 1].mean(0) - X[y == 0].mean(0)
     scaled = spread / np.sqrt(diagonal)

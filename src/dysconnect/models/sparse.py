@@ -80,21 +80,21 @@ class ElasticNet(Calibrated, ClassifierMixin, BaseEstimator):
         squares, threads, solved = rows**2, blas_threads(), []
         with ThreadPoolExecutor(threads) as pool:
             for start in range(0, labels.shape[1], TOGETHER):
-                own = list(labels[:, start : start + TOGETHER].T)
-                sides = [_sides(y, groups) for y in own]
-                repeated = [np.repeat(y[:, None], side.shape[1], axis=1) for y, side in zip(own, sides)]
+                columns = list(labels[:, start : start + TOGETHER].T)
+                sides = [_sides(y, groups) for y in columns]
+                repeated = [np.repeat(y[:, None], side.shape[1], axis=1) for y, side in zip(columns, sides)]
                 size = correlations(rows, squares, np.hstack(repeated), np.hstack(sides))
                 parts = np.split(size, np.cumsum([side.shape[1] for side in sides])[:-1], axis=1)
                 with threadpool_limits(1, "blas"):
-                    solved += pool.map(partial(self._one, rows), own, sides, parts)
+                    solved += pool.map(partial(self._one, rows), columns, sides, parts)
         return solved
 
     def _one(self, rows: np.ndarray, y: np.ndarray, sides: np.ndarray, size: np.ndarray) -> tuple:
         """Choose the strength in the inner split and fit: kept edges, weights, intercept, chosen, held-out."""
         relative = self._relative()
         held_out, auc = np.empty((self.steps, len(y))), np.zeros(self.steps)
-        for fit, own in zip(sides.T[:-1], size.T[:-1]):
-            kept, path, intercepts = self._path(rows, y, fit, own, relative)
+        for fit, sizes in zip(sides.T[:-1], size.T[:-1]):
+            kept, path, intercepts = self._path(rows, y, fit, sizes, relative)
             held_out[:, ~fit] = path @ rows[kept][:, ~fit] + intercepts[:, None]
             auc += [concordance(decisions, y[~fit]) for decisions in held_out[:, ~fit]]
         chosen = int(auc.argmax())

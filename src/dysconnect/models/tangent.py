@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from dysconnect.data.edges import matrix_from_edges
+from dysconnect.data.edges import Pairs
 
 CHUNK = 16  # matrices a thread takes at once
 FEW = 96  # people whose mean is where the search for everybody's mean starts
@@ -200,20 +200,19 @@ class TangentSpace:
     def fit(self, edges: np.ndarray, n_nodes: int) -> "TangentSpace":
         """Learn the reference from covariances stored as edges with diagonal, [n, N(N+1)/2]."""
         precision = np.float32 if len(edges) > 2 * FEW else float  # the mean of many needs no more, and half the memory
-        matrices = matrix_from_edges(edges.astype(precision), n_nodes, diagonal=True)
+        matrices = Pairs(n_nodes, diagonal=True).matrix(edges.astype(precision))
         self.whitening_ = spd_function(geometric_mean(matrices), lambda v: 1 / np.sqrt(v))
         return self
 
     def transform(self, edges: np.ndarray) -> np.ndarray:
         """Project covariances, [n, N(N+1)/2] -> features of the same shape, float32."""
-        n_nodes = len(self.whitening_)
-        rows, cols = np.triu_indices(n_nodes)
-        weight = np.where(rows == cols, 1.0, np.sqrt(2.0))
+        pairs = Pairs(len(self.whitening_), diagonal=True)
+        weight = np.where(pairs.rows == pairs.cols, 1.0, np.sqrt(2.0))
 
         def project(chunk: np.ndarray) -> np.ndarray:
-            matrices = matrix_from_edges(chunk.astype(float), n_nodes, diagonal=True)
+            matrices = pairs.matrix(chunk.astype(float))
             logs = spd_function(self.whitening_ @ matrices @ self.whitening_, np.log)
-            return (logs[:, rows, cols] * weight).astype(np.float32)
+            return (pairs.edges(logs) * weight).astype(np.float32)
 
         return np.concatenate(list(in_threads(project, edges)))
 

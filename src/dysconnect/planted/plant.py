@@ -10,7 +10,7 @@ from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
 from dysconnect.data.atlas import circuit_edges
-from dysconnect.data.edges import edge_index
+from dysconnect.data.edges import Pairs
 from dysconnect.progress import track
 
 PATTERNS = ("circuit", "mixed", "hub", "random")
@@ -54,7 +54,7 @@ def choose_pattern(
         return choose_edges(nodes, circuits, n_edges, "down", rng)
     if pattern == "mixed":
         return choose_edges(nodes, circuits, n_edges, "mixed", rng)
-    rows, cols = edge_index(len(nodes))
+    rows, cols = Pairs(len(nodes)).ends
     if pattern == "hub":
         edge = _edges_of(rng.integers(len(nodes)), rows, cols)
     elif n_edges > len(rows):
@@ -133,11 +133,11 @@ def choose_region_edges(
     if region not in names:
         near = difflib.get_close_matches(region, names, n=4, cutoff=0.3)
         raise ValueError(f"region to plant in: this atlas has no {region!r}. It has {', '.join(near or names[:4])}.")
-    rows, cols = edge_index(len(nodes))
-    own = _edges_of(names.index(region), rows, cols)
-    if n_edges > len(own):
-        raise ValueError(f"{n_edges} edges to plant asked, but {region} has {len(own)}. Ask for fewer.")
-    edge = np.sort(rng.choice(own, n_edges, replace=False))
+    rows, cols = Pairs(len(nodes)).ends
+    candidates = _edges_of(names.index(region), rows, cols)
+    if n_edges > len(candidates):
+        raise ValueError(f"{n_edges} edges to plant asked, but {region} has {len(candidates)}. Ask for fewer.")
+    edge = np.sort(rng.choice(candidates, n_edges, replace=False))
     chosen = {
         "circuit": "hub",
         "edge": edge,
@@ -158,16 +158,16 @@ def edge_spread(bands: Sequence[np.ndarray], participants: pd.DataFrame) -> np.n
 
     The unit in which an effect is planted: d = 1 moves an edge by one of these.
     """
-    rows, cols = edge_index(bands[0].shape[1])
+    rows, cols = Pairs(bands[0].shape[1]).ends
     with np.errstate(invalid="ignore"):  # a region without signal has no correlation
         z = np.stack([np.arctanh(np.clip(np.corrcoef(x.T)[rows, cols], -0.999, 0.999)) for x in bands])
     squares, freedom = np.zeros(len(rows)), np.zeros(len(rows))
     for site in participants["site"].unique():
-        own = z[(participants["site"] == site).to_numpy()]
-        seen = np.isfinite(own)
+        within = z[(participants["site"] == site).to_numpy()]
+        seen = np.isfinite(within)
         count = seen.sum(0)
-        mean = np.where(seen, own, 0).sum(0) / np.maximum(count, 1)
-        squares += (np.where(seen, own - mean, 0) ** 2).sum(0)
+        mean = np.where(seen, within, 0).sum(0) / np.maximum(count, 1)
+        squares += (np.where(seen, within - mean, 0) ** 2).sum(0)
         freedom += np.maximum(count - 1, 0)
     return np.sqrt(squares / np.maximum(freedom, 1))
 

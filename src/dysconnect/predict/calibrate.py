@@ -65,8 +65,8 @@ class Calibration:
         return len(nearest), int(self.label[nearest].sum())
 
     def _standardised(self, raw: Mapping[tuple[int, int], float]) -> np.ndarray:
-        own = [int(np.flatnonzero((self.place == place).all(1))[0]) for place in raw]
-        return (_logit(np.array(list(raw.values()))) - self.centre[own]) / self.scale[own]
+        rows = [int(np.flatnonzero((self.place == place).all(1))[0]) for place in raw]
+        return (_logit(np.array(list(raw.values()))) - self.centre[rows]) / self.scale[rows]
 
 
 def calibrate(predictions: pd.DataFrame, seed: int = 0) -> Calibration:
@@ -79,10 +79,10 @@ def calibrate(predictions: pd.DataFrame, seed: int = 0) -> Calibration:
     seed : int
         Of the bootstrap.
     """
-    own = predictions[predictions["seed"] == predictions["seed"].min()]
-    names, person = np.unique(own["participant_id"], return_inverse=True)
-    raw, label = _logit(own["probability"].to_numpy(float)), own["label"].to_numpy(float)
-    place, model = np.unique(own[["repeat", "fold"]].to_numpy(int), axis=0, return_inverse=True)
+    kept = predictions[predictions["seed"] == predictions["seed"].min()]
+    names, person = np.unique(kept["participant_id"], return_inverse=True)
+    raw, label = _logit(kept["probability"].to_numpy(float)), kept["label"].to_numpy(float)
+    place, model = np.unique(kept[["repeat", "fold"]].to_numpy(int), axis=0, return_inverse=True)
     model = model.ravel()
     centre, scale = np.array([_spread(raw, label, model == k) for k in range(len(place))]).T
     z = (raw - centre[model]) / scale[model]
@@ -99,8 +99,8 @@ def _spread(raw: np.ndarray, label: np.ndarray, tested: np.ndarray) -> tuple[flo
     """Centre and scale of the logits of the people whom one model was tested on; of all where these say too little."""
     if tested.sum() < FEWEST or len(np.unique(label[tested])) < 2:
         tested = np.ones(len(raw), bool)
-    own = [raw[tested & (label == side)].mean() for side in (0, 1)]
-    return float(np.mean(own)), max(float(raw[tested].std()), 1e-9)
+    means = [raw[tested & (label == side)].mean() for side in (0, 1)]
+    return float(np.mean(means)), max(float(raw[tested].std()), 1e-9)
 
 
 def _logit(probability: np.ndarray) -> np.ndarray:

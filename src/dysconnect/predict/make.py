@@ -47,7 +47,7 @@ def make_bundle(files: Mapping, spec: Mapping, path: str | Path) -> dict:
     nodes = nodes[[name for name in KEPT if name in nodes]]
     localize, contrast = spec["localize"], spec["dataset"]["contrast"]
     cohort, data_hash = labelled_cohort(files["connectomes"], files["participants"], contrast, localize["measure"])
-    filler = MissingRegions().fit(cohort.values, cohort.missing, diagonal=False)
+    filler = MissingRegions().fit(cohort.values, cohort.missing, cohort.pairs)
     predictions, floor = (pd.read_csv(files[name], sep="\t") for name in ("predictions", "floor_predictions"))
     splits = pd.read_csv(files["splits"], sep="\t")
     complete = filler.transform(cohort.values, cohort.missing)
@@ -99,9 +99,9 @@ def known_scans(cohort: Cohort, splits: pd.DataFrame) -> dict[str, np.ndarray]:
     Whoever is met again is predicted by the models that never saw this scan.
     """
     fold = splits.pivot_table(index="participant_id", columns="repeat", values="fold")
-    own = fold.loc[cohort.participants["participant_id"]].to_numpy(int)
+    left_out_in = fold.loc[cohort.participants["participant_id"]].to_numpy(int)
     sketches = np.concatenate([sketch(cohort.values[part]) for part in blocks(cohort.values.shape)])
-    return {"sketch": sketches, "fold": own, "repeat": fold.columns.to_numpy(int)}
+    return {"sketch": sketches, "fold": left_out_in, "repeat": fold.columns.to_numpy(int)}
 
 
 def _about(cohort: Cohort, nodes: pd.DataFrame, spec: Mapping) -> dict:
@@ -132,8 +132,8 @@ def _about(cohort: Cohort, nodes: pd.DataFrame, spec: Mapping) -> dict:
 
 def _asked(people: pd.DataFrame, spec: Mapping) -> list[str]:
     """Covariates that anything in the file reads."""
-    own = [*spec["dataset"]["covariates"], *spec["localize"]["nuisance"], *_used(spec["sections"]["model"])]
-    return [name for name in dict.fromkeys([*own, "age", "sex", "site", "mean_fd"]) if name in people]
+    read = [*spec["dataset"]["covariates"], *spec["localize"]["nuisance"], *_used(spec["sections"]["model"])]
+    return [name for name in dict.fromkeys([*read, "age", "sex", "site", "mean_fd"]) if name in people]
 
 
 def _used(model: Mapping) -> list[str]:
@@ -167,7 +167,7 @@ def _scans(index: str | Path, people: pd.DataFrame) -> dict:
 
 def _scores(scores: pd.DataFrame, spec: Mapping) -> dict:
     """How well the experiment told patients from controls out of fold, and the floor."""
-    own = scores[scores["metric"] == "auc"].set_index("experiment")
-    row = own.loc[spec["experiment"]]
-    told = {key: float(row[key]) for key in ("value", "low", "high", "p", "floor")}
-    return {"auc": {key: value if np.isfinite(value) else None for key, value in told.items()}}
+    aucs = scores[scores["metric"] == "auc"].set_index("experiment")
+    row = aucs.loc[spec["experiment"]]
+    values = {key: float(row[key]) for key in ("value", "low", "high", "p", "floor")}
+    return {"auc": {key: value if np.isfinite(value) else None for key, value in values.items()}}

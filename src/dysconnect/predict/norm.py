@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.data.cohort import Cohort
-from dysconnect.data.edges import MissingRegions, edge_missing
+from dysconnect.data.edges import MissingRegions, Pairs
 from dysconnect.localize.deviation import FEWEST, LARGEST_Z, deviations, normal_scores
 from dysconnect.localize.statistics import false_discovery
 from dysconnect.models.floor import CovariateEncoder
@@ -76,9 +76,9 @@ class Norm:
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray]) -> "Norm":
         """Restore from `state`."""
-        own = json.loads(str(arrays["described"]))
-        own["circuits"] = {name: arrays[f"circuit.{k}"] for k, name in enumerate(own["circuits"])}
-        return cls(**own, **{name: arrays[name] for name in ARRAYS})
+        fields = json.loads(str(arrays["described"]))
+        fields["circuits"] = {name: arrays[f"circuit.{k}"] for k, name in enumerate(fields["circuits"])}
+        return cls(**fields, **{name: arrays[name] for name in ARRAYS})
 
     def known(self, person: pd.DataFrame) -> list[str]:
         """Covariates that are known of a person (one row), of categories those that a control shares."""
@@ -100,14 +100,14 @@ class Norm:
             When the controls are too few for the covariates.
         """
         known = self.known(person)
-        own = np.array([name == REST or name in known for name in self.columns])
-        row = np.r_[1.0, self._encoder().transform(person)[0]][own]
-        inverse = np.linalg.pinv(self.xx[np.ix_(own, own)], rcond=1e-10, hermitian=True)
-        df = self.n - np.linalg.matrix_rank(self.xx[np.ix_(own, own)], tol=1e-8 * self.n, hermitian=True)
+        columns = np.array([name == REST or name in known for name in self.columns])
+        row = np.r_[1.0, self._encoder().transform(person)[0]][columns]
+        inverse = np.linalg.pinv(self.xx[np.ix_(columns, columns)], rcond=1e-10, hermitian=True)
+        df = self.n - np.linalg.matrix_rank(self.xx[np.ix_(columns, columns)], tol=1e-8 * self.n, hermitian=True)
         if df < FEWEST:
             raise ValueError(f"{self.n} controls leave {df} degrees of freedom for a norm; {FEWEST} are needed")
-        weights = inverse @ self.xy[own]
-        squares = self.yy - (self.xy[own] * weights).sum(0)
+        weights = inverse @ self.xy[columns]
+        squares = self.yy - (self.xy[columns] * weights).sum(0)
         varies = squares > 1e-10 * (self.yy + self.n * self.centre**2)
         error = np.sqrt(np.where(varies, squares, 1) / df * (1 + row @ inverse @ row))
         away = edges[self.tested] - self.centre - row @ weights
@@ -128,7 +128,7 @@ class Norm:
 
     def fill(self, edges: np.ndarray, missing: np.ndarray) -> np.ndarray:
         """Edges [E] of one person, those of missing regions [N] as the cohort's mean."""
-        return np.where(edge_missing(missing[None])[0], self.filler, edges)
+        return np.where(Pairs(len(missing)).touching(missing), self.filler, edges)
 
     def _encoder(self) -> CovariateEncoder:
         return CovariateEncoder(self.encoding["covariates"]).load_state(self.encoding)
@@ -159,15 +159,15 @@ def learn_norm(
     dysconnect.localize.deviation.NoNormError
         When there are too few controls.
     """
-    tested = (edge_missing(cohort.missing).mean(0) <= max_missing) & cohort.values.any(0)
+    tested = (cohort.pairs.touching(cohort.missing).mean(0) <= max_missing) & cohort.measured
     rows = np.flatnonzero(cohort.labels == 0)
     edges = filler.transform(cohort.values[rows], cohort.missing[rows])[:, tested]
     table = cohort.participants.iloc[rows].reset_index(drop=True)
-    found = deviations(edges, table, covariates)
+    deviating = deviations(edges, table, covariates)
     place = np.cumsum(tested) - 1
     groups = circuits[tested[circuits["edge"]]].groupby("circuit", sort=False)["edge"]
-    inside = {name: place[own.to_numpy()].astype(np.int32) for name, own in groups}
-    z = found.z[found.controls].astype(float)
+    inside = {name: place[members.to_numpy()].astype(np.int32) for name, members in groups}
+    z = deviating.z[deviating.controls].astype(float)
     sums = _sums(edges, table, covariates)
     return Norm(
         **sums, tested=tested, filler=filler.mean_.astype(np.float32), largest=np.sort(np.abs(z).max(1)),
@@ -250,14 +250,15 @@ def describe_deviation(
 
 def _circuits(norm: Norm, z: np.ndarray) -> list[dict]:
     """Circuits of one person against those of the controls."""
-    own, n = _circuit_scores(z[None], norm.circuits)[0], norm.n_compared
+    scores, n = _circuit_scores(z[None], norm.circuits)[0], norm.n_compared
     spread = np.sqrt(np.maximum(norm.scores.var(0, ddof=1), 1e-12) * (1 + 1 / n))
-    relative = (own - norm.scores.mean(0)) / spread
+    relative = (scores - norm.scores.mean(0)) / spread
     largest = _left_out(norm.scores).max(1, initial=-np.inf)
     rows = [
         {
-            "circuit": name, "edges": len(edges), "score": float(np.exp(own[k])), "mean_z": float(z[edges].mean()),
-            "relative": float(relative[k]), "p": _rank(norm.scores[:, k], own[k]), "p_max": _rank(largest, relative[k]),
+            "circuit": name, "edges": len(edges), "score": float(np.exp(scores[k])), "mean_z": float(z[edges].mean()),
+            "relative": float(relative[k]), "p": _rank(norm.scores[:, k], scores[k]),
+            "p_max": _rank(largest, relative[k]),
         }
         for k, (name, edges) in enumerate(norm.circuits.items())
     ]  # fmt: skip
@@ -272,5 +273,5 @@ def _left_out(values: np.ndarray) -> np.ndarray:
     return (values - mean) / np.sqrt(np.maximum(square, 1e-12) * (1 + 1 / (n - 1)))
 
 
-def _rank(cohort: np.ndarray, own: float) -> float:
-    return float((1 + (cohort >= own - 1e-9).sum()) / (1 + len(cohort)))
+def _rank(cohort: np.ndarray, value: float) -> float:
+    return float((1 + (cohort >= value - 1e-9).sum()) / (1 + len(cohort)))

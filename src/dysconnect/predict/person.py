@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.data.cohort import Cohort
-from dysconnect.data.edges import edge_index
+from dysconnect.data.edges import Pairs
 from dysconnect.data.estimate import connectome
 from dysconnect.data.series import has_signal
 from dysconnect.learning.estimators import Model
@@ -32,15 +32,15 @@ MEANING = (
 )
 
 
-def predict_person(bundle: Bundle, scan: Scan, told: Mapping[str, object], anyway: bool = False) -> dict:
+def predict_person(bundle: Bundle, scan: Scan, covariates: Mapping[str, object], anyway: bool = False) -> dict:
     """Predict one person.
 
     Parameters
     ----------
     bundle : Bundle
     scan : Scan
-    told : mapping
-        Covariates that are known: `age`, `sex`, `site`, `mean_fd` (which the scan's own replaces), and others.
+    covariates : mapping
+        Covariates that are known: `age`, `sex`, `site`, `mean_fd` (which that of the scan replaces), and others.
     anyway : bool
         Give probabilities although the person is unlike the cohort.
 
@@ -57,25 +57,17 @@ def predict_person(bundle: Bundle, scan: Scan, told: Mapping[str, object], anywa
     ValueError
         When a covariate is unknown to the model or no such value can be.
     """
-    person = _person(bundle, scan, told)
+    person = _person(bundle, scan, covariates)
     edges, missing = _edges(bundle, scan, bundle.about["norm_measure"])
-    complete = (
-        np.where(_lost(missing), bundle.arrays["norm/filler"], edges) if "norm/filler" in bundle.arrays else edges
-    )
+    complete = edges
+    if "norm/filler" in bundle.arrays:
+        complete = np.where(Pairs(len(missing)).touching(missing), bundle.arrays["norm/filler"], edges)
     row = _met(bundle, edges)
     distance = _distance(bundle, scan, person, complete, row)
     refused, warnings = _judge(bundle, distance)
     seen = None if row is None else _places(bundle, row)
     if seen is not None:
-        used = (
-            f"only those trained without it speak ({len(seen)})"
-            if seen
-            else "all were trained with it, and are too sure"
-        )
-        warnings.append(
-            f"this very scan is one of the cohort's: of the models {used}; deviations are from controls that it may be "
-            "one of, and then too small"
-        )
+        warnings.append(_met_warning(seen))
     said = _probabilities(bundle, scan, person, seen) if anyway or not refused else dict.fromkeys(SAID)
     return {
         "research_only": RESEARCH_ONLY,
@@ -89,25 +81,25 @@ def predict_person(bundle: Bundle, scan: Scan, told: Mapping[str, object], anywa
             "seconds": scan.seconds, "silent_regions": silent_regions(scan, bundle.nodes),
         },
         "person": {name: _plain(person[name].iloc[0]) for name in bundle.about["covariates"]},
-        "model": _model_told(bundle),
+        "model": _model_facts(bundle),
     }  # fmt: skip
 
 
 SAID = ("probability", "floor", "models")
 
 
-def _person(bundle: Bundle, scan: Scan, told: Mapping[str, object]) -> pd.DataFrame:
+def _person(bundle: Bundle, scan: Scan, covariates: Mapping[str, object]) -> pd.DataFrame:
     """One row with the covariates; what is not known is NaN or an empty text."""
     asked = bundle.about["covariates"]
-    given = {name: value for name, value in told.items() if value is not None}
+    given = {name: value for name, value in covariates.items() if value is not None}
     strange = sorted(set(given) - set(asked))
     if strange:
         raise ValueError(f"{strange[0]} is nothing this model asks for; it asks for {', '.join(asked)}.")
     if np.isfinite(scan.mean_fd):
         given["mean_fd"] = scan.mean_fd
     row = {"participant_id": "person", "label": 0, "scan_group": "person"}
-    for name, own in asked.items():
-        if own["kind"] == "number":
+    for name, column in asked.items():
+        if column["kind"] == "number":
             row[name] = _number(name, given.get(name))
         else:
             row[name] = str(given.get(name, ""))
@@ -129,11 +121,6 @@ def _edges(bundle: Bundle, scan: Scan, stored: str) -> tuple[np.ndarray, np.ndar
     return connectome(scan.series, stored, bundle.about["estimators"][stored]), ~has_signal(scan.series)
 
 
-def _lost(missing: np.ndarray) -> np.ndarray:
-    rows, cols = edge_index(len(missing))
-    return missing[rows] | missing[cols]
-
-
 def _met(bundle: Bundle, edges: np.ndarray) -> int | None:
     """Row of this very scan in the cohort; None for a new one."""
     rows = np.flatnonzero(np.abs(bundle.arrays["known/sketch"] - sketch(edges[None])).max(1) < SAME)
@@ -150,6 +137,16 @@ def _places(bundle: Bundle, row: int) -> list[tuple[int, int]]:
     return [(int(repeat), int(fold)) for repeat, fold in places if fold != NEVER_TESTED]
 
 
+def _met_warning(seen: Sequence[tuple[int, int]]) -> str:
+    used = (
+        f"only those trained without it speak ({len(seen)})" if seen else "all were trained with it, and are too sure"
+    )
+    return (
+        f"this very scan is one of the cohort's: of the models {used}; deviations are from controls that it may be one "
+        "of, and then too small"
+    )
+
+
 def _probabilities(
     bundle: Bundle, scan: Scan, person: pd.DataFrame, seen: Sequence[tuple[int, int]] | None
 ) -> dict[str, object]:
@@ -160,12 +157,11 @@ def _probabilities(
     cohort = Cohort(person, edges[None], missing[None], names, bundle.about["measure"])
     raw = _raw(restore_folds(bundle.part("model")), cohort, seen)
     curve = Calibration(**bundle.part("calibration"))
-    own = curve.apply(raw)
-    told = [
+    models = [
         {"repeat": repeat, "fold": fold, "raw": value, "calibrated": float(calibrated)}
-        for ((repeat, fold), value), calibrated in zip(raw.items(), own)
+        for ((repeat, fold), value), calibrated in zip(raw.items(), curve.apply(raw))
     ]
-    return {"probability": _summed(curve, raw), "floor": _floor(bundle, cohort, seen), "models": told}
+    return {"probability": _summed(curve, raw), "floor": _floor(bundle, cohort, seen), "models": models}
 
 
 def _raw(
@@ -180,12 +176,12 @@ def _raw(
 
 
 def _summed(curve: Calibration, raw: Mapping) -> dict[str, object]:
-    own = curve.apply(raw)
+    probabilities = curve.apply(raw)
     low, high = curve.interval(raw)
-    near, patients = curve.alike(own.mean())
+    near, patients = curve.alike(probabilities.mean())
     return {
-        "value": float(own.mean()), "low": low, "high": high, "level": LEVEL, "meaning": MEANING,
-        "models": len(own), "lowest": float(own.min()), "highest": float(own.max()),
+        "value": float(probabilities.mean()), "low": low, "high": high, "level": LEVEL, "meaning": MEANING,
+        "models": len(probabilities), "lowest": float(probabilities.min()), "highest": float(probabilities.max()),
         "raw": float(np.mean(list(raw.values()))),
         "alike": {"people": near, "patients": patients},
     }  # fmt: skip
@@ -207,29 +203,29 @@ def _floor(bundle: Bundle, cohort: Cohort, seen: Sequence[tuple[int, int]] | Non
 
 
 def _unknown(bundle: Bundle, name: str, value: object) -> bool:
-    own = bundle.about["covariates"][name]
-    return own["kind"] == "category" and value not in own["levels"]
+    asked = bundle.about["covariates"][name]
+    return asked["kind"] == "category" and value not in asked["levels"]
 
 
 def _distance(bundle: Bundle, scan: Scan, person: pd.DataFrame, edges: np.ndarray, row: int | None) -> dict[str, dict]:
     """Where the person stands beside the cohort: connectivity, motion, site, age, length and speed of the scan."""
     asked, about = bundle.about["covariates"], bundle.about["scan"]
     reference = Reference(**bundle.part("reference"))
-    found: dict[str, dict] = {"connectivity": reference.judge(edges, row)}
-    cohort_fd, own_fd = bundle.arrays["mean_fd"], person["mean_fd"].iloc[0] if "mean_fd" in person else np.nan
-    found["motion"] = {"mean_fd": _plain(own_fd), "limit": bundle.about["denoise"]["max_mean_fd"]}
+    distance: dict[str, dict] = {"connectivity": reference.judge(edges, row)}
+    cohort_fd, person_fd = bundle.arrays["mean_fd"], person["mean_fd"].iloc[0] if "mean_fd" in person else np.nan
+    distance["motion"] = {"mean_fd": _plain(person_fd), "limit": bundle.about["denoise"]["max_mean_fd"]}
     if len(cohort_fd):
-        largest = {"percentile": float(100 * (cohort_fd < own_fd).mean()) if own_fd == own_fd else None}
-        found["motion"] |= largest | {"largest": float(cohort_fd[-1])}
+        largest = {"percentile": float(100 * (cohort_fd < person_fd).mean()) if person_fd == person_fd else None}
+        distance["motion"] |= largest | {"largest": float(cohort_fd[-1])}
     for name in ("site", "sex"):
         if name in asked:
             value = person[name].iloc[0]
-            found[name] = {"value": value or None, "known": value in asked[name]["levels"] if value else None}
+            distance[name] = {"value": value or None, "known": value in asked[name]["levels"] if value else None}
     if "age" in asked:
-        found["age"] = {"value": _plain(person["age"].iloc[0]), "range": asked["age"]["range"]}
-    found["repetition_time"] = {"value": scan.repetition_time, "range": about["repetition_time"]}
-    found["seconds"] = {"value": scan.seconds, "range": about["seconds"]}
-    return found
+        distance["age"] = {"value": _plain(person["age"].iloc[0]), "range": asked["age"]["range"]}
+    distance["repetition_time"] = {"value": scan.repetition_time, "range": about["repetition_time"]}
+    distance["seconds"] = {"value": scan.seconds, "range": about["seconds"]}
+    return distance
 
 
 def _judge(bundle: Bundle, distance: Mapping[str, Mapping]) -> tuple[list[str], list[str]]:
@@ -254,10 +250,10 @@ SIZES = {"slope": ("weaker", "stronger"), "texture": ("smoother", "rougher")}
 def _judge_connectivity(bundle: Bundle, distance: Mapping) -> tuple[list[str], list[str]]:
     kinds = distance["connectivity"]
     no = [
-        f"connectivity {_strange(kind, own['z'])}: {abs(own['z']):.1f} robust standard deviations from the cohort's "
-        f"median, farther than {100 * (1 - own['p_max']):.0f}% of its people are in any respect"
-        for kind, own in kinds.items()
-        if own["far"]
+        f"connectivity {_strange(kind, measured['z'])}: {abs(measured['z']):.1f} robust standard deviations from the "
+        f"cohort's median, farther than {100 * (1 - measured['p_max']):.0f}% of its people are in any respect"
+        for kind, measured in kinds.items()
+        if measured["far"]
     ]
     kind, nearest = min(kinds.items(), key=lambda pair: pair[1]["p_max"])
     doubt = [
@@ -272,14 +268,14 @@ def _strange(kind: str, z: float) -> str:
 
 
 def _judge_motion(bundle: Bundle, distance: Mapping) -> tuple[list[str], list[str]]:
-    own = distance["motion"]
-    value, largest = own["mean_fd"], own.get("largest")
+    motion = distance["motion"]
+    value, largest = motion["mean_fd"], motion.get("largest")
     if value is None:
         needed = [] if largest is None else ["head motion is not known, so nobody can say whether it was too much"]
         return [], needed
-    if value > own["limit"]:
+    if value > motion["limit"]:
         return [
-            f"mean framewise displacement {value:.2f} mm, more than the {own['limit']:g} mm of anybody trained on"
+            f"mean framewise displacement {value:.2f} mm, more than the {motion['limit']:g} mm of anybody trained on"
         ], []
     beyond = largest is not None and value > largest
     return [], [
@@ -293,14 +289,14 @@ def _judge_people(bundle: Bundle, distance: Mapping) -> tuple[list[str], list[st
         for name in ("site", "sex")
         if name in distance and distance[name]["known"] is False
     ]
-    own = distance.get("age", {"value": None, "range": None})
-    if own["value"] is None or own["range"] is None:
+    age = distance.get("age", {"value": None, "range": None})
+    if age["value"] is None or age["range"] is None:
         return [], doubt
-    low, high = own["range"]
-    words = f"age {own['value']:g}; the cohort is {low:.0f} to {high:.0f} years old"
-    if not low - YEARS <= own["value"] <= high + YEARS:
+    low, high = age["range"]
+    words = f"age {age['value']:g}; the cohort is {low:.0f} to {high:.0f} years old"
+    if not low - YEARS <= age["value"] <= high + YEARS:
         return [words], doubt
-    return [], doubt if low <= own["value"] <= high else [*doubt, words]
+    return [], doubt if low <= age["value"] <= high else [*doubt, words]
 
 
 def _levels(bundle: Bundle, name: str) -> list[str]:
@@ -310,10 +306,10 @@ def _levels(bundle: Bundle, name: str) -> list[str]:
 
 def _judge_times(bundle: Bundle, distance: Mapping) -> tuple[list[str], list[str]]:
     """Judge how fast and how long the scan was."""
-    own, (low, high) = distance["repetition_time"]["value"], distance["repetition_time"]["range"]
-    words = f"a volume every {own:g} s; the cohort's scans have one every {_span(low, high)} s"
-    no = [words] if not FASTER * low <= own <= SLOWER * high else []
-    doubt = [words] if not no and not 0.95 * low <= own <= 1.05 * high else []
+    every, (low, high) = distance["repetition_time"]["value"], distance["repetition_time"]["range"]
+    words = f"a volume every {every:g} s; the cohort's scans have one every {_span(low, high)} s"
+    no = [words] if not FASTER * low <= every <= SLOWER * high else []
+    doubt = [words] if not no and not 0.95 * low <= every <= 1.05 * high else []
     seconds, (shortest, longest) = distance["seconds"]["value"], distance["seconds"]["range"]
     if seconds < 0.99 * shortest:
         doubt.append(f"{seconds:.0f} s of scan; the cohort's have {_span(shortest, longest)} s")
@@ -346,14 +342,13 @@ def _deviation(bundle: Bundle, edges: np.ndarray, person: pd.DataFrame) -> dict[
         return {"why": bundle.about["no_norm"]}
     norm = Norm.restore(bundle.part("norm"))
     names = bundle.nodes["name"].to_numpy(str)
-    rows, cols = edge_index(len(names))
-    pairs = pd.DataFrame({"region_a": names[rows], "region_b": names[cols]})
-    found = describe_deviation(norm, edges, person, pairs, bundle.about["deviant_edges"], bundle.about["alpha"])
+    pairs = Pairs(len(names)).named(names)
+    described = describe_deviation(norm, edges, person, pairs, bundle.about["deviant_edges"], bundle.about["alpha"])
     titles = bundle.about["circuits"]
-    return {**found, "circuits": [{**row, "title": titles[row["circuit"]]} for row in found["circuits"]]}
+    return {**described, "circuits": [{**row, "title": titles[row["circuit"]]} for row in described["circuits"]]}
 
 
-def _model_told(bundle: Bundle) -> dict[str, object]:
+def _model_facts(bundle: Bundle) -> dict[str, object]:
     about = bundle.about
     keys = ("experiment", "dataset", "contrast", "measure", "people", "scores", "atlas")
     return {**{key: about[key] for key in keys}, "made_by": about["dysconnect"], "read_by": __version__,

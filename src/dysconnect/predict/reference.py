@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
-from dysconnect.data.edges import edge_index
+from dysconnect.data.edges import Pairs
 
 COMPONENTS = 20  # at most; and one for every five people
 FOLDS = 10
@@ -81,18 +81,18 @@ class Reference:
             doi:10.1016/j.jesp.2013.03.013).
         """
         if row is None:
-            own = measures(edges[None].astype(float), self.mean, self.axes, self.spread, self.partner)[0]
+            person = measures(edges[None].astype(float), self.mean, self.axes, self.spread, self.partner)[0]
         else:
-            own = self.held_out[row]
+            person = self.held_out[row]
         held_out = self.held_out if row is None else np.delete(self.held_out, row, axis=0)
-        z, cohort = _robust(own[None], held_out)[0], _robust(held_out, held_out)
+        z, cohort = _robust(person[None], held_out)[0], _robust(held_out, held_out)
         away, others = _sided(z[None])[0], _sided(cohort)
         largest, n = others.max(1), len(cohort)
         p = (1 + (largest[:, None] >= away).sum(0)) / (1 + n)
         far = (p <= max(RARE, 1 / (1 + n))) & (away > FAR)
         return {
             kind: {
-                "distance": _told(kind, own[k]), "percentile": float(100 * (others[:, k] < away[k]).mean()),
+                "distance": _familiar(kind, person[k]), "percentile": float(100 * (others[:, k] < away[k]).mean()),
                 "z": float(z[k]), "p_max": float(p[k]), "far": bool(far[k]),
             }
             for k, kind in enumerate(KINDS)
@@ -114,18 +114,18 @@ def measures(
     other = _mirrored(partner)
     correlations = (_correlations(edges, mean), _correlations(edges - edges[:, other], mean - mean[other]))
     pattern, sides = (-np.arctanh(np.clip(r, -0.999999, 0.999999)) for r in correlations)
-    logs = [np.log(np.maximum(own, LEAST)) for own in (within, beside, np.maximum(slope, 1e-3), texture)]
+    logs = [np.log(np.maximum(values, LEAST)) for values in (within, beside, np.maximum(slope, 1e-3), texture)]
     return np.column_stack([logs[0], logs[1], pattern, logs[2], logs[3], sides])
 
 
 def _correlations(edges: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """Correlation of every row [n, E] with a mean [E], over edges; 0 where nothing varies."""
-    own, mean = edges - edges.mean(1, keepdims=True), mean - mean.mean()
-    size = np.linalg.norm(own, axis=1) * np.linalg.norm(mean)
-    return own @ mean / np.maximum(size, LEAST)
+    centred, mean = edges - edges.mean(1, keepdims=True), mean - mean.mean()
+    size = np.linalg.norm(centred, axis=1) * np.linalg.norm(mean)
+    return centred @ mean / np.maximum(size, LEAST)
 
 
-def _told(kind: str, value: float) -> float:
+def _familiar(kind: str, value: float) -> float:
     """A measure as people know it."""
     return float(1 + np.tanh(value) if kind in ("pattern", "sides") else np.exp(value))
 
@@ -157,10 +157,7 @@ def partners(nodes: pd.DataFrame) -> np.ndarray:
 
 def _mirrored(partner: np.ndarray) -> np.ndarray:
     """Place of every edge's counterpart on the other side, [E]."""
-    rows, cols = edge_index(len(partner))
-    place = np.zeros((len(partner), len(partner)), int)
-    place[rows, cols] = place[cols, rows] = np.arange(len(rows))
-    return place[partner[rows], partner[cols]]
+    return Pairs(len(partner)).among(partner)
 
 
 def learn_reference(edges: np.ndarray, groups: np.ndarray, partner: np.ndarray, seed: int = 0) -> Reference:
@@ -192,9 +189,9 @@ def learn_reference(edges: np.ndarray, groups: np.ndarray, partner: np.ndarray, 
 def _describe(values: np.ndarray, gram: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean [E], components [r, E] and their spread [r] of some people; the Gram matrix [n, n] of all is given."""
     mean = values[rows].mean(0, dtype=float)
-    own = gram[np.ix_(rows, rows)]
-    own = own - own.mean(0) - own.mean(1)[:, None] + own.mean()
-    sizes, vectors = np.linalg.eigh(own)
+    centred = gram[np.ix_(rows, rows)]
+    centred = centred - centred.mean(0) - centred.mean(1)[:, None] + centred.mean()
+    sizes, vectors = np.linalg.eigh(centred)
     r = max(1, min(COMPONENTS, len(rows) // 5))
     sizes, vectors = np.maximum(sizes[-r:], LEAST), vectors[:, -r:]
     weights = vectors / np.sqrt(sizes)

@@ -16,7 +16,7 @@ from dysconnect.denoising.projection import plan
 from dysconnect.predict.bundle import Bundle
 from dysconnect.problems import reason
 from dysconnect.reading.bids import read_sidecars
-from dysconnect.reading.repetition import told_seconds
+from dysconnect.reading.repetition import sidecar_seconds
 
 
 class ScanError(ValueError):
@@ -151,7 +151,7 @@ def _sidecar(path: Path) -> dict:
         )
     try:
         about, origins = read_sidecars([beside])
-        seconds = told_seconds(about, origins)
+        seconds = sidecar_seconds(about, origins)
     except ValueError as error:
         raise ScanError(f"{beside.parent}: {error}.") from error
     if seconds is None:
@@ -193,9 +193,9 @@ def _mean_fd(table: pd.DataFrame | None) -> float:
     return float("nan") if table is None else mean_displacement(table)
 
 
-def _denoised_alike(own: Mapping | None, cohort: Mapping, confounds: bool) -> list[str]:
+def _denoised_alike(denoising: Mapping | None, cohort: Mapping, confounds: bool) -> list[str]:
     """Refuse series that were denoised in another way than those of the cohort; say where that is not known."""
-    if own is None:
+    if denoising is None:
         if confounds:
             return []
         raise ScanError(
@@ -203,9 +203,9 @@ def _denoised_alike(own: Mapping | None, cohort: Mapping, confounds: bool) -> li
             "--confounds, and they are denoised as those of the cohort were."
         )
     judged = {"name", "min_seconds", "min_degrees_of_freedom", "max_mean_fd", "max_missing_regions"}  # touch no number
-    different = [key for key in sorted(set(cohort) - judged) if own.get(key) != cohort[key]]
+    different = [key for key in sorted(set(cohort) - judged) if denoising.get(key) != cohort[key]]
     if different:
-        said = ", ".join(f"{key} {own.get(key)} instead of {cohort[key]}" for key in different)
+        said = ", ".join(f"{key} {denoising.get(key)} instead of {cohort[key]}" for key in different)
         raise ScanError(f"the series were denoised otherwise than the cohort's ({said}). Denoise them alike.")
     return []
 

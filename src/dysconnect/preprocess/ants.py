@@ -88,8 +88,7 @@ def run_subject(scan: Mapping, nodes: pd.DataFrame, atlas: Mapping, folder: Path
     ----------
     scan : mapping
         `participant_id`, `bold` and `t1w` (paths); the BOLD's sidecar lies beside it.
-    nodes : DataFrame, [N rows]
-        In template mm.
+    nodes : DataFrame, [N rows], in template mm
     atlas : mapping
         The `atlas` section: label image `image` and its template `space`, where it has them.
     folder : path
@@ -121,33 +120,26 @@ def run_subject(scan: Mapping, nodes: pd.DataFrame, atlas: Mapping, folder: Path
         masks, overlap = brain_masks(motion, run.affine, place, Path(scan["bold"]).name)
         with timed(clock, "realign"):
             series, masks["brain"] = brain_series(run, motion.matrices, masks["brain"])
-        with timed(clock, "atlas to BOLD"):
-            own_nodes, own_image = atlas_to_bold(nodes, atlas, place, stem)
-        if spec.get("save_mni", False):
-            with timed(clock, "BOLD to template"):
-                write_in_template(run, motion, place, int(spec.get("resolution", 2)), stem)
+        nodes, image = _atlas_and_template(run, motion, place, nodes, atlas, stem, spec, clock)
     with timed(clock, "confounds"):
         paths = _write_tables(run, motion, masks, series, stem)
     with timed(clock, "series"):
         bold = _write_bold(run, series, masks["brain"], stem)
         del series
         entry = {"participant_id": scan["participant_id"], "bold": str(bold), **paths}
-        row = preprocess_subject(entry, own_nodes, Path(folder), {"image": own_image or None}, spec)
-    if not spec.get("save_bold", False):
-        bold.unlink()
-        bold.with_suffix(".json").unlink()
+        row = preprocess_subject(entry, nodes, Path(folder), {"image": image or None}, spec)
+        kept = _kept(bold, spec)
     with timed(clock, "picture"):
         picture = _write_picture(run, motion, masks, place, Path(folder).parent / "quality" / stem.name)
-    told = {**place.measures, **overlap}
     return {
         **row,
         "note": "; ".join(part for part in (*run.notes, row["note"]) if part),
-        "bold": str(bold) if spec.get("save_bold", False) else "",
+        "bold": kept,
         "mask": paths["mask"],
         "nodes": f"{stem}_nodes.tsv",
-        "image": own_image,
+        "image": image,
         "registration": picture,
-        "engine": _write_report(run, motion, told, clock, spec, stem),
+        "engine": _write_report(run, motion, {**place.measures, **overlap}, clock, spec, stem),
     }
 
 
@@ -200,10 +192,10 @@ def brain_masks(
         When BOLD and T1w, or T1w and template, overlap too little.
     """
     reference, anatomy = motion.reference, place.anatomy
-    own = [
+    tissues = [
         place.in_bold(image, affine, reference.shape) for image in (anatomy.brain, anatomy.white_matter, anatomy.csf)
     ]
-    by_t1w, by_bold = own[0] > 0.5, ndimage.binary_fill_holes(foreground(reference, affine))
+    by_t1w, by_bold = tissues[0] > 0.5, ndimage.binary_fill_holes(foreground(reference, affine))
     overlap = {"dice_bold_t1w": dice(by_t1w, by_bold)}
     contained = np.sum(by_t1w & by_bold) / max(np.sum(by_bold), 1)
     if anatomy.measures["dice_t1w_template"] < OVERLAP or contained < OVERLAP:
@@ -213,7 +205,11 @@ def brain_masks(
             "view, or T1w and BOLD are not of one person. Look at both images; leave the subject out if so"
         )
     brain = by_t1w & (reference > 0.2 * np.median(reference[by_t1w & by_bold]))
-    masks = {"brain": brain, "white_matter": brain & (own[1] > TISSUE), "csf": by_t1w & brain & (own[2] > FLUID)}
+    masks = {
+        "brain": brain,
+        "white_matter": brain & (tissues[1] > TISSUE),
+        "csf": by_t1w & brain & (tissues[2] > FLUID),
+    }
     return masks, overlap
 
 
@@ -226,15 +222,27 @@ def atlas_to_bold(nodes: pd.DataFrame, atlas: Mapping, place: Place, stem: Path)
     image : str
         Path of the labels; "" for spheres.
     """
-    own = nodes.copy()
-    own[["x", "y", "z"]] = place.points(nodes[["x", "y", "z"]].to_numpy(float))
-    own.to_csv(f"{stem}_nodes.tsv", sep="\t", index=False, float_format="%.3f")
+    moved = nodes.copy()
+    moved[["x", "y", "z"]] = place.points(nodes[["x", "y", "z"]].to_numpy(float))
+    moved.to_csv(f"{stem}_nodes.tsv", sep="\t", index=False, float_format="%.3f")
     if not atlas.get("image"):
-        return own, ""
+        return moved, ""
     path = f"{stem}_desc-atlas_dseg.nii.gz"
     labels = labels_to_bold(nib.load(atlas["image"]), place.anatomy, place.to_t1w, distortion=place.distortion)
     nib.save(labels, path)
-    return own, path
+    return moved, path
+
+
+def _atlas_and_template(
+    run: Run, motion: Motion, place: Place, nodes: pd.DataFrame, atlas: Mapping, stem: Path, spec: Mapping, clock: dict
+) -> tuple[pd.DataFrame, str]:
+    """Bring the atlas to the BOLD (`atlas_to_bold`) and, where it is asked for, the BOLD to the template."""
+    with timed(clock, "atlas to BOLD"):
+        moved, image = atlas_to_bold(nodes, atlas, place, stem)
+    if spec.get("save_mni", False):
+        with timed(clock, "BOLD to template"):
+            write_in_template(run, motion, place, int(spec.get("resolution", 2)), stem)
+    return moved, image
 
 
 def write_in_template(run: Run, motion: Motion, place: Place, resolution: int, stem: Path) -> Path:
@@ -269,22 +277,31 @@ def _write_bold(run: Run, series: np.ndarray, brain: np.ndarray, stem: Path) -> 
     return path
 
 
+def _kept(bold: Path, spec: Mapping) -> str:
+    """Path of the realigned brain; "" where it is not to be kept, and deleted."""
+    if spec.get("save_bold", False):
+        return str(bold)
+    bold.unlink()
+    bold.with_suffix(".json").unlink()
+    return ""
+
+
 def _write_sidecar(run: Run, path: Path) -> None:
-    told = {
+    sidecar = {
         "RepetitionTime": run.seconds,
         "SkullStripped": True,
         "SliceTimingCorrected": run.shifts is not None,
         "NumberOfVolumesDiscardedByUser": run.dropped,
     }
-    path.with_suffix(".json").write_text(json.dumps(told, indent=1))
+    path.with_suffix(".json").write_text(json.dumps(sidecar, indent=1))
 
 
 def _write_tables(run: Run, motion: Motion, masks: dict[str, np.ndarray], series: np.ndarray, stem: Path) -> dict:
     """Write confounds and brain mask; return their paths."""
     paths = {"mask": f"{stem}_desc-brain_mask.nii.gz", "confounds": f"{stem}_desc-confounds_timeseries.tsv"}
     nib.save(nib.Nifti1Image(masks["brain"].astype(np.uint8), run.affine), paths["mask"])
-    own = {name: masks[name] & masks["brain"] for name in ("csf", "white_matter")}
-    tissues = {name: erode(mask) if mask.any() else None for name, mask in own.items()}
+    within = {name: masks[name] & masks["brain"] for name in ("csf", "white_matter")}
+    tissues = {name: erode(mask) if mask.any() else None for name, mask in within.items()}
     table = confounds_table(motion.parameters, series, masks["brain"], run.seconds, **tissues)
     write_confounds(table, Path(paths["confounds"]))
     return paths
@@ -293,11 +310,11 @@ def _write_tables(run: Run, motion: Motion, masks: dict[str, np.ndarray], series
 def _write_picture(run: Run, motion: Motion, masks: dict[str, np.ndarray], place: Place, stem: Path) -> str:
     """Draw both registrations; return the path relative to the folder above."""
     anatomy = place.anatomy
-    own = (anatomy.brain, anatomy.white_matter)
-    white = place.in_bold(own[1], run.affine, masks["brain"].shape)
+    tissues = (anatomy.brain, anatomy.white_matter)
+    white = place.in_bold(tissues[1], run.affine, masks["brain"].shape)
     figure = registration_figure(
         [
-            ("T1w, with white matter by the template", np.asarray(anatomy.t1w.dataobj), anatomy.t1w.affine, own),
+            ("T1w, with white matter by the template", np.asarray(anatomy.t1w.dataobj), anatomy.t1w.affine, tissues),
             (
                 "BOLD, with its brain mask and white matter by the T1w",
                 motion.reference,
@@ -315,7 +332,7 @@ def _write_picture(run: Run, motion: Motion, masks: dict[str, np.ndarray], place
 def _write_report(
     run: Run, motion: Motion, measures: dict[str, float], clock: dict[str, float], spec: Mapping, stem: Path
 ) -> str:
-    told = {
+    report = {
         "measures": {name: round(float(value), 4) for name, value in measures.items()},
         "volumes_left_out": run.dropped,
         "slice_timing": run.shifts is not None,
@@ -329,5 +346,5 @@ def _write_report(
         "versions": {"dysconnect": __version__, **{name: version(name) for name in ("antspyx", "nilearn", "torch")}},
     }
     path = f"{stem}_desc-engine.json"
-    Path(path).write_text(json.dumps(told, indent=1, default=str))
+    Path(path).write_text(json.dumps(report, indent=1, default=str))
     return path

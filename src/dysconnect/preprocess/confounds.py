@@ -243,8 +243,8 @@ def confounds_table(
         raise ValueError(f"{len(series)} series, but {np.count_nonzero(mask)} voxels in the mask of the brain")
     std_dvars, plain_dvars = dvars(series)
     columns = {"global_signal": series.mean(0, dtype=float)}
-    tissues = {name: own for name, own in (("csf", csf), ("white_matter", white_matter)) if own is not None}
-    columns |= {name: _within(series, mask, own, name).mean(0, dtype=float) for name, own in tissues.items()}
+    tissues = {name: tissue for name, tissue in (("csf", csf), ("white_matter", white_matter)) if tissue is not None}
+    columns |= {name: _within(series, mask, tissue, name).mean(0, dtype=float) for name, tissue in tissues.items()}
     columns |= {"dvars": plain_dvars, "std_dvars": std_dvars}
     columns |= {"framewise_displacement": framewise_displacement(parameters)}
     noise, sidecar = _noise_columns(series[:, non_steady:], mask, tissues, repetition_time, keep)
@@ -267,12 +267,12 @@ def _noise_columns(
     series: np.ndarray, mask: np.ndarray, tissues: Mapping[str, np.ndarray], repetition_time: float, keep: int | float
 ) -> tuple[dict, dict]:
     """Components of each tissue and of both, by column name, and what the sidecar says of them."""
-    masks = {PLACES[name]: erode(own) for name, own in tissues.items()}
+    masks = {PLACES[name]: erode(tissue) for name, tissue in tissues.items()}
     if len(masks) == 2:
         masks["combined"] = masks["CSF"] | masks["WM"]
     columns, sidecar = {}, {}
-    for place, own in masks.items():
-        components, explained = compcor(_within(series, mask, own, place), repetition_time, keep)
+    for place, tissue in masks.items():
+        components, explained = compcor(_within(series, mask, tissue, place), repetition_time, keep)
         for k, row in enumerate(explained.to_dict("records")):
             name = f"{COMPCOR[place]}_comp_cor_{k:02d}"
             columns[name] = components[:, k]
@@ -280,11 +280,11 @@ def _noise_columns(
     return columns, sidecar
 
 
-def _within(series: np.ndarray, mask: np.ndarray, own: np.ndarray, name: str) -> np.ndarray:
+def _within(series: np.ndarray, mask: np.ndarray, smaller: np.ndarray, name: str) -> np.ndarray:
     """Series of the voxels of a smaller mask, [voxels, T]."""
-    if not own.any():
+    if not smaller.any():
         raise ValueError(f"the mask of {name} is empty; check segmentation and registration")
-    return series[own[mask]]
+    return series[smaller[mask]]
 
 
 def _robust_deviation(series: np.ndarray) -> np.ndarray:

@@ -37,12 +37,12 @@ class Distortion:
     def undistorted(self, points: np.ndarray) -> np.ndarray:
         """Where what is found at points [P, 3] belongs, mm: a fixed point, no field being steeper than 1."""
         points = np.asarray(points, float)
-        found = points
+        places = points
         for _ in range(STEPS):
-            before, found = found, points - self._at(found)[:, None] * self.direction
-            if not len(found) or np.abs(found - before).max() < CLOSE:
+            before, places = places, points - self._at(places)[:, None] * self.direction
+            if not len(places) or np.abs(places - before).max() < CLOSE:
                 break
-        return found
+        return places
 
     def _at(self, points: np.ndarray) -> np.ndarray:
         voxels = apply_affine(np.linalg.inv(self.affine), points).T

@@ -15,7 +15,7 @@ from pathlib import Path
 from dysconnect.data.images.spaces import SURFACE_SPACE, VOXELS
 
 OLDEST = (25, 2)  # the first with --session-label
-OWN = (
+TAKEN = (
     "--participant-label", "--participant_label", "--session-label", "-t", "--task-id", "--output-spaces", "-w",
     "--work-dir", "--fs-license-file", "--fs-no-reconall", "--nprocs", "--nthreads", "--n_cpus", "--n-cpus",
     "--omp-nthreads", "--mem", "--mem-mb", "--mem_mb", "--output-layout", "--cifti-output",
@@ -66,15 +66,15 @@ def check_fmriprep(spec: Mapping) -> None:
             f"preprocess.space={SURFACE_SPACE} needs the surfaces of FreeSurfer: add preprocess.reconall=true to the "
             "overrides, or choose a space of voxels (preprocess.space=MNI152NLin6Asym:res-2)."
         )
-    _refuse_own(spec["options"])
+    _refuse_taken(spec["options"])
 
 
-def _refuse_own(options: str) -> None:
+def _refuse_taken(options: str) -> None:
     try:
         words = shlex.split(options)
     except ValueError as error:
         raise ValueError(f"preprocess.options={options!r} cannot be read ({error}): close the quotes.") from error
-    taken = [word for word in words if word.split("=")[0] in OWN]
+    taken = [word for word in words if word.split("=")[0] in TAKEN]
     if taken:
         raise ValueError(
             f"preprocess.options has {taken[0]}, which is set by preprocess.space, reconall, fs_license, work, threads "
@@ -82,7 +82,7 @@ def _refuse_own(options: str) -> None:
         )
 
 
-def find_places(spec: Mapping, bids: Path, dataset: str, own: bool) -> Places:
+def find_places(spec: Mapping, bids: Path, dataset: str, complete: bool) -> Places:
     """Say where everything is, and check it against fMRIPrep's demands.
 
     Parameters
@@ -93,8 +93,8 @@ def find_places(spec: Mapping, bids: Path, dataset: str, own: bool) -> Places:
         Folder of the dataset.
     dataset : str
         Name of the dataset's folder under ``results/``.
-    own : bool
-        The folder is the user's own, so it must be complete now.
+    complete : bool
+        The folder is the user's, so all must be there now.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def find_places(spec: Mapping, bids: Path, dataset: str, own: bool) -> Places:
     places = Places(
         bids.resolve(), outputs.resolve(), work.resolve() / spec["version"], Path(spec["fs_license"]).resolve()
     )
-    if own:
+    if complete:
         _refuse_undescribed(bids)
     for folder in (places.work, places.outputs):
         if folder.is_relative_to(places.bids):
@@ -124,10 +124,10 @@ def _refuse_undescribed(bids: Path) -> None:
     if not path.is_file():
         raise ValueError(f"{path}: no such file, and fMRIPrep reads BIDS datasets only. Write one: {example}")
     try:
-        told = json.loads(path.read_text(encoding="utf-8-sig"))
+        description = json.loads(path.read_text(encoding="utf-8-sig"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no JSON ({error}). Write, for example: {example}") from error
-    absent = [key for key in ("Name", "BIDSVersion") if not isinstance(told, dict) or not told.get(key)]
+    absent = [key for key in ("Name", "BIDSVersion") if not isinstance(description, dict) or not description.get(key)]
     if absent:
         raise ValueError(f"{path}: {' and '.join(absent)} missing, which BIDS asks for. For example: {example}")
 
@@ -199,8 +199,8 @@ def container_environment(places: Places, here: Path, environment: Mapping[str, 
     bound = bound_folders(places, here)
     variables = {}
     for prefix in ("APPTAINER", "SINGULARITY"):
-        told = environment.get(f"{prefix}_BIND", "")
-        variables[f"{prefix}_BIND"] = ",".join(dict.fromkeys([*filter(None, told.split(",")), *map(str, bound)]))
+        already = environment.get(f"{prefix}_BIND", "")
+        variables[f"{prefix}_BIND"] = ",".join(dict.fromkeys([*filter(None, already.split(",")), *map(str, bound)]))
         variables[f"{prefix}_CLEANENV"] = "1"
     return variables
 
@@ -227,8 +227,8 @@ def output_files(folder: Path, space: str) -> list[str]:
 
 def _resolution(text: str) -> str:
     """Value of `res` in a file name, ``..._res-2_...``; an empty string where there is none."""
-    told = re.search(r"[_:]res-([A-Za-z0-9]+)", text)
-    return told[1].lstrip("0") if told else ""
+    match = re.search(r"[_:]res-([A-Za-z0-9]+)", text)
+    return match[1].lstrip("0") if match else ""
 
 
 def fmriprep_entry(entry: Mapping, exit_code: int, folder: Path, scan: Mapping, log: str) -> dict:
@@ -256,14 +256,14 @@ def fmriprep_entry(entry: Mapping, exit_code: int, folder: Path, scan: Mapping, 
     report = str(next(iter(sorted(folder.glob(f"{name}*.html"))), ""))
     if entry["problem"]:
         return {**entry, "report": ""}
-    found = {key: str(folder / scan[key]) if scan[key] else "" for key in ("bold", "mask", "confounds")}
-    problem = scan.get("problem") or _failure(exit_code, found["bold"], folder)
+    paths = {key: str(folder / scan[key]) if scan[key] else "" for key in ("bold", "mask", "confounds")}
+    problem = scan.get("problem") or _failure(exit_code, paths["bold"], folder)
     if problem:
         again = f"to try again, where it stopped: --forcerun {folder}.json"
         see = "; ".join(filter(None, [f"log: {log}", report and f"report: {Path(report).name}", again]))
         problem = f"{problem} ({see})"
-        found = dict.fromkeys(found, "")
-    return {**entry, **found, "problem": problem, "report": report}
+        paths = dict.fromkeys(paths, "")
+    return {**entry, **paths, "problem": problem, "report": report}
 
 
 def _failure(exit_code: int, bold: str, folder: Path) -> str:
@@ -295,7 +295,7 @@ def _files(folder: Path) -> Sequence[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
 
 
-def told_places(bound: Iterable[Path]) -> str:
+def places_sentence(bound: Iterable[Path]) -> str:
     """Say in one sentence what the container sees beside the working directory."""
     bound = [str(path) for path in bound]
     if not bound:

@@ -127,10 +127,10 @@ def _carpet_rows(shares: sparse.csr_array, systems: np.ndarray) -> tuple[sparse.
         order = [name for name in ("regions", REST) if (system == name).any()]
     rows, columns, groups = [], [], []
     for name in order:
-        own = np.flatnonzero(system == name)
-        count = min(len(own), max(FEWEST, int((ROWS - FEWEST * len(order)) * len(own) / len(system))))
-        rows.append(len(groups) + np.arange(len(own)) * count // len(own))
-        columns.append(own)
+        members = np.flatnonzero(system == name)
+        count = min(len(members), max(FEWEST, int((ROWS - FEWEST * len(order)) * len(members) / len(system))))
+        rows.append(len(groups) + np.arange(len(members)) * count // len(members))
+        columns.append(members)
         groups += [name] * count
     row, column = np.concatenate(rows), np.concatenate(columns)
     weight = 1 / np.bincount(row)[row]

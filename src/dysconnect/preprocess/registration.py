@@ -119,11 +119,11 @@ def _syn(ants, template, cut, affine: list[str], folder: Path, transform: str, s
         raise ValueError(f"preprocess.transform={transform!r}: choose affine, {' or '.join(ITERATIONS)}")
     fixed, moving = (image.new_image_like(local_contrast(image.numpy(), image.spacing)) for image in (template, cut))
     fixed = ants.crop_image(fixed, ants.iMath(ants.get_mask(template, low_thresh=1e-6), "MD", 4))
-    found = ants.registration(
+    registered = ants.registration(
         fixed, moving, "SyNOnly", initial_transform=affine[0], outprefix=f"{folder}/syn_", random_seed=seed,
         syn_metric="mattes", syn_sampling=32, reg_iterations=ITERATIONS[transform], grad_step=0.25,
     )  # fmt: skip
-    return found["fwdtransforms"], found["invtransforms"]
+    return registered["fwdtransforms"], registered["invtransforms"]
 
 
 def _t1w_measures(ants, template, brain, cut, inside: np.ndarray, forward: list[str]) -> dict[str, float]:
@@ -172,17 +172,17 @@ def register_bold(
     def shared(matrix: np.ndarray) -> float:
         return mutual_information(pulled(t1w, anatomy.t1w.affine, matrix, affine, mask.shape)[mask], reference[mask])
 
-    found = [np.eye(4)]
+    matrices = [np.eye(4)]
     for k, start in enumerate(("Identity", None)):
         result = ants.registration(
             fixed, moving, "Rigid", initial_transform=start, mask=inside, random_seed=seed + 1,
             outprefix=f"{folder}/bold{k}_", aff_iterations=(200, 200, 100, 0), aff_shrink_factors=(3, 2, 1, 1),
             aff_smoothing_sigmas=(2, 1, 0, 0), aff_random_sampling_rate=0.5,
         )  # fmt: skip
-        found.append(_rigid_matrix(ants, result["fwdtransforms"]))
-    shares = [shared(matrix) for matrix in found]
+        matrices.append(_rigid_matrix(ants, result["fwdtransforms"]))
+    shares = [shared(matrix) for matrix in matrices]
     best = int(np.argmax(shares))
-    return found[best], {"mi_bold_t1w_before": shares[0], "mi_bold_t1w_after": shares[best]}
+    return matrices[best], {"mi_bold_t1w_before": shares[0], "mi_bold_t1w_after": shares[best]}
 
 
 def _rigid_matrix(ants, files: list[str]) -> np.ndarray:
@@ -257,8 +257,8 @@ def labels_to_bold(
     ants = load_ants()
     grid = ants.resample_image(to_ants(anatomy.t1w), (voxel,) * 3, False, 1)
     invert = [name.endswith(".mat") for name in anatomy.inverse]
-    found = ants.apply_transforms(grid, to_ants(image), anatomy.inverse, "nearestNeighbor", whichtoinvert=invert)
-    warped = from_ants(found)
+    moved = ants.apply_transforms(grid, to_ants(image), anatomy.inverse, "nearestNeighbor", whichtoinvert=invert)
+    warped = from_ants(moved)
     codes = np.rint(np.asarray(warped.dataobj)).astype(np.int32)
     at_bold = np.linalg.inv(to_t1w) @ warped.affine
     if distortion is not None:

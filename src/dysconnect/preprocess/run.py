@@ -84,8 +84,8 @@ def _read_volumes(scan: nib.Nifti1Image, name: str) -> np.ndarray:
                 raise ValueError(f"{name}: volume {t + 1} holds NaN or infinity; convert the scan again")
             if volume.min() == volume.max():
                 raise ValueError(f"{name}: volume {t + 1} is {volume[0]} throughout; fetch or convert the scan again")
-            own = volume * np.float64(slope) + intercept if scaled else volume
-            data[..., t] = own.reshape(scan.shape[:3], order="F")
+            values = volume * np.float64(slope) + intercept if scaled else volume
+            data[..., t] = values.reshape(scan.shape[:3], order="F")
     return data
 
 

@@ -44,13 +44,13 @@ def phase_axis(sidecar: Mapping, name: str) -> int:
     ValueError
         When the sidecar does not tell it.
     """
-    told = sidecar.get("PhaseEncodingDirection", sidecar.get("PhaseEncodingAxis"))
-    if not isinstance(told, str) or told.rstrip("-") not in ("i", "j", "k") or len(told) > 2:
+    direction = sidecar.get("PhaseEncodingDirection", sidecar.get("PhaseEncodingAxis"))
+    if not isinstance(direction, str) or direction.rstrip("-") not in ("i", "j", "k") or len(direction) > 2:
         raise ValueError(
-            f"{name}: PhaseEncodingDirection is {told!r}, preprocess.susceptibility=syn needs i, j or k (perhaps with "
-            "a minus); write it into the sidecar, or set preprocess.susceptibility=none"
+            f"{name}: PhaseEncodingDirection is {direction!r}, preprocess.susceptibility=syn needs i, j or k "
+            "(perhaps with a minus); write it into the sidecar, or set preprocess.susceptibility=none"
         )
-    return "ijk".index(told[0])
+    return "ijk".index(direction[0])
 
 
 def estimate_distortion(
@@ -92,20 +92,16 @@ def estimate_distortion(
     ValueError
         When the T1w's brain and the BOLD's do not overlap.
     """
-    size = voxel_sizes(affine)
-    grid = affine @ np.diag([*(EDGE / size), 1])
-    shape = tuple(np.ceil(mask.shape * size / EDGE).astype(int))
-    blur = 0.42 * np.sqrt(np.maximum(EDGE**2 - size**2, 0)) / size
-    own = pulled(ndimage.gaussian_filter(reference.astype(np.float32), blur), affine, np.eye(4), grid, shape)
-    inside = pulled(mask, affine, np.eye(4), grid, shape) > 0.5
+    moving, inside, grid = _coarse(reference, mask, affine)
+    shape = moving.shape
     t1w = np.asarray(anatomy.t1w.dataobj) * anatomy.brain
     brain = pulled(anatomy.brain, anatomy.t1w.affine, to_t1w, grid, shape) > 0.5
     if not (brain & inside).any():
         raise ValueError("the brains of T1w and BOLD do not overlap; was the BOLD registered to this T1w?")
     still = pulled(t1w, anatomy.t1w.affine, to_t1w, grid, shape) * brain
-    found = _matched_along(still, own * inside, ndimage.binary_dilation(brain | inside), axis, folder, seed)
-    shift = pulled(_shrunk(found), grid, np.eye(4), affine, mask.shape)
-    distortion = Distortion(shift, np.asarray(affine, float), affine[:3, axis] / size[axis])
+    away = _matched_along(still, moving * inside, ndimage.binary_dilation(brain | inside), axis, folder, seed)
+    shift = pulled(_shrunk(away), grid, np.eye(4), affine, mask.shape)
+    distortion = Distortion(shift, np.asarray(affine, float), affine[:3, axis] / voxel_sizes(affine)[axis])
     before, after = (
         mutual_information(pulled(t1w, anatomy.t1w.affine, to_t1w, affine, mask.shape, to_come)[mask], reference[mask])
         for to_come in (None, distortion)
@@ -119,25 +115,35 @@ def estimate_distortion(
     }
 
 
+def _coarse(reference: np.ndarray, mask: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Volume and brain [X', Y', Z'] on voxels of `EDGE`, and the affine of these."""
+    size = voxel_sizes(affine)
+    grid = affine @ np.diag([*(EDGE / size), 1])
+    shape = tuple(np.ceil(mask.shape * size / EDGE).astype(int))
+    blur = 0.42 * np.sqrt(np.maximum(EDGE**2 - size**2, 0)) / size
+    volume = pulled(ndimage.gaussian_filter(reference.astype(np.float32), blur), affine, np.eye(4), grid, shape)
+    return volume, pulled(mask, affine, np.eye(4), grid, shape) > 0.5, grid
+
+
 def _matched_along(
-    still: np.ndarray, own: np.ndarray, around: np.ndarray, axis: int, folder: Path, seed: int
+    still: np.ndarray, bold: np.ndarray, around: np.ndarray, axis: int, folder: Path, seed: int
 ) -> np.ndarray:
-    """By how many mm along a voxel axis `own` is away from `still`, [X, Y, Z]."""
+    """By how many mm along a voxel axis `bold` is away from `still`, [X, Y, Z]."""
     ants = load_ants()
     edges = (EDGE,) * 3
     fixed, moving, mask = (  # without directions: axes of voxels are those of mm, and motion can be kept to one
         ants.from_numpy(np.ascontiguousarray(data, np.float32), spacing=edges)
-        for data in (local_contrast(still, edges), local_contrast(own, edges), around)
+        for data in (local_contrast(still, edges), local_contrast(bold, edges), around)
     )
-    found = ants.registration(
+    transforms = ants.registration(
         fixed, moving, "SyNOnly", initial_transform="Identity", outprefix=f"{folder}/distortion_", mask=mask,
         random_seed=seed + 1, restrict_transformation=tuple(int(k == axis) for k in range(3)), syn_metric="mattes",
         syn_sampling=32, reg_iterations=(60, 30), grad_step=0.25, flow_sigma=6, total_sigma=0.5,
     )["fwdtransforms"]  # fmt: skip
-    return ants.image_read(next(name for name in found if name.endswith(".nii.gz"))).numpy()[..., axis]
+    return ants.image_read(next(name for name in transforms if name.endswith(".nii.gz"))).numpy()[..., axis]
 
 
-def _shrunk(found: np.ndarray) -> np.ndarray:
+def _shrunk(field: np.ndarray) -> np.ndarray:
     """Smooth, and shrink as Wiener's filter does: shifts below the method's error go, large ones stay."""
-    smooth = ndimage.gaussian_filter(found, SMOOTH / EDGE)
+    smooth = ndimage.gaussian_filter(field, SMOOTH / EDGE)
     return smooth**3 / (smooth**2 + ERROR**2)

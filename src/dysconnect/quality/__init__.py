@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dysconnect.data.edges import edge_missing
+from dysconnect.data.cohort import Cohort
 from dysconnect.quality.motion import (
     EdgeMotion,
     UntestableError,
@@ -22,9 +22,7 @@ GROUPS = ("everybody", "cases", "controls")
 
 
 def assess(
-    people: pd.DataFrame,
-    values: np.ndarray,
-    missing: np.ndarray,
+    cohort: Cohort,
     nodes: pd.DataFrame,
     everybody: pd.DataFrame,
     contrast: Mapping[str, Sequence[str]],
@@ -36,13 +34,8 @@ def assess(
 
     Parameters
     ----------
-    people : DataFrame, [n rows]
-        Who is analysed: `participant_id`, `label` (1 is the patient), `site`, `mean_fd` (mm), `seconds_kept`,
-        `n_volumes` and the covariates.
-    values : array, [n, E]
-        Fisher z edges.
-    missing : array of bool, [n, N]
-        Regions without signal.
+    cohort : Cohort
+        Who is analysed, with `mean_fd` (mm), `seconds_kept` and `n_volumes`, and their Fisher z edges.
     nodes : DataFrame, [N rows]
         `name`, `x`, `y`, `z` (MNI mm).
     everybody : DataFrame
@@ -64,21 +57,10 @@ def assess(
         `subjects`, `excluded`, `motion`, `seconds`, `volumes`, `lacking` (regions), `qcfc` (by group), `edges`,
         `regions`, `people`. Where there is nothing to test, `reason` says why and the numbers are left out.
     """
-    edges, distance = known_edges(values, missing), edge_distances(nodes[["x", "y", "z"]].to_numpy(float))
-    nuisance = [name for name in covariates if name != "mean_fd"]
-    cases = people["label"].to_numpy() == 1
-    rows = dict(zip(GROUPS, (np.ones(len(people), bool), cases, ~cases)))
-    links, tested = {}, {}
-    for group, own in rows.items():
-        names = [*nuisance, "label"] if group == "everybody" else nuisance
-        links[group], tested[group] = _linked(edges[own], people[own], distance, names, spec)
-    columns = {"r": "everybody", "r_cases": "cases", "r_controls": "controls"}
-    first, second = np.triu_indices(len(nodes), k=1)
-    names, whole = nodes["name"].to_numpy(), links["everybody"]
-    blank = np.full(edges.shape[1], np.nan)
-    table = pd.DataFrame({"region_a": names[first], "region_b": names[second], "distance": distance})
-    table = table.assign(**{name: links[group].r if links[group] else blank for name, group in columns.items()})
-    table = table.assign(p=whole.p if whole else blank, p_fdr=whole.p_fdr if whole else blank)
+    people, missing, edges = cohort.participants, cohort.missing, known_edges(cohort)
+    distance = edge_distances(nodes[["x", "y", "z"]].to_numpy(float), cohort.pairs)
+    nuisance, names = [name for name in covariates if name != "mean_fd"], nodes["name"].to_numpy()
+    links, tested = _linked_by_group(edges, people, distance, nuisance, spec)
     summary = {
         **subjects_kept(everybody, contrast),
         "nuisance": nuisance,
@@ -87,10 +69,30 @@ def assess(
         "volumes": compared(people, "n_volumes", spec["level"]),
         "lacking": lacking(missing, people, names),
         "qcfc": tested,
-        "edges": untested_edges(edges, values, spec["max_missing"], outside),
+        "edges": untested_edges(edges, cohort, spec["max_missing"], outside),
         **missing_regions(missing, people, names, outside),
     }
-    return table[["region_a", "region_b", "distance", "r", "p", "p_fdr", "r_cases", "r_controls"]], summary
+    return _edge_table(cohort.pairs.named(names).assign(distance=distance), links), summary
+
+
+def _linked_by_group(
+    edges: np.ndarray, people: pd.DataFrame, distance: np.ndarray, nuisance: Sequence[str], spec: Mapping
+) -> tuple[dict[str, EdgeMotion | None], dict[str, dict]]:
+    """Motion and edges of everybody, beside the group, and of either side alone; and what the null says of them."""
+    cases = people["label"].to_numpy() == 1
+    links, tested = {}, {}
+    for group, members in zip(GROUPS, (np.ones(len(people), bool), cases, ~cases)):
+        names = [*nuisance, "label"] if group == "everybody" else nuisance
+        links[group], tested[group] = _linked(edges[members], people[members], distance, names, spec)
+    return links, tested
+
+
+def _edge_table(edges: pd.DataFrame, links: Mapping[str, EdgeMotion | None]) -> pd.DataFrame:
+    """Columns of `qcfc` beside those of the edges."""
+    whole, blank = links["everybody"], np.full(len(edges), np.nan)
+    columns = {"r": whole.r, "p": whole.p, "p_fdr": whole.p_fdr} if whole else dict.fromkeys(("r", "p", "p_fdr"), blank)
+    sides = {f"r_{group}": links[group].r if links[group] else blank for group in GROUPS[1:]}
+    return edges.assign(**columns, **sides)
 
 
 def _linked(
@@ -105,16 +107,16 @@ def _linked(
 
 
 def untested_edges(
-    edges: np.ndarray, values: np.ndarray, max_missing: float, outside: np.ndarray | None = None
+    edges: np.ndarray, cohort: Cohort, max_missing: float, outside: np.ndarray | None = None
 ) -> dict[str, int]:
     """Count the edges: `total`, `tested`; not tested as `unmeasured` (in nobody), and in too many people `outside`
     the field of view (most of those who lack it) or `silent`.
     """
-    unknown, measured = np.isnan(edges), values.any(0)
+    unknown, measured = np.isnan(edges), cohort.measured
     many = measured & (unknown.mean(0) > max_missing)
-    cut = np.zeros_like(many) if outside is None else edge_missing(outside).sum(0) * 2 > unknown.sum(0)
+    cut = np.zeros_like(many) if outside is None else cohort.pairs.touching(outside).sum(0) * 2 > unknown.sum(0)
     counts = {"unmeasured": ~measured, "outside": many & cut, "silent": many & ~cut, "tested": measured & ~many}
-    return {"total": edges.shape[1], **{name: int(own.sum()) for name, own in counts.items()}}
+    return {"total": edges.shape[1], **{name: int(which.sum()) for name, which in counts.items()}}
 
 
 def regions_outside(index: str | Path, subjects: Sequence[str], names: Sequence[str]) -> np.ndarray:

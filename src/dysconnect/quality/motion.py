@@ -18,7 +18,8 @@ import pandas as pd
 from scipy.stats import rankdata
 from scipy.stats import t as student
 
-from dysconnect.data.edges import edge_missing
+from dysconnect.data.cohort import Cohort
+from dysconnect.data.edges import Pairs
 from dysconnect.localize.statistics import (
     estimable,
     exceedance_p,
@@ -69,15 +70,15 @@ class EdgeMotion:
     kept: np.ndarray
 
 
-def known_edges(values: np.ndarray, missing: np.ndarray) -> np.ndarray:
+def known_edges(cohort: Cohort) -> np.ndarray:
     """Edges with NaN where one of the regions has no signal, or where nobody was measured, [n, E] float32."""
-    unknown = edge_missing(missing) | ~values.any(0)
-    return np.where(unknown, np.float32(np.nan), values.astype(np.float32, copy=False))
+    unknown = cohort.pairs.touching(cohort.missing) | ~cohort.measured
+    return np.where(unknown, np.float32(np.nan), cohort.values.astype(np.float32, copy=False))
 
 
-def edge_distances(centres: np.ndarray) -> np.ndarray:
+def edge_distances(centres: np.ndarray, pairs: Pairs) -> np.ndarray:
     """Euclidean distance of the two regions of every edge, [N, 3] mm -> [E] mm."""
-    first, second = np.triu_indices(len(centres), k=1)
+    first, second = pairs.ends
     return np.linalg.norm(centres[first] - centres[second], axis=1)
 
 
@@ -106,12 +107,14 @@ def edge_motion(edges: np.ndarray, people: pd.DataFrame, nuisance: Sequence[str]
     kept = np.isfinite(motion)
     if not kept.any():
         raise UntestableError("head motion was not measured")
-    own, edges, motion = people[kept], edges[kept], motion[kept]
-    columns = CovariateEncoder(nuisance).fit(own).transform(own) if len(own) > 1 else np.zeros((1, 0))
-    basis = orthonormal(np.column_stack([np.ones(len(own)), columns]))
-    df = len(own) - basis.shape[1] - 1
+    measured, edges, motion = people[kept], edges[kept], motion[kept]
+    columns = CovariateEncoder(nuisance).fit(measured).transform(measured) if len(measured) > 1 else np.zeros((1, 0))
+    basis = orthonormal(np.column_stack([np.ones(len(measured)), columns]))
+    df = len(measured) - basis.shape[1] - 1
     if df < 2:
-        raise UntestableError(f"{len(own)} people with known motion are too few beside {basis.shape[1]} covariates")
+        raise UntestableError(
+            f"{len(measured)} people with known motion are too few beside {basis.shape[1]} covariates"
+        )
     if not estimable(motion, basis):
         raise UntestableError("motion does not vary beyond the covariates")
     known = np.isfinite(edges)
@@ -237,5 +240,5 @@ class _Shape:
 
     def middle(self, r: np.ndarray) -> dict[str, list[float]]:
         """Quartiles of the observed r in every bin."""
-        own = [np.quantile(r[self.bin == member], [0.25, 0.75]).round(6) for member in self.members]
-        return {"first": [float(low) for low, _ in own], "third": [float(high) for _, high in own]}
+        quartiles = [np.quantile(r[self.bin == member], [0.25, 0.75]).round(6) for member in self.members]
+        return {"first": [float(low) for low, _ in quartiles], "third": [float(high) for _, high in quartiles]}

@@ -37,13 +37,16 @@ def compared(people: pd.DataFrame, name: str, level: float) -> dict:
     if not known.any() or not numbers[known].any():
         return {"reason": "not measured"}
     sides = {"cases": numbers[known & (label == 1)], "controls": numbers[known & (label == 0)]}
-    told = {side: {"n": len(own), "mean": float(np.mean(own)) if len(own) else None} for side, own in sides.items()}
+    means = {
+        side: {"n": len(values), "mean": float(np.mean(values)) if len(values) else None}
+        for side, values in sides.items()
+    }
     if np.ptp(numbers[known]) == 0:
-        return {**told, "reason": "the same in everybody"}
+        return {**means, "reason": "the same in everybody"}
     p, d, low, high = group_difference(sides["cases"], sides["controls"], level)
     if not np.isfinite(d):
-        return {**told, "reason": "too few people to compare"}
-    return {**told, "p": p, "d": d, "low": low, "high": high}
+        return {**means, "reason": "too few people to compare"}
+    return {**means, "p": p, "d": d, "low": low, "high": high}
 
 
 def subjects_kept(everybody: pd.DataFrame, contrast: Mapping[str, Sequence[str]]) -> dict:
@@ -84,7 +87,7 @@ def exclusion_kinds(reasons: pd.Series) -> pd.Series:
 
 def _shared_numbers(reasons: pd.Series) -> str:
     numbers = zip(*(NUMBER.findall(reason) for reason in reasons))
-    shared = iter([own[0] if len(set(own)) == 1 else "…" for own in numbers])
+    shared = iter([column[0] if len(set(column)) == 1 else "…" for column in numbers])
     return NUMBER.sub(lambda _: next(shared), reasons.iloc[0])
 
 
@@ -107,12 +110,12 @@ def missing_regions(
         for k in _most(missing.sum(0))
     ]
     ids, groups = people["participant_id"].to_numpy(str), people["group"].to_numpy(str)
-    own = [
+    lacking_people = [
         {"participant_id": str(ids[k]), "group": str(groups[k]), "regions": int(missing[k].sum())}
         | ({} if outside is None else {"outside": int(lost[k].sum())})
         for k in _most(missing.sum(1))
     ]
-    return {"regions": regions, "people": own}
+    return {"regions": regions, "people": lacking_people}
 
 
 def lacking(missing: np.ndarray, people: pd.DataFrame, names: np.ndarray) -> dict:
@@ -128,15 +131,15 @@ def lacking(missing: np.ndarray, people: pd.DataFrame, names: np.ndarray) -> dic
     case, many = people["label"].to_numpy() == 1, missing.sum(1)
     sides = [many[side] for side in (case, ~case)]
     alike = not len(many) or np.ptp(many) == 0 or min(map(len, sides)) == 0
-    means = [float(own.mean()) if len(own) else None for own in sides]
+    means = [float(side.mean()) if len(side) else None for side in sides]
     some = np.flatnonzero(missing.any(0))
     counts = np.array([[missing[side][:, some].sum(0), (~missing[side])[:, some].sum(0)] for side in (case, ~case)])
     p = np.array([fisher_exact(counts[:, :, k]).pvalue for k in range(len(some))])
     order = np.argsort(p, kind="stable")
     adjusted = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
     regions = [
-        {"region": str(names[some[k]]), **dict(zip(SIDES, counts[:, 0, k].tolist())), "p": float(own)}
-        for k, own in zip(order, adjusted)
+        {"region": str(names[some[k]]), **dict(zip(SIDES, counts[:, 0, k].tolist())), "p": float(p_holm)}
+        for k, p_holm in zip(order, adjusted)
     ]
     return {**dict(zip(SIDES, means)), "p": None if alike else float(mannwhitneyu(*sides).pvalue), "regions": regions}
 

@@ -27,7 +27,7 @@ MEASURED = (
 OVERLAPS = ("dice_t1w_template", "dice_bold_t1w")
 EFFECTS = ("dvars_before", "dvars_after", "fd_dvars_before", "fd_dvars_after")
 FILES = ("series", "quality", "engine", "confounds", "coverage", "picture", "registration")
-TOLD = ("volumes_left_out", "slice_timing", "susceptibility", "template")
+ENGINE_FACTS = ("volumes_left_out", "slice_timing", "susceptibility", "template")
 
 
 @dataclass(frozen=True)
@@ -213,16 +213,16 @@ def denoising_effect(scan: Scan) -> dict[str, float]:
         over time with framewise displacement, which motion raises (Power et al. 2012; Parkes et al. 2018), after
         denoising over the volumes that are kept. NaN where unknown.
     """
-    told = dict.fromkeys(EFFECTS, np.nan)
+    effect = dict.fromkeys(EFFECTS, np.nan)
     for name, series in (("before", scan.before), ("after", scan.after)):
         if series is None or scan.after is None:
             continue
         change = regional_dvars(series)
         if np.isfinite(change).any():
-            told[f"dvars_{name}"] = float(np.nanmean(change))
+            effect[f"dvars_{name}"] = float(np.nanmean(change))
         if scan.displacement is not None:
-            told[f"fd_dvars_{name}"] = _correlation(scan.displacement, change)
-    return told
+            effect[f"fd_dvars_{name}"] = _correlation(scan.displacement, change)
+    return effect
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> float:
@@ -254,19 +254,19 @@ def scan_table(scans: Iterable[Scan], participants: pd.DataFrame) -> tuple[pd.Da
         See `engine_facts`.
     """
     people = participants.set_index("participant_id")
-    rows, shares, told = [], {}, []
+    rows, shares, engines = [], {}, []
     for scan in scans:
         name = scan.row["participant_id"]
         rows.append(_scan_row(scan, people.loc[name]))
-        own = None if scan.coverage is None else scan.coverage.set_index("name")["coverage"]
-        shares[name] = pd.Series(dtype=float) if own is None else own
-        told += [scan.engine] if scan.engine else []
-    return pd.DataFrame(rows), pd.DataFrame(shares).rename_axis("name"), engine_facts(told)
+        coverage = None if scan.coverage is None else scan.coverage.set_index("name")["coverage"]
+        shares[name] = pd.Series(dtype=float) if coverage is None else coverage
+        engines += [scan.engine] if scan.engine else []
+    return pd.DataFrame(rows), pd.DataFrame(shares).rename_axis("name"), engine_facts(engines)
 
 
 def _scan_row(scan: Scan, person: pd.Series) -> dict:
-    told = {name: scan.measures.get(name) for name in MEASURED}
-    numbers = {name: np.nan if value is None else float(value) for name, value in told.items()}
+    measured = {name: scan.measures.get(name) for name in MEASURED}
+    numbers = {name: np.nan if value is None else float(value) for name, value in measured.items()}
     if not np.isfinite(numbers["mean_fd"]):
         numbers["mean_fd"] = float(person["mean_fd"])
     volumes, spikes = scan.measures.get("volumes"), scan.measures.get("spikes")
@@ -288,7 +288,7 @@ def _scan_row(scan: Scan, person: pd.Series) -> dict:
     }
 
 
-def engine_facts(told: Sequence[Mapping]) -> dict:
+def engine_facts(engines: Sequence[Mapping]) -> dict:
     """Sum up what the engine says it did: `people`, and for each fact how many people have which answer.
 
     Parameters
@@ -296,8 +296,8 @@ def engine_facts(told: Sequence[Mapping]) -> dict:
     told : sequence of mapping
         Of everybody whom an engine tells of: `volumes_left_out`, `slice_timing`, `susceptibility`, `template`.
     """
-    counts = {name: Counter(_word(own[name]) for own in told if name in own) for name in TOLD}
-    return {"people": len(told), **{name: dict(count.most_common()) for name, count in counts.items() if count}}
+    counts = {name: Counter(_word(engine[name]) for engine in engines if name in engine) for name in ENGINE_FACTS}
+    return {"people": len(engines), **{name: dict(count.most_common()) for name, count in counts.items() if count}}
 
 
 def _word(answer: object) -> str:
@@ -320,10 +320,10 @@ def limits(table: pd.DataFrame, spec: Mapping) -> dict[str, float]:
     """
     levels = {}
     for name, limit in LIMITS.items():
-        own = [np.nan if limit.key is None else limit.sign * float(spec[limit.key])]
+        candidates = [np.nan if limit.key is None else limit.sign * float(spec[limit.key])]
         if limit.relative:
-            own.append(_far(limit.sign * table[name].to_numpy(float), spec["max_deviation"]))
-        known = [level for level in own if np.isfinite(level)]
+            candidates.append(_far(limit.sign * table[name].to_numpy(float), spec["max_deviation"]))
+        known = [level for level in candidates if np.isfinite(level)]
         levels[name] = limit.sign * min(known) if known else np.nan
     return levels
 
@@ -331,8 +331,10 @@ def limits(table: pd.DataFrame, spec: Mapping) -> dict[str, float]:
 def marked(table: pd.DataFrame, spec: Mapping) -> pd.DataFrame:
     """Which measures of which scans are beyond the limits, [n, measures] bool; what is unknown is not."""
     levels = limits(table, spec)
-    found = {name: own.sign * table[name].to_numpy(float) > own.sign * levels[name] for name, own in LIMITS.items()}
-    return pd.DataFrame(found, index=table.index)
+    beyond = {
+        name: limit.sign * table[name].to_numpy(float) > limit.sign * levels[name] for name, limit in LIMITS.items()
+    }
+    return pd.DataFrame(beyond, index=table.index)
 
 
 def _far(values: np.ndarray, deviations: float) -> float:

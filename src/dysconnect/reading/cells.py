@@ -53,7 +53,7 @@ def number(cell: str) -> float:
 
 def form(cell: str) -> str:
     """Say what a cell that is no number seems to be."""
-    known = next((told for pattern, told in FORMS if pattern.fullmatch(cell)), "")
+    known = next((meaning for pattern, meaning in FORMS if pattern.fullmatch(cell)), "")
     if not known and NUMBER.fullmatch(cell):
         known = "too large a number"
     return known or ("a truth value" if cell.casefold() in ("true", "false") else "a word")
@@ -91,10 +91,10 @@ def codes_among(name: str, numbers: Sequence[float]) -> set[float]:
     return {code for code in codes if not low - span <= code <= high + span}
 
 
-def sex(cell: str, told: Mapping | None = None) -> str:
-    """`F` or `M`, from the closed list of words or `told` (theirs: ours); an empty string for any other word."""
-    own = {label(key).casefold(): str(value) for key, value in (told or {}).items()}
-    return own.get(label(cell).casefold()) or SEXES.get(cell.casefold(), "")
+def sex(cell: str, words: Mapping | None = None) -> str:
+    """`F` or `M`, from the closed list of words or `words` (theirs: ours); an empty string for any other word."""
+    codes = {label(key).casefold(): str(value) for key, value in (words or {}).items()}
+    return codes.get(label(cell).casefold()) or SEXES.get(cell.casefold(), "")
 
 
 def label(value: object) -> str:

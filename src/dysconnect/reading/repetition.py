@@ -1,4 +1,4 @@
-"""Repetition times: read in one way wherever they stand, and told by group where a cohort has several."""
+"""Repetition times: read in one way wherever they stand, and listed by group where a cohort has several."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,7 +6,7 @@ import pandas as pd
 
 SHORTEST, LONGEST = 0.05, 60.0  # s, between volumes; longer ones are written in milliseconds
 SAME = 1e-3  # s, that two times of one sequence may differ
-MANY = 6  # times that are told; of more the range
+MANY = 6  # times that are listed; of more the range
 
 
 def seconds_of(value: object, where: str, what: str = "RepetitionTime") -> float:
@@ -41,24 +41,24 @@ def seconds_of(value: object, where: str, what: str = "RepetitionTime") -> float
     return float(value)
 
 
-def told_seconds(told: Mapping, origins: Mapping[str, str]) -> float | None:
+def sidecar_seconds(sidecar: Mapping, origins: Mapping[str, str]) -> float | None:
     """Seconds between volumes that sidecars tell; None where they tell none.
 
     Parameters
     ----------
-    told : mapping
+    sidecar : mapping
         `RepetitionTime` (s), or else `SamplingFrequency` (Hz).
     origins : mapping of str to str
-        Name of the file that told each.
+        Name of the file that each key comes from.
 
     Raises
     ------
     ValueError
-        When what is told is no time between volumes.
+        When what stands there is no time between volumes.
     """
-    if told.get("RepetitionTime") is not None:
-        return seconds_of(told["RepetitionTime"], origins["RepetitionTime"])
-    frequency = told.get("SamplingFrequency")
+    if sidecar.get("RepetitionTime") is not None:
+        return seconds_of(sidecar["RepetitionTime"], origins["RepetitionTime"])
+    frequency = sidecar.get("SamplingFrequency")
     if frequency is None:
         return None
     number = isinstance(frequency, int | float) and not isinstance(frequency, bool) and frequency > 0
@@ -67,7 +67,7 @@ def told_seconds(told: Mapping, origins: Mapping[str, str]) -> float | None:
     return seconds_of(1 / frequency, origins["SamplingFrequency"], "1 / SamplingFrequency")
 
 
-def time_of(told: Mapping, origins: Mapping[str, str], header_time: float, name: str) -> float:
+def time_of(sidecar: Mapping, origins: Mapping[str, str], header_time: float, name: str) -> float:
     """Seconds between volumes: the sidecars' word counts; converters put other things into headers.
 
     Raises
@@ -75,7 +75,7 @@ def time_of(told: Mapping, origins: Mapping[str, str], header_time: float, name:
     ValueError
         When neither says anything, or what is said is no time between volumes.
     """
-    seconds = told_seconds(told, origins)
+    seconds = sidecar_seconds(sidecar, origins)
     if seconds is None and not header_time:
         raise ValueError(f"{name}: no repetition time in header or sidecar; add a sidecar with RepetitionTime")
     return seconds_of(header_time, name, "repetition time of the header") if seconds is None else seconds
@@ -107,14 +107,16 @@ def times_by_group(participants: pd.DataFrame, index: pd.DataFrame, contrast: Ma
     compared = times[sides["patients"] | sides["controls"]]
     rounded = compared.sort_values()
     rounded = rounded.groupby((rounded.diff() > SAME).cumsum()).transform("first")
-    counts = pd.DataFrame({name: rounded[own.reindex(rounded.index)].value_counts() for name, own in sides.items()})
+    counts = pd.DataFrame(
+        {name: rounded[members.reindex(rounded.index)].value_counts() for name, members in sides.items()}
+    )
     counts = counts.fillna(0).astype(int).sort_index()
     if len(counts) < 2:
         return []
-    told = [f"{seconds:.4g} s ({_people(row)})" for seconds, row in counts.iterrows()]
-    if len(told) > MANY:
-        told = [f"{len(told)} between {counts.index[0]:.4g} and {counts.index[-1]:.4g} s"]
-    lines = [f"repetition time: {', '.join(told)}"]
+    times_of = [f"{seconds:.4g} s ({_people(row)})" for seconds, row in counts.iterrows()]
+    if len(times_of) > MANY:
+        times_of = [f"{len(times_of)} between {counts.index[0]:.4g} and {counts.index[-1]:.4g} s"]
+    lines = [f"repetition time: {', '.join(times_of)}"]
     return lines + ([_warning(counts)] if _goes_with_group(counts) else [])
 
 

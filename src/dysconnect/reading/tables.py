@@ -55,9 +55,9 @@ def read_text(path: str | Path, content: bytes | None = None) -> str:
     """
     path = Path(path)
     content = path.read_bytes() if content is None else content
-    for beginning, told in NO_TEXT:
+    for beginning, kind in NO_TEXT:
         if content.startswith(beginning):
-            raise TableError(f"{path} is no table but {told}.")
+            raise TableError(f"{path} is no table but {kind}.")
     encoding = next((name for mark, name in MARKS if content.startswith(mark)), "utf-8")
     try:
         text = content.decode(encoding)
@@ -214,7 +214,7 @@ def _refuse_ragged(names: list[str], body: dict, separator: str, path: str | Pat
         if len(cells) != len(names):
             mark = {"\t": "tab", None: "blank"}.get(separator, repr(separator))
             amount = "many" if len(cells) > len(names) else "few"
-            every = len({len(own) for own in body.values()}) == 1
+            every = len({len(row) for row in body.values()}) == 1
             hint = (
                 " The first column seems to be an index without a name (in R: write.table(..., row.names=FALSE))."
                 if every and len(cells) == len(names) + 1
@@ -226,12 +226,12 @@ def _refuse_ragged(names: list[str], body: dict, separator: str, path: str | Pat
 def _refuse_separator(names: list[str], rows: list[list[str]], separator: str, place: str) -> None:
     """Refuse a single name that holds another separator; a blank is one where the first row has as many of them."""
     others = {"\t": "tabs", ",": "commas", ";": "semicolons", " ": "blanks"}
-    found = [mark for mark in others if mark != separator and mark in names[0]]
+    marks = [mark for mark in others if mark != separator and mark in names[0]]
     alike = bool(rows) and len(rows[0][0].split()) == len(names[0].split())
-    if len(names) == 1 and found and (found[0] != " " or alike):
+    if len(names) == 1 and marks and (marks[0] != " " or alike):
         wanted = "tabs, as BIDS wants them" if separator == "\t" else others.get(separator, repr(separator))
         raise TableError(
-            f"{place}: the columns are not separated by {wanted}, but by {others[found[0]]} (it begins "
+            f"{place}: the columns are not separated by {wanted}, but by {others[marks[0]]} (it begins "
             f"{names[0][:60]!r}). Save the table so."
         )
 
@@ -240,9 +240,9 @@ def _refuse_twice(names: list[str], path: str | Path, first: int) -> None:
     for name in names:
         places = [str(k) for k, other in enumerate(names, 1) if other == name]
         if len(places) > 1:
-            told = f"the name {name} stands over" if name else "there is no name over"
+            problem = f"the name {name} stands over" if name else "there is no name over"
             raise TableError(
-                f"{path}, line {first}: {told} {len(places)} columns ({', '.join(places)}). Keep one, or name them."
+                f"{path}, line {first}: {problem} {len(places)} columns ({', '.join(places)}). Keep one, or name them."
             )
 
 

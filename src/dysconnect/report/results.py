@@ -9,11 +9,12 @@ from typing import NamedTuple
 import pandas as pd
 
 from dysconnect.data.participants import read_participants
+from dysconnect.localize.recovery import read_recovery
 from dysconnect.quality.scans import Scans, read_scans
 
 TABLES = (
     "splits", "scores", "comparisons", "curves", "folds", "subgroups", "power", "components", "families", "people",
-    "detectable", "qcfc", "recovery", "targets", "patient_targets", "edits", "validation",
+    "detectable", "qcfc", "targets", "patient_targets", "edits", "validation",
 )  # fmt: skip
 AS_TEXT = {"group": str, "reason": str, "pattern": str}  # names of sites may be numbers
 
@@ -160,8 +161,9 @@ def read_results(paths: Mapping, experiments: Sequence[str], histories: Sequence
     Parameters
     ----------
     paths : mapping of str to path
-        By the names of `Results`, `maps` being a list; `coverage` and `engine` beside `scans`, `verdict` for the
-        stimulation; of `severity` and `groups` two, table and summary. Empty or absent where there is nothing.
+        By the names of `Results`, `maps` being a list; `attribution` beside `edges`, `coverage` and `engine` beside
+        `scans`, `verdict` for the stimulation; of `severity` and `groups` two, table and summary; of `recovery` that
+        of the localization and that of a model's weights. Empty or absent where there is nothing.
     experiments : sequence of str
     histories : sequence of path
         Learning curves of the experiments.
@@ -170,7 +172,9 @@ def read_results(paths: Mapping, experiments: Sequence[str], histories: Sequence
     tables["subgroups"] = tables["subgroups"].fillna({"reason": ""})
     if "validation" in tables:
         tables["validation"] = tables["validation"].fillna({"pattern": ""})
-    names = [name for name in ("summary", "quality", "verdict") if paths.get(name)]
+    if paths.get("recovery"):
+        tables["recovery"] = read_recovery(paths["recovery"])
+    names = [name for name in ("summary", "attribution", "quality", "verdict") if paths.get(name)]
     told = {name: json.loads(Path(paths[name]).read_text()) for name in names}
     about = {
         name: pd.read_csv(paths[name], sep="\t", dtype=str).fillna("")
@@ -184,7 +188,7 @@ def read_results(paths: Mapping, experiments: Sequence[str], histories: Sequence
         **about,
         edges=edges,
         histories={name: pd.read_csv(path, sep="\t") for name, path in zip(experiments, histories)},
-        summary=told["summary"],
+        summary=told["summary"] | told.get("attribution", {}),
         quality=told["quality"],
         scans=read_scans(*(paths[name] for name in ("scans", "coverage", "engine"))) if paths.get("scans") else None,
         severity=read_asked(*paths["severity"]) if paths.get("severity") else None,

@@ -13,10 +13,9 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.data.cohort import Cohort
-from dysconnect.learning.permuted import permutation_p as model_p
 from dysconnect.learning.seeds import is_graph
-from dysconnect.localize import without_copies
 from dysconnect.localize.statistics import nuisance_basis
+from dysconnect.localize.tested import without_copies
 from dysconnect.models.dual import DualClassifier
 from dysconnect.stimulate.control import controllability
 from dysconnect.stimulate.edits import COLUMNS as EDIT_COLUMNS
@@ -58,22 +57,9 @@ class Stimulation:
     summary: dict
 
 
-def beats_null(null: pd.DataFrame, experiment: str, alpha: float) -> tuple[bool, str]:
-    """Whether an experiment beats its permutation null (table of the training stage), and a verdict in words.
-
-    The gate: no target is ranked by a model that does not.
-    """
-    p = model_p(null)
-    if np.isnan(p):
-        return False, f"withheld: {experiment} was not tested against permuted labels"
-    if p > alpha:
-        return False, f"withheld: {experiment} does not beat its permutation null (p = {p:.3g})"
-    return True, f"{experiment} (permutation p = {p:.3g})"
-
-
 def withheld() -> Stimulation:
     """No ranking: tables without rows."""
-    return Stimulation(*(pd.DataFrame(columns=own) for own in (COLUMNS, PATIENT_COLUMNS, EDIT_COLUMNS)), {})
+    return Stimulation(*(pd.DataFrame(columns=names) for names in (COLUMNS, PATIENT_COLUMNS, EDIT_COLUMNS)), {})
 
 
 def rank_targets(cohort: Cohort, splits: pd.DataFrame, sections: dict, nodes: pd.DataFrame, spec: dict) -> Stimulation:
@@ -120,7 +106,7 @@ def rank_targets(cohort: Cohort, splits: pd.DataFrame, sections: dict, nodes: pd
     cohort = without_copies(cohort)
     nodes = nodes.set_index("name").loc[cohort.nodes].reset_index()
     labels, people = cohort.labels, cohort.participants
-    targets = list_targets(nodes, cohort.values.any(0))
+    targets = list_targets(nodes, cohort.measured)
     basis = nuisance_basis(people, spec["covariates"])
     asked = _networks if is_graph(sections) else _linear
     effects, null = asked(cohort, splits, sections, targets, basis, spec)

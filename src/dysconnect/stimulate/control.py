@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from dysconnect.data.edges import matrix_from_edges
+from dysconnect.data.edges import Pairs
 
 MEASURES = ("average_controllability", "modal_controllability")
 
@@ -35,7 +35,7 @@ def controllability(edges: np.ndarray, nodes: pd.DataFrame) -> pd.DataFrame | No
     ----------
     Gu et al. (2015), doi:10.1038/ncomms9414; Parkes et al. (2024), doi:10.1038/s41596-024-01023-w (nctpy).
     """
-    network = matrix_from_edges(np.maximum(edges.mean(0, dtype=float), 0), len(nodes))
+    network = Pairs(len(nodes)).matrix(np.maximum(edges.mean(0, dtype=float), 0))
     if importlib.util.find_spec("nctpy") is None or not network.any():
         return None
     from nctpy.metrics import ave_control, modal_control
@@ -44,7 +44,7 @@ def controllability(edges: np.ndarray, nodes: pd.DataFrame) -> pd.DataFrame | No
     normal = matrix_normalization(network, system="discrete")
     values = ave_control(normal, system="discrete"), modal_control(normal)
     strength = network.sum(0)
-    return pd.DataFrame({name: beyond_strength(own, strength) for name, own in zip(MEASURES, values)})
+    return pd.DataFrame({name: beyond_strength(measure, strength) for name, measure in zip(MEASURES, values)})
 
 
 def beyond_strength(values: np.ndarray, strength: np.ndarray) -> np.ndarray:

@@ -81,10 +81,10 @@ def cheapest_steps(
     """
     steps = np.zeros((2, members.nnz), np.float32)
     for start, stop in zip(members.indptr[:-1], members.indptr[1:]):
-        own = members.indices[start:stop]
-        edit, _ = cheapest_edit(residuals[:, own], weights[own], 1.0, df, shrinkage)
+        edges = members.indices[start:stop]
+        edit, _ = cheapest_edit(residuals[:, edges], weights[edges], 1.0, df, shrinkage)
         if np.isfinite(edit).all():
-            steps[:, start:stop] = edit, edit * weights[own]
+            steps[:, start:stop] = edit, edit * weights[edges]
     return steps
 
 

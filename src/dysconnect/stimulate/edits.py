@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from dysconnect.data.edges import edge_index
+from dysconnect.data.edges import Pairs
 from dysconnect.stimulate.folds import Effects
 from dysconnect.stimulate.targets import Targets
 
@@ -59,11 +59,11 @@ def gather_edits(folds: Sequence[Effects], labels: np.ndarray, aim: float) -> Ed
     rows = np.concatenate([fold.test[labels[fold.test] == 1] for fold in folds])
     patients, place = np.unique(rows, return_inverse=True)
     uses = [fold.uses(labels, aim) for fold in folds]
-    total = np.zeros((len(rows), sum(own.shape[1] for own in uses)), np.float32)
+    total = np.zeros((len(rows), sum(use.shape[1] for use in uses)), np.float32)
     row = column = 0
-    for own in uses:
-        total[row : row + own.shape[0], column : column + own.shape[1]] = own
-        row, column = row + own.shape[0], column + own.shape[1]
+    for use in uses:
+        total[row : row + use.shape[0], column : column + use.shape[1]] = use
+        row, column = row + use.shape[0], column + use.shape[1]
     return Edits(
         patients,
         _averaged([fold.change for fold in folds], place),
@@ -117,16 +117,16 @@ def edit_table(
     place = {key: row for row, key in enumerate(zip(targets.table["kind"], targets.table["target"]))}
     row_of = {names["people"][person]: np.array([row]) for row, person in enumerate(edits.patients)}
     row_of[GROUP] = np.arange(len(edits.patients))
-    asked = [(own, spec["edges"], GROUP) for own in group[group["rank"] <= spec["targets"]].itertuples()] + [
-        (own, spec["patient_edges"], own.participant_id)
-        for own in patients[patients["rank"] <= spec["patient_targets"]].itertuples()
+    asked = [(ranked, spec["edges"], GROUP) for ranked in group[group["rank"] <= spec["targets"]].itertuples()] + [
+        (ranked, spec["patient_edges"], ranked.participant_id)
+        for ranked in patients[patients["rank"] <= spec["patient_targets"]].itertuples()
     ]
-    ends, found = edge_index(len(names["regions"])), []
-    for own, n, name in asked:
-        edge, numbers = _target_edits(edits, targets, row_of[name], place[own.kind, own.target], n)
+    ends, tables = Pairs(len(names["regions"])).ends, []
+    for ranked, n, name in asked:
+        edge, numbers = _target_edits(edits, targets, row_of[name], place[ranked.kind, ranked.target], n)
         sides = (names["regions"][side[edge]] for side in ends)
-        found.append(pd.DataFrame(dict(zip(COLUMNS, (name, own.kind, own.target, *sides, *numbers)))))
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=COLUMNS)
+        tables.append(pd.DataFrame(dict(zip(COLUMNS, (name, ranked.kind, ranked.target, *sides, *numbers)))))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS)
 
 
 def _target_edits(
@@ -134,17 +134,17 @@ def _target_edits(
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """Edges of one target and their numbers, of the patients `who` together; n edges for each of the two edits."""
     entries = slice(*targets.members.indptr[row : row + 2])
-    own = targets.members.indices[entries]
-    changes = edits.change[np.ix_(who, own)].astype(float)
+    edges = targets.members.indices[entries]
+    changes = edits.change[np.ix_(who, edges)].astype(float)
     change, alone = changes.mean(0), len(who) == 1
-    between = np.full(len(own), np.nan) if alone else changes.std(0, ddof=1)
-    share = _shares(edits.parts[np.ix_(who, own)].mean(0, dtype=float))
+    between = np.full(len(edges), np.nan) if alone else changes.std(0, ddof=1)
+    share = _shares(edits.parts[np.ix_(who, edges)].mean(0, dtype=float))
     edit, parts = edits.cheapest(who, entries)
-    spread = np.where(edits.spread[own] > 0, edits.spread[own], np.nan)
+    spread = np.where(edits.spread[edges] > 0, edits.spread[edges], np.nan)
     numbers = [change, between, change / spread, share, edit, edit / spread, _shares(parts)]
     kept = np.unique(np.concatenate([_largest(size, n) for size in (share, edit / spread)]))
     kept = kept[np.argsort(-np.abs(np.nan_to_num(share[kept])), kind="stable")]
-    return own[kept], [number[kept] for number in numbers]
+    return edges[kept], [number[kept] for number in numbers]
 
 
 def _largest(sizes: np.ndarray, n: int) -> np.ndarray:

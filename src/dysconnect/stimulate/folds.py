@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.data.cohort import Cohort
-from dysconnect.data.edges import edge_missing
 from dysconnect.learning.estimators import EdgeModel, build
 from dysconnect.learning.splits import fold_rows, scored_folds
 from dysconnect.models.dual import DualClassifier
@@ -115,7 +114,7 @@ def fitted_folds(cohort: Cohort, splits: pd.DataFrame, sections: dict) -> Iterat
             )
         model.fit(cohort, train)
         features = np.asarray(model.features(cohort, everybody), np.float32)
-        yield Fold(repeat, fold, train, test, features, model.classifier_, edge_missing(cohort.missing[test]))
+        yield Fold(repeat, fold, train, test, features, model.classifier_, cohort.pairs.touching(cohort.missing[test]))
 
 
 def expected_control(fold: Fold, basis: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from dysconnect.data.edges import matrix_from_edges
+from dysconnect.data.edges import Pairs
 from dysconnect.stimulate.targets import Targets
 
 
 def node_strength(edges: np.ndarray, n_nodes: int) -> np.ndarray:
     """Sum of a node's mean absolute edges, [n, E] -> [N]; no label is looked at."""
-    rows, cols = np.triu_indices(n_nodes, k=1)
+    rows, cols = Pairs(n_nodes).ends
     mean = np.zeros(edges.shape[1])
     for one in edges:  # no copy of the cohort
         mean += np.abs(one) / len(edges)
@@ -52,9 +52,8 @@ def matched_standing(
         makes both cautious.
     """
     rng, n_nodes = np.random.default_rng([seed, 19]), len(strength)
-    matrix = matrix_from_edges(effects, n_nodes)
+    matrix, ends = Pairs(n_nodes).matrix(effects), Pairs(n_nodes).ends
     observed = targets.members @ effects
-    ends = np.triu_indices(n_nodes, k=1)
     exchanges = [neighbours(strength, width, rng) for _ in range(draws)]
     standing = []
     for row in range(len(observed)):
@@ -70,8 +69,8 @@ def matched_standing(
     return z, p
 
 
-def _like(effects: np.ndarray, strength: np.ndarray, own: int, width: int) -> np.ndarray:
+def _like(effects: np.ndarray, strength: np.ndarray, node: int, width: int) -> np.ndarray:
     """Effects of the nodes nearest to one in strength, without itself."""
-    away = np.abs(strength - strength[own])
-    away[own] = np.inf
+    away = np.abs(strength - strength[node])
+    away[node] = np.inf
     return effects[np.argsort(away, kind="stable")[: min(width, len(effects) - 1)]]

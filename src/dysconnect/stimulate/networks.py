@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from dysconnect.data.cohort import Cohort
-from dysconnect.data.edges import edge_missing
 from dysconnect.learning.estimators import build
 from dysconnect.learning.graph.device import PRECISIONS, choose_device
 from dysconnect.learning.graph.run import Networks, make_view
@@ -42,8 +41,10 @@ class NetworkDecision:
 
     def __call__(self, edges: Tensor) -> Tensor:
         """Logits of edges [B, E], [B]."""
-        own = self.networks
-        view = make_view(edges, own.mean, own.scale, own.n_nodes, own.sections, self.device, held=False)
+        networks = self.networks
+        view = make_view(
+            edges, networks.mean, networks.scale, networks.n_nodes, networks.sections, self.device, held=False
+        )
         return self.stack(*view.batch(torch.arange(len(edges))))[0][0]
 
     def tensor(self, edges: np.ndarray) -> Tensor:
@@ -71,10 +72,10 @@ def fitted_networks(cohort: Cohort, splits: pd.DataFrame, sections: dict) -> Ite
     for repeat, fold in track(scored_folds(splits), "targets of the networks, by fold"):
         train, test = fold_rows(splits, cohort.participants, repeat, fold)
         model = build(sections["model"], sections["measure"], sections["graph"], sections["training"])
-        lost = edge_missing(cohort.missing[test])
-        for own in model.fit_many(cohort, train, fold_seeds(sections, repeat, fold)):
-            features = own.filler_.transform(cohort.values[everybody], cohort.missing)
-            yield Fold(repeat, fold, train, test, features, NetworkDecision(own.networks_), lost)
+        lost = cohort.pairs.touching(cohort.missing[test])
+        for fitted in model.fit_many(cohort, train, fold_seeds(sections, repeat, fold)):
+            features = fitted.filler_.transform(cohort.values[everybody], cohort.missing)
+            yield Fold(repeat, fold, train, test, features, NetworkDecision(fitted.networks_), lost)
 
 
 def network_effects(fold: Fold, targets: Targets, basis: np.ndarray, labels: np.ndarray, goal: str) -> Effects:
@@ -94,8 +95,8 @@ def network_effects(fold: Fold, targets: Targets, basis: np.ndarray, labels: np.
     normal = np.where(fold.lost, people, expected[fold.test])
     shifts = np.empty((len(people), len(targets.table)))
     for row in range(shifts.shape[1]):
-        own, edited = targets.members[row].indices, people.copy()
-        edited[:, own] = normal[:, own]
+        edges, edited = targets.members[row].indices, people.copy()
+        edited[:, edges] = normal[:, edges]
         shifts[:, row] = fold.classifier.decision_function(edited) - logits
     aim = float(np.median(logits[~ill])) if goal == "controls" and (~ill).any() else 0.0
     controls = fold.train[labels[fold.train] == 0]
@@ -126,11 +127,11 @@ def _searched(
     limits = [numbers.astype(np.float32) for numbers in (spread, low, high)]
     for row in range(len(targets.nodes), len(targets.table)):
         entries = slice(*targets.members.indptr[row : row + 2])
-        own = targets.members.indices[entries]
-        edit, prices[:, row] = search_edit(fold.classifier, people, own, *limits, aim)
+        edges = targets.members.indices[entries]
+        edit, prices[:, row] = search_edit(fold.classifier, people, edges, *limits, aim)
         edit[np.isnan(prices[:, row])] = 0
         parts = integrated_gradients(fold.classifier, people, people + edit)
-        steps[:, 0, entries], steps[:, 1, entries] = edit[:, own], parts[:, own]
+        steps[:, 0, entries], steps[:, 1, entries] = edit[:, edges], parts[:, edges]
     return prices, steps
 
 

@@ -33,8 +33,8 @@ def permuted_shifts(fold: Fold, targets: Targets, basis: np.ndarray, labels: np.
     The penalty is chosen anew for every label vector, and with it the size of the weights; so shifts are in units of
     the standard deviation of the decision over the training subjects, which makes permutations comparable.
     """
-    own = fold.features[fold.train]
-    centred = own - own.mean(0)
+    features = fold.features[fold.train]
+    centred = features - features.mean(0)
     kernel, scale = centred_kernel(centred.astype(float))
     dual, _ = fold.classifier.solve_many(kernel, labels[fold.train])
     spread = np.maximum((kernel @ dual).std(0), 1e-12)
@@ -42,7 +42,7 @@ def permuted_shifts(fold: Fold, targets: Targets, basis: np.ndarray, labels: np.
     lacking = np.flatnonzero(fold.lost.any(1))
     solved = _expectation(basis, labels, fold.train)
     rows = beyond_expectation(basis, labels, fold.train, fold.test, solved)
-    size = max(1, int(CHUNK // (4 * own.shape[1])))
+    size = max(1, int(CHUNK // (4 * features.shape[1])))
     shifts = np.empty((labels.shape[1], len(targets.table)))
     for start in range(0, labels.shape[1], size):
         part = slice(start, start + size)
@@ -56,9 +56,9 @@ def permuted_shifts(fold: Fold, targets: Targets, basis: np.ndarray, labels: np.
 
 def _expectation(basis: np.ndarray, labels: np.ndarray, train: np.ndarray) -> np.ndarray:
     """Inverse covariance of the training controls' covariates for every label vector, [P, K, K]."""
-    own, controls = basis[train], (labels[train] == 0).astype(float)
-    squares = (own[:, :, None] * own[:, None, :]).reshape(len(own), -1)
-    return np.linalg.pinv((controls.T @ squares).reshape(-1, own.shape[1], own.shape[1]), hermitian=True)
+    covariates, controls = basis[train], (labels[train] == 0).astype(float)
+    squares = (covariates[:, :, None] * covariates[:, None, :]).reshape(len(covariates), -1)
+    return np.linalg.pinv((controls.T @ squares).reshape(-1, covariates.shape[1], covariates.shape[1]), hermitian=True)
 
 
 def beyond_expectation(
@@ -90,9 +90,9 @@ def permutation_p(shifts: np.ndarray, kinds: np.ndarray) -> tuple[np.ndarray, np
     p = (1 + (shifts[1:] <= shifts[0]).sum(0)) / len(z)
     p_fwer = np.empty_like(p)
     for kind in np.unique(kinds):
-        own = kinds == kind
-        lowest = z[1:, own].min(1)
-        p_fwer[own] = (1 + (lowest[:, None] <= z[0, own]).sum(0)) / len(z)
+        members = kinds == kind
+        lowest = z[1:, members].min(1)
+        p_fwer[members] = (1 + (lowest[:, None] <= z[0, members]).sum(0)) / len(z)
     return z[0], p, p_fwer
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from dysconnect.data.edges import Pairs
 from dysconnect.stimulate.counterfactual import costs
 from dysconnect.stimulate.folds import Effects
 from dysconnect.stimulate.targets import Targets
@@ -115,9 +116,9 @@ def target_table(
     order = table["score"].fillna(table["matched_z"])
     table["rank"] = order.groupby(table["kind"]).rank(method="first", na_option="bottom").astype(int)
     for kind in table["kind"].unique():
-        own = table["kind"] == kind
-        if own.sum() > TOP:
-            table.loc[own, "top10"] = share_at_top(seen.by_fold[:, own.to_numpy()], TOP)
+        members = table["kind"] == kind
+        if members.sum() > TOP:
+            table.loc[members, "top10"] = share_at_top(seen.by_fold[:, members.to_numpy()], TOP)
     extra = []
     if control is not None:
         extra = list(control.columns)
@@ -151,9 +152,9 @@ def patient_table(seen: Seen, targets: Targets, names: np.ndarray) -> pd.DataFra
     count, kinds = int(patients.sum()), targets.table["kind"].to_numpy()
     ranks = np.empty(score.shape, int)
     for kind in np.unique(kinds):
-        own = kinds == kind
-        order = np.where(np.isfinite(score[:, own]), score[:, own], np.inf)
-        ranks[:, own] = rankdata(order, method="ordinal", axis=1)
+        members = kinds == kind
+        order = np.where(np.isfinite(score[:, members]), score[:, members], np.inf)
+        ranks[:, members] = rankdata(order, method="ordinal", axis=1)
     table = pd.DataFrame(
         {
             "participant_id": np.repeat(names[seen.tested[patients]], len(kinds)),
@@ -174,7 +175,7 @@ def rank_agreement(effects: np.ndarray) -> float:
     if min(effects.shape) < 2:
         return float("nan")
     related = np.corrcoef(rankdata(effects, axis=1))
-    return float(related[np.triu_indices(len(effects), k=1)].mean())
+    return float(Pairs(len(effects)).edges(related).mean())
 
 
 def share_at_top(effects: np.ndarray, top: int) -> np.ndarray:

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.data.cohort import Cohort
-from dysconnect.data.edges import edge_missing
 from dysconnect.learning.estimators import build
 from dysconnect.learning.graph.run import Networks
 from dysconnect.learning.permuted import design_permutations
@@ -50,8 +49,8 @@ def retrained_shifts(
         model = build(sections["model"], sections["measure"], sections["graph"], sections["training"])
         filler, networks = model.fit_labels(cohort, train, labels[train], fold_seeds(sections, 0, fold)[0], ticks=ticks)
         features = filler.transform(cohort.values[np.arange(len(people))], cohort.missing)
-        own = Fold(0, fold, train, test, features, None, edge_missing(cohort.missing[test]))
-        total += (targets.members @ permuted_parts(own, networks, basis, labels).T).T
+        unseen = Fold(0, fold, train, test, features, None, cohort.pairs.touching(cohort.missing[test]))
+        total += (targets.members @ permuted_parts(unseen, networks, basis, labels).T).T
     list(ticks)  # says that all is done
     return total
 
@@ -68,9 +67,9 @@ def permuted_parts(fold: Fold, networks: Networks, basis: np.ndarray, labels: np
     """
     spread = np.maximum(networks.decide(fold.features[fold.train]).std(0), 1e-12)
     parts = np.empty((labels.shape[1], fold.features.shape[1]))
-    for k, own in enumerate(labels.T):
-        ill = own[fold.test] == 1
+    for k, permuted in enumerate(labels.T):
+        ill = permuted[fold.test] == 1
         people, lost = fold.features[fold.test][ill], fold.lost[ill]
-        normal = np.where(lost, people, expected_control(fold, basis, own)[fold.test][ill]).astype(np.float32)
+        normal = np.where(lost, people, expected_control(fold, basis, permuted)[fold.test][ill]).astype(np.float32)
         parts[k] = integrated_gradients(NetworkDecision(networks.take(k)), people, normal).sum(0) / spread[k]
     return parts

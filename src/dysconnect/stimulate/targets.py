@@ -8,6 +8,7 @@ from scipy.sparse import csr_matrix
 
 from dysconnect.data.atlas import circuit_edges, circuit_titles
 from dysconnect.data.atlas.targets import target_regions
+from dysconnect.data.edges import Pairs
 
 KINDS = ("node", "region", "circuit")
 
@@ -48,39 +49,39 @@ def list_targets(nodes: pd.DataFrame, measured: np.ndarray) -> Targets:
     -----
     To stimulate a node or a region is to act on all edges that touch it; a circuit, on its edges alone.
     """
-    rows, cols = np.triu_indices(len(nodes), k=1)
+    rows, cols = Pairs(len(nodes)).ends
     regions, circuits = target_regions(nodes), circuit_edges(nodes)
-    touching = lambda own: np.isin(rows, own) | np.isin(cols, own)
-    found = [
+    touching = lambda ends: np.isin(rows, ends) | np.isin(cols, ends)
+    targets = [
         {"kind": "node", "target": name, "title": name, "n_nodes": 1, "edges": touching([k])}
         for k, name in enumerate(nodes["name"])
     ]
-    found += [
-        {"kind": "region", "target": own.target, "title": own.title, "access": own.access, "n_nodes": len(own.rows),
-         "edges": touching(own.rows)}
-        for own in regions.itertuples()
+    targets += [
+        {"kind": "region", "target": region.target, "title": region.title, "access": region.access,
+         "n_nodes": len(region.rows), "edges": touching(region.rows)}
+        for region in regions.itertuples()
     ]  # fmt: skip
     for name, title in circuit_titles().items():
-        own = circuits[circuits["circuit"] == name]
-        ends = np.union1d(own["i"], own["j"])
-        edges = np.isin(np.arange(len(rows)), own["edge"])
-        found.append({"kind": "circuit", "target": name, "title": title, "n_nodes": len(ends), "edges": edges})
-    members = np.stack([target.pop("edges") & measured for target in found])
-    table = pd.DataFrame(found).assign(n_edges=members.sum(1)).fillna({"access": ""})
+        inside = circuits[circuits["circuit"] == name]
+        ends = np.union1d(inside["i"], inside["j"])
+        edges = np.isin(np.arange(len(rows)), inside["edge"])
+        targets.append({"kind": "circuit", "target": name, "title": title, "n_nodes": len(ends), "edges": edges})
+    members = np.stack([target.pop("edges") & measured for target in targets])
+    table = pd.DataFrame(targets).assign(n_edges=members.sum(1)).fillna({"access": ""})
     table = table.join(nodes[["system", "x", "y", "z"]])
     table.loc[: len(nodes) - 1, "access"] = _node_access(regions, len(nodes))
     seen = (table["n_edges"] > 0).to_numpy()
     absent = table.loc[~seen & (table["kind"] == "region"), ["target", "title", "access"]].reset_index(drop=True)
     columns = ["kind", "target", "title", "access", "system", "x", "y", "z", "n_nodes", "n_edges"]
-    own = np.flatnonzero(seen[: len(nodes)])
+    nodes_seen = np.flatnonzero(seen[: len(nodes)])
     kept = table.loc[seen, columns].reset_index(drop=True)
-    return Targets(kept, csr_matrix(members[seen], dtype=np.float32), own, absent)
+    return Targets(kept, csr_matrix(members[seen], dtype=np.float32), nodes_seen, absent)
 
 
 def _node_access(regions: pd.DataFrame, n_nodes: int) -> list[str]:
     """How every node can be reached: that of the regions it belongs to."""
     ways = [set() for _ in range(n_nodes)]
-    for own in regions.itertuples():
-        for row in own.rows:
-            ways[row].add(own.access)
+    for region in regions.itertuples():
+        for row in region.rows:
+            ways[row].add(region.access)
     return ["; ".join(sorted(way)) for way in ways]

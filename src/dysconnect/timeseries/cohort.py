@@ -100,8 +100,8 @@ def _removed(denoising: Projection) -> dict:
 
 def earlier_reason(row: pd.Series) -> str:
     """Return the exclusion reason that a subject brings from `acquire`; an empty string when there is none."""
-    told = row.get("exclusion_reason")
-    return told if isinstance(told, str) else ""
+    cell = row.get("exclusion_reason")
+    return cell if isinstance(cell, str) else ""
 
 
 def _check_subject(row: pd.Series, mean_fd: float, spec: dict, covariates: Sequence[str]) -> None:
@@ -231,10 +231,10 @@ def judge_cohort(
         Of the included.
     """
     pairs = edges[["region_a", "region_b"]].drop_duplicates()
-    own = edges[np.isfinite(edges["connectivity"])].groupby("participant_id").size()
+    n_known = edges[np.isfinite(edges["connectivity"])].groupby("participant_id").size()
     verdicts = []
     for _, row in participants.iterrows():
-        name, n_missing = row["participant_id"], len(pairs) - int(own.get(row["participant_id"], 0))
+        name, n_missing = row["participant_id"], len(pairs) - int(n_known.get(row["participant_id"], 0))
         why = earlier_reason(row) or covariate_problem(row, covariates)
         if not why and n_missing:
             why = f"lacks {n_missing} of the {len(pairs)} connections of the table"
@@ -297,13 +297,13 @@ def describe_dataset(dataset: dict, path: str | Path) -> None:
     path : path
     """
     source = {"Name": dataset["name"], "Title": dataset["title"], "Citation": dataset["citation"]}
-    found = re.search(r"doi:(10\.18112/openneuro\.[\w.]*\w)", dataset["citation"])  # of data, not of a paper
+    doi = re.search(r"doi:(10\.18112/openneuro\.[\w.]*\w)", dataset["citation"])  # of data, not of a paper
     description = {
         "Name": f"{dataset['title']}: what each subject gave, and who can be used",
         "BIDSVersion": "1.10.0",
         "DatasetType": "derivative",
         "License": dataset["licence"],
         "GeneratedBy": [{"Name": "dysconnect", "Version": __version__}],
-        "SourceDatasets": [source | ({"DOI": f"doi:{found[1]}"} if found else {})],
+        "SourceDatasets": [source | ({"DOI": f"doi:{doi[1]}"} if doi else {})],
     }
     Path(path).write_text(json.dumps(description, indent=1, ensure_ascii=False), encoding="utf-8")

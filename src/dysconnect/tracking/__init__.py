@@ -94,10 +94,10 @@ def log_experiment(
     scores = tables["scores"][tables["scores"]["experiment"].isin([name, config["evaluate"]["floor"]])]
     note = experiment_note(config, scores, tables["predictions"])
     metrics = score_metrics(scores[scores["experiment"] == name])
-    title, own = f"{tags['dataset']} · {name}", {"experiment": name, "model": config["model"]["name"]}
+    title, about = f"{tags['dataset']} · {name}", {"experiment": name, "model": config["model"]["name"]}
     content = hash_files([*files, model, *([bundle] if bundle else [])])
     with reaching(handle, title):
-        run = begin_run(handle, title, config, {**tags, **own, "kind": "experiment"}, content)
+        run = begin_run(handle, title, config, {**tags, **about, "kind": "experiment"}, content)
         own_metrics = metrics if floor else {}  # else they are logged with the model
         fill_run(handle, run, config, own_metrics, files, _figures(name, tables), note)
         if run.info.status != "FINISHED":
@@ -120,10 +120,10 @@ def _log_model(
 ) -> dict[str, str]:
     """Log and register an experiment's model."""
     model_id, tags = log_model(handle, run, model, metrics, bundle), run.data.tags
-    told = ("dataset", "experiment", "model", "config_hash", "data_hash", "git", "key", "dysconnect")
-    own = {tag: tags[tag] for tag in told if tag in tags}
+    known = ("dataset", "experiment", "model", "config_hash", "data_hash", "git", "key", "dysconnect")
+    model_tags = {tag: tags[tag] for tag in known if tag in tags}
     name = registered_name(tags["dataset"], tags["experiment"])
-    registered = register(handle, name, model_id, run.info.run_id, own, note)
+    registered = register(handle, name, model_id, run.info.run_id, model_tags, note)
     return {"model_uri": f"models:/{model_id}", "registered": registered}
 
 

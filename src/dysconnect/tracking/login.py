@@ -41,10 +41,10 @@ def make_login(name: str, file: Path = FILE) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.@-]+", name):
         raise ValueError(f"LOGIN={name!r}: a name of letters, digits and . _ @ - is needed.")
     if file.exists():
-        own = re.search(r"admin_username = (.*)", file.read_text())
-        if own is None or own[1] != name:
+        earlier = re.search(r"admin_username = (.*)", file.read_text())
+        if earlier is None or earlier[1] != name:
             raise ValueError(
-                f"{file} is the login of {own[1] if own else 'nobody'}. Give that name, or remove the file and "
+                f"{file} is the login of {earlier[1] if earlier else 'nobody'}. Give that name, or remove the file and "
                 f"{file.with_suffix('.db')} for a new one."
             )
     else:

@@ -39,7 +39,7 @@ class ConnectomeModel(_Predictor, mlflow.pyfunc.PythonModel):
         self.saved = SavedModel(context.artifacts["model"])
         self.bundle = read_bundle(context.artifacts["bundle"]) if "bundle" in context.artifacts else None
 
-    def predict_person(self, series: pd.DataFrame, repetition_time: float, anyway: bool = False, **told) -> dict:
+    def predict_person(self, series: pd.DataFrame, repetition_time: float, anyway: bool = False, **covariates) -> dict:
         """Predict one person from denoised regional series, as ``dysconnect predict`` does.
 
         Parameters
@@ -56,7 +56,7 @@ class ConnectomeModel(_Predictor, mlflow.pyfunc.PythonModel):
         from dysconnect.predict.person import predict_person  # seconds to load, which no job that logs has use for
         from dysconnect.predict.scan import scan_from_table
 
-        return predict_person(self.bundle, scan_from_table(series, repetition_time, self.bundle), told, anyway)
+        return predict_person(self.bundle, scan_from_table(series, repetition_time, self.bundle), covariates, anyway)
 
 
 def log_model(
@@ -68,7 +68,7 @@ def log_model(
     already; only metrics that changed are logged.
     """
     run_id = run.info.run_id
-    logged = [own.model_id for own in run.outputs.model_outputs] if run.outputs else []
+    logged = [output.model_id for output in run.outputs.model_outputs] if run.outputs else []
     logged = [model_id for model_id in logged if _is_there(handle, model_id)]
     model_id = logged[0] if logged else _log_model(handle, run_id, path, bundle)
     points = as_metrics(changed(run, metrics), model_id=model_id, run_id=run_id)

@@ -22,15 +22,15 @@ def experiment_note(config: Mapping, scores: pd.DataFrame, predictions: pd.DataF
         Out of fold; tells how many people of either label.
     """
     people = predictions.drop_duplicates("participant_id")["label"]
-    dataset, own = config["dataset"], config["model"]["name"]
+    dataset, model = config["dataset"], config["model"]["name"]
     contrast = dataset["contrast"]
     groups = f"{', '.join(contrast['cases'])} against {', '.join(contrast['controls'])}"
-    told = f"**{own}** on {config['connectivity']['measure']} connectomes of **{dataset['name']}**, {groups}: "
-    told += f"{len(people)} people, {int(people.sum())} of them patients; atlas {config['atlas']['name']}."
+    note = f"**{model}** on {config['connectivity']['measure']} connectomes of **{dataset['name']}**, {groups}: "
+    note += f"{len(people)} people, {int(people.sum())} of them patients; atlas {config['atlas']['name']}."
     if dataset["kind"] == "simulated":
-        told += " These people are simulated: nothing here is a finding about patients."
-    told += f"\n\nOut of fold ({_splits(config['splits'])}):\n\n" + _table(config, scores)
-    return f"{told}\n\n{RESEARCH_ONLY}"
+        note += " These people are simulated: nothing here is a finding about patients."
+    note += f"\n\nOut of fold ({_splits(config['splits'])}):\n\n" + _table(config, scores)
+    return f"{note}\n\n{RESEARCH_ONLY}"
 
 
 def _splits(splits: Mapping) -> str:
@@ -44,7 +44,7 @@ def _table(config: Mapping, scores: pd.DataFrame) -> str:
     """AUC of the experiments in `scores`, the floor last."""
     floor, level = config["evaluate"]["floor"], config["evaluate"]["level"]
     rows = [f"| | AUC | {level:.0%} interval | permutation p |", "|---|---|---|---|"]
-    aucs = scores[scores["metric"] == "auc"].assign(last=lambda own: own["experiment"] == floor)
+    aucs = scores[scores["metric"] == "auc"].assign(last=lambda table: table["experiment"] == floor)
     for row in aucs.sort_values("last", kind="stable").itertuples():
         known = ", ".join(config["dataset"]["covariates"])
         alone = f"the floor: {known} alone" if known else "no floor: no covariates"
@@ -78,15 +78,15 @@ model.predict(matrices)
 
 def cohort_note(dataset: str, summary: Mapping, simulated: bool) -> str:
     """Say what the run of a cohort holds, and what was found."""
-    told = f"Localization, quality and report of **{dataset}**: open *Artifacts*, `index.html`."
+    note = f"Localization, quality and report of **{dataset}**: open *Artifacts*, `index.html`."
     if {"n_edges", "n_fwer", "n_fdr"} <= set(summary):
-        told += (
+        note += (
             f"\n\nOf {summary['n_edges']:,} connections {summary['n_fwer']} differ at a family-wise error of "
             f"{summary['alpha']:.0%}, {summary['n_fdr']} at that false discovery rate."
         )
     if simulated:
-        told += " The people are simulated and the truth is planted: nothing here is a finding about patients."
-    return f"{told}\n\n{RESEARCH_ONLY}"
+        note += " The people are simulated and the truth is planted: nothing here is a finding about patients."
+    return f"{note}\n\n{RESEARCH_ONLY}"
 
 
 def sweep_note(swept: Sequence[str], runs: Sequence[Mapping], expected: int | None) -> str:
@@ -104,13 +104,13 @@ def sweep_note(swept: Sequence[str], runs: Sequence[Mapping], expected: int | No
     done = [run for run in runs if run["auc"] is not None]
     failed = len(runs) - len(done)
     of = f" of {expected}" if expected else ""
-    told = f"Scratch sweep over {', '.join(f'`{text}`' for text in swept)}: {len(runs)}{of} runs"
-    told += f", {failed} of them failed." if failed else "."
+    note = f"Scratch sweep over {', '.join(f'`{text}`' for text in swept)}: {len(runs)}{of} runs"
+    note += f", {failed} of them failed." if failed else "."
     if done:
-        told += (
+        note += (
             f"\n\n`best_auc` is the largest of {len(done)} on the same people and folds, so **it is optimistic**: for "
             "a number to report, choose inside the training folds (`training.search`)."
         )
         rows = [f"| {run['name']} | {run['auc']:.3f} | {run['low']:.3f} to {run['high']:.3f} |" for run in done[:SHOWN]]
-        told += "\n\n" + "\n".join(["| run | AUC | interval |", "|---|---|---|", *rows])
-    return f"{told}\n\n{RESEARCH_ONLY}"
+        note += "\n\n" + "\n".join(["| run | AUC | interval |", "|---|---|---|", *rows])
+    return f"{note}\n\n{RESEARCH_ONLY}"

@@ -44,25 +44,25 @@ def register(handle: Handle, name: str, model_id: str, run_id: str, tags: Mappin
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     versions = client.search_model_versions(f"name = '{name}'")
-    own = next((version for version in versions if version.run_id == run_id), None)
-    if own is None:
-        own = client.create_model_version(name, f"models:/{model_id}", run_id, model_id=model_id)
-    uri = f"models:/{name}/{own.version}"
-    client.update_model_version(name, own.version, model_note(note, uri))
+    version_of_run = next((version for version in versions if version.run_id == run_id), None)
+    if version_of_run is None:
+        version_of_run = client.create_model_version(name, f"models:/{model_id}", run_id, model_id=model_id)
+    uri = f"models:/{name}/{version_of_run.version}"
+    client.update_model_version(name, version_of_run.version, model_note(note, uri))
     client.update_registered_model(name, model_note(note, f"models:/{name}@{CURRENT}"))
     for tag, value in tags.items():
-        client.set_model_version_tag(name, own.version, tag, value)
+        client.set_model_version_tag(name, version_of_run.version, tag, value)
     for tag in ("dataset", "experiment", "model"):
         client.set_registered_model_tag(name, tag, tags[tag])
-    client.set_registered_model_alias(name, CURRENT, own.version)
-    _supersede(client, own, [version for version in versions if version.tags.get("key") == tags["key"]])
+    client.set_registered_model_alias(name, CURRENT, version_of_run.version)
+    _supersede(client, version_of_run, [version for version in versions if version.tags.get("key") == tags["key"]])
     return uri
 
 
-def _supersede(client: mlflow.MlflowClient, own: ModelVersion, same: list[ModelVersion]) -> None:
+def _supersede(client: mlflow.MlflowClient, newest: ModelVersion, same: list[ModelVersion]) -> None:
     for version in same:
-        if version.version != own.version and "superseded_by" not in version.tags:
-            client.set_model_version_tag(own.name, version.version, "superseded_by", str(own.version))
+        if version.version != newest.version and "superseded_by" not in version.tags:
+            client.set_model_version_tag(newest.name, version.version, "superseded_by", str(newest.version))
 
 
 def fetch_bundle(uri: str, model: str, folder: str | Path) -> Path:
@@ -89,7 +89,7 @@ def fetch_bundle(uri: str, model: str, folder: str | Path) -> Path:
     client = Handle(uri, "", "").client()
     try:
         logged = [] if model.startswith("models:/") else client.get_run(model).outputs.model_outputs
-        sources = [model] if model.startswith("models:/") else [f"models:/{own.model_id}" for own in logged]
+        sources = [model] if model.startswith("models:/") else [f"models:/{output.model_id}" for output in logged]
         places = [
             Path(mlflow.artifacts.download_artifacts(source, dst_path=str(Path(folder, str(number)))))
             for number, source in enumerate(sources)
@@ -99,7 +99,7 @@ def fetch_bundle(uri: str, model: str, folder: str | Path) -> Path:
             f"MLflow at {shown(uri)} has no model {model} ({hidden(str(error))}). Name a run or a registered model, or "
             "set MLFLOW_TRACKING_URI to where it is."
         ) from error
-    files = [file for own in places for file in own.glob("artifacts/*.npz") if file.name != "model.npz"]
+    files = [file for place in places for file in place.glob("artifacts/*.npz") if file.name != "model.npz"]
     if len(files) != 1:
         raise FileNotFoundError(
             f"run {model} keeps nothing that predicts a new person; experiments other than the floor do."

@@ -63,8 +63,8 @@ def read_handle(path: str | Path) -> Handle:
     ConnectionError
         As `open_tracking`.
     """
-    told = json.loads(Path(path).read_text())
-    return open_tracking(with_password(told["uri"]), told["experiment"])
+    handle = json.loads(Path(path).read_text())
+    return open_tracking(with_password(handle["uri"]), handle["experiment"])
 
 
 def open_tracking(uri: str, experiment: str) -> Handle:
@@ -100,13 +100,13 @@ def _opened(uri: str, experiment: str) -> Handle:
 
 
 def _open_experiment(uri: str, experiment: str) -> Handle:
-    client, told = Handle(shown(uri), "", experiment).client(), shown(uri)
-    found = client.get_experiment_by_name(experiment)
-    if found is None:
-        return Handle(told, client.create_experiment(experiment, artifact_location=artifact_folder(uri)), experiment)
-    if found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
-    return Handle(told, found.experiment_id, experiment)
+    client, place = Handle(shown(uri), "", experiment).client(), shown(uri)
+    stored = client.get_experiment_by_name(experiment)
+    if stored is None:
+        return Handle(place, client.create_experiment(experiment, artifact_location=artifact_folder(uri)), experiment)
+    if stored.lifecycle_stage == "deleted":
+        client.restore_experiment(stored.experiment_id)
+    return Handle(place, stored.experiment_id, experiment)
 
 
 @contextmanager
@@ -126,14 +126,14 @@ def _alone(place: Path | None) -> Iterator[None]:
 
 def _unusable(uri: str, error: Exception) -> str:
     """Say that MLflow cannot be reached, and what to do."""
-    told, place = hidden(str(error)), database(uri)
+    reason, place = hidden(str(error)), database(uri)
     if place is None:
         return (
-            f"MLflow at {shown(uri)} does not answer ({told}). Start the server, or set tracking.uri or "
+            f"MLflow at {shown(uri)} does not answer ({reason}). Start the server, or set tracking.uri or "
             "MLFLOW_TRACKING_URI to one that runs."
         )
     return (
-        f"MLflow's database {shown(uri)} cannot be used ({told.splitlines()[0]}). Results do not depend on it, it is "
+        f"MLflow's database {shown(uri)} cannot be used ({reason.splitlines()[0]}). Results do not depend on it, it is "
         f"only a view of them: move {place.name} aside, remove results/tracking.json, and give the same command again; "
         "all experiments are logged anew."
     )
@@ -242,8 +242,8 @@ def user() -> str:
 
 def hash_files(paths: Iterable[str | Path]) -> str:
     """Hash names and contents of files."""
-    told = [(Path(path).name, hashlib.sha256(Path(path).read_bytes()).hexdigest()) for path in paths]
-    return hashlib.sha256(json.dumps(sorted(told)).encode()).hexdigest()
+    hashes = [(Path(path).name, hashlib.sha256(Path(path).read_bytes()).hexdigest()) for path in paths]
+    return hashlib.sha256(json.dumps(sorted(hashes)).encode()).hexdigest()
 
 
 def fill_run(
@@ -322,21 +322,21 @@ def find_runs(handle: Handle, view: int = ViewType.ACTIVE_ONLY, **tags: str) -> 
     Of deleted ones with ``view=ViewType.DELETED_ONLY``.
     """
     wanted = " and ".join(f"tags.`{name.replace('__', '.')}` = '{value}'" for name, value in tags.items())
-    found, token = [], None
+    runs, token = [], None
     while token != "":
         page = handle.client().search_runs([handle.experiment_id], wanted, view, max_results=1000, page_token=token)
-        found, token = [*found, *page], page.token or ""
-    return found
+        runs, token = [*runs, *page], page.token or ""
+    return runs
 
 
 def _retire(client: mlflow.MlflowClient, handle: Handle, run: Run) -> None:
     """Delete a run, the folds under it and the candidates under those; of an unfinished one the model too."""
-    own = run.info.run_id
+    run_id = run.info.run_id
     if run.info.status != RunStatus.to_string(RunStatus.FINISHED):  # interrupted: nobody was told of its model
-        for version in client.search_model_versions(f"run_id = '{own}'"):
+        for version in client.search_model_versions(f"run_id = '{run_id}'"):
             client.delete_model_version(version.name, version.version)
-    delete_below(handle, own)
-    client.delete_run(own)
+    delete_below(handle, run_id)
+    client.delete_run(run_id)
 
 
 def delete_below(handle: Handle, run_id: str) -> None:
@@ -355,9 +355,9 @@ def parameters(config: Mapping) -> list[tuple[str, str]]:
 
     All of the configuration is in ``config.yaml``; among its 160 keys nobody would find the learning rate.
     """
-    own = {key: value for key, value in config.items() if key not in ASIDE}
-    own |= {key: {"name": config[key]["name"]} for key in ("dataset", "atlas") if key in config}
-    return flatten(own)
+    kept = {key: value for key, value in config.items() if key not in ASIDE}
+    kept |= {key: {"name": config[key]["name"]} for key in ("dataset", "atlas") if key in config}
+    return flatten(kept)
 
 
 def flatten(config: Mapping, prefix: str = "") -> list[tuple[str, str]]:

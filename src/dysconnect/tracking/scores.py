@@ -7,6 +7,6 @@ def score_metrics(scores: pd.DataFrame) -> dict[str, float]:
     """Scores of one experiment with intervals, p and floor, named alike in every run."""
     metrics = {}
     for row in scores.itertuples():
-        own = {"": row.value, "_low": row.low, "_high": row.high, "_p": row.p, "_floor": row.floor}
-        metrics |= {f"{row.metric}{suffix}": value for suffix, value in own.items()}
+        values = {"": row.value, "_low": row.low, "_high": row.high, "_p": row.p, "_floor": row.floor}
+        metrics |= {f"{row.metric}{suffix}": value for suffix, value in values.items()}
     return metrics

@@ -37,7 +37,7 @@ class Sweep:
         Shared by all jobs of the sweep, and by no other.
     swept : tuple of str
         Overrides with several values, as given: ``training.lr=1e-3,1e-4``.
-    own : tuple of str
+    values : tuple of str
         This job's value of each: ``training.lr=1e-3``.
     expected : int or None
         Number of jobs, where it is known.
@@ -45,7 +45,7 @@ class Sweep:
 
     folder: Path
     swept: tuple[str, ...]
-    own: tuple[str, ...]
+    values: tuple[str, ...]
     expected: int | None
 
     @property
@@ -56,7 +56,7 @@ class Sweep:
     @property
     def job(self) -> str:
         """The values of this job: ``model gcn · lr 1e-3``."""
-        return " · ".join(f"{name} {text.split('=', 1)[1]}" for text, name in short_names(self.own).items())
+        return " · ".join(f"{name} {text.split('=', 1)[1]}" for text, name in short_names(self.values).items())
 
 
 def short_names(overrides: Sequence[str]) -> dict[str, str]:
@@ -108,8 +108,8 @@ def log_failure(handle: Handle, config: Mapping, sweep: Sweep, error: Exception)
     with reaching(handle, title):
         parent = join_sweep(handle, config, sweep)
         note = hidden(f"Failed: {type(error).__name__}: {error}")[:4000]
-        own = {key: value for key, value in tags.items() if key != "dataset"}  # which data it saw is not known
-        run_id = log_run(handle, title, config, {**own, "mlflow.parentRunId": parent}, {}, [], note=note)
+        tags_known = {key: value for key, value in tags.items() if key != "dataset"}  # which data it saw is not known
+        run_id = log_run(handle, title, config, {**tags_known, "mlflow.parentRunId": parent}, {}, [], note=note)
         handle.client().set_terminated(run_id, RunStatus.to_string(RunStatus.FAILED))
         summarise(handle, parent, sweep)
 

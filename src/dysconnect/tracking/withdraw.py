@@ -54,12 +54,12 @@ def remove_dataset(uri: str, dataset: str, dry: bool = False) -> list[str]:
 
 def _runs(client: mlflow.MlflowClient, wanted: str) -> list[Run]:
     """Runs of all experiments, deleted ones too."""
-    experiments = [own.experiment_id for own in client.search_experiments(ViewType.ALL)]
-    found, token = [], None
+    experiments = [experiment.experiment_id for experiment in client.search_experiments(ViewType.ALL)]
+    runs, token = [], None
     while token != "":
         page = client.search_runs(experiments, wanted, ViewType.ALL, max_results=1000, page_token=token)
-        found, token = [*found, *page], page.token or ""
-    return found
+        runs, token = [*runs, *page], page.token or ""
+    return runs
 
 
 def _remove(client: mlflow.MlflowClient, dataset: str, runs: Iterable[Run]) -> None:
@@ -69,9 +69,9 @@ def _remove(client: mlflow.MlflowClient, dataset: str, runs: Iterable[Run]) -> N
         for output in run.outputs.model_outputs if run.outputs else []:
             _remove_model(client, output.model_id)
         get_artifact_repository(run.info.artifact_uri).delete_artifacts()
-        for own in [*_runs(client, f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"), run]:
-            if own.info.lifecycle_stage == "active":
-                client.delete_run(own.info.run_id)
+        for nested in [*_runs(client, f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"), run]:
+            if nested.info.lifecycle_stage == "active":
+                client.delete_run(nested.info.run_id)
 
 
 def _remove_model(client: mlflow.MlflowClient, model_id: str) -> None:

@@ -2,7 +2,7 @@
 
 Cohorts are made again and again from people between whom there is no difference: fresh ones of the simulator, or real
 controls. Either nothing is done to them, or motion is tied to the group, or a disruption is planted in the series of
-the patients. Every method of the library is run on the same cohorts.
+the patients. Every method of the table that the localization itself reads is run on the same cohorts.
 """
 
 import contextlib
@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from dysconnect.data.atlas import edge_circuits
-from dysconnect.data.edges import edge_index
-from dysconnect.validate.methods import Atlas, Outcome, run_methods
+from dysconnect.localize.ingredients import Ingredients, Regions
+from dysconnect.localize.methods import Outcome, run_methods
 from dysconnect.validate.pools import Pool, controls_of, real_pool, simulated_pool, thin
 from dysconnect.validate.scenarios import (
     CONFOUNDED,
@@ -82,11 +81,11 @@ def validate_batch(
     """
     kept = thin(nodes, spec["validate"]["regions"])
     nodes = nodes.iloc[kept].reset_index(drop=True)
-    atlas = Atlas(nodes, *edge_index(len(nodes)), edge_circuits(nodes))
+    regions = Regions.of_atlas(nodes)
     make = null_outcomes if part == "null" else planted_outcomes
     tables, calls, start = [], {}, time.monotonic()
     for done, cohort in enumerate(cohorts):
-        for scenario, outcomes, truth, statistic in make(make_pool(cohort), atlas, spec, cohort):
+        for scenario, outcomes, truth, statistic in make(make_pool(cohort), nodes, regions, spec, cohort):
             key = {"cohort": cohort, "batch": f"{part}_{spec['batch']}"}
             tables.append(score_cohort(outcomes, truth, statistic).assign(**scenario._asdict(), **key))
             for one in outcomes:
@@ -103,12 +102,12 @@ def validate_batch(
 Made = tuple[Scenario, list[Outcome], Truth, np.ndarray]
 
 
-def null_outcomes(pool: Pool, atlas: Atlas, spec: dict, cohort: int) -> Iterator[Made]:
+def null_outcomes(pool: Pool, nodes: pd.DataFrame, regions: Regions, spec: dict, cohort: int) -> Iterator[Made]:
     """Yield scenario, outcomes, truth and statistics [E] of the cohorts without a difference."""
     own, nuisance = spec["validate"], list(spec["localize"]["nuisance"])
     edges = pool.all_edges(spec)
     nothing = Truth.nothing(edges.shape[1])
-    outcomes, statistic = _tested(edges, labelled(pool, own, 0.0, cohort), atlas, spec, nuisance)
+    outcomes, statistic = _tested(edges, labelled(pool, own, 0.0, cohort), regions, spec, nuisance)
     yield NULL, outcomes, nothing, statistic
     if MOTION not in nuisance:
         print(f"{MOTION} is no covariate of the localization (localize.nuisance): no confounded cohorts")
@@ -117,20 +116,20 @@ def null_outcomes(pool: Pool, atlas: Atlas, spec: dict, cohort: int) -> Iterator
     edges = pool.all_edges(spec, own["artefact"]) if pool.is_simulated else edges
     without = [name for name in nuisance if name != MOTION]
     for scenario, covariates in ((CONFOUNDED, nuisance), (UNADJUSTED, without)):
-        outcomes, statistic = _tested(edges, people, atlas, spec, covariates)
+        outcomes, statistic = _tested(edges, people, regions, spec, covariates)
         yield scenario, outcomes, nothing, statistic
 
 
-def planted_outcomes(pool: Pool, atlas: Atlas, spec: dict, cohort: int) -> Iterator[Made]:
+def planted_outcomes(pool: Pool, nodes: pd.DataFrame, regions: Regions, spec: dict, cohort: int) -> Iterator[Made]:
     """Yield scenario, outcomes, truth and statistics [E] of the cohorts with a planted disruption."""
     own, nuisance = spec["validate"], spec["localize"]["nuisance"]
     edges, people = pool.all_edges(spec), labelled(pool, own, 0.0, cohort)
     for scenario in planted_scenarios(own["patterns"], own["effects"]):
         place = [own["seed"], spec["batch"], own["patterns"].index(scenario.pattern)]
-        chosen = chosen_edges(atlas.nodes, scenario.pattern, own, place)
+        chosen = chosen_edges(nodes, scenario.pattern, own, place)
         labels = people["label"].to_numpy()
         changed, truth = plant_scenario(pool, edges, labels, chosen, scenario, spec, [own["seed"], cohort])
-        outcomes, statistic = _tested(changed, people, atlas, spec, nuisance)
+        outcomes, statistic = _tested(changed, people, regions, spec, nuisance)
         yield scenario, outcomes, truth, statistic
 
 
@@ -141,9 +140,10 @@ def labelled(pool: Pool, own: dict, confounding: float, cohort: int) -> pd.DataF
 
 
 def _tested(
-    edges: np.ndarray, people: pd.DataFrame, atlas: Atlas, spec: dict, nuisance: Sequence[str]
+    edges: np.ndarray, people: pd.DataFrame, regions: Regions, spec: dict, nuisance: Sequence[str]
 ) -> tuple[list[Outcome], np.ndarray]:
     """Outcomes of all methods, and t of every edge."""
     own = {**spec["localize"], "permutations": spec["validate"]["permutations"], "nuisance": nuisance}
     with contextlib.redirect_stdout(None):  # a line a method and cohort would bury the progress
-        return run_methods(edges, people, atlas, own, own["seed"])
+        shared = Ingredients(edges, people, regions, own)
+        return run_methods(shared), shared.statistics().t

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.stats import beta, t
 from sklearn.metrics import average_precision_score
 
-from dysconnect.validate.methods import Outcome
+from dysconnect.localize.methods import Outcome
 from dysconnect.validate.scenarios import Truth
 
 KEYS = ["scenario", "pattern", "d"]

@@ -92,16 +92,16 @@ def read_spec(configs: Path, name: str) -> dict:
 
 
 def _snapshot(options: argparse.Namespace, spec: dict) -> Snapshot:
-    own = [pattern for pattern in spec["select"] if spec["kind"] == "bids" or pattern != PEOPLE]
+    patterns = [pattern for pattern in spec["select"] if spec["kind"] == "bids" or pattern != PEOPLE]
     if options.clone:
-        return read_clone(options.clone, options.tag, own)
+        return read_clone(options.clone, options.tag, patterns)
     if spec["kind"] != "bids":
         place = repository(spec)
         raise ManifestError(
             f"{options.dataset}: OpenNeuro's interface does not list derivatives. Use a clone: "
             f"git clone https://github.com/{place} and --clone {place.split('/')[1]}."
         )
-    return read_openneuro(spec["name"], options.tag, own, options.graphql)
+    return read_openneuro(spec["name"], options.tag, patterns, options.graphql)
 
 
 def _people(spec: dict, configs: Path) -> pd.DataFrame | None:

@@ -113,8 +113,8 @@ def build_manifest(spec: Mapping, snapshot: Snapshot, borrowed: pd.DataFrame | N
         }
         for file in snapshot.files
     ]
-    own = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"bytes": "Int64"})
-    table = pd.concat([own, borrowed]).sort_values("path", ignore_index=True)
+    selected = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"bytes": "Int64"})
+    table = pd.concat([selected, borrowed]).sort_values("path", ignore_index=True)
     idle = [pattern for pattern in spec["select"] if not wanted(table["path"], [pattern])]
     if idle:
         raise ManifestError(

@@ -58,8 +58,8 @@ def read_clone(folder: str | Path, tag: str, patterns: Sequence[str]) -> Snapsho
     keys = {entry.path: _key(entry, contents[entry.oid]) for entry in entries}
     buckets, logs = _annex(folder, entries, keys)
     files = [_file(entry, keys[entry.path], contents[entry.oid], buckets, logs) for entry in entries]
-    told = [contents[entry.oid].decode(errors="replace") for entry in _participants(tree)]
-    return Snapshot(label, commit, _storage(folder, buckets), files, "".join(told))
+    participants = [contents[entry.oid].decode(errors="replace") for entry in _participants(tree)]
+    return Snapshot(label, commit, _storage(folder, buckets), files, "".join(participants))
 
 
 def _participants(tree: dict[str, Entry]) -> list[Entry]:
@@ -108,16 +108,16 @@ def read_versions(log: str, buckets: dict[str, Bucket]) -> dict[str, str]:
     dict of str to str
         Version by path in the dataset.
     """
-    told: dict[tuple[str, str], tuple[float, bool]] = {}
+    latest: dict[tuple[str, str], tuple[float, bool]] = {}
     for line in log.splitlines():
         time, field, *values = line.split(" ")
         uuid, _, name = field.rpartition(":")
         if name == "V" and uuid in buckets:
             for value in values:
                 said = (float(time.rstrip("s")), value.startswith("+"))
-                told[uuid, value[1:]] = max(said, told.get((uuid, value[1:]), said))
+                latest[uuid, value[1:]] = max(said, latest.get((uuid, value[1:]), said))
     newest: dict[str, tuple[float, str]] = {}
-    for (uuid, value), (time, is_set) in told.items():
+    for (uuid, value), (time, is_set) in latest.items():
         version, _, path = _decode(value).partition("#")
         prefix = buckets[uuid].prefix
         if is_set and path.startswith(prefix):
@@ -144,8 +144,8 @@ def _annex(folder: str | Path, entries: list[Entry], keys: dict[str, str]) -> tu
             f"git -C {folder} fetch origin git-annex:git-annex."
         )
     names = {name for entry in entries for name in _log_names(entry, keys[entry.path])}
-    found = {entry.path.rsplit("/", 1)[-1]: entry.oid for entry in _tree(folder, branch)}
-    logs = {name: oid for name, oid in found.items() if name in names or name in ("remote.log", "trust.log")}
+    blobs = {entry.path.rsplit("/", 1)[-1]: entry.oid for entry in _tree(folder, branch)}
+    logs = {name: oid for name, oid in blobs.items() if name in names or name in ("remote.log", "trust.log")}
     contents = _contents(folder, logs.values())
     texts = {name: contents[oid].decode() for name, oid in logs.items()}
     return _buckets(texts.get("remote.log", ""), texts.get("trust.log", "")), texts
@@ -157,10 +157,10 @@ def _buckets(remotes: str, trust: str) -> dict[str, Bucket]:
     newest: dict[str, tuple[float, Bucket]] = {}
     for line in remotes.splitlines():
         uuid, *settings = line.split(" ")
-        told = dict(setting.partition("=")[::2] for setting in settings)
-        if told.get("type") == "S3" and told.get("publicurl") and uuid not in dead:
-            time = float(told.get("timestamp", "0s").rstrip("s"))
-            bucket = Bucket(told["publicurl"].rstrip("/"), told.get("fileprefix", ""))
+        values = dict(setting.partition("=")[::2] for setting in settings)
+        if values.get("type") == "S3" and values.get("publicurl") and uuid not in dead:
+            time = float(values.get("timestamp", "0s").rstrip("s"))
+            bucket = Bucket(values["publicurl"].rstrip("/"), values.get("fileprefix", ""))
             newest[uuid] = max((time, bucket), newest.get(uuid, (time, bucket)))
     return {uuid: bucket for uuid, (_, bucket) in newest.items()}
 
@@ -195,9 +195,9 @@ def _tree(folder: str | Path, commit: str) -> list[Entry]:
     """List the files (no submodules) of a commit."""
     entries = []
     for line in _git(folder, "ls-tree", "-r", "-z", "--full-tree", commit).split(b"\0"):
-        told, _, path = line.partition(b"\t")
-        if b" blob " in told:
-            mode, _, oid = told.decode().split(" ")
+        facts, _, path = line.partition(b"\t")
+        if b" blob " in facts:
+            mode, _, oid = facts.decode().split(" ")
             entries.append(Entry(mode, oid, path.decode(errors="surrogateescape")))
     return entries
 
@@ -208,10 +208,10 @@ def _contents(folder: str | Path, oids: Iterable[str]) -> dict[str, bytes]:
     out, start, contents = _git(folder, "cat-file", "--batch", given="\n".join(oids).encode()), 0, {}
     for oid in oids:
         end = out.index(b"\n", start)
-        told = out[start:end].decode().split(" ")  # OID blob SIZE, or OID missing
-        if told[1] != "blob":
+        header = out[start:end].decode().split(" ")  # OID blob SIZE, or OID missing
+        if header[1] != "blob":
             raise ManifestError(f"{folder}: object {oid} is not there. Is it a whole clone? git -C {folder} fsck.")
-        size = int(told[2])
+        size = int(header[2])
         contents[oid] = out[end + 1 : end + 1 + size]
         start = end + 2 + size
     return contents

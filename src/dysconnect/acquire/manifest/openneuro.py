@@ -53,18 +53,18 @@ def read_openneuro(name: str, tag: str, patterns: Sequence[str], graphql: str = 
     if not safe_url(graphql):
         raise ManifestError(f"--graphql {graphql}: expected an https address (http on this machine only).")
     with _session() as session:
-        told = _snapshot(session, graphql, name, tag, FIELDS)
-        keyed = {file["filename"]: file["id"] for file in _entries(told)}
-        if any(file.get("annexed") and not ANNEX_KEY.fullmatch(file["id"]) for file in _entries(told)):
+        snapshot = _snapshot(session, graphql, name, tag, FIELDS)
+        keyed = {file["filename"]: file["id"] for file in _entries(snapshot)}
+        if any(file.get("annexed") and not ANNEX_KEY.fullmatch(file["id"]) for file in _entries(snapshot)):
             older = _snapshot(session, graphql, name, tag, f"{FIELDS} key")
             keyed = {file["filename"]: file["key"] for file in _entries(older)}
-    entries = {file["filename"]: file for file in _entries(told)}
+    entries = {file["filename"]: file for file in _entries(snapshot)}
     needed = wanted(entries, [*patterns, "participants.tsv"])
     _check_paths(needed, name)
     texts = _fetch_texts({path: entries[path] for path in needed if _in_git(keyed[path])}, keyed, name)
     files = [_file(entries[path], keyed[path], texts, name) for path in wanted(entries, patterns)]
     participants = texts.get("participants.tsv", ("", ""))[1]
-    return Snapshot(tag, told.get("hexsha") or "", f"{STORAGE}/{name}", files, participants)
+    return Snapshot(tag, snapshot.get("hexsha") or "", f"{STORAGE}/{name}", files, participants)
 
 
 def _session() -> requests.Session:
@@ -80,16 +80,16 @@ def _snapshot(session: requests.Session, graphql: str, name: str, tag: str, fiel
     query = {"query": QUERY.replace("FIELDS", fields), "variables": {"dataset": name, "tag": tag}}
     try:
         answer = session.post(graphql, json=query, timeout=TIMEOUT, allow_redirects=False)
-        told = answer.json()
+        document = answer.json()
     except requests.JSONDecodeError:
         raise ManifestError(f"{graphql}: HTTP {answer.status_code} and no JSON. {_otherwise(name)}") from None
     except requests.RequestException as error:
         raise ManifestError(f"{graphql}: {error}. {_otherwise(name)}") from None
-    told = told if isinstance(told, dict) else {}
-    data = told.get("data") or {}
+    document = document if isinstance(document, dict) else {}
+    data = document.get("data") or {}
     if data.get("snapshot"):
         return data["snapshot"]
-    said = "; ".join(error.get("message", "?") for error in told.get("errors") or []) or "no such snapshot"
+    said = "; ".join(error.get("message", "?") for error in document.get("errors") or []) or "no such snapshot"
     tags = [each["tag"] for each in (data.get("dataset") or {}).get("snapshots") or []]
     known = f"Known tags: {', '.join(tags)}." if tags else _otherwise(name)
     raise ManifestError(f"{graphql}: {name} {tag}: {said}. {known}")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dysconnect.data.edges import edge_index
+from dysconnect.data.edges import Pairs
 
 FOLDER = Path(__file__).parent
 BUILT_IN = ("seitzman300", "cc200", "ho110", "degeneration")
@@ -64,7 +64,7 @@ def circuit_edges(nodes: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        `circuit`, `edge` (position in `edge_index` without diagonal), `i` and `j` (rows of `nodes`, i < j).
+        `circuit`, `edge` (place in `Pairs` of the regions), `i` and `j` (rows of `nodes`, i < j).
         Circuits in the order of ``circuits.tsv``, edges ascending; an edge may belong to several circuits.
 
     Notes
@@ -73,7 +73,7 @@ def circuit_edges(nodes: pd.DataFrame) -> pd.DataFrame:
     with all that match its side b: the system is equal, and the patterns are found in name and network,
     ignoring case (an empty pattern is found in all).
     """
-    rows, cols = edge_index(len(nodes))
+    rows, cols = Pairs(len(nodes)).ends
     tables = []
     for circuit, rules in _circuit_rules().groupby("circuit", sort=False):
         edge = np.flatnonzero(_joined(nodes, rules, rows, cols))
@@ -92,9 +92,9 @@ def edge_circuits(nodes: pd.DataFrame) -> np.ndarray:
     Returns
     -------
     ndarray of str, [E]
-        In `edge_index` order; the first circuit in ``circuits.tsv`` when there are several, "" when none.
+        In the order of `Pairs`; the first circuit in ``circuits.tsv`` when there are several, "" when none.
     """
-    names = np.full(len(nodes) * (len(nodes) - 1) // 2, "", dtype=f"<U{max(map(len, circuit_titles()))}")
+    names = np.full(len(Pairs(len(nodes))), "", dtype=f"<U{max(map(len, circuit_titles()))}")
     first = circuit_edges(nodes).drop_duplicates("edge")
     names[first["edge"]] = first["circuit"].to_numpy(dtype=str)
     return names
@@ -121,10 +121,10 @@ def _joined(nodes: pd.DataFrame, rules: pd.DataFrame, rows: np.ndarray, cols: np
 
 def _matches(nodes: pd.DataFrame, rule: dict[str, str], side: str) -> np.ndarray:
     """Whether each node is on one side of a rule, [N] bool."""
-    found = nodes["system"] == rule[f"system_{side}"]
+    fits = nodes["system"] == rule[f"system_{side}"]
     for column in ("name", "network"):
-        found &= nodes[column].str.contains(rule[f"{column}_{side}"], case=False, regex=True)
-    return found.to_numpy(dtype=bool)
+        fits &= nodes[column].str.contains(rule[f"{column}_{side}"], case=False, regex=True)
+    return fits.to_numpy(dtype=bool)
 
 
 def _table_path(nodes: str | Path) -> Path:

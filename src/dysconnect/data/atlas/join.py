@@ -146,13 +146,13 @@ def label_shares(
     index = np.pad(index, 1, constant_values=none)
     within, labels = (values.ravel() for values in (_uniform(index, np.abs(shifts).max(axis=1)), index))
     parts = [np.empty((3, 0))]
-    for own in np.split(near, range(CHUNK, len(near), CHUNK)):  # so few that they stay in the processor's cache
-        centres = apply_affine(step, voxels[own]).T + 1.5  # in the padded image, so that cutting off digits rounds
+    for block in np.split(near, range(CHUNK, len(near), CHUNK)):  # so few that they stay in the processor's cache
+        centres = apply_affine(step, voxels[block]).T + 1.5  # in the padded image, so that cutting off digits rounds
         cell = _flat(index.shape, centres)
         whole = within[cell]  # most of a region: no other label can be touched
-        parts.append(_counted(labels[cell[whole], None], own[whole], none))
+        parts.append(_counted(labels[cell[whole], None], block[whole], none))
         mixed = centres[:, ~whole, None] + shifts[:, None, :]
-        parts.append(_counted(labels[_flat(index.shape, mixed)], own[~whole], none))
+        parts.append(_counted(labels[_flat(index.shape, mixed)], block[~whole], none))
     label, voxel, share = np.concatenate(parts, axis=1)
     return sparse.csr_array((share, (label.astype(int), voxel.astype(int))), shape=(len(wanted), len(voxels)))
 
@@ -261,8 +261,8 @@ def _measured(
     """Add to a piece's regions what became of them in the joined image."""
     filled = shares.tocoo()
     row, column = filled.coords
-    own = painted[column] == regions["node"].to_numpy()[row]
-    kept = np.bincount(row, filled.data * own, minlength=len(regions))
+    of_region = painted[column] == regions["node"].to_numpy()[row]
+    kept = np.bincount(row, filled.data * of_region, minlength=len(regions))
     volume = regions["voxels"] * abs(np.linalg.det(source.affine[:3, :3]) / np.linalg.det(affine[:3, :3]))
     places = [voxels[painted == node] for node in regions["node"]]
     centres = np.array([apply_affine(affine, place).mean(axis=0) if len(place) else [np.nan] * 3 for place in places])
@@ -320,9 +320,9 @@ def _near(labelled: np.ndarray, step: np.ndarray, voxels: np.ndarray) -> np.ndar
 def _flat(shape: tuple[int, ...], places: np.ndarray) -> np.ndarray:
     """Flat index of places [3, ...] given in voxels of an image, whose border stands for everything outside."""
     flat = np.zeros(places.shape[1:], np.intp)
-    for n, own in zip(shape, places):
+    for n, place in zip(shape, places):
         flat *= n
-        flat += np.clip(own, 0, n - 1).astype(np.intp)
+        flat += np.clip(place, 0, n - 1).astype(np.intp)
     return flat
 
 
@@ -331,7 +331,7 @@ def _uniform(index: np.ndarray, reach: np.ndarray) -> np.ndarray:
     low, high = index, index
     for axis, steps in enumerate(np.floor(reach).astype(int) + 1):
         for _ in range(steps):
-            low, high = (_neighbours(own, axis, of) for own, of in ((low, np.minimum), (high, np.maximum)))
+            low, high = (_neighbours(labels, axis, of) for labels, of in ((low, np.minimum), (high, np.maximum)))
     return low == high
 
 
@@ -345,10 +345,10 @@ def _neighbours(values: np.ndarray, axis: int, of: np.ufunc) -> np.ndarray:
     return out
 
 
-def _counted(found: np.ndarray, voxels: np.ndarray, none: int) -> np.ndarray:
+def _counted(labels: np.ndarray, voxels: np.ndarray, none: int) -> np.ndarray:
     """Labels of voxels by the labels at their points [V, P]: label, voxel and share, [3, pairs]."""
-    found = np.sort(found, axis=1)
-    new = np.flatnonzero(np.c_[np.ones(len(found), bool), found[:, 1:] != found[:, :-1]])
-    label, count = found.reshape(-1)[new], np.diff(new, append=found.size)
-    points = found.shape[1]
+    labels = np.sort(labels, axis=1)
+    new = np.flatnonzero(np.c_[np.ones(len(labels), bool), labels[:, 1:] != labels[:, :-1]])
+    label, count = labels.reshape(-1)[new], np.diff(new, append=labels.size)
+    points = labels.shape[1]
     return np.array([label, voxels[new // points], count / points])[:, label < none]

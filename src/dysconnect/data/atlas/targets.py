@@ -26,11 +26,11 @@ def target_regions(nodes: pd.DataFrame) -> pd.DataFrame:
     the distance from the midline (`abs_x`), y and z, written ``low:high`` in mm, the lower end included; an empty range
     or end does not bound. Several rules of one target add up.
     """
-    found = []
-    for (target, title, access), own in _rules().groupby(["target", "title", "access"], sort=False):
-        hit = np.any([_matches(nodes, rule) for rule in own.to_dict("records")], axis=0)
-        found.append((target, title, access, tuple(np.flatnonzero(hit).tolist())))
-    return pd.DataFrame(found, columns=["target", "title", "access", "rows"])
+    targets = []
+    for (target, title, access), rules in _rules().groupby(["target", "title", "access"], sort=False):
+        hit = np.any([_matches(nodes, rule) for rule in rules.to_dict("records")], axis=0)
+        targets.append((target, title, access, tuple(np.flatnonzero(hit).tolist())))
+    return pd.DataFrame(targets, columns=["target", "title", "access", "rows"])
 
 
 def target_titles() -> dict[str, str]:
@@ -45,9 +45,9 @@ def _rules() -> pd.DataFrame:
 
 def _matches(nodes: pd.DataFrame, rule: dict[str, str]) -> np.ndarray:
     """Whether each node obeys a rule, [N] bool."""
-    found = (nodes["system"] == rule["system"]).to_numpy()
-    found = found & nodes["name"].str.contains(rule["name"], case=False, regex=True).to_numpy(bool)
+    fits = (nodes["system"] == rule["system"]).to_numpy()
+    fits = fits & nodes["name"].str.contains(rule["name"], case=False, regex=True).to_numpy(bool)
     for axis, place in (("abs_x", nodes["x"].abs()), ("y", nodes["y"]), ("z", nodes["z"])):
         low, _, high = rule[axis].partition(":")
-        found &= (place >= float(low or -np.inf)).to_numpy() & (place < float(high or np.inf)).to_numpy()
-    return found
+        fits &= (place >= float(low or -np.inf)).to_numpy() & (place < float(high or np.inf)).to_numpy()
+    return fits

@@ -56,9 +56,9 @@ def open_grayordinates(path: str | Path) -> nib.Cifti2Image:
     scan, axes = _load(path)
     kinds = tuple(type(axis) for axis in axes)
     if kinds != (SeriesAxis, BrainModelAxis):
-        found = " by ".join(kind.__name__.removesuffix("Axis").lower() for kind in kinds)
+        named = " by ".join(kind.__name__.removesuffix("Axis").lower() for kind in kinds)
         raise ValueError(
-            f"{path.name} holds {found}, expected a time series of vertices and voxels (series by brainmodel); take "
+            f"{path.name} holds {named}, expected a time series of vertices and voxels (series by brainmodel); take "
             "fMRIPrep's _space-fsLR_den-91k_bold.dtseries.nii"
         )
     if scan.get_data_dtype().kind not in "iuf":
@@ -91,10 +91,10 @@ def series_time(scan: nib.Cifti2Image) -> float:
 
 def series_notes(scan: nib.Cifti2Image, seconds: float) -> list[str]:
     """Say that the axis tells another repetition time than the one that is used (s)."""
-    own = series_time(scan)
-    if not own or abs(own - seconds) <= 1e-3:
+    in_header = series_time(scan)
+    if not in_header or abs(in_header - seconds) <= 1e-3:
         return []
-    return [f"header says a repetition time of {own:.4g} s, the sidecar {seconds:.4g} s, which is used"]
+    return [f"header says a repetition time of {in_header:.4g} s, the sidecar {seconds:.4g} s, which is used"]
 
 
 def timepoints(scan: nib.Cifti2Image) -> Iterator[np.ndarray]:
@@ -131,17 +131,17 @@ def surface_regions(nodes: pd.DataFrame, surface: str | Path | None) -> SurfaceR
         When a region of system cortex is not on the surface, or the file is no map of labels.
     """
     if surface is None:
-        found = SurfaceRegions({}, np.zeros(len(nodes), int), "an atlas without atlas.surface")
+        regions = SurfaceRegions({}, np.zeros(len(nodes), int), "an atlas without atlas.surface")
     else:
-        found = _labelled(nodes, Path(surface))
-    absent = nodes[(found.counts == 0) & (nodes["system"] == "cortex").to_numpy()]
+        regions = _labelled(nodes, Path(surface))
+    absent = nodes[(regions.counts == 0) & (nodes["system"] == "cortex").to_numpy()]
     if len(absent):
         first = absent.iloc[0]
         raise ValueError(
-            f"{found.name} has no vertex of {first['name']} (label {_labels(absent).iloc[0]!r}, hemisphere "
+            f"{regions.name} has no vertex of {first['name']} (label {_labels(absent).iloc[0]!r}, hemisphere "
             f"{first['hemisphere']}) and {len(absent) - 1} other cortical regions: {REMEDY}"
         )
-    return found
+    return regions
 
 
 def _labelled(nodes: pd.DataFrame, surface: Path) -> SurfaceRegions:
@@ -157,10 +157,10 @@ def _labelled(nodes: pd.DataFrame, surface: Path) -> SurfaceRegions:
         side = nodes["hemisphere"].isin([HEMISPHERES[structure], "M"]).to_numpy()
         row = dict(zip(_labels(nodes)[side], np.flatnonzero(side)))
         known, inverse = np.unique(keys[part], return_inverse=True)
-        own = np.array([row.get(table[key][0], -1) if key in table else -1 for key in known])[inverse]
+        row_of = np.array([row.get(table[key][0], -1) if key in table else -1 for key in known])[inverse]
         rows[structure] = np.full(model.nvertices[structure], -1)
-        rows[structure][model.vertex] = own
-        counts += np.bincount(own[own >= 0], minlength=len(nodes))
+        rows[structure][model.vertex] = row_of
+        counts += np.bincount(row_of[row_of >= 0], minlength=len(nodes))
     return SurfaceRegions(rows, counts, surface.name)
 
 
@@ -188,10 +188,10 @@ def vertices_of(axis: BrainModelAxis, regions: SurfaceRegions, name: str) -> np.
     for structure, part, model in axis.iter_structures():
         if structure not in regions.rows:
             continue
-        mesh, own = regions.rows[structure], model.nvertices[structure]
-        if own != len(mesh):
+        mesh, size = regions.rows[structure], model.nvertices[structure]
+        if size != len(mesh):
             raise ValueError(
-                f"{name} has a mesh of {own:,} vertices a hemisphere, {regions.name} one of {len(mesh):,}: take "
+                f"{name} has a mesh of {size:,} vertices a hemisphere, {regions.name} one of {len(mesh):,}: take "
                 "fMRIPrep's outputs of the same density (32,492: den-91k), or name labels on this mesh in atlas.surface"
             )
         rows[part] = mesh[model.vertex]

@@ -93,8 +93,7 @@ def regional_series(
 ) -> Averages:
     """Average BOLD in the atlas's regions on the native grid, volume by volume.
 
-    The run is read once, and a second time only where a voxel has to be left out that had given something: a constant
-    other than zero, or NaN in some volumes. Sums are float64.
+    Volumes are read once, and again only where a voxel is left out that had given something. Sums are float64.
 
     Parameters
     ----------
@@ -103,8 +102,8 @@ def regional_series(
     mask : path or None
         Without a mask, the voxels that vary. Not used for ``.dtseries.nii``.
     nodes : DataFrame, [N rows]
-        With `x`, `y`, `z` and `radius` (mm) for spheres, with `node` for a label image. Where it has a column `volume`
-        (mm3), coverage is relative to that: for labels that were cut when they were brought to the subject.
+        `x`, `y`, `z` and `radius` (mm) of spheres, or `node` of a label image. Coverage is relative to `volume` (mm3),
+        where there is such a column: for labels that were cut when they were brought to the subject.
     image : path, optional
         Label image of the atlas, on any grid; spheres where there is none.
     min_coverage : float
@@ -112,8 +111,7 @@ def regional_series(
     watcher : Watcher, optional
         Sees the values of all voxels of the mask.
     surface : path, optional
-        The cortex of the atlas as ``.dlabel.nii``, for ``.dtseries.nii`` (`cifti.surface_regions`).
-        What has no vertices in it is averaged over voxels; a vertex counts as one, whatever its area.
+        The cortex of the atlas as ``.dlabel.nii``, for ``.dtseries.nii``; see `grayordinate_shares`.
 
     Returns
     -------
@@ -122,9 +120,8 @@ def regional_series(
     Raises
     ------
     ValueError
-        When the image is not four-dimensional, is damaged, is zero or NaN in whole volumes; when the mask is of another
-        grid, the repetition time is unknown, or no region lies inside the field of view; when a ``.dtseries.nii``
-        lacks cortex or voxels that the atlas has, or its mesh is another one than that of `surface`.
+        When the image is damaged, not four-dimensional or zero or NaN in whole volumes, the mask of another grid, the
+        repetition time unknown, no region inside the field of view, or a ``.dtseries.nii`` does not fit the atlas.
     """
     if is_grayordinates(bold):
         return _of_grayordinates(Path(bold), nodes, image, surface, min_coverage, watcher)
@@ -178,6 +175,8 @@ def grayordinate_shares(
 ) -> tuple[sparse.csr_array, np.ndarray]:
     """Share of every vertex and voxel of a run in every region: cortex by a surface's labels, the rest by voxels.
 
+    What has no vertices on the surface is averaged over voxels; a vertex counts as one, whatever its area.
+
     Parameters
     ----------
     nodes : DataFrame, [N rows]
@@ -208,9 +207,9 @@ def grayordinate_shares(
             f"({nodes['name'].iloc[rest[0]]}, ...): take outputs with subcortex (fmriprep --cifti-output 91k)"
         )
     if len(rest):
-        own, volume[rest] = _voxel_shares(nodes.iloc[rest], image, axis)
-        found = own.tocoo()
-        entries.append(np.array([rest[found.coords[0]], below[found.coords[1]], found.data]))
+        below_surface, volume[rest] = _voxel_shares(nodes.iloc[rest], image, axis)
+        pairs = below_surface.tocoo()
+        entries.append(np.array([rest[pairs.coords[0]], below[pairs.coords[1]], pairs.data]))
     row, column, share = np.concatenate(entries, axis=1)
     size = (len(nodes), len(axis))
     return sparse.csr_array((share, (row.astype(int), column.astype(int))), shape=size), volume
@@ -265,9 +264,9 @@ def _sphere_shares(
         ball = _ball(np.array(centre), radius, affine)
         volume[k] = len(ball)
         ball = ball[((ball >= 0) & (ball < shape)).all(axis=1)]
-        own = column[tuple(ball.T)]
-        members.append(own[own >= 0])
-    counts = [len(own) for own in members]
+        voxels_of = column[tuple(ball.T)]
+        members.append(voxels_of[voxels_of >= 0])
+    counts = [len(voxels_of) for voxels_of in members]
     rows, columns = np.repeat(np.arange(len(nodes)), counts), np.concatenate(members)
     return sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(nodes), len(voxels))), volume
 

@@ -34,9 +34,9 @@ def refuse_other_space(space: str | None, atlas_space: str | None, what: str, ke
         )
     voxels = VOXELS.get(space, space)
     if voxels and atlas_space and voxels != atlas_space:
-        told = space if voxels == space else f"{space} (voxels in {voxels})"
+        described = space if voxels == space else f"{space} (voxels in {voxels})"
         raise ValueError(
-            f"{what} is in {told}, the atlas in {atlas_space}: the two differ by up to a few mm, as much as small "
+            f"{what} is in {described}, the atlas in {atlas_space}: the two differ by up to a few mm, as much as small "
             f"nuclei measure. Choose images in {atlas_space} ({key}={atlas_space}), or an atlas without a "
             "template (atlas=seitzman300), or accept the difference with 'overrides=atlas.space=null'"
         )
@@ -69,5 +69,5 @@ def refuse_without_surface(space: str | None, atlas: Mapping, what: str) -> None
 
 def space_of(bold: str | Path) -> str | None:
     """Space that a BIDS name tells, ``..._space-NAME_...``; None where it tells none."""
-    told = re.search(r"_space-([A-Za-z0-9]+)", Path(bold).name)
-    return told[1] if told else None
+    match = re.search(r"_space-([A-Za-z0-9]+)", Path(bold).name)
+    return match[1] if match else None

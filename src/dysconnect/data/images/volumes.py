@@ -206,8 +206,8 @@ def refuse_other_length(bold: str | Path, image: nib.Nifti1Image) -> None:
 
 def refuse_other_count(bold: str | Path, n_volumes: int) -> None:
     """Refuse a number of volumes other than the sidecar's, as `refuse_other_length` does."""
-    told = read_sidecar(bold)
-    expected = told.get("NumberOfVolumes") or len(told.get("VolumeTiming") or [])
+    sidecar = read_sidecar(bold)
+    expected = sidecar.get("NumberOfVolumes") or len(sidecar.get("VolumeTiming") or [])
     if expected and expected != n_volumes:
         raise ValueError(
             f"{Path(bold).name} has {n_volumes} volumes, its sidecar says {expected}: a part of the run is "
@@ -231,9 +231,9 @@ def header_notes(bold: str | Path, image: nib.Nifti1Image, seconds: float) -> li
     seconds : float
         Repetition time that is used.
     """
-    notes, own = [], header_time(image)
-    if own and abs(own - seconds) > 1e-3:
-        notes.append(f"header says a repetition time of {own:.4g} s, the sidecar {seconds:.4g} s, which is used")
+    notes, in_header = [], header_time(image)
+    if in_header and abs(in_header - seconds) > 1e-3:
+        notes.append(f"header says a repetition time of {in_header:.4g} s, the sidecar {seconds:.4g} s, which is used")
     (sform, s_code), (qform, q_code) = image.get_sform(coded=True), image.get_qform(coded=True)
     if not s_code and not q_code:
         notes.append("left and right are a guess: the header has no orientation (sform and qform codes are 0)")

@@ -44,8 +44,8 @@ class Jobs:
 
     def take(self, models: slice | np.ndarray) -> "Jobs":
         """Some of the models."""
-        own = {name: getattr(self, name)[models] for name in ("seeds", "lr", "weight_decay")}
-        return replace(self, labels=self.labels[:, models], watched=self.watched[:, models], **own)
+        settings = {name: getattr(self, name)[models] for name in ("seeds", "lr", "weight_decay")}
+        return replace(self, labels=self.labels[:, models], watched=self.watched[:, models], **settings)
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,8 @@ class Training:
 
     def _step(self, rows: Tensor) -> Tensor:
         losses, _ = self.losses(rows, noise_of(self.keys, self.optimizer.steps, rows))
-        own = 1 - self.watched[:, rows]
-        sums, counts = (losses * own).sum(1), own.sum(1)
+        trained = 1 - self.watched[:, rows]
+        sums, counts = (losses * trained).sum(1), trained.sum(1)
         # models share no weight, so the gradient of the sum is each model's own
         mean = (sums / counts.clamp(min=1)).sum()
         weights = tuple(self.stack.parameters.values())
@@ -133,8 +133,10 @@ class Training:
             return (torch.full((len(self.keys),), torch.nan, device=self.view.device, dtype=self.view.dtype),) * 2
         parts = [self.losses(rows, None) for rows in self.watching.split(2 * self.spec["batch_size"])]
         losses, logits = (torch.cat(part, dim=1) for part in zip(*parts))
-        own, target = self.watched[:, self.watching], self.target[:, self.watching]
-        return (losses * own).sum(1) / own.sum(1), weighted_auc(logits, own * target, own * (1 - target))
+        watched, target = self.watched[:, self.watching], self.target[:, self.watching]
+        return (losses * watched).sum(1) / watched.sum(1), weighted_auc(
+            logits, watched * target, watched * (1 - target)
+        )
 
     def bytes_of_a_step(self) -> int:
         """Memory of a step of these models: what the backward pass keeps, its gradients, weights and their like."""

@@ -104,6 +104,8 @@ class GraphModel:
     def _train(self, cohort, rows, labels, seeds, store, ticks, start) -> tuple[BorrowedRegions, "Networks"]:
         from dysconnect.learning.graph.run import train_networks
 
+        if cohort.directed:
+            raise ValueError("graph networks take edges that are the same both ways, and these are directed.")
         filler = BorrowedRegions().fit(_filled(cohort, rows), cohort.missing[rows])
         edges, groups = _filled(cohort, rows, filler), scan_groups(cohort.participants)[rows]
         return filler, train_networks(edges, labels, groups, seeds, self._sections(), store, ticks, start)
@@ -139,9 +141,9 @@ class GraphModel:
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything needed to predict, as arrays."""
-        own = self.networks_
-        weights = {f"network.{name}": value[0].numpy() for name, value in own.fitted.weights.items()}
-        return {"scale_mean": own.mean, "scale_sd": own.scale, **self.filler_.state(), **weights}
+        networks = self.networks_
+        weights = {f"network.{name}": value[0].numpy() for name, value in networks.fitted.weights.items()}
+        return {"scale_mean": networks.mean, "scale_sd": networks.scale, **self.filler_.state(), **weights}
 
     def load_state(self, arrays: dict[str, np.ndarray]) -> "GraphModel":
         """Restore from `state`."""

@@ -84,7 +84,7 @@ def pretrain(cohort, sections: dict, seed: int, store: Path | None = None) -> Pr
         )
     spec = {**sections["training"], **sections["training"]["pretrain"], "validation": WATCHED}
     rows = np.arange(len(cohort.missing))
-    filler = MissingRegions().fit(cohort.values, cohort.missing, diagonal=False)
+    filler = MissingRegions().fit(cohort.values, cohort.missing, cohort.pairs)
     edges = FilledEdges(cohort.values, cohort.missing, rows, filler)
     view = MaskedView(edges, sections, choose_device(spec["device"]))
     jobs = one_job(scan_groups(cohort.participants), spec, seed)
@@ -212,8 +212,8 @@ def one_job(groups: np.ndarray, spec: dict, seed: int) -> Jobs:
 def _pretrained(fitted: Fitted, name: str, people: int) -> Pretrained:
     if not np.isfinite(fitted.best_loss[0]):
         raise ValueError("the loss of pretraining was never finite; lower training.pretrain.lr.")
-    own = {key.removeprefix("network."): value[0] for key, value in fitted.weights.items() if "network." in key}
-    weights = {key: value for key, value in own.items() if key.split(".")[0] not in READ_OUT[name]}
+    network = {key.removeprefix("network."): value[0] for key, value in fitted.weights.items() if "network." in key}
+    weights = {key: value for key, value in network.items() if key.split(".")[0] not in READ_OUT[name]}
     columns = ("train_loss", "val_loss", "val_explained")
     history = [{"epoch": epoch, **dict(zip(columns, row))} for epoch, row in enumerate(fitted.curves[:, 0].tolist())]
     print(

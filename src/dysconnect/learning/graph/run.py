@@ -147,8 +147,8 @@ def train_networks(
 def start_network(spec: dict, n_nodes: int, start: Weights) -> nn.Module:
     """A random network that has some weights of another's; a linear model beside it has none."""
     network = build_network(spec, n_nodes)
-    own = network.network if isinstance(network, LinearPath) else network
-    own.load_state_dict({**own.state_dict(), **start})
+    nonlinear = network.network if isinstance(network, LinearPath) else network
+    nonlinear.load_state_dict({**nonlinear.state_dict(), **start})
     return network
 
 
@@ -193,12 +193,12 @@ def can_hold(edges: np.ndarray | FilledEdges, sections: dict, device: torch.devi
 def plan_jobs(labels: np.ndarray, groups: np.ndarray, seeds: np.ndarray, spec: dict) -> tuple[Jobs, int]:
     """One job for each network and each candidate of the search (the candidates of a network side by side)."""
     watched = np.column_stack(
-        [watched_rows(own, groups, spec["validation"], int(seed)) for own, seed in zip(labels.T, seeds)]
+        [watched_rows(column, groups, spec["validation"], int(seed)) for column, seed in zip(labels.T, seeds)]
     )
     if not spec["validation"] and any(len(spec["search"].get(key) or ()) > 1 for key in SEARCHED):
         raise ValueError("training.search is decided by people who are watched: set training.validation, say 0.2.")
     grid = np.array(list(product(*(spec["search"].get(key) or [spec[key]] for key in SEARCHED))), float)
-    repeated = {name: np.repeat(own, len(grid), axis=1) for name, own in (("labels", labels), ("watched", watched))}
+    repeated = {name: np.repeat(table, len(grid), axis=1) for name, table in (("labels", labels), ("watched", watched))}
     lr, decay = np.tile(grid, (len(seeds), 1)).T
     seeds = np.repeat(np.asarray(seeds, np.int64), len(grid))
     return Jobs(**repeated, seeds=seeds, lr=lr, weight_decay=decay, shuffle=int(seeds[0])), len(grid)
@@ -219,15 +219,15 @@ def chunk_size(view: View, jobs: Jobs, build, spec: dict) -> int:
 def _in_chunks(view, jobs: Jobs, build, spec: dict, size: int, train, ticks) -> Fitted:
     done, parts = 0, []
     while done < len(jobs):
-        own = jobs.take(slice(done, done + size))
+        chunk = jobs.take(slice(done, done + size))
         try:
-            parts.append(train(view, own, build, spec))
+            parts.append(train(view, chunk, build, spec))
         except torch.OutOfMemoryError as error:
             size = _halve(size, error, view.device)
             continue
-        done += len(own)
+        done += len(chunk)
         if ticks is not None:
-            for _ in islice(ticks, len(own)):
+            for _ in islice(ticks, len(chunk)):
                 pass
     return join(parts)
 
@@ -254,12 +254,12 @@ def fingerprint(
     settings["device"] = choose_device(sections["training"]["device"]).type
     made_by = [digest(code), torch.__version__, np.__version__]
     text = json.dumps([sections["model"], sections["graph"], settings, made_by], sort_keys=True)
-    told = hashlib.sha256(text.encode())
+    hashed = hashlib.sha256(text.encode())
     for part in blocks(edges.shape):
-        told.update(np.ascontiguousarray(edges[part]).data)
+        hashed.update(np.ascontiguousarray(edges[part]).data)
     for name, value in (start or {}).items():
-        told.update(name.encode() + value.numpy().tobytes())
-    return told.digest()
+        hashed.update(name.encode() + value.numpy().tobytes())
+    return hashed.digest()
 
 
 def stored(folder: Path, data: bytes, view: View, jobs: Jobs, build, spec: dict, train=None) -> Fitted:

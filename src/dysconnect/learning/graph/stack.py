@@ -49,8 +49,8 @@ class Stack:
     def __call__(self, x: Tensor, graph: Tensor | None, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Logits and auxiliary losses of all models on shared graphs, [K, B] each; noise [K, B] switches dropout on."""
         if len(self) == 1:  # without vmap: as fast as a model alone
-            own = [{name: value[0] for name, value in group.items()} for group in (self.parameters, self.buffers)]
-            logits, auxiliary = self._one(*own, x, graph, None if noise is None else noise[0])
+            alone = [{name: value[0] for name, value in group.items()} for group in (self.parameters, self.buffers)]
+            logits, auxiliary = self._one(*alone, x, graph, None if noise is None else noise[0])
             return logits[None], auxiliary[None]
         dims = (0, 0, None, None, None if noise is None else 0)
         return vmap(self._one, in_dims=dims)(self.parameters, self.buffers, x, graph, noise)

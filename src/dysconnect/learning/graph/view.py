@@ -38,8 +38,10 @@ class FilledEdges:
         return len(self.rows)
 
     def __getitem__(self, wanted: slice | np.ndarray) -> np.ndarray:
-        own = self.rows[wanted]
-        return self.values[own] if self.filler is None else self.filler.transform(self.values[own], self.missing[own])
+        rows = self.rows[wanted]
+        return (
+            self.values[rows] if self.filler is None else self.filler.transform(self.values[rows], self.missing[rows])
+        )
 
     def __str__(self) -> str:
         return "memory" if isinstance(self.values, np.ndarray) else str(self.values)
@@ -84,8 +86,8 @@ class View:
         if self.held is None:
             numbers = self._prepare(self.edges[rows.cpu().numpy()])
         else:
-            numbers = (None if own is None else own[rows] for own in self.held)
-        return tuple(None if own is None else unfold(own, self.n_nodes) for own in numbers)
+            numbers = (None if edges is None else edges[rows] for edges in self.held)
+        return tuple(None if edges is None else unfold(edges, self.n_nodes) for edges in numbers)
 
     def _prepare(self, edges: np.ndarray) -> tuple[torch.Tensor, torch.Tensor | None]:
         z = torch.as_tensor(edges, device=self.device).to(self.dtype)
@@ -95,9 +97,9 @@ class View:
         empty = lambda: torch.empty(tuple(self.edges.shape), device=self.device, dtype=self.dtype)
         held = empty(), None if self.density is None else empty()
         for part in blocks(self.edges.shape):
-            for own, numbers in zip(held, self._prepare(self.edges[part])):
-                if own is not None:
-                    own[part] = numbers
+            for kept, numbers in zip(held, self._prepare(self.edges[part])):
+                if kept is not None:
+                    kept[part] = numbers
         return held
 
 
@@ -114,14 +116,14 @@ def learn_scale(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     count, mean, squares = 0, np.zeros(edges.shape[1]), np.zeros(edges.shape[1])
     bad = np.zeros(len(edges), bool)
     for part in blocks(edges.shape):
-        own = edges[part]
-        bad[part] = ~np.isfinite(own).all(1)
+        block = edges[part]
+        bad[part] = ~np.isfinite(block).all(1)
         if bad.any():
             continue  # only to name them all
-        shift = own.mean(0, dtype=float) - mean  # of Chan, Golub and LeVeque 1983
-        squares += len(own) * own.var(0, dtype=float) + shift**2 * count * len(own) / (count + len(own))
-        count += len(own)
-        mean += shift * len(own) / count
+        shift = block.mean(0, dtype=float) - mean  # of Chan, Golub and LeVeque 1983
+        squares += len(block) * block.var(0, dtype=float) + shift**2 * count * len(block) / (count + len(block))
+        count += len(block)
+        mean += shift * len(block) / count
     if bad.any():
         raise ValueError(
             f"NaN or infinity in the edges of {bad.sum()} training subjects, at rows "
@@ -155,12 +157,12 @@ def watched_rows(labels: np.ndarray, groups: np.ndarray, fraction: float, seed: 
     names, first, group = np.unique(groups, return_index=True, return_inverse=True)
     watched = np.zeros(len(names), bool)
     for label, people in ((1, "patients"), (0, "controls")):
-        own = np.flatnonzero(labels[first] == label)
-        if len(own) < (2 if fraction else 1):
+        candidates = np.flatnonzero(labels[first] == label)
+        if len(candidates) < (2 if fraction else 1):
             needs = "two or more of each class, to fit on some and watch others" if fraction else "both classes"
             raise ValueError(
-                f"{len(own)} {people} in the training fold: a graph network needs {needs}. "
+                f"{len(candidates)} {people} in the training fold: a graph network needs {needs}. "
                 "Use fewer folds or more subjects."
             )
-        watched[rng.permutation(own)[: max(1, round(fraction * len(own))) if fraction else 0]] = True
+        watched[rng.permutation(candidates)[: max(1, round(fraction * len(candidates))) if fraction else 0]] = True
     return watched[group]

@@ -56,6 +56,6 @@ class SparseGAT(SparseForward, GAT):
 
     def load_dense(self, network: GAT) -> "SparseGAT":
         """Take the weights of a dense network."""
-        own = self.state_dict()
-        self.load_state_dict({name: value.view(own[name].shape) for name, value in network.state_dict().items()})
+        state = self.state_dict()
+        self.load_state_dict({name: value.view(state[name].shape) for name, value in network.state_dict().items()})
         return self.eval()

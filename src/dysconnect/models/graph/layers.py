@@ -41,7 +41,7 @@ def propagate(graph: Tensor, x: Tensor) -> Tensor:
     """Sum over neighbours, [B, N, N] @ [B, N, H]."""
     kind = x.device.type
     if torch.is_autocast_enabled(kind):  # for the backward pass too, which autocast does not see
-        graph, x = (own.to(torch.get_autocast_dtype(kind)) for own in (graph, x))
+        graph, x = (tensor.to(torch.get_autocast_dtype(kind)) for tensor in (graph, x))
     return _Propagate.apply(graph, x)
 
 
@@ -61,7 +61,7 @@ class _Attend(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient):
-        inputs = [own.detach().requires_grad_() for own in ctx.saved_tensors]
+        inputs = [saved.detach().requires_grad_() for saved in ctx.saved_tensors]
         with torch.enable_grad():
             output = nn.functional.scaled_dot_product_attention(*inputs)
         return torch.autograd.grad(output, inputs, gradient)
@@ -69,17 +69,17 @@ class _Attend(torch.autograd.Function):
     @staticmethod
     def vmap(info, in_dims, *inputs):
         models = [
-            own.expand(info.batch_size, *own.shape) if dim is None else own.movedim(dim, 0)
-            for own, dim in zip(inputs, in_dims)
+            part.expand(info.batch_size, *part.shape) if dim is None else part.movedim(dim, 0)
+            for part, dim in zip(inputs, in_dims)
         ]
-        return _Attend.apply(*(own.flatten(0, 1) for own in models)).unflatten(0, (info.batch_size, -1)), 0
+        return _Attend.apply(*(part.flatten(0, 1) for part in models)).unflatten(0, (info.batch_size, -1)), 0
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """``softmax(Q K^T / sqrt(d)) V`` of every head, [B, heads, N, d] each -> same."""
     kind = query.device.type
     if torch.is_autocast_enabled(kind):  # for the backward pass too, which autocast does not see
-        query, key, value = (own.to(torch.get_autocast_dtype(kind)) for own in (query, key, value))
+        query, key, value = (tensor.to(torch.get_autocast_dtype(kind)) for tensor in (query, key, value))
     return _Attend.apply(query, key, value)
 
 

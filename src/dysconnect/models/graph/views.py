@@ -1,8 +1,11 @@
 """Views of one connectome: a dense adjacency for training, PyTorch Geometric's `Batch` for its ecosystem."""
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
+
+from dysconnect.data.edges import Pairs
 
 
 def edge_weights(z: Tensor, density: float) -> Tensor:
@@ -39,17 +42,17 @@ _PLACES: dict[tuple[int, torch.device], Tensor] = {}
 def unfolding(n_nodes: int, device: torch.device) -> Tensor:
     """Edge at each place of the matrix, [N * N]; the diagonal points behind the last edge."""
     if (n_nodes, device) not in _PLACES:
-        rows, cols = torch.triu_indices(n_nodes, n_nodes, offset=1)
-        place = torch.full((n_nodes, n_nodes), len(rows), dtype=torch.int32)
-        place[rows, cols] = place[cols, rows] = torch.arange(len(rows), dtype=torch.int32)
-        _PLACES[n_nodes, device] = place.flatten().to(device)
+        pairs = Pairs(n_nodes)
+        place = pairs.matrix(np.arange(len(pairs), dtype=np.int32))
+        np.fill_diagonal(place, len(pairs))
+        _PLACES[n_nodes, device] = torch.as_tensor(place.ravel(), device=device)
     return _PLACES[n_nodes, device]
 
 
 def adjacency(z: Tensor, density: float) -> Tensor:
     """`edge_weights` as matrices: Fisher z [B, N, N] -> symmetric, zero diagonal, non-negative [B, N, N]."""
     n_nodes = z.shape[-1]
-    rows, cols = torch.triu_indices(n_nodes, n_nodes, offset=1, device=z.device)
+    rows, cols = (torch.tensor(side, device=z.device) for side in Pairs(n_nodes).ends)
     return unfold(edge_weights(z[:, rows, cols], density), n_nodes)
 
 

@@ -66,8 +66,8 @@ def choose(files: Iterable[Named], asked: Mapping[str, str | None], combined: It
 def _differing(files: Sequence[Named]) -> list[str]:
     """Entities in which files differ, those first that are easily told."""
     keys = [*WORDS, *dict.fromkeys(key for file in files for key in file.entities if key not in WORDS)]
-    own = [[file.entities.get(key) for file in files] for key in keys]
-    return [key for key, values in zip(keys, own) if not all(same(key, value, values[0]) for value in values)]
+    by_key = [[file.entities.get(key) for file in files] for key in keys]
+    return [key for key, values in zip(keys, by_key) if not all(same(key, value, values[0]) for value in values)]
 
 
 def _ambiguity(files: Sequence[Named], keys: Sequence[str]) -> Ambiguity:
@@ -97,15 +97,15 @@ def _twice(files: Sequence[Named]) -> Ambiguity:
     )
 
 
-def refuse_ambiguities(found: Sequence[Ambiguity], root: str | Path, more: str = "") -> None:
+def refuse_ambiguities(ambiguities: Sequence[Ambiguity], root: str | Path, more: str = "") -> None:
     """Stop where nothing says which files are meant: the first person in full, then `more`, the others counted.
 
     Raises
     ------
     Ambiguity
     """
-    if found:
-        first, n = found[0], len(found) - 1
+    if ambiguities:
+        first, n = ambiguities[0], len(ambiguities) - 1
         others = f" So it is with {n} other {'people' if n > 1 else 'person'}." if n else ""
         raise Ambiguity(f"{root}: {first}{more}{others}", first.files, first.key)
 
@@ -135,7 +135,7 @@ def companion(scan: Named, files: Iterable[Named], rivals: Iterable[Named], igno
     """
     files, ignoring = list(files), set(ignoring)
     mine = scan_entities(scan, ignoring)
-    theirs = [own for other in rivals if (own := scan_entities(other, ignoring)) != mine]
+    theirs = [entities for other in rivals if (entities := scan_entities(other, ignoring)) != mine]
     fitting = [file for file in files if agree(scan, file, ignoring) and scan_entities(file, ignoring) not in theirs]
     if not fitting:
         return Choice(None, tuple(files))

@@ -36,27 +36,29 @@ class Listing:
     @cached_property
     def by_participant(self) -> dict[str, list[Named]]:
         """Files by the subject in their names, sorted by path."""
-        found: dict[str, list[Named]] = {}
+        files: dict[str, list[Named]] = {}
         for path in self.files:
             if path.rpartition("/")[2].startswith("sub-"):
                 named = read_name(path)
-                found.setdefault(named.participant_id, []).append(named)
-        return found
+                files.setdefault(named.participant_id, []).append(named)
+        return files
 
     @cached_property
     def sidecars(self) -> dict[tuple[str, str], list[Named]]:
         """JSON files by folder and subject ("" for those of everybody)."""
-        found: dict[tuple[str, str], list[Named]] = {}
+        files: dict[tuple[str, str], list[Named]] = {}
         for path in self.files:
             if path.endswith(".json"):
                 named = read_name(path)
-                found.setdefault((named.folder, named.entities.get("sub", "")), []).append(named)
-        return found
+                files.setdefault((named.folder, named.entities.get("sub", "")), []).append(named)
+        return files
 
     def applying(self, file: Named) -> list[str]:
         """Sidecars that apply to a file, see `inherited`."""
         owners = ("", file.entities.get("sub", ""))
-        return inherited(file, lambda folder: [told for own in owners for told in self.sidecars.get((folder, own), [])])
+        return inherited(
+            file, lambda folder: [sidecar for owner in owners for sidecar in self.sidecars.get((folder, owner), [])]
+        )
 
     def scans_beside(self, file: Named, suffix: str) -> list[list[Named]]:
         """Sidecars of the scan that a table was made of, those that agree with it: the most general level first.
@@ -64,7 +66,7 @@ class Listing:
         The levels are the folders from the dataset's to the file's, in each those of everybody before the person's own.
         """
         owners = ("", file.entities.get("sub", ""))
-        levels = [self.sidecars.get((folder, own), []) for folder in folders_above(file.folder) for own in owners]
+        levels = [self.sidecars.get((folder, owner), []) for folder in folders_above(file.folder) for owner in owners]
         return [[named for named in level if named.suffix == suffix and agree(named, file)] for level in levels]
 
 

@@ -55,8 +55,8 @@ class Named:
     @cached_property
     def order(self) -> tuple:
         """For sorting as people count: ses-2 before ses-10, run-2 before run-10, names without before names with."""
-        told = [natural(self.entities.get(key, "")) for key in ("ses", "run")]
-        return (*told, len(self.path.split("/")), natural(self.path))
+        numbered = [natural(self.entities.get(key, "")) for key in ("ses", "run")]
+        return (*numbered, len(self.path.split("/")), natural(self.path))
 
 
 def natural(text: str) -> list[tuple[int, int, str]]:
@@ -118,9 +118,10 @@ def asked_entities(spec: Mapping) -> dict[str, str | None]:
 
 def fits(file: Named, asked: Mapping[str, str | None]) -> bool:
     """Whether a name fits what is asked; what it leaves out fits every value."""
-    told = {key: file.entities.get(key) for key in asked}
+    entities = {key: file.entities.get(key) for key in asked}
     return all(
-        own is None if asked[key] is None else own is None or same(key, own, asked[key]) for key, own in told.items()
+        value is None if asked[key] is None else value is None or same(key, value, asked[key])
+        for key, value in entities.items()
     )
 
 

@@ -21,11 +21,11 @@ def inherited(file: Named, of_folder: Callable[[str], Iterable[Named]]) -> list[
     of_folder : callable
         Gives the JSON files of a folder, relative to the dataset.
     """
-    found = []
+    applying = []
     for folder in folders_above(file.folder):
-        own = [named for named in of_folder(folder) if named.suffix == file.suffix and _within(named, file)]
-        found += sorted(own, key=lambda named: (len(named.entities), len(named.extension), named.path))
-    return [named.path for named in found]
+        of_level = [named for named in of_folder(folder) if named.suffix == file.suffix and _within(named, file)]
+        applying += sorted(of_level, key=lambda named: (len(named.entities), len(named.extension), named.path))
+    return [named.path for named in applying]
 
 
 def folders_above(folder: str) -> list[str]:
@@ -55,7 +55,7 @@ def sidecars_of(path: str | Path, root: str | Path | None = None) -> list[Path]:
         names = [name for name in os.listdir(root / folder) if name.endswith(".json")]
         return [read_name(f"{folder}/{name}" if folder else name) for name in names]
 
-    return [root / told for told in inherited(file, of_folder)] if path.parent.is_dir() else []
+    return [root / sidecar for sidecar in inherited(file, of_folder)] if path.parent.is_dir() else []
 
 
 def _root_of(path: Path) -> Path:
@@ -68,23 +68,23 @@ def read_sidecars(paths: Iterable[str | Path]) -> tuple[dict, dict[str, str]]:
 
     Returns
     -------
-    told : dict
-        Values by key.
+    values : dict
+        By key.
     origins : dict of str to str
-        Name of the file that told each.
+        Name of the file that each comes from.
 
     Raises
     ------
     ValueError
         When one is no JSON object.
     """
-    told: dict = {}
+    merged: dict = {}
     origins: dict[str, str] = {}
     for path in map(Path, paths):
-        own = read_object(path)
-        told |= own
-        origins |= dict.fromkeys(own, path.name)
-    return told, origins
+        values = read_object(path)
+        merged |= values
+        origins |= dict.fromkeys(values, path.name)
+    return merged, origins
 
 
 def read_object(path: str | Path) -> dict:
@@ -99,12 +99,12 @@ def read_object(path: str | Path) -> dict:
     if absent := absent_content(path.parent, [path.name]):
         raise ValueError(absent)
     try:
-        told = json.loads(path.read_text(encoding="utf-8-sig"))
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path.name} is no JSON ({error}); mend it, or delete it") from error
-    if not isinstance(told, dict):
+    if not isinstance(document, dict):
         raise ValueError(f"{path.name} holds no JSON object, {{...}}; mend it, or delete it")
-    return told
+    return document
 
 
 def is_derivative(root: str | Path) -> bool:

@@ -91,9 +91,11 @@ def _is_header(cells: list[str]) -> bool:
     cells = [clean(cell) for cell in cells]
     words = [cell for cell in cells if not NUMBER.fullmatch(cell)]
     fractions = [cell for cell in cells if cell and NUMBER.fullmatch(cell) and not INTEGER.fullmatch(cell)]
-    own = [cell for cell in fractions if any(sign.isdigit() for sign in cell)]
+    decimals = [cell for cell in fractions if any(sign.isdigit() for sign in cell)]
     if words:
-        return not own and not any(kind.fullmatch(cell[:99]) for cell in words for kind in (COMMA, THOUSANDS, COMPLEX))
+        return not decimals and not any(
+            kind.fullmatch(cell[:99]) for cell in words for kind in (COMMA, THOUSANDS, COMPLEX)
+        )
     return is_numbering(cells)
 
 
@@ -172,26 +174,26 @@ def _refuse_ragged(widths: list[int], numbers: list[int], names: list[str], sepa
     width = len(names) or widths[0]
     if width > WIDEST:
         raise TableError(f"{name} has {width:,} columns: one a region is expected, not one a voxel")
-    wrong = next((k for k, own in enumerate(widths) if own != width), None)
+    wrong = next((k for k, cells in enumerate(widths) if cells != width), None)
     if wrong is None:
         return
-    own, every = widths[wrong], len(set(widths)) == 1
+    cells, every = widths[wrong], len(set(widths)) == 1
     mark = {"\t": "tab", " ": "blank"}.get(separator, repr(separator))
-    if every and separator == "," and own == 2 * width:
+    if every and separator == "," and cells == 2 * width:
         hint = "Decimal commas? Write it with decimal points"
-    elif every and own == width + 1:
+    elif every and cells == width + 1:
         hint = "The first column seems to be an index without a name (in R: write.table(..., row.names=FALSE))"
-    elif wrong == len(widths) - 1 and own < width:
+    elif wrong == len(widths) - 1 and cells < width:
         hint = "The file seems to be cut short; fetch or write it again"
     else:
-        hint = f"A {mark} too {'many' if own > width else 'few'}? Write n/a in a cell without a value"
-    raise TableError(f"{name}, line {numbers[wrong]}: {own} cells, but the first line has {width}. {hint}")
+        hint = f"A {mark} too {'many' if cells > width else 'few'}? Write n/a in a cell without a value"
+    raise TableError(f"{name}, line {numbers[wrong]}: {cells} cells, but the first line has {width}. {hint}")
 
 
 def _refuse_twice(names: list[str], name: str) -> None:
-    twice = next((own for own, count in Counter(names).items() if own and count > 1), None)
+    twice = next((given for given, count in Counter(names).items() if given and count > 1), None)
     if twice:
-        places = [str(k) for k, own in enumerate(names, 1) if own == twice]
+        places = [str(k) for k, given in enumerate(names, 1) if given == twice]
         raise TableError(
             f"{name}: the name {short(twice)} stands over {len(places)} columns ({', '.join(places[:5])}). Keep one"
         )

@@ -18,10 +18,10 @@ def begins_with_codes(table: Numbers, nodes: pd.DataFrame) -> bool:
 def match(table: Numbers, nodes: pd.DataFrame) -> list[int]:
     """Positions of the atlas's regions among the named columns; refuse a table without names."""
     if table.names:
-        found = _found(table.names, nodes)
-        if found is None:
+        positions = _positions(table.names, nodes)
+        if positions is None:
             raise TableError(_lacking(table, nodes))
-        return found
+        return positions
     codes = holds_codes(table)
     if codes:
         raise TableError(
@@ -34,7 +34,7 @@ def match(table: Numbers, nodes: pd.DataFrame) -> list[int]:
     )
 
 
-def _found(names: Sequence[str], nodes: pd.DataFrame) -> list[int] | None:
+def _positions(names: Sequence[str], nodes: pd.DataFrame) -> list[int] | None:
     """Positions of the atlas's regions among names, by name, code, or another column of the atlas."""
     position = {re.sub(r"(?<=\d)\.0+$", "", name): k for k, name in enumerate(names)}  # pandas: 2001.0
     position |= {name: k for k, name in enumerate(names)}
@@ -71,9 +71,9 @@ def _loose(name: str) -> str:
 
 def in_order(table: Numbers, nodes: pd.DataFrame) -> tuple[Numbers, list[int], str]:
     """Columns in the order of the atlas, as the user says, unless names tell; what was decided about the first line."""
-    found = _found(table.names, nodes) if table.names and not is_numbering(table.names) else None
-    if found is not None:
-        return table, found, ""
+    positions = _positions(table.names, nodes) if table.names and not is_numbering(table.names) else None
+    if positions is not None:
+        return table, positions, ""
     note = ""
     if table.names and not is_numbering(table.names):
         note = _other_names(table, nodes)

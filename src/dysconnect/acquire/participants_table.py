@@ -16,7 +16,7 @@ WORDS = ("group", "included", "exclusion_reason")
 
 
 @dataclass(frozen=True)
-class Told:
+class ParticipantsTable:
     """Cells of the participants table under our names, by participant; `places` are their file and line."""
 
     cells: pd.DataFrame
@@ -26,10 +26,10 @@ class Told:
 
 def people_file(spec: Mapping, folder: str | Path) -> Path:
     """Place of the participants table: `dataset.people`, or participants.tsv in the folder of the data."""
-    own = spec.get("people")
-    if isinstance(own, Mapping):  # of a published table of connections
-        return Path(folder) / own["path"]
-    return Path(own or Path(folder) / "participants.tsv")
+    asked = spec.get("people")
+    if isinstance(asked, Mapping):  # of a published table of connections
+        return Path(folder) / asked["path"]
+    return Path(asked or Path(folder) / "participants.tsv")
 
 
 def people_files(spec: Mapping, folder: str | Path) -> list[Path]:
@@ -38,12 +38,12 @@ def people_files(spec: Mapping, folder: str | Path) -> list[Path]:
     return [path] if spec.get("people") or path.exists() else []
 
 
-def nothing(path: Path) -> Told:
+def no_table(path: Path) -> ParticipantsTable:
     """What is told where there is no table."""
-    return Told(pd.DataFrame(index=pd.Index([], name="participant_id")), pd.Series(dtype=object), path)
+    return ParticipantsTable(pd.DataFrame(index=pd.Index([], name="participant_id")), pd.Series(dtype=object), path)
 
 
-def read_told(spec: Mapping, path: Path) -> Told:
+def read_participants_table(spec: Mapping, path: Path) -> ParticipantsTable:
     """Read the table under our names, and check what must hold before anything else.
 
     Raises
@@ -64,7 +64,7 @@ def read_told(spec: Mapping, path: Path) -> Told:
     read = [name for name in dict.fromkeys([*WORDS, *spec["covariates"]]) if name in cells]
     refuse_ditto(cells, read, cells.index, path)
     places = pd.Series([f"{path.name}, line {line}" for line in cells.index], index=cells["participant_id"])
-    return Told(cells.set_index("participant_id"), places, path)
+    return ParticipantsTable(cells.set_index("participant_id"), places, path)
 
 
 def _separator(path: Path, text: str) -> str:
@@ -77,15 +77,15 @@ def _separator(path: Path, text: str) -> str:
 
 def _renamed(raw: pd.DataFrame, spec: Mapping, path: Path) -> pd.DataFrame:
     """Give the columns our names; one that already has such a name makes way for the one that is meant."""
-    theirs = {own: name for own, name in (spec.get("columns") or {}).items() if own != name}
+    theirs = {ours: name for ours, name in (spec.get("columns") or {}).items() if ours != name}
     if spec.get("kind") == "table" and "participant_id" not in raw and "subject" in raw:
         theirs.setdefault("participant_id", "subject")
-    absent = [name for own, name in (spec.get("columns") or {}).items() if name not in raw and _is_asked(own, spec)]
+    absent = [name for ours, name in (spec.get("columns") or {}).items() if name not in raw and _is_asked(ours, spec)]
     if absent:
         raise ValueError(
             f"{path}: no column {', '.join(absent)} (found: {shown(raw.columns)}). Correct dataset.columns."
         )
-    theirs = {own: name for own, name in theirs.items() if name in raw}
+    theirs = {ours: name for ours, name in theirs.items() if name in raw}
     asked = {"participant_id", *WORDS, *spec["covariates"]}
     meant = [name for name in theirs.values() if name not in asked]
     kept = raw.drop(columns=[name for name in raw if name in meant or name in theirs])
@@ -104,8 +104,8 @@ def _refuse_absent(cells: pd.DataFrame, spec: Mapping, path: Path) -> None:
     absent = [name for name in ["participant_id", *groups, *asked] if name not in cells]
     if not absent or (absent == ["site"] and not nearest_column("site", cells.columns)):
         return
-    likely = {name: found for name in absent if (found := nearest_column(name, cells.columns))}
-    how = ",".join(f"{name}:{found}" for name, found in likely.items()) or f"{absent[0]}:THEIRS"
+    likely = {name: likeliest for name in absent if (likeliest := nearest_column(name, cells.columns))}
+    how = ",".join(f"{name}:{likeliest}" for name, likeliest in likely.items()) or f"{absent[0]}:THEIRS"
     left_out = [name for name in spec["covariates"] if name not in absent]
     without = f", or do without: dataset.covariates=[{','.join(left_out)}]" if set(absent) <= set(asked) else ""
     raise ValueError(

@@ -15,9 +15,10 @@ from dysconnect.attribute.null import studentised
 from dysconnect.attribute.ridge import ridge_statistics
 from dysconnect.attribute.screening import adaptive_quantile, halves, screened_statistics
 from dysconnect.attribute.stability import consistency, kuncheva, nogueira, strongest
-from dysconnect.attribute.verdict import DIAGNOSTIC, LOCALIZES, MEASURED, gate, label
+from dysconnect.attribute.verdict import DIAGNOSTIC, LOCALIZES, MEASURED, label
+from dysconnect.attribute.weights import attribution, with_attribution
 from dysconnect.learning.estimators import build
-from dysconnect.learning.saved import read_folds, save_folds
+from dysconnect.learning.saved import read_folds, save_folds, save_model
 from dysconnect.learning.splits import make_splits
 from dysconnect.localize.statistics import edge_statistics
 from dysconnect.localize.tested import complete_edges
@@ -316,13 +317,6 @@ def test_a_model_that_does_not_beat_its_null_shows_no_map(trained):
     assert maps.told["methods"] == {}
 
 
-def test_the_gate():
-    untested = pd.DataFrame({"permutation": pd.Series(dtype=int), "auc": pd.Series(dtype=float)})
-    assert gate(untested, 0.05) == (False, "withheld: not tested against permuted labels")
-    null = pd.DataFrame({"permutation": range(100), "auc": np.r_[0.7, np.full(99, 0.5)]})
-    assert gate(null, 0.05) == (True, "shown: beats its permutation null (p = 0.01)")
-
-
 def test_a_label_comes_from_a_measurement(sections):
     columns = ["model", "linear", "lr", "epochs", "batch_size", "method"]
     columns += ["cohorts", "ratio", "low", "high", "random", "shuffled"]
@@ -379,3 +373,60 @@ def test_build_of_a_fold_needs_no_private_knowledge(trained):
     state = {**found.folds[0, 0, 0].state(), "n_nodes": np.array(len(cohort.nodes))}
     model = build(own["model"], own["measure"], own["graph"], own["training"]).load_state(state)
     np.testing.assert_array_equal(model.edge_weights(), fold.model.edge_weights())
+
+
+# the attribution of every edge
+
+
+@pytest.fixture
+def model_and_null(tmp_path, make_cohort, sections):
+    """Save a ridge with the weights of three folds, and a null; returns the two paths."""
+
+    def save(observed: float, fold_weights=True):
+        cohort, own = make_cohort(), sections("ridge")
+        model = build(own["model"], "correlation", {}, own["training"]).fit(cohort, np.arange(60))
+        weights = np.outer([1.0, 2.0, 6.0], np.arange(66.0)) if fold_weights else None
+        save_model(model, cohort, tmp_path / "model.npz", weights)
+        null = np.r_[observed, np.linspace(0.3, 0.7, 99)] if observed else []
+        table = pd.DataFrame({"permutation": np.arange(len(null)), "auc": null})
+        table.to_csv(tmp_path / "null.tsv", sep="\t", index=False)
+        return tmp_path / "model.npz", tmp_path / "null.tsv"
+
+    return save
+
+
+def test_weights_of_a_model_that_beats_its_null_are_averaged_over_folds(model_and_null, make_cohort):
+    weights, verdict = attribution(*model_and_null(0.9), "ridge", 0.05)
+    assert verdict == "ridge, mean over 3 folds (permutation p = 0.01)"
+    np.testing.assert_allclose(weights["attribution"], 3.0 * np.arange(66))
+    nodes = make_cohort().nodes
+    assert weights.iloc[12][["region_a", "region_b"]].tolist() == [nodes[1], nodes[3]]
+
+
+@pytest.mark.parametrize(
+    ("observed", "verdict"),
+    [
+        (0.5, "withheld: ridge does not beat its permutation null (p = 0.51)"),
+        (0, "withheld: ridge was not tested against permuted labels"),
+    ],
+)
+def test_weights_of_a_model_that_does_not_are_withheld(model_and_null, observed, verdict):
+    weights, why = attribution(*model_and_null(observed), "ridge", 0.05)
+    assert why == verdict and weights.empty
+
+
+def test_a_model_without_edge_weights_says_so(model_and_null):
+    with pytest.raises(ValueError, match=r"no weights per edge; choose another localize\.attribution"):
+        attribution(*model_and_null(0.9, fold_weights=False), "ridge", 0.05)
+
+
+def test_weights_follow_their_edge_by_name(model_and_null, tmp_path):
+    weights, _ = attribution(*model_and_null(0.9), "ridge", 0.05)
+    edges = weights.sample(frac=1, random_state=0).drop(columns="attribution")
+    edges = edges.assign(p=["0.10", "", *["1e-05"] * 64], component="1", circuit="", n_missing="0")
+    joined = with_attribution(edges, weights)
+    assert list(joined) == ["region_a", "region_b", "p", "component", "attribution", "circuit", "n_missing"]
+    pd.testing.assert_frame_equal(joined.drop(columns="attribution"), edges.reset_index(drop=True))
+    np.testing.assert_array_equal(joined["attribution"], 3.0 * edges.index)
+    nothing, verdict = attribution([], [], None, 0.05)
+    assert verdict == "no experiment chosen" and with_attribution(edges, nothing)["attribution"].isna().all()
