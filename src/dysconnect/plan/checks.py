@@ -14,7 +14,7 @@ from dysconnect.data.labelled import pretraining
 from dysconnect.fetching import check_room
 from dysconnect.keeping.place import SHARED_FOLDERS
 from dysconnect.plan.config import ConfigError, nearest, training_sections
-from dysconnect.preprocess.fmriprep import Places, bound_folders, check_fmriprep, template_of, places_sentence
+from dysconnect.preprocess.fmriprep import Places, bound_folders, check_fmriprep, places_sentence, template_of
 
 ANSWERS = ("group", "participant_id", "label", "included", "exclusion_reason")  # of participants.tsv: never covariates
 COVARIATES = ("dataset.covariates", "localize.nuisance", "stimulate.covariates")
