@@ -1,14 +1,10 @@
 """One person's connectome from regional series, through nilearn."""
 
 import numpy as np
-from nilearn.connectome import ConnectivityMeasure
-from sklearn.covariance import EmpiricalCovariance, LedoitWolf
 
 from dysconnect.data.edges import measure_pairs
 from dysconnect.data.measures import KINDS
 from dysconnect.data.series import has_signal
-
-ESTIMATORS = {"empirical": EmpiricalCovariance, "ledoit_wolf": LedoitWolf}
 
 
 def connectome(series: np.ndarray, measure: str, estimator: str) -> np.ndarray:
@@ -28,8 +24,11 @@ def connectome(series: np.ndarray, measure: str, estimator: str) -> np.ndarray:
     array of float32
         N(N-1)/2 edges, N(N+1)/2 for covariance; zero where a region is missing (one on the diagonal).
     """
+    from nilearn.connectome import ConnectivityMeasure  # seconds that those who read connectomes need not wait for
+    from sklearn.covariance import EmpiricalCovariance, LedoitWolf
+
     alive = np.flatnonzero(has_signal(series))
-    covariance = ESTIMATORS[estimator](store_precision=False)
+    covariance = {"empirical": EmpiricalCovariance, "ledoit_wolf": LedoitWolf}[estimator](store_precision=False)
     if measure == "partial" and estimator == "empirical" and len(series) <= len(alive):
         raise ValueError(
             f"partial correlation of {len(alive)} regions from {len(series)} volumes needs shrinkage: "

@@ -4,6 +4,8 @@
 REFERENCES = {
     "Abraham et al. 2014": "Abraham A, et al. Machine learning for neuroimaging with scikit-learn. Front Neuroinform "
     "2014;8:14. doi:10.3389/fninf.2014.00014",
+    "Baggio et al. 2018": "Baggio HC, et al. Statistical inference in brain graphs using threshold-free network-based "
+    "statistics. Hum Brain Mapp 2018;39:2289-2302. doi:10.1002/hbm.24007",
     "Barachant et al. 2010": "Barachant A, Bonnet S, Congedo M, Jutten C. Riemannian geometry applied to BCI "
     "classification. LVA/ICA 2010, LNCS 6365:629-636. doi:10.1007/978-3-642-15995-4_78",
     "Behzadi et al. 2007": "Behzadi Y, Restom K, Liau J, Liu TT. A component based noise correction method (CompCor) "
@@ -31,6 +33,8 @@ REFERENCES = {
     "Nat Methods 2019;16:111-116. doi:10.1038/s41592-018-0235-4",
     "Fey and Lenssen 2019": "Fey M, Lenssen JE. Fast graph representation learning with PyTorch Geometric. "
     "doi:10.48550/arXiv.1903.02428",
+    "Genovese et al. 2006": "Genovese CR, Roeder K, Wasserman L. False discovery control with p-value weighting. "
+    "Biometrika 2006;93:509-524. doi:10.1093/biomet/93.3.509",
     "Golub et al. 1979": "Golub GH, Heath M, Wahba G. Generalized cross-validation as a method for choosing a good "
     "ridge parameter. Technometrics 1979;21:215-223. doi:10.1080/00401706.1979.10489751",
     "Gu et al. 2015": "Gu S, et al. Controllability of structural brain networks. Nat Commun 2015;6:8414. "
