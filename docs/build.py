@@ -16,6 +16,10 @@ from typing import NamedTuple
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "src"))
+
+from dysconnect.plan.config import read_schema  # noqa: E402  of this checkout
+
 MADE = "<!-- Made by `python docs/build.py`; do not edit. -->\n\n"
 STAGES = (
     "acquire",
@@ -56,7 +60,7 @@ def build(folder: str | Path) -> list[Path]:
 
 def configuration() -> str:
     """Page of all keys: default, type, limits and comment."""
-    schema = json.loads((ROOT / "workflow/schemas/config.schema.json").read_text())
+    schema = read_schema(ROOT / "workflow/schemas/config.schema.json")
     opening = (
         "# Configuration\n\n"
         "Every key of `configs/`: its default, what the schema accepts, and what its comment says. A folder of "

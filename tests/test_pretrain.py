@@ -25,7 +25,7 @@ from dysconnect.learning.graph.run import start_network, train_networks
 from dysconnect.learning.graph.stack import noise_of
 from dysconnect.learning.graph.view import FilledEdges
 from dysconnect.learning.splits import make_splits
-from dysconnect.models import GRAPH_MODELS
+from dysconnect.models.cards import of_kind
 from dysconnect.plan.checks import check_pretraining
 from dysconnect.plan.config import ConfigError, training_sections
 from dysconnect.train import cross_validate, permutation_null
@@ -78,7 +78,7 @@ def test_noise_cannot_be_guessed(make_cohort, hiding):
     assert max(row["val_explained"] for row in curve) < 0.02
 
 
-@pytest.mark.parametrize("name", GRAPH_MODELS)
+@pytest.mark.parametrize("name", of_kind("graph"))
 def test_every_network_gives_its_embeddings_and_nothing_of_its_read_out(low_rank, hiding, name):
     weights = pretrain(low_rank, hiding(name, epochs=1), 1).weights
     network = start_network(hiding(name)["model"], 16, weights)
@@ -105,7 +105,7 @@ def test_too_few_people_are_refused(make_cohort, hiding):
 # what is hidden
 
 
-@pytest.mark.parametrize("name", GRAPH_MODELS)
+@pytest.mark.parametrize("name", of_kind("graph"))
 def test_hidden_edges_are_not_seen(low_rank, hiding, name):
     """Neither in the features nor in the graph, nor through its threshold: other values, the same embeddings."""
     own = hiding(name, 0.4)

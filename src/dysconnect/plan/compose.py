@@ -1,6 +1,5 @@
 """Compose the configuration of a cohort and of its experiments from what was typed, with Hydra."""
 
-import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -12,12 +11,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from dysconnect.data.measures import MEASURES
+from dysconnect.models.cards import CARDS
 from dysconnect.plan.checks import check_asked, check_values
 from dysconnect.plan.config import (
-    GRAPH_MODELS,
     ConfigError,
     leaf_keys,
     nearest,
+    read_schema,
     rules_of,
     settle,
     takes_names,
@@ -65,7 +66,7 @@ def compose_workflow(
     overrides = read_overrides(command_line.get("overrides"))
     for own in overrides:
         _check_choice(own, config_dir)
-    rules = json.loads(Path(schema).read_text())
+    rules = read_schema(schema)
     chosen = _names(command_line.get("experiment"))
     with hydra.initialize_config_dir(str(Path(config_dir).resolve()), version_base="1.3"):
         used: set[str] = set()
@@ -215,17 +216,14 @@ def _parsed(own: Override) -> object:
 
 
 def check_model(config: Mapping, name: str) -> None:
-    """Refuse a graph network on features that are no edges, and a model of covariances on anything else."""
+    """Refuse a model on a measure that has not what it needs: a network on features that are no edges, say."""
     model, measure = config["model"]["name"], config["connectivity"]["measure"]
-    if model in ("low_rank", "riemann") and measure != "tangent":
+    card = CARDS[model]
+    lacking = card.lacks(MEASURES[measure])
+    if lacking:
         raise ConfigError(
-            f"experiment {name}: model={model} needs covariances, and connectivity={measure} has none. "
-            "Choose connectivity=tangent for it."
-        )
-    if model in GRAPH_MODELS and measure == "tangent":
-        raise ConfigError(
-            f"experiment {name}: model={model} needs edges, and connectivity=tangent has none. "
-            "Choose connectivity=correlation or partial for it."
+            f"experiment {name}: model={model} needs {lacking}, and connectivity={measure} has none. "
+            f"Choose connectivity={' or '.join(card.suited())} for it."
         )
 
 

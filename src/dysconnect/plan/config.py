@@ -10,7 +10,8 @@ from pathlib import Path
 
 import jsonschema
 
-from dysconnect.models import GRAPH_MODELS
+from dysconnect.data.measures import ESTIMATORS, MEASURES
+from dysconnect.models.cards import CARDS, is_graph
 
 LINEAR_TRAINING = ("permutations", "seed")
 TEXT = {"string", "null", "object"}  # types of the schema that go with a text
@@ -29,13 +30,41 @@ def validate(config: Mapping, schema_file: str | Path, where: str = "configurati
     ConfigError
         With the dotted name of the key, what is wrong with it, and the nearest known key.
     """
-    schema = json.loads(Path(schema_file).read_text())
+    schema = read_schema(schema_file)
     for key, value in leaves(config):
         if isinstance(value, float) and not isfinite(value):
             raise ConfigError(f"{where}: {key}: {value} is no number to work with. Give a finite one.")
     errors = sorted(Validator(schema).iter_errors(config), key=lambda error: (-len(error.absolute_path), error.message))
     if errors:
         raise ConfigError(f"{where}: " + "; ".join(describe(error) for error in errors[:3]))
+
+
+def read_schema(schema_file: str | Path) -> dict:
+    """Read the JSON schema; rules of models and measures are those of the cards and of the table."""
+    schema = json.loads(Path(schema_file).read_text())
+    parts = schema["properties"]
+    parts["model"] |= _one_of("name", {name: _options(card.options) for name, card in CARDS.items()})
+    parts["connectivity"] |= _one_of("measure", {name: _estimators(own.estimator) for name, own in MEASURES.items()})
+    alone = [name for name, own in MEASURES.items() if not own.tangent]
+    parts["localize"]["properties"]["measure"] = {"enum": alone}
+    return schema
+
+
+def _one_of(key: str, cases: Mapping[str, Mapping]) -> dict:
+    """Rule of an object of which a key has one of several values, and what each of them asks of the other keys."""
+    told = [
+        {"if": {"required": [key], "properties": {key: {"const": name}}}, "then": rule} for name, rule in cases.items()
+    ]
+    return {"properties": {key: {"enum": [*cases]}}, "allOf": told}
+
+
+def _options(limits: Mapping[str, Mapping]) -> dict:
+    return {"additionalProperties": False, "required": [*limits], "properties": {"name": {}, **limits}}
+
+
+def _estimators(default: str | None) -> dict:
+    rule = {"const": None, "description": "this measure needs none"} if default is None else {"enum": [*ESTIMATORS]}
+    return {"additionalProperties": False, "properties": {"measure": {}, "estimator": rule}}
 
 
 def _is_integer(_, value: object) -> bool:
@@ -197,7 +226,7 @@ def training_sections(config: Mapping) -> dict:
     A learning rate does not concern a linear model, nor the number of label permutations a graph network;
     so a change of one does not train the other again.
     """
-    graph_model = config["model"]["name"] in GRAPH_MODELS
+    graph_model = is_graph(config["model"]["name"])
     keys = [
         key for key in config["training"] if (key not in LINEAR_TRAINING if graph_model else key in LINEAR_TRAINING)
     ]

@@ -1,4 +1,4 @@
-"""The section on the validation: does the localization keep its promises on cohorts whose truth is known?"""
+"""Validation: does the localization keep its promises on cohorts whose truth is known?"""
 
 from collections.abc import Mapping
 
@@ -9,10 +9,11 @@ from matplotlib.figure import Figure
 from scipy.stats import binom
 
 from dysconnect.localize import methods as localization
-from dysconnect.paper.style import note_figure
+from dysconnect.paper.style import COLOURS, GREY, INK, LIGHT, LINES, MARKERS, PAGE, note_figure, styled
 from dysconnect.paper.tables import Column, Row, Table
 from dysconnect.paper.text import NONE, counted, listed, number, percent
-from dysconnect.report.figures import COLOURS, GREY, INK, LIGHT, LINES, MARKERS, PAGE, styled
+from dysconnect.report.results import Study
+from dysconnect.report.section import Drawing, Section
 
 LEVEL = 0.95
 PROMISED = {"no difference": "no difference", "confounded": "motion tied to the group, adjusted for"}
@@ -32,47 +33,45 @@ PATTERNS = {
 }
 
 
-def section(scores: pd.DataFrame, spec: Mapping, alpha: float) -> dict:
-    """What the section shows beside its figures: sentences, facts and the table.
-
-    Parameters
-    ----------
-    scores : DataFrame
-        Of `validate.gather`.
-    spec : mapping
-        The `validate` section of the configuration.
-    alpha : float
-        What the methods promise.
-    """
-    return {
-        "verdict": [text for text in (promises(scores, alpha), unprotected(scores, alpha)) if text],
-        "facts": facts(scores, spec),
-        "table": method_table(scores, alpha),
-    }
+def section(study: Study) -> Section | None:
+    """What the methods promise and what they do on cohorts with a known truth; None where none was made."""
+    scores, spec, alpha = study.results.validation, study.cohort.get("validate"), study.alpha
+    if scores is None:
+        return None
+    return Section(
+        "validation",
+        "Does the localization keep its promises?",
+        "Validation",
+        sentences=[text for text in (promises(scores, alpha), unprotected(scores, alpha)) if text],
+        facts=facts(scores, spec),
+        figures=_drawings(scores, alpha),
+        tables={"methods": method_table(scores, alpha)},
+        more={"simulated": study.cohort["dataset"]["kind"] == "simulated"},
+    )
 
 
-def draw(scores: pd.DataFrame, alpha: float) -> dict[str, Figure]:
-    """Figures of the section by name."""
-    return {
-        "validation_fwer": fwer_figure(scores, alpha),
-        "validation_power": effect_figure(scores, "tpr", "Planted edges found", None),
-        "validation_fdp": effect_figure(scores, "fdp", "False share of what is called", alpha),
-    }
-
-
-def captions(scores: pd.DataFrame, alpha: float) -> dict[str, str]:
-    """Captions of the figures: what they show, then how to read them."""
+def _drawings(scores: pd.DataFrame, alpha: float) -> dict[str, Drawing]:
     count = int(measured(scores, "fwer")["cohorts"].max()) if len(scores) else 0
+    fwer = (
+        "Share of cohorts without any difference in which a method finds one, with 95% limits (Clopper and Pearson). "
+        f"Line: the {alpha:g} that is promised; band: where 95% of such shares of {counted(count, 'cohort')} lie if "
+        "the promise is kept. Right: motion is tied to the group and left out of the model, where nothing can be "
+        "promised."
+    )
+    power = (
+        "Share of the planted edges that are found, by the effect planted (mean and 95% limits). Each panel is a "
+        "pattern of the truth. Where half of the patients carry it, d is that of the carriers."
+    )
+    fdp = (
+        f"Share of false edges among those called (mean and 95% limits). Line: {alpha:g}, promised by "
+        f"{listed(promising('FDR'))}. Network-based methods promise that a component is no accident, not that each of "
+        "its edges is true. Edges that moved because a planted one did are left out of the count."
+    )
+    found, false = "Planted edges found", "False share of what is called"
     return {
-        "validation_fwer": "Share of cohorts without any difference in which a method finds one, with 95% limits "
-        f"(Clopper and Pearson). Line: the {alpha:g} that is promised; band: where 95% of such shares of "
-        f"{counted(count, 'cohort')} lie if the promise is kept. Right: motion is tied to the group and left out of "
-        "the model, where nothing can be promised.",
-        "validation_power": "Share of the planted edges that are found, by the effect planted (mean and 95% limits). "
-        "Each panel is a pattern of the truth. Where half of the patients carry it, d is that of the carriers.",
-        "validation_fdp": f"Share of false edges among those called (mean and 95% limits). Line: {alpha:g}, promised "
-        f"by {listed(promising('FDR'))}. Network-based methods promise that a component is no accident, not "
-        "that each of its edges is true. Edges that moved because a planted one did are left out of the count.",
+        "validation_fwer": Drawing(lambda: fwer_figure(scores, alpha), fwer, wide=True),
+        "validation_power": Drawing(lambda: effect_figure(scores, "tpr", found, None), power, wide=True),
+        "validation_fdp": Drawing(lambda: effect_figure(scores, "fdp", false, alpha), fdp, wide=True),
     }
 
 
