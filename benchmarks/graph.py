@@ -22,9 +22,9 @@ from dysconnect.data.edges import Pairs
 from dysconnect.learning.graph.classifier import DEFAULTS
 from dysconnect.learning.graph.device import choose_device
 from dysconnect.learning.graph.run import train_networks
-from dysconnect.models.graph import build_network
 from dysconnect.models.graph.gcn import GCN, SparseGCN
 from dysconnect.models.graph.views import adjacency, to_batch
+from dysconnect.models.networks import build_network
 
 OUT = Path(__file__).parent / "results"
 N_NODES, BATCH = 200, 64

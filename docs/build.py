@@ -16,6 +16,10 @@ from typing import NamedTuple
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "src"))
+
+from dysconnect.plan.config import read_schema  # noqa: E402  of this checkout
+
 MADE = "<!-- Made by `python docs/build.py`; do not edit. -->\n\n"
 STAGES = (
     "acquire",
@@ -56,7 +60,7 @@ def build(folder: str | Path) -> list[Path]:
 
 def configuration() -> str:
     """Page of all keys: default, type, limits and comment."""
-    schema = json.loads((ROOT / "workflow/schemas/config.schema.json").read_text())
+    schema = read_schema(ROOT / "workflow/schemas/config.schema.json")
     opening = (
         "# Configuration\n\n"
         "Every key of `configs/`: its default, what the schema accepts, and what its comment says. A folder of "
@@ -321,7 +325,26 @@ def library() -> str:
         text += f"\n## {name}\n" + "".join(
             module(file) for file in files if file.exists() and file.name != "__main__.py"
         )
+        text += methods() if name == "localize" else ""
     return text
+
+
+def methods() -> str:
+    """Table of the methods of the localization, from the one that it reads itself."""
+    sys.path.insert(0, str(ROOT / "src"))
+    from dysconnect.localize.methods import METHODS
+
+    rows = "".join(
+        f"| {cell(own.name)} | {own.kind} | {own.promise} | {f'`{own.column}`' if own.column else ''} | "
+        f"{cell(', '.join(own.needs))} | {cell(own.sentence)} |\n"
+        for own in METHODS
+    )
+    return (
+        "\n### Methods of the localization\n\nWhat `localize` writes (`column`: of edges.tsv, of sets their `kind` in "
+        "circuits.tsv) and `validate` tries on cohorts of known truth. FWER: of single edges; FWER of sets: of "
+        "components and circuits as wholes, whose single edges may be false. Words in braces are settings.\n\n"
+        "| method | of | promise | column | needs | in words |\n|---|---|---|---|---|---|\n" + rows
+    )
 
 
 def module(file: Path) -> str:

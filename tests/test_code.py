@@ -30,6 +30,8 @@ def names(script: str) -> set[str]:
         ("track", "predict/bundle.py"),
         ("timeseries", "atlas/seitzman300.tsv"),  # data beside a module that reads it
         ("report", "report/template.html"),
+        ("report", "report/sections/prediction.html"),
+        ("report", "report/references.bib"),
         ("report", "report/style.css"),
         ("attribute", "localize/maps/measured.tsv"),
         ("splits", "train/__init__.py"),  # runs, though nothing is taken from it
@@ -44,12 +46,12 @@ def test_what_a_script_uses_is_reached(script, module):
     [
         ("download", "train/graph/fit.py"),  # another network is no reason to fetch 31 GB again
         ("preprocess", "report/template.html"),
-        ("preprocess", "report/figures.py"),
+        ("preprocess", "report/prediction/figures.py"),
         ("connectivity", "models/dual.py"),
         ("timeseries", "connectivity.py"),
         ("splits", "models/graph/gcn.py"),
         ("acquire", "tracking/runs.py"),
-        ("evaluate", "report/text.py"),
+        ("evaluate", "report/prediction/scores.py"),
     ],
 )
 def test_what_a_script_does_not_use_is_not_reached(script, module):

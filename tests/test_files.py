@@ -18,7 +18,8 @@ from dysconnect.data.images.receipts import CHOICES, write_receipt
 from dysconnect.fetching import Transport
 from dysconnect.plan.checks import check_engine
 from dysconnect.problems import left_out
-from dysconnect.report.chosen import section
+from dysconnect.report.cohort import times_text
+from dysconnect.report.cohort.tables import choices_table
 
 PREPARED = "{sub}/func/{sub}_task-rest{middle}_space-MNI152NLin2009cAsym_desc-preproc_bold.nii.gz"
 RAW = "{sub}/func/{sub}_task-rest{middle}_bold.nii.gz"
@@ -468,11 +469,10 @@ def test_the_report_lists_choices_and_times():
     choices = pd.DataFrame(
         [["sub-01", "confounds", "", "a.tsv, b.tsv", "none of the same scan"]], columns=list(CHOICES)
     )
-    told = section(
-        SimpleNamespace(participants=people, index=index, choices=choices),
-        {"cases": ["patient"], "controls": ["control"]},
-    )
-    assert told["times"][0] == "Repetition time: 0.9 s (2 patients), 2 s (2 controls)."
-    assert told["table"].rows[0].cells == ["sub-01", "confounds", "—", "a.tsv, b.tsv", "none of the same scan"]
-    nothing = section(SimpleNamespace(participants=people, index=None, choices=choices.head(0)), {})
-    assert nothing == {"times": [], "table": None}
+    contrast = {"cases": ["patient"], "controls": ["control"]}
+    told = times_text(SimpleNamespace(participants=people, index=index), contrast)
+    assert told[0] == "Repetition time: 0.9 s (2 patients), 2 s (2 controls)."
+    row = choices_table(choices).rows[0]
+    assert row.cells == ["sub-01", "confounds", "—", "a.tsv, b.tsv", "none of the same scan"]
+    assert times_text(SimpleNamespace(participants=people, index=None), {}) == []
+    assert choices_table(choices.head(0)) is None and choices_table(None) is None

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dysconnect.models import GRAPH_MODELS
-from dysconnect.models.graph import NETWORKS, build_network
+from dysconnect.models.cards import of_kind
 from dysconnect.models.graph.brainnetcnn import EdgeToEdge
 from dysconnect.models.graph.gat import SparseGAT
 from dysconnect.models.graph.gcn import SparseGCN
@@ -13,12 +12,13 @@ from dysconnect.models.graph.gin import SparseGIN
 from dysconnect.models.graph.layers import Dropout, propagate
 from dysconnect.models.graph.sage import SparseGraphSAGE
 from dysconnect.models.graph.views import adjacency, to_batch
+from dysconnect.models.networks import build_network
 
 N = 9
 TWINS = {"gcn": SparseGCN, "gat": SparseGAT, "gin": SparseGIN, "sage": SparseGraphSAGE}
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
-every_network = pytest.mark.parametrize("name", GRAPH_MODELS)
+every_network = pytest.mark.parametrize("name", of_kind("graph"))
 
 
 @pytest.fixture
@@ -275,7 +275,3 @@ def test_unknown_names_and_options_are_named():
         build_network({"name": "gcn", "hidden": 2, "readout": 1, "dropout": 0.1, "depth": 3}, N)
     with pytest.raises(ValueError, match=r"model\.hidden=6 cannot be shared by model\.heads=4"):
         build_network({"name": "gat", "hidden": 6, "readout": 1, "dropout": 0.1, "heads": 4}, N)
-
-
-def test_the_names_known_without_torch_are_those_that_exist():
-    assert tuple(NETWORKS) == GRAPH_MODELS

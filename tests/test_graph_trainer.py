@@ -13,7 +13,7 @@ from dysconnect.learning.graph.fit import weighted_auc
 from dysconnect.learning.graph.run import Networks, train_networks
 from dysconnect.learning.graph.view import learn_scale, watched_rows
 from dysconnect.learning.splits import make_splits
-from dysconnect.models import GRAPH_MODELS
+from dysconnect.models.cards import of_kind
 from dysconnect.train import clear_store, cross_validate, permutation_null
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -49,7 +49,7 @@ def networks(planted, sections):
 # side by side
 
 
-@pytest.mark.parametrize("name", GRAPH_MODELS)
+@pytest.mark.parametrize("name", of_kind("graph"))
 def test_without_watching_stacked_and_serial_training_agree_and_run_to_the_end(planted, sections, name):
     """As by default: everybody is fitted on, beside a linear model."""
     how = {"epochs": 4, "patience": 1, "validation": 0, "precision": "float64", "linear": True}
@@ -64,7 +64,7 @@ def test_without_watching_stacked_and_serial_training_agree_and_run_to_the_end(p
     assert len(stacked.take(1).history()) == 4
 
 
-@pytest.mark.parametrize("name", GRAPH_MODELS)
+@pytest.mark.parametrize("name", of_kind("graph"))
 def test_stacked_and_serial_training_agree(planted, sections, name):
     """Dropout is on; labels, held-out subjects, learning rates and last epochs differ between the models."""
     labels = np.column_stack([planted[1][TRAIN], np.roll(planted[1][TRAIN], 3), planted[1][TRAIN]])
@@ -184,7 +184,7 @@ def test_other_settings_data_or_code_reuse_nothing(planted, sections, tmp_path, 
 
 
 @pytest.mark.parametrize("linear", [False, True])
-@pytest.mark.parametrize("name", GRAPH_MODELS)
+@pytest.mark.parametrize("name", of_kind("graph"))
 def test_a_planted_difference_is_found_in_others(planted, sections, name, linear):
     own = trained(planted, sections, name, epochs=40, patience=15, linear=linear)
     decisions = own.decide(planted[0][TEST])[:, 0]
@@ -192,7 +192,7 @@ def test_a_planted_difference_is_found_in_others(planted, sections, name, linear
 
 
 @pytest.mark.parametrize("linear", [False, True])
-@pytest.mark.parametrize("name", GRAPH_MODELS)
+@pytest.mark.parametrize("name", of_kind("graph"))
 def test_pure_noise_and_permuted_labels_give_chance(sections, name, linear):
     """The mean over networks with other labels each stays near a half."""
     rng = np.random.default_rng(1)
@@ -286,7 +286,7 @@ def test_nothing_but_the_labels_tells_permuted_networks_apart(cohort, sections):
     assert np.abs(decisions[:, 0] - decisions[:, 1]).max() > 1e-3
 
 
-@pytest.mark.parametrize("name", GRAPH_MODELS)
+@pytest.mark.parametrize("name", of_kind("graph"))
 def test_every_network_goes_through_the_workflow(cohort, sections, name):
     splits = make_splits(cohort.participants, 2, 1, 0)
     result = cross_validate(cohort, splits, name, sections(name, epochs=2, seeds=2))
@@ -396,7 +396,7 @@ def test_side_by_side_is_for_gpus_unless_asked_for():
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("name", GRAPH_MODELS)
+@pytest.mark.parametrize("name", of_kind("graph"))
 def test_cpu_and_gpu_train_the_same_networks(planted, sections, name):
     how = {"seeds": (1, 2), "epochs": 4, "precision": "float64"}
     gpu, cpu = (trained(planted, sections, name, device=device, **how) for device in ("cuda", "cpu"))

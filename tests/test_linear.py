@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.svm import SVC
 
 from dysconnect.data.edges import Pairs
-from dysconnect.learning.estimators import LinearModel, build
+from dysconnect.learning.estimators import EdgeModel, build
 from dysconnect.learning.permuted import shuffle_labels
 from dysconnect.learning.saved import SavedModel, save_model
 from dysconnect.learning.splits import audit_splits, make_splits
@@ -265,7 +265,7 @@ def test_held_out_subjects_change_no_model(cohort_of, name, measure, own):
     assert moved_by_held_out(cohort_of(measure, 0.5), lambda: built(name, measure, **own)) == set()
 
 
-class ReferenceOfEverybody(LinearModel):
+class ReferenceOfEverybody(EdgeModel):
     """The copied defect: the tangent reference is learned from the test subjects too."""
 
     def _learn_features(self, cohort, rows):

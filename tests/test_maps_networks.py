@@ -21,8 +21,8 @@ from dysconnect.attribute.null import attribution_null
 from dysconnect.learning.graph.run import train_networks
 from dysconnect.learning.saved import read_folds, save_folds
 from dysconnect.learning.splits import make_splits
-from dysconnect.models.graph import build_network
 from dysconnect.models.graph.views import edge_weights, to_batch, unfold
+from dysconnect.models.networks import build_network
 from dysconnect.train import cross_validate
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")

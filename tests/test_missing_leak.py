@@ -17,7 +17,7 @@ from dysconnect.models.masked import MaskedRegression, StandIns, _weights
 from dysconnect.models.riemann import ReducedTangent, common_regions
 from dysconnect.models.tangent import TangentSpace
 from dysconnect.quality.people import lacking
-from dysconnect.report.verdict import quality_warnings
+from dysconnect.report.quality.sentences import quality_warnings
 from dysconnect.train import cross_validate
 
 PENALTIES = [0.01, 0.1, 1.0, 10.0, 100.0]

@@ -9,7 +9,7 @@ import torch
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.connectomes import Connectomes, write_connectomes
 from dysconnect.data.edges import Pairs
-from dysconnect.data.labelled import unlabelled_cohort
+from dysconnect.data.labelled import pretraining, unlabelled_cohort
 from dysconnect.data.participants import write_participants
 from dysconnect.learning.graph import run
 from dysconnect.learning.graph.pretrain import (
@@ -25,8 +25,9 @@ from dysconnect.learning.graph.run import start_network, train_networks
 from dysconnect.learning.graph.stack import noise_of
 from dysconnect.learning.graph.view import FilledEdges
 from dysconnect.learning.splits import make_splits
-from dysconnect.models import GRAPH_MODELS
-from dysconnect.plan.config import ConfigError, check_pretraining, pretraining, training_sections
+from dysconnect.models.cards import of_kind
+from dysconnect.plan.checks import check_pretraining
+from dysconnect.plan.config import ConfigError, training_sections
 from dysconnect.train import cross_validate, permutation_null
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -77,7 +78,7 @@ def test_noise_cannot_be_guessed(make_cohort, hiding):
     assert max(row["val_explained"] for row in curve) < 0.02
 
 
-@pytest.mark.parametrize("name", GRAPH_MODELS)
+@pytest.mark.parametrize("name", of_kind("graph"))
 def test_every_network_gives_its_embeddings_and_nothing_of_its_read_out(low_rank, hiding, name):
     weights = pretrain(low_rank, hiding(name, epochs=1), 1).weights
     network = start_network(hiding(name)["model"], 16, weights)
@@ -104,7 +105,7 @@ def test_too_few_people_are_refused(make_cohort, hiding):
 # what is hidden
 
 
-@pytest.mark.parametrize("name", GRAPH_MODELS)
+@pytest.mark.parametrize("name", of_kind("graph"))
 def test_hidden_edges_are_not_seen(low_rank, hiding, name):
     """Neither in the features nor in the graph, nor through its threshold: other values, the same embeddings."""
     own = hiding(name, 0.4)
@@ -326,7 +327,7 @@ def test_another_measure_and_the_same_people_are_refused(make_cohort, small, sto
 @pytest.fixture(scope="module")
 def experiments(repository):
     """Configurations of two experiments, composed from the real files."""
-    from dysconnect.__main__ import compose_workflow
+    from dysconnect.plan.compose import compose_workflow
 
     schema = repository / "workflow/schemas/config.schema.json"
     return compose_workflow(repository / "configs", schema, {"atlas": "cc200", "experiment": "gcn,gcn_pretrained"})[1]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scanned import ASKEW, CUT, FAILED, MOVING, NOISY, SPIKES, WILD, scanned_cohort
-from test_report import Document, cohort_of, experiments_of, page_of, quality_of, results_of
+from test_report import NODES, Document, cohort_of, experiments_of, methods, page_of, quality_of, results_of, verdict
 
 from dysconnect.paper.carpet import carpet_figure, region_carpet, spread
 from dysconnect.quality.metrics import quality_metrics
@@ -24,11 +24,9 @@ from dysconnect.quality.scans import (
     scan_rows,
     scan_table,
 )
-from dysconnect.report.methods import methods
+from dysconnect.report.people.subjects import coverage_tables, engine_report, engine_rows, percentile, write_pages
 from dysconnect.report.results import read_results
 from dysconnect.report.scans import coverage_figure, coverage_steps, effect_figure, strips_figure
-from dysconnect.report.subjects import coverage_tables, engine_report, engine_rows, percentile, write_pages
-from dysconnect.report.verdict import verdict
 
 SPEC = cohort_of()["quality"]
 CONTRAST = {"cases": ["DYT"], "controls": ["HC"]}
@@ -273,19 +271,19 @@ def test_a_difference_in_noise_between_the_groups_is_warned_of(scanned, images):
 
 def test_methods_say_what_the_engine_said(scanned, images):
     results, experiments = _results(scanned), experiments_of(["floor", "tangent_ridge", "gcn"])
-    said = dict(methods(results, images, experiments, scanned.nodes))
+    said = dict(methods(results, images, experiments, NODES))
     series = said["Cohort and series"]
     assert "slice timing was corrected; 0 to 1 volume before the steady state" in series.replace("volumes", "volume")
     assert "susceptibility distortion was not corrected" in series and "(MNI152NLin2009cAsym)" in series
     assert "Scans were marked" in said["Quality"]
     facts = {"people": 12, "slice_timing": {"no": 12}, "susceptibility": {"not corrected": 10, "corrected by SyN": 2}}
     other = dataclasses.replace(results, scans=dataclasses.replace(scanned.scans, engine=facts))
-    series = dict(methods(other, images, experiments, scanned.nodes))["Cohort and series"]
+    series = dict(methods(other, images, experiments, NODES))["Cohort and series"]
     assert "slice timing was not corrected" in series and "steady state" not in series
     assert "not corrected in 10 scans and corrected by SyN in 2 scans" in series
     outside = {**images, "preprocess": {"engine": "fmriprep", "version": "25.2.5", "space": "fsLR", "options": "--a",
                                         "min_coverage": 0.5}}  # fmt: skip
-    series = dict(methods(other, outside, experiments, scanned.nodes))["Cohort and series"]
+    series = dict(methods(other, outside, experiments, NODES))["Cohort and series"]
     assert "fMRIPrep 25.2.5" in series and "ANTs" not in series and "--a" in series
 
 

@@ -1,14 +1,13 @@
 """What was not asked, or could not be, is said in the report: no covariates, no experiment to ask, no circuits."""
 
 import pytest
-from test_report import GOOD, NODES, cohort_of, experiments_of, results_of
+from test_report import GOOD, NODES, cohort_of, experiments_of, methods, results_of, verdict
 
-from dysconnect.report.methods import methods
+from dysconnect.report import Study
+from dysconnect.report.prediction.tables import model_table
 from dysconnect.report.stimulation import section
 from dysconnect.report.structures import structure_sentence
-from dysconnect.report.summary import in_short
-from dysconnect.report.tables import model_table
-from dysconnect.report.verdict import verdict
+from dysconnect.report.verdict import in_short
 
 
 @pytest.fixture
@@ -23,7 +22,7 @@ def nothing_known():
 def test_without_covariates_no_floor_is_beaten(nothing_known):
     judged = dict(verdict(results_of(), *nothing_known))["Confounds"]
     assert judged.startswith("No confound floor could be made: no covariates are given")
-    short = " ".join(in_short(results_of(), *nothing_known))
+    short = " ".join(in_short(Study(results_of(), *nothing_known, NODES)))
     assert "no confound floor could be made" in short and "more than the confound floor" not in short
     assert "beats the confound floor" in dict(verdict(results_of(), cohort_of(), experiments_of(GOOD)))["Confounds"]
     told = dict(methods(results_of(), *nothing_known, NODES))["Evaluation"]
@@ -47,14 +46,12 @@ def test_a_floor_of_its_own_covariates_is_one(nothing_known):
 def test_an_experiment_that_was_not_chosen_is_named_where_its_targets_would_be():
     cohort, experiments = cohort_of(), experiments_of(GOOD)
     cohort["stimulate"]["experiment"] = "riemann"
-    told = section(results_of(), cohort, experiments)
-    assert (
-        told["tables"] == [] and "No targets were asked for: stimulate.experiment is riemann" in told["paragraphs"][0]
-    )
-    assert f"experiment={','.join(experiments)},riemann" in told["paragraphs"][0]
+    told = section(Study(results_of(), cohort, experiments, NODES))
+    assert not told.tables and "No targets were asked for: stimulate.experiment is riemann" in told.sentences[0]
+    assert f"experiment={','.join(experiments)},riemann" in told.sentences[0]
     for asked in (None, next(iter(experiments))):
         cohort["stimulate"]["experiment"] = asked
-        assert section(results_of(), cohort, experiments) is None
+        assert section(Study(results_of(), cohort, experiments, NODES)) is None
 
 
 def test_regions_without_circuits_are_told():

@@ -11,16 +11,17 @@ from docutils.core import publish_string
 from matplotlib.figure import Figure
 
 from dysconnect.data.atlas import load_atlas
-from dysconnect.paper.bibtex import authors, bibliography, entry
+from dysconnect.paper.bibtex import bibliography, read_papers
 from dysconnect.paper.files import to_png
 from dysconnect.paper.shell import brain_shell, mask_faces, smoothed
 from dysconnect.paper.svg import to_svg
-from dysconnect.report.brain import as_script, brain_data
-from dysconnect.report.chord import arcs, chord_figure, ribbons, system_pairs
-from dysconnect.report.consort import consort_figure
-from dysconnect.report.matrix import matrix_figure, ordered_nodes, split_triangles, spoken
-from dysconnect.report.references import REFERENCES
-from dysconnect.report.stability import stability_caption, stability_figure
+from dysconnect.report.cohort.figures import consort_figure
+from dysconnect.report.localization import stability_caption
+from dysconnect.report.localization.brain import as_script, brain_data
+from dysconnect.report.localization.chord import arcs, chord_figure, ribbons, system_pairs
+from dysconnect.report.localization.figures import stability_figure
+from dysconnect.report.localization.matrix import matrix_figure, ordered_nodes, split_triangles, spoken
+from dysconnect.report.references import PAPERS
 
 CAPTIONS = Path(__file__).parents[1] / "workflow/report"
 
@@ -169,28 +170,62 @@ def test_names_cannot_end_the_script():
     assert "<" not in text and json.loads(text) == {"name": "</script><b>"}
 
 
-def test_every_reference_becomes_an_entry():
-    for short, full in REFERENCES.items():
-        kind, fields = entry(short, full)
-        assert fields["author"] and fields["title"] != "{}", short
-        assert all(value.replace("--", "-").strip("{}") in full or name in ("author", "year")
-                   for name, value in fields.items()), short  # fmt: skip
-        assert fields["year"] in full + short
-        if kind == "article":
-            assert all(fields[name] for name in ("journal", "year", "volume", "pages"))
-    text = bibliography(REFERENCES, {})
-    keys = [line.split("{")[1] for line in text.splitlines() if line.startswith("@")]
-    assert len(keys) == len(set(keys)) == len(REFERENCES)
-    assert text.count("{") == text.count("}")
+LI = """@article{Li2018,
+  author = {Li, F and Morgan, KL and Zaslavsky, AM},
+  title = {{Balancing covariates \\& more}},
+  doi = {10.1080/a_b},
+  journal = {J Am Stat Assoc},
+  year = {2018},
+  volume = {113},
+  pages = {390--400}
+}"""
+PLATT = """@misc{Van2016,
+  author = {Van Calster, B and others},
+  title = {{A calibration hierarchy}},
+  howpublished = {MIT Press},
+  year = {2016}
+}"""
 
 
-def test_authors_are_told_apart():
-    assert authors("Noble S, Scheinost D. ") == "Noble, S and Scheinost, D"
-    assert authors("Van Calster B, et al. ") == "Van Calster, B and others"
+def test_a_paper_is_cited_printed_and_written_again_from_one_entry(tmp_path):
+    path = tmp_path / "papers.bib"
+    path.write_text(f"{LI}\n\n{PLATT}\n")
+    papers = read_papers(path)
+    assert [paper.name for paper in papers] == ["Li et al. 2018", "Van Calster et al. 2016"]
+    assert str(papers[0]) == (
+        "Li F, Morgan KL, Zaslavsky AM. Balancing covariates & more. J Am Stat Assoc 2018;113:390-400. doi:10.1080/a_b"
+    )
+    assert str(papers[1]) == "Van Calster B, et al. A calibration hierarchy. MIT Press."
+    assert bibliography(papers, {}) == path.read_text()
+    two = LI.replace(" and Zaslavsky, AM", "")
+    path.write_text(two)
+    assert read_papers(path)[0].name == "Li and Morgan 2018"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (LI.replace("year = {2018}", "year = 2018"), "@article{Li2018, cannot be read"),
+        (LI.replace("  volume = {113},\n", ""), "@article{Li2018, has no volume"),
+        (PLATT.replace("  year = {2016}\n", ""), "@misc{Van2016, has no year"),
+    ],
+)
+def test_an_entry_that_would_be_printed_wrong_is_refused(tmp_path, wrong, words):
+    (tmp_path / "papers.bib").write_text(f"{PLATT}\n\n{wrong}")
+    with pytest.raises(ValueError, match=words):
+        read_papers(tmp_path / "papers.bib")
+
+
+def test_every_paper_has_a_key_and_a_name_of_its_own():
+    keys = [paper.text.split("{")[1].split(",")[0] for paper in PAPERS]
+    names = [paper.name for paper in PAPERS]
+    assert len(set(keys)) == len(set(names)) == len(PAPERS) > 40
+    assert not any(one != other and one in other for one in names for other in names)  # found in a text, by name
+    assert all(paper.text.count("{") == paper.text.count("}") for paper in PAPERS)
 
 
 def test_data_are_cited_as_they_ask():
-    text = bibliography({}, {"Data: A & B": "Somebody 2014, doi:10.1/a_b; Else 2015"})
+    text = bibliography([], {"Data: A & B": "Somebody 2014, doi:10.1/a_b; Else 2015"})
     assert "@misc{DataAB," in text and r"title = {{Data: A \& B}}" in text
     assert "doi = {10.1/a_b}" in text and r"doi:10.1/a\_b; Else 2015" in text
 

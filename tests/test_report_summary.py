@@ -1,13 +1,14 @@
 """The verdict in five sentences says what the numbers say, and no more."""
 
 import pytest
-from test_report import GAPS, GOOD, cohort_of, experiments_of, link_of, quality_of, results_of, summary_of
+from test_report import GAPS, GOOD, NODES, cohort_of, experiments_of, link_of, quality_of, results_of, summary_of
 
-from dysconnect.report.summary import in_short
+from dysconnect.report import Study
+from dysconnect.report.verdict import in_short
 
 
 def said(results) -> list[str]:
-    return in_short(results, cohort_of(), experiments_of(results.scores["experiment"].unique()))
+    return in_short(Study(results, cohort_of(), experiments_of(results.scores["experiment"].unique()), NODES))
 
 
 def test_a_finding_in_five_sentences():

@@ -4,10 +4,20 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from test_report import GOOD, NODES, cohort_of, experiments_of, page_of, plant_of, recovery_of, results_of
+from test_report import (
+    GOOD,
+    NODES,
+    cohort_of,
+    experiments_of,
+    methods,
+    page_of,
+    plant_of,
+    recovery_of,
+    references,
+    results_of,
+)
 
-from dysconnect.report.methods import methods
-from dysconnect.report.references import references
+from dysconnect.report.recovery import recovery_sentence
 from dysconnect.report.stimulation import (
     CAUTION,
     aside,
@@ -19,7 +29,6 @@ from dysconnect.report.stimulation import (
     set_table,
     stimulation_figure,
 )
-from dysconnect.report.verdict import recovery_sentence
 
 TOLD = {
     "verdict": "ridge (permutation p = 0.01)", "agreement": 0.43, "folds": 10, "permutations": 500, "patients": 12,
@@ -79,12 +88,12 @@ def page():
 
 
 def test_a_planted_hub_is_told_with_its_rank():
-    cohort = cohort_of(simulated=True, plant=plant_of(1.0) | {"region": targets_of()["target"].iloc[2]})
+    plant = plant_of(1.0) | {"region": targets_of()["target"].iloc[2]}
     told = {"targets": targets_of(), "recovery": recovery_of(0.5, 20, 0)}
-    sentence = recovery_sentence(results_of(**told), cohort)
+    sentence = recovery_sentence(results_of(**told), plant)
     assert sentence.startswith(f"Of 40 planted connections of {targets_of()['target'].iloc[2]} (d = 1")
     assert sentence.endswith("Virtual stimulation ranks it number 3 of 20 regions.")
-    withheld = recovery_sentence(results_of(**told | {"targets": targets_of().iloc[:0]}), cohort)
+    withheld = recovery_sentence(results_of(**told | {"targets": targets_of().iloc[:0]}), plant)
     assert "Virtual stimulation" not in withheld
 
 
@@ -154,7 +163,7 @@ def test_every_patient_has_a_row():
 
 
 def test_the_connections_that_carry_the_first_targets_are_shown(page):
-    (table,) = connection_table(edits_of(), targets_of())
+    table = connection_table(edits_of(), targets_of())
     assert len(table.rows) == 10 and all(len(row.cells) == len(table.columns) for row in table.rows)
     first = targets_of().iloc[0]["target"]
     assert table.rows[0].cells == [
@@ -162,7 +171,7 @@ def test_the_connections_that_carry_the_first_targets_are_shown(page):
     ]  # fmt: skip
     assert "Cheapest edit" in page[1].heads and table.caption in page[1].text
     for edits in (None, edits_of().iloc[:0]):
-        assert connection_table(edits, targets_of()) == []
+        assert connection_table(edits, targets_of()) is None
 
 
 def test_a_patient_s_row_names_the_connection_that_carries_most():

@@ -16,7 +16,7 @@ from dysconnect.learning.estimators import GraphModel, build
 from dysconnect.learning.permuted import shuffle_labels
 from dysconnect.learning.saved import SavedModel, read_fold_weights, save_model
 from dysconnect.learning.splits import fold_rows, make_splits
-from dysconnect.models import GRAPH_MODELS
+from dysconnect.models.cards import of_kind
 from dysconnect.train import cross_validate, permutation_null
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -339,7 +339,7 @@ def saved(tmp_path_factory, make_cohort, make_covariances, sections):
 
     def save(name, measure):
         cohort = make_covariances(shift=-0.3) if measure == "tangent" else make_cohort(planted=range(5))
-        own = sections(name, measure, **({"epochs": 4} if name in GRAPH_MODELS else {}))
+        own = sections(name, measure, **({"epochs": 4} if name in of_kind("graph") else {}))
         model = build(**parts(own)).fit(cohort, np.arange(40), seed=0)
         path = tmp_path_factory.mktemp("models") / f"{name}.npz"
         save_model(model, cohort, path, model.edge_weights()[None] if name == "ridge" else None)
@@ -348,7 +348,7 @@ def saved(tmp_path_factory, make_cohort, make_covariances, sections):
     return save
 
 
-SAVED = [("ridge", "correlation"), ("logistic", "tangent"), *((name, "correlation") for name in GRAPH_MODELS)]
+SAVED = [("ridge", "correlation"), ("logistic", "tangent"), *((name, "correlation") for name in of_kind("graph"))]
 
 
 @pytest.mark.parametrize(("name", "measure"), SAVED)

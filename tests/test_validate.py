@@ -4,14 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from test_report import cohort_of, results_of
 
 from dysconnect.data.atlas import edge_circuits, load_atlas
 from dysconnect.data.edges import Pairs
 from dysconnect.localize.ingredients import Ingredients, Regions
 from dysconnect.localize.methods import Outcome, run_methods
-from dysconnect.plan.config import check_validation
+from dysconnect.plan.checks import check_validation
 from dysconnect.planted.plant import choose_pattern
+from dysconnect.report import Study
 from dysconnect.report import validation as report
+from dysconnect.report.section import Section
 from dysconnect.validate import pool_maker, validate_batch
 from dysconnect.validate.pools import controls_of, real_pool, thin
 from dysconnect.validate.scenarios import (
@@ -284,6 +287,10 @@ def scores():
     return pd.DataFrame(rows, columns=columns)
 
 
+def section_of(scores: pd.DataFrame, spec: dict) -> Section:
+    return report.section(Study(results_of(validation=scores), {**cohort_of(), "validate": spec["validate"]}, {}, None))
+
+
 def test_the_verdict_names_what_is_outside_its_limits(scores, spec):
     judged = report.judged(scores, 0.05).set_index(["method", "where"])["verdict"]
     assert judged["max-T", "no difference"] == 1 and (judged.drop(("max-T", "no difference")) < 1).all()
@@ -294,10 +301,9 @@ def test_the_verdict_names_what_is_outside_its_limits(scores, spec):
     assert "max-T in 16 of 20 cohorts" in report.unprotected(scores, 0.05)
     calm = scores[scores["scenario"] != "confounded, not adjusted"]
     assert report.unprotected(calm, 0.05) == ""
-    section = report.section(scores, spec["validate"], 0.05)
-    marked = [row.cells[0] for row in section["table"].rows if row.mark]
-    assert marked == ["max-T"]
-    assert "9 / 20" in section["table"].rows[0].cells
+    table = section_of(scores, spec).tables["methods"]
+    assert [row.cells[0] for row in table.rows if row.mark] == ["max-T"]
+    assert "9 / 20" in table.rows[0].cells
 
 
 def test_a_rate_beside_a_truth_is_judged_with_its_error(scores):
@@ -310,9 +316,8 @@ def test_a_rate_beside_a_truth_is_judged_with_its_error(scores):
 def test_figures_are_drawn_from_full_and_from_missing_parts(scores, spec):
     names = {"validation_fwer", "validation_power", "validation_fdp"}
     for own in (scores, scores[scores["scenario"] == "planted"], scores[scores["scenario"] == "no difference"]):
-        drawn = report.draw(own, 0.05)
-        assert set(drawn) == set(report.captions(own, 0.05)) == names
-        assert all(isinstance(figure, Figure) for figure in drawn.values())
-        report.section(own, spec["validate"], 0.05)
-    titles = [axes.get_title("left") for axes in report.draw(scores, 0.05)["validation_power"].axes]
+        drawings = section_of(own, spec).figures
+        assert set(drawings) == names and all(drawing.caption for drawing in drawings.values())
+        assert all(isinstance(drawing.draw(), Figure) for drawing in drawings.values())
+    titles = [axes.get_title("left") for axes in section_of(scores, spec).figures["validation_power"].draw().axes]
     assert titles[:2] == ["edges of circuits", "all edges of a region"]

@@ -214,7 +214,7 @@ def test_a_gnn_key_leaves_the_linear_models_alone(project):
         ("stimulate/folds.py", {"stimulate", "report"}),
         ("predict/norm.py", {"bundle"}),
         ("tracking/runs.py", {"tracking"}),
-        ("report/text.py", {"report_people", "report"}),
+        ("report/prediction/scores.py", {"report_people", "report"}),
     ],
 )
 def test_a_changed_module_reruns_its_stage(project, module, first):

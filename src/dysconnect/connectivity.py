@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 from dysconnect.data.connectomes import Connectomes, data_hash
 from dysconnect.data.edges import Pairs, measure_pairs
 from dysconnect.data.estimate import connectome
+from dysconnect.data.measures import measure_of
 from dysconnect.data.series import has_signal, read_series, series_hash
 from dysconnect.keeping.sealed import NotAsWrittenError
 from dysconnect.problems import refuse_gone
@@ -17,7 +18,7 @@ from dysconnect.progress import track
 
 
 def cohort_connectomes(
-    index: pd.DataFrame, nodes: pd.DataFrame, measure: str, estimator: str, workers: int = 1
+    index: pd.DataFrame, nodes: pd.DataFrame, measure: str, estimator: str | None, workers: int = 1
 ) -> Connectomes:
     """Compute everybody's connectome from the index of denoised series.
 
@@ -41,7 +42,7 @@ def cohort_connectomes(
     return _connectomes(values, missing, subjects, names, measure)
 
 
-def _from_file(row: dict, nodes: pd.DataFrame, measure: str, estimator: str) -> tuple[np.ndarray, np.ndarray]:
+def _from_file(row: dict, nodes: pd.DataFrame, measure: str, estimator: str | None) -> tuple[np.ndarray, np.ndarray]:
     path = Path(row["series"])
     if row.get("sha256") and path.exists() and series_hash(path.read_bytes()) != row["sha256"]:
         raise NotAsWrittenError(
@@ -79,7 +80,7 @@ def table_connectomes(edges: pd.DataFrame, nodes: pd.DataFrame, measure: str) ->
     columns = pairs.position(*(edges[side].map(position).to_numpy() for side in ("region_a", "region_b")))
     values = np.zeros((len(subjects), len(pairs)), np.float32)
     rows = pd.Index(subjects).get_indexer(edges["participant_id"])
-    values[rows, columns] = np.arctanh(np.clip(edges["connectivity"], -0.999999, 0.999999))
+    values[rows, columns] = measure_of(measure).transformed(edges["connectivity"])
     measured = np.isin(np.arange(len(pairs)), columns)
     return _connectomes(values, np.zeros((len(subjects), len(names)), bool), subjects, names, measure, measured)
 
@@ -92,4 +93,5 @@ def _connectomes(
     measure: str,
     measured: np.ndarray | None = None,
 ) -> Connectomes:
-    return Connectomes(values, missing, subjects, names, measure, data_hash(values, subjects, names), measured=measured)
+    own, made = measure_of(measure), data_hash(values, subjects, names)
+    return Connectomes(values, missing, subjects, names, measure, made, own.directed, own.zero, measured)

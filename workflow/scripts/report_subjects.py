@@ -8,7 +8,7 @@ from _job import start
 from dysconnect.data.atlas import load_atlas
 from dysconnect.data.participants import read_participants
 from dysconnect.quality.scans import read_scans, scan_rows
-from dysconnect.report.subjects import write_pages
+from dysconnect.report.people.subjects import write_pages
 
 input, output, params = start(snakemake)
 scans = read_scans(input.scans, input.coverage, input.engine)

@@ -18,11 +18,12 @@ from dysconnect.attribute.stability import consistency, kuncheva, nogueira, stro
 from dysconnect.attribute.verdict import LOCALIZES, label
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import Pairs
+from dysconnect.data.measures import MEASURES
 from dysconnect.learning.estimators import build
 from dysconnect.learning.permuted import gate
 from dysconnect.learning.saved import FoldModel, read_folds
 from dysconnect.localize.tested import complete_edges, without_copies
-from dysconnect.models import GRAPH_MODELS
+from dysconnect.models.cards import card_of, is_graph
 from dysconnect.progress import track
 
 CHECKED = 2  # folds whose models are randomised and trained on shuffled labels
@@ -106,7 +107,7 @@ def _described(cohort: Cohort, splits: pd.DataFrame, folds: str | Path, sections
 
 def _explained(fold: HeldOut, sections: dict, spec: dict) -> dict[str, np.ndarray]:
     """GNNExplainer of a few held-out people, where it is asked for and the network has a sparse twin."""
-    if not spec["explained"] or sections["model"]["name"] not in ("gcn", "gat", "gin", "sage"):
+    if not spec["explained"] or not card_of(sections["model"]["name"]).sparse:
         return {}
     from dysconnect.attribute.explainer import explain  # PyTorch Geometric's explainers
 
@@ -121,7 +122,7 @@ def _curves(fold: HeldOut, maps: dict[str, np.ndarray], sections: dict, seed: in
     """
     labels, edges = fold.people.labels, fold.people.values
     found = {"pairs": int(labels.sum() * (1 - labels).sum())}
-    if sections["measure"] == "tangent":
+    if MEASURES[sections["measure"]].tangent:
         return found
     one = partial(fold_curves, fold.decide, edges, labels, fold.baseline)
     for method, own in maps.items():
@@ -189,13 +190,14 @@ def _stability(maps: np.ndarray, top: int) -> dict | None:
 
 def _inference(cohort: Cohort, splits: pd.DataFrame, sections: dict, spec: dict, shown: bool) -> Iterable[tuple]:
     """Name, columns and settings of every inference that applies; they do not need the model to be right."""
-    if cohort.measure == "tangent":
+    if MEASURES[cohort.measure].tangent:
         return  # its features are not single edges
     alone = without_copies(cohort)
     edges, tested, _ = complete_edges(alone, spec["max_missing"])
     people, nuisance, alpha = alone.participants, spec["nuisance"], spec["alpha"]
     index = np.flatnonzero(tested)
-    if sections["model"]["name"] == "ridge":
+    promise = card_of(sections["model"]["name"]).promise
+    if promise == "weights":
         own = ridge_statistics(edges, people, nuisance, spec["permutations"], spec["seed"], spec["ridge_penalty"])
         settings = {"penalty": spec["ridge_penalty"], "permutations": spec["permutations"]}
         yield "weights", *_columns({"p_weights": own.p_fwer}, index, alpha, settings)
@@ -205,7 +207,7 @@ def _inference(cohort: Cohort, splits: pd.DataFrame, sections: dict, spec: dict,
         own = screened_statistics(_screen(alone, sections, tested), edges, people, nuisance, settings)
         columns = {"p_screening": own.p_fwer, "screened": own.share}
         yield "screening", *_columns(columns, index, alpha, settings | {"tested": own.tested})
-    if shown and spec["attribution_permutations"] and sections["model"]["name"] in GRAPH_MODELS:
+    if shown and spec["attribution_permutations"] and promise == "attribution":
         if sections["training"].get("pretrain"):
             told = {"reason": "not made for pretrained networks"}
             yield "attribution", pd.DataFrame(index=index), told
@@ -227,7 +229,7 @@ def _screen(cohort: Cohort, sections: dict, tested: np.ndarray):
         model = build(sections["model"], sections["measure"], sections["graph"], sections["training"])
         model.fit(cohort, rows, seed=seed)
         own = held_out(cohort, FoldModel(model, rows, rows, 0, 0, 0))  # looked at where it learned: the rest tests
-        if sections["model"]["name"] not in GRAPH_MODELS:
+        if not is_graph(sections["model"]["name"]):
             return np.abs(model.edge_weights() * own.spread)[tested]
         from dysconnect.attribute.gradients import mean_gradients  # torch
 

@@ -5,12 +5,12 @@ import torch
 
 from dysconnect.data.edges import Pairs
 from dysconnect.learning.graph.run import Networks
-from dysconnect.models.graph import build_network
 from dysconnect.models.graph.gat import SparseGAT
 from dysconnect.models.graph.gcn import SparseGCN
 from dysconnect.models.graph.gin import SparseGIN
 from dysconnect.models.graph.sage import SparseGraphSAGE
 from dysconnect.models.graph.views import edge_weights, to_batch, unfold
+from dysconnect.models.networks import build_network
 
 SPARSE = {"gcn": SparseGCN, "gat": SparseGAT, "gin": SparseGIN, "sage": SparseGraphSAGE}
 

@@ -9,9 +9,10 @@ from scipy.special import logit
 
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import Pairs
+from dysconnect.data.measures import MEASURES
 from dysconnect.learning.estimators import Model
 from dysconnect.learning.saved import FoldModel
-from dysconnect.models import GRAPH_MODELS
+from dysconnect.models.cards import is_graph
 
 STEPS = 8  # of integrated gradients
 
@@ -46,7 +47,7 @@ def held_out(cohort: Cohort, fold: FoldModel) -> HeldOut:
     train, controls = fill(fold.train), cohort.labels[fold.train] == 0
     people = cohort.participants.iloc[fold.test].reset_index(drop=True)
     lost = cohort.missing[fold.test]  # a tangent vector must know of them even after they were filled in
-    missing = lost if cohort.measure == "tangent" else np.zeros_like(lost)
+    missing = lost if MEASURES[cohort.measure].tangent else np.zeros_like(lost)
     people = replace(cohort, participants=people, values=fill(fold.test), missing=missing)
     return HeldOut(fold.model, people, train[controls].mean(0), train.std(0))
 
@@ -59,7 +60,7 @@ def fold_maps(fold: HeldOut) -> dict[str, np.ndarray]:
     controls; `haufe` is the pattern of the decision; `mask` is IBGNN's. No held-out label is used.
     """
     maps = {"haufe": haufe_pattern(fisher_edges(fold.people), fold.decide(fold.people.values))}
-    if fold.model.spec["name"] in GRAPH_MODELS:
+    if is_graph(fold.model.spec["name"]):
         return _network_maps(fold) | maps
     weights = fold.model.edge_weights()
     return maps if weights is None else {"weights": weights * fold.spread} | maps
@@ -95,7 +96,7 @@ def haufe_pattern(edges: np.ndarray, decisions: np.ndarray) -> np.ndarray:
 
 def fisher_edges(cohort: Cohort) -> np.ndarray:
     """Fisher z of everybody, [n, E]: of covariances, that of their correlations."""
-    if cohort.measure != "tangent":
+    if not MEASURES[cohort.measure].tangent:
         return cohort.values
     matrices = cohort.pairs.matrix(np.asarray(cohort.values, float))
     rows, cols = Pairs(len(cohort.nodes)).ends
@@ -106,7 +107,7 @@ def fisher_edges(cohort: Cohort) -> np.ndarray:
 def randomised_twin(fold: HeldOut, seed: int) -> HeldOut:
     """The same fold with a model that knows nothing: weights permuted, or as before the training."""
     model = copy.copy(fold.model)
-    if model.spec["name"] in GRAPH_MODELS:
+    if is_graph(model.spec["name"]):
         from dysconnect.attribute.gradients import randomised
 
         model.networks_ = randomised(model.networks_, seed)
@@ -124,6 +125,6 @@ def shuffled_twin(cohort: Cohort, fold: FoldModel, build: Callable[[], Model], s
         own = fold.train[sites == site]
         labels[own] = rng.permutation(labels[own])
     shuffled = replace(cohort, participants=cohort.participants.assign(label=labels))
-    graph = fold.model.spec["name"] in GRAPH_MODELS
+    graph = is_graph(fold.model.spec["name"])
     model = build().fit(shuffled, fold.train, seed=seed) if graph else fold.model.taught(shuffled, fold.train)
     return held_out(shuffled, fold._replace(model=model))

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dysconnect.models import GRAPH_MODELS
+from dysconnect.models.cards import is_graph
 
 MEASURED = Path(__file__).parent / "measured.tsv"
 ENOUGH, CHANCE = 0.9, 0.1  # of |t|'s area under precision and recall: of a trained network, of one that knows nothing
@@ -26,7 +26,7 @@ def label(method: str, sections: Mapping, measured: pd.DataFrame | None = None) 
     table = pd.read_csv(MEASURED, sep="\t") if measured is None else measured
     spec = sections["model"]
     own = table[(table["model"] == spec["name"]) & (table["method"] == method)]
-    if spec["name"] in GRAPH_MODELS:
+    if is_graph(spec["name"]):
         own = own[own["linear"] == int(spec.get("linear", False))]
         for key in TRAINED:
             own = own[np.isclose(own[key], sections["training"][key])]

@@ -8,10 +8,11 @@ from zlib import crc32
 import numpy as np
 import pandas as pd
 
+from dysconnect.data.measures import measure_of
+
 LENDERS = 32  # mixtures of people in a saved network, and of how many people, about, they are made
 MIXED = 256
 BLOCK = 5e7  # bytes of edges that are looked at together
-WITH_DIAGONAL = ("covariance", "tangent")  # measures in which a region with itself is a value
 
 
 def blocks(shape: tuple[int, int]) -> Iterator[slice]:
@@ -161,7 +162,8 @@ def _ends(pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
 
 def measure_pairs(measure: str, n_nodes: int, directed: bool = False) -> Pairs:
     """Pairs of regions that a measure, as stored or as a model sees it, has values of."""
-    return Pairs(n_nodes, directed, diagonal=measure in WITH_DIAGONAL)
+    own = measure_of(measure)
+    return Pairs(n_nodes, directed or own.directed, own.diagonal)
 
 
 class MissingRegions:
@@ -281,9 +283,8 @@ def edges_of_matrices(matrices: np.ndarray, measure: str) -> np.ndarray:
     ----------
     matrices : array, [n, N, N]
         Correlation or partial correlation matrices (r, not z); covariance matrices for the tangent space.
-    measure : {"correlation", "partial", "tangent"}
+    measure : str
     """
     matrices = np.asarray(matrices, float)
-    pairs = measure_pairs(measure, matrices.shape[-1])
-    edges = pairs.edges(matrices)
-    return edges if pairs.diagonal else np.arctanh(np.clip(edges, -0.999999, 0.999999))
+    edges = measure_pairs(measure, matrices.shape[-1]).edges(matrices)
+    return measure_of(measure).transformed(edges)

@@ -1,43 +1,47 @@
-"""One person's connectome from regional series, through nilearn."""
+"""One person's connectome from regional series: by nilearn, or as the measure says itself."""
 
 import numpy as np
 
 from dysconnect.data.edges import measure_pairs
-from dysconnect.data.measures import KINDS
+from dysconnect.data.measures import Measure, measure_of
 from dysconnect.data.series import has_signal
 
 
-def connectome(series: np.ndarray, measure: str, estimator: str) -> np.ndarray:
-    """Connectome of one subject through nilearn, [E].
+def connectome(series: np.ndarray, measure: str, estimator: str | None) -> np.ndarray:
+    """Connectome of one subject, [E].
 
     Parameters
     ----------
     series : array, [T, N]
         Denoised; a constant column is a missing region.
-    measure : {"correlation", "partial", "covariance"}
-        Fisher z of the (partial) correlation without the diagonal, or the covariance with it.
-    estimator : {"empirical", "ledoit_wolf"}
-        Covariance estimator; `partial` with T <= N needs the shrinkage of Ledoit and Wolf (2004).
+    measure : str
+        As it is stored: Fisher z of a correlation without the diagonal, say, or the covariance with it.
+    estimator : {"empirical", "ledoit_wolf", None}
+        Covariance estimator; `partial` with T <= N needs the shrinkage of Ledoit and Wolf (2004). None where the
+        measure needs no covariance.
 
     Returns
     -------
     array of float32
-        N(N-1)/2 edges, N(N+1)/2 for covariance; zero where a region is missing (one on the diagonal).
+        N(N-1)/2 edges, N(N+1)/2 with the diagonal; zero where a region is missing (one on the diagonal).
     """
-    from nilearn.connectome import ConnectivityMeasure  # seconds that those who read connectomes need not wait for
-    from sklearn.covariance import EmpiricalCovariance, LedoitWolf
-
-    alive = np.flatnonzero(has_signal(series))
-    covariance = {"empirical": EmpiricalCovariance, "ledoit_wolf": LedoitWolf}[estimator](store_precision=False)
+    own, alive = measure_of(measure), np.flatnonzero(has_signal(series))
     if measure == "partial" and estimator == "empirical" and len(series) <= len(alive):
         raise ValueError(
             f"partial correlation of {len(alive)} regions from {len(series)} volumes needs shrinkage: "
             "set connectivity.estimator=ledoit_wolf."
         )
-    fitted = ConnectivityMeasure(cov_estimator=covariance, kind=KINDS[measure], standardize="zscore_sample")
     matrix = np.eye(series.shape[1])
-    matrix[np.ix_(alive, alive)] = fitted.fit_transform([series[:, alive]])[0]
-    edges = measure_pairs(measure, len(matrix)).edges(matrix)
-    if measure == "covariance":
-        return edges.astype(np.float32)
-    return np.arctanh(np.clip(edges, -0.999999, 0.999999)).astype(np.float32)
+    seen = series[:, alive]
+    matrix[np.ix_(alive, alive)] = own.compute(seen) if own.compute else _through_nilearn(seen, own, estimator)
+    return own.transformed(measure_pairs(measure, len(matrix)).edges(matrix)).astype(np.float32)
+
+
+def _through_nilearn(series: np.ndarray, measure: Measure, estimator: str) -> np.ndarray:
+    """Matrix of the regions with a signal, [T, N] -> [N, N]."""
+    from nilearn.connectome import ConnectivityMeasure  # takes a second to load
+    from sklearn.covariance import EmpiricalCovariance, LedoitWolf
+
+    covariance = {"empirical": EmpiricalCovariance, "ledoit_wolf": LedoitWolf}[estimator](store_precision=False)
+    fitted = ConnectivityMeasure(cov_estimator=covariance, kind=measure.kind, standardize="zscore_sample")
+    return fitted.fit_transform([series])[0]

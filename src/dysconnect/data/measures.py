@@ -1,7 +1,112 @@
-"""What a connection is: the measures, how each is computed, stored and put into words."""
+"""What a connection is: the measures, how each is computed, stored and put into words. One row is one measure."""
 
-KINDS = {"correlation": "correlation", "partial": "partial correlation", "covariance": "covariance"}
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+ESTIMATORS = ("empirical", "ledoit_wolf")  # of covariances
+LARGEST = 0.999999  # |r| of which Fisher's z is still taken
 
 
-# what is stored on disk for each measure: the tangent space is learned from covariances inside training folds
-STORED = {"correlation": "correlation", "partial": "partial", "tangent": "covariance"}
+@dataclass(frozen=True)
+class Measure:
+    """A measure of connectivity.
+
+    Attributes
+    ----------
+    name : str
+        As in ``connectivity.measure``.
+    sentence : str
+        For the methods: what models were given. Papers are cited by their short names.
+    kind : str
+        What nilearn calls it; empty where `compute` makes it.
+    compute : callable, optional
+        Series [T, N] without constant columns to a matrix [N, N]. It imports scipy alone, and that when called: models
+        read this table on machines that have little else, and whoever plans a run at once.
+    stored : str
+        Name in the file of connectomes; several measures may be learned from one.
+    estimator : {"empirical", "ledoit_wolf", None}
+        Estimator of the covariance where nobody chooses; None: it needs no covariance.
+    transform : {"fisher", "none"}
+        Of a correlation, Fisher's z is stored.
+    diagonal : bool
+        Whether the diagonal is stored.
+    directed : bool
+        Whether an edge from a to b is another than one from b to a.
+    zero : bool
+        Whether a connection that is zero in everybody was measured; where not, zero is nothing.
+    tangent : bool
+        Whether features are learned from what is stored, inside training folds: then they are no single edges.
+    title : str
+        Spelling in the name of an experiment, where it differs from `name`.
+    papers : tuple of str
+        Those that `sentence` cites.
+    """
+
+    name: str
+    sentence: str
+    kind: str = ""
+    compute: Callable[[np.ndarray], np.ndarray] | None = None
+    stored: str = ""
+    estimator: str | None = None
+    transform: str = "fisher"
+    diagonal: bool = False
+    directed: bool = False
+    zero: bool = False
+    tangent: bool = False
+    title: str = ""
+    papers: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        object.__setattr__(self, "stored", self.stored or self.name)
+
+    def transformed(self, values: np.ndarray) -> np.ndarray:
+        """What is stored of the entries of a matrix: Fisher's z, or the entries as they are."""
+        return np.arctanh(np.clip(values, -LARGEST, LARGEST)) if self.transform == "fisher" else values
+
+
+MEASURES = {
+    measure.name: measure
+    for measure in (
+        Measure(
+            name="correlation",
+            sentence="the Fisher z of Pearson correlations",
+            kind="correlation",
+            estimator="empirical",
+        ),
+        Measure(
+            name="partial",
+            sentence="the Fisher z of partial correlations",
+            kind="partial correlation",
+            estimator="ledoit_wolf",
+        ),
+        Measure(
+            name="tangent",
+            sentence="tangent space at the geometric mean of the training subjects' covariances "
+            "(Varoquaux et al. 2010)",
+            kind="covariance",
+            stored="covariance",
+            estimator="ledoit_wolf",
+            transform="none",
+            diagonal=True,
+            tangent=True,
+            papers=("Varoquaux et al. 2010",),
+        ),
+    )
+}
+STORED = {name: measure.stored for name, measure in MEASURES.items()}
+
+
+def measure_of(name: str) -> Measure:
+    """Find a measure by its name, or what is in a file of connectomes by the name under which it is stored.
+
+    Raises
+    ------
+    ValueError
+        When there is none; it lists those that there are.
+    """
+    own = [measure for measure in MEASURES.values() if name in (measure.name, measure.stored)]
+    if not own:
+        raise ValueError(f"no measure is called {name!r}; there are {', '.join(MEASURES)}.")
+    return own[0]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 LIBRARY = Path(__file__).resolve().parents[1]
-DATA = (".tsv", ".html", ".css", ".json", ".yaml")  # what packages ship beside their modules
+DATA = (".tsv", ".html", ".css", ".json", ".yaml", ".bib")  # what packages ship beside their modules
 
 
 def digest(*roots: str | Path) -> str:
@@ -105,9 +105,15 @@ def _read(path: Path) -> _Read:
             above = package[: len(package) - node.level + 1] if node.level else ()
             source = ".".join([*above, *(node.module or "").split(".")]).strip(".")
             names |= {source, *(f"{source}.{alias.name}" for alias in node.names)}
-    beside = [file for file in sorted(path.parent.iterdir()) if file.suffix in DATA] if package else []
+    beside = [file for file in _beside(path.parent) if file.suffix in DATA] if package else []
     named = any(file.suffix.encode() in text for file in beside)
     return _Read(frozenset(names), tuple(beside if named else ()))
+
+
+def _beside(folder: Path) -> list[Path]:
+    """Files in a folder, and in the folders in it that are no packages."""
+    inner = [path for path in folder.iterdir() if path.is_dir() and not (path / "__init__.py").exists()]
+    return sorted(path for place in (folder, *inner) for path in place.iterdir())
 
 
 def _package(path: Path) -> tuple[str, ...]:

@@ -2,31 +2,30 @@
 
 import copy
 import json
+from collections.abc import Collection
 
 import numpy as np
 import pandas as pd
 
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import MissingRegions, edges_of_matrices
+from dysconnect.data.measures import MEASURES
 from dysconnect.data.participants import scan_groups
 from dysconnect.learning.graph.model import GraphModel
-from dysconnect.models import GRAPH_MODELS
-from dysconnect.models.dual import DualClassifier, DualLogistic, DualRidge, DualSVM
+from dysconnect.models.cards import PREPARED, card_of
 from dysconnect.models.floor import CovariateEncoder
-from dysconnect.models.low_rank import LowRank
 from dysconnect.models.masked import MaskedRegression
 from dysconnect.models.prepare import Preparation
-from dysconnect.models.riemann import FilteredMDM, ReducedTangent, common_regions
-from dysconnect.models.sparse import ElasticNet
 
-DUAL = {"ridge": DualRidge, "logistic": DualLogistic, "svm": DualSVM}
 LACKING = "regions_missing"  # what the floor calls the number of regions that a person lacks
 KEPT = 1e8  # bytes of tangent vectors that a model keeps: they take longer than all that is done with them
-PREPARED = ("harmonise", "deconfound")  # keys of the model section that no classifier reads
 
 
 class FeatureModel:
-    """A classifier on features that a subclass learns from the training rows."""
+    """A classifier on features that a subclass learns from the training rows; `spec` is its section `model`."""
+
+    def __init__(self, spec: dict):
+        self.spec, self.card = spec, card_of(spec["name"])
 
     def fit(self, cohort: Cohort, rows: np.ndarray, seed: int = 0) -> "FeatureModel":
         """Fit on some rows of a cohort."""
@@ -53,13 +52,26 @@ class FeatureModel:
         twin.classifier_ = self._classifier().fit(self._features(cohort, rows), cohort.labels[rows], groups)
         return twin
 
+    def _built(self, skipped: Collection[str]):
+        """A classifier from the options, without those that it does not read."""
+        own = {key: value for key, value in self.spec.items() if key != "name" and key not in skipped}
+        return self.card.load()(
+            **{key: tuple(value) if isinstance(value, list) else value for key, value in own.items()}
+        )
+
 
 class EdgeModel(FeatureModel):
     """Fill in missing regions, represent (edges or tangent space), prepare (`Preparation`), classify."""
 
     def __init__(self, spec: dict, measure: str):
-        self.spec, self.measure = spec, measure
-        self.tangent = measure == "tangent"
+        super().__init__(spec)
+        lacking = self.card.lacks(MEASURES[measure])
+        if lacking:
+            raise ValueError(
+                f"model={spec['name']} needs {lacking}; connectivity={measure} has none. "
+                f"Choose {' or '.join(self.card.suited())}."
+            )
+        self.measure, self.tangent = measure, MEASURES[measure].tangent
         self._kept: list[tuple] = []
 
     def predict_matrices(self, matrices: np.ndarray, participants: pd.DataFrame | None = None) -> np.ndarray:
@@ -138,53 +150,10 @@ class EdgeModel(FeatureModel):
         return MaskedRegression(self.filler_, self.space_.transform)
 
     def _space(self, missing: np.ndarray | None = None):
-        from dysconnect.models.tangent import TangentSpace  # torch, for its eigenvectors, takes seconds to load
+        return self.card.space(self.spec, missing)
 
-        return TangentSpace()
-
-
-class LinearModel(EdgeModel):
-    """Ridge, logistic regression or support vector machine in the dual."""
-
-    def _classifier(self) -> DualClassifier:
-        return DUAL[self.spec["name"]](penalties=tuple(self.spec["penalties"]))
-
-
-class SparseModel(EdgeModel):
-    """Elastic net."""
-
-    def _classifier(self) -> ElasticNet:
-        own = {key: value for key, value in self.spec.items() if key not in ("name", *PREPARED)}
-        return ElasticNet(**own)
-
-
-class CovarianceModel(EdgeModel):
-    """A model of covariances, which knows what to do with a tangent vector only."""
-
-    def __init__(self, spec: dict, measure: str):
-        if measure != "tangent":
-            raise ValueError(
-                f"model={spec['name']} needs covariances; connectivity={measure} has none. Choose tangent."
-            )
-        super().__init__(spec, measure)
-
-
-class LowRankModel(CovarianceModel):
-    """A few whole networks beside many small edges, in the tangent space."""
-
-    def _classifier(self) -> LowRank:
-        own = {key: value for key, value in self.spec.items() if key not in ("name", *PREPARED)}
-        return LowRank(**own)
-
-
-class RiemannModel(CovarianceModel):
-    """Distance to two class means in the tangent space of the leading components, prepared like other features."""
-
-    def _space(self, missing: np.ndarray | None = None) -> ReducedTangent:
-        return ReducedTangent(self.spec["components"], None if missing is None else common_regions(missing))
-
-    def _classifier(self) -> FilteredMDM:
-        return FilteredMDM()
+    def _classifier(self):
+        return self._built(skipped=PREPARED)
 
 
 class FloorModel(FeatureModel):
@@ -194,9 +163,6 @@ class FloorModel(FeatureModel):
     """
 
     measure = "covariates"
-
-    def __init__(self, spec: dict):
-        self.spec = spec
 
     def edge_weights(self) -> None:
         """The floor sees no edges."""
@@ -219,8 +185,8 @@ class FloorModel(FeatureModel):
         self.classifier_.intercept_, self.classifier_.slope_, self.classifier_.offset_ = arrays["numbers"]
         return self
 
-    def _classifier(self) -> DualClassifier:
-        return DualLogistic(penalties=tuple(self.spec["penalties"]))
+    def _classifier(self):
+        return self._built(skipped=("covariates",))
 
     def _learn_features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
         differ = len(np.unique(cohort.missing[rows].sum(1))) > 1
@@ -235,24 +201,12 @@ class FloorModel(FeatureModel):
         return cohort.participants.iloc[rows].assign(**{LACKING: cohort.missing[rows].sum(1).astype(float)})
 
 
-Model = LinearModel | SparseModel | LowRankModel | RiemannModel | FloorModel | GraphModel
-
-
-KNOWN = (*DUAL, "elastic_net", "low_rank", "riemann", "floor", *GRAPH_MODELS)
+Model = EdgeModel | FloorModel | GraphModel
 
 
 def build(spec: dict, measure: str, graph: dict, training: dict) -> Model:
-    """Build the model that the `model` section of the configuration names."""
-    if spec["name"] in DUAL:
-        return LinearModel(spec, measure)
-    if spec["name"] == "elastic_net":
-        return SparseModel(spec, measure)
-    if spec["name"] == "low_rank":
-        return LowRankModel(spec, measure)
-    if spec["name"] == "riemann":
-        return RiemannModel(spec, measure)
-    if spec["name"] == "floor":
+    """Build the model that the `model` section of the configuration names, as its card says."""
+    kind = card_of(spec["name"]).kind
+    if kind == "floor":
         return FloorModel(spec)
-    if spec["name"] in GRAPH_MODELS:
-        return GraphModel(spec, graph, training, measure)
-    raise ValueError(f"model.name={spec['name']!r} is unknown; known: {', '.join(KNOWN)}.")
+    return GraphModel(spec, graph, training, measure) if kind == "graph" else EdgeModel(spec, measure)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.data.cohort import Cohort
+from dysconnect.data.measures import MEASURES
 from dysconnect.keeping.whole import save_arrays
 from dysconnect.learning.estimators import FloorModel, Model, build
 from dysconnect.learning.graph.model import GraphModel
@@ -126,7 +127,7 @@ class SavedModel:
     Attributes
     ----------
     measure : str
-        What the matrices must be: correlation, partial, or tangent (then covariances).
+        What the matrices must be: correlation or partial, say, or tangent (then covariances).
     nodes : list of str
         Region names, in the order of the matrices' rows.
     """
@@ -160,7 +161,7 @@ class SavedModel:
         if not np.isfinite(matrices).all():
             bad = np.flatnonzero(~np.isfinite(matrices).all((1, 2)))
             raise ValueError(f"NaN or infinity in the matrices at positions {bad[:5].tolist()}; leave them out.")
-        if self.measure != "tangent" and np.abs(matrices).max(initial=0) > 1 + 1e-6:
+        if MEASURES[self.measure].transform == "fisher" and np.abs(matrices).max(initial=0) > 1 + 1e-6:
             raise ValueError(f"values beyond 1: this model takes {self.measure} matrices (r), not Fisher z.")
         people = () if participants is None else (participants,)
         return self._model.predict_matrices(matrices, *people)

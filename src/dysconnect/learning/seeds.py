@@ -4,12 +4,12 @@ from math import prod
 
 import numpy as np
 
-from dysconnect.models import GRAPH_MODELS
+from dysconnect.models import cards
 
 
 def is_graph(sections: dict) -> bool:
     """Whether the model is a graph network."""
-    return sections["model"]["name"] in GRAPH_MODELS
+    return cards.is_graph(sections["model"]["name"])
 
 
 def n_permutations(sections: dict) -> int:

@@ -1,94 +1,93 @@
-"""The references of a report as BibTeX, made of the citations as they are printed: nothing is added to them."""
+"""References from a BibTeX file: as they are cited, as they are printed, and as a file again."""
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
+FIELD = re.compile(r"  (\w+) = \{(.*)\},?\n")
+ENTRY = re.compile(rf"@\w+\{{\w+,\n((?:{FIELD.pattern.replace('(', '(?:')})+)\}}")
 DOI = re.compile(r"\s*doi:(10\.[^\s;,]*[^\s;,.])")
-ARTICLE = re.compile(r"(?P<journal>.+?)\s+(?P<year>\d{4});(?P<volume>\w+):(?P<pages>[\w-]+)\.?")
 YEAR = re.compile(r"\b(?:19|20)\d\d\b")
-AUTHORS = re.compile(r"(?:[^\s.,;:]+(?: [^\s.,;:]+)* [A-Z]{1,4}(?:, |(?=\. )))+(?:et al)?\. |.*? et al\. ")
 
 
-def bibliography(papers: Mapping[str, str], data: Mapping[str, str]) -> str:
+@dataclass(frozen=True)
+class Paper:
+    """An entry of a file of references: its fields as people read them, and its text as it stands there."""
+
+    fields: Mapping[str, str]
+    text: str
+
+    @property
+    def name(self) -> str:
+        """Name in a sentence: ``Li et al. 2018``, ``Phipson and Smyth 2010``, ``Platt 1999``."""
+        families = [person.split(",")[0] for person in self.fields["author"].split(" and ")]
+        several = len(families) > 2 or families[-1] == "others"
+        return f"{f'{families[0]} et al.' if several else ' and '.join(families)} {self.fields['year']}"
+
+    def __str__(self) -> str:
+        """``Authors. Title. Journal year;volume:pages. doi:...``."""
+        given = self.fields
+        people = ["et al" if one == "others" else one.replace(",", "") for one in given["author"].split(" and ")]
+        place = given.get("howpublished", "")
+        if "journal" in given:
+            place = f"{given['journal']} {given['year']};{given['volume']}:{given['pages'].replace('--', '-')}"
+        parts = [
+            words if words[-1] == "?" else f"{words}." for words in (", ".join(people), given["title"], place) if words
+        ]
+        return " ".join(parts + ([f"doi:{given['doi']}"] if "doi" in given else []))
+
+
+def read_papers(path: str | Path) -> list[Paper]:
+    """Read a file of references, in its order.
+
+    An entry is ``@kind{key,``, then a line a field, ``  name = {value},``, then ``}``; blank lines stand between
+    entries. Every one has `author`, `title` and `year`; an article has `journal`, `volume` and `pages` too.
+
+    Raises
+    ------
+    ValueError
+        When an entry is not written like this.
+    """
+    return [_paper(block, path) for block in Path(path).read_text(encoding="utf-8").strip().split("\n\n")]
+
+
+def _paper(block: str, path: str | Path) -> Paper:
+    entry = ENTRY.fullmatch(block)
+    if entry is None:
+        raise ValueError(f"{path}: {block.splitlines()[0]} cannot be read. Write a line a field: name = {{value}},")
+    fields = {name: re.sub(r"\\([&%#_$])", r"\1", value.strip("{}")) for name, value in FIELD.findall(entry[1])}
+    needed = ["author", "title", "year"] + (["volume", "pages"] if "journal" in fields else [])
+    lacking = [name for name in needed if name not in fields]
+    if lacking:
+        raise ValueError(f"{path}: {block.splitlines()[0]} has no {lacking[0]}.")
+    return Paper(fields, block)
+
+
+def bibliography(papers: Iterable[Paper], data: Mapping[str, str]) -> str:
     """Write papers and the citations of data as one BibTeX file.
 
     Parameters
     ----------
-    papers : mapping of str to str
-        Full reference by its short name in the text, ``Li et al. 2018``.
+    papers : iterable of Paper
     data : mapping of str to str
         Citation by what it is of, ``Data: ABIDE``; any number of works in one line.
-
-    Returns
-    -------
-    str
-        An ``@article`` where journal, year, volume and pages are known, else ``@misc``; keys like ``Li2018``.
     """
-    entries, used = [], set()
-    for short, full in papers.items():
-        kind, fields = entry(short, full)
-        key = _unused(_key(short, fields), used)
-        entries.append(_written(kind, key, fields))
-    for title, citation in data.items():
-        own = DOI.search(citation)
-        fields = {"title": f"{{{title}}}", "note": citation, "year": _year(citation), "doi": own[1] if own else ""}
-        entries.append(_written("misc", _unused(re.sub(r"\W+", "", title), used), fields))
-    return "\n\n".join(entries) + "\n"
+    return "\n\n".join([*(paper.text for paper in papers), *(_data(*own) for own in data.items())]) + "\n"
 
 
-def entry(short: str, full: str) -> tuple[str, dict[str, str]]:
-    """Take a reference apart: kind of the entry, and its fields; empty where something is not given.
-
-    References are written ``Authors. Title. Journal year;volume:pages. doi:...``.
-    """
-    doi = DOI.search(full)
-    text = DOI.sub("", full).strip()
-    names = AUTHORS.match(text)
-    title, _, place = text[names.end() if names else 0 :].partition(". ")
+def _data(title: str, citation: str) -> str:
+    doi, years = DOI.search(citation), YEAR.findall(citation)
     fields = {
-        "author": authors(names[0]) if names else "",
-        "title": f"{{{title.rstrip('.')}}}",
+        "title": f"{{{title}}}",
+        "note": citation,
+        "year": years[0] if years else "",
         "doi": doi[1] if doi else "",
     }
-    article = ARTICLE.fullmatch(place.strip())
-    if article:
-        own = article.groupdict()
-        return "article", fields | own | {"pages": own["pages"].replace("-", "--")}
-    return "misc", fields | {"howpublished": place.strip().rstrip("."), "year": _year(place) or _year(short)}
-
-
-def authors(names: str) -> str:
-    """Write ``Noble S, Scheinost D`` as ``Noble, S and Scheinost, D``, and ``et al`` as ``others``."""
-    people = [name.strip() for name in re.sub(r"\bet al\b", "", names).strip(" .,").split(",")]
-    known = [", ".join(name.rsplit(" ", 1)) for name in people if name]
-    return " and ".join([*known, "others"] if "et al" in names else known)
-
-
-def as_link(text: str) -> str:
-    """Address that holds the text itself, so that the page stands alone."""
-    return "data:application/x-bibtex;charset=utf-8;base64," + base64.b64encode(text.encode()).decode()
-
-
-def _year(text: str) -> str:
-    years = YEAR.findall(text)
-    return years[0] if years else ""
-
-
-def _key(short: str, fields: Mapping[str, str]) -> str:
-    """Family name of the first author, and the year of the short name."""
-    return re.sub(r"\W+", "", fields["author"].split(",")[0] or short.split(" ")[0]) + _year(short)
-
-
-def _unused(key: str, used: set[str]) -> str:
-    tried = next(name for name in (key, *(f"{key}{letter}" for letter in "abcdefghijkl")) if name not in used)
-    used.add(tried)
-    return tried
-
-
-def _written(kind: str, key: str, fields: Mapping[str, str]) -> str:
     lines = [f"  {name} = {{{escaped(name, value)}}}" for name, value in fields.items() if value]
-    return f"@{kind}{{{key},\n" + ",\n".join(lines) + "\n}"
+    key = re.sub(r"\W+", "", title)
+    return f"@misc{{{key},\n" + ",\n".join(lines) + "\n}"
 
 
 def escaped(name: str, value: str) -> str:
@@ -96,6 +95,6 @@ def escaped(name: str, value: str) -> str:
     return value if name == "doi" else re.sub(r"(?<!\\)([&%#_$])", r"\\\1", value)
 
 
-def cited(papers: Mapping[str, str], shown: Sequence[str]) -> dict[str, str]:
-    """Those of the papers that a page lists."""
-    return {short: full for short, full in papers.items() if full in shown}
+def as_link(text: str) -> str:
+    """Address that holds the text itself, so that the page stands alone."""
+    return "data:application/x-bibtex;charset=utf-8;base64," + base64.b64encode(text.encode()).decode()

@@ -43,6 +43,7 @@ def template(name: str, module: str) -> Template:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,  # of what is included
     )
     environment.filters |= {"linked": linked, "unbroken": unbroken}
     environment.globals["css"] = Markup((FOLDER / "style.css").read_text())

@@ -15,14 +15,6 @@ NONE = "—"
 COVARIATES = {"mean_fd": "motion"}
 
 
-SPELLINGS = {
-    **{name: name.upper() for name in ("gcn", "gat", "gin", "bnt", "ibgnn", "svm")},
-    "sage": "GraphSAGE",
-    "brainnetcnn": "BrainNetCNN",
-    "combat": "ComBat",
-}
-
-
 @dataclass(frozen=True)
 class Estimate:
     """A number with its interval and p; `corrected` is that of the corrected resampled t-test of a difference."""
@@ -74,11 +66,6 @@ def listed(words: Iterable[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def label(experiment: str) -> str:
-    """Name of an experiment for people."""
-    return " ".join(SPELLINGS.get(word, word) for word in experiment.split("_"))
-
-
 def covariate_names(covariates: Sequence[str]) -> str:
     """Name covariates in a sentence."""
     return listed(COVARIATES.get(name, name) for name in covariates) or "no covariates"
@@ -88,6 +75,23 @@ def difference_text(compared: Mapping) -> str:
     """Write a comparison of the groups: p, and d with its interval."""
     d = Estimate(*(compared[name] for name in ("d", "low", "high", "p")))
     return f"{p_text(d.p)}, d = {d}"
+
+
+def compared_text(compared: Mapping, unit: str, digits: int) -> str:
+    """Write the means of patients and controls, and their difference."""
+    if "cases" not in compared:
+        return compared["reason"]
+    means = [
+        NONE if own["mean"] is None else number(own["mean"], digits)
+        for own in (compared["cases"], compared["controls"])
+    ]
+    test = compared.get("reason") or difference_text(compared)
+    return f"{f'{means[0]} {unit}'.strip()} in patients, {f'{means[1]} {unit}'.strip()} in controls ({test})"
+
+
+def worded(words: Mapping[str, str], name: str) -> str:
+    """Words of a name in a sentence; of one that nobody has put into words, the name itself."""
+    return words.get(name, name.replace("_", " "))
 
 
 def percent(share: float) -> str:

@@ -1,6 +1,5 @@
 """Compose the configuration of a cohort and of its experiments from what was typed, with Hydra."""
 
-import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -12,13 +11,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from dysconnect.data.measures import MEASURES
+from dysconnect.models.cards import CARDS
+from dysconnect.plan.checks import check_asked, check_values
 from dysconnect.plan.config import (
-    GRAPH_MODELS,
     ConfigError,
-    check_asked,
-    check_values,
     leaf_keys,
     nearest,
+    read_schema,
     rules_of,
     settle,
     takes_names,
@@ -66,7 +66,7 @@ def compose_workflow(
     overrides = read_overrides(command_line.get("overrides"))
     for own in overrides:
         _check_choice(own, config_dir)
-    rules = json.loads(Path(schema).read_text())
+    rules = read_schema(schema)
     chosen = _names(command_line.get("experiment"))
     with hydra.initialize_config_dir(str(Path(config_dir).resolve()), version_base="1.3"):
         used: set[str] = set()
@@ -163,7 +163,7 @@ def _compose(groups: Sequence[str], overrides: Sequence[Override], rules: Mappin
     if config.atlas.nodes != nodes:
         _name_atlas(config, {own.key for own in overrides})
     try:
-        return settle(_to_dict(config), rules)
+        return settle(to_dict(config), rules)
     except (OmegaConfBaseException, RecursionError) as error:
         raise ConfigError(f"a ${{...}} does not resolve: {' '.join(str(error).split())[:300]}") from error
 
@@ -216,17 +216,14 @@ def _parsed(own: Override) -> object:
 
 
 def check_model(config: Mapping, name: str) -> None:
-    """Refuse a graph network on features that are no edges, and a model of covariances on anything else."""
+    """Refuse a model on a measure that has not what it needs: a network on features that are no edges, say."""
     model, measure = config["model"]["name"], config["connectivity"]["measure"]
-    if model in ("low_rank", "riemann") and measure != "tangent":
+    card = CARDS[model]
+    lacking = card.lacks(MEASURES[measure])
+    if lacking:
         raise ConfigError(
-            f"experiment {name}: model={model} needs covariances, and connectivity={measure} has none. "
-            "Choose connectivity=tangent for it."
-        )
-    if model in GRAPH_MODELS and measure == "tangent":
-        raise ConfigError(
-            f"experiment {name}: model={model} needs edges, and connectivity=tangent has none. "
-            "Choose connectivity=correlation or partial for it."
+            f"experiment {name}: model={model} needs {lacking}, and connectivity={measure} has none. "
+            f"Choose connectivity={' or '.join(card.suited())} for it."
         )
 
 
@@ -254,5 +251,6 @@ def _refuse_unused(overrides: Sequence[Override], used: set[str], configs: Seque
             raise ConfigError(f"overrides: unknown key {own.key}{nearest(own.key, known)}")
 
 
-def _to_dict(config: DictConfig) -> dict:
+def to_dict(config: DictConfig) -> dict:
+    """Plain mappings and lists, with everything resolved."""
     return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)

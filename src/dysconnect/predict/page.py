@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from dysconnect.models.cards import label
 from dysconnect.paper.deviation import brain_picture, circuit_rows, deviation_sentence, edge_rows
 from dysconnect.paper.html import picture, template
 from dysconnect.paper.style import COLOURS, COLUMN, GREY, INK, styled
 from dysconnect.paper.svg import to_svg
 from dysconnect.paper.tables import Column, Row, Table
-from dysconnect.paper.text import NONE, counted, covariate_names, label, listed, number, p_text, percent
+from dysconnect.paper.text import NONE, counted, covariate_names, listed, number, p_text, percent
 from dysconnect.predict.bundle import Bundle
 from dysconnect.predict.calibrate import Calibration
 

@@ -1,4 +1,4 @@
-"""What models make of single connections: verdicts, stability, checks, error rates, and curves."""
+"""Maps of models: what they make of single connections, how stable, checked and sure that is, and what it is worth."""
 
 from collections.abc import Mapping
 
@@ -6,10 +6,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dysconnect.paper.style import note_figure
+from dysconnect.models.cards import label
+from dysconnect.paper.style import COLOURS, GREY, INK, LINES, MARKERS, PAGE, note_figure, styled
 from dysconnect.paper.tables import Column, Row, Table
-from dysconnect.paper.text import NONE, label, listed, number
-from dysconnect.report.figures import COLOURS, GREY, INK, LINES, MARKERS, PAGE, styled
+from dysconnect.paper.text import NONE, listed, number, worded
+from dysconnect.report.results import Study
+from dysconnect.report.section import Drawing, Section
 
 Maps = Mapping[str, Mapping]  # what is told of every experiment's maps
 
@@ -28,10 +30,22 @@ TESTS = {  # inference: where it stands in the table
 }
 
 
-def map_table(maps: Maps, alpha: float) -> Table | None:
-    """A row a map, with what it may be called and why; then the tests that were made. None without any."""
+def section(study: Study) -> Section | None:
+    """A row a map, curves of those that are shown, and how they were taken; None without any."""
+    maps = study.results.maps
     if not maps:
         return None
+    return Section(
+        "maps",
+        figures={"maps": Drawing(lambda: curves_figure(maps), CAPTION, wide=True)},
+        tables={"maps": map_table(maps, study.alpha)},
+        more={"curves": any(told["random"] for told in maps.values())},
+        methods=[("Maps of models", paragraph(maps, study.cohort["localize"]))],
+    )
+
+
+def map_table(maps: Maps, alpha: float) -> Table:
+    """A row a map, with what it may be called and why; then the tests that were made."""
     rows = []
     for name, told in maps.items():
         rows += [_map_row(name, method, own, told["random"]) for method, own in told["methods"].items()]
@@ -62,7 +76,7 @@ def map_table(maps: Maps, alpha: float) -> Table | None:
 
 def _map_row(name: str, method: str, own: Mapping, random: Mapping | None) -> Row:
     stability, sanity, curves = own["stability"], own["sanity"], own["curves"]
-    cells = [label(name), TITLES[method], (own["label"], own["reason"])]
+    cells = [label(name), worded(TITLES, method), (own["label"], own["reason"])]
     cells += [_interval(stability["nogueira"]), number(stability["icc"])] if stability else [NONE, NONE]
     cells += [number(gain) for gain in gains(curves, random)]
     cells += [NONE if sanity is None else "passed" if sanity["passed"] else "failed", NONE]
@@ -120,7 +134,7 @@ def _panel(axes: Axes, told: Mapping, kind: str) -> None:
     axes.plot(places, told["random"][kind], color=GREY, linestyle=(0, (2, 1)), marker="x", markersize=4, label="random")
     for k, (method, own) in enumerate(told["methods"].items()):
         look = {"color": COLOURS[k % 7], "linestyle": LINES[k % 7], "marker": MARKERS[k % 7], "markersize": 3.5}
-        axes.plot(places, own["curves"][kind], label=TITLES[method], **look)
+        axes.plot(places, own["curves"][kind], label=worded(TITLES, method), **look)
     axes.set_xticks(places, [f"{100 * share:g}" for share in told["shares"]])
 
 
@@ -132,10 +146,8 @@ CAPTION = (
 )
 
 
-def paragraph(maps: Maps, spec: Mapping) -> list[tuple[str, str]]:
-    """Methods of the maps: heading and text; nothing without any."""
-    if not maps:
-        return []
+def paragraph(maps: Maps, spec: Mapping) -> str:
+    """How maps were taken, for the methods."""
     words = (
         "Maps were taken on held-out people only, averaged over folds, repeats and seeds: weights of linear models in "
         "units of a connection's spread, patterns of the decision (Haufe et al. 2014), and of networks integrated "
@@ -152,4 +164,4 @@ def paragraph(maps: Maps, spec: Mapping) -> list[tuple[str, str]]:
             f"{spec['screening_splits']} random splits combined by the adaptive quantile of Meinshausen et al. 2009, "
             "which controls the family-wise error rate whatever the model and the dependence of the splits."
         )
-    return [("Maps of models", words)]
+    return words

@@ -1,21 +1,158 @@
-"""Read what the stages before the report left behind."""
+"""What the stages before the report left behind, and how it is read."""
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
 from dysconnect.data.participants import read_participants
 from dysconnect.localize.recovery import read_recovery
-from dysconnect.quality.scans import read_scans
-from dysconnect.report.text import Asked, Results
+from dysconnect.quality.scans import Scans, read_scans
 
 TABLES = (
     "splits", "scores", "comparisons", "curves", "folds", "subgroups", "power", "components", "families", "people",
     "detectable", "qcfc", "targets", "patient_targets", "edits", "validation",
 )  # fmt: skip
 AS_TEXT = {"group": str, "reason": str, "pattern": str}  # names of sites may be numbers
+
+
+class Asked(NamedTuple):
+    """A further question to the connections: `edges`, strongest first, and `summary`, as of `localize.associations`."""
+
+    edges: pd.DataFrame
+    summary: Mapping
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the stages before the report left behind.
+
+    Attributes
+    ----------
+    participants : DataFrame
+        Everybody, after the `timeseries` stage.
+    splits, scores, comparisons, curves, folds, subgroups, power : DataFrame
+        Of all experiments.
+    histories : mapping of str to DataFrame
+        Learning curves by experiment; empty for models without epochs.
+    edges : DataFrame
+        Strongest first.
+    components, families : DataFrame
+        Components of connections; circuits and blocks as wholes.
+    detectable : DataFrame
+        Effects that a connection, a circuit and a component would have needed.
+    people : DataFrame
+        Every person against the norm of the controls.
+    summary : mapping
+        Of the localization.
+    quality : mapping
+        Summary of the `quality` stage.
+    qcfc : DataFrame
+        How every connection follows motion.
+    index, choices : DataFrame or None
+        Of series or scans, with their repetition times; what was taken of several files.
+    recovery : DataFrame or None
+        Where a truth was planted.
+    targets : DataFrame or None
+        Virtual-stimulation targets by kind, strongest first; no rows where they are withheld.
+    patient_targets : DataFrame or None
+        The same of every patient.
+    edits : DataFrame or None
+        Connections that stimulating the first targets changes, of the group and of every patient.
+    scans : Scans or None
+        Of a cohort of images.
+    severity, groups : Asked or None
+        Association with a score inside the patients; differences between several groups.
+    validation : DataFrame or None
+        Scores of all methods on cohorts with a known truth.
+    stimulation : str
+        The model behind the targets, or why they are withheld.
+    stimulated : mapping
+        How the targets were ranked.
+    maps : mapping of str to mapping
+        What is told of the maps of every experiment.
+    """
+
+    participants: pd.DataFrame
+    splits: pd.DataFrame
+    scores: pd.DataFrame
+    comparisons: pd.DataFrame
+    curves: pd.DataFrame
+    folds: pd.DataFrame
+    subgroups: pd.DataFrame
+    power: pd.DataFrame
+    histories: Mapping[str, pd.DataFrame]
+    edges: pd.DataFrame
+    components: pd.DataFrame
+    families: pd.DataFrame
+    detectable: pd.DataFrame
+    people: pd.DataFrame
+    summary: Mapping
+    quality: Mapping
+    qcfc: pd.DataFrame
+    index: pd.DataFrame | None = None
+    choices: pd.DataFrame | None = None
+    recovery: pd.DataFrame | None = None
+    targets: pd.DataFrame | None = None
+    patient_targets: pd.DataFrame | None = None
+    edits: pd.DataFrame | None = None
+    scans: Scans | None = None
+    severity: Asked | None = None
+    groups: Asked | None = None
+    validation: pd.DataFrame | None = None
+    stimulation: str = ""
+    stimulated: Mapping = field(default_factory=dict)
+    maps: Mapping[str, Mapping] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a report is made of.
+
+    Attributes
+    ----------
+    results : Results
+    cohort : mapping
+        Composed configuration without an experiment.
+    experiments : mapping of str to mapping
+        Composed configuration of each experiment.
+    nodes : DataFrame, [N rows]
+        Atlas table.
+    """
+
+    results: Results
+    cohort: Mapping
+    experiments: Mapping[str, Mapping]
+    nodes: pd.DataFrame
+
+    @property
+    def contrast(self) -> Mapping:
+        """Names of the groups that are `cases`, and of those that are `controls`."""
+        return self.cohort["dataset"]["contrast"]
+
+    @property
+    def alpha(self) -> float:
+        """Error rate of the localization."""
+        return self.results.summary["alpha"]
+
+    @property
+    def level(self) -> float:
+        """Level of the intervals."""
+        return self.cohort["evaluate"]["level"]
+
+    @property
+    def score_alpha(self) -> float:
+        """Largest p of a score, or of a difference of scores, that is called one; the complement of `level`."""
+        return 1 - self.level + 1e-9
+
+    @property
+    def floor(self) -> str | None:
+        """Name of the confound floor, if it was run."""
+        name = self.cohort["evaluate"]["floor"]
+        return name if name in set(self.results.scores["experiment"]) else None
 
 
 def read_results(paths: Mapping, experiments: Sequence[str], histories: Sequence[str | Path]) -> Results:

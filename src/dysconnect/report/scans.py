@@ -1,4 +1,4 @@
-"""The section on scans of a cohort of images: who lies beyond a limit, what was not scanned, what denoising did."""
+"""Scans of a cohort of images: who lies beyond a limit, what was not scanned, what denoising did."""
 
 import textwrap
 from collections.abc import Callable, Mapping
@@ -14,13 +14,13 @@ from matplotlib.patches import Patch
 
 from dysconnect.data.atlas import SYSTEMS
 from dysconnect.paper.carpet import spread
-from dysconnect.paper.style import box, note_figure
+from dysconnect.paper.style import COLOURS, COLUMN, GREY, INK, LIGHT, PAGE, box, note_figure, styled
 from dysconnect.paper.tables import Column, Row, Table
-from dysconnect.paper.text import NONE, counted, difference_text, number, p_text, percent
+from dysconnect.paper.text import NONE, compared_text, counted, difference_text, number, p_text, percent
 from dysconnect.quality.people import compared, group_difference
 from dysconnect.quality.scans import LIMITS, Scans, limits, marked
-from dysconnect.report.figures import COLOURS, COLUMN, GREY, INK, LIGHT, PAGE, styled
-from dysconnect.report.quality import compared_text
+from dysconnect.report.results import Study
+from dysconnect.report.section import Drawing, Section
 
 ABOVE, BELOW = "▲", "▼"
 SHADES = ("#6b1d00", "#d9772b", "#f3cfa5", "#f2f3f5")  # of coverage: told apart in greyscale too
@@ -61,39 +61,42 @@ MEASURES = {
 STRIPS = ("mean_fd", "dvars", "tsnr", "dice_t1w_template", "dice_bold_t1w")
 
 
-def section(scans: Scans, cohort: Mapping) -> dict:
-    """What the section shows beside its figures: `facts`, `table`, and `effect` of denoising in a sentence."""
-    spec, contrast = cohort["quality"], cohort["dataset"]["contrast"]
+def section(study: Study) -> Section | None:
+    """Who lies beyond a limit, what was not scanned, and what denoising did; None without images."""
+    scans, contrast, spec = study.results.scans, study.contrast, study.cohort["quality"]
+    if scans is None:
+        return None
+    return Section(
+        "scans",
+        "Scans",
+        facts=scan_facts(scans, contrast, spec, study.level),
+        figures=_drawings(study, scans),
+        tables={"scans": scan_table(scans, spec)},
+        more={"effect": effect_sentence(scans.table)},
+    )
+
+
+def _drawings(study: Study, scans: Scans) -> dict[str, Drawing]:
+    contrast, nodes, least = study.contrast, study.nodes, study.cohort["preprocess"]["min_coverage"]
+    strips = (
+        "Quality of the scans by group. Each point is a person, diamonds lie beyond a limit (dashed), crosses were "
+        "left out of the analysis; boxes show quartiles of the included, p by Mann–Whitney. FD: framewise "
+        "displacement; DVARS: change of the signal from volume to volume; tSNR: temporal signal-to-noise ratio."
+    )
+    coverage = (
+        "What lies in the field of view: regions (rows, by system, from top to bottom of the head) of every scan "
+        f"(columns, by group, the most complete first). Of regions below {least:.0%} no signal is taken. Right: share "
+        "of the scans in which that is so."
+    )
+    denoising = (
+        "What denoising did to each person's regional series. Left: DVARS in standard deviations of the series, 1.41 "
+        "for white noise; a filter of high frequencies lowers it by itself. Right: correlation of DVARS with framewise "
+        "displacement over time, the trace of motion. Thin lines are people, diamonds medians."
+    )
     return {
-        "facts": scan_facts(scans, contrast, spec, cohort["evaluate"]["level"]),
-        "table": scan_table(scans, spec),
-        "effect": effect_sentence(scans.table),
-    }
-
-
-def draw(scans: Scans, cohort: Mapping, nodes: pd.DataFrame) -> dict[str, Figure]:
-    """All figures of the section, by name."""
-    contrast = cohort["dataset"]["contrast"]
-    return {
-        "scans": strips_figure(scans, contrast, cohort["quality"]),
-        "coverage": coverage_figure(scans, contrast, nodes, cohort["preprocess"]["min_coverage"]),
-        "denoising": effect_figure(scans.table, contrast),
-    }
-
-
-def captions(scans: Scans, cohort: Mapping) -> dict[str, str]:
-    """Captions of the figures: what they show, then how to read them."""
-    least = cohort["preprocess"]["min_coverage"]
-    return {
-        "scans": "Quality of the scans by group. Each point is a person, diamonds lie beyond a limit (dashed), crosses "
-        "were left out of the analysis; boxes show quartiles of the included, p by Mann–Whitney. FD: framewise "
-        "displacement; DVARS: change of the signal from volume to volume; tSNR: temporal signal-to-noise ratio.",
-        "coverage": f"What lies in the field of view: regions (rows, by system, from top to bottom of the head) of "
-        f"every scan (columns, by group, the most complete first). Of regions below {least:.0%} no signal is taken. "
-        "Right: share of the scans in which that is so.",
-        "denoising": "What denoising did to each person's regional series. Left: DVARS in standard deviations of the "
-        "series, 1.41 for white noise; a filter of high frequencies lowers it by itself. Right: correlation of DVARS "
-        "with framewise displacement over time, the trace of motion. Thin lines are people, diamonds medians.",
+        "scans": Drawing(lambda: strips_figure(scans, contrast, study.cohort["quality"]), strips, wide=True),
+        "coverage": Drawing(lambda: coverage_figure(scans, contrast, nodes, least), coverage, wide=True),
+        "denoising": Drawing(lambda: effect_figure(scans.table, contrast), denoising),
     }
 
 
@@ -373,4 +376,15 @@ def limits_text(table: pd.DataFrame, spec: Mapping) -> str:
     return (
         f"Marked {ABOVE} or {BELOW}: {'; '.join([*words, far])}. Marks exclude nobody. FD: framewise displacement; "
         "regions outside: those of which too little is in the field of view."
+    )
+
+
+def scans_text(scans: Scans | None) -> str:
+    """How scans were judged; empty where there were none."""
+    if scans is None:
+        return ""
+    return (
+        " Scans were marked by the limits that stand with their table, which exclude nobody. DVARS of the regional "
+        "series, in their standard deviations, and its correlation with framewise displacement over time (Power et al. "
+        "2012; Parkes et al. 2018) were compared before and after denoising."
     )

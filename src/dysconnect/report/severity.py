@@ -2,23 +2,33 @@
 
 from collections.abc import Mapping
 
+from dysconnect.data.atlas import circuit_titles
 from dysconnect.paper.tables import Column, Row, Table
 from dysconnect.paper.text import NONE, counted, covariate_names, listed, number, p_value
-from dysconnect.report.text import Asked, Results
+from dysconnect.report.results import Asked, Results, Study
+from dysconnect.report.section import Section
+
+MOST = 10  # connections of a table
 
 
-def association_sections(
-    results: Results, titles: Mapping[str, str], n: int = 10
-) -> list[tuple[str, str, Table | None]]:
-    """Heading, sentence and table of every question that was asked beside that of the two groups."""
-    sections = []
-    if results.severity is not None:
-        own = results.severity
-        sections.append(("Severity", severity_sentence(own), severity_table(own, titles, n)))
-    if results.groups is not None:
-        own = results.groups
-        sections.append(("Several groups", groups_sentence(own), groups_table(own, titles, n)))
-    return sections
+def section(study: Study) -> Section | None:
+    """What was asked of the connections beside the difference of the two groups; None where nothing was."""
+    asked = [
+        (heading, sentence(own), table(own, circuit_titles(), MOST))
+        for heading, own, sentence, table in (
+            ("Severity", study.results.severity, severity_sentence, severity_table),
+            ("Several groups", study.results.groups, groups_sentence, groups_table),
+        )
+        if own is not None
+    ]
+    if not asked:
+        return None
+    return Section(
+        "severity",
+        more={"asked": asked},
+        verdict=[(heading, sentence) for heading, sentence, _ in asked],
+        methods=[("Localization", _tests_text(study.results))],
+    )
 
 
 def severity_sentence(asked: Asked) -> str:
@@ -91,16 +101,14 @@ def groups_table(asked: Asked, titles: Mapping[str, str], n: int) -> Table | Non
     return Table(caption, columns, rows)
 
 
-def associations_text(results: Results) -> str:
-    """How the further questions were tested, for the methods; empty where none was asked."""
-    if results.severity is None and results.groups is None:
-        return ""
+def _tests_text(results: Results) -> str:
+    """How the further questions were tested, for the methods."""
     asked = []
     if results.severity is not None:
         asked.append(f"its association with {_words(results.severity.summary['score'])} inside the patients by t")
     if results.groups is not None:
         asked.append(f"its differences between {listed(results.groups.summary['groups'])} by F")
-    return f" In the same way every connection was tested for {listed(asked)}."
+    return f"In the same way every connection was tested for {listed(asked)}."
 
 
 def _survivors(told: Mapping) -> str:

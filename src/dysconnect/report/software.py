@@ -7,7 +7,9 @@ from collections.abc import Mapping
 
 import yaml
 
-from dysconnect.report.text import kind
+from dysconnect.report.prediction.scores import kind
+from dysconnect.report.results import Study
+from dysconnect.report.section import Section
 
 SOFTWARE = (
     "dysconnect", "numpy", "scipy", "pandas", "scikit-learn", "torch", "torch_geometric", "nilearn", "matplotlib",
@@ -15,7 +17,18 @@ SOFTWARE = (
 )  # fmt: skip
 
 
-def software_text(experiments: Mapping[str, Mapping]) -> str:
+def section(study: Study) -> Section:
+    """What ran: a paragraph, versions, and the composed configuration."""
+    words = _software_text(study.experiments)
+    configuration = _configuration_text(study.cohort, study.experiments)
+    return Section(
+        "software",
+        more={"versions": _software_versions(), "configuration": configuration},
+        methods=[("Software", words)],
+    )
+
+
+def _software_text(experiments: Mapping[str, Mapping]) -> str:
     """Write what ran, for the methods."""
     text = (
         f"dysconnect {version('dysconnect')} ran as a Snakemake workflow (Mölder et al. 2021) on nilearn (Abraham et "
@@ -35,12 +48,12 @@ def version(package: str) -> str:
         return "—"
 
 
-def software_versions() -> dict[str, str]:
+def _software_versions() -> dict[str, str]:
     """Versions of Python and of the packages that made the results."""
     return {"python": platform.python_version()} | {name: version(name) for name in SOFTWARE}
 
 
-def configuration_text(cohort: Mapping, experiments: Mapping[str, Mapping]) -> str:
+def _configuration_text(cohort: Mapping, experiments: Mapping[str, Mapping]) -> str:
     """Write the composed configuration as YAML, then what each experiment changes; passwords in URLs are masked."""
     changes = {
         name: {section: value for section, value in config.items() if value != cohort.get(section)}

@@ -8,11 +8,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dysconnect.data.atlas.targets import target_titles
-from dysconnect.paper.style import note_figure
+from dysconnect.models.cards import label
+from dysconnect.paper.style import GREY, LIGHT, LOWER, PAGE, note_figure, styled
 from dysconnect.paper.tables import Column, Row, Table, page_link, region_cell, significant
-from dysconnect.paper.text import NONE, counted, label, listed, number, p_text, p_value
-from dysconnect.report.figures import GREY, LIGHT, LOWER, PAGE, styled
-from dysconnect.report.text import Results
+from dysconnect.paper.text import NONE, counted, listed, number, p_text, p_value
+from dysconnect.report.results import Results, Study
+from dysconnect.report.section import Drawing, Section
 
 CAUTION = (
     "Hypotheses for research, not for the selection of a treatment: the ranking says what a fitted model answers to, "
@@ -32,32 +33,39 @@ SMALL, LARGE = 4, 90  # points squared
 WITHHELD = "No ranking is shown"
 
 
-def section(results: Results, cohort: Mapping, experiments: Mapping[str, Mapping]) -> dict | None:
-    """What the section shows; no tables where the ranking is withheld, None where nobody was to be asked."""
-    targets, spec = results.targets, cohort["stimulate"]
+def section(study: Study) -> Section | None:
+    """What a model answers to; no tables where the ranking is withheld, None where nobody was to be asked."""
+    results, experiments, targets = study.results, study.experiments, study.results.targets
+    asked, alpha = study.cohort["stimulate"]["experiment"], study.cohort["stimulate"]["alpha"]
+    figures = {}
+    if targets is not None:
+        figures = {"stimulation": Drawing(lambda: stimulation_figure(targets, alpha), CAPTION, wide=True)}
     if not results.stimulation:
-        absent = spec["experiment"] is not None and spec["experiment"] not in experiments
-        return _said(not_asked(spec["experiment"], experiments)) if absent else None
+        absent = asked is not None and asked not in experiments
+        return _shown({}, not_asked(asked, experiments)) if absent else None
+    methods = [("Virtual stimulation", methods_text(results, study.cohort))]
     if targets is None or targets.empty:
-        return _said(f"{WITHHELD}; {results.stimulation}.", CAUTION)
+        return _shown(figures, f"{WITHHELD}; {results.stimulation}.", CAUTION, methods=methods)
     told = results.stimulated
-    return {
-        "caution": CAUTION,
-        "paragraphs": [paragraph(targets, told, spec["alpha"])],
-        "tables": [
-            node_table(targets, spec["alpha"]),
-            set_table(targets, told, spec["alpha"]),
-            *connection_table(results.edits, targets),
-        ],
-        "notes": notes(targets, spec),
-        "patients": patient_rows(results.patient_targets, results.edits),
-        "aside": aside(results.stimulation, told),
-    }
+    return _shown(
+        figures,
+        paragraph(targets, told, alpha),
+        CAUTION,
+        tables={
+            "nodes": node_table(targets, alpha),
+            "sets": set_table(targets, told, alpha),
+            "connections": connection_table(results.edits, targets),
+            "patients": patient_rows(results.patient_targets, results.edits),
+        },
+        more={"notes": notes(targets, study.cohort["stimulate"]), "aside": aside(results.stimulation, told)},
+        methods=methods,
+    )
 
 
-def _said(paragraph: str, caution: str = "") -> dict:
-    """A section of one paragraph."""
-    return {"caution": caution, "paragraphs": [paragraph], "tables": []}
+def _shown(figures: Mapping[str, Drawing], words: str, caution: str = "", **parts) -> Section:
+    """The section of one paragraph, and what stands below it."""
+    more = {"caution": caution, **parts.pop("more", {})}
+    return Section("stimulation", "Virtual stimulation", sentences=[words], figures=figures, more=more, **parts)
 
 
 def not_asked(asked: str, experiments: Iterable[str]) -> str:
@@ -166,13 +174,13 @@ def _columns() -> list[Column]:
     return [Column(title) for title in titles]
 
 
-def connection_table(edits: pd.DataFrame | None, targets: pd.DataFrame) -> list[Table]:
-    """The connections that carry most of the first targets' effect; no table where none are written out."""
+def connection_table(edits: pd.DataFrame | None, targets: pd.DataFrame) -> Table | None:
+    """The connections that carry most of the first targets' effect; None where none are written out."""
     if edits is None or edits.empty:
-        return []
+        return None
     first = targets.drop_duplicates("kind")[["kind", "target", "title"]].itertuples(index=False)
     table = connections(edits[edits["participant_id"] == GROUP], list(first), "mean ± standard deviation over patients")
-    return [table] if table.rows else []
+    return table if table.rows else None
 
 
 def connections(own: pd.DataFrame, first: Sequence[tuple[str, str, str]], of: str) -> Table:

@@ -5,24 +5,35 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from dysconnect.data.atlas import circuit_titles
 from dysconnect.paper.tables import Column, Row, Table, page_link
 from dysconnect.paper.text import NONE, counted, listed, number, p_value
-from dysconnect.report.text import Results
+from dysconnect.report.results import Results, Study
+from dysconnect.report.section import Section
 
 NAMED = 6  # regions of a component that are named
 
 
-def structure_tables(results: Results, titles: Mapping[str, str], n: int = 10) -> dict[str, Table | None]:
-    """Tables of components, circuits and blocks; None where there is nothing of the kind."""
-    families, alpha = results.families, results.summary["alpha"]
-    circuits, blocks = (families[families["kind"] == kind] for kind in ("circuit", "block"))
-    return {
-        "components": component_table(results.components, titles, alpha, n) if len(results.components) else None,
-        "circuits": family_table(circuits, titles, alpha) if len(circuits) else None,
-        "detectable": detectable_table(results.detectable, titles),
-        "deviants": deviant_table(results.people, titles, alpha, n),
-        "blocks": family_table(blocks.sort_values("p_fwer_magnitude").head(n), {}, alpha) if len(blocks) else None,
-    }
+MOST = 10  # rows of a table
+
+
+def section(study: Study) -> Section:
+    """Components, circuits and blocks as wholes, single patients, and what could have been found."""
+    results, titles, alpha = study.results, circuit_titles(), study.alpha
+    circuits, blocks = (results.families[results.families["kind"] == kind] for kind in ("circuit", "block"))
+    first = blocks.sort_values("p_fwer_magnitude").head(MOST)
+    return Section(
+        "structures",
+        sentences=[detectable_sentence(results.detectable, titles)],
+        tables={
+            "components": component_table(results.components, titles, alpha, MOST) if len(results.components) else None,
+            "circuits": family_table(circuits, titles, alpha) if len(circuits) else None,
+            "detectable": detectable_table(results.detectable, titles),
+            "deviants": deviant_table(results.people, titles, alpha, MOST),
+            "blocks": family_table(first, {}, alpha) if len(blocks) else None,
+        },
+        verdict=[("Connections", structure_sentence(results, titles))],
+    )
 
 
 def component_table(components: pd.DataFrame, titles: Mapping[str, str], alpha: float, n: int) -> Table:

@@ -1,4 +1,4 @@
-"""The section on the validation: does the localization keep its promises on cohorts whose truth is known?"""
+"""Validation: does the localization keep its promises on cohorts whose truth is known?"""
 
 from collections.abc import Mapping
 
@@ -8,10 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import binom
 
-from dysconnect.paper.style import note_figure
+from dysconnect.localize import methods as localization
+from dysconnect.paper.style import COLOURS, GREY, INK, LIGHT, LINES, MARKERS, PAGE, note_figure, styled
 from dysconnect.paper.tables import Column, Row, Table
 from dysconnect.paper.text import NONE, counted, listed, number, percent
-from dysconnect.report.figures import COLOURS, GREY, INK, LIGHT, LINES, MARKERS, PAGE, styled
+from dysconnect.report.results import Study
+from dysconnect.report.section import Drawing, Section
 
 LEVEL = 0.95
 PROMISED = {"no difference": "no difference", "confounded": "motion tied to the group, adjusted for"}
@@ -22,10 +24,6 @@ WHERE = {
 }
 UNADJUSTED = "confounded, not adjusted"
 NULLS = {**PROMISED, UNADJUSTED: "motion tied to the group, not adjusted for"}
-RATES = ("Benjamini-Hochberg", "weighted Benjamini-Hochberg")  # what they promise is a false-discovery rate
-STRONG = ("max-T", "max-T, patients higher", "max-T, patients lower")  # whatever else is true, of every edge
-BOUNDS = "true-discovery bounds"
-SETS = ("circuit tests", "cNBS, blocks", BOUNDS)  # what they call are no edges
 PATTERNS = {
     "circuit": "edges of circuits",
     "mixed": "edges of circuits, either sign",
@@ -35,48 +33,60 @@ PATTERNS = {
 }
 
 
-def section(scores: pd.DataFrame, spec: Mapping, alpha: float) -> dict:
-    """What the section shows beside its figures: sentences, facts and the table.
-
-    Parameters
-    ----------
-    scores : DataFrame
-        Of `validate.gather`.
-    spec : mapping
-        The `validate` section of the configuration.
-    alpha : float
-        What the methods promise.
-    """
-    return {
-        "verdict": [text for text in (promises(scores, alpha), unprotected(scores, alpha)) if text],
-        "facts": facts(scores, spec),
-        "table": method_table(scores, alpha),
-    }
+def section(study: Study) -> Section | None:
+    """What the methods promise and what they do on cohorts with a known truth; None where none was made."""
+    scores, spec, alpha = study.results.validation, study.cohort.get("validate"), study.alpha
+    if scores is None:
+        return None
+    return Section(
+        "validation",
+        "Does the localization keep its promises?",
+        "Validation",
+        sentences=[text for text in (promises(scores, alpha), unprotected(scores, alpha)) if text],
+        facts=facts(scores, spec),
+        figures=_drawings(scores, alpha),
+        tables={"methods": method_table(scores, alpha)},
+        more={"simulated": study.cohort["dataset"]["kind"] == "simulated"},
+    )
 
 
-def draw(scores: pd.DataFrame, alpha: float) -> dict[str, Figure]:
-    """Figures of the section by name."""
-    return {
-        "validation_fwer": fwer_figure(scores, alpha),
-        "validation_power": effect_figure(scores, "tpr", "Planted edges found", None),
-        "validation_fdp": effect_figure(scores, "fdp", "False share of what is called", alpha),
-    }
-
-
-def captions(scores: pd.DataFrame, alpha: float) -> dict[str, str]:
-    """Captions of the figures: what they show, then how to read them."""
+def _drawings(scores: pd.DataFrame, alpha: float) -> dict[str, Drawing]:
     count = int(measured(scores, "fwer")["cohorts"].max()) if len(scores) else 0
+    fwer = (
+        "Share of cohorts without any difference in which a method finds one, with 95% limits (Clopper and Pearson). "
+        f"Line: the {alpha:g} that is promised; band: where 95% of such shares of {counted(count, 'cohort')} lie if "
+        "the promise is kept. Right: motion is tied to the group and left out of the model, where nothing can be "
+        "promised."
+    )
+    power = (
+        "Share of the planted edges that are found, by the effect planted (mean and 95% limits). Each panel is a "
+        "pattern of the truth. Where half of the patients carry it, d is that of the carriers."
+    )
+    fdp = (
+        f"Share of false edges among those called (mean and 95% limits). Line: {alpha:g}, promised by "
+        f"{listed(promising('FDR'))}. Network-based methods promise that a component is no accident, not that each of "
+        "its edges is true. Edges that moved because a planted one did are left out of the count."
+    )
+    found, false = "Planted edges found", "False share of what is called"
     return {
-        "validation_fwer": "Share of cohorts without any difference in which a method finds one, with 95% limits "
-        f"(Clopper and Pearson). Line: the {alpha:g} that is promised; band: where 95% of such shares of "
-        f"{counted(count, 'cohort')} lie if the promise is kept. Right: motion is tied to the group and left out of "
-        "the model, where nothing can be promised.",
-        "validation_power": "Share of the planted edges that are found, by the effect planted (mean and 95% limits). "
-        "Each panel is a pattern of the truth. Where half of the patients carry it, d is that of the carriers.",
-        "validation_fdp": f"Share of false edges among those called (mean and 95% limits). Line: {alpha:g}, promised "
-        "by the two Benjamini-Hochberg methods. Network-based methods promise that a component is no accident, not "
-        "that each of its edges is true. Edges that moved because a planted one did are left out of the count.",
+        "validation_fwer": Drawing(lambda: fwer_figure(scores, alpha), fwer, wide=True),
+        "validation_power": Drawing(lambda: effect_figure(scores, "tpr", found, None), power, wide=True),
+        "validation_fdp": Drawing(lambda: effect_figure(scores, "fdp", false, alpha), fdp, wide=True),
     }
+
+
+def promising(promise: str) -> list[str]:
+    """Methods that promise this: FDR of edges; FWER of edges, whatever else is true; that all bounds hold together."""
+    return [method.name for method in localization.METHODS if method.promise == promise]
+
+
+def compared() -> list[str]:
+    """Methods whose power is drawn: they call edges of both directions, and are no second permutation of another."""
+    return [
+        method.name
+        for method in localization.METHODS
+        if method.kind == "edges" and not method.tail and method.scheme in ("", "smith")
+    ]
 
 
 def measured(scores: pd.DataFrame, measure: str, scenario: str | None = None) -> pd.DataFrame:
@@ -119,9 +129,9 @@ def _counted_row(row, share: float, alpha: float, where: str) -> tuple:
 def _planted_rows(scores: pd.DataFrame, alpha: float) -> list[tuple]:
     """Promises that hold beside a true difference: means over patterns and effects, planted in the same people."""
     rows, where = [], "planted"
-    for measure, methods in (("fdp", RATES), ("fwer", STRONG), ("coverage", (BOUNDS,))):
+    for measure, promise in (("fdp", "FDR"), ("fwer", "FWER"), ("coverage", "bounds")):
         for method, own in measured(scores, measure, where).groupby("method", sort=False):
-            if method not in methods:
+            if method not in promising(promise):
                 continue
             share = own["value"].mean() if measure != "coverage" else 1 - own["value"].mean()
             if measure == "fdp":
@@ -233,7 +243,7 @@ def _intervals(axes: Axes, rows: pd.DataFrame, alpha: float, promised: bool) -> 
 def effect_figure(scores: pd.DataFrame, measure: str, title: str, promised: float | None) -> Figure:
     """A measure of the planted cohorts over the effect: a panel a pattern, a line a method that calls edges."""
     own = measured(scores, measure, "planted")
-    methods = [name for name in own["method"].unique() if name not in SETS and ", patients" not in name]
+    methods = [name for name in own["method"].unique() if name in compared()]
     patterns = [name for name in PATTERNS if (own["pattern"] == name).any()]
     if not patterns or not methods:
         return note_figure("No cohorts with a planted truth were made.")
@@ -262,7 +272,7 @@ def effect_figure(scores: pd.DataFrame, measure: str, title: str, promised: floa
 
 
 def _line(axes: Axes, rows: pd.DataFrame, k: int, method: str) -> None:
-    look = {"color": COLOURS[k % 7], "linestyle": LINES[k % 7], "marker": MARKERS[k % 7]}
+    look = {"color": COLOURS[k % 7], "linestyle": LINES[(k + k // 7) % 7], "marker": MARKERS[k % 7]}
     d = rows["d"] + 0.004 * (k - 3)  # so that limits do not cover each other
     axes.plot(d, rows["value"], label=method, markersize=3.6, **look)
     axes.vlines(d, rows["low"].clip(0, 1), rows["high"].clip(0, 1), color=look["color"], linewidth=0.7, alpha=0.6)

@@ -14,7 +14,7 @@ from dysconnect.learning.graph.run import Networks, make_view
 from dysconnect.learning.graph.stack import Stack
 from dysconnect.learning.seeds import fold_seeds
 from dysconnect.learning.splits import fold_rows, scored_folds
-from dysconnect.models.graph import build_network
+from dysconnect.models.networks import build_network
 from dysconnect.progress import track
 from dysconnect.stimulate.folds import Effects, Fold, expected_control
 from dysconnect.stimulate.targets import Targets

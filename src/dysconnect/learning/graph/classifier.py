@@ -12,32 +12,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from dysconnect.data.edges import Pairs
 from dysconnect.learning.graph.run import train_networks
+from dysconnect.models.cards import CARDS, of_kind
 
-DEFAULTS = {
-    "gcn": {"linear": True, "hidden": 32, "readout": 4, "dropout": 0.3},
-    "gat": {"linear": True, "hidden": 32, "readout": 4, "dropout": 0.3, "heads": 4},
-    "gin": {"linear": True, "hidden": 32, "readout": 4, "dropout": 0.3},
-    "sage": {"linear": True, "hidden": 32, "readout": 4, "dropout": 0.3},
-    "brainnetcnn": {
-        "linear": True,
-        "layers": 1,
-        "edge_channels": 16,
-        "node_channels": 32,
-        "graph_channels": 32,
-        "dropout": 0.3,
-    },
-    "bnt": {
-        "linear": True,
-        "width": 128,
-        "heads": 4,
-        "layers": 1,
-        "feedforward": 128,
-        "clusters": 100,
-        "dropout": 0.1,
-        "clustering": 1.0,
-    },
-    "ibgnn": {"linear": True, "hidden": 32, "readout": 4, "dropout": 0.3, "sparsity": 0.1, "entropy": 0.1},
-}  # as in configs/model
+DEFAULTS = {name: CARDS[name].defaults() for name in of_kind("graph")}
 WHOLE, NUMBER = "a whole number", "a number"
 LIMITS = {  # kind, least (of a share above 0 the open end is told by None), largest
     "epochs": (WHOLE, 1, np.inf), "patience": (WHOLE, 1, np.inf), "batch_size": (WHOLE, 1, np.inf),

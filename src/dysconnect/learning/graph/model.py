@@ -8,7 +8,9 @@ import numpy as np
 from scipy.special import expit
 
 from dysconnect.data.edges import BorrowedRegions
+from dysconnect.data.measures import MEASURES
 from dysconnect.data.participants import scan_groups
+from dysconnect.models.cards import card_of
 
 if TYPE_CHECKING:  # torch and torch_geometric take seconds to load
     import pandas as pd
@@ -25,7 +27,7 @@ class GraphModel:
     spec, graph, training : dict
         Sections `model`, `graph` and `training` of the configuration.
     measure : str
-        correlation or partial.
+        One whose edges are correlations.
 
     Attributes
     ----------
@@ -38,10 +40,10 @@ class GraphModel:
     """
 
     def __init__(self, spec: dict, graph: dict, training: dict, measure: str):
-        if measure == "tangent":
+        if card_of(spec["name"]).lacks(MEASURES[measure]):
             raise ValueError(
-                f"model={spec['name']} needs edges that are correlations; connectivity=tangent has none. "
-                "Choose connectivity=correlation or partial."
+                f"model={spec['name']} needs edges that are correlations; connectivity={measure} has none. "
+                f"Choose connectivity={' or '.join(card_of(spec['name']).suited())}."
             )
         self.spec, self.graph, self.training, self.measure = spec, graph, training, measure
 

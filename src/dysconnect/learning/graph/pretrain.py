@@ -20,18 +20,15 @@ from dysconnect.learning.graph.fit import Fitted, Jobs, Training, train_stack
 from dysconnect.learning.graph.run import fingerprint, stored
 from dysconnect.learning.graph.stack import Weights, noise_of
 from dysconnect.learning.graph.view import FilledEdges, View, learn_scale
-from dysconnect.models.graph import NETWORKS, build_network
+from dysconnect.models.cards import CARDS
 from dysconnect.models.graph.bnt import BrainNetworkTransformer
 from dysconnect.models.graph.brainnetcnn import BrainNetCNN
 from dysconnect.models.graph.layers import Dropout
 from dysconnect.models.graph.views import edge_weights, unfold
+from dysconnect.models.networks import build_network
 
 WATCHED = 0.2  # share of the people who decide when to stop
-READ_OUT = {  # what lies behind the embeddings of the regions, and is not pretrained
-    **dict.fromkeys(("gcn", "gat", "gin", "sage", "ibgnn"), ("read_out",)),
-    "brainnetcnn": ("to_graph", "norm", "classify"),
-    "bnt": ("centres", "reduce", "norm", "classify"),
-}
+READ_OUT = {name: card.fresh for name, card in CARDS.items() if card.fresh}  # modules that are not pretrained
 
 
 @dataclass(frozen=True)
@@ -152,7 +149,7 @@ class MaskedView(View):
         super().__init__(edges, *learn_scale(edges), edges.missing.shape[1], None, device, precision)
         self.present = torch.as_tensor(~edges.missing[edges.rows], device=device).to(precision)
         self.hide = Dropout(sections["training"]["pretrain"]["mask"], 0)  # networks count their own from 1
-        uses_graph = NETWORKS[sections["model"]["name"]].uses_graph
+        uses_graph = "graph" in CARDS[sections["model"]["name"]].needs
         self.share = sections["graph"]["density"] * (1 - self.hide.p) if uses_graph else None
 
     def masked(self, rows: Tensor, noise: Tensor) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:

@@ -19,8 +19,9 @@ from dysconnect.learning.graph.device import PRECISIONS, choose_device, data_bud
 from dysconnect.learning.graph.fit import Fitted, Jobs, Training, train_stack
 from dysconnect.learning.graph.stack import Stack, Weights
 from dysconnect.learning.graph.view import FilledEdges, View, learn_scale, watched_rows
-from dysconnect.models.graph import NETWORKS, build_network
+from dysconnect.models.cards import CARDS
 from dysconnect.models.graph.layers import LinearPath
+from dysconnect.models.networks import build_network
 
 SEARCHED = ("lr", "weight_decay")
 
@@ -175,7 +176,7 @@ def make_view(edges, mean, scale, n_nodes: int, sections: dict, device: torch.de
 
 
 def _uses_graph(sections: dict) -> bool:
-    return NETWORKS[sections["model"]["name"]].uses_graph
+    return "graph" in CARDS[sections["model"]["name"]].needs
 
 
 def can_hold(edges: np.ndarray | FilledEdges, sections: dict, device: torch.device) -> bool:

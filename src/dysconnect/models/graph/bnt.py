@@ -55,7 +55,6 @@ class BrainNetworkTransformer(nn.Module):
     Kan et al. (2022), arXiv:2210.06681.
     """
 
-    uses_graph = False
     auxiliary = 0.0
     numbers = 8  # kept of a cluster
 

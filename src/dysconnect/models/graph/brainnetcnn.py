@@ -55,7 +55,6 @@ class BrainNetCNN(nn.Module):
     Kawahara et al. (2017), doi:10.1016/j.neuroimage.2016.09.046.
     """
 
-    uses_graph = False
     auxiliary = 0.0
 
     def __init__(self, n_nodes, layers, edge_channels, node_channels, graph_channels, dropout):

@@ -31,7 +31,6 @@ class IBGNN(nn.Module):
     Cui et al. (2022), arXiv:2207.00813.
     """
 
-    uses_graph = True
     auxiliary = 0.0
 
     def __init__(self, n_nodes: int, hidden: int, readout: int, dropout: float, sparsity: float, entropy: float):

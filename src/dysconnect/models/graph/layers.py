@@ -178,7 +178,6 @@ class NodeNetwork(nn.Module):
         On hidden channels, in training only.
     """
 
-    uses_graph = True
     auxiliary = 0.0
 
     def __init__(self, n_nodes: int, hidden: int, readout: int, dropout: float, **options):

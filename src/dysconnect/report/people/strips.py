@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from dysconnect.models.cards import label
 from dysconnect.paper.html import Picture, picture
-from dysconnect.paper.text import label, listed, number
-from dysconnect.report.figures import COLOURS, GREY, INK
+from dysconnect.paper.style import COLOURS, GREY, INK
+from dysconnect.paper.text import listed, number
 
 WIDTH, LEFT, RIGHT = 400, 42, 388  # pixels
 ROW, TICK = 46, 9

@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 from dysconnect.data.atlas import SYSTEMS
 from dysconnect.paper.carpet import SPIKE, Trace, carpet_figure, motion_trace, region_carpet
 from dysconnect.paper.html import Picture, image, picture, template
+from dysconnect.paper.style import COLOURS, COLUMN, GREY, INK, LIGHT, styled
 from dysconnect.paper.svg import to_svg
 from dysconnect.paper.tables import Column, Row, Table
 from dysconnect.paper.text import NONE, RESEARCH_ONLY, number, percent
 from dysconnect.progress import track
 from dysconnect.quality.scans import LIMITS, Scan, Scans, limits, marked, read_scan, regional_dvars
-from dysconnect.report.figures import COLOURS, COLUMN, GREY, INK, LIGHT, styled
 from dysconnect.report.scans import MEASURES, written
 
 EFFECTS = {

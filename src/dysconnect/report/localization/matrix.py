@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 
 from dysconnect.data.atlas import SYSTEMS
 from dysconnect.paper.carpet import spread
-from dysconnect.report.figures import GREY, HIGHER, INK, LIGHT, LOWER, PAGE, styled
+from dysconnect.paper.style import GREY, HIGHER, INK, LIGHT, LOWER, PAGE, styled
 
 UNTESTED = "#dfe1e4"
 LARGE = 0.25  # share of the regions that a system needs for its networks to be named

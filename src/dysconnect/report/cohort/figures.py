@@ -1,18 +1,22 @@
-"""From everybody in the data to those who are compared: the flow diagram of a cohort."""
+"""Figures of the cohort: from everybody in the data to those who are compared, and how they moved."""
 
 import textwrap
 from collections.abc import Mapping
 
+import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from dysconnect.paper.text import counted, listed
-from dysconnect.report.figures import INK, PAGE, styled
+from dysconnect.paper.style import COLOURS, COLUMN, GREY, INK, PAGE, box, note_figure, one_panel, styled
+from dysconnect.paper.text import Estimate, counted, listed, number, p_text
+from dysconnect.quality.people import group_difference
 
 SIDES = ("cases", "controls", "others")
 WORDS = {"cases": "patient", "controls": "control"}
 NAMED = 6  # reasons that have a line of their own
+LINE, ROOM = 0.145, 0.13  # inches: of a line of text, and around the text of a box
 LINE, ROOM = 0.145, 0.13  # inches: of a line of text, and around the text of a box
 GAP = 0.26  # between two boxes
 
@@ -108,3 +112,56 @@ def _box(axes: Axes, middle: float, top: float, width: float, lines: list[str], 
 def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
     look = {"arrowstyle": "-|>", "color": INK, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 8}
     axes.annotate("", end, start, arrowprops=look)
+
+
+def motion_test(participants: pd.DataFrame, contrast: Mapping, level: float = 0.95) -> Estimate:
+    """Motion of the included patients against controls: Cohen's d (patients higher: positive), Mann-Whitney p."""
+    kept = participants[participants["included"] & participants["mean_fd"].notna()]
+    sides = (kept.loc[kept["group"].isin(contrast[side]), "mean_fd"].to_numpy(float) for side in ("cases", "controls"))
+    p, d, low, high = group_difference(*sides, level)
+    return Estimate(d, low, high, p)
+
+
+@styled
+def motion_figure(participants: pd.DataFrame, contrast: Mapping, limit: float) -> Figure:
+    """Mean framewise displacement by group, with everybody as a point: patients first, then controls.
+
+    Parameters
+    ----------
+    participants : DataFrame
+        `group`, `mean_fd` (mm), `included`.
+    contrast : mapping
+        `cases` and `controls`: names of groups.
+    limit : float
+        Largest mean displacement that is included, mm.
+    """
+    compared = [*contrast["cases"], *contrast["controls"]]
+    groups = compared + [name for name in participants["group"].unique() if name not in compared]
+    if participants["mean_fd"].isna().all():
+        return note_figure("No measure of head motion came with these data:\nnothing here can tell its part.")
+    figure, axes = one_panel(COLUMN, 2.9)
+    jitter = np.random.default_rng(0)
+    for place, name in enumerate(groups):
+        own = participants[(participants["group"] == name) & participants["mean_fd"].notna()]
+        kept = own.loc[own["included"], "mean_fd"].to_numpy(float)
+        lost = own.loc[~own["included"], "mean_fd"].to_numpy(float)
+        colour = COLOURS[1] if name in contrast["cases"] else COLOURS[0] if name in compared else GREY
+        if len(kept):
+            box(axes, kept, place)
+        where = place + jitter.uniform(-0.17, 0.17, len(kept))
+        size, alpha = (9, 0.75) if len(kept) < 150 else (4, 0.5)
+        axes.scatter(where, kept, s=size, color=colour, alpha=alpha, linewidths=0, zorder=3)
+        where = place + jitter.uniform(-0.17, 0.17, len(lost))
+        axes.scatter(where, lost, s=16, color=INK, marker="x", linewidths=0.9, zorder=4)
+    axes.axhline(limit, color=GREY, linestyle=(0, (4, 3)), linewidth=0.8)
+    axes.annotate(
+        "limit", (1, limit), (0, 2), ("axes fraction", "data"), "offset points", color=GREY, size=7, ha="right"
+    )
+    test = motion_test(participants, contrast)
+    if np.isfinite(test.p):
+        axes.set_title(f"Mann–Whitney {p_text(test.p)}, d = {number(test.value)}", loc="left")
+    axes.set(xlim=(-0.6, len(groups) - 0.4), ylabel="Mean framewise displacement (mm)")
+    axes.set_ylim(0, max(axes.get_ylim()[1], limit * 1.12))
+    axes.set_xticks(range(len(groups)), groups)
+    axes.tick_params(axis="x", length=0, labelsize=8)
+    return figure

@@ -10,10 +10,9 @@ from matplotlib.patches import Patch, PathPatch, Wedge
 from matplotlib.path import Path
 
 from dysconnect.data.atlas import SYSTEMS
-from dysconnect.paper.style import note_figure
+from dysconnect.paper.style import HIGHER, INK, LOWER, PAGE, note_figure, styled
 from dysconnect.paper.text import counted
-from dysconnect.report.figures import HIGHER, INK, LOWER, PAGE, styled
-from dysconnect.report.matrix import spoken
+from dysconnect.report.localization.matrix import spoken
 
 GAP = np.radians(4)  # between the arcs of two systems
 INNER, OUTER = 0.93, 1.0  # radii of the arcs

@@ -8,8 +8,9 @@ import pandas as pd
 from markupsafe import Markup
 
 from dysconnect.paper.shell import brain_shell
+from dysconnect.paper.style import HIGHER, LOWER
 from dysconnect.paper.text import number, p_value
-from dysconnect.report.figures import HIGHER, LOWER, drawn_edges
+from dysconnect.report.localization.figures import drawn_edges
 
 
 def brain_data(edges: pd.DataFrame, nodes: pd.DataFrame, alpha: float, strongest: int) -> dict:

@@ -7,11 +7,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dysconnect.paper.style import note_figure
+from dysconnect.models.cards import label
+from dysconnect.paper.style import COLOURS, GREY, INK, PAGE, note_figure, styled
 from dysconnect.paper.tables import Column, Row, Table
-from dysconnect.paper.text import NONE, Estimate, label, number
-from dysconnect.report.figures import COLOURS, GREY, INK, PAGE, styled
-from dysconnect.report.text import aucs
+from dysconnect.paper.text import NONE, Estimate, number
+from dysconnect.report.prediction.scores import aucs
 
 TITLES = {"site": "Site", "sex": "Sex", "age": "Age", "motion": "Mean framewise displacement"}
 MOST_ROWS = 45  # a figure of more would not fit a page

@@ -15,6 +15,7 @@ from dysconnect.data.atlas import circuit_titles
 from dysconnect.data.atlas.targets import target_titles
 from dysconnect.data.participants import read_participants
 from dysconnect.data.series import read_confounds
+from dysconnect.models.cards import label
 from dysconnect.paper.deviation import brain_picture, circuit_rows, deviation_sentence, edge_rows
 from dysconnect.paper.html import Picture, template
 from dysconnect.paper.tables import Column, Row, Table, page_name
@@ -24,7 +25,6 @@ from dysconnect.paper.text import (
     Estimate,
     counted,
     covariate_names,
-    label,
     listed,
     number,
     p_value,
@@ -32,10 +32,10 @@ from dysconnect.paper.text import (
 )
 from dysconnect.problems import reason
 from dysconnect.progress import track
-from dysconnect.report import strips
+from dysconnect.report.cohort import banner
+from dysconnect.report.people import strips
+from dysconnect.report.prediction.scores import aucs, beats_chance
 from dysconnect.report.stimulation import CAUTION, connections
-from dysconnect.report.text import aucs, beats_chance
-from dysconnect.report.verdict import banner
 
 SHOWN = 5  # targets of a kind
 MEASURES = {"mean_fd": ("Mean FD, mm", 3), "seconds_kept": ("Scan kept, s", 0), "n_volumes": ("Volumes kept", 0)}

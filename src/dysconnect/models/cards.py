@@ -1,0 +1,410 @@
+"""What each model is: how it is built, what it needs, its options with their limits, and its words. One card a model.
+
+Whoever must tell models apart reads the cards: what builds and refuses them, the rules of the configuration, the
+report, the runs in MLflow. Classes are imported when a model is built: torch takes seconds to load.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dysconnect.data.measures import MEASURES, Measure
+
+# limits of options, as JSON schema
+COUNT = {"type": "integer", "minimum": 1}
+SHARE = {"type": "number", "minimum": 0, "maximum": 1}
+NAMES = {"type": "array", "items": {"type": "string"}}
+PENALTIES = {"type": "array", "items": {"type": "number", "exclusiveMinimum": 0}, "minItems": 1}
+DROPOUT = {"type": "number", "minimum": 0, "exclusiveMaximum": 1}
+WEIGHT = {"type": "number", "minimum": 0}
+PREPARED = {"harmonise": {"enum": ["none", "combat"]}, "deconfound": NAMES}  # done before the classifier
+BESIDE = {"linear": {"type": "boolean", "default": True}}  # a linear model of all edges beside a network
+EDGES = ("edges", "correlations", "undirected")  # what networks need
+
+
+def _by_default(limits: Mapping, value: object) -> dict:
+    return {**limits, "default": value}
+
+
+CONVOLUTION = {
+    **BESIDE,
+    "hidden": _by_default(COUNT, 32),
+    "readout": _by_default(COUNT, 4),
+    "dropout": _by_default(DROPOUT, 0.3),
+}
+
+
+def _tangent_space(options: Mapping, missing: np.ndarray | None):
+    from dysconnect.models.tangent import TangentSpace
+
+    return TangentSpace()
+
+
+def _reduced_tangent(options: Mapping, missing: np.ndarray | None):
+    from dysconnect.models.riemann import ReducedTangent, common_regions
+
+    return ReducedTangent(options["components"], None if missing is None else common_regions(missing))
+
+
+def _ridge():
+    from dysconnect.models.dual import DualRidge
+
+    return DualRidge
+
+
+def _logistic():
+    from dysconnect.models.dual import DualLogistic
+
+    return DualLogistic
+
+
+def _svm():
+    from dysconnect.models.dual import DualSVM
+
+    return DualSVM
+
+
+def _elastic_net():
+    from dysconnect.models.sparse import ElasticNet
+
+    return ElasticNet
+
+
+def _low_rank():
+    from dysconnect.models.low_rank import LowRank
+
+    return LowRank
+
+
+def _riemann():
+    from dysconnect.models.riemann import FilteredMDM
+
+    return lambda components: FilteredMDM()  # they are those of the space
+
+
+def _gcn():
+    from dysconnect.models.graph.gcn import GCN
+
+    return GCN
+
+
+def _gat():
+    from dysconnect.models.graph.gat import GAT
+
+    return GAT
+
+
+def _gin():
+    from dysconnect.models.graph.gin import GIN
+
+    return GIN
+
+
+def _sage():
+    from dysconnect.models.graph.sage import GraphSAGE
+
+    return GraphSAGE
+
+
+def _brainnetcnn():
+    from dysconnect.models.graph.brainnetcnn import BrainNetCNN
+
+    return BrainNetCNN
+
+
+def _bnt():
+    from dysconnect.models.graph.bnt import BrainNetworkTransformer
+
+    return BrainNetworkTransformer
+
+
+def _ibgnn():
+    from dysconnect.models.graph.ibgnn import IBGNN
+
+    return IBGNN
+
+
+@dataclass(frozen=True)
+class Card:
+    """A model.
+
+    Attributes
+    ----------
+    name : str
+        As in ``model.name``, and in the names of its files.
+    kind : {"floor", "linear", "graph"}
+    load : callable
+        Imports what builds the model and returns it: a class whose arguments are the options; those of a network come
+        after the number of regions.
+    options : mapping of str to mapping
+        JSON schema of every option, all of which the configuration must give; of a network also its default.
+    sentence : str
+        For the methods: what was fitted to what. ``{measure}`` stands for the connections, with what was done to them,
+        ``{prepared}`` for the latter alone, and any option for its value. Papers are cited by their short names.
+    needs : tuple of str
+        ``covariates``; ``covariances``, of which a tangent space is made; ``edges``, ``correlations``, ``undirected``:
+        a measure that is a number an edge, a correlation, the same in both directions; ``graph``: the strongest edges.
+    title : str
+        Spelling in the name of an experiment, where it differs from `name`.
+    papers : tuple of str
+        Those that `sentence` cites.
+    promise : {"", "weights", "attribution"}
+        Of which map of the model family-wise p are given: they hold whether or not the model is right.
+    space : callable
+        Options and missing regions [n, N] of the training people to the tangent space, not yet fitted.
+    fresh : tuple of str
+        Modules of a network behind the embeddings of the regions, which pretraining leaves as they are.
+    sparse : bool
+        Whether a network has a twin on ``edge_index``, which PyTorch Geometric explains.
+    """
+
+    name: str
+    kind: str
+    load: Callable[[], Callable]
+    options: Mapping[str, Mapping]
+    sentence: str
+    needs: tuple[str, ...] = ()
+    title: str = ""
+    papers: tuple[str, ...] = ()
+    promise: str = ""
+    space: Callable = field(default=_tangent_space, repr=False)
+    fresh: tuple[str, ...] = ()
+    sparse: bool = False
+
+    def lacks(self, measure: Measure) -> str:
+        """Say what the model needs and a measure has not; empty where they go together."""
+        there = {
+            "covariances": measure.tangent,
+            "edges": not measure.tangent,
+            "correlations": measure.transform == "fisher",
+            "undirected": not measure.directed,
+        }
+        return next((need for need in self.needs if not there.get(need, True)), "")
+
+    def suited(self) -> list[str]:
+        """Names of the measures that it can be given."""
+        return [name for name, measure in MEASURES.items() if not self.lacks(measure)]
+
+    def defaults(self) -> dict:
+        """Options that have a default."""
+        return {name: limits["default"] for name, limits in self.options.items() if "default" in limits}
+
+
+CARDS = {
+    card.name: card
+    for card in (
+        Card(
+            name="ridge",
+            kind="linear",
+            load=_ridge,
+            options={"penalties": PENALTIES, **PREPARED},
+            sentence="ridge regression on {measure}, its penalty chosen inside the training fold by leave-one-out "
+            "error (Golub et al. 1979), its probabilities from Platt's curve (Platt 1999)",
+            papers=("Golub et al. 1979", "Platt 1999"),
+            promise="weights",
+        ),
+        Card(
+            name="logistic",
+            kind="linear",
+            load=_logistic,
+            options={"penalties": PENALTIES, **PREPARED},
+            sentence="L2-penalised logistic regression on {measure}, its penalty chosen inside the training fold by "
+            "the leave-one-out error of the first Newton step (Golub et al. 1979)",
+            papers=("Golub et al. 1979",),
+        ),
+        Card(
+            name="svm",
+            kind="linear",
+            load=_svm,
+            options={"penalties": PENALTIES, **PREPARED},
+            sentence="linear support vector machine (Cortes and Vapnik 1995) on {measure}, its penalty chosen by the "
+            "AUC of a split inside the training fold, its probabilities from Platt's curve (Platt 1999)",
+            title="SVM",
+            papers=("Cortes and Vapnik 1995", "Platt 1999"),
+        ),
+        Card(
+            name="elastic_net",
+            kind="linear",
+            load=_elastic_net,
+            options={
+                "ratio": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+                "screened": COUNT,
+                "steps": {"type": "integer", "minimum": 2},
+                "shortest": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+                **PREPARED,
+            },
+            sentence="elastic net (Zou and Hastie 2005) on {measure}, the {screened:,} connections that correlate most "
+            "with the group screened, and its strength chosen, in splits inside the training fold",
+            papers=("Zou and Hastie 2005",),
+        ),
+        Card(
+            name="low_rank",
+            kind="linear",
+            load=_low_rank,
+            options={
+                "trace": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+                "power": {"type": "number", "minimum": 0.5, "maximum": 3},
+                "share": SHARE,
+                "penalties": PENALTIES,
+                **PREPARED,
+            },
+            sentence="weights of low rank (trace norm, Tomioka and Mueller 2010) added to those of ridge regression on "
+            "{measure}, the ridge penalty chosen inside the training fold by leave-one-out error (Golub et al. 1979)",
+            needs=("covariances",),
+            papers=("Tomioka and Mueller 2010", "Golub et al. 1979"),
+        ),
+        Card(
+            name="riemann",
+            kind="linear",
+            load=_riemann,
+            options={"components": COUNT, **PREPARED},
+            sentence="minimum distance to Riemannian means after a geodesic filter (Barachant et al. 2010) on "
+            "{components} principal components of the covariances{prepared}",
+            needs=("covariances",),
+            papers=("Barachant et al. 2010",),
+            space=_reduced_tangent,
+        ),
+        Card(
+            name="floor",
+            kind="floor",
+            load=_logistic,
+            options={"penalties": PENALTIES, "covariates": NAMES},
+            sentence="logistic regression on {covariates} alone",
+            needs=("covariates",),
+        ),
+        Card(
+            name="gcn",
+            kind="graph",
+            load=_gcn,
+            options=CONVOLUTION,
+            sentence="graph convolutional network (Kipf and Welling 2017)",
+            needs=(*EDGES, "graph"),
+            title="GCN",
+            papers=("Kipf and Welling 2017",),
+            promise="attribution",
+            fresh=("read_out",),
+            sparse=True,
+        ),
+        Card(
+            name="gat",
+            kind="graph",
+            load=_gat,
+            options={**CONVOLUTION, "heads": _by_default(COUNT, 4)},
+            sentence="graph attention network (Velickovic et al. 2018)",
+            needs=(*EDGES, "graph"),
+            title="GAT",
+            papers=("Velickovic et al. 2018",),
+            promise="attribution",
+            fresh=("read_out",),
+            sparse=True,
+        ),
+        Card(
+            name="gin",
+            kind="graph",
+            load=_gin,
+            options=CONVOLUTION,
+            sentence="graph isomorphism network (Xu et al. 2019)",
+            needs=(*EDGES, "graph"),
+            title="GIN",
+            papers=("Xu et al. 2019",),
+            promise="attribution",
+            fresh=("read_out",),
+            sparse=True,
+        ),
+        Card(
+            name="sage",
+            kind="graph",
+            load=_sage,
+            options=CONVOLUTION,
+            sentence="GraphSAGE (Hamilton et al. 2017)",
+            needs=(*EDGES, "graph"),
+            title="GraphSAGE",
+            papers=("Hamilton et al. 2017",),
+            promise="attribution",
+            fresh=("read_out",),
+            sparse=True,
+        ),
+        Card(
+            name="brainnetcnn",
+            kind="graph",
+            load=_brainnetcnn,
+            options={
+                **BESIDE,
+                "layers": {"type": "integer", "minimum": 1, "maximum": 2, "default": 1},
+                "edge_channels": _by_default(COUNT, 16),
+                "node_channels": _by_default(COUNT, 32),
+                "graph_channels": _by_default(COUNT, 32),
+                "dropout": _by_default(DROPOUT, 0.3),
+            },
+            sentence="BrainNetCNN (Kawahara et al. 2017)",
+            needs=EDGES,
+            title="BrainNetCNN",
+            papers=("Kawahara et al. 2017",),
+            promise="attribution",
+            fresh=("to_graph", "norm", "classify"),
+        ),
+        Card(
+            name="bnt",
+            kind="graph",
+            load=_bnt,
+            options={
+                **BESIDE,
+                "width": _by_default(COUNT, 128),
+                "heads": _by_default(COUNT, 4),
+                "layers": _by_default(COUNT, 1),
+                "feedforward": _by_default(COUNT, 128),
+                "clusters": _by_default(COUNT, 100),
+                "dropout": _by_default(DROPOUT, 0.1),
+                "clustering": _by_default(WEIGHT, 1.0),
+            },
+            sentence="Brain Network Transformer (Kan et al. 2022)",
+            needs=EDGES,
+            title="BNT",
+            papers=("Kan et al. 2022",),
+            promise="attribution",
+            fresh=("centres", "reduce", "norm", "classify"),
+        ),
+        Card(
+            name="ibgnn",
+            kind="graph",
+            load=_ibgnn,
+            options={**CONVOLUTION, "sparsity": _by_default(WEIGHT, 0.1), "entropy": _by_default(WEIGHT, 0.1)},
+            sentence="graph network behind one edge mask shared by all people, after IBGNN (Cui et al. 2022)",
+            needs=(*EDGES, "graph"),
+            title="IBGNN",
+            papers=("Cui et al. 2022",),
+            promise="attribution",
+            fresh=("read_out",),
+        ),
+    )
+}
+
+
+def card_of(name: str) -> Card:
+    """Find the card of a model.
+
+    Raises
+    ------
+    ValueError
+        When there is none of that name; it lists those that there are.
+    """
+    if name not in CARDS:
+        raise ValueError(f"model.name={name!r} is unknown; known: {', '.join(CARDS)}.")
+    return CARDS[name]
+
+
+def of_kind(kind: str) -> tuple[str, ...]:
+    """Names of the models of a kind."""
+    return tuple(name for name, card in CARDS.items() if card.kind == kind)
+
+
+def is_graph(name: str) -> bool:
+    """Whether a model is a graph network."""
+    return card_of(name).kind == "graph"
+
+
+def label(experiment: str) -> str:
+    """Name of an experiment for people: ``tangent_svm`` is ``tangent SVM``."""
+    spelled = {"combat": "ComBat"} | {row.name: row.title for row in (*CARDS.values(), *MEASURES.values()) if row.title}
+    return " ".join(spelled.get(word, word) for word in experiment.split("_"))

@@ -1,0 +1,117 @@
+"""Tables of the cohort: its groups, who was left out and why, and what was taken of several files."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from scipy.stats import chi2_contingency, fisher_exact, mannwhitneyu
+
+from dysconnect.paper.tables import Column, Row, Table, page_link
+from dysconnect.paper.text import NONE, counted, number, p_value
+
+MANY = 8  # people with one and the same reason share a row of the table
+MOST = 200  # choices that are listed; everything stands in acquire/choices.tsv
+
+
+def cohort_table(participants: pd.DataFrame, contrast: Mapping) -> Table:
+    """Describe every group: how many, and age, sex, site and motion of the included."""
+    compared = [*contrast["cases"], *contrast["controls"]]
+    groups = compared + sorted(set(participants["group"]) - set(compared))
+    rows = []
+    for name in groups:
+        own = participants[participants["group"] == name]
+        role = "patients" if name in contrast["cases"] else "controls" if name in compared else "not compared"
+        rows.append(Row([(name or "no group", role), *_group_cells(own)], "" if name in compared else "aside"))
+    rows.append(Row([("p", "patients against controls"), "", "", *_balance(participants, contrast)], "total"))
+    columns = [
+        Column("Group", False), Column("n"), Column("Included"), Column("Age, years (mean ± sd)"),
+        Column("Sex", False), Column("Site", False), Column("Mean FD, mm (mean ± sd)"),
+    ]  # fmt: skip
+    caption = (
+        "Groups. Age, sex, site and mean framewise displacement (FD) are those of the included subjects; "
+        "p by Mann–Whitney for age and FD, Fisher or χ² for sex and site."
+    )
+    return Table(caption, columns, rows)
+
+
+def _group_cells(group: pd.DataFrame) -> list[str]:
+    kept = group[group["included"]]
+    return [
+        f"{len(group):,}", f"{len(kept):,}", _mean_sd(kept["age"], 1), _counts(kept["sex"]), _counts(kept["site"]),
+        _mean_sd(kept["mean_fd"], 3),
+    ]  # fmt: skip
+
+
+def _mean_sd(values: pd.Series, digits: int) -> str:
+    known = values.dropna()
+    if known.empty:
+        return NONE
+    text = (
+        f"{number(known.mean(), digits)} ± {number(known.std(), digits)}"
+        if len(known) > 1
+        else number(known.mean(), digits)
+    )
+    return text if len(known) == len(values) else f"{text} (n = {len(known)})"
+
+
+def _counts(values: pd.Series) -> str:
+    counts = values.fillna("").astype(str).replace("", "unknown").value_counts().sort_index()
+    return ", ".join(f"{name}\u00a0{count}" for name, count in counts.items()) or NONE
+
+
+def _balance(participants: pd.DataFrame, contrast: Mapping) -> list[str]:
+    kept = participants[participants["included"]]
+    cases, controls = kept[kept["group"].isin(contrast["cases"])], kept[kept["group"].isin(contrast["controls"])]
+    both = pd.concat([cases, controls])
+    side = np.repeat(["case", "control"], [len(cases), len(controls)])
+    ps = []
+    for name in ("age", "sex", "site", "mean_fd"):
+        if name in ("age", "mean_fd"):
+            one, other = cases[name].dropna(), controls[name].dropna()
+            p = mannwhitneyu(one, other).pvalue if len(one) and len(other) else np.nan
+        else:
+            p = _contingency_p(pd.crosstab(side, both[name].astype(str).to_numpy()).to_numpy())
+        ps.append(p_value(float(p)))
+    return ps
+
+
+def _contingency_p(counts: np.ndarray) -> float:
+    if counts.shape[0] < 2 or counts.shape[1] < 2:
+        return np.nan
+    return fisher_exact(counts).pvalue if counts.shape == (2, 2) else chi2_contingency(counts).pvalue
+
+
+def excluded_table(participants: pd.DataFrame) -> Table:
+    """List everybody who was left out, with the reason; people left out by the dozen share a row."""
+    own = participants[~participants["included"]]
+    reasons = own["exclusion_reason"].replace("", "no reason given")
+    rows = []
+    for reason, people in own.groupby(reasons, sort=False):
+        if len(people) > MANY:
+            groups = ", ".join(f"{group or NONE} {count}" for group, count in people["group"].value_counts().items())
+            named = (f"{len(people):,} people", "by name in timeseries/participants.tsv")
+            rows.append(Row([named, groups, NONE, reason]))
+        else:
+            rows += [
+                Row(
+                    [row.participant_id, row.group or NONE, number(row.mean_fd, 2), reason],
+                    link=page_link(row.participant_id),
+                )
+                for row in people.itertuples()
+            ]
+    columns = [Column("Subject", False), Column("Group", False), Column("FD, mm"), Column("Reason", False)]
+    return Table(f"Excluded subjects ({len(own):,}).", columns, rows)
+
+
+def choices_table(choices: pd.DataFrame | None) -> Table | None:
+    """What was taken of several files: `participant_id`, `what`, `chosen`, `others`, `why`; None without any."""
+    if choices is None or choices.empty:
+        return None
+    shown = choices.fillna("").head(MOST)
+    told = [
+        (row.participant_id, row.what, row.chosen or NONE, row.others or NONE, row.why) for row in shown.itertuples()
+    ]
+    rows = [Row(list(cells), link=page_link(cells[0])) for cells in told]
+    columns = [Column(title, False) for title in ("Subject", "File", "Taken", "Not taken", "Why")]
+    more = f" (the first {MOST}; all in acquire/choices.tsv)" if len(choices) > MOST else ""
+    return Table(f"{counted(len(choices), 'choice')} among files{more}.", columns, rows)

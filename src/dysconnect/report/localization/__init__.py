@@ -1,0 +1,219 @@
+"""Localization: which single connections differ, by how much, and how sure that is."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from dysconnect.data.atlas import circuit_titles
+from dysconnect.data.measures import MEASURES
+from dysconnect.localize.methods import sentences
+from dysconnect.paper.tables import Column, Row, Table, region_cell, significant
+from dysconnect.paper.text import NONE, counted, covariate_names, listed, number, p_value
+from dysconnect.report.localization.brain import as_script, brain_data
+from dysconnect.report.localization.chord import chord_figure
+from dysconnect.report.localization.figures import circuits_figure, connectome_figure, drawn_edges, stability_figure
+from dysconnect.report.localization.matrix import matrix_figure
+from dysconnect.report.results import Results, Study
+from dysconnect.report.section import Drawing, Section
+from dysconnect.report.structures import detectable_effect
+
+
+def section(study: Study) -> Section:
+    """Which connections differ: figures, facts, and a table of the strongest."""
+    results, summary, most = study.results, study.results.summary, study.cohort["report"]["edges"]
+    single = localization_sentence(results.edges, summary, detectable_effect(results.detectable))
+    return Section(
+        "localization",
+        "Localization",
+        facts=_facts(results),
+        figures=_drawings(study, most),
+        tables={"edges": edge_table(results.edges, study.nodes, circuit_titles(), study.alpha, most)},
+        more={
+            "brain": as_script(brain_data(results.edges, study.nodes, study.alpha, most)),
+            "attribution": summary.get("attribution", ""),
+        },
+        verdict=[("Connections", single)],
+        methods=[("Localization", _localization_text(summary, study.cohort["localize"]))],
+    )
+
+
+def _drawings(study: Study, most: int) -> dict[str, Drawing]:
+    edges, nodes, alpha = study.results.edges, study.nodes, study.alpha
+    critical, top = study.results.summary["critical_t"], study.cohort["localize"]["stability_top"]
+    survive = drawn_edges(edges, alpha, most)[1]
+    return {
+        "connectome": Drawing(
+            lambda: connectome_figure(edges, nodes, alpha, most), _connectome_caption(survive, alpha), wide=True
+        ),
+        "chord": Drawing(lambda: chord_figure(edges, nodes, alpha, most), _chord_caption(survive, alpha), wide=True),
+        "circuits": Drawing(
+            lambda: circuits_figure(edges, circuit_titles(), alpha), _circuits_caption(alpha), wide=True
+        ),
+        "matrix": Drawing(lambda: matrix_figure(edges, nodes, alpha), _matrix_caption(alpha), wide=True),
+        "stability": Drawing(lambda: stability_figure(edges, alpha, critical), stability_caption(edges, alpha, top)),
+    }
+
+
+def _connectome_caption(survive: bool, alpha: float) -> str:
+    glass = (
+        f"Connections that survive a family-wise error rate of {alpha:g}."
+        if survive
+        else "The strongest connections, none of which survives correction. They are shown for orientation only."
+    )
+    return (
+        f"{glass} Seen from the right, from behind and from above, left (L) and right (R) marked; solid blue is weaker "
+        "in patients, dashed red stronger."
+    )
+
+
+def _chord_caption(survive: bool, alpha: float) -> str:
+    shown = (
+        f"Drawn are those that survive a family-wise error rate of {alpha:g}."
+        if survive
+        else "Drawn are the strongest, none of which survives correction."
+    )
+    return (
+        f"Connections between systems. {shown} Left: every ribbon joins two systems, as wide as it has connections; "
+        "the number of each system counts the connections that begin or end there. Right: how many of the tested "
+        "connections of a pair of systems these are, the largest shares first; large systems have more to find."
+    )
+
+
+def _circuits_caption(alpha: float) -> str:
+    return (
+        f"Findings by circuit. Left: connections that survive at {alpha:g}. Right: effect sizes of all connections of "
+        "the circuit, their mean (diamond), middle half (bar) and middle 90% (line). An edge of several circuits "
+        "counts in the first."
+    )
+
+
+def _matrix_caption(alpha: float) -> str:
+    return (
+        "Connections by system and network. Below the diagonal: t of every connection, adjusted for the covariates "
+        f"(blue: weaker in patients). Above it: those that survive at {alpha:g}, filled for the family-wise error "
+        "rate, hollow for the false-discovery rate only, pointing down where patients are weaker. Columns are ordered "
+        "like rows, left hemisphere before right in every network."
+    )
+
+
+def stability_caption(edges: pd.DataFrame, alpha: float, top: int) -> str:
+    """What the figure shows, and how often those that survive are found again."""
+    found = edges.loc[edges["p_fwer"] <= alpha, "stability"]
+    told = f" Of those that survive {alpha:g}, the median is {found.median():.0%}." if found.notna().any() else ""
+    return (
+        f"Stability of the connections. Share of random halves of the cohort in which a connection is among the "
+        f"{top:,} strongest, by its |t| in everybody; connections that never are, are left out.{told} Halves overlap, "
+        "and are no replication in other people."
+    )
+
+
+def _facts(results: Results) -> list[tuple[str, str]]:
+    """What the localization rests on, in numbers."""
+    summary = results.summary
+    missing = (
+        f" ({summary['n_untested']:,} more were not measured, or missing in too many subjects)"
+        if summary["n_untested"]
+        else ""
+    )
+    return [
+        ("Patients, controls", f"{summary['n_cases']:,}, {summary['n_controls']:,}"),
+        ("Tested", f"{counted(summary['n_edges'], 'connection')}{missing}"),
+        (
+            "Survive",
+            f"{summary['n_fwer']:,} at FWER {summary['alpha']:g}; {summary['n_fdr']:,} at FDR {summary['alpha']:g}",
+        ),
+        ("Adjusted for", covariate_names(summary["nuisance"])),
+        ("Permutations", f"{summary['permutations']:,}"),
+        ("Critical |t|", f"{number(summary['critical_t'])} ({summary['df']} degrees of freedom)"),
+        ("Detectable d", f"{number(detectable_effect(results.detectable))} (power 80%)"),
+        ("Attribution", summary["attribution"]),
+    ]
+
+
+def edge_table(edges: pd.DataFrame, nodes: pd.DataFrame, titles: Mapping[str, str], alpha: float, n: int) -> Table:
+    """Name the strongest edges, with coordinates; the attribution column is hidden where it is withheld."""
+    places = nodes.set_index("name")[["x", "y", "z"]]
+    weighted = bool(edges["attribution"].notna().any())
+    rows = []
+    for rank, row in enumerate(edges.head(n).itertuples(), start=1):
+        cells = [
+            str(rank), region_cell(row.region_a, places), region_cell(row.region_b, places),
+            titles.get(row.circuit, NONE), number(row.effect_size), row.direction.removeprefix("patients "),
+            number(row.statistic),
+            p_value(row.p), p_value(row.p_fwer), p_value(row.p_fdr), number(row.stability),
+        ]  # fmt: skip
+        rows.append(
+            Row(cells + ([significant(row.attribution)] if weighted else []), "best" if row.p_fwer <= alpha else "")
+        )
+    columns = [
+        Column("#"), Column("Region", False), Column("Region", False), Column("Circuit", False), Column("d"),
+        Column("In\u00a0patients", False), Column("t"), Column("p"), Column("p\u00a0FWER"), Column("p\u00a0FDR"),
+        Column("Stability"),
+    ]  # fmt: skip
+    caption = (
+        f"The {len(rows)} strongest of {len(edges):,} connections, with the MNI coordinates of both regions (x, y, z "
+        f"in mm). Marked: those that survive a family-wise error rate of {alpha:g}."
+    )
+    return Table(caption, columns + ([Column("Attribution")] if weighted else []), rows)
+
+
+def localization_sentence(edges: pd.DataFrame, summary: Mapping, detectable: float) -> str:
+    """How many connections differ, or which difference (d) would have been seen."""
+    alpha, tested = summary["alpha"], counted(summary["n_edges"], "connection")
+    if summary["n_fwer"] == 0:
+        false = f"{summary['n_fdr']:,} at a false-discovery rate of {alpha:g}"
+        return (
+            f"Nothing survives: none of {tested} differs at a family-wise error rate of {alpha:g} "
+            f"({false if summary['n_fdr'] else 'nor at the same false-discovery rate'}). "
+            f"A difference of d = {number(detectable)} or more would have been found with 80% power "
+            f"(critical |t| {number(summary['critical_t'])}); smaller ones are not ruled out."
+        )
+    found = edges[edges["p_fwer"] <= alpha]
+    lower = int((found["statistic"] < 0).sum())
+    top = found.iloc[0]
+    return (
+        f"{summary['n_fwer']:,} of {tested} {'differs' if summary['n_fwer'] == 1 else 'differ'} at a family-wise error "
+        f"rate of {alpha:g} ({summary['n_fdr']:,} at the same false-discovery rate): {lower:,} weaker and "
+        f"{len(found) - lower:,} stronger in patients. The strongest is {top['region_a']} to {top['region_b']}, "
+        f"d = {number(top['effect_size'])}."
+    )
+
+
+def connections_in_short(results: Results) -> str:
+    """How many connections differ, and which way."""
+    summary = results.summary
+    tested, rate = counted(summary["n_edges"], "connection"), f"a family-wise error rate of {summary['alpha']:g}"
+    if summary["n_fwer"] == 0:
+        return f"None of {tested} differs at {rate}."
+    found = results.edges[results.edges["p_fwer"] <= summary["alpha"]]
+    weaker = int((found["statistic"] < 0).sum())
+    sides = {len(found): "all weaker in patients", 0: "all stronger in patients"}
+    told = sides.get(weaker, f"{weaker:,} weaker and {len(found) - weaker:,} stronger in patients")
+    told = told.removeprefix("all ") if len(found) == 1 else told
+    verb = "differs" if summary["n_fwer"] == 1 else "differ"
+    return f"{summary['n_fwer']:,} of {tested} {verb} at {rate}, {told}."
+
+
+def _localization_text(summary: Mapping, spec: Mapping) -> str:
+    name = summary["permutation"]
+    left_out = (
+        f"; {summary['n_untested']:,} were not measured, or missing in too many subjects"
+        if summary["n_untested"]
+        else ""
+    )
+    settings = {
+        "permutations": f"{summary['permutations']:,}",
+        "thresholds": listed([f"{value:g}" for value in spec["thresholds"]]),
+        "prior": spec["prior"],
+    }
+    single = "; ".join(sentences(("FWER", "FDR"), summary["permutation"], **settings))
+    wholes = " ".join(f"{one}." for one in sentences(("FWER of sets", "bounds"), summary["permutation"], **settings))
+    return (
+        f"{summary['n_edges']:,} connections ({MEASURES[spec['measure']].sentence}) were tested{left_out}, each with a "
+        f"linear model of group adjusted for {covariate_names(summary['nuisance'])} ({summary['df']} degrees of "
+        f"freedom). {single}. Effect sizes are Cohen's d from the adjusted t. Stability is the share of "
+        f"{spec['stability_draws']} random halves of the cohort (after Meinshausen and Bühlmann 2010) in which a "
+        f"connection is among the {spec['stability_top']} strongest. {wholes} Detectable differences of connections "
+        "and circuits follow from the noncentral t distribution and the residuals of this cohort; those of components "
+        "were counted over effects planted in these residuals."
+    )

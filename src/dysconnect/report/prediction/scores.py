@@ -1,0 +1,60 @@
+"""Scores of experiments and their differences, as sentences, tables and figures read them."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from dysconnect.models.cards import card_of
+from dysconnect.paper.text import Estimate
+from dysconnect.report.results import Study
+
+
+def kind(config: Mapping) -> str:
+    """Kind of an experiment's model: floor, linear or graph."""
+    return card_of(config["model"]["name"]).kind
+
+
+def sees_nothing(floor: str, experiments: Mapping[str, Mapping]) -> bool:
+    """Whether a confound floor has no covariate to see: its AUC of 0.5 is then no floor, and nothing can beat it."""
+    return not experiments[floor]["model"].get("covariates", [])
+
+
+def aucs(scores: pd.DataFrame, metric: str = "auc") -> dict[str, Estimate]:
+    """AUC, or another metric, of every experiment, in the order of the table."""
+    rows = scores[scores["metric"] == metric]
+    return {row.experiment: Estimate(row.value, row.low, row.high, row.p) for row in rows.itertuples()}
+
+
+def difference(comparisons: pd.DataFrame, one: str, other: str, metric: str = "auc") -> Estimate | None:
+    """Paired difference `one` minus `other`, whichever way round the table has it; None where it has not."""
+    own = comparisons[comparisons["metric"] == metric]
+    for first, second, sign in ((one, other, 1), (other, one, -1)):
+        row = own[(own["experiment"] == first) & (own["other"] == second)]
+        if len(row):
+            ends = sorted([sign * row["low"].iloc[0], sign * row["high"].iloc[0]])
+            return Estimate(sign * row["difference"].iloc[0], *ends, row["p"].iloc[0], row["p_corrected"].iloc[0])
+    return None
+
+
+def excludes_zero(gap: Estimate, alpha: float) -> int:
+    """Sign of a difference that is shown: by its interval, and by the corrected test where there is one; else 0."""
+    sign = int(gap.low > 0) - int(gap.high < 0)
+    return sign if not np.isfinite(gap.corrected) or gap.corrected <= alpha else 0
+
+
+def beats_chance(auc: Estimate, alpha: float) -> bool:
+    """Whether a score is above chance: by its permutation p, or by its interval where it was not tested."""
+    return bool(auc.p <= alpha and auc.value > 0.5) if np.isfinite(auc.p) else bool(auc.low > 0.5)
+
+
+def candidates(study: Study, *kinds: str) -> dict[str, Estimate]:
+    """AUC of the models of some kinds (by default: that see connectivity), in the order of the table."""
+    wanted, experiments = kinds or ("linear", "graph"), study.experiments
+    auc = aucs(study.results.scores)
+    return {name: own for name, own in auc.items() if name in experiments and kind(experiments[name]) in wanted}
+
+
+def best_of(auc: Mapping[str, Estimate]) -> str:
+    """The model with the highest score, the first of several."""
+    return max(auc, key=lambda name: auc[name].value)

@@ -1,0 +1,212 @@
+"""What the scores say: whether a model beats chance, the floor and the others, and what could have been seen."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from dysconnect.models.cards import label
+from dysconnect.paper.text import Estimate, counted, covariate_names, number, p_text
+from dysconnect.report.prediction.scores import (
+    aucs,
+    beats_chance,
+    best_of,
+    candidates,
+    difference,
+    excludes_zero,
+    sees_nothing,
+)
+from dysconnect.report.results import Results, Study
+from dysconnect.report.structures import detectable_effect
+
+
+def prediction_sentence(study: Study) -> str:
+    """Which model scores best, and whether any beats chance."""
+    auc, alpha = candidates(study), study.score_alpha
+    if not auc:
+        return "Only the confound floor was run: there is no model of connectivity to judge."
+    best = best_of(auc)
+    title, own = f"{label(best)} ({counted(len(auc), 'model')} tried)", auc[best]
+    above = [name for name in auc if beats_chance(auc[name], alpha)]
+    if not above:
+        test = f"{p_text(own.p)} against permuted labels" if np.isfinite(own.p) else "its interval includes 0.5"
+        return f"No model beats chance: the best, {title}, reaches an AUC of {own} ({test})."
+    if best not in above:
+        second = max(above, key=lambda name: auc[name].value)
+        return (
+            f"{label(best)} scores best, with an AUC of {own}, but is not shown to beat chance ({p_text(own.p)}); "
+            f"{label(second)} is, with {auc[second]} ({p_text(auc[second].p)})."
+        )
+    return f"The best model, {title}, tells patients from controls with an AUC of {own}{_tested(own, len(auc), alpha)}."
+
+
+def _tested(auc: Estimate, tried: int, alpha: float) -> str:
+    if not np.isfinite(auc.p):
+        return "; its interval excludes chance, but it was not tested against permuted labels"
+    chosen = "" if auc.p * tried <= alpha else f", which does not allow for choosing the best of {tried}"
+    return f" ({p_text(auc.p)} against permuted labels{chosen})"
+
+
+def floor_sentence(study: Study) -> str:
+    """Whether the covariates alone explain the score of the best model."""
+    results, experiments, floor, auc = study.results, study.experiments, study.floor, candidates(study)
+    if floor is None:
+        return "No confound floor was run, so age, sex, site and motion cannot be ruled out as the explanation."
+    if sees_nothing(floor, experiments):
+        return (
+            "No confound floor could be made: no covariates are given (dataset.covariates), so age, sex, site and "
+            "motion cannot be ruled out as the explanation."
+        )
+    own, alpha = aucs(results.scores)[floor], study.score_alpha
+    names = covariate_names(experiments[floor]["model"].get("covariates", []))
+    reached = f"an AUC of {own} ({p_text(own.p)})"
+    if not auc:
+        return f"From {names} alone: {reached}."
+    best = best_of(auc)
+    gap = difference(results.comparisons, best, floor)
+    if gap is None:
+        return f"From {names} alone: {reached}. The difference to the models was not tested."
+    if beats_chance(auc[best], alpha):
+        judged = _above_floor(label(best), gap, alpha, names, reached)
+        return (
+            f"{judged} {_others_above(results.comparisons, auc, best, floor, alpha)}{_remains(results, best)}".strip()
+        )
+    if beats_chance(own, alpha):
+        return f"The groups differ in covariates, not measurably in connectivity: {names} alone reach {reached}."
+    return f"The confound floor is at chance as well: {names} alone reach {reached}."
+
+
+def _above_floor(best: str, gap: Estimate, alpha: float, names: str, reached: str) -> str:
+    shown = excludes_zero(gap, alpha)
+    if shown > 0:
+        return (
+            f"The best model beats the confound floor: {names} alone reach {reached}, and the paired difference is "
+            f"{gap} ({_tests(gap)})."
+        )
+    if shown < 0:
+        return (
+            f"The best model is worse than the confound floor: {names} alone reach {reached}; the difference is {gap}."
+        )
+    open_ = "includes zero" if gap.low <= 0 <= gap.high else "is not sure when training on others is allowed for"
+    return (
+        f"The confound floor may explain the score: {names} alone reach {reached}, and the difference to {best}, "
+        f"{gap}, {open_} ({_tests(gap)}). Nothing beyond these covariates is shown."
+    )
+
+
+def _tests(gap: Estimate) -> str:
+    """Both tests of a difference: over subjects, and corrected for the training subjects that folds share."""
+    corrected = f"; corrected t-test {p_text(gap.corrected)}" if np.isfinite(gap.corrected) else ""
+    return f"{p_text(gap.p)}{corrected}"
+
+
+def _others_above(comparisons: pd.DataFrame, auc: Mapping, best: str, floor: str, alpha: float) -> str:
+    """How many of the other models beat the floor too; empty where the best is alone."""
+    others = [name for name in auc if name != best]
+    gaps = [difference(comparisons, name, floor) for name in others]
+    above = sum(gap is not None and excludes_zero(gap, alpha) > 0 for gap in gaps)
+    if not others:
+        return ""
+    do = f"{above:,} {'does' if above == 1 else 'do'}" if above else "none does"
+    return f"Of the other {counted(len(others), 'model')}, {do}. "
+
+
+def _remains(results: Results, best: str) -> str:
+    """The score of the best model once the covariates are accounted for."""
+    own = aucs(results.scores, "auc_deconfounded").get(best)
+    if own is None:
+        return ""
+    if not np.isfinite(own.value):
+        return "Patients and controls overlap too little in their covariates to be compared with these held equal."
+    held = "which is above chance" if own.low > 0.5 else "which is not shown to be above chance"
+    return f"With the covariates held equal its AUC is {own}, {held}."
+
+
+def rivalry_sentence(study: Study) -> str:
+    """Whether any graph network beats the best linear model; empty unless both kinds were run."""
+    rivals = {wanted: candidates(study, wanted) for wanted in ("graph", "linear")}
+    if not all(rivals.values()):
+        return ""
+    best = {wanted: best_of(auc) for wanted, auc in rivals.items()}
+    graph, linear = label(best["graph"]), label(best["linear"])
+    gap = difference(study.results.comparisons, best["graph"], best["linear"])
+    if gap is None:
+        return ""
+    shown = excludes_zero(gap, study.score_alpha)
+    if shown > 0:
+        return f"The graph network beats the linear models: {graph} leads {linear} by {gap} ({_tests(gap)})."
+    gap = Estimate(-gap.value, -gap.high, -gap.low, gap.p, gap.corrected)
+    if shown < 0:
+        return f"A linear model beats the graph network: {linear} leads {graph} by {gap} ({_tests(gap)})."
+    return (
+        f"Graph network and linear model cannot be told apart: {linear} minus {graph} is {gap} "
+        f"({_tests(gap)}). Nothing speaks for the more complex one."
+    )
+
+
+def power_sentence(study: Study) -> str:
+    """Which AUC this cohort could have told from chance, and what the best model would need."""
+    auc, power = candidates(study), study.results.power
+    if not auc:
+        return ""
+    best = best_of(auc)
+    own = power[power["experiment"] == best].set_index("method")
+    row = own.loc["permutation" if "permutation" in own.index else "hanley_mcneil"]
+    people = f"{counted(int(row['n_cases']), 'patient')} and {counted(int(row['n_controls']), 'control')}"
+    if not np.isfinite(row["detectable_auc"]):
+        return f"With {people} no AUC could have been told from chance."
+    null = "of permuted labels" if row.name == "permutation" else "in theory (Hanley and McNeil 1982)"
+    text = (
+        f"With {people}, an AUC of {number(row['detectable_auc'])} or more would have been told from chance with 80% "
+        f"power (one-sided, {1 - study.level:.2g}; standard error at chance {null} "
+        f"{number(row['null_sd'], 3)})."
+    )
+    if beats_chance(auc[best], study.score_alpha) or not np.isfinite(row["n_needed"]):
+        return text
+    return f"{text} Were {number(auc[best].value)} the true value, {int(row['n_needed']):,} subjects would show it."
+
+
+def prediction_in_short(study: Study) -> str:
+    """The best model beside chance and its floor."""
+    auc, floor = candidates(study), study.floor
+    if not auc:
+        return "Only the confound floor was run: there is no model of connectivity to judge."
+    best = best_of(auc)
+    who = f"The {f'best of {len(auc):,} models' if len(auc) > 1 else 'one model'}, {label(best)},"
+    if not beats_chance(auc[best], study.score_alpha):
+        who = who.replace("The", "the", 1)
+        return f"Connectivity is not shown to tell patients from controls: {who} reaches an AUC of {auc[best]}."
+    text = f"{who} tells patients from controls with an AUC of {auc[best]}"
+    if floor and sees_nothing(floor, study.experiments):
+        return f"{text}; no covariates are given, so no confound floor could be made to compare it with."
+    gap = difference(study.results.comparisons, best, floor) if floor else None
+    if gap is None:
+        return f"{text}; what the covariates alone would tell was not tested."
+    seen = covariate_names(study.experiments[floor]["model"].get("covariates", []))
+    alone = f"the confound floor ({seen} alone: {aucs(study.results.scores)[floor]})"
+    if excludes_zero(gap, study.score_alpha) > 0:
+        return f"{text}, more than {alone}."
+    return f"{text}, but is not shown to do better than {alone}: it may have found nothing in the connections."
+
+
+def rivalry_in_short(study: Study) -> str:
+    """Network or linear; empty unless both kinds were run."""
+    rivals = [candidates(study, wanted) for wanted in ("graph", "linear")]
+    gap = difference(study.results.comparisons, *map(best_of, rivals)) if all(rivals) else None
+    if gap is None:
+        return ""
+    shown = excludes_zero(gap, study.score_alpha)
+    says = {1: "does better than", 0: "cannot be told apart from", -1: "does worse than"}[shown]
+    return f"The best graph network {says} the best linear model (difference in AUC {gap})."
+
+
+def power_in_short(study: Study) -> str:
+    """What would have been found."""
+    auc, power = candidates(study), study.results.power
+    own = power[power["experiment"].isin([best_of(auc)] if auc else [])].set_index("method")["detectable_auc"]
+    least = own.get("permutation", own.get("hanley_mcneil", np.nan))
+    d = detectable_effect(study.results.detectable)
+    seen = [f"an AUC of {number(least)}"] * bool(np.isfinite(least)) + [
+        f"a difference of d = {number(d)} in a connection"
+    ]
+    return f"With 80% power {' and '.join(seen)} would have been found: less than that is not ruled out."

@@ -1,0 +1,121 @@
+"""What threatens the claim: motion, exclusion, the amount of data, and regions that are missing."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from dysconnect.paper.text import NONE, counted, difference_text, listed, number, p_text, percent
+from dysconnect.report.results import Results, Study
+from dysconnect.report.scans import scan_warnings
+
+
+def quality_sentence(results: Results, cohort: Mapping) -> str:
+    """Warn where motion, exclusion or the amount of data threatens the claim; one line where nothing does."""
+    spec, level = cohort["quality"], cohort["evaluate"]["level"]
+    warnings, own = quality_warnings(results.quality, spec), results.quality["qcfc"]["everybody"]
+    if results.scans is not None:
+        warnings += scan_warnings(results.scans, cohort["dataset"]["contrast"], spec, level)
+    unmeasured = results.quality["motion"].get("reason") == "not measured"
+    if unmeasured:
+        warnings.append("Head motion was not measured: its part in any difference is unknown")
+    if not warnings:
+        known = "; how connections follow motion could not be tested"
+        if "share" in own:
+            known = f", and {percent(own['share']['value'])} of the connections follow motion (5% by chance)"
+        return f"No warning: neither motion, exclusion nor the amount of data differs between the groups{known}."
+    if unmeasured or not _motion_warned(results.quality, spec):
+        return ". ".join(warnings) + "."
+    adjusted = (
+        "Connections are tested with motion as a covariate, which removes what is linear in its mean, not all"
+        if "mean_fd" in results.summary["nuisance"]
+        else "The tests do not adjust for motion: a difference may be one of motion alone"
+    )
+    return ". ".join([*warnings, adjusted]) + "."
+
+
+def quality_warnings(quality: Mapping, spec: Mapping) -> list[str]:
+    """What threatens the claim, one sentence each (without a full stop), by the limits of the configuration."""
+    alpha, subjects, link = spec["group_alpha"], quality["subjects"], quality["qcfc"]["everybody"]
+    said = []
+    for name, what, more in (("motion", "Motion", "move more"), ("seconds", "The amount of data", "have more")):
+        if quality[name].get("p", 1) <= alpha:
+            who = "patients" if quality[name]["d"] > 0 else "controls"
+            said.append(f"{what} differs between the groups ({difference_text(quality[name])}; {who} {more})")
+    if subjects["p"] <= alpha:
+        lost = listed(
+            f"{own['total'] - own['kept']:,} of {counted(own['total'], one)}"
+            for own, one in ((subjects["cases"], "patient"), (subjects["controls"], "control"))
+        )
+        said.append(f"Exclusion depends on the group: {lost} are left out ({p_text(subjects['p'])})")
+    said += _missing_warned(quality["lacking"], subjects, alpha)
+    if "share" in link and link["share"]["p"] <= spec["qcfc_alpha"]:
+        null = f"5% by chance, rarely above {percent(link['share']['high'])} where motion is permuted"
+        said.append(
+            f"{percent(link['share']['value'])} of the connections follow motion after denoising ({null}; "
+            f"{p_text(link['share']['p'])})"
+        )
+    if "rho" in link and link["rho"]["p"] <= spec["qcfc_alpha"]:
+        near = "nearer" if link["rho"]["value"] < 0 else "farther"
+        said.append(
+            f"Motion acts by distance: the {near} two regions, the more strongly connected in those who move more "
+            f"(ρ = {number(link['rho']['value'])}, {p_text(link['rho']['p'])})"
+        )
+    return said
+
+
+def _missing_warned(lacking: Mapping, subjects: Mapping, alpha: float) -> list[str]:
+    """Whether missing regions go with the group: how many a person lacks, and which."""
+    said = []
+    if lacking["p"] is not None and lacking["p"] <= alpha:
+        said.append(
+            f"Missing regions go with the group ({lacking_text(lacking)}): who lacks regions was scanned otherwise, "
+            "which may show in the regions that are there"
+        )
+    named = [row for row in lacking["regions"] if row["p"] <= alpha]
+    if named:
+        first = named[0]
+        more = f" (and {counted(len(named) - 1, 'other region')})" if len(named) > 1 else ""
+        said.append(
+            f"{first['region']}{more} is missing by group: in {first['cases']:,} of "
+            f"{counted(subjects['cases']['kept'], 'patient')} and {first['controls']:,} of "
+            f"{counted(subjects['controls']['kept'], 'control')} ({p_text(first['p'])}, adjusted for all regions)"
+        )
+    return said
+
+
+def _motion_warned(quality: Mapping, spec: Mapping) -> bool:
+    own = quality["qcfc"]["everybody"]
+    ps = [own[name]["p"] for name in ("share", "rho") if name in own]
+    return quality["motion"].get("p", 1) <= spec["group_alpha"] or min(ps, default=1) <= spec["qcfc_alpha"]
+
+
+def motion_in_short(study: Study) -> str:
+    """Whether motion could be behind what was found."""
+    results, spec = study.results, study.cohort["quality"]
+    motion, link = results.quality["motion"], results.quality["qcfc"]["everybody"]
+    if "p" not in motion:
+        return f"Head motion could not be compared ({motion.get('reason', 'not measured')}): its part is unknown."
+    differs = motion["p"] <= spec["group_alpha"]
+    follow = min((link[name]["p"] for name in ("share", "rho") if name in link), default=1.0)
+    text = (
+        f"Head motion {'differs' if differs else 'is not shown to differ'} between the groups ({p_text(motion['p'])})"
+    )
+    if follow > spec["qcfc_alpha"]:
+        return f"{text}, and connections are not shown to follow it." if "share" in link else f"{text}."
+    survivors, moved = motion_followers(results.edges, results.qcfc, study.alpha)
+    do = f"{moved:,} {'does' if moved == 1 else 'do'}" if moved else "none does"
+    own = f"; of the {survivors:,} that differ, {do}" if survivors else ""
+    return f"{text}, and connections follow it after denoising{own}."
+
+
+def motion_followers(edges: pd.DataFrame, qcfc: pd.DataFrame, alpha: float) -> tuple[int, int]:
+    """Count the connections that survive at `alpha`, and those of them whose QC-FC has p < 0.05."""
+    found = edges.loc[edges["p_fwer"] <= alpha, ["region_a", "region_b"]]
+    return len(found), int((found.merge(qcfc, on=["region_a", "region_b"])["p"] < 0.05).sum())
+
+
+def lacking_text(lacking: Mapping) -> str:
+    """Write how many regions patients and controls lack."""
+    means = [NONE if lacking[side] is None else number(lacking[side]) for side in ("cases", "controls")]
+    test = "the same in everybody" if lacking["p"] is None else p_text(lacking["p"])
+    return f"{means[0]} a person in patients, {means[1]} in controls; {test}"

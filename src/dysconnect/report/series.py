@@ -1,0 +1,155 @@
+"""The series: where they come from, and what was done to them before anything was computed."""
+
+import re
+from collections.abc import Mapping
+
+import pandas as pd
+
+from dysconnect.paper.text import counted, listed, worded
+from dysconnect.report.results import Results, Study
+from dysconnect.report.section import Section
+
+MOTION = {
+    "basic": "the 6 motion parameters",
+    "power2": "12 motion parameters (6 and their squares)",
+    "derivatives": "12 motion parameters (6 and their differences)",
+    "full": "24 motion parameters (6, their differences, and the squares of both; Satterthwaite et al. 2013)",
+}
+EXPANDED = {
+    "basic": "",
+    "power2": " and their squares",
+    "derivatives": " and their differences",
+    "full": ", their differences, and the squares of both",
+}
+FILTERS = {"butterworth": "Butterworth", "cosine": "cosine regressors"}
+GLOBAL = {
+    "basic": "the global signal",
+    "power2": "the global signal and its square",
+    "derivatives": "the global signal and its difference",
+    "full": "the global signal, its difference, and the squares of both",
+    "regions": "the mean of all regions",
+}
+
+
+def section(study: Study) -> Section:
+    """How scans became series, for the methods."""
+    words = _series_text(study.results, study.cohort, study.nodes)
+    return Section("series", methods=[("Cohort and series", words)])
+
+
+def _series_text(results: Results, cohort: Mapping, nodes: pd.DataFrame) -> str:
+    atlas, spec, dataset = cohort["atlas"], cohort["denoise"], cohort["dataset"]
+    known = ", ".join(name for name in dataset["covariates"] if name != "mean_fd")
+    excluded = f"{(~results.participants['included']).sum()} of {len(results.participants):,} subjects in all."
+    if dataset["kind"] == "table":
+        return (
+            f"Data: {dataset['title']}. Correlations of {results.summary['n_edges']} pairs of {len(nodes)} regions "
+            f"({atlas['title']}; {_authors(atlas['citation'])}) were published as numbers; the scans had been prepared "
+            f"by the data's providers. Subjects without {known} or one of the connections were excluded, {excluded}"
+        )
+    limits = (
+        f"Subjects without {known} or a readable scan, with less than {spec['min_seconds']:g} s, a mean "
+        f"framewise displacement above {spec['max_mean_fd']:g} mm (Power et al. 2012), or no "
+        f"signal in more than {spec['max_missing_regions']:.0%} of the regions were excluded, {excluded}"
+    )
+    engine = {} if results.scans is None else results.scans.engine
+    scans = _images_text(cohort, engine) if dataset["kind"] in ("bids", "derivatives") else ""
+    return (
+        f"Data: {dataset['title']}.{scans} Regional series of {len(nodes)} regions ({atlas['title']}; "
+        f"{_authors(atlas['citation'])}) were {_denoising(spec)} {limits}"
+    )
+
+
+def _images_text(cohort: Mapping, engine: Mapping) -> str:
+    """How images became regional series, as the engine tells it; empty where there were none."""
+    dataset, spec = cohort["dataset"], cohort["preprocess"]
+    covered = f" Regions of which less than {spec['min_coverage']:.0%} lay in the field of view counted as missing."
+    if dataset["kind"] == "derivatives":
+        source = f"fMRIPrep (Esteban et al. 2019; space {dataset['space']})"
+        return f" BOLD had been preprocessed by {source}{_told(engine)}.{covered}"
+    if spec["engine"] == "fmriprep":
+        options = f", with the options {spec['options']}" if spec["options"] else ""
+        return (
+            f" T1-weighted images and BOLD were preprocessed by fMRIPrep {spec['version']} (Esteban et al. 2019; "
+            f"output space {spec['space']}{options}){_told(engine)}.{covered}"
+        )
+    how = worded({"affine": "an affine transform", "fast": "SyN", "accurate": "SyN"}, spec["transform"])
+    template = f" ({listed(engine['template'])})" if "template" in engine else ""
+    return (
+        f" T1-weighted images were corrected for intensity (N4) and registered to the MNI template{template} by {how} "
+        f"at {spec['resolution']:g} mm (ANTs, Avants et al. 2011). In the BOLD, rigid motion was estimated by least "
+        "squares and corrected in one cubic interpolation, the mean volume was registered to the T1-weighted image, "
+        f"and the atlas was brought to the BOLD{_told(engine)}.{covered}"
+    )
+
+
+def _told(engine: Mapping) -> str:
+    """What differs between scans and data sets, read from what the engine left: as further parts of a sentence."""
+    timing, left_out, n = engine.get("slice_timing", {}), engine.get("volumes_left_out", {}), engine.get("people", 0)
+    parts = []
+    if timing:
+        done = timing.get("yes", 0)
+        some = "" if done == n else f" in {done:,} of {counted(n, 'scan')}"
+        parts.append(f"slice timing was corrected{some}" if done else "slice timing was not corrected")
+    if left_out:
+        least, most = min(map(int, left_out)), max(map(int, left_out))
+        many = f"{least} to {counted(most, 'volume')}" if least < most else counted(most, "volume")
+        parts.append(f"{many if most else 'no volumes'} before the steady state were left out")
+    answers = engine.get("susceptibility", {})
+    if answers:
+        each = [f"{answer} in {counted(count, 'scan')}" for answer, count in answers.items()]
+        parts.append(f"susceptibility distortion was {listed(each if len(each) > 1 else answers)}")
+    return "".join(f"; {part}" for part in parts)
+
+
+def _denoising(spec: Mapping) -> str:
+    steps = ["detrended"] if spec["detrend"] else []
+    band = _band(spec["high_pass"], spec["low_pass"])
+    if band:
+        steps.append(f"filtered to {band} ({worded(FILTERS, spec['filter'])})")
+    removed = _removed(spec)
+    if removed:
+        steps.append(f"cleaned of {'; '.join(removed)}")
+    steps.append("z-scored")
+    together = " Confounds were filtered as the series are (Lindquist et al. 2019)." if band and removed else ""
+    untouched = "" if removed or band else " Motion and noise had been dealt with by the data's providers."
+    signal = "" if spec["global_signal"] else " No global signal was removed here."
+    return f"{listed(steps)}.{together}{untouched}{signal}{_scrubbing(spec)}"
+
+
+def _removed(spec: Mapping) -> list[str]:
+    """What was regressed out."""
+    removed = [worded(MOTION, spec["motion"])] if spec["motion"] else []
+    if spec["wm_csf"]:
+        expanded = EXPANDED.get(spec["wm_csf"], f" ({spec['wm_csf']})")
+        removed.append(f"the mean signals of white matter and CSF{expanded}")
+    if spec["compcor"]:
+        n = "all" if spec["n_compcor"] == "all" else f"the first {spec['n_compcor']}"
+        removed.append(f"{n} components of anatomical CompCor (Behzadi et al. 2007)")
+    return removed + ([worded(GLOBAL, spec["global_signal"])] if spec["global_signal"] else [])
+
+
+def _scrubbing(spec: Mapping) -> str:
+    """Which volumes were left out; empty where none is."""
+    limits = [
+        f"a {name} above {spec[key]:g}{unit}"
+        for name, key, unit in (
+            ("framewise displacement", "fd_threshold", " mm"),
+            ("standardized DVARS", "std_dvars_threshold", ""),
+        )
+        if spec[key]
+    ]
+    if not limits:
+        return ""
+    short = f", and runs of fewer than {spec['scrub']} volumes between them" if spec["scrub"] else ""
+    return f" Volumes with {' or '.join(limits)} were left out{short} (Power et al. 2014)."
+
+
+def _band(high_pass: float | None, low_pass: float | None) -> str:
+    if high_pass and low_pass:
+        return f"{high_pass:g} to {low_pass:g} Hz"
+    return f"above {high_pass:g} Hz" if high_pass else f"below {low_pass:g} Hz" if low_pass else ""
+
+
+def _authors(citation: str) -> str:
+    return re.split(r",?\s*doi:", citation)[0].strip()
