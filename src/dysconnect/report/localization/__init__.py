@@ -195,7 +195,6 @@ def connections_in_short(results: Results) -> str:
 
 
 def _localization_text(summary: Mapping, spec: Mapping) -> str:
-    name = summary["permutation"]
     left_out = (
         f"; {summary['n_untested']:,} were not measured, or missing in too many subjects"
         if summary["n_untested"]
