@@ -125,5 +125,6 @@ def shuffled_twin(cohort: Cohort, fold: FoldModel, build: Callable[[], Model], s
         own = fold.train[sites == site]
         labels[own] = rng.permutation(labels[own])
     shuffled = replace(cohort, participants=cohort.participants.assign(label=labels))
-    model = build().fit(shuffled, fold.train, seed=seed)
+    graph = is_graph(fold.model.spec["name"])
+    model = build().fit(shuffled, fold.train, seed=seed) if graph else fold.model.taught(shuffled, fold.train)
     return held_out(shuffled, fold._replace(model=model))

@@ -1,5 +1,6 @@
 """One interface for every model: fit on rows of a cohort, predict others, save as plain arrays."""
 
+import copy
 import json
 from collections.abc import Collection
 
@@ -17,6 +18,7 @@ from dysconnect.models.masked import MaskedRegression
 from dysconnect.models.prepare import Preparation
 
 LACKING = "regions_missing"  # what the floor calls the number of regions that a person lacks
+KEPT = 1e8  # bytes of tangent vectors that a model keeps: they take longer than all that is done with them
 
 
 class FeatureModel:
@@ -44,6 +46,12 @@ class FeatureModel:
         features, groups = self._features(cohort, train), scan_groups(cohort.participants)[train]
         return self._classifier().decide_many(features, labels, self._features(cohort, test), groups)
 
+    def taught(self, cohort: Cohort, rows: np.ndarray) -> "FeatureModel":
+        """The same model with other labels of the people it learned from: what sees no label stays as it is."""
+        twin, groups = copy.copy(self), scan_groups(cohort.participants)[rows]
+        twin.classifier_ = self._classifier().fit(self._features(cohort, rows), cohort.labels[rows], groups)
+        return twin
+
     def _built(self, skipped: Collection[str]):
         """A classifier from the options, without those that it does not read."""
         own = {key: value for key, value in self.spec.items() if key != "name" and key not in skipped}
@@ -64,6 +72,7 @@ class EdgeModel(FeatureModel):
                 f"Choose {' or '.join(self.card.suited())}."
             )
         self.measure, self.tangent = measure, MEASURES[measure].tangent
+        self._kept: list[tuple] = []
 
     def predict_matrices(self, matrices: np.ndarray, participants: pd.DataFrame | None = None) -> np.ndarray:
         """Probabilities from connectivity matrices [n, N, N]; see `edges_of_matrices`.
@@ -96,13 +105,14 @@ class EdgeModel(FeatureModel):
         self.filler_ = MissingRegions().load_state(arrays, self.tangent)
         if self.tangent:
             self.space_ = self._space().load_state(arrays)
-            self.masked_ = self._masked().load_state(arrays)
+            self.masked_, self._kept = self._masked().load_state(arrays), []
         return self
 
     def remember(self, cohort: Cohort, rows: np.ndarray) -> "EdgeModel":
         """Give a restored model the people it learned from, who then need no stand-ins (`MaskedRegression`)."""
         if self.tangent:
             self.masked_.fit(cohort.values, cohort.missing, rows)
+            self._kept = []
         return self
 
     def _learn_features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
@@ -111,15 +121,27 @@ class EdgeModel(FeatureModel):
         edges = self.filler_.transform(cohort.values[rows], missing)
         if self.tangent:
             self.space_ = self._space(missing).fit(edges, cohort.missing.shape[1])
-            self.masked_ = self._masked().fit(cohort.values, cohort.missing, rows)
-        features = self._represented(edges, missing)
+            self.masked_, self._kept = self._masked().fit(cohort.values, cohort.missing, rows), []
+        features = self._keep(cohort, rows, self._represented(edges, missing))
         self.preparation_ = Preparation(self.spec).fit(features, people)
         return self.preparation_.transform(features, people)
 
     def _features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
+        return self.preparation_.transform(self._unprepared(cohort, rows), cohort.participants.iloc[rows])
+
+    def _unprepared(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
+        """Edges or tangent vectors of some rows; vectors of the same rows are computed once."""
+        for values, missing, known, features in self._kept:
+            if values is cohort.values and missing is cohort.missing and np.array_equal(known, rows):
+                return features
         missing = cohort.missing[rows]
         edges = self.filler_.transform(cohort.values[rows], missing)
-        return self.preparation_.transform(self._represented(edges, missing), cohort.participants.iloc[rows])
+        return self._keep(cohort, rows, self._represented(edges, missing))
+
+    def _keep(self, cohort: Cohort, rows: np.ndarray, features: np.ndarray) -> np.ndarray:
+        if self.tangent and features.nbytes + sum(own.nbytes for *_, own in self._kept) <= KEPT:
+            self._kept.append((cohort.values, cohort.missing, np.array(rows), features))
+        return features
 
     def _represented(self, edges: np.ndarray, missing: np.ndarray) -> np.ndarray:
         return self.masked_.transform(self.space_.transform(edges), missing) if self.tangent else edges

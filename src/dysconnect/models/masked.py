@@ -1,10 +1,13 @@
 """What missing regions do to features that are no linear function of the edges, and how it is taken out."""
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from dysconnect.data.edges import MissingRegions, Pairs, blocks
+from dysconnect.models.dual import blas_threads
 
 EACH = 64  # training people who are masked alike, for every one who lacks these regions
 MOST = 2048  # of them for one pattern
@@ -175,10 +178,14 @@ def _roots(mean: np.ndarray, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _logarithms(edges: np.ndarray, whitening: np.ndarray, pairs: Pairs) -> np.ndarray:
-    """Logarithms of whitened covariances, as edges, [n, E] -> [n, E]; one at a time."""
-    logs = np.empty(edges.shape, np.float32)
-    for row, person in enumerate(edges):
-        matrix = whitening @ pairs.matrix(person.astype(float)) @ whitening
+    """Logarithms of whitened covariances, as edges, [n, E] -> [n, E]; one at a time on every thread."""
+    logs, threads = np.empty(edges.shape, np.float32), blas_threads()
+
+    def fill(row: int) -> None:
+        matrix = whitening @ pairs.matrix(edges[row].astype(float)) @ whitening
         values, vectors = np.linalg.eigh(matrix)
         logs[row] = pairs.edges((vectors * np.log(np.maximum(values, 1e-12))) @ vectors.T)
+
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
+        list(pool.map(fill, range(len(edges))))  # raises what a thread raised
     return logs
