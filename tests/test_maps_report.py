@@ -81,6 +81,12 @@ def test_every_map_and_every_test_has_a_row():
     assert "10 splits, 50 connections each" in rows[3][2]
 
 
+def test_a_map_without_words_of_its_own_bears_its_name():
+    maps = maps_of()
+    maps["tangent_ridge"]["methods"] = {"new_kind": method_of(False, None, curves=False)}
+    assert rows_of(map_table(maps, 0.05))[4][:2] == ["tangent ridge", "new kind"]
+
+
 def test_a_withheld_map_is_named_with_its_reason():
     row = rows_of(map_table(maps_of(), 0.05))[5]
     assert row[2] == "withheld: not tested against permuted labels" and set(row[3:]) == {"—"}

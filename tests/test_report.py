@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import re
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,9 @@ from matplotlib.figure import Figure
 
 from dysconnect import report
 from dysconnect.data.atlas import load_atlas
+from dysconnect.models import GRAPH_MODELS
 from dysconnect.paper.svg import inline_svg, to_svg
+from dysconnect.paper.tables import Column, Row, Table
 from dysconnect.paper.text import number, p_text, percent
 from dysconnect.report import Results, Study, render, sections_of
 from dysconnect.report.cohort.figures import motion_figure
@@ -23,6 +26,7 @@ from dysconnect.report.quality.figures import distance_figure, flow_figure, qcfc
 from dysconnect.report.quality.tables import qcfc_table
 from dysconnect.report.references import PAPERS, cited
 from dysconnect.report.results import Asked
+from dysconnect.report.section import Drawing, Section
 
 NODES = load_atlas("seitzman300")
 VOID = {"meta", "link", "br", "img", "input", "hr", "path", "use", "rect", "circle"}
@@ -450,6 +454,22 @@ def blank_figures(monkeypatch):
     monkeypatch.setattr(report, "drawn", lambda drawings, _: ({name: to_svg(Figure()) for name in drawings}, {}))
 
 
+def test_a_new_topic_is_one_module_and_stands_in_all_places_of_the_page(blank_figures, monkeypatch):
+    gait = Section(
+        "gait", "Gait", sentences=["People walked."], facts=[("Steps", "1,000")],
+        figures={"gait": Drawing(Figure, "Steps of everybody. Each point is a person.")},
+        tables={"gait": Table("Steps a day.", [Column("Walker", False)], [Row(["sub-01"])], [("Walker", "who walks")])},
+        verdict=[("Gait", "Patients walk less.")], methods=[("Gait", "Steps were counted (Hamilton et al. 2017).")],
+    )  # fmt: skip
+    monkeypatch.setattr(report, "TOPICS", (*report.TOPICS, SimpleNamespace(section=lambda study: gait)))
+    page, document = page_of(results_of())
+    assert {"gait", "gait-title", "figure-gait"} <= set(document.ids) and "gait" in page.figures
+    assert "#gait" in {own.get("href") for tag, own in document.tags if tag == "a"} and "Walker" in document.heads
+    for words in ("People walked.", "Steps 1,000", "who walks", "Gait Patients walk less.", "Hamilton WL, Ying R",
+                  "Steps were counted", "Steps of everybody. SVG PNG"):  # fmt: skip
+        assert words in document.text, words
+
+
 def severity_of(surviving: int, **changes) -> Asked:
     """Association of a score with the connections."""
     told = {"score": "burke_fahn", "n": 24, "n_without": 2, "n_edges": 60, "n_untested": 0, "alpha": 0.05}
@@ -836,13 +856,24 @@ def test_methods_say_where_first_weights_come_from():
 
 
 def test_every_paper_in_the_methods_has_a_reference():
-    paragraphs = methods(results_of(), cohort_of(), experiments_of(GOOD), NODES)
+    experiments = experiments_of(GOOD)
+    for name in GRAPH_MODELS:
+        experiments[name] = experiments_of(["gcn"])["gcn"] | {"model": MODELS["gcn"] | {"name": name}}
+    paragraphs = methods(results_of(severity=severity_of(0)), cohort_of(), experiments, NODES)
     text = " ".join(paragraph for _, paragraph in paragraphs)
-    for year in re.findall(r"(\w+) (?:et al\. )?((?:19|20)\d\d)\b", text):
-        assert any(
-            short.endswith(" ".join(year)) or year[0] in short
-            for short in [*(paper.name for paper in PAPERS), "Seitzman"]
-        ), year
+    named = set(re.findall(r"[A-Z]\w+ et al\. \d{4}", text.replace("Van Calster", "VanCalster")))
+    known = {paper.name.replace(" ", "") for paper in PAPERS} | {"Seitzmanetal.2020"}
+    assert len(named) > 25 and {name.replace(" ", "") for name in named} <= known
+
+
+def test_what_nobody_put_into_words_is_named_and_stops_no_report(blank_figures):
+    """The report is the last job: an unknown word must not undo what all others computed."""
+    cohort = cohort_of()
+    cohort["denoise"] |= {"motion": "newest_model", "filter": "wavelet", "wm_csf": "cubed", "global_signal": "median"}
+    results = results_of(summary=summary_of(2) | {"permutation": "sign_flips"})
+    text = page_of(results, cohort)[1].text
+    for words in ("newest model", "(wavelet)", "white matter and CSF (cubed)", "; median", "(the sign flips method"):
+        assert words in text
 
 
 def test_figures_for_other_code():

@@ -33,7 +33,9 @@ class Paper:
         place = given.get("howpublished", "")
         if "journal" in given:
             place = f"{given['journal']} {given['year']};{given['volume']}:{given['pages'].replace('--', '-')}"
-        parts = [f"{words}." for words in (", ".join(people), given["title"], place) if words]
+        parts = [
+            words if words[-1] == "?" else f"{words}." for words in (", ".join(people), given["title"], place) if words
+        ]
         return " ".join(parts + ([f"doi:{given['doi']}"] if "doi" in given else []))
 
 

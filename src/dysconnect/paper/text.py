@@ -89,6 +89,11 @@ def compared_text(compared: Mapping, unit: str, digits: int) -> str:
     return f"{f'{means[0]} {unit}'.strip()} in patients, {f'{means[1]} {unit}'.strip()} in controls ({test})"
 
 
+def worded(words: Mapping[str, str], name: str) -> str:
+    """Words of a name in a sentence; of one that nobody has put into words, the name itself."""
+    return words.get(name, name.replace("_", " "))
+
+
 def percent(share: float) -> str:
     """Write a share: ``7.4%``, ``12%``, ``0.02%``; ``0%`` for none."""
     digits = 0 if share >= 0.1 or share == 0 else 1 if share >= 0.01 else 2

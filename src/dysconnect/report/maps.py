@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from dysconnect.models.cards import label
 from dysconnect.paper.style import COLOURS, GREY, INK, LINES, MARKERS, PAGE, note_figure, styled
 from dysconnect.paper.tables import Column, Row, Table
-from dysconnect.paper.text import NONE, listed, number
+from dysconnect.paper.text import NONE, listed, number, worded
 from dysconnect.report.results import Study
 from dysconnect.report.section import Drawing, Section
 
@@ -76,7 +76,7 @@ def map_table(maps: Maps, alpha: float) -> Table:
 
 def _map_row(name: str, method: str, own: Mapping, random: Mapping | None) -> Row:
     stability, sanity, curves = own["stability"], own["sanity"], own["curves"]
-    cells = [label(name), TITLES.get(method, method.replace("_", " ")), (own["label"], own["reason"])]
+    cells = [label(name), worded(TITLES, method), (own["label"], own["reason"])]
     cells += [_interval(stability["nogueira"]), number(stability["icc"])] if stability else [NONE, NONE]
     cells += [number(gain) for gain in gains(curves, random)]
     cells += [NONE if sanity is None else "passed" if sanity["passed"] else "failed", NONE]
@@ -134,7 +134,7 @@ def _panel(axes: Axes, told: Mapping, kind: str) -> None:
     axes.plot(places, told["random"][kind], color=GREY, linestyle=(0, (2, 1)), marker="x", markersize=4, label="random")
     for k, (method, own) in enumerate(told["methods"].items()):
         look = {"color": COLOURS[k % 7], "linestyle": LINES[k % 7], "marker": MARKERS[k % 7], "markersize": 3.5}
-        axes.plot(places, own["curves"][kind], label=TITLES.get(method, method.replace("_", " ")), **look)
+        axes.plot(places, own["curves"][kind], label=worded(TITLES, method), **look)
     axes.set_xticks(places, [f"{100 * share:g}" for share in told["shares"]])
 
 

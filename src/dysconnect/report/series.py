@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from dysconnect.paper.text import counted, listed
+from dysconnect.paper.text import counted, listed, worded
 from dysconnect.report.results import Results, Study
 from dysconnect.report.section import Section
 
@@ -73,7 +73,7 @@ def _images_text(cohort: Mapping, engine: Mapping) -> str:
             f" T1-weighted images and BOLD were preprocessed by fMRIPrep {spec['version']} (Esteban et al. 2019; "
             f"output space {spec['space']}{options}){_told(engine)}.{covered}"
         )
-    how = {"affine": "an affine transform", "fast": "SyN", "accurate": "SyN"}[spec["transform"]]
+    how = worded({"affine": "an affine transform", "fast": "SyN", "accurate": "SyN"}, spec["transform"])
     template = f" ({listed(engine['template'])})" if "template" in engine else ""
     return (
         f" T1-weighted images were corrected for intensity (N4) and registered to the MNI template{template} by {how} "
@@ -106,7 +106,7 @@ def _denoising(spec: Mapping) -> str:
     steps = ["detrended"] if spec["detrend"] else []
     band = _band(spec["high_pass"], spec["low_pass"])
     if band:
-        steps.append(f"filtered to {band} ({FILTERS[spec['filter']]})")
+        steps.append(f"filtered to {band} ({worded(FILTERS, spec['filter'])})")
     removed = _removed(spec)
     if removed:
         steps.append(f"cleaned of {'; '.join(removed)}")
@@ -119,13 +119,14 @@ def _denoising(spec: Mapping) -> str:
 
 def _removed(spec: Mapping) -> list[str]:
     """What was regressed out."""
-    removed = [MOTION[spec["motion"]]] if spec["motion"] else []
+    removed = [worded(MOTION, spec["motion"])] if spec["motion"] else []
     if spec["wm_csf"]:
-        removed.append(f"the mean signals of white matter and CSF{EXPANDED[spec['wm_csf']]}")
+        expanded = EXPANDED.get(spec["wm_csf"], f" ({spec['wm_csf']})")
+        removed.append(f"the mean signals of white matter and CSF{expanded}")
     if spec["compcor"]:
         n = "all" if spec["n_compcor"] == "all" else f"the first {spec['n_compcor']}"
         removed.append(f"{n} components of anatomical CompCor (Behzadi et al. 2007)")
-    return removed + ([GLOBAL[spec["global_signal"]]] if spec["global_signal"] else [])
+    return removed + ([worded(GLOBAL, spec["global_signal"])] if spec["global_signal"] else [])
 
 
 def _scrubbing(spec: Mapping) -> str:

@@ -200,6 +200,8 @@ def connections_in_short(results: Results) -> str:
 
 
 def _localization_text(summary: Mapping, spec: Mapping) -> str:
+    name = summary["permutation"]
+    permuted = PERMUTED.get(name, f"the group (the {name.replace('_', ' ')}")
     left_out = (
         f"; {summary['n_untested']:,} were not measured, or missing in too many subjects"
         if summary["n_untested"]
@@ -209,7 +211,7 @@ def _localization_text(summary: Mapping, spec: Mapping) -> str:
     return (
         f"{summary['n_edges']:,} connections ({measure}) were tested{left_out}, each with a linear "
         f"model of group adjusted for {covariate_names(summary['nuisance'])} ({summary['df']} degrees of freedom). "
-        f"{summary['permutations']:,} permutations of {PERMUTED[summary['permutation']]} "
+        f"{summary['permutations']:,} permutations of {permuted} "
         "method; Winkler et al. 2014) gave family-wise p by the largest |t| (Nichols and Holmes 2002); "
         "false-discovery rates are those of Benjamini and Hochberg 1995. Effect sizes are Cohen's d from the adjusted "
         f"t. Stability is the share of {spec['stability_draws']} random halves of the cohort (after Meinshausen and "
