@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from dysconnect.__main__ import compose_workflow
 from dysconnect.acquire.abide import acquire_abide, read_abide
 from dysconnect.connectivity import cohort_connectomes
 from dysconnect.data.atlas import load_atlas
@@ -27,6 +26,7 @@ from dysconnect.data.participants import read_participants, with_labels, write_p
 from dysconnect.data.series import read_index
 from dysconnect.evaluate import evaluate
 from dysconnect.learning.splits import audit_splits, make_splits
+from dysconnect.plan.compose import compose_workflow
 from dysconnect.plan.config import training_sections
 from dysconnect.timeseries import prepare_cohort
 from dysconnect.train import clear_store, cross_validate

@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 from abide import configurations, prepare
 
-from dysconnect.__main__ import compose_workflow
 from dysconnect.acquire.table import acquire_table
 from dysconnect.connectivity import table_connectomes
 from dysconnect.data.atlas import edge_circuits, load_atlas
@@ -27,6 +26,7 @@ from dysconnect.data.connectomes import write_connectomes
 from dysconnect.data.labelled import labelled_cohort
 from dysconnect.data.participants import write_participants
 from dysconnect.localize import Localization, localize
+from dysconnect.plan.compose import compose_workflow
 from dysconnect.timeseries import judge_cohort
 
 HERE = Path(__file__).parent

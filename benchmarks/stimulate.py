@@ -26,13 +26,13 @@ import pandas as pd
 from abide import configurations, prepare
 from scipy.stats import binomtest, kstest
 
-from dysconnect.__main__ import compose_workflow
 from dysconnect.data.atlas import load_atlas
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.participants import read_participants
 from dysconnect.data.series import read_index
 from dysconnect.learning.permuted import gate
 from dysconnect.learning.splits import make_splits
+from dysconnect.plan.compose import compose_workflow
 from dysconnect.planted.plant import choose_pattern
 from dysconnect.stimulate import rank_targets
 from dysconnect.train import cross_validate, permutation_null

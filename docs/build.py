@@ -325,7 +325,26 @@ def library() -> str:
         text += f"\n## {name}\n" + "".join(
             module(file) for file in files if file.exists() and file.name != "__main__.py"
         )
+        text += methods() if name == "localize" else ""
     return text
+
+
+def methods() -> str:
+    """Table of the methods of the localization, from the one that it reads itself."""
+    sys.path.insert(0, str(ROOT / "src"))
+    from dysconnect.localize.methods import METHODS
+
+    rows = "".join(
+        f"| {cell(own.name)} | {own.kind} | {own.promise} | {f'`{own.column}`' if own.column else ''} | "
+        f"{cell(', '.join(own.needs))} | {cell(own.sentence)} |\n"
+        for own in METHODS
+    )
+    return (
+        "\n### Methods of the localization\n\nWhat `localize` writes (`column`: of edges.tsv, of sets their `kind` in "
+        "circuits.tsv) and `validate` tries on cohorts of known truth. FWER: of single edges; FWER of sets: of "
+        "components and circuits as wholes, whose single edges may be false. Words in braces are settings.\n\n"
+        "| method | of | promise | column | needs | in words |\n|---|---|---|---|---|---|\n" + rows
+    )
 
 
 def module(file: Path) -> str:

@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 from tiny import point_at, raw_like_ds006395
 
-from dysconnect.__main__ import compose_workflow
 from dysconnect.acquire import Acquired, acquire_scans, fetched_so_far, transport_of
 from dysconnect.acquire.images import (
     SHARED,
@@ -23,6 +22,7 @@ from dysconnect.acquire.manifest import read_manifest
 from dysconnect.acquire.summary import summarise
 from dysconnect.commands.download import main as download
 from dysconnect.data.images.receipts import read_receipt, write_receipt
+from dysconnect.plan.compose import compose_workflow
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,11 @@ import matplotlib
 import pytest
 from snakemake.cli import get_argument_parser
 
-from dysconnect.__main__ import _to_dict, compose_workflow
 from dysconnect.acquire.manifest.__main__ import _parser as manifest_parser
-from dysconnect.commands.download import _parser as download_parser
+from dysconnect.commands.download import parser as download_parser
 from dysconnect.commands.predict import parser as predict_parser
 from dysconnect.commands.withdraw import parser as withdraw_parser
+from dysconnect.plan.compose import compose_workflow, to_dict
 from dysconnect.plan.config import leaf_keys, validate
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,7 +27,7 @@ WRITTEN = [page for page in PAGES if page.parent.name != "reference"]
 SCHEMA = ROOT / "workflow/schemas/config.schema.json"
 LIBRARY = ("python -m dysconnect", "dysconnect ")
 PARSERS = {
-    "dysconnect.commands.download": download_parser,
+    "dysconnect download": download_parser,
     "dysconnect.acquire.manifest": manifest_parser,
     "dysconnect predict": predict_parser,
     "dysconnect withdraw": withdraw_parser,
@@ -136,7 +136,7 @@ def test_a_command_of_the_library_is_understood(command):
     if not name:
         return sweep(words)
     told = PARSERS[name]().parse_args(words[len(name.split()) :])
-    if name == "dysconnect.commands.download":
+    if name == "dysconnect download":
         compose(tuple(["overrides=" + text if "." in text.split("=")[0] else text for text in told.settings]))
     if name == "dysconnect.acquire.manifest":
         assert (ROOT / f"configs/dataset/{told.dataset}.yaml").exists()
@@ -149,7 +149,7 @@ def sweep(words: list[str]) -> None:
     for values in product(*(value.split(",") for _, value in choices)):
         with hydra.initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
             chosen = [f"{key}={value}" for (key, _), value in zip(choices, values)]
-            validate(_to_dict(hydra.compose("config", chosen)), SCHEMA)
+            validate(to_dict(hydra.compose("config", chosen)), SCHEMA)
 
 
 @pytest.mark.parametrize("command", OTHERS)

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from dysconnect.data.atlas import circuit_edges, edge_circuits, load_atlas
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.connectomes import Connectomes, read_connectomes, write_connectomes
 from dysconnect.data.edges import MissingRegions, Pairs, measure_pairs
@@ -222,6 +223,16 @@ def test_a_directed_cohort_is_localized_by_name(directed):
     first = found.edges.iloc[:2]
     assert set(zip(first["region_a"], first["region_b"])) == {("region 0", "region 1"), ("region 1", "region 2")}
     assert (first["p_fwer"] <= 0.05).all() and found.edges["p_fwer"][2] > 0.05
+
+
+def test_directed_circuits_are_those_of_the_undirected_both_ways():
+    nodes = load_atlas("seitzman300")
+    names, both = edge_circuits(nodes), edge_circuits(nodes, directed=True)
+    pairs = Pairs(len(nodes), directed=True)
+    np.testing.assert_array_equal(both, names[Pairs(len(nodes)).position(*pairs.ends)])
+    table = circuit_edges(nodes, directed=True)
+    np.testing.assert_array_equal(table["edge"], pairs.position(table["i"], table["j"]))
+    assert len(table) == 2 * len(circuit_edges(nodes))
 
 
 def test_missing_directed_edges_take_the_mean_of_those_who_have_them(directed):

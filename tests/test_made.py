@@ -1,12 +1,11 @@
 """Results say which settings made them, and a scratch run with others is refused."""
 
 import json
-import sys
 
 import h5py
 import pytest
 
-from dysconnect.__main__ import main
+from dysconnect.commands.sweep import main
 from dysconnect.keeping.made import MadeOtherwise, read_made, refuse_other_settings
 
 SPLITS = {"scheme": "kfold", "folds": 5, "repeats": 2, "test_sites": [], "seed": 0}
@@ -95,9 +94,8 @@ def said(monkeypatch, *arguments: str) -> str:
     """What `python -m dysconnect` ends with."""
     quiet = ("hydra/hydra_logging=none", "hydra/job_logging=none")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow sets it for the process, in whatever test
-    monkeypatch.setattr(sys, "argv", ["dysconnect", *arguments, *quiet])
     with pytest.raises(SystemExit) as ended:
-        main()
+        main([*arguments, *quiet])
     return str(ended.value)
 
 

@@ -5,11 +5,11 @@ from functools import cache
 import pandas as pd
 import pytest
 
-from dysconnect.__main__ import compose_workflow
 from dysconnect.acquire.images import SHARED, Plan, plan_images, users_files
 from dysconnect.acquire.manifest import read_manifest
 from dysconnect.acquire.people import read_people, with_sites
 from dysconnect.acquire.table import acquire_table
+from dysconnect.plan.compose import compose_workflow
 
 PUBLIC = {
     "ds000245": "participant_id\tAge\tGender\tACER\tMMSE\tOSITJ\n"

@@ -1,9 +1,12 @@
 """The gate: nothing is shown of a model that does not beat its permutation null."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from dysconnect.learning import permuted
 from dysconnect.learning.permuted import gate
 
 NULL = pd.DataFrame({"permutation": range(100), "auc": np.linspace(0.6, 0.4, 100)})
@@ -28,3 +31,9 @@ def test_a_model_must_beat_its_null(null, name, is_open, p, words):
 
 def test_the_gate_opens_at_alpha_itself():
     assert gate(NULL, 0.01).is_open and not gate(NULL, 0.0099).is_open
+
+
+def test_there_is_one_gate():
+    source = Path(permuted.__file__).parents[1]
+    deciding = {path.name for path in source.rglob("*.py") if '"withheld: ' in path.read_text()}
+    assert deciding == {"permuted.py"}

@@ -17,7 +17,8 @@ import pytest
 import warm
 
 from dysconnect.acquire import acquire, write_acquired
-from dysconnect.commands.predict import console, main
+from dysconnect.commands import console
+from dysconnect.commands.predict import main
 from dysconnect.connectivity import cohort_connectomes
 from dysconnect.data.atlas import circuit_edges
 from dysconnect.data.connectomes import write_connectomes
@@ -585,9 +586,9 @@ def test_a_real_image_gives_the_series_that_the_workflow_makes(lab, tmp_path, no
 
 
 def test_the_command_line_is_quick_and_shows_an_example():
-    code = "import sys; from dysconnect.commands.predict import console; sys.exit(console(['predict', '--help']))"
-    heavy = "; print([m for m in ('numpy', 'pandas', 'torch', 'hydra', 'mlflow') if m in sys.modules], file=sys.stderr)"
-    code = code.replace("sys.exit(console(['predict', '--help']))", "0") + heavy
+    heavy = "print([m for m in ('numpy', 'pandas', 'torch', 'hydra', 'mlflow') if m in sys.modules], file=sys.stderr)"
+    lines = ("import sys", "from dysconnect.commands import console", "try:", "    console(['predict', '--help'])")
+    code = "\n".join([*lines, "finally:", f"    {heavy}"])
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
 

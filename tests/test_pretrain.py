@@ -9,7 +9,7 @@ import torch
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.connectomes import Connectomes, write_connectomes
 from dysconnect.data.edges import Pairs
-from dysconnect.data.labelled import unlabelled_cohort
+from dysconnect.data.labelled import pretraining, unlabelled_cohort
 from dysconnect.data.participants import write_participants
 from dysconnect.learning.graph import run
 from dysconnect.learning.graph.pretrain import (
@@ -26,7 +26,8 @@ from dysconnect.learning.graph.stack import noise_of
 from dysconnect.learning.graph.view import FilledEdges
 from dysconnect.learning.splits import make_splits
 from dysconnect.models.cards import of_kind
-from dysconnect.plan.config import ConfigError, check_pretraining, pretraining, training_sections
+from dysconnect.plan.checks import check_pretraining
+from dysconnect.plan.config import ConfigError, training_sections
 from dysconnect.train import cross_validate, permutation_null
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -326,7 +327,7 @@ def test_another_measure_and_the_same_people_are_refused(make_cohort, small, sto
 @pytest.fixture(scope="module")
 def experiments(repository):
     """Configurations of two experiments, composed from the real files."""
-    from dysconnect.__main__ import compose_workflow
+    from dysconnect.plan.compose import compose_workflow
 
     schema = repository / "workflow/schemas/config.schema.json"
     return compose_workflow(repository / "configs", schema, {"atlas": "cc200", "experiment": "gcn,gcn_pretrained"})[1]

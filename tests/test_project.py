@@ -1,13 +1,18 @@
 """What others meet who want to join: checks at every push and commit, forms for reports, and the recipe of an image."""
 
+import json
+import os
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
+import warm
 import yaml
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+from standins import APPTAINER, write_program
+from test_workflow import Project
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -114,3 +119,22 @@ def test_no_rule_has_an_image_unless_somebody_names_one():
     assert 'container: os.environ.get("DYSCONNECT_IMAGE")' in (ROOT / "Snakefile").read_text()
     rules = "".join(file.read_text() for file in (ROOT / "workflow/rules").glob("*.smk"))
     assert re.findall(r"container:\n\s+(\S+)", rules) == ['COHORT["preprocess"]["container"]']
+
+
+@pytest.mark.workflow
+def test_jobs_run_in_an_image_that_is_named_and_only_then(tmp_path):
+    project, inside, asked = Project(tmp_path), tmp_path / "inside", tmp_path / "asked"
+    inside.mkdir()
+    (inside / "python").symlink_to(warm.python())
+    host = write_program(tmp_path / "host", "apptainer", APPTAINER)
+    project.tracking = {"PATH": f"{host}{os.pathsep}{os.environ['PATH']}"}
+    project.tracking |= {"APPTAINER_CALLS": str(asked), "INSIDE": str(inside)}
+    command = ("results/simulated/acquire/participants.tsv", "--sdm", "apptainer")
+    done = project.snakemake(*command)
+    assert done.returncode == 0 and not asked.exists(), done.stderr
+
+    project.tracking["DYSCONNECT_IMAGE"] = str(tmp_path / "dysconnect.sif")
+    done = project.snakemake(*command)  # other software: made again
+    assert done.returncode == 0, done.stderr
+    [call] = [json.loads(line)[0] for line in asked.read_text().splitlines()]
+    assert "exec" in call and project.tracking["DYSCONNECT_IMAGE"] in call

@@ -410,7 +410,7 @@ def cohort_of(simulated: bool = False, plant: dict | None = None) -> dict:
         "preprocess": {"engine": "derivatives", "min_coverage": 0.5},
         "evaluate": {"floor": "floor", "bootstraps": 2000, "level": 0.95, "seed": 0},
         "localize": {"measure": "correlation", "stability_draws": 50, "stability_top": 100, "alpha": 0.05,
-                     "thresholds": [2.5, 3.0]},
+                     "thresholds": [2.5, 3.0], "prior": 4},
         "stimulate": {"experiment": "tangent_ridge", "alpha": 0.05, "goal": "controls"},
         "report": {"edges": 5},
         "tracking": {"uri": "http://me:secret@server:5000", "experiment": "dysconnect"},

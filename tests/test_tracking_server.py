@@ -23,8 +23,8 @@ import tracked
 import warm
 from tracked import MODELS
 
-from dysconnect.__main__ import main as train_scratch
 from dysconnect.commands.predict import main as predict
+from dysconnect.commands.sweep import main as train_scratch
 from dysconnect.learning.saved import SavedModel
 from dysconnect.tracking import Handle, Sweep, log_failure, open_tracking
 from dysconnect.tracking.sweeps import join_sweep, short_names, summarise
@@ -295,9 +295,8 @@ def test_runs_of_a_multirun_lie_under_one_run_with_those_that_failed(lab, monkey
     fixed += ["evaluate.bootstraps=100", "hydra/hydra_logging=none", "hydra/job_logging=none"]
     swept = ["model=ridge,gcn", "connectivity=correlation,tangent", "training.epochs=2"]
     monkeypatch.chdir(lab.folder)
-    monkeypatch.setattr(sys, "argv", ["dysconnect", "-cp", str(ROOT / "configs"), "-m", *swept, *fixed])
     with pytest.raises((SystemExit, FileNotFoundError)):  # there are no covariances in these results
-        train_scratch()
+        train_scratch(["-cp", str(ROOT / "configs"), "-m", *swept, *fixed])
     parent, own = sweep_runs(handle)
     assert parent.info.run_name == "sweep · tiny · model × connectivity"
     jobs = product(("ridge", "gcn"), ("correlation", "tangent"))

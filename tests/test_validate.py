@@ -10,7 +10,7 @@ from dysconnect.data.atlas import edge_circuits, load_atlas
 from dysconnect.data.edges import Pairs
 from dysconnect.localize.ingredients import Ingredients, Regions
 from dysconnect.localize.methods import Outcome, run_methods
-from dysconnect.plan.config import check_validation
+from dysconnect.plan.checks import check_validation
 from dysconnect.planted.plant import choose_pattern
 from dysconnect.report import Study
 from dysconnect.report import validation as report

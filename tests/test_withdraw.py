@@ -12,7 +12,7 @@ from dysconnect.acquire import Acquired, acquire, acquire_scans, write_acquired
 from dysconnect.acquire.images import fetch_unit, plan_images
 from dysconnect.acquire.selection import select
 from dysconnect.acquire.withdrawn import add_withdrawn, is_of, read_withdrawn, without
-from dysconnect.commands.predict import console
+from dysconnect.commands import console
 from dysconnect.commands.withdraw import people_of
 from dysconnect.data.images.receipts import write_receipt
 from dysconnect.data.series import write_series

@@ -26,7 +26,7 @@ from pathlib import Path
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 PACKAGES = (
     "snakemake.cli", "snakemake.script", "snakemake.logging", "snakemake.notebook", "snakemake.profiles",
-    "snakemake.report.html_reporter", "snakemake.storage", "nbformat", "smart_open", "dysconnect.__main__",
+    "snakemake.report.html_reporter", "snakemake.storage", "nbformat", "smart_open", "dysconnect.plan.run",
     "dysconnect.acquire.images",
     "dysconnect.connectivity", "dysconnect.evaluate", "dysconnect.localize", "dysconnect.localize.kernels",
     "dysconnect.models.networks", "dysconnect.preprocess", "dysconnect.preprocess.fmriprep", "dysconnect.quality",

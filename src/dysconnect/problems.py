@@ -164,6 +164,12 @@ def left_out(reasons: Mapping[str, str]) -> str:
     return "\n".join([f"{summary}; left out:", *lines] if lines else [f"{summary}."])
 
 
+def decided(notes: Mapping[str, str]) -> str:
+    """Say for the terminal what was decided about columns of people's tables (`notes` by person); else nothing."""
+    lines = counted(notes)
+    return "\n".join(["What was decided about columns:", *lines]) if lines else ""
+
+
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an error and those that it came from."""
     while error is not None:

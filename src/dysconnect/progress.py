@@ -53,6 +53,14 @@ def _lines(items: Iterable[Item], what: str, total: int, start: float) -> Iterat
         yield item
 
 
+def say(text: str, aloud: bool = True) -> None:
+    """Write a text that says something to the log and, if `aloud`, to the user's terminal too."""
+    if text:
+        print(text)
+    if text and aloud:
+        print(text, file=sys.__stderr__, flush=True)
+
+
 def amount(number: float) -> str:
     """Bytes in words: 1234567 is ``1.2 MB``."""
     for unit in ("B", "kB", "MB", "GB"):

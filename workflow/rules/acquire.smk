@@ -1,12 +1,12 @@
 rule download:
     """Fetch and verify a participant's files, or those of the whole dataset; a failed participant fails alone."""
     input:
-        files=users_own,
+        files=lambda wildcards: RUN.users_own(wildcards.unit),
     output:
         receipt="results/{dataset}/acquire/receipts/{unit}.json",
         images=(
             "results/{dataset}/acquire/receipts/{unit}.images"
-            if KEEP
+            if RUN.keep
             else temp("results/{dataset}/acquire/receipts/{unit}.images")
         ),
     log:
@@ -22,10 +22,10 @@ rule download:
         downloads=1,
         last_attempt=lambda wildcards, attempt: int(attempt > 2),
     params:
-        files=files_of,
-        size=size_of,
-        scan=scan_settings,
-        folder=str(PLAN.folder) if IMAGES else "",
+        files=lambda wildcards: RUN.plan.units[wildcards.unit],
+        size=lambda wildcards: RUN.size_of(wildcards.unit),
+        scan=RUN.scan,
+        folder=str(RUN.plan.folder) if RUN.plan else "",
         fetching=transport,
         code=code("download"),
     message:
@@ -37,27 +37,29 @@ rule download:
 rule acquire:
     """Bring a dataset to the contract: participants, an index of series or scans, and the truth where one is planted."""
     input:
-        sources=SOURCES,
-        receipts=expand("results/{{dataset}}/acquire/receipts/{unit}.json", unit=UNITS),
-        atlas=ATLAS_FILES,
+        sources=RUN.sources,
+        receipts=expand(
+            "results/{{dataset}}/acquire/receipts/{unit}.json", unit=RUN.units
+        ),
+        atlas=RUN.atlas_files,
     output:
         **(
             {
                 "truth": "results/{dataset}/acquire/truth.tsv",
                 "carriers": "results/{dataset}/acquire/carriers.tsv",
             }
-            if PLANTED
+            if RUN.planted
             else {}
         ),
         participants="results/{dataset}/acquire/participants.tsv",
-        index=f"results/{{dataset}}/acquire/{INDEX}.tsv",
+        index=f"results/{{dataset}}/acquire/{RUN.index}.tsv",
         choices="results/{dataset}/acquire/choices.tsv",
         summary="results/{dataset}/acquire/summary.txt",
     log:
         "results/logs/{dataset}/acquire.log",
     benchmark:
         "results/benchmarks/{dataset}/acquire.tsv"
-    localrule: FETCHED
+    localrule: RUN.fetched
     conda:
         ENVIRONMENT
     threads: 2
@@ -67,7 +69,7 @@ rule acquire:
         downloads=1,
     params:
         dataset=COHORT["dataset"],
-        withdrawn=WITHDRAWN,
+        withdrawn=RUN.withdrawn,
         atlas=COHORT["atlas"],
         fetching=transport,
         code=code("acquire"),
@@ -126,8 +128,3 @@ rule surface:
         "Fetching the surface of the atlas {wildcards.atlas}"
     script:
         "../scripts/surface.py"
-
-
-onstart:
-    check_disk()
-    check_fmriprep_runs()

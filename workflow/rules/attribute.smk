@@ -1,8 +1,3 @@
-ATTRIBUTED = COHORT["localize"]["attribution"]
-ATTRIBUTED = ATTRIBUTED if ATTRIBUTED in EXPERIMENTS else None
-MAPPED = [  # the floor sees no edges
-    name for name in EXPERIMENTS if EXPERIMENTS[name]["model"]["name"] != "floor"
-]
 MAPPING = (
     "nuisance",
     "permutations",
@@ -21,7 +16,7 @@ MAPPING = (
 rule attribute:
     """Map what an experiment's models make of every edge on people they never saw, if they beat their null."""
     input:
-        connectomes=lambda wildcards: connectome_file(wildcards.experiment),
+        connectomes=lambda wildcards: RUN.connectome_file(wildcards.experiment),
         participants="results/{dataset}/timeseries/participants.tsv",
         splits="results/{dataset}/train/splits.tsv",
         null="results/{dataset}/train/{experiment}/null.tsv",
@@ -39,9 +34,9 @@ rule attribute:
     resources:
         mem_mb=8000,
         runtime=240,
-        gpu=gpus,
+        gpu=lambda wildcards: RUN.gpus(wildcards.experiment),
     params:
-        sections=lambda wildcards: training_sections(EXPERIMENTS[wildcards.experiment]),
+        sections=sections,
         localize={key: COHORT["localize"][key] for key in MAPPING},
         contrast=COHORT["dataset"]["contrast"],
         code=code("attribute"),
@@ -55,8 +50,16 @@ rule attribute_edges:
     """Join what the localization tested with the weights of an experiment's models, if they beat their null."""
     input:
         edges="results/{dataset}/localize/edges.tsv",
-        model=f"results/{{dataset}}/train/{ATTRIBUTED}/model.npz" if ATTRIBUTED else [],
-        null=f"results/{{dataset}}/train/{ATTRIBUTED}/null.tsv" if ATTRIBUTED else [],
+        model=(
+            f"results/{{dataset}}/train/{RUN.attributed}/model.npz"
+            if RUN.attributed
+            else []
+        ),
+        null=(
+            f"results/{{dataset}}/train/{RUN.attributed}/null.tsv"
+            if RUN.attributed
+            else []
+        ),
     output:
         edges="results/{dataset}/attribute/edges.tsv",
         verdict="results/{dataset}/attribute/edges.json",
@@ -70,7 +73,7 @@ rule attribute_edges:
         mem_mb=1000,
         runtime=10,
     params:
-        experiment=ATTRIBUTED,
+        experiment=RUN.attributed,
         alpha=COHORT["localize"]["alpha"],
         code=code("attribute_edges"),
     message:

@@ -1,8 +1,8 @@
 rule connectivity:
     """Compute everybody's connectome: one labelled file a measure."""
     input:
-        index=f"results/{{dataset}}/timeseries/{INDEX}.tsv",
-        atlas=ATLAS_FILES,
+        index=f"results/{{dataset}}/timeseries/{RUN.index}.tsv",
+        atlas=RUN.atlas_files,
     output:
         connectomes="results/{dataset}/connectivity/{atlas}_{measure}.h5",
     log:
@@ -17,10 +17,11 @@ rule connectivity:
         runtime=120,
     params:
         atlas=COHORT["atlas"],
-        estimator=lambda wildcards: estimator(wildcards.measure),
-        settings=settings_of_series,
-        code=code("arrange" if TABLE else "connectivity"),
+        estimator=lambda wildcards: asked(RUN.estimator, wildcards.measure),
+        # for the record: what depends on resources is not compared, and the rules before compare these
+        settings=lambda wildcards, resources: RUN.settings_of_series,
+        code=code("arrange" if RUN.table else "connectivity"),
     message:
         "Computing {wildcards.measure} connectomes of {wildcards.dataset}"
     script:
-        f"../scripts/{'arrange' if TABLE else 'connectivity'}.py"
+        f"../scripts/{'arrange' if RUN.table else 'connectivity'}.py"

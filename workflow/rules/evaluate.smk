@@ -30,7 +30,7 @@ rule evaluate:
         runtime=30,
     params:
         experiments=list(EXPERIMENTS),
-        sections={name: training_sections(own) for name, own in EXPERIMENTS.items()},
+        sections={name: RUN.sections(name) for name in EXPERIMENTS},
         evaluate=COHORT["evaluate"],
         covariates=COHORT["dataset"]["covariates"],
         code=code("evaluate"),

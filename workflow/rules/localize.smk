@@ -14,8 +14,6 @@ TESTED = (
     "seed",
 )
 ASSOCIATED = ("measure", "nuisance", "permutations", "alpha", "max_missing", "seed")
-SCORED = COHORT["localize"]["score"] is not None
-GROUPED = bool(COHORT["localize"]["groups"])
 
 
 rule localize:
@@ -23,7 +21,7 @@ rule localize:
     input:
         connectomes=f"results/{{dataset}}/connectivity/{ATLAS}_{COHORT['localize']['measure']}.h5",
         participants="results/{dataset}/timeseries/participants.tsv",
-        atlas=ATLAS_FILES,
+        atlas=RUN.atlas_files,
     output:
         edges="results/{dataset}/localize/edges.tsv",
         components="results/{dataset}/localize/components.tsv",
@@ -57,7 +55,7 @@ rule deviations:
     input:
         connectomes=f"results/{{dataset}}/connectivity/{ATLAS}_{COHORT['localize']['measure']}.h5",
         participants="results/{dataset}/timeseries/participants.tsv",
-        atlas=ATLAS_FILES,
+        atlas=RUN.atlas_files,
     output:
         people="results/{dataset}/localize/people.tsv",
         circuits="results/{dataset}/localize/people_circuits.tsv",
@@ -89,7 +87,7 @@ rule severity:
     input:
         connectomes=f"results/{{dataset}}/connectivity/{ATLAS}_{COHORT['localize']['measure']}.h5",
         participants="results/{dataset}/timeseries/participants.tsv",
-        atlas=ATLAS_FILES,
+        atlas=RUN.atlas_files,
     output:
         edges="results/{dataset}/localize/severity.tsv",
         summary="results/{dataset}/localize/severity.json",
@@ -117,7 +115,7 @@ rule group_differences:
     input:
         connectomes=f"results/{{dataset}}/connectivity/{ATLAS}_{COHORT['localize']['measure']}.h5",
         participants="results/{dataset}/timeseries/participants.tsv",
-        atlas=ATLAS_FILES,
+        atlas=RUN.atlas_files,
     output:
         edges="results/{dataset}/localize/groups.tsv",
         summary="results/{dataset}/localize/groups.json",

@@ -1,11 +1,3 @@
-FLOOR = COHORT["evaluate"]["floor"]
-BUNDLED = [
-    name
-    for name, own in EXPERIMENTS.items()
-    if not TABLE and own["model"]["name"] != "floor"
-]
-
-
 rule bundle:
     """Gather in one file what it takes to predict a new person with the models of one experiment."""
     input:
@@ -16,9 +8,9 @@ rule bundle:
         scores="results/{dataset}/evaluate/scores.tsv",
         folds="results/{dataset}/train/{experiment}/folds.npz",
         predictions="results/{dataset}/train/{experiment}/predictions.tsv",
-        floor_folds=f"results/{{dataset}}/train/{FLOOR}/folds.npz",
-        floor_predictions=f"results/{{dataset}}/train/{FLOOR}/predictions.tsv",
-        atlas=ATLAS_FILES,
+        floor_folds=f"results/{{dataset}}/train/{RUN.floor}/folds.npz",
+        floor_predictions=f"results/{{dataset}}/train/{RUN.floor}/predictions.tsv",
+        atlas=RUN.atlas_files,
     output:
         bundle="results/{dataset}/predict/{experiment}.npz",
     log:
@@ -30,11 +22,11 @@ rule bundle:
         mem_mb=4000,
         runtime=30,
     params:
-        sections=lambda wildcards: training_sections(EXPERIMENTS[wildcards.experiment]),
+        sections=sections,
         atlas=COHORT["atlas"],
         denoise=COHORT["denoise"],
         min_coverage=COHORT["preprocess"].get("min_coverage", 0.5),
-        surface=ON_SURFACE,
+        surface=RUN.on_surface,
         localize={
             key: COHORT["localize"][key]
             for key in ("measure", "nuisance", "alpha", "max_missing", "deviant_edges")
@@ -52,10 +44,10 @@ rule bundle:
             )
         },
         estimators=lambda wildcards: {
-            name: estimator(name)
+            name: asked(RUN.estimator, name)
             for name in (
                 COHORT["localize"]["measure"],
-                STORED[EXPERIMENTS[wildcards.experiment]["connectivity"]["measure"]],
+                RUN.stored(wildcards.experiment),
             )
         },
         code=code("bundle"),

@@ -4,16 +4,16 @@ rule preprocess:
         receipt="results/{dataset}/acquire/receipts/{participant}.json",
         images=(
             "results/{dataset}/preprocess/fmriprep/{participant}.images"
-            if FMRIPREP
+            if RUN.fmriprep
             else "results/{dataset}/acquire/receipts/{participant}.images"
         ),
         outcome=(
             "results/{dataset}/preprocess/fmriprep/{participant}.json"
-            if FMRIPREP
+            if RUN.fmriprep
             else []
         ),
-        atlas=ATLAS_FILES,
-        surface=SURFACE_FILES,
+        atlas=RUN.atlas_files,
+        surface=RUN.surface_files,
     output:
         index="results/{dataset}/preprocess/participants/{participant}.tsv",
     log:
@@ -27,8 +27,8 @@ rule preprocess:
         runtime=120,
     params:
         atlas=COHORT["atlas"],
-        preprocess=READING,
-        scan=LEFT_BY_FMRIPREP,
+        preprocess=RUN.reading,
+        scan=RUN.left_by_fmriprep,
         log="results/logs/{dataset}/fmriprep/{participant}.log",
         code=code("preprocess"),
     message:
@@ -44,7 +44,7 @@ rule discard:
         images="results/{dataset}/acquire/receipts/{participant}.images",
         done=(
             "results/{dataset}/preprocess/fmriprep/{participant}.json"
-            if FMRIPREP
+            if RUN.fmriprep
             else "results/{dataset}/preprocess/participants/{participant}.tsv"
         ),
     output:
@@ -72,15 +72,15 @@ rule preprocess_cohort:
     input:
         rows=expand(
             "results/{{dataset}}/preprocess/participants/{participant}.tsv",
-            participant=WANTED,
+            participant=RUN.wanted,
         ),
         discarded=expand(
             "results/{{dataset}}/preprocess/discarded/{participant}",
-            participant=[] if KEEP else WANTED,
+            participant=[] if RUN.keep else RUN.wanted,
         ),
         outputs=expand(
             "results/{{dataset}}/preprocess/discarded/{participant}.fmriprep",
-            participant=[] if KEEP_OUTPUTS else WANTED,
+            participant=[] if RUN.keep_outputs else RUN.wanted,
         ),
     output:
         index="results/{dataset}/preprocess/series.tsv",
@@ -101,7 +101,7 @@ rule preprocess_cohort:
         "../scripts/preprocess_cohort.py"
 
 
-if FMRIPREP:
+if RUN.fmriprep:
 
     rule fmriprep:
         """Run fMRIPrep for one participant; one that it cannot preprocess fails alone, an interrupted one runs again."""
@@ -113,7 +113,7 @@ if FMRIPREP:
             outcome="results/{dataset}/preprocess/fmriprep/{participant}.json",
             images=(
                 touch("results/{dataset}/preprocess/fmriprep/{participant}.images")
-                if KEEP_OUTPUTS
+                if RUN.keep_outputs
                 else temp(
                     touch("results/{dataset}/preprocess/fmriprep/{participant}.images")
                 )
@@ -128,8 +128,8 @@ if FMRIPREP:
             COHORT["preprocess"]["container"]
         threads: COHORT["preprocess"]["threads"]
         resources:
-            mem_mb=more_memory,
-            runtime=more_time,
+            mem_mb=lambda wildcards, attempt: attempt * COHORT["preprocess"]["mem_mb"],
+            runtime=lambda wildcards, attempt: attempt * COHORT["preprocess"]["runtime"],
             last_attempt=lambda wildcards, attempt: int(attempt > 1),
         params:
             settings={
@@ -137,8 +137,11 @@ if FMRIPREP:
                 for key in ("version", "reconall", "space", "options")
             },
             scan={key: COHORT["dataset"].get(key) for key in ("task", "session")},
-            command=fmriprep_words,
-            work=lambda wildcards, resources: PLACES.work / wildcards.participant,
+            # not compared, as it depends on resources: the other parameters tell what changed
+            command=lambda wildcards, threads, resources: RUN.fmriprep_words(
+                wildcards.participant, threads
+            ),
+            work=lambda wildcards, resources: RUN.places.work / wildcards.participant,
         message:
             "Preprocessing {wildcards.participant} with fMRIPrep {params.settings[version]}"
         # Codes of fMRIPrep: 1 could not preprocess this participant; 2 wrong command line, 126 no licence, 127 a program

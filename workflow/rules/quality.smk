@@ -3,8 +3,8 @@ rule quality:
     input:
         connectomes=f"results/{{dataset}}/connectivity/{ATLAS}_{COHORT['localize']['measure']}.h5",
         participants="results/{dataset}/timeseries/participants.tsv",
-        series="results/{dataset}/preprocess/series.tsv" if IMAGES else [],
-        atlas=ATLAS_FILES,
+        series="results/{dataset}/preprocess/series.tsv" if RUN.images else [],
+        atlas=RUN.atlas_files,
     output:
         qcfc="results/{dataset}/quality/qcfc.tsv",
         summary="results/{dataset}/quality/summary.json",
@@ -44,7 +44,7 @@ rule quality_scans:
         index="results/{dataset}/preprocess/series.tsv",
         participants="results/{dataset}/timeseries/participants.tsv",
         denoised="results/{dataset}/timeseries/series.tsv",
-        atlas=ATLAS_FILES,
+        atlas=RUN.atlas_files,
     output:
         table="results/{dataset}/quality/scans.tsv",
         coverage="results/{dataset}/quality/coverage.tsv",

@@ -2,7 +2,7 @@ rule report:
     """Make the report: one self-contained page with the verdict, its figures, and the methods."""
     input:
         participants="results/{dataset}/timeseries/participants.tsv",
-        index=[] if TABLE else "results/{dataset}/acquire/series.tsv",
+        index=[] if RUN.table else "results/{dataset}/acquire/series.tsv",
         choices="results/{dataset}/acquire/choices.tsv",
         splits="results/{dataset}/train/splits.tsv",
         scores="results/{dataset}/evaluate/scores.tsv",
@@ -24,56 +24,59 @@ rule report:
         summary="results/{dataset}/localize/summary.json",
         qcfc="results/{dataset}/quality/qcfc.tsv",
         quality="results/{dataset}/quality/summary.json",
-        scans="results/{dataset}/quality/scans.tsv" if IMAGES else [],
-        coverage="results/{dataset}/quality/coverage.tsv" if IMAGES else [],
-        engine="results/{dataset}/quality/engine.json" if IMAGES else [],
+        scans="results/{dataset}/quality/scans.tsv" if RUN.images else [],
+        coverage="results/{dataset}/quality/coverage.tsv" if RUN.images else [],
+        engine="results/{dataset}/quality/engine.json" if RUN.images else [],
         pages=expand(
             "results/{{dataset}}/report/subjects/{participant}.html",
-            participant=WANTED,
+            participant=RUN.wanted,
         ),
         everybody="results/{dataset}/report/people/index.html",
         recovery=expand(
             "results/{{dataset}}/{stage}/recovery.tsv",
-            stage=("localize", "attribute") if PLANTED else (),
+            stage=("localize", "attribute") if RUN.planted else (),
         ),
         severity=expand(
             "results/{{dataset}}/localize/severity.{kind}",
-            kind=("tsv", "json") if SCORED else (),
+            kind=("tsv", "json") if RUN.scored else (),
         ),
         groups=expand(
             "results/{{dataset}}/localize/groups.{kind}",
-            kind=("tsv", "json") if GROUPED else (),
+            kind=("tsv", "json") if RUN.grouped else (),
         ),
         maps=expand(
-            "results/{{dataset}}/attribute/maps/{experiment}.json", experiment=MAPPED
+            "results/{{dataset}}/attribute/maps/{experiment}.json",
+            experiment=RUN.seeing,
         ),
-        validation="results/{dataset}/validate/scores.tsv" if VALIDATED else [],
-        targets="results/{dataset}/stimulate/targets.tsv" if STIMULATED else [],
-        patient_targets="results/{dataset}/stimulate/patients.tsv" if STIMULATED else [],
-        edits="results/{dataset}/stimulate/edits.tsv" if STIMULATED else [],
-        verdict="results/{dataset}/stimulate/verdict.json" if STIMULATED else [],
-        atlas=ATLAS_FILES,
+        validation="results/{dataset}/validate/scores.tsv" if RUN.validated else [],
+        targets="results/{dataset}/stimulate/targets.tsv" if RUN.stimulated else [],
+        patient_targets=(
+            "results/{dataset}/stimulate/patients.tsv" if RUN.stimulated else []
+        ),
+        edits="results/{dataset}/stimulate/edits.tsv" if RUN.stimulated else [],
+        verdict="results/{dataset}/stimulate/verdict.json" if RUN.stimulated else [],
+        atlas=RUN.atlas_files,
     output:
         **{
             name: figure(name, name, "Scans")
             for name in ("scans", "coverage", "denoising")
-            if IMAGES
+            if RUN.images
         },
         **{
             name: figure(name, name, "Validation")
             for name in ("validation_fwer", "validation_power", "validation_fdp")
-            if VALIDATED
+            if RUN.validated
         },
         **{
             f"learning_{name}": figure(f"learning_{name}", "learning", "Prediction")
-            for name in learning(EXPERIMENTS)
+            for name in RUN.learning
         },
         **{
             name: figure(name, name, "Stimulation")
             for name in ("stimulation",)
-            if STIMULATED
+            if RUN.stimulated
         },
-        **{name: figure(name, name, "Localization") for name in ("maps",) if MAPPED},
+        **{name: figure(name, name, "Localization") for name in ("maps",) if RUN.seeing},
         html=report(
             "results/{dataset}/report/index.html",
             caption="../report/page.rst",
@@ -102,7 +105,7 @@ rule report:
         mem_mb=2000,
         runtime=15,
     params:
-        cohort=without(COHORT, "tracking", *([] if VALIDATED else ["validate"])),
+        cohort=without(COHORT, "tracking", *([] if RUN.validated else ["validate"])),
         experiments={
             name: without(EXPERIMENTS[name], "tracking", "validate")
             for name in EXPERIMENTS
@@ -118,7 +121,7 @@ rule report_people:
     """Make a page for everybody: scan, out-of-fold predictions, deviation from the controls; index.html leads to them."""
     input:
         participants="results/{dataset}/timeseries/participants.tsv",
-        index=f"results/{{dataset}}/{'preprocess' if IMAGES else 'acquire'}/{INDEX}.tsv",
+        index=f"results/{{dataset}}/{RUN.series_from}/{RUN.index}.tsv",
         predictions=expand(
             "results/{{dataset}}/train/{experiment}/predictions.tsv",
             experiment=EXPERIMENTS,
@@ -127,10 +130,10 @@ rule report_people:
         people="results/{dataset}/localize/people.tsv",
         circuits="results/{dataset}/localize/people_circuits.tsv",
         edges="results/{dataset}/localize/people_edges.tsv",
-        targets="results/{dataset}/stimulate/patients.tsv" if STIMULATED else [],
-        edits="results/{dataset}/stimulate/edits.tsv" if STIMULATED else [],
-        verdict="results/{dataset}/stimulate/verdict.json" if STIMULATED else [],
-        atlas=ATLAS_FILES,
+        targets="results/{dataset}/stimulate/patients.tsv" if RUN.stimulated else [],
+        edits="results/{dataset}/stimulate/edits.tsv" if RUN.stimulated else [],
+        verdict="results/{dataset}/stimulate/verdict.json" if RUN.stimulated else [],
+        atlas=RUN.atlas_files,
     output:
         index="results/{dataset}/report/people/index.html",
     log:
@@ -155,7 +158,7 @@ rule report_people:
             "alpha": COHORT["localize"]["alpha"],
             "nuisance": COHORT["localize"]["nuisance"],
             "floor": COHORT["evaluate"]["floor"],
-            "scanned": IMAGES,
+            "scanned": RUN.images,
         },
         code=code("report_people"),
     message:
@@ -164,7 +167,7 @@ rule report_people:
         "../scripts/report_people.py"
 
 
-if IMAGES:
+if RUN.images:
 
     rule report_subjects:
         """Make a page for everybody who was preprocessed, the failed too; index.html leads to them."""
@@ -175,11 +178,11 @@ if IMAGES:
             scans="results/{dataset}/quality/scans.tsv",
             coverage="results/{dataset}/quality/coverage.tsv",
             engine="results/{dataset}/quality/engine.json",
-            atlas=ATLAS_FILES,
+            atlas=RUN.atlas_files,
         output:
             pages=expand(
                 "results/{{dataset}}/report/subjects/{participant}.html",
-                participant=WANTED,
+                participant=RUN.wanted,
             ),
         log:
             "results/logs/{dataset}/report_subjects.log",

@@ -1,23 +1,14 @@
-STIMULATED = COHORT["stimulate"]["experiment"]
-if STIMULATED not in EXPERIMENTS:
-    if STIMULATED and workflow.is_main_process:
-        logger.info(
-            f"No targets will be ranked: stimulate.experiment={STIMULATED} is not among the experiments."
-        )
-    STIMULATED = None
-
-
-if STIMULATED:
+if RUN.stimulated:
 
     rule stimulate:
         """Rank nodes, regions and circuits by their virtual normalisation, if the model beats its permutation null."""
         input:
-            connectomes=connectome_file(STIMULATED),
+            connectomes=RUN.connectome_file(RUN.stimulated),
             participants="results/{dataset}/timeseries/participants.tsv",
             splits="results/{dataset}/train/splits.tsv",
-            model=f"results/{{dataset}}/train/{STIMULATED}/model.npz",
-            null=f"results/{{dataset}}/train/{STIMULATED}/null.tsv",
-            atlas=ATLAS_FILES,
+            model=f"results/{{dataset}}/train/{RUN.stimulated}/model.npz",
+            null=f"results/{{dataset}}/train/{RUN.stimulated}/null.tsv",
+            atlas=RUN.atlas_files,
         output:
             targets="results/{dataset}/stimulate/targets.tsv",
             patients="results/{dataset}/stimulate/patients.tsv",
@@ -33,11 +24,11 @@ if STIMULATED:
         resources:
             mem_mb=4000,
             runtime=240,
-            gpu=int(is_graph(EXPERIMENTS[STIMULATED]["model"]["name"])),
+            gpu=RUN.gpus(RUN.stimulated),
         params:
             atlas=COHORT["atlas"],
             stimulate=COHORT["stimulate"],
-            sections=training_sections(EXPERIMENTS[STIMULATED]),
+            sections=RUN.sections(RUN.stimulated),
             contrast=COHORT["dataset"]["contrast"],
             code=code("stimulate"),
         message:

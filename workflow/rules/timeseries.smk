@@ -2,11 +2,11 @@ rule timeseries:
     """Denoise everybody's regional series and decide who can be used; nobody disappears."""
     input:
         participants="results/{dataset}/acquire/participants.tsv",
-        index=f"results/{{dataset}}/{'preprocess' if IMAGES else 'acquire'}/{INDEX}.tsv",
-        atlas=ATLAS_FILES,
+        index=f"results/{{dataset}}/{RUN.series_from}/{RUN.index}.tsv",
+        atlas=RUN.atlas_files,
     output:
         participants="results/{dataset}/timeseries/participants.tsv",
-        index=f"results/{{dataset}}/timeseries/{INDEX}.tsv",
+        index=f"results/{{dataset}}/timeseries/{RUN.index}.tsv",
         description="results/{dataset}/timeseries/dataset_description.json",
     log:
         "results/logs/{dataset}/timeseries.log",
@@ -26,8 +26,8 @@ rule timeseries:
             key: COHORT["dataset"][key]
             for key in ("name", "title", "citation", "licence")
         },
-        code=code("judge" if TABLE else "timeseries"),
+        code=code("judge" if RUN.table else "timeseries"),
     message:
         "Denoising the series of {wildcards.dataset}, deciding who can be used"
     script:
-        f"../scripts/{'judge' if TABLE else 'timeseries'}.py"
+        f"../scripts/{'judge' if RUN.table else 'timeseries'}.py"

@@ -13,7 +13,7 @@ rule tracking:
         runtime=5,
     params:
         experiment=COHORT["tracking"]["experiment"],
-        uri=TRACKING,
+        uri=RUN.tracking,
         code=code("tracking"),
     message:
         "Opening MLflow"
@@ -33,7 +33,7 @@ rule track:
         provenance="results/{dataset}/train/{experiment}/run.json",
         scores="results/{dataset}/evaluate/scores.tsv",
         curves="results/{dataset}/evaluate/curves.tsv",
-        bundle=lambda wildcards: bundle_file(wildcards.experiment),
+        bundle=lambda wildcards: RUN.bundle_file(wildcards.experiment),
     output:
         run="results/{dataset}/tracking/{experiment}.json",
     log:
@@ -72,13 +72,13 @@ rule track_cohort:
         summary="results/{dataset}/localize/summary.json",
         recovery=expand(
             "results/{{dataset}}/{stage}/recovery.tsv",
-            stage=("localize", "attribute") if PLANTED else (),
+            stage=("localize", "attribute") if RUN.planted else (),
         ),
-        validation="results/{dataset}/validate/scores.tsv" if VALIDATED else [],
+        validation="results/{dataset}/validate/scores.tsv" if RUN.validated else [],
         participants="results/{dataset}/timeseries/participants.tsv",
         quality="results/{dataset}/quality/summary.json",
-        scans="results/{dataset}/quality/scans.tsv" if IMAGES else [],
-        coverage="results/{dataset}/quality/coverage.tsv" if IMAGES else [],
+        scans="results/{dataset}/quality/scans.tsv" if RUN.images else [],
+        coverage="results/{dataset}/quality/coverage.tsv" if RUN.images else [],
         report="results/{dataset}/report/index.html",
         provenance=expand(
             "results/{{dataset}}/train/{experiment}/run.json", experiment=EXPERIMENTS
@@ -101,7 +101,7 @@ rule track_cohort:
             "graph",
             "training",
             "tracking",
-            *([] if VALIDATED else ["validate"]),
+            *([] if RUN.validated else ["validate"]),
         ),
         code=code("track_cohort"),
     message:

@@ -27,10 +27,10 @@ rule splits:
 rule train:
     """Cross-validate one experiment, fit its final model, and permute the labels."""
     input:
-        connectomes=lambda wildcards: connectome_file(wildcards.experiment),
+        connectomes=lambda wildcards: RUN.connectome_file(wildcards.experiment),
         participants="results/{dataset}/timeseries/participants.tsv",
         splits="results/{dataset}/train/splits.tsv",
-        pretraining=lambda wildcards: pretraining_files(wildcards.experiment),
+        pretraining=lambda wildcards: RUN.pretraining_files(wildcards.experiment),
     output:
         predictions="results/{dataset}/train/{experiment}/predictions.tsv",
         history="results/{dataset}/train/{experiment}/history.tsv",
@@ -49,9 +49,9 @@ rule train:
     resources:
         mem_mb=8000,
         runtime=240,
-        gpu=gpus,
+        gpu=lambda wildcards: RUN.gpus(wildcards.experiment),
     params:
-        sections=lambda wildcards: training_sections(EXPERIMENTS[wildcards.experiment]),
+        sections=sections,
         contrast=COHORT["dataset"]["contrast"],
         code=code("train"),
     message:

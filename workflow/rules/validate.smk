@@ -1,5 +1,5 @@
 VALIDATION = COHORT["validate"]
-SIMULATED = KIND == "simulated"
+SIMULATED = RUN.kind == "simulated"
 
 
 rule validate:
@@ -11,9 +11,9 @@ rule validate:
         index=(
             []
             if SIMULATED
-            else f"results/{{dataset}}/{'preprocess' if IMAGES else 'acquire'}/{INDEX}.tsv"
+            else f"results/{{dataset}}/{RUN.series_from}/{RUN.index}.tsv"
         ),
-        atlas=ATLAS_FILES,
+        atlas=RUN.atlas_files,
     output:
         cohorts="results/{dataset}/validate/batches/{part}_{batch}.tsv",
     log:
@@ -30,7 +30,7 @@ rule validate:
         mem_mb=2000,
         runtime=240,
     params:
-        cohorts=cohorts_of,
+        cohorts=lambda wildcards: RUN.cohorts_of(wildcards.part, int(wildcards.batch)),
         dataset={
             key: COHORT["dataset"][key]
             for key in (
@@ -53,7 +53,7 @@ rule validate:
                 "seed",
             )
         },
-        estimator=estimator(COHORT["localize"]["measure"]),
+        estimator=asked(RUN.estimator, COHORT["localize"]["measure"]),
         validate=without(VALIDATION, "cohorts", "batch"),
         code=code("validate"),
     message:
@@ -66,7 +66,8 @@ rule validate_scores:
     """Join the cohorts of all batches: error rates and power of every method, with their limits."""
     input:
         batches=[
-            f"results/{{dataset}}/validate/batches/{batch}.tsv" for batch in batches()
+            f"results/{{dataset}}/validate/batches/{batch}.tsv"
+            for batch in RUN.batches()
         ],
     output:
         cohorts="results/{dataset}/validate/cohorts.tsv",

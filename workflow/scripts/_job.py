@@ -5,12 +5,12 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT / "src"))
+from dysconnect.keeping.sealed import check, seal  # noqa: E402
+from dysconnect.progress import say  # noqa: E402, F401 - for the jobs
 
 
 def start(snakemake):
     """Log to the rule's log file; compare the inputs with what was written; return inputs, outputs and parameters."""
-    from dysconnect.keeping.sealed import check
-
     sys.stdout = sys.stderr = open(snakemake.log[0], "w", buffering=1)  # noqa: SIM115
     own = (f"results/{snakemake.wildcards.get('dataset')}/", "results/atlas/")
     check([path for path in snakemake.input if path.startswith(own)], patience=5)
@@ -18,14 +18,5 @@ def start(snakemake):
 
 
 def finish(snakemake):
-    """Write down what the outputs are, and what they were made from: the last that a job does."""
-    from dysconnect.keeping.sealed import seal
-
-    seal(snakemake.output, snakemake.input)
-
-
-def say(text, aloud=True):
-    """Write to the log and, if `aloud`, to the user's terminal too."""
-    print(text)
-    if aloud:
-        print(text, file=sys.__stderr__, flush=True)
+    """Write down what the outputs are, and what they were made from and by: the last that a job does."""
+    seal(snakemake.output, snakemake.input, code=snakemake.params.code)

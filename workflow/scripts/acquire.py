@@ -19,8 +19,7 @@ else:
     acquired = acquire(dataset, load_atlas(params.atlas["nodes"]), folder, params.fetching)
 acquired, outputs = without(acquired, params.withdrawn, folder), dict(output.items())
 write_acquired(acquired, outputs)
-told = fetched_so_far(receipts), acquired.index, acquired.choices
-summary = summarise(acquired.participants, params.dataset, *told)
+summary = summarise(acquired.participants, params.dataset, fetched_so_far(receipts), acquired.index, acquired.choices)
 Path(outputs["summary"]).write_text(summary)
 say(summary, params.dataset["kind"] != "simulated")
 finish(snakemake)

@@ -12,7 +12,7 @@ from dysconnect.localize.associations import severity
 input, output, params = start(snakemake)
 spec = params.localize
 cohort, _ = labelled_cohort(input.connectomes, input.participants, params.contrast, spec["measure"])
-edges, summary = severity(cohort, edge_circuits(load_atlas(params.atlas["nodes"])), spec)
+edges, summary = severity(cohort, edge_circuits(load_atlas(params.atlas["nodes"]), cohort.directed), spec)
 edges.to_csv(output.edges, sep="\t", index=False, float_format="%.6g")
 Path(output.summary).write_text(json.dumps(summary, indent=1))
 finish(snakemake)

@@ -7,23 +7,19 @@ from _job import finish, say, start
 from dysconnect.data.atlas import load_atlas
 from dysconnect.data.participants import read_participants, write_participants
 from dysconnect.data.series import read_index, refuse_changed
-from dysconnect.problems import counted, left_out
+from dysconnect.problems import decided, left_out
 from dysconnect.timeseries import describe_dataset, prepare_cohort
 
 input, output, params = start(snakemake)
-participants, index = read_participants(input.participants), read_index(input.index)
-names = {"atlas": params.atlas["name"], "denoise": params.denoise["name"]}
-folder = Path(output.participants).parent / "series"
-nodes = load_atlas(params.atlas["nodes"])
+index, folder = read_index(input.index), Path(output.participants).parent / "series"
 if Path(input.index).parent.name == "acquire":  # else the hash in the index is that of the images
     refuse_changed(index)
-table, denoised = prepare_cohort(
-    participants, index, nodes, params.denoise, folder, names, snakemake.threads, params.covariates
-)
+known = read_participants(input.participants), index, load_atlas(params.atlas["nodes"]), params.denoise
+names = {key: params[key]["name"] for key in ("atlas", "denoise")}
+table, denoised = prepare_cohort(*known, folder, names, snakemake.threads, params.covariates)
 write_participants(table, output.participants)
 say(left_out(dict(zip(table["participant_id"], table["exclusion_reason"]))), not table["included"].all())
-decided = counted(dict(zip(denoised["participant_id"], denoised["note"])))
-say("\n".join(["What was decided about columns:", *decided]), bool(decided))
+say(decided(dict(zip(denoised["participant_id"], denoised["note"]))))
 denoised.to_csv(output.index, sep="\t", index=False)
 describe_dataset(params.dataset, output.description)
 finish(snakemake)

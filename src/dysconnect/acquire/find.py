@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from dysconnect.acquire.kinds import IMAGES, is_confounds, is_prepared, is_raw, newest_first
-from dysconnect.data.images.cifti import is_grayordinates
+from dysconnect.data.images.spaces import is_grayordinates
 from dysconnect.problems import one_line
 from dysconnect.reading.bids import Ambiguity, Choice, Named, agree, asked_entities, choose, companion, read_name, same
 

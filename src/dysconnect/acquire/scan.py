@@ -6,14 +6,11 @@ import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
-from nibabel.wrapstruct import WrapStructError
 
 from dysconnect.acquire.find import FILES, files_of_subject, find_scan, is_scan
 from dysconnect.acquire.kinds import first_line, is_confounds, is_nuisance, old_names
-from dysconnect.data.images.cifti import ENDING, is_grayordinates, open_grayordinates, series_time
-from dysconnect.data.images.spaces import space_of
+from dysconnect.data.images.spaces import GRAYORDINATES, is_grayordinates, space_of
 from dysconnect.problems import one_line, reason
 from dysconnect.reading.bids import Ambiguity, absent_content, listed, read_name, read_sidecars, sidecars_of
 from dysconnect.reading.repetition import time_of
@@ -91,7 +88,7 @@ def no_scan(paths: Sequence[str], spec: Mapping) -> str:
     """Say that there is no scan of the task, in the space or of the session asked for, and what there is instead."""
     scans = [file for file in files_of_subject(paths) if is_scan(file, spec)]
     asked = [f"a {spec['task']} scan", f"in {spec['space']}" if spec["kind"] == "derivatives" and not scans else ""]
-    bold = [path for path in paths if path.endswith(("_bold.nii.gz", "_bold.nii", ENDING))]
+    bold = [path for path in paths if path.endswith(("_bold.nii.gz", "_bold.nii", GRAYORDINATES))]
     spaces = sorted({space for path in bold if (space := space_of(path))})
     tasks = sorted({file.entities.get("task", "") for file in scans} - {"", spec["task"]})
     other = [file for file in scans if file.entities.get("task") == spec["task"]]
@@ -148,8 +145,13 @@ def read_header(path: Path) -> tuple[tuple[int, ...], float]:
         When it is no four-dimensional NIfTI image, or is cut short.
     """
     if is_grayordinates(path):
+        from dysconnect.data.images.cifti import open_grayordinates, series_time  # nibabel
+
         scan = open_grayordinates(path)
         return (1, 1, scan.shape[1], scan.shape[0]), series_time(scan)
+    import nibabel as nib
+    from nibabel.wrapstruct import WrapStructError
+
     packed = path.name.endswith(".gz")
     try:
         with (gzip.open if packed else open)(path, "rb") as file:

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from dysconnect.data.edges import Pairs
 
@@ -48,7 +48,7 @@ def nogueira(selected: np.ndarray, level: float = 0.95) -> Interval:
     own = (selected @ share) / n_edges - sizes * mean / n_edges
     own = (own + value / 2 * (2 * sizes * mean / n_edges - sizes / n_edges - mean + 1)) / spread
     error = np.sqrt(4 / n_maps**2 * ((own - own.mean()) ** 2).sum())
-    reach = norm.ppf((1 + level) / 2) * error
+    reach = ndtri((1 + level) / 2) * error
     return Interval(float(value), float(value - reach), float(min(1, value + reach)))
 
 

@@ -1,6 +1,6 @@
-"""Fetch a dataset ahead of the workflow, with live progress; or only list what would be fetched.
+"""``dysconnect download``: fetch a dataset ahead of the workflow, or only list what would be fetched.
 
-python -m dysconnect.commands.download dataset=ds006395 dataset.limit=4 --dry-run
+dysconnect download dataset=ds006395 dataset.limit=4 --dry-run
 
 The arguments are those of ``snakemake --config``: ``dataset=NAME``, ``atlas=NAME``, and ``key=value`` of the
 configuration. What is here already is verified and not fetched again; `snakemake` finds it.
@@ -17,9 +17,9 @@ from dysconnect.fetching import Remote, check_room, fetch_all, plan
 from dysconnect.plan.compose import GROUPS, compose_workflow
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return the exit status."""
-    told = _parser().parse_args(arguments)
+def main(arguments: Sequence[str]) -> int:
+    """Run ``dysconnect download``; return the exit status."""
+    told = parser().parse_args(arguments)
     command_line: dict[str, object] = {"experiment": "floor"}
     overrides = []
     for text in told.settings:
@@ -50,20 +50,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m dysconnect.commands.download",
+def parser() -> argparse.ArgumentParser:
+    own = argparse.ArgumentParser(
+        prog="dysconnect download",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "settings", nargs="+", metavar="key=value", help="dataset=NAME, then any key of the configuration"
-    )
-    parser.add_argument(
-        "--dry-run", "-n", action="store_true", help="list files, bytes and what is there; fetch nothing"
-    )
-    parser.add_argument("--project", default=".", help="folder with configs/ and workflow/ (default: here)")
-    return parser
+    own.add_argument("settings", nargs="+", metavar="key=value", help="dataset=NAME, then any key of the configuration")
+    own.add_argument("--dry-run", "-n", action="store_true", help="list files, bytes and what is there; fetch nothing")
+    own.add_argument("--project", default=".", help="folder with configs/ and workflow/ (default: here)")
+    return own
 
 
 def _list(wanted: Plan) -> list[Remote]:
@@ -93,7 +89,3 @@ def _fetch(wanted: Plan, files: list[Remote], cohort: dict) -> int:
         print(f"{outcome.path}: {outcome.problem}", file=sys.stderr)
     print(f"{len(files) - len(failed)} of {len(files)} files verified, in {wanted.folder}")
     return 1 if failed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from dysconnect.predict.scan import Scan
 
 FAILED, UNUSABLE, REFUSED = 1, 2, 3
-USAGE = """usage: dysconnect predict --model ... --series ...
-
-The commands are `predict` (dysconnect predict --help) and `withdraw`, for a person who withdraws (dysconnect withdraw
---help). The workflow is `snakemake`, and sweeps are `python -m dysconnect -m ...`."""
 DESCRIPTION = "Predict one person with the models of an experiment. For research only: no diagnosis."
 EXAMPLES = """
 examples:
@@ -33,20 +29,6 @@ examples:
 exit status: 0 predicted, 1 the machine failed (room, memory, permission), 2 the model or the scan cannot be used,
 3 refused: the person is unlike the cohort
 """
-
-
-def console(arguments: Sequence[str] | None = None) -> int:
-    """Entry point of the console script: ``dysconnect predict ...``."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if given[:1] == ["predict"]:
-        return main(given[1:])
-    if given[:1] == ["withdraw"]:
-        from dysconnect.commands.withdraw import main as withdraw
-
-        return withdraw(given[1:])
-    wanted = given[:1] in ([], ["-h"], ["--help"])
-    print(USAGE, file=sys.stdout if wanted else sys.stderr)
-    return 0 if wanted else UNUSABLE
 
 
 def parser() -> argparse.ArgumentParser:

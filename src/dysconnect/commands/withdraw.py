@@ -16,7 +16,7 @@ from pathlib import Path
 
 from dysconnect.acquire.withdrawn import FILE, add_withdrawn, is_of, read_withdrawn, withdrawals
 from dysconnect.keeping.address import LOCAL, choose_uri
-from dysconnect.plan.config import SHARED_FOLDERS
+from dysconnect.keeping.place import SHARED_FOLDERS
 
 DESCRIPTION = "Remove a person who withdraws from the results, the downloads and MLflow, and keep them out."
 TOGETHER = ("acquire", "preprocess")  # stages with files of single people; of the others everything is made again

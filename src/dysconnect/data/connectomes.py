@@ -7,18 +7,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import h5netcdf
 import h5py
 import numpy as np
 import pandas as pd
-import xarray as xr
 
 from dysconnect.data.edges import Pairs, blocks, measure_pairs
 from dysconnect.keeping.sealed import NotAsWrittenError, remedy
 from dysconnect.keeping.whole import whole_file
 from dysconnect.version import __version__
+
+if TYPE_CHECKING:  # who reads with h5py need not wait for them
+    import h5netcdf
+    import xarray as xr
 
 # Windows of time would be one more dimension, `window`, between these two, and one more label of DIMENSIONS: the second
 # in which each begins. A cohort would hold one window of everybody: whatever takes edges takes [n, E].
@@ -113,6 +115,8 @@ def write_connectomes(connectomes: Connectomes, path: str | Path, attributes: di
     OSError
         When there is no room; no half file stays.
     """
+    import h5netcdf
+
     values, measured = connectomes.values, connectomes.measured_edges()
     labels = _labels(connectomes, measured)
     hashes = np.empty((len(values), 32), np.uint8)
@@ -145,7 +149,7 @@ def _labels(connectomes: Connectomes, measured: np.ndarray) -> dict[str, np.ndar
     }
 
 
-def _lay_out(file: h5netcdf.File, connectomes: Connectomes, labels: dict[str, np.ndarray]) -> h5netcdf.Variable:
+def _lay_out(file: "h5netcdf.File", connectomes: Connectomes, labels: dict[str, np.ndarray]) -> "h5netcdf.Variable":
     """Write the labels; return the variable for the values."""
     n, n_edges = connectomes.values.shape
     file.dimensions = {"subject": n, "node": len(connectomes.nodes), "edge": n_edges, "byte": 32}
@@ -184,8 +188,10 @@ def _seal(labels: dict[str, np.ndarray], hashes: np.ndarray, attributes: dict) -
     return digest.hexdigest()
 
 
-def open_connectomes(path: str | Path) -> xr.Dataset:
+def open_connectomes(path: str | Path) -> "xr.Dataset":
     """Open the labelled file lazily: values are read when they are asked for."""
+    import xarray as xr
+
     return xr.open_dataset(path, engine="h5netcdf")
 
 

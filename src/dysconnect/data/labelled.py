@@ -1,5 +1,6 @@
 """Cohorts from files: the included people of a contrast joined with their connectomes, by name."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,6 +49,22 @@ def labelled_cohort(
     return cohort, own.data_hash
 
 
+def pretraining(sections: Mapping) -> dict:
+    """Return files and groups that an experiment is pretrained on, for `unlabelled_cohort`; empty without pretraining.
+
+    Parameters
+    ----------
+    sections : mapping
+        What a training reads. Without ``training.pretrain.participants``, the table is that of the data set in whose
+        folder the connectomes lie.
+    """
+    spec = sections["training"].get("pretrain") or {}
+    if not spec:
+        return {}
+    own = Path(spec["connectomes"]).parent.parent / "timeseries/participants.tsv"
+    return {**spec, "participants": spec["participants"] or str(own)}
+
+
 def unlabelled_cohort(spec: dict, known: Cohort) -> Cohort:
     """People to pretrain on: the included ones of some groups of a data set, without those who are classified.
 
@@ -88,6 +105,12 @@ def unlabelled_cohort(spec: dict, known: Cohort) -> Cohort:
         known.directed,
         None if own.known is None else own.known[columns],
     )
+
+
+def pretraining_cohort(sections: Mapping, known: Cohort) -> Cohort | None:
+    """People that an experiment is pretrained on, see `unlabelled_cohort`; None without pretraining."""
+    source = pretraining(sections)
+    return unlabelled_cohort(source, known) if source else None
 
 
 def _wanted_people(spec: dict) -> pd.DataFrame:

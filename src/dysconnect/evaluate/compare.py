@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
+from scipy.special import stdtr
 
 from dysconnect.evaluate.metrics import tally, weighted_scores
 
@@ -74,7 +74,7 @@ def corrected_t(differences: np.ndarray, test_to_train: float) -> tuple[float, f
     if spread < 1e-12:
         return np.nan, float(df), np.nan
     t = known.mean() / (spread * np.sqrt(1 / len(known) + test_to_train))
-    return float(t), float(df), float(2 * student.sf(abs(t), df))
+    return float(t), float(df), float(2 * stdtr(df, -abs(t)))
 
 
 def compare(point: Mapping, samples: Mapping, folds: pd.DataFrame, level: float) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
-from scipy.stats import norm
+from scipy.special import ndtri
 
 POWER = 0.8
 COLUMNS = [
@@ -56,10 +56,10 @@ def detectable_auc(
     """
     theory = auc_sd(0.5, cases, controls)
     ratio = 1.0 if null_sd is None else null_sd / theory
-    critical = null_mean + norm.ppf(1 - alpha) * ratio * theory
+    critical = null_mean + ndtri(1 - alpha) * ratio * theory
     if critical >= 1:
         return np.nan, np.nan
-    reach = norm.ppf(POWER) * ratio
+    reach = ndtri(POWER) * ratio
     return critical, brentq(lambda auc: auc - reach * auc_sd(auc, cases, controls) - critical, critical, 1.0)
 
 

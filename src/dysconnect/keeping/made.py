@@ -58,18 +58,38 @@ def refuse_other_settings(made: Mapping[str, Mapping], config: Mapping, folder: 
     MadeOtherwise
         Names every setting that differs with its stage, and the command that makes the results anew.
     """
-    differing = list(_differing(made, json.loads(json.dumps(portable(config)))))
+    differing = _differing(made, config)
     if not differing:
         return
-    said = "; ".join(f"{key}={had}, not {wanted} (stage {STAGES[key.split('.')[0]]})" for key, had, wanted in differing)
     own = " ".join(f"{key}={had}" for key, had, _ in differing)
     raise MadeOtherwise(
-        f"{folder} was made with other settings than those of this run: {said}. Make it anew with "
+        f"{folder} was made with other settings than those of this run: {_said(differing)}. Make it anew with "
         f"`{_command(differing)}`, or give this run what made it: {own}"
     )
 
 
-def _differing(made: Mapping, config: Mapping) -> Iterator[tuple[str, object, object]]:
+def other_settings(made: Mapping[str, Mapping], config: Mapping) -> str:
+    """Say which settings made results and are not those of a run, each with its stage; nothing where all are the same.
+
+    Parameters
+    ----------
+    made : mapping
+        Of `read_made`.
+    config : mapping
+        Composed configuration of the run.
+    """
+    return _said(_differing(made, config))
+
+
+def _said(differing: list[tuple[str, object, object]]) -> str:
+    return "; ".join(f"{key}={had}, not {wanted} (stage {STAGES[key.split('.')[0]]})" for key, had, wanted in differing)
+
+
+def _differing(made: Mapping, config: Mapping) -> list[tuple[str, object, object]]:
+    return list(_pairs(made, json.loads(json.dumps(portable(config)))))
+
+
+def _pairs(made: Mapping, config: Mapping) -> Iterator[tuple[str, object, object]]:
     """Settings that differ: key, what made the results, what is wanted; of a group whose choice differs, the choice."""
     for section, had in made.items():
         wanted = config.get(section, {})

@@ -4,6 +4,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+# of results/, beside datasets
+SHARED_FOLDERS = ("atlas", "benchmarks", "data", "logs", "mlflow-artifacts", "scratch", "sealed")
+
 
 def portable(value: object, beside: str | Path = ".") -> object:
     """Write a path, or every path in settings, in a way that stays true when the project moves.

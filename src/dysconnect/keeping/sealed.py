@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from dysconnect.keeping.whole import whole_file
 from dysconnect.version import __version__
@@ -21,11 +22,20 @@ ASIDE = ("data", "scratch")  # below the results: downloads, which are verified 
 PER_PERSON = ("receipts", "participants", "fmriprep")  # folders of one job a person: what these say is read, and judged
 
 
+class Maker(NamedTuple):
+    """What made a file of the results, as its seal says; "" where it does not say."""
+
+    code: str
+    version: str
+
+
 class NotAsWrittenError(ValueError):
     """A file of the results is not what its maker wrote, or does not belong to the files beside it."""
 
 
-def seal(made: Iterable[str | Path], read: Iterable[str | Path] = (), results: str | Path = "results") -> None:
+def seal(
+    made: Iterable[str | Path], read: Iterable[str | Path] = (), results: str | Path = "results", code: str = ""
+) -> None:
     """Write down what files are, and what they were made from; the last that a job does.
 
     Parameters
@@ -34,11 +44,14 @@ def seal(made: Iterable[str | Path], read: Iterable[str | Path] = (), results: s
         Outputs and inputs of a job; of those that are not handed on between stages nothing is written.
     results : path
         Folder of all results.
+    code : str
+        Digest of the code that made them.
     """
     sources = {place: known["sha256"] for place in _places(read, results) if (known := _told(place, results))}
     for place in _places(made, results):
         path = Path(results, place)
-        told = {"sha256": fingerprint(path), "rows": _rows(path), "made_from": sources, "dysconnect": __version__}
+        told = {"sha256": fingerprint(path), "rows": _rows(path), "made_from": sources}
+        told |= {"code": code, "dysconnect": __version__}
         text = json.dumps(told, indent=1).encode()
         where = _where(place, results)
         where.parent.mkdir(parents=True, exist_ok=True)
@@ -93,6 +106,24 @@ def _compare(place: str, results: str | Path) -> None:
                 f"{path} was made from another {source} than the one that is there now: it belongs to other "
                 f"results. {remedy(path)}"
             )
+
+
+def makers(dataset: str, results: str | Path = "results") -> dict[str, Maker]:
+    """What made the files of a dataset that are there, by place (``DATASET/STAGE/...``), in order."""
+    folder = Path(results, FOLDER)
+    seals = {
+        path.relative_to(folder).with_suffix("").as_posix(): path
+        for path in sorted(folder.glob(f"{dataset}/**/*.json"))
+    }
+    return {place: _maker(path) for place, path in seals.items() if Path(results, place).exists()}
+
+
+def _maker(seal: Path) -> Maker:
+    try:
+        told = json.loads(seal.read_text(encoding="utf-8"))
+        return Maker(str(told.get("code", "")), str(told.get("dysconnect", "")))
+    except (ValueError, AttributeError):  # whoever reads the file says so
+        return Maker("", "")
 
 
 def remedy(path: str | Path) -> str:

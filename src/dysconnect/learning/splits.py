@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold
 
 from dysconnect.data.participants import scan_groups
 
@@ -91,6 +90,8 @@ def _table(participants: pd.DataFrame, repeat: int, fold: np.ndarray) -> pd.Data
 
 def _kfold(participants: pd.DataFrame, folds: int, repeat: int, seed: int) -> pd.DataFrame:
     """One repeat of the stratified, grouped K-fold."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
     labels, groups = participants["label"].to_numpy(), scan_groups(participants)
     for label, name in ((1, "patients"), (0, "controls")):
         count = pd.unique(groups[labels == label]).size

@@ -18,6 +18,7 @@ from dysconnect.localize.families import circuit_tests, constrained_network_base
 from dysconnect.localize.ingredients import Ingredients
 from dysconnect.models.dual import DualRidge
 
+PROMISES = ("FWER", "FWER of sets", "FDR", "bounds", "none")  # the strictest first
 SIDES = {"": 0, f", {TAILS[0]}": 1, f", {TAILS[1]}": -1}
 NEEDS: dict[str, Callable[[Ingredients], bool]] = {
     "one site": lambda shared: len(np.unique(shared.people["site"])) == 1,
@@ -68,7 +69,7 @@ class Method:
 
     name: str
     kind: Literal["edges", "sets", "ranking", "bounds"]
-    promise: Literal["FWER", "FWER of sets", "FDR", "bounds", "none"]
+    promise: Literal[PROMISES]
     run: Callable[[Ingredients], np.ndarray | Sets | DiscoveryBound]
     sentence: str
     papers: Sequence[str] = ()
@@ -217,6 +218,13 @@ METHODS: tuple[Method, ...] = (
 def written(kind: str, scheme: str) -> list[Method]:
     """Methods of a kind that `localize` writes with a scheme of permutation."""
     return [own for own in METHODS if own.kind == kind and own.column and own.scheme in ("", scheme)]
+
+
+def sentences(promises: Sequence[str], scheme: str, **settings: object) -> list[str]:
+    """Words for a paper on what `localize` writes with these promises, in their order, each sentence once."""
+    own = [method for method in METHODS if method.column and not method.tail and method.scheme in ("", scheme)]
+    own = sorted((method for method in own if method.promise in promises), key=lambda one: promises.index(one.promise))
+    return list(dict.fromkeys(method.sentence.format(**settings) for method in own))
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
-from scipy.stats import binomtest, chi2, norm
-from scipy.stats import t as student
+from scipy.special import gammaincinv, ndtr, stdtrit
 
 from dysconnect.localize.statistics import nuisance_basis, orthonormal
 from dysconnect.progress import track
@@ -37,8 +36,8 @@ def power_at(d: float, size: float, df: int, critical: float) -> float:
     """
     # noncentral t as a mean over the estimated spread: scipy's own is NaN far out in the tail
     nodes, weights = np.polynomial.legendre.leggauss(200)
-    spread = np.sqrt(chi2.ppf((nodes + 1) / 2, df) / df)
-    above, below = norm.cdf(d * size - critical * spread), norm.cdf(-d * size - critical * spread)
+    spread = np.sqrt(2 * gammaincinv(df / 2, (nodes + 1) / 2) / df)  # quantiles of chi-squared
+    above, below = ndtr(d * size - critical * spread), ndtr(-d * size - critical * spread)
     return float(weights @ (above + below) / 2)
 
 
@@ -93,7 +92,7 @@ def power_table(
     size, df = group_size(table, covariates)
     one = detectable(size, df, critical_t, power)
     rows = [("edge", 1, critical_t, 1.0, one)]
-    critical = float(student.isf(alpha / 2 / max(len(circuits), 1), df))
+    critical = float(-stdtrit(df, alpha / 2 / max(len(circuits), 1)))
     needed = detectable(size, df, critical, power)
     for name, members in circuits.items():
         if len(members) == 0:
@@ -147,6 +146,8 @@ def simulated_power(
     DataFrame, [effects rows]
         `d`, `power`, `low`, `high` (95 % by Wilson).
     """
+    from scipy.stats import binomtest  # half a second that no job need wait for
+
     rng = np.random.default_rng(seed)
     noise = residual_noise(np.asarray(edges, float), table, covariates)
     sites = table.reset_index(drop=True).groupby("site").indices

@@ -5,11 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import average_precision_score
 
-from dysconnect.localize.methods import written
+from dysconnect.localize.methods import PROMISES, written
 
-STRICTEST = ("FWER", "FWER of sets", "FDR")  # promises, in the order of the table
 CHANCE, NO_CALLS = "chance", (np.nan,) * 5  # what a ranking has instead of calls
 
 
@@ -35,7 +33,7 @@ def recovery(edges: pd.DataFrame, truth: pd.DataFrame, alpha: float) -> pd.DataF
     planted, direction = match_truth(edges, truth)
     reference = _auprc(planted, _size(edges))
     rows = []
-    for method in sorted(written("edges", "smith"), key=lambda own: STRICTEST.index(own.promise)):
+    for method in sorted(written("edges", "smith"), key=lambda own: PROMISES.index(own.promise)):
         if method.tail or method.column not in edges:
             continue
         called = edges[method.column].to_numpy() <= alpha
@@ -103,6 +101,8 @@ def match_truth(edges: pd.DataFrame, truth: pd.DataFrame) -> tuple[np.ndarray, n
 
 
 def _auprc(planted: np.ndarray, ranking: np.ndarray) -> float:
+    from sklearn.metrics import average_precision_score
+
     return float(average_precision_score(planted, ranking)) if planted.any() else np.nan
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
+from scipy.special import stdtr
 
 from dysconnect.localize.gpu import choose_gpu
 from dysconnect.localize.permutation import max_correlations, null_extremes, parts, permuted_groups, residual_unit
@@ -147,7 +147,7 @@ def edge_statistics(
         high, low = extremes(units)
         highest, lowest = np.maximum(highest, high), np.minimum(lowest, low)
     t, max_r = to_t(r, df), np.maximum(highest, -lowest)
-    p = 2 * student.sf(np.abs(t), df)
+    p = 2 * stdtr(df, -np.abs(t))
     cases = label.sum()
     scale = np.sqrt(1 / cases + 1 / (len(label) - cases))
     p_fwer = [exceedance_p(*pair) for pair in ((np.abs(r), max_r), (r, highest), (-r, -lowest))]

@@ -12,9 +12,6 @@ import pandas as pd
 from scipy.special import expit
 from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
-from sklearn.svm import SVC
 from threadpoolctl import threadpool_info
 
 PENALTIES = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
@@ -206,6 +203,8 @@ class DualRidge(DualClassifier):
 
 def platt(held_out: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     """Logistic curve through held-out decisions [n] and their labels: slope (positive) and offset."""
+    from sklearn.linear_model import LogisticRegression
+
     spread = max(float(held_out.std()), 1e-12)
     curve = LogisticRegression(C=10.0).fit(held_out[:, None] / spread, y)
     slope = max(float(curve.coef_[0, 0]), 0.05) / spread
@@ -351,6 +350,8 @@ class DualSVM(DualClassifier):
 
 def _hinge(kernel: np.ndarray, y: np.ndarray, penalty: float) -> tuple[np.ndarray, float]:
     """Fit libsvm on a kernel: signed dual coefficients [n] and intercept."""
+    from sklearn.svm import SVC
+
     machine = SVC(C=1 / penalty, kernel="precomputed").fit(kernel, y)
     dual = np.zeros(len(y))
     dual[machine.support_] = machine.dual_coef_[0]
@@ -362,6 +363,8 @@ def inner_folds(y: np.ndarray, groups: np.ndarray | None = None) -> list[tuple[n
 
     Copies of one scan, which share a group [n], are fitted on together or watched together.
     """
+    from sklearn.model_selection import StratifiedKFold
+
     codes = np.arange(len(y)) if groups is None else pd.factorize(groups)[0]  # in order of appearance
     firsts = y[np.unique(codes, return_index=True)[1]]
     rarer = int(min(firsts.sum(), len(firsts) - firsts.sum()))

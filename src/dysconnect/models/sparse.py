@@ -5,7 +5,6 @@ from functools import partial
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.linear_model import enet_path
 from threadpoolctl import threadpool_limits
 
 from dysconnect.models.dual import Calibrated, blas_threads, concordance, inner_folds, platt
@@ -103,6 +102,8 @@ class ElasticNet(Calibrated, ClassifierMixin, BaseEstimator):
 
     def _path(self, rows: np.ndarray, y: np.ndarray, fit: np.ndarray, size: np.ndarray, relative: np.ndarray) -> tuple:
         """Screen by size of correlation and fit the path: kept edges [K], weights [L, K], intercepts [L]."""
+        from sklearn.linear_model import enet_path
+
         kept = screen(size, self.screened)
         design, signs = np.compress(fit, rows[kept], axis=1), 2.0 * y[fit] - 1
         mean = design.mean(1, keepdims=True)

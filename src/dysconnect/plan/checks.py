@@ -1,11 +1,23 @@
 """What does not fit together, refused before anything is fetched or computed."""
 
 import sys
+from collections.abc import Collection, Mapping, Sequence
 from importlib.util import find_spec
+from math import ceil
+from pathlib import Path
+from shutil import which
 
+from dysconnect.acquire.images import Plan, room_needed
 from dysconnect.acquire.scan import RAW_ENGINES
 from dysconnect.data.images.spaces import TEMPLATE_SPACE, refuse_other_space, refuse_without_surface
-from dysconnect.preprocess.fmriprep import check_fmriprep, template_of
+from dysconnect.data.labelled import pretraining
+from dysconnect.fetching import check_room
+from dysconnect.keeping.place import SHARED_FOLDERS
+from dysconnect.plan.config import ConfigError, nearest, training_sections
+from dysconnect.preprocess.fmriprep import Places, bound_folders, check_fmriprep, places_sentence, template_of
+
+ANSWERS = ("group", "participant_id", "label", "included", "exclusion_reason")  # of participants.tsv: never covariates
+COVARIATES = ("dataset.covariates", "localize.nuisance", "stimulate.covariates")
 
 
 def check_engine(dataset: dict, spec: dict, atlas: dict) -> None:
@@ -57,3 +69,182 @@ def _refuse_other_atlas(dataset: dict, spec: dict, atlas: dict) -> None:
         space = TEMPLATE_SPACE
     refuse_other_space(space, atlas.get("space"), what, key)
     refuse_without_surface(space, atlas, what)
+
+
+def check_pretraining(experiments: Mapping[str, Mapping], dataset: str) -> None:
+    """Refuse to pretrain on files that are not there, or on the data set that is classified.
+
+    Raises
+    ------
+    ConfigError
+        With the command that makes the files.
+    """
+    for name, config in experiments.items():
+        spec = pretraining(training_sections(config))
+        absent = [spec[key] for key in ("connectomes", "participants") if spec and not Path(spec[key]).exists()]
+        where = Path(spec["connectomes"]).parent if spec else Path()
+        source = where.parent.name if where.name == "connectivity" else "NAME"
+        if source == dataset:
+            raise ConfigError(
+                f"experiment {name} is pretrained on {source}, which is the data set to classify. Choose another with "
+                "--config dataset=NAME, or another file in training.pretrain.connectomes."
+            )
+        if absent:
+            raise ConfigError(
+                f"experiment {name} is pretrained on {' and '.join(absent)}: not there yet. First run, in this folder, "
+                f"`snakemake --config dataset={source} --until connectivity`, then this command again."
+            )
+
+
+def check_validation(cohort: Mapping) -> None:
+    """Refuse a validation that cannot be made, before any job.
+
+    Raises
+    ------
+    ConfigError
+        Says what to change.
+    """
+    spec, dataset = cohort["validate"], cohort["dataset"]
+    if not any(spec["cohorts"].values()):
+        return
+    if dataset["kind"] == "table":
+        raise ConfigError(
+            f"dataset={dataset['name']} holds connections without series, and the validation plants in series. "
+            "Leave validate_localization out, or choose another dataset."
+        )
+    needed = ceil(1 / cohort["localize"]["alpha"]) - 1
+    if spec["permutations"] < needed:
+        raise ConfigError(
+            f"validate.permutations: {spec['permutations']} give no p as small as localize.alpha; {needed} or more do."
+        )
+
+
+def check_values(cohort: Mapping) -> None:
+    """Refuse what is well-formed and cannot be meant, before any job.
+
+    Raises
+    ------
+    ConfigError
+        When the dataset's name is that of another folder of the results, a group is case and control, or what is to be
+        predicted is a covariate.
+    """
+    name = cohort["dataset"]["name"]
+    if name.lower() in SHARED_FOLDERS:
+        raise ConfigError(f"dataset.name: results/{name} is a folder of the workflow's own. Choose another name.")
+    _check_contrast(cohort["dataset"]["contrast"])
+    for key in COVARIATES:
+        section, _, own = key.partition(".")
+        _check_covariates(key, cohort[section][own])
+
+
+def _check_contrast(contrast: Mapping[str, Sequence[str]]) -> None:
+    cases, controls = ({name.strip().lower(): name for name in contrast[side]} for side in ("cases", "controls"))
+    empty = [side for side in ("cases", "controls") if not all(name.strip() for name in contrast[side])]
+    if empty:
+        raise ConfigError(f"dataset.contrast.{empty[0]}: a group has no name.")
+    both = [f"{cases[name]!r} and {controls[name]!r}" for name in cases if name in controls]
+    if both:
+        raise ConfigError(
+            f"dataset.contrast: {both[0]} are one group, which is among the cases and among the controls. "
+            "Leave it out of one of them."
+        )
+
+
+def _check_covariates(key: str, covariates: Sequence[str]) -> None:
+    for number, name in enumerate(covariates):
+        if name.strip().lower() in ANSWERS:
+            raise ConfigError(f"{key}: {name} tells the group or who is left out, and is no covariate. Leave it out.")
+        if not name.strip() or name in covariates[:number]:
+            raise ConfigError(f"{key}: {name!r} is {'there twice' if name.strip() else 'no name of a column'}.")
+
+
+def check_asked(
+    cohort: Mapping, experiments: Mapping[str, Mapping], known: Sequence[str], typed: Collection[str]
+) -> None:
+    """Refuse an experiment that is to be asked for targets or maps and is not there.
+
+    Parameters
+    ----------
+    cohort, experiments : mapping
+    known : sequence of str
+        Experiments that there are.
+    typed : collection of str
+        Keys of the overrides: what was named by hand must also be chosen.
+
+    Raises
+    ------
+    ConfigError
+        With the nearest name, or how to choose it.
+    """
+    floor = cohort["evaluate"]["floor"]
+    if experiments[floor]["model"]["name"] != "floor":
+        raise ConfigError(f"evaluate.floor: {floor} sees more than covariates, and no floor does.")
+    for key in ("localize.attribution", "stimulate.experiment"):
+        section, _, own = key.partition(".")
+        name = cohort[section][own]
+        if name is not None and name not in known:
+            raise ConfigError(f"{key}: there is no experiment {name!r}{nearest(name, known)}")
+        if name is not None and name not in experiments and key in typed:
+            raise ConfigError(
+                f"{key}: {name} is not among the experiments of this run ({', '.join(experiments)}). Add it: "
+                f"--config experiment={','.join([*experiments, name])}"
+            )
+
+
+def check_disk(plan: Plan, keep: bool, jobs: int) -> None:
+    """Refuse a disk that is too small for what is to be fetched.
+
+    Parameters
+    ----------
+    plan : Plan
+    keep : bool
+        Whether images stay once they are read.
+    jobs : int
+        How many run at once.
+
+    Raises
+    ------
+    ConfigError
+        Says what is needed, and how to do with less.
+    """
+    try:
+        check_room(room_needed(plan, keep, jobs), plan.folder)
+    except OSError as error:
+        raise ConfigError(
+            f"{error.strerror}. Add to the overrides acquire.folder=/larger/disk, dataset.limit=4 for a first try, "
+            f"or acquire.keep=false, which deletes a participant's images once the regional series exist."
+        ) from error
+
+
+def check_container(version: str, places: Places, waiting: int, contained: bool) -> str:
+    """Refuse to begin where fMRIPrep must run and is not there; else say what its container will see.
+
+    Parameters
+    ----------
+    version : str
+        Of fMRIPrep.
+    places : Places
+    waiting : int
+        Participants for whom it must run.
+    contained : bool
+        Whether it runs in its container.
+
+    Returns
+    -------
+    str
+        A line for the terminal, or nothing.
+
+    Raises
+    ------
+    ConfigError
+        With the option that brings it.
+    """
+    if waiting and contained:
+        bound = places_sentence(bound_folders(places, Path.cwd()))
+        return f"fMRIPrep {version}: {waiting} participants, in the container; {bound}."
+    if waiting and not which("fmriprep"):
+        raise ConfigError(
+            f"fMRIPrep is to run for {waiting} participants, and is not installed here. Add --sdm apptainer to the "
+            "command (needs Apptainer or Singularity), also when only a later step is to be made again."
+        )
+    return ""

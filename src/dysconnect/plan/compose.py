@@ -13,10 +13,9 @@ from yaml import YAMLError
 
 from dysconnect.data.measures import MEASURES
 from dysconnect.models.cards import CARDS
+from dysconnect.plan.checks import check_asked, check_values
 from dysconnect.plan.config import (
     ConfigError,
-    check_asked,
-    check_values,
     leaf_keys,
     nearest,
     read_schema,
@@ -164,7 +163,7 @@ def _compose(groups: Sequence[str], overrides: Sequence[Override], rules: Mappin
     if config.atlas.nodes != nodes:
         _name_atlas(config, {own.key for own in overrides})
     try:
-        return settle(_to_dict(config), rules)
+        return settle(to_dict(config), rules)
     except (OmegaConfBaseException, RecursionError) as error:
         raise ConfigError(f"a ${{...}} does not resolve: {' '.join(str(error).split())[:300]}") from error
 
@@ -252,5 +251,6 @@ def _refuse_unused(overrides: Sequence[Override], used: set[str], configs: Seque
             raise ConfigError(f"overrides: unknown key {own.key}{nearest(own.key, known)}")
 
 
-def _to_dict(config: DictConfig) -> dict:
+def to_dict(config: DictConfig) -> dict:
+    """Plain mappings and lists, with everything resolved."""
     return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)

@@ -3,8 +3,8 @@
 import difflib
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from math import ceil, isfinite
+from collections.abc import Iterable, Iterator, Mapping
+from math import isfinite
 from os.path import expanduser
 from pathlib import Path
 
@@ -14,10 +14,6 @@ from dysconnect.data.measures import ESTIMATORS, MEASURES
 from dysconnect.models.cards import CARDS, is_graph
 
 LINEAR_TRAINING = ("permutations", "seed")
-# of results/, beside datasets
-SHARED_FOLDERS = ("atlas", "benchmarks", "data", "logs", "mlflow-artifacts", "scratch", "sealed")
-ANSWERS = ("group", "participant_id", "label", "included", "exclusion_reason")  # of participants.tsv: never covariates
-COVARIATES = ("dataset.covariates", "localize.nuisance", "stimulate.covariates")
 TEXT = {"string", "null", "object"}  # types of the schema that go with a text
 LONGEST = 300  # signs of a message about one value
 
@@ -214,145 +210,14 @@ def _is_path(rules: Iterable[Mapping]) -> bool:
     return any(rule.get("format") == "path" for rule in rules)
 
 
+def without(config: Mapping, *sections: str) -> dict:
+    """Return a configuration without some sections, which do not concern a rule."""
+    return {name: value for name, value in config.items() if name not in sections}
+
+
 def config_hash(config: Mapping) -> str:
     """Hash a configuration, independent of the order of its keys."""
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
-
-
-def pretraining(sections: Mapping) -> dict:
-    """Return files and groups that an experiment is pretrained on; empty without pretraining.
-
-    Parameters
-    ----------
-    sections : mapping
-        From `training_sections`. Without ``training.pretrain.participants``, the table is that of the data set in whose
-        folder the connectomes lie.
-    """
-    spec = sections["training"].get("pretrain") or {}
-    if not spec:
-        return {}
-    own = Path(spec["connectomes"]).parent.parent / "timeseries/participants.tsv"
-    return {**spec, "participants": spec["participants"] or str(own)}
-
-
-def check_pretraining(experiments: Mapping[str, Mapping], dataset: str) -> None:
-    """Refuse to pretrain on files that are not there, or on the data set that is classified.
-
-    Raises
-    ------
-    ConfigError
-        With the command that makes the files.
-    """
-    for name, config in experiments.items():
-        spec = pretraining(training_sections(config))
-        absent = [spec[key] for key in ("connectomes", "participants") if spec and not Path(spec[key]).exists()]
-        where = Path(spec["connectomes"]).parent if spec else Path()
-        source = where.parent.name if where.name == "connectivity" else "NAME"
-        if source == dataset:
-            raise ConfigError(
-                f"experiment {name} is pretrained on {source}, which is the data set to classify. Choose another with "
-                "--config dataset=NAME, or another file in training.pretrain.connectomes."
-            )
-        if absent:
-            raise ConfigError(
-                f"experiment {name} is pretrained on {' and '.join(absent)}: not there yet. First run, in this folder, "
-                f"`snakemake --config dataset={source} --until connectivity`, then this command again."
-            )
-
-
-def check_validation(cohort: Mapping) -> None:
-    """Refuse a validation that cannot be made, before any job.
-
-    Raises
-    ------
-    ConfigError
-        Says what to change.
-    """
-    spec, dataset = cohort["validate"], cohort["dataset"]
-    if not any(spec["cohorts"].values()):
-        return
-    if dataset["kind"] == "table":
-        raise ConfigError(
-            f"dataset={dataset['name']} holds connections without series, and the validation plants in series. "
-            "Leave validate_localization out, or choose another dataset."
-        )
-    needed = ceil(1 / cohort["localize"]["alpha"]) - 1
-    if spec["permutations"] < needed:
-        raise ConfigError(
-            f"validate.permutations: {spec['permutations']} give no p as small as localize.alpha; {needed} or more do."
-        )
-
-
-def check_values(cohort: Mapping) -> None:
-    """Refuse what is well-formed and cannot be meant, before any job.
-
-    Raises
-    ------
-    ConfigError
-        When the dataset's name is that of another folder of the results, a group is case and control, or what is to be
-        predicted is a covariate.
-    """
-    name = cohort["dataset"]["name"]
-    if name.lower() in SHARED_FOLDERS:
-        raise ConfigError(f"dataset.name: results/{name} is a folder of the workflow's own. Choose another name.")
-    _check_contrast(cohort["dataset"]["contrast"])
-    for key in COVARIATES:
-        section, _, own = key.partition(".")
-        _check_covariates(key, cohort[section][own])
-
-
-def _check_contrast(contrast: Mapping[str, Sequence[str]]) -> None:
-    cases, controls = ({name.strip().lower(): name for name in contrast[side]} for side in ("cases", "controls"))
-    empty = [side for side in ("cases", "controls") if not all(name.strip() for name in contrast[side])]
-    if empty:
-        raise ConfigError(f"dataset.contrast.{empty[0]}: a group has no name.")
-    both = [f"{cases[name]!r} and {controls[name]!r}" for name in cases if name in controls]
-    if both:
-        raise ConfigError(
-            f"dataset.contrast: {both[0]} are one group, which is among the cases and among the controls. "
-            "Leave it out of one of them."
-        )
-
-
-def _check_covariates(key: str, covariates: Sequence[str]) -> None:
-    for number, name in enumerate(covariates):
-        if name.strip().lower() in ANSWERS:
-            raise ConfigError(f"{key}: {name} tells the group or who is left out, and is no covariate. Leave it out.")
-        if not name.strip() or name in covariates[:number]:
-            raise ConfigError(f"{key}: {name!r} is {'there twice' if name.strip() else 'no name of a column'}.")
-
-
-def check_asked(
-    cohort: Mapping, experiments: Mapping[str, Mapping], known: Sequence[str], typed: Collection[str]
-) -> None:
-    """Refuse an experiment that is to be asked for targets or maps and is not there.
-
-    Parameters
-    ----------
-    cohort, experiments : mapping
-    known : sequence of str
-        Experiments that there are.
-    typed : collection of str
-        Keys of the overrides: what was named by hand must also be chosen.
-
-    Raises
-    ------
-    ConfigError
-        With the nearest name, or how to choose it.
-    """
-    floor = cohort["evaluate"]["floor"]
-    if experiments[floor]["model"]["name"] != "floor":
-        raise ConfigError(f"evaluate.floor: {floor} sees more than covariates, and no floor does.")
-    for key in ("localize.attribution", "stimulate.experiment"):
-        section, _, own = key.partition(".")
-        name = cohort[section][own]
-        if name is not None and name not in known:
-            raise ConfigError(f"{key}: there is no experiment {name!r}{nearest(name, known)}")
-        if name is not None and name not in experiments and key in typed:
-            raise ConfigError(
-                f"{key}: {name} is not among the experiments of this run ({', '.join(experiments)}). Add it: "
-                f"--config experiment={','.join([*experiments, name])}"
-            )
 
 
 def training_sections(config: Mapping) -> dict:

@@ -66,7 +66,9 @@ def make_bundle(files: Mapping, spec: Mapping, path: str | Path) -> dict:
     about["scores"] = _scores(pd.read_csv(files["scores"], sep="\t"), spec)
     about["atlas"]["hash"], about["data_hash"] = atlas_hash(nodes, image), data_hash
     try:
-        norm = learn_norm(cohort, circuit_edges(nodes), localize["nuisance"], localize["max_missing"], filler)
+        norm = learn_norm(
+            cohort, circuit_edges(nodes, cohort.directed), localize["nuisance"], localize["max_missing"], filler
+        )
         arrays |= _named("norm", norm.state())
     except NoNormError as error:
         about["no_norm"] = str(error)

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import binom
 
+from dysconnect.localize import methods as localization
 from dysconnect.paper.style import COLOURS, GREY, INK, LIGHT, LINES, MARKERS, PAGE, note_figure, styled
 from dysconnect.paper.tables import Column, Row, Table
 from dysconnect.paper.text import NONE, counted, listed, number, percent
@@ -23,10 +24,6 @@ WHERE = {
 }
 UNADJUSTED = "confounded, not adjusted"
 NULLS = {**PROMISED, UNADJUSTED: "motion tied to the group, not adjusted for"}
-RATES = ("Benjamini-Hochberg", "weighted Benjamini-Hochberg")  # what they promise is a false-discovery rate
-STRONG = ("max-T", "max-T, patients higher", "max-T, patients lower")  # whatever else is true, of every edge
-BOUNDS = "true-discovery bounds"
-SETS = ("circuit tests", "cNBS, blocks", BOUNDS)  # what they call are no edges
 PATTERNS = {
     "circuit": "edges of circuits",
     "mixed": "edges of circuits, either sign",
@@ -66,8 +63,8 @@ def _drawings(scores: pd.DataFrame, alpha: float) -> dict[str, Drawing]:
         "pattern of the truth. Where half of the patients carry it, d is that of the carriers."
     )
     fdp = (
-        f"Share of false edges among those called (mean and 95% limits). Line: {alpha:g}, promised by the two "
-        "Benjamini-Hochberg methods. Network-based methods promise that a component is no accident, not that each of "
+        f"Share of false edges among those called (mean and 95% limits). Line: {alpha:g}, promised by "
+        f"{listed(promising('FDR'))}. Network-based methods promise that a component is no accident, not that each of "
         "its edges is true. Edges that moved because a planted one did are left out of the count."
     )
     found, false = "Planted edges found", "False share of what is called"
@@ -76,6 +73,20 @@ def _drawings(scores: pd.DataFrame, alpha: float) -> dict[str, Drawing]:
         "validation_power": Drawing(lambda: effect_figure(scores, "tpr", found, None), power, wide=True),
         "validation_fdp": Drawing(lambda: effect_figure(scores, "fdp", false, alpha), fdp, wide=True),
     }
+
+
+def promising(promise: str) -> list[str]:
+    """Methods that promise this: FDR of edges; FWER of edges, whatever else is true; that all bounds hold together."""
+    return [method.name for method in localization.METHODS if method.promise == promise]
+
+
+def compared() -> list[str]:
+    """Methods whose power is drawn: they call edges of both directions, and are no second permutation of another."""
+    return [
+        method.name
+        for method in localization.METHODS
+        if method.kind == "edges" and not method.tail and method.scheme in ("", "smith")
+    ]
 
 
 def measured(scores: pd.DataFrame, measure: str, scenario: str | None = None) -> pd.DataFrame:
@@ -118,9 +129,9 @@ def _counted_row(row, share: float, alpha: float, where: str) -> tuple:
 def _planted_rows(scores: pd.DataFrame, alpha: float) -> list[tuple]:
     """Promises that hold beside a true difference: means over patterns and effects, planted in the same people."""
     rows, where = [], "planted"
-    for measure, methods in (("fdp", RATES), ("fwer", STRONG), ("coverage", (BOUNDS,))):
+    for measure, promise in (("fdp", "FDR"), ("fwer", "FWER"), ("coverage", "bounds")):
         for method, own in measured(scores, measure, where).groupby("method", sort=False):
-            if method not in methods:
+            if method not in promising(promise):
                 continue
             share = own["value"].mean() if measure != "coverage" else 1 - own["value"].mean()
             if measure == "fdp":
@@ -232,7 +243,7 @@ def _intervals(axes: Axes, rows: pd.DataFrame, alpha: float, promised: bool) -> 
 def effect_figure(scores: pd.DataFrame, measure: str, title: str, promised: float | None) -> Figure:
     """A measure of the planted cohorts over the effect: a panel a pattern, a line a method that calls edges."""
     own = measured(scores, measure, "planted")
-    methods = [name for name in own["method"].unique() if name not in SETS and ", patients" not in name]
+    methods = [name for name in own["method"].unique() if name in compared()]
     patterns = [name for name in PATTERNS if (own["pattern"] == name).any()]
     if not patterns or not methods:
         return note_figure("No cohorts with a planted truth were made.")
@@ -261,7 +272,7 @@ def effect_figure(scores: pd.DataFrame, measure: str, title: str, promised: floa
 
 
 def _line(axes: Axes, rows: pd.DataFrame, k: int, method: str) -> None:
-    look = {"color": COLOURS[k % 7], "linestyle": LINES[k % 7], "marker": MARKERS[k % 7]}
+    look = {"color": COLOURS[k % 7], "linestyle": LINES[(k + k // 7) % 7], "marker": MARKERS[k % 7]}
     d = rows["d"] + 0.004 * (k - 3)  # so that limits do not cover each other
     axes.plot(d, rows["value"], label=method, markersize=3.6, **look)
     axes.vlines(d, rows["low"].clip(0, 1), rows["high"].clip(0, 1), color=look["color"], linewidth=0.7, alpha=0.6)

@@ -7,13 +7,12 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from matplotlib.figure import Figure
 from mlflow.entities import Run
 
 from dysconnect.keeping.address import choose_uri
-from dysconnect.report.prediction.figures import calibration_figure, learning_figure, roc_figure
 from dysconnect.tracking.models import ConnectomeModel, log_model
 from dysconnect.tracking.nested import has_folds, log_folds, log_pretraining
 from dysconnect.tracking.notes import cohort_note, experiment_note
@@ -32,6 +31,9 @@ from dysconnect.tracking.runs import (
 )
 from dysconnect.tracking.scores import score_metrics
 from dysconnect.tracking.sweeps import Sweep, log_failure, log_scratch
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = [
     "ConnectomeModel",
@@ -109,7 +111,9 @@ def log_experiment(
     return {"run_id": run.info.run_id, "name": title, **logged}
 
 
-def _figures(name: str, tables: Mapping[str, pd.DataFrame]) -> dict[str, Figure]:
+def _figures(name: str, tables: Mapping[str, pd.DataFrame]) -> "dict[str, Figure]":
+    from dysconnect.report.figures import calibration_figure, learning_figure, roc_figure  # matplotlib
+
     scores, points = (tables[table][tables[table]["experiment"] == name] for table in ("scores", "curves"))
     figures = {"roc.png": roc_figure(points, scores), "calibration.png": calibration_figure(points)}
     return figures | ({"learning.png": learning_figure(tables["history"])} if len(tables["history"]) else {})

@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import mlflow
 import numpy as np
 import requests
 import yaml
-from matplotlib.figure import Figure
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunStatus, ViewType
 from mlflow.exceptions import MlflowException, RestException
 from sqlalchemy.exc import SQLAlchemyError
@@ -28,6 +28,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from dysconnect.keeping.address import absolute_uri, artifact_folder, database, hidden, settle, shown, with_password
 from dysconnect.plan.config import config_hash, dotted
 from dysconnect.version import __version__
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a fold
@@ -180,7 +183,7 @@ def log_run(
     tags: Mapping[str, str],
     metrics: Mapping[str, float],
     files: Sequence[str | Path],
-    figures: Mapping[str, Figure] | None = None,
+    figures: "Mapping[str, Figure] | None" = None,
     note: str = RESEARCH_ONLY,
 ) -> str:
     """Log one finished experiment and return its run id.
@@ -252,7 +255,7 @@ def fill_run(
     config: Mapping,
     metrics: Mapping[str, float],
     files: Sequence[str | Path],
-    figures: Mapping[str, Figure] | None = None,
+    figures: "Mapping[str, Figure] | None" = None,
     note: str = RESEARCH_ONLY,
 ) -> None:
     """Log a run's data set, parameters, metrics, files and description.

@@ -1,7 +1,7 @@
 """Stage `train`: cross-validated predictions, a final model, learning curves, and a permutation null."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from scipy.stats import rankdata
 from dysconnect.data.cohort import Cohort
 from dysconnect.learning.estimators import Model, build
 from dysconnect.learning.permuted import design_permutations
+from dysconnect.learning.saved import save_folds, save_model
 from dysconnect.learning.seeds import candidates, fold_seeds, is_graph, n_permutations, seed_of
 from dysconnect.learning.splits import fold_rows, refuse_other_splits, scored_folds
 from dysconnect.progress import track
@@ -114,6 +115,26 @@ def cross_validate(
     stacked = np.stack(weights).astype(np.float32) if weights[0] is not None else None
     tables = (pd.concat(rows, ignore_index=True) for rows in (predictions, histories, searches))
     return Trained(*tables, stacked, final, folds, [] if pretrained is None else pretrained.history)
+
+
+def write_trained(trained: Trained, null: pd.DataFrame, cohort: Cohort, files: Mapping[str, str | Path]) -> None:
+    """Write what cross-validation leaves behind.
+
+    Parameters
+    ----------
+    trained : Trained
+    null : DataFrame
+        Of `permutation_null`.
+    cohort : Cohort
+        That the models were trained on.
+    files : mapping of str to path
+        `predictions`, `history`, `search`, `null` (tables), `model`, `folds` (arrays).
+    """
+    for name in ("predictions", "history", "search"):
+        getattr(trained, name).to_csv(files[name], sep="\t", index=False)
+    null.to_csv(files["null"], sep="\t", index=False)
+    save_model(trained.final, cohort, files["model"], trained.weights)
+    save_folds(trained.folds, cohort, files["folds"])
 
 
 def clear_store(store: Path) -> None:

@@ -53,18 +53,20 @@ def load_atlas(nodes: str | Path) -> pd.DataFrame:
     return table
 
 
-def circuit_edges(nodes: pd.DataFrame) -> pd.DataFrame:
+def circuit_edges(nodes: pd.DataFrame, directed: bool = False) -> pd.DataFrame:
     """List the edges of every circuit of dystonia in this atlas.
 
     Parameters
     ----------
     nodes : DataFrame, [N rows]
         Node table with `name`, `system` and `network`.
+    directed : bool
+        A circuit has the edges of both ways.
 
     Returns
     -------
     DataFrame
-        `circuit`, `edge` (place in `Pairs` of the regions), `i` and `j` (rows of `nodes`, i < j).
+        `circuit`, `edge` (place in `Pairs` of the regions), `i` and `j` (rows of `nodes`; i < j unless directed).
         Circuits in the order of ``circuits.tsv``, edges ascending; an edge may belong to several circuits.
 
     Notes
@@ -73,7 +75,7 @@ def circuit_edges(nodes: pd.DataFrame) -> pd.DataFrame:
     with all that match its side b: the system is equal, and the patterns are found in name and network,
     ignoring case (an empty pattern is found in all).
     """
-    rows, cols = Pairs(len(nodes)).ends
+    rows, cols = Pairs(len(nodes), directed).ends
     tables = []
     for circuit, rules in _circuit_rules().groupby("circuit", sort=False):
         edge = np.flatnonzero(_joined(nodes, rules, rows, cols))
@@ -81,21 +83,23 @@ def circuit_edges(nodes: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True).astype({"circuit": object})
 
 
-def edge_circuits(nodes: pd.DataFrame) -> np.ndarray:
+def edge_circuits(nodes: pd.DataFrame, directed: bool = False) -> np.ndarray:
     """Name the circuit of every edge.
 
     Parameters
     ----------
     nodes : DataFrame, [N rows]
         Node table with `name`, `system` and `network`.
+    directed : bool
+        A circuit has the edges of both ways.
 
     Returns
     -------
     ndarray of str, [E]
         In the order of `Pairs`; the first circuit in ``circuits.tsv`` when there are several, "" when none.
     """
-    names = np.full(len(Pairs(len(nodes))), "", dtype=f"<U{max(map(len, circuit_titles()))}")
-    first = circuit_edges(nodes).drop_duplicates("edge")
+    names = np.full(len(Pairs(len(nodes), directed)), "", dtype=f"<U{max(map(len, circuit_titles()))}")
+    first = circuit_edges(nodes, directed).drop_duplicates("edge")
     names[first["edge"]] = first["circuit"].to_numpy(dtype=str)
     return names
 

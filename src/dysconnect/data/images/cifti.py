@@ -14,7 +14,6 @@ import pandas as pd
 from nibabel.cifti2 import BrainModelAxis, LabelAxis, SeriesAxis
 from nibabel.cifti2.cifti2_axes import Axis
 
-ENDING = ".dtseries.nii"
 HEMISPHERES = {"CIFTI_STRUCTURE_CORTEX_LEFT": "L", "CIFTI_STRUCTURE_CORTEX_RIGHT": "R"}
 BLOCK = 1 << 26  # bytes that are read at a time: all times of a vertex stand together, so each block passes the file
 REMEDY = "take another atlas (atlas=wholebrain200), name yours in atlas.surface, or take volumes (dataset.space)"
@@ -37,11 +36,6 @@ class SurfaceRegions:
     rows: Mapping[str, np.ndarray]
     counts: np.ndarray
     name: str
-
-
-def is_grayordinates(bold: str | Path) -> bool:
-    """Whether a file name is that of a dense time series."""
-    return str(bold).endswith(ENDING)
 
 
 def open_grayordinates(path: str | Path) -> nib.Cifti2Image:

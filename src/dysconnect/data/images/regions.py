@@ -12,7 +12,6 @@ from scipy import sparse
 from dysconnect.data.atlas.join import label_codes, label_shares
 from dysconnect.data.images.averages import MIN_COVERAGE, Averages, Watcher, judged, one_pass, without_spoiled
 from dysconnect.data.images.cifti import (
-    is_grayordinates,
     open_grayordinates,
     series_notes,
     series_time,
@@ -20,6 +19,7 @@ from dysconnect.data.images.cifti import (
     timepoints,
     vertices_of,
 )
+from dysconnect.data.images.spaces import is_grayordinates
 from dysconnect.data.images.volumes import (
     header_notes,
     open_bold,

@@ -6,7 +6,13 @@ from pathlib import Path
 
 TEMPLATE_SPACE = "MNI152NLin2009aSym"  # of nilearn's template, to which raw images are registered
 SURFACE_SPACE = "fsLR"
+GRAYORDINATES = ".dtseries.nii"  # how a dense time series of its vertices and voxels ends
 VOXELS = {SURFACE_SPACE: "MNI152NLin6Asym"}  # template of the voxels that accompany a surface
+
+
+def is_grayordinates(bold: str | Path) -> bool:
+    """Whether a file name is that of a dense time series."""
+    return str(bold).endswith(GRAYORDINATES)
 
 
 def refuse_other_space(space: str | None, atlas_space: str | None, what: str, key: str = "dataset.space") -> None:

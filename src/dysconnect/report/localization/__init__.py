@@ -6,6 +6,7 @@ import pandas as pd
 
 from dysconnect.data.atlas import circuit_titles
 from dysconnect.data.measures import MEASURES
+from dysconnect.localize.methods import sentences
 from dysconnect.paper.tables import Column, Row, Table, region_cell, significant
 from dysconnect.paper.text import NONE, counted, covariate_names, listed, number, p_value
 from dysconnect.report.localization.brain import as_script, brain_data
@@ -200,28 +201,24 @@ def connections_in_short(results: Results) -> str:
 
 
 def _localization_text(summary: Mapping, spec: Mapping) -> str:
-    name = summary["permutation"]
-    permuted = PERMUTED.get(name, f"the group (the {name.replace('_', ' ')}")
     left_out = (
         f"; {summary['n_untested']:,} were not measured, or missing in too many subjects"
         if summary["n_untested"]
         else ""
     )
-    measure = MEASURES[spec["measure"]].sentence
+    settings = {
+        "permutations": f"{summary['permutations']:,}",
+        "thresholds": listed([f"{value:g}" for value in spec["thresholds"]]),
+        "prior": spec["prior"],
+    }
+    single = "; ".join(sentences(("FWER", "FDR"), summary["permutation"], **settings))
+    wholes = " ".join(f"{one}." for one in sentences(("FWER of sets", "bounds"), summary["permutation"], **settings))
     return (
-        f"{summary['n_edges']:,} connections ({measure}) were tested{left_out}, each with a linear "
-        f"model of group adjusted for {covariate_names(summary['nuisance'])} ({summary['df']} degrees of freedom). "
-        f"{summary['permutations']:,} permutations of {permuted} "
-        "method; Winkler et al. 2014) gave family-wise p by the largest |t| (Nichols and Holmes 2002); "
-        "false-discovery rates are those of Benjamini and Hochberg 1995. Effect sizes are Cohen's d from the adjusted "
-        f"t. Stability is the share of {spec['stability_draws']} random halves of the cohort (after Meinshausen and "
-        f"Bühlmann 2010) in which a connection is among the {spec['stability_top']} strongest. "
-        "Components are those of the network-based statistic (Zalesky et al. 2010), by intensity beyond |t| of "
-        f"{listed([f'{value:g}' for value in spec['thresholds']])} and by the largest |t|, in the whole brain and in "
-        "the circuits of dystonia; the smallest p over the same permutations corrects for the choice (Westfall and "
-        "Young 1993). Circuits and pairs of systems were tested as wholes by the mean of their t and by its size "
-        "(after Noble and Scheinost 2020). Lower bounds on the connections of a set that truly differ hold for all "
-        "sets together: Simes' template, calibrated by the permutations (Blain et al. 2022). Detectable differences of "
-        "connections and circuits follow from the noncentral t distribution and the residuals of this cohort; those of "
-        "components were counted over effects planted in these residuals."
+        f"{summary['n_edges']:,} connections ({MEASURES[spec['measure']].sentence}) were tested{left_out}, each with a "
+        f"linear model of group adjusted for {covariate_names(summary['nuisance'])} ({summary['df']} degrees of "
+        f"freedom). {single}. Effect sizes are Cohen's d from the adjusted t. Stability is the share of "
+        f"{spec['stability_draws']} random halves of the cohort (after Meinshausen and Bühlmann 2010) in which a "
+        f"connection is among the {spec['stability_top']} strongest. {wholes} Detectable differences of connections "
+        "and circuits follow from the noncentral t distribution and the residuals of this cohort; those of components "
+        "were counted over effects planted in these residuals."
     )

@@ -1,0 +1,357 @@
+"""What one run of the workflow will do: everything that the rules ask of the configuration, before any job.
+
+A file of its own, not the package's ``__init__``: the digest of a script counts those of all packages that it imports
+from, and how a run is planned changes no result.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dysconnect.acquire import kind_of, list_folder_of, source_files
+from dysconnect.acquire.images import SHARED, Plan, plan_images, plan_scans, users_files
+from dysconnect.acquire.people import people_notes
+from dysconnect.acquire.scan import SETTINGS
+from dysconnect.acquire.withdrawn import read_withdrawn
+from dysconnect.data.labelled import pretraining
+from dysconnect.data.measures import STORED
+from dysconnect.keeping.address import choose_uri, shown
+from dysconnect.keeping.place import portable
+from dysconnect.plan.checks import check_engine, check_pretraining, check_validation
+from dysconnect.plan.compose import compose_workflow
+from dysconnect.plan.config import GRAPH_MODELS, ConfigError, training_sections
+from dysconnect.preprocess.fmriprep import Places, find_places, fmriprep_command
+
+OF_OUTPUTS = ("engine", "min_coverage", "space")  # settings of fMRIPrep that tell where its outputs are
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of the workflow, as its configuration and the user's folder make it.
+
+    Attributes
+    ----------
+    cohort : dict
+        The configuration without an experiment; `dataset.kind` is what the folder holds.
+    experiments : dict of str to dict
+        The configuration of each experiment, the confound floor first.
+    fetching : dict
+        The `acquire` section, which is nobody's parameter: another mirror is no reason to run anything again.
+    tracking : str
+        Address of MLflow, without a password.
+    sources : list of str
+        Files of the user's that are read as they are.
+    withdrawn : list of str
+        Who has withdrawn.
+    scan : dict
+        The settings that describe a scan.
+    plan : Plan, optional
+        Whose images are to be fetched; None where there are no images.
+    scans : dict of str to dict
+        Files of everybody's scan, of images that are there already.
+    places : Places, optional
+        Where fMRIPrep reads and writes, if it is to run.
+    """
+
+    cohort: dict
+    experiments: dict[str, dict]
+    fetching: dict
+    tracking: str
+    sources: list[str]
+    withdrawn: list[str]
+    scan: dict
+    plan: Plan | None = None
+    scans: dict[str, dict] = field(default_factory=dict)
+    places: Places | None = None
+
+    # the dataset
+
+    @property
+    def dataset(self) -> str:
+        """Name of the dataset, which is that of its folder of results."""
+        return self.cohort["dataset"]["name"]
+
+    @property
+    def kind(self) -> str:
+        """How the dataset is read: `simulated`, `local`, `bids`, `derivatives`, `table` or `abide`."""
+        return self.cohort["dataset"]["kind"]
+
+    @property
+    def images(self) -> bool:
+        """Whether regional series are made of images, one job a person."""
+        return self.plan is not None
+
+    @property
+    def fmriprep(self) -> bool:
+        """Whether fMRIPrep runs."""
+        return self.places is not None
+
+    @property
+    def table(self) -> bool:
+        """Whether the dataset is connections as numbers, without series."""
+        return self.kind == "table"
+
+    @property
+    def planted(self) -> bool:
+        """Whether a truth is planted."""
+        return self.cohort["dataset"]["plant"] is not None
+
+    @property
+    def fetched(self) -> bool:
+        """Whether files come from elsewhere, not from the user's folder."""
+        return self.kind != "simulated" and not self.cohort["dataset"]["root"]
+
+    @property
+    def keep(self) -> bool:
+        """Whether images stay once they are read; the user's always do."""
+        return self.fetching["keep"] or not self.fetched
+
+    @property
+    def keep_outputs(self) -> bool:
+        """Whether the images that fMRIPrep makes stay."""
+        return self.cohort["preprocess"].get("keep_outputs", True)
+
+    @property
+    def wanted(self) -> list[str]:
+        """Whose images are preprocessed."""
+        return self.plan.wanted if self.plan else []
+
+    @property
+    def units(self) -> list[str]:
+        """What is fetched in one job each: a participant's files, or those of the whole dataset."""
+        return [SHARED, *self.wanted] if self.plan else []
+
+    @property
+    def left_by_fmriprep(self) -> dict:
+        """How the BOLD that fMRIPrep leaves is described."""
+        names = ("task", "session", "run", "entities")
+        space = self.cohort["preprocess"].get("space", "").split(":")[0]
+        return {"kind": "derivatives", **{name: self.cohort["dataset"].get(name) for name in names}, "space": space}
+
+    @property
+    def reading(self) -> dict:
+        """What a participant's series depend on: of fMRIPrep's settings only where its outputs are."""
+        own = self.cohort["preprocess"]
+        return {name: own[name] for name in own if not self.fmriprep or name in OF_OUTPUTS}
+
+    def users_own(self, unit: str) -> list[str]:
+        """Files of a unit in the user's own folder."""
+        return users_files(self.cohort["dataset"], self.plan, self.scans, unit)
+
+    def size_of(self, unit: str) -> str:
+        """Size of a unit, for people."""
+        files = self.plan.units[unit]
+        return f"{len(files)} files, {sum(file['bytes'] or 0 for file in files) / 1e6:,.0f} MB"
+
+    def fmriprep_words(self, participant: str, threads: int) -> str:
+        """Command line of fMRIPrep for a participant."""
+        return fmriprep_command(self.cohort["preprocess"], self.cohort["dataset"], participant, self.places, threads)
+
+    # the atlas and files that depend on it
+
+    @property
+    def atlas(self) -> str:
+        """Name of the atlas."""
+        return self.cohort["atlas"]["name"]
+
+    @property
+    def atlas_files(self) -> list[str]:
+        """Files of the atlas that the workflow makes."""
+        own = self.cohort["atlas"]
+        return [own["nodes"], own["image"]] if "image" in own else []
+
+    @property
+    def on_surface(self) -> bool:
+        """Whether BOLD lies on the surface of the cortex."""
+        return self.cohort["preprocess" if self.fmriprep else "dataset"].get("space") == "fsLR"
+
+    @property
+    def surface_files(self) -> list[str]:
+        """The atlas's cortex as vertices, where it is needed."""
+        own = self.cohort["atlas"].get("surface")
+        return [own] if self.on_surface and own else []
+
+    @property
+    def index(self) -> str:
+        """Word of the table that lists everybody's data."""
+        return "edges" if self.table else "series"
+
+    @property
+    def series_from(self) -> str:
+        """Stage that makes the table of everybody's data."""
+        return "preprocess" if self.images else "acquire"
+
+    @property
+    def settings_of_series(self) -> dict:
+        """Settings that made what connectomes are computed from, for the record."""
+        own = {name: self.cohort[name] for name in ("dataset", "atlas", "denoise")}
+        return own | ({"preprocess": self.reading} if self.images else {})
+
+    # experiments
+
+    def sections(self, experiment: str) -> dict:
+        """The part of an experiment's configuration that its training reads."""
+        return training_sections(self.experiments[experiment])
+
+    def stored(self, experiment: str) -> str:
+        """Measure that an experiment is trained on, as it is stored."""
+        return STORED[self.experiments[experiment]["connectivity"]["measure"]]
+
+    def connectome_file(self, experiment: str) -> str:
+        """Connectomes that an experiment is trained on."""
+        return f"results/{self.dataset}/connectivity/{self.atlas}_{self.stored(experiment)}.h5"
+
+    def pretraining_files(self, experiment: str) -> list[str]:
+        """Connectomes and people of another data set that an experiment is pretrained on."""
+        own = pretraining(self.sections(experiment))
+        return [own["connectomes"], own["participants"]] if own else []
+
+    def gpus(self, experiment: str) -> int:
+        """How many GPUs an experiment asks for: graph networks one, unless training.device=cpu."""
+        own = self.experiments[experiment]
+        return int(own["model"]["name"] in GRAPH_MODELS and own["training"]["device"] != "cpu")
+
+    def estimator(self, measure: str) -> str:
+        """Covariance estimator of a stored measure.
+
+        Raises
+        ------
+        ConfigError
+            When two experiments ask for different ones.
+        """
+        every = [own["connectivity"] for own in (self.cohort, *self.experiments.values())]
+        asked = {own["estimator"] for own in every if STORED[own["measure"]] == measure}
+        if len(asked) > 1:
+            raise ConfigError(
+                f"connectivity.estimator of {measure} is {' and '.join(sorted(asked))} in different experiments. "
+                "Use one for all of them."
+            )
+        return asked.pop() if asked else {"correlation": "empirical"}.get(measure, "ledoit_wolf")
+
+    @property
+    def learning(self) -> list[str]:
+        """Experiments that train in epochs and so leave a learning curve."""
+        return [name for name in self.experiments if "epochs" in self.sections(name)["training"]]
+
+    @property
+    def seeing(self) -> list[str]:
+        """Experiments that see connections; the floor sees none."""
+        return [name for name, own in self.experiments.items() if own["model"]["name"] != "floor"]
+
+    @property
+    def stimulated(self) -> str | None:
+        """Experiment whose model is stimulated, if it is among those of this run."""
+        return self._among(self.cohort["stimulate"]["experiment"])
+
+    @property
+    def attributed(self) -> str | None:
+        """Experiment whose weights stand beside the edges, if it is among those of this run."""
+        return self._among(self.cohort["localize"]["attribution"])
+
+    def _among(self, name: str | None) -> str | None:
+        return name if name in self.experiments else None
+
+    @property
+    def scored(self) -> bool:
+        """Whether edges are tested for a score inside the patients."""
+        return self.cohort["localize"]["score"] is not None
+
+    @property
+    def grouped(self) -> bool:
+        """Whether edges are tested for differences between several groups."""
+        return bool(self.cohort["localize"]["groups"])
+
+    @property
+    def floor(self) -> str:
+        """Experiment that sees covariates only."""
+        return self.cohort["evaluate"]["floor"]
+
+    @property
+    def bundled(self) -> list[str]:
+        """Experiments with which a new person can be predicted."""
+        return [] if self.table else self.seeing
+
+    def bundle_file(self, experiment: str) -> list[str]:
+        """What predicts a new person with the models of an experiment; the floor has none of its own."""
+        return [f"results/{self.dataset}/predict/{experiment}.npz"] if experiment in self.bundled else []
+
+    def makes(self, place: str) -> bool:
+        """Whether a file of the results (``DATASET/STAGE/...``) is of this run, not left by an earlier other one."""
+        dataset, stage, *rest = place.split("/")
+        name = rest[-1].split(".")[0]
+        files = [f"{self.atlas}_{self.cohort['localize']['measure']}", *map(self.connectome_file, self.experiments)]
+        wanted = {
+            "connectivity": name in [Path(file).stem for file in files],
+            "train": len(rest) == 1 or rest[0] in self.experiments,
+            "predict": name in self.bundled,
+            "localize": {"severity": self.scored, "groups": self.grouped}.get(name, True),
+            "attribute": len(rest) == 1 or name in self.seeing,
+            "stimulate": self.stimulated is not None,
+            "validate": self.validated,
+        }
+        return dataset == self.dataset and wanted.get(stage, True)
+
+    # the validation
+
+    @property
+    def validated(self) -> bool:
+        """Whether the localization is validated on cohorts of known truth."""
+        return any(self.cohort["validate"]["cohorts"].values())
+
+    def batches(self) -> list[str]:
+        """Names of the batches of cohorts of the validation."""
+        spec = self.cohort["validate"]
+        counts = {part: -(-count // spec["batch"][part]) for part, count in spec["cohorts"].items()}
+        return [f"{part}_{batch}" for part, count in counts.items() for batch in range(count)]
+
+    def cohorts_of(self, part: str, batch: int) -> list[int]:
+        """Numbers of the cohorts of a batch of the validation."""
+        size, count = (self.cohort["validate"][key][part] for key in ("batch", "cohorts"))
+        return list(range(batch * size, min((batch + 1) * size, count)))
+
+    def notes(self) -> tuple[str, ...]:
+        """Lines for the terminal on how the user's table of people was read, and what is not done."""
+        own, name = self.cohort["dataset"], self.cohort["stimulate"]["experiment"]
+        people = self.plan.notes if self.plan else people_notes(own | {"withdrawn": self.withdrawn})
+        if not name or self.stimulated:
+            return people
+        return *people, f"No targets will be ranked: stimulate.experiment={name} is not among the experiments."
+
+
+def plan_run(root: str | Path, command_line: Mapping[str, object]) -> Run:
+    """Compose the configuration, look at the user's folder, and refuse what does not fit together.
+
+    Parameters
+    ----------
+    root : path
+        The checkout, with ``configs/`` and ``workflow/schemas/``.
+    command_line : mapping
+        What ``snakemake --config`` gives, see `compose_workflow`.
+
+    Raises
+    ------
+    ValueError, OSError
+        With the key or the file, and the remedy.
+    """
+    root = Path(root)
+    composed = compose_workflow(root / "configs", root / "workflow/schemas/config.schema.json", command_line)
+    cohort, experiments = map(portable, composed)  # a project that was moved has the same settings
+    fetching, *_ = [own.pop("acquire") for own in (cohort, *experiments.values())]
+    dataset, engine = cohort["dataset"], cohort["preprocess"]["engine"]
+    listing = list_folder_of(dataset)
+    dataset["kind"] = kind_of(dataset, listing, engine)
+    check_engine(dataset, cohort["preprocess"], cohort["atlas"])
+    check_pretraining(experiments, dataset["name"])
+    check_validation(cohort)
+    tracking, sources = shown(choose_uri(cohort["tracking"]["uri"])), source_files(dataset, listing)
+    withdrawn = read_withdrawn(Path.cwd(), dataset["name"])
+    scan = {key: dataset.get(key) for key in SETTINGS} | {"engine": engine}
+    known = cohort, experiments, fetching, tracking, sources, withdrawn, scan
+    if dataset["kind"] not in ("bids", "derivatives"):
+        return Run(*known)
+    plan = plan_images(dataset | {"withdrawn": withdrawn}, fetching, root / "configs/manifest")
+    scans = plan_scans(plan, scan, listing)
+    if (dataset["kind"], engine) != ("bids", "fmriprep"):
+        return Run(*known, plan, scans)
+    places = find_places(cohort["preprocess"], plan.folder, dataset["name"], complete=bool(dataset["root"]))
+    return Run(*known, plan, scans, places)
