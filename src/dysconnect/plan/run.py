@@ -14,12 +14,13 @@ from dysconnect.acquire.people import people_notes
 from dysconnect.acquire.scan import SETTINGS
 from dysconnect.acquire.withdrawn import read_withdrawn
 from dysconnect.data.labelled import pretraining
-from dysconnect.data.measures import STORED
+from dysconnect.data.measures import STORED, measure_of
 from dysconnect.keeping.address import choose_uri, shown
 from dysconnect.keeping.place import portable
+from dysconnect.models.cards import is_graph
 from dysconnect.plan.checks import check_engine, check_pretraining, check_validation
 from dysconnect.plan.compose import compose_workflow
-from dysconnect.plan.config import GRAPH_MODELS, ConfigError, training_sections
+from dysconnect.plan.config import ConfigError, training_sections
 from dysconnect.preprocess.fmriprep import Places, find_places, fmriprep_command
 
 OF_OUTPUTS = ("engine", "min_coverage", "space")  # settings of fMRIPrep that tell where its outputs are
@@ -209,9 +210,9 @@ class Run:
     def gpus(self, experiment: str) -> int:
         """How many GPUs an experiment asks for: graph networks one, unless training.device=cpu."""
         own = self.experiments[experiment]
-        return int(own["model"]["name"] in GRAPH_MODELS and own["training"]["device"] != "cpu")
+        return int(is_graph(own["model"]["name"]) and own["training"]["device"] != "cpu")
 
-    def estimator(self, measure: str) -> str:
+    def estimator(self, measure: str) -> str | None:
         """Covariance estimator of a stored measure.
 
         Raises
@@ -226,7 +227,7 @@ class Run:
                 f"connectivity.estimator of {measure} is {' and '.join(sorted(asked))} in different experiments. "
                 "Use one for all of them."
             )
-        return asked.pop() if asked else {"correlation": "empirical"}.get(measure, "ledoit_wolf")
+        return asked.pop() if asked else measure_of(measure).estimator
 
     @property
     def learning(self) -> list[str]:

@@ -112,7 +112,7 @@ def log_experiment(
 
 
 def _figures(name: str, tables: Mapping[str, pd.DataFrame]) -> "dict[str, Figure]":
-    from dysconnect.report.figures import calibration_figure, learning_figure, roc_figure  # matplotlib
+    from dysconnect.report.prediction.figures import calibration_figure, learning_figure, roc_figure  # matplotlib
 
     scores, points = (tables[table][tables[table]["experiment"] == name] for table in ("scores", "curves"))
     figures = {"roc.png": roc_figure(points, scores), "calibration.png": calibration_figure(points)}

@@ -17,12 +17,6 @@ from dysconnect.report.results import Results, Study
 from dysconnect.report.section import Drawing, Section
 from dysconnect.report.structures import detectable_effect
 
-PERMUTED = {
-    "smith": "the residual group inside sites, residualised again (Smith's",
-    "freedman_lane": "the residual connections inside sites, residualised again (the Freedman-Lane",
-    "huh_jhun": "the group in a basis of the residual space (the Huh-Jhun",
-}
-
 
 def section(study: Study) -> Section:
     """Which connections differ: figures, facts, and a table of the strongest."""
