@@ -25,8 +25,7 @@ def follow(page: str, folder: Path) -> tuple[set[str], set[str]]:
         (folder / name).write_text(content)
     changed = set()
     for patch in re.findall(PATCH, text, flags=re.MULTILINE | re.DOTALL):
-        command = ["git", "apply", "--recount", "--unidiff-zero", "-"]
-        done = subprocess.run(command, input=patch, text=True, cwd=folder, capture_output=True)
+        done = subprocess.run(["git", "apply", "-"], input=patch, text=True, cwd=folder, capture_output=True)
         assert done.returncode == 0, done.stderr
         changed |= set(re.findall(r"^\+\+\+ b/(.*)$", patch, flags=re.MULTILINE))
     return set(new), changed
