@@ -6,9 +6,10 @@ from functools import partial
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_limits
 
 from dysconnect.data.edges import Pairs
+from dysconnect.models.threads import blas_threads
 
 CHUNK = 16  # matrices a thread takes at once
 FEW = 96  # people whose mean is where the search for everybody's mean starts
@@ -30,7 +31,7 @@ def in_threads(function: Callable[[np.ndarray], np.ndarray], matrices: np.ndarra
 
     A small eigenproblem keeps one thread busy; many of them keep all.
     """
-    threads = max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
+    threads = blas_threads()
     chunks = [matrices[start : start + CHUNK] for start in range(0, len(matrices), CHUNK)]
     alone = partial(torch.set_num_threads, 1)  # holds for the thread that calls it
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads, initializer=alone) as pool:
