@@ -22,8 +22,14 @@ BLUR = 0.01  # of the tolerance: what single precision may blur a mean, to be us
 
 def spd_function(matrix: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Apply a function to the eigenvalues of positive-definite matrices, [..., N, N]."""
+    return spd_functions(matrix, function)[0]
+
+
+def spd_functions(matrix: np.ndarray, *functions: Callable[[np.ndarray], np.ndarray]) -> list[np.ndarray]:
+    """Apply several functions to the eigenvalues of positive-definite matrices, [..., N, N] each."""
     values, vectors = np.linalg.eigh(matrix)
-    return (vectors * function(np.maximum(values, 1e-12))[..., None, :]) @ vectors.swapaxes(-1, -2)
+    values = np.maximum(values, 1e-12)[..., None, :]
+    return [(vectors * function(values)) @ vectors.swapaxes(-1, -2) for function in functions]
 
 
 def in_threads(function: Callable[[np.ndarray], np.ndarray], matrices: np.ndarray) -> Iterator[np.ndarray]:
@@ -91,7 +97,7 @@ def _descend(covariances: np.ndarray, mean: np.ndarray, tolerance: float, max_st
     step, before, size = 0.8, None, np.inf
     for count in range(max_steps):
         precision = torch.float32 if count < ROUGH and size > 10 * SINGLE else torch.float64
-        root, whitening = spd_function(mean, np.sqrt), spd_function(mean, lambda values: 1 / np.sqrt(values))
+        root, whitening = spd_functions(mean, np.sqrt, lambda values: 1 / np.sqrt(values))
         gradient = mean_log(covariances, whitening, precision)
         size = np.linalg.norm(gradient) / len(gradient)
         if before is not None:
