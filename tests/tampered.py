@@ -107,7 +107,7 @@ def read(job: str, project: Project) -> None:
         SavedModel(at("train/MODEL/model.npz"))
         read_bundle(at("predict/MODEL.npz"))
     else:
-        for path in paths:
+        for path in (path for path in paths if path.suffix != ".h5"):
             json.loads(path.read_text()) if path.suffix == ".json" else pd.read_csv(path, sep="\t")
 
 

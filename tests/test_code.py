@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dysconnect.commands import DOORS
 from dysconnect.keeping.code import DATA, LIBRARY, digest, reached
 
 ROOT = Path(__file__).parents[1]
@@ -23,18 +24,18 @@ def names(script: str) -> set[str]:
 @pytest.mark.parametrize(
     ("script", "module"),
     [
-        ("train", "train/graph/fit.py"),  # by a chain of modules
+        ("train", "learning/graph/fit.py"),  # by a chain of modules
         ("train", "models/graph/layers.py"),
         ("preprocess", "preprocess/ants.py"),  # inside a function
-        ("train", "train/graph/pretrain.py"),
+        ("train", "learning/graph/pretrain.py"),
         ("track", "predict/bundle.py"),
-        ("timeseries", "atlas/seitzman300.tsv"),  # data beside a module that reads it
+        ("timeseries", "data/atlas/seitzman300.tsv"),  # data beside a module that reads it
         ("report", "report/template.html"),
         ("report", "report/sections/prediction.html"),
         ("report", "report/references.bib"),
-        ("report", "report/style.css"),
-        ("attribute", "localize/maps/measured.tsv"),
-        ("splits", "train/__init__.py"),  # runs, though nothing is taken from it
+        ("report", "paper/style.css"),
+        ("attribute", "attribute/measured.tsv"),
+        ("splits", "learning/__init__.py"),  # runs, though nothing is taken from it
     ],
 )
 def test_what_a_script_uses_is_reached(script, module):
@@ -44,7 +45,7 @@ def test_what_a_script_uses_is_reached(script, module):
 @pytest.mark.parametrize(
     ("script", "module"),
     [
-        ("download", "train/graph/fit.py"),  # another network is no reason to fetch 31 GB again
+        ("download", "learning/graph/fit.py"),  # another network is no reason to fetch 31 GB again
         ("preprocess", "report/template.html"),
         ("preprocess", "report/prediction/figures.py"),
         ("connectivity", "models/dual.py"),
@@ -65,7 +66,7 @@ def test_the_script_and_what_lies_beside_it_count():
 def test_all_data_of_the_library_are_reached_by_somebody():
     everything = {path for script in SCRIPTS.glob("*.py") for path in reached(script)}
     data = {path for path in LIBRARY.rglob("*") if path.suffix in DATA}
-    doors = set(reached(LIBRARY / "predict/command.py"))
+    doors = {path for door in DOORS for path in reached(LIBRARY / f"commands/{door}.py")}
     assert data and data <= everything | doors
 
 

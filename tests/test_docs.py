@@ -1,5 +1,6 @@
 """The documentation: its examples run, its links lead somewhere, its reference is what the code says."""
 
+import ast
 import difflib
 import re
 import shlex
@@ -238,3 +239,31 @@ def test_a_figure_is_small_enough_to_be_committed():
 @pytest.mark.parametrize("page", LINKED, ids=name_of)
 def test_no_place_of_a_machine_stands_in_a_page(page):
     assert not re.findall(r"/(?:work|tmp/w|root|home/\w+)/|pypi\.org|files\.pythonhosted", page.read_text())
+
+
+DOTTED = re.compile(r"(?<![\w./])dysconnect(?:\.(?!(?:def|sif|yaml|rst|html|py)\b)[A-Za-z_]\w*)+")
+
+
+def test_every_name_of_the_library_leads_somewhere():
+    files = [*{*WRITTEN, *LINKED} - set((ROOT / "docs/reference").glob("*.md")), *(ROOT / "src").rglob("*.py")]
+    names = {(name_of(file), name) for file in files for name in DOTTED.findall(file.read_text())}
+    assert len(names) > 100
+    assert sorted((file, name) for file, name in names if not is_there(name)) == []
+
+
+def is_there(name: str) -> bool:
+    """Whether a dotted name is a room, a module, or something that stands in it."""
+    place, names = ROOT / "src", name.split(".")
+    while names and (place / names[0]).is_dir():
+        place /= names.pop(0)
+    place = place / f"{names.pop(0)}.py" if names and (place / f"{names[0]}.py").exists() else place / "__init__.py"
+    return not names or names[0] in names_in(place)
+
+
+@cache
+def names_in(module: Path) -> set[str]:
+    """What is defined, imported or assigned at the top of a module."""
+    body = [node for node in ast.walk(ast.parse(module.read_text())) if getattr(node, "col_offset", 1) == 0]
+    assigned = {name.id for node in body for name in ast.walk(node) if isinstance(name, ast.Name)}
+    imported = {alias.asname or alias.name for node in body for alias in getattr(node, "names", [])}
+    return assigned | imported | {node.name for node in body if hasattr(node, "name")}

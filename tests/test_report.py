@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from dysconnect import report
 from dysconnect.data.atlas import load_atlas
-from dysconnect.models import GRAPH_MODELS
+from dysconnect.models.cards import of_kind
 from dysconnect.paper.svg import inline_svg, to_svg
 from dysconnect.paper.tables import Column, Row, Table
 from dysconnect.paper.text import number, p_text, percent
@@ -857,7 +857,7 @@ def test_methods_say_where_first_weights_come_from():
 
 def test_every_paper_in_the_methods_has_a_reference():
     experiments = experiments_of(GOOD)
-    for name in GRAPH_MODELS:
+    for name in of_kind("graph"):
         experiments[name] = experiments_of(["gcn"])["gcn"] | {"model": MODELS["gcn"] | {"name": name}}
     paragraphs = methods(results_of(severity=severity_of(0)), cohort_of(), experiments, NODES)
     text = " ".join(paragraph for _, paragraph in paragraphs)

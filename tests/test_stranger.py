@@ -5,12 +5,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from test_workflow import Project
+from test_workflow import TINY, Project
 
 ROOT = Path(__file__).parents[1]
 FILE = r"^`([\w/.]+)`:\n\n```\w+\n(.*?)^```"  # the name of a new file, and what it holds
 PATCH = r"^```diff\n(.*?)^```"
 REPORT = "results/simulated/report/index.html"
+SMALL = ("atlas.nodes=tiny.tsv", *(override for override in TINY if not override.startswith("model.")))
 
 pytestmark = pytest.mark.workflow
 
@@ -40,11 +41,16 @@ def extended(tmp_path_factory):
     return project
 
 
+def snakemake(project, *arguments: str, experiment="floor,correlation_pls,spearman_ridge", overrides=()):
+    """Run the workflow on a tiny cohort."""
+    asked = {"config": (f"experiment={experiment}",), "overrides": (*SMALL, *overrides), "tiny": False}
+    return project.snakemake(*arguments, **asked)
+
+
 @pytest.fixture(scope="module")
 def made(extended):
     """The report of both."""
-    asked = ("localize.measure=spearman", "training.permutations=19")
-    done = extended.snakemake(REPORT, config=("experiment=floor,correlation_pls,spearman_ridge",), overrides=asked)
+    done = snakemake(extended, REPORT, overrides=("localize.measure=spearman",))
     logs = "".join(path.read_text() for path in extended.folder.glob("results/logs/**/*.log"))
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:] + logs[-5000:]
     return re.sub(r"\s+", " ", re.sub("<[^>]+>", "", (extended.folder / REPORT).read_text()))
@@ -85,7 +91,7 @@ def test_both_are_called_by_their_names(made):
     ],
 )
 def test_what_is_wrong_is_refused_before_any_job(extended, override, said):
-    done = extended.snakemake("--dry-run", config=("experiment=floor,correlation_pls",), overrides=(override,))
+    done = snakemake(extended, "--dry-run", overrides=(override,))
     assert done.returncode != 0 and said in done.stdout + done.stderr
     assert "Job stats" not in done.stdout + done.stderr
 
@@ -95,11 +101,11 @@ def test_a_network_on_rank_correlations_is_fine_and_a_model_of_covariances_is_re
     text = "# @package _global_\ndefaults:\n  - override /connectivity: spearman\n  - override /model: {}\n"
     try:
         file.write_text(text.format("riemann"))
-        done = extended.snakemake("--dry-run", config=("experiment=floor,mine",))
+        done = snakemake(extended, "--dry-run", experiment="floor,mine")
         assert "model=riemann needs covariances, and connectivity=spearman has none. Choose connectivity=tangent" in (
             done.stdout + done.stderr
         )
         file.write_text(text.format("gcn"))
-        assert extended.snakemake("--dry-run", config=("experiment=floor,mine",)).returncode == 0
+        assert snakemake(extended, "--dry-run", experiment="floor,mine").returncode == 0
     finally:
         file.unlink()

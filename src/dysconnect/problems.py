@@ -115,7 +115,7 @@ def remedy_gone(absent: Sequence[tuple[str, Path]]) -> str:
     parts = absent[0][1].parts
     at = len(parts) - 1 - parts[::-1].index("results") if "results" in parts[:-1] else None
     stage = parts[at + 2] if at is not None and len(parts) > at + 3 else ""
-    if stage == "preprocess":  # a job of its own for everybody: nobody else need be preprocessed again
+    if stage == "preprocess":  # one job a person: nobody else need be preprocessed again
         folder = "/".join(parts[at : at + 3])
         again = " ".join(f"{folder}/participants/{name}.tsv" for name in dict.fromkeys(name for name, _ in absent))
         return f"make them again: add --forcerun {again} to the same command"
@@ -138,9 +138,9 @@ def counted(reasons: Mapping[str, str], most: int = 3) -> list[str]:
     Parameters
     ----------
     reasons : mapping of str to str
-        By person; "" for those who are not concerned. A person's own name in a reason does not make it another one.
+        By person; "" for those who are not concerned. A person's name in a reason does not make it another one.
     most : int
-        Names that are told.
+        Names that are listed.
     """
     alike: dict[str, list[str]] = {}
     for name, text in reasons.items():

@@ -45,7 +45,7 @@ class Acquired:
 
 
 def list_folder_of(dataset: dict) -> Listing | None:
-    """List a folder of the user's own, once for all who ask; None where files are fetched or named one by one."""
+    """List a user's folder, once for all who ask; None where files are fetched or named one by one."""
     if dataset["kind"] == "local" or (dataset["kind"] in ("bids", "derivatives") and dataset["root"]):
         return list_folder(data_root(dataset))
     return None
@@ -242,7 +242,7 @@ def _read_or_nothing(entry, nodes: pd.DataFrame) -> np.ndarray:
     """Series of one subject; NaN where they cannot be read, so that the next stage leaves the subject out."""
     try:
         return read_series(entry.series, entry.key, nodes)
-    except Exception as problem:  # why is told by the next stage; the machine's troubles go on
+    except Exception as problem:  # the next stage says why; the machine's troubles go on
         print(f"{entry.Index}: {reason(problem, entry.Index)}; nothing planted.", flush=True)
         return np.full((2, len(nodes)), np.nan)
 

@@ -69,7 +69,7 @@ def _named(path: Path, source_atlas: str, strategy: str) -> bool:
 
 
 def _has_strategy(name: str, strategy: str) -> bool:
-    """Whether a name holds the strategy as a word of its own: ``filt_global`` is no part of ``nofilt_global``."""
+    """Whether a name holds the strategy as a whole word: ``filt_global`` is no part of ``nofilt_global``."""
     return re.search(rf"(?<![a-z]){re.escape(strategy)}(?![a-z])", name) is not None
 
 
@@ -122,14 +122,14 @@ def fetch_abide(spec: dict, folder: Path, transport: Transport) -> tuple[pd.Data
         The `dataset` section; `base` (URL of the project's folder), `phenotype` (`path`, `bytes`, `hash`), `pipeline`,
         `strategy`, `source_atlas`, and whom to fetch.
     folder : path
-        Where the files go; they keep the project's own layout.
+        Where the files go; laid out as the project does.
     transport : Transport
 
     Returns
     -------
     participants : DataFrame
         Everybody of the phenotype from the sites asked for, with `exclusion_reason` for those without series.
-    found : DataFrame
+    series : DataFrame
         `file_id`, `series`, `key`.
 
     Raises
@@ -193,7 +193,7 @@ def read_abide(spec: dict, root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     -------
     participants : DataFrame
         Subjects of the phenotype from the sites that have series here.
-    found : DataFrame
+    series : DataFrame
         `file_id`, `series`, `key`.
     """
     participants = read_phenotype(phenotype_file(root))
@@ -219,7 +219,7 @@ def acquire_abide(spec: dict, participants: pd.DataFrame, series: pd.DataFrame) 
     ----------
     spec : dict
         The `dataset` section: `repetition_time` (seconds by site).
-    participants, found : DataFrame
+    participants, series : DataFrame
         From `fetch_abide` or `read_abide`.
 
     Returns
@@ -258,5 +258,5 @@ def _text_of(path: Path) -> bytes:
     content = path.read_bytes()
     try:
         return gzip.decompress(content) if path.suffix == ".gz" else content
-    except (EOFError, zlib.error, gzip.BadGzipFile):  # told where the series are read
+    except (EOFError, zlib.error, gzip.BadGzipFile):  # said where the series are read
         return content

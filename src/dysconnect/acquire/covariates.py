@@ -29,7 +29,7 @@ class Judged:
     kinds, hints : Series of str
         What is wrong with a cell ("" where it holds a value), in the same words for everybody; and what it seems to be.
     notes, refusals : tuple of str
-        To be told; and why the table cannot be used.
+        For the user; and why the table cannot be used.
     """
 
     values: pd.Series
@@ -62,7 +62,7 @@ def judge(name: str, cells: pd.Series, asked: pd.Series, spec: Mapping) -> Judge
 
 
 def _numeric(cells: pd.Series, wanted: bool) -> bool:
-    """Whether a column of the dataset's own holds numbers: all of it, or (of a covariate) most of it."""
+    """Whether a further column of the dataset holds numbers: all of it, or (of a covariate) most of it."""
     filled = cells[~cells.map(is_missing)]
     share = np.mean([number(cell) == number(cell) or "decimal" in form(cell) for cell in filled]) if len(filled) else 0
     return bool(share > 0.5 if wanted else share == 1 and filled.map(number).notna().all())

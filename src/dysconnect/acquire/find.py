@@ -95,7 +95,7 @@ def anatomy(bold: Named, files: Sequence[Named]) -> Choice:
 
 
 def _row(what: str, choice: Choice, bold: Named, combined: Sequence[str]) -> dict | None:
-    """What is to be told of a choice; None where there was nothing to choose."""
+    """What the user should know of a choice; None where there was nothing to choose."""
     others = [file for file in choice.others if not _is_part(file, choice.file, combined)]
     if what == "t1w" and choice.file and agree(choice.file, bold, set(choice.file.entities) - {"ses"}):
         others = [file for file in others if agree(file, bold, set(file.entities) - {"ses"})]

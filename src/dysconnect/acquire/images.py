@@ -43,7 +43,7 @@ class Plan:
     Attributes
     ----------
     folder : path
-        Data folder: the user's own, or one below `acquire.folder`.
+        Data folder: the user's, or one below `acquire.folder`.
     people : DataFrame
         `participant_id`, `group` and `reason` ("" for those who are wanted).
     units : dict of str to list
@@ -64,7 +64,7 @@ class Plan:
 
 
 def plan_images(spec: Mapping, acquire: Mapping, manifests: Path) -> Plan:
-    """Decide whom and what to fetch; nothing is read but the manifest, or the user's own folder.
+    """Decide whom and what to fetch; nothing is read but the manifest, or the user's folder.
 
     Parameters
     ----------
@@ -146,12 +146,12 @@ def plan_scans(plan: Plan, spec: Mapping, listing: Listing | None = None) -> dic
     spec : mapping
         What `find_scan` takes.
     listing : Listing, optional
-        Of the user's own folder; without it the files are those to be fetched.
+        Of the user's folder; without it the files are those to be fetched.
 
     Returns
     -------
     dict of str to dict
-        By participant: what `find_scan` returns, and `files`, all that is read of the user's own folder.
+        By participant: what `find_scan` returns, and `files`, all that is read of the user's folder.
 
     Raises
     ------
@@ -216,7 +216,7 @@ def _watched(scan: Mapping, paths: Sequence[str], spec: Mapping, listing: Listin
 
 
 def users_files(spec: Mapping, plan: Plan, scans: Mapping[str, Mapping], unit: str) -> list[str]:
-    """List the files of the user's own folder that a unit reads, so that a change in one of them is noticed."""
+    """List the files of the user's folder that a unit reads, so that a change in one of them is noticed."""
     if unit == SHARED and (spec["root"] or spec.get("people")):
         return [str(path) for path in people_files(spec, plan.folder)]
     if unit == SHARED or not spec["root"]:
@@ -231,8 +231,8 @@ def fetch_unit(unit: str, files: Iterable[Mapping], folder: Path, transport: Tra
     -------
     dict
         The receipt: `unit`, `folder` (relative in the project), `files` (outcomes), `scan` (see `describe_scan`; empty
-        for the dataset's own files), `problem` ("" when all is well) and `permanent` (trying again soon is useless); of
-        the user's own files `changed`: when (ns), so that what follows notices that one was corrected.
+        for those of the dataset itself), `problem` ("" when all is well) and `permanent` (trying again soon is
+        useless); of a user's files `changed`: when (ns), so that what follows notices that one was corrected.
     """
     remotes = [Remote(file["path"], tuple(file["urls"]), file["bytes"], file["hash"]) for file in files]
     outcomes = fetch_all(remotes, folder, transport, what=unit) if remotes else []
@@ -267,7 +267,7 @@ def _could_not(failed: Sequence[Outcome]) -> str:
 
 
 def _listing(folder: Path, unit: str) -> list[str]:
-    """Files of a participant in the user's own folder, links without content among them."""
+    """Files of a participant in the user's folder, links without content among them."""
     return sorted(path for path in list_folder(folder, only=unit).files if path.startswith(f"{unit}/"))
 
 
@@ -316,7 +316,7 @@ def acquire_images(
         Everybody of the dataset, with `exclusion_reason` for those without a scan to use.
     index : DataFrame
         `participant_id`, `bold`, `mask`, `confounds`, `t1w` (absolute paths, "" where there is none),
-        `repetition_time` (s), `n_volumes`, `sha256` (of the BOLD; "" for the user's own files).
+        `repetition_time` (s), `n_volumes`, `sha256` (of the BOLD; "" for a user's files).
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""A user's own folder of regional series, one table a subject, read as people have it.
+"""A user's folder of regional series, one table a subject, read as people have it.
 
-The outputs of XCP-D (``sub-X_task-rest_space-..._seg-ATLAS_stat-mean_timeseries.tsv``) are found as they are, and its
+The outputs of XCP-D (``sub-X_task-rest_space-..._seg-ATLAS_stat-mean_timeseries.tsv``) are read as they are, and its
 tables of motion, coverage and connectivity are passed over. Which file is meant is decided before anything is read.
 """
 
@@ -292,7 +292,7 @@ def _entry(name: str, chosen: SeriesFiles, spec: Mapping, listing: Listing) -> d
         row["problem"] = reason(error)
     return {
         "participant_id": name,
-        "series": os.path.abspath(root / chosen.series.path),  # of a link its own name: sidecars lie beside it
+        "series": os.path.abspath(root / chosen.series.path),  # of a link where it lies: sidecars lie beside it
         "key": BY_ORDER if spec["order"] == "atlas" else "",
         "confounds": os.path.abspath(root / chosen.confounds.path) if chosen.confounds else "",
         **row,
@@ -333,12 +333,12 @@ def _mean_fd(chosen: SeriesFiles, root: Path) -> float:
 
 
 def _repetition_time(chosen: SeriesFiles, root: Path) -> float | None:
-    """Seconds, from the series' own sidecars, else from the nearest of the scan's.
+    """Seconds, from the sidecars of the series, else from the nearest of the scan's.
 
     Raises
     ------
     ValueError
-        When what is told is no time, or nothing says which of several scans the series come from.
+        When what they say is no time, or nothing says which of several scans the series come from.
     """
     seconds = sidecar_seconds(*read_sidecars(root / path for path in chosen.sidecars))
     for level in reversed(chosen.scans):

@@ -39,7 +39,7 @@ def people_files(spec: Mapping, folder: str | Path) -> list[Path]:
 
 
 def no_table(path: Path) -> ParticipantsTable:
-    """What is told where there is no table."""
+    """The table where there is none: no rows."""
     return ParticipantsTable(pd.DataFrame(index=pd.Index([], name="participant_id")), pd.Series(dtype=object), path)
 
 

@@ -1,6 +1,6 @@
 """The people of a dataset: who they are, what is known of them, and why somebody cannot be used.
 
-One function reads the participants table of every kind of folder, the user's own and downloads alike: under our names
+One function reads the participants table of every kind of folder, of users and downloads alike: under our names
 of the columns (`dataset.columns`), with the labels of `dataset.groups`, and judged before any scan is read.
 """
 
@@ -26,7 +26,7 @@ from dysconnect.problems import one_line
 from dysconnect.reading.cells import NO, NO_REASON, YES, folded, is_missing, label
 from dysconnect.reading.tables import shown
 
-MADE = ("scan_group", "n_volumes", "seconds_kept", "label")  # columns of the workflow's own
+MADE = ("scan_group", "n_volumes", "seconds_kept", "label")  # columns that the workflow makes
 
 
 @dataclass(frozen=True)

@@ -73,5 +73,5 @@ def without(acquired: "Acquired", names: Sequence[str], folder: str | Path) -> "
 
 
 def is_of(name: str, text: str) -> bool:
-    """Whether a text holds an id as a word of its own: ``sub-1`` is not in ``sub-10_bold.nii``."""
+    """Whether a text holds an id as a whole word: ``sub-1`` is not in ``sub-10_bold.nii``."""
     return re.search(rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])", text) is not None

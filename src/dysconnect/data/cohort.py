@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.data.edges import Pairs, measure_pairs
+from dysconnect.data.measures import measure_of
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Cohort:
     known: np.ndarray | None = None
 
     def __post_init__(self):
-        if self.directed and self.measure == "tangent":
+        if self.directed and measure_of(self.measure).tangent:
             raise ValueError(
                 "the tangent space is one of covariances, which are the same both ways, and these edges are directed. "
                 "Choose an experiment whose model sees the edges themselves."

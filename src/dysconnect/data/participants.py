@@ -96,7 +96,7 @@ def check_participants(table: pd.DataFrame, where: str | Path = "participants") 
     table["participant_id"] = ids
     for name in table.columns.difference(TEXT):
         numbers = pd.to_numeric(table[name], errors="coerce")
-        if name in NUMBERS or (numbers.notna() | (table[name] == "")).all():  # a column of the dataset's own
+        if name in NUMBERS or (numbers.notna() | (table[name] == "")).all():  # a further column of the dataset
             table[name] = numbers
     if "sex" in table:
         table["sex"] = table["sex"].map(lambda word: sex(word) or word)

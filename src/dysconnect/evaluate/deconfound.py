@@ -17,7 +17,7 @@ SAMPLES = 200  # bootstrap samples at a time
 def confound_design(participants: pd.DataFrame, covariates: Sequence[str]) -> np.ndarray:
     """Columns that the propensity sees, [n, K]: numbers standardised and squared, categories one-hot.
 
-    A missing number becomes the mean, and a column of its own says so.
+    A missing number becomes the mean, and another column says so.
     """
     columns = [np.ones(len(participants))]
     for name in covariates:

@@ -79,7 +79,7 @@ def fetch_all(
 
 
 class _Crew:
-    """Worker threads, each with connections of its own, and the list of files that they share."""
+    """Worker threads, each with its connections, and the list of files that they share."""
 
     def __init__(self, files: list[Remote], job: Job):
         self.job = job

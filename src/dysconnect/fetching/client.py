@@ -12,8 +12,6 @@ import stat
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
@@ -21,7 +19,7 @@ from urllib.request import url2pathname
 
 import requests
 import urllib3
-from urllib3.exceptions import HTTPError, LocationParseError, SSLError
+from urllib3.exceptions import HTTPError, InvalidHeader, LocationParseError, SSLError
 
 from dysconnect.fetching.part import BLOCK, Stopped
 from dysconnect.fetching.remote import Transport, allowed, redact
@@ -74,19 +72,6 @@ def trust() -> ssl.SSLContext:
     return ssl.create_default_context(cafile=requests.certs.where())
 
 
-@dataclass(frozen=True)
-class _Host:
-    """What sends requests to a host, what it wants before the path, and the credentials for it."""
-
-    pool: urllib3.PoolManager | urllib3.HTTPConnectionPool
-    prefix: str
-    secret: str
-
-    def close(self) -> None:
-        """Close all connections."""
-        self.pool.clear() if self.prefix else self.pool.close()
-
-
 class Client:
     """Requests for one worker thread; connections are kept and used again.
 
@@ -102,7 +87,7 @@ class Client:
         self._plain = (transport.mirror or "").startswith("http:")
         self._folder = _local(transport.mirror or "")
         self._patience = urllib3.Timeout(connect=transport.timeout, read=transport.timeout)
-        self._hosts: dict[str, _Host] = {}
+        self._ways: dict[str, tuple[urllib3.PoolManager, str]] = {}  # by origin, with the credentials that netrc has
 
     def open(self, url: str, offset: int) -> urllib3.HTTPResponse:
         """Ask for a URL from a byte on, following redirects; the body is still to be read.
@@ -140,16 +125,14 @@ class Client:
         return target
 
     def _send(self, url: str, offset: int, secret: str) -> urllib3.HTTPResponse:
-        parts = urlsplit(url)
         headers = {"User-Agent": AGENT, "Accept-Encoding": "identity"}
         if offset:
             headers["Range"] = f"bytes={offset}-"
         try:
-            host = self._host(_origin(url))
-            if secret or host.secret:
-                headers["Authorization"] = secret or host.secret
-            place = f"{host.prefix}{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
-            return host.pool.urlopen("GET", place, headers=headers, timeout=self._patience, **PLAINLY)
+            pools, login = self._way(_origin(url))
+            if secret or login:
+                headers["Authorization"] = secret or login
+            return pools.urlopen("GET", _bare(url), headers=headers, timeout=self._patience, **PLAINLY)
         except SSLError as problem:
             hint = f"Set {CERTIFICATES[0]} if your network uses certificates of its own."
             raise Useless(f"{say(problem)}. {hint}", permanent=False) from None
@@ -158,27 +141,23 @@ class Client:
         except HTTPError as problem:
             raise Again(say(problem)) from None
 
-    def _host(self, origin: str) -> _Host:
+    def _way(self, origin: str) -> tuple[urllib3.PoolManager, str]:
         """Way to a host, looked up once: the environment may name a proxy for it, and netrc a user."""
-        if origin not in self._hosts:
+        if origin not in self._ways:
             proxies = requests.utils.get_environ_proxies(origin, no_proxy=None)
             proxy = requests.utils.select_proxy(origin, proxies)
             login = requests.utils.get_netrc_auth(origin)
-            secret = _encode(*login) if login else ""
             if self._tls is None and (proxy or origin.startswith("https:")):
                 self._tls = trust()
-            if proxy:
-                self._hosts[origin] = _Host(self._behind(proxy), origin, secret)
-            else:
-                pool = urllib3.PoolManager(ssl_context=self._tls).connection_from_url(origin)
-                self._hosts[origin] = _Host(pool, "", secret)
-        return self._hosts[origin]
+            pools = self._behind(proxy) if proxy else urllib3.PoolManager(ssl_context=self._tls)
+            self._ways[origin] = pools, _encode(*login) if login else ""
+        return self._ways[origin]
 
     def _behind(self, proxy: str) -> urllib3.ProxyManager:
-        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-        secret = _basic(parts)
+        proxy = proxy if "://" in proxy else f"http://{proxy}"
+        secret = _basic(urlsplit(proxy))
         return urllib3.ProxyManager(
-            parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(),
+            _bare(proxy),
             proxy_headers={"Proxy-Authorization": secret} if secret else None,
             ssl_context=self._tls,
             proxy_ssl_context=self._tls,
@@ -186,17 +165,23 @@ class Client:
 
     def close(self) -> None:
         """Close all connections."""
-        for host in self._hosts.values():
-            host.close()
+        for pools, _ in self._ways.values():
+            pools.clear()
 
 
 def _local(url: str) -> Path:
     return Path(url2pathname(urlsplit(url).path))
 
 
-def _origin(url: str) -> str:
+def _bare(url: str) -> str:
+    """A URL without user, password and fragment, which are for nobody to read."""
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}"
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(_bare(url))
+    return f"{parts.scheme}://{parts.netloc.lower()}"
 
 
 def _basic(parts) -> str:
@@ -259,10 +244,9 @@ def refuse(response: urllib3.HTTPResponse) -> None:
 def _retry_after(value: str) -> float:
     """Seconds that a server asks to wait for, given as seconds or as a date; at most `LONGEST_WAIT`."""
     try:
-        wait = float(value) if value.strip().isdigit() else parsedate_to_datetime(value).timestamp() - time.time()
-    except (ValueError, TypeError):  # absent or nonsense
+        return min(urllib3.Retry().parse_retry_after(value), LONGEST_WAIT)
+    except (InvalidHeader, ValueError, OverflowError):  # absent or nonsense
         return 0.0
-    return min(max(wait, 0.0), LONGEST_WAIT)
 
 
 def blocks(response: urllib3.HTTPResponse, decode: bool, timeout: float, stop: threading.Event) -> Iterator[bytes]:

@@ -67,7 +67,7 @@ def absolute_uri(uri: str) -> str:
 
 
 def artifact_folder(uri: str) -> str | None:
-    """Artifacts lie beside an SQLite database; a server keeps its own."""
+    """Artifacts lie beside an SQLite database; a server keeps them itself."""
     path = database(uri)
     return (path.parent / ARTIFACTS).as_uri() if path else None
 

@@ -176,10 +176,12 @@ def _ridge(shared: Ingredients) -> np.ndarray:
     return np.abs(DualRidge().fit(shared.edges, shared.people["label"].to_numpy()).weights_)
 
 
+NOBLE = ("Noble and Scheinost 2020",)
 WHOLES = (
     "Circuits and pairs of systems were tested as wholes by the mean of their t and by its size (after Noble and "
     "Scheinost 2020)"
 )
+NOBLE = ("Noble and Scheinost 2020",)
 METHODS: tuple[Method, ...] = (
     *_largest_t("smith", "", "the residual group inside sites, residualised again (Smith's"),
     Method(
@@ -199,12 +201,12 @@ METHODS: tuple[Method, ...] = (
         "Components are those of the network-based statistic (Zalesky et al. 2010), by intensity beyond |t| of "
         "{thresholds} and by the largest |t|, in the whole brain and in the circuits of dystonia; the smallest p over "
         "the same permutations corrects for the choice (Westfall and Young 1993)",
-        ("Zalesky et al. 2010", "Young 1993"), column="p_component", strength=_ranked,
+        ("Zalesky et al. 2010", "Westfall and Young 1993"), column="p_component", strength=_ranked,
     ),
     *_threshold_free(),
     Method("ridge weights", "ranking", "none", _ridge, "Connections were ranked by the weights of ridge regression"),
-    Method("circuit tests", "sets", "FWER of sets", _circuits, WHOLES, ("Scheinost 2020",), ("circuits",), "circuit"),
-    Method("cNBS, blocks", "sets", "FWER of sets", _blocks, WHOLES, ("Scheinost 2020",), ("systems",), "block"),
+    Method("circuit tests", "sets", "FWER of sets", _circuits, WHOLES, NOBLE, ("circuits",), "circuit"),
+    Method("cNBS, blocks", "sets", "FWER of sets", _blocks, WHOLES, NOBLE, ("systems",), "block"),
     Method(
         "true-discovery bounds", "bounds", "bounds", lambda shared: shared.bound,
         "Lower bounds on the connections of a set that truly differ hold for all sets together: Simes' template, "

@@ -284,7 +284,7 @@ def _newton(design: np.ndarray, labels: np.ndarray, penalty: float, steps: int =
 def _conjugate_gradients(
     design: np.ndarray, weight: np.ndarray, penalty: float, diagonal: np.ndarray, right: np.ndarray, steps: int = 200
 ) -> np.ndarray:
-    """Solve ``(D^T diag(w) D + penalty) x = b`` to a hundredth, each column with its own w [n, P] and b [r, P]."""
+    """Solve ``(D^T diag(w) D + penalty) x = b`` to a hundredth, each column with its w [n, P] and b [r, P]."""
     solution, rest = np.zeros_like(right), right
     direction = rest / diagonal
     left = first = (rest * direction).sum(0)

@@ -26,7 +26,7 @@ class ComBat:
 
     ``g* = (n t^2 g + d*^2 m) / (n t^2 + d*^2)`` and ``d*^2 = (b + sum_j (z - g*)^2 / 2) / (n / 2 + l - 1)``,
 
-    and the harmonised feature is ``s (z - g*) / d* + a``. A site with one training subject has no scale of its own:
+    and the harmonised feature is ``s (z - g*) / d* + a``. A site with one training subject has no scale:
     only its location is removed. A subject of a site that the training subjects lack is standardised with the pooled
     estimates and put back, that is, left as it is; a test fold need not hold all sites, nor more than one subject.
 

@@ -1,1 +1,1 @@
-"""Truths of our own making: simulated people, and differences planted in real ones."""
+"""Truths that we make: simulated people, and differences planted in real ones."""

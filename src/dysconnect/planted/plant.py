@@ -177,7 +177,7 @@ def plant(
 ) -> np.ndarray:
     """Move chosen edges of one person's series by given amounts of Fisher z, changing as little as possible.
 
-    The target correlation matrix is the person's own with the chosen entries moved and the result brought
+    The target correlation matrix is the person's with the chosen entries moved and the result brought
     back to the positive-definite cone; the series are then mapped by the optimal-transport map between two
     centred Gaussians, ``A = S^-1/2 (S^1/2 T S^1/2)^1/2 S^-1/2``, the linear map with the least mean-square
     change. Neighbouring edges move with the chosen ones exactly as far as positive definiteness and that

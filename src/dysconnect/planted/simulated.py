@@ -127,7 +127,7 @@ def simulate_participants(spec: dict, rng: np.random.Generator) -> pd.DataFrame:
 def simulate_subject(
     row: pd.Series, nodes: pd.DataFrame, kernels: Kernels, spec: dict, rng: np.random.Generator
 ) -> tuple[np.ndarray, pd.DataFrame]:
-    """Simulate one scan: neural series with the person's own covariance, and head motion.
+    """Simulate one scan: neural series with the person's covariance, and head motion.
 
     Returns
     -------
@@ -137,11 +137,11 @@ def simulate_subject(
     """
     site = 0 if row["site"] == "site-A" else 1
     factor = np.linalg.cholesky(subject_covariance(kernels, row["age"], row["sex"], site, rng))
-    n_own, own_share = 80, 0.6
-    mixing = rng.standard_normal((n_own, len(nodes))) / np.sqrt(n_own)
+    n_sources, share = 80, 0.6
+    mixing = rng.standard_normal((n_sources, len(nodes))) / np.sqrt(n_sources)
     common = bold_noise(spec["volumes"], len(nodes), spec["repetition_time"], rng)
-    personal = bold_noise(spec["volumes"], n_own, spec["repetition_time"], rng) @ mixing
-    series = (np.sqrt(1 - own_share) * common + np.sqrt(own_share) * personal) @ factor.T
+    personal = bold_noise(spec["volumes"], n_sources, spec["repetition_time"], rng) @ mixing
+    series = (np.sqrt(1 - share) * common + np.sqrt(share) * personal) @ factor.T
     thermal = 0.35 * rng.standard_normal(series.shape)
     return 1000 + 10 * (series + thermal), head_motion(spec["volumes"], row["target_fd"], rng)
 
@@ -160,7 +160,7 @@ def simulate_cohort(spec: dict, nodes: pd.DataFrame) -> tuple[pd.DataFrame, list
     Returns
     -------
     participants, series, confounds
-        In the same order; every subject has a random stream of its own.
+        In the same order; every subject has another random stream.
     """
     participants = simulate_participants(spec, np.random.default_rng([spec["seed"], 0]))
     kernels = covariance_kernels(nodes)

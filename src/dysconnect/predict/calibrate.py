@@ -12,7 +12,7 @@ PRIOR = 0.1  # precision of the slope in standard deviations of the logit: finit
 STEPS = 50
 SAMPLES = 200  # bootstrap samples of people
 LEVEL = 0.95
-FEWEST = 10  # people whom a model was tested on, with fewer of whom its own scale is a guess
+FEWEST = 10  # people whom a model was tested on, with fewer of whom its scale is a guess
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def _named(part: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]
 def sketch(edges: np.ndarray) -> np.ndarray:
     """Eight numbers of every connectome, [n, E] -> [n, 8], that tell whether two are of one scan, and nothing else.
 
-    Random signs give each a standard deviation of the connectome's own; rounding moves them by millionths.
+    Random signs give each the standard deviation of the connectome; rounding moves them by millionths.
     """
     signs = np.random.default_rng(23).choice([-1.0, 1.0], (edges.shape[1], 8))
     return edges.astype(float) @ signs / np.sqrt(edges.shape[1])

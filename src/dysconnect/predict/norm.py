@@ -123,7 +123,7 @@ class Norm:
 
     @property
     def n_compared(self) -> int:
-        """Controls whose own deviations are known (one of several copies of a scan)."""
+        """Controls whose deviations are known (one of several copies of a scan)."""
         return len(self.largest)
 
     def fill(self, edges: np.ndarray, missing: np.ndarray) -> np.ndarray:

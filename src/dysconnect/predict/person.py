@@ -23,7 +23,7 @@ from dysconnect.version import __version__
 RESEARCH_ONLY = "For research only: no diagnosis and no basis for treatment."
 YEARS = 5.0  # beyond the cohort's ages, up to which somebody counts as of it
 FASTER, SLOWER = 0.5, 2.0  # times the cohort's repetition times, within which a scan counts as alike
-UNUSUAL = 0.05  # share of the cohort that is as unusual, up to which it is told
+UNUSUAL = 0.05  # share of the cohort that is as unusual, up to which it is a warning
 SAME = 1e-4  # between sketches of connectomes, whose spread over people is near 0.2
 MEANING = (
     "Middle 95% over the models of the folds, each trained on other people, and over bootstrap samples of the people "

@@ -115,7 +115,7 @@ def cut_brain(data: np.ndarray, near: np.ndarray, spacing: tuple[float, ...], na
     Raises
     ------
     ValueError
-        When what is found has not the size of a brain.
+        When what was cut out has not the size of a brain.
     """
     if not near.any():
         raise ValueError(f"{name}: no brain where the template says; is it a T1w of a whole head?")

@@ -5,7 +5,7 @@ are only realigned to each other, in one interpolation; BOLD in the template is 
 corrected on the voxels as scanned, after motion was estimated and before it is undone, as fMRIPrep does. First volumes
 that are not steady are left out. Distortion by susceptibility is not corrected by default: without a field map the BOLD
 is matched to the T1w rigidly, and regions beside the sinuses and the ear canals carry what error remains.
-`susceptibility=syn` estimates it against the T1w; then the regions go where their signal is found, at the mean place of
+`susceptibility=syn` estimates it against the T1w; then the regions go where their signal lies, at the mean place of
 the head, as the volumes are not warped.
 """
 
@@ -270,7 +270,7 @@ def write_in_template(run: Run, motion: Motion, place: Place, resolution: int, s
 
 
 def _write_bold(run: Run, series: np.ndarray, brain: np.ndarray, stem: Path) -> Path:
-    """Write the realigned brain on the run's own grid."""
+    """Write the realigned brain on the run's grid."""
     path = Path(f"{stem}_desc-preproc_bold.nii")
     write_volumes(path, iter(series.T), brain, run.affine, series.shape[1], run.seconds)
     _write_sidecar(run, path)

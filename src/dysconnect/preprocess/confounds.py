@@ -227,7 +227,7 @@ def confounds_table(
     repetition_time : float
         Seconds.
     non_steady : int
-        Volumes from the start that are not steady: each gets its own column; cosines and components are zero there.
+        Volumes from the start that are not steady: each gets a column; cosines and components are zero there.
     keep : int or float
         Components of aCompCor, see :func:`compcor`.
 

@@ -13,7 +13,7 @@ STEPS, CLOSE = 30, 1e-3  # of the fixed point: at most, and when it is there (mm
 class Distortion:
     """Where the scanner put what belongs elsewhere, along one axis.
 
-    The signal of place p (BOLD mm, where it should be) is found at ``p + shift(p) * direction``.
+    The signal of place p (BOLD mm, where it should be) lies at ``p + shift(p) * direction``.
 
     Attributes
     ----------
@@ -30,12 +30,12 @@ class Distortion:
     direction: np.ndarray
 
     def distorted(self, points: np.ndarray) -> np.ndarray:
-        """Where the signal of places [P, 3] is found, mm."""
+        """Where the signal of places [P, 3] lies, mm."""
         points = np.asarray(points, float)
         return points + self._at(points)[:, None] * self.direction
 
     def undistorted(self, points: np.ndarray) -> np.ndarray:
-        """Where what is found at points [P, 3] belongs, mm: a fixed point, no field being steeper than 1."""
+        """Where the signal at points [P, 3] belongs, mm: a fixed point, no field being steeper than 1."""
         points = np.asarray(points, float)
         places = points
         for _ in range(STEPS):

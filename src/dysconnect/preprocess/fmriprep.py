@@ -1,7 +1,7 @@
 """Engine `fmriprep`: what is asked of the official container, and what it left of one participant.
 
 The command line is that of fMRIPrep 25.2 (Esteban et al. 2019, doi:10.1038/s41592-018-0235-4). Every participant has
-an output folder of its own: participants that run at one time and share a folder overwrite each other's citation files
+another output folder: participants that run at one time and share a folder overwrite each other's citation files
 and FreeSurfer templates there.
 """
 
@@ -34,7 +34,7 @@ class Places:
 
 
 def check_fmriprep(spec: Mapping) -> None:
-    """Refuse settings with which fMRIPrep would not run, or its outputs could not be found.
+    """Refuse settings with which fMRIPrep would not run, or its outputs would lie elsewhere.
 
     Parameters
     ----------
@@ -181,7 +181,7 @@ def _spaces(space: str) -> list[str]:
 def container_environment(places: Places, here: Path, environment: Mapping[str, str]) -> dict[str, str]:
     """Tell Apptainer, which sees the working directory only, what else to show, and to hide the host's variables.
 
-    A laboratory's own FSLDIR or FREESURFER_HOME would otherwise replace those of the container.
+    A laboratory's FSLDIR or FREESURFER_HOME would otherwise replace those of the container.
 
     Parameters
     ----------
@@ -243,14 +243,14 @@ def fmriprep_entry(entry: Mapping, exit_code: int, folder: Path, scan: Mapping, 
     folder : path
         Its output folder of this participant.
     scan : mapping
-        Files found there, relative to it: `bold`, `mask`, `confounds`; `problem`, where it is not clear which.
+        Files there, relative to it: `bold`, `mask`, `confounds`; `problem`, where it is not clear which.
     log : str
         Path of the log of the run, for the message.
 
     Returns
     -------
     dict
-        With `report`, the path of fMRIPrep's own report, "" where there is none.
+        With `report`, the path of fMRIPrep's report, "" where there is none.
     """
     name = entry["participant_id"]
     report = str(next(iter(sorted(folder.glob(f"{name}*.html"))), ""))

@@ -8,7 +8,7 @@ displacement nor a regression sees.
 
 Method: Gauss-Newton, coarse to fine, with gain and offset of every volume and Tukey's weights. The *reference* is
 sampled at the moved points, its gradient with it (derivatives of the smoothing Gaussian, computed once a level); the
-volumes stay on their own grid. So each volume is read once a level, its noise is never interpolated (which would draw
+volumes stay on their grid. So each volume is read once a level, its noise is never interpolated (which would draw
 the estimates to whole voxels: Grootoonk et al. 2000, NeuroImage 11:49), and an iteration is one sampling and one batch
 of 8 x 8 equations.
 """

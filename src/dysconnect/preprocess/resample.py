@@ -47,7 +47,7 @@ def values_at(
         values = ndimage.map_coordinates(smooth, places, order=3, mode="mirror", prefilter=False)
         return np.where(seen, values, 0), seen
 
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:  # threads of their own only get in the way
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:  # more threads only get in the way
         for first in range(0, run.data.shape[3], CHUNK):
             rows = slice(first, min(first + CHUNK, run.data.shape[3]))
             volumes = np.moveaxis(slice_timed(run.data, run.shifts, rows.start, rows.stop), 3, 0)

@@ -28,7 +28,7 @@ class Run:
     Attributes
     ----------
     data : array, [X, Y, Z, T]
-        In the file's own type where it is not scaled, else float32.
+        In the type of the file where it is not scaled, else float32.
     affine : array, [4, 4]
         Voxel to scanner mm.
     seconds : float
@@ -90,7 +90,7 @@ def _read_volumes(scan: nib.Nifti1Image, name: str) -> np.ndarray:
 
 
 def slice_shifts(sidecar: Mapping, seconds: float, n_slices: int, name: str) -> np.ndarray | None:
-    """When each slice was taken, relative to the middle of all, in repetition times, [Z]; None where it is not told.
+    """When each slice was taken, relative to the middle of all, in repetition times, [Z]; None where no sidecar says.
 
     Raises
     ------

@@ -34,7 +34,7 @@ def preprocess_subject(
         The `atlas` section: label image, its template and labels of the cortex, `image`, `space` and `surface`, where
         it has them.
     spec : mapping, optional
-        `min_coverage`: share of a region's volume that must be there (0 to 1); 0.5 where it is not told.
+        `min_coverage`: share of a region's volume that must be there (0 to 1); 0.5 by default.
 
     Returns
     -------

@@ -24,7 +24,7 @@ from dysconnect.preprocess.distortion import Distortion
 from dysconnect.preprocess.registration import Anatomy, mutual_information, pulled
 
 EDGE = 4.0  # mm, voxel of the work whatever the BOLD's: SyN smooths in voxels, and what is sought is smooth
-SMOOTH = 4.0  # mm, standard deviation, of the field found
+SMOOTH = 4.0  # mm, standard deviation, of the field
 ERROR = 0.7  # mm, about what SyN finds by error where there is no distortion; see `_shrunk`
 
 

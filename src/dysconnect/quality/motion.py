@@ -126,8 +126,8 @@ def edge_motion(edges: np.ndarray, people: pd.DataFrame, nuisance: Sequence[str]
     units = residual_unit(_filled(edges[:, tested], known[:, tested]), basis.astype(np.float32))
     residual = motion - basis @ (basis.T @ motion)
     r = (residual / np.linalg.norm(residual)) @ units
-    own_df = np.maximum(df - (~known[:, tested]).sum(0), 1)
-    p = 2 * student.sf(np.abs(to_t(r, own_df)), own_df)
+    edge_df = np.maximum(df - (~known[:, tested]).sum(0), 1)
+    p = 2 * student.sf(np.abs(to_t(r, edge_df)), edge_df)
     spread = [_among(tested, numbers) for numbers in (r, p, false_discovery(p))]
     return EdgeMotion(*spread, df, units, residual, basis, kept)
 

@@ -37,7 +37,7 @@ class Limit:
     Attributes
     ----------
     key : str or None
-        Of section `quality`; None where the level depends on scanner and voxels too much to be told beforehand.
+        Of section `quality`; None where the level depends on scanner and voxels too much to be known beforehand.
     sign : int
         1 where more is worse, -1 where less is.
     relative : bool
@@ -293,7 +293,7 @@ def engine_facts(engines: Sequence[Mapping]) -> dict:
 
     Parameters
     ----------
-    told : sequence of mapping
+    engines : sequence of mapping
         Of everybody whom an engine tells of: `volumes_left_out`, `slice_timing`, `susceptibility`, `template`.
     """
     counts = {name: Counter(_word(engine[name]) for engine in engines if name in engine) for name in ENGINE_FACTS}

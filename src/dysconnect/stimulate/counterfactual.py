@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix
 def ledoit_wolf(residuals: np.ndarray) -> float:
     """Weight of the diagonal in the covariance of standardised residuals [n, E], from their n x n Gram matrix.
 
-    Every edge keeps its own variance and correlations shrink to zero: with fewer people than edges the covariance
+    Every edge keeps its variance and correlations shrink to zero: with fewer people than edges the covariance
     has no inverse without it.
 
     References

@@ -4,7 +4,7 @@ The statistic is that of the linear models: what normalising a target's edges ad
 summed over them and divided by the spread of the decision over the training subjects. A network is not linear; an
 edge's part is its integrated gradient on the way from a connectome to its normal version, all edges at once, so that
 one path serves every target. The observed labels have one network a fold like any others, and all of a fold start from
-the same weights: with weights of their own, p would depend on which the observed labels happen to get.
+the same weights: with different weights, p would depend on which the observed labels happen to get.
 """
 
 import numpy as np

@@ -100,8 +100,8 @@ def log_experiment(
     content = hash_files([*files, model, *([bundle] if bundle else [])])
     with reaching(handle, title):
         run = begin_run(handle, title, config, {**tags, **about, "kind": "experiment"}, content)
-        own_metrics = metrics if floor else {}  # else they are logged with the model
-        fill_run(handle, run, config, own_metrics, files, _figures(name, tables), note)
+        run_metrics = metrics if floor else {}  # else they are logged with the model
+        fill_run(handle, run, config, run_metrics, files, _figures(name, tables), note)
         if run.info.status != "FINISHED":
             log_pretraining(handle, run.info.run_id, tables.get("pretraining", pd.DataFrame()))
         if not has_folds(handle, run.info.run_id, tables["predictions"]):
@@ -149,7 +149,7 @@ def log_cohort(
     summary : mapping
         Of the localization; its numbers become metrics.
     recovery : DataFrame or None
-        Of a planted truth; adds its own metrics.
+        Of a planted truth; adds its metrics.
     files : sequence of path
         Logged as artifacts.
     quality : mapping of str to float, optional

@@ -21,7 +21,7 @@ grant_default_workspace_access = false
 
 
 def make_login(name: str, file: Path = FILE) -> str:
-    """Write a new name with a password of its own, for nobody else to read; what is there already stays.
+    """Write a new name with a new password, for nobody else to read; what is there already stays.
 
     Parameters
     ----------

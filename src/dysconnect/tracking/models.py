@@ -50,7 +50,7 @@ class ConnectomeModel(_Predictor, mlflow.pyfunc.PythonModel):
             Seconds.
         anyway : bool
             Give the probability though the person is unlike the cohort.
-        **told
+        **covariates
             Covariates that are known: `age`, `sex`, `site`, `mean_fd`.
         """
         from dysconnect.predict.person import predict_person  # seconds to load, which no job that logs has use for

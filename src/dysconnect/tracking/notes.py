@@ -77,7 +77,7 @@ model.predict(matrices)
 
 
 def cohort_note(dataset: str, summary: Mapping, simulated: bool) -> str:
-    """Say what the run of a cohort holds, and what was found."""
+    """Say what the run of a cohort holds, and what came of it."""
     note = f"Localization, quality and report of **{dataset}**: open *Artifacts*, `index.html`."
     if {"n_edges", "n_fwer", "n_fdr"} <= set(summary):
         note += (

@@ -12,7 +12,7 @@ from dysconnect.keeping.address import database, hidden, settle, shown
 from dysconnect.tracking.notes import model_note
 from dysconnect.tracking.runs import Handle
 
-CURRENT = "current"  # alias of the version that the results hold; `latest` is MLflow's own word for the highest number
+CURRENT = "current"  # alias of the version that the results hold; `latest` is MLflow's word for the highest number
 
 
 def registered_name(dataset: str, experiment: str) -> str:

@@ -48,8 +48,8 @@ class Handle:
     experiment: str
 
     def client(self) -> mlflow.MlflowClient:
-        """Return a client, and point MLflow's own functions to the same place."""
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # MLflow's own 7 take minutes
+        """Return a client, and point MLflow's functions to the same place."""
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # MLflow's 7 take minutes
         uri = absolute_uri(with_password(self.uri))
         mlflow.set_tracking_uri(uri)
         mlflow.set_registry_uri(uri)
@@ -73,7 +73,7 @@ def read_handle(path: str | Path) -> Handle:
 def open_tracking(uri: str, experiment: str) -> Handle:
     """Make or migrate the database and create the experiment; of processes that come at once one goes first.
 
-    A local database that was moved is told where its artifacts lie now.
+    A local database that was moved learns where its artifacts lie now.
 
     Raises
     ------
@@ -149,7 +149,7 @@ def reaching(handle: Handle, what: str) -> Iterator[None]:
     Raises
     ------
     ConnectionError
-        Instead of MLflow's own error, where it is not the server's answer.
+        Instead of MLflow's error, where it is not the server's answer.
     """
     try:
         yield
@@ -161,7 +161,7 @@ def reaching(handle: Handle, what: str) -> Iterator[None]:
                 f"MLflow at {handle.uri} went away while {what} was logged ({hidden(str(error))}). Nothing is lost, "
                 "all of it is in files: start the server and give the same command again; what was half logged is "
                 "replaced."
-            ) from None  # MLflow's own error may hold a password
+            ) from None  # MLflow's error may hold a password
         raise ConnectionError(f"{what} was not logged. {_unusable(handle.uri, error)}") from None
 
 
@@ -335,7 +335,7 @@ def find_runs(handle: Handle, view: int = ViewType.ACTIVE_ONLY, **tags: str) -> 
 def _retire(client: mlflow.MlflowClient, handle: Handle, run: Run) -> None:
     """Delete a run, the folds under it and the candidates under those; of an unfinished one the model too."""
     run_id = run.info.run_id
-    if run.info.status != RunStatus.to_string(RunStatus.FINISHED):  # interrupted: nobody was told of its model
+    if run.info.status != RunStatus.to_string(RunStatus.FINISHED):  # interrupted: nobody heard of its model
         for version in client.search_model_versions(f"run_id = '{run_id}'"):
             client.delete_model_version(version.name, version.version)
     delete_below(handle, run_id)

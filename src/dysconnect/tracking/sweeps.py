@@ -125,7 +125,7 @@ def join_sweep(handle: Handle, config: Mapping, sweep: Sweep) -> str:
     """Return the run that holds the sweep's runs, made by whichever job comes first.
 
     Each of several that come at once makes one; a link to a finished file appears whole or not at all, so that one
-    wins and the others delete their own.
+    wins and the others delete theirs.
     """
     claim, client = sweep.folder / "sweep.json", handle.client()
     if not claim.exists():

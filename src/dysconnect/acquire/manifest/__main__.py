@@ -70,7 +70,7 @@ def _make(options: argparse.Namespace) -> None:
 
 
 def read_spec(configs: Path, name: str) -> dict:
-    """Read the `dataset` section of a dataset's own file.
+    """Read the `dataset` section of a dataset's file.
 
     Raises
     ------

@@ -138,7 +138,7 @@ def repository(spec: Mapping) -> str:
 
 
 def _urls(file: File, spec: Mapping, snapshot: Snapshot) -> list[str]:
-    """Sources of a file: GitHub for text, the version in S3, its newest version, OpenNeuro's own route."""
+    """Sources of a file: GitHub for text, the version in S3, its newest version, OpenNeuro's route."""
     stored = f"{snapshot.storage}/{quote(file.path)}"
     urls = [f"{stored}?versionId={quote(file.version_id, safe='')}"] if file.version_id else []
     urls.append(stored)

@@ -99,7 +99,7 @@ def read_versions(log: str, buckets: dict[str, Bucket]) -> dict[str, str]:
     ----------
     log : str
         Remote metadata of one key: lines ``TIME UUID:V +VERSION#PATH``, the value in base64 after a ``!``; a
-        ``-`` unsets. Content that is found at several paths has several values.
+        ``-`` unsets. Content that lies at several paths has several values.
     buckets : dict
         Public remotes by uuid; what others hold is passed over.
 

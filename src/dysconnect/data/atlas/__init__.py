@@ -26,7 +26,7 @@ def load_atlas(nodes: str | Path) -> pd.DataFrame:
     Parameters
     ----------
     nodes : str or Path
-        ``seitzman300``, ``cc200``, ``ho110``, ``degeneration``, or the path of a tab-separated table of your own with
+        ``seitzman300``, ``cc200``, ``ho110``, ``degeneration``, or the path of a tab-separated table with
         the columns `node`, `name`, `hemisphere`, `x`, `y`, `z`, `system`, `network` and, for spheres, `radius`.
 
     Returns
@@ -72,8 +72,8 @@ def circuit_edges(nodes: pd.DataFrame, directed: bool = False) -> pd.DataFrame:
     Notes
     -----
     The rules and their papers are data: ``circuits.tsv``. A rule joins all regions that match its side a
-    with all that match its side b: the system is equal, and the patterns are found in name and network,
-    ignoring case (an empty pattern is found in all).
+    with all that match its side b: the system is equal, and the patterns occur in name and network,
+    ignoring case (an empty pattern occurs in all).
     """
     rows, cols = Pairs(len(nodes), directed).ends
     tables = []

@@ -74,7 +74,7 @@ def join_atlas(spec: Mapping, folder: Path) -> tuple[pd.DataFrame, nib.Nifti1Ima
     Returns
     -------
     nodes : DataFrame, [N rows]
-        The node table of the project, `node` 1..N by piece and then by the source's own code; then `source`,
+        The node table of the project, `node` 1..N by piece and then by the source's code; then `source`,
         `source_label`, `voxels` (in the joined image) and `lost` (share of the source region's volume that is
         not in the joined region, 0 to 1). Coordinates: centre of mass in the joined image, mm.
     image : Nifti1Image, [X, Y, Z]

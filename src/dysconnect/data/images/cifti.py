@@ -65,7 +65,7 @@ def open_grayordinates(path: str | Path) -> nib.Cifti2Image:
 
 
 def _load(path: Path) -> tuple[nib.Cifti2Image, list[Axis]]:
-    """Open any CIFTI file; what is wrong with it is told in our words."""
+    """Open any CIFTI file; says in our words what is wrong with it."""
     try:
         scan = nib.load(path)
         if not isinstance(scan, nib.Cifti2Image):
@@ -92,7 +92,7 @@ def series_notes(scan: nib.Cifti2Image, seconds: float) -> list[str]:
 
 
 def timepoints(scan: nib.Cifti2Image) -> Iterator[np.ndarray]:
-    """Read a dense time series time by time, [G], in the file's own type and unscaled.
+    """Read a dense time series time by time, [G], in the type of the file and unscaled.
 
     A file holds all times of the first vertex, then of the next; a few times of everything are in memory at a time.
     """

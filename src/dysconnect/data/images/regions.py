@@ -1,4 +1,4 @@
-"""Which voxels and vertices belong to which region, and their averages in one pass over a run, on its own grid."""
+"""Which voxels and vertices belong to which region, and their averages in one pass over a run, on its grid."""
 
 from pathlib import Path
 
@@ -130,7 +130,7 @@ def regional_series(
     refuse_other_length(bold, scan)
     inside = read_mask(mask, scan) if mask else np.ones(scan.shape[:3], bool)
     length, scale = scan.shape[3], (scan.dataobj.slope, scan.dataobj.inter)
-    with reading(scan) as volumes:  # begins to unpack while the regions are found
+    with reading(scan) as volumes:  # begins to unpack while the regions are computed
         shares, volume, voxels = _regions(nodes, image, scan.affine, inside, watcher)
         places = np.ravel_multi_index(voxels.T, scan.shape[:3], order="F")
         sums, moments = one_pass(volumes, length, places, scale, shares, watcher)

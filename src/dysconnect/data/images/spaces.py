@@ -32,7 +32,7 @@ def refuse_other_space(space: str | None, atlas_space: str | None, what: str, ke
     Raises
     ------
     ValueError
-        When both are known and differ, or the images are in a subject's own space and the atlas is not.
+        When both are known and differ, or the images are in a subject's space and the atlas is not.
     """
     if space == "T1w" and atlas_space != space:
         raise ValueError(

@@ -26,9 +26,9 @@ except ImportError:
     GZIP, DAMAGE = gzip.open, (EOFError, OSError, zlib.error)
 
 BLOCK = 1 << 23  # bytes that are read in one go
-AHEAD = 32  # blocks that wait, read and unpacked, while regions are found or others are averaged
+AHEAD = 32  # blocks that wait, read and unpacked, while regions are computed or others are averaged
 SLACK = 0.1  # mm that two affines may differ at the corners of the grid
-TIGHTEST = 1040  # times that gzip packs at most; what is merely cut short is told by whoever reads it
+TIGHTEST = 1040  # times that gzip packs at most; whoever reads it says what is merely cut short
 
 
 def open_bold(path: str | Path) -> nib.Nifti1Image:
@@ -79,7 +79,7 @@ def open_image(path: str | Path) -> nib.spatialimages.SpatialImage:
 
 @contextmanager
 def reading(scan: nib.Nifti1Image) -> Iterator[Iterator[np.ndarray]]:
-    """Read a run from its beginning, unpacking in a thread of its own; a few blocks of it are in memory at a time.
+    """Read a run from its beginning, unpacking in another thread; a few blocks of it are in memory at a time.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def reading(scan: nib.Nifti1Image) -> Iterator[Iterator[np.ndarray]]:
     Yields
     ------
     iterator of array, [X * Y * Z]
-        One a volume, in the file's own type and unscaled; voxels in the order of the file (x runs fastest).
+        One a volume, in the type of the file and unscaled; voxels in the order of the file (x runs fastest).
 
     Raises
     ------

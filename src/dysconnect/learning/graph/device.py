@@ -24,7 +24,7 @@ def train_stacked(wanted: bool | str, device: torch.device) -> bool:
     """Whether models are trained side by side.
 
     ``auto`` does so on a GPU, which one small model leaves idle. On a CPU one model at a time is as fast or faster
-    (benchmarks/graph.py measures both), needs less memory, and ends as soon as its own patience does.
+    (benchmarks/graph.py measures both), needs less memory, and ends as soon as its patience does.
     """
     return device.type == "cuda" if wanted == "auto" else bool(wanted)
 

@@ -1,4 +1,4 @@
-"""The loop over epochs: all models of a stack on shared batches, each with its own subjects, labels and patience."""
+"""The loop over epochs: all models of a stack on shared batches, each with its subjects, labels and patience."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -120,7 +120,7 @@ class Training:
         losses, _ = self.losses(rows, noise_of(self.keys, self.optimizer.steps, rows))
         trained = 1 - self.watched[:, rows]
         sums, counts = (losses * trained).sum(1), trained.sum(1)
-        # models share no weight, so the gradient of the sum is each model's own
+        # models share no weight, so the gradient of the sum is that of each model
         mean = (sums / counts.clamp(min=1)).sum()
         weights = tuple(self.stack.parameters.values())
         self.optimizer.step(torch.autograd.grad(mean, weights, materialize_grads=True))  # none of some in pretraining

@@ -55,7 +55,7 @@ def pretrain(cohort, sections: dict, seed: int, store: Path | None = None) -> Pr
 
     That is no leakage: neither labels nor any of those who are classified are seen, if `cohort` has none of them (see
     `unlabelled_cohort`). The edges are standardised with the mean and spread of these people; fine-tuning uses those of
-    its own training subjects. A fifth of the people is watched, and says when to stop.
+    its training subjects. A fifth of the people is watched, and says when to stop.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ class MaskedView(View):
         precision = PRECISIONS[sections["training"]["precision"]]
         super().__init__(edges, *learn_scale(edges), edges.missing.shape[1], None, device, precision)
         self.present = torch.as_tensor(~edges.missing[edges.rows], device=device).to(precision)
-        self.hide = Dropout(sections["training"]["pretrain"]["mask"], 0)  # networks count their own from 1
+        self.hide = Dropout(sections["training"]["pretrain"]["mask"], 0)  # networks count theirs from 1
         uses_graph = "graph" in CARDS[sections["model"]["name"]].needs
         self.share = sections["graph"]["density"] * (1 - self.hide.p) if uses_graph else None
 

@@ -103,7 +103,7 @@ def train_networks(
     ticks: Iterator | None = None,
     start: Weights | None = None,
 ) -> Networks:
-    """Train K networks, each with its own labels and seed; choose learning rate and decay where there is a choice.
+    """Train K networks, each with its labels and seed; choose learning rate and decay where there is a choice.
 
     Parameters
     ----------

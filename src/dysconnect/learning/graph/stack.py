@@ -20,7 +20,7 @@ class Stack:
     build : callable
         Makes one network with random weights.
     seeds : list of int
-        K seeds; a network's first weights depend on its own alone.
+        K seeds; a network's first weights depend on its seed alone.
     device, dtype
     """
 
@@ -68,7 +68,7 @@ def noise_of(keys: Tensor, step: int, rows: Tensor) -> Tensor:
 
 
 class AdamW:
-    """Adam with decoupled weight decay (Loshchilov and Hutter 2019), a learning rate and a decay of each model's own.
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019), a learning rate and a decay for each model.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Which of several files is meant, and which belong to it: decided by a key, by a rule that is told, or not at all."""
+"""Which of several files is meant, and which belong to it: decided by a key, by a rule that is named, or not at all."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,7 +64,7 @@ def choose(files: Iterable[Named], asked: Mapping[str, str | None], combined: It
 
 
 def _differing(files: Sequence[Named]) -> list[str]:
-    """Entities in which files differ, those first that are easily told."""
+    """Entities in which files differ, those first that are easily named."""
     keys = [*WORDS, *dict.fromkeys(key for file in files for key in file.entities if key not in WORDS)]
     by_key = [[file.entities.get(key) for file in files] for key in keys]
     return [key for key, values in zip(keys, by_key) if not all(same(key, value, values[0]) for value in values)]

@@ -63,7 +63,7 @@ class Listing:
     def scans_beside(self, file: Named, suffix: str) -> list[list[Named]]:
         """Sidecars of the scan that a table was made of, those that agree with it: the most general level first.
 
-        The levels are the folders from the dataset's to the file's, in each those of everybody before the person's own.
+        The levels are the folders from the dataset's to the file's, in each those of everybody before the person's.
         """
         owners = ("", file.entities.get("sub", ""))
         levels = [self.sidecars.get((folder, owner), []) for folder in folders_above(file.folder) for owner in owners]

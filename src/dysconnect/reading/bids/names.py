@@ -68,7 +68,7 @@ def natural(text: str) -> list[tuple[int, int, str]]:
 def read_name(path: str | Path) -> Named:
     """Take a file name apart; keys are lower-case letters, anything else is a word or is passed over.
 
-    A session that only the folder tells (``ses-1/func/sub-01_task-rest_bold.nii.gz``) counts as told by the name.
+    A session that only the folder tells (``ses-1/func/sub-01_task-rest_bold.nii.gz``) counts as in the name.
     """
     path = str(path)
     *parts, last = path.rpartition("/")[2].split("_")

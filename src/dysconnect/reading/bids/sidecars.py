@@ -45,7 +45,7 @@ def sidecars_of(path: str | Path, root: str | Path | None = None) -> list[Path]:
     ----------
     path : path
     root : path, optional
-        Folder of the dataset; without it the folder that holds the image's ``sub-X``, else the image's own.
+        Folder of the dataset; without it the folder that holds the image's ``sub-X``, else that of the image.
     """
     path = Path(path)
     root = _root_of(path) if root is None else Path(root)

@@ -18,7 +18,7 @@ def refuse_absent(path: Path, what: str = "file") -> None:
     Raises
     ------
     FileNotFoundError
-        With its errno: whoever was told of the file saw it before, so it is gone.
+        With its errno: whoever named the file saw it before, so it is gone.
     TableError
         When it is no file.
     """

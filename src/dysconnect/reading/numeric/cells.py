@@ -105,9 +105,9 @@ def is_numbering(cells: Sequence[str]) -> bool:
 
 
 def holds_codes(table: Numbers) -> bool | None:
-    """Whether the first row holds codes of regions, not numbers of a volume; None where that cannot be told.
+    """Whether the first row holds codes of regions, not numbers of a volume; None where nobody can say.
 
-    Codes are whole and all different. They are told from a volume where the others are not whole, or where they ascend
+    Codes are whole and all different. They differ from a volume where the others are not whole, or where they ascend
     and no other row does.
     """
     values = table.values()

@@ -1,13 +1,16 @@
-"""How experiments are described in the methods: measure, model, network, and first weights."""
+"""How experiments are described in the methods: measure, model, network, first weights, and how they were compared."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from dysconnect.data.measures import MEASURES
 from dysconnect.models.cards import CARDS, label
 from dysconnect.paper.text import counted, covariate_names, listed
+from dysconnect.report.prediction.scores import kind
+from dysconnect.report.results import Results
 
 
 def models_text(experiments: Mapping[str, Mapping], cohort: Mapping) -> str:
+    """What every experiment is."""
     sentences = [
         f"{label(name)}, {_model_text(config, cohort['evaluate']['floor'] == name)}"
         for name, config in experiments.items()
@@ -63,3 +66,50 @@ def _pretraining_text(spec: Mapping) -> str:
         f", starting from weights that guess a hidden {spec['mask']:.0%} of the edges (after Hou et al. 2022) of other "
         f"people, labels unseen ({listed(spec['groups'])} in {spec['connectomes']})"
     )
+
+
+def evaluation_text(results: Results, cohort: Mapping, experiments: Mapping[str, Mapping]) -> str:
+    """How subjects were split, and how scores were tested and compared."""
+    spec = cohort["evaluate"]
+    tested = results.scores.loc[(results.scores["metric"] == "auc") & results.scores["p"].notna(), "experiment"]
+    text = (
+        f"{_splits_text(cohort['splits'])} Whatever learns, learned inside the training fold. The AUC compares "
+        f"patients and controls that were tested in the same fold. Intervals ({spec['level']:.0%}) and paired "
+        f"differences come from {spec['bootstraps']:,} bootstrap samples of subjects, the same ones for all "
+        "experiments. Experiments were also compared by the resampled t-test over folds, corrected for the training "
+        "subjects that folds share (Nadeau and Bengio 2003; Bouckaert and Frank "
+        "2004). Calibration slope and intercept are those of a logistic recalibration (Van Calster et al. 2016). "
+        f"{_held_equal(cohort['dataset']['covariates'])}The detectable AUC follows from the standard error of Hanley "
+        "and McNeil 1982, and from that of permuted labels."
+    )
+    by_number: dict[int, list[str]] = {}
+    for name in tested:
+        which = "graph_permutations" if kind(experiments[name]) == "graph" else "permutations"
+        by_number.setdefault(experiments[name]["training"][which], []).append(label(name))
+    if by_number:
+        who = "; ".join(f"{count:,} for {listed(names)}" for count, names in by_number.items())
+        text += (
+            " Permutations of the labels inside site and fold (first repeat) gave p = (1 + b) / (1 + B) (Phipson and "
+            f"Smyth 2010): {who}."
+        )
+    return text
+
+
+def _held_equal(covariates: Sequence[str]) -> str:
+    """How the AUC with the covariates held equal is made; empty without covariates."""
+    if not covariates:
+        return ""
+    return (
+        f"The AUC with {covariate_names(covariates)} held equal weighs subjects by their overlap in the propensity to "
+        "be a patient (Li et al. 2018), judging predictions rather than features as Dinga et al. 2020 advise. "
+    )
+
+
+def _splits_text(splits: Mapping) -> str:
+    """How subjects were split."""
+    if splits["scheme"] == "leave_one_site_out":
+        return "Every site was tested by a model trained on all others (leave one site out)."
+    if splits["scheme"] == "fixed":
+        return f"Models were trained on all sites but {listed(splits['test_sites'])}, and tested on those."
+    repeated = f", repeated {splits['repeats']} times with other folds" if splits["repeats"] > 1 else ""
+    return f"{splits['folds']}-fold cross-validation by subject, stratified by group and site{repeated}."
