@@ -45,11 +45,14 @@ def in_threads(function: Callable[[np.ndarray], np.ndarray], matrices: np.ndarra
 
 
 def whitened_eigen(
-    matrices: np.ndarray, whitening: np.ndarray, precision: torch.dtype
+    matrices: np.ndarray, whitening: np.ndarray | None, precision: torch.dtype
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logarithms of the eigenvalues and eigenvectors of ``W C_s W^T``, [S, N] and [S, N, N]."""
-    turn = torch.from_numpy(whitening).to(precision)
-    values, vectors = torch.linalg.eigh(turn @ torch.from_numpy(matrices).to(precision) @ turn.T)
+    """Logarithms of the eigenvalues and eigenvectors of ``W C_s W^T`` (without W, of C_s), [S, N] and [S, N, N]."""
+    turned = torch.from_numpy(matrices).to(precision)
+    if whitening is not None:
+        turn = torch.from_numpy(whitening).to(precision)
+        turned = turn @ turned @ turn.T
+    values, vectors = torch.linalg.eigh(turned)
     return torch.log(values.clamp_min(1e-12)), vectors
 
 
@@ -58,7 +61,6 @@ def mean_log(
 ) -> np.ndarray:
     """Mean of the matrix logarithms, ``mean_s log(W C_s W^T)``, [S, N, N] -> [N, N]."""
     n_nodes = matrices.shape[-1]
-    whitening = np.eye(n_nodes) if whitening is None else whitening
 
     def partial_sum(chunk: np.ndarray) -> np.ndarray:
         logs, vectors = whitened_eigen(chunk, whitening, precision)
