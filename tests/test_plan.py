@@ -42,7 +42,9 @@ def planned(*overrides: str, **choices: str):
 @pytest.fixture(scope="module")
 def default():
     """The run that `snakemake` alone asks for."""
-    return plan_run(ROOT, {})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow sets it for the process, in whatever test
+        return plan_run(ROOT, {})
 
 
 # kinds of datasets
