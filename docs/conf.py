@@ -139,5 +139,5 @@ def inline_math(translator, node):
 
 def block_math(translator, node):
     """Write a formula that stands alone."""
-    translator.body.append(f'<div class="math">{tex2mathml(node.astext(), as_block=True)}</div>')
+    translator.body.append(f"<p>{tex2mathml(node.astext(), as_block=True)}</p>")
     raise SkipNode

@@ -18,7 +18,8 @@ from dysconnect.data.measures import MEASURES, Measure, measure_of
 from dysconnect.learning.estimators import EdgeModel, build
 from dysconnect.learning.saved import SavedModel, restore_folds, save_folds, save_model
 from dysconnect.learning.splits import fold_rows, make_splits
-from dysconnect.models.cards import CARDS, Card, card_of, of_kind
+from dysconnect.models.card import Card
+from dysconnect.models.cards import CARDS, card_of, of_kind
 from dysconnect.models.dual import concordance
 from dysconnect.plan.compose import check_model
 from dysconnect.plan.config import ConfigError, Validator, read_schema

@@ -63,12 +63,7 @@ def test_a_job_starts_with_what_it_uses():
 
 def test_the_package_itself_loads_nothing():
     program = "import sys; before = set(sys.modules); import dysconnect; print(*sorted(set(sys.modules) - before))"
-    run = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={"PYTHONPATH": str(ROOT / "src")},
-    )
+    own = {"PYTHONPATH": str(ROOT / "src")}
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=own)
     others = {name.partition(".")[0] for name in run.stdout.split()} - set(sys.stdlib_module_names)
     assert others == {"dysconnect"}

@@ -139,7 +139,23 @@ def test_out_of_fold_predictions_are_complete(project):
 
 def test_second_run_has_nothing_to_do(project):
     done = project.snakemake()
-    assert "Nothing to be done" in done.stdout + done.stderr
+    said = done.stdout + done.stderr
+    assert "Nothing to be done" in said and "other code" not in said and "other settings" not in said
+
+
+def test_results_of_other_code_or_settings_are_said_and_can_be_kept(project):
+    path = project.folder / "src/dysconnect/localize/statistics.py"
+    before = path.read_text()
+    try:
+        path.write_text(before + "\n# changed\n")
+        again = project.snakemake("--dry-run", overrides=("splits.seed=1",)).stderr
+        kept = project.snakemake("--dry-run", "--rerun-triggers", "mtime")
+    finally:
+        path.write_text(before)
+    (told,) = re.findall(r"results/simulated: \d+ of \d+ results were made by other code, .*", again)
+    assert "localize" in told and "--touch" in told and "timeseries" not in told
+    assert "splits.seed=0, not 1 (stage splits)" in again
+    assert "Nothing to be done" in kept.stdout + kept.stderr
 
 
 @pytest.mark.parametrize(
@@ -208,7 +224,7 @@ def test_a_gnn_key_leaves_the_linear_models_alone(project):
 @pytest.mark.parametrize(
     ("module", "first"),
     [
-        ("acquire/simulated.py", {"acquire"}),
+        ("planted/simulated.py", {"acquire"}),
         ("models/dual.py", {"train"}),
         ("localize/statistics.py", {"localize"}),
         ("stimulate/folds.py", {"stimulate", "report"}),

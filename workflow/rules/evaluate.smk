@@ -22,9 +22,10 @@ rule evaluate:
         power="results/{dataset}/evaluate/power.tsv",
     log:
         "results/logs/{dataset}/evaluate.log",
+    priority: 1  # others wait for it
     conda:
         ENVIRONMENT
-    threads: 2
+    threads: 1
     resources:
         mem_mb=2000,
         runtime=30,

@@ -64,7 +64,7 @@ rule deviations:
         "results/logs/{dataset}/deviations.log",
     conda:
         ENVIRONMENT
-    threads: 2
+    threads: 1
     resources:
         mem_mb=4000,
         runtime=30,

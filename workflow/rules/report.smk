@@ -98,9 +98,10 @@ rule report:
         stability=figure("stability", "stability", "Localization"),
     log:
         "results/logs/{dataset}/report.log",
+    priority: 1  # others wait for it
     conda:
         ENVIRONMENT
-    threads: 2
+    threads: 1
     resources:
         mem_mb=2000,
         runtime=15,

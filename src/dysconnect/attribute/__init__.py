@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from dysconnect.attribute.curves import SHARES, area, fold_curves
 from dysconnect.attribute.folds import HeldOut, fold_maps, held_out, randomised_twin, shuffled_twin
@@ -151,6 +150,8 @@ def _checks(cohort: Cohort, fold: FoldModel, own: HeldOut, maps: dict, sections:
 
 def _agreement(one: np.ndarray, other: np.ndarray) -> float:
     """Spearman correlation of two maps' magnitudes; 0 where one is constant."""
+    from scipy.stats import rankdata
+
     ranks = np.array([rankdata(np.abs(own)) for own in (one, other)])
     ranks -= ranks.mean(1, keepdims=True)
     size = np.linalg.norm(ranks, axis=1).prod()

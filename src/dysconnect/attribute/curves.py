@@ -5,8 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dysconnect.models.dual import concordance
-
 SHARES = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # of the edges, strongest first
 
 
@@ -42,6 +40,8 @@ def fold_curves(
     ----------
     Petsiuk, Das and Saenko (2018) RISE, arXiv:1806.07421.
     """
+    from dysconnect.models.dual import concordance  # scikit-learn
+
     score = lambda own: concordance(decide(own), labels)
     deleted, inserted = edges.copy(), np.repeat(baseline[None].astype(edges.dtype), len(edges), axis=0)
     deletion, insertion, done = [score(deleted)], [score(inserted)], 0

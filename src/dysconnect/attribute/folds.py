@@ -9,7 +9,7 @@ from scipy.special import logit
 
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import Pairs
-from dysconnect.data.measures import MEASURES
+from dysconnect.data.measures import MEASURES, fisher_z
 from dysconnect.learning.estimators import Model
 from dysconnect.learning.saved import FoldModel
 from dysconnect.models.cards import is_graph
@@ -101,7 +101,7 @@ def fisher_edges(cohort: Cohort) -> np.ndarray:
     matrices = cohort.pairs.matrix(np.asarray(cohort.values, float))
     rows, cols = Pairs(len(cohort.nodes)).ends
     scale = np.sqrt(np.diagonal(matrices, axis1=1, axis2=2))
-    return np.arctanh(np.clip(matrices[:, rows, cols] / (scale[:, rows] * scale[:, cols]), -0.999999, 0.999999))
+    return fisher_z(matrices[:, rows, cols] / (scale[:, rows] * scale[:, cols]))
 
 
 def randomised_twin(fold: HeldOut, seed: int) -> HeldOut:

@@ -9,6 +9,11 @@ ESTIMATORS = ("empirical", "ledoit_wolf")  # of covariances
 LARGEST = 0.999999  # |r| of which Fisher's z is still taken
 
 
+def fisher_z(r: np.ndarray) -> np.ndarray:
+    """Fisher's z of correlations; one of exactly 1 or -1 stays finite."""
+    return np.arctanh(np.clip(r, -LARGEST, LARGEST))
+
+
 @dataclass(frozen=True)
 class Measure:
     """A measure of connectivity.
@@ -63,7 +68,7 @@ class Measure:
 
     def transformed(self, values: np.ndarray) -> np.ndarray:
         """What is stored of the entries of a matrix: Fisher's z, or the entries as they are."""
-        return np.arctanh(np.clip(values, -LARGEST, LARGEST)) if self.transform == "fisher" else values
+        return fisher_z(values) if self.transform == "fisher" else values
 
 
 MEASURES = {

@@ -24,10 +24,10 @@ def digest(*roots: str | Path) -> str:
     *roots : path
         Scripts, or modules of the library.
     """
-    told = hashlib.sha256()
+    hashed = hashlib.sha256()
     for name, content in sorted((_name(path), _content(*_version(path))) for path in reached(*roots)):
-        told.update(f"{name}\0{content}\n".encode())
-    return told.hexdigest()[:32]
+        hashed.update(f"{name}\0{content}\n".encode())
+    return hashed.hexdigest()[:32]
 
 
 def reached(*roots: str | Path) -> list[Path]:
@@ -43,15 +43,15 @@ def reached(*roots: str | Path) -> list[Path]:
     SyntaxError
         When one of them is no Python.
     """
-    waiting, followed, found = [Path(root).resolve() for root in roots], set(), set()
+    waiting, followed, files = [Path(root).resolve() for root in roots], set(), set()
     while waiting:
         path = waiting.pop()
         if path not in followed:
             followed.add(path)
             used, run = _imported(*_version(path))
             waiting += used
-            found.update((path, *run))
-    return sorted(found)
+            files.update((path, *run))
+    return sorted(files)
 
 
 @lru_cache(None)
@@ -77,8 +77,8 @@ def _imported(path: Path, *_version: int) -> tuple[list[Path], list[Path]]:
     """Modules from which a file imports something; and what only runs or is read: ``__init__`` of packages, data."""
     read = _read(path)
     if path.is_relative_to(LIBRARY):
-        own = path.relative_to(LIBRARY).with_suffix("").parts
-        modules, scripts = {*read.modules, ".".join([LIBRARY.name, *own])}, []
+        names = path.relative_to(LIBRARY).with_suffix("").parts
+        modules, scripts = {*read.modules, ".".join([LIBRARY.name, *names])}, []
     else:
         modules, scripts = read.modules, [path.with_name(f"{name}.py") for name in read.modules]
     places = [LIBRARY.joinpath(*name.split(".")[1:]) for name in modules if name.split(".")[0] == LIBRARY.name]

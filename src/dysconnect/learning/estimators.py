@@ -12,7 +12,8 @@ from dysconnect.data.edges import MissingRegions, edges_of_matrices
 from dysconnect.data.measures import MEASURES
 from dysconnect.data.participants import scan_groups
 from dysconnect.learning.graph.model import GraphModel
-from dysconnect.models.cards import PREPARED, card_of
+from dysconnect.models.card import PREPARED
+from dysconnect.models.cards import card_of
 from dysconnect.models.floor import CovariateEncoder
 from dysconnect.models.masked import MaskedRegression
 from dysconnect.models.prepare import Preparation

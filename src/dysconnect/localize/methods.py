@@ -16,7 +16,6 @@ from dysconnect.localize.bounds import DiscoveryBound
 from dysconnect.localize.components import TAILS
 from dysconnect.localize.families import circuit_tests, constrained_network_based, weighted_false_discovery
 from dysconnect.localize.ingredients import Ingredients
-from dysconnect.models.dual import DualRidge
 
 PROMISES = ("FWER", "FWER of sets", "FDR", "bounds", "none")  # the strictest first
 SIDES = {"": 0, f", {TAILS[0]}": 1, f", {TAILS[1]}": -1}
@@ -172,6 +171,8 @@ def _blocks(shared: Ingredients) -> Sets:
 
 
 def _ridge(shared: Ingredients) -> np.ndarray:
+    from dysconnect.models.dual import DualRidge  # scikit-learn
+
     return np.abs(DualRidge().fit(shared.edges, shared.people["label"].to_numpy()).weights_)
 
 

@@ -12,7 +12,8 @@ import pandas as pd
 from scipy.special import expit
 from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, ClassifierMixin
-from threadpoolctl import threadpool_info
+
+from dysconnect.models.threads import blas_threads
 
 PENALTIES = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
 CONSTANT = 10.0  # added to the kernel: an intercept that is hardly penalised
@@ -113,11 +114,6 @@ class DualClassifier(Calibrated, ClassifierMixin, BaseEstimator):
         parts = [labels[:, start : start + size] for start in range(0, labels.shape[1], size)]
         solved = [self.solve(kernel, part, groups)[:2] for part in parts]
         return np.hstack([dual for dual, _ in solved]), np.concatenate([intercept for _, intercept in solved])
-
-
-def blas_threads() -> int:
-    """Threads that BLAS may use, for loops that keep one thread busy each."""
-    return max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
 
 
 def centred_kernel(centred: np.ndarray) -> tuple[np.ndarray, float]:

@@ -7,7 +7,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from dysconnect.data.edges import MissingRegions, Pairs, blocks
-from dysconnect.models.dual import blas_threads
+from dysconnect.models.threads import blas_threads
 
 EACH = 64  # training people who are masked alike, for every one who lacks these regions
 MOST = 2048  # of them for one pattern

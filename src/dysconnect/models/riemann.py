@@ -9,7 +9,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from threadpoolctl import threadpool_limits
 
 from dysconnect.data.edges import Pairs
-from dysconnect.models.dual import Calibrated, blas_threads, inner_folds, platt
+from dysconnect.models.dual import Calibrated, inner_folds, platt
+from dysconnect.models.threads import blas_threads
 
 SELDOM = 0.02  # share of training people who may lack a region of which components are made
 

@@ -7,7 +7,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from threadpoolctl import threadpool_limits
 
-from dysconnect.models.dual import Calibrated, blas_threads, concordance, inner_folds, platt
+from dysconnect.models.dual import Calibrated, concordance, inner_folds, platt
+from dysconnect.models.threads import blas_threads
 
 TOGETHER = 16  # label vectors that are screened at once
 

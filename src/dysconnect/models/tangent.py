@@ -6,9 +6,10 @@ from functools import partial
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_limits
 
 from dysconnect.data.edges import Pairs
+from dysconnect.models.threads import blas_threads
 
 CHUNK = 16  # matrices a thread takes at once
 FEW = 96  # people whose mean is where the search for everybody's mean starts
@@ -21,8 +22,14 @@ BLUR = 0.01  # of the tolerance: what single precision may blur a mean, to be us
 
 def spd_function(matrix: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Apply a function to the eigenvalues of positive-definite matrices, [..., N, N]."""
+    return spd_functions(matrix, function)[0]
+
+
+def spd_functions(matrix: np.ndarray, *functions: Callable[[np.ndarray], np.ndarray]) -> list[np.ndarray]:
+    """Apply several functions to the eigenvalues of positive-definite matrices, [..., N, N] each."""
     values, vectors = np.linalg.eigh(matrix)
-    return (vectors * function(np.maximum(values, 1e-12))[..., None, :]) @ vectors.swapaxes(-1, -2)
+    values = np.maximum(values, 1e-12)[..., None, :]
+    return [(vectors * function(values)) @ vectors.swapaxes(-1, -2) for function in functions]
 
 
 def in_threads(function: Callable[[np.ndarray], np.ndarray], matrices: np.ndarray) -> Iterator[np.ndarray]:
@@ -30,7 +37,7 @@ def in_threads(function: Callable[[np.ndarray], np.ndarray], matrices: np.ndarra
 
     A small eigenproblem keeps one thread busy; many of them keep all.
     """
-    threads = max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
+    threads = blas_threads()
     chunks = [matrices[start : start + CHUNK] for start in range(0, len(matrices), CHUNK)]
     alone = partial(torch.set_num_threads, 1)  # holds for the thread that calls it
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads, initializer=alone) as pool:
@@ -38,11 +45,14 @@ def in_threads(function: Callable[[np.ndarray], np.ndarray], matrices: np.ndarra
 
 
 def whitened_eigen(
-    matrices: np.ndarray, whitening: np.ndarray, precision: torch.dtype
+    matrices: np.ndarray, whitening: np.ndarray | None, precision: torch.dtype
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logarithms of the eigenvalues and eigenvectors of ``W C_s W^T``, [S, N] and [S, N, N]."""
-    turn = torch.from_numpy(whitening).to(precision)
-    values, vectors = torch.linalg.eigh(turn @ torch.from_numpy(matrices).to(precision) @ turn.T)
+    """Logarithms of the eigenvalues and eigenvectors of ``W C_s W^T`` (without W, of C_s), [S, N] and [S, N, N]."""
+    turned = torch.from_numpy(matrices).to(precision)
+    if whitening is not None:
+        turn = torch.from_numpy(whitening).to(precision)
+        turned = turn @ turned @ turn.T
+    values, vectors = torch.linalg.eigh(turned)
     return torch.log(values.clamp_min(1e-12)), vectors
 
 
@@ -51,7 +61,6 @@ def mean_log(
 ) -> np.ndarray:
     """Mean of the matrix logarithms, ``mean_s log(W C_s W^T)``, [S, N, N] -> [N, N]."""
     n_nodes = matrices.shape[-1]
-    whitening = np.eye(n_nodes) if whitening is None else whitening
 
     def partial_sum(chunk: np.ndarray) -> np.ndarray:
         logs, vectors = whitened_eigen(chunk, whitening, precision)
@@ -90,7 +99,7 @@ def _descend(covariances: np.ndarray, mean: np.ndarray, tolerance: float, max_st
     step, before, size = 0.8, None, np.inf
     for count in range(max_steps):
         precision = torch.float32 if count < ROUGH and size > 10 * SINGLE else torch.float64
-        root, whitening = spd_function(mean, np.sqrt), spd_function(mean, lambda values: 1 / np.sqrt(values))
+        root, whitening = spd_functions(mean, np.sqrt, lambda values: 1 / np.sqrt(values))
         gradient = mean_log(covariances, whitening, precision)
         size = np.linalg.norm(gradient) / len(gradient)
         if before is not None:

@@ -22,6 +22,7 @@ import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
 from dysconnect.data.edges import Pairs
+from dysconnect.data.measures import fisher_z
 
 COMPONENTS = 20  # at most; and one for every five people
 FOLDS = 10
@@ -113,7 +114,7 @@ def measures(
     slope = edges @ centred / max(centred @ centred, LEAST)
     other = _mirrored(partner)
     correlations = (_correlations(edges, mean), _correlations(edges - edges[:, other], mean - mean[other]))
-    pattern, sides = (-np.arctanh(np.clip(r, -0.999999, 0.999999)) for r in correlations)
+    pattern, sides = (-fisher_z(r) for r in correlations)
     logs = [np.log(np.maximum(values, LEAST)) for values in (within, beside, np.maximum(slope, 1e-3), texture)]
     return np.column_stack([logs[0], logs[1], pattern, logs[2], logs[3], sides])
 

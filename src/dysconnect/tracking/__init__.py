@@ -13,6 +13,7 @@ import pandas as pd
 from mlflow.entities import Run
 
 from dysconnect.keeping.address import choose_uri
+from dysconnect.models.cards import card_of
 from dysconnect.tracking.models import ConnectomeModel, log_model
 from dysconnect.tracking.nested import has_folds, log_folds, log_pretraining
 from dysconnect.tracking.notes import cohort_note, experiment_note
@@ -92,11 +93,12 @@ def log_experiment(
     ConnectionError
         When the server goes away in the middle.
     """
-    floor = config["model"]["name"] == "floor"
+    card = card_of(config["model"]["name"])
+    floor = card.kind == "floor"
     scores = tables["scores"][tables["scores"]["experiment"].isin([name, config["evaluate"]["floor"]])]
     note = experiment_note(config, scores, tables["predictions"])
     metrics = score_metrics(scores[scores["experiment"] == name])
-    title, about = f"{tags['dataset']} · {name}", {"experiment": name, "model": config["model"]["name"]}
+    title, about = f"{tags['dataset']} · {name}", {"experiment": name, "model": card.name, "model_kind": card.kind}
     content = hash_files([*files, model, *([bundle] if bundle else [])])
     with reaching(handle, title):
         run = begin_run(handle, title, config, {**tags, **about, "kind": "experiment"}, content)

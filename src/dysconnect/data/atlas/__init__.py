@@ -1,6 +1,6 @@
-"""Atlases as tables: the nodes, the one order of the edges, and the loops of dystonia as rules over names.
+"""Atlases as tables: the nodes, whose order all edges follow, and the loops of dystonia as rules over names.
 
-A node table has one row a region; every matrix and every edge vector of the project follows its row order.
+A node table has one row a region; every matrix and every vector of edges follows the order of its rows.
 `SOURCES.md` in this folder says where coordinates and names come from.
 """
 

@@ -11,6 +11,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from dysconnect.data.edges import Pairs
+from dysconnect.data.measures import fisher_z
 from dysconnect.learning.graph.run import train_networks
 from dysconnect.models.cards import CARDS, of_kind
 
@@ -166,7 +167,7 @@ class GraphClassifier(ClassifierMixin, BaseEstimator):
             )
         _refuse_first(~np.isfinite(X), "holds NaN or infinity at")
         _refuse_first(np.abs(X - X.transpose(0, 2, 1)) > SYMMETRIC, "is not symmetric: it has two values for")
-        return np.arctanh(np.clip(Pairs(X.shape[-1]).edges(X), -0.999999, 0.999999))
+        return fisher_z(Pairs(X.shape[-1]).edges(X))
 
     def _check_options(self) -> None:
         """Refuse options that are unknown or out of their range, before anything is fitted."""

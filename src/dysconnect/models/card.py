@@ -1,0 +1,89 @@
+"""What is said of a model: how it is built, what it needs, its options with their limits, and its words."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dysconnect.data.measures import MEASURES, Measure
+
+# limits of options, as JSON schema
+COUNT = {"type": "integer", "minimum": 1}
+SHARE = {"type": "number", "minimum": 0, "maximum": 1}
+NAMES = {"type": "array", "items": {"type": "string"}}
+PENALTIES = {"type": "array", "items": {"type": "number", "exclusiveMinimum": 0}, "minItems": 1}
+DROPOUT = {"type": "number", "minimum": 0, "exclusiveMaximum": 1}
+WEIGHT = {"type": "number", "minimum": 0}
+PREPARED = {"harmonise": {"enum": ["none", "combat"]}, "deconfound": NAMES}  # done before the classifier
+
+
+def _tangent_space(options: Mapping, missing: np.ndarray | None):
+    from dysconnect.models.tangent import TangentSpace
+
+    return TangentSpace()
+
+
+@dataclass(frozen=True)
+class Card:
+    """A model.
+
+    Attributes
+    ----------
+    name : str
+        As in ``model.name``, and in the names of its files.
+    kind : {"floor", "linear", "graph"}
+    load : callable
+        Imports what builds the model and returns it: a class whose arguments are the options; those of a network come
+        after the number of regions.
+    options : mapping of str to mapping
+        JSON schema of every option, all of which the configuration must give; of a network also its default.
+    sentence : str
+        For the methods: what was fitted to what. ``{measure}`` stands for the connections, with what was done to them,
+        ``{prepared}`` for the latter alone, and any option for its value. Papers are cited by their short names.
+    needs : tuple of str
+        ``covariates``; ``covariances``, of which a tangent space is made; ``edges``, ``correlations``, ``undirected``:
+        a measure that is a number an edge, a correlation, the same in both directions; ``graph``: the strongest edges.
+    title : str
+        Spelling in the name of an experiment, where it differs from `name`.
+    papers : tuple of str
+        Those that `sentence` cites.
+    promise : {"", "weights", "attribution"}
+        Of which map of the model family-wise p are given: they hold whether or not the model is right.
+    space : callable
+        Options and missing regions [n, N] of the training people to the tangent space, not yet fitted.
+    fresh : tuple of str
+        Modules of a network behind the embeddings of the regions, which pretraining leaves as they are.
+    sparse : bool
+        Whether a network has a twin on ``edge_index``, which PyTorch Geometric explains.
+    """
+
+    name: str
+    kind: str
+    load: Callable[[], Callable]
+    options: Mapping[str, Mapping]
+    sentence: str
+    needs: tuple[str, ...] = ()
+    title: str = ""
+    papers: tuple[str, ...] = ()
+    promise: str = ""
+    space: Callable = field(default=_tangent_space, repr=False)
+    fresh: tuple[str, ...] = ()
+    sparse: bool = False
+
+    def lacks(self, measure: Measure) -> str:
+        """Say what the model needs and a measure has not; empty where they go together."""
+        there = {
+            "covariances": measure.tangent,
+            "edges": not measure.tangent,
+            "correlations": measure.transform == "fisher",
+            "undirected": not measure.directed,
+        }
+        return next((need for need in self.needs if not there.get(need, True)), "")
+
+    def suited(self) -> list[str]:
+        """Names of the measures that it can be given."""
+        return [name for name, measure in MEASURES.items() if not self.lacks(measure)]
+
+    def defaults(self) -> dict:
+        """Options that have a default."""
+        return {name: limits["default"] for name, limits in self.options.items() if "default" in limits}
