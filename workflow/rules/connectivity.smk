@@ -11,7 +11,7 @@ rule connectivity:
         "results/benchmarks/{dataset}/connectivity_{atlas}_{measure}.tsv"
     conda:
         ENVIRONMENT
-    threads: 8
+    threads: 1  # more would wait for the lock of the interpreter
     resources:
         mem_mb=4000,
         runtime=120,

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
 from dysconnect.data.atlas import circuit_edges
@@ -315,6 +314,8 @@ def plant_cohort(
     truth = truth_table(nodes, edges, spec["effect"], spec["carriers"])
     planted = list(series)
     if len(carriers):
+        from joblib import Parallel, delayed
+
         bands = [resting_band(x, seconds) for x, seconds in zip(series, repetition_times)]
         spread = edge_spread(bands, participants)[edges["edge"].to_numpy()]
         shift = spec["effect"] * edges["direction"].to_numpy() * spread

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.spatial.distance import cdist
 
 CONFOUNDS = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
 HEAD_RADIUS = 50.0  # mm; Power et al. 2012, doi:10.1016/j.neuroimage.2011.10.018
@@ -36,6 +35,8 @@ def covariance_kernels(nodes: pd.DataFrame) -> Kernels:
     the coordinates folded over the midline (homotopic), a block kernel of the functional networks, and a
     rank-one kernel that joins the sensorimotor cortex, the thalamus, the basal ganglia and the cerebellum.
     """
+    from scipy.spatial.distance import cdist
+
     xyz = nodes[["x", "y", "z"]].to_numpy(float)
     folded = np.c_[np.abs(xyz[:, 0]), xyz[:, 1:]]
     network = nodes["network"].to_numpy()
@@ -95,6 +96,8 @@ def motion_artefact(confounds: pd.DataFrame, xyz: np.ndarray, strength: float, r
     Their amplitude follows framewise displacement but not linearly the six parameters, so that regression
     leaves part of them: what inflates short-range correlations in real data (Power et al. 2012).
     """
+    from scipy.spatial.distance import cdist  # not with the plan of every run
+
     displacement = confounds["framewise_displacement"].fillna(0).to_numpy()
     centres = xyz[rng.choice(len(xyz), 8, replace=False)]
     fields = np.exp(-((cdist(centres, xyz) / 30.0) ** 2)) * rng.choice([-1.0, 1.0], (8, 1))
