@@ -226,6 +226,8 @@ def written(kind: str, scheme: str) -> list[Method]:
 def sentences(promises: Sequence[str], scheme: str, **settings: object) -> list[str]:
     """Words for a paper on what `localize` writes with these promises, in their order, each sentence once."""
     own = [method for method in METHODS if method.column and not method.tail and method.scheme in ("", scheme)]
+    if all(method.scheme == "" for method in own):  # a scheme without a row is named, and stops no report
+        own += _largest_t(scheme, "", f"the group (the {scheme.replace('_', ' ')}")[:1]
     own = sorted((method for method in own if method.promise in promises), key=lambda one: promises.index(one.promise))
     return list(dict.fromkeys(method.sentence.format(**settings) for method in own))
 
