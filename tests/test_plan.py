@@ -207,6 +207,7 @@ def test_results_of_other_code_are_counted_with_their_stages(default):
     assert code_note(run, {NOW}) == ""
     result("simulated/train/gat/predictions.tsv", BEFORE, BEFORE)  # of an experiment that is not in this run
     result("simulated/localize/severity.tsv", BEFORE, BEFORE)
+    result("simulated/localize/maps/gcn.tsv", BEFORE, BEFORE)  # of a version that had its maps there
     result("simulated_null/train/splits.tsv", BEFORE, BEFORE)
     assert code_note(run, {NOW}) == ""
     result("simulated/train/gcn/predictions.tsv", BEFORE, BEFORE)

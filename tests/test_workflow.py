@@ -224,7 +224,7 @@ def test_a_gnn_key_leaves_the_linear_models_alone(project):
 @pytest.mark.parametrize(
     ("module", "first"),
     [
-        ("acquire/simulated.py", {"acquire"}),
+        ("planted/simulated.py", {"acquire"}),
         ("models/dual.py", {"train"}),
         ("localize/statistics.py", {"localize"}),
         ("stimulate/folds.py", {"stimulate", "report"}),

@@ -285,7 +285,7 @@ class Run:
             "connectivity": name in [Path(file).stem for file in files],
             "train": len(rest) == 1 or rest[0] in self.experiments,
             "predict": name in self.bundled,
-            "localize": {"severity": self.scored, "groups": self.grouped}.get(name, True),
+            "localize": len(rest) == 1 and {"severity": self.scored, "groups": self.grouped}.get(name, True),
             "attribute": len(rest) == 1 or name in self.seeing,
             "stimulate": self.stimulated is not None,
             "validate": self.validated,

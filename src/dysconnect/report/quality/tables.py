@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from dysconnect.paper.tables import Column, Row, Table, page_link
 from dysconnect.paper.text import NONE, number, p_value, percent
-
-MOST = 10  # rows of a table or bars of a figure; the rest is summed up
+from dysconnect.report.quality.figures import MOST
 
 
 def qcfc_table(quality: Mapping) -> Table:
