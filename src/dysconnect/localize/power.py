@@ -44,7 +44,7 @@ def power_at(d: float, size: float, df: int, critical: float) -> float:
 
 @cache
 def _quadrature() -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights of 200 points between -1 and 1: asked for at every step of a search, and a large eigenproblem."""
+    """Nodes and weights of 200 points between -1 and 1, which every step of a search asks for."""
     return np.polynomial.legendre.leggauss(200)
 
 
