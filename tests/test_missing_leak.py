@@ -9,10 +9,10 @@ from dysconnect.attribute.folds import held_out
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import BorrowedRegions, MissingRegions, Pairs
 from dysconnect.data.estimate import connectome
-from dysconnect.learning import estimators
 from dysconnect.learning.estimators import build
 from dysconnect.learning.saved import read_folds, save_folds
 from dysconnect.learning.splits import make_splits
+from dysconnect.models import riemann
 from dysconnect.models.masked import MaskedRegression, StandIns, _weights
 from dysconnect.models.riemann import ReducedTangent, common_regions
 from dysconnect.models.tangent import TangentSpace
@@ -268,7 +268,7 @@ def told_apart(series, name: str, regions: int, rates, pattern: str = "fixed", d
 def forget(monkeypatch) -> None:
     """Complete covariances and leave it there, as was done before."""
     monkeypatch.setattr(MaskedRegression, "transform", lambda self, features, missing: features)
-    monkeypatch.setattr(estimators, "common_regions", lambda missing: np.ones(missing.shape[1], bool))
+    monkeypatch.setattr(riemann, "common_regions", lambda missing: np.ones(missing.shape[1], bool))
 
 
 def test_components_do_without_regions_that_people_lack():
