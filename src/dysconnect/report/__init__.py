@@ -77,9 +77,9 @@ def render(
     """
     study = Study(results, cohort, experiments, nodes)
     sections = sections_of(study)
-    drawings = {name: own for section in sections for name, own in section.figures.items()}
+    drawings = {name: drawing for section in sections for name, drawing in section.figures.items()}
     documents, pixels = drawn(drawings, images)
-    pictures = {name: _picture(name, documents[name], own) for name, own in drawings.items()}
+    pictures = {name: _picture(name, documents[name], drawing) for name, drawing in drawings.items()}
     return Page(_html(study, sections, pictures, date), documents, pixels)
 
 

@@ -13,7 +13,7 @@ from dysconnect.paper.text import NONE, listed, number, worded
 from dysconnect.report.results import Study
 from dysconnect.report.section import Drawing, Section
 
-Maps = Mapping[str, Mapping]  # what is told of every experiment's maps
+Maps = Mapping[str, Mapping]  # what is said of every experiment's maps
 
 TITLES = {
     "weights": "weights",
@@ -39,7 +39,7 @@ def section(study: Study) -> Section | None:
         "maps",
         figures={"maps": Drawing(lambda: curves_figure(maps), CAPTION, wide=True)},
         tables={"maps": map_table(maps, study.alpha)},
-        more={"curves": any(told["random"] for told in maps.values())},
+        more={"curves": any(model["random"] for model in maps.values())},
         methods=[("Maps of models", paragraph(maps, study.cohort["localize"]))],
     )
 
@@ -47,16 +47,17 @@ def section(study: Study) -> Section | None:
 def map_table(maps: Maps, alpha: float) -> Table:
     """A row a map, with what it may be called and why; then the tests that were made."""
     rows = []
-    for name, told in maps.items():
-        rows += [_map_row(name, method, own, told["random"]) for method, own in told["methods"].items()]
-        if not told["shown"]:
-            rows.append(Row([label(name), NONE, told["verdict"], *[NONE] * 6], "aside"))
-        tests = [(title, told[test]) for test, title in TESTS.items() if "n_fwer" in told.get(test, {})]
+    for name, model in maps.items():
+        rows += [_map_row(name, method, result, model["random"]) for method, result in model["methods"].items()]
+        if not model["shown"]:
+            rows.append(Row([label(name), NONE, model["verdict"], *[NONE] * 6], "aside"))
+        tests = [(title, model[test]) for test, title in TESTS.items() if "n_fwer" in model.get(test, {})]
         rows += [
             Row(
-                [label(name), title, _settings(own), *[NONE] * 5, f"{own['n_fwer']:,}"], "best" if own["n_fwer"] else ""
+                [label(name), title, _settings(result), *[NONE] * 5, f"{result['n_fwer']:,}"],
+                "best" if result["n_fwer"] else "",
             )
-            for title, own in tests
+            for title, result in tests
         ]
     columns = [
         Column("Model", False), Column("Map or test", False), Column("Verdict", False), Column("Stability"),
@@ -74,13 +75,13 @@ def map_table(maps: Maps, alpha: float) -> Table:
     return Table(caption, columns, rows)
 
 
-def _map_row(name: str, method: str, own: Mapping, random: Mapping | None) -> Row:
-    stability, sanity, curves = own["stability"], own["sanity"], own["curves"]
-    cells = [label(name), worded(TITLES, method), (own["label"], own["reason"])]
+def _map_row(name: str, method: str, result: Mapping, random: Mapping | None) -> Row:
+    stability, sanity, curves = result["stability"], result["sanity"], result["curves"]
+    cells = [label(name), worded(TITLES, method), (result["label"], result["reason"])]
     cells += [_interval(stability["nogueira"]), number(stability["icc"])] if stability else [NONE, NONE]
     cells += [number(gain) for gain in gains(curves, random)]
     cells += [NONE if sanity is None else "passed" if sanity["passed"] else "failed", NONE]
-    return Row(cells, "best" if own["recovers"] and sanity and sanity["passed"] else "")
+    return Row(cells, "best" if result["recovers"] and sanity and sanity["passed"] else "")
 
 
 def gains(curves: Mapping | None, random: Mapping | None) -> tuple[float, float]:
@@ -98,9 +99,9 @@ def _interval(numbers: list[float]) -> str:
     return f"{number(value)} [{number(low)}, {number(high)}]"
 
 
-def _settings(own: Mapping) -> str:
-    parts = [f"{own['splits']} splits, {own['screened']} connections each"] if "splits" in own else []
-    return ", ".join([*parts, f"{own['permutations']:,} permutations"])
+def _settings(test: Mapping) -> str:
+    parts = [f"{test['splits']} splits, {test['screened']} connections each"] if "splits" in test else []
+    return ", ".join([*parts, f"{test['permutations']:,} permutations"])
 
 
 @styled
@@ -112,14 +113,14 @@ def curves_figure(maps: Maps) -> Figure:
     maps : mapping of str to mapping
         By experiment: `shares`, `random`, and `methods` with `curves`.
     """
-    drawn = {name: told for name, told in maps.items() if told["random"]}
+    drawn = {name: model for name, model in maps.items() if model["random"]}
     if not drawn:
         return note_figure("No curves: no model with single connections beats its permutation null.")
     figure = Figure(figsize=(PAGE, 0.5 + 2.3 * len(drawn)), layout="constrained")
     panels = figure.subplots(len(drawn), 2, squeeze=False, sharex=True, sharey=True)
-    for row, (name, told) in zip(panels, drawn.items()):
+    for row, (name, model) in zip(panels, drawn.items()):
         for axes, kind in zip(row, ("deletion", "insertion")):
-            _panel(axes, told, kind)
+            _panel(axes, model, kind)
             axes.set_title(f"{label(name)}: {kind}", loc="left")
         row[0].set_ylabel("AUC, held out")
         row[1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=2.6)
@@ -128,14 +129,16 @@ def curves_figure(maps: Maps) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, told: Mapping, kind: str) -> None:
-    places = np.arange(len(told["shares"]))
+def _panel(axes: Axes, model: Mapping, kind: str) -> None:
+    places = np.arange(len(model["shares"]))
     axes.axhline(0.5, color=INK, linestyle=(0, (1, 2)), linewidth=0.9, zorder=0)
-    axes.plot(places, told["random"][kind], color=GREY, linestyle=(0, (2, 1)), marker="x", markersize=4, label="random")
-    for k, (method, own) in enumerate(told["methods"].items()):
+    axes.plot(
+        places, model["random"][kind], color=GREY, linestyle=(0, (2, 1)), marker="x", markersize=4, label="random"
+    )
+    for k, (method, result) in enumerate(model["methods"].items()):
         look = {"color": COLOURS[k % 7], "linestyle": LINES[k % 7], "marker": MARKERS[k % 7], "markersize": 3.5}
-        axes.plot(places, own["curves"][kind], label=worded(TITLES, method), **look)
-    axes.set_xticks(places, [f"{100 * share:g}" for share in told["shares"]])
+        axes.plot(places, result["curves"][kind], label=worded(TITLES, method), **look)
+    axes.set_xticks(places, [f"{100 * share:g}" for share in model["shares"]])
 
 
 CAPTION = (
@@ -155,11 +158,11 @@ def paragraph(maps: Maps, spec: Mapping) -> str:
         "shown of models that beat their permutation null only. Stability follows Nogueira et al. 2018; sanity checks "
         "follow Adebayo et al. 2018."
     )
-    if any("weights" in told for told in maps.values()):
+    if any("weights" in model for model in maps.values()):
         words += " Weights of ridge regression were tested by max-T over permutations, the nuisance projected out."
-    if any("screening" in told for told in maps.values()):
+    if any("screening" in model for model in maps.values()):
         words += (
-            f" Connections of {listed(label(name) for name, told in maps.items() if 'screening' in told)} were also "
+            f" Connections of {listed(label(name) for name, model in maps.items() if 'screening' in model)} were also "
             f"screened on one half of the people ({spec['screened']} connections) and tested by max-T on the other, in "
             f"{spec['screening_splits']} random splits combined by the adaptive quantile of Meinshausen et al. 2009, "
             "which controls the family-wise error rate whatever the model and the dependence of the splits."

@@ -73,7 +73,7 @@ class Results:
     stimulated : mapping
         How the targets were ranked.
     maps : mapping of str to mapping
-        What is told of the maps of every experiment.
+        What is said of the maps of every experiment.
     """
 
     participants: pd.DataFrame
@@ -175,7 +175,7 @@ def read_results(paths: Mapping, experiments: Sequence[str], histories: Sequence
     if paths.get("recovery"):
         tables["recovery"] = read_recovery(paths["recovery"])
     names = [name for name in ("summary", "attribution", "quality", "verdict") if paths.get(name)]
-    told = {name: json.loads(Path(paths[name]).read_text()) for name in names}
+    summaries = {name: json.loads(Path(paths[name]).read_text()) for name in names}
     about = {
         name: pd.read_csv(paths[name], sep="\t", dtype=str).fillna("")
         for name in ("index", "choices")
@@ -188,14 +188,17 @@ def read_results(paths: Mapping, experiments: Sequence[str], histories: Sequence
         **about,
         edges=edges,
         histories={name: pd.read_csv(path, sep="\t") for name, path in zip(experiments, histories)},
-        summary=told["summary"] | told.get("attribution", {}),
-        quality=told["quality"],
+        summary=summaries["summary"] | summaries.get("attribution", {}),
+        quality=summaries["quality"],
         scans=read_scans(*(paths[name] for name in ("scans", "coverage", "engine"))) if paths.get("scans") else None,
         severity=read_asked(*paths["severity"]) if paths.get("severity") else None,
         groups=read_asked(*paths["groups"]) if paths.get("groups") else None,
-        stimulation=told.get("verdict", {}).get("verdict", ""),
-        stimulated=told.get("verdict", {}),
-        maps={own["experiment"]: own for own in (json.loads(Path(path).read_text()) for path in paths.get("maps", ()))},
+        stimulation=summaries.get("verdict", {}).get("verdict", ""),
+        stimulated=summaries.get("verdict", {}),
+        maps={
+            model["experiment"]: model
+            for model in (json.loads(Path(path).read_text()) for path in paths.get("maps", ()))
+        },
     )
 
 

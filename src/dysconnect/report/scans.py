@@ -129,8 +129,8 @@ def strips_figure(scans: Scans, contrast: Mapping, spec: Mapping) -> Figure:
     beyond, levels, groups = marked(table, spec), limits(table, spec), sides_of(table, contrast)
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names):
         for place, (group, colour) in enumerate(groups.items()):
-            own = (table["group"] == group).to_numpy()
-            _strip(axes, table[own], name, beyond.loc[own, name].to_numpy(), place, colour)
+            members = (table["group"] == group).to_numpy()
+            _strip(axes, table[members], name, beyond.loc[members, name].to_numpy(), place, colour)
         if np.isfinite(levels[name]):
             axes.axhline(levels[name], **DASHED)
         axes.set_xticks(range(len(groups)), groups, rotation=0 if len(groups) < 4 else 45)
@@ -143,9 +143,9 @@ def strips_figure(scans: Scans, contrast: Mapping, spec: Mapping) -> Figure:
     return figure
 
 
-def _strip(axes: Axes, own: pd.DataFrame, name: str, beyond: np.ndarray, place: int, colour: str) -> None:
+def _strip(axes: Axes, people: pd.DataFrame, name: str, beyond: np.ndarray, place: int, colour: str) -> None:
     """People of one group: a box of the included, and a point for everybody."""
-    values, kept = own[name].to_numpy(float), own["included"].to_numpy(bool)
+    values, kept = people[name].to_numpy(float), people["included"].to_numpy(bool)
     known = np.isfinite(values)
     if (known & kept).any():
         box(axes, values[known & kept], place)
@@ -205,9 +205,9 @@ def coverage_figure(scans: Scans, contrast: Mapping, nodes: pd.DataFrame, least:
 
 def _regions_in_order(nodes: pd.DataFrame, names: pd.Index) -> pd.DataFrame:
     """Regions by system, and from top to bottom of the head in each."""
-    own = nodes if "system" in nodes else nodes.assign(system="regions")
-    own = own.assign(rank=own["system"].map({name: k for k, name in enumerate(SYSTEMS)}))
-    return own[own["name"].isin(names)].sort_values(["rank", "z"], ascending=[True, False], kind="stable")
+    regions = nodes if "system" in nodes else nodes.assign(system="regions")
+    regions = regions.assign(rank=regions["system"].map({name: k for k, name in enumerate(SYSTEMS)}))
+    return regions[regions["name"].isin(names)].sort_values(["rank", "z"], ascending=[True, False], kind="stable")
 
 
 def coverage_steps(least: float) -> list[float]:
@@ -259,11 +259,11 @@ def effect_figure(table: pd.DataFrame, contrast: Mapping) -> Figure:
     figure = Figure(figsize=(COLUMN, 2.9), layout="constrained")
     colours = sides_of(table, contrast)
     for axes, name in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown):
-        own = known[name][[f"{name}_before", f"{name}_after"]].to_numpy(float)
-        for pair, group in zip(own, known[name]["group"]):
+        pairs = known[name][[f"{name}_before", f"{name}_after"]].to_numpy(float)
+        for pair, group in zip(pairs, known[name]["group"]):
             line = "-" if group in contrast["cases"] else (0, (3, 1.5))
             axes.plot([0, 1], pair, color=colours[group], linestyle=line, linewidth=0.7, alpha=0.5)
-        axes.plot([0, 1], np.median(own, axis=0), "D-", color=INK, linewidth=1.8, markersize=5, zorder=4)
+        axes.plot([0, 1], np.median(pairs, axis=0), "D-", color=INK, linewidth=1.8, markersize=5, zorder=4)
         if name == "fd_dvars":
             axes.axhline(0, color=LIGHT, linewidth=0.8, zorder=0)
         else:
@@ -326,10 +326,10 @@ def scan_warnings(scans: Scans, contrast: Mapping, spec: Mapping, level: float) 
         ("tsnr", "The signal-to-noise ratio", "have less", "have more"),
         ("dice_t1w_template", "The registration to the template", "fit worse", "fit better"),
     ):
-        own = compared(people, name, level)
-        if own.get("p", 1) <= spec["group_alpha"]:
-            how = high if own["d"] > 0 else low
-            said.append(f"{what} differs between the groups ({difference_text(own)}; patients {how})")
+        gap = compared(people, name, level)
+        if gap.get("p", 1) <= spec["group_alpha"]:
+            how = high if gap["d"] > 0 else low
+            said.append(f"{what} differs between the groups ({difference_text(gap)}; patients {how})")
     return said
 
 
@@ -341,10 +341,10 @@ def scan_table(scans: Scans, spec: Mapping) -> Table:
     order = np.lexsort([table["participant_id"], -beyond.sum(axis=1).to_numpy(), ~failed])
     rows = []
     for k in order:
-        row, own = table.iloc[k], beyond.iloc[k]
-        cells = [written(name, row[name], own.get(name, False)) for name in names]
-        emphasised = [column for column, name in enumerate(names, start=1) if own.get(name, False)]
-        mark = "failed" if failed[k] else "beyond" if own.any() else ""
+        row, flags = table.iloc[k], beyond.iloc[k]
+        cells = [written(name, row[name], flags.get(name, False)) for name in names]
+        emphasised = [column for column, name in enumerate(names, start=1) if flags.get(name, False)]
+        mark = "failed" if failed[k] else "beyond" if flags.any() else ""
         person = (row["participant_id"], row["group"] or NONE)
         link = f"subjects/{row['participant_id']}.html"
         rows.append(Row([person, *cells, remark(row, LONGEST)], mark, link, emphasised))

@@ -14,12 +14,12 @@ MOST = 10  # connections of a table
 def section(study: Study) -> Section | None:
     """What was asked of the connections beside the difference of the two groups; None where nothing was."""
     asked = [
-        (heading, sentence(own), table(own, circuit_titles(), MOST))
-        for heading, own, sentence, table in (
+        (heading, sentence(question), table(question, circuit_titles(), MOST))
+        for heading, question, sentence, table in (
             ("Severity", study.results.severity, severity_sentence, severity_table),
             ("Several groups", study.results.groups, groups_sentence, groups_table),
         )
-        if own is not None
+        if question is not None
     ]
     if not asked:
         return None
@@ -33,31 +33,31 @@ def section(study: Study) -> Section | None:
 
 def severity_sentence(asked: Asked) -> str:
     """How many connections go with the score in the patients, of how many patients; or why that was not tested."""
-    told = asked.summary
-    score = _words(told["score"])
-    without = f" {counted(told['n_without'], 'patient')} without it {_were(told['n_without'])} left out."
-    left_out = without if told["n_without"] else ""
-    if told["reason"]:
-        reason = told["reason"].rstrip(".")
+    summary = asked.summary
+    score = _words(summary["score"])
+    without = f" {counted(summary['n_without'], 'patient')} without it {_were(summary['n_without'])} left out."
+    left_out = without if summary["n_without"] else ""
+    if summary["reason"]:
+        reason = summary["reason"].rstrip(".")
         return f"Whether connections go with {score} in the patients was not tested: {reason}.{left_out}"
     return (
-        f"{_survivors(told)} with {score} in {counted(told['n'], 'patient')} at a family-wise error rate of "
-        f"{told['alpha']:g}{_at_fdr(told)}.{_left_out(told)} A partial correlation of "
-        f"{number(told['detectable_r'])} would have been found with 80% power.{left_out} "
+        f"{_survivors(summary)} with {score} in {counted(summary['n'], 'patient')} at a family-wise error rate of "
+        f"{summary['alpha']:g}{_at_fdr(summary)}.{_left_out(summary)} A partial correlation of "
+        f"{number(summary['detectable_r'])} would have been found with 80% power.{left_out} "
         "An association is no cause: severity goes with duration and treatment too."
     )
 
 
 def groups_sentence(asked: Asked) -> str:
     """How many connections differ between any of the groups; or why that was not tested."""
-    told = asked.summary
-    groups = listed(f"{name} ({size:,})" for name, size in told["groups"].items())
-    if told["reason"]:
-        return f"Differences between {groups} were not tested: {told['reason'].rstrip('.')}."
-    verb = "differs" if told["n_fwer"] == 1 else "differ"
+    summary = asked.summary
+    groups = listed(f"{name} ({size:,})" for name, size in summary["groups"].items())
+    if summary["reason"]:
+        return f"Differences between {groups} were not tested: {summary['reason'].rstrip('.')}."
+    verb = "differs" if summary["n_fwer"] == 1 else "differ"
     return (
-        f"{told['n_fwer'] or 'None'} of {counted(told['n_edges'], 'connection')} {verb} between any of {groups} at a "
-        f"family-wise error rate of {told['alpha']:g}{_at_fdr(told)}.{_left_out(told)} "
+        f"{summary['n_fwer'] or 'None'} of {counted(summary['n_edges'], 'connection')} {verb} between any of {groups} "
+        f"at a family-wise error rate of {summary['alpha']:g}{_at_fdr(summary)}.{_left_out(summary)} "
         "Which groups differ from which was not tested."
     )
 
@@ -88,8 +88,8 @@ def groups_table(asked: Asked, titles: Mapping[str, str], n: int) -> Table | Non
     groups = list(asked.summary["groups"])
     rows = []
     for row in edges.head(n).to_dict("records"):
-        own = [number(row[f"mean_{name}"]) for name in groups]
-        numbers = [number(row["effect_size"]), number(row["statistic"]), *own, *_p(row)]
+        means = [number(row[f"mean_{name}"]) for name in groups]
+        numbers = [number(row["effect_size"]), number(row["statistic"]), *means, *_p(row)]
         rows.append(Row([*_names(row, titles), *numbers], _mark(row, alpha)))
     columns = [*_heads(), Column("η²"), Column("F"), *map(Column, groups), *_p_heads()]
     caption = (
@@ -111,17 +111,17 @@ def _tests_text(results: Results) -> str:
     return f"In the same way every connection was tested for {listed(asked)}."
 
 
-def _survivors(told: Mapping) -> str:
-    verb = "goes" if told["n_fwer"] == 1 else "go"
-    return f"{told['n_fwer'] or 'None'} of {counted(told['n_edges'], 'connection')} {verb}"
+def _survivors(summary: Mapping) -> str:
+    verb = "goes" if summary["n_fwer"] == 1 else "go"
+    return f"{summary['n_fwer'] or 'None'} of {counted(summary['n_edges'], 'connection')} {verb}"
 
 
-def _at_fdr(told: Mapping) -> str:
-    return f" ({told['n_fdr']:,} at the same false-discovery rate)" if told["n_fdr"] else ""
+def _at_fdr(summary: Mapping) -> str:
+    return f" ({summary['n_fdr']:,} at the same false-discovery rate)" if summary["n_fdr"] else ""
 
 
-def _left_out(told: Mapping) -> str:
-    n = told["n_untested"]
+def _left_out(summary: Mapping) -> str:
+    n = summary["n_untested"]
     return f" {n:,} more {_were(n)} not measured, or missing in too many of these people." if n else ""
 
 

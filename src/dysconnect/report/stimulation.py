@@ -46,18 +46,18 @@ def section(study: Study) -> Section | None:
     methods = [("Virtual stimulation", methods_text(results, study.cohort))]
     if targets is None or targets.empty:
         return _shown(figures, f"{WITHHELD}; {results.stimulation}.", CAUTION, methods=methods)
-    told = results.stimulated
+    ranking = results.stimulated
     return _shown(
         figures,
-        paragraph(targets, told, alpha),
+        paragraph(targets, ranking, alpha),
         CAUTION,
         tables={
             "nodes": node_table(targets, alpha),
-            "sets": set_table(targets, told, alpha),
+            "sets": set_table(targets, ranking, alpha),
             "connections": connection_table(results.edits, targets),
             "patients": patient_rows(results.patient_targets, results.edits),
         },
-        more={"notes": notes(targets, study.cohort["stimulate"]), "aside": aside(results.stimulation, told)},
+        more={"notes": notes(targets, study.cohort["stimulate"]), "aside": aside(results.stimulation, ranking)},
         methods=methods,
     )
 
@@ -76,17 +76,17 @@ def not_asked(asked: str, experiments: Iterable[str]) -> str:
     )
 
 
-def paragraph(targets: pd.DataFrame, told: Mapping, alpha: float) -> str:
+def paragraph(targets: pd.DataFrame, ranking: Mapping, alpha: float) -> str:
     """The result in words."""
     node = targets[targets["kind"] == "node"].iloc[0]
     text = (
         f"When all connections of {node['target']} become those expected of a control of the same covariates, patients "
         f"whom the model did not see move furthest towards the controls: by {significant(node['shift'])} logits, where "
         f"held-out controls move by {significant(node['controls'])} ({_tested(node)}); {node['consistency']:.0%} of "
-        f"{counted(told['patients'], 'patient')} move further than the mean control. Among nodes of like strength "
+        f"{counted(ranking['patients'], 'patient')} move further than the mean control. Among nodes of like strength "
         f"its effect stands at z = {number(node['matched_z'])}. It is among the ten strongest in "
-        f"{node['top10']:.0%} of the {told['folds']} folds; two folds rank the nodes alike with a mean "
-        f"rank correlation of {number(told['agreement'])}."
+        f"{node['top10']:.0%} of the {ranking['folds']} folds; two folds rank the nodes alike with a mean "
+        f"rank correlation of {number(ranking['agreement'])}."
     )
     regions = targets[targets["kind"] == "region"]
     if len(regions):
@@ -110,42 +110,42 @@ def _inside(title: str) -> str:
 
 
 def _survivors(targets: pd.DataFrame, alpha: float) -> str:
-    found = targets.loc[targets["p_fwer"] <= alpha, "title"].tolist()
-    if not found:
+    survivors = targets.loc[targets["p_fwer"] <= alpha, "title"].tolist()
+    if not survivors:
         return f"No target survives a family-wise error rate of {alpha:g}; the order is for orientation only."
-    named = listed(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+    named = listed(survivors[:5]) + (f" and {len(survivors) - 5} more" if len(survivors) > 5 else "")
     return f"What survives a family-wise error rate of {alpha:g} over all targets of its kind: {named}."
 
 
 def node_table(targets: pd.DataFrame, alpha: float, n: int = 15) -> Table:
     """The strongest regions."""
-    own = targets[targets["kind"] == "node"]
-    places = own.set_index("target")[["x", "y", "z"]]
-    control = LATER in own
+    regions = targets[targets["kind"] == "node"]
+    places = regions.set_index("target")[["x", "y", "z"]]
+    control = LATER in regions
     rows = [
         Row([
             str(row["rank"]), region_cell(row["target"], places), row["access"] or NONE, *_numbers(row),
-            *([number(row[name]) for name in own.columns if name.endswith("controllability")] if control else []),
+            *([number(row[name]) for name in regions.columns if name.endswith("controllability")] if control else []),
         ], "best" if row["p_fwer"] <= alpha else "")
-        for row in own.fillna({"access": ""}).head(n).to_dict("records")
+        for row in regions.fillna({"access": ""}).head(n).to_dict("records")
     ]  # fmt: skip
     columns = [Column("#"), Column("Region", False), Column("Reached by", False), *_columns()]
     columns += [Column("Average control"), Column("Modal control")] if control else []
-    return Table(f"The {len(rows)} strongest of {len(own):,} regions, one at a time.", columns, rows)
+    return Table(f"The {len(rows)} strongest of {len(regions):,} regions, one at a time.", columns, rows)
 
 
-def set_table(targets: pd.DataFrame, told: Mapping, alpha: float) -> Table:
+def set_table(targets: pd.DataFrame, ranking: Mapping, alpha: float) -> Table:
     """Target regions of deep brain and magnetic stimulation, then circuits; what the atlas lacks is named."""
-    own = targets[targets["kind"] != "node"].fillna({"access": ""})
+    sets = targets[targets["kind"] != "node"].fillna({"access": ""})
     rows = [
         Row([
             str(row["rank"]), (row["title"], counted(row["n_nodes"], "region")),
             row["access"] or "circuit", *_numbers(row),
         ], "best" if row["p_fwer"] <= alpha else "")
-        for row in own.to_dict("records")
+        for row in sets.to_dict("records")
     ]  # fmt: skip
     columns = [Column("#"), Column("Set", False), Column("Reached by", False), *_columns()]
-    absent = [target_titles()[name] for name in told.get("absent", [])]
+    absent = [target_titles()[name] for name in ranking.get("absent", [])]
     lacking = f" Not in this atlas: {listed(absent)}." if absent else ""
     caption = f"Target regions (all connections that touch them) and circuits, ranked apart.{lacking}"
     return Table(caption, columns, rows)
@@ -183,14 +183,14 @@ def connection_table(edits: pd.DataFrame | None, targets: pd.DataFrame) -> Table
     return table if table.rows else None
 
 
-def connections(own: pd.DataFrame, first: Sequence[tuple[str, str, str]], of: str) -> Table:
+def connections(edits: pd.DataFrame, first: Sequence[tuple[str, str, str]], of: str) -> Table:
     """The connections behind targets (`kind`, `target`, title), from the rows of `edits.tsv` of the group or a person.
 
     `of` says of whom the change is.
     """
     rows = []
     for kind, target, title in first:
-        for row in own[(own["kind"] == kind) & (own["target"] == target)].head(LISTED).to_dict("records"):
+        for row in edits[(edits["kind"] == kind) & (edits["target"] == target)].head(LISTED).to_dict("records"):
             pair = f"{row['region_a']} – {row['region_b']}"
             spread = f"± {number(row['change_spread'])}" if np.isfinite(row["change_spread"]) else ""
             numbers = (number(row["change_sd"]), f"{row['share']:.0%}".replace("-", "−"), number(row["cheapest"]))
@@ -246,9 +246,9 @@ def patient_rows(patients: pd.DataFrame, edits: pd.DataFrame | None = None) -> T
             if (name, kind) not in first.index:
                 cells += [NONE] * 3
                 continue
-            own = first.loc[(name, kind)]
-            title = regions.get(own["target"], own["target"])
-            cells += [(title, carried.get((name, kind), "")), number(own["score"]), number(own["cost"], 1)]
+            row = first.loc[(name, kind)]
+            title = regions.get(row["target"], row["target"])
+            cells += [(title, carried.get((name, kind), "")), number(row["score"]), number(row["cost"], 1)]
         rows.append(Row(cells, link=page_link(name)))
     columns = [
         Column("Patient", False), Column("First region", False), Column("Score"), Column("Cost"),
@@ -267,18 +267,18 @@ def _carriers(edits: pd.DataFrame) -> dict[tuple[str, str], str]:
     """The connection with the largest share in the first target, by participant and kind."""
     lead = edits.drop_duplicates(["participant_id", "kind"])
     return {
-        (own.participant_id, own.kind): f"{own.region_a} – {own.region_b}, {own.share:.0%}".replace("-", "−")
-        for own in lead.itertuples()
+        (row.participant_id, row.kind): f"{row.region_a} – {row.region_b}, {row.share:.0%}".replace("-", "−")
+        for row in lead.itertuples()
     }
 
 
-def aside(verdict: str, told: Mapping) -> str:
+def aside(verdict: str, ranking: Mapping) -> str:
     """The model, how it was tested, and what is missing."""
-    if told["permutations"]:
-        inside, each = ("sites and folds", "networks") if told.get("network") else ("sites", "models")
-        tested = f"{told['permutations']:,} permutations of the labels inside {inside}, each with new {each}"
+    if ranking["permutations"]:
+        inside, each = ("sites and folds", "networks") if ranking.get("network") else ("sites", "models")
+        tested = f"{ranking['permutations']:,} permutations of the labels inside {inside}, each with new {each}"
         tested += " and expectations"
-    elif told.get("network"):
+    elif ranking.get("network"):
         tested = (
             "its networks were not trained again for permuted labels (stimulate.network_permutations), so that only "
             "the matched z stands, which describes and does not test"
@@ -286,14 +286,14 @@ def aside(verdict: str, told: Mapping) -> str:
     else:
         tested = "this kind of model is not fitted again for permuted labels, so that only the matched z stands"
     text = f"Model: {verdict}; {tested}."
-    if not told.get("controllability"):
+    if not ranking.get("controllability"):
         text += ' Network control theory is not shown: it needs nctpy (pip install "dysconnect[stimulate]").'
     return text
 
 
 def methods_text(results: Results, cohort: Mapping) -> str:
     """What was done, for the methods section of a paper."""
-    spec, told = cohort["stimulate"], results.stimulated
+    spec, ranking = cohort["stimulate"], results.stimulated
     goal = "the median logit of the held-out controls" if spec["goal"] == "controls" else "a logit of 0"
     text = (
         "Targets were all regions, the target regions of deep brain and transcranial magnetic stimulation, and the "
@@ -301,31 +301,31 @@ def methods_text(results: Results, cohort: Mapping) -> str:
         "those expected of a control of the same covariates (linear regression in the training controls), and the "
         "change of the calibrated logit was read in the people whom the model had not seen (virtual normalisation)."
     )
-    if not told.get("folds"):
+    if not ranking.get("folds"):
         return f"{text} Nothing is shown of a model that does not beat its permutation null."
-    if told["permutations"]:
-        text += " " + _tests_text(told)
+    if ranking["permutations"]:
+        text += " " + _tests_text(ranking)
     text += (
         " Specificity was described by nodes of like strength, and by random sets of nodes of like strength. The cost "
         f"is the Mahalanobis distance of the cheapest edit that brings a patient to {goal}, with the controls' "
         "covariance shrunk to its diagonal (Ledoit and Wolf 2004)."
     )
-    if told.get("controllability"):
+    if ranking.get("controllability"):
         text += (
             " Controllability of the controls' mean network (Gu et al. 2015) is shown beyond what strength explains."
         )
     return text
 
 
-def _tests_text(told: Mapping) -> str:
-    inside = "sites and folds" if told.get("network") else "sites"
+def _tests_text(ranking: Mapping) -> str:
+    inside = "sites and folds" if ranking.get("network") else "sites"
     text = (
-        f"It was tested against {told['permutations']:,} permutations of the labels inside {inside}, for each of "
+        f"It was tested against {ranking['permutations']:,} permutations of the labels inside {inside}, for each of "
         "which models and expectations were fitted again, in units of the spread of the model's decision; the "
         "family-wise error rate over the targets of a kind is that of the most negative standardised shift "
         "(Westfall and Young 1993)."
     )
-    if told.get("network"):
+    if ranking.get("network"):
         text += (
             " There the shift of a target was the sum of its connections' integrated gradients (Sundararajan et al. "
             "2017) on the way to the normal connectome, in one network a fold of the first repeat."
@@ -347,17 +347,17 @@ def stimulation_figure(targets: pd.DataFrame, alpha: float) -> Figure:
 
     if targets.empty:
         return note_figure("No targets are ranked: the model does not beat its permutation null.")
-    own = targets[targets["kind"] == "node"].head(DRAWN)
-    strength = np.clip(-own["score"].fillna(own["matched_z"]).to_numpy(float), 0, None)
+    nodes = targets[targets["kind"] == "node"].head(DRAWN)
+    strength = np.clip(-nodes["score"].fillna(nodes["matched_z"]).to_numpy(float), 0, None)
     sizes = SMALL + (LARGE - SMALL) * strength / max(strength.max(), 1e-12)
-    colours = np.select([own["p_fwer"] <= alpha, own["p"] <= alpha], [LOWER, PALE], LIGHT).tolist()
+    colours = np.select([nodes["p_fwer"] <= alpha, nodes["p"] <= alpha], [LOWER, PALE], LIGHT).tolist()
     figure = Figure(figsize=(PAGE, 2.75))
     panel = figure.add_axes((0, 0.08, 1, 0.84))
     look = {"node_size": sizes, "node_color": colours, "colorbar": False, "annotate": False}
     look["node_kwargs"] = {"edgecolors": GREY, "linewidths": 0.5, "alpha": 0.9}
-    xyz = own[["x", "y", "z"]].to_numpy(float)
+    xyz = nodes[["x", "y", "z"]].to_numpy(float)
     display = plot_connectome(
-        np.zeros((len(own), len(own))), xyz, display_mode="ortho", figure=figure, axes=panel, **look
+        np.zeros((len(nodes), len(nodes))), xyz, display_mode="ortho", figure=figure, axes=panel, **look
     )
     display.annotate(size=8, positions=False)
     words = (("survives", LOWER), (f"p ≤ {alpha:g}, uncorrected", PALE), ("neither", LIGHT))
@@ -365,5 +365,5 @@ def stimulation_figure(targets: pd.DataFrame, alpha: float) -> Figure:
         dot = Line2D([place - 0.02], [0.04], marker="o", color="none", markerfacecolor=colour, markeredgecolor=GREY)
         figure.add_artist(dot)
         figure.text(place, 0.04, title, va="center")
-    figure.text(0.01, 0.96, f"The {len(own)} regions that move patients furthest, one at a time", va="center")
+    figure.text(0.01, 0.96, f"The {len(nodes)} regions that move patients furthest, one at a time", va="center")
     return figure

@@ -164,20 +164,20 @@ def structure_sentence(results: Results, titles: Mapping[str, str]) -> str:
     components, families, alpha = results.components, results.families, results.summary["alpha"]
     if families.empty and components.empty:
         return ""
-    found = components[components["p_fwer"] <= alpha]
+    survivors = components[components["p_fwer"] <= alpha]
     circuits = families[families["kind"] == "circuit"]
     p = np.fmin(circuits["p_fwer_mean"].to_numpy(float), circuits["p_fwer_magnitude"].to_numpy(float))
     named = [titles.get(name, name) for name in circuits["name"][p <= alpha]]
-    if found.empty and not named:
+    if survivors.empty and not named:
         looked = "No component and no circuit as a whole differs" if len(circuits) else "No component differs"
         unknown = "" if len(circuits) else " By their names no connection of these regions is in a circuit of dystonia."
         return f"{looked} at a family-wise error rate of {alpha:g}.{unknown}"
     parts = []
-    if len(found):
+    if len(survivors):
         edges = results.summary["n_component_edges"]
         sure = f"{results.summary['n_component_true']:,} of which truly differ, at least"
-        parts.append(f"{counted(len(found), 'component')} with {counted(edges, 'connection')} in all ({sure})")
+        parts.append(f"{counted(len(survivors), 'component')} with {counted(edges, 'connection')} in all ({sure})")
     if named:
         parts.append(f"{'the circuit' if len(named) == 1 else 'the circuits'} {listed(named)} as a whole")
-    verb = "differs" if len(found) + len(named) == 1 else "differ"
+    verb = "differs" if len(survivors) + len(named) == 1 else "differ"
     return f"Beyond single connections {' and '.join(parts)} {verb} at a family-wise error rate of {alpha:g}."

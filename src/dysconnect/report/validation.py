@@ -67,10 +67,10 @@ def _drawings(scores: pd.DataFrame, alpha: float) -> dict[str, Drawing]:
         f"{listed(promising('FDR'))}. Network-based methods promise that a component is no accident, not that each of "
         "its edges is true. Edges that moved because a planted one did are left out of the count."
     )
-    found, false = "Planted edges found", "False share of what is called"
+    hits, false = "Planted edges found", "False share of what is called"
     return {
         "validation_fwer": Drawing(lambda: fwer_figure(scores, alpha), fwer, wide=True),
-        "validation_power": Drawing(lambda: effect_figure(scores, "tpr", found, None), power, wide=True),
+        "validation_power": Drawing(lambda: effect_figure(scores, "tpr", hits, None), power, wide=True),
         "validation_fdp": Drawing(lambda: effect_figure(scores, "fdp", false, alpha), fdp, wide=True),
     }
 
@@ -91,8 +91,8 @@ def compared() -> list[str]:
 
 def measured(scores: pd.DataFrame, measure: str, scenario: str | None = None) -> pd.DataFrame:
     """Rows of a measure, and of a scenario."""
-    own = scores[scores["measure"] == measure]
-    return own if scenario is None else own[own["scenario"] == scenario]
+    rows = scores[scores["measure"] == measure]
+    return rows if scenario is None else rows[rows["scenario"] == scenario]
 
 
 def judged(scores: pd.DataFrame, alpha: float) -> pd.DataFrame:
@@ -130,15 +130,15 @@ def _planted_rows(scores: pd.DataFrame, alpha: float) -> list[tuple]:
     """Promises that hold beside a true difference: means over patterns and effects, planted in the same people."""
     rows, where = [], "planted"
     for measure, promise in (("fdp", "FDR"), ("fwer", "FWER"), ("coverage", "bounds")):
-        for method, own in measured(scores, measure, where).groupby("method", sort=False):
+        for method, part in measured(scores, measure, where).groupby("method", sort=False):
             if method not in promising(promise):
                 continue
-            share = own["value"].mean() if measure != "coverage" else 1 - own["value"].mean()
+            share = part["value"].mean() if measure != "coverage" else 1 - part["value"].mean()
             if measure == "fdp":
-                error = (own["high"] - own["low"]).mean() / 4  # limits are two standard errors either way
+                error = (part["high"] - part["low"]).mean() / 4  # limits are two standard errors either way
                 said, verdict = f"{number(100 * share, 1)}% of its calls", int(share > alpha + 2 * np.nan_to_num(error))
             else:
-                total = int(own["cohorts"].max())
+                total = int(part["cohorts"].max())
                 said = f"{number(100 * share, 1)}% of cohorts"
                 verdict = int(share * total > binom.interval(LEVEL, total, alpha)[1])
             rows.append((method, where, said, verdict))
@@ -156,8 +156,8 @@ def promises(scores: pd.DataFrame, alpha: float) -> str:
         text = f"All {methods} methods keep their promise: none errs more often than {alpha:g} allows"
     else:
         named = [
-            f"{where} {listed(f'{row.method} ({row.said})' for row in own.itertuples())}"
-            for where, own in above.assign(where=above["where"].map(WHERE)).groupby("where", sort=False)
+            f"{where} {listed(f'{row.method} ({row.said})' for row in part.itertuples())}"
+            for where, part in above.assign(where=above["where"].map(WHERE)).groupby("where", sort=False)
         ]
         text = f"Outside the limits of the {alpha:g} that is promised: {'; '.join(named)}"
     by_chance = 0.025 * len(table)
@@ -170,11 +170,11 @@ def promises(scores: pd.DataFrame, alpha: float) -> str:
 
 def unprotected(scores: pd.DataFrame, alpha: float) -> str:
     """Say what becomes of the promise where motion differs between the groups and is left out of the model."""
-    own = measured(scores, "fwer", UNADJUSTED)
-    if own.empty:
+    rows = measured(scores, "fwer", UNADJUSTED)
+    if rows.empty:
         return ""
-    worst = own.loc[own["value"].idxmax()]
-    failed = int((own["value"] * own["cohorts"] > binom.ppf(0.5 + LEVEL / 2, own["cohorts"], alpha)).sum())
+    worst = rows.loc[rows["value"].idxmax()]
+    failed = int((rows["value"] * rows["cohorts"] > binom.ppf(0.5 + LEVEL / 2, rows["cohorts"], alpha)).sum())
     seen = f"{round(worst['value'] * worst['cohorts'])} of {counted(int(worst['cohorts']), 'cohort')}"
     if not failed:
         return (
@@ -182,7 +182,7 @@ def unprotected(scores: pd.DataFrame, alpha: float) -> str:
             "nothing about what adjustment protects from."
         )
     return (
-        f"Without motion in the model {failed} of {counted(len(own), 'method')} find differences where there are none "
+        f"Without motion in the model {failed} of {counted(len(rows), 'method')} find differences where there are none "
         f"({worst['method']} in {seen}): the error rate rests on that covariate."
     )
 
@@ -206,15 +206,15 @@ def facts(scores: pd.DataFrame, spec: Mapping) -> list[tuple[str, str]]:
 @styled
 def fwer_figure(scores: pd.DataFrame, alpha: float) -> Figure:
     """Share of null cohorts with a false finding, by method, with limits: a panel a scenario."""
-    own = measured(scores, "fwer")
-    present = [name for name in NULLS if (own["scenario"] == name).any()]
+    rows = measured(scores, "fwer")
+    present = [name for name in NULLS if (rows["scenario"] == name).any()]
     if not present:
         return note_figure("No cohorts without a difference were made.")
-    methods = list(own.loc[own["scenario"].isin(present), "method"].unique())
+    methods = list(rows.loc[rows["scenario"].isin(present), "method"].unique())
     figure = Figure(figsize=(PAGE, 1.0 + 0.19 * len(methods)), layout="constrained")
     panels = figure.subplots(1, len(present), sharey=True, squeeze=False)[0]
     for axes, name in zip(panels, present):
-        _intervals(axes, own[own["scenario"] == name].set_index("method").loc[methods], alpha, name in PROMISED)
+        _intervals(axes, rows[rows["scenario"] == name].set_index("method").loc[methods], alpha, name in PROMISED)
         axes.set_title(NULLS[name].replace(", ", ",\n"), loc="left")
         axes.set_xlabel("Cohorts with a false finding")
     panels[0].set_yticks(range(len(methods)), methods)
@@ -242,20 +242,20 @@ def _intervals(axes: Axes, rows: pd.DataFrame, alpha: float, promised: bool) -> 
 @styled
 def effect_figure(scores: pd.DataFrame, measure: str, title: str, promised: float | None) -> Figure:
     """A measure of the planted cohorts over the effect: a panel a pattern, a line a method that calls edges."""
-    own = measured(scores, measure, "planted")
-    methods = [name for name in own["method"].unique() if name in compared()]
-    patterns = [name for name in PATTERNS if (own["pattern"] == name).any()]
+    rows = measured(scores, measure, "planted")
+    methods = [name for name in rows["method"].unique() if name in compared()]
+    patterns = [name for name in PATTERNS if (rows["pattern"] == name).any()]
     if not patterns or not methods:
         return note_figure("No cohorts with a planted truth were made.")
     columns = min(3, len(patterns))
     lines = -(-len(patterns) // columns)
     figure = Figure(figsize=(PAGE, 0.6 + 2.0 * lines), layout="constrained")
     panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    top = 1.02 if promised is None else max(0.25, 1.2 * own.loc[own["method"].isin(methods), "value"].max())
-    effects = np.unique(own["d"])
+    top = 1.02 if promised is None else max(0.25, 1.2 * rows.loc[rows["method"].isin(methods), "value"].max())
+    effects = np.unique(rows["d"])
     for k, (axes, pattern) in enumerate(zip(panels, patterns)):
         for place, method in enumerate(methods):
-            _line(axes, own[(own["pattern"] == pattern) & (own["method"] == method)].sort_values("d"), place, method)
+            _line(axes, rows[(rows["pattern"] == pattern) & (rows["method"] == method)].sort_values("d"), place, method)
         if promised is not None:
             axes.axhline(promised, color=INK, linestyle=(0, (3, 2)), linewidth=0.9, zorder=0)
         axes.set_title(PATTERNS[pattern], loc="left")
@@ -284,9 +284,9 @@ def method_table(scores: pd.DataFrame, alpha: float) -> Table:
     outside = set(outside.loc[outside["verdict"] > 0, "method"])
     rows = []
     for method in scores["method"].unique():
-        own = scores[scores["method"] == method]
-        cells = [method, *(_false(own, name) for name in NULLS)]
-        planted = own[own["scenario"] == "planted"]
+        part = scores[scores["method"] == method]
+        cells = [method, *(_false(part, name) for name in NULLS)]
+        planted = part[part["scenario"] == "planted"]
         for measure in ("tpr", "fdp", "fdp_strict", "auprc_ratio", "sign_accuracy", "stability"):
             values = planted.loc[planted["measure"] == measure, "value"]
             cells.append(number(values.mean()) if len(values) else NONE)
@@ -307,8 +307,8 @@ def method_table(scores: pd.DataFrame, alpha: float) -> Table:
     return Table(caption, columns, rows)
 
 
-def _false(own: pd.DataFrame, scenario: str) -> str:
-    rows = own[(own["scenario"] == scenario) & own["measure"].isin(["fwer", "coverage"])]
+def _false(scores: pd.DataFrame, scenario: str) -> str:
+    rows = scores[(scores["scenario"] == scenario) & scores["measure"].isin(["fwer", "coverage"])]
     if rows.empty:
         return NONE
     row = rows.iloc[0]

@@ -142,9 +142,9 @@ def motion_figure(participants: pd.DataFrame, contrast: Mapping, limit: float) -
     figure, axes = one_panel(COLUMN, 2.9)
     jitter = np.random.default_rng(0)
     for place, name in enumerate(groups):
-        own = participants[(participants["group"] == name) & participants["mean_fd"].notna()]
-        kept = own.loc[own["included"], "mean_fd"].to_numpy(float)
-        lost = own.loc[~own["included"], "mean_fd"].to_numpy(float)
+        people = participants[(participants["group"] == name) & participants["mean_fd"].notna()]
+        kept = people.loc[people["included"], "mean_fd"].to_numpy(float)
+        lost = people.loc[~people["included"], "mean_fd"].to_numpy(float)
         colour = COLOURS[1] if name in contrast["cases"] else COLOURS[0] if name in compared else GREY
         if len(kept):
             box(axes, kept, place)

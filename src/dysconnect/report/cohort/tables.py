@@ -19,9 +19,9 @@ def cohort_table(participants: pd.DataFrame, contrast: Mapping) -> Table:
     groups = compared + sorted(set(participants["group"]) - set(compared))
     rows = []
     for name in groups:
-        own = participants[participants["group"] == name]
+        people = participants[participants["group"] == name]
         role = "patients" if name in contrast["cases"] else "controls" if name in compared else "not compared"
-        rows.append(Row([(name or "no group", role), *_group_cells(own)], "" if name in compared else "aside"))
+        rows.append(Row([(name or "no group", role), *_group_cells(people)], "" if name in compared else "aside"))
     rows.append(Row([("p", "patients against controls"), "", "", *_balance(participants, contrast)], "total"))
     columns = [
         Column("Group", False), Column("n"), Column("Included"), Column("Age, years (mean ± sd)"),
@@ -83,10 +83,10 @@ def _contingency_p(counts: np.ndarray) -> float:
 
 def excluded_table(participants: pd.DataFrame) -> Table:
     """List everybody who was left out, with the reason; people left out by the dozen share a row."""
-    own = participants[~participants["included"]]
-    reasons = own["exclusion_reason"].replace("", "no reason given")
+    lost = participants[~participants["included"]]
+    reasons = lost["exclusion_reason"].replace("", "no reason given")
     rows = []
-    for reason, people in own.groupby(reasons, sort=False):
+    for reason, people in lost.groupby(reasons, sort=False):
         if len(people) > MANY:
             groups = ", ".join(f"{group or NONE} {count}" for group, count in people["group"].value_counts().items())
             named = (f"{len(people):,} people", "by name in timeseries/participants.tsv")
@@ -100,7 +100,7 @@ def excluded_table(participants: pd.DataFrame) -> Table:
                 for row in people.itertuples()
             ]
     columns = [Column("Subject", False), Column("Group", False), Column("FD, mm"), Column("Reason", False)]
-    return Table(f"Excluded subjects ({len(own):,}).", columns, rows)
+    return Table(f"Excluded subjects ({len(lost):,}).", columns, rows)
 
 
 def choices_table(choices: pd.DataFrame | None) -> Table | None:
@@ -108,10 +108,10 @@ def choices_table(choices: pd.DataFrame | None) -> Table | None:
     if choices is None or choices.empty:
         return None
     shown = choices.fillna("").head(MOST)
-    told = [
+    lines = [
         (row.participant_id, row.what, row.chosen or NONE, row.others or NONE, row.why) for row in shown.itertuples()
     ]
-    rows = [Row(list(cells), link=page_link(cells[0])) for cells in told]
+    rows = [Row(list(cells), link=page_link(cells[0])) for cells in lines]
     columns = [Column(title, False) for title in ("Subject", "File", "Taken", "Not taken", "Why")]
     more = f" (the first {MOST}; all in acquire/choices.tsv)" if len(choices) > MOST else ""
     return Table(f"{counted(len(choices), 'choice')} among files{more}.", columns, rows)

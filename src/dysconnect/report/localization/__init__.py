@@ -98,11 +98,11 @@ def _matrix_caption(alpha: float) -> str:
 
 def stability_caption(edges: pd.DataFrame, alpha: float, top: int) -> str:
     """What the figure shows, and how often those that survive are found again."""
-    found = edges.loc[edges["p_fwer"] <= alpha, "stability"]
-    told = f" Of those that survive {alpha:g}, the median is {found.median():.0%}." if found.notna().any() else ""
+    shares = edges.loc[edges["p_fwer"] <= alpha, "stability"]
+    words = f" Of those that survive {alpha:g}, the median is {shares.median():.0%}." if shares.notna().any() else ""
     return (
         f"Stability of the connections. Share of random halves of the cohort in which a connection is among the "
-        f"{top:,} strongest, by its |t| in everybody; connections that never are, are left out.{told} Halves overlap, "
+        f"{top:,} strongest, by its |t| in everybody; connections that never are, are left out.{words} Halves overlap, "
         "and are no replication in other people."
     )
 
@@ -168,13 +168,13 @@ def localization_sentence(edges: pd.DataFrame, summary: Mapping, detectable: flo
             f"A difference of d = {number(detectable)} or more would have been found with 80% power "
             f"(critical |t| {number(summary['critical_t'])}); smaller ones are not ruled out."
         )
-    found = edges[edges["p_fwer"] <= alpha]
-    lower = int((found["statistic"] < 0).sum())
-    top = found.iloc[0]
+    survivors = edges[edges["p_fwer"] <= alpha]
+    lower = int((survivors["statistic"] < 0).sum())
+    top = survivors.iloc[0]
     return (
         f"{summary['n_fwer']:,} of {tested} {'differs' if summary['n_fwer'] == 1 else 'differ'} at a family-wise error "
         f"rate of {alpha:g} ({summary['n_fdr']:,} at the same false-discovery rate): {lower:,} weaker and "
-        f"{len(found) - lower:,} stronger in patients. The strongest is {top['region_a']} to {top['region_b']}, "
+        f"{len(survivors) - lower:,} stronger in patients. The strongest is {top['region_a']} to {top['region_b']}, "
         f"d = {number(top['effect_size'])}."
     )
 
@@ -185,13 +185,13 @@ def connections_in_short(results: Results) -> str:
     tested, rate = counted(summary["n_edges"], "connection"), f"a family-wise error rate of {summary['alpha']:g}"
     if summary["n_fwer"] == 0:
         return f"None of {tested} differs at {rate}."
-    found = results.edges[results.edges["p_fwer"] <= summary["alpha"]]
-    weaker = int((found["statistic"] < 0).sum())
-    sides = {len(found): "all weaker in patients", 0: "all stronger in patients"}
-    told = sides.get(weaker, f"{weaker:,} weaker and {len(found) - weaker:,} stronger in patients")
-    told = told.removeprefix("all ") if len(found) == 1 else told
+    survivors = results.edges[results.edges["p_fwer"] <= summary["alpha"]]
+    weaker = int((survivors["statistic"] < 0).sum())
+    sides = {len(survivors): "all weaker in patients", 0: "all stronger in patients"}
+    words = sides.get(weaker, f"{weaker:,} weaker and {len(survivors) - weaker:,} stronger in patients")
+    words = words.removeprefix("all ") if len(survivors) == 1 else words
     verb = "differs" if summary["n_fwer"] == 1 else "differ"
-    return f"{summary['n_fwer']:,} of {tested} {verb} at {rate}, {told}."
+    return f"{summary['n_fwer']:,} of {tested} {verb} at {rate}, {words}."
 
 
 def _localization_text(summary: Mapping, spec: Mapping) -> str:

@@ -98,7 +98,7 @@ def arcs(pairs: pd.DataFrame) -> dict[str, tuple[float, float]]:
 
 def ribbons(pairs: pd.DataFrame) -> list[tuple[int, tuple[float, float], tuple[float, float]]]:
     """Sign of every ribbon, and the angles of its two ends, ordered on each arc so that few ribbons cross."""
-    own = [
+    bands = [
         (sign, row.one, row.other, count)
         for row in pairs.itertuples()
         for sign, count in ((-1, row.weaker), (1, row.stronger))
@@ -106,20 +106,20 @@ def ribbons(pairs: pd.DataFrame) -> list[tuple[int, tuple[float, float], tuple[f
     ]
     places = arcs(pairs)
     order = list(places)
-    found: dict[tuple[int, int], tuple[float, float]] = {}
+    angles: dict[tuple[int, int], tuple[float, float]] = {}
     for here, name in enumerate(order):
         ends = [  # counterclockwise steps to the system at the other end: those come first that lie clockwise before
-            ((here - order.index(own[k][2 - side])) % len(order), k, side)
-            for k in range(len(own))
+            ((here - order.index(bands[k][2 - side])) % len(order), k, side)
+            for k in range(len(bands))
             for side in (0, 1)
-            if own[k][1 + side] == name
+            if bands[k][1 + side] == name
         ]
         begin, end = places[name]
-        unit = (end - begin) / sum(own[k][3] for _, k, _ in ends)
+        unit = (end - begin) / sum(bands[k][3] for _, k, _ in ends)
         for _, k, side in sorted(ends):
-            found[k, side] = (begin, begin + unit * own[k][3])
-            begin += unit * own[k][3]
-    return [(ribbon[0], found[k, 0], found[k, 1]) for k, ribbon in enumerate(own)]
+            angles[k, side] = (begin, begin + unit * bands[k][3])
+            begin += unit * bands[k][3]
+    return [(ribbon[0], angles[k, 0], angles[k, 1]) for k, ribbon in enumerate(bands)]
 
 
 def _at(angle: np.ndarray | float, radius: float) -> np.ndarray:
@@ -141,36 +141,36 @@ def _ribbon_path(one: tuple[float, float], other: tuple[float, float]) -> Path:
 def _draw_chords(axes: Axes, pairs: pd.DataFrame) -> None:
     axes.set(xlim=(-1.85, 1.85), ylim=(-1.3, 1.3), aspect="equal")
     axes.set_axis_off()
-    found = ribbons(pairs)
-    for sign, one, other in sorted(found, key=lambda own: own[1][0] - own[1][1]):
+    bands = ribbons(pairs)
+    for sign, one, other in sorted(bands, key=lambda part: part[1][0] - part[1][1]):
         axes.add_patch(PathPatch(_ribbon_path(one, other), edgecolor=EDGES[sign], linewidth=0.6, **LOOKS[sign]))
     called = pairs["weaker"] + pairs["stronger"]
     for name, (begin, end) in arcs(pairs).items():
         first, last = 90 - np.degrees(end), 90 - np.degrees(begin)
         axes.add_patch(Wedge((0, 0), OUTER, first, last, width=OUTER - INNER, facecolor=INK, linewidth=0))
         x, y = _at((begin + end) / 2, OUTER + 0.1)
-        own = int(called[(pairs["one"] == name) | (pairs["other"] == name)].sum())
+        part = int(called[(pairs["one"] == name) | (pairs["other"] == name)].sum())
         side = "center" if abs(x) < 0.25 else "left" if x > 0 else "right"
         height = "center" if abs(y) < 0.8 else "bottom" if y > 0 else "top"
-        axes.text(x, y, f"{spoken(name)}\n{own:,}", ha=side, va=height, linespacing=1.25)
+        axes.text(x, y, f"{spoken(name)}\n{part:,}", ha=side, va=height, linespacing=1.25)
 
 
 def _draw_shares(axes: Axes, pairs: pd.DataFrame) -> None:
     """Which share of the tested connections of a pair is called: large systems have more to call."""
     called = pairs["weaker"] + pairs["stronger"]
     share = (100 * called / pairs["tested"]).sort_values(ascending=False, kind="stable")
-    own = pairs.loc[share[share > 0].index[:MOST_PAIRS]]
-    rows, left = np.arange(len(own)), np.zeros(len(own))
+    shown = pairs.loc[share[share > 0].index[:MOST_PAIRS]]
+    rows, left = np.arange(len(shown)), np.zeros(len(shown))
     for sign, column in ((-1, "weaker"), (1, "stronger")):
-        width = (100 * own[column] / own["tested"]).to_numpy(float)
+        width = (100 * shown[column] / shown["tested"]).to_numpy(float)
         axes.barh(rows, width, 0.62, left, edgecolor=EDGES[sign], linewidth=0.6 * (width > 0), **LOOKS[sign])
         left += width
-    for row, (_, pair) in enumerate(own.iterrows()):
+    for row, (_, pair) in enumerate(shown.iterrows()):
         words = f"{pair['weaker'] + pair['stronger']:,} of {pair['tested']:,}"
         axes.annotate(words, (left[row], row), (3, 0), textcoords="offset points", va="center", size=7)
-    axes.set_yticks(rows, [_pair_title(pair) for _, pair in own.iterrows()])
+    axes.set_yticks(rows, [_pair_title(pair) for _, pair in shown.iterrows()])
     axes.tick_params(axis="y", length=0)
-    axes.set(ylim=(max(len(own), 5) - 0.4, -0.6), xlabel="Share of the tested connections (%)")
+    axes.set(ylim=(max(len(shown), 5) - 0.4, -0.6), xlabel="Share of the tested connections (%)")
     axes.spines["left"].set_visible(False)
     handles = [
         Patch(edgecolor=EDGES[sign], label=f"{word} in patients", **LOOKS[sign])

@@ -49,11 +49,11 @@ def connectome_figure(edges: pd.DataFrame, nodes: pd.DataFrame, alpha: float, st
     display = plot_connectome(blank, xyz, display_mode="ortho", figure=figure, axes=panel, **look)
     display.annotate(size=8, positions=False)
     for sign, colour, line in ((-1, LOWER, "-"), (1, HIGHER, (0, (2.2, 1.1)))):
-        own = shown[np.sign(shown["effect_size"]) == sign]
-        if len(own):
+        side = shown[np.sign(shown["effect_size"]) == sign]
+        if len(side):
             matrix = blank.copy()
-            ends = row[own["region_a"]].to_numpy(), row[own["region_b"]].to_numpy()
-            matrix[ends] = matrix[ends[::-1]] = own["effect_size"]
+            ends = row[side["region_a"]].to_numpy(), row[side["region_b"]].to_numpy()
+            matrix[ends] = matrix[ends[::-1]] = side["effect_size"]
             kwargs = {"color": colour, "linestyle": line, "linewidth": 1.4 if len(shown) < 60 else 0.9}
             display.add_graph(matrix, xyz, node_size=0, edge_kwargs=kwargs)
     for place, sign, colour, line in ((0.3, "weaker", LOWER, "-"), (0.62, "stronger", HIGHER, (0, (2.2, 1.1)))):
@@ -144,23 +144,23 @@ def stability_figure(edges: pd.DataFrame, alpha: float, critical: float) -> Figu
     critical : float
         |t| at which an edge survives.
     """
-    own = edges[edges["stability"] > 0]
-    if own.empty:
+    shown = edges[edges["stability"] > 0]
+    if shown.empty:
         return note_figure("Stability was not measured: no random halves of the cohort were drawn.")
-    found = own["p_fwer"] <= alpha
+    survive = shown["p_fwer"] <= alpha
     figure = Figure(figsize=(COLUMN, 2.9), layout="constrained")
     axes = figure.add_subplot()
-    rest = own.loc[~found, ["statistic", "stability"]].abs()
+    rest = shown.loc[~survive, ["statistic", "stability"]].abs()
     rest = rest.assign(
         statistic=(rest["statistic"] * 20).round() / 20
     ).drop_duplicates()  # thousands lie on one another
     axes.scatter(rest["statistic"], rest["stability"], s=5, color=LIGHT, linewidths=0, label="others")
     for sign, colour, marker, word in ((-1, LOWER, "v", "weaker"), (1, HIGHER, "^", "stronger")):
-        side = own[found & (np.sign(own["statistic"]) == sign)]
+        side = shown[survive & (np.sign(shown["statistic"]) == sign)]
         if len(side):
             look = {"s": 22, "color": colour, "marker": marker, "linewidths": 0.4, "edgecolors": "white"}
             axes.scatter(np.abs(side["statistic"]), side["stability"], label=f"{word} in patients", **look)
-    if np.isfinite(critical) and critical <= 1.5 * np.abs(own["statistic"]).max():
+    if np.isfinite(critical) and critical <= 1.5 * np.abs(shown["statistic"]).max():
         axes.axvline(critical, color=GREY, linestyle=(0, (4, 3)), linewidth=0.8, zorder=0)
         axes.annotate(
             f"FWER {alpha:g}", (critical, 1), (-3, -1), ("data", "axes fraction"), "offset points", size=7, color=INK,

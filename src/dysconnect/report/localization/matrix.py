@@ -56,10 +56,10 @@ def matrix_figure(edges: pd.DataFrame, nodes: pd.DataFrame, alpha: float) -> Fig
 def ordered_nodes(nodes: pd.DataFrame) -> pd.DataFrame:
     """Order regions by system, network and side; where the atlas knows no systems all are `regions`."""
     given = {"system": "regions", "network": "", "hemisphere": ""}
-    own = nodes.assign(**{name: nodes.get(name, plain) for name, plain in given.items()}).fillna({"network": ""})
-    rank = own["system"].map({name: k for k, name in enumerate(SYSTEMS)}).fillna(len(SYSTEMS))
-    own = own.assign(rank=rank, last=own["network"].isin(["", "unassigned"]))
-    return own.sort_values(["rank", "last", "network", "hemisphere"], kind="stable").reset_index(drop=True)
+    regions = nodes.assign(**{name: nodes.get(name, plain) for name, plain in given.items()}).fillna({"network": ""})
+    rank = regions["system"].map({name: k for k, name in enumerate(SYSTEMS)}).fillna(len(SYSTEMS))
+    regions = regions.assign(rank=rank, last=regions["network"].isin(["", "unassigned"]))
+    return regions.sort_values(["rank", "last", "network", "hemisphere"], kind="stable").reset_index(drop=True)
 
 
 def split_triangles(edges: pd.DataFrame, ordered: pd.DataFrame) -> tuple[np.ndarray, pd.DataFrame]:
@@ -97,11 +97,11 @@ def _mark_survivors(axes: Axes, above: pd.DataFrame, alpha: float) -> None:
     size = float(np.clip(2600 / max(many, 1), 5, 26))
     for sign, colour, marker in ((-1, LOWER, "v"), (1, HIGHER, "^")):
         side = np.sign(above["statistic"]) == sign
-        rest, own = above[loose & side], above[strict & side]
+        rest, filled = above[loose & side], above[strict & side]
         axes.scatter(
             rest["column"], rest["row"], s=size / 2, marker=marker, c="none", edgecolors=colour, linewidths=0.6
         )
-        axes.scatter(own["column"], own["row"], s=size, marker=marker, color=colour, linewidths=0)
+        axes.scatter(filled["column"], filled["row"], s=size, marker=marker, color=colour, linewidths=0)
 
 
 def _edges_of_blocks(values: pd.Series) -> np.ndarray:

@@ -114,8 +114,8 @@ def read_everybody(paths: Mapping, predictions: Mapping[str, str | Path]) -> Eve
 def out_of_fold(predictions: pd.DataFrame) -> pd.DataFrame:
     """Out-of-fold probability of everybody: mean over repeats (and seeds), least and largest of the repeats."""
     repeats = predictions.groupby(["participant_id", "repeat"])["probability"].mean().groupby("participant_id")
-    found = repeats.agg(["mean", "min", "max"]).set_axis(["value", "low", "high"], axis=1)
-    return found.assign(label=predictions.groupby("participant_id")["label"].first())
+    estimates = repeats.agg(["mean", "min", "max"]).set_axis(["value", "low", "high"], axis=1)
+    return estimates.assign(label=predictions.groupby("participant_id")["label"].first())
 
 
 def write_people(everybody: Everybody, nodes: pd.DataFrame, spec: Mapping, folder: Path, date: str) -> None:
@@ -162,7 +162,7 @@ def write_people(everybody: Everybody, nodes: pd.DataFrame, spec: Mapping, folde
 
 def _common(everybody: Everybody, nodes: pd.DataFrame, spec: Mapping, date: str) -> dict:
     """What all pages share."""
-    backgrounds = {name: strips.background(own) for name, own in everybody.predictions.items()}
+    backgrounds = {name: strips.background(table) for name, table in everybody.predictions.items()}
     return {
         "title": spec["dataset"]["title"], "date": date, "banner": banner(spec), "research_only": RESEARCH_ONLY,
         "caution": CAUTION, "cohort": backgrounds, "norm": norm_sentence(everybody, spec["alpha"]),
@@ -176,8 +176,8 @@ def norm_sentence(everybody: Everybody, alpha: float) -> str:
         return ""
     parts = []
     for side, word in ((1, "patient"), (0, "control")):
-        own = known.loc[known["label"] == side, "p_max"]
-        parts.append(f"{(own <= alpha).sum():,} of {counted(len(own), word)} ({percent((own <= alpha).mean())})")
+        ps = known.loc[known["label"] == side, "p_max"]
+        parts.append(f"{(ps <= alpha).sum():,} of {counted(len(ps), word)} ({percent((ps <= alpha).mean())})")
     return (
         f"Against the norm of the controls {parts[0]} and {parts[1]} of this cohort stand out at {alpha:g}, where "
         f"{alpha:.0%} of healthy people are expected to. Most patients do not stand out, and whoever does is not "
@@ -192,7 +192,7 @@ def _person(everybody: Everybody, name: str, nodes: pd.DataFrame, spec: Mapping,
         person["group"]
     )
     scan = everybody.index.loc[name] if name in everybody.index.index else None
-    seen = [own for own in _ordered(everybody, spec) if name in everybody.predictions[own].index]
+    seen = [model for model in _ordered(everybody, spec) if name in everybody.predictions[model].index]
     return {
         "name": name,
         "facts": _facts(person),
@@ -210,9 +210,9 @@ def _person(everybody: Everybody, name: str, nodes: pd.DataFrame, spec: Mapping,
 
 def _facts(person: pd.Series) -> list[tuple[str, str]]:
     age = person.get("age", np.nan)
-    told = {"Group": person["group"] or "none", "Age": number(age, 0) if np.isfinite(age) else ""}
-    told |= {"Sex": person.get("sex", ""), "Site": person.get("site", "")}
-    return [(name, value) for name, value in told.items() if isinstance(value, str) and value]
+    facts = {"Group": person["group"] or "none", "Age": number(age, 0) if np.isfinite(age) else ""}
+    facts |= {"Sex": person.get("sex", ""), "Site": person.get("site", "")}
+    return [(name, value) for name, value in facts.items() if isinstance(value, str) and value]
 
 
 def scan_table(everybody: Everybody, name: str, denoise: Mapping) -> Table | None:
@@ -221,15 +221,15 @@ def scan_table(everybody: Everybody, name: str, denoise: Mapping) -> Table | Non
     limits = {"mean_fd": ("≤", denoise["max_mean_fd"]), "seconds_kept": ("≥", denoise["min_seconds"])}
     for column, (title, digits) in MEASURES.items():
         values = pd.to_numeric(people[column], errors="coerce") if column in people else pd.Series(dtype=float)
-        own = values.get(name, np.nan)
-        if not np.isfinite(own) or (own == 0 and column != "mean_fd"):  # no scan, or connections only
+        value = values.get(name, np.nan)
+        if not np.isfinite(value) or (value == 0 and column != "mean_fd"):  # no scan, or connections only
             continue
         sign, limit = limits.get(column, ("", None))
-        beyond = limit is not None and bool(own > limit if sign == "≤" else own < limit)
+        beyond = limit is not None and bool(value > limit if sign == "≤" else value < limit)
         low, middle, high = values.dropna().quantile([0.05, 0.5, 0.95])
         cohort = (number(middle, digits), f"{number(low, digits)} to {number(high, digits)}")
         words = NONE if limit is None else f"{sign} {limit:g}"
-        rows.append(Row([title, number(own, digits), cohort, words], "beyond" * beyond, beyond=[1] * beyond))
+        rows.append(Row([title, number(value, digits), cohort, words], "beyond" * beyond, beyond=[1] * beyond))
     time = everybody.index["repetition_time"].get(name, "") if "repetition_time" in everybody.index else ""
     if time:
         rows.append(Row(["Time between volumes, s", f"{float(time):g}", NONE, NONE]))
@@ -260,14 +260,14 @@ def model_table(everybody: Everybody, name: str, experiments: Sequence[str], spe
     """What every experiment said of one person whom it had not seen, and how far it is to be believed."""
     rows = []
     for experiment in experiments:
-        own, auc = everybody.predictions[experiment].loc[name], everybody.aucs[experiment]
+        row, auc = everybody.predictions[experiment].loc[name], everybody.aucs[experiment]
         near, patients = alike(everybody.predictions[experiment], name)
         chance = beats_chance(auc, spec["alpha"])
         mark = "floor" if experiment == spec["floor"] else "" if chance else "aside"
         verdict = "covariates only" if experiment == spec["floor"] else "" if chance else "does not beat chance"
         rows.append(
             Row(
-                [(label(experiment), verdict), number(own["value"]), f"{number(own['low'])} to {number(own['high'])}",
+                [(label(experiment), verdict), number(row["value"]), f"{number(row['low'])} to {number(row['high'])}",
                  f"{patients} of {near}", str(auc), p_value(auc.p) if np.isfinite(auc.p) else "not tested"], mark,
             )
         )  # fmt: skip
@@ -295,13 +295,13 @@ def _deviation(everybody: Everybody, name: str, nodes: pd.DataFrame, spec: Mappi
     """How the person deviates from the controls; None where that could not be said."""
     if name not in everybody.people.index or not np.isfinite(everybody.people.loc[name, "largest_z"]):
         return None
-    own, alpha = everybody.people.loc[name], spec["alpha"]
-    pooled = own["pooled"] if isinstance(own["pooled"], str) else ""
+    person, alpha = everybody.people.loc[name], spec["alpha"]
+    pooled = person["pooled"] if isinstance(person["pooled"], str) else ""
     known = [covariate for covariate in spec["nuisance"] if covariate not in pooled.split(", ")]
     given = covariate_names(known) + (f" ({pooled} left out: no control shares it)" if pooled else "")
-    found = {"largest_z": own["largest_z"], "p_max": own["p_max"], "n_fdr": int(own["n_fdr"])}
+    numbers = {"largest_z": person["largest_z"], "p_max": person["p_max"], "n_fdr": int(person["n_fdr"])}
     return {
-        "sentence": deviation_sentence({**found, "controls": int(own["n_controls"])}, alpha, given),
+        "sentence": deviation_sentence({**numbers, "controls": int(person["n_controls"])}, alpha, given),
         "brain": brain_picture(everybody.edges[name], nodes),
         "circuits": circuit_rows(everybody.circuits[name], circuit_titles(), alpha)
         if name in everybody.circuits
@@ -318,18 +318,20 @@ def _stimulation(everybody: Everybody, name: str) -> dict | None:
         return {"verdict": everybody.stimulation, "tables": []}
     tables = [target_table(everybody.targets[name])]
     if name in everybody.edits:
-        titles, own = {**target_titles(), **circuit_titles()}, everybody.edits[name]
-        first = own.drop_duplicates("kind")[["kind", "target"]].itertuples(index=False)
+        titles, edits = {**target_titles(), **circuit_titles()}, everybody.edits[name]
+        first = edits.drop_duplicates("kind")[["kind", "target"]].itertuples(index=False)
         tables.append(
-            connections(own, [(*pair, titles.get(pair.target, pair.target)) for pair in first], "this patient")
+            connections(edits, [(*pair, titles.get(pair.target, pair.target)) for pair in first], "this patient")
         )
     return {"verdict": everybody.stimulation, "tables": tables}
 
 
-def target_table(own: pd.DataFrame) -> Table:
+def target_table(targets: pd.DataFrame) -> Table:
     """The first targets of every kind of one patient: `kind`, `target`, `rank`, `shift`, `score`, `cost`."""
     titles = {**target_titles(), **circuit_titles()}
-    first = own[own["rank"] <= SHOWN].sort_values(["kind", "rank"], key=lambda own: own.map(_order), kind="stable")
+    first = targets[targets["rank"] <= SHOWN].sort_values(
+        ["kind", "rank"], key=lambda targets: targets.map(_order), kind="stable"
+    )
     rows = [
         Row([
             (titles.get(row.target, row.target), KINDS.get(row.kind, row.kind)), f"{row.rank}", number(row.shift),
@@ -356,9 +358,9 @@ def people_table(everybody: Everybody, spec: Mapping) -> Table:
     best = models[0] if models else None
     rows = []
     for name, person in everybody.participants.iterrows():
-        own = everybody.people.loc[name] if name in everybody.people.index else None
+        row = everybody.people.loc[name] if name in everybody.people.index else None
         said = everybody.predictions[best]["value"].get(name, np.nan) if best else np.nan
-        deviation = [NONE, NONE] if own is None else [number(own["largest_z"]), p_value(own["p_max"])]
+        deviation = [NONE, NONE] if row is None else [number(row["largest_z"]), p_value(row["p_max"])]
         note = "" if person["included"] else f"left out: {person['exclusion_reason'] or 'no reason given'}"
         cells = [(name, person["group"] or NONE), number(person["mean_fd"], 3), number(said), *deviation, note]
         rows.append(Row(cells, "" if person["included"] else "failed", page_name(name)))
@@ -367,9 +369,9 @@ def people_table(everybody: Everybody, spec: Mapping) -> Table:
         Column("p\u00a0FWER"), Column("Note", False),
     ]  # fmt: skip
     n = int((~everybody.participants["included"]).sum())
-    told = f" Probability: out of fold, by {label(best)}." if best else ""
+    words = f" Probability: out of fold, by {label(best)}." if best else ""
     caption = (
-        f"{counted(len(rows), 'participant')}, {n:,} left out.{told} Largest |z| and its p: the most deviant "
+        f"{counted(len(rows), 'participant')}, {n:,} left out.{words} Largest |z| and its p: the most deviant "
         "connection against the norm of the controls."
     )
     return Table(caption, columns, rows)

@@ -18,8 +18,8 @@ TALL, HEAD, FOOT = 138, 28, 114
 def background(predictions: pd.DataFrame) -> tuple[str, str]:
     """Paths of the cohort's probabilities: patients above a line at 0, controls below it."""
     return tuple(
-        "".join(f"M{x} 0v{sign * TICK}" for x in sorted(set(_across(own["value"]).tolist())))
-        for sign, own in ((-1, predictions[predictions["label"] == 1]), (1, predictions[predictions["label"] == 0]))
+        "".join(f"M{x} 0v{sign * TICK}" for x in sorted(set(_across(side["value"]).tolist())))
+        for sign, side in ((-1, predictions[predictions["label"] == 1]), (1, predictions[predictions["label"] == 0]))
     )
 
 
@@ -33,8 +33,9 @@ def picture_of(
     """One person's probability by every experiment among those of patients and controls."""
     cases, controls = (listed(spec["dataset"]["contrast"][side]) for side in ("cases", "controls"))
     rows = "".join(
-        f'<g transform="translate(0 {28 + ROW * k})">{_strip(predictions[own].loc[name], own, backgrounds[own])}</g>'
-        for k, own in enumerate(experiments)
+        f'<g transform="translate(0 {28 + ROW * k})">'
+        f"{_strip(predictions[model].loc[name], model, backgrounds[model])}</g>"
+        for k, model in enumerate(experiments)
     )
     height = 28 + ROW * len(experiments) + 12
     ends = "".join(
@@ -48,8 +49,8 @@ def picture_of(
     return picture("strips", _svg(height, rows + ends), caption)
 
 
-def _strip(own: pd.Series, experiment: str, paths: tuple[str, str]) -> str:
-    x, low, high = (float(_across(own[part])) for part in ("value", "low", "high"))
+def _strip(row: pd.Series, experiment: str, paths: tuple[str, str]) -> str:
+    x, low, high = (float(_across(row[part])) for part in ("value", "low", "high"))
     return (
         f'<text x="{LEFT}" y="-13" font-weight="600">{label(experiment)}</text>'
         f'<path d="{paths[0]}" stroke="{COLOURS[1]}"/><path d="{paths[1]}" stroke="{COLOURS[0]}"/>'
@@ -84,8 +85,8 @@ def trace(displacement: np.ndarray, seconds: float, limit: float | None) -> Pict
     drawn += f'<text x="{LEFT}" y="16">FD (mm), largest {number(known.max(initial=0))}</text>'
     drawn += f'<text x="{LEFT}" y="{TALL - 6}">0</text>'
     drawn += f'<text x="{RIGHT}" y="{TALL - 6}" text-anchor="end">{len(known) * seconds / 60:.1f} minutes</text>'
-    told = "" if limit is None else f" Dashed: the limit of its mean, {limit:g} mm."
-    return picture("motion", _svg(TALL, drawn), f"Head motion from volume to volume (framewise displacement).{told}")
+    words = "" if limit is None else f" Dashed: the limit of its mean, {limit:g} mm."
+    return picture("motion", _svg(TALL, drawn), f"Head motion from volume to volume (framewise displacement).{words}")
 
 
 def _svg(height: float, drawn: str) -> str:

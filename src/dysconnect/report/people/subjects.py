@@ -115,15 +115,15 @@ def render_subject(scan: Scan, scans: Scans, person: pd.Series, nodes: pd.DataFr
 def person_facts(person: pd.Series) -> list[tuple[str, str]]:
     """Who this is: group, age, sex and site, as far as they are known."""
     age = pd.to_numeric(person.get("age"), errors="coerce")
-    told = {"Group": person["group"], "Age": number(age, 0) if np.isfinite(age) else "", "Sex": person.get("sex", "")}
-    told["Site"] = person.get("site", "")
-    return [(name, str(value)) for name, value in told.items() if isinstance(value, str) and value]
+    facts = {"Group": person["group"], "Age": number(age, 0) if np.isfinite(age) else "", "Sex": person.get("sex", "")}
+    facts["Site"] = person.get("site", "")
+    return [(name, str(value)) for name, value in facts.items() if isinstance(value, str) and value]
 
 
-def percentile(values: np.ndarray, own: float) -> float:
-    """Share of the known values below one's own, those equal counting half, in percent."""
+def percentile(values: np.ndarray, value: float) -> float:
+    """Share of the known values below this one, those equal counting half, in percent."""
     known = values[np.isfinite(values)]
-    return float(100 * ((known < own).mean() + 0.5 * (known == own).mean()))
+    return float(100 * ((known < value).mean() + 0.5 * (known == value).mean()))
 
 
 def measure_table(table: pd.DataFrame, place: int, spec: Mapping) -> Table:
@@ -138,17 +138,17 @@ def measure_table(table: pd.DataFrame, place: int, spec: Mapping) -> Table:
     spec : mapping
         The `quality` section.
     """
-    own, beyond, levels = table.iloc[place], marked(table, spec).iloc[place], limits(table, spec)
+    row, beyond, levels = table.iloc[place], marked(table, spec).iloc[place], limits(table, spec)
     rows = []
     for name, measure in MEASURES.items():
-        if np.isfinite(own[name]):
+        if np.isfinite(row[name]):
             flag, limit = bool(beyond.get(name, False)), levels.get(name, np.nan)
             words = "" if np.isnan(limit) else f"{'≤' if LIMITS[name].sign > 0 else '≥'} {measure.write(limit)}"
-            cells = [measure.title, written(name, own[name], flag), *_in_cohort(table[name], own[name], measure.write)]
+            cells = [measure.title, written(name, row[name], flag), *_in_cohort(table[name], row[name], measure.write)]
             rows.append(Row([*cells, words or NONE], "beyond" if flag else "", beyond=[1] if flag else ()))
     for name, title in EFFECTS.items():
         for when in ("before", "after"):
-            value = own[f"{name}_{when}"]
+            value = row[f"{name}_{when}"]
             if np.isfinite(value):
                 cells = [f"{title}, {when}", number(value)]
                 rows.append(Row([*cells, *_in_cohort(table[f"{name}_{when}"], value, number), NONE]))
@@ -164,10 +164,10 @@ def measure_table(table: pd.DataFrame, place: int, spec: Mapping) -> Table:
     return Table(caption, columns, rows)
 
 
-def _in_cohort(values: pd.Series, own: float, write) -> tuple[tuple[str, str], str]:
+def _in_cohort(values: pd.Series, value: float, write) -> tuple[tuple[str, str], str]:
     known = values.dropna()
     low, high = known.quantile([0.05, 0.95])
-    return (write(known.median()), f"{write(low)} to {write(high)}"), f"{percentile(values.to_numpy(float), own):.0f}"
+    return (write(known.median()), f"{write(low)} to {write(high)}"), f"{percentile(values.to_numpy(float), value):.0f}"
 
 
 def _position(table: pd.DataFrame, place: int, spec: Mapping) -> Picture:
@@ -243,22 +243,22 @@ def coverage_tables(coverage: pd.DataFrame, nodes: pd.DataFrame, least: float) -
     least : float
         Share of a region that must be there to be averaged.
     """
-    own = coverage.merge(nodes[["name", *(["system"] if "system" in nodes else [])]], on="name", how="left")
-    own = own if "system" in own else own.assign(system="regions")
+    regions = coverage.merge(nodes[["name", *(["system"] if "system" in nodes else [])]], on="name", how="left")
+    regions = regions if "system" in regions else regions.assign(system="regions")
     rows = []
-    for system in [name for name in (*SYSTEMS, "regions") if (own["system"] == name).any()]:
-        part = own[own["system"] == system]
+    for system in [name for name in (*SYSTEMS, "regions") if (regions["system"] == name).any()]:
+        part = regions[regions["system"] == system]
         cells = [f"{len(part):,}", f"{(part['coverage'] < least).sum():,}", percent(part["coverage"].mean())]
         rows.append(Row([system.replace("_", " "), *cells, number(part["tsnr"].median(), 1)]))
     columns = [
         Column("System", False), Column("Regions"), Column("Without signal"), Column("Mean coverage"),
         Column("Median tSNR"),
     ]  # fmt: skip
-    return {"systems": Table("Coverage by system.", columns, rows), "regions": _partial_regions(own, least)}
+    return {"systems": Table("Coverage by system.", columns, rows), "regions": _partial_regions(regions, least)}
 
 
-def _partial_regions(own: pd.DataFrame, least: float) -> Table | None:
-    part = own[own["coverage"] < WHOLE].sort_values(["coverage", "name"], kind="stable")
+def _partial_regions(regions: pd.DataFrame, least: float) -> Table | None:
+    part = regions[regions["coverage"] < WHOLE].sort_values(["coverage", "name"], kind="stable")
     if part.empty:
         return None
     rows = []
@@ -271,29 +271,31 @@ def _partial_regions(own: pd.DataFrame, least: float) -> Table | None:
         Column("Region", False), Column("System", False), Column("Coverage"), Column("Voxels"), Column("tSNR"),
         Column("Use", False),
     ]  # fmt: skip
-    caption = f"Regions of which less than {WHOLE:.0%} was measured ({len(part):,} of {len(own):,}), the least first."
+    caption = (
+        f"Regions of which less than {WHOLE:.0%} was measured ({len(part):,} of {len(regions):,}), the least first."
+    )
     return Table(caption, columns, rows)
 
 
 def engine_rows(engine: Mapping) -> list[tuple[str, str]]:
     """What the engine says it did and measured, as far as it says it."""
     measures, seconds = engine.get("measures", {}), engine.get("seconds", {})
-    told = []
+    rows = []
     for name, value in measures.items():
         stem, after = name.removesuffix("_before"), measures.get(f"{name.removesuffix('_before')}_after")
         if name.endswith("_before") and after is not None:
-            told.append((_title(stem), f"{number(float(value), 3)} before, {number(float(after), 3)} after"))
+            rows.append((_title(stem), f"{number(float(value), 3)} before, {number(float(after), 3)} after"))
         elif not (name.endswith("_after") and f"{name.removesuffix('_after')}_before" in measures):
-            told.append((_title(name), number(float(value), 3)))
+            rows.append((_title(name), number(float(value), 3)))
     for name in ("volumes_left_out", "slice_timing", "susceptibility", "template"):
         if name in engine:
-            told.append((TOLD[name], _answer(engine[name])))
+            rows.append((TOLD[name], _answer(engine[name])))
     if seconds:
         slowest = max(seconds, key=seconds.get)
-        told.append(("Time", f"{sum(seconds.values()):,.0f} s, most of it in “{slowest}” ({seconds[slowest]:,.0f} s)"))
+        rows.append(("Time", f"{sum(seconds.values()):,.0f} s, most of it in “{slowest}” ({seconds[slowest]:,.0f} s)"))
     if "peak_memory_mb" in engine:
-        told.append(("Peak memory", f"{engine['peak_memory_mb']:,} MB"))
-    return told
+        rows.append(("Peak memory", f"{engine['peak_memory_mb']:,} MB"))
+    return rows
 
 
 def engine_report(row: Mapping) -> str:

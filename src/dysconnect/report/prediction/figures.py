@@ -33,10 +33,10 @@ def forest_figure(scores: pd.DataFrame, floor: str | None) -> Figure:
     styles = model_styles(list(auc), floor)
     figure, axes = one_panel(PAGE, 0.75 + 0.27 * len(order))
     for row, name in enumerate(order):
-        own, look = auc[name], styles[name]
-        axes.plot([own.low, own.high], [row, row], color=look["color"], linewidth=1.6, solid_capstyle="butt")
-        axes.plot(own.value, row, look["marker"], color=look["color"], markersize=6, markeredgewidth=1.4)
-        axes.annotate(str(own), (1.02, row), xycoords=("axes fraction", "data"), va="center", annotation_clip=False)
+        score, look = auc[name], styles[name]
+        axes.plot([score.low, score.high], [row, row], color=look["color"], linewidth=1.6, solid_capstyle="butt")
+        axes.plot(score.value, row, look["marker"], color=look["color"], markersize=6, markeredgewidth=1.4)
+        axes.annotate(str(score), (1.02, row), xycoords=("axes fraction", "data"), va="center", annotation_clip=False)
     axes.axvline(0.5, color=INK, linestyle=(0, (1, 2)), linewidth=0.9, zorder=0)
     heights = ("data", "axes fraction")
     axes.annotate("chance", (0.5, 1), (0, 2), heights, "offset points", size=7, ha="center", color=INK)
@@ -50,7 +50,7 @@ def forest_figure(scores: pd.DataFrame, floor: str | None) -> Figure:
         )  # fmt: skip
     axes.set_yticks(range(len(order)), [_row_title(name, floor) for name in order])
     axes.tick_params(axis="y", length=0, labelsize=8)
-    axes.set(xlim=(min(0.4, min(own.low for own in auc.values()) - 0.02), 1.0), ylim=(len(order) - 0.4, -0.6))
+    axes.set(xlim=(min(0.4, min(score.low for score in auc.values()) - 0.02), 1.0), ylim=(len(order) - 0.4, -0.6))
     axes.set_xlabel("Area under the ROC curve (AUC)")
     axes.spines["left"].set_visible(False)
     return figure
@@ -73,17 +73,17 @@ def roc_figure(curves: pd.DataFrame, scores: pd.DataFrame, floor: str | None = N
     floor : str, optional
         The confound floor, drawn in grey.
     """
-    own, auc = curves[curves["curve"] == "roc"], aucs(scores)
+    points, auc = curves[curves["curve"] == "roc"], aucs(scores)
     styles = model_styles(list(curves["experiment"].unique()), floor)
     figure, axes = one_panel(COLUMN, 3.5)
     axes.plot([0, 1], [0, 1], color=LIGHT, linewidth=0.9)
-    for name in sorted(own["experiment"].unique(), key=lambda name: -auc[name].value if name in auc else 0):
-        part, look = own[own["experiment"] == name], {key: styles[name][key] for key in ("color", "linestyle")}
+    for name in sorted(points["experiment"].unique(), key=lambda name: -auc[name].value if name in auc else 0):
+        part, look = points[points["experiment"] == name], {key: styles[name][key] for key in ("color", "linestyle")}
         title = f"{label(name)}, {number(auc[name].value)}" if name in auc else label(name)
         axes.plot([0, *part["x"], 1], [0, *part["y"], 1], label=title, **look)
     axes.set(xlabel="False positive rate (1 − specificity)", ylabel="True positive rate (sensitivity)")
     _unit_square(axes)
-    _model_legend(figure, axes, own["experiment"].nunique(), "lower right", "AUC")
+    _model_legend(figure, axes, points["experiment"].nunique(), "lower right", "AUC")
     return figure
 
 
@@ -98,15 +98,15 @@ def calibration_figure(curves: pd.DataFrame, floor: str | None = None) -> Figure
     floor : str, optional
         The confound floor, drawn in grey.
     """
-    own = curves[curves["curve"] == "calibration"]
+    points = curves[curves["curve"] == "calibration"]
     styles = model_styles(list(curves["experiment"].unique()), floor)
     figure, axes = one_panel(COLUMN, 3.5)
     axes.plot([0, 1], [0, 1], color=LIGHT, linewidth=0.9)
-    for name, part in own.groupby("experiment", sort=False):
+    for name, part in points.groupby("experiment", sort=False):
         axes.plot(part["x"], part["y"], label=label(name), markersize=4, linewidth=0.8, **styles[name])
     axes.set(xlabel="Predicted probability of being a patient", ylabel="Observed share of patients")
     _unit_square(axes)
-    _model_legend(figure, axes, own["experiment"].nunique(), "upper left", None)
+    _model_legend(figure, axes, points["experiment"].nunique(), "upper left", None)
     return figure
 
 

@@ -28,9 +28,9 @@ def aucs(scores: pd.DataFrame, metric: str = "auc") -> dict[str, Estimate]:
 
 def difference(comparisons: pd.DataFrame, one: str, other: str, metric: str = "auc") -> Estimate | None:
     """Paired difference `one` minus `other`, whichever way round the table has it; None where it has not."""
-    own = comparisons[comparisons["metric"] == metric]
+    rows = comparisons[comparisons["metric"] == metric]
     for first, second, sign in ((one, other, 1), (other, one, -1)):
-        row = own[(own["experiment"] == first) & (own["other"] == second)]
+        row = rows[(rows["experiment"] == first) & (rows["other"] == second)]
         if len(row):
             ends = sorted([sign * row["low"].iloc[0], sign * row["high"].iloc[0]])
             return Estimate(sign * row["difference"].iloc[0], *ends, row["p"].iloc[0], row["p_corrected"].iloc[0])
@@ -52,7 +52,7 @@ def candidates(study: Study, *kinds: str) -> dict[str, Estimate]:
     """AUC of the models of some kinds (by default: that see connectivity), in the order of the table."""
     wanted, experiments = kinds or ("linear", "graph"), study.experiments
     auc = aucs(study.results.scores)
-    return {name: own for name, own in auc.items() if name in experiments and kind(experiments[name]) in wanted}
+    return {name: score for name, score in auc.items() if name in experiments and kind(experiments[name]) in wanted}
 
 
 def best_of(auc: Mapping[str, Estimate]) -> str:

@@ -26,18 +26,21 @@ def prediction_sentence(study: Study) -> str:
     if not auc:
         return "Only the confound floor was run: there is no model of connectivity to judge."
     best = best_of(auc)
-    title, own = f"{label(best)} ({counted(len(auc), 'model')} tried)", auc[best]
+    title, score = f"{label(best)} ({counted(len(auc), 'model')} tried)", auc[best]
     above = [name for name in auc if beats_chance(auc[name], alpha)]
     if not above:
-        test = f"{p_text(own.p)} against permuted labels" if np.isfinite(own.p) else "its interval includes 0.5"
-        return f"No model beats chance: the best, {title}, reaches an AUC of {own} ({test})."
+        test = f"{p_text(score.p)} against permuted labels" if np.isfinite(score.p) else "its interval includes 0.5"
+        return f"No model beats chance: the best, {title}, reaches an AUC of {score} ({test})."
     if best not in above:
         second = max(above, key=lambda name: auc[name].value)
         return (
-            f"{label(best)} scores best, with an AUC of {own}, but is not shown to beat chance ({p_text(own.p)}); "
+            f"{label(best)} scores best, with an AUC of {score}, but is not shown to beat chance ({p_text(score.p)}); "
             f"{label(second)} is, with {auc[second]} ({p_text(auc[second].p)})."
         )
-    return f"The best model, {title}, tells patients from controls with an AUC of {own}{_tested(own, len(auc), alpha)}."
+    return (
+        f"The best model, {title}, tells patients from controls with an AUC of {score}"
+        f"{_tested(score, len(auc), alpha)}."
+    )
 
 
 def _tested(auc: Estimate, tried: int, alpha: float) -> str:
@@ -57,9 +60,9 @@ def floor_sentence(study: Study) -> str:
             "No confound floor could be made: no covariates are given (dataset.covariates), so age, sex, site and "
             "motion cannot be ruled out as the explanation."
         )
-    own, alpha = aucs(results.scores)[floor], study.score_alpha
+    score, alpha = aucs(results.scores)[floor], study.score_alpha
     names = covariate_names(experiments[floor]["model"].get("covariates", []))
-    reached = f"an AUC of {own} ({p_text(own.p)})"
+    reached = f"an AUC of {score} ({p_text(score.p)})"
     if not auc:
         return f"From {names} alone: {reached}."
     best = best_of(auc)
@@ -71,7 +74,7 @@ def floor_sentence(study: Study) -> str:
         return (
             f"{judged} {_others_above(results.comparisons, auc, best, floor, alpha)}{_remains(results, best)}".strip()
         )
-    if beats_chance(own, alpha):
+    if beats_chance(score, alpha):
         return f"The groups differ in covariates, not measurably in connectivity: {names} alone reach {reached}."
     return f"The confound floor is at chance as well: {names} alone reach {reached}."
 
@@ -113,13 +116,13 @@ def _others_above(comparisons: pd.DataFrame, auc: Mapping, best: str, floor: str
 
 def _remains(results: Results, best: str) -> str:
     """The score of the best model once the covariates are accounted for."""
-    own = aucs(results.scores, "auc_deconfounded").get(best)
-    if own is None:
+    score = aucs(results.scores, "auc_deconfounded").get(best)
+    if score is None:
         return ""
-    if not np.isfinite(own.value):
+    if not np.isfinite(score.value):
         return "Patients and controls overlap too little in their covariates to be compared with these held equal."
-    held = "which is above chance" if own.low > 0.5 else "which is not shown to be above chance"
-    return f"With the covariates held equal its AUC is {own}, {held}."
+    held = "which is above chance" if score.low > 0.5 else "which is not shown to be above chance"
+    return f"With the covariates held equal its AUC is {score}, {held}."
 
 
 def rivalry_sentence(study: Study) -> str:
@@ -150,8 +153,8 @@ def power_sentence(study: Study) -> str:
     if not auc:
         return ""
     best = best_of(auc)
-    own = power[power["experiment"] == best].set_index("method")
-    row = own.loc["permutation" if "permutation" in own.index else "hanley_mcneil"]
+    rows = power[power["experiment"] == best].set_index("method")
+    row = rows.loc["permutation" if "permutation" in rows.index else "hanley_mcneil"]
     people = f"{counted(int(row['n_cases']), 'patient')} and {counted(int(row['n_controls']), 'control')}"
     if not np.isfinite(row["detectable_auc"]):
         return f"With {people} no AUC could have been told from chance."
@@ -203,8 +206,8 @@ def rivalry_in_short(study: Study) -> str:
 def power_in_short(study: Study) -> str:
     """What would have been found."""
     auc, power = candidates(study), study.results.power
-    own = power[power["experiment"].isin([best_of(auc)] if auc else [])].set_index("method")["detectable_auc"]
-    least = own.get("permutation", own.get("hanley_mcneil", np.nan))
+    detectable = power[power["experiment"].isin([best_of(auc)] if auc else [])].set_index("method")["detectable_auc"]
+    least = detectable.get("permutation", detectable.get("hanley_mcneil", np.nan))
     d = detectable_effect(study.results.detectable)
     seen = [f"an AUC of {number(least)}"] * bool(np.isfinite(least)) + [
         f"a difference of d = {number(d)} in a connection"

@@ -36,18 +36,18 @@ def subgroup_figure(subgroups: pd.DataFrame, scores: pd.DataFrame, floor: str | 
         The confound floor, which is not drawn.
     """
     name = shown_model(scores, floor)
-    own = subgroups[(subgroups["experiment"] == name) & (subgroups["metric"] == "auc")]
-    if own.empty:
+    rows = subgroups[(subgroups["experiment"] == name) & (subgroups["metric"] == "auc")]
+    if rows.empty:
         return note_figure("Everybody is of one site, sex and age:\nthere are no subgroups.")
-    return _forest(own.head(MOST_ROWS), aucs(scores)[name])
+    return _forest(rows.head(MOST_ROWS), aucs(scores)[name])
 
 
 @styled
-def _forest(own: pd.DataFrame, overall: Estimate) -> Figure:
-    places, titles = _places(own["variable"].tolist())
+def _forest(rows: pd.DataFrame, overall: Estimate) -> Figure:
+    places, titles = _places(rows["variable"].tolist())
     figure = Figure(figsize=(PAGE, 0.8 + 0.21 * (max(places) + 1)), layout="constrained")
     axes = figure.add_subplot()
-    for place, row in zip(places, own.itertuples()):
+    for place, row in zip(places, rows.itertuples()):
         _draw_row(axes, place, row)
     axes.axvline(0.5, color=INK, linestyle=(0, (1, 2)), linewidth=0.9, zorder=0)
     axes.axvline(overall.value, color=GREY, linestyle=(0, (4, 2)), linewidth=0.9, zorder=0)
@@ -56,7 +56,7 @@ def _forest(own: pd.DataFrame, overall: Estimate) -> Figure:
         if words == "all" and abs(x - 0.5) < 0.05:
             continue
         axes.annotate(words, (x, 1), (0, 2), heights, "offset points", size=7, ha="center", color=colour)
-    counts = [f"{row.group} ({row.n:,}, {row.n_cases:,} patients)" for row in own.itertuples()]
+    counts = [f"{row.group} ({row.n:,}, {row.n_cases:,} patients)" for row in rows.itertuples()]
     axes.set_yticks([*places, *titles.values()], [*counts, *(TITLES.get(name, name) for name in titles)])
     for tick in axes.get_yticklabels()[len(places) :]:
         tick.set_fontweight("bold")
@@ -90,9 +90,9 @@ def _draw_row(axes: Axes, place: int, row) -> None:
 
 def subgroup_rows(subgroups: pd.DataFrame) -> Table:
     """AUC of every experiment in every subgroup; a dash, and why, where there are too few subjects."""
-    own = subgroups[subgroups["metric"] == "auc"]
-    names, rows = list(own["experiment"].unique()), []
-    for (variable, group), part in own.groupby(["variable", "group"], sort=False):
+    table = subgroups[subgroups["metric"] == "auc"]
+    names, rows = list(table["experiment"].unique()), []
+    for (variable, group), part in table.groupby(["variable", "group"], sort=False):
         by_name, first = part.set_index("experiment"), part.iloc[0]
         cells = [_cell(by_name.loc[name]) for name in names]
         rows.append(Row([TITLES.get(variable, variable), group, f"{first.n:,}", f"{first.n_cases:,}", *cells]))

@@ -42,7 +42,7 @@ def model_table(results: Results, floor: str | None, kinds: Mapping[str, str], e
         f"Out-of-fold scores of {n:,} subjects. Higher is better, except for the Brier score; the best calibration has "
         "a slope of 1 (below: probabilities too extreme) and an intercept of 0."
     )
-    if len(same) and alike and np.isfinite([own.value for own in alike.values()]).any():
+    if len(same) and alike and np.isfinite([score.value for score in alike.values()]).any():
         caption += (
             f" Covariates are held equal by weighting, which leaves the information of {same.max():,.0f} subjects and "
             "is conservative in small cohorts: what covariates alone have taught falls below 0.5."
@@ -65,8 +65,8 @@ def fold_table(folds: pd.DataFrame) -> Table:
     wide = wide.loc[wide.index.isin(folds.set_index(["repeat", "fold", "n_train", "n_test"]).index)]
     names = list(folds["experiment"].unique())
     rows = [
-        Row([f"{repeat + 1}.{fold + 1}", f"{n_train:,}", f"{n_test:,}", *(number(own[name]) for name in names)])
-        for (repeat, fold, n_train, n_test), own in wide.iterrows()
+        Row([f"{repeat + 1}.{fold + 1}", f"{n_train:,}", f"{n_test:,}", *(number(row[name]) for name in names)])
+        for (repeat, fold, n_train, n_test), row in wide.iterrows()
     ]
     columns = [
         Column("Repeat and fold", False),

@@ -30,14 +30,14 @@ def qcfc_figure(quality: Mapping) -> Figure:
     quality : mapping
         Summary of the `quality` stage.
     """
-    own = quality["qcfc"]["everybody"]
-    if "reason" in own:
-        return note_figure(f"Not tested: {own['reason']}.")
-    cells = own["histogram"]
+    values = quality["qcfc"]["everybody"]
+    if "reason" in values:
+        return note_figure(f"Not tested: {values['reason']}.")
+    cells = values["histogram"]
     edges, value, low, high = (np.array(cells[name]) for name in ("edges", "value", "low", "high"))
     figure = Figure(figsize=(COLUMN, 2.9), layout="constrained")
     axes = figure.add_subplot()
-    heights = (np.append(own, own[-1]) for own in (low, high))
+    heights = (np.append(values, values[-1]) for values in (low, high))
     axes.fill_between(edges, *heights, step="post", label="motion permuted", **BAND)
     axes.stairs(value, edges, color=COLOURS[0], linewidth=1.5, label="observed")
     axes.axvline(0, color=GREY, linewidth=0.7, zorder=0)
@@ -46,7 +46,7 @@ def qcfc_figure(quality: Mapping) -> Figure:
     axes.set_ylim(0, axes.get_ylim()[1])
     axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
     axes.legend(loc="upper left", handlelength=1.4)
-    axes.set_title(f"{percent(own['share']['value'])} with p < 0.05, {p_text(own['share']['p'])}", loc="left")
+    axes.set_title(f"{percent(values['share']['value'])} with p < 0.05, {p_text(values['share']['p'])}", loc="left")
     return figure
 
 
@@ -59,10 +59,10 @@ def distance_figure(quality: Mapping) -> Figure:
     quality : mapping
         Summary of the `quality` stage.
     """
-    own = quality["qcfc"]["everybody"]
-    if "reason" in own:
-        return note_figure(f"Not tested: {own['reason']}.")
-    bins = {name: np.array(numbers) for name, numbers in own["bins"].items()}
+    link = quality["qcfc"]["everybody"]
+    if "reason" in link:
+        return note_figure(f"Not tested: {link['reason']}.")
+    bins = {name: np.array(numbers) for name, numbers in link["bins"].items()}
     figure = Figure(figsize=(COLUMN, 2.9), layout="constrained")
     axes = figure.add_subplot()
     axes.fill_between(bins["distance"], bins["low"], bins["high"], label="mean, motion permuted", **BAND)
@@ -71,8 +71,8 @@ def distance_figure(quality: Mapping) -> Figure:
     axes.plot(bins["distance"], bins["value"], "o-", color=COLOURS[0], markersize=4.5, label="mean")
     axes.set(xlabel="Distance of the regions (mm)", ylabel="QC-FC (partial r)")
     axes.legend(loc="upper right", handlelength=1.4)
-    if "rho" in own:
-        axes.set_title(f"Spearman ρ = {number(own['rho']['value'])}, {p_text(own['rho']['p'])}", loc="left")
+    if "rho" in link:
+        axes.set_title(f"Spearman ρ = {number(link['rho']['value'])}, {p_text(link['rho']['p'])}", loc="left")
     return figure
 
 

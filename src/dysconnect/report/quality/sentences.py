@@ -12,7 +12,7 @@ from dysconnect.report.scans import scan_warnings
 def quality_sentence(results: Results, cohort: Mapping) -> str:
     """Warn where motion, exclusion or the amount of data threatens the claim; one line where nothing does."""
     spec, level = cohort["quality"], cohort["evaluate"]["level"]
-    warnings, own = quality_warnings(results.quality, spec), results.quality["qcfc"]["everybody"]
+    warnings, link = quality_warnings(results.quality, spec), results.quality["qcfc"]["everybody"]
     if results.scans is not None:
         warnings += scan_warnings(results.scans, cohort["dataset"]["contrast"], spec, level)
     unmeasured = results.quality["motion"].get("reason") == "not measured"
@@ -20,8 +20,8 @@ def quality_sentence(results: Results, cohort: Mapping) -> str:
         warnings.append("Head motion was not measured: its part in any difference is unknown")
     if not warnings:
         known = "; how connections follow motion could not be tested"
-        if "share" in own:
-            known = f", and {percent(own['share']['value'])} of the connections follow motion (5% by chance)"
+        if "share" in link:
+            known = f", and {percent(link['share']['value'])} of the connections follow motion (5% by chance)"
         return f"No warning: neither motion, exclusion nor the amount of data differs between the groups{known}."
     if unmeasured or not _motion_warned(results.quality, spec):
         return ". ".join(warnings) + "."
@@ -43,8 +43,8 @@ def quality_warnings(quality: Mapping, spec: Mapping) -> list[str]:
             said.append(f"{what} differs between the groups ({difference_text(quality[name])}; {who} {more})")
     if subjects["p"] <= alpha:
         lost = listed(
-            f"{own['total'] - own['kept']:,} of {counted(own['total'], one)}"
-            for own, one in ((subjects["cases"], "patient"), (subjects["controls"], "control"))
+            f"{side['total'] - side['kept']:,} of {counted(side['total'], one)}"
+            for side, one in ((subjects["cases"], "patient"), (subjects["controls"], "control"))
         )
         said.append(f"Exclusion depends on the group: {lost} are left out ({p_text(subjects['p'])})")
     said += _missing_warned(quality["lacking"], subjects, alpha)
@@ -84,8 +84,8 @@ def _missing_warned(lacking: Mapping, subjects: Mapping, alpha: float) -> list[s
 
 
 def _motion_warned(quality: Mapping, spec: Mapping) -> bool:
-    own = quality["qcfc"]["everybody"]
-    ps = [own[name]["p"] for name in ("share", "rho") if name in own]
+    link = quality["qcfc"]["everybody"]
+    ps = [link[name]["p"] for name in ("share", "rho") if name in link]
     return quality["motion"].get("p", 1) <= spec["group_alpha"] or min(ps, default=1) <= spec["qcfc_alpha"]
 
 
@@ -104,14 +104,14 @@ def motion_in_short(study: Study) -> str:
         return f"{text}, and connections are not shown to follow it." if "share" in link else f"{text}."
     survivors, moved = motion_followers(results.edges, results.qcfc, study.alpha)
     do = f"{moved:,} {'does' if moved == 1 else 'do'}" if moved else "none does"
-    own = f"; of the {survivors:,} that differ, {do}" if survivors else ""
-    return f"{text}, and connections follow it after denoising{own}."
+    words = f"; of the {survivors:,} that differ, {do}" if survivors else ""
+    return f"{text}, and connections follow it after denoising{words}."
 
 
 def motion_followers(edges: pd.DataFrame, qcfc: pd.DataFrame, alpha: float) -> tuple[int, int]:
     """Count the connections that survive at `alpha`, and those of them whose QC-FC has p < 0.05."""
-    found = edges.loc[edges["p_fwer"] <= alpha, ["region_a", "region_b"]]
-    return len(found), int((found.merge(qcfc, on=["region_a", "region_b"])["p"] < 0.05).sum())
+    survivors = edges.loc[edges["p_fwer"] <= alpha, ["region_a", "region_b"]]
+    return len(survivors), int((survivors.merge(qcfc, on=["region_a", "region_b"])["p"] < 0.05).sum())
 
 
 def lacking_text(lacking: Mapping) -> str:

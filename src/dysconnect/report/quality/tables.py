@@ -11,14 +11,14 @@ def qcfc_table(quality: Mapping) -> Table:
     """QC-FC of everybody, and of patients and controls alone; numbers in brackets are what permuting motion takes."""
     rows = []
     for group, title in (("everybody", "everybody"), ("cases", "patients"), ("controls", "controls")):
-        own = quality["qcfc"][group]
-        if "reason" in own:
-            rows.append(Row([title, NONE, own["reason"], *[NONE] * 5], "aside"))
+        link = quality["qcfc"][group]
+        if "reason" in link:
+            rows.append(Row([title, NONE, link["reason"], *[NONE] * 5], "aside"))
             continue
-        share = own["share"]
-        cells = [f"{own['n']:,}", _with_null(own["median_r"], lambda r: number(r, 3))]
-        cells += [_with_null(share, percent), p_value(share["p"]), percent(own["share_fdr"])]
-        rho = own.get("rho")
+        share = link["share"]
+        cells = [f"{link['n']:,}", _with_null(link["median_r"], lambda r: number(r, 3))]
+        cells += [_with_null(share, percent), p_value(share["p"]), percent(link["share_fdr"])]
+        rho = link.get("rho")
         cells += [_with_null(rho, number), p_value(rho["p"])] if rho else [NONE, NONE]
         rows.append(Row([title, *cells]))
     columns = [
@@ -32,8 +32,8 @@ def qcfc_table(quality: Mapping) -> Table:
     return Table(caption, columns, rows)
 
 
-def _with_null(own: Mapping, write) -> tuple[str, str]:
-    return write(own["value"]), f"{write(own['low'])} to {write(own['high'])}"
+def _with_null(estimate: Mapping, write) -> tuple[str, str]:
+    return write(estimate["value"]), f"{write(estimate['low'])} to {write(estimate['high'])}"
 
 
 def region_table(quality: Mapping) -> Table:
