@@ -93,5 +93,5 @@ def _connectomes(
     measure: str,
     measured: np.ndarray | None = None,
 ) -> Connectomes:
-    own, made = measure_of(measure), data_hash(values, subjects, names)
-    return Connectomes(values, missing, subjects, names, measure, made, own.directed, own.zero, measured)
+    entry, made = measure_of(measure), data_hash(values, subjects, names)
+    return Connectomes(values, missing, subjects, names, measure, made, entry.directed, entry.zero, measured)

@@ -30,7 +30,7 @@ RANDOM_ORDERS = 5  # of edges, for the curves
 
 
 class Maps(NamedTuple):
-    """Table of edges, and what is told of the maps."""
+    """Table of edges, and a summary of the maps."""
 
     edges: pd.DataFrame
     told: dict
@@ -67,13 +67,13 @@ def attribute(
     """
     shown, _, verdict = gate(null, spec["alpha"])
     table = Pairs(len(cohort.nodes), cohort.directed).named(cohort.nodes)
-    told = {"shown": shown, "verdict": verdict, "methods": {}, "random": None, "shares": list(SHARES)}
+    summary = {"shown": shown, "verdict": verdict, "methods": {}, "random": None, "shares": list(SHARES)}
     if shown:
         maps, described = _described(cohort, splits, folds, sections, spec)
-        table, told = table.assign(**maps), told | described
-    for name, found, settings in _inference(cohort, splits, sections, spec, shown):
-        table, told = table.join(found), told | {name: settings}
-    return Maps(table, told)
+        table, summary = table.assign(**maps), summary | described
+    for name, columns, settings in _inference(cohort, splits, sections, spec, shown):
+        table, summary = table.join(columns), summary | {name: settings}
+    return Maps(table, summary)
 
 
 def _described(cohort: Cohort, splits: pd.DataFrame, folds: str | Path, sections: dict, spec: dict) -> tuple:
@@ -81,24 +81,24 @@ def _described(cohort: Cohort, splits: pd.DataFrame, folds: str | Path, sections
     stacks, curves, checks = {}, [], []
     kept = read_folds(folds, cohort, splits)
     for number, fold in enumerate(track(kept, "maps of held-out people")):
-        own = held_out(cohort, fold)
-        maps = fold_maps(own) | _explained(own, sections, spec)
+        held = held_out(cohort, fold)
+        maps = fold_maps(held) | _explained(held, sections, spec)
         for method, one in maps.items():
             stacks.setdefault(method, []).append(one)
-        if fold.repeat == 0 and fold.seed == 0 and len(np.unique(own.people.labels)) == 2:
-            curves.append(_curves(own, maps, sections, spec["seed"] + fold.fold))
+        if fold.repeat == 0 and fold.seed == 0 and len(np.unique(held.people.labels)) == 2:
+            curves.append(_curves(held, maps, sections, spec["seed"] + fold.fold))
         if number < CHECKED:
-            checks.append(_checks(cohort, fold, own, maps, sections, spec["seed"]))
-    stacks = {method: np.stack(own) for method, own in stacks.items()}
+            checks.append(_checks(cohort, fold, held, maps, sections, spec["seed"]))
+    stacks = {method: np.stack(held) for method, held in stacks.items()}
     top = min(spec["stability_top"], next(iter(stacks.values())).shape[1] - 1)
     methods = {}
-    for method, own in stacks.items():
+    for method, held in stacks.items():
         name, reason = label(method, sections)
         methods[method] = {"label": name, "recovers": name == LOCALIZES, "reason": reason}
-        methods[method]["stability"] = _stability(own, top)
-        methods[method]["sanity"] = _sanity(own, [check[method] for check in checks if method in check])
+        methods[method]["stability"] = _stability(held, top)
+        methods[method]["sanity"] = _sanity(held, [check[method] for check in checks if method in check])
         methods[method]["curves"] = _pooled(curves, method)
-    return {method: own.mean(0) for method, own in stacks.items()}, {
+    return {method: held.mean(0) for method, held in stacks.items()}, {
         "methods": methods,
         "random": _pooled(curves, "random"),
     }
@@ -120,31 +120,31 @@ def _curves(fold: HeldOut, maps: dict[str, np.ndarray], sections: dict, seed: in
     Not in the tangent space: an entry of a covariance cannot be replaced alone, what is left may be none.
     """
     labels, edges = fold.people.labels, fold.people.values
-    found = {"pairs": int(labels.sum() * (1 - labels).sum())}
+    curves = {"pairs": int(labels.sum() * (1 - labels).sum())}
     if MEASURES[sections["measure"]].tangent:
-        return found
+        return curves
     one = partial(fold_curves, fold.decide, edges, labels, fold.baseline)
-    for method, own in maps.items():
-        found[method] = np.array(one(np.argsort(-np.abs(own), kind="stable")))
+    for method, values in maps.items():
+        curves[method] = np.array(one(np.argsort(-np.abs(values), kind="stable")))
     rng = np.random.default_rng([seed, 41])
     orders = [rng.permutation(edges.shape[1]) for _ in range(RANDOM_ORDERS)]
-    return found | {"random": np.mean([one(order) for order in orders], axis=0)}
+    return curves | {"random": np.mean([one(order) for order in orders], axis=0)}
 
 
 def _pooled(curves: list[dict], method: str) -> dict | None:
     """Mean over folds by their pairs of people, as deletion and insertion with their areas."""
-    own = [(fold[method], fold["pairs"]) for fold in curves if method in fold]
-    if not own:
+    weighted = [(fold[method], fold["pairs"]) for fold in curves if method in fold]
+    if not weighted:
         return None
-    deletion, insertion = np.average([curve for curve, _ in own], axis=0, weights=[pairs for _, pairs in own])
+    deletion, insertion = np.average([curve for curve, _ in weighted], axis=0, weights=[pairs for _, pairs in weighted])
     areas = {"deletion_area": area(deletion), "insertion_area": area(insertion)}
     return {"deletion": deletion.tolist(), "insertion": insertion.tolist(), **areas}
 
 
-def _checks(cohort: Cohort, fold: FoldModel, own: HeldOut, maps: dict, sections: dict, seed: int) -> dict:
+def _checks(cohort: Cohort, fold: FoldModel, held: HeldOut, maps: dict, sections: dict, seed: int) -> dict:
     """Rank agreement of every map's magnitudes with those of a random and of a mistaught model, by method."""
     new = partial(build, sections["model"], sections["measure"], sections["graph"], sections["training"])
-    others = fold_maps(randomised_twin(own, seed)), fold_maps(shuffled_twin(cohort, fold, new, seed))
+    others = fold_maps(randomised_twin(held, seed)), fold_maps(shuffled_twin(cohort, fold, new, seed))
     return {method: [_agreement(maps[method], other[method]) for other in others] for method in others[0]}
 
 
@@ -152,7 +152,7 @@ def _agreement(one: np.ndarray, other: np.ndarray) -> float:
     """Spearman correlation of two maps' magnitudes; 0 where one is constant."""
     from scipy.stats import rankdata
 
-    ranks = np.array([rankdata(np.abs(own)) for own in (one, other)])
+    ranks = np.array([rankdata(np.abs(values)) for values in (one, other)])
     ranks -= ranks.mean(1, keepdims=True)
     size = np.linalg.norm(ranks, axis=1).prod()
     return float(ranks[0] @ ranks[1] / size) if size > 0 else 0.0
@@ -199,28 +199,28 @@ def _inference(cohort: Cohort, splits: pd.DataFrame, sections: dict, spec: dict,
     index = np.flatnonzero(tested)
     promise = card_of(sections["model"]["name"]).promise
     if promise == "weights":
-        own = ridge_statistics(edges, people, nuisance, spec["permutations"], spec["seed"], spec["ridge_penalty"])
+        result = ridge_statistics(edges, people, nuisance, spec["permutations"], spec["seed"], spec["ridge_penalty"])
         settings = {"penalty": spec["ridge_penalty"], "permutations": spec["permutations"]}
-        yield "weights", *_columns({"p_weights": own.p_fwer}, index, alpha, settings)
+        yield "weights", *_columns({"p_weights": result.p_fwer}, index, alpha, settings)
     if spec["screening_splits"]:
         settings = {"splits": spec["screening_splits"], "screened": spec["screened"]}
         settings |= {"permutations": spec["permutations"], "seed": spec["seed"]}
-        own = screened_statistics(_screen(alone, sections, tested), edges, people, nuisance, settings)
-        columns = {"p_screening": own.p_fwer, "screened": own.share}
-        yield "screening", *_columns(columns, index, alpha, settings | {"tested": own.tested})
+        result = screened_statistics(_screen(alone, sections, tested), edges, people, nuisance, settings)
+        columns = {"p_screening": result.p_fwer, "screened": result.share}
+        yield "screening", *_columns(columns, index, alpha, settings | {"tested": result.tested})
     if shown and spec["attribution_permutations"] and promise == "attribution":
         if sections["training"].get("pretrain"):
-            told = {"reason": "not made for pretrained networks"}
-            yield "attribution", pd.DataFrame(index=index), told
+            why = {"reason": "not made for pretrained networks"}
+            yield "attribution", pd.DataFrame(index=index), why
             return
-        own = attribution_null(cohort, splits, sections, spec["attribution_permutations"], spec["seed"])
-        columns, every = {"p_attribution": own.p_fwer}, np.arange(len(own.p_fwer))
+        result = attribution_null(cohort, splits, sections, spec["attribution_permutations"], spec["seed"])
+        columns, every = {"p_attribution": result.p_fwer}, np.arange(len(result.p_fwer))
         yield "attribution", *_columns(columns, every, alpha, {"permutations": spec["attribution_permutations"]})
 
 
 def _columns(columns: dict[str, np.ndarray], index: np.ndarray, alpha: float, settings: dict) -> tuple:
-    found = pd.DataFrame(columns, index=index)
-    return found, {**settings, "n_fwer": int((found.iloc[:, 0] <= alpha).sum())}
+    table = pd.DataFrame(columns, index=index)
+    return table, {**settings, "n_fwer": int((table.iloc[:, 0] <= alpha).sum())}
 
 
 def _screen(cohort: Cohort, sections: dict, tested: np.ndarray):
@@ -229,11 +229,11 @@ def _screen(cohort: Cohort, sections: dict, tested: np.ndarray):
     def scores(rows: np.ndarray, seed: int) -> np.ndarray:
         model = build(sections["model"], sections["measure"], sections["graph"], sections["training"])
         model.fit(cohort, rows, seed=seed)
-        own = held_out(cohort, FoldModel(model, rows, rows, 0, 0, 0))  # looked at where it learned: the rest tests
+        held = held_out(cohort, FoldModel(model, rows, rows, 0, 0, 0))  # looked at where it learned: the rest tests
         if not is_graph(sections["model"]["name"]):
-            return np.abs(model.edge_weights() * own.spread)[tested]
+            return np.abs(model.edge_weights() * held.spread)[tested]
         from dysconnect.attribute.gradients import mean_gradients  # torch
 
-        return np.abs(mean_gradients(model.networks_, own.people.values)[0] * own.spread)[tested]
+        return np.abs(mean_gradients(model.networks_, held.people.values)[0] * held.spread)[tested]
 
     return scores

@@ -42,15 +42,15 @@ def fold_curves(
     """
     from dysconnect.models.dual import concordance  # scikit-learn
 
-    score = lambda own: concordance(decide(own), labels)
+    score = lambda part: concordance(decide(part), labels)
     deleted, inserted = edges.copy(), np.repeat(baseline[None].astype(edges.dtype), len(edges), axis=0)
     deletion, insertion, done = [score(deleted)], [score(inserted)], 0
     for share in SHARES[1:-1]:
-        own = order[done : round(share * len(order))]
-        deleted[:, own], inserted[:, own] = baseline[own], edges[:, own]
+        part = order[done : round(share * len(order))]
+        deleted[:, part], inserted[:, part] = baseline[part], edges[:, part]
         deletion.append(score(deleted))
         insertion.append(score(inserted))
-        done += len(own)
+        done += len(part)
     return Curves(np.array([*deletion, insertion[0]]), np.array([*insertion, deletion[0]]))
 
 

@@ -71,12 +71,12 @@ def _network_maps(fold: HeldOut) -> dict[str, np.ndarray]:
 
     networks, edges = fold.model.networks_, fold.people.values
     paths = integrated_gradients(networks, edges, fold.baseline, STEPS)
-    found = {
+    maps = {
         "integrated_gradients": np.abs(paths).mean((0, 1)),
         "gradient": mean_gradients(networks, edges).mean(0) * fold.spread,
     }
     mask = edge_masks(networks)
-    return found if mask is None else found | {"mask": mask.mean(0)}
+    return maps if mask is None else maps | {"mask": mask.mean(0)}
 
 
 def haufe_pattern(edges: np.ndarray, decisions: np.ndarray) -> np.ndarray:
@@ -122,8 +122,8 @@ def shuffled_twin(cohort: Cohort, fold: FoldModel, build: Callable[[], Model], s
     rng, labels = np.random.default_rng([seed, 29]), cohort.labels.copy()
     sites = cohort.participants["site"].to_numpy()[fold.train]
     for site in np.unique(sites):
-        own = fold.train[sites == site]
-        labels[own] = rng.permutation(labels[own])
+        members = fold.train[sites == site]
+        labels[members] = rng.permutation(labels[members])
     shuffled = replace(cohort, participants=cohort.participants.assign(label=labels))
     graph = is_graph(fold.model.spec["name"])
     model = build().fit(shuffled, fold.train, seed=seed) if graph else fold.model.taught(shuffled, fold.train)

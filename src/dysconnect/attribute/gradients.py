@@ -49,15 +49,15 @@ def integrated_gradients(networks: Networks, edges: np.ndarray, baseline: np.nda
 def path_gradients(networks: Networks, edges: np.ndarray, baseline: np.ndarray, steps: int = 8) -> np.ndarray:
     """Mean gradient of the logits between the baseline [E] and every person's edges [n, E], per z: [K, n, E]."""
     edges, baseline = np.asarray(edges, np.float32), np.asarray(baseline, np.float32)
-    found = np.zeros((len(networks.chosen), *edges.shape), np.float32)
+    gradients = np.zeros((len(networks.chosen), *edges.shape), np.float32)
     for stack, view, models in _stacks(networks):
         start = torch.as_tensor(baseline, device=view.device, dtype=view.dtype)
         for first in range(0, len(edges), PEOPLE):
             rows = slice(first, first + PEOPLE)
             way = torch.as_tensor(edges[rows], device=view.device, dtype=view.dtype) - start
             total = sum(_gradient(stack, view, start + (step + 0.5) / steps * way) for step in range(steps))
-            found[models, rows] = (total / steps).cpu().numpy()
-    return found
+            gradients[models, rows] = (total / steps).cpu().numpy()
+    return gradients
 
 
 def mean_gradients(networks: Networks, edges: np.ndarray) -> np.ndarray:
@@ -66,13 +66,13 @@ def mean_gradients(networks: Networks, edges: np.ndarray) -> np.ndarray:
     It is taken where people are. At the mean of the controls standardised edges are near zero, LayerNorm divides by
     their spread, and the gradient there is large and says nothing.
     """
-    found = np.zeros((len(networks.chosen), edges.shape[1]), np.float32)
+    mean = np.zeros((len(networks.chosen), edges.shape[1]), np.float32)
     for stack, view, models in _stacks(networks):
         for first in range(0, len(edges), PEOPLE):
             people = np.asarray(edges[first : first + PEOPLE], np.float32)
-            own = _gradient(stack, view, torch.as_tensor(people, device=view.device, dtype=view.dtype))
-            found[models] += own.sum(1).cpu().numpy() / len(edges)
-    return found
+            gradient = _gradient(stack, view, torch.as_tensor(people, device=view.device, dtype=view.dtype))
+            mean[models] += gradient.sum(1).cpu().numpy() / len(edges)
+    return mean
 
 
 def randomised(networks: Networks, seed: int) -> Networks:
@@ -81,7 +81,7 @@ def randomised(networks: Networks, seed: int) -> Networks:
     A linear model beside a network starts at zero, where no map could tell anything: it gets normal weights.
     """
     seeds = np.random.SeedSequence([seed, 17]).generate_state(len(networks.chosen)).tolist()
-    fresh = Stack(networks._build, [own % 2**31 for own in seeds], "cpu")
+    fresh = Stack(networks._build, [drawn % 2**31 for drawn in seeds], "cpu")
     weights = {name: value.detach().clone() for name, value in {**fresh.parameters, **fresh.buffers}.items()}
     if isinstance(networks._build(), LinearPath):
         line, generator = networks.fitted.weights["line"], torch.Generator().manual_seed(seeds[0] % 2**31)
@@ -91,10 +91,10 @@ def randomised(networks: Networks, seed: int) -> Networks:
 
 def edge_masks(networks: Networks) -> np.ndarray | None:
     """Shared edge mask of every network that has one (IBGNN), [K, E] in (0, 1); None for the others."""
-    own = next((name for name in networks.fitted.weights if name.split(".")[-1] == "mask"), None)
-    if own is None:
+    mask_name = next((name for name in networks.fitted.weights if name.split(".")[-1] == "mask"), None)
+    if mask_name is None:
         return None
-    mask = networks.fitted.weights[own].float()
+    mask = networks.fitted.weights[mask_name].float()
     return Pairs(networks.n_nodes).edges(torch.sigmoid(mask + mask.transpose(1, 2)).numpy())
 
 

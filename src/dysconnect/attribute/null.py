@@ -51,7 +51,7 @@ def attribution_null(cohort: Cohort, splits: pd.DataFrame, sections: dict, n_per
     for fold in [fold for repeat, fold in scored_folds(splits) if repeat == 0]:
         train, test = fold_rows(splits, cohort.participants, 0, fold)
         filler = BorrowedRegions().fit(cohort.values[train], cohort.missing[train])
-        fill = lambda rows, own=filler: own.transform(cohort.values[rows], cohort.missing[rows])
+        fill = lambda rows, imputer=filler: imputer.transform(cohort.values[rows], cohort.missing[rows])
         seeds = np.random.SeedSequence([seed, 37, fold]).generate_state(labels.shape[1]).astype(np.int64) % 2**31
         networks = train_networks(fill(train), labels[train], groups[train], seeds, sections)
         maps = maps + mean_gradients(networks, fill(test)) * networks.scale

@@ -40,7 +40,7 @@ def ridge_statistics(
 
     The error rate is that of naming any edge in a cohort where no edge differs. Where some do, the weight of an edge
     that is correlated with them may be no accident without that edge differing itself: as with every multivariate
-    weight, a suppressor is not told from a difference.
+    weight, it does not tell a suppressor from a difference.
 
     Parameters
     ----------

@@ -69,10 +69,10 @@ def screened_statistics(
         except ValueError as error:  # a half may be too small for the covariates; then it finds nothing
             print(f"split {split} tests nothing: {error}")
             continue
-        own = edge_statistics(
+        statistics = edge_statistics(
             edges[np.ix_(second, kept)], people, covariates, spec["permutations"], spec["seed"] + split
         )
-        p[split, kept], tested = own.p_fwer, tested + 1
+        p[split, kept], tested = statistics.p_fwer, tested + 1
     return Screened(adaptive_quantile(p), times / spec["splits"], tested)
 
 

@@ -45,9 +45,9 @@ def nogueira(selected: np.ndarray, level: float = 0.95) -> Interval:
     mean = sizes.mean() / n_edges
     spread = mean * (1 - mean)
     value = 1 - n_maps / (n_maps - 1) * (share * (1 - share)).mean() / spread
-    own = (selected @ share) / n_edges - sizes * mean / n_edges
-    own = (own + value / 2 * (2 * sizes * mean / n_edges - sizes / n_edges - mean + 1)) / spread
-    error = np.sqrt(4 / n_maps**2 * ((own - own.mean()) ** 2).sum())
+    terms = (selected @ share) / n_edges - sizes * mean / n_edges
+    terms = (terms + value / 2 * (2 * sizes * mean / n_edges - sizes / n_edges - mean + 1)) / spread
+    error = np.sqrt(4 / n_maps**2 * ((terms - terms.mean()) ** 2).sum())
     reach = ndtri((1 + level) / 2) * error
     return Interval(float(value), float(value - reach), float(min(1, value + reach)))
 

@@ -25,15 +25,15 @@ def label(method: str, sections: Mapping, measured: pd.DataFrame | None = None) 
     """
     table = pd.read_csv(MEASURED, sep="\t") if measured is None else measured
     spec = sections["model"]
-    own = table[(table["model"] == spec["name"]) & (table["method"] == method)]
+    rows = table[(table["model"] == spec["name"]) & (table["method"] == method)]
     if is_graph(spec["name"]):
-        own = own[own["linear"] == int(spec.get("linear", False))]
+        rows = rows[rows["linear"] == int(spec.get("linear", False))]
         for key in TRAINED:
-            own = own[np.isclose(own[key], sections["training"][key])]
-    if own.empty:
+            rows = rows[np.isclose(rows[key], sections["training"][key])]
+    if rows.empty:
         return DIAGNOSTIC, "not measured in planted cohorts with these settings"
-    row = own.iloc[0]
-    found = f"{row['ratio']:.2f} [{row['low']:.2f}, {row['high']:.2f}] of |t| in {row['cohorts']:.0f} planted cohorts"
+    row = rows.iloc[0]
+    reason = f"{row['ratio']:.2f} [{row['low']:.2f}, {row['high']:.2f}] of |t| in {row['cohorts']:.0f} planted cohorts"
     if max(row["random"], row["shuffled"]) > CHANCE:
-        return DIAGNOSTIC, f"{found}, but also without having learned them"
-    return (LOCALIZES if row["ratio"] >= ENOUGH else DIAGNOSTIC), found
+        return DIAGNOSTIC, f"{reason}, but also without having learned them"
+    return (LOCALIZES if row["ratio"] >= ENOUGH else DIAGNOSTIC), reason

@@ -120,7 +120,7 @@ def write_connectomes(connectomes: Connectomes, path: str | Path, attributes: di
     values, measured = connectomes.values, connectomes.measured_edges()
     labels = _labels(connectomes, measured)
     hashes = np.empty((len(values), 32), np.uint8)
-    needed = 4 * values.shape[0] * values.shape[1] * 1.01 + 64 * sum(own.size for own in labels.values()) + 100_000
+    needed = 4 * values.shape[0] * values.shape[1] * 1.01 + 64 * sum(kept.size for kept in labels.values()) + 100_000
     with whole_file(path, int(needed)) as raw, h5netcdf.File(raw, "w") as file:
         variable = _lay_out(file, connectomes, labels)
         for part in blocks(values.shape):
@@ -130,10 +130,10 @@ def write_connectomes(connectomes: Connectomes, path: str | Path, attributes: di
             variable[part] = np.where(measured, known, np.float32(np.nan))
             raw.check()
         file.create_variable("person_hash", ("subject", "byte"), data=hashes)
-        own = {key: value if isinstance(value, str) else json.dumps(value) for key, value in attributes.items()}
-        own |= {name: "true" for name in KINDS if getattr(connectomes, name)}
-        own |= {"measure": connectomes.measure, "data_hash": connectomes.data_hash, "dysconnect": __version__}
-        file.attrs.update(own | {"seal": _seal(labels, hashes, own)})
+        kept = {key: value if isinstance(value, str) else json.dumps(value) for key, value in attributes.items()}
+        kept |= {name: "true" for name in KINDS if getattr(connectomes, name)}
+        kept |= {"measure": connectomes.measure, "data_hash": connectomes.data_hash, "dysconnect": __version__}
+        file.attrs.update(kept | {"seal": _seal(labels, hashes, kept)})
 
 
 def _labels(connectomes: Connectomes, measured: np.ndarray) -> dict[str, np.ndarray]:
@@ -153,9 +153,9 @@ def _lay_out(file: "h5netcdf.File", connectomes: Connectomes, labels: dict[str, 
     """Write the labels; return the variable for the values."""
     n, n_edges = connectomes.values.shape
     file.dimensions = {"subject": n, "node": len(connectomes.nodes), "edge": n_edges, "byte": 32}
-    for name, own in labels.items():
-        kind = h5py.string_dtype() if own.dtype == object else own.dtype
-        file.create_variable(name, DIMENSIONS[name], kind, data=own)
+    for name, values in labels.items():
+        kind = h5py.string_dtype() if values.dtype == object else values.dtype
+        file.create_variable(name, DIMENSIONS[name], kind, data=values)
     chunk = (int(np.clip(CHUNK // (4 * n_edges), 1, max(n, 1))), n_edges)
     form = {"chunks": chunk, "compression": "gzip", "compression_opts": 1, "shuffle": True, "fillvalue": np.nan}
     variable = file.create_variable("connectome", VALUES, np.float32, **form)
@@ -173,17 +173,17 @@ def _refuse_infinite(values: np.ndarray, subjects: np.ndarray, path: str | Path)
 def _person_hashes(values: np.ndarray, subjects: np.ndarray) -> np.ndarray:
     """SHA-256 of each person's name and edges [n, E], zero where nobody was measured: [n, 32]."""
     rows = np.ascontiguousarray(values)
-    told = [hashlib.sha256(str(name).encode() + b"\n" + row.data).digest() for name, row in zip(subjects, rows)]
-    return np.frombuffer(b"".join(told), np.uint8).reshape(len(rows), 32)
+    digests = [hashlib.sha256(str(name).encode() + b"\n" + row.data).digest() for name, row in zip(subjects, rows)]
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(len(rows), 32)
 
 
 def _seal(labels: dict[str, np.ndarray], hashes: np.ndarray, attributes: dict) -> str:
     """SHA-256 over the labels, the attributes and everybody's hash: who is who, and which edge is which."""
     digest = hashlib.sha256(json.dumps({name: str(attributes[name]) for name in sorted(attributes)}).encode())
     for name in DIMENSIONS:
-        own = labels[name]
-        digest.update(f"\n{name} {own.shape} ".encode())
-        digest.update("\n".join(own).encode() if own.dtype == object else np.ascontiguousarray(own).data)
+        values = labels[name]
+        digest.update(f"\n{name} {values.shape} ".encode())
+        digest.update("\n".join(values).encode() if values.dtype == object else np.ascontiguousarray(values).data)
     digest.update(np.ascontiguousarray(hashes).data)
     return digest.hexdigest()
 
@@ -255,7 +255,7 @@ class Known(NamedTuple):
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Around what reads a file of connectomes: a damaged one is told as such, and how it is made again."""
+    """Around what reads a file of connectomes: a damaged one is named as such, and how it is made again."""
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file of connectomes. {remedy(path)}")
     try:
@@ -275,7 +275,7 @@ def _read_labels(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray, dict[st
                 f"{path} was written by an older version. Run the connectivity stage again. {remedy(path)}"
             )
         stored = {name: file[name] for name in DIMENSIONS}
-        labels = {name: (own.asstr() if own.dtype == object else own)[:] for name, own in stored.items()}
+        labels = {name: (column.asstr() if column.dtype == object else column)[:] for name, column in stored.items()}
         hashes, shape = file["person_hash"][:], file["connectome"].shape
     said, expected = attributes.pop("seal"), (len(labels["subject"]), len(labels["measured"]))
     if shape != expected or len(hashes) != shape[0] or _seal(labels, hashes, attributes) != said:

@@ -162,8 +162,8 @@ def _ends(pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
 
 def measure_pairs(measure: str, n_nodes: int, directed: bool = False) -> Pairs:
     """Pairs of regions that a measure, as stored or as a model sees it, has values of."""
-    own = measure_of(measure)
-    return Pairs(n_nodes, directed or own.directed, own.diagonal)
+    entry = measure_of(measure)
+    return Pairs(n_nodes, directed or entry.directed, entry.diagonal)
 
 
 class MissingRegions:
@@ -217,14 +217,14 @@ class MissingRegions:
         return self
 
     def _complete(self, edges: np.ndarray, missing: np.ndarray) -> np.ndarray:
-        mean, own = self.pairs_.matrix(self.mean_), self.pairs_.matrix(edges.astype(float))
+        mean, matrix = self.pairs_.matrix(self.mean_), self.pairs_.matrix(edges.astype(float))
         lost, seen = np.flatnonzero(missing), np.flatnonzero(~missing)
         regress = np.linalg.solve(mean[np.ix_(seen, seen)], mean[np.ix_(seen, lost)]).T
-        cross = regress @ own[np.ix_(seen, seen)]
-        own[np.ix_(lost, seen)] = cross
-        own[np.ix_(seen, lost)] = cross.T
-        own[np.ix_(lost, lost)] = mean[np.ix_(lost, lost)] - regress @ mean[np.ix_(seen, lost)] + cross @ regress.T
-        return self.pairs_.edges(own)
+        cross = regress @ matrix[np.ix_(seen, seen)]
+        matrix[np.ix_(lost, seen)] = cross
+        matrix[np.ix_(seen, lost)] = cross.T
+        matrix[np.ix_(lost, lost)] = mean[np.ix_(lost, lost)] - regress @ mean[np.ix_(seen, lost)] + cross @ regress.T
+        return self.pairs_.edges(matrix)
 
 
 class BorrowedRegions(MissingRegions):

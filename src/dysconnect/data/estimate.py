@@ -25,7 +25,7 @@ def connectome(series: np.ndarray, measure: str, estimator: str | None) -> np.nd
     array of float32
         N(N-1)/2 edges, N(N+1)/2 with the diagonal; zero where a region is missing (one on the diagonal).
     """
-    own, alive = measure_of(measure), np.flatnonzero(has_signal(series))
+    entry, alive = measure_of(measure), np.flatnonzero(has_signal(series))
     if measure == "partial" and estimator == "empirical" and len(series) <= len(alive):
         raise ValueError(
             f"partial correlation of {len(alive)} regions from {len(series)} volumes needs shrinkage: "
@@ -33,8 +33,8 @@ def connectome(series: np.ndarray, measure: str, estimator: str | None) -> np.nd
         )
     matrix = np.eye(series.shape[1])
     seen = series[:, alive]
-    matrix[np.ix_(alive, alive)] = own.compute(seen) if own.compute else _through_nilearn(seen, own, estimator)
-    return own.transformed(measure_pairs(measure, len(matrix)).edges(matrix)).astype(np.float32)
+    matrix[np.ix_(alive, alive)] = entry.compute(seen) if entry.compute else _through_nilearn(seen, entry, estimator)
+    return entry.transformed(measure_pairs(measure, len(matrix)).edges(matrix)).astype(np.float32)
 
 
 def _through_nilearn(series: np.ndarray, measure: Measure, estimator: str) -> np.ndarray:

@@ -37,16 +37,16 @@ def labelled_cohort(
         Of the whole file of connectomes.
     """
     table = with_labels(read_participants(participants), contrast)
-    own = read_connectomes(connectomes, table["participant_id"], resident=False)
-    if own.measure != STORED[measure]:
+    held = read_connectomes(connectomes, table["participant_id"], resident=False)
+    if held.measure != STORED[measure]:
         raise NotAsWrittenError(
-            f"{connectomes} holds {own.measure}, and {STORED[measure]} was asked for: it is another file. "
+            f"{connectomes} holds {held.measure}, and {STORED[measure]} was asked for: it is another file. "
             f"{remedy(connectomes)}"
         )
-    if 4 * np.prod(own.values.shape, dtype=float) <= data_memory(memory):
-        own = replace(own, values=own.values[:])
-    cohort = Cohort(table, own.values, own.missing, own.nodes, measure, own.directed, own.known)
-    return cohort, own.data_hash
+    if 4 * np.prod(held.values.shape, dtype=float) <= data_memory(memory):
+        held = replace(held, values=held.values[:])
+    cohort = Cohort(table, held.values, held.missing, held.nodes, measure, held.directed, held.known)
+    return cohort, held.data_hash
 
 
 def pretraining(sections: Mapping) -> dict:
@@ -61,8 +61,8 @@ def pretraining(sections: Mapping) -> dict:
     spec = sections["training"].get("pretrain") or {}
     if not spec:
         return {}
-    own = Path(spec["connectomes"]).parent.parent / "timeseries/participants.tsv"
-    return {**spec, "participants": spec["participants"] or str(own)}
+    table = Path(spec["connectomes"]).parent.parent / "timeseries/participants.tsv"
+    return {**spec, "participants": spec["participants"] or str(table)}
 
 
 def unlabelled_cohort(spec: dict, known: Cohort) -> Cohort:
@@ -83,27 +83,27 @@ def unlabelled_cohort(spec: dict, known: Cohort) -> Cohort:
     """
     path = spec["connectomes"]
     table = _wanted_people(spec)
-    own = read_connectomes(path, table["participant_id"], resident=False)
-    if (own.measure, own.directed) != (known.measure, known.directed):
+    held = read_connectomes(path, table["participant_id"], resident=False)
+    if (held.measure, held.directed) != (known.measure, known.directed):
         raise ValueError(
-            f"{path} holds {own.measure}, and the experiment is trained on {known.measure}: name the file of the same "
+            f"{path} holds {held.measure}, and the experiment is trained on {known.measure}: name the file of the same "
             "measure in training.pretrain.connectomes."
         )
-    places = _same_regions(path, own.nodes, known.nodes)
+    places = _same_regions(path, held.nodes, known.nodes)
     classified = set(_identities(known.participants).to_numpy().ravel()) - {""}
     kept = np.flatnonzero(~_identities(table).isin(classified).any(axis=1))
     print(f"{path}: {len(kept):,} people to pretrain on; {len(table) - len(kept):,} left out, as they are classified")
     if len(kept) == 0:
         raise ValueError(f"{path}: everybody in it is also classified; pretrain on another data set.")
-    columns = own.pairs.among(places)
+    columns = held.pairs.among(places)
     return Cohort(
         table.iloc[kept].reset_index(drop=True),
-        own.values[kept][:, columns],
-        own.missing[np.ix_(kept, places)],
+        held.values[kept][:, columns],
+        held.missing[np.ix_(kept, places)],
         known.nodes,
         known.measure,
         known.directed,
-        None if own.known is None else own.known[columns],
+        None if held.known is None else held.known[columns],
     )
 
 

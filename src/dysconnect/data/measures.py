@@ -111,7 +111,7 @@ def measure_of(name: str) -> Measure:
     ValueError
         When there is none; it lists those that there are.
     """
-    own = [measure for measure in MEASURES.values() if name in (measure.name, measure.stored)]
-    if not own:
+    named = [measure for measure in MEASURES.values() if name in (measure.name, measure.stored)]
+    if not named:
         raise ValueError(f"no measure is called {name!r}; there are {', '.join(MEASURES)}.")
-    return own[0]
+    return named[0]

@@ -55,9 +55,9 @@ class FeatureModel:
 
     def _built(self, skipped: Collection[str]):
         """A classifier from the options, without those that it does not read."""
-        own = {key: value for key, value in self.spec.items() if key != "name" and key not in skipped}
+        options = {key: value for key, value in self.spec.items() if key != "name" and key not in skipped}
         return self.card.load()(
-            **{key: tuple(value) if isinstance(value, list) else value for key, value in own.items()}
+            **{key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
         )
 
 
@@ -140,7 +140,7 @@ class EdgeModel(FeatureModel):
         return self._keep(cohort, rows, self._represented(edges, missing))
 
     def _keep(self, cohort: Cohort, rows: np.ndarray, features: np.ndarray) -> np.ndarray:
-        if self.tangent and features.nbytes + sum(own.nbytes for *_, own in self._kept) <= KEPT:
+        if self.tangent and features.nbytes + sum(kept.nbytes for *_, kept in self._kept) <= KEPT:
             self._kept.append((cohort.values, cohort.missing, np.array(rows), features))
         return features
 

@@ -10,8 +10,8 @@ def shuffle_labels(labels: np.ndarray, blocks: np.ndarray, n: int, rng: np.rando
     """Permute labels inside exchangeability blocks, [S, n]; labels [S], blocks [S]."""
     shuffled = np.empty((len(labels), n), labels.dtype)
     for block in np.unique(blocks):
-        own = np.flatnonzero(blocks == block)
-        shuffled[own] = rng.permuted(np.repeat(labels[own][:, None], n, axis=1), axis=0)
+        members = np.flatnonzero(blocks == block)
+        shuffled[members] = rng.permuted(np.repeat(labels[members][:, None], n, axis=1), axis=0)
     return shuffled
 
 

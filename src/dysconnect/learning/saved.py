@@ -76,10 +76,10 @@ def restore_folds(arrays: Mapping[str, np.ndarray]) -> dict[tuple[int, int, int]
     sections = json.loads(str(arrays["spec"]))
     states: dict[tuple[int, int, int], dict[str, np.ndarray]] = {}
     for name, value in arrays.items():
-        place, slash, own = name.partition("/")
+        place, slash, field = name.partition("/")
         if slash:
             key = tuple(map(int, place.split(".")))
-            states.setdefault(key, {"n_nodes": arrays["n_nodes"]})[own] = value
+            states.setdefault(key, {"n_nodes": arrays["n_nodes"]})[field] = value
     return {place: _restore(sections, state) for place, state in states.items()}
 
 

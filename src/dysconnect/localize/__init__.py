@@ -108,11 +108,11 @@ def _power(shared: Ingredients, critical_t: float) -> pd.DataFrame:
     places = {name: np.flatnonzero(mask) for name, mask in shared.regions.loops.items() if mask.any()}
     spec, who = shared.spec, (shared.edges, shared.people, shared.spec["nuisance"])
     table = power_table(*who, places, critical_t, spec["alpha"])
-    own = component_power(
+    needed = component_power(
         *who, shared.regions.ends, spec["thresholds"], shared.prior, table["detectable_d"][0], spec["alpha"],
         spec["seed"],
     )  # fmt: skip
-    component = pd.DataFrame({"what": ["component"], "n_edges": own[0], "detectable_d": own[1]})
+    component = pd.DataFrame({"what": ["component"], "n_edges": needed[0], "detectable_d": needed[1]})
     return pd.concat([table[:1], component, table[1:]], ignore_index=True)
 
 
@@ -126,14 +126,14 @@ def _strength(edges: np.ndarray, ends: tuple[np.ndarray, np.ndarray, int]) -> np
     return node[rows] + node[cols]
 
 
-def _reported(found: Components, nodes: np.ndarray, bound: DiscoveryBound) -> tuple[np.ndarray, pd.DataFrame]:
+def _reported(components: Components, nodes: np.ndarray, bound: DiscoveryBound) -> tuple[np.ndarray, pd.DataFrame]:
     """Keep the components that are the best of an edge, numbered anew: number of every edge, and the table."""
-    used = np.unique(found.member[found.member > 0])
-    table = found.table.iloc[used - 1].reset_index(drop=True).rename(columns={"tail": "direction"})
+    used = np.unique(components.member[components.member > 0])
+    table = components.table.iloc[used - 1].reset_index(drop=True).rename(columns={"tail": "direction"})
     table.insert(0, "component", np.arange(1, len(used) + 1))
-    table["true_edges"] = [bound.true_discoveries(_mask(found.edges[row - 1], bound)) for row in used]
-    table["regions"] = ["; ".join(map(str, nodes[list(own)])) for own in table.pop("nodes")]
-    return np.searchsorted(used, found.member, side="right"), table.drop(columns="id")
+    table["true_edges"] = [bound.true_discoveries(_mask(components.edges[row - 1], bound)) for row in used]
+    table["regions"] = ["; ".join(map(str, nodes[list(members)])) for members in table.pop("nodes")]
+    return np.searchsorted(used, components.member, side="right"), table.drop(columns="id")
 
 
 def _mask(edges: np.ndarray, bound: DiscoveryBound) -> np.ndarray:
@@ -183,12 +183,12 @@ def _counts(table: pd.DataFrame, components: pd.DataFrame, families: pd.DataFram
 
 def _edge_numbers(shared: Ingredients) -> dict[str, np.ndarray]:
     """Columns of the edges that were tested, each [tested]: the tests, and what every method with a column says."""
-    own = shared.statistics()
+    statistics = shared.statistics()
     tests = {
-        "effect_size": own.effect_size,
-        "direction": np.where(own.t < 0, "patients lower", "patients higher"),
-        "statistic": own.t,
-        "p": own.p,
+        "effect_size": statistics.effect_size,
+        "direction": np.where(statistics.t < 0, "patients lower", "patients higher"),
+        "statistic": statistics.t,
+        "p": statistics.p,
     }
     return tests | {
         method.column: method.run(shared) for method in methods.written("edges", shared.scheme) if method.fits(shared)

@@ -65,7 +65,7 @@ def severity(cohort: Cohort, circuits: np.ndarray, spec: dict) -> Association:
     patients = chosen_people(cohort, cohort.labels == 1)
     column = patients.participants[score]
     known = (column.notna() & (column.astype(str).str.strip() != "")).to_numpy()
-    told = {"score": score, "n": int(known.sum()), "n_without": int((~known).sum())}
+    described = {"score": score, "n": int(known.sum()), "n_without": int((~known).sum())}
     scored = chosen_people(patients, known)
 
     def test(values: np.ndarray) -> AssociationStatistics:
@@ -74,16 +74,16 @@ def severity(cohort: Cohort, circuits: np.ndarray, spec: dict) -> Association:
         )
 
     if not known.any():
-        return _untested(told, spec, f"{score} is known of none of {len(known)} patients")
+        return _untested(described, spec, f"{score} is known of none of {len(known)} patients")
     try:
-        found, tested = _tested(scored, spec, test)
+        statistics, tested = _tested(scored, spec, test)
     except NothingToTest as reason:
-        return _untested(told, spec, str(reason))
-    direction = np.where(found.statistic < 0, "falls with the score", "rises with the score")
-    summary = told | _summary(found, len(tested), spec)
+        return _untested(described, spec, str(reason))
+    direction = np.where(statistics.statistic < 0, "falls with the score", "rises with the score")
+    summary = described | _summary(statistics, len(tested), spec)
     needed = summary["critical"] + 0.8416  # standard errors of t, as for two groups
-    summary["detectable_r"] = float(needed / np.sqrt(needed**2 + found.df[1]))
-    return Association(_table(cohort.edge_names, tested, found, {"direction": direction}, circuits), summary)
+    summary["detectable_r"] = float(needed / np.sqrt(needed**2 + statistics.df[1]))
+    return Association(_table(cohort.edge_names, tested, statistics, {"direction": direction}, circuits), summary)
 
 
 def group_differences(cohort: Cohort, circuits: np.ndarray, spec: dict) -> Association:
@@ -114,21 +114,22 @@ def group_differences(cohort: Cohort, circuits: np.ndarray, spec: dict) -> Assoc
     cohort = without_copies(cohort)
     people, nuisance = cohort.participants, spec["nuisance"]
     sizes = people["group"].value_counts().sort_index()
-    told = {"groups": {name: int(size) for name, size in sizes.items()}, "n": len(people)}
+    described = {"groups": {name: int(size) for name, size in sizes.items()}, "n": len(people)}
     means = {}
 
     def test(values: np.ndarray) -> AssociationStatistics:
-        own = group_statistics(values, people, "group", nuisance, spec["permutations"], spec["seed"])
+        result = group_statistics(values, people, "group", nuisance, spec["permutations"], spec["seed"])
         names, rows = adjusted_means(values, people, "group", nuisance)
         means.update({f"mean_{name}": row for name, row in zip(names, rows)})
-        return own
+        return result
 
     try:
-        found, tested = _tested(cohort, spec, test)
+        statistics, tested = _tested(cohort, spec, test)
     except NothingToTest as reason:
-        return _untested(told, spec, str(reason))
+        return _untested(described, spec, str(reason))
     return Association(
-        _table(cohort.edge_names, tested, found, means, circuits), told | _summary(found, len(tested), spec)
+        _table(cohort.edge_names, tested, statistics, means, circuits),
+        described | _summary(statistics, len(tested), spec),
     )
 
 
@@ -156,39 +157,39 @@ def _tested(cohort: Cohort, spec: dict, test) -> tuple[AssociationStatistics, np
     return test(complete.values), complete.tested
 
 
-def _untested(told: dict, spec: dict, reason: str) -> Association:
+def _untested(described: dict, spec: dict, reason: str) -> Association:
     print(f"not tested: {reason}", flush=True)
     nothing = {"n_edges": 0, "n_untested": 0, "n_fwer": 0, "n_fdr": 0, "alpha": spec["alpha"]}
     columns = ["region_a", "region_b", "effect_size", "statistic", "p", "p_fwer", "p_fdr", "circuit"]
-    return Association(pd.DataFrame(columns=columns), {**told, **nothing, "reason": reason})
+    return Association(pd.DataFrame(columns=columns), {**described, **nothing, "reason": reason})
 
 
-def _summary(found: AssociationStatistics, n_edges: int, spec: dict) -> dict:
+def _summary(statistics: AssociationStatistics, n_edges: int, spec: dict) -> dict:
     alpha = spec["alpha"]
     return {
-        "n_edges": len(found.statistic),
-        "n_untested": n_edges - len(found.statistic),
+        "n_edges": len(statistics.statistic),
+        "n_untested": n_edges - len(statistics.statistic),
         "nuisance": list(spec["nuisance"]),
         "permutations": spec["permutations"],
         "alpha": alpha,
-        "df": list(found.df),
-        "critical": float(np.quantile(found.max_null, 1 - alpha)),
-        "n_fwer": int((found.p_fwer <= alpha).sum()),
-        "n_fdr": int((found.p_fdr <= alpha).sum()),
+        "df": list(statistics.df),
+        "critical": float(np.quantile(statistics.max_null, 1 - alpha)),
+        "n_fwer": int((statistics.p_fwer <= alpha).sum()),
+        "n_fdr": int((statistics.p_fdr <= alpha).sum()),
         "reason": "",
     }
 
 
 def _table(
-    pairs: pd.DataFrame, tested: np.ndarray, found: AssociationStatistics, more: dict, circuits: np.ndarray
+    pairs: pd.DataFrame, tested: np.ndarray, statistics: AssociationStatistics, more: dict, circuits: np.ndarray
 ) -> pd.DataFrame:
     numbers = {
-        "effect_size": found.effect_size,
+        "effect_size": statistics.effect_size,
         **more,
-        "statistic": found.statistic,
-        "p": found.p,
-        "p_fwer": found.p_fwer,
-        "p_fdr": found.p_fdr,
+        "statistic": statistics.statistic,
+        "p": statistics.p,
+        "p_fwer": statistics.p_fwer,
+        "p_fdr": statistics.p_fdr,
     }
     table = pairs.join(pd.DataFrame(numbers, index=np.flatnonzero(tested))).assign(circuit=circuits)
     order = np.lexsort((-table["statistic"].abs().fillna(-1), table["p_fwer"].fillna(2)))

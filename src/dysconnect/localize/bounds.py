@@ -66,7 +66,9 @@ class DiscoveryBound:
 
 def bounds_table(bound: DiscoveryBound, sets: Mapping[str, np.ndarray]) -> pd.DataFrame:
     """Bounds of named sets of edges (components, circuits): `set`, `n_edges`, `true_discoveries`, `proportion`."""
-    rows = [(name, int(np.sum(own)), bound.true_discoveries(own), bound.proportion(own)) for name, own in sets.items()]
+    rows = [
+        (name, int(np.sum(mask)), bound.true_discoveries(mask), bound.proportion(mask)) for name, mask in sets.items()
+    ]
     return pd.DataFrame(rows, columns=["set", "n_edges", "true_discoveries", "proportion"])
 
 
@@ -144,12 +146,12 @@ def permuted_ratios(
         units = residual_unit(edges[:, part].astype(float), basis).astype(np.float32)
         size = max(1, int(chunk_bytes / (8 * (units.shape[1] + largest))))
         for start in range(0, len(groups), size):
-            own = slice(start, start + size)
-            pool = np.abs(groups[own] @ units)
-            pool = np.concatenate([strongest[own], pool], axis=1)
+            rows = slice(start, start + size)
+            pool = np.abs(groups[rows] @ units)
+            pool = np.concatenate([strongest[rows], pool], axis=1)
             pool.partition(pool.shape[1] - largest, axis=1)
-            strongest[own] = pool[:, -largest:]
-    return np.concatenate([_ratios(strongest[own], df, edges.shape[1]) for own in parts(len(groups), largest)])
+            strongest[rows] = pool[:, -largest:]
+    return np.concatenate([_ratios(strongest[rows], df, edges.shape[1]) for rows in parts(len(groups), largest)])
 
 
 def _ratios(strongest: np.ndarray, df: int, n_edges: int) -> np.ndarray:

@@ -83,15 +83,15 @@ def component_power(
     noise = _noise(permuted_edges(edges[:, :0], table, covariates, nodes, NULLS, seed), edges, table, covariates)
     shares, null = alpha_shares(len(masks)), _statistics(noise, thresholds, masks)
     smallest, size = smallest_p(null, shares[:, None, None]), group_size(table, covariates)[0]
-    found, effects = [], one_edge * np.array(FRACTIONS)
-    own = {field.name: getattr(noise, field.name) for field in fields(noise)}
-    own |= {"n_permutations": DRAWS, "seed": seed + 1}  # other permutations than those of the null
+    power, effects = [], one_edge * np.array(FRACTIONS)
+    settings = {field.name: getattr(noise, field.name) for field in fields(noise)}
+    settings |= {"n_permutations": DRAWS, "seed": seed + 1}  # other permutations than those of the null
     for d in effects:
-        drawn = _statistics(PlantedEdges(**own, planted=component, shift=float(d * size)), thresholds, masks)
+        drawn = _statistics(PlantedEdges(**settings, planted=component, shift=float(d * size)), thresholds, masks)
         p = np.stack([exceedance(one, other) for one, other in zip(_columns(drawn), _columns(null))], -1)
         best = (p / np.repeat(shares, null[0, 0].size)).min(-1)
-        found.append((attained(best, smallest) <= alpha).mean())
-    return len(component), needed_effect(pd.DataFrame({"d": effects, "power": found}), POWER)
+        power.append((attained(best, smallest) <= alpha).mean())
+    return len(component), needed_effect(pd.DataFrame({"d": effects, "power": power}), POWER)
 
 
 def grown_component(

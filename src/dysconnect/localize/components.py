@@ -157,11 +157,11 @@ def network_based(permuted: PermutedEdges, threshold: float = 3.0) -> Components
     sizes, masses, _ = maxima(permuted, [threshold], np.ones((1, len(permuted.rows)), bool))
     table, edges = found_components(permuted.observed(), permuted, [threshold], {"whole brain": None})
     tail = (table["tail"] == TAILS[1]).to_numpy(int)
-    for name, null, own in (("", masses, table["intensity"]), ("_size", sizes, table["n_edges"])):
-        null, own = null[1:, 0, :, 0], own.to_numpy(float)
-        apart = np.stack([exceedance(own, null[:, k]) for k in (0, 1)], 1)
-        table[f"p_tail{name}"] = apart[np.arange(len(own)), tail]
-        table[f"p_fwer{name}"] = exceedance(own, null.max(1))
+    for name, null, observed in (("", masses, table["intensity"]), ("_size", sizes, table["n_edges"])):
+        null, observed = null[1:, 0, :, 0], observed.to_numpy(float)
+        apart = np.stack([exceedance(observed, null[:, k]) for k in (0, 1)], 1)
+        table[f"p_tail{name}"] = apart[np.arange(len(observed)), tail]
+        table[f"p_fwer{name}"] = exceedance(observed, null.max(1))
     return _sorted(table, edges, np.ones(len(permuted.rows)))
 
 
@@ -205,9 +205,9 @@ def adaptive_network_based(
     t = permuted.observed()
     table, edges = found_components(t, permuted, thresholds, families)
     p, names, limits = np.ones(len(table)), list(families), list(map(float, thresholds))
-    for (family, tail, limit), own in table.groupby(["family", "tail", "threshold"]).indices.items():
+    for (family, tail, limit), rows in table.groupby(["family", "tail", "threshold"]).indices.items():
         f, null = names.index(family), statistics[1:, :, TAILS.index(tail), limits.index(limit)]
-        p[own] = exceedance(table["intensity"].to_numpy()[own], null[:, f]) / shares[f]
+        p[rows] = exceedance(table["intensity"].to_numpy()[rows], null[:, f]) / shares[f]
     table["p_fwer"] = attained(p, smallest[1:])
     return _sorted(table, edges, _peak_p(t, statistics, masks, shares, smallest[1:]))
 
@@ -251,8 +251,8 @@ def maxima(
     shape = (1 + permuted.n_permutations, len(masks), 2)
     sizes, masses, peaks = np.zeros((*shape, len(cuts))), np.zeros((*shape, len(cuts))), np.zeros(shape)
 
-    def one(r: np.ndarray, own: slice) -> None:
-        kernels.component_maxima(r, *graph, sizes[own], masses[own], peaks[own])
+    def one(r: np.ndarray, rows: slice) -> None:
+        kernels.component_maxima(r, *graph, sizes[rows], masses[rows], peaks[rows])
 
     in_threads(permuted, "components of the permutations", one)
     return sizes, masses, peaks
@@ -306,7 +306,7 @@ def threshold_free(permuted: PermutedEdges, extent: float = 0.4, height: float =
     extents[0] = 0
     graph = (permuted.rows, permuted.cols, permuted.n_nodes, float(permuted.df), extents, height + 1.0)
     tops, score = np.zeros((1 + permuted.n_permutations, 2)), np.zeros(n_edges)
-    in_threads(permuted, "threshold-free scores", lambda r, own: kernels.enhanced_maxima(r, *graph, tops[own]))
+    in_threads(permuted, "threshold-free scores", lambda r, rows: kernels.enhanced_maxima(r, *graph, tops[rows]))
     values = permuted.group.astype(np.float32) @ permuted.units
     kernels.enhanced_scores(values, *graph, score)
     null = tops[1:]
@@ -350,8 +350,8 @@ def _peak_p(
     p = np.full(len(t), np.inf)
     for f, mask in enumerate(masks):
         for tail, sign in enumerate((1, -1)):
-            own = mask & (sign * t > 0)
-            p[own] = np.minimum(p[own], exceedance(np.abs(t[own]), statistics[1:, f, tail, -1]) / shares[f])
+            edges = mask & (sign * t > 0)
+            p[edges] = np.minimum(p[edges], exceedance(np.abs(t[edges]), statistics[1:, f, tail, -1]) / shares[f])
     return attained(p, smallest)
 
 
@@ -364,12 +364,12 @@ def found_components(
         for tail, sign in zip(TAILS, (1, -1)):
             for threshold in thresholds:
                 beyond = sign * t > threshold
-                for own in split(np.flatnonzero(beyond if mask is None else beyond & mask), permuted):
-                    ends = np.unique(np.r_[permuted.rows[own], permuted.cols[own]])
-                    mass = (np.abs(t[own]) - threshold).sum()
+                for members in split(np.flatnonzero(beyond if mask is None else beyond & mask), permuted):
+                    ends = np.unique(np.r_[permuted.rows[members], permuted.cols[members]])
+                    mass = (np.abs(t[members]) - threshold).sum()
                     nodes = tuple(ends.tolist())
-                    rows.append((family, tail, float(threshold), len(own), len(ends), mass, nodes))
-                    edges.append(own)
+                    rows.append((family, tail, float(threshold), len(members), len(ends), mass, nodes))
+                    edges.append(members)
     columns = ["family", "tail", "threshold", "n_edges", "n_nodes", "intensity", "nodes"]
     return pd.DataFrame(rows, columns=columns), edges
 
@@ -392,7 +392,7 @@ def _sorted(table: pd.DataFrame, edges: list[np.ndarray], p_edge: np.ndarray) ->
     table.insert(0, "id", np.arange(1, len(table) + 1))
     edges = [edges[k] for k in order]
     member, p_edge = np.zeros(len(p_edge), int), p_edge.copy()
-    for number, own, p in zip(table["id"], edges, table["p_fwer"]):
-        member[own] = np.where(member[own] == 0, number, member[own])
-        p_edge[own] = np.minimum(p_edge[own], p)
+    for number, inside, p in zip(table["id"], edges, table["p_fwer"]):
+        member[inside] = np.where(member[inside] == 0, number, member[inside])
+        p_edge[inside] = np.minimum(p_edge[inside], p)
     return Components(table, edges, member, p_edge)

@@ -92,10 +92,10 @@ def deviations(edges: np.ndarray, table: pd.DataFrame, covariates: Sequence[str]
     for pooled, rows in people.groupby("pooled").indices.items():
         norm = _Norm(table, [name for name in covariates if name not in pooled.split(", ")])
         for part in parts(edges.shape[1], len(edges)):
-            own = edges[:, part].astype(float)
-            norm.fit(own)
+            values = edges[:, part].astype(float)
+            norm.fit(values)
             for asked, copies in _together(people, rows):
-                z[asked, part], df[asked] = norm.deviate(own, asked, copies)
+                z[asked, part], df[asked] = norm.deviate(values, asked, copies)
     if (df > 0).sum() == 0 or df[df > 0].min() < FEWEST:
         raise NoNormError(
             f"{(people['label'] == 0).sum()} controls leave fewer than {FEWEST} degrees of freedom for a norm with the "
@@ -129,10 +129,10 @@ class _Norm:
 
     def fit(self, edges: np.ndarray) -> "_Norm":
         """Fit edges of everybody [n, e] on the controls."""
-        basis, own = self.coordinates[self.rows], edges[self.rows]
-        self.weights_ = basis.T @ own
-        self.squares_ = ((own - basis @ self.weights_) ** 2).sum(0)
-        self.least_ = 1e-10 * (own**2).sum(0)
+        basis, controls = self.coordinates[self.rows], edges[self.rows]
+        self.weights_ = basis.T @ controls
+        self.squares_ = ((controls - basis @ self.weights_) ** 2).sum(0)
+        self.least_ = 1e-10 * (controls**2).sum(0)
         return self
 
     def deviate(self, edges: np.ndarray, asked: np.ndarray, copies: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -141,19 +141,19 @@ class _Norm:
         With U the basis, e the residuals and A = (1 - U_I U_I')^-1 for the rows I that are left out: the coefficients
         are U'y - U_I' A e_I, the residual sum of squares is RSS - e_I' A e_I, and h = c (1 + U_I' A U_I) c'.
         """
-        own, gone = self.coordinates[asked], self.coordinates[copies]
+        c, gone = self.coordinates[asked], self.coordinates[copies]
         room = np.eye(len(copies)) - gone @ gone.T
-        df = len(self.rows) - len(copies) - own.shape[1]
+        df = len(self.rows) - len(copies) - c.shape[1]
         known = self.inside[asked] & (df > 0)
         if not known.any() or (len(copies) and np.linalg.eigvalsh(room)[0] < 1e-8):  # they alone inform a coefficient
             return np.full((len(asked), edges.shape[1]), np.nan), np.zeros(len(asked), int)
         rest = edges[copies] - gone @ self.weights_
         step = np.linalg.solve(room, rest)
-        leverage = ((own + own @ gone.T @ np.linalg.solve(room, gone)) * own).sum(1)
+        leverage = ((c + c @ gone.T @ np.linalg.solve(room, gone)) * c).sum(1)
         squares = self.squares_ - (rest * step).sum(0)
         varies = squares > self.least_
         error = np.sqrt(np.where(varies, squares, 1) / df * (1 + leverage)[:, None])
-        away = edges[asked] - own @ (self.weights_ - gone.T @ step)
+        away = edges[asked] - c @ (self.weights_ - gone.T @ step)
         z = np.where(varies, normal_scores(away / error, df), 0)
         return np.where(known[:, None], z, np.nan), np.where(known, df, 0)
 
@@ -189,7 +189,7 @@ def _uninformed(table: pd.DataFrame, group: np.ndarray, covariates: Sequence[str
     return np.array([", ".join(names) for names in lists], dtype=object)
 
 
-def person_table(found: Deviations, alpha: float = 0.05) -> pd.DataFrame:
+def person_table(measured: Deviations, alpha: float = 0.05) -> pd.DataFrame:
     """One row a person: how deviant their most deviant edge is, and how many edges deviate.
 
     Returns
@@ -199,20 +199,20 @@ def person_table(found: Deviations, alpha: float = 0.05) -> pd.DataFrame:
         whose largest deviation is at least as large: family-wise over edges; never below 1 / (1 + controls)),
         `n_fdr` (edges by Benjamini-Hochberg at alpha), `n_controls` that were compared with.
     """
-    largest = np.abs(found.z).max(1)
-    edges = [int((false_discovery(p) <= alpha).sum()) for p in _edge_p(found)]
-    table = found.people[["participant_id", "label", "pooled", "df"]].copy()
+    largest = np.abs(measured.z).max(1)
+    edges = [int((false_discovery(p) <= alpha).sum()) for p in _edge_p(measured)]
+    table = measured.people[["participant_id", "label", "pooled", "df"]].copy()
     table["largest_z"] = largest
-    table["p_max"] = _against(found, largest[:, None], largest)[:, 0]
-    return table.assign(n_fdr=edges, n_controls=found.others.sum(1))
+    table["p_max"] = _against(measured, largest[:, None], largest)[:, 0]
+    return table.assign(n_fdr=edges, n_controls=measured.others.sum(1))
 
 
-def edge_table(found: Deviations, pairs: pd.DataFrame, top: int) -> pd.DataFrame:
+def edge_table(measured: Deviations, pairs: pd.DataFrame, top: int) -> pd.DataFrame:
     """Most deviant edges of every person, by name.
 
     Parameters
     ----------
-    found : Deviations
+    measured : Deviations
     pairs : DataFrame, [E rows]
         `region_a`, `region_b` of every edge.
     top : int
@@ -225,14 +225,14 @@ def edge_table(found: Deviations, pairs: pd.DataFrame, top: int) -> pd.DataFrame
         (among the deviations of all edges of controls), `p_fdr` (Benjamini-Hochberg over the edges of the person),
         `p_max` (against the largest deviation of every control).
     """
-    _same_edges(found, len(pairs))
+    _same_edges(measured, len(pairs))
     top = min(top, len(pairs))
-    strength = np.where(np.isfinite(found.z), np.abs(found.z), -1)
+    strength = np.where(np.isfinite(measured.z), np.abs(measured.z), -1)
     best = np.argsort(-strength, axis=1, kind="stable")[:, :top]
-    z = np.take_along_axis(found.z, best, axis=1)
-    p_max = _against(found, np.abs(z), np.abs(found.z).max(1))
-    p = np.stack([np.stack([own, false_discovery(own)])[:, chosen] for own, chosen in zip(_edge_p(found), best)])
-    table = found.people.loc[np.repeat(np.arange(len(z)), top), ["participant_id", "label"]].reset_index(drop=True)
+    z = np.take_along_axis(measured.z, best, axis=1)
+    p_max = _against(measured, np.abs(z), np.abs(measured.z).max(1))
+    p = np.stack([np.stack([row, false_discovery(row)])[:, chosen] for row, chosen in zip(_edge_p(measured), best)])
+    table = measured.people.loc[np.repeat(np.arange(len(z)), top), ["participant_id", "label"]].reset_index(drop=True)
     table["rank"] = np.tile(np.arange(1, top + 1), len(z))
     table[["region_a", "region_b"]] = pairs[["region_a", "region_b"]].to_numpy()[best.ravel()]
     table["z"] = z.ravel().astype(float)
@@ -241,12 +241,12 @@ def edge_table(found: Deviations, pairs: pd.DataFrame, top: int) -> pd.DataFrame
     return table[np.isfinite(table["z"])].reset_index(drop=True)
 
 
-def circuit_table(found: Deviations, circuits: Mapping[str, np.ndarray]) -> pd.DataFrame:
+def circuit_table(measured: Deviations, circuits: Mapping[str, np.ndarray]) -> pd.DataFrame:
     """How far every circuit of every person deviates, the most deviant first.
 
     Parameters
     ----------
-    found : Deviations
+    measured : Deviations
     circuits : mapping of str to array of int
         Positions of the edges of every circuit.
 
@@ -260,13 +260,13 @@ def circuit_table(found: Deviations, circuits: Mapping[str, np.ndarray]) -> pd.D
     empty = [name for name, edges in circuits.items() if len(edges) == 0]
     if empty or not circuits:
         raise ValueError(f"circuits without edges in this atlas: {', '.join(empty) or 'all'}. Leave them out.")
-    score = np.stack([(found.z[:, edges].astype(float) ** 2).mean(1) for edges in circuits.values()], axis=1)
-    mean_z = np.stack([found.z[:, edges].astype(float).mean(1) for edges in circuits.values()], axis=1)
-    relative = _relative(found, np.log(np.maximum(score, 1e-12)))
-    p = np.column_stack([_against(found, own[:, None], own) for own in score.T])
-    p_max = _against(found, relative, relative.max(1))
+    score = np.stack([(measured.z[:, edges].astype(float) ** 2).mean(1) for edges in circuits.values()], axis=1)
+    mean_z = np.stack([measured.z[:, edges].astype(float).mean(1) for edges in circuits.values()], axis=1)
+    relative = _relative(measured, np.log(np.maximum(score, 1e-12)))
+    p = np.column_stack([_against(measured, column[:, None], column) for column in score.T])
+    p_max = _against(measured, relative, relative.max(1))
     names, sizes = list(circuits), [len(edges) for edges in circuits.values()]
-    table = found.people.loc[np.repeat(np.arange(len(score)), len(names)), ["participant_id", "label"]]
+    table = measured.people.loc[np.repeat(np.arange(len(score)), len(names)), ["participant_id", "label"]]
     table = table.reset_index().rename(columns={"index": "person"})
     table = table.assign(circuit=np.tile(names, len(score)), n_edges=np.tile(sizes, len(score)))
     numbers = {"score": score, "mean_z": mean_z, "relative": relative, "p": p, "p_max": p_max}
@@ -275,9 +275,9 @@ def circuit_table(found: Deviations, circuits: Mapping[str, np.ndarray]) -> pd.D
     return table.drop(columns="person").reset_index(drop=True)
 
 
-def _relative(found: Deviations, values: np.ndarray) -> np.ndarray:
+def _relative(measured: Deviations, values: np.ndarray) -> np.ndarray:
     """Numbers of everybody [n, c] in standard deviations of the controls who are no copies of the person."""
-    others, controls = found.others.astype(float), values[found.controls]
+    others, controls = measured.others.astype(float), values[measured.controls]
     count = others.sum(1, keepdims=True)
     centre = controls.mean(0)
     mean = others @ (controls - centre) / count
@@ -285,32 +285,32 @@ def _relative(found: Deviations, values: np.ndarray) -> np.ndarray:
     return (values - centre - mean) / np.sqrt(np.maximum(variance, 1e-12) * (1 + 1 / count))
 
 
-def _against(found: Deviations, own: np.ndarray, largest: np.ndarray) -> np.ndarray:
-    """Rank numbers [n, k] among one number of every control, of everybody's [n]: (1 + #{control >= own}) / (1 + n0).
+def _against(measured: Deviations, numbers: np.ndarray, largest: np.ndarray) -> np.ndarray:
+    """Rank numbers [n, k] among one number of every control, of everybody's [n]: (1 + #{control >= number}) / (1 + n0).
 
     Copies of the person's own scan are no controls of this person; people who could not be measured have NaN.
     """
-    control, others = largest[found.controls], found.others
-    p = np.full(own.shape, np.nan)
-    for person in np.flatnonzero(np.isfinite(own).all(1)):
+    control, others = largest[measured.controls], measured.others
+    p = np.full(numbers.shape, np.nan)
+    for person in np.flatnonzero(np.isfinite(numbers).all(1)):
         reference = np.sort(control[others[person]])
-        beyond = len(reference) - np.searchsorted(reference, own[person] - 1e-9, side="left")
+        beyond = len(reference) - np.searchsorted(reference, numbers[person] - 1e-9, side="left")
         p[person] = (1 + beyond) / (1 + len(reference))
     return p
 
 
-def _edge_p(found: Deviations) -> Iterator[np.ndarray]:
+def _edge_p(measured: Deviations) -> Iterator[np.ndarray]:
     """For every person p [E] of the edges, among all edges of all controls who are no copies of the person."""
-    controls = found.controls
+    controls = measured.controls
     total = np.zeros(int(LARGEST_Z / BIN) + 2, int)
     for control in controls:
-        total += _beyond(found.z[control])
-    for own, others in zip(found.z, found.others):
-        if not np.isfinite(own).all():
-            yield np.full(own.shape, np.nan)
+        total += _beyond(measured.z[control])
+    for z, others in zip(measured.z, measured.others):
+        if not np.isfinite(z).all():
+            yield np.full(z.shape, np.nan)
             continue
-        beyond = total - sum(_beyond(found.z[copy]) for copy in controls[~others])
-        yield (1 + beyond[_bins(own)]) / (1 + beyond[0])
+        beyond = total - sum(_beyond(measured.z[copy]) for copy in controls[~others])
+        yield (1 + beyond[_bins(z)]) / (1 + beyond[0])
 
 
 def _bins(z: np.ndarray) -> np.ndarray:
@@ -322,6 +322,6 @@ def _beyond(z: np.ndarray) -> np.ndarray:
     return np.bincount(_bins(z), minlength=int(LARGEST_Z / BIN) + 2)[::-1].cumsum()[::-1]
 
 
-def _same_edges(found: Deviations, count: int) -> None:
-    if count != found.z.shape[1]:
-        raise ValueError(f"names of {count} edges for the deviations of {found.z.shape[1]}: they belong together.")
+def _same_edges(measured: Deviations, count: int) -> None:
+    if count != measured.z.shape[1]:
+        raise ValueError(f"names of {count} edges for the deviations of {measured.z.shape[1]}: they belong together.")

@@ -90,7 +90,7 @@ def _set_tests(permuted: PermutedEdges, sets: dict[str, np.ndarray], magnitude: 
     mean, size = set_means(permuted, np.stack(list(sets.values())), magnitude)
     statistics = np.stack([np.abs(mean), size], -1)  # [1 + B, C, 2]
     smallest = smallest_p(statistics)[1:]
-    p = np.array([[exceedance(own[0], own[1:]) for own in one.T] for one in statistics.transpose(1, 0, 2)])
+    p = np.array([[exceedance(values[0], values[1:]) for values in one.T] for one in statistics.transpose(1, 0, 2)])
     numbers = [[int(mask.sum()) for mask in sets.values()], mean[0], size[0], *p.T, *attained(p, smallest).T]
     return pd.DataFrame(dict(zip(COLUMNS, [list(sets), *numbers])))
 
@@ -101,9 +101,9 @@ def set_means(permuted: PermutedEdges, masks: np.ndarray, magnitude: np.ufunc) -
     shares = (masks[:, used] / masks.sum(1, keepdims=True)).T.astype(np.float32)
     mean, size = (np.empty((1 + permuted.n_permutations, len(masks))) for _ in range(2))
 
-    def one(r: np.ndarray, own: slice) -> None:
+    def one(r: np.ndarray, rows: slice) -> None:
         t = to_t(r[:, used].astype(float), permuted.df).astype(np.float32)
-        mean[own], size[own] = t @ shares, magnitude(t) @ shares
+        mean[rows], size[rows] = t @ shares, magnitude(t) @ shares
 
     in_threads(permuted, f"{len(masks)} sets of edges", one)
     return mean, size
@@ -145,10 +145,10 @@ def enrichment(
     rng, size = np.random.default_rng(seed), np.abs(t)
     stratum = fifths(strength) * BINS + fifths(length)
     totals = np.zeros((draws, len(circuits)))
-    for own in (np.flatnonzero(stratum == k) for k in np.unique(stratum)):
-        wanted = [int(mask[own].sum()) for mask in circuits.values()]
+    for edges in (np.flatnonzero(stratum == k) for k in np.unique(stratum)):
+        wanted = [int(mask[edges].sum()) for mask in circuits.values()]
         if any(wanted):
-            shuffled = rng.permuted(np.repeat(size[own][None], draws, axis=0), axis=1)
+            shuffled = rng.permuted(np.repeat(size[edges][None], draws, axis=0), axis=1)
             sums = np.cumsum(shuffled, axis=1)
             totals += np.stack([sums[:, k - 1] if k else np.zeros(draws) for k in wanted], 1)
     observed = np.array([size[mask].sum() for mask in circuits.values()])

@@ -67,8 +67,8 @@ class TorchExtremes:
         drawn = self.vectors if self.rows is None else self.rows
         columns = 1 if self.rows is None else self.vectors.shape[1]
         size = max(1, int(chunk_bytes / (4 * columns * (edges.shape[1] + len(edges)))))
-        found = [self.torch.aminmax(self._correlations(part, edges), dim=1) for part in drawn.split(size)]
-        low, high = (self.torch.cat(one).cpu().numpy().astype(float) for one in zip(*found))
+        extremes = [self.torch.aminmax(self._correlations(part, edges), dim=1) for part in drawn.split(size)]
+        low, high = (self.torch.cat(one).cpu().numpy().astype(float) for one in zip(*extremes))
         return high, low
 
     def _correlations(self, drawn, edges):

@@ -94,10 +94,10 @@ def component_maxima(r, rows, cols, n_nodes, members, starts, cuts, thresholds, 
     for b in range(len(r)):
         for f in range(len(starts) - 1):
             edges = members[starts[f] : starts[f + 1]]
-            found = strong_edges(r[b], edges, cuts[0], kept)
-            peaks[b, f, 0], peaks[b, f, 1] = found[2], found[3]
+            sides = strong_edges(r[b], edges, cuts[0], kept)
+            peaks[b, f, 0], peaks[b, f, 1] = sides[2], sides[3]
             for tail in range(2):
-                strong = kept[: found[0]] if tail == 0 else kept[len(kept) - found[1] :]
+                strong = kept[: sides[0]] if tail == 0 else kept[len(kept) - sides[1] :]
                 if len(strong):
                     args = (rows, cols, cuts, thresholds, df, work, sizes[b, f, tail], masses[b, f, tail])
                     nested_maxima(r[b], strong, *args)

@@ -119,8 +119,8 @@ def _ranked(shared: Ingredients) -> np.ndarray:
 
 def _classical(column: str, tail: int, shared: Ingredients) -> np.ndarray:
     """Smallest p of the components of every edge, of one side where that is asked for; 1: in none."""
-    found, p = shared.components, np.ones(shared.edges.shape[1])
-    for edges, value, side in zip(found.edges, found.table[column], found.table["tail"]):
+    components, p = shared.components, np.ones(shared.edges.shape[1])
+    for edges, value, side in zip(components.edges, components.table[column], components.table["tail"]):
         if not tail or side == TAILS[0 if tail > 0 else 1]:
             p[edges] = np.minimum(p[edges], value)
     return p
@@ -220,16 +220,18 @@ METHODS: tuple[Method, ...] = (
 
 def written(kind: str, scheme: str) -> list[Method]:
     """Methods of a kind that `localize` writes with a scheme of permutation."""
-    return [own for own in METHODS if own.kind == kind and own.column and own.scheme in ("", scheme)]
+    return [method for method in METHODS if method.kind == kind and method.column and method.scheme in ("", scheme)]
 
 
 def sentences(promises: Sequence[str], scheme: str, **settings: object) -> list[str]:
     """Words for a paper on what `localize` writes with these promises, in their order, each sentence once."""
-    own = [method for method in METHODS if method.column and not method.tail and method.scheme in ("", scheme)]
-    if all(method.scheme == "" for method in own):  # a scheme without a row is named, and stops no report
-        own += _largest_t(scheme, "", f"the group (the {scheme.replace('_', ' ')}")[:1]
-    own = sorted((method for method in own if method.promise in promises), key=lambda one: promises.index(one.promise))
-    return list(dict.fromkeys(method.sentence.format(**settings) for method in own))
+    chosen = [method for method in METHODS if method.column and not method.tail and method.scheme in ("", scheme)]
+    if all(method.scheme == "" for method in chosen):  # a scheme without a row is named, and stops no report
+        chosen += _largest_t(scheme, "", f"the group (the {scheme.replace('_', ' ')}")[:1]
+    chosen = sorted(
+        (method for method in chosen if method.promise in promises), key=lambda one: promises.index(one.promise)
+    )
+    return list(dict.fromkeys(method.sentence.format(**settings) for method in chosen))
 
 
 @dataclass(frozen=True)
@@ -261,11 +263,11 @@ class Outcome:
 
 def run_methods(shared: Ingredients) -> list[Outcome]:
     """Run all methods that fit on one cohort; bounds look at the edges that the methods before them call."""
-    found: list[Outcome] = []
+    outcomes: list[Outcome] = []
     for method in METHODS:
         if method.fits(shared):
-            found.append(_outcome(method, shared, found))
-    return found
+            outcomes.append(_outcome(method, shared, outcomes))
+    return outcomes
 
 
 def _outcome(method: Method, shared: Ingredients, before: Sequence[Outcome]) -> Outcome:
@@ -278,7 +280,7 @@ def _outcome(method: Method, shared: Ingredients, before: Sequence[Outcome]) -> 
     if method.kind == "bounds":
         edges = [one.called for one in before if one.sets is None and len(one.called)]
         looked_at = [np.ones(len(made.p), bool), *shared.regions.loops.values(), *edges]
-        some = np.array([made.true_discoveries(own) > 0 for own in looked_at])
+        some = np.array([made.true_discoveries(mask) > 0 for mask in looked_at])
         return Outcome(method.name, some, sets=np.stack(looked_at), bound=made)
     strength = method.strength(shared) if method.strength else None
     return Outcome(method.name, made <= alpha, strength, tail=method.tail)

@@ -40,21 +40,23 @@ def describe_people(cohort: Cohort, circuits: pd.DataFrame, spec: dict) -> Peopl
     """
     complete, tested, _ = complete_edges(cohort, spec["max_missing"])
     try:
-        found = deviations(complete, cohort.participants, spec["nuisance"])
+        measured = deviations(complete, cohort.participants, spec["nuisance"])
     except NoNormError as error:  # the group can be tested all the same
         print(f"nobody is compared with the controls: {error}", flush=True)
         return _nobody(cohort)
     place = np.cumsum(tested) - 1
     inside = circuits[tested[circuits["edge"]]].groupby("circuit", sort=False)["edge"]
-    loops = circuit_table(found, {name: place[own.to_numpy()] for name, own in inside}) if len(inside) else None
+    loops = circuit_table(measured, {name: place[edges.to_numpy()] for name, edges in inside}) if len(inside) else None
     pairs = cohort.edge_names[tested].reset_index(drop=True)
-    people = person_table(found, spec["alpha"])
+    people = person_table(measured, spec["alpha"])
     if loops is None:
-        return People(people, pd.DataFrame(columns=["participant_id"]), edge_table(found, pairs, spec["deviant_edges"]))
+        return People(
+            people, pd.DataFrame(columns=["participant_id"]), edge_table(measured, pairs, spec["deviant_edges"])
+        )
     first = loops.drop_duplicates("participant_id")[["participant_id", "circuit", "mean_z", "p_max"]]
     first = first.rename(columns={"mean_z": "circuit_z", "p_max": "circuit_p_max"})
     return People(
-        people.merge(first, on="participant_id", how="left"), loops, edge_table(found, pairs, spec["deviant_edges"])
+        people.merge(first, on="participant_id", how="left"), loops, edge_table(measured, pairs, spec["deviant_edges"])
     )
 
 

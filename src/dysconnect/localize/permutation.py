@@ -41,9 +41,9 @@ def permuted_groups(group: np.ndarray, basis: np.ndarray, blocks: np.ndarray, n:
     rng = np.random.default_rng(seed)
     shuffled = np.empty((n, len(group)))
     for block in np.unique(blocks):
-        own = np.flatnonzero(blocks == block)
-        for part in parts(n, len(own)):
-            shuffled[part, own] = rng.permuted(np.repeat(group[own][None], part.stop - part.start, axis=0), axis=1)
+        rows = np.flatnonzero(blocks == block)
+        for part in parts(n, len(rows)):
+            shuffled[part, rows] = rng.permuted(np.repeat(group[rows][None], part.stop - part.start, axis=0), axis=1)
     for part in parts(n, len(group)):
         shuffled[part] = residual_unit(shuffled[part].T, basis).T
     return shuffled
@@ -54,9 +54,9 @@ def permuted_rows(blocks: np.ndarray, n: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     rows = np.empty((n, len(blocks)), np.int32)
     for block in np.unique(blocks):
-        own = np.flatnonzero(blocks == block).astype(np.int32)
-        for part in parts(n, len(own)):
-            rows[part, own] = rng.permuted(np.repeat(own[None], part.stop - part.start, axis=0), axis=1)
+        members = np.flatnonzero(blocks == block).astype(np.int32)
+        for part in parts(n, len(members)):
+            rows[part, members] = rng.permuted(np.repeat(members[None], part.stop - part.start, axis=0), axis=1)
     return rows
 
 
@@ -75,10 +75,10 @@ def rotated_groups(group: np.ndarray, basis: np.ndarray, blocks: np.ndarray, n: 
             "Use smith or freedman_lane."
         )
     rest = np.linalg.qr(basis, mode="complete")[0][:, basis.shape[1] :]
-    own = rest.T @ (group / np.linalg.norm(group))
+    coordinates = rest.T @ (group / np.linalg.norm(group))
     rng, rotated = np.random.default_rng(seed), np.empty((n, len(group)))
     for part in parts(n, len(group)):
-        rotated[part] = rng.permuted(np.repeat(own[None], part.stop - part.start, axis=0), axis=1) @ rest.T
+        rotated[part] = rng.permuted(np.repeat(coordinates[None], part.stop - part.start, axis=0), axis=1) @ rest.T
     return rotated
 
 

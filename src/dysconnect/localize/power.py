@@ -159,15 +159,15 @@ def simulated_power(
     noise = residual_noise(np.asarray(edges, float), table, covariates)
     sites = table.reset_index(drop=True).groupby("site").indices
     shift = np.outer(table["label"].to_numpy(float), planted)
-    found = np.zeros(len(effects), int)
+    hits = np.zeros(len(effects), int)
     for _ in track(range(draws), f"cohorts with {len(effects)} planted effects"):
         rows = np.arange(len(table))
-        for own in sites.values():
-            rows[own] = rng.permutation(own)
-        found += [bool(call(noise[rows] + d * shift)) for d in effects]
-    limits = [binomtest(int(count), draws).proportion_ci(method="wilson") for count in found]
+        for members in sites.values():
+            rows[members] = rng.permutation(members)
+        hits += [bool(call(noise[rows] + d * shift)) for d in effects]
+    limits = [binomtest(int(count), draws).proportion_ci(method="wilson") for count in hits]
     low, high = zip(*limits)
-    return pd.DataFrame({"d": effects, "power": found / draws, "low": low, "high": high})
+    return pd.DataFrame({"d": effects, "power": hits / draws, "low": low, "high": high})
 
 
 def needed_effect(counted: pd.DataFrame, power: float = POWER) -> float:

@@ -33,7 +33,7 @@ def recovery(edges: pd.DataFrame, truth: pd.DataFrame, alpha: float) -> pd.DataF
     planted, direction = match_truth(edges, truth)
     reference = _auprc(planted, _size(edges))
     rows = []
-    for method in sorted(written("edges", "smith"), key=lambda own: PROMISES.index(own.promise)):
+    for method in sorted(written("edges", "smith"), key=lambda one: PROMISES.index(one.promise)):
         if method.tail or method.column not in edges:
             continue
         called = edges[method.column].to_numpy() <= alpha
@@ -58,14 +58,14 @@ def weights_recovery(edges: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
     if edges["attribution"].isna().any():
         return _table([], truth)
     planted, _ = match_truth(edges, truth)
-    reference, own = (_auprc(planted, size) for size in (_size(edges), edges["attribution"].abs().to_numpy()))
-    return _table([("model weights (ranking)", *NO_CALLS, own, own / reference)], truth)
+    reference, weights = (_auprc(planted, size) for size in (_size(edges), edges["attribution"].abs().to_numpy()))
+    return _table([("model weights (ranking)", *NO_CALLS, weights, weights / reference)], truth)
 
 
 def read_recovery(paths: Iterable[str | Path]) -> pd.DataFrame:
     """Read scores of the localization and of a model's weights as one table, chance last."""
     tables = [pd.read_csv(path, sep="\t", dtype={"pattern": str}) for path in paths]
-    rows = pd.concat([own for own in tables if len(own)], ignore_index=True)
+    rows = pd.concat([table for table in tables if len(table)], ignore_index=True)
     return rows.sort_values("method", key=lambda method: method == CHANCE, kind="stable", ignore_index=True)
 
 

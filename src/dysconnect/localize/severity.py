@@ -130,8 +130,8 @@ def group_statistics(
     q = indicators.shape[1]
     basis, df = _nuisance(table, covariates, q)
     rest = indicators - basis @ (basis.T @ indicators)
-    own = orthonormal(rest)
-    if own.shape[1] < q or np.linalg.norm(rest, axis=0).min() < 1e-3:
+    directions = orthonormal(rest)
+    if directions.shape[1] < q or np.linalg.norm(rest, axis=0).min() < 1e-3:
         raise NothingToTest(
             f"{group}: the covariates {', '.join(covariates)} determine a group: the difference cannot be estimated. "
             "Leave out the covariate that names the group (localize.nuisance)."
@@ -140,7 +140,7 @@ def group_statistics(
     share, max_share = np.empty(edges.shape[1]), np.zeros(n_permutations)
     for part in track(parts(edges.shape[1], len(edges)), f"{n_permutations} permutations of {group}, in parts"):
         units = residual_unit(edges[:, part].astype(float), basis)
-        share[part] = ((own.T @ units) ** 2).sum(0)
+        share[part] = ((directions.T @ units) ** 2).sum(0)
         max_share = np.maximum(max_share, max_shares(nulls, units))
     f = to_f(share, q, df)
     p = fdtrc(q, df, f)
@@ -169,10 +169,10 @@ def adjusted_means(
     inverse = np.linalg.pinv(indicators - basis @ (basis.T @ indicators))
     means = np.zeros((indicators.shape[1] + 1, edges.shape[1]))
     for part in parts(edges.shape[1], len(edges)):
-        own = edges[:, part].astype(float)
-        means[1:, part] = inverse @ own
-        rest = own - indicators @ means[1:, part]
-        units = residual_unit(own, basis)
+        values = edges[:, part].astype(float)
+        means[1:, part] = inverse @ values
+        rest = values - indicators @ means[1:, part]
+        units = residual_unit(values, basis)
         spread = np.sqrt(((rest - basis @ (basis.T @ rest)) ** 2).sum(0) / df)
         means[:, part] = np.where(units.any(0), means[:, part] / np.where(spread > 0, spread, 1), 0)
     return sorted(table[group].astype(str).unique()), means - means.mean(0)
@@ -194,8 +194,8 @@ def permuted_bases(rest: np.ndarray, basis: np.ndarray, blocks: np.ndarray, n: i
     for part in parts(n, rest.size):
         rows = np.repeat(np.arange(len(rest))[None], part.stop - part.start, axis=0)
         for block in np.unique(blocks):
-            own = np.flatnonzero(blocks == block)
-            rows[:, own] = rng.permuted(rows[:, own], axis=1)
+            members = np.flatnonzero(blocks == block)
+            rows[:, members] = rng.permuted(rows[:, members], axis=1)
         shuffled = rest[rows]
         bases[part] = np.linalg.qr(shuffled - basis @ (basis.T @ shuffled))[0]
     return bases
@@ -208,9 +208,9 @@ def max_shares(bases: np.ndarray, units: np.ndarray, chunk_bytes: float = 1e8) -
     size = max(1, int(chunk_bytes / (4 * (q + 1) * units.shape[1])))
     chunks = []
     for start in range(0, count, size):
-        own = bases[start : start + size]
-        product = own.transpose(0, 2, 1).reshape(-1, len(units)) @ units
-        chunks.append((product.reshape(len(own), q, -1) ** 2).sum(1).max(1))
+        chunk = bases[start : start + size]
+        product = chunk.transpose(0, 2, 1).reshape(-1, len(units)) @ units
+        chunks.append((product.reshape(len(chunk), q, -1) ** 2).sum(1).max(1))
     return np.concatenate(chunks).astype(float)
 
 

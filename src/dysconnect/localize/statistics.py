@@ -109,7 +109,6 @@ def edge_statistics(
     table : DataFrame, [n rows]
         `label`, `site` (exchangeability blocks) and the covariates.
     covariates : sequence of str
-        Nuisance.
     n_permutations, seed : int
     permutation : {"smith", "freedman_lane", "huh_jhun"}
         The latter for one site only.
@@ -157,9 +156,9 @@ def edge_statistics(
 def refuse_untestable(table: pd.DataFrame) -> None:
     """Raise ValueError for a group of one, and for groups that share no site; say which sites have one group only."""
     for label, name in ((1, "patients"), (0, "controls")):
-        own = table.loc[table["label"] == label, "participant_id"]
-        if len(own) < 2:
-            who = f"one person ({own.iloc[0]})" if len(own) else "nobody"
+        ids = table.loc[table["label"] == label, "participant_id"]
+        if len(ids) < 2:
+            who = f"one person ({ids.iloc[0]})" if len(ids) else "nobody"
             raise ValueError(
                 f"the {name} are {who}: two or more are needed in each group, as one has no spread. Include more "
                 "people, or choose another contrast (dataset.contrast)."
@@ -223,9 +222,9 @@ def selection_stability(
         drawn.append((rows, basis, group))
     r = np.empty((len(drawn), edges.shape[1]))
     for part in parts(edges.shape[1], len(edges)):
-        own = edges[:, part].astype(float)
+        values = edges[:, part].astype(float)
         for k, (rows, basis, group) in enumerate(drawn):
-            r[k, part] = np.abs(group @ residual_unit(own[rows], basis))
+            r[k, part] = np.abs(group @ residual_unit(values[rows], basis))
     strongest = np.argpartition(-r, top - 1, axis=1)[:, :top]
     counts = np.bincount(strongest.ravel(), minlength=edges.shape[1])
     return counts / len(drawn) if drawn else np.full(edges.shape[1], np.nan)

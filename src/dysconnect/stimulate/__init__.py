@@ -70,7 +70,6 @@ def rank_targets(cohort: Cohort, splits: pd.DataFrame, sections: dict, nodes: pd
     cohort : Cohort
         Fisher z edges.
     splits : DataFrame
-        Of the training stage.
     sections : dict
         `model`, `measure`, `graph` and `training` of the experiment; each fold's model is fitted again, and what it
         says of a target is read from the people it did not see.
@@ -86,22 +85,16 @@ def rank_targets(cohort: Cohort, splits: pd.DataFrame, sections: dict, nodes: pd
         `targets` has, by kind (node, region, circuit): `rank` (by `score`), `target`, `title`, `access`, `system`, `x`,
         `y`, `z` (MNI mm), `n_nodes`, `n_edges`, `shift` (virtual normalisation: mean change of the calibrated logit in
         patients; negative is towards health), `score` (the shift in standard deviations of that of permuted labels),
-        `p` and `p_fwer` (over its kind), `matched_z` and `matched_p`, `controls` (shift of held-out controls, which is
-        what chance does), `consistency` (share of patients that move further towards health than the mean control),
-        `cost` (mean Mahalanobis distance of the cheapest edit of the target that brings a patient to the `goal`),
-        `top10` (share of the folds in which it is among the ten strongest, of kinds that have more), and with nctpy
-        those of `controllability`.
+        `p` and `p_fwer` (over its kind), `matched_z` and `matched_p`, `controls`, `consistency`, `cost` (mean
+        Mahalanobis distance of the cheapest edit of the target that brings a patient to the `goal`), `top10` (of kinds
+        that have more targets), and with nctpy those of `controllability`.
 
     Notes
     -----
-    Two null hypotheses, two p. `p`: labels are exchangeable inside sites, given the edges and covariates; it tests
-    whether there is anything of the disease in the target at all, and is what should be reported. It accounts for what
-    chance does to shifts (the same controls fit the model and the expectation, so that even pure noise seems to move
-    towards health). Permuted labels do not stay balanced over the folds, which the observed ones are; that p is
-    uniform all the same where nothing differs is measured (``benchmarks/stimulate.py``). Where something does differ, a
-    target that shares edges with it has a part of it, and its p may say so. Networks have a `p` only if they are
-    trained again for permuted labels (`retrained`). `matched_p`: the target is like others of
-    its strength and number of edges; it tests whether it is special, not whether there is a disease.
+    What each column answers says docs/explanation/stimulation.md. For `p` labels are exchangeable inside sites, given
+    the edges and covariates. Permuted labels do not stay balanced over the folds; that p is uniform all the same where
+    nothing differs is measured (``benchmarks/stimulate.py``). Where something does differ, a target that shares edges
+    with it has a part of it, and its p may say so. Networks have a `p` only if they are trained again (`retrained`).
     """
     cohort = without_copies(cohort)
     nodes = nodes.set_index("name").loc[cohort.nodes].reset_index()

@@ -94,7 +94,7 @@ def validate_batch(
         left = (time.monotonic() - start) / (done + 1) * (len(cohorts) - done - 1)
         print(f"{part} cohorts: {done + 1} of {len(cohorts)} done, about {left:.0f} s left", flush=True)
     table = pd.concat(tables, ignore_index=True)
-    stable = {key: stability(own) for key, own in calls.items()}
+    stable = {key: stability(called) for key, called in calls.items()}
     keys = zip(table["scenario"], table["pattern"], table["d"], table["method"])
     return table[COLUMNS].assign(stability=[stable.get(key, np.nan) for key in keys])
 
@@ -104,16 +104,16 @@ Made = tuple[Scenario, list[Outcome], Truth, np.ndarray]
 
 def null_outcomes(pool: Pool, nodes: pd.DataFrame, regions: Regions, spec: dict, cohort: int) -> Iterator[Made]:
     """Yield scenario, outcomes, truth and statistics [E] of the cohorts without a difference."""
-    own, nuisance = spec["validate"], list(spec["localize"]["nuisance"])
+    settings, nuisance = spec["validate"], list(spec["localize"]["nuisance"])
     edges = pool.all_edges(spec)
     nothing = Truth.nothing(edges.shape[1])
-    outcomes, statistic = _tested(edges, labelled(pool, own, 0.0, cohort), regions, spec, nuisance)
+    outcomes, statistic = _tested(edges, labelled(pool, settings, 0.0, cohort), regions, spec, nuisance)
     yield NULL, outcomes, nothing, statistic
     if MOTION not in nuisance:
         print(f"{MOTION} is no covariate of the localization (localize.nuisance): no confounded cohorts")
         return
-    people = labelled(pool, own, own["confounding"], cohort)
-    edges = pool.all_edges(spec, own["artefact"]) if pool.is_simulated else edges
+    people = labelled(pool, settings, settings["confounding"], cohort)
+    edges = pool.all_edges(spec, settings["artefact"]) if pool.is_simulated else edges
     without = [name for name in nuisance if name != MOTION]
     for scenario, covariates in ((CONFOUNDED, nuisance), (UNADJUSTED, without)):
         outcomes, statistic = _tested(edges, people, regions, spec, covariates)
@@ -122,28 +122,28 @@ def null_outcomes(pool: Pool, nodes: pd.DataFrame, regions: Regions, spec: dict,
 
 def planted_outcomes(pool: Pool, nodes: pd.DataFrame, regions: Regions, spec: dict, cohort: int) -> Iterator[Made]:
     """Yield scenario, outcomes, truth and statistics [E] of the cohorts with a planted disruption."""
-    own, nuisance = spec["validate"], spec["localize"]["nuisance"]
-    edges, people = pool.all_edges(spec), labelled(pool, own, 0.0, cohort)
-    for scenario in planted_scenarios(own["patterns"], own["effects"]):
-        place = [own["seed"], spec["batch"], own["patterns"].index(scenario.pattern)]
-        chosen = chosen_edges(nodes, scenario.pattern, own, place)
+    settings, nuisance = spec["validate"], spec["localize"]["nuisance"]
+    edges, people = pool.all_edges(spec), labelled(pool, settings, 0.0, cohort)
+    for scenario in planted_scenarios(settings["patterns"], settings["effects"]):
+        place = [settings["seed"], spec["batch"], settings["patterns"].index(scenario.pattern)]
+        chosen = chosen_edges(nodes, scenario.pattern, settings, place)
         labels = people["label"].to_numpy()
-        changed, truth = plant_scenario(pool, edges, labels, chosen, scenario, spec, [own["seed"], cohort])
+        changed, truth = plant_scenario(pool, edges, labels, chosen, scenario, spec, [settings["seed"], cohort])
         outcomes, statistic = _tested(changed, people, regions, spec, nuisance)
         yield scenario, outcomes, truth, statistic
 
 
-def labelled(pool: Pool, own: dict, confounding: float, cohort: int) -> pd.DataFrame:
+def labelled(pool: Pool, settings: dict, confounding: float, cohort: int) -> pd.DataFrame:
     """People with `label`: the patients of this cohort."""
-    rng = np.random.default_rng([own["seed"], cohort, 1])
-    return pool.participants.assign(label=draw_labels(pool.participants, own["patients"], confounding, rng))
+    rng = np.random.default_rng([settings["seed"], cohort, 1])
+    return pool.participants.assign(label=draw_labels(pool.participants, settings["patients"], confounding, rng))
 
 
 def _tested(
     edges: np.ndarray, people: pd.DataFrame, regions: Regions, spec: dict, nuisance: Sequence[str]
 ) -> tuple[list[Outcome], np.ndarray]:
     """Outcomes of all methods, and t of every edge."""
-    own = {**spec["localize"], "permutations": spec["validate"]["permutations"], "nuisance": nuisance}
+    settings = {**spec["localize"], "permutations": spec["validate"]["permutations"], "nuisance": nuisance}
     with contextlib.redirect_stdout(None):  # a line a method and cohort would bury the progress
-        shared = Ingredients(edges, people, regions, own)
+        shared = Ingredients(edges, people, regions, settings)
         return run_methods(shared), shared.statistics().t

@@ -114,20 +114,20 @@ def controls_of(participants: pd.DataFrame, index: pd.DataFrame, groups: Sequenc
     ValueError
         When there are fewer than wanted.
     """
-    own = participants[participants["included"] & participants["group"].isin(groups)]
-    if "scan_group" in own:
-        own = own.drop_duplicates("scan_group")
-    own = own.merge(index, on="participant_id", suffixes=("", "_index")).reset_index(drop=True)
-    refuse_few(len(own), wanted, f"included controls ({', '.join(groups)}) with series")
-    return own
+    people = participants[participants["included"] & participants["group"].isin(groups)]
+    if "scan_group" in people:
+        people = people.drop_duplicates("scan_group")
+    people = people.merge(index, on="participant_id", suffixes=("", "_index")).reset_index(drop=True)
+    refuse_few(len(people), wanted, f"included controls ({', '.join(groups)}) with series")
+    return people
 
 
-def refuse_few(found: int, wanted: int, what: str) -> None:
+def refuse_few(available: int, wanted: int, what: str) -> None:
     """Refuse a validation with more people than there are."""
-    if found < wanted:
+    if available < wanted:
         raise ValueError(
-            f"the validation asks for {wanted} people, and there are {found} {what}. Set validate.patients and "
-            f"validate.controls so that together they are {found} or fewer, or choose a larger dataset."
+            f"the validation asks for {wanted} people, and there are {available} {what}. Set validate.patients and "
+            f"validate.controls so that together they are {available} or fewer, or choose a larger dataset."
         )
 
 

@@ -69,10 +69,10 @@ def draw_labels(people: pd.DataFrame, patients: int, confounding: float, rng: np
     sites = people["site"].to_numpy()
     labels, done, given = np.zeros(len(people), int), 0, 0
     for site in rng.permutation(np.unique(sites)):
-        own = np.flatnonzero(sites == site)
-        done += len(own)
+        members = np.flatnonzero(sites == site)
+        done += len(members)
         wanted = round(patients * done / len(people)) - given
-        labels[own[np.argsort(-score[own])[:wanted]]] = 1
+        labels[members[np.argsort(-score[members])[:wanted]]] = 1
         given += wanted
     return labels
 

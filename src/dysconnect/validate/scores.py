@@ -72,7 +72,7 @@ def _calls(called: np.ndarray, planted: np.ndarray, moved: np.ndarray) -> dict:
 
 def _bound_scores(one: Outcome, truth: Truth) -> dict:
     """Whether the bounds of all sets hold; `tpr`: the bound of all edges together, relative to the truth."""
-    bounds = np.array([one.bound.true_discoveries(own) for own in one.sets])
+    bounds = np.array([one.bound.true_discoveries(mask) for mask in one.sets])
     true = (one.sets & truth.moved).sum(1)
     share = bounds[0] / true[0] if true[0] else np.nan
     return {"called": int(bounds[0]), "tpr": share, "coverage": float((bounds <= true).all())}
@@ -120,9 +120,9 @@ def gather(cohorts: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
         and Pearson) for `fwer` and `coverage`, limits of the mean by Student's t for the others; none from one cohort.
     """
     rows, cohorts = [], cohorts.assign(pattern=cohorts["pattern"].astype(object).fillna(""))
-    for (*key, method), own in cohorts.groupby([*KEYS, "method"], sort=False):
-        once = own.drop_duplicates("batch")
-        parts = {name: own[name] for name in (*SHARES, *MEANS)} | {"stability": once["stability"]}
+    for (*key, method), table in cohorts.groupby([*KEYS, "method"], sort=False):
+        once = table.drop_duplicates("batch")
+        parts = {name: table[name] for name in (*SHARES, *MEANS)} | {"stability": once["stability"]}
         for measure, values in parts.items():
             values = values.dropna().to_numpy(float)
             if len(values):

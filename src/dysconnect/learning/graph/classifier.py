@@ -17,7 +17,7 @@ from dysconnect.models.cards import CARDS, of_kind
 
 DEFAULTS = {name: CARDS[name].defaults() for name in of_kind("graph")}
 WHOLE, NUMBER = "a whole number", "a number"
-LIMITS = {  # kind, least (of a share above 0 the open end is told by None), largest
+LIMITS = {  # kind, least (None: above 0), largest
     "epochs": (WHOLE, 1, np.inf), "patience": (WHOLE, 1, np.inf), "batch_size": (WHOLE, 1, np.inf),
     "seeds": (WHOLE, 1, np.inf), "validation": (NUMBER, 0, 0.5), "weight_decay": (NUMBER, 0, np.inf),
     "lr": (NUMBER, None, np.inf), "density": (NUMBER, None, 1),
