@@ -191,7 +191,7 @@ def _set(config: DictConfig, override: Override, rules: Mapping, keys: set[str])
 
 
 def _value(given: Override, rules: Mapping) -> object:
-    """Value of an given: text as typed where the key is one of text, else what Hydra reads."""
+    """Value of an override: text as typed where the key is one of text, else what Hydra reads."""
     wanted = rules_of(rules, given.key)
     if wants_text(wanted, given.value):
         if given.value.endswith(","):
