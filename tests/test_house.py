@@ -13,8 +13,8 @@ LIBRARY = ROOT / "src/dysconnect"
 STAGES = {rules.stem for rules in (ROOT / "workflow/rules").glob("*.smk")} - {"common"}
 ALLOWED = {
     ("attribute", "localize"), ("predict", "localize"), ("quality", "localize"), ("stimulate", "localize"),
-    ("validate", "localize"), ("report", "quality"), ("tracking", "predict"), ("tracking", "report"),
-    ("tracking", "train"),
+    ("validate", "localize"), ("report", "localize"), ("report", "quality"), ("tracking", "predict"),
+    ("tracking", "report"),
 }  # fmt: skip
 
 

@@ -29,8 +29,8 @@ from dysconnect.plan.config import ConfigError, training_sections, validate
 if TYPE_CHECKING:
     import pandas as pd
 
+    from dysconnect.learning.trained import Trained
     from dysconnect.tracking.sweeps import Sweep
-    from dysconnect.train import Trained
 
 
 def _of_the_project(name: str) -> Path:

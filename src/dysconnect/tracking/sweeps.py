@@ -17,11 +17,11 @@ import pandas as pd
 from mlflow.entities import Run, RunStatus
 
 from dysconnect.keeping.address import hidden
+from dysconnect.learning.trained import Trained
 from dysconnect.tracking.nested import log_folds, log_pretraining
 from dysconnect.tracking.notes import sweep_note
 from dysconnect.tracking.runs import Handle, as_metrics, beside_others, find_runs, finish, log_run, reaching, user
 from dysconnect.tracking.scores import score_metrics
-from dysconnect.train import Trained
 
 CHOSEN = "yes: the best of the sweep on the same people and folds, so its score is optimistic"
 ENDS = {"": "auc", "_low": "low", "_high": "high", "_floor": "floor"}  # of metrics of the AUC

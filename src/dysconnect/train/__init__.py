@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from dysconnect.learning.permuted import design_permutations
 from dysconnect.learning.saved import save_folds, save_model
 from dysconnect.learning.seeds import candidates, fold_seeds, is_graph, n_permutations, seed_of
 from dysconnect.learning.splits import fold_rows, refuse_other_splits, scored_folds
+from dysconnect.learning.trained import Trained
 from dysconnect.progress import track
 
 if TYPE_CHECKING:  # torch takes seconds to load
@@ -24,43 +24,6 @@ if TYPE_CHECKING:  # torch takes seconds to load
 
 HISTORY = ["repeat", "fold", "seed", "epoch", "train_loss", "val_loss", "val_auc", "lr", "weight_decay"]
 SEARCH = ["repeat", "fold", "seed", "lr", "weight_decay", "val_loss", "best_epoch", "chosen"]
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What cross-validation leaves behind.
-
-    Attributes
-    ----------
-    predictions : DataFrame
-        `participant_id`, `experiment`, `repeat`, `fold`, `seed`, `label`, `probability`; out of fold.
-    history : DataFrame
-        One row an epoch; empty for models without epochs.
-    search : DataFrame
-        One row a candidate of the hyper-parameters that was tried inside a training fold, with its validation loss, the
-        epoch of it, and whether it was chosen; empty without a search.
-    weights : array or None, [folds * repeats, E]
-        Edge weights of the fold models, where the model has them.
-    final : Model
-        Fitted on everybody; never scored.
-    folds : dict of (int, int, int) to Model
-        The models of every repeat, fold and seed: each predicts whom it never saw.
-    pretraining : list of dict
-        `epoch`, `train_loss`, `val_loss`, `val_explained`; empty without pretraining.
-    """
-
-    predictions: pd.DataFrame
-    history: pd.DataFrame
-    search: pd.DataFrame
-    weights: np.ndarray | None
-    final: Model
-    folds: dict[tuple[int, int, int], Model]
-    pretraining: list[dict]
-
-    @property
-    def first_repeat(self) -> dict[int, Model]:
-        """The models of the first repeat's folds (first seed), for the permutation null."""
-        return {fold: model for (repeat, fold, seed), model in self.folds.items() if repeat == seed == 0}
 
 
 def cross_validate(
