@@ -94,7 +94,7 @@ def test_raw_images_are_fetched_and_preprocessed_one_by_one(monkeypatch):
     run = planned("dataset.limit=3", "acquire.keep=false", dataset="ds006395")
     assert (run.kind, run.series_from, run.images, run.fmriprep) == ("bids", "preprocess", True, False)
     assert len(run.wanted) == 3 and run.units == [SHARED, *run.wanted]
-    assert run.fetched and not run.keep and run.users_own(run.wanted[0]) == []
+    assert run.fetched and not run.keep and run.users_files(run.wanted[0]) == []
     assert run.size_of(run.wanted[0]).endswith(" MB") and run.scan["engine"] == "ants"
     assert run.reading == run.cohort["preprocess"] and "preprocess" in run.settings_of_series
     assert run.plan.folder == Path(run.fetching["folder"]) / "ds006395"

@@ -1,7 +1,7 @@
 rule download:
     """Fetch and verify a participant's files, or those of the whole dataset; a failed participant fails alone."""
     input:
-        files=lambda wildcards: RUN.users_own(wildcards.unit),
+        files=lambda wildcards: RUN.users_files(wildcards.unit),
     output:
         receipt="results/{dataset}/acquire/receipts/{unit}.json",
         images=(

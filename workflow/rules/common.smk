@@ -105,5 +105,5 @@ onstart:
             "fmriprep"
         )
         method = workflow.deployment_settings.deployment_method
-        told = COHORT["preprocess"]["version"], RUN.places, waiting
-        tell(asked(check_container, *told, DeploymentMethod.APPTAINER in method))
+        wanted = COHORT["preprocess"]["version"], RUN.places, waiting
+        tell(asked(check_container, *wanted, DeploymentMethod.APPTAINER in method))

@@ -12,8 +12,8 @@ from dysconnect.progress import say  # noqa: E402, F401 - for the jobs
 def start(snakemake):
     """Log to the rule's log file; compare the inputs with what was written; return inputs, outputs and parameters."""
     sys.stdout = sys.stderr = open(snakemake.log[0], "w", buffering=1)  # noqa: SIM115
-    own = (f"results/{snakemake.wildcards.get('dataset')}/", "results/atlas/")
-    check([path for path in snakemake.input if path.startswith(own)], patience=5)
+    folders = (f"results/{snakemake.wildcards.get('dataset')}/", "results/atlas/")
+    check([path for path in snakemake.input if path.startswith(folders)], patience=5)
     return snakemake.input, snakemake.output, snakemake.params
 
 

@@ -9,7 +9,7 @@ from dysconnect.localize.people import describe_people
 input, output, params = start(snakemake)
 spec = params.localize
 cohort, _ = labelled_cohort(input.connectomes, input.participants, params.contrast, spec["measure"])
-found = describe_people(cohort, circuit_edges(load_atlas(params.atlas["nodes"]), cohort.directed), spec)
-for table, path in zip(found, (output.people, output.circuits, output.edges)):
+tables = describe_people(cohort, circuit_edges(load_atlas(params.atlas["nodes"]), cohort.directed), spec)
+for table, path in zip(tables, (output.people, output.circuits, output.edges)):
     table.to_csv(path, sep="\t", index=False, float_format="%.6g")
 finish(snakemake)

@@ -13,8 +13,8 @@ refuse_other_runs(input.runs, params.sections)
 read = lambda files: {name: pd.read_csv(file, sep="\t") for name, file in zip(params.experiments, files)}
 splits, participants = pd.read_csv(input.splits, sep="\t"), read_participants(input.participants)
 predictions, nulls = read(input.predictions), read(input.nulls)
-permutations = {name: n_permutations(own) for name, own in params.sections.items()}
-found = evaluate(predictions, nulls, splits, participants, params.covariates, params.evaluate, permutations)
+permutations = {name: n_permutations(sections) for name, sections in params.sections.items()}
+tables = evaluate(predictions, nulls, splits, participants, params.covariates, params.evaluate, permutations)
 for name, path in output.items():
-    getattr(found, name).to_csv(path, sep="\t", index=False)
+    getattr(tables, name).to_csv(path, sep="\t", index=False)
 finish(snakemake)

@@ -13,8 +13,8 @@ input, output, params = start(snakemake)
 spec = params.localize
 cohort, _ = labelled_cohort(input.connectomes, input.participants, params.contrast, spec["measure"])
 atlas = load_atlas(params.atlas["nodes"])
-found = localize(cohort, edge_circuits(atlas, cohort.directed), spec, atlas)
+result = localize(cohort, edge_circuits(atlas, cohort.directed), spec, atlas)
 for name in ("edges", "components", "circuits", "power"):
-    getattr(found, name).to_csv(output[name], sep="\t", index=False, float_format="%.6g")
-Path(output.summary).write_text(json.dumps(found.summary, indent=1))
+    getattr(result, name).to_csv(output[name], sep="\t", index=False, float_format="%.6g")
+Path(output.summary).write_text(json.dumps(result.summary, indent=1))
 finish(snakemake)

@@ -14,12 +14,12 @@ from dysconnect.stimulate import rank_targets, withheld
 input, output, params = start(snakemake)
 spec, nodes = params.stimulate, load_atlas(params.atlas["nodes"])
 shown, _, verdict = gate(pd.read_csv(input.null, sep="\t"), spec["alpha"], spec["experiment"])
-found = withheld()
+ranking = withheld()
 if shown:
     measure = params.sections["measure"]
     cohort, _ = labelled_cohort(input.connectomes, input.participants, params.contrast, measure)
-    found = rank_targets(cohort, pd.read_csv(input.splits, sep="\t"), params.sections, nodes, spec)
+    ranking = rank_targets(cohort, pd.read_csv(input.splits, sep="\t"), params.sections, nodes, spec)
 for table in ("targets", "patients", "edits"):
-    getattr(found, table).to_csv(output[table], sep="\t", index=False, float_format="%.5g")
-Path(output.verdict).write_text(json.dumps({"verdict": verdict, **found.summary}, indent=1))
+    getattr(ranking, table).to_csv(output[table], sep="\t", index=False, float_format="%.5g")
+Path(output.verdict).write_text(json.dumps({"verdict": verdict, **ranking.summary}, indent=1))
 finish(snakemake)

@@ -30,5 +30,5 @@ def console(arguments: Sequence[str] | None = None) -> int:
 
 def usage() -> str:
     """What there is to ask for."""
-    lines = [f"  {name:10s}{told}" for name, told in DOORS.items()]
+    lines = [f"  {name:10s}{purpose}" for name, purpose in DOORS.items()]
     return "\n".join([USAGE, "", *lines, "", "The workflow is `snakemake`."])

@@ -19,17 +19,17 @@ from dysconnect.plan.compose import GROUPS, compose_workflow
 
 def main(arguments: Sequence[str]) -> int:
     """Run ``dysconnect download``; return the exit status."""
-    told = parser().parse_args(arguments)
+    given = parser().parse_args(arguments)
     command_line: dict[str, object] = {"experiment": "floor"}
     overrides = []
-    for text in told.settings:
+    for text in given.settings:
         key, _, value = text.partition("=")
         if key in GROUPS:
             command_line[key] = value
         else:
             overrides.append(text)
     command_line["overrides"] = overrides
-    root = Path(told.project)
+    root = Path(given.project)
     try:
         cohort, _ = compose_workflow(root / "configs", root / "workflow/schemas/config.schema.json", command_line)
         spec = cohort["dataset"]
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
             )
         wanted = plan_images(spec, cohort["acquire"], root / "configs/manifest")
         files = _list(wanted)
-        if told.dry_run:
+        if given.dry_run:
             return 0
         check_room(room_needed(wanted, keep=True), wanted.folder)
         return _fetch(wanted, files, cohort)
@@ -51,15 +51,19 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    own = argparse.ArgumentParser(
+    command = argparse.ArgumentParser(
         prog="dysconnect download",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    own.add_argument("settings", nargs="+", metavar="key=value", help="dataset=NAME, then any key of the configuration")
-    own.add_argument("--dry-run", "-n", action="store_true", help="list files, bytes and what is there; fetch nothing")
-    own.add_argument("--project", default=".", help="folder with configs/ and workflow/ (default: here)")
-    return own
+    command.add_argument(
+        "settings", nargs="+", metavar="key=value", help="dataset=NAME, then any key of the configuration"
+    )
+    command.add_argument(
+        "--dry-run", "-n", action="store_true", help="list files, bytes and what is there; fetch nothing"
+    )
+    command.add_argument("--project", default=".", help="folder with configs/ and workflow/ (default: here)")
+    return command
 
 
 def _list(wanted: Plan) -> list[Remote]:

@@ -33,56 +33,56 @@ exit status: 0 predicted, 1 the machine failed (room, memory, permission), 2 the
 
 def parser() -> argparse.ArgumentParser:
     """Build the command line of ``dysconnect predict``."""
-    own = argparse.ArgumentParser(
+    command = argparse.ArgumentParser(
         "dysconnect predict", description=DESCRIPTION, epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    own.add_argument(
+    command.add_argument(
         "--model", required=True, metavar="RUN_OR_PATH",
         help="results/DATASET/predict/NAME.npz, an MLflow run, or models:/NAME/VERSION of its registry",
     )  # fmt: skip
-    scan = own.add_mutually_exclusive_group(required=True)
+    scan = command.add_mutually_exclusive_group(required=True)
     scan.add_argument(
         "--series", metavar="FILE.tsv", help="denoised regional series, its .json beside it (RepetitionTime)"
     )
     scan.add_argument("--bold", metavar="FILE.nii.gz", help="preprocessed BOLD in the atlas's space; needs --confounds")
-    own.add_argument("--confounds", metavar="FILE.tsv", help="fMRIPrep's table: tells motion, and what to remove")
-    own.add_argument("--mask", metavar="FILE.nii.gz", help="brain mask of the BOLD")
-    own.add_argument("--age", type=float, metavar="YEARS")
-    own.add_argument("--sex", choices=["F", "M"])
-    own.add_argument("--site", help="as the cohort calls it")
-    own.add_argument(
+    command.add_argument("--confounds", metavar="FILE.tsv", help="fMRIPrep's table: tells motion, and what to remove")
+    command.add_argument("--mask", metavar="FILE.nii.gz", help="brain mask of the BOLD")
+    command.add_argument("--age", type=float, metavar="YEARS")
+    command.add_argument("--sex", choices=["F", "M"])
+    command.add_argument("--site", help="as the cohort calls it")
+    command.add_argument(
         "--mean-fd", type=float, metavar="MM", help="mean framewise displacement, where no confounds are given"
     )
-    own.add_argument(
+    command.add_argument(
         "--covariate", action="append", default=[], metavar="NAME=VALUE", help="another one that the model knows"
     )
-    own.add_argument(
+    command.add_argument(
         "--out", metavar="FOLDER", help="write prediction.json and prediction.html there, not to the screen"
     )
-    own.add_argument(
+    command.add_argument(
         "--anyway", action="store_true", help="give the probability though the person is unlike the cohort"
     )
-    return own
+    return command
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run ``dysconnect predict``; return the exit status."""
-    own = parser()
-    given = own.parse_args(arguments)
+    command = parser()
+    given = command.parse_args(arguments)
     if given.bold and not given.confounds:
-        own.error("--bold needs --confounds: without it nothing can be removed, nor motion judged")
+        command.error("--bold needs --confounds: without it nothing can be removed, nor motion judged")
     try:
-        found = _predict(given)
+        prediction = _predict(given)
     except (ValueError, OSError) as error:
         print(f"dysconnect predict: {error}", file=sys.stderr)
         return UNUSABLE
     except MachineError as error:
         print(f"dysconnect predict: {error}", file=sys.stderr)
         return FAILED
-    for reason in found["refused"]:
+    for reason in prediction["refused"]:
         print(f"{'unlike the cohort' if given.anyway else 'refused'}: {reason}.", file=sys.stderr)
-    if found["refused"] and not given.anyway:
+    if prediction["refused"] and not given.anyway:
         print("--anyway shows the probability all the same.", file=sys.stderr)
         return REFUSED
     return 0
@@ -92,19 +92,19 @@ def _predict(given: argparse.Namespace) -> dict:
     from dysconnect.predict.person import predict_person
 
     bundle = _bundle(given.model)
-    found = predict_person(bundle, _scan(given, bundle), _told(given), given.anyway)
-    text = json.dumps(found, indent=1, allow_nan=False)
+    prediction = predict_person(bundle, _scan(given, bundle), _covariates(given), given.anyway)
+    text = json.dumps(prediction, indent=1, allow_nan=False)
     if not given.out:
         print(text)
-        return found
+        return prediction
     from dysconnect.predict.page import render_person
 
     folder = Path(given.out)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "prediction.json").write_text(text, encoding="utf-8")
-    (folder / "prediction.html").write_text(render_person(found, bundle), encoding="utf-8")
-    print(_sentence(found, folder))
-    return found
+    (folder / "prediction.html").write_text(render_person(prediction, bundle), encoding="utf-8")
+    print(_sentence(prediction, folder))
+    return prediction
 
 
 def _bundle(model: str) -> "Bundle":
@@ -129,21 +129,23 @@ def _scan(given: argparse.Namespace, bundle: "Bundle") -> "Scan":
     return scan_from_series(given.series, given.confounds, bundle)
 
 
-def _told(given: argparse.Namespace) -> dict[str, object]:
+def _covariates(given: argparse.Namespace) -> dict[str, object]:
     """Covariates of the command line."""
-    told = {"age": given.age, "sex": given.sex, "site": given.site, "mean_fd": given.mean_fd}
+    covariates = {"age": given.age, "sex": given.sex, "site": given.site, "mean_fd": given.mean_fd}
     for text in given.covariate:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise ValueError(f"--covariate {text}: write NAME=VALUE")
-        told[name] = value
-    return told
+        covariates[name] = value
+    return covariates
 
 
-def _sentence(found: Mapping, folder: Path) -> str:
-    own, where = found["probability"], f"see {folder / 'prediction.html'}"
-    if own is None:
+def _sentence(prediction: Mapping, folder: Path) -> str:
+    probability, where = prediction["probability"], f"see {folder / 'prediction.html'}"
+    if probability is None:
         return f"No probability is given; {where}"
-    floor = found["floor"]["value"]
-    beside = "" if floor is None else f"; by {', '.join(found['floor']['covariates'])} alone {floor:.2f}"
-    return f"Probability {own['value']:.2f} [{own['low']:.2f}, {own['high']:.2f}]{beside}; {where}"
+    floor = prediction["floor"]["value"]
+    beside = "" if floor is None else f"; by {', '.join(prediction['floor']['covariates'])} alone {floor:.2f}"
+    return (
+        f"Probability {probability['value']:.2f} [{probability['low']:.2f}, {probability['high']:.2f}]{beside}; {where}"
+    )

@@ -53,15 +53,15 @@ def train_one(config: DictConfig) -> float:
         with _in_one_line():
             return scratch(_checked(config), Path("results"), job.runtime.output_dir)
     with _in_one_line():
-        own = _checked(config)
+        settings = _checked(config)
         if job.job.num == 0:
             _check_sweep(job)
-    return scratch(own, Path("results"), job.runtime.output_dir, sweep_of(job))
+    return scratch(settings, Path("results"), job.runtime.output_dir, sweep_of(job))
 
 
 @contextmanager
 def _in_one_line() -> Iterator[None]:
-    """End with the reason alone, where it is told what to do."""
+    """End with the reason alone, where it says what to do."""
     try:
         yield
     except (AddressError, ConfigError, ConnectionError, FileNotFoundError, MadeOtherwise) as error:
@@ -70,13 +70,13 @@ def _in_one_line() -> Iterator[None]:
 
 def _checked(config: DictConfig) -> dict:
     """Resolve and validate a configuration as `snakemake` does, and refuse results that other settings have made."""
-    own = to_dict(config)
-    validate(own, _of_the_project("workflow/schemas") / "config.schema.json")
-    check_values(own)
-    folder = Path("results").absolute() / own["dataset"]["name"]
-    connectomes, _, splits = _files(folder, own)
-    refuse_other_settings(read_made(connectomes, splits), own, folder)
-    return own
+    settings = to_dict(config)
+    validate(settings, _of_the_project("workflow/schemas") / "config.schema.json")
+    check_values(settings)
+    folder = Path("results").absolute() / settings["dataset"]["name"]
+    connectomes, _, splits = _files(folder, settings)
+    refuse_other_settings(read_made(connectomes, splits), settings, folder)
+    return settings
 
 
 def _check_sweep(job: DictConfig) -> None:
@@ -96,16 +96,16 @@ def sweep_of(job: DictConfig) -> "Sweep":
 
     swept, _ = _swept(job)
     parsed = zip(job.overrides.task, OverridesParser.create().parse_overrides(list(job.overrides.task)))
-    own = [text for text, one in parsed if one.key_or_group in swept]
+    chosen = [text for text, one in parsed if one.key_or_group in swept]
     many = [sum(1 for _ in one.sweep_string_iterator()) for one in swept.values()] if _countable(swept) else None
     named = tuple(one.input_line for one in swept.values())
-    return Sweep(Path(job.sweep.dir).absolute(), named, tuple(own), None if many is None else prod(many))
+    return Sweep(Path(job.sweep.dir).absolute(), named, tuple(chosen), None if many is None else prod(many))
 
 
 def _swept(job: DictConfig) -> tuple[dict[str, Given], list[str]]:
     """Overrides with several values, by key, and the others."""
-    told = Path(job.sweep.dir).absolute() / "multirun.yaml"  # the sweeper's, written before the first job
-    given = list(OmegaConf.load(told).hydra.overrides.task) if told.exists() else []
+    record = Path(job.sweep.dir).absolute() / "multirun.yaml"  # the sweeper's, written before the first job
+    given = list(OmegaConf.load(record).hydra.overrides.task) if record.exists() else []
     given += [f"{key}={value}" for key, value in (job.sweeper.get("params") or {}).items()]
     parsed = OverridesParser.create().parse_overrides(given)
     swept = {one.key_or_group: one for one in parsed if one.is_sweep_override()}
@@ -185,7 +185,7 @@ def _train(config: dict, results: Path) -> tuple["Trained", "pd.DataFrame", str]
     predictions = {name: trained.predictions}
     if floor.exists() and floor.parent.name != name:  # on the same splits: no score without its floor
         predictions[floor.parent.name] = pd.read_csv(floor, sep="\t")
-    nothing = {own: pd.DataFrame(columns=["permutation", "auc"]) for own in predictions}
+    nothing = {experiment: pd.DataFrame(columns=["permutation", "auc"]) for experiment in predictions}
     known = cohort.participants, config["dataset"]["covariates"]
     scores = evaluate(predictions, nothing, splits, *known, config["evaluate"]).scores
     return trained, scores[scores["experiment"] == name], data_hash
@@ -211,9 +211,9 @@ def _needed(folder: Path, config: Mapping) -> list[Path]:
 def _known(config: Mapping, results: Path) -> dict:
     """The settings that a scratch run can vouch for: its own, and those that the data say have made them."""
     connectomes, _, splits = _files(results / config["dataset"]["name"], config)
-    own = {name: config[name] for name in ("model", "training", "graph", "connectivity", "evaluate") if name in config}
+    used = {name: config[name] for name in ("model", "training", "graph", "connectivity", "evaluate") if name in config}
     names = {name: {"name": config[name]["name"]} for name in ("dataset", "atlas")}
     made = read_made(connectomes, splits)
     if not made:
         print(f"{results / config['dataset']['name']} does not say what made it: logged are the model's settings alone")
-    return {**names, **{name: config[name] for name in made}, **own}
+    return {**names, **{name: config[name] for name in made}, **used}

@@ -61,27 +61,27 @@ def main(arguments: Sequence[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Build the command line of ``dysconnect withdraw``."""
-    own = argparse.ArgumentParser("dysconnect withdraw", description=DESCRIPTION)
-    own.add_argument("participant", metavar="sub-XX", help="as in participants.tsv")
-    own.add_argument("--dataset", metavar="NAME", help="needed where several datasets have somebody of this name")
-    own.add_argument("--directory", metavar="DIR", default=".", help="of the project, where snakemake is run")
-    own.add_argument("--dry-run", action="store_true", help="say what would be deleted, and delete nothing")
-    return own
+    command = argparse.ArgumentParser("dysconnect withdraw", description=DESCRIPTION)
+    command.add_argument("participant", metavar="sub-XX", help="as in participants.tsv")
+    command.add_argument("--dataset", metavar="NAME", help="needed where several datasets have somebody of this name")
+    command.add_argument("--directory", metavar="DIR", default=".", help="of the project, where snakemake is run")
+    command.add_argument("--dry-run", action="store_true", help="say what would be deleted, and delete nothing")
+    return command
 
 
 def _withdraw(project: Path, name: str, dataset: str | None, dry: bool) -> int:
     results = project / "results"
     _refuse_running(project)
-    having = [own for own in _datasets(project) if name in people_of(project, own)]
+    having = [each for each in _datasets(project) if name in people_of(project, each)]
     chosen = _choose(project, name, dataset, having)
-    found = find_removal(results, chosen, name)
+    removal = find_removal(results, chosen, name)
     if not dry:
         add_withdrawn(project, chosen, name)  # first: whoever is interrupted goes on with the same command
-        for path in [*found.downloads, *found.files]:
+        for path in [*removal.downloads, *removal.files]:
             path.unlink(missing_ok=True)
         _remove_empty([results / chosen, results / "logs" / chosen, results / "sealed" / chosen])
     runs = _in_mlflow(chosen, dry)
-    print(told(found, runs, name, chosen, [own for own in having if own != chosen], dry))
+    print(describe(removal, runs, name, chosen, [each for each in having if each != chosen], dry))
     return 0
 
 
@@ -97,8 +97,12 @@ def _refuse_running(project: Path) -> None:
 
 def _datasets(project: Path) -> list[str]:
     """Datasets that have results, or had some when somebody withdrew."""
-    there = {own.name for own in (project / "results").iterdir() if own.is_dir() and own.name not in SHARED_FOLDERS}
-    return sorted(there | {own for own, _ in withdrawals(project)})
+    there = {
+        folder.name
+        for folder in (project / "results").iterdir()
+        if folder.is_dir() and folder.name not in SHARED_FOLDERS
+    }
+    return sorted(there | {dataset for dataset, _ in withdrawals(project)})
 
 
 def people_of(project: Path, dataset: str) -> set[str]:
@@ -130,8 +134,8 @@ def _choose(project: Path, name: str, dataset: str | None, having: Sequence[str]
     if len(having) > 1:
         raise ValueError(f"{', '.join(having)} have a {name}. Say from which to withdraw: --dataset NAME.")
     looked = [dataset] if dataset else _datasets(project)
-    known = sorted(set().union(*(people_of(project, own) for own in looked)))
-    near = [own for own in known if own.removeprefix("sub-") == name.removeprefix("sub-")]
+    known = sorted(set().union(*(people_of(project, each) for each in looked)))
+    near = [person for person in known if person.removeprefix("sub-") == name.removeprefix("sub-")]
     raise ValueError(
         f"{project / 'results'}: nobody is called {name} in {', '.join(looked) or 'any dataset'}"
         f"{f'; did you mean {near[0]}?' if near else f' (known: {len(known)} people)'}"
@@ -149,18 +153,18 @@ def find_removal(results: Path, dataset: str, name: str) -> Removal:
         `participant_id`.
     """
     folder = results / dataset
-    found = Removal()
+    removal = Removal()
     for path in _files(folder):
         place = path.relative_to(folder)
-        own = any(is_of(name, part) for part in place.parts)
-        if own or place.parts[0] not in TOGETHER or len(place.parts) == 2:
-            found.files.append(path)
+        personal = any(is_of(name, part) for part in place.parts)
+        if personal or place.parts[0] not in TOGETHER or len(place.parts) == 2:
+            removal.files.append(path)
     for kind in ("logs", "benchmarks", "sealed"):
-        found.files += [path for path in _files(results / kind / dataset) if _tells(path, name, results)]
-    found.files += [path for path in _files(results.parent / ".snakemake/log") if _tells(path, name, results)]
-    found.files += _scratch(results / "scratch", dataset)
-    _sort(folder, name, found)
-    return found
+        removal.files += [path for path in _files(results / kind / dataset) if _tells(path, name, results)]
+    removal.files += [path for path in _files(results.parent / ".snakemake/log") if _tells(path, name, results)]
+    removal.files += _scratch(results / "scratch", dataset)
+    _sort(folder, name, removal)
+    return removal
 
 
 def _files(folder: Path) -> list[Path]:
@@ -177,7 +181,7 @@ def _tells(path: Path, name: str, results: Path) -> bool:
 def _scratch(folder: Path, dataset: str) -> list[Path]:
     """Predictions of scratch runs on a dataset."""
     runs = [path.parent for path in _files(folder) if path.name == "predictions.tsv"]
-    return [own / "predictions.tsv" for own in runs if _of_dataset(own / ".hydra/config.yaml", dataset)]
+    return [run / "predictions.tsv" for run in runs if _of_dataset(run / ".hydra/config.yaml", dataset)]
 
 
 def _of_dataset(config: Path, dataset: str) -> bool:
@@ -197,15 +201,15 @@ def _named(folder: Path, name: str) -> list[Path]:
         for key in ("series", "confounds", "bold", "mask", "t1w")
         if row.get("participant_id") == name
     ]
-    told = _receipt(folder, name)
-    cells += [(Path(told["folder"]), cell) for cell in told["scan"].values() if isinstance(cell, str)]
+    receipt = _receipt(folder, name)
+    cells += [(Path(receipt["folder"]), cell) for cell in receipt["scan"].values() if isinstance(cell, str)]
     return _there(cells)
 
 
 def _fetched(folder: Path, name: str) -> list[Path]:
     """Files of somebody that were fetched, as the receipt says; none where they are the user's own."""
-    told = _receipt(folder, name)
-    return _there((Path(told["folder"]), file["path"]) for file in told["files"])
+    receipt = _receipt(folder, name)
+    return _there((Path(receipt["folder"]), file["path"]) for file in receipt["files"])
 
 
 def _receipt(folder: Path, name: str) -> dict:
@@ -220,28 +224,28 @@ def _there(cells: Iterable[tuple[Path, str]]) -> list[Path]:
     return sorted({path for path in paths if path.is_file()})
 
 
-def _sort(folder: Path, name: str, found: Removal) -> None:
+def _sort(folder: Path, name: str, removal: Removal) -> None:
     """Tell somebody's downloads from files that are the user's own.
 
     A download stands in the person's receipt, or lies among the project's data, where a ledger lists it.
     """
     results, downloads = Path(os.path.abspath(folder.parent)), dict.fromkeys(_fetched(folder, name))
-    inside = {Path(os.path.abspath(path)) for path in found.files}
+    inside = {Path(os.path.abspath(path)) for path in removal.files}
     for path in _named(folder, name):
         if path.is_relative_to(results / "data") and path in _listed(path, ""):
             downloads[path] = None
         elif path not in downloads and path not in inside and not path.is_relative_to(results):
-            found.theirs.append(path)
+            removal.theirs.append(path)
     for path in list(downloads):
-        downloads |= dict.fromkeys(own for own in _listed(path, name) if own.exists())
-    found.downloads = list(downloads)
+        downloads |= dict.fromkeys(file for file in _listed(path, name) if file.exists())
+    removal.downloads = list(downloads)
 
 
 def _listed(path: Path, name: str) -> list[Path]:
     """What the ledger of the data folder of a file lists: all, or what is named for somebody."""
     from dysconnect.fetching.remote import LEDGER
 
-    root = next((own for own in path.parents if (own / LEDGER).exists()), None)
+    root = next((folder for folder in path.parents if (folder / LEDGER).exists()), None)
     if root is None:
         return []
     lines = (root / LEDGER).read_text(encoding="utf-8").splitlines()[1:]
@@ -274,18 +278,18 @@ def _in_mlflow(dataset: str, dry: bool) -> list[str]:
     return remove_dataset(uri, dataset, dry)
 
 
-def told(found: Removal, runs: Sequence[str], name: str, dataset: str, others: Sequence[str], dry: bool) -> str:
+def describe(removal: Removal, runs: Sequence[str], name: str, dataset: str, others: Sequence[str], dry: bool) -> str:
     """Say what was deleted, what is left to the user, and what to do next."""
     done = "would be deleted" if dry else "deleted"
     lines = [
         f"{name} {'would be withdrawn' if dry else 'is withdrawn'} from {dataset}"
         f"{'' if dry else f'; {FILE} keeps it that way, in every run: keep that file'}.",
-        f"{len(found.files)} files of the results {done}: {name}'s own, and all that was made with {name}.",
-        f"{len(found.downloads)} downloaded files {done}.",
+        f"{len(removal.files)} files of the results {done}: {name}'s own, and all that was made with {name}.",
+        f"{len(removal.downloads)} downloaded files {done}.",
         f"{len(runs)} MLflow runs of {dataset} {done}, with their artifacts and models.",
     ]
-    if found.theirs:
-        lines += ["Yours to delete, nothing here touches them:", *_some(found.theirs)]
+    if removal.theirs:
+        lines += ["Yours to delete, nothing here touches them:", *_some(removal.theirs)]
     if others:
         lines.append(
             f"{', '.join(others)} also have a {name}: if it is the same person, withdraw there too (--dataset)."

@@ -34,11 +34,11 @@ def read_made(connectomes: str | Path, splits: str | Path) -> dict[str, dict]:
     if not Path(connectomes).exists():
         return {}
     with h5py.File(connectomes) as file:
-        told = {name: file.attrs[name] for name in ("settings", "estimator") if name in file.attrs}
-    if "settings" not in told or not beside.exists():
+        attributes = {name: file.attrs[name] for name in ("settings", "estimator") if name in file.attrs}
+    if "settings" not in attributes or not beside.exists():
         return {}
-    estimator = {"connectivity": {"estimator": str(told["estimator"])}} if "estimator" in told else {}
-    return json.loads(told["settings"]) | estimator | json.loads(beside.read_text())
+    estimator = {"connectivity": {"estimator": str(attributes["estimator"])}} if "estimator" in attributes else {}
+    return json.loads(attributes["settings"]) | estimator | json.loads(beside.read_text())
 
 
 def refuse_other_settings(made: Mapping[str, Mapping], config: Mapping, folder: str | Path) -> None:
@@ -61,10 +61,10 @@ def refuse_other_settings(made: Mapping[str, Mapping], config: Mapping, folder: 
     differing = _differing(made, config)
     if not differing:
         return
-    own = " ".join(f"{key}={had}" for key, had, _ in differing)
+    settings = " ".join(f"{key}={had}" for key, had, _ in differing)
     raise MadeOtherwise(
         f"{folder} was made with other settings than those of this run: {_said(differing)}. Make it anew with "
-        f"`{_command(differing)}`, or give this run what made it: {own}"
+        f"`{_command(differing)}`, or give this run what made it: {settings}"
     )
 
 

@@ -47,12 +47,12 @@ def seal(
     code : str
         Digest of the code that made them.
     """
-    sources = {place: known["sha256"] for place in _places(read, results) if (known := _told(place, results))}
+    sources = {place: known["sha256"] for place in _places(read, results) if (known := _record(place, results))}
     for place in _places(made, results):
         path = Path(results, place)
-        told = {"sha256": fingerprint(path), "rows": _rows(path), "made_from": sources}
-        told |= {"code": code, "dysconnect": __version__}
-        text = json.dumps(told, indent=1).encode()
+        record = {"sha256": fingerprint(path), "rows": _rows(path), "made_from": sources}
+        record |= {"code": code, "dysconnect": __version__}
+        text = json.dumps(record, indent=1).encode()
         where = _where(place, results)
         where.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(where, len(text)) as file:
@@ -88,19 +88,19 @@ def check(paths: Iterable[str | Path], results: str | Path = "results", patience
 
 
 def _compare(place: str, results: str | Path) -> None:
-    path, told = Path(results, place), _told(place, results)
-    if told is None:
+    path, record = Path(results, place), _record(place, results)
+    if record is None:
         raise NotAsWrittenError(
             f"{path}: nothing says what wrote it ({_where(place, results)} is missing): it was not made by the "
             f"workflow, or by an older version. {remedy(path)}"
         )
-    if fingerprint(path) != told["sha256"]:
+    if fingerprint(path) != record["sha256"]:
         raise NotAsWrittenError(
-            f"{path} is not what was written{_difference(path, told)}: it was changed, cut or put here from "
+            f"{path} is not what was written{_difference(path, record)}: it was changed, cut or put here from "
             f"elsewhere. {remedy(path)}"
         )
-    for source, sha256 in told["made_from"].items():
-        now = _told(source, results)
+    for source, sha256 in record["made_from"].items():
+        now = _record(source, results)
         if now is not None and now["sha256"] != sha256:
             raise NotAsWrittenError(
                 f"{path} was made from another {source} than the one that is there now: it belongs to other "
@@ -120,8 +120,8 @@ def makers(dataset: str, results: str | Path = "results") -> dict[str, Maker]:
 
 def _maker(seal: Path) -> Maker:
     try:
-        told = json.loads(seal.read_text(encoding="utf-8"))
-        return Maker(str(told.get("code", "")), str(told.get("dysconnect", "")))
+        record = json.loads(seal.read_text(encoding="utf-8"))
+        return Maker(str(record.get("code", "")), str(record.get("dysconnect", "")))
     except (ValueError, AttributeError):  # whoever reads the file says so
         return Maker("", "")
 
@@ -168,14 +168,14 @@ def _where(place: str, results: str | Path) -> Path:
     return Path(results, FOLDER, f"{place}.json")
 
 
-def _told(place: str, results: str | Path) -> dict | None:
+def _record(place: str, results: str | Path) -> dict | None:
     """What the maker of a file wrote down; None where it wrote nothing."""
     where = _where(place, results)
     if not where.exists():
         return None
     try:
-        told = json.loads(where.read_text(encoding="utf-8"))
-        return {"sha256": str(told["sha256"]), "rows": told["rows"], "made_from": dict(told["made_from"])}
+        record = json.loads(where.read_text(encoding="utf-8"))
+        return {"sha256": str(record["sha256"]), "rows": record["rows"], "made_from": dict(record["made_from"])}
     except (ValueError, KeyError, TypeError) as error:
         raise NotAsWrittenError(
             f"{where} is damaged ({error!r}): nothing says what {Path(results, place)} must be. "
@@ -188,6 +188,6 @@ def _rows(path: Path) -> int | None:
     return max(path.read_bytes().count(b"\n") - 1, 0) if path.suffix == ".tsv" else None
 
 
-def _difference(path: Path, told: dict) -> str:
+def _difference(path: Path, record: dict) -> str:
     rows = _rows(path)
-    return "" if rows == told["rows"] else f" ({rows} rows, {told['rows']} were written)"
+    return "" if rows == record["rows"] else f" ({rows} rows, {record['rows']} were written)"

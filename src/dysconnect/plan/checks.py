@@ -133,8 +133,8 @@ def check_values(cohort: Mapping) -> None:
         raise ConfigError(f"dataset.name: results/{name} is a folder of the workflow's own. Choose another name.")
     _check_contrast(cohort["dataset"]["contrast"])
     for key in COVARIATES:
-        section, _, own = key.partition(".")
-        _check_covariates(key, cohort[section][own])
+        section, _, setting = key.partition(".")
+        _check_covariates(key, cohort[section][setting])
 
 
 def _check_contrast(contrast: Mapping[str, Sequence[str]]) -> None:
@@ -180,8 +180,8 @@ def check_asked(
     if experiments[floor]["model"]["name"] != "floor":
         raise ConfigError(f"evaluate.floor: {floor} sees more than covariates, and no floor does.")
     for key in ("localize.attribution", "stimulate.experiment"):
-        section, _, own = key.partition(".")
-        name = cohort[section][own]
+        section, _, setting = key.partition(".")
+        name = cohort[section][setting]
         if name is not None and name not in known:
             raise ConfigError(f"{key}: there is no experiment {name!r}{nearest(name, known)}")
         if name is not None and name not in experiments and key in typed:

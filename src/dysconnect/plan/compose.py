@@ -64,8 +64,8 @@ def compose_workflow(
     """
     groups = _choices(command_line, config_dir)
     overrides = read_overrides(command_line.get("overrides"))
-    for own in overrides:
-        _check_choice(own, config_dir)
+    for override in overrides:
+        _check_choice(override, config_dir)
     rules = read_schema(schema)
     chosen = _names(command_line.get("experiment"))
     with hydra.initialize_config_dir(str(Path(config_dir).resolve()), version_base="1.3"):
@@ -81,7 +81,7 @@ def compose_workflow(
         check_model(config, name)
         _refuse_contradiction(Path(config_dir) / "experiment" / f"{name}.yaml", name, groups, overrides)
     check_values(cohort)
-    check_asked(cohort, experiments, [*_options(config_dir, "experiment")], {own.key for own in overrides})
+    check_asked(cohort, experiments, [*_options(config_dir, "experiment")], {override.key for override in overrides})
     return cohort, experiments
 
 
@@ -92,9 +92,9 @@ def _choices(command_line: Mapping[str, object], config_dir: str | Path) -> list
         if key not in known:
             raise ConfigError(f"--config {key}: unknown key{nearest(key, known)}")
     groups = [Override(group, _choice(group, command_line[group])) for group in GROUPS if group in command_line]
-    for own in groups:
-        _check_choice(own, config_dir)
-    return [str(own) for own in groups]
+    for choice in groups:
+        _check_choice(choice, config_dir)
+    return [str(choice) for choice in groups]
 
 
 def _choice(group: str, value: object) -> str:
@@ -104,14 +104,14 @@ def _choice(group: str, value: object) -> str:
     raise ConfigError(f'{group}: {value!r} is no name of a file. In a config file write {group}: "NAME", with quotes.')
 
 
-def _check_choice(own: Override, config_dir: str | Path) -> None:
+def _check_choice(override: Override, config_dir: str | Path) -> None:
     """Refuse the choice of a file that is not there."""
-    if own.key == "experiment":
-        raise ConfigError(f"overrides: {own}: experiments are chosen with --config experiment=NAME,NAME")
-    if _is_choice(own) and own.sign:
-        raise ConfigError(f"overrides: {own}: write {own.key}={own.value or 'NAME'}")
-    if _is_choice(own):
-        _refuse_absent(own.key, own.value, _options(config_dir, own.key))
+    if override.key == "experiment":
+        raise ConfigError(f"overrides: {override}: experiments are chosen with --config experiment=NAME,NAME")
+    if _is_choice(override) and override.sign:
+        raise ConfigError(f"overrides: {override}: write {override.key}={override.value or 'NAME'}")
+    if _is_choice(override):
+        _refuse_absent(override.key, override.value, _options(config_dir, override.key))
 
 
 def _refuse_absent(group: str, name: str, known: Sequence[str]) -> None:
@@ -147,7 +147,7 @@ def _experiment_names(cohort: dict, chosen: list[str] | None, config_dir: str | 
 
 def _compose(groups: Sequence[str], overrides: Sequence[Override], rules: Mapping, used: set[str]) -> dict:
     """Compose one configuration with those overrides that fit it, and note them in `used`."""
-    choices = [own for own in overrides if _is_choice(own)]
+    choices = [override for override in overrides if _is_choice(override)]
     try:
         config = hydra.compose("config", [*groups, *map(str, choices)])
     except (HydraException, OmegaConfBaseException, YAMLError, UnicodeError) as error:
@@ -155,13 +155,13 @@ def _compose(groups: Sequence[str], overrides: Sequence[Override], rules: Mappin
     OmegaConf.set_struct(config, False)  # the schema judges which keys there are, and names the nearest
     nodes = config.atlas.nodes
     keys = set(leaf_keys(OmegaConf.to_container(config, resolve=False)))
-    for own in overrides:
-        if own not in choices and (own.key in keys or own.sign or takes_names(rules, own.key)):
-            _set(config, own, rules, keys)
-            used.add(own.key)
-    used.update(own.key for own in choices)
+    for override in overrides:
+        if override not in choices and (override.key in keys or override.sign or takes_names(rules, override.key)):
+            _set(config, override, rules, keys)
+            used.add(override.key)
+    used.update(override.key for override in choices)
     if config.atlas.nodes != nodes:
-        _name_atlas(config, {own.key for own in overrides})
+        _name_atlas(config, {override.key for override in overrides})
     try:
         return settle(to_dict(config), rules)
     except (OmegaConfBaseException, RecursionError) as error:
@@ -170,48 +170,48 @@ def _compose(groups: Sequence[str], overrides: Sequence[Override], rules: Mappin
 
 def _name_atlas(config: DictConfig, typed: Collection[str]) -> None:
     """Give another table of regions than the chosen atlas's a title and a citation of its own."""
-    own = {"title": f"own regions, {Path(str(config.atlas.nodes)).name}", "citation": "not published"}
-    for name, told in own.items():
+    defaults = {"title": f"own regions, {Path(str(config.atlas.nodes)).name}", "citation": "not published"}
+    for name, value in defaults.items():
         if f"atlas.{name}" not in typed:
-            OmegaConf.update(config, f"atlas.{name}", told)
+            OmegaConf.update(config, f"atlas.{name}", value)
 
 
-def _set(config: DictConfig, own: Override, rules: Mapping, keys: set[str]) -> None:
+def _set(config: DictConfig, override: Override, rules: Mapping, keys: set[str]) -> None:
     """Set one key to what was typed."""
-    if "~" in own.sign:
-        raise ConfigError(f"overrides: {own}: no key can be removed. Set it to null, where it may be.")
-    swallowed = next((word for word in own.value.split() if "." in word and word.strip("=") in keys), None)
+    if "~" in override.sign:
+        raise ConfigError(f"overrides: {override}: no key can be removed. Set it to null, where it may be.")
+    swallowed = next((word for word in override.value.split() if "." in word and word.strip("=") in keys), None)
     if swallowed:
-        raise ConfigError(f"overrides: {swallowed} in {own} is a key without its value. Write {swallowed}=VALUE")
-    value = _value(own, rules)
+        raise ConfigError(f"overrides: {swallowed} in {override} is a key without its value. Write {swallowed}=VALUE")
+    value = _value(override, rules)
     try:
-        OmegaConf.update(config, own.key, value, merge=True, force_add=True)
+        OmegaConf.update(config, override.key, value, merge=True, force_add=True)
     except (OmegaConfBaseException, ValueError, AttributeError, TypeError) as error:
-        raise ConfigError(f"overrides: {own}: {' '.join(str(error).split())[:200]}. {FORM}") from error
+        raise ConfigError(f"overrides: {override}: {' '.join(str(error).split())[:200]}. {FORM}") from error
 
 
-def _value(own: Override, rules: Mapping) -> object:
+def _value(given: Override, rules: Mapping) -> object:
     """Value of an override: text as typed where the key is one of text, else what Hydra reads."""
-    wanted = rules_of(rules, own.key)
-    if wants_text(wanted, own.value):
-        if own.value.endswith(","):
-            raise ConfigError(f"overrides: {own} ends with a comma. Overrides are separated by blanks.")
-        return text_of(own.value)
-    typed = texts_of(own.value) if wants_texts(wanted) else mapping_of(own.value) if wants_mapping(wanted) else None
-    return _parsed(own) if typed is None else typed
+    wanted = rules_of(rules, given.key)
+    if wants_text(wanted, given.value):
+        if given.value.endswith(","):
+            raise ConfigError(f"overrides: {given} ends with a comma. Overrides are separated by blanks.")
+        return text_of(given.value)
+    typed = texts_of(given.value) if wants_texts(wanted) else mapping_of(given.value) if wants_mapping(wanted) else None
+    return _parsed(given) if typed is None else typed
 
 
-def _parsed(own: Override) -> object:
+def _parsed(override: Override) -> object:
     """Value by Hydra's grammar: numbers, true, null, lists, mappings."""
-    bare = own.value[1:-1] if QUOTED.fullmatch(own.value) else own.value
+    bare = override.value[1:-1] if QUOTED.fullmatch(override.value) else override.value
     try:
-        found = OverridesParser.create().parse_override(f"key={bare}")
-        value = found.value()
+        parsed = OverridesParser.create().parse_override(f"key={bare}")
+        value = parsed.value()
     except (HydraException, ValueError, RecursionError) as error:
-        told = str(error).splitlines()[0]
-        raise ConfigError(f"overrides: {own} cannot be read ({told}). {FORM}") from error
-    if found.is_sweep_override() or not (value is None or isinstance(value, str | int | float | list | dict)):
-        raise ConfigError(f"overrides: {own} is several values, and a run has one. A list is written [A,B].")
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"overrides: {override} cannot be read ({reason}). {FORM}") from error
+    if parsed.is_sweep_override() or not (value is None or isinstance(value, str | int | float | list | dict)):
+        raise ConfigError(f"overrides: {override} is several values, and a run has one. A list is written [A,B].")
     return value
 
 
@@ -229,26 +229,26 @@ def check_model(config: Mapping, name: str) -> None:
 
 def _refuse_contradiction(file: Path, name: str, groups: Sequence[str], overrides: Sequence[Override]) -> None:
     """Refuse a choice for all experiments of what an experiment chooses itself: it would no longer be its name."""
-    own = re.findall(r"override\s+/(\w+)\s*:", file.read_text())
+    chosen = re.findall(r"override\s+/(\w+)\s*:", file.read_text())
     for text in [*groups, *(str(choice) for choice in overrides if _is_choice(choice))]:
         key = text.split("=")[0]
-        if key in own:
+        if key in chosen:
             raise ConfigError(
                 f"{text}: experiment {name} chooses its own {key}. Write a file in configs/experiment/ for "
                 "another combination, and choose it with --config experiment=NAME."
             )
 
 
-def _is_choice(own: Override) -> bool:
+def _is_choice(override: Override) -> bool:
     """Whether an override chooses a file of a group (``model=gcn``), rather than a value."""
-    return own.key in {*GROUPS, "model"}
+    return override.key in {*GROUPS, "model"}
 
 
 def _refuse_unused(overrides: Sequence[Override], used: set[str], configs: Sequence[dict]) -> None:
-    for own in overrides:
-        if own.key not in used:
+    for override in overrides:
+        if override.key not in used:
             known = dict.fromkeys(key for config in configs for key in leaf_keys(config))
-            raise ConfigError(f"overrides: unknown key {own.key}{nearest(own.key, known)}")
+            raise ConfigError(f"overrides: unknown key {override.key}{nearest(override.key, known)}")
 
 
 def to_dict(config: DictConfig) -> dict:

@@ -44,18 +44,20 @@ def read_schema(schema_file: str | Path) -> dict:
     schema = json.loads(Path(schema_file).read_text())
     parts = schema["properties"]
     parts["model"] |= _one_of("name", {name: _options(card.options) for name, card in CARDS.items()})
-    parts["connectivity"] |= _one_of("measure", {name: _estimators(own.estimator) for name, own in MEASURES.items()})
-    alone = [name for name, own in MEASURES.items() if not own.tangent]
+    parts["connectivity"] |= _one_of(
+        "measure", {name: _estimators(measure.estimator) for name, measure in MEASURES.items()}
+    )
+    alone = [name for name, measure in MEASURES.items() if not measure.tangent]
     parts["localize"]["properties"]["measure"] = {"enum": alone}
     return schema
 
 
 def _one_of(key: str, cases: Mapping[str, Mapping]) -> dict:
     """Rule of an object of which a key has one of several values, and what each of them asks of the other keys."""
-    told = [
+    rules = [
         {"if": {"required": [key], "properties": {key: {"const": name}}}, "then": rule} for name, rule in cases.items()
     ]
-    return {"properties": {key: {"enum": [*cases]}}, "allOf": told}
+    return {"properties": {key: {"enum": [*cases]}}, "allOf": rules}
 
 
 def _options(limits: Mapping[str, Mapping]) -> dict:
@@ -138,10 +140,10 @@ def leaf_keys(config: Mapping, prefix: str = "") -> list[str]:
 
 def rules_of(schema: Mapping, key: str) -> list[Mapping]:
     """Parts of the schema that may hold for a dotted key, under whatever condition."""
-    found = _alternatives(schema, schema)
+    rules = _alternatives(schema, schema)
     for part in key.split("."):
-        found = [own for rule in found for below in _below(rule, part) for own in _alternatives(below, schema)]
-    return found
+        rules = [case for rule in rules for below in _below(rule, part) for case in _alternatives(below, schema)]
+    return rules
 
 
 def _below(rule: Mapping, part: str) -> list[Mapping]:
@@ -160,16 +162,16 @@ def _alternatives(rule: Mapping, schema: Mapping) -> list[Mapping]:
         for part in rule["$ref"].removeprefix("#/").split("/"):
             place = place[part]
         below.append(place)
-    return [rule, *(own for one in below for own in _alternatives(one, schema))]
+    return [rule, *(case for one in below for case in _alternatives(one, schema))]
 
 
 def wants_text(rules: Iterable[Mapping], value: str = "") -> bool:
-    """Whether a value is to be a text of one's own: no number, no word of a closed list.
+    """Whether a value is to be free text: no number, no word of a closed list.
 
     Where some data sets have a mapping in the same place, a `value` in braces is one.
     """
-    told = [rule["type"] for rule in rules if "type" in rule]
-    kinds = {kind for one in told for kind in ([one] if isinstance(one, str) else one)}
+    types = [rule["type"] for rule in rules if "type" in rule]
+    kinds = {kind for one in types for kind in ([one] if isinstance(one, str) else one)}
     words = any("enum" in rule or "const" in rule for rule in rules)
     mapping = "object" in kinds and value.startswith("{")
     return "string" in kinds and kinds <= TEXT and not words and not mapping

@@ -44,8 +44,8 @@ def code_note(run: Run, known: Collection[str], project: str | Path = ".") -> st
         f"{len(kept)} of {len(sealed)} results were made by other code{_versions(sealed, kept)}, and Snakemake, which "
         f"has no record of them, goes by their times alone: {_stages(kept)}. To make them again, add --forceall.",
     ]
-    told = [text for text, places in zip(sentences, (again, kept)) if places]
-    return f"results/{run.dataset}: {' '.join(told)}" if told else ""
+    said = [text for text, places in zip(sentences, (again, kept)) if places]
+    return f"results/{run.dataset}: {' '.join(said)}" if said else ""
 
 
 def settings_note(run: Run, project: str | Path = ".") -> str:

@@ -125,12 +125,12 @@ def _words(text: str) -> list[str]:
 
 
 def _override(text: str) -> Override:
-    found = KEY.fullmatch(text.strip())
-    if not found:
+    match = KEY.fullmatch(text.strip())
+    if not match:
         raise ConfigError(f"overrides: {_short(text)} is not of the form key=value. {FORM}")
-    if not found["value"].strip().isprintable():
+    if not match["value"].strip().isprintable():
         raise ConfigError(f"overrides: {_short(text)} holds a line break or a sign that cannot be printed.")
-    return Override(found["key"], found["value"].strip(), found["sign"])
+    return Override(match["key"], match["value"].strip(), match["sign"])
 
 
 def text_of(value: str) -> str | None:

@@ -132,10 +132,10 @@ class Run:
     @property
     def reading(self) -> dict:
         """What a participant's series depend on: of fMRIPrep's settings only where its outputs are."""
-        own = self.cohort["preprocess"]
-        return {name: own[name] for name in own if not self.fmriprep or name in OF_OUTPUTS}
+        settings = self.cohort["preprocess"]
+        return {name: settings[name] for name in settings if not self.fmriprep or name in OF_OUTPUTS}
 
-    def users_own(self, unit: str) -> list[str]:
+    def users_files(self, unit: str) -> list[str]:
         """Files of a unit in the user's own folder."""
         return users_files(self.cohort["dataset"], self.plan, self.scans, unit)
 
@@ -158,8 +158,8 @@ class Run:
     @property
     def atlas_files(self) -> list[str]:
         """Files of the atlas that the workflow makes."""
-        own = self.cohort["atlas"]
-        return [own["nodes"], own["image"]] if "image" in own else []
+        atlas = self.cohort["atlas"]
+        return [atlas["nodes"], atlas["image"]] if "image" in atlas else []
 
     @property
     def on_surface(self) -> bool:
@@ -169,8 +169,8 @@ class Run:
     @property
     def surface_files(self) -> list[str]:
         """The atlas's cortex as vertices, where it is needed."""
-        own = self.cohort["atlas"].get("surface")
-        return [own] if self.on_surface and own else []
+        surface = self.cohort["atlas"].get("surface")
+        return [surface] if self.on_surface and surface else []
 
     @property
     def index(self) -> str:
@@ -185,8 +185,8 @@ class Run:
     @property
     def settings_of_series(self) -> dict:
         """Settings that made what connectomes are computed from, for the record."""
-        own = {name: self.cohort[name] for name in ("dataset", "atlas", "denoise")}
-        return own | ({"preprocess": self.reading} if self.images else {})
+        settings = {name: self.cohort[name] for name in ("dataset", "atlas", "denoise")}
+        return settings | ({"preprocess": self.reading} if self.images else {})
 
     # experiments
 
@@ -204,13 +204,13 @@ class Run:
 
     def pretraining_files(self, experiment: str) -> list[str]:
         """Connectomes and people of another data set that an experiment is pretrained on."""
-        own = pretraining(self.sections(experiment))
-        return [own["connectomes"], own["participants"]] if own else []
+        spec = pretraining(self.sections(experiment))
+        return [spec["connectomes"], spec["participants"]] if spec else []
 
     def gpus(self, experiment: str) -> int:
         """How many GPUs an experiment asks for: graph networks one, unless training.device=cpu."""
-        own = self.experiments[experiment]
-        return int(is_graph(own["model"]["name"]) and own["training"]["device"] != "cpu")
+        config = self.experiments[experiment]
+        return int(is_graph(config["model"]["name"]) and config["training"]["device"] != "cpu")
 
     def estimator(self, measure: str) -> str | None:
         """Covariance estimator of a stored measure.
@@ -220,8 +220,8 @@ class Run:
         ConfigError
             When two experiments ask for different ones.
         """
-        every = [own["connectivity"] for own in (self.cohort, *self.experiments.values())]
-        asked = {own["estimator"] for own in every if STORED[own["measure"]] == measure}
+        every = [config["connectivity"] for config in (self.cohort, *self.experiments.values())]
+        asked = {section["estimator"] for section in every if STORED[section["measure"]] == measure}
         if len(asked) > 1:
             raise ConfigError(
                 f"connectivity.estimator of {measure} is {' and '.join(sorted(asked))} in different experiments. "
@@ -237,7 +237,7 @@ class Run:
     @property
     def seeing(self) -> list[str]:
         """Experiments that see connections; the floor sees none."""
-        return [name for name, own in self.experiments.items() if own["model"]["name"] != "floor"]
+        return [name for name, config in self.experiments.items() if config["model"]["name"] != "floor"]
 
     @property
     def stimulated(self) -> str | None:
@@ -312,8 +312,8 @@ class Run:
 
     def notes(self) -> tuple[str, ...]:
         """Lines for the terminal on how the user's table of people was read, and what is not done."""
-        own, name = self.cohort["dataset"], self.cohort["stimulate"]["experiment"]
-        people = self.plan.notes if self.plan else people_notes(own | {"withdrawn": self.withdrawn})
+        dataset, name = self.cohort["dataset"], self.cohort["stimulate"]["experiment"]
+        people = self.plan.notes if self.plan else people_notes(dataset | {"withdrawn": self.withdrawn})
         if not name or self.stimulated:
             return people
         return *people, f"No targets will be ranked: stimulate.experiment={name} is not among the experiments."
@@ -337,7 +337,7 @@ def plan_run(root: str | Path, command_line: Mapping[str, object]) -> Run:
     root = Path(root)
     composed = compose_workflow(root / "configs", root / "workflow/schemas/config.schema.json", command_line)
     cohort, experiments = map(portable, composed)  # a project that was moved has the same settings
-    fetching, *_ = [own.pop("acquire") for own in (cohort, *experiments.values())]
+    fetching, *_ = [config.pop("acquire") for config in (cohort, *experiments.values())]
     dataset, engine = cohort["dataset"], cohort["preprocess"]["engine"]
     listing = list_folder_of(dataset)
     dataset["kind"] = kind_of(dataset, listing, engine)
