@@ -11,7 +11,7 @@ from nilearn.interfaces.fmriprep import load_confounds
 from scipy.interpolate import CubicSpline
 
 from dysconnect.data.series import read_series, write_series
-from dysconnect.denoising import projection
+from dysconnect.denoising.projection import projection
 from dysconnect.planted.simulated import head_motion, motion_artefact
 from dysconnect.timeseries import (
     MOTION,
