@@ -17,8 +17,7 @@ from nilearn import signal
 from quick import OUT, median_seconds
 from threadpoolctl import threadpool_limits
 
-from dysconnect.denoising.projection import projection
-from dysconnect.denoising.projection import filter_operator
+from dysconnect.denoising.projection import filter_operator, projection
 
 VOLUMES, REPETITION_TIME = 400, 0.9
 BANDS = {
