@@ -25,7 +25,8 @@ import pandas as pd
 from dysconnect.data.connectomes import Connectomes, write_connectomes
 from dysconnect.models.prepare import Preparation
 from dysconnect.predict.bundle import write_bundle
-from dysconnect.learning.estimators import Cohort, save_folds, save_model
+from dysconnect.data.cohort import Cohort
+from dysconnect.learning.saved import save_folds, save_model
 
 folder, rng = Path(sys.argv[1]), np.random.default_rng(0)
 names, values = np.array([f"r{k}" for k in range(100)]), rng.normal(size=(40, 4950)).astype(np.float32)
