@@ -146,7 +146,7 @@ def test_a_card_has_words(repository, name):
 
 @pytest.mark.parametrize("words", ["", "SOMETHING {unknown}", "regression on {measure} (Nobody 1999)"])
 def test_a_card_without_words_is_found_out(words):
-    with pytest.raises((AssertionError, KeyError)):
+    with pytest.raises((AssertionError, ValueError)):
         check_words(dataclasses.replace(CARDS["ridge"], sentence=words), {})
 
 
@@ -231,8 +231,47 @@ def test_models_take_what_is_beyond_one_of_a_measure_without_fisher_z(counts, ma
 
 
 def test_networks_refuse_directed_edges():
-    directed = Measure("granger", "Granger causality", kind="none", directed=True)
-    assert card_of("gcn").lacks(directed) == "undirected" and card_of("ridge").lacks(directed) == ""
+    directed = Measure("granger", "Granger causality", compute=np.corrcoef, directed=True)
+    for name in ("gcn", "ridge"):  # saved models, predictions and targets know one value a pair
+        assert card_of(name).lacks(directed) == "undirected edges"
+    assert card_of("floor").lacks(directed) == ""
+    own = Measure("covd", "covariances", compute=np.cov, transform="none", diagonal=True)
+    assert card_of("ridge").lacks(own) == "edges without a diagonal" and card_of("floor").lacks(own) == ""
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"kind": "liner"}, {"needs": ("covariance",)}, {"needs": "edges"}, {"sentence": "{componets} components"}],
+)
+def test_a_card_that_nobody_understands_is_refused_at_once(changes):
+    with pytest.raises(ValueError, match="card of model ridge: nobody knows"):
+        dataclasses.replace(CARDS["ridge"], **changes)
+
+
+@pytest.mark.parametrize(
+    "row", [{}, {"kind": "corelation", "estimator": "empirical"}, {"kind": "correlation"},
+            {"kind": "correlation", "estimator": "empirical", "compute": np.corrcoef},
+            {"compute": np.corrcoef, "estimator": "empirical"}, {"compute": np.corrcoef, "transform": "fischer"}],
+)  # fmt: skip
+def test_a_measure_that_nobody_can_compute_is_refused_at_once(row):
+    with pytest.raises(ValueError, match="measure odd: "):
+        Measure("odd", "an odd measure", **row)
+
+
+@pytest.mark.parametrize(
+    ("compute", "words"),
+    [
+        (lambda series: 9 * np.eye(series.shape[1]), "values beyond 1"),
+        (lambda series: np.triu(np.full((series.shape[1],) * 2, 0.5)), "not symmetric"),
+        (lambda series: 0.5, "shape"),
+        (lambda series: series.std(0), "shape"),
+        (lambda series: np.eye(series.shape[1]) + 0j, "complex"),
+    ],
+)
+def test_what_a_function_returns_is_what_its_row_says(monkeypatch, compute, words):
+    monkeypatch.setitem(MEASURES, "odd", Measure("odd", "an odd measure", compute=compute))
+    with pytest.raises(ValueError, match=f"measure odd: `compute` returns .*{words}"):
+        connectome(np.random.default_rng(0).normal(size=(50, 4)), "odd", None)
 
 
 def test_a_measure_alone_says_how_it_is_estimated(repository, counts):

@@ -33,8 +33,23 @@ def connectome(series: np.ndarray, measure: str, estimator: str | None) -> np.nd
         )
     matrix = np.eye(series.shape[1])
     seen = series[:, alive]
-    matrix[np.ix_(alive, alive)] = entry.compute(seen) if entry.compute else _through_nilearn(seen, entry, estimator)
+    made = _computed(seen, entry) if entry.compute else _through_nilearn(seen, entry, estimator)
+    matrix[np.ix_(alive, alive)] = made
     return entry.transformed(measure_pairs(measure, len(matrix)).edges(matrix)).astype(np.float32)
+
+
+def _computed(series: np.ndarray, measure: Measure) -> np.ndarray:
+    """Matrix by the measure's own function, [T, N] -> [N, N]; refused where it is not what the row says."""
+    made, n_regions = np.asarray(measure.compute(series)), series.shape[1]
+    if made.shape != (n_regions, n_regions) or made.dtype.kind not in "fiu":
+        wrong = f"an array of shape {made.shape} of {made.dtype}, not a real matrix of {n_regions} regions"
+    elif not measure.directed and not np.allclose(made, made.T, rtol=1e-6, atol=1e-8, equal_nan=True):
+        wrong = "a matrix that is not symmetric, and its row does not say `directed=True`"
+    elif measure.transform == "fisher" and np.abs(made).max(initial=0) > 1 + 1e-6:
+        wrong = 'values beyond 1, which have no Fisher z, and its row does not say `transform="none"`'
+    else:
+        return made
+    raise ValueError(f"measure {measure.name}: `compute` returns {wrong} (data/measures.py).")
 
 
 def _through_nilearn(series: np.ndarray, measure: Measure, estimator: str) -> np.ndarray:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 ESTIMATORS = ("empirical", "ledoit_wolf")  # of covariances
+KINDS = ("correlation", "partial correlation", "covariance")  # of nilearn
 LARGEST = 0.999999  # |r| of which Fisher's z is still taken
 
 
@@ -65,6 +66,12 @@ class Measure:
 
     def __post_init__(self):
         object.__setattr__(self, "stored", self.stored or self.name)
+        if (self.kind in KINDS) == (self.compute is not None) or (self.kind and self.kind not in KINDS):
+            raise ValueError(f"measure {self.name}: `compute` makes it, or nilearn: `kind` is {' or '.join(KINDS)}.")
+        if (self.estimator in ESTIMATORS) != bool(self.kind):
+            raise ValueError(f"measure {self.name}: `estimator` is {' or '.join(ESTIMATORS)} with `kind`, else None.")
+        if self.transform not in ("fisher", "none"):
+            raise ValueError(f"measure {self.name}: `transform` is fisher or none, not {self.transform!r}.")
 
     def transformed(self, values: np.ndarray) -> np.ndarray:
         """What is stored of the entries of a matrix: Fisher's z, or the entries as they are."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from string import Formatter
 
 import numpy as np
 
@@ -14,6 +15,18 @@ NAMES = {"type": "array", "items": {"type": "string"}}
 PENALTIES = {"type": "array", "items": {"type": "number", "exclusiveMinimum": 0}, "minItems": 1}
 DROPOUT = {"type": "number", "minimum": 0, "exclusiveMaximum": 1}
 WEIGHT = {"type": "number", "minimum": 0}
+KINDS = ("floor", "linear", "graph")
+NEEDS = {
+    "covariates": "age, sex and the like",
+    "covariances": "a measure of which a tangent space is made",
+    "edges": "a measure that is a number an edge",
+    "correlations": "whose edges are correlations",
+    "undirected edges": "the same in both directions",
+    "edges without a diagonal": "no number for a region and itself",
+    "graph": "the strongest edges",
+}
+ALWAYS = ("undirected edges", "edges without a diagonal")  # what saved models, predictions and targets rest on
+FILLED = ("measure", "prepared", "covariates")  # what a sentence may name beside the options
 PREPARED = {"harmonise": {"enum": ["none", "combat"]}, "deconfound": NAMES}  # done before the classifier
 
 
@@ -41,8 +54,7 @@ class Card:
         For the methods: what was fitted to what. ``{measure}`` stands for the connections, with what was done to them,
         ``{prepared}`` for the latter alone, and any option for its value. Papers are cited by their short names.
     needs : tuple of str
-        ``covariates``; ``covariances``, of which a tangent space is made; ``edges``, ``correlations``, ``undirected``:
-        a measure that is a number an edge, a correlation, the same in both directions; ``graph``: the strongest edges.
+        Of `NEEDS`. Whatever its card says, only the floor can do without `ALWAYS`.
     title : str
         Spelling in the name of an experiment, where it differs from `name`.
     papers : tuple of str
@@ -70,15 +82,25 @@ class Card:
     fresh: tuple[str, ...] = ()
     sparse: bool = False
 
+    def __post_init__(self):
+        words = {name for _, name, _, _ in Formatter().parse(self.sentence) if name is not None}
+        wrong = [f"kind={self.kind!r}"] if self.kind not in KINDS else []
+        wrong += [f"needs {need!r}" for need in self.needs if need not in NEEDS]
+        wrong += [f"{{{name}}} in its sentence" for name in sorted(words - {*self.options, *FILLED})]
+        if wrong:
+            raise ValueError(f"card of model {self.name}: nobody knows {', '.join(wrong)}.")
+
     def lacks(self, measure: Measure) -> str:
         """Say what the model needs and a measure has not; empty where they go together."""
         there = {
             "covariances": measure.tangent,
             "edges": not measure.tangent,
             "correlations": measure.transform == "fisher",
-            "undirected": not measure.directed,
+            "undirected edges": not measure.directed,
+            "edges without a diagonal": measure.tangent or not measure.diagonal,
         }
-        return next((need for need in self.needs if not there.get(need, True)), "")
+        needs = self.needs if self.kind == "floor" else (*self.needs, *ALWAYS)
+        return next((need for need in needs if not there.get(need, True)), "")
 
     def suited(self) -> list[str]:
         """Names of the measures that it can be given."""

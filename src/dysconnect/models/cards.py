@@ -12,7 +12,7 @@ from dysconnect.data.measures import MEASURES
 from dysconnect.models.card import COUNT, DROPOUT, NAMES, PENALTIES, PREPARED, SHARE, WEIGHT, Card
 
 BESIDE = {"linear": {"type": "boolean", "default": True}}  # a linear model of all edges beside a network
-EDGES = ("edges", "correlations", "undirected")  # what networks need
+EDGES = ("edges", "correlations", "undirected edges")  # what networks need
 
 
 def _by_default(limits: Mapping, value: object) -> dict:
