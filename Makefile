@@ -38,7 +38,7 @@ ifneq ($(VENV),)
 $(VENV)/.ready: pyproject.toml requirements.lock
 	@echo "Setting up $(VENV): 2 to 4 minutes and about 2 GB, once."
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11, 3.12 or 3.13 is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
-	@test -e $(VENV)/.made || test -z "$$(ls -A $(VENV) 2>/dev/null)" || \
+	@test -e $(VENV)/.made || test -e $(VENV)/.ready || test -z "$$(ls -A $(VENV) 2>/dev/null)" || \
 		{ echo "$(VENV) is a folder with something in it, and no environment: name another, make VENV=DIR" >&2; exit 1; }
 	@mkdir -p $(VENV) && pwd -P > $(VENV)/.made
 	$(PYTHON) -m venv $(VENV)

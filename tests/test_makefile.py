@@ -48,6 +48,14 @@ def test_an_environment_is_set_up_once_and_again_when_the_lock_changes(project):
     assert "pip install" in make(project, "bench")[1]
 
 
+def test_one_of_an_earlier_make_is_brought_up_to_date(project):
+    make(project, ".venv/.ready")
+    (project / ".venv/.made").unlink()  # which earlier ones did not leave
+    os.utime(project / ".venv/.ready", (0, 0))
+    done, calls = make(project, ".venv/.ready")
+    assert done.returncode == 0 and "pip install" in calls
+
+
 def test_the_site_brings_what_it_needs_once(project):
     done, calls = make(project, "docs")
     assert done.returncode == 0 and ".[docs] -c requirements.lock" in calls and "-m sphinx -W --keep-going" in calls
