@@ -10,16 +10,18 @@ from dysconnect.localize import methods
 from dysconnect.localize.bounds import DiscoveryBound
 from dysconnect.localize.component_power import component_power
 from dysconnect.localize.components import Components
+from dysconnect.localize.effects import effect_interval
 from dysconnect.localize.families import COLUMNS as SETS
 from dysconnect.localize.families import enrichment
+from dysconnect.localize.halves import random_halves, selection_shrinkage, selection_stability
 from dysconnect.localize.ingredients import Ingredients, Regions
 from dysconnect.localize.power import power_table
-from dysconnect.localize.statistics import EdgeStatistics, selection_stability
+from dysconnect.localize.statistics import EdgeStatistics
 from dysconnect.localize.tested import check_permutations, complete_edges, without_copies
 
 COLUMNS = (  # of edges.tsv, after the names of the regions; those of new methods follow
-    "effect_size", "direction", "statistic", "p", "p_fwer", "p_fdr", "p_fwer_higher", "p_fwer_lower", "stability",
-    "p_weighted", "p_component",
+    "effect_size", "effect_low", "effect_high", "effect_corrected", "direction", "statistic", "p", "p_fwer", "p_fdr",
+    "p_fwer_higher", "p_fwer_lower", "stability", "p_weighted", "p_component",
 )  # fmt: skip
 
 
@@ -53,13 +55,16 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
     Returns
     -------
     edges : DataFrame, [E rows], strongest first
-        `region_a`, `region_b`, `effect_size`, `direction` (patients lower, patients higher), `statistic` (t), `p`,
+        `region_a`, `region_b`, `effect_size` (d in residual standard deviations), `effect_low`, `effect_high` (its
+        interval at 1 - `alpha`), `effect_corrected` (d times the `shrinkage` of the list, of the edges that survive;
+        NaN elsewhere), `direction` (patients lower, patients higher), `statistic` (t), `p`,
         `p_fwer`, `p_fdr`, `p_fwer_higher`, `p_fwer_lower` (one-sided), `stability`, `p_weighted` (Benjamini-Hochberg
         with the circuits as prior), `p_component` (family-wise, adaptive NBS), `component` (row of `components`; 0:
         none), `circuit`, `n_missing`; the numbers are NaN for an edge that is missing in too many subjects to be
         tested.
     summary : dict
-        Counts, degrees of freedom, and the critical t.
+        Counts, degrees of freedom, the critical t, and the `shrinkage` of the edges that survive
+        (`selection_shrinkage`; None where there are none, or the cohort is too small).
     components : DataFrame
         Each that is the most significant of one of its edges, best first: `component`, `family`, `direction`,
         `threshold`, `n_edges`, `n_nodes`, `intensity`, `p_fwer`, `true_edges` (at least so many of its edges differ,
@@ -82,17 +87,27 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
     shared = Ingredients(complete, cohort.participants, _regions(cohort, tested, circuits, atlas), spec)
     statistics = shared.statistics()
     top = min(spec["stability_top"], complete.shape[1])
-    half = spec["nuisance"], top, spec["stability_draws"], spec["seed"] + 1
-    stability = selection_stability(complete, cohort.participants, *half)
+    halves = random_halves(complete, cohort.participants, spec["nuisance"], spec["stability_draws"], spec["seed"] + 1)
+    shrinkage = selection_shrinkage(halves, complete, int((statistics.p_fwer <= spec["alpha"]).sum()))
     members, components = _reported(shared.adaptive, cohort.nodes, shared.bound)
-    numbers = _edge_numbers(shared) | {"stability": stability, "component": members}
+    numbers = _edge_numbers(shared) | _corrected(statistics, shrinkage, spec["alpha"])
+    numbers |= {"stability": selection_stability(halves, top), "component": members}
     table = _edge_table(cohort.edge_names, tested, numbers).assign(circuit=circuits, n_missing=lost)
     order = np.lexsort((-table["statistic"].abs().fillna(-1), table["p_fwer"].fillna(2)))
     families = _families(shared, atlas)
     summary = _summary(statistics, table, cohort, spec) | _counts(table, components, families, spec["alpha"])
+    summary["shrinkage"] = shrinkage
     summary["n_component_true"] = shared.bound.true_discoveries(shared.adaptive.p_edge <= spec["alpha"])
     power = _power(shared, summary["critical_t"])
     return Localization(table.iloc[order].reset_index(drop=True), summary, components, families, power)
+
+
+def _corrected(statistics: EdgeStatistics, shrinkage: float | None, alpha: float) -> dict[str, np.ndarray]:
+    """Interval of every d, and d of the called edges without what being chosen added to it."""
+    low, high = effect_interval(statistics.t, statistics.size, statistics.df, 1 - alpha)
+    left = np.nan if shrinkage is None else shrinkage
+    corrected = np.where(statistics.p_fwer <= alpha, left * statistics.effect_size, np.nan)
+    return {"effect_low": low, "effect_high": high, "effect_corrected": corrected}
 
 
 def _regions(cohort: Cohort, tested: np.ndarray, circuits: np.ndarray, atlas: pd.DataFrame | None) -> Regions:
@@ -165,8 +180,7 @@ def _enrichment(shared: Ingredients, atlas: pd.DataFrame) -> pd.DataFrame:
     place = atlas[["x", "y", "z"]].to_numpy(float)
     length = np.linalg.norm(place[rows] - place[cols], axis=1)
     strength = _strength(shared.edges, shared.regions.ends)
-    t, seed = shared.permuted.observed(), shared.spec["seed"]
-    return enrichment(t, shared.regions.loops, strength, length, 1000, seed)
+    return enrichment(shared.permuted, shared.regions.loops, strength, length)
 
 
 def _counts(table: pd.DataFrame, components: pd.DataFrame, families: pd.DataFrame, alpha: float) -> dict:

@@ -116,45 +116,47 @@ def system_blocks(systems: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> np
 
 
 def enrichment(
-    t: np.ndarray, circuits: dict[str, np.ndarray], strength: np.ndarray, length: np.ndarray, draws: int, seed: int
+    permuted: PermutedEdges, circuits: dict[str, np.ndarray], strength: np.ndarray, length: np.ndarray
 ) -> pd.DataFrame:
-    """Compare absolute t inside a circuit with random sets of edges of like strength and length.
+    """Does a circuit differ more, against edges of like strength and length, than it does under permuted labels?
 
-    It describes a circuit relative to the brain: edges depend on each other, so it is no test of the groups.
+    Edges of a circuit depend on each other, so that sets of random edges vary less than a circuit does without any
+    difference. The permutations of people that test the circuits give the null of the ratio too.
 
     Parameters
     ----------
-    t : array, [E]
+    permuted : PermutedEdges
     circuits : dict of name to mask [E]
         Those without an edge are left out.
     strength : array, [E]
         Sum of the strengths (weighted degrees) of an edge's two nodes.
     length : array, [E]
         Distance of the two nodes, mm.
-    draws, seed : int
-        Random sets, drawn without replacement in fifths of strength by fifths of length.
 
     Returns
     -------
     DataFrame
-        `name`, `enrichment` (mean absolute t over the mean of the random sets), `p_enrichment`.
+        `name`, `enrichment` (mean absolute t over what random sets would have on average, matched in fifths of
+        strength by fifths of length), `p_enrichment` (one-sided, corrected over the circuits by the smallest p over
+        the same permutations).
     """
     circuits = {name: mask for name, mask in circuits.items() if mask.any()}
     if not circuits:  # regions whose names follow no rule of a circuit
         return pd.DataFrame(columns=["name", "enrichment", "p_enrichment"])
-    rng, size = np.random.default_rng(seed), np.abs(t)
-    stratum = fifths(strength) * BINS + fifths(length)
-    totals = np.zeros((draws, len(circuits)))
-    for edges in (np.flatnonzero(stratum == k) for k in np.unique(stratum)):
-        wanted = [int(mask[edges].sum()) for mask in circuits.values()]
-        if any(wanted):
-            shuffled = rng.permuted(np.repeat(size[edges][None], draws, axis=0), axis=1)
-            sums = np.cumsum(shuffled, axis=1)
-            totals += np.stack([sums[:, k - 1] if k else np.zeros(draws) for k in wanted], 1)
-    observed = np.array([size[mask].sum() for mask in circuits.values()])
-    p = [float(exceedance(one, null)) for one, null in zip(observed, totals.T)]
-    ratio = observed / np.maximum(totals.mean(0), 1e-12)
-    return pd.DataFrame({"name": list(circuits), "enrichment": ratio, "p_enrichment": p})
+    inside = np.stack(list(circuits.values()), 1).astype(np.float32)
+    _, stratum = np.unique(fifths(strength) * BINS + fifths(length), return_inverse=True)
+    strata = (stratum[:, None] == np.arange(stratum.max() + 1)).astype(np.float32)
+    wanted = (strata.T @ inside) / strata.sum(0)[:, None]  # share of a stratum that a matched set takes
+    ratio = np.empty((1 + permuted.n_permutations, len(circuits)))
+
+    def one(r: np.ndarray, rows: slice) -> None:
+        size = np.abs(to_t(r.astype(float), permuted.df)).astype(np.float32)
+        ratio[rows] = (size @ inside) / np.maximum((size @ strata) @ wanted, 1e-12)
+
+    in_threads(permuted, f"enrichment of {len(circuits)} circuits", one)
+    p = np.array([float(exceedance(values[0], values[1:])) for values in ratio.T])
+    smallest = smallest_p(ratio[:, :, None])[1:]
+    return pd.DataFrame({"name": list(circuits), "enrichment": ratio[0], "p_enrichment": attained(p, smallest)})
 
 
 def fifths(values: np.ndarray) -> np.ndarray:

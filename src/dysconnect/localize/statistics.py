@@ -22,7 +22,7 @@ from dysconnect.progress import track
 
 __all__ = [  # what is shared by all tests of edges, and the permutation that they share
     "EdgeStatistics", "edge_statistics", "estimable", "exceedance_p", "false_discovery", "max_correlations",
-    "nuisance_basis", "orthonormal", "parts", "permuted_groups", "residual_unit", "selection_stability", "to_t",
+    "nuisance_basis", "orthonormal", "parts", "permuted_groups", "residual_unit", "to_t",
 ]  # fmt: skip
 
 
@@ -35,7 +35,7 @@ class EdgeStatistics:
     t : array
         Positive: stronger in patients.
     effect_size : array
-        Cohen's d of the group, adjusted for the nuisance: ``t sqrt(1/n1 + 1/n0)``.
+        d of the group in residual standard deviations: ``t / size``; without nuisance Cohen's d.
     p, p_fwer, p_fdr : array
         Two-sided: parametric; max-T over permutations; Benjamini-Hochberg of the parametric.
     p_fwer_higher, p_fwer_lower : array
@@ -43,6 +43,8 @@ class EdgeStatistics:
     max_null : array, [B]
         Largest absolute t of every permutation.
     df : int
+    size : float
+        Norm of the group residualised for the nuisance (`dysconnect.localize.effects`).
     """
 
     t: np.ndarray
@@ -54,6 +56,7 @@ class EdgeStatistics:
     p_fwer_lower: np.ndarray
     max_null: np.ndarray
     df: int
+    size: float
 
 
 def nuisance_basis(table: pd.DataFrame, covariates: Sequence[str]) -> np.ndarray:
@@ -135,6 +138,7 @@ def edge_statistics(
     df = len(table) - basis.shape[1] - 1
     label = table["label"].to_numpy(float)
     group = label - basis @ (basis.T @ label)
+    size = float(np.linalg.norm(group))
     gpu = choose_gpu(device, float(edges.size) * n_permutations)
     extremes = null_extremes(permutation, group, basis, table["site"].to_numpy(), n_permutations, seed, gpu)
     r = np.empty(edges.shape[1])
@@ -142,15 +146,13 @@ def edge_statistics(
     said = f"{n_permutations} permutations of {edges.shape[1]} edges, in parts"
     for part in track(parts(edges.shape[1], len(edges)), said):
         units = residual_unit(edges[:, part].astype(float), basis)
-        r[part] = (group / np.linalg.norm(group)) @ units
+        r[part] = (group / size) @ units
         high, low = extremes(units)
         highest, lowest = np.maximum(highest, high), np.minimum(lowest, low)
     t, max_r = to_t(r, df), np.maximum(highest, -lowest)
     p = 2 * stdtr(df, -np.abs(t))
-    cases = label.sum()
-    scale = np.sqrt(1 / cases + 1 / (len(label) - cases))
     p_fwer = [exceedance_p(*pair) for pair in ((np.abs(r), max_r), (r, highest), (-r, -lowest))]
-    return EdgeStatistics(t, t * scale, p, p_fwer[0], false_discovery(p), *p_fwer[1:], to_t(max_r, df), df)
+    return EdgeStatistics(t, t / size, p, p_fwer[0], false_discovery(p), *p_fwer[1:], to_t(max_r, df), df, size)
 
 
 def refuse_untestable(table: pd.DataFrame) -> None:
@@ -198,33 +200,3 @@ def false_discovery(p: np.ndarray) -> np.ndarray:
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(1, np.minimum.accumulate(scaled))
     return adjusted
-
-
-def selection_stability(
-    edges: np.ndarray, table: pd.DataFrame, covariates: Sequence[str], top: int, draws: int, seed: int
-) -> np.ndarray:
-    """How often an edge is among the `top` strongest when half of the subjects are drawn, [E].
-
-    Halves keep the label x site composition (Meinshausen and Buhlmann 2010, complementary halves left out). NaN
-    where the cohort is so small that no half can estimate the group beside the nuisance.
-    """
-    rng = np.random.default_rng(seed)
-    stratum = table["label"].astype(str) + "/" + table["site"].astype(str)
-    nuisance, label = nuisance_basis(table, covariates), table["label"].to_numpy(float)
-    drawn = []
-    for _ in range(draws):
-        half = [rng.permutation(rows)[: (len(rows) + 1) // 2] for rows in stratum.groupby(stratum).indices.values()]
-        rows = np.sort(np.concatenate(half))
-        basis = orthonormal(nuisance[rows])
-        if len(rows) <= basis.shape[1] + 1 or not estimable(label[rows], basis):
-            continue
-        group = label[rows] - basis @ (basis.T @ label[rows])
-        drawn.append((rows, basis, group))
-    r = np.empty((len(drawn), edges.shape[1]))
-    for part in parts(edges.shape[1], len(edges)):
-        values = edges[:, part].astype(float)
-        for k, (rows, basis, group) in enumerate(drawn):
-            r[k, part] = np.abs(group @ residual_unit(values[rows], basis))
-    strongest = np.argpartition(-r, top - 1, axis=1)[:, :top]
-    counts = np.bincount(strongest.ravel(), minlength=edges.shape[1])
-    return counts / len(drawn) if drawn else np.full(edges.shape[1], np.nan)

@@ -5,28 +5,34 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import fisher_exact, mannwhitneyu, norm
+from scipy.stats import fisher_exact, mannwhitneyu, norm, rankdata
+from scipy.stats import t as student
+
+from dysconnect.localize.effects import effect_interval
 
 SIDES = ("cases", "controls")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 
 def group_difference(cases: np.ndarray, controls: np.ndarray, level: float = 0.95) -> tuple[float, float, float, float]:
-    """Mann-Whitney p and Cohen's d (cases higher: positive) with its interval; NaN where a side has fewer than two.
+    """p, d (cases higher: positive) and its interval, all of one test; NaN where a side has fewer than two.
 
-    The interval is the large-sample one of Hedges and Olkin (1985), with the standard error
-    ``sqrt((n1 + n0) / (n1 n0) + d^2 / (2 (n1 + n0)))``.
+    The test is Student's t of the normal scores: everybody's ranks, turned to quantiles of the normal distribution, so
+    that a few who move much do not decide. d is in standard deviations of these scores inside the groups, with the
+    interval of the noncentral t: it leaves out 0 where p is below ``1 - level``, and only there.
     """
     n1, n0 = len(cases), len(controls)
     if min(n1, n0) < 2:
         return np.nan, np.nan, np.nan, np.nan
-    p = float(mannwhitneyu(cases, controls).pvalue)
-    spread = np.sqrt(((n1 - 1) * np.var(cases, ddof=1) + (n0 - 1) * np.var(controls, ddof=1)) / (n1 + n0 - 2))
-    if spread <= 1e-12 * max(abs(np.mean(cases)), abs(np.mean(controls))):
-        return p, np.nan, np.nan, np.nan
-    d = float((np.mean(cases) - np.mean(controls)) / spread)
-    half = norm.isf((1 - level) / 2) * np.sqrt((n1 + n0) / (n1 * n0) + d**2 / (2 * (n1 + n0)))
-    return p, d, float(d - half), float(d + half)
+    scores = norm.ppf(rankdata(np.r_[cases, controls]) / (n1 + n0 + 1))
+    one, other = scores[:n1], scores[n1:]
+    df = n1 + n0 - 2
+    spread = np.sqrt(((n1 - 1) * np.var(one, ddof=1) + (n0 - 1) * np.var(other, ddof=1)) / df)
+    if spread <= 1e-12:
+        return np.nan, np.nan, np.nan, np.nan
+    d, size = float((one.mean() - other.mean()) / spread), np.sqrt(n1 * n0 / (n1 + n0))
+    low, high = effect_interval(np.array([d * size]), size, df, level)
+    return float(2 * student.sf(abs(d * size), df)), d, float(low[0]), float(high[0])
 
 
 def compared(people: pd.DataFrame, name: str, level: float) -> dict:
@@ -45,7 +51,8 @@ def compared(people: pd.DataFrame, name: str, level: float) -> dict:
         return {**means, "reason": "the same in everybody"}
     p, d, low, high = group_difference(sides["cases"], sides["controls"], level)
     if not np.isfinite(d):
-        return {**means, "reason": "too few people to compare"}
+        few = min(len(values) for values in sides.values()) < 2
+        return {**means, "reason": "too few people to compare" if few else "the same in everybody of a group"}
     return {**means, "p": p, "d": d, "low": low, "high": high}
 
 

@@ -85,7 +85,8 @@ def family_table(families: pd.DataFrame, titles: Mapping[str, str], alpha: float
     )
     if enriched:
         caption += (
-            " Enrichment: mean |t| relative to random sets of like strength and length; it is no test of the groups."
+            " Enrichment: mean |t| relative to random sets of connections of like strength and length; its p is the "
+            "share of permutations of people in which the ratio is as large, corrected over the circuits."
         )
     return Table(caption, columns, rows)
 

@@ -1,6 +1,7 @@
 """Localization: which single connections differ, by how much, and how sure that is."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -138,7 +139,7 @@ def edge_table(edges: pd.DataFrame, nodes: pd.DataFrame, titles: Mapping[str, st
     for rank, row in enumerate(edges.head(n).itertuples(), start=1):
         cells = [
             str(rank), region_cell(row.region_a, places), region_cell(row.region_b, places),
-            titles.get(row.circuit, NONE), number(row.effect_size), row.direction.removeprefix("patients "),
+            titles.get(row.circuit, NONE), _with_interval(row), number(row.effect_corrected), row.direction.removeprefix("patients "),
             number(row.statistic),
             p_value(row.p), p_value(row.p_fwer), p_value(row.p_fdr), number(row.stability),
         ]  # fmt: skip
@@ -147,14 +148,29 @@ def edge_table(edges: pd.DataFrame, nodes: pd.DataFrame, titles: Mapping[str, st
         )
     columns = [
         Column("#"), Column("Region", False), Column("Region", False), Column("Circuit", False), Column("d"),
-        Column("In\u00a0patients", False), Column("t"), Column("p"), Column("p\u00a0FWER"), Column("p\u00a0FDR"),
-        Column("Stability"),
+        Column("d,\u00a0corrected"), Column("In\u00a0patients", False), Column("t"), Column("p"),
+        Column("p\u00a0FWER"), Column("p\u00a0FDR"), Column("Stability"),
     ]  # fmt: skip
     caption = (
         f"The {len(rows)} strongest of {len(edges):,} connections, with the MNI coordinates of both regions (x, y, z "
         f"in mm). Marked: those that survive a family-wise error rate of {alpha:g}."
     )
     return Table(caption, columns + ([Column("Attribution")] if weighted else []), rows)
+
+
+def _with_interval(row: NamedTuple) -> tuple[str, str]:
+    """d, and below it its interval."""
+    return number(row.effect_size), f"{number(row.effect_low)} to {number(row.effect_high)}"
+
+
+def _corrected_text(top: pd.Series, summary: Mapping) -> str:
+    """What is left of d of the strongest edge where it is not chosen for being large; empty where unknown."""
+    if summary["shrinkage"] is None:
+        return ""
+    return (
+        f" Connections that are called are called for being large: corrected for that, d = "
+        f"{number(top['effect_corrected'])} (times {number(summary['shrinkage'])} for all of them)."
+    )
 
 
 def localization_sentence(edges: pd.DataFrame, summary: Mapping, detectable: float) -> str:
@@ -175,7 +191,8 @@ def localization_sentence(edges: pd.DataFrame, summary: Mapping, detectable: flo
         f"{summary['n_fwer']:,} of {tested} {'differs' if summary['n_fwer'] == 1 else 'differ'} at a family-wise error "
         f"rate of {alpha:g} ({summary['n_fdr']:,} at the same false-discovery rate): {lower:,} weaker and "
         f"{len(survivors) - lower:,} stronger in patients. The strongest is {top['region_a']} to {top['region_b']}, "
-        f"d = {number(top['effect_size'])}."
+        f"d = {number(top['effect_size'])} [{number(top['effect_low'])}, {number(top['effect_high'])}]."
+        f"{_corrected_text(top, summary)}"
     )
 
 
@@ -210,7 +227,10 @@ def _localization_text(summary: Mapping, spec: Mapping) -> str:
     return (
         f"{summary['n_edges']:,} connections ({MEASURES[spec['measure']].sentence}) were tested{left_out}, each with a "
         f"linear model of group adjusted for {covariate_names(summary['nuisance'])} ({summary['df']} degrees of "
-        f"freedom). {single}. Effect sizes are Cohen's d from the adjusted t. Stability is the share of "
+        f"freedom). {single}. Effect sizes d are in residual standard deviations (t divided by the norm of the group "
+        "adjusted for the covariates), with intervals of the noncentral t. d of the connections that survive were "
+        "corrected for having been chosen: random halves chose as many connections by |t|, the other halves estimated "
+        "them, and the ratio was stepped up from half to whole as a reliability is. Stability is the share of "
         f"{spec['stability_draws']} random halves of the cohort (after Meinshausen and Bühlmann 2010) in which a "
         f"connection is among the {spec['stability_top']} strongest. {wholes} Detectable differences of connections "
         "and circuits follow from the noncentral t distribution and the residuals of this cohort; those of components "
