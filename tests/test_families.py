@@ -3,8 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binom, norm
-from scipy.stats import t as student
+from scipy.stats import binom, kstest, norm
 
 from dysconnect.localize.components import permuted_edges, smallest_p
 from dysconnect.localize.families import (
@@ -108,7 +107,7 @@ def test_p_of_circuits_equals_the_smallest_p_by_hand():
 
 def test_no_circuit_no_row():
     none = circuit_tests(cohort(2, permutations=20), {"empty": CIRCUITS["empty"]})
-    enriched = enrichment(np.arange(60.0), {"empty": CIRCUITS["empty"]}, np.arange(60.0), np.arange(60.0), 10, 0)
+    enriched = enrichment(cohort(0), {"empty": CIRCUITS["empty"]}, *PLACES)
     assert len(none) == 0 and list(none.merge(enriched, on="name").columns[-2:]) == ["enrichment", "p_enrichment"]
 
 
@@ -163,37 +162,45 @@ def test_family_wise_error_over_circuits_breaks_when_motion_is_left_out():
 # enrichment
 
 
-def test_enrichment_of_a_strong_set_and_of_a_random_one():
-    rng = np.random.default_rng(0)
-    t = rng.standard_t(60, 2000)
-    strong = np.arange(2000) < 80
-    t[strong] *= 2
-    length, strength = rng.random(2000) * 100, rng.random(2000)
-    random = rng.random(2000) < 0.05
-    table = enrichment(t, {"strong": strong, "random": random & ~strong}, strength, length, 500, 0).set_index("name")
-    assert table.loc["strong", "enrichment"] == pytest.approx(2 / 1.04, abs=0.25)
-    assert table.loc["strong", "p_enrichment"] == 1 / 501
-    assert table.loc["random", "p_enrichment"] > 0.01
+PLACES = np.random.default_rng(0).random((2, 190))  # strength and length
+
+
+def test_enrichment_is_the_mean_over_random_sets_of_like_edges():
+    """The weighted mean of strata against sets drawn from them; a circuit that differs stands out."""
+    permuted = cohort(0, 1.5, range(6))
+    table = enrichment(permuted, CIRCUITS, *PLACES).set_index("name")
+    size, rng = np.abs(permuted.observed()), np.random.default_rng(1)
+    stratum = fifths(PLACES[0]) * 5 + fifths(PLACES[1])
+    like = [np.flatnonzero(stratum == stratum[edge]) for edge in range(6)]
+    drawn = np.mean([[size[rng.choice(edges)] for edges in like] for _ in range(4000)])
+    assert table.index.tolist() == ["small", "large"]
+    assert table.loc["small", "enrichment"] == pytest.approx(size[:6].mean() / drawn, rel=0.03)
+    assert table.loc["small", "p_enrichment"] < 0.05 < table.loc["large", "p_enrichment"]
 
 
 def test_a_circuit_is_not_enriched_for_being_short():
-    """|t| falls with length alone: the short edges stand out among all, and not among edges as short."""
-    rng = np.random.default_rng(1)
-    length = np.sort(rng.random(3000))
-    t = np.abs(rng.standard_t(60, 3000)) * (1 + 2 * (length < 0.2))
-    circuit = (np.arange(3000) < 600) & (rng.random(3000) < 0.3)
-    matched = enrichment(t, {"short": circuit}, rng.random(3000), length, 500, 0).iloc[0]
-    assert matched["enrichment"] == pytest.approx(1, abs=0.1) and matched["p_enrichment"] > 0.01
-    assert t[circuit].mean() / t.mean() > 1.8
+    """Length alone decides how much an edge differs: the short edges stand out among all, not among edges as short."""
+    planted = np.arange(190) < 38
+    permuted, length = cohort(0, 1.2, np.flatnonzero(planted)), np.arange(190.0)
+    circuit = {"short": planted & (np.arange(190) % 2 == 0)}
+    matched = enrichment(permuted, circuit, np.random.default_rng(3).random(190), length).iloc[0]
+    flat = enrichment(permuted, circuit, np.ones(190), np.ones(190)).iloc[0]
+    assert matched["enrichment"] == pytest.approx(1, abs=0.15) and matched["p_enrichment"] > 0.05
+    assert flat["enrichment"] > 1.3
 
 
-def test_p_of_a_random_circuit_is_uniform():
-    rng = np.random.default_rng(2)
-    sets = {str(k): rng.permutation(400) < 40 for k in range(200)}
-    p = enrichment(student.rvs(60, size=400, random_state=3), sets, np.arange(400.0), np.arange(400.0), 200, 0)
-    low, high = binom.interval(0.999, 200, 0.05)
-    assert 0.4 < p["p_enrichment"].mean() < 0.6
-    assert low <= (p["p_enrichment"] <= 0.05).sum() <= high
+def test_p_of_enrichment_is_uniform_where_nothing_differs():
+    """Edges that depend on each other inside a circuit; the null of random edges called half of the cohorts."""
+    p = []
+    for seed in range(120):
+        rng, plain = np.random.default_rng([seed, 6]), cohort(seed, permutations=99)
+        table = pd.DataFrame({"label": np.arange(40) % 2, "mean_fd": rng.normal(size=40), "site": "one"})
+        edges = rng.normal(size=(40, 190))
+        edges[:, CIRCUITS["large"]] += 2 * rng.normal(size=(40, 1))
+        permuted = permuted_edges(edges, table, ["mean_fd"], (plain.rows, plain.cols, N_NODES), 99, seed)
+        p.append(enrichment(permuted, {"large": CIRCUITS["large"]}, *PLACES)["p_enrichment"][0])
+    assert kstest(p, "uniform").pvalue > 0.01
+    assert np.mean(np.array(p) <= 0.05) <= 0.12
 
 
 def test_fifths_are_fifths():

@@ -2,8 +2,8 @@
 
 Edges that are called are called for being large, so that their d is too large on average. A half that chooses as many
 edges by their |t| tells by how much: the other half had no part in the choice. Choosing among fewer people is harder,
-and the ratio of a half is too small for the whole cohort. It is stepped up like a reliability by the formula of Spearman
-and Brown: with ``f`` the share of the information that the half has, ``1 / s - 1`` is divided by ``1 / f``.
+and the ratio s of a half is too small for the whole cohort. It is stepped up like a reliability by the formula of
+Spearman and Brown: ``1 / s - 1`` is multiplied by the share of the information that the half has.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ class Half(NamedTuple):
         return len(self.rows) - self.basis.shape[1] - 1
 
     def effects(self, edges: np.ndarray) -> np.ndarray:
-        """d of edges of the whole cohort, [n, E] -> [E]."""
+        """Effects d of edges of the whole cohort, [n, E] -> [E]."""
         r = (self.group / self.size) @ residual_unit(edges[self.rows], self.basis)
         return to_t(r, self.df) / self.size
 

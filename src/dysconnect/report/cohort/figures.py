@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from dysconnect.paper.style import COLOURS, COLUMN, GREY, INK, PAGE, box, note_figure, one_panel, styled
-from dysconnect.paper.text import Estimate, counted, listed, number, p_text
+from dysconnect.paper.text import Estimate, counted, listed, p_text
 from dysconnect.quality.people import group_difference
 
 SIDES = ("cases", "controls", "others")

@@ -139,8 +139,8 @@ def edge_table(edges: pd.DataFrame, nodes: pd.DataFrame, titles: Mapping[str, st
     for rank, row in enumerate(edges.head(n).itertuples(), start=1):
         cells = [
             str(rank), region_cell(row.region_a, places), region_cell(row.region_b, places),
-            titles.get(row.circuit, NONE), _with_interval(row), number(row.effect_corrected), row.direction.removeprefix("patients "),
-            number(row.statistic),
+            titles.get(row.circuit, NONE), _with_interval(row), number(row.effect_corrected),
+            row.direction.removeprefix("patients "), number(row.statistic),
             p_value(row.p), p_value(row.p_fwer), p_value(row.p_fdr), number(row.stability),
         ]  # fmt: skip
         rows.append(
