@@ -1,83 +1,120 @@
-"""d of an edge: unbiased beside covariates, with an interval that covers, and corrected for having been chosen."""
+"""d of an edge: on the scale of power, covariates or not; its interval; and what is left of it once chosen."""
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import nct
-from scipy.stats import t as student
+from scipy.stats import nct, ttest_ind
 
-from dysconnect.localize.effects import effect_interval, noncentral_cdf
-from dysconnect.localize.halves import random_halves, selection_shrinkage
-from dysconnect.localize.power import detectable, group_size
-from dysconnect.localize.statistics import edge_statistics
+from dysconnect.localize.effects import effect_interval, selection_shrinkage
+from dysconnect.localize.power import group_size, power_at
+from dysconnect.localize.statistics import edge_statistics, random_halves
 
 
-def people(n: int, apart: float = 0.0, seed: int = 0) -> pd.DataFrame:
-    label = np.arange(n) % 2
-    age = np.random.default_rng(seed).normal(size=n) + apart * label
-    return pd.DataFrame({"participant_id": [f"p{k}" for k in range(n)], "label": label, "age": age, "site": "one"})
+def people(n: int, apart: float, seed: int = 0) -> pd.DataFrame:
+    """Half patients, whose age differs by `apart` standard deviations."""
+    rng, label = np.random.default_rng(seed), np.arange(n) % 2
+    return pd.DataFrame({
+        "participant_id": [f"sub-{k}" for k in range(n)], "label": label, "site": "one",
+        "age": rng.normal(size=n) + apart * label,
+    })  # fmt: skip
+
+
+def effects(d: np.ndarray, apart: float, n: int = 200, seed: int = 0) -> tuple:
+    table = people(n, apart, seed)
+    rng = np.random.default_rng([seed, 1])
+    edges = rng.normal(size=(n, len(d))) + np.outer(table["label"], d) + 0.7 * table["age"].to_numpy()[:, None]
+    return edges, table
 
 
 @pytest.mark.parametrize("apart", [0.0, 1.0, 2.0])
-def test_a_true_d_of_one_is_one_however_far_age_is_apart(apart):
-    table, rng = people(200, apart), np.random.default_rng(1)
-    edges = rng.normal(size=(200, 3000)) + table["label"].to_numpy()[:, None] + 0.7 * table[["age"]].to_numpy()
-    own = edge_statistics(edges, table, ["age"], 10, 0)
+def test_d_is_the_true_one_whether_or_not_a_covariate_goes_with_the_group(apart):
+    edges, table = effects(np.ones(4000), apart)
+    own = edge_statistics(edges, table, ["age"], 1, 0)
+    assert own.effect_size.mean() == pytest.approx(1.0, abs=0.02)
+    old = own.t * np.sqrt(4 / 200)
+    assert old.mean() == pytest.approx(own.size * np.sqrt(4 / 200), abs=0.02)
+    assert old.mean() < {0.0: 1.01, 1.0: 0.92, 2.0: 0.75}[apart]
+
+
+def test_the_scale_is_that_of_power():
+    """An edge whose d is at the critical t is called half of the time, were its d the true one."""
+    _, table = effects(np.ones(3), 1.0)
     size, df = group_size(table, ["age"])
+    own = edge_statistics(*effects(np.ones(3), 1.0), ["age"], 1, 0)
     assert (own.size, own.df) == (pytest.approx(size), df)
-    assert own.effect_size.mean() == pytest.approx(1 + 3 / (4 * df - 1), abs=0.015)  # as any d of a small sample
-    old = (own.t * np.sqrt(2 / 100)).mean()
-    assert old == pytest.approx({0.0: 1, 1.0: 0.9, 2.0: 0.7}[apart], abs=0.05)
-    low, high = effect_interval(own.t, own.size, own.df)
-    assert ((low < 1) & (high > 1)).mean() == pytest.approx(0.95, abs=0.015)
+    assert power_at(3.5 / size, size, df, 3.5) == pytest.approx(0.5, abs=0.01)
 
 
-def test_detectable_and_observed_d_are_on_one_scale():
-    size, df = group_size(people(80, 1.5), ["age"])
-    assert detectable(size, df, 4.0, power=0.5) == pytest.approx(4.0 / size, rel=0.02)
+def test_without_covariates_it_is_cohens_d():
+    edges, table = effects(np.linspace(-1, 1, 20), 0.0, 40)
+    cases, controls = edges[table["label"] == 1], edges[table["label"] == 0]
+    pooled = np.sqrt((cases.var(0, ddof=1) + controls.var(0, ddof=1)) / 2)
+    own = edge_statistics(edges, table, [], 1, 0)
+    np.testing.assert_allclose(own.effect_size, (cases.mean(0) - controls.mean(0)) / pooled, rtol=1e-6)
+    np.testing.assert_allclose(own.t, ttest_ind(cases, controls).statistic, rtol=1e-6)
 
 
-@pytest.mark.parametrize("df", [3, 20, 94, 2000])
-def test_the_interval_inverts_the_noncentral_t(df):
-    t = np.array([-6.0, -1.0, 0.0, 0.3, 2.5, 7.0])
-    low, high = effect_interval(np.r_[t, np.zeros(500)], 2.0, df)
-    for limit, below in ((low, 0.975), (high, 0.025)):
-        np.testing.assert_allclose(nct.cdf(t, df, 2 * limit[:6]), below, atol=1e-4)
-        np.testing.assert_allclose(noncentral_cdf(t, 2 * limit[:6], df), below, atol=1e-5)
-    critical = student.isf(0.025, df)
-    near = effect_interval(np.array([critical - 0.001, critical + 0.001]), 2.0, df)[0]
-    assert near[0] < 0 < near[1]
+@pytest.mark.parametrize("df", [5, 30, 400])
+def test_limits_have_the_tails_that_they_are_for(df):
+    t = np.array([-9.0, -2, 0, 1, 4, 15])
+    for alpha in (0.05, 0.01):
+        low, high = effect_interval(t, 3.0, df, alpha)
+        np.testing.assert_allclose(nct.cdf(t, df, low * 3), 1 - alpha / 2, atol=2e-5)
+        np.testing.assert_allclose(nct.cdf(t, df, high * 3), alpha / 2, atol=2e-5)
 
 
-def test_the_interval_is_finite_where_groups_never_overlap():
-    low, high = effect_interval(np.array([-1e6, 0.5, 1e6]), 3.0, 40)
-    assert np.isfinite([low, high]).all() and (low < high).all()
-    assert effect_interval(np.array([0.5]), 3.0, 40)[0] == pytest.approx(low[1], abs=1e-3)
+def test_limits_of_many_edges_are_those_of_each():
+    t = np.random.default_rng(0).normal(0, 3, 3000)
+    many, few = effect_interval(t, 4.0, 50, 0.05), effect_interval(t[:50], 4.0, 50, 0.05)
+    np.testing.assert_allclose(np.array(many)[:, :50], few, atol=1e-4)
+    apart = effect_interval(np.r_[t, 1e6], 4.0, 50, 0.05)  # groups that never overlap in one edge
+    np.testing.assert_allclose(np.array(apart)[:, :50], few, atol=2e-3)
+    assert np.isfinite(apart).all()
+    assert effect_interval(t[:0], 4.0, 50, 0.05)[0].shape == (0,)
 
 
-def chosen(n: int, d: float, critical: float, seed: int) -> tuple[float, float]:
-    """Shrinkage, and what was true of the edges called beyond a critical t."""
-    table, rng = people(n, seed=seed), np.random.default_rng(seed)
-    edges = rng.normal(size=(n, 800)) + 0.5 * rng.normal(size=(n, 1))
-    true = np.where(np.arange(800) < 30, d, 0.0)
-    edges += np.outer(table["label"], true) * np.sqrt(1.25)
-    own = edge_statistics(edges, table, ["age"], 10, 0)
-    called = np.abs(own.t) > critical
-    truth = (np.sign(own.t) * true)[called].mean() / np.abs(own.effect_size[called]).mean()
-    return selection_shrinkage(random_halves(edges, table, ["age"], 20, seed), edges, called.sum()), truth
+def test_the_interval_covers_the_truth():
+    edges, table = effects(np.full(4000, 0.6), 1.0, 60)
+    own = edge_statistics(edges, table, ["age"], 1, 0)
+    low, high = effect_interval(own.t, own.size, own.df, 0.05)
+    assert np.mean((low < 0.6) & (high > 0.6)) == pytest.approx(0.95, abs=0.012)
+    np.testing.assert_array_equal((low > 0) | (high < 0), own.p < 0.05)
 
 
-@pytest.mark.parametrize(
-    "n, d, critical, error",
-    [(100, 0.0, 2.5, 0.15), (100, 0.7, 3.8, 0.2), (300, 0.7, 3.8, 0.07), (100, 1.5, 3.8, 0.06)],
-)
-def test_shrinkage_is_near_what_is_true_of_the_called(n, d, critical, error):
-    drawn = np.array([chosen(n, d, critical, seed) for seed in range(6)])
-    assert drawn[:, 0].mean() == pytest.approx(drawn[:, 1].mean(), abs=error)
+def chosen(seed: int, d: np.ndarray, n: int = 100, limit: float = 4.2) -> tuple[float, float]:
+    """What a list of called edges truly keeps of its d, and what the correction says."""
+    edges, table = effects(d, 0.5, n, seed)
+    own = edge_statistics(edges, table, ["age"], 1, 0)
+    called = np.abs(own.t) >= limit
+    keeps = (np.sign(own.t) * d)[called].mean() / np.abs(own.effect_size[called]).mean()
+    return keeps, selection_shrinkage(edges, table, ["age"], int(called.sum()), 30, seed)
 
 
-def test_nothing_called_or_too_few_people_leave_no_shrinkage():
-    table, edges = people(12), np.random.default_rng(0).normal(size=(12, 20))
-    assert selection_shrinkage(random_halves(edges, table, ["age"], 5, 0), edges, 0) is None
-    few = table[:6].assign(site=list("aabbcc"))  # one person of each label a site: no complement
-    assert selection_shrinkage(random_halves(edges[:6], few, ["age", "site"], 5, 0), edges[:6], 3) is None
+@pytest.mark.parametrize("make", [
+    lambda rng: np.where(np.arange(4000) < 60, -0.8, 0.0),  # few edges differ
+    lambda rng: rng.normal(0, 0.3, 4000),  # all do, a little
+])  # fmt: skip
+def test_the_correction_is_what_a_planted_list_keeps(make):
+    pairs = np.array([chosen(seed, make(np.random.default_rng(seed))) for seed in range(5)])
+    assert pairs[:, 0].mean() < 0.88  # there is something to correct
+    keeps, said = pairs.mean(0)
+    assert -0.12 < said - keeps < 0.05
+    assert said - said / (2 - said) > 0.1  # what half of the people would keep is far too little
+
+
+def test_nothing_called_nothing_corrected():
+    edges, table = effects(np.zeros(50), 0.0, 40)
+    assert np.isnan(selection_shrinkage(edges, table, [], 0, 10, 0))
+    tiny = table[:4], edges[:4]
+    assert np.isnan(selection_shrinkage(tiny[1], tiny[0], [], 3, 5, 0))
+
+
+def test_halves_are_halves_of_every_stratum():
+    table = people(41, 0).assign(site=np.where(np.arange(41) % 3, "a", "b"))
+    for half, other in random_halves(table, [], 5, 0):
+        assert sorted([*half.rows, *other.rows]) == list(range(41))
+        counts = (
+            table.iloc[half.rows].groupby(["label", "site"]).size()
+            - table.iloc[other.rows].groupby(["label", "site"]).size()
+        )
+        assert counts.between(0, 1).all()

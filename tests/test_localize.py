@@ -12,7 +12,6 @@ from scipy.stats import t as student
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import Pairs
 from dysconnect.localize import localize
-from dysconnect.localize.halves import random_halves, selection_stability
 from dysconnect.localize.recovery import match_truth, read_recovery, recovery, weights_recovery
 from dysconnect.localize.statistics import (
     edge_statistics,
@@ -22,6 +21,7 @@ from dysconnect.localize.statistics import (
     nuisance_basis,
     permuted_groups,
     residual_unit,
+    selection_stability,
     to_t,
 )
 
@@ -369,7 +369,7 @@ def test_another_scheme_of_permutation_changes_single_edges_only(planted, circui
 
 def test_planted_edges_are_stable_and_the_others_are_not(planted, localized):
     cohort, edges, _ = planted
-    stability = selection_stability(random_halves(cohort.values, cohort.participants, NUISANCE, 20, 0), 12)
+    stability = selection_stability(cohort.values, cohort.participants, NUISANCE, 12, 20, 0)
     assert stability.sum() == pytest.approx(12)
     assert stability[edges].mean() > 0.6
     assert np.delete(stability, edges).mean() < 0.05

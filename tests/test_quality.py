@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import linregress, norm, rankdata, spearmanr, ttest_ind
+from scipy.stats import linregress, nct, spearmanr, ttest_ind
 
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import Pairs
@@ -234,20 +234,21 @@ def test_the_same_seed_gives_the_same_numbers(make_participants):
     assert assessed(people, values, nodes_of(4))[1] == assessed(people, values, nodes_of(4))[1]
 
 
-def test_effect_p_and_interval_are_of_one_test():
-    """Student's t of the ranks' normal scores; the interval leaves out 0 where p is below .05, and only there."""
-    rng, agree = np.random.default_rng(1), []
-    for _ in range(60):
-        cases, controls = np.exp(rng.normal(0.45, 1, 30)), np.exp(rng.normal(0, 1, 25))
-        p, d, low, high = group_difference(cases, controls)
-        assert low < d < high
-        assert (p, d) == pytest.approx(group_difference(np.log(cases), np.log(controls))[:2])
-        agree.append((p < 0.05, not low < 0 < high))
-    called = np.array(agree)
-    assert (called[:, 0] == called[:, 1]).all() and 0.1 < called[:, 0].mean() < 0.9
-    scores = norm.ppf(rankdata(np.r_[cases, controls]) / 56)
-    assert p == pytest.approx(ttest_ind(scores[:30], scores[30:]).pvalue)
+def test_effect_size_and_its_interval():
+    one, other = np.array([1.0, 2, 3, 4]), np.array([0.0, 1, 2, 3])
+    p, d, low, high = group_difference(one, other)
+    assert d == pytest.approx(1 / np.sqrt(5 / 3))
+    assert p == pytest.approx(ttest_ind(one, other).pvalue)
+    for limit, tail in ((low, 0.975), (high, 0.025)):
+        assert nct.cdf(d * np.sqrt(2), 6, limit * np.sqrt(2)) == pytest.approx(tail, abs=1e-5)
     assert np.isnan(group_difference(np.array([1.0]), np.array([1.0, 2]))).all()
+
+
+def test_p_and_interval_are_of_one_test():
+    rng = np.random.default_rng(1)
+    for _ in range(200):
+        p, _, low, high = group_difference(np.exp(rng.normal(0.5, 1, 20)), np.exp(rng.normal(0, 1, 15)), skewed=True)
+        assert (p < 0.05) == (low > 0 or high < 0)
 
 
 def test_the_interval_covers():

@@ -1,5 +1,7 @@
 """Edges in families that are known beforehand: circuits, blocks of systems, and a prior on single edges."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 
@@ -42,7 +44,14 @@ def weighted_false_discovery(p: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return false_discovery(p / weights)
 
 
-def circuit_tests(permuted: PermutedEdges, circuits: dict[str, np.ndarray]) -> pd.DataFrame:
+class SetTests(NamedTuple):
+    """Tests of sets of edges: `table`, and of the group and every permutation the `smallest` p of them all, [1 + B]."""
+
+    table: pd.DataFrame
+    smallest: np.ndarray
+
+
+def circuit_tests(permuted: PermutedEdges, circuits: dict[str, np.ndarray]) -> SetTests:
     """Test whole circuits: is the mean t of its edges shifted, or their mean square too large?
 
     Parameters
@@ -53,7 +62,7 @@ def circuit_tests(permuted: PermutedEdges, circuits: dict[str, np.ndarray]) -> p
 
     Returns
     -------
-    DataFrame
+    SetTests
         `name`, `n_edges`, `mean_t`, `magnitude` (mean square of t), `p_mean` (two-sided) and `p_magnitude` of the
         circuit alone, `p_fwer_mean` and `p_fwer_magnitude` corrected over all circuits and both statistics by the
         smallest p over the same permutations.
@@ -61,7 +70,7 @@ def circuit_tests(permuted: PermutedEdges, circuits: dict[str, np.ndarray]) -> p
     return _set_tests(permuted, circuits, np.square)
 
 
-def constrained_network_based(permuted: PermutedEdges, blocks: np.ndarray) -> pd.DataFrame:
+def constrained_network_based(permuted: PermutedEdges, blocks: np.ndarray) -> SetTests:
     """Constrained network-based statistic: is the mean t of a block of edges shifted, or its mean absolute t?
 
     Parameters
@@ -72,7 +81,7 @@ def constrained_network_based(permuted: PermutedEdges, blocks: np.ndarray) -> pd
 
     Returns
     -------
-    DataFrame
+    SetTests
         As of `circuit_tests`, with `magnitude` the mean absolute t. Blocks differ in size, so that the correction
         is by the smallest p: the largest mean would always be sought in the smallest block.
 
@@ -83,16 +92,16 @@ def constrained_network_based(permuted: PermutedEdges, blocks: np.ndarray) -> pd
     return _set_tests(permuted, {name: blocks == name for name in np.unique(blocks)}, np.abs)
 
 
-def _set_tests(permuted: PermutedEdges, sets: dict[str, np.ndarray], magnitude: np.ufunc) -> pd.DataFrame:
+def _set_tests(permuted: PermutedEdges, sets: dict[str, np.ndarray], magnitude: np.ufunc) -> SetTests:
     sets = {name: mask for name, mask in sets.items() if mask.any()}
     if not sets:
-        return pd.DataFrame(columns=COLUMNS)
+        return SetTests(pd.DataFrame(columns=COLUMNS), np.ones(1 + permuted.n_permutations))
     mean, size = set_means(permuted, np.stack(list(sets.values())), magnitude)
     statistics = np.stack([np.abs(mean), size], -1)  # [1 + B, C, 2]
-    smallest = smallest_p(statistics)[1:]
+    smallest = smallest_p(statistics)
     p = np.array([[exceedance(values[0], values[1:]) for values in one.T] for one in statistics.transpose(1, 0, 2)])
-    numbers = [[int(mask.sum()) for mask in sets.values()], mean[0], size[0], *p.T, *attained(p, smallest).T]
-    return pd.DataFrame(dict(zip(COLUMNS, [list(sets), *numbers])))
+    numbers = [[int(mask.sum()) for mask in sets.values()], mean[0], size[0], *p.T, *attained(p, smallest[1:]).T]
+    return SetTests(pd.DataFrame(dict(zip(COLUMNS, [list(sets), *numbers]))), smallest)
 
 
 def set_means(permuted: PermutedEdges, masks: np.ndarray, magnitude: np.ufunc) -> tuple[np.ndarray, np.ndarray]:
@@ -118,10 +127,11 @@ def system_blocks(systems: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> np
 def enrichment(
     permuted: PermutedEdges, circuits: dict[str, np.ndarray], strength: np.ndarray, length: np.ndarray
 ) -> pd.DataFrame:
-    """Does a circuit differ more, against edges of like strength and length, than it does under permuted labels?
+    """Test whether a circuit differs more than edges of like strength and length do.
 
-    Edges of a circuit depend on each other, so that sets of random edges vary less than a circuit does without any
-    difference. The permutations of people that test the circuits give the null of the ratio too.
+    The mean absolute t inside is divided by that expected of as many edges drawn at random from the same fifths of
+    strength by fifths of length. Edges depend on each other, so that the ratio is compared with those of permuted
+    people, not of random edges.
 
     Parameters
     ----------
@@ -136,27 +146,25 @@ def enrichment(
     Returns
     -------
     DataFrame
-        `name`, `enrichment` (mean absolute t over what random sets would have on average, matched in fifths of
-        strength by fifths of length), `p_enrichment` (one-sided, corrected over the circuits by the smallest p over
-        the same permutations).
+        `name`, `enrichment` (the ratio), `p_enrichment` (of the circuit alone).
     """
     circuits = {name: mask for name, mask in circuits.items() if mask.any()}
     if not circuits:  # regions whose names follow no rule of a circuit
         return pd.DataFrame(columns=["name", "enrichment", "p_enrichment"])
-    inside = np.stack(list(circuits.values()), 1).astype(np.float32)
-    _, stratum = np.unique(fifths(strength) * BINS + fifths(length), return_inverse=True)
-    strata = (stratum[:, None] == np.arange(stratum.max() + 1)).astype(np.float32)
-    wanted = (strata.T @ inside) / strata.sum(0)[:, None]  # share of a stratum that a matched set takes
-    ratio = np.empty((1 + permuted.n_permutations, len(circuits)))
+    masks = np.stack(list(circuits.values())).astype(np.float32)  # [C, E]
+    stratum = fifths(strength) * BINS + fifths(length)
+    inside = (stratum == np.arange(BINS * BINS)[:, None]).astype(np.float32)  # [S, E]
+    like = inside / np.maximum(inside.sum(1, keepdims=True), 1)
+    weights = np.concatenate([masks, (masks @ inside.T) @ like]).T  # sums inside, and expected of like edges
+    sums = np.empty((1 + permuted.n_permutations, 2 * len(masks)))
 
     def one(r: np.ndarray, rows: slice) -> None:
-        size = np.abs(to_t(r.astype(float), permuted.df)).astype(np.float32)
-        ratio[rows] = (size @ inside) / np.maximum((size @ strata) @ wanted, 1e-12)
+        sums[rows] = np.abs(to_t(r.astype(float), permuted.df)).astype(np.float32) @ weights
 
-    in_threads(permuted, f"enrichment of {len(circuits)} circuits", one)
-    p = np.array([float(exceedance(values[0], values[1:])) for values in ratio.T])
-    smallest = smallest_p(ratio[:, :, None])[1:]
-    return pd.DataFrame({"name": list(circuits), "enrichment": ratio[0], "p_enrichment": attained(p, smallest)})
+    in_threads(permuted, f"{len(masks)} circuits beside like edges", one)
+    ratio = sums[:, : len(masks)] / np.maximum(sums[:, len(masks) :], 1e-12)
+    p = [float(exceedance(own[0], own[1:])) for own in ratio.T]
+    return pd.DataFrame({"name": list(circuits), "enrichment": ratio[0], "p_enrichment": p})
 
 
 def fifths(values: np.ndarray) -> np.ndarray:

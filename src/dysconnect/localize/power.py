@@ -8,13 +8,13 @@ whose noise are the residuals of this cohort.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 
 import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
-from scipy.special import stdtrit
+from scipy.special import gammaincinv, ndtr, stdtrit
 
-from dysconnect.localize.effects import noncentral_cdf
 from dysconnect.localize.statistics import nuisance_basis, orthonormal
 from dysconnect.progress import track
 
@@ -35,8 +35,17 @@ def power_at(d: float, size: float, df: int, critical: float) -> float:
     critical : float
         Absolute t that is called.
     """
-    beyond = noncentral_cdf(np.array([-critical, critical]), np.full(2, d * size), df)
-    return float(beyond[0] + 1 - beyond[1])
+    # noncentral t as a mean over the estimated spread: scipy's own is NaN far out in the tail
+    nodes, weights = _quadrature()
+    spread = np.sqrt(2 * gammaincinv(df / 2, (nodes + 1) / 2) / df)  # quantiles of chi-squared
+    above, below = ndtr(d * size - critical * spread), ndtr(-d * size - critical * spread)
+    return float(weights @ (above + below) / 2)
+
+
+@cache
+def _quadrature() -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights of 200 points between -1 and 1, which every step of a search asks for."""
+    return np.polynomial.legendre.leggauss(200)
 
 
 def detectable(size: float, df: int, critical: float, power: float = POWER) -> float:

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import fisher_exact, mannwhitneyu, norm, rankdata
-from scipy.stats import t as student
+from scipy.special import stdtr
+from scipy.stats import fisher_exact, mannwhitneyu
 
 from dysconnect.localize.effects import effect_interval
 
@@ -14,25 +14,27 @@ SIDES = ("cases", "controls")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 
-def group_difference(cases: np.ndarray, controls: np.ndarray, level: float = 0.95) -> tuple[float, float, float, float]:
-    """p, d (cases higher: positive) and its interval, all of one test; NaN where a side has fewer than two.
+def group_difference(
+    cases: np.ndarray, controls: np.ndarray, level: float = 0.95, skewed: bool = False
+) -> tuple[float, float, float, float]:
+    """Two-sample t-test: p, and Cohen's d (cases higher: positive) with its interval, all of one test.
 
-    The test is Student's t of the normal scores: everybody's ranks, turned to quantiles of the normal distribution, so
-    that a few who move much do not decide. d is in standard deviations of these scores inside the groups, with the
-    interval of the noncentral t: it leaves out 0 where p is below ``1 - level``, and only there.
+    The interval inverts the noncentral t distribution, so that it excludes zero where p is below one minus the level.
+    `skewed` numbers, such as motion, are compared by their logarithms where all are positive. NaN where a side has
+    fewer than two, or nobody differs from the mean of the side.
     """
     n1, n0 = len(cases), len(controls)
     if min(n1, n0) < 2:
         return np.nan, np.nan, np.nan, np.nan
-    scores = norm.ppf(rankdata(np.r_[cases, controls]) / (n1 + n0 + 1))
-    one, other = scores[:n1], scores[n1:]
-    df = n1 + n0 - 2
-    spread = np.sqrt(((n1 - 1) * np.var(one, ddof=1) + (n0 - 1) * np.var(other, ddof=1)) / df)
-    if spread <= 1e-12:
+    if skewed and min(np.min(cases), np.min(controls)) > 0:
+        cases, controls = np.log(cases), np.log(controls)
+    df, size = n1 + n0 - 2, np.sqrt(n1 * n0 / (n1 + n0))
+    spread = np.sqrt(((n1 - 1) * np.var(cases, ddof=1) + (n0 - 1) * np.var(controls, ddof=1)) / df)
+    if spread <= 1e-12 * max(abs(np.mean(cases)), abs(np.mean(controls))):
         return np.nan, np.nan, np.nan, np.nan
-    d, size = float((one.mean() - other.mean()) / spread), np.sqrt(n1 * n0 / (n1 + n0))
-    low, high = effect_interval(np.array([d * size]), size, df, level)
-    return float(2 * student.sf(abs(d * size), df)), d, float(low[0]), float(high[0])
+    d = float((np.mean(cases) - np.mean(controls)) / spread)
+    low, high = effect_interval(np.array([d * size]), size, df, 1 - level)
+    return float(2 * stdtr(df, -abs(d) * size)), d, float(low[0]), float(high[0])
 
 
 def compared(people: pd.DataFrame, name: str, level: float) -> dict:
@@ -49,10 +51,9 @@ def compared(people: pd.DataFrame, name: str, level: float) -> dict:
     }
     if np.ptp(numbers[known]) == 0:
         return {**means, "reason": "the same in everybody"}
-    p, d, low, high = group_difference(sides["cases"], sides["controls"], level)
+    p, d, low, high = group_difference(sides["cases"], sides["controls"], level, skewed=name == "mean_fd")
     if not np.isfinite(d):
-        few = min(len(values) for values in sides.values()) < 2
-        return {**means, "reason": "too few people to compare" if few else "the same in everybody of a group"}
+        return {**means, "reason": "too few people to compare"}
     return {**means, "p": p, "d": d, "low": low, "high": high}
 
 

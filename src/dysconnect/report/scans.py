@@ -80,7 +80,7 @@ def _drawings(study: Study, scans: Scans) -> dict[str, Drawing]:
     contrast, nodes, least = study.contrast, study.nodes, study.cohort["preprocess"]["min_coverage"]
     strips = (
         "Quality of the scans by group. Each point is a person, diamonds lie beyond a limit (dashed), crosses were "
-        "left out of the analysis; boxes show quartiles of the included, p of normal scores. FD: framewise "
+        "left out of the analysis; boxes show quartiles of the included, p by Mann–Whitney. FD: framewise "
         "displacement; DVARS: change of the signal from volume to volume; tSNR: temporal signal-to-noise ratio."
     )
     coverage = (

@@ -44,8 +44,8 @@ def _motion_caption(study: Study) -> str:
         return "Head motion was not measured."
     test = motion_test(people, study.contrast, study.level)
     return (
-        f"Head motion by group ({p_text(test.p)}, d = {test}, of normal scores). Each point is a subject, "
-        "crosses are excluded ones; boxes show quartiles of the included, whiskers reach 1.5 interquartile ranges."
+        f"Head motion by group ({p_text(test.p)}, Cohen's d = {test}). Each point is a subject, crosses are excluded "
+        "ones; boxes show quartiles of the included, whiskers reach 1.5 interquartile ranges."
     )
 
 

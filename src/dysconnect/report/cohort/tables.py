@@ -30,7 +30,7 @@ def cohort_table(participants: pd.DataFrame, contrast: Mapping) -> Table:
     ]  # fmt: skip
     caption = (
         "Groups. Age, sex, site and mean framewise displacement (FD) are those of the included subjects; "
-        "p of normal scores for age and FD, Fisher or χ² for sex and site."
+        "p by t-test for age and the logarithm of FD, Fisher or χ² for sex and site."
     )
     return Table(caption, columns, rows)
 
@@ -69,7 +69,7 @@ def _balance(participants: pd.DataFrame, contrast: Mapping) -> list[str]:
     for name in ("age", "sex", "site", "mean_fd"):
         if name in ("age", "mean_fd"):
             one, other = cases[name].dropna(), controls[name].dropna()
-            p = group_difference(one.to_numpy(float), other.to_numpy(float))[0]
+            p = group_difference(one.to_numpy(), other.to_numpy(), skewed=name == "mean_fd")[0]
         else:
             p = _contingency_p(pd.crosstab(side, both[name].astype(str).to_numpy()).to_numpy())
         ps.append(p_value(float(p)))

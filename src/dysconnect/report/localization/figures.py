@@ -128,7 +128,7 @@ def _spreads(axes: Axes, rows: np.ndarray, effects: Sequence[np.ndarray]) -> Non
         axes.plot(effect.mean(), row, "D", color="white", markeredgecolor=INK, markersize=4.5, markeredgewidth=1.1)
     reach = max(0.1, *(abs(value) for value in axes.get_xlim()))
     axes.set_xlim(-reach, reach)
-    axes.set_xlabel("d (negative: weaker in patients)")
+    axes.set_xlabel("Cohen's d (negative: weaker in patients)")
 
 
 @styled
