@@ -1,7 +1,6 @@
 """The table that MLflow opens with: one row an experiment, the AUC and what belongs to it, the best first.
 
-A view that MLflow's interface shares is a tag of its experiment, named in the address. ``python -m
-dysconnect.tracking.leaderboard PORT`` makes it, also in a database of an earlier version, and prints the address.
+A view that MLflow's interface shares is a tag of its experiment, named in the address.
 """
 
 import json
@@ -36,16 +35,12 @@ def leaderboard_address(server: str, experiment_id: str) -> str:
     return f"{server}/#/experiments/{experiment_id}/runs?{view}"
 
 
-def main(port: str, handle: Path = Path("results/tracking.json")) -> None:
-    """Print where the leaderboard of the local database is."""
-    from dysconnect.tracking.runs import open_tracking
+def main(port: int, handle: Path = Path("results/tracking.json")) -> None:
+    """Print where the leaderboard of the local database is, for `make ui`; databases of earlier versions get theirs."""
+    from dysconnect.tracking.runs import open_tracking  # which needs this module
 
     name = json.loads(handle.read_text())["experiment"] if handle.exists() else "dysconnect"
-    print(leaderboard_address(f"http://127.0.0.1:{port}", open_tracking(LOCAL, name).experiment_id))
-
-
-if __name__ == "__main__":
     try:
-        main(sys.argv[1])
+        print(leaderboard_address(f"http://127.0.0.1:{port}", open_tracking(LOCAL, name).experiment_id))
     except ConnectionError as error:
         sys.exit(str(error))
