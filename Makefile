@@ -91,7 +91,7 @@ ui: $(READY)
 	@$(BIN)python -c 'import socket; socket.create_server(("127.0.0.1", $(PORT))).close()' 2>/dev/null || \
 		{ echo "Port $(PORT) is in use, maybe by another \`make ui\`: stop that, or make ui PORT=5056" >&2; exit 1; }
 	@echo "MLflow in half a minute; the leaderboard (Ctrl-C stops it):"
-	@PYTHONPATH=src $(BIN)python -c 'from dysconnect.tracking.leaderboard import main; main($(PORT))'
+	@PYTHONPATH=src $(BIN)python -c 'from dysconnect.tracking.ui import main; main($(PORT))'
 ifeq ($(LOGIN),)
 	@echo "Every process of this machine can read and change these runs and models; with a password: make ui LOGIN=name"
 else

@@ -4,12 +4,8 @@ A view that MLflow's interface shares is a tag of its experiment, named in the a
 """
 
 import json
-import sys
-from pathlib import Path
 
 from mlflow import MlflowClient
-
-from dysconnect.keeping.address import LOCAL
 
 VIEW = "leaderboard"
 TAG = f"mlflow.sharedViewState.{VIEW}"
@@ -33,14 +29,3 @@ def leaderboard_address(server: str, experiment_id: str) -> str:
     """Address of the leaderboard on a server; MLflow opens in another mode unless told."""
     view = f"workflowType=machine_learning&viewStateShareKey={VIEW}&compareRunsMode=TABLE"
     return f"{server}/#/experiments/{experiment_id}/runs?{view}"
-
-
-def main(port: int, handle: Path = Path("results/tracking.json")) -> None:
-    """Print where the leaderboard of the local database is, for `make ui`; databases of earlier versions get theirs."""
-    from dysconnect.tracking.runs import open_tracking  # which needs this module
-
-    name = json.loads(handle.read_text())["experiment"] if handle.exists() else "dysconnect"
-    try:
-        print(leaderboard_address(f"http://127.0.0.1:{port}", open_tracking(LOCAL, name).experiment_id))
-    except ConnectionError as error:
-        sys.exit(str(error))
