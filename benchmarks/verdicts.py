@@ -18,14 +18,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-for limit in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LOKY_MAX_CPU_COUNT"):
-    os.environ.setdefault(limit, "1")  # before NumPy is loaded
-
 import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
+from threadpoolctl import threadpool_limits
 
 from dysconnect.data.atlas import edge_circuits, load_atlas
+from dysconnect.data.atlas.targets import target_regions
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.estimate import connectome
 from dysconnect.data.measures import STORED
@@ -159,16 +158,24 @@ def families(tested: Localization) -> dict[str, float]:
 
 
 def targets(run: Run, cohorts: dict, splits: pd.DataFrame, nulls: dict, nodes: pd.DataFrame, truth: pd.DataFrame):
-    """The first target of the virtual stimulation, whether it touches what is planted, and whether it is shown."""
+    """The first target of every kind, its p, and whether something is planted in it; and whether they are shown."""
     name, spec = run.stimulated, run.cohort["stimulate"]
     sections = run.sections(name)
     found = rank_targets(cohorts[sections["measure"]], splits, sections, nodes, spec)
-    first = found.targets.query("kind == 'node' and rank == 1").iloc[0]
-    touched = pd.concat([truth["region_a"], truth["region_b"]]) if (truth["effect"] != 0).any() else []
-    return {
-        "targets shown": gate(nulls[name], spec["alpha"]).is_open, "target": first["target"], "target p": first["p_fwer"],
-        "target planted": first["target"] in set(touched), "targets p": found.targets["p_fwer"].min(),
-    }  # fmt: skip
+    right, says = places(truth, nodes), {"targets shown": gate(nulls[name], spec["alpha"]).is_open}
+    for first in found.targets[found.targets["rank"] == 1].itertuples():
+        says |= {f"first {first.kind}": first.target, f"first {first.kind} p": first.p_fwer}
+        says |= {f"first {first.kind} planted": first.target in right}
+    return says
+
+
+def places(truth: pd.DataFrame, nodes: pd.DataFrame) -> set[str]:
+    """Nodes, target regions and circuits with a planted edge."""
+    planted = truth[truth["effect"] != 0]
+    touched = {*planted["region_a"], *planted["region_b"]}
+    hit = np.flatnonzero(nodes["name"].isin(touched))
+    regions = [region.target for region in target_regions(nodes).itertuples() if np.isin(region.rows, hit).any()]
+    return {*touched, *regions, *planted["circuit"]}
 
 
 def named(run: Run, says: dict) -> list[str]:
@@ -198,7 +205,7 @@ def count(asked: argparse.Namespace) -> Iterator[dict]:
     done = {line["seed"] for line in kept(asked.file) if line["settings"] == settings}
     for seed in (seed for seed in asked.seeds if seed not in done):
         start = time.process_time()
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), threadpool_limits(1):
             says = judge(run, seed, asked.regions)
         place = {"seed": seed, "dataset": asked.dataset, "settings": settings, "set": asked.set}
         yield place | says | {"seconds": round(time.process_time() - start, 1)}
