@@ -214,13 +214,13 @@ def count(asked: argparse.Namespace) -> Iterator[dict]:
 def spread(lines: list[dict]) -> pd.DataFrame:
     """Counts with Wilson's limits of what is true or false, p at .05 among them; quartiles of the other numbers."""
     table, rows = pd.DataFrame(lines), []
-    flags = {name: table[name].astype(bool) for name in table if table[name].isin([True, False]).all()}
+    flags = {name: table[name] for name in table.select_dtypes(bool)}
     flags |= {f"{name} <= .05": table[name] <= 0.05 for name in table if name.endswith((" p", " p_best"))}
     flags |= {f"{name} > 0": table[name] > 0 for name in table if name.endswith(("called", "false"))}
     names = table["names"].explode().dropna().unique()
     flags |= {"verdict names something": table["names"].str.len() > 0}
     flags |= {f"verdict names {name}": table["names"].apply(lambda said, name=name: name in said) for name in names}
-    for name in table.select_dtypes("number").columns.drop(["seed", *(flag for flag in flags if flag in table)]):
+    for name in table.select_dtypes("number").columns.drop("seed"):
         low, middle, high = table[name].quantile([0.25, 0.5, 0.75])
         rows.append({"what": name, "cohorts": len(table), "value": f"{middle:.3g} [{low:.3g}, {high:.3g}]"})
     for name, hits in flags.items():
@@ -242,9 +242,11 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="print the spread of what the file has")
     asked = parser.parse_args()
     if asked.table:
-        for settings, part in pd.DataFrame(kept(asked.file)).groupby("settings", sort=False):
-            print(settings, part["dataset"].iloc[0], *part["set"].iloc[0])
-            print(spread(part.to_dict("records")).to_string(index=False, justify="left"))
+        lines = kept(asked.file)
+        for settings in dict.fromkeys(line["settings"] for line in lines):
+            part = [line for line in lines if line["settings"] == settings]
+            print(settings, part[0]["dataset"], *part[0]["set"])
+            print(spread(part).to_string(index=False, justify="left"))
         return
     for line in count(asked):
         with asked.file.open("a") as file:
