@@ -94,7 +94,7 @@ def test_means_over_sets_equal_a_loop():
 
 def test_p_of_circuits_equals_the_smallest_p_by_hand():
     edges = cohort(1, 0.5, range(3), permutations=50)
-    table = circuit_tests(edges, CIRCUITS).set_index("name")
+    table = circuit_tests(edges, CIRCUITS).table.set_index("name")
     assert list(table.index) == ["small", "large"] and table["n_edges"].tolist() == [6, 60]
     mean, square = set_means(edges, np.stack([CIRCUITS["small"], CIRCUITS["large"]]), np.square)
     for c, name in enumerate(table.index):
@@ -107,7 +107,7 @@ def test_p_of_circuits_equals_the_smallest_p_by_hand():
 
 
 def test_no_circuit_no_row():
-    none = circuit_tests(cohort(2, permutations=20), {"empty": CIRCUITS["empty"]})
+    none = circuit_tests(cohort(2, permutations=20), {"empty": CIRCUITS["empty"]}).table
     enriched = enrichment(np.arange(60.0), {"empty": CIRCUITS["empty"]}, np.arange(60.0), np.arange(60.0), 10, 0)
     assert len(none) == 0 and list(none.merge(enriched, on="name").columns[-2:]) == ["enrichment", "p_enrichment"]
 
@@ -120,17 +120,17 @@ def test_blocks_are_named_whichever_way_round():
 def test_a_shift_and_a_mix_of_signs_are_told_apart():
     """All edges of a circuit weaker: the mean shows it. Half weaker, half stronger: only the magnitude does."""
     small = np.flatnonzero(CIRCUITS["large"])
-    same = circuit_tests(cohort(3, -0.6, small), CIRCUITS).set_index("name").loc["large"]
+    same = circuit_tests(cohort(3, -0.6, small), CIRCUITS).table.set_index("name").loc["large"]
     assert same["p_fwer_mean"] <= 0.02 and same["mean_t"] < -1
     mixed = cohort(3, np.where(np.arange(len(small)) % 2, 1.4, -1.4), small)
-    table = circuit_tests(mixed, CIRCUITS).set_index("name").loc["large"]
+    table = circuit_tests(mixed, CIRCUITS).table.set_index("name").loc["large"]
     assert table["p_fwer_magnitude"] <= 0.02 and table["p_mean"] > table["p_magnitude"]
 
 
 def test_the_shifted_block_is_found():
     systems = np.repeat(["cortex", "thalamus", "cerebellum"], [10, 5, 5])
     blocks = system_blocks(systems, ROWS, COLS)
-    table = constrained_network_based(cohort(4, 1.0, np.flatnonzero(blocks == "cerebellum - thalamus")), blocks)
+    table = constrained_network_based(cohort(4, 1.0, np.flatnonzero(blocks == "cerebellum - thalamus")), blocks).table
     assert len(table) == 6 and table["n_edges"].sum() == 190
     called = table[(table["p_fwer_mean"] <= 0.05)]
     assert called["name"].tolist() == ["cerebellum - thalamus"] and (called["mean_t"] > 0).all()
@@ -143,8 +143,8 @@ def false_alarms(**more) -> dict[str, int]:
     for seed in range(100):
         edges = cohort(100 + seed, **more)
         for name, table in (
-            ("circuits", circuit_tests(edges, CIRCUITS)),
-            ("blocks", constrained_network_based(edges, blocks)),
+            ("circuits", circuit_tests(edges, CIRCUITS).table),
+            ("blocks", constrained_network_based(edges, blocks).table),
         ):
             counts[name] += (table[["p_fwer_mean", "p_fwer_magnitude"]].to_numpy() <= 0.05).any()
     return counts

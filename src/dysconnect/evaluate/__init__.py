@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from dysconnect.evaluate.best import best_p
 from dysconnect.evaluate.calibration import recalibration
 from dysconnect.evaluate.compare import compare, fold_scores
 from dysconnect.evaluate.deconfound import (
@@ -37,7 +38,8 @@ class Evaluation:
     Attributes
     ----------
     scores : DataFrame
-        `experiment`, `metric`, `value`, `low`, `high`, `p`, `floor`, `n`; p is the label-permutation p of AUC, n of
+        `experiment`, `metric`, `value`, `low`, `high`, `p`, `p_best`, `floor`, `n`; p is the label-permutation p of
+        AUC, p_best the same corrected for the other models that see connectivity (`best.best_p`), n of
         `auc_deconfounded` the effective number of subjects.
     comparisons : DataFrame
         Every pair: `experiment`, `other`, `metric`, `difference`, `low`, `high`, `p` (paired bootstrap), `t`, `df`,
@@ -68,6 +70,7 @@ def evaluate(
     covariates: Sequence[str],
     spec: Mapping,
     permutations: Mapping[str, int] | None = None,
+    seeing: Sequence[str] | None = None,
 ) -> Evaluation:
     """Score all experiments of a cohort on the same folds and the same bootstrap samples.
 
@@ -88,6 +91,8 @@ def evaluate(
         subjects), `level` (of the percentile intervals), `seed`.
     permutations : mapping of str to int, optional
         How many permutations each null must have.
+    seeing : sequence of str, optional
+        Experiments that see connectivity; by default all but the floor.
 
     Raises
     ------
@@ -107,9 +112,11 @@ def evaluate(
     counts = bootstrap_weights(first.labels, groups, spec["bootstraps"], spec["seed"])
     point, samples, effective = _scores(evidence, predictions, people, covariates, counts)
     folds = fold_scores(predictions, splits)
+    seeing = [name for name in nulls if name != spec["floor"]] if seeing is None else seeing
+    best = best_p(nulls, seeing, (1 - spec["level"]) / 2)
     auc = {name: scored["auc"][0] for name, scored in point.items()}
     return Evaluation(
-        scores=_score_table(point, samples, nulls, spec["floor"], spec["level"], (len(people), effective)),
+        scores=_score_table(point, samples, nulls, best, spec, (len(people), effective)),
         comparisons=compare(point, samples, folds, spec["level"]),
         curves=_curve_table(predictions),
         folds=folds,
@@ -157,18 +164,18 @@ def _scores(
     return by_kind["point"], by_kind["samples"], round(sum(effective_sizes(labels, alike["point"][0])))
 
 
-def _score_table(point, samples, nulls, floor: str | None, level: float, sizes: tuple) -> pd.DataFrame:
-    rows = []
+def _score_table(point, samples, nulls, best: Mapping[str, float], spec: Mapping, sizes: tuple) -> pd.DataFrame:
+    rows, floor, level = [], spec["floor"], spec["level"]
     tails = [(1 - level) / 2, (1 + level) / 2]
     for name in point:
         for metric in METRICS:
             # of the samples themselves, since a slope may be infinite
             low, high = np.quantile(samples[name][metric], tails, method="inverted_cdf")
-            p = permutation_p(nulls[name]) if metric == "auc" else np.nan
+            p = (permutation_p(nulls[name]), best[name]) if metric == "auc" else (np.nan, np.nan)
             level_of_floor = point[floor][metric][0] if floor in point else np.nan
             n = sizes[metric == "auc_deconfounded"]
-            rows.append((name, metric, point[name][metric][0], low, high, p, level_of_floor, n))
-    return pd.DataFrame(rows, columns=["experiment", "metric", "value", "low", "high", "p", "floor", "n"])
+            rows.append((name, metric, point[name][metric][0], low, high, *p, level_of_floor, n))
+    return pd.DataFrame(rows, columns=["experiment", "metric", "value", "low", "high", "p", "p_best", "floor", "n"])
 
 
 def _folds(predictions: pd.DataFrame, subjects: pd.Index) -> np.ndarray:

@@ -13,6 +13,7 @@ from dysconnect.localize.components import Components
 from dysconnect.localize.families import COLUMNS as SETS
 from dysconnect.localize.families import enrichment
 from dysconnect.localize.ingredients import Ingredients, Regions
+from dysconnect.localize.overall import ranked, smallest_of_families
 from dysconnect.localize.power import power_table
 from dysconnect.localize.statistics import EdgeStatistics, selection_stability
 from dysconnect.localize.tested import check_permutations, complete_edges, without_copies
@@ -59,7 +60,8 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
         none), `circuit`, `n_missing`; the numbers are NaN for an edge that is missing in too many subjects to be
         tested.
     summary : dict
-        Counts, degrees of freedom, and the critical t.
+        Counts, degrees of freedom, and the critical t; `families`: of every family of tests (edge, component, circuit,
+        block) its `p`, and `p_any` that allows for all of them (`overall`), the smallest of which is `p_any`.
     components : DataFrame
         Each that is the most significant of one of its edges, best first: `component`, `family`, `direction`,
         `threshold`, `n_edges`, `n_nodes`, `intensity`, `p_fwer`, `true_edges` (at least so many of its edges differ,
@@ -88,8 +90,10 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
     numbers = _edge_numbers(shared) | {"stability": stability, "component": members}
     table = _edge_table(cohort.edge_names, tested, numbers).assign(circuit=circuits, n_missing=lost)
     order = np.lexsort((-table["statistic"].abs().fillna(-1), table["p_fwer"].fillna(2)))
-    families = _families(shared, atlas)
+    families, smallest = _families(shared, atlas)
     summary = _summary(statistics, table, cohort, spec) | _counts(table, components, families, spec["alpha"])
+    summary["families"] = _overall(shared.adaptive, smallest)
+    summary["p_any"] = min(family["p_any"] for family in summary["families"])
     summary["n_component_true"] = shared.bound.true_discoveries(shared.adaptive.p_edge <= spec["alpha"])
     power = _power(shared, summary["critical_t"])
     return Localization(table.iloc[order].reset_index(drop=True), summary, components, families, power)
@@ -140,16 +144,24 @@ def _mask(edges: np.ndarray, bound: DiscoveryBound) -> np.ndarray:
     return np.isin(np.arange(len(bound.p)), edges)
 
 
-def _families(shared: Ingredients, atlas: pd.DataFrame | None) -> pd.DataFrame:
-    """Sets of edges that are known beforehand: circuits, the blocks of systems, and what else the table has."""
-    tables = []
+def _overall(components: Components, smallest: dict[str, np.ndarray]) -> list[dict]:
+    """Every family of tests with its p, and with the p that allows for all of them."""
+    strengths = {"edge": -components.largest, "component": components.smallest, **smallest}
+    corrected, alone = smallest_of_families(strengths), ranked(np.stack(list(strengths.values())))[:, 0]
+    return [{"name": name, "p": float(p), "p_any": corrected[name]} for name, p in zip(strengths, alone)]
+
+
+def _families(shared: Ingredients, atlas: pd.DataFrame | None) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """Sets of edges that are known beforehand, circuits and blocks of systems; and the smallest p of each kind."""
+    tables, smallest = [], {}
     for method in methods.written("sets", shared.scheme):
         if method.fits(shared):
             made = method.run(shared)
             table = _circuits(made, shared, atlas) if method.column == "circuit" else made.table
             tables.append(table.assign(kind=method.column))
+            smallest[method.column] = made.tests.smallest
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["kind", *SETS, "true_edges"])
-    return table[["kind", *table.columns.drop("kind")]]
+    return table[["kind", *table.columns.drop("kind")]], smallest
 
 
 def _circuits(made: methods.Sets, shared: Ingredients, atlas: pd.DataFrame | None) -> pd.DataFrame:

@@ -1,5 +1,7 @@
 """Edges in families that are known beforehand: circuits, blocks of systems, and a prior on single edges."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 
@@ -42,7 +44,14 @@ def weighted_false_discovery(p: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return false_discovery(p / weights)
 
 
-def circuit_tests(permuted: PermutedEdges, circuits: dict[str, np.ndarray]) -> pd.DataFrame:
+class SetTests(NamedTuple):
+    """Tests of sets of edges: `table`, and of the group and every permutation the `smallest` p of them all, [1 + B]."""
+
+    table: pd.DataFrame
+    smallest: np.ndarray
+
+
+def circuit_tests(permuted: PermutedEdges, circuits: dict[str, np.ndarray]) -> SetTests:
     """Test whole circuits: is the mean t of its edges shifted, or their mean square too large?
 
     Parameters
@@ -53,7 +62,7 @@ def circuit_tests(permuted: PermutedEdges, circuits: dict[str, np.ndarray]) -> p
 
     Returns
     -------
-    DataFrame
+    SetTests
         `name`, `n_edges`, `mean_t`, `magnitude` (mean square of t), `p_mean` (two-sided) and `p_magnitude` of the
         circuit alone, `p_fwer_mean` and `p_fwer_magnitude` corrected over all circuits and both statistics by the
         smallest p over the same permutations.
@@ -61,7 +70,7 @@ def circuit_tests(permuted: PermutedEdges, circuits: dict[str, np.ndarray]) -> p
     return _set_tests(permuted, circuits, np.square)
 
 
-def constrained_network_based(permuted: PermutedEdges, blocks: np.ndarray) -> pd.DataFrame:
+def constrained_network_based(permuted: PermutedEdges, blocks: np.ndarray) -> SetTests:
     """Constrained network-based statistic: is the mean t of a block of edges shifted, or its mean absolute t?
 
     Parameters
@@ -72,7 +81,7 @@ def constrained_network_based(permuted: PermutedEdges, blocks: np.ndarray) -> pd
 
     Returns
     -------
-    DataFrame
+    SetTests
         As of `circuit_tests`, with `magnitude` the mean absolute t. Blocks differ in size, so that the correction
         is by the smallest p: the largest mean would always be sought in the smallest block.
 
@@ -83,16 +92,16 @@ def constrained_network_based(permuted: PermutedEdges, blocks: np.ndarray) -> pd
     return _set_tests(permuted, {name: blocks == name for name in np.unique(blocks)}, np.abs)
 
 
-def _set_tests(permuted: PermutedEdges, sets: dict[str, np.ndarray], magnitude: np.ufunc) -> pd.DataFrame:
+def _set_tests(permuted: PermutedEdges, sets: dict[str, np.ndarray], magnitude: np.ufunc) -> SetTests:
     sets = {name: mask for name, mask in sets.items() if mask.any()}
     if not sets:
-        return pd.DataFrame(columns=COLUMNS)
+        return SetTests(pd.DataFrame(columns=COLUMNS), np.ones(1 + permuted.n_permutations))
     mean, size = set_means(permuted, np.stack(list(sets.values())), magnitude)
     statistics = np.stack([np.abs(mean), size], -1)  # [1 + B, C, 2]
-    smallest = smallest_p(statistics)[1:]
+    smallest = smallest_p(statistics)
     p = np.array([[exceedance(values[0], values[1:]) for values in one.T] for one in statistics.transpose(1, 0, 2)])
-    numbers = [[int(mask.sum()) for mask in sets.values()], mean[0], size[0], *p.T, *attained(p, smallest).T]
-    return pd.DataFrame(dict(zip(COLUMNS, [list(sets), *numbers])))
+    numbers = [[int(mask.sum()) for mask in sets.values()], mean[0], size[0], *p.T, *attained(p, smallest[1:]).T]
+    return SetTests(pd.DataFrame(dict(zip(COLUMNS, [list(sets), *numbers]))), smallest)
 
 
 def set_means(permuted: PermutedEdges, masks: np.ndarray, magnitude: np.ufunc) -> tuple[np.ndarray, np.ndarray]:
