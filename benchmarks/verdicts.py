@@ -44,6 +44,7 @@ from dysconnect.train import cross_validate, permutation_null
 from dysconnect.validate.pools import thin
 
 ROOT = Path(__file__).resolve().parents[1]
+ERROR_RATE = 0.05  # of a page
 LINEAR = "floor,correlation_ridge,tangent_logistic"
 
 
@@ -125,7 +126,7 @@ def learn(run: Run, cohorts: dict, splits: pd.DataFrame, people: pd.DataFrame) -
         predictions[name] = trained.predictions
         nulls[name] = permutation_null(cohort, splits, sections, trained.first_repeat)
     given = run.cohort["dataset"]["covariates"], run.cohort["evaluate"]
-    return evaluate(predictions, nulls, splits, people, *given), nulls
+    return evaluate(predictions, nulls, splits, people, *given, seeing=run.seeing), nulls
 
 
 def scores(run: Run, scored: Evaluation) -> dict:
@@ -134,7 +135,7 @@ def scores(run: Run, scored: Evaluation) -> dict:
     gaps = scored.comparisons.query("metric == 'auc' and other == @run.floor").set_index("experiment")
     says = {}
     for name, row in auc.iterrows():
-        says |= {f"{name} AUC": row["value"], f"{name} p": row["p"], f"{name} p_best": row.get("p_best", np.nan)}
+        says |= {f"{name} AUC": row["value"], f"{name} p": row["p"], f"{name} p_best": row["p_best"]}
     above = (gaps["low"] > 0) & ~(gaps["p_corrected"] > run.cohort["localize"]["alpha"])
     return says | {f"{name} beats floor": bool(shown) for name, shown in above.items()}
 
@@ -147,14 +148,8 @@ def connections(tested: Localization, truth: pd.DataFrame, alpha: float) -> dict
     for name, column in (("max-T", "p_fwer"), ("BH", "p_fdr"), ("adaptive NBS", "p_component")):
         called = (edges[column] <= alpha).to_numpy()
         says |= {f"{name} called": int(called.sum()), f"{name} false": int((called & ~planted).sum())}
-    return says | {f"{name} p": p for name, p in families(tested).items()}
-
-
-def families(tested: Localization) -> dict[str, float]:
-    """Smallest family-wise p of every family of tests."""
-    wholes = tested.circuits[["p_fwer_mean", "p_fwer_magnitude"]].min(axis=1).groupby(tested.circuits["kind"]).min()
-    known = {"edges": tested.edges["p_fwer"].min(), "components": tested.edges["p_component"].min()}
-    return known | {f"{kind}s": p for kind, p in wholes.items()}
+    says |= {f"{family['name']} p": family["p"] for family in tested.summary["families"]}
+    return says | {f"{family['name']} p_any": family["p_any"] for family in tested.summary["families"]}
 
 
 def targets(run: Run, cohorts: dict, splits: pd.DataFrame, nulls: dict, nodes: pd.DataFrame, truth: pd.DataFrame):
@@ -179,11 +174,10 @@ def places(truth: pd.DataFrame, nodes: pd.DataFrame) -> set[str]:
 
 
 def named(run: Run, says: dict) -> list[str]:
-    """What the verdict names as different."""
-    alpha, models = run.cohort["localize"]["alpha"], [name for name in run.seeing]
-    best = max(models, key=lambda name: says[f"{name} AUC"])
-    tests = {best: f"{best} p"} | {name: f"{name} p" for name in ("edges", "components", "circuits", "blocks")}
-    return [name for name, key in tests.items() if says[key] <= alpha]
+    """Models and families of connections that the verdict names: half of the page's error rate is for either."""
+    half = ERROR_RATE / 2
+    models = [name for name in run.seeing if says[f"{name} p_best"] <= half]
+    return models + [name.removesuffix(" p_any") for name in says if name.endswith(" p_any") and says[name] <= half]
 
 
 def numbers(text: str) -> range:
@@ -215,7 +209,7 @@ def spread(lines: list[dict]) -> pd.DataFrame:
     """Counts with Wilson's limits of what is true or false, p at .05 among them; quartiles of the other numbers."""
     table, rows = pd.DataFrame(lines), []
     flags = {name: table[name] for name in table.select_dtypes(bool)}
-    flags |= {f"{name} <= .05": table[name] <= 0.05 for name in table if name.endswith((" p", " p_best"))}
+    flags |= {f"{name} <= .05": table[name] <= 0.05 for name in table if name.endswith((" p", " p_best", " p_any"))}
     flags |= {f"{name} > 0": table[name] > 0 for name in table if name.endswith(("called", "false"))}
     names = table["names"].explode().dropna().unique()
     flags |= {"verdict names something": table["names"].str.len() > 0}
