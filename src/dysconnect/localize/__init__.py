@@ -10,6 +10,7 @@ from dysconnect.localize import methods
 from dysconnect.localize.bounds import DiscoveryBound
 from dysconnect.localize.component_power import component_power
 from dysconnect.localize.components import Components
+from dysconnect.localize.effects import effect_interval, selection_shrinkage
 from dysconnect.localize.families import COLUMNS as SETS
 from dysconnect.localize.families import enrichment
 from dysconnect.localize.ingredients import Ingredients, Regions
@@ -19,7 +20,8 @@ from dysconnect.localize.statistics import EdgeStatistics, selection_stability
 from dysconnect.localize.tested import check_permutations, complete_edges, without_copies
 
 COLUMNS = (  # of edges.tsv, after the names of the regions; those of new methods follow
-    "effect_size", "direction", "statistic", "p", "p_fwer", "p_fdr", "p_fwer_higher", "p_fwer_lower", "stability",
+    "effect_size", "effect_low", "effect_high", "effect_corrected",
+    "direction", "statistic", "p", "p_fwer", "p_fdr", "p_fwer_higher", "p_fwer_lower", "stability",
     "p_weighted", "p_component",
 )  # fmt: skip
 
@@ -54,7 +56,9 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
     Returns
     -------
     edges : DataFrame, [E rows], strongest first
-        `region_a`, `region_b`, `effect_size`, `direction` (patients lower, patients higher), `statistic` (t), `p`,
+        `region_a`, `region_b`, `effect_size` (d), `effect_low`, `effect_high` (interval at 1 - alpha),
+        `effect_corrected` (d times the `shrinkage` of the list, of edges with `p_fwer` <= alpha),
+        `direction` (patients lower, patients higher), `statistic` (t), `p`,
         `p_fwer`, `p_fdr`, `p_fwer_higher`, `p_fwer_lower` (one-sided), `stability`, `p_weighted` (Benjamini-Hochberg
         with the circuits as prior), `p_component` (family-wise, adaptive NBS), `component` (row of `components`; 0:
         none), `circuit`, `n_missing`; the numbers are NaN for an edge that is missing in too many subjects to be
@@ -89,9 +93,11 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
     members, components = _reported(shared.adaptive, cohort.nodes, shared.bound)
     numbers = _edge_numbers(shared) | {"stability": stability, "component": members}
     table = _edge_table(cohort.edge_names, tested, numbers).assign(circuit=circuits, n_missing=lost)
+    shrinkage = _shrunken(table, shared, *half[2:])
     order = np.lexsort((-table["statistic"].abs().fillna(-1), table["p_fwer"].fillna(2)))
     families, smallest = _families(shared, atlas)
     summary = _summary(statistics, table, cohort, spec) | _counts(table, components, families, spec["alpha"])
+    summary["shrinkage"] = shrinkage
     summary["families"] = _overall(shared.adaptive, smallest)
     summary["p_any"] = min(family["p_any"] for family in summary["families"])
     summary["n_component_true"] = shared.bound.true_discoveries(shared.adaptive.p_edge <= spec["alpha"])
@@ -172,13 +178,12 @@ def _circuits(made: methods.Sets, shared: Ingredients, atlas: pd.DataFrame | Non
 
 
 def _enrichment(shared: Ingredients, atlas: pd.DataFrame) -> pd.DataFrame:
-    """Circuits beside random sets of edges of like strength and length."""
+    """Circuits beside edges of like strength and length."""
     rows, cols, _ = shared.regions.ends
     place = atlas[["x", "y", "z"]].to_numpy(float)
     length = np.linalg.norm(place[rows] - place[cols], axis=1)
     strength = _strength(shared.edges, shared.regions.ends)
-    t, seed = shared.permuted.observed(), shared.spec["seed"]
-    return enrichment(t, shared.regions.loops, strength, length, 1000, seed)
+    return enrichment(shared.permuted, shared.regions.loops, strength, length)
 
 
 def _counts(table: pd.DataFrame, components: pd.DataFrame, families: pd.DataFrame, alpha: float) -> dict:
@@ -196,8 +201,11 @@ def _counts(table: pd.DataFrame, components: pd.DataFrame, families: pd.DataFram
 def _edge_numbers(shared: Ingredients) -> dict[str, np.ndarray]:
     """Columns of the edges that were tested, each [tested]: the tests, and what every method with a column says."""
     statistics = shared.statistics()
+    low, high = effect_interval(statistics.t, statistics.size, statistics.df, shared.spec["alpha"])
     tests = {
         "effect_size": statistics.effect_size,
+        "effect_low": low,
+        "effect_high": high,
         "direction": np.where(statistics.t < 0, "patients lower", "patients higher"),
         "statistic": statistics.t,
         "p": statistics.p,
@@ -205,6 +213,17 @@ def _edge_numbers(shared: Ingredients) -> dict[str, np.ndarray]:
     return tests | {
         method.column: method.run(shared) for method in methods.written("edges", shared.scheme) if method.fits(shared)
     }
+
+
+def _shrunken(table: pd.DataFrame, shared: Ingredients, draws: int, seed: int) -> float | None:
+    """Correct the effects of the edges that are called for having been chosen; the shrinkage, None where none are."""
+    called = table["p_fwer"] <= shared.spec["alpha"]
+    who = shared.edges, shared.people, shared.spec["nuisance"]
+    share = selection_shrinkage(*who, int(called.sum()), draws, seed)
+    table.insert(
+        table.columns.get_loc("effect_high") + 1, "effect_corrected", table["effect_size"].where(called) * share
+    )
+    return None if np.isnan(share) else round(share, 4)
 
 
 def _edge_table(pairs: pd.DataFrame, tested: np.ndarray, numbers: dict[str, np.ndarray]) -> pd.DataFrame:

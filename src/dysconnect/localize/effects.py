@@ -1,11 +1,16 @@
-"""How large a difference is: Cohen's d of an edge with its interval, and what is left of it once chosen for being large.
+"""How large a difference is: d of an edge with its interval, and what is left of it once chosen for being large.
 
 The t of a group difference of d residual standard deviations has noncentrality ``d |g|``, where g is the group
 residualised for the nuisance (`power`): so ``t / |g|`` estimates d, covariates that go with the group or not.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+import pandas as pd
 from scipy.special import gammaincinv, ndtr
+
+from dysconnect.localize.statistics import Half, random_halves, to_t
 
 GRID = 600  # values of t at which limits are solved; between them they are interpolated, to 1e-5
 NODES = 200
@@ -46,3 +51,55 @@ def _noncentrality(t: np.ndarray, df: int, tail: float) -> np.ndarray:
         below = ndtr(t[:, None] * spread - middle[:, None]) @ weights / 2
         low, high = np.where(below > tail, middle, low), np.where(below > tail, high, middle)
     return (low + high) / 2
+
+
+def selection_shrinkage(
+    edges: np.ndarray, table: pd.DataFrame, covariates: Sequence[str], called: int, draws: int, seed: int
+) -> float:
+    """How much of their d a list of edges keeps that were chosen for being strong.
+
+    Half of the people choose as many edges by their ``|t|`` as were called, the other half estimates d of these: that
+    is the share r which is kept when half of the people choose. In the whole cohort the variance of the noise is half
+    as large, so that ``2 r / (1 + r)`` is kept, as in the step from the reliability of half a test to that of a whole.
+
+    Parameters
+    ----------
+    edges : array, [n, E]
+        Complete.
+    table : DataFrame, [n rows]
+        `label`, `site` and the covariates.
+    covariates : sequence of str
+    called : int
+        Edges that were called in the whole cohort.
+    draws, seed : int
+        Random halves.
+
+    Returns
+    -------
+    float
+        Between 0 and 1; NaN where nothing was called, or no half can be tested.
+
+    Notes
+    -----
+    In simulated cohorts (sparse and dense differences, n of 100 to 400) it is within 0.07 to 0.12 of the truth, root
+    mean square, and too low by 0.06 to 0.09 on average where few edges differ; r itself is 0.15 to 0.23 too low. Where
+    nothing is there but something was called, it is far too high.
+    """
+    kept = chosen = 0.0
+    for half, other in random_halves(table, covariates, draws if called else 0, seed):
+        if half is None or other is None:
+            continue
+        first = half.correlations(edges)
+        top = np.argpartition(-np.abs(first), called - 1)[:called]
+        d = [_d(one, r) for one, r in ((half, first[top]), (other, other.correlations(edges[:, top])))]
+        chosen += np.abs(d[0]).sum()
+        kept += (np.sign(d[0]) * d[1]).sum()
+    if not chosen:
+        return float("nan")
+    share = float(np.clip(kept / chosen, 0, 1))
+    return 2 * share / (1 + share)
+
+
+def _d(half: Half, r: np.ndarray) -> np.ndarray:
+    """Correlations to d, in a half of the people."""
+    return to_t(r, half.df) / np.linalg.norm(half.group)

@@ -125,45 +125,46 @@ def system_blocks(systems: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> np
 
 
 def enrichment(
-    t: np.ndarray, circuits: dict[str, np.ndarray], strength: np.ndarray, length: np.ndarray, draws: int, seed: int
+    permuted: PermutedEdges, circuits: dict[str, np.ndarray], strength: np.ndarray, length: np.ndarray
 ) -> pd.DataFrame:
-    """Compare absolute t inside a circuit with random sets of edges of like strength and length.
+    """Test whether a circuit differs more than edges of like strength and length do.
 
-    It describes a circuit relative to the brain: edges depend on each other, so it is no test of the groups.
+    The mean absolute t inside is divided by that expected of as many edges drawn at random from the same fifths of
+    strength by fifths of length. Edges depend on each other, so that the ratio is compared with those of permuted
+    people, not of random edges.
 
     Parameters
     ----------
-    t : array, [E]
+    permuted : PermutedEdges
     circuits : dict of name to mask [E]
         Those without an edge are left out.
     strength : array, [E]
         Sum of the strengths (weighted degrees) of an edge's two nodes.
     length : array, [E]
         Distance of the two nodes, mm.
-    draws, seed : int
-        Random sets, drawn without replacement in fifths of strength by fifths of length.
 
     Returns
     -------
     DataFrame
-        `name`, `enrichment` (mean absolute t over the mean of the random sets), `p_enrichment`.
+        `name`, `enrichment` (the ratio), `p_enrichment` (of the circuit alone).
     """
     circuits = {name: mask for name, mask in circuits.items() if mask.any()}
     if not circuits:  # regions whose names follow no rule of a circuit
         return pd.DataFrame(columns=["name", "enrichment", "p_enrichment"])
-    rng, size = np.random.default_rng(seed), np.abs(t)
+    masks = np.stack(list(circuits.values())).astype(np.float32)  # [C, E]
     stratum = fifths(strength) * BINS + fifths(length)
-    totals = np.zeros((draws, len(circuits)))
-    for edges in (np.flatnonzero(stratum == k) for k in np.unique(stratum)):
-        wanted = [int(mask[edges].sum()) for mask in circuits.values()]
-        if any(wanted):
-            shuffled = rng.permuted(np.repeat(size[edges][None], draws, axis=0), axis=1)
-            sums = np.cumsum(shuffled, axis=1)
-            totals += np.stack([sums[:, k - 1] if k else np.zeros(draws) for k in wanted], 1)
-    observed = np.array([size[mask].sum() for mask in circuits.values()])
-    p = [float(exceedance(one, null)) for one, null in zip(observed, totals.T)]
-    ratio = observed / np.maximum(totals.mean(0), 1e-12)
-    return pd.DataFrame({"name": list(circuits), "enrichment": ratio, "p_enrichment": p})
+    inside = (stratum == np.arange(BINS * BINS)[:, None]).astype(np.float32)  # [S, E]
+    like = inside / np.maximum(inside.sum(1, keepdims=True), 1)
+    weights = np.concatenate([masks, (masks @ inside.T) @ like]).T  # sums inside, and expected of like edges
+    sums = np.empty((1 + permuted.n_permutations, 2 * len(masks)))
+
+    def one(r: np.ndarray, rows: slice) -> None:
+        sums[rows] = np.abs(to_t(r.astype(float), permuted.df)).astype(np.float32) @ weights
+
+    in_threads(permuted, f"{len(masks)} circuits beside like edges", one)
+    ratio = sums[:, : len(masks)] / np.maximum(sums[:, len(masks) :], 1e-12)
+    p = [float(exceedance(own[0], own[1:])) for own in ratio.T]
+    return pd.DataFrame({"name": list(circuits), "enrichment": ratio[0], "p_enrichment": p})
 
 
 def fifths(values: np.ndarray) -> np.ndarray:

@@ -85,7 +85,8 @@ def family_table(families: pd.DataFrame, titles: Mapping[str, str], alpha: float
     )
     if enriched:
         caption += (
-            " Enrichment: mean |t| relative to random sets of like strength and length; it is no test of the groups."
+            " Enrichment: mean |t| relative to that of connections of like strength and length; its p, of each circuit "
+            "alone, compares with permuted people."
         )
     return Table(caption, columns, rows)
 

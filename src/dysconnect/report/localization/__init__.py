@@ -8,7 +8,7 @@ from dysconnect.data.atlas import circuit_titles
 from dysconnect.data.measures import MEASURES
 from dysconnect.localize.methods import sentences
 from dysconnect.paper.tables import Column, Row, Table, region_cell, significant
-from dysconnect.paper.text import NONE, counted, covariate_names, listed, number, p_value
+from dysconnect.paper.text import NONE, Estimate, counted, covariate_names, listed, number, p_value
 from dysconnect.report.localization.brain import as_script, brain_data
 from dysconnect.report.localization.chord import chord_figure
 from dysconnect.report.localization.figures import circuits_figure, connectome_figure, drawn_edges, stability_figure
@@ -138,7 +138,8 @@ def edge_table(edges: pd.DataFrame, nodes: pd.DataFrame, titles: Mapping[str, st
     for rank, row in enumerate(edges.head(n).itertuples(), start=1):
         cells = [
             str(rank), region_cell(row.region_a, places), region_cell(row.region_b, places),
-            titles.get(row.circuit, NONE), number(row.effect_size), row.direction.removeprefix("patients "),
+            titles.get(row.circuit, NONE), _effect(row), number(row.effect_corrected),
+            row.direction.removeprefix("patients "),
             number(row.statistic),
             p_value(row.p), p_value(row.p_fwer), p_value(row.p_fdr), number(row.stability),
         ]  # fmt: skip
@@ -146,15 +147,23 @@ def edge_table(edges: pd.DataFrame, nodes: pd.DataFrame, titles: Mapping[str, st
             Row(cells + ([significant(row.attribution)] if weighted else []), "best" if row.p_fwer <= alpha else "")
         )
     columns = [
-        Column("#"), Column("Region", False), Column("Region", False), Column("Circuit", False), Column("d"),
+        Column("#"), Column("Region", False), Column("Region", False), Column("Circuit", False),
+        Column("d\u00a0[interval]"),
+        Column("Corrected\u00a0d"),
         Column("In\u00a0patients", False), Column("t"), Column("p"), Column("p\u00a0FWER"), Column("p\u00a0FDR"),
         Column("Stability"),
     ]  # fmt: skip
     caption = (
         f"The {len(rows)} strongest of {len(edges):,} connections, with the MNI coordinates of both regions (x, y, z "
-        f"in mm). Marked: those that survive a family-wise error rate of {alpha:g}."
+        f"in mm). d: difference in residual standard deviations, with its {1 - alpha:.0%} interval; corrected d: what "
+        "is left once it is allowed for that edges were called for being strong, on average over the called. "
+        f"Marked: those that survive a family-wise error rate of {alpha:g}."
     )
     return Table(caption, columns + ([Column("Attribution")] if weighted else []), rows)
+
+
+def _effect(row: Mapping) -> str:
+    return str(Estimate(row.effect_size, row.effect_low, row.effect_high, row.p))
 
 
 def localization_sentence(edges: pd.DataFrame, summary: Mapping, detectable: float) -> str:
@@ -175,8 +184,17 @@ def localization_sentence(edges: pd.DataFrame, summary: Mapping, detectable: flo
         f"{summary['n_fwer']:,} of {tested} {'differs' if summary['n_fwer'] == 1 else 'differ'} at a family-wise error "
         f"rate of {alpha:g} ({summary['n_fdr']:,} at the same false-discovery rate): {lower:,} weaker and "
         f"{len(survivors) - lower:,} stronger in patients. The strongest is {top['region_a']} to {top['region_b']}, "
-        f"d = {number(top['effect_size'])}."
+        f"d = {number(top['effect_size'])} [{number(top['effect_low'])}, {number(top['effect_high'])}]"
+        f"{_corrected(top, summary)}."
     )
+
+
+def _corrected(top: Mapping, summary: Mapping) -> str:
+    """What is left of the d of a called edge; empty where that could not be estimated."""
+    share = summary.get("shrinkage")
+    if share is None:
+        return ""
+    return f"; about {number(top['effect_corrected'])} once it is allowed for that it was chosen for being strong"
 
 
 def connections_in_short(results: Results) -> str:
@@ -210,7 +228,10 @@ def _localization_text(summary: Mapping, spec: Mapping) -> str:
     return (
         f"{summary['n_edges']:,} connections ({MEASURES[spec['measure']].sentence}) were tested{left_out}, each with a "
         f"linear model of group adjusted for {covariate_names(summary['nuisance'])} ({summary['df']} degrees of "
-        f"freedom). {single}. Effect sizes are Cohen's d from the adjusted t. Stability is the share of "
+        f"freedom). {single}. Effect sizes are t over the norm of the group residualised for the covariates: Cohen's "
+        "d in residual standard deviations, with intervals from the noncentral t distribution. Those of called "
+        "connections are corrected by what a list as long, chosen in random halves, keeps in the other halves (stepped "
+        "up from half the cohort to all of it). Stability is the share of "
         f"{spec['stability_draws']} random halves of the cohort (after Meinshausen and Bühlmann 2010) in which a "
         f"connection is among the {spec['stability_top']} strongest. {wholes} Detectable differences of connections "
         "and circuits follow from the noncentral t distribution and the residuals of this cohort; those of components "
