@@ -191,11 +191,19 @@ def kept(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+def settings_of(run: Run, regions: int | None) -> str:
+    """Hash of all settings but the seed."""
+    dataset = run.cohort["dataset"]
+    seedless = dataset | {"seed": None, "plant": dataset["plant"] | {"seed": None}}
+    sections = {name: run.sections(name) for name in run.experiments}
+    return config_hash({"cohort": run.cohort | {"dataset": seedless}, "sections": sections, "regions": regions})[:12]
+
+
 def count(asked: argparse.Namespace) -> Iterator[dict]:
     """One line for every seed that the file lacks."""
     chosen = {"dataset": asked.dataset, "experiment": asked.experiment, "overrides": " ".join(asked.set)}
     run = plan_run(ROOT, chosen)
-    settings = config_hash({"cohort": run.cohort, "experiments": run.experiments, "regions": asked.regions})[:12]
+    settings = settings_of(run, asked.regions)
     done = {line["seed"] for line in kept(asked.file) if line["settings"] == settings}
     for seed in (seed for seed in asked.seeds if seed not in done):
         start = time.process_time()
