@@ -232,6 +232,14 @@ def spread(lines: list[dict]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def typical(lines: list[dict]) -> list[int]:
+    """Seeds, the most typical first: by how far their ranks are from the middle one, in sum over what a page shows."""
+    table = pd.DataFrame(lines).set_index("seed")
+    shown = [name for name in table if name.endswith((" AUC", " called")) or name == "first region p"]
+    ranks = table[shown].rank()
+    return (ranks - (len(table) + 1) / 2).abs().sum(axis=1).sort_values(kind="stable").index.tolist()
+
+
 def main() -> None:
     """Count, or print what was counted."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -249,6 +257,7 @@ def main() -> None:
             part = [line for line in lines if line["settings"] == settings]
             print(settings, part[0]["dataset"], *part[0]["set"])
             print(spread(part).to_string(index=False, justify="left"))
+            print("Most typical seeds:", *typical(part)[:5])
         return
     for line in count(asked):
         with asked.file.open("a") as file:

@@ -55,3 +55,8 @@ def test_spread_counts_flags_and_ranks_numbers(verdicts):
     assert table["a AUC"] == "0.65 [0.575, 0.725]"
     assert table["a p <= .05"].startswith("2 of 4: 0.50 [0.15, 0.85]")  # Wilson, by hand
     assert table["first"].startswith("3 of 4") and table["verdict names edges"].startswith("1 of 4")
+
+
+def test_the_most_typical_seed_is_in_the_middle_of_all(verdicts):
+    lines = [{"seed": k, "a AUC": k / 10, "b called": (7 * k) % 5, "first region p": 1 - k / 10} for k in range(5)]
+    assert verdicts.typical(lines)[0] == 1  # ranks 2, 3, 4 of 5; seed 2 has 3, 5, 3
