@@ -24,7 +24,9 @@ from dysconnect.evaluate.metrics import (
     calibration_points,
     gather,
     roc_points,
+    site_codes,
     weighted_scores,
+    within_sites,
 )
 from dysconnect.evaluate.power import power_table
 from dysconnect.evaluate.subgroups import subgroup_table
@@ -45,7 +47,7 @@ class Evaluation:
         Every pair: `experiment`, `other`, `metric`, `difference`, `low`, `high`, `p` (paired bootstrap), `t`, `df`,
         `p_corrected` (corrected resampled t-test).
     curves : DataFrame
-        `experiment`, `curve` (roc, calibration), `x`, `y`.
+        `experiment`, `curve` (roc, calibration), `x`, `y`, `low`, `high` (of roc: one standard deviation over folds).
     folds : DataFrame
         Scores of every fold.
     subgroups : DataFrame
@@ -155,11 +157,14 @@ def _scores(
     folds = _folds(next(iter(predictions.values())), people.index)
     level = {which: level_folds(labels, weights, folds) for which, weights in alike.items()}
     by_kind = {"point": {}, "samples": {}}
+    sites = site_codes(people["site"] if "site" in people else pd.Series("", people.index)).to_numpy()
+    inside = {name: within_sites(scored, sites) for name, scored in evidence.items()}
     for name, scored in evidence.items():
         for which, weights in (("point", ones), ("samples", counts)):
             scores = weighted_scores(scored, weights) | recalibration(predictions[name], scored.subjects, weights)
             matched = weighted_scores(scored, level[which])["auc"]
             scores["auc_deconfounded"] = matched if enough else np.full_like(matched, np.nan)
+            scores["auc_within_site"] = weighted_scores(inside[name], weights)["auc"]
             by_kind[which][name] = scores
     return by_kind["point"], by_kind["samples"], round(sum(effective_sizes(labels, alike["point"][0])))
 
@@ -194,7 +199,7 @@ def _fold_sizes(predictions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 def _curve_table(predictions: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     tables = []
     for name, table in predictions.items():
-        roc = roc_points(table).set_axis(["x", "y"], axis=1).assign(experiment=name, curve="roc")
+        roc = roc_points(table).rename(columns={"fpr": "x", "tpr": "y"}).assign(experiment=name, curve="roc")
         calibration = calibration_points(table)[["probability", "observed"]].set_axis(["x", "y"], axis=1)
         tables += [roc, calibration.assign(experiment=name, curve="calibration")]
-    return pd.concat(tables, ignore_index=True)[["experiment", "curve", "x", "y"]]
+    return pd.concat(tables, ignore_index=True)[["experiment", "curve", "x", "y", "low", "high"]]

@@ -9,6 +9,7 @@ from dysconnect.data.measures import MEASURES
 from dysconnect.localize.methods import sentences
 from dysconnect.paper.tables import Column, Row, Table, region_cell, significant
 from dysconnect.paper.text import NONE, Estimate, counted, covariate_names, listed, number, p_value
+from dysconnect.report.budget import family, held_back, may_name
 from dysconnect.report.localization.brain import as_script, brain_data
 from dysconnect.report.localization.chord import chord_figure
 from dysconnect.report.localization.figures import circuits_figure, connectome_figure, drawn_edges, stability_figure
@@ -17,11 +18,13 @@ from dysconnect.report.results import Results, Study
 from dysconnect.report.section import Drawing, Section
 from dysconnect.report.structures import detectable_effect
 
+WHOLES = {"component": "components of connections", "circuit": "circuits", "block": "pairs of systems"}
+
 
 def section(study: Study) -> Section:
     """Which connections differ: figures, facts, and a table of the strongest."""
     results, summary, most = study.results, study.results.summary, study.cohort["report"]["edges"]
-    single = localization_sentence(results.edges, summary, detectable_effect(results.detectable))
+    single = localization_sentence(study)
     return Section(
         "localization",
         "Localization",
@@ -166,14 +169,13 @@ def _effect(row: Mapping) -> str:
     return str(Estimate(row.effect_size, row.effect_low, row.effect_high, row.p))
 
 
-def localization_sentence(edges: pd.DataFrame, summary: Mapping, detectable: float) -> str:
+def localization_sentence(study: Study) -> str:
     """How many connections differ, or which difference (d) would have been seen."""
+    edges, summary, detectable = study.results.edges, study.results.summary, detectable_effect(study.results.detectable)
     alpha, tested = summary["alpha"], counted(summary["n_edges"], "connection")
-    if summary["n_fwer"] == 0:
-        false = f"{summary['n_fdr']:,} at a false-discovery rate of {alpha:g}"
+    if not may_name(study, "edge"):
         return (
-            f"Nothing survives: none of {tested} differs at a family-wise error rate of {alpha:g} "
-            f"({false if summary['n_fdr'] else 'nor at the same false-discovery rate'}). "
+            f"{_none_named(study)} "
             f"A difference of d = {number(detectable)} or more would have been found with 80% power "
             f"(critical |t| {number(summary['critical_t'])}); smaller ones are not ruled out."
         )
@@ -189,6 +191,19 @@ def localization_sentence(edges: pd.DataFrame, summary: Mapping, detectable: flo
     )
 
 
+def _none_named(study: Study) -> str:
+    """Say that no single connection is shown to differ, and what passes an error rate of its own all the same."""
+    summary = study.results.summary
+    alpha, tested = summary["alpha"], counted(summary["n_edges"], "connection")
+    if summary["n_fwer"]:
+        why = held_back(study, family(summary, "edge").p_any, "edge")
+        return f"No single connection is shown to differ: {summary['n_fwer']:,} of {tested} would ({why})."
+    if summary["n_fdr"] and any(may_name(study, name) for name in ("component", "circuit", "block")):
+        false = f"{summary['n_fdr']:,} at a false-discovery rate of {alpha:g}"
+        return f"No single connection survives: none of {tested} at a family-wise error rate of {alpha:g} ({false})."
+    return f"Nothing survives: none of {tested} differs at a family-wise error rate of {alpha:g}."
+
+
 def _corrected(top: Mapping, summary: Mapping) -> str:
     """What is left of the d of a called edge; empty where that could not be estimated."""
     share = summary.get("shrinkage")
@@ -197,12 +212,15 @@ def _corrected(top: Mapping, summary: Mapping) -> str:
     return f"; about {number(top['effect_corrected'])} once it is allowed for that it was chosen for being strong"
 
 
-def connections_in_short(results: Results) -> str:
-    """How many connections differ, and which way."""
-    summary = results.summary
+def connections_in_short(study: Study) -> str:
+    """How many connections differ, and which way; or what differs as a whole."""
+    results, summary = study.results, study.results.summary
     tested, rate = counted(summary["n_edges"], "connection"), f"a family-wise error rate of {summary['alpha']:g}"
-    if summary["n_fwer"] == 0:
-        return f"None of {tested} differs at {rate}."
+    if not may_name(study, "edge"):
+        wholes = [WHOLES[name] for name in WHOLES if may_name(study, name)]
+        if wholes:
+            return f"No single one of {tested} is shown to differ, but {listed(wholes)} do as wholes."
+        return f"None of {tested} is shown to differ, single or together."
     survivors = results.edges[results.edges["p_fwer"] <= summary["alpha"]]
     weaker = int((survivors["statistic"] < 0).sum())
     sides = {len(survivors): "all weaker in patients", 0: "all stronger in patients"}
