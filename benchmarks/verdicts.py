@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -38,13 +39,13 @@ from dysconnect.localize.recovery import match_truth
 from dysconnect.plan.config import config_hash
 from dysconnect.plan.run import Run, plan_run
 from dysconnect.planted.simulated import Simulated, Subject, simulate_dataset
+from dysconnect.report.budget import named
 from dysconnect.stimulate import rank_targets
 from dysconnect.timeseries.cohort import prepare_subject
 from dysconnect.train import cross_validate, permutation_null
 from dysconnect.validate.pools import thin
 
 ROOT = Path(__file__).resolve().parents[1]
-ERROR_RATE = 0.05  # of a page
 LINEAR = "floor,correlation_ridge,tangent_logistic"
 
 
@@ -113,7 +114,10 @@ def judge(run: Run, seed: int, regions: int | None) -> dict:
     tested = localize(known, edge_circuits(nodes, known.directed), spec, nodes)
     says = {"n": len(known.labels)} | scores(run, scored) | connections(tested, made.truth, spec["alpha"])
     says |= targets(run, cohorts, splits, nulls, nodes, made.truth)
-    return says | {"names": named(run, says)}
+    results = SimpleNamespace(scores=scored.scores, summary=tested.summary, severity=None, groups=None)
+    level, alpha = run.cohort["evaluate"]["level"], spec["alpha"]
+    study = SimpleNamespace(results=results, experiments=run.experiments, level=level, alpha=alpha)
+    return says | {"names": [name for name, _ in named(study)]}
 
 
 def learn(run: Run, cohorts: dict, splits: pd.DataFrame, people: pd.DataFrame) -> tuple[Evaluation, dict]:
@@ -171,13 +175,6 @@ def places(truth: pd.DataFrame, nodes: pd.DataFrame) -> set[str]:
     hit = np.flatnonzero(nodes["name"].isin(touched))
     regions = [region.target for region in target_regions(nodes).itertuples() if np.isin(region.rows, hit).any()]
     return {*touched, *regions, *planted["circuit"]}
-
-
-def named(run: Run, says: dict) -> list[str]:
-    """Models and families of connections that the verdict names: half of the page's error rate is for either."""
-    half = ERROR_RATE / 2
-    models = [name for name in run.seeing if says[f"{name} p_best"] <= half]
-    return models + [name.removesuffix(" p_any") for name in says if name.endswith(" p_any") and says[name] <= half]
 
 
 def numbers(text: str) -> range:
