@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 LIST = Path(__file__).with_name("columns.tsv")
-DESCRIBED = ("series/*.tsv", "preprocess/coverage/*.tsv", "preprocess/participants/*.tsv")  # one a person
+DESCRIBED = ("*/series/*.tsv", "preprocess/coverage/*.tsv", "preprocess/participants/*.tsv")  # one a person
 
 
 class Column(NamedTuple):
@@ -97,7 +97,7 @@ def _describes(path: Path) -> bool:
 def describe(folder: str | Path) -> dict[str, dict]:
     """Write the description of every table of a data set beside it, and return all by table.
 
-    Of what there is one a person, the series and their coverage, nothing is written: series have their sidecars.
+    Beside tables that there is one of a person (series, coverage) nothing is written: series have sidecars of their own.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def describe(folder: str | Path) -> dict[str, dict]:
     described = {}
     for path in sorted(Path(folder).rglob("*.tsv")):
         table = path.relative_to(folder).as_posix()
-        if any(fnmatchcase(table, f"*{pattern}") for pattern in DESCRIBED):
+        if any(fnmatchcase(table, pattern) for pattern in DESCRIBED):
             continue
         described[table] = sidecar(table, path.open(encoding="utf-8").readline().rstrip("\r\n").split("\t"))
         text = json.dumps(described[table], indent=1, ensure_ascii=False)
