@@ -97,7 +97,7 @@ def _describes(path: Path) -> bool:
 def describe(folder: str | Path) -> dict[str, dict]:
     """Write the description of every table of a data set beside it, and return all by table.
 
-    Beside tables that there is one of a person (series, coverage) nothing is written: series have sidecars of their own.
+    Beside tables that there is one of a person (series, coverage) nothing is written: series have their sidecars.
 
     Parameters
     ----------
