@@ -248,7 +248,7 @@ def test_intervals_at_chance_hold_one_half():
 
 def test_scores_keep_their_columns_and_order(some):
     scores = evaluated({"a": some}).scores
-    assert list(scores.columns) == ["experiment", "metric", "value", "low", "high", "p", "floor", "n"]
+    assert list(scores.columns) == ["experiment", "metric", "value", "low", "high", "p", "p_best", "floor", "n"]
     assert list(scores["metric"]) == [
         "auc", "balanced_accuracy", "sensitivity", "specificity", "brier", "calibration_slope",
         "calibration_intercept", "auc_deconfounded",

@@ -7,11 +7,14 @@ import pandas as pd
 
 
 def shuffle_labels(labels: np.ndarray, blocks: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Permute labels inside exchangeability blocks, [S, n]; labels [S], blocks [S]."""
+    """Permute labels inside exchangeability blocks, [S, n]; labels [S], blocks [S].
+
+    Permutation k is the same for every `n`, so that models with different numbers of permutations share the first.
+    """
     shuffled = np.empty((len(labels), n), labels.dtype)
-    for block in np.unique(blocks):
+    for block, own in zip(names := np.unique(blocks), rng.spawn(len(names))):
         members = np.flatnonzero(blocks == block)
-        shuffled[members] = rng.permuted(np.repeat(labels[members][:, None], n, axis=1), axis=0)
+        shuffled[members] = own.permuted(np.repeat(labels[members][None], n, axis=0), axis=1).T
     return shuffled
 
 

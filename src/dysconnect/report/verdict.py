@@ -14,7 +14,7 @@ def in_short(study: Study) -> list[str]:
     said = [
         prediction_in_short(study),
         rivalry_in_short(study),
-        connections_in_short(study.results),
+        connections_in_short(study),
         motion_in_short(study),
         power_in_short(study),
     ]
