@@ -89,8 +89,8 @@ def stimulation_in_short(study: Study) -> str:
     first = (survivors if len(survivors) else targets).iloc[0]
     tested = f"family-wise {p_text(first['p_fwer'])}" if np.isfinite(first["p_fwer"]) else "not tested itself"
     return (
-        f"Of the targets for virtual stimulation {_inside(first['title'])} moves patients furthest towards the controls "
-        f"({tested}): a hypothesis, no treatment."
+        f"Of the targets for virtual stimulation {_inside(first['title'])} moves patients furthest towards the "
+        f"controls ({tested}): a hypothesis, no treatment."
     )
 
 

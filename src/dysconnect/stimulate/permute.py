@@ -98,7 +98,7 @@ def permutation_p(shifts: np.ndarray, kinds: np.ndarray) -> tuple[np.ndarray, np
 
 
 def any_target_p(shifts: np.ndarray, kinds: np.ndarray) -> float:
-    """Family-wise p of the strongest target of any kind: the smallest over the kinds, corrected for there being several.
+    """Family-wise p of the strongest target of any kind: the smallest over kinds, corrected for there being several.
 
     Parameters are those of `permutation_p`.
     """
