@@ -18,6 +18,7 @@ import warm
 from try_kill import difference, killed, resume, running, runs
 
 from dysconnect.data.atlas import load_atlas
+from dysconnect.data.dictionary import columns, meanings
 
 ROOT = Path(__file__).parents[1]
 TINY = [
@@ -120,6 +121,19 @@ def test_files(project):
     included = pd.read_csv(results / "simulated/timeseries/participants.tsv", sep="\t")["included"].sum()
     denoised = {name for name in series if name.startswith("timeseries/")}
     assert len(denoised) == 2 * included  # a table and its sidecar
+
+
+def test_every_column_of_every_table_is_described_once(project):
+    folder = project.folder / "results/simulated"
+    paths = sorted(folder.rglob("*.tsv"))
+    heads = {path.relative_to(folder).as_posix(): path.read_text().splitlines()[0].split("\t") for path in paths}
+    described = {(table, name): rows for table, head in heads.items() for name, rows in meanings(table, head).items()}
+    assert {key: len(rows) for key, rows in described.items() if len(rows) != 1} == {}
+    asked = ("validate/", "quality/scans", "quality/coverage", "preprocess/", "localize/severity", "localize/groups")
+    rows = {row for row in columns() if not row.tables.startswith(asked) and row.column != "*"}
+    images = {"bold", "mask", "t1w", "n_volumes", "coverage", "quality", "picture", "tsnr", "silent_regions", "problem"}
+    unwritten = rows - {row for some in described.values() for row in some}
+    assert {row.column for row in unwritten} <= images | {"p_attribution"}
 
 
 def test_nobody_disappears(project):

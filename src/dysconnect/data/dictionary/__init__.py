@@ -103,18 +103,15 @@ def describe(folder: str | Path) -> dict[str, dict]:
     ----------
     folder : path
         ``results/DATASET``.
-
-    Raises
-    ------
-    ValueError
-        When a column has no description, or several.
     """
     described = {}
     for path in sorted(Path(folder).rglob("*.tsv")):
         table = path.relative_to(folder).as_posix()
         if any(fnmatchcase(table, pattern) for pattern in DESCRIBED):
             continue
-        described[table] = sidecar(table, path.open(encoding="utf-8").readline().rstrip("\r\n").split("\t"))
+        head = path.open(encoding="utf-8").readline().rstrip("\r\n").split("\t")
+        known = [name for name, rows in meanings(table, head).items() if len(rows) == 1]  # others stop no run
+        described[table] = sidecar(table, known)
         text = json.dumps(described[table], indent=1, ensure_ascii=False)
         place(path).write_text(text, encoding="utf-8")
     return described
