@@ -94,7 +94,6 @@ rule report:
         connectome=figure("connectome", "connectome", "Localization"),
         circuits=figure("circuits", "circuits", "Localization"),
         matrix=figure("matrix", "matrix", "Localization"),
-        chord=figure("chord", "chord", "Localization"),
         stability=figure("stability", "stability", "Localization"),
     log:
         "results/logs/{dataset}/report.log",

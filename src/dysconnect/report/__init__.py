@@ -10,7 +10,7 @@ import pandas as pd
 
 from dysconnect.paper.bibtex import Paper, as_link, bibliography
 from dysconnect.paper.files import listed_figures, to_png
-from dysconnect.paper.html import Picture, picture, template
+from dysconnect.paper.html import Picture, numbered, picture, shown, template
 from dysconnect.paper.svg import to_svg
 from dysconnect.paper.text import RESEARCH_ONLY
 from dysconnect.report import (
@@ -111,7 +111,7 @@ def _picture(name: str, document: str, drawing: Drawing) -> Picture:
 def _html(study: Study, sections: list[Section], pictures: Mapping[str, Picture], date: str) -> str:
     paragraphs = methods(sections)
     papers = cited(paragraphs)
-    return template("template.html", __file__).render(
+    page = template("template.html", __file__).render(
         dataset=study.cohort["dataset"],
         atlas=study.cohort["atlas"],
         date=date,
@@ -126,8 +126,9 @@ def _html(study: Study, sections: list[Section], pictures: Mapping[str, Picture]
         methods=paragraphs,
         references=[str(paper) for paper in papers],
         bibliography=as_link(_bibliography(study.cohort, papers)),
-        files=listed_figures(pictures.values()),
+        files=lambda body: listed_figures(shown(pictures.values(), body)),
     )
+    return numbered(page)
 
 
 def _bibliography(cohort: Mapping, papers: list[Paper]) -> str:
