@@ -204,7 +204,7 @@ def test_directed_components_are_those_that_are_merged_by_hand(directed):
 
 def test_families_and_bounds_take_directed_edges(directed):
     edges, wrong = ready(directed, 99), np.isin(np.arange(20), directed.pairs.position([0, 1], [1, 2]))
-    table = circuit_tests(edges, {"there": wrong, "back": directed.pairs.edges(directed.pairs.matrix(wrong).T)})
+    table = circuit_tests(edges, {"there": wrong, "back": directed.pairs.edges(directed.pairs.matrix(wrong).T)}).table
     assert table["p_fwer_mean"][0] <= 0.05 < table["p_fwer_mean"][1]
     bound = discovery_bound(directed.values, directed.participants, ["age"], 99, 0, 0.05)
     assert bound.true_discoveries(wrong) == 2

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import binom, norm
-from scipy.stats import t as student
 
 from dysconnect.localize.components import permuted_edges, smallest_p
 from dysconnect.localize.families import (
@@ -94,7 +93,7 @@ def test_means_over_sets_equal_a_loop():
 
 def test_p_of_circuits_equals_the_smallest_p_by_hand():
     edges = cohort(1, 0.5, range(3), permutations=50)
-    table = circuit_tests(edges, CIRCUITS).set_index("name")
+    table = circuit_tests(edges, CIRCUITS).table.set_index("name")
     assert list(table.index) == ["small", "large"] and table["n_edges"].tolist() == [6, 60]
     mean, square = set_means(edges, np.stack([CIRCUITS["small"], CIRCUITS["large"]]), np.square)
     for c, name in enumerate(table.index):
@@ -107,8 +106,9 @@ def test_p_of_circuits_equals_the_smallest_p_by_hand():
 
 
 def test_no_circuit_no_row():
-    none = circuit_tests(cohort(2, permutations=20), {"empty": CIRCUITS["empty"]})
-    enriched = enrichment(np.arange(60.0), {"empty": CIRCUITS["empty"]}, np.arange(60.0), np.arange(60.0), 10, 0)
+    none = circuit_tests(cohort(2, permutations=20), {"empty": CIRCUITS["empty"]}).table
+    edges = cohort(2, permutations=20)
+    enriched = enrichment(edges, {"empty": CIRCUITS["empty"]}, np.arange(190.0), np.arange(190.0))
     assert len(none) == 0 and list(none.merge(enriched, on="name").columns[-2:]) == ["enrichment", "p_enrichment"]
 
 
@@ -120,17 +120,17 @@ def test_blocks_are_named_whichever_way_round():
 def test_a_shift_and_a_mix_of_signs_are_told_apart():
     """All edges of a circuit weaker: the mean shows it. Half weaker, half stronger: only the magnitude does."""
     small = np.flatnonzero(CIRCUITS["large"])
-    same = circuit_tests(cohort(3, -0.6, small), CIRCUITS).set_index("name").loc["large"]
+    same = circuit_tests(cohort(3, -0.6, small), CIRCUITS).table.set_index("name").loc["large"]
     assert same["p_fwer_mean"] <= 0.02 and same["mean_t"] < -1
     mixed = cohort(3, np.where(np.arange(len(small)) % 2, 1.4, -1.4), small)
-    table = circuit_tests(mixed, CIRCUITS).set_index("name").loc["large"]
+    table = circuit_tests(mixed, CIRCUITS).table.set_index("name").loc["large"]
     assert table["p_fwer_magnitude"] <= 0.02 and table["p_mean"] > table["p_magnitude"]
 
 
 def test_the_shifted_block_is_found():
     systems = np.repeat(["cortex", "thalamus", "cerebellum"], [10, 5, 5])
     blocks = system_blocks(systems, ROWS, COLS)
-    table = constrained_network_based(cohort(4, 1.0, np.flatnonzero(blocks == "cerebellum - thalamus")), blocks)
+    table = constrained_network_based(cohort(4, 1.0, np.flatnonzero(blocks == "cerebellum - thalamus")), blocks).table
     assert len(table) == 6 and table["n_edges"].sum() == 190
     called = table[(table["p_fwer_mean"] <= 0.05)]
     assert called["name"].tolist() == ["cerebellum - thalamus"] and (called["mean_t"] > 0).all()
@@ -143,8 +143,8 @@ def false_alarms(**more) -> dict[str, int]:
     for seed in range(100):
         edges = cohort(100 + seed, **more)
         for name, table in (
-            ("circuits", circuit_tests(edges, CIRCUITS)),
-            ("blocks", constrained_network_based(edges, blocks)),
+            ("circuits", circuit_tests(edges, CIRCUITS).table),
+            ("blocks", constrained_network_based(edges, blocks).table),
         ):
             counts[name] += (table[["p_fwer_mean", "p_fwer_magnitude"]].to_numpy() <= 0.05).any()
     return counts
@@ -163,37 +163,40 @@ def test_family_wise_error_over_circuits_breaks_when_motion_is_left_out():
 # enrichment
 
 
-def test_enrichment_of_a_strong_set_and_of_a_random_one():
-    rng = np.random.default_rng(0)
-    t = rng.standard_t(60, 2000)
-    strong = np.arange(2000) < 80
-    t[strong] *= 2
-    length, strength = rng.random(2000) * 100, rng.random(2000)
-    random = rng.random(2000) < 0.05
-    table = enrichment(t, {"strong": strong, "random": random & ~strong}, strength, length, 500, 0).set_index("name")
-    assert table.loc["strong", "enrichment"] == pytest.approx(2 / 1.04, abs=0.25)
-    assert table.loc["strong", "p_enrichment"] == 1 / 501
-    assert table.loc["random", "p_enrichment"] > 0.01
+def test_enrichment_is_the_ratio_to_what_like_edges_have():
+    """By hand: the mean of a circuit over the mean, stratum by stratum, of all edges."""
+    edges, rng = cohort(5, 0.8, range(6), permutations=30), np.random.default_rng(0)
+    strength, length = rng.random(len(ROWS)), rng.random(len(ROWS))
+    t = np.abs(edges.observed())
+    stratum = fifths(strength) * 5 + fifths(length)
+    like = np.array([t[stratum == one].mean() for one in stratum])
+    table = enrichment(edges, CIRCUITS, strength, length).set_index("name")
+    for name, row in table.iterrows():
+        inside = CIRCUITS[name]
+        assert row["enrichment"] == pytest.approx(t[inside].sum() / like[inside].sum(), rel=1e-4)
+    assert table.loc["small", "enrichment"] > 1.3 and table.loc["small", "p_enrichment"] <= 2 / 31
 
 
 def test_a_circuit_is_not_enriched_for_being_short():
-    """|t| falls with length alone: the short edges stand out among all, and not among edges as short."""
-    rng = np.random.default_rng(1)
-    length = np.sort(rng.random(3000))
-    t = np.abs(rng.standard_t(60, 3000)) * (1 + 2 * (length < 0.2))
-    circuit = (np.arange(3000) < 600) & (rng.random(3000) < 0.3)
-    matched = enrichment(t, {"short": circuit}, rng.random(3000), length, 500, 0).iloc[0]
-    assert matched["enrichment"] == pytest.approx(1, abs=0.1) and matched["p_enrichment"] > 0.01
-    assert t[circuit].mean() / t.mean() > 1.8
+    """|t| is larger in short edges: these stand out among all, and not among edges as short."""
+    edges = cohort(6, 1.0, range(38), permutations=99)
+    length = np.where(np.arange(190) < 38, np.arange(190) / 1000, 1 + np.arange(190))
+    short = (np.arange(190) < 38) & (np.arange(190) % 2 == 0)
+    matched = enrichment(edges, {"short": short}, np.ones(190), length).iloc[0]
+    t = np.abs(edges.observed())
+    assert t[short].mean() / t.mean() > 1.4 and matched["enrichment"] == pytest.approx(1, abs=0.15)
+    assert matched["p_enrichment"] > 0.05
 
 
-def test_p_of_a_random_circuit_is_uniform():
-    rng = np.random.default_rng(2)
-    sets = {str(k): rng.permutation(400) < 40 for k in range(200)}
-    p = enrichment(student.rvs(60, size=400, random_state=3), sets, np.arange(400.0), np.arange(400.0), 200, 0)
-    low, high = binom.interval(0.999, 200, 0.05)
-    assert 0.4 < p["p_enrichment"].mean() < 0.6
-    assert low <= (p["p_enrichment"] <= 0.05).sum() <= high
+@pytest.mark.parametrize("motion", [0.0, 0.9])
+def test_edges_that_depend_on_each_other_enrich_no_circuit_of_a_null_cohort(motion):
+    """Random edges would: those of one node go together."""
+    star, p = (ROWS == 0) | (COLS == 0), []
+    for seed in range(200):
+        edges = cohort(300 + seed, permutations=49, motion=motion)
+        p.append(enrichment(edges, {"star": star}, np.ones(190), np.ones(190))["p_enrichment"][0])
+    assert binom.ppf(0.001, 200, 0.06) <= (np.array(p) <= 0.06).sum() <= binom.ppf(0.999, 200, 0.06)
+    assert 0.42 < np.mean(p) < 0.6
 
 
 def test_fifths_are_fifths():

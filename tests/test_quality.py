@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import linregress, spearmanr
+from scipy.stats import linregress, nct, spearmanr, ttest_ind
 
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import Pairs
@@ -235,12 +235,20 @@ def test_the_same_seed_gives_the_same_numbers(make_participants):
 
 
 def test_effect_size_and_its_interval():
-    p, d, low, high = group_difference(np.array([1.0, 2, 3, 4]), np.array([0.0, 1, 2, 3]))
+    one, other = np.array([1.0, 2, 3, 4]), np.array([0.0, 1, 2, 3])
+    p, d, low, high = group_difference(one, other)
     assert d == pytest.approx(1 / np.sqrt(5 / 3))
-    half = 1.959964 * np.sqrt(8 / 16 + d**2 / 16)
-    assert (low, high) == pytest.approx((d - half, d + half))
-    assert 0 < p < 1
+    assert p == pytest.approx(ttest_ind(one, other).pvalue)
+    for limit, tail in ((low, 0.975), (high, 0.025)):
+        assert nct.cdf(d * np.sqrt(2), 6, limit * np.sqrt(2)) == pytest.approx(tail, abs=1e-5)
     assert np.isnan(group_difference(np.array([1.0]), np.array([1.0, 2]))).all()
+
+
+def test_p_and_interval_are_of_one_test():
+    rng = np.random.default_rng(1)
+    for _ in range(200):
+        p, _, low, high = group_difference(np.exp(rng.normal(0.5, 1, 20)), np.exp(rng.normal(0, 1, 15)), skewed=True)
+        assert (p < 0.05) == (low > 0 or high < 0)
 
 
 def test_the_interval_covers():

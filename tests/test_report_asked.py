@@ -55,9 +55,10 @@ def test_an_experiment_that_was_not_chosen_is_named_where_its_targets_would_be()
 
 
 def test_regions_without_circuits_are_told():
+    study = lambda results: Study(results, cohort_of(), experiments_of(["floor"]), NODES)
     results = results_of(surviving=0)
     families = results.families[results.families["kind"] != "circuit"]
-    assert "no circuit as a whole differs" in structure_sentence(results, {})
+    assert "no circuit as a whole differs" in structure_sentence(study(results), {})
     results = results_of(surviving=0, families=families)
-    told = structure_sentence(results, {})
+    told = structure_sentence(study(results), {})
     assert told.startswith("No component differs") and "no connection of these regions is in a circuit" in told

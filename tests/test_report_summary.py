@@ -1,9 +1,24 @@
 """The verdict in five sentences says what the numbers say, and no more."""
 
 import pytest
-from test_report import GAPS, GOOD, NODES, cohort_of, experiments_of, link_of, quality_of, results_of, summary_of
+from test_report import (
+    GAPS,
+    GOOD,
+    NODES,
+    cohort_of,
+    experiments_of,
+    link_of,
+    quality_of,
+    results_of,
+    severity_of,
+    summary_of,
+)
 
 from dysconnect.report import Study
+from dysconnect.report.budget import connection_share, model_share, named
+from dysconnect.report.localization import localization_sentence
+from dysconnect.report.prediction.sentences import floor_sentence, prediction_sentence
+from dysconnect.report.structures import structure_sentence
 from dysconnect.report.verdict import in_short
 
 
@@ -13,7 +28,7 @@ def said(results) -> list[str]:
 
 def test_a_finding_in_five_sentences():
     assert said(results_of()) == [
-        "The best of 2 models, tangent ridge, tells patients from controls with an AUC of 0.80 [0.70, 0.90], more than "
+        "The one tested model, tangent ridge, tells patients from controls with an AUC of 0.80 [0.70, 0.90], more than "
         "the confound floor (age, sex, site and motion alone: 0.60 [0.50, 0.70]).",
         "The best graph network does worse than the best linear model (difference in AUC −0.15 [−0.25, −0.05]).",
         "2 of 60 connections differ at a family-wise error rate of 0.05, all weaker in patients.",
@@ -32,7 +47,7 @@ def test_nothing_found():
         "of 0.56 [0.45, 0.66]."
     )
     assert "cannot be told apart from the best linear model" in second
-    assert third == "None of 60 connections differs at a family-wise error rate of 0.05."
+    assert third == "None of 60 connections is shown to differ, single or together."
 
 
 def test_a_score_that_the_floor_explains():
@@ -74,3 +89,63 @@ def test_both_directions_are_counted():
     edges.loc[0, "statistic"] = -7.0
     changed = results_of(edges=edges, summary=summary_of(2))
     assert said(changed)[2].endswith(", 1 weaker and 1 stronger in patients.")
+
+
+def families(**p) -> list[dict]:
+    return [{"name": name, "p": one / 2, "p_any": one} for name, one in p.items()]
+
+
+def test_what_passes_only_an_error_rate_of_its_own_is_no_finding():
+    """Two connections have a family-wise p below 0.05, but not once the families of tests are allowed for."""
+    summary = summary_of(2) | {"families": families(edge=0.04, component=0.9, circuit=0.9)}
+    results = results_of(summary=summary)
+    assert said(results)[2] == "None of 60 connections is shown to differ, single or together."
+    study = Study(results, cohort_of(), experiments_of(results.scores["experiment"].unique()), NODES)
+    assert localization_sentence(study).startswith(
+        "No single connection is shown to differ: 2 of 60 connections would (p = 0.02 at its own error rate; 0.04 once "
+        "the 3 families of tests are allowed for, where the error rate of the page asks for 0.025: not counted"
+    )
+    assert [name for name, _ in named(study)] == ["tangent_ridge"]
+    assert "Not shown to differ as wholes: components (" in structure_sentence(study, {})
+
+
+def test_components_without_a_single_connection():
+    summary = summary_of(0) | {"families": families(edge=0.4, component=0.01, circuit=0.9)}
+    assert said(results_of(surviving=0, summary=summary))[2] == (
+        "No single one of 60 connections is shown to differ, but components of connections do as wholes."
+    )
+
+
+def test_each_half_of_the_error_rate_is_shared():
+    """Models have one half, connections the other, which two more questions make smaller."""
+    asked = severity_of(1)
+    study = lambda **more: Study(results_of(**more), cohort_of(), experiments_of(GOOD), NODES)
+    assert (model_share(study()), connection_share(study())) == pytest.approx((0.025, 0.025))
+    assert connection_share(study(severity=asked, groups=asked)) == pytest.approx(0.025 / 3)
+    weak = asked._replace(edges=asked.edges.assign(p_fwer=0.02))
+    assert "severity" not in dict(named(study(severity=weak)))
+    weak = asked._replace(edges=asked.edges.assign(p_fwer=0.01))
+    assert "severity" in dict(named(study(severity=weak)))
+    assert "severity" not in dict(named(study(severity=weak, groups=asked)))
+
+
+def test_the_best_model_is_one_that_was_permuted():
+    auc = GOOD | {"gcn": (0.95, 0.9, 0.99, float("nan"))}
+    sentence = prediction_sentence(Study(results_of(auc), cohort_of(), experiments_of(auc), NODES))
+    assert sentence.startswith("The best model, tangent ridge (2 models tried), tells") and sentence.endswith(
+        "GCN (AUC 0.95 [0.90, 0.99]) was not tested against permuted labels often enough to compete."
+    )
+
+
+@pytest.mark.parametrize(("p_best", "shown"), [(0.024, True), (0.026, False)])
+def test_the_p_of_the_best_decides(p_best, shown):
+    results = results_of()
+    row = (results.scores["experiment"] == "tangent_ridge") & (results.scores["metric"] == "auc")
+    results.scores.loc[row, "p_best"] = p_best
+    assert ("tells patients from controls with" in said(results)[0]) == shown
+
+
+def test_one_test_fold_is_said_to_decide_alone():
+    cohort = cohort_of() | {"splits": {"scheme": "fixed", "test_sites": ["B"]}}
+    study = Study(results_of(), cohort, experiments_of(GOOD), NODES)
+    assert "There is one test fold: its bootstrap alone decides" in floor_sentence(study)

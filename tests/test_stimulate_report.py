@@ -194,7 +194,7 @@ def test_the_glass_brain_is_drawn_with_and_without_targets():
     drawn = stimulation_figure(targets_of(), 0.05)
     assert isinstance(drawn, Figure) and any("20 regions" in text.get_text() for text in drawn.texts)
     empty = stimulation_figure(targets_of().iloc[:0], 0.05)
-    assert "does not beat its permutation null" in empty.axes[0].texts[0].get_text()
+    assert "none moves patients beyond permuted labels" in empty.axes[0].texts[0].get_text()
     stimulation_figure(targets_of(tested=False), 0.05)
 
 

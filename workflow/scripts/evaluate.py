@@ -7,6 +7,7 @@ from dysconnect.data.participants import read_participants
 from dysconnect.evaluate import evaluate
 from dysconnect.evaluate.given import refuse_other_runs
 from dysconnect.learning.seeds import n_permutations
+from dysconnect.models.cards import card_of
 
 input, output, params = start(snakemake)
 refuse_other_runs(input.runs, params.sections)
@@ -14,7 +15,9 @@ read = lambda files: {name: pd.read_csv(file, sep="\t") for name, file in zip(pa
 splits, participants = pd.read_csv(input.splits, sep="\t"), read_participants(input.participants)
 predictions, nulls = read(input.predictions), read(input.nulls)
 permutations = {name: n_permutations(sections) for name, sections in params.sections.items()}
-tables = evaluate(predictions, nulls, splits, participants, params.covariates, params.evaluate, permutations)
+seeing = [name for name, sections in params.sections.items() if card_of(sections["model"]["name"]).kind != "floor"]
+given = predictions, nulls, splits, participants, params.covariates, params.evaluate, permutations, seeing
+tables = evaluate(*given)
 for name, path in output.items():
     getattr(tables, name).to_csv(path, sep="\t", index=False)
 finish(snakemake)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from dysconnect.evaluate.best import best_p
 from dysconnect.evaluate.calibration import recalibration
 from dysconnect.evaluate.compare import compare, fold_scores
 from dysconnect.evaluate.deconfound import (
@@ -23,7 +24,9 @@ from dysconnect.evaluate.metrics import (
     calibration_points,
     gather,
     roc_points,
+    site_codes,
     weighted_scores,
+    within_sites,
 )
 from dysconnect.evaluate.power import power_table
 from dysconnect.evaluate.subgroups import subgroup_table
@@ -37,13 +40,14 @@ class Evaluation:
     Attributes
     ----------
     scores : DataFrame
-        `experiment`, `metric`, `value`, `low`, `high`, `p`, `floor`, `n`; p is the label-permutation p of AUC, n of
+        `experiment`, `metric`, `value`, `low`, `high`, `p`, `p_best`, `floor`, `n`; p is the label-permutation p of
+        AUC, p_best the same corrected for the other models that see connectivity (`best.best_p`), n of
         `auc_deconfounded` the effective number of subjects.
     comparisons : DataFrame
         Every pair: `experiment`, `other`, `metric`, `difference`, `low`, `high`, `p` (paired bootstrap), `t`, `df`,
         `p_corrected` (corrected resampled t-test).
     curves : DataFrame
-        `experiment`, `curve` (roc, calibration), `x`, `y`.
+        `experiment`, `curve` (roc, calibration), `x`, `y`, `low`, `high` (of roc: one standard deviation over folds).
     folds : DataFrame
         Scores of every fold.
     subgroups : DataFrame
@@ -68,6 +72,7 @@ def evaluate(
     covariates: Sequence[str],
     spec: Mapping,
     permutations: Mapping[str, int] | None = None,
+    seeing: Sequence[str] | None = None,
 ) -> Evaluation:
     """Score all experiments of a cohort on the same folds and the same bootstrap samples.
 
@@ -88,6 +93,8 @@ def evaluate(
         subjects), `level` (of the percentile intervals), `seed`.
     permutations : mapping of str to int, optional
         How many permutations each null must have.
+    seeing : sequence of str, optional
+        Experiments that see connectivity; by default all but the floor.
 
     Raises
     ------
@@ -107,9 +114,11 @@ def evaluate(
     counts = bootstrap_weights(first.labels, groups, spec["bootstraps"], spec["seed"])
     point, samples, effective = _scores(evidence, predictions, people, covariates, counts)
     folds = fold_scores(predictions, splits)
+    seeing = [name for name in nulls if name != spec["floor"]] if seeing is None else seeing
+    best = best_p(nulls, seeing, (1 - spec["level"]) / 2)
     auc = {name: scored["auc"][0] for name, scored in point.items()}
     return Evaluation(
-        scores=_score_table(point, samples, nulls, spec["floor"], spec["level"], (len(people), effective)),
+        scores=_score_table(point, samples, nulls, best, spec, (len(people), effective)),
         comparisons=compare(point, samples, folds, spec["level"]),
         curves=_curve_table(predictions),
         folds=folds,
@@ -148,27 +157,30 @@ def _scores(
     folds = _folds(next(iter(predictions.values())), people.index)
     level = {which: level_folds(labels, weights, folds) for which, weights in alike.items()}
     by_kind = {"point": {}, "samples": {}}
+    sites = site_codes(people["site"] if "site" in people else pd.Series("", people.index)).to_numpy()
+    inside = {name: within_sites(scored, sites) for name, scored in evidence.items()}
     for name, scored in evidence.items():
         for which, weights in (("point", ones), ("samples", counts)):
             scores = weighted_scores(scored, weights) | recalibration(predictions[name], scored.subjects, weights)
             matched = weighted_scores(scored, level[which])["auc"]
             scores["auc_deconfounded"] = matched if enough else np.full_like(matched, np.nan)
+            scores["auc_within_site"] = weighted_scores(inside[name], weights)["auc"]
             by_kind[which][name] = scores
     return by_kind["point"], by_kind["samples"], round(sum(effective_sizes(labels, alike["point"][0])))
 
 
-def _score_table(point, samples, nulls, floor: str | None, level: float, sizes: tuple) -> pd.DataFrame:
-    rows = []
+def _score_table(point, samples, nulls, best: Mapping[str, float], spec: Mapping, sizes: tuple) -> pd.DataFrame:
+    rows, floor, level = [], spec["floor"], spec["level"]
     tails = [(1 - level) / 2, (1 + level) / 2]
     for name in point:
         for metric in METRICS:
             # of the samples themselves, since a slope may be infinite
             low, high = np.quantile(samples[name][metric], tails, method="inverted_cdf")
-            p = permutation_p(nulls[name]) if metric == "auc" else np.nan
+            p = (permutation_p(nulls[name]), best[name]) if metric == "auc" else (np.nan, np.nan)
             level_of_floor = point[floor][metric][0] if floor in point else np.nan
             n = sizes[metric == "auc_deconfounded"]
-            rows.append((name, metric, point[name][metric][0], low, high, p, level_of_floor, n))
-    return pd.DataFrame(rows, columns=["experiment", "metric", "value", "low", "high", "p", "floor", "n"])
+            rows.append((name, metric, point[name][metric][0], low, high, *p, level_of_floor, n))
+    return pd.DataFrame(rows, columns=["experiment", "metric", "value", "low", "high", "p", "p_best", "floor", "n"])
 
 
 def _folds(predictions: pd.DataFrame, subjects: pd.Index) -> np.ndarray:
@@ -187,7 +199,7 @@ def _fold_sizes(predictions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 def _curve_table(predictions: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     tables = []
     for name, table in predictions.items():
-        roc = roc_points(table).set_axis(["x", "y"], axis=1).assign(experiment=name, curve="roc")
+        roc = roc_points(table).rename(columns={"fpr": "x", "tpr": "y"}).assign(experiment=name, curve="roc")
         calibration = calibration_points(table)[["probability", "observed"]].set_axis(["x", "y"], axis=1)
         tables += [roc, calibration.assign(experiment=name, curve="calibration")]
-    return pd.concat(tables, ignore_index=True)[["experiment", "curve", "x", "y"]]
+    return pd.concat(tables, ignore_index=True)[["experiment", "curve", "x", "y", "low", "high"]]

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtr
 
-from dysconnect.evaluate.metrics import tally, weighted_scores
+from dysconnect.evaluate.metrics import Evidence, site_codes, tally, weighted_scores, within_sites
 
-COMPARED = ("auc", "balanced_accuracy", "brier")
+COMPARED = ("auc", "balanced_accuracy", "brier", "auc_within_site")
 COLUMNS = ["experiment", "other", "metric", "difference", "low", "high", "p", "t", "df", "p_corrected"]
 
 
@@ -25,19 +25,28 @@ def fold_scores(predictions: Mapping[str, pd.DataFrame], splits: pd.DataFrame) -
     Returns
     -------
     DataFrame
-        `experiment`, `repeat`, `fold`, `n_train`, `n_test`, `auc`, `balanced_accuracy`, `brier`; all NaN where a fold
-        tested one class only.
+        `experiment`, `repeat`, `fold`, `n_train`, `n_test`, `auc`, `balanced_accuracy`, `brier`, `auc_within_site`; NaN
+        where a fold tested one class only, and within sites where there is one.
     """
     rows, everybody = [], splits.groupby("repeat").size()
+    known = splits.drop_duplicates("participant_id").set_index("participant_id")
+    sites = site_codes(known["site"] if "site" in known else pd.Series("", known.index))
     for name, table in predictions.items():
         for (repeat, fold), part in table.groupby(["repeat", "fold"]):
             n_test = part["participant_id"].nunique()
             scores = dict.fromkeys(COMPARED, np.nan)
             if part["label"].nunique() == 2:
-                scores = {k: v[0] for k, v in weighted_scores(tally(part), np.ones((1, n_test))).items()}
+                scores = _fold_scores(tally(part), sites)
             n_train = int(everybody.loc[repeat]) - n_test
             rows.append((name, repeat, fold, n_train, n_test, *(scores[metric] for metric in COMPARED)))
     return pd.DataFrame(rows, columns=["experiment", "repeat", "fold", "n_train", "n_test", *COMPARED])
+
+
+def _fold_scores(fold: Evidence, sites: pd.Series) -> dict[str, float]:
+    """Scores of one fold."""
+    once, inside = np.ones((1, len(fold.labels))), within_sites(fold, sites.loc[fold.subjects].to_numpy())
+    scores = weighted_scores(fold, once) | {"auc_within_site": weighted_scores(inside, once)["auc"]}
+    return {name: float(value[0]) for name, value in scores.items()}
 
 
 def corrected_t(differences: np.ndarray, test_to_train: float) -> tuple[float, float, float]:
@@ -91,6 +100,8 @@ def compare(point: Mapping, samples: Mapping, folds: pd.DataFrame, level: float)
         for other in names[:k]:
             for metric in COMPARED:
                 value = point[name][metric][0] - point[other][metric][0]
+                if np.isnan(value):  # one site: nothing to compare within it
+                    continue
                 gaps = by_fold.loc[name, metric] - by_fold.loc[other, metric]
                 ratio = (by_fold.loc[name, "n_test"] / by_fold.loc[name, "n_train"])[gaps.notna()].mean()
                 bootstrapped = _bootstrap(samples[name][metric] - samples[other][metric], level)

@@ -1,14 +1,15 @@
 """Scores of out-of-fold predictions, and the same scores for every bootstrap sample at once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 METRICS = (
     "auc", "balanced_accuracy", "sensitivity", "specificity", "brier",
-    "calibration_slope", "calibration_intercept", "auc_deconfounded",
+    "calibration_slope", "calibration_intercept", "auc_deconfounded", "auc_within_site",
 )  # fmt: skip
+GRID = 200  # false positive rates at which ROC curves are averaged
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,19 @@ def subset(evidence: Evidence, rows: np.ndarray) -> Evidence:
     )
 
 
+def site_codes(sites: pd.Series) -> pd.Series:
+    """Number the sites of people; where all are of one, everybody gets a number: an AUC within it is the pooled one."""
+    codes = pd.factorize(sites.fillna("").astype(str))[0]
+    return pd.Series(codes if codes.any() else np.arange(len(codes)), sites.index)
+
+
+def within_sites(evidence: Evidence, sites: np.ndarray) -> Evidence:
+    """Keep the pairs of a patient and a control of one site, [n]: whole sites that score higher then count nothing."""
+    case = evidence.labels == 1
+    same = sites[case][:, None] == sites[~case]
+    return replace(evidence, concordance=evidence.concordance * same, pairs=evidence.pairs * same)
+
+
 def weighted_scores(evidence: Evidence, weights: np.ndarray) -> dict[str, np.ndarray]:
     """Scores under subject weights, one value for each row of `weights` [B, n]; all ones give the estimate.
 
@@ -165,17 +179,36 @@ def bootstrap_weights(labels: np.ndarray, groups: np.ndarray, n: int, seed: int)
 
 
 def roc_points(predictions: pd.DataFrame) -> pd.DataFrame:
-    """ROC curve of the pooled out-of-fold probabilities, averaged over repeats: `fpr`, `tpr` on a fixed grid."""
-    grid = np.linspace(0, 1, 101)
-    curves = []
-    for _, part in predictions.groupby(["repeat", "seed"]):
-        order = np.argsort(-part["probability"].to_numpy(), kind="stable")
-        p, y = part["probability"].to_numpy()[order], part["label"].to_numpy()[order]
-        last = np.r_[np.flatnonzero(np.diff(p)), len(p) - 1]
-        tpr = np.r_[0, np.cumsum(y)[last] / y.sum()]
-        fpr = np.r_[0, np.cumsum(1 - y)[last] / (1 - y).sum()]
-        curves.append(np.interp(grid, fpr, tpr))
-    return pd.DataFrame({"fpr": grid, "tpr": np.mean(curves, axis=0)})
+    """Mean of the ROC curves of the folds, on a fixed grid.
+
+    Folds weigh as they do in the AUC, by their pairs of a patient and a control, so that the area under the mean is
+    the AUC. Folds that tested one class have no curve.
+
+    Returns
+    -------
+    DataFrame
+        `fpr`, `tpr`, and `low`, `high`: one standard deviation of the folds (of all repeats, seeds averaged) from it.
+    """
+    grid = np.r_[0, (np.arange(GRID) + 0.5) / GRID, 1]
+    curves, weights = [], []
+    for _, fold in predictions.groupby(["repeat", "fold"]):
+        cases = fold.drop_duplicates("participant_id")["label"]
+        if cases.nunique() == 2:
+            curves.append(np.mean([_roc(one, grid) for _, one in fold.groupby("seed")], axis=0))
+            weights.append(cases.sum() * (1 - cases).sum())
+    mean, spread = np.average(curves, axis=0, weights=weights), np.std(curves, axis=0)
+    low, high = np.clip(mean - spread, 0, 1), np.clip(mean + spread, 0, 1)
+    return pd.DataFrame({"fpr": grid, "tpr": mean, "low": low, "high": high})
+
+
+def _roc(predictions: pd.DataFrame, grid: np.ndarray) -> np.ndarray:
+    """Sensitivity of one model at false positive rates."""
+    order = np.argsort(-predictions["probability"].to_numpy(), kind="stable")
+    p, y = predictions["probability"].to_numpy()[order], predictions["label"].to_numpy()[order]
+    last = np.r_[np.flatnonzero(np.diff(p)), len(p) - 1]
+    tpr = np.r_[0, np.cumsum(y)[last] / y.sum()]
+    fpr = np.r_[0, np.cumsum(1 - y)[last] / (1 - y).sum()]
+    return np.interp(grid, fpr, tpr)
 
 
 def calibration_points(predictions: pd.DataFrame, bins: int = 8) -> pd.DataFrame:

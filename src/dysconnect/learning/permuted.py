@@ -7,11 +7,14 @@ import pandas as pd
 
 
 def shuffle_labels(labels: np.ndarray, blocks: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Permute labels inside exchangeability blocks, [S, n]; labels [S], blocks [S]."""
+    """Permute labels inside exchangeability blocks, [S, n]; labels [S], blocks [S].
+
+    Permutation k is the same for every `n`, so that models with different numbers of permutations share the first.
+    """
     shuffled = np.empty((len(labels), n), labels.dtype)
-    for block in np.unique(blocks):
+    for block, own in zip(names := np.unique(blocks), rng.spawn(len(names))):
         members = np.flatnonzero(blocks == block)
-        shuffled[members] = rng.permuted(np.repeat(labels[members][:, None], n, axis=1), axis=0)
+        shuffled[members] = own.permuted(np.repeat(labels[members][None], n, axis=0), axis=1).T
     return shuffled
 
 
@@ -39,6 +42,27 @@ class Gate(NamedTuple):
     is_open: bool
     p: float
     words: str
+
+
+def target_gate(p: float, alpha: float, name: str, model: Gate) -> Gate:
+    """Decide whether a model's virtual-stimulation targets may be shown.
+
+    Parameters
+    ----------
+    p : float
+        Family-wise over all targets of all kinds, under permuted labels; NaN where the targets have no such p: then the
+        gate of the model decides.
+    alpha : float
+    name : str
+        The model's, for the words.
+    model : Gate
+        Whether the model beats chance.
+    """
+    if np.isnan(p):
+        return model
+    if p > alpha:
+        return Gate(False, p, f"withheld: no target of {name} moves patients beyond permuted labels (p = {p:.3g})")
+    return Gate(True, p, f"{name} (family-wise p of the targets = {p:.3g})")
 
 
 def gate(null: pd.DataFrame, alpha: float, name: str = "") -> Gate:

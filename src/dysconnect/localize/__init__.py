@@ -10,15 +10,18 @@ from dysconnect.localize import methods
 from dysconnect.localize.bounds import DiscoveryBound
 from dysconnect.localize.component_power import component_power
 from dysconnect.localize.components import Components
+from dysconnect.localize.effects import effect_interval, selection_shrinkage
 from dysconnect.localize.families import COLUMNS as SETS
 from dysconnect.localize.families import enrichment
 from dysconnect.localize.ingredients import Ingredients, Regions
+from dysconnect.localize.overall import ranked, smallest_of_families
 from dysconnect.localize.power import power_table
 from dysconnect.localize.statistics import EdgeStatistics, selection_stability
 from dysconnect.localize.tested import check_permutations, complete_edges, without_copies
 
 COLUMNS = (  # of edges.tsv, after the names of the regions; those of new methods follow
-    "effect_size", "direction", "statistic", "p", "p_fwer", "p_fdr", "p_fwer_higher", "p_fwer_lower", "stability",
+    "effect_size", "effect_low", "effect_high", "effect_corrected",
+    "direction", "statistic", "p", "p_fwer", "p_fdr", "p_fwer_higher", "p_fwer_lower", "stability",
     "p_weighted", "p_component",
 )  # fmt: skip
 
@@ -53,13 +56,16 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
     Returns
     -------
     edges : DataFrame, [E rows], strongest first
-        `region_a`, `region_b`, `effect_size`, `direction` (patients lower, patients higher), `statistic` (t), `p`,
+        `region_a`, `region_b`, `effect_size` (d), `effect_low`, `effect_high` (interval at 1 - alpha),
+        `effect_corrected` (d times the `shrinkage` of the list, of edges with `p_fwer` <= alpha),
+        `direction` (patients lower, patients higher), `statistic` (t), `p`,
         `p_fwer`, `p_fdr`, `p_fwer_higher`, `p_fwer_lower` (one-sided), `stability`, `p_weighted` (Benjamini-Hochberg
         with the circuits as prior), `p_component` (family-wise, adaptive NBS), `component` (row of `components`; 0:
         none), `circuit`, `n_missing`; the numbers are NaN for an edge that is missing in too many subjects to be
         tested.
     summary : dict
-        Counts, degrees of freedom, and the critical t.
+        Counts, degrees of freedom, and the critical t; `families`: of every family of tests (edge, component, circuit,
+        block) its `p`, and `p_any` that allows for all of them (`overall`), the smallest of which is `p_any`.
     components : DataFrame
         Each that is the most significant of one of its edges, best first: `component`, `family`, `direction`,
         `threshold`, `n_edges`, `n_nodes`, `intensity`, `p_fwer`, `true_edges` (at least so many of its edges differ,
@@ -87,9 +93,13 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
     members, components = _reported(shared.adaptive, cohort.nodes, shared.bound)
     numbers = _edge_numbers(shared) | {"stability": stability, "component": members}
     table = _edge_table(cohort.edge_names, tested, numbers).assign(circuit=circuits, n_missing=lost)
+    shrinkage = _shrunken(table, shared, *half[2:])
     order = np.lexsort((-table["statistic"].abs().fillna(-1), table["p_fwer"].fillna(2)))
-    families = _families(shared, atlas)
+    families, smallest = _families(shared, atlas)
     summary = _summary(statistics, table, cohort, spec) | _counts(table, components, families, spec["alpha"])
+    summary["shrinkage"] = shrinkage
+    summary["families"] = _overall(shared.adaptive, smallest)
+    summary["p_any"] = min(family["p_any"] for family in summary["families"])
     summary["n_component_true"] = shared.bound.true_discoveries(shared.adaptive.p_edge <= spec["alpha"])
     power = _power(shared, summary["critical_t"])
     return Localization(table.iloc[order].reset_index(drop=True), summary, components, families, power)
@@ -140,16 +150,24 @@ def _mask(edges: np.ndarray, bound: DiscoveryBound) -> np.ndarray:
     return np.isin(np.arange(len(bound.p)), edges)
 
 
-def _families(shared: Ingredients, atlas: pd.DataFrame | None) -> pd.DataFrame:
-    """Sets of edges that are known beforehand: circuits, the blocks of systems, and what else the table has."""
-    tables = []
+def _overall(components: Components, smallest: dict[str, np.ndarray]) -> list[dict]:
+    """Every family of tests with its p, and with the p that allows for all of them."""
+    strengths = {"edge": -components.largest, "component": components.smallest, **smallest}
+    corrected, alone = smallest_of_families(strengths), ranked(np.stack(list(strengths.values())))[:, 0]
+    return [{"name": name, "p": float(p), "p_any": corrected[name]} for name, p in zip(strengths, alone)]
+
+
+def _families(shared: Ingredients, atlas: pd.DataFrame | None) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """Sets of edges that are known beforehand, circuits and blocks of systems; and the smallest p of each kind."""
+    tables, smallest = [], {}
     for method in methods.written("sets", shared.scheme):
         if method.fits(shared):
             made = method.run(shared)
             table = _circuits(made, shared, atlas) if method.column == "circuit" else made.table
             tables.append(table.assign(kind=method.column))
+            smallest[method.column] = made.tests.smallest
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["kind", *SETS, "true_edges"])
-    return table[["kind", *table.columns.drop("kind")]]
+    return table[["kind", *table.columns.drop("kind")]], smallest
 
 
 def _circuits(made: methods.Sets, shared: Ingredients, atlas: pd.DataFrame | None) -> pd.DataFrame:
@@ -160,13 +178,12 @@ def _circuits(made: methods.Sets, shared: Ingredients, atlas: pd.DataFrame | Non
 
 
 def _enrichment(shared: Ingredients, atlas: pd.DataFrame) -> pd.DataFrame:
-    """Circuits beside random sets of edges of like strength and length."""
+    """Circuits beside edges of like strength and length."""
     rows, cols, _ = shared.regions.ends
     place = atlas[["x", "y", "z"]].to_numpy(float)
     length = np.linalg.norm(place[rows] - place[cols], axis=1)
     strength = _strength(shared.edges, shared.regions.ends)
-    t, seed = shared.permuted.observed(), shared.spec["seed"]
-    return enrichment(t, shared.regions.loops, strength, length, 1000, seed)
+    return enrichment(shared.permuted, shared.regions.loops, strength, length)
 
 
 def _counts(table: pd.DataFrame, components: pd.DataFrame, families: pd.DataFrame, alpha: float) -> dict:
@@ -184,8 +201,11 @@ def _counts(table: pd.DataFrame, components: pd.DataFrame, families: pd.DataFram
 def _edge_numbers(shared: Ingredients) -> dict[str, np.ndarray]:
     """Columns of the edges that were tested, each [tested]: the tests, and what every method with a column says."""
     statistics = shared.statistics()
+    low, high = effect_interval(statistics.t, statistics.size, statistics.df, shared.spec["alpha"])
     tests = {
         "effect_size": statistics.effect_size,
+        "effect_low": low,
+        "effect_high": high,
         "direction": np.where(statistics.t < 0, "patients lower", "patients higher"),
         "statistic": statistics.t,
         "p": statistics.p,
@@ -193,6 +213,17 @@ def _edge_numbers(shared: Ingredients) -> dict[str, np.ndarray]:
     return tests | {
         method.column: method.run(shared) for method in methods.written("edges", shared.scheme) if method.fits(shared)
     }
+
+
+def _shrunken(table: pd.DataFrame, shared: Ingredients, draws: int, seed: int) -> float | None:
+    """Correct the effects of the edges that are called for having been chosen; the shrinkage, None where none are."""
+    called = table["p_fwer"] <= shared.spec["alpha"]
+    who = shared.edges, shared.people, shared.spec["nuisance"]
+    share = selection_shrinkage(*who, int(called.sum()), draws, seed)
+    table.insert(
+        table.columns.get_loc("effect_high") + 1, "effect_corrected", table["effect_size"].where(called) * share
+    )
+    return None if np.isnan(share) else round(share, 4)
 
 
 def _edge_table(pairs: pd.DataFrame, tested: np.ndarray, numbers: dict[str, np.ndarray]) -> pd.DataFrame:

@@ -6,7 +6,7 @@ its permutations, a chunk at a time, so that memory does not grow with their num
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import joblib
@@ -127,12 +127,17 @@ class Components:
         The most significant component of every edge (the smallest of those that are equal); 0: none.
     p_edge : array, [E]
         Smallest p of the components of an edge, and of its own t where that was tested; 1: none.
+    smallest, largest : array or None, [1 + B]
+        Of `adaptive_network_based`: smallest p over all that it looks at, and largest absolute r of any edge, of the
+        group and of every permutation.
     """
 
     table: pd.DataFrame
     edges: list[np.ndarray]
     member: np.ndarray
     p_edge: np.ndarray
+    smallest: np.ndarray | None = None
+    largest: np.ndarray | None = None
 
 
 def network_based(permuted: PermutedEdges, threshold: float = 3.0) -> Components:
@@ -209,7 +214,8 @@ def adaptive_network_based(
         f, null = names.index(family), statistics[1:, :, TAILS.index(tail), limits.index(limit)]
         p[rows] = exceedance(table["intensity"].to_numpy()[rows], null[:, f]) / shares[f]
     table["p_fwer"] = attained(p, smallest[1:])
-    return _sorted(table, edges, _peak_p(t, statistics, masks, shares, smallest[1:]))
+    sorted_ = _sorted(table, edges, _peak_p(t, statistics, masks, shares, smallest[1:]))
+    return replace(sorted_, smallest=smallest, largest=peaks[:, 0].max(1))
 
 
 def alpha_shares(n_families: int) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Edges in families that are known beforehand: circuits, blocks of systems, and a prior on single edges."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 
@@ -42,7 +44,14 @@ def weighted_false_discovery(p: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return false_discovery(p / weights)
 
 
-def circuit_tests(permuted: PermutedEdges, circuits: dict[str, np.ndarray]) -> pd.DataFrame:
+class SetTests(NamedTuple):
+    """Tests of sets of edges: `table`, and of the group and every permutation the `smallest` p of them all, [1 + B]."""
+
+    table: pd.DataFrame
+    smallest: np.ndarray
+
+
+def circuit_tests(permuted: PermutedEdges, circuits: dict[str, np.ndarray]) -> SetTests:
     """Test whole circuits: is the mean t of its edges shifted, or their mean square too large?
 
     Parameters
@@ -53,7 +62,7 @@ def circuit_tests(permuted: PermutedEdges, circuits: dict[str, np.ndarray]) -> p
 
     Returns
     -------
-    DataFrame
+    SetTests
         `name`, `n_edges`, `mean_t`, `magnitude` (mean square of t), `p_mean` (two-sided) and `p_magnitude` of the
         circuit alone, `p_fwer_mean` and `p_fwer_magnitude` corrected over all circuits and both statistics by the
         smallest p over the same permutations.
@@ -61,7 +70,7 @@ def circuit_tests(permuted: PermutedEdges, circuits: dict[str, np.ndarray]) -> p
     return _set_tests(permuted, circuits, np.square)
 
 
-def constrained_network_based(permuted: PermutedEdges, blocks: np.ndarray) -> pd.DataFrame:
+def constrained_network_based(permuted: PermutedEdges, blocks: np.ndarray) -> SetTests:
     """Constrained network-based statistic: is the mean t of a block of edges shifted, or its mean absolute t?
 
     Parameters
@@ -72,7 +81,7 @@ def constrained_network_based(permuted: PermutedEdges, blocks: np.ndarray) -> pd
 
     Returns
     -------
-    DataFrame
+    SetTests
         As of `circuit_tests`, with `magnitude` the mean absolute t. Blocks differ in size, so that the correction
         is by the smallest p: the largest mean would always be sought in the smallest block.
 
@@ -83,16 +92,16 @@ def constrained_network_based(permuted: PermutedEdges, blocks: np.ndarray) -> pd
     return _set_tests(permuted, {name: blocks == name for name in np.unique(blocks)}, np.abs)
 
 
-def _set_tests(permuted: PermutedEdges, sets: dict[str, np.ndarray], magnitude: np.ufunc) -> pd.DataFrame:
+def _set_tests(permuted: PermutedEdges, sets: dict[str, np.ndarray], magnitude: np.ufunc) -> SetTests:
     sets = {name: mask for name, mask in sets.items() if mask.any()}
     if not sets:
-        return pd.DataFrame(columns=COLUMNS)
+        return SetTests(pd.DataFrame(columns=COLUMNS), np.ones(1 + permuted.n_permutations))
     mean, size = set_means(permuted, np.stack(list(sets.values())), magnitude)
     statistics = np.stack([np.abs(mean), size], -1)  # [1 + B, C, 2]
-    smallest = smallest_p(statistics)[1:]
+    smallest = smallest_p(statistics)
     p = np.array([[exceedance(values[0], values[1:]) for values in one.T] for one in statistics.transpose(1, 0, 2)])
-    numbers = [[int(mask.sum()) for mask in sets.values()], mean[0], size[0], *p.T, *attained(p, smallest).T]
-    return pd.DataFrame(dict(zip(COLUMNS, [list(sets), *numbers])))
+    numbers = [[int(mask.sum()) for mask in sets.values()], mean[0], size[0], *p.T, *attained(p, smallest[1:]).T]
+    return SetTests(pd.DataFrame(dict(zip(COLUMNS, [list(sets), *numbers]))), smallest)
 
 
 def set_means(permuted: PermutedEdges, masks: np.ndarray, magnitude: np.ufunc) -> tuple[np.ndarray, np.ndarray]:
@@ -116,45 +125,47 @@ def system_blocks(systems: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> np
 
 
 def enrichment(
-    t: np.ndarray, circuits: dict[str, np.ndarray], strength: np.ndarray, length: np.ndarray, draws: int, seed: int
+    permuted: PermutedEdges, circuits: dict[str, np.ndarray], strength: np.ndarray, length: np.ndarray
 ) -> pd.DataFrame:
-    """Compare absolute t inside a circuit with random sets of edges of like strength and length.
+    """Test whether a circuit differs more than edges of like strength and length do.
 
-    It describes a circuit relative to the brain: edges depend on each other, so it is no test of the groups.
+    The mean absolute t inside is divided by that expected of as many edges drawn at random from the same fifths of
+    strength by fifths of length. Edges depend on each other, so that the ratio is compared with those of permuted
+    people, not of random edges.
 
     Parameters
     ----------
-    t : array, [E]
+    permuted : PermutedEdges
     circuits : dict of name to mask [E]
         Those without an edge are left out.
     strength : array, [E]
         Sum of the strengths (weighted degrees) of an edge's two nodes.
     length : array, [E]
         Distance of the two nodes, mm.
-    draws, seed : int
-        Random sets, drawn without replacement in fifths of strength by fifths of length.
 
     Returns
     -------
     DataFrame
-        `name`, `enrichment` (mean absolute t over the mean of the random sets), `p_enrichment`.
+        `name`, `enrichment` (the ratio), `p_enrichment` (corrected over the circuits by the smallest p).
     """
     circuits = {name: mask for name, mask in circuits.items() if mask.any()}
     if not circuits:  # regions whose names follow no rule of a circuit
         return pd.DataFrame(columns=["name", "enrichment", "p_enrichment"])
-    rng, size = np.random.default_rng(seed), np.abs(t)
+    masks = np.stack(list(circuits.values())).astype(np.float32)  # [C, E]
     stratum = fifths(strength) * BINS + fifths(length)
-    totals = np.zeros((draws, len(circuits)))
-    for edges in (np.flatnonzero(stratum == k) for k in np.unique(stratum)):
-        wanted = [int(mask[edges].sum()) for mask in circuits.values()]
-        if any(wanted):
-            shuffled = rng.permuted(np.repeat(size[edges][None], draws, axis=0), axis=1)
-            sums = np.cumsum(shuffled, axis=1)
-            totals += np.stack([sums[:, k - 1] if k else np.zeros(draws) for k in wanted], 1)
-    observed = np.array([size[mask].sum() for mask in circuits.values()])
-    p = [float(exceedance(one, null)) for one, null in zip(observed, totals.T)]
-    ratio = observed / np.maximum(totals.mean(0), 1e-12)
-    return pd.DataFrame({"name": list(circuits), "enrichment": ratio, "p_enrichment": p})
+    inside = (stratum == np.arange(BINS * BINS)[:, None]).astype(np.float32)  # [S, E]
+    like = inside / np.maximum(inside.sum(1, keepdims=True), 1)
+    weights = np.concatenate([masks, (masks @ inside.T) @ like]).T  # sums inside, and expected of like edges
+    sums = np.empty((1 + permuted.n_permutations, 2 * len(masks)))
+
+    def one(r: np.ndarray, rows: slice) -> None:
+        sums[rows] = np.abs(to_t(r.astype(float), permuted.df)).astype(np.float32) @ weights
+
+    in_threads(permuted, f"{len(masks)} circuits beside like edges", one)
+    ratio = sums[:, : len(masks)] / np.maximum(sums[:, len(masks) :], 1e-12)
+    p = [float(exceedance(own[0], own[1:])) for own in ratio.T]
+    corrected = attained(np.array(p), smallest_p(ratio)[1:])
+    return pd.DataFrame({"name": list(circuits), "enrichment": ratio[0], "p_enrichment": corrected})
 
 
 def fifths(values: np.ndarray) -> np.ndarray:

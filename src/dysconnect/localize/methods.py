@@ -14,7 +14,12 @@ import pandas as pd
 
 from dysconnect.localize.bounds import DiscoveryBound
 from dysconnect.localize.components import TAILS
-from dysconnect.localize.families import circuit_tests, constrained_network_based, weighted_false_discovery
+from dysconnect.localize.families import (
+    SetTests,
+    circuit_tests,
+    constrained_network_based,
+    weighted_false_discovery,
+)
 from dysconnect.localize.ingredients import Ingredients
 
 PROMISES = ("FWER", "FWER of sets", "FDR", "bounds", "none")  # the strictest first
@@ -27,10 +32,15 @@ NEEDS: dict[str, Callable[[Ingredients], bool]] = {
 
 
 class Sets(NamedTuple):
-    """Tests of sets of edges: `table` (`name`, `p_fwer_mean`, `p_fwer_magnitude`), and the edges of each, bool [E]."""
+    """Tests of sets of edges: `tests`, whose table has `name`, `p_fwer_mean`, `p_fwer_magnitude`; edges of each [E]."""
 
-    table: pd.DataFrame
+    tests: SetTests
     masks: dict[str, np.ndarray]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row a set."""
+        return self.tests.table
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ scores stay with Smith, whose permutations need the group alone.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -35,14 +36,16 @@ class EdgeStatistics:
     t : array
         Positive: stronger in patients.
     effect_size : array
-        Cohen's d of the group, adjusted for the nuisance: ``t sqrt(1/n1 + 1/n0)``.
+        Cohen's d in residual standard deviations, ``t / |g|`` with g the group residualised for the nuisance: the
+        scale of `power`. Without nuisance it is ``t sqrt(1/n1 + 1/n0)``.
     p, p_fwer, p_fdr : array
         Two-sided: parametric; max-T over permutations; Benjamini-Hochberg of the parametric.
     p_fwer_higher, p_fwer_lower : array
         One-sided max-T: stronger, weaker in patients. Whoever looks at both tails takes the two-sided one.
     max_null : array, [B]
         Largest absolute t of every permutation.
-    df : int
+    df, size : int, float
+        Residual degrees of freedom; ``|g|``.
     """
 
     t: np.ndarray
@@ -54,6 +57,7 @@ class EdgeStatistics:
     p_fwer_lower: np.ndarray
     max_null: np.ndarray
     df: int
+    size: float
 
 
 def nuisance_basis(table: pd.DataFrame, covariates: Sequence[str]) -> np.ndarray:
@@ -147,10 +151,9 @@ def edge_statistics(
         highest, lowest = np.maximum(highest, high), np.minimum(lowest, low)
     t, max_r = to_t(r, df), np.maximum(highest, -lowest)
     p = 2 * stdtr(df, -np.abs(t))
-    cases = label.sum()
-    scale = np.sqrt(1 / cases + 1 / (len(label) - cases))
+    size = float(np.linalg.norm(group))
     p_fwer = [exceedance_p(*pair) for pair in ((np.abs(r), max_r), (r, highest), (-r, -lowest))]
-    return EdgeStatistics(t, t * scale, p, p_fwer[0], false_discovery(p), *p_fwer[1:], to_t(max_r, df), df)
+    return EdgeStatistics(t, t / size, p, p_fwer[0], false_discovery(p), *p_fwer[1:], to_t(max_r, df), df, size)
 
 
 def refuse_untestable(table: pd.DataFrame) -> None:
@@ -208,23 +211,50 @@ def selection_stability(
     Halves keep the label x site composition (Meinshausen and Buhlmann 2010, complementary halves left out). NaN
     where the cohort is so small that no half can estimate the group beside the nuisance.
     """
-    rng = np.random.default_rng(seed)
-    stratum = table["label"].astype(str) + "/" + table["site"].astype(str)
-    nuisance, label = nuisance_basis(table, covariates), table["label"].to_numpy(float)
-    drawn = []
-    for _ in range(draws):
-        half = [rng.permutation(rows)[: (len(rows) + 1) // 2] for rows in stratum.groupby(stratum).indices.values()]
-        rows = np.sort(np.concatenate(half))
-        basis = orthonormal(nuisance[rows])
-        if len(rows) <= basis.shape[1] + 1 or not estimable(label[rows], basis):
-            continue
-        group = label[rows] - basis @ (basis.T @ label[rows])
-        drawn.append((rows, basis, group))
-    r = np.empty((len(drawn), edges.shape[1]))
-    for part in parts(edges.shape[1], len(edges)):
-        values = edges[:, part].astype(float)
-        for k, (rows, basis, group) in enumerate(drawn):
-            r[k, part] = np.abs(group @ residual_unit(values[rows], basis))
+    drawn = [halves[0] for halves in random_halves(table, covariates, draws, seed) if halves[0] is not None]
+    r = np.abs([half.correlations(edges) for half in drawn]).reshape(len(drawn), edges.shape[1])
     strongest = np.argpartition(-r, top - 1, axis=1)[:, :top]
     counts = np.bincount(strongest.ravel(), minlength=edges.shape[1])
     return counts / len(drawn) if drawn else np.full(edges.shape[1], np.nan)
+
+
+class Half(NamedTuple):
+    """Half of a cohort: rows, the nuisance's orthonormal basis there [m, K], and the residualised group [m]."""
+
+    rows: np.ndarray
+    basis: np.ndarray
+    group: np.ndarray
+
+    @property
+    def df(self) -> int:
+        """Residual degrees of freedom."""
+        return len(self.rows) - self.basis.shape[1] - 1
+
+    def correlations(self, edges: np.ndarray) -> np.ndarray:
+        """Correlation of the group with every edge [n, E] in these people, [E]."""
+        r, unit = np.empty(edges.shape[1]), self.group / np.linalg.norm(self.group)
+        for part in parts(edges.shape[1], len(edges)):
+            r[part] = unit @ residual_unit(edges[self.rows, part].astype(float), self.basis)
+        return r
+
+
+def random_halves(
+    table: pd.DataFrame, covariates: Sequence[str], draws: int, seed: int
+) -> list[tuple[Half | None, Half | None]]:
+    """Draw halves that keep the label x site composition, each with the other half; None where it cannot be tested."""
+    rng = np.random.default_rng(seed)
+    stratum = table["label"].astype(str) + "/" + table["site"].astype(str)
+    nuisance, label = nuisance_basis(table, covariates), table["label"].to_numpy(float)
+
+    def half(rows: np.ndarray) -> Half | None:
+        basis = orthonormal(nuisance[rows])
+        if len(rows) <= basis.shape[1] + 1 or not estimable(label[rows], basis):
+            return None
+        return Half(rows, basis, label[rows] - basis @ (basis.T @ label[rows]))
+
+    drawn = []
+    for _ in range(draws):
+        parts_ = [rng.permutation(rows)[: (len(rows) + 1) // 2] for rows in stratum.groupby(stratum).indices.values()]
+        rows = np.sort(np.concatenate(parts_))
+        drawn.append((half(rows), half(np.setdiff1d(np.arange(len(table)), rows))))
+    return drawn

@@ -9,8 +9,8 @@ import pandas as pd
 class CovariateEncoder:
     """Numbers standardised, categories one-hot, both learned on the training subjects, [n, K].
 
-    A category that the training subjects lack is encoded as all zeros; a number that is missing takes the
-    training mean.
+    What is missing, and a category that the training subjects lack, takes the training mean: it is no deviation, and
+    not the first of the categories.
     """
 
     def __init__(self, covariates: Sequence[str]):
@@ -29,8 +29,14 @@ class CovariateEncoder:
         others = [name for name in self.covariates if name not in numeric]
         self.categories_ = {name: sorted(table[name].dropna().unique())[1:] for name in others}
         self.firsts_ = {name: min(table[name].dropna().unique(), default="") for name in others}
-        self.centre_ = self.transform(table).mean(0)
+        self.centre_ = np.array([mean for name in self.covariates for mean in self._means(table[name], name)])
         return self
+
+    def _means(self, values: pd.Series, name: str) -> list[float]:
+        """Training mean of every column of a covariate."""
+        if name in self.numeric_:
+            return [0.0]
+        return [float((values == level).sum() / max(values.notna().sum(), 1)) for level in self.categories_[name]]
 
     def transform(self, table: pd.DataFrame) -> np.ndarray:
         """Encode, [n, K] float."""
@@ -40,19 +46,17 @@ class CovariateEncoder:
                 mean, spread = self.numeric_[name]
                 columns.append(((table[name].fillna(mean) - mean) / spread).to_numpy(float))
             else:
-                columns += [(table[name] == level).to_numpy(float) for level in self.categories_[name]]
+                known = table[name].isin([self.firsts_[name], *self.categories_[name]])
+                means = self.centre_[len(columns) :]
+                columns += [
+                    np.where(known, table[name] == level, mean).astype(float)
+                    for level, mean in zip(self.categories_[name], means)
+                ]
         return np.column_stack(columns) if columns else np.zeros((len(table), 0))
 
     def centred(self, table: pd.DataFrame) -> np.ndarray:
         """Encode as deviation from the training subjects, [n, K]; a category that they lack is no deviation."""
-        encoded, column = self.transform(table) - self.centre_, 0
-        for name in self.covariates:
-            width = 1 if name in self.numeric_ else len(self.categories_[name])
-            if name in self.categories_:
-                known = table[name].isin([self.firsts_[name], *self.categories_[name]]).to_numpy()
-                encoded[~known, column : column + width] = 0
-            column += width
-        return encoded
+        return self.transform(table) - self.centre_
 
     def state(self) -> dict:
         """What was learned, fit for JSON."""

@@ -17,7 +17,11 @@ COVARIATES = {"mean_fd": "motion"}
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its interval and p; `corrected` is that of the corrected resampled t-test of a difference."""
+    """A number with its interval and p.
+
+    `corrected` is of a difference the p of the corrected resampled t-test, of a model's score the p that allows for
+    the other models.
+    """
 
     value: float
     low: float

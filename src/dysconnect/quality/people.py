@@ -5,28 +5,36 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import fisher_exact, mannwhitneyu, norm
+from scipy.special import stdtr
+from scipy.stats import fisher_exact, mannwhitneyu
+
+from dysconnect.localize.effects import effect_interval
 
 SIDES = ("cases", "controls")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 
-def group_difference(cases: np.ndarray, controls: np.ndarray, level: float = 0.95) -> tuple[float, float, float, float]:
-    """Mann-Whitney p and Cohen's d (cases higher: positive) with its interval; NaN where a side has fewer than two.
+def group_difference(
+    cases: np.ndarray, controls: np.ndarray, level: float = 0.95, skewed: bool = False
+) -> tuple[float, float, float, float]:
+    """Two-sample t-test: p, and Cohen's d (cases higher: positive) with its interval, all of one test.
 
-    The interval is the large-sample one of Hedges and Olkin (1985), with the standard error
-    ``sqrt((n1 + n0) / (n1 n0) + d^2 / (2 (n1 + n0)))``.
+    The interval inverts the noncentral t distribution, so that it excludes zero where p is below one minus the level.
+    `skewed` numbers, such as motion, are compared by their logarithms where all are positive. NaN where a side has
+    fewer than two, or nobody differs from the mean of the side.
     """
     n1, n0 = len(cases), len(controls)
     if min(n1, n0) < 2:
         return np.nan, np.nan, np.nan, np.nan
-    p = float(mannwhitneyu(cases, controls).pvalue)
-    spread = np.sqrt(((n1 - 1) * np.var(cases, ddof=1) + (n0 - 1) * np.var(controls, ddof=1)) / (n1 + n0 - 2))
+    if skewed and min(np.min(cases), np.min(controls)) > 0:
+        cases, controls = np.log(cases), np.log(controls)
+    df, size = n1 + n0 - 2, np.sqrt(n1 * n0 / (n1 + n0))
+    spread = np.sqrt(((n1 - 1) * np.var(cases, ddof=1) + (n0 - 1) * np.var(controls, ddof=1)) / df)
     if spread <= 1e-12 * max(abs(np.mean(cases)), abs(np.mean(controls))):
-        return p, np.nan, np.nan, np.nan
+        return np.nan, np.nan, np.nan, np.nan
     d = float((np.mean(cases) - np.mean(controls)) / spread)
-    half = norm.isf((1 - level) / 2) * np.sqrt((n1 + n0) / (n1 * n0) + d**2 / (2 * (n1 + n0)))
-    return p, d, float(d - half), float(d + half)
+    low, high = effect_interval(np.array([d * size]), size, df, 1 - level)
+    return float(2 * stdtr(df, -abs(d) * size)), d, float(low[0]), float(high[0])
 
 
 def compared(people: pd.DataFrame, name: str, level: float) -> dict:
@@ -43,7 +51,7 @@ def compared(people: pd.DataFrame, name: str, level: float) -> dict:
     }
     if np.ptp(numbers[known]) == 0:
         return {**means, "reason": "the same in everybody"}
-    p, d, low, high = group_difference(sides["cases"], sides["controls"], level)
+    p, d, low, high = group_difference(sides["cases"], sides["controls"], level, skewed=name == "mean_fd")
     if not np.isfinite(d):
         return {**means, "reason": "too few people to compare"}
     return {**means, "p": p, "d": d, "low": low, "high": high}

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dysconnect.data.atlas import circuit_titles
 from dysconnect.paper.tables import Column, Row, Table
 from dysconnect.paper.text import NONE, counted, covariate_names, listed, number, p_value
+from dysconnect.report.budget import asked_p, connection_share, held_back
 from dysconnect.report.results import Asked, Results, Study
 from dysconnect.report.section import Section
 
@@ -14,7 +15,7 @@ MOST = 10  # connections of a table
 def section(study: Study) -> Section | None:
     """What was asked of the connections beside the difference of the two groups; None where nothing was."""
     asked = [
-        (heading, sentence(question), table(question, circuit_titles(), MOST))
+        (heading, sentence(question) + _unnamed(study, question), table(question, circuit_titles(), MOST))
         for heading, question, sentence, table in (
             ("Severity", study.results.severity, severity_sentence, severity_table),
             ("Several groups", study.results.groups, groups_sentence, groups_table),
@@ -29,6 +30,14 @@ def section(study: Study) -> Section | None:
         verdict=[(heading, sentence) for heading, sentence, _ in asked],
         methods=[("Localization", _tests_text(study.results))],
     )
+
+
+def _unnamed(study: Study, asked: Asked) -> str:
+    """What is added where connections survive, but not the error rate of the page."""
+    p = asked_p(asked)
+    if not asked.summary.get("n_fwer") or p <= connection_share(study):
+        return ""
+    return f" That is {held_back(study, p)}."
 
 
 def severity_sentence(asked: Asked) -> str:

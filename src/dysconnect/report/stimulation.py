@@ -12,6 +12,8 @@ from dysconnect.models.cards import label
 from dysconnect.paper.style import GREY, LIGHT, LOWER, PAGE, note_figure, styled
 from dysconnect.paper.tables import Column, Row, Table, page_link, region_cell, significant
 from dysconnect.paper.text import NONE, counted, listed, number, p_text, p_value
+from dysconnect.report.budget import model_share
+from dysconnect.report.prediction.scores import beats_chance, candidates
 from dysconnect.report.results import Results, Study
 from dysconnect.report.section import Drawing, Section
 
@@ -49,7 +51,7 @@ def section(study: Study) -> Section | None:
     ranking = results.stimulated
     return _shown(
         figures,
-        paragraph(targets, ranking, alpha),
+        f"{paragraph(targets, ranking, alpha)} {_model_words(study)}".strip(),
         CAUTION,
         tables={
             "nodes": node_table(targets, alpha),
@@ -59,6 +61,36 @@ def section(study: Study) -> Section | None:
         },
         more={"notes": notes(targets, study.cohort["stimulate"]), "aside": aside(results.stimulation, ranking)},
         methods=methods,
+    )
+
+
+def _model_words(study: Study) -> str:
+    """Whether the model behind the targets tells patients from controls; empty where it was not scored."""
+    asked, ranking = study.cohort["stimulate"]["experiment"], study.results.stimulated
+    score = candidates(study).get(asked)
+    if score is None or ranking.get("p") is None:
+        return ""
+    shown = "beats chance" if beats_chance(score, model_share(study)) else "is not shown to beat chance"
+    return (
+        f"The ranking is shown for its family-wise error rate over all kinds of targets ({p_text(ranking['p'])}); as a "
+        f"classifier the model {shown} (AUC {score}, {p_text(score.p)})."
+    )
+
+
+def stimulation_in_short(study: Study) -> str:
+    """Which targets come first, or why none is shown; empty where nobody asked."""
+    results, targets = study.results, study.results.targets
+    if not results.stimulation:
+        return ""
+    if targets is None or targets.empty:
+        return f"No target for virtual stimulation is shown ({results.stimulation.removeprefix('withheld: ')})."
+    alpha = study.cohort["stimulate"]["alpha"]
+    survivors = targets[targets["p_fwer"] <= alpha].drop_duplicates("kind")
+    first = (survivors if len(survivors) else targets).iloc[0]
+    tested = f"family-wise {p_text(first['p_fwer'])}" if np.isfinite(first["p_fwer"]) else "not tested itself"
+    return (
+        f"Of the targets for virtual stimulation {_inside(first['title'])} moves patients furthest towards the "
+        f"controls ({tested}): a hypothesis, no treatment."
     )
 
 
@@ -200,7 +232,7 @@ def connections(edits: pd.DataFrame, first: Sequence[tuple[str, str, str]], of: 
         Column("Share"), Column("Cheapest edit"),
     ]  # fmt: skip
     caption = (
-        "Which connections carry the effect of the first target of each kind: their change in Fisher z when they "
+        "Which connections carry the effect of the first target of each kind: their change when they "
         f"become normal ({of}, held out; positive: weaker than expected), in standard deviations of the "
         "controls, their share of the target's effect, and their change in the cheapest edit. All that are written "
         "out are in stimulate/edits.tsv."
@@ -301,8 +333,12 @@ def methods_text(results: Results, cohort: Mapping) -> str:
         "those expected of a control of the same covariates (linear regression in the training controls), and the "
         "change of the calibrated logit was read in the people whom the model had not seen (virtual normalisation)."
     )
+    text += (
+        " A ranking is shown only where its strongest target of any kind has a family-wise p of "
+        f"{spec['alpha']:g} or less, or, of models whose targets were not tested, where the model beats its null."
+    )
     if not ranking.get("folds"):
-        return f"{text} Nothing is shown of a model that does not beat its permutation null."
+        return text
     if ranking["permutations"]:
         text += " " + _tests_text(ranking)
     text += (
@@ -346,7 +382,7 @@ def stimulation_figure(targets: pd.DataFrame, alpha: float) -> Figure:
     from nilearn.plotting import plot_connectome  # slow to import, and only needed here
 
     if targets.empty:
-        return note_figure("No targets are ranked: the model does not beat its permutation null.")
+        return note_figure("No targets are ranked: none moves patients beyond permuted labels.")
     nodes = targets[targets["kind"] == "node"].head(DRAWN)
     strength = np.clip(-nodes["score"].fillna(nodes["matched_z"]).to_numpy(float), 0, None)
     sizes = SMALL + (LARGE - SMALL) * strength / max(strength.max(), 1e-12)

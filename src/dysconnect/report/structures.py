@@ -8,7 +8,8 @@ import pandas as pd
 from dysconnect.data.atlas import circuit_titles
 from dysconnect.paper.tables import Column, Row, Table, page_link
 from dysconnect.paper.text import NONE, counted, listed, number, p_value
-from dysconnect.report.results import Results, Study
+from dysconnect.report.budget import family, held_back, may_name
+from dysconnect.report.results import Study
 from dysconnect.report.section import Section
 
 NAMED = 6  # regions of a component that are named
@@ -32,7 +33,7 @@ def section(study: Study) -> Section:
             "deviants": deviant_table(results.people, titles, alpha, MOST),
             "blocks": family_table(first, {}, alpha) if len(blocks) else None,
         },
-        verdict=[("Connections", structure_sentence(results, titles))],
+        verdict=[("Connections", structure_sentence(study, titles))],
     )
 
 
@@ -85,7 +86,8 @@ def family_table(families: pd.DataFrame, titles: Mapping[str, str], alpha: float
     )
     if enriched:
         caption += (
-            " Enrichment: mean |t| relative to random sets of like strength and length; it is no test of the groups."
+            " Enrichment: mean |t| relative to that of connections of like strength and length; its p "
+            "compares with permuted people and is corrected over the circuits."
         )
     return Table(caption, columns, rows)
 
@@ -159,8 +161,9 @@ def deviant_table(people: pd.DataFrame, titles: Mapping[str, str], alpha: float,
     return Table(caption, columns, rows)
 
 
-def structure_sentence(results: Results, titles: Mapping[str, str]) -> str:
+def structure_sentence(study: Study, titles: Mapping[str, str]) -> str:
     """Which components and circuits differ; empty where none was looked for."""
+    results = study.results
     components, families, alpha = results.components, results.families, results.summary["alpha"]
     if families.empty and components.empty:
         return ""
@@ -168,6 +171,16 @@ def structure_sentence(results: Results, titles: Mapping[str, str]) -> str:
     circuits = families[families["kind"] == "circuit"]
     p = np.fmin(circuits["p_fwer_mean"].to_numpy(float), circuits["p_fwer_magnitude"].to_numpy(float))
     named = [titles.get(name, name) for name in circuits["name"][p <= alpha]]
+    back = [
+        f"{what} ({held_back(study, family(results.summary, name).p_any, name)})"
+        for name, what, passing in (("component", "components", len(survivors)), ("circuit", "circuits", len(named)))
+        if passing and not may_name(study, name)
+    ]
+    more = f" Not shown to differ as wholes: {listed(back)}." if back else ""
+    survivors = survivors if may_name(study, "component") else survivors[:0]
+    named = named if may_name(study, "circuit") else []
+    if survivors.empty and not named and back:
+        return more.strip()
     if survivors.empty and not named:
         looked = "No component and no circuit as a whole differs" if len(circuits) else "No component differs"
         unknown = "" if len(circuits) else " By their names no connection of these regions is in a circuit of dystonia."
@@ -180,4 +193,4 @@ def structure_sentence(results: Results, titles: Mapping[str, str]) -> str:
     if named:
         parts.append(f"{'the circuit' if len(named) == 1 else 'the circuits'} {listed(named)} as a whole")
     verb = "differs" if len(survivors) + len(named) == 1 else "differ"
-    return f"Beyond single connections {' and '.join(parts)} {verb} at a family-wise error rate of {alpha:g}."
+    return f"Beyond single connections {' and '.join(parts)} {verb} at a family-wise error rate of {alpha:g}.{more}"

@@ -7,12 +7,13 @@ change; `control` adds a view of network control theory; `networks` does the sam
 tests them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from dysconnect.data.cohort import Cohort
+from dysconnect.learning.permuted import gate, target_gate
 from dysconnect.learning.seeds import is_graph
 from dysconnect.localize.statistics import nuisance_basis
 from dysconnect.localize.tested import without_copies
@@ -22,7 +23,7 @@ from dysconnect.stimulate.edits import COLUMNS as EDIT_COLUMNS
 from dysconnect.stimulate.edits import edit_table, gather_edits
 from dysconnect.stimulate.folds import Effects, fitted_folds, fold_effects
 from dysconnect.stimulate.matched import matched_standing, node_strength
-from dysconnect.stimulate.permute import observed_and_shuffled, permutation_p, permuted_shifts
+from dysconnect.stimulate.permute import any_target_p, observed_and_shuffled, permutation_p, permuted_shifts
 from dysconnect.stimulate.ranking import (
     COLUMNS,
     PATIENT_COLUMNS,
@@ -57,9 +58,39 @@ class Stimulation:
     summary: dict
 
 
-def withheld() -> Stimulation:
+def withheld(summary: dict) -> Stimulation:
     """No ranking: tables without rows."""
-    return Stimulation(*(pd.DataFrame(columns=names) for names in (COLUMNS, PATIENT_COLUMNS, EDIT_COLUMNS)), {})
+    return Stimulation(*(pd.DataFrame(columns=names) for names in (COLUMNS, PATIENT_COLUMNS, EDIT_COLUMNS)), summary)
+
+
+def shown_targets(
+    cohort: Cohort, splits: pd.DataFrame, sections: dict, nodes: pd.DataFrame, spec: dict, null: pd.DataFrame
+) -> Stimulation:
+    """Rank targets behind their gate: their own family-wise p; where they have none, the model must beat chance.
+
+    A model may move patients beyond permuted labels through one hub and yet not tell them from controls; so the targets
+    are tested themselves. Parameters as for `rank_targets`, with `experiment` and `alpha` in `spec`; `null` is the
+    model's permutation null.
+
+    Returns
+    -------
+    Stimulation
+        Without rows where it is withheld; `summary` has `verdict` (words), `p` of the targets and `model_p`, None where
+        there is none.
+    """
+    model = gate(null, spec["alpha"], spec["experiment"])
+    untested = is_graph(sections) and not spec["network_permutations"]
+    if untested and not model.is_open:  # networks take long to fit again
+        return withheld({"verdict": model.words, "p": None, "model_p": _none_if_nan(model.p)})
+    ranking = rank_targets(cohort, splits, sections, nodes, spec)
+    p = ranking.summary["p"]
+    own = target_gate(np.nan if p is None else p, spec["alpha"], spec["experiment"], model)
+    said = {"verdict": own.words, "p": p, "model_p": _none_if_nan(model.p)}
+    return replace(ranking, summary=ranking.summary | said) if own.is_open else withheld(said)
+
+
+def _none_if_nan(p: float) -> float | None:
+    return None if np.isnan(p) else p
 
 
 def rank_targets(cohort: Cohort, splits: pd.DataFrame, sections: dict, nodes: pd.DataFrame, spec: dict) -> Stimulation:
@@ -114,6 +145,7 @@ def rank_targets(cohort: Cohort, splits: pd.DataFrame, sections: dict, nodes: pd
         "agreement": rank_agreement(seen.by_fold[:, : len(targets.nodes)]),
         "folds": len(effects),
         "permutations": 0 if null is None else len(null) - 1,
+        "p": None if null is None else any_target_p(null, targets.table["kind"].to_numpy()),
         "patients": int((labels[seen.tested] == 1).sum()),
         "goal": spec["goal"],
         "network": is_graph(sections),

@@ -9,6 +9,7 @@ their regression on the covariates of the training controls. So a permutation is
 import numpy as np
 
 from dysconnect.learning.permuted import shuffle_labels
+from dysconnect.localize.overall import smallest_of_families
 from dysconnect.models.dual import centred_kernel
 from dysconnect.stimulate.folds import Fold
 from dysconnect.stimulate.targets import Targets
@@ -94,6 +95,17 @@ def permutation_p(shifts: np.ndarray, kinds: np.ndarray) -> tuple[np.ndarray, np
         lowest = z[1:, members].min(1)
         p_fwer[members] = (1 + (lowest[:, None] <= z[0, members]).sum(0)) / len(z)
     return z[0], p, p_fwer
+
+
+def any_target_p(shifts: np.ndarray, kinds: np.ndarray) -> float:
+    """Family-wise p of the strongest target of any kind: the smallest over kinds, corrected for there being several.
+
+    Parameters are those of `permutation_p`.
+    """
+    spread = shifts.std(0)
+    z = (shifts - shifts.mean(0)) / np.where(spread > 0, spread, np.inf)
+    lowest = {kind: z[:, kinds == kind].min(1) for kind in np.unique(kinds)}
+    return min(smallest_of_families(lowest).values())
 
 
 def observed_and_shuffled(labels: np.ndarray, sites: np.ndarray, n: int, seed: int) -> np.ndarray:

@@ -115,10 +115,10 @@ def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> 
 
 
 def motion_test(participants: pd.DataFrame, contrast: Mapping, level: float = 0.95) -> Estimate:
-    """Motion of the included patients against controls: Cohen's d (patients higher: positive), Mann-Whitney p."""
+    """Motion of the included patients against controls: Cohen's d of its logarithm, patients higher: positive."""
     kept = participants[participants["included"] & participants["mean_fd"].notna()]
     sides = (kept.loc[kept["group"].isin(contrast[side]), "mean_fd"].to_numpy(float) for side in ("cases", "controls"))
-    p, d, low, high = group_difference(*sides, level)
+    p, d, low, high = group_difference(*sides, level, skewed=True)
     return Estimate(d, low, high, p)
 
 
@@ -159,7 +159,7 @@ def motion_figure(participants: pd.DataFrame, contrast: Mapping, limit: float) -
     )
     test = motion_test(participants, contrast)
     if np.isfinite(test.p):
-        axes.set_title(f"Mann–Whitney {p_text(test.p)}, d = {number(test.value)}", loc="left")
+        axes.set_title(f"{p_text(test.p)}, d = {number(test.value)}", loc="left")
     axes.set(xlim=(-0.6, len(groups) - 0.4), ylabel="Mean framewise displacement (mm)")
     axes.set_ylim(0, max(axes.get_ylim()[1], limit * 1.12))
     axes.set_xticks(range(len(groups)), groups)

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from scipy.stats import chi2_contingency, fisher_exact, mannwhitneyu
+from scipy.stats import chi2_contingency, fisher_exact
 
 from dysconnect.paper.tables import Column, Row, Table, page_link
 from dysconnect.paper.text import NONE, counted, number, p_value
+from dysconnect.quality.people import group_difference
 
 MANY = 8  # people with one and the same reason share a row of the table
 MOST = 200  # choices that are listed; everything stands in acquire/choices.tsv
@@ -29,7 +30,7 @@ def cohort_table(participants: pd.DataFrame, contrast: Mapping) -> Table:
     ]  # fmt: skip
     caption = (
         "Groups. Age, sex, site and mean framewise displacement (FD) are those of the included subjects; "
-        "p by Mann–Whitney for age and FD, Fisher or χ² for sex and site."
+        "p by t-test for age and the logarithm of FD, Fisher or χ² for sex and site."
     )
     return Table(caption, columns, rows)
 
@@ -68,7 +69,7 @@ def _balance(participants: pd.DataFrame, contrast: Mapping) -> list[str]:
     for name in ("age", "sex", "site", "mean_fd"):
         if name in ("age", "mean_fd"):
             one, other = cases[name].dropna(), controls[name].dropna()
-            p = mannwhitneyu(one, other).pvalue if len(one) and len(other) else np.nan
+            p = group_difference(one.to_numpy(), other.to_numpy(), skewed=name == "mean_fd")[0]
         else:
             p = _contingency_p(pd.crosstab(side, both[name].astype(str).to_numpy()).to_numpy())
         ps.append(p_value(float(p)))

@@ -8,7 +8,8 @@ from dysconnect.data.atlas import circuit_titles
 from dysconnect.data.measures import MEASURES
 from dysconnect.localize.methods import sentences
 from dysconnect.paper.tables import Column, Row, Table, region_cell, significant
-from dysconnect.paper.text import NONE, counted, covariate_names, listed, number, p_value
+from dysconnect.paper.text import NONE, Estimate, counted, covariate_names, listed, number, p_value
+from dysconnect.report.budget import family, held_back, may_name
 from dysconnect.report.localization.brain import as_script, brain_data
 from dysconnect.report.localization.figures import circuits_figure, connectome_figure, drawn_edges, stability_figure
 from dysconnect.report.localization.matrix import matrix_figure
@@ -16,11 +17,13 @@ from dysconnect.report.results import Results, Study
 from dysconnect.report.section import Drawing, Section
 from dysconnect.report.structures import detectable_effect
 
+WHOLES = {"component": "components of connections", "circuit": "circuits", "block": "pairs of systems"}
+
 
 def section(study: Study) -> Section:
     """Which connections differ: figures, facts, and a table of the strongest."""
     results, summary, most = study.results, study.results.summary, study.cohort["report"]["edges"]
-    single = localization_sentence(results.edges, summary, detectable_effect(results.detectable))
+    single = localization_sentence(study)
     return Section(
         "localization",
         "Localization",
@@ -123,7 +126,8 @@ def edge_table(edges: pd.DataFrame, nodes: pd.DataFrame, titles: Mapping[str, st
     for rank, row in enumerate(edges.head(n).itertuples(), start=1):
         cells = [
             str(rank), region_cell(row.region_a, places), region_cell(row.region_b, places),
-            titles.get(row.circuit, NONE), number(row.effect_size), row.direction.removeprefix("patients "),
+            titles.get(row.circuit, NONE), _effect(row), number(row.effect_corrected),
+            row.direction.removeprefix("patients "),
             number(row.statistic),
             p_value(row.p), p_value(row.p_fwer), p_value(row.p_fdr), number(row.stability),
         ]  # fmt: skip
@@ -131,25 +135,32 @@ def edge_table(edges: pd.DataFrame, nodes: pd.DataFrame, titles: Mapping[str, st
             Row(cells + ([significant(row.attribution)] if weighted else []), "best" if row.p_fwer <= alpha else "")
         )
     columns = [
-        Column("#"), Column("Region", False), Column("Region", False), Column("Circuit", False), Column("d"),
+        Column("#"), Column("Region", False), Column("Region", False), Column("Circuit", False),
+        Column("d\u00a0[interval]"),
+        Column("Corrected\u00a0d"),
         Column("In\u00a0patients", False), Column("t"), Column("p"), Column("p\u00a0FWER"), Column("p\u00a0FDR"),
         Column("Stability"),
     ]  # fmt: skip
     caption = (
         f"The {len(rows)} strongest of {len(edges):,} connections, with the MNI coordinates of both regions (x, y, z "
-        f"in mm). Marked: those that survive a family-wise error rate of {alpha:g}."
+        f"in mm). d: difference in residual standard deviations, with its {1 - alpha:.0%} interval; corrected d: what "
+        "is left once it is allowed for that edges were called for being strong, on average over the called. "
+        f"Marked: those that survive a family-wise error rate of {alpha:g}."
     )
     return Table(caption, columns + ([Column("Attribution")] if weighted else []), rows)
 
 
-def localization_sentence(edges: pd.DataFrame, summary: Mapping, detectable: float) -> str:
+def _effect(row: Mapping) -> str:
+    return str(Estimate(row.effect_size, row.effect_low, row.effect_high, row.p))
+
+
+def localization_sentence(study: Study) -> str:
     """How many connections differ, or which difference (d) would have been seen."""
+    edges, summary, detectable = study.results.edges, study.results.summary, detectable_effect(study.results.detectable)
     alpha, tested = summary["alpha"], counted(summary["n_edges"], "connection")
-    if summary["n_fwer"] == 0:
-        false = f"{summary['n_fdr']:,} at a false-discovery rate of {alpha:g}"
+    if not may_name(study, "edge"):
         return (
-            f"Nothing survives: none of {tested} differs at a family-wise error rate of {alpha:g} "
-            f"({false if summary['n_fdr'] else 'nor at the same false-discovery rate'}). "
+            f"{_none_named(study)} "
             f"A difference of d = {number(detectable)} or more would have been found with 80% power "
             f"(critical |t| {number(summary['critical_t'])}); smaller ones are not ruled out."
         )
@@ -160,16 +171,41 @@ def localization_sentence(edges: pd.DataFrame, summary: Mapping, detectable: flo
         f"{summary['n_fwer']:,} of {tested} {'differs' if summary['n_fwer'] == 1 else 'differ'} at a family-wise error "
         f"rate of {alpha:g} ({summary['n_fdr']:,} at the same false-discovery rate): {lower:,} weaker and "
         f"{len(survivors) - lower:,} stronger in patients. The strongest is {top['region_a']} to {top['region_b']}, "
-        f"d = {number(top['effect_size'])}."
+        f"d = {number(top['effect_size'])} [{number(top['effect_low'])}, {number(top['effect_high'])}]"
+        f"{_corrected(top, summary)}."
     )
 
 
-def connections_in_short(results: Results) -> str:
-    """How many connections differ, and which way."""
-    summary = results.summary
+def _none_named(study: Study) -> str:
+    """Say that no single connection is shown to differ, and what passes an error rate of its own all the same."""
+    summary = study.results.summary
+    alpha, tested = summary["alpha"], counted(summary["n_edges"], "connection")
+    if summary["n_fwer"]:
+        why = held_back(study, family(summary, "edge").p_any, "edge")
+        return f"No single connection is shown to differ: {summary['n_fwer']:,} of {tested} would ({why})."
+    if summary["n_fdr"] and any(may_name(study, name) for name in ("component", "circuit", "block")):
+        false = f"{summary['n_fdr']:,} at a false-discovery rate of {alpha:g}"
+        return f"No single connection survives: none of {tested} at a family-wise error rate of {alpha:g} ({false})."
+    return f"Nothing survives: none of {tested} differs at a family-wise error rate of {alpha:g}."
+
+
+def _corrected(top: Mapping, summary: Mapping) -> str:
+    """What is left of the d of a called edge; empty where that could not be estimated."""
+    share = summary.get("shrinkage")
+    if share is None:
+        return ""
+    return f"; about {number(top['effect_corrected'])} once it is allowed for that it was chosen for being strong"
+
+
+def connections_in_short(study: Study) -> str:
+    """How many connections differ, and which way; or what differs as a whole."""
+    results, summary = study.results, study.results.summary
     tested, rate = counted(summary["n_edges"], "connection"), f"a family-wise error rate of {summary['alpha']:g}"
-    if summary["n_fwer"] == 0:
-        return f"None of {tested} differs at {rate}."
+    if not may_name(study, "edge"):
+        wholes = [WHOLES[name] for name in WHOLES if may_name(study, name)]
+        if wholes:
+            return f"No single one of {tested} is shown to differ, but {listed(wholes)} do as wholes."
+        return f"None of {tested} is shown to differ, single or together."
     survivors = results.edges[results.edges["p_fwer"] <= summary["alpha"]]
     weaker = int((survivors["statistic"] < 0).sum())
     sides = {len(survivors): "all weaker in patients", 0: "all stronger in patients"}
@@ -195,7 +231,10 @@ def _localization_text(summary: Mapping, spec: Mapping) -> str:
     return (
         f"{summary['n_edges']:,} connections ({MEASURES[spec['measure']].sentence}) were tested{left_out}, each with a "
         f"linear model of group adjusted for {covariate_names(summary['nuisance'])} ({summary['df']} degrees of "
-        f"freedom). {single}. Effect sizes are Cohen's d from the adjusted t. Stability is the share of "
+        f"freedom). {single}. Effect sizes are t over the norm of the group residualised for the covariates: Cohen's "
+        "d in residual standard deviations, with intervals from the noncentral t distribution. Those of called "
+        "connections are corrected by what a list as long, chosen in random halves, keeps in the other halves (stepped "
+        "up from half the cohort to all of it). Stability is the share of "
         f"{spec['stability_draws']} random halves of the cohort (after Meinshausen and Bühlmann 2010) in which a "
         f"connection is among the {spec['stability_top']} strongest. {wholes} Detectable differences of connections "
         "and circuits follow from the noncentral t distribution and the residuals of this cohort; those of components "

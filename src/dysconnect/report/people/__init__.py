@@ -34,7 +34,7 @@ from dysconnect.problems import reason
 from dysconnect.progress import track
 from dysconnect.report.cohort import banner
 from dysconnect.report.people import strips
-from dysconnect.report.prediction.scores import aucs, beats_chance
+from dysconnect.report.prediction.scores import above_chance, aucs
 from dysconnect.report.stimulation import CAUTION, connections
 
 SHOWN = 5  # targets of a kind
@@ -262,9 +262,10 @@ def model_table(everybody: Everybody, name: str, experiments: Sequence[str], spe
     for experiment in experiments:
         row, auc = everybody.predictions[experiment].loc[name], everybody.aucs[experiment]
         near, patients = alike(everybody.predictions[experiment], name)
-        chance = beats_chance(auc, spec["alpha"])
+        chance = above_chance(auc, spec["alpha"])
         mark = "floor" if experiment == spec["floor"] else "" if chance else "aside"
-        verdict = "covariates only" if experiment == spec["floor"] else "" if chance else "does not beat chance"
+        judged = "" if chance else "does not beat chance" if np.isfinite(auc.p) else "not tested against chance"
+        verdict = "covariates only" if experiment == spec["floor"] else judged
         rows.append(
             Row(
                 [(label(experiment), verdict), number(row["value"]), f"{number(row['low'])} to {number(row['high'])}",

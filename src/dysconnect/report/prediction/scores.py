@@ -23,7 +23,7 @@ def sees_nothing(floor: str, experiments: Mapping[str, Mapping]) -> bool:
 def aucs(scores: pd.DataFrame, metric: str = "auc") -> dict[str, Estimate]:
     """AUC, or another metric, of every experiment, in the order of the table."""
     rows = scores[scores["metric"] == metric]
-    return {row.experiment: Estimate(row.value, row.low, row.high, row.p) for row in rows.itertuples()}
+    return {row.experiment: Estimate(row.value, row.low, row.high, row.p, row.p_best) for row in rows.itertuples()}
 
 
 def difference(comparisons: pd.DataFrame, one: str, other: str, metric: str = "auc") -> Estimate | None:
@@ -44,8 +44,13 @@ def excludes_zero(gap: Estimate, alpha: float) -> int:
 
 
 def beats_chance(auc: Estimate, alpha: float) -> bool:
-    """Whether a score is above chance: by its permutation p, or by its interval where it was not tested."""
-    return bool(auc.p <= alpha and auc.value > 0.5) if np.isfinite(auc.p) else bool(auc.low > 0.5)
+    """Whether a model is above chance by the p that allows for the others; never where it was not permuted."""
+    return bool(auc.corrected <= alpha and auc.value > 0.5)
+
+
+def above_chance(auc: Estimate, alpha: float) -> bool:
+    """Whether one score, such as that of the floor, is above chance by its permutation p."""
+    return bool(auc.p <= alpha and auc.value > 0.5)
 
 
 def candidates(study: Study, *kinds: str) -> dict[str, Estimate]:
@@ -55,6 +60,12 @@ def candidates(study: Study, *kinds: str) -> dict[str, Estimate]:
     return {name: score for name, score in auc.items() if name in experiments and kind(experiments[name]) in wanted}
 
 
+def competing(auc: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    """The models that were permuted often enough to be called the best."""
+    return {name: score for name, score in auc.items() if np.isfinite(score.corrected)}
+
+
 def best_of(auc: Mapping[str, Estimate]) -> str:
-    """The model with the highest score, the first of several."""
+    """The model with the highest score of those that compete, the first of several; of all where none does."""
+    auc = competing(auc) or auc
     return max(auc, key=lambda name: auc[name].value)

@@ -6,12 +6,15 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.models.cards import label
-from dysconnect.paper.text import Estimate, counted, covariate_names, number, p_text
+from dysconnect.paper.text import Estimate, counted, covariate_names, listed, number, p_text
+from dysconnect.report.budget import model_share
 from dysconnect.report.prediction.scores import (
+    above_chance,
     aucs,
     beats_chance,
     best_of,
     candidates,
+    competing,
     difference,
     excludes_zero,
     sees_nothing,
@@ -21,33 +24,44 @@ from dysconnect.report.structures import detectable_effect
 
 
 def prediction_sentence(study: Study) -> str:
-    """Which model scores best, and whether any beats chance."""
-    auc, alpha = candidates(study), study.score_alpha
+    """Which model scores best, and whether any beats chance once there being several is allowed for."""
+    auc, alpha = candidates(study), model_share(study)
     if not auc:
         return "Only the confound floor was run: there is no model of connectivity to judge."
-    best = best_of(auc)
+    best, rest = best_of(auc), _not_competing(auc)
     title, score = f"{label(best)} ({counted(len(auc), 'model')} tried)", auc[best]
+    if not np.isfinite(score.corrected):
+        untested = "Whether a model beats chance was not tested against permuted labels"
+        return f"{untested}: the highest AUC, {title}, is {score}."
     above = [name for name in auc if beats_chance(auc[name], alpha)]
+    tried, tested = len(competing(auc)), f"{_chosen_p(score, len(competing(auc)))}"
     if not above:
-        test = f"{p_text(score.p)} against permuted labels" if np.isfinite(score.p) else "its interval includes 0.5"
-        return f"No model beats chance: the best, {title}, reaches an AUC of {score} ({test})."
+        asked = (
+            f"; {alpha:.2g} is asked, the models' half of the error rate of this page" if score.p <= 2 * alpha else ""
+        )
+        return f"No model beats chance: the best, {title}, reaches an AUC of {score} ({tested}{asked}).{rest}"
     if best not in above:
         second = max(above, key=lambda name: auc[name].value)
         return (
-            f"{label(best)} scores best, with an AUC of {score}, but is not shown to beat chance ({p_text(score.p)}); "
-            f"{label(second)} is, with {auc[second]} ({p_text(auc[second].p)})."
+            f"{label(best)} scores best, with an AUC of {score}, but is not shown to beat chance ({tested}); "
+            f"{label(second)} is, with {auc[second]} ({_chosen_p(auc[second], tried)}).{rest}"
         )
-    return (
-        f"The best model, {title}, tells patients from controls with an AUC of {score}"
-        f"{_tested(score, len(auc), alpha)}."
-    )
+    return f"The best model, {title}, tells patients from controls with an AUC of {score} ({tested}).{rest}"
 
 
-def _tested(auc: Estimate, tried: int, alpha: float) -> str:
-    if not np.isfinite(auc.p):
-        return "; its interval excludes chance, but it was not tested against permuted labels"
-    chosen = "" if auc.p * tried <= alpha else f", which does not allow for choosing the best of {tried}"
-    return f" ({p_text(auc.p)} against permuted labels{chosen})"
+def _chosen_p(auc: Estimate, tried: int) -> str:
+    """P against permuted labels, and among how many models the choice is allowed for."""
+    choice = f", allowing for the choice among {tried}" if tried > 1 else ""
+    return f"{p_text(auc.corrected)} against permuted labels{choice}"
+
+
+def _not_competing(auc: Mapping[str, Estimate]) -> str:
+    """Name the models that were not permuted, or too rarely, and so cannot be the best."""
+    out = [f"{label(name)} (AUC {auc[name]})" for name in auc if name not in competing(auc)]
+    if not out or len(out) == len(auc):
+        return ""
+    were = "was" if len(out) == 1 else "were"
+    return f" {listed(out)} {were} not tested against permuted labels often enough to compete."
 
 
 def floor_sentence(study: Study) -> str:
@@ -61,6 +75,7 @@ def floor_sentence(study: Study) -> str:
             "motion cannot be ruled out as the explanation."
         )
     score, alpha = aucs(results.scores)[floor], study.score_alpha
+    fixed = study.cohort["splits"]["scheme"] == "fixed"
     names = covariate_names(experiments[floor]["model"].get("covariates", []))
     reached = f"an AUC of {score} ({p_text(score.p)})"
     if not auc:
@@ -69,12 +84,13 @@ def floor_sentence(study: Study) -> str:
     gap = difference(results.comparisons, best, floor)
     if gap is None:
         return f"From {names} alone: {reached}. The difference to the models was not tested."
-    if beats_chance(auc[best], alpha):
+    if beats_chance(auc[best], model_share(study)):
         judged = _above_floor(label(best), gap, alpha, names, reached)
+        judged += " There is one test fold: its bootstrap alone decides, without a test over folds." if fixed else ""
         return (
             f"{judged} {_others_above(results.comparisons, auc, best, floor, alpha)}{_remains(results, best)}".strip()
         )
-    if beats_chance(score, alpha):
+    if above_chance(score, alpha):
         return f"The groups differ in covariates, not measurably in connectivity: {names} alone reach {reached}."
     return f"The confound floor is at chance as well: {names} alone reach {reached}."
 
@@ -164,7 +180,7 @@ def power_sentence(study: Study) -> str:
         f"power (one-sided, {1 - study.level:.2g}; standard error at chance {null} "
         f"{number(row['null_sd'], 3)})."
     )
-    if beats_chance(auc[best], study.score_alpha) or not np.isfinite(row["n_needed"]):
+    if beats_chance(auc[best], model_share(study)) or not np.isfinite(row["n_needed"]):
         return text
     return f"{text} Were {number(auc[best].value)} the true value, {int(row['n_needed']):,} subjects would show it."
 
@@ -175,8 +191,10 @@ def prediction_in_short(study: Study) -> str:
     if not auc:
         return "Only the confound floor was run: there is no model of connectivity to judge."
     best = best_of(auc)
-    who = f"The {f'best of {len(auc):,} models' if len(auc) > 1 else 'one model'}, {label(best)},"
-    if not beats_chance(auc[best], study.score_alpha):
+    tried = len(competing(auc) or auc)
+    who = f"The {f'best of {tried:,} models' if tried > 1 else 'one tested model' if len(auc) > 1 else 'one model'}, "
+    who += f"{label(best)},"
+    if not beats_chance(auc[best], model_share(study)):
         who = who.replace("The", "the", 1)
         return f"Connectivity is not shown to tell patients from controls: {who} reaches an AUC of {auc[best]}."
     text = f"{who} tells patients from controls with an AUC of {auc[best]}"

@@ -11,7 +11,7 @@ from dysconnect.models.cards import label
 from dysconnect.paper.style import COLOURS, GREY, INK, PAGE, note_figure, styled
 from dysconnect.paper.tables import Column, Row, Table
 from dysconnect.paper.text import NONE, Estimate, number
-from dysconnect.report.prediction.scores import aucs
+from dysconnect.report.prediction.scores import aucs, best_of
 
 TITLES = {"site": "Site", "sex": "Sex", "age": "Age", "motion": "Mean framewise displacement"}
 MOST_ROWS = 45  # a figure of more would not fit a page
@@ -19,8 +19,8 @@ MOST_ROWS = 45  # a figure of more would not fit a page
 
 def shown_model(scores: pd.DataFrame, floor: str | None) -> str:
     """The model whose subgroups are drawn: the best that is not the floor."""
-    auc = aucs(scores)
-    return max((name for name in auc if name != floor), key=lambda name: auc[name].value, default=floor)
+    auc = {name: score for name, score in aucs(scores).items() if name != floor}
+    return best_of(auc) if auc else floor
 
 
 def subgroup_figure(subgroups: pd.DataFrame, scores: pd.DataFrame, floor: str | None) -> Figure:

@@ -8,7 +8,7 @@ import pandas as pd
 from dysconnect.models.cards import label
 from dysconnect.paper.tables import Column, Row, Table
 from dysconnect.paper.text import NONE, Estimate, number, p_text, p_value
-from dysconnect.report.prediction.scores import aucs, difference
+from dysconnect.report.prediction.scores import aucs, best_of, difference
 from dysconnect.report.results import Results
 
 METRICS = (
@@ -20,16 +20,17 @@ def model_table(results: Results, floor: str | None, kinds: Mapping[str, str], e
     """Scores of every experiment, best first and the floor last; an `empty` floor is compared with nothing."""
     auc, scores = aucs(results.scores), results.scores.set_index(["experiment", "metric"])
     order = sorted(auc, key=lambda name: (name == floor, -auc[name].value))
+    best = best_of({name: score for name, score in auc.items() if name != floor} or auc)
     alike = aucs(results.scores, "auc_deconfounded")
     rows = []
     for name in order:
         gap = difference(results.comparisons, name, floor) if floor and not empty else None
         values = {metric: scores["value"].get((name, metric), np.nan) for metric in METRICS}
         rest = [number(value, 3 if metric == "brier" else 2) for metric, value in values.items()]
-        p = p_value(auc[name].p) if np.isfinite(auc[name].p) else "not tested"
+        p = _p_cell(auc[name])
         beyond = ("no covariates" if empty else "the floor") if name == floor else _with_corrected(gap)
         held = str(alike[name]) if name in alike and np.isfinite(alike[name].value) and not empty else NONE
-        mark = "floor" if name == floor else "best" if name == order[0] else ""
+        mark = "floor" if name == floor else "best" if name == best else ""
         rows.append(Row([(label(name), kinds.get(name, "")), str(auc[name]), p, beyond, held, *rest], mark))
     columns = [
         Column("Model", False), Column("AUC [interval]"), Column("Permutation p"), Column("AUC minus floor [interval]"),
@@ -40,7 +41,8 @@ def model_table(results: Results, floor: str | None, kinds: Mapping[str, str], e
     same = results.scores.loc[results.scores["metric"] == "auc_deconfounded", "n"]
     caption = (
         f"Out-of-fold scores of {n:,} subjects. Higher is better, except for the Brier score; the best calibration has "
-        "a slope of 1 (below: probabilities too extreme) and an intercept of 0."
+        "a slope of 1 (below: probabilities too extreme) and an intercept of 0. Of the best: allowing for the choice "
+        "among the models that were tested."
     )
     if len(same) and alike and np.isfinite([score.value for score in alike.values()]).any():
         caption += (
@@ -48,6 +50,17 @@ def model_table(results: Results, floor: str | None, kinds: Mapping[str, str], e
             "is conservative in small cohorts: what covariates alone have taught falls below 0.5."
         )
     return Table(caption, columns, rows)
+
+
+def _p_cell(score: Estimate) -> str | tuple[str, str]:
+    """The permutation p, and under it that which allows for the other models."""
+    if not np.isfinite(score.p):
+        return "not tested"
+    return (
+        (p_value(score.p), f"of the best {p_text(score.corrected)}")
+        if np.isfinite(score.corrected)
+        else p_value(score.p)
+    )
 
 
 def _with_corrected(gap: Estimate | None) -> str | tuple[str, str]:

@@ -88,8 +88,8 @@ def quality_facts(quality: Mapping, survivors: int, moved: int) -> list[tuple[st
 
 def _quality_text(quality: Mapping, cohort: Mapping) -> str:
     groups = (
-        "Exclusion of patients and controls was compared by Fisher's exact test, their motion and the amount of data "
-        "by the Mann-Whitney test and Cohen's d."
+        "Exclusion of patients and controls was compared by Fisher's exact test, the amount of data and motion "
+        "(by its logarithm) by the t-test, Cohen's d and the interval of the same test."
     )
     if "reason" in quality["qcfc"]["everybody"]:
         return f"{groups} Whether connections follow motion was not tested ({quality['qcfc']['everybody']['reason']})."

@@ -1,0 +1,45 @@
+"""The best of several models: its p, corrected for having been chosen."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+
+def best_p(nulls: Mapping[str, pd.DataFrame], seeing: Sequence[str], alpha: float) -> dict[str, float]:
+    """Correct the permutation p of every model for the others that compete.
+
+    The models' nulls come from the same permutations of the labels, whatever their number. Nulls differ in spread, so
+    that every AUC is put in standard deviations of the null of its model; the highest of the models under every
+    permutation is what a model's is compared with. It covers the repeat that the nulls cover.
+
+    Parameters
+    ----------
+    nulls : mapping of str to DataFrame
+        `permutation` (0: the labels as they are) and `auc`, by experiment; no rows where there is no null.
+    seeing : sequence of str
+        The experiments that compete: those that see connectivity.
+    alpha : float
+        Models with too few permutations to reach it do not compete.
+
+    Returns
+    -------
+    dict of str to float
+        ``#{k: highest of permutation k >= the model's} / (1 + B)``; NaN for those that do not compete.
+
+    References
+    ----------
+    Westfall and Young (1993), Resampling-based multiple testing (single step).
+    """
+    known = {name: nulls[name].sort_values("permutation")["auc"].to_numpy(float) for name in nulls}
+    able = [name for name in seeing if len(known[name]) and 1 / len(known[name]) <= alpha]
+    shared = min((len(known[name]) for name in able), default=0)
+    scores = {name: _standard(known[name][:shared]) for name in able}
+    highest = np.max(list(scores.values()) or [[]], axis=0)
+    reached = {name: float((highest >= one[0] - 1e-9).mean()) for name, one in scores.items()}
+    return {name: reached.get(name, np.nan) for name in nulls}
+
+
+def _standard(auc: np.ndarray) -> np.ndarray:
+    """In standard deviations of all rows, [1 + B], the observed one among them: so the test is exact."""
+    return (auc - auc.mean()) / (auc.std() or 1.0)

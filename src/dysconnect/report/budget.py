@@ -1,0 +1,69 @@
+"""The error rate of the page: which differences its verdict may name.
+
+Every family of tests keeps its own error rate, so that a page with several families does not. The verdict names a
+difference only where a p that allows for everything that was looked at passes: models have one half of the error rate,
+connections the other, which the questions to the connections share.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from dysconnect.report.results import Asked, Study
+
+SLACK = 1e-9
+
+
+class Family(NamedTuple):
+    """One family of tests of the connections: its p, and that which allows for the other families."""
+
+    p: float
+    p_any: float
+
+
+def model_share(study: Study) -> float:
+    """Largest p of the best model that the verdict calls a finding: half of the complement of the intervals' level."""
+    return (1 - study.level) / 2 + SLACK
+
+
+def connection_share(study: Study) -> float:
+    """Largest p of a family of tests that the verdict calls a finding, shared by all questions to the connections."""
+    asked = 1 + sum(question is not None for question in (study.results.severity, study.results.groups))
+    return study.alpha / 2 / asked + SLACK
+
+
+def family(summary: Mapping, name: str) -> Family:
+    """One of the families edge, component, circuit, block; NaN where it was not looked at."""
+    rows = [row for row in summary["families"] if row["name"] == name]
+    return Family(rows[0]["p"], rows[0]["p_any"]) if rows else Family(np.nan, np.nan)
+
+
+def may_name(study: Study, name: str) -> bool:
+    """Whether the verdict may say that something of this family differs."""
+    return bool(family(study.results.summary, name).p_any <= connection_share(study))
+
+
+def asked_p(asked: Asked | None) -> float:
+    """Family-wise p of a further question; NaN where it was not asked or not tested."""
+    return float(asked.edges["p_fwer"].min()) if asked is not None and len(asked.edges) else float("nan")
+
+
+def held_back(study: Study, p: float, name: str = "") -> str:
+    """Why something that passes its family's own error rate is not called a finding."""
+    families = len(study.results.summary["families"])
+    several = f"; {p:.2g} once the {families} families of tests are allowed for" if name else ""
+    own = family(study.results.summary, name).p if name else p
+    return (
+        f"p = {own:.2g} at its own error rate{several}, where the error rate of the page asks for "
+        f"{connection_share(study):.2g}: not counted as a finding"
+    )
+
+
+def named(study: Study) -> list[tuple[str, float]]:
+    """What the verdict names as a difference: question and corrected p; empty where nothing is there to name."""
+    models = study.results.scores.query("metric == 'auc'").set_index("experiment")["p_best"]
+    found = [(name, p) for name, p in models.items() if p <= model_share(study)]
+    families = {row["name"]: row["p_any"] for row in study.results.summary["families"]}
+    families |= {"severity": asked_p(study.results.severity), "groups": asked_p(study.results.groups)}
+    return found + [(name, p) for name, p in families.items() if p <= connection_share(study)]
