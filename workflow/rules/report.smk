@@ -82,6 +82,7 @@ rule report:
             caption="../report/page.rst",
             category="Report",
         ),
+        in_short="results/{dataset}/report/verdict.txt",
         cohort=figure("cohort", "cohort", "Cohort"),
         motion=figure("motion", "motion", "Cohort"),
         flow=figure("flow", "flow", "Cohort"),
@@ -230,3 +231,12 @@ rule dictionary:
         "Describing the tables of {wildcards.dataset}"
     script:
         "../scripts/dictionary.py"
+
+
+onsuccess:
+    short = Path(f"results/{DATASET}/report/verdict.txt")
+    if short.is_file():
+        lines = [
+            f"- {line}" for line in short.read_text(encoding="utf-8").splitlines()
+        ]
+        tell("", *lines, f"The report: {short.with_name('index.html').resolve()}")

@@ -43,11 +43,12 @@ TOPICS = (
 
 @dataclass(frozen=True)
 class Page:
-    """The page as HTML, and its figures by name: SVG documents, and PNG where they were asked for."""
+    """The page as HTML, its figures by name (SVG, and PNG where they were asked for), and the verdict in short."""
 
     html: str
     figures: dict[str, str]
     images: dict[str, bytes]
+    in_short: list[str]
 
 
 def render(
@@ -80,7 +81,7 @@ def render(
     drawings = {name: drawing for section in sections for name, drawing in section.figures.items()}
     documents, pixels = drawn(drawings, images)
     pictures = {name: _picture(name, documents[name], drawing) for name, drawing in drawings.items()}
-    return Page(_html(study, sections, pictures, date), documents, pixels)
+    return Page(_html(study, sections, pictures, date), documents, pixels, in_short(study))
 
 
 def sections_of(study: Study) -> list[Section]:
