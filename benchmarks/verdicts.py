@@ -231,11 +231,16 @@ def spread(lines: list[dict]) -> pd.DataFrame:
 
 
 def typical(lines: list[dict]) -> list[int]:
-    """Seeds, the most typical first: by how far their ranks are from the middle one, in sum over what a page shows."""
+    """Seeds, the most typical first: those where the same models and floor beat chance as in most, and of these the one
+    whose ranks are nearest the middle, in sum over AUCs, calls and p of the first target region.
+    """
     table = pd.DataFrame(lines).set_index("seed")
+    models = [name.removesuffix(" AUC") for name in table if name.endswith(" AUC")]
+    beaten = table[[f"{name} p" for name in models]] <= 0.05
+    usual = (beaten == (beaten.mean() > 0.5)).all(axis=1)
     shown = [name for name in table if name.endswith((" AUC", " called")) or name == "first region p"]
-    ranks = table[shown].rank()
-    return (ranks - (len(table) + 1) / 2).abs().sum(axis=1).sort_values(kind="stable").index.tolist()
+    away = (table[shown].rank() - (len(table) + 1) / 2).abs().sum(axis=1)
+    return table.assign(unusual=~usual, away=away).sort_values(["unusual", "away"], kind="stable").index.tolist()
 
 
 def main() -> None:
