@@ -9,8 +9,8 @@ import pandas as pd
 class CovariateEncoder:
     """Numbers standardised, categories one-hot, both learned on the training subjects, [n, K].
 
-    A category that the training subjects lack is encoded as all zeros; a number that is missing takes the
-    training mean.
+    What is not known takes the training mean: a number that is missing, and a category that is missing or that the
+    training subjects lack. All zeros would be the first category, which has no column.
     """
 
     def __init__(self, covariates: Sequence[str]):
@@ -29,8 +29,14 @@ class CovariateEncoder:
         others = [name for name in self.covariates if name not in numeric]
         self.categories_ = {name: sorted(table[name].dropna().unique())[1:] for name in others}
         self.firsts_ = {name: min(table[name].dropna().unique(), default="") for name in others}
-        self.centre_ = self.transform(table).mean(0)
+        self.centre_ = np.array([share for name in self.covariates for share in self._means(table[name])])
         return self
+
+    def _means(self, values: pd.Series) -> list[float]:
+        """Of the columns of one covariate: 0 of a number, the share of each category among those that are known."""
+        if values.name in self.numeric_:
+            return [0.0]
+        return [float((values.dropna() == level).mean()) for level in self.categories_[values.name]]
 
     def transform(self, table: pd.DataFrame) -> np.ndarray:
         """Encode, [n, K] float."""
@@ -39,20 +45,15 @@ class CovariateEncoder:
             if name in self.numeric_:
                 mean, spread = self.numeric_[name]
                 columns.append(((table[name].fillna(mean) - mean) / spread).to_numpy(float))
-            else:
-                columns += [(table[name] == level).to_numpy(float) for level in self.categories_[name]]
+                continue
+            known = table[name].isin([self.firsts_[name], *self.categories_[name]]).to_numpy()
+            for level in self.categories_[name]:
+                columns.append(np.where(known, table[name] == level, self.centre_[len(columns)]).astype(float))
         return np.column_stack(columns) if columns else np.zeros((len(table), 0))
 
     def centred(self, table: pd.DataFrame) -> np.ndarray:
-        """Encode as deviation from the training subjects, [n, K]; a category that they lack is no deviation."""
-        encoded, column = self.transform(table) - self.centre_, 0
-        for name in self.covariates:
-            width = 1 if name in self.numeric_ else len(self.categories_[name])
-            if name in self.categories_:
-                known = table[name].isin([self.firsts_[name], *self.categories_[name]]).to_numpy()
-                encoded[~known, column : column + width] = 0
-            column += width
-        return encoded
+        """Encode as deviation from the training subjects, [n, K]; what is not known is no deviation."""
+        return self.transform(table) - self.centre_
 
     def state(self) -> dict:
         """What was learned, fit for JSON."""
