@@ -65,7 +65,8 @@ def address(tmp_path_factory):
     (folder / "figures").mkdir()
     for name, document in page.figures.items():
         (folder / f"figures/{name}.svg").write_text(document, encoding="utf-8")
-        (folder / f"figures/{name}.png").write_bytes(page.images[name])
+        for kind, data in page.images[name].items():
+            (folder / f"figures/{name}.{kind}").write_bytes(data)
     write_pages(folder, seventh="sub-07")
     (folder / "prediction.html").write_text(render_person(found_of(), bundle_of()), encoding="utf-8")
     return folder / "index.html"

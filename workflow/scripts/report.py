@@ -8,6 +8,7 @@ from _job import start
 from dysconnect.data.atlas import load_atlas
 from dysconnect.report import render
 from dysconnect.report.results import read_results
+from dysconnect.report.unnamed import remove_pages
 
 input, output, params = start(snakemake)
 results = read_results(dict(input.items()), list(params.experiments), input.histories)
@@ -15,7 +16,10 @@ nodes = load_atlas(params.cohort["atlas"]["nodes"])
 page = render(results, params.cohort, params.experiments, nodes, date.today().isoformat(), images=True)
 Path(output.html).write_text(page.html, encoding="utf-8")
 Path(output.in_short).write_text("\n".join(page.in_short) + "\n", encoding="utf-8")
+if not params.cohort["report"]["people"]:
+    remove_pages(Path(output.html))
 for name in set(output.keys()) - {"html", "in_short"}:
-    vector, pixels = output[name]
-    Path(vector).write_text(page.figures[name], encoding="utf-8")
-    Path(pixels).write_bytes(page.images[name])
+    vector, *others = map(Path, output[name])
+    vector.write_text(page.figures[name], encoding="utf-8")
+    for path in others:
+        path.write_bytes(page.images[name][path.suffix[1:]])

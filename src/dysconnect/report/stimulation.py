@@ -14,7 +14,7 @@ from dysconnect.paper.tables import Column, Row, Table, page_link, region_cell, 
 from dysconnect.paper.text import NONE, counted, listed, number, p_text, p_value
 from dysconnect.report.budget import model_share
 from dysconnect.report.prediction.scores import beats_chance, candidates
-from dysconnect.report.results import Results, Study
+from dysconnect.report.results import GROUP, Results, Study
 from dysconnect.report.section import Drawing, Section
 
 CAUTION = (
@@ -27,7 +27,6 @@ CAPTION = (
     "uncorrected, light: neither. Seen from the right, from behind and from above."
 )
 DRAWN = 40
-GROUP = "group"  # in the place of a participant, in edits.tsv
 LISTED = 5
 LATER = "average_controllability"
 PALE = "#92b4d4"  # between the blue of what survives and the grey of what does not
@@ -57,7 +56,7 @@ def section(study: Study) -> Section | None:
             "nodes": node_table(targets, alpha),
             "sets": set_table(targets, ranking, alpha),
             "connections": connection_table(results.edits, targets),
-            "patients": patient_rows(results.patient_targets, results.edits),
+            "patients": patient_rows(results.patient_targets, results.edits) if study.people else None,
         },
         more={"notes": notes(targets, study.cohort["stimulate"]), "aside": aside(results.stimulation, ranking)},
         methods=methods,
