@@ -111,7 +111,7 @@ def test_files(project):
     expected |= {"quality/qcfc.tsv", "quality/summary.json"}
     expected |= {"acquire/summary.txt", "timeseries/dataset_description.json"}
     expected |= {f"stimulate/{name}" for name in ("targets.tsv", "patients.tsv", "edits.tsv", "verdict.json")}
-    expected |= {"report/index.html", "dictionary.json"}
+    expected |= {"report/index.html", "report/verdict.txt", "dictionary.json"}
     tables = {name.removesuffix(".tsv") for name in expected if name.endswith(".tsv")}
     taken = {name for name in tables if f"{name}.json" in expected}  # a result has the name of the description
     expected |= {f"{name}_columns.json" for name in taken} | {f"{name}.json" for name in tables - taken}
@@ -127,6 +127,11 @@ def test_files(project):
     included = pd.read_csv(results / "simulated/timeseries/participants.tsv", sep="\t")["included"].sum()
     denoised = {name for name in series if name.startswith("timeseries/")}
     assert len(denoised) == 2 * included  # a table and its sidecar
+
+
+def test_a_report_that_is_mailed_asks_for_no_pages_of_people(project):
+    rules = project.rules("--forcerun", "report", overrides=("report.people=false",))
+    assert "report" in rules and "report_people" not in rules
 
 
 def test_every_column_of_every_table_is_described_once(project):
