@@ -2,7 +2,8 @@
 
 A hypothesis generator for research: it ranks what a fitted model responds to, not what treatment would do. `targets`
 lists nodes, regions and circuits; `folds` makes their edges normal in people whom a model did not see; `counterfactual`
-finds the least change that would do; `permute` and `matched` test the effects; `edits` writes out the connections that
+finds the least change that would do; `permute` and `matched` test the effects; `shown` decides whether there is a
+ranking; `edits` writes out the connections that
 change; `control` adds a view of network control theory; `networks` does the same to graph networks, and `retrained`
 tests them.
 """
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.data.cohort import Cohort
+from dysconnect.learning.permuted import Gate
 from dysconnect.learning.seeds import is_graph
 from dysconnect.localize.statistics import nuisance_basis
 from dysconnect.localize.tested import without_copies
@@ -26,13 +28,13 @@ from dysconnect.stimulate.permute import observed_and_shuffled, permutation_p, p
 from dysconnect.stimulate.ranking import (
     COLUMNS,
     PATIENT_COLUMNS,
-    Seen,
     gather,
     goal_logit,
     patient_table,
     rank_agreement,
     target_table,
 )
+from dysconnect.stimulate.shown import Verdict, judged
 from dysconnect.stimulate.targets import Targets, list_targets
 
 
@@ -57,12 +59,20 @@ class Stimulation:
     summary: dict
 
 
-def withheld() -> Stimulation:
-    """No ranking: tables without rows."""
-    return Stimulation(*(pd.DataFrame(columns=names) for names in (COLUMNS, PATIENT_COLUMNS, EDIT_COLUMNS)), {})
+def withheld(verdict: Verdict, permutations: int) -> Stimulation:
+    """No ranking: tables without rows, and what closed the gate."""
+    empty = (pd.DataFrame(columns=names) for names in (COLUMNS, PATIENT_COLUMNS, EDIT_COLUMNS))
+    return Stimulation(*empty, {**verdict.summary, "permutations": permutations})
 
 
-def rank_targets(cohort: Cohort, splits: pd.DataFrame, sections: dict, nodes: pd.DataFrame, spec: dict) -> Stimulation:
+def rank_targets(
+    cohort: Cohort,
+    splits: pd.DataFrame,
+    sections: dict,
+    nodes: pd.DataFrame,
+    spec: dict,
+    model: Gate | None = None,
+) -> Stimulation:
     """Rank nodes, target regions and circuits by how far they move held-out patients towards the controls.
 
     Parameters
@@ -77,7 +87,9 @@ def rank_targets(cohort: Cohort, splits: pd.DataFrame, sections: dict, nodes: pd
         Atlas.
     spec : dict
         The `stimulate` section: `covariates`, `permutations`, `network_permutations`, `matched`, `draws`, `goal`,
-        `edits` (see `edit_table`), `seed`.
+        `edits` (see `edit_table`), `seed`; with `model` also `alpha` and `experiment`.
+    model : Gate, optional
+        Of the model; then a ranking is withheld where nothing opens the gate (`judged`). By default all is shown.
 
     Returns
     -------
@@ -85,9 +97,9 @@ def rank_targets(cohort: Cohort, splits: pd.DataFrame, sections: dict, nodes: pd
         `targets` has, by kind (node, region, circuit): `rank` (by `score`), `target`, `title`, `access`, `system`, `x`,
         `y`, `z` (MNI mm), `n_nodes`, `n_edges`, `shift` (virtual normalisation: mean change of the calibrated logit in
         patients; negative is towards health), `score` (the shift in standard deviations of that of permuted labels),
-        `p` and `p_fwer` (over its kind), `matched_z` and `matched_p`, `controls`, `consistency`, `cost` (mean
-        Mahalanobis distance of the cheapest edit of the target that brings a patient to the `goal`), `top10` (of kinds
-        that have more targets), and with nctpy those of `controllability`.
+        `p` and `p_fwer` (over the targets of all kinds), `matched_z` and `matched_p`, `controls`, `consistency`,
+        `cost` (mean Mahalanobis distance of the cheapest edit of the target that brings a patient to the `goal`),
+        `top10` (of kinds that have more targets), and with nctpy those of `controllability`.
 
     Notes
     -----
@@ -101,11 +113,17 @@ def rank_targets(cohort: Cohort, splits: pd.DataFrame, sections: dict, nodes: pd
     labels, people = cohort.labels, cohort.participants
     targets = list_targets(nodes, cohort.measured)
     basis = nuisance_basis(people, spec["covariates"])
-    asked = _networks if is_graph(sections) else _linear
-    effects, null = asked(cohort, splits, sections, targets, basis, spec)
+    null = _null(cohort, splits, sections, targets, basis, spec)
+    tested = {} if null is None else dict(zip(("score", "p", "p_fwer"), permutation_p(null, targets.kinds)))
+    verdict = None if model is None else judged(tested.get("p_fwer"), model, spec["alpha"], spec["experiment"])
+    if verdict and not verdict.is_open:  # before anything that takes longer
+        return withheld(verdict, 0 if null is None else len(null) - 1)
+    effects = _effects(cohort, splits, sections, targets, basis, spec)
     aim = goal_logit(effects, labels, spec["goal"])
     seen = gather(effects, labels, aim)
-    tests = _tests(seen, targets, null, node_strength(cohort.values, len(nodes)), spec)
+    strength = node_strength(cohort.values, len(nodes))
+    matched = matched_standing(seen.edges, targets, strength, spec["matched"], spec["draws"], spec["seed"])
+    tests = tested | dict(zip(("matched_z", "matched_p"), matched))
     control = controllability(cohort.values[labels == 0], nodes)
     table = target_table(seen, targets, tests, control)
     names = {"people": people["participant_id"].to_numpy(), "regions": cohort.nodes}
@@ -119,42 +137,37 @@ def rank_targets(cohort: Cohort, splits: pd.DataFrame, sections: dict, nodes: pd
         "network": is_graph(sections),
         "controllability": control is not None,
         "absent": targets.absent["target"].tolist(),
+        **(verdict.summary if verdict else {}),
     }
     edits = edit_table(gather_edits(effects, labels, aim), targets, table, patients, names, spec["edits"])
     return Stimulation(table, patients, edits, summary)
 
 
-def _linear(
+def _null(
     cohort: Cohort, splits: pd.DataFrame, sections: dict, targets: Targets, basis: np.ndarray, spec: dict
-) -> tuple[list[Effects], np.ndarray | None]:
-    """Effects of all folds, and the shifts under permuted labels [1 + B, T], the observed ones first."""
-    labels, sites = cohort.labels, cohort.participants["site"].to_numpy()
-    permuted = observed_and_shuffled(labels, sites, spec["permutations"], spec["seed"])
-    effects, null = [], None
+) -> np.ndarray | None:
+    """Shifts under permuted labels [1 + B, T], the observed ones first; None of a model that is not fitted to them."""
+    if is_graph(sections):
+        from dysconnect.stimulate.retrained import retrained_shifts  # torch takes seconds to load
+
+        many = spec["network_permutations"]
+        return retrained_shifts(cohort, splits, sections, targets, basis, many, spec["seed"]) if many else None
+    sites = cohort.participants["site"].to_numpy()
+    permuted, null = observed_and_shuffled(cohort.labels, sites, spec["permutations"], spec["seed"]), 0
     for fold in fitted_folds(cohort, splits, sections):
-        effects.append(fold_effects(fold, targets, basis, labels))
-        if isinstance(fold.classifier, DualClassifier):  # others are too slow to fit again for every permutation
-            null = permuted_shifts(fold, targets, basis, permuted) + (0 if null is None else null)
-    return effects, null
+        if not isinstance(fold.classifier, DualClassifier):  # too slow to fit again for every permutation
+            return None
+        null = null + permuted_shifts(fold, targets, basis, permuted)
+    return null
 
 
-def _networks(
+def _effects(
     cohort: Cohort, splits: pd.DataFrame, sections: dict, targets: Targets, basis: np.ndarray, spec: dict
-) -> tuple[list[Effects], np.ndarray | None]:
-    """The same of graph networks, as far as they are to be trained again (``network_permutations``)."""
-    from dysconnect.stimulate.networks import fitted_networks, network_effects  # torch takes seconds to load
-    from dysconnect.stimulate.retrained import retrained_shifts
+) -> list[Effects]:
+    """What the targets do to the people whom the models of all folds did not see."""
+    if is_graph(sections):
+        from dysconnect.stimulate.networks import fitted_networks, network_effects
 
-    folds = fitted_networks(cohort, splits, sections)
-    effects = [network_effects(fold, targets, basis, cohort.labels, spec["goal"]) for fold in folds]
-    many = spec["network_permutations"]
-    null = retrained_shifts(cohort, splits, sections, targets, basis, many, spec["seed"]) if many else None
-    return effects, null
-
-
-def _tests(seen: Seen, targets: Targets, null: np.ndarray | None, strength: np.ndarray, spec: dict) -> dict:
-    """Standing of every target, [T] each, among permuted labels, if there are any, and among matched ones."""
-    kinds = targets.table["kind"].to_numpy()
-    tests = {} if null is None else dict(zip(("score", "p", "p_fwer"), permutation_p(null, kinds)))
-    matched = matched_standing(seen.edges, targets, strength, spec["matched"], spec["draws"], spec["seed"])
-    return tests | dict(zip(("matched_z", "matched_p"), matched))
+        folds = fitted_networks(cohort, splits, sections)
+        return [network_effects(fold, targets, basis, cohort.labels, spec["goal"]) for fold in folds]
+    return [fold_effects(fold, targets, basis, cohort.labels) for fold in fitted_folds(cohort, splits, sections)]
