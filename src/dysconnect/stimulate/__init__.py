@@ -34,7 +34,7 @@ from dysconnect.stimulate.ranking import (
     rank_agreement,
     target_table,
 )
-from dysconnect.stimulate.shown import Verdict, judged
+from dysconnect.stimulate.shown import judged
 from dysconnect.stimulate.targets import Targets, list_targets
 
 
@@ -59,10 +59,10 @@ class Stimulation:
     summary: dict
 
 
-def withheld(verdict: Verdict, permutations: int) -> Stimulation:
+def withheld(summary: dict) -> Stimulation:
     """No ranking: tables without rows, and what closed the gate."""
     empty = (pd.DataFrame(columns=names) for names in (COLUMNS, PATIENT_COLUMNS, EDIT_COLUMNS))
-    return Stimulation(*empty, {**verdict.summary, "permutations": permutations})
+    return Stimulation(*empty, summary)
 
 
 def rank_targets(
@@ -115,9 +115,10 @@ def rank_targets(
     basis = nuisance_basis(people, spec["covariates"])
     null = _null(cohort, splits, sections, targets, basis, spec)
     tested = {} if null is None else dict(zip(("score", "p", "p_fwer"), permutation_p(null, targets.kinds)))
+    test = {"permutations": 0 if null is None else len(null) - 1, "network": is_graph(sections)}
     verdict = None if model is None else judged(tested.get("p_fwer"), model, spec["alpha"], spec["experiment"])
     if verdict and not verdict.is_open:  # before anything that takes longer
-        return withheld(verdict, 0 if null is None else len(null) - 1)
+        return withheld(verdict.summary | test)
     effects = _effects(cohort, splits, sections, targets, basis, spec)
     aim = goal_logit(effects, labels, spec["goal"])
     seen = gather(effects, labels, aim)
@@ -131,12 +132,11 @@ def rank_targets(
     summary = {
         "agreement": rank_agreement(seen.by_fold[:, : len(targets.nodes)]),
         "folds": len(effects),
-        "permutations": 0 if null is None else len(null) - 1,
         "patients": int((labels[seen.tested] == 1).sum()),
         "goal": spec["goal"],
-        "network": is_graph(sections),
         "controllability": control is not None,
         "absent": targets.absent["target"].tolist(),
+        **test,
         **(verdict.summary if verdict else {}),
     }
     edits = edit_table(gather_edits(effects, labels, aim), targets, table, patients, names, spec["edits"])
