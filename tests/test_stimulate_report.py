@@ -121,9 +121,8 @@ def test_without_stimulation_there_is_no_section():
 def test_a_null_result_is_said():
     text = paragraph(targets_of(p_fwer=0.2), TOLD, 0.05)
     assert "No target survives a family-wise error rate of 0.05; the order is for orientation only." in text
-    assert "survives a family-wise error rate of 0.05 over the targets of all kinds" in paragraph(
-        targets_of(), TOLD, 0.05
-    )
+    text = paragraph(targets_of(), TOLD, 0.05)
+    assert "survives a family-wise error rate of 0.05 over the targets of all kinds" in text and "is context" in text
 
 
 def test_without_permuted_labels_nothing_is_called_tested():
@@ -231,7 +230,8 @@ def test_the_ranking_names_whether_its_model_beats_chance_and_the_floor():
         scores = study.results.scores.copy()
         scores.loc[scores["metric"] == "auc", ["value", "p"]] = 0.7, p
         said = model_words(replace(study, cohort=cohort, results=replace(study.results, scores=scores)))
-        assert (words in said and f"p = {p:.2f}"[:7] in said) or p < 0.01
+        assert words in said
+
     assert model_words(replace(study, cohort=cohort | {"stimulate": {"experiment": "absent"}})) == ""
 
 

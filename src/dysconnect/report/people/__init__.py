@@ -194,6 +194,7 @@ def _person(everybody: Everybody, name: str, nodes: pd.DataFrame, spec: Mapping,
     )
     scan = everybody.index.loc[name] if name in everybody.index.index else None
     seen = [model for model in _ordered(everybody, spec) if name in everybody.predictions[model].index]
+    asked = side == "cases" and person["included"]
     return {
         "name": name,
         "facts": _facts(person),
@@ -205,9 +206,7 @@ def _person(everybody: Everybody, name: str, nodes: pd.DataFrame, spec: Mapping,
         "models": model_table(everybody, name, seen, spec) if seen else None,
         "strips": strips.picture_of(everybody.predictions, name, seen, backgrounds, spec) if seen else None,
         "deviation": _deviation(everybody, name, nodes, spec),
-        "stimulation": _stimulation(everybody, name, spec.get("unit", ""))
-        if side == "cases" and person["included"]
-        else None,
+        "stimulation": _stimulation(everybody, name, spec.get("unit", "")) if asked else None,
     }
 
 

@@ -1,20 +1,9 @@
 """Virtual stimulation: which targets a model answers to, as a glass brain, tables and one paragraph."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 
-import numpy as np
-import pandas as pd
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-
-from dysconnect.data.atlas.targets import target_titles
-from dysconnect.data.measures import measure_of
-from dysconnect.models.cards import label
-from dysconnect.paper.style import GREY, LIGHT, LOWER, PAGE, note_figure, styled
-from dysconnect.paper.tables import Column, Row, Table, page_link, region_cell, significant
-from dysconnect.paper.text import NONE, counted, listed, number, p_text, p_value
-from dysconnect.report.prediction.scores import aucs, beats_chance, difference, excludes_zero, sees_nothing
-from dysconnect.report.results import Results, Study
+from dysconnect.paper.text import listed, p_text
+from dysconnect.report.results import Study
 from dysconnect.report.section import Drawing, Section
 from dysconnect.report.stimulation.figures import stimulation_figure
 from dysconnect.report.stimulation.tables import connection_table, node_table, notes, patient_rows, set_table
@@ -24,8 +13,8 @@ from dysconnect.report.stimulation.words import (
     model_words,
     not_asked,
     paragraph,
+    spoken,
     unit_of,
-    without_capital,
 )
 
 CAUTION = (
@@ -84,9 +73,8 @@ def stimulation_in_short(study: Study) -> str:
     if results.targets is None or results.targets.empty:
         return f"No target of virtual stimulation is shown; {results.stimulation}."
     first = results.targets.drop_duplicates("kind")
-    named = [
-        f"{without_capital(row.title)} ({p_text(row.p_fwer)})" for row in first[first["p_fwer"] <= alpha].itertuples()
-    ]
+    survivors = first[first["p_fwer"] <= alpha].sort_values("p_fwer", kind="stable")
+    named = [f"{spoken(row)} ({p_text(row['p_fwer'])})" for _, row in survivors.iterrows()]
     if named:
         return (
             f"Virtual stimulation points to {listed(named)}, family-wise over all targets: a hypothesis of where "
@@ -94,7 +82,7 @@ def stimulation_in_short(study: Study) -> str:
         )
     if not results.stimulated["permutations"]:
         return (
-            f"Virtual stimulation ranks {without_capital(first.iloc[0]['title'])} first, but no target was tested against "
+            f"Virtual stimulation ranks {spoken(first.iloc[0])} first, but no target was tested against "
             "permuted labels: a hypothesis at most."
         )
     return f"Virtual stimulation shows no target: none survives a family-wise error rate of {alpha:g}."
