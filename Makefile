@@ -17,8 +17,6 @@ READY := $(if $(VENV),$(if $(FOUND),$(if $(OURS),$(VENV)/.ready,as-it-is),$(VENV
 DOCS := $(if $(filter %.ready,$(READY)),$(VENV)/.docs,has-docs)
 PORT ?= 5055
 LOGIN ?=
-# MLflow opens in another mode unless told; 1 is the first experiment of a database
-UI = http://127.0.0.1:$(PORT)/\#/experiments/1/runs?workflowType=machine_learning
 WITH_LOGIN = MLFLOW_AUTH_CONFIG_PATH=results/mlflow-login.ini \
 	MLFLOW_FLASK_SERVER_SECRET_KEY="$$($(BIN)python -c 'import secrets; print(secrets.token_hex())')"
 ARGS ?=
@@ -62,7 +60,7 @@ run: $(READY)
 	$(BIN)snakemake $(ARGS)
 	@echo
 	@echo "Report:    $$(ls -t results/*/report/index.html | head -1)"
-	@echo "MLflow UI: make ui, then $(UI)"
+	@echo "MLflow UI: make ui"
 
 test: $(READY)
 	$(BIN)python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
@@ -92,8 +90,8 @@ ui: $(READY)
 		"server (MLFLOW_TRACKING_URI) are to be seen there." >&2; exit 1; }
 	@$(BIN)python -c 'import socket; socket.create_server(("127.0.0.1", $(PORT))).close()' 2>/dev/null || \
 		{ echo "Port $(PORT) is in use, maybe by another \`make ui\`: stop that, or make ui PORT=5056" >&2; exit 1; }
-	@$(BIN)python -c 'from dysconnect.keeping.address import LOCAL, settle; settle(LOCAL)'
-	@echo "MLflow in half a minute on $(UI)  (Ctrl-C stops it)"
+	@echo "MLflow in half a minute; the leaderboard (Ctrl-C stops it):"
+	@PYTHONPATH=src $(BIN)python -c 'from dysconnect.tracking.ui import main; main($(PORT))'
 ifeq ($(LOGIN),)
 	@echo "Every process of this machine can read and change these runs and models; with a password: make ui LOGIN=name"
 else

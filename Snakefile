@@ -34,6 +34,7 @@ rule all:
     default_target: True
     input:
         f"results/{DATASET}/report/index.html",
+        f"results/{DATASET}/dictionary.json",
         expand(
             "results/{dataset}/tracking/{run}.json",
             dataset=DATASET,

@@ -407,7 +407,28 @@ def results() -> str:
     for file in sorted((ROOT / "workflow/rules").glob("*.smk"), key=stage_order):
         rules = "".join(written(name, body) for name, body in rules_of(file.read_text()))
         text += f"\n## {file.stem}\n\n[Source](../../{file.relative_to(ROOT).as_posix()})\n{rules}" if rules else ""
-    return text
+    return text + meanings_of_columns()
+
+
+def meanings_of_columns() -> str:
+    """Section of the columns of every table, from the list that the descriptions beside the tables are made of."""
+    from dysconnect.data.dictionary import columns
+
+    by_table: dict[str, list[str]] = {}
+    for row in columns():
+        unit = f" ({row.unit})" if row.unit else ""
+        levels = f" [{row.levels}]" if row.levels else ""
+        line = f"| `{row.column}` | {cell(f'{row.meaning}{unit}{levels}')} |\n"
+        for pattern in row.tables.split():
+            by_table.setdefault(pattern, []).append(line)
+    opening = (
+        "\n## Columns\n\nTables of `results/{dataset}/`; `*` stands for any name. The same lies beside each table as "
+        "JSON, and in `results/{dataset}/dictionary.json`.\n"
+    )
+    return opening + "".join(
+        f"\n### {pattern.replace('*', '{any}')}\n\n| column | |\n|---|---|\n{''.join(lines)}"
+        for pattern, lines in by_table.items()
+    )
 
 
 def stage_order(file: Path) -> tuple[int, str]:

@@ -67,6 +67,9 @@ def test_limits_of_many_edges_are_those_of_each():
     t = np.random.default_rng(0).normal(0, 3, 3000)
     many, few = effect_interval(t, 4.0, 50, 0.05), effect_interval(t[:50], 4.0, 50, 0.05)
     np.testing.assert_allclose(np.array(many)[:, :50], few, atol=1e-4)
+    apart = effect_interval(np.r_[t, 1e6], 4.0, 50, 0.05)  # groups that never overlap in one edge
+    np.testing.assert_allclose(np.array(apart)[:, :50], few, atol=2e-3)
+    assert np.isfinite(apart).all()
     assert effect_interval(t[:0], 4.0, 50, 0.05)[0].shape == (0,)
 
 

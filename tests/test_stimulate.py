@@ -23,7 +23,6 @@ from dysconnect.stimulate.folds import expected_control, fitted_folds, fold_effe
 from dysconnect.stimulate.matched import matched_standing, neighbours, node_strength
 from dysconnect.stimulate.permute import across_kinds, observed_and_shuffled, permutation_p, permuted_shifts
 from dysconnect.stimulate.ranking import rank_agreement, share_at_top
-from dysconnect.stimulate.shown import judged
 from dysconnect.stimulate.targets import list_targets
 
 N, HUB = 20, 7
@@ -90,7 +89,10 @@ def gated(cohort, regions, own, model, **spec):
 def test_a_hub_is_shown_though_its_model_does_not_beat_chance(hub_cohort, regions, sections):
     found = gated(hub_cohort(0.8), regions, sections("ridge"), CLOSED)
     assert len(found.targets) and found.summary["p"] == found.targets["p_fwer"].min() <= 0.05
-    assert "targets" in found.summary["gate"] and found.summary["verdict"].startswith("ridge (smallest family-wise p")
+    assert "targets" in found.summary["gate"] and found.summary["verdict"].startswith(
+        "ridge (family-wise p of the targets"
+    )
+    assert found.summary["model_p"] == 0.3
 
 
 def test_nothing_is_shown_of_noise_but_its_p(hub_cohort, regions, sections, monkeypatch):
@@ -99,7 +101,7 @@ def test_nothing_is_shown_of_noise_but_its_p(hub_cohort, regions, sections, monk
     found = gated(hub_cohort(0.0, 1), regions, sections("ridge"), OPEN)
     assert found.targets.empty and found.patients.empty and found.edits.empty and tuple(found.edits) == COLUMNS
     assert found.summary["p"] > 0.05 and found.summary["permutations"] == 99
-    assert found.summary["verdict"].startswith("withheld: no target of ridge survives")
+    assert found.summary["verdict"].startswith("withheld: no target of ridge moves patients")
 
 
 @pytest.mark.parametrize("model", [CLOSED, OPEN])
@@ -110,9 +112,11 @@ def test_a_model_whose_targets_have_no_null_opens_its_own_gate(hub_cohort, regio
     assert found.summary["p"] == model.p and found.summary["gate"].startswith("the model's permutation null")
 
 
-def test_a_p_that_is_missing_is_written_as_none():
-    untested = Gate(False, np.nan, "withheld: gcn was not tested against permuted labels")
-    assert judged(None, untested, 0.05, "gcn").summary["p"] is None
+def test_a_p_that_is_missing_is_written_as_none(hub_cohort, regions, sections):
+    untested = Gate(False, np.nan, "withheld: elastic_net was not tested against permuted labels")
+    own = {**sections("ridge"), "model": {"name": "elastic_net", "ratio": 0.1, "screened": 100}}
+    told = gated(hub_cohort(1.0), regions, own, untested).summary
+    assert told["p"] is None and told["model_p"] is None
 
 
 def test_every_kind_is_ranked_and_what_the_atlas_lacks_is_named(hub_cohort, regions, sections):

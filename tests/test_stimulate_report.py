@@ -228,7 +228,7 @@ def test_the_ranking_names_whether_its_model_beats_chance_and_the_floor():
     cohort = study.cohort | {"stimulate": study.cohort["stimulate"] | {"experiment": name}}
     for p, words in ((0.4, "is not shown to beat chance"), (0.001, "beats chance")):
         scores = study.results.scores.copy()
-        scores.loc[scores["metric"] == "auc", ["value", "p"]] = 0.7, p
+        scores.loc[scores["metric"] == "auc", ["value", "p_best"]] = 0.7, p
         said = model_words(replace(study, cohort=cohort, results=replace(study.results, scores=scores)))
         assert words in said
 

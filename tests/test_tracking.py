@@ -1,5 +1,6 @@
 """MLflow: one process opens the database, many write to it, and logging again adds nothing."""
 
+import json
 import subprocess
 
 import numpy as np
@@ -11,15 +12,18 @@ from dysconnect.tracking import (
     Handle,
     finish,
     git_commit,
+    leaderboard,
     log_cohort,
     log_folds,
     log_run,
     nested,
     open_tracking,
+    read_span,
     score_metrics,
 )
 from dysconnect.tracking.nested import curves, log_pretraining
-from dysconnect.tracking.runs import absolute_uri, as_metrics, flatten
+from dysconnect.tracking.page import lay_out
+from dysconnect.tracking.runs import absolute_uri, as_metrics, find_runs, flatten
 
 # processes of their own, forked before any of them opens the database: what they import is paid for once
 WRITERS = """
@@ -105,9 +109,9 @@ def test_logging_the_same_run_again_replaces_it_and_its_folds(handle):
     assert parent.data.metrics == {"auc": 0.7}
     assert parent.data.params == {"model.name": "gcn", "model.hidden": "3"}
     children = {run.info.run_name: run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id}
-    assert children["repeat 0 · fold 0 · seed 0"].data.metrics["test_auc"] == 1.0
-    assert children["repeat 0 · fold 1 · seed 0"].data.metrics["test_auc"] == 0.0
-    first = children["repeat 0 · fold 0 · seed 0"].info.run_id
+    assert children["twice, repeat 1 fold 1 seed 1"].data.metrics["test_auc"] == 1.0
+    assert children["twice, repeat 1 fold 2 seed 1"].data.metrics["test_auc"] == 0.0
+    first = children["twice, repeat 1 fold 1 seed 1"].info.run_id
     assert [point.value for point in handle.client().get_metric_history(first, "val_loss")] == [0.7, 0.6]
 
 
@@ -193,6 +197,71 @@ def test_sqlite_paths_become_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert absolute_uri("sqlite:///results/a.db") == f"sqlite:///{tmp_path}/results/a.db"
     assert absolute_uri("http://127.0.0.1:5055") == "http://127.0.0.1:5055"
+
+
+def test_the_experiment_keeps_a_leaderboard_of_experiments_by_auc(handle):
+    again = open_tracking(handle.uri, "many")
+    view = json.loads(handle.client().get_experiment(again.experiment_id).tags[leaderboard.TAG])
+    assert view["orderByKey"] == "metrics.`auc`" and view["orderByAsc"] is False
+    row = {"metric": "auc", "value": 0.7, "low": 0.6, "high": 0.8, "p": 0.1, "p_best": 0.2, "floor": 0.5}
+    within = {**row, "metric": "auc_within_site"}
+    assert {column.strip("`")[9:] for column in view["selectedColumns"]} <= set(
+        score_metrics(pd.DataFrame([row, within]))
+    )
+    address = leaderboard.leaderboard_address("http://127.0.0.1:5055", again.experiment_id)
+    assert f"/experiments/{again.experiment_id}/runs" in address and "viewStateShareKey=leaderboard" in address
+
+
+def test_folds_are_found_by_tags_and_last_as_long_as_the_training(handle, tmp_path):
+    file = tmp_path / "train.tsv"
+    file.write_text("s\th:m:s\tmax_rss\tcpu_time\n22.5\t0:00:22\t724.6\tNA\n")
+    span = read_span(file)
+    assert span.end - span.start == 22500 and span.end_after(5) == 22505
+    assert dict(span.used)["system/max_memory_mb"] == 724.6
+    predictions, search = searched()
+    about = {"dataset": "d", "experiment": "gcn_wide", "model": "gcn", "model_kind": "graph"}
+    run = log_run(handle, "d · gcn_wide", {"a": 1}, {"data_hash": "t", **about}, {}, [])
+    log_folds(handle, run, predictions, HISTORY, search, span)
+    finish(handle, run)
+    wanted = "tags.model = 'gcn' and tags.kind = 'fold'"
+    folds = handle.client().search_runs([handle.experiment_id], wanted)
+    assert {fold.info.run_name for fold in folds} == {f"gcn_wide, repeat 1 fold {k} seed 1" for k in (1, 2)}
+    assert all(about.items() <= fold.data.tags.items() for fold in folds)
+    assert {(fold.info.start_time, fold.info.end_time) for fold in folds} == {(span.start, span.end)}
+    assert len(handle.client().search_runs([handle.experiment_id], wanted.replace("fold", "candidate"))) == 4
+
+
+def test_folds_of_an_earlier_version_are_logged_anew(handle):
+    predictions, _ = searched()
+    run = log_run(handle, "earlier", {"a": 1}, {"data_hash": "e"}, {}, [])
+    for _ in range(2):
+        handle.client().create_run(handle.experiment_id, tags={"mlflow.parentRunId": run})
+    assert not nested.has_folds(handle, run, predictions) and not find_runs(handle, mlflow__parentRunId=run)
+    log_folds(handle, run, predictions, HISTORY)
+    assert nested.has_folds(handle, run, predictions)
+
+
+def test_results_without_a_benchmark_file_have_no_times(tmp_path):
+    span = read_span(tmp_path / "absent.tsv")
+    assert span.start is None and span.end_after(5) is None and not span.used
+
+
+@pytest.mark.parametrize("people", [True, False])
+def test_the_page_that_mlflow_shows_links_to_no_other_file_and_the_folder_does(tmp_path, people):
+    report, logged = tmp_path / "report", tmp_path / "logged"
+    for folder in ("figures", "people"):
+        (report / folder).mkdir(parents=True)
+    (report / "people/sub-1.html").write_text('<a href="../index.html">all</a>')
+    (report / "figures/roc.svg").write_text("<svg/>")
+    kept = '<a href="#edges">edges</a> <a href="https://doi.org/1">doi</a> <a href="data:,">bib</a>'
+    page = f'<p>{kept} <a class="x" href="people/sub-1.html">sub-1</a></p>'
+    (report / "index.html").write_text(page)
+    logged.mkdir()
+    shown, whole = lay_out(report / "index.html", logged, people)
+    text = shown.read_text()
+    assert kept in text and 'href="people' not in text and ">sub-1</span>" in text
+    assert (whole / "index.html").read_text() == page and (whole / "figures/roc.svg").exists()
+    assert (whole / "people/sub-1.html").exists() == people
 
 
 def test_scores_become_metrics_with_intervals_and_nan_are_left_out():

@@ -26,7 +26,7 @@ from tracked import MODELS
 from dysconnect.commands.predict import main as predict
 from dysconnect.commands.sweep import main as train_scratch
 from dysconnect.learning.saved import SavedModel
-from dysconnect.tracking import Handle, Sweep, log_failure, open_tracking
+from dysconnect.tracking import Handle, Sweep, log_cohort, log_failure, open_tracking
 from dysconnect.tracking.sweeps import join_sweep, short_names, summarise
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -190,6 +190,25 @@ def test_logging_again_adds_no_run_and_no_version(lab, through, capsys, monkeypa
     assert client.get_model_version(name, "1").tags["superseded_by"] == "2"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert said(lab, capsys, f"models:/{name}/1") == said(lab, capsys, str(lab.results / "ridge.npz"))
+
+
+def test_model_and_report_load_from_a_project_that_was_moved(lab, monkeypatch, tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{old}/results/mlflow.db")
+    first = tracked.log(open_tracking(f"sqlite:///{old}/results/mlflow.db", "moving"), lab.results, "ridge")
+    shutil.copytree(old, new)
+    shutil.rmtree(old / "results/mlflow-artifacts")
+    handle = open_tracking(f"sqlite:///{new}/results/mlflow.db", "moving")
+    handle.client()
+    matrices = np.tile(np.eye(40), (2, 1, 1))
+    here = SavedModel(lab.results / "train/ridge/model.npz").predict(matrices)
+    for uri in (first["model_uri"], first["registered"]):
+        assert np.array_equal(mlflow.pyfunc.load_model(uri).predict(matrices), here)
+    assert [model.name for model in handle.client().search_logged_models([handle.experiment_id])] == ["ridge"]
+    tags = {"dataset": "tiny", "data_hash": "m"}
+    run = log_cohort(handle, {}, tags, {}, None, [], None, lab.results / "report/index.html")["run_id"]
+    assert Path(mlflow.artifacts.download_artifacts(run_id=run, artifact_path="report/index.html")).exists()
 
 
 @pytest.mark.parametrize("deleted", ["run", "fold", "model", "registered model", "version"])
@@ -406,8 +425,8 @@ def look_at_artifacts(page, runs: str) -> None:
     page.get_by_text("learning.png").first.click()
     page.locator("img[src^='blob:']").first.wait_for()
     page.get_by_role("tab", name="Overview").click()
-    page.get_by_role("link", name="repeat 0 · fold 1 · seed 0").click()
-    page.get_by_role("heading", name="repeat 0 · fold 1 · seed 0").wait_for()
+    page.get_by_role("link", name="gcn, repeat 1 fold 2 seed 1").click()
+    page.get_by_role("heading", name="gcn, repeat 1 fold 2 seed 1").wait_for()
     page.get_by_role("tab", name="Model metrics").click()
     page.get_by_text("train_loss").first.wait_for()
 

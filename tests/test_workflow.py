@@ -1,6 +1,7 @@
 """The real workflow on a tiny cohort: complete, idempotent, and rerunning exactly what a change touches."""
 
 import copy
+import html
 import json
 import os
 import re
@@ -15,9 +16,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import warm
+from recomputed import numbers
 from try_kill import difference, killed, resume, running, runs
 
 from dysconnect.data.atlas import load_atlas
+from dysconnect.data.dictionary import columns, meanings
 
 ROOT = Path(__file__).parents[1]
 TINY = [
@@ -108,7 +111,10 @@ def test_files(project):
     expected |= {"quality/qcfc.tsv", "quality/summary.json"}
     expected |= {"acquire/summary.txt", "timeseries/dataset_description.json"}
     expected |= {f"stimulate/{name}" for name in ("targets.tsv", "patients.tsv", "edits.tsv", "verdict.json")}
-    expected |= {"report/index.html"}
+    expected |= {"report/index.html", "dictionary.json"}
+    tables = {name.removesuffix(".tsv") for name in expected if name.endswith(".tsv")}
+    taken = {name for name in tables if f"{name}.json" in expected}  # a result has the name of the description
+    expected |= {f"{name}_columns.json" for name in taken} | {f"{name}.json" for name in tables - taken}
     people = pd.read_csv(results / "simulated/acquire/participants.tsv", sep="\t")["participant_id"]
     expected |= {f"report/people/{name}.html" for name in [*people, "index"]}
     assert {name for name in made - series if not name.startswith("report/figures/")} == expected
@@ -117,6 +123,29 @@ def test_files(project):
     included = pd.read_csv(results / "simulated/timeseries/participants.tsv", sep="\t")["included"].sum()
     denoised = {name for name in series if name.startswith("timeseries/")}
     assert len(denoised) == 2 * included  # a table and its sidecar
+
+
+def test_every_column_of_every_table_is_described_once(project):
+    folder = project.folder / "results/simulated"
+    paths = sorted(folder.rglob("*.tsv"))
+    heads = {path.relative_to(folder).as_posix(): path.read_text().splitlines()[0].split("\t") for path in paths}
+    described = {(table, name): rows for table, head in heads.items() for name, rows in meanings(table, head).items()}
+    assert {key: len(rows) for key, rows in described.items() if len(rows) != 1} == {}
+    asked = ("validate/", "quality/scans", "quality/coverage", "preprocess/", "localize/severity", "localize/groups")
+    rows = {row for row in columns() if not row.tables.startswith(asked) and row.column != "*"}
+    images = {"bold", "mask", "t1w", "n_volumes", "coverage", "quality", "picture", "tsnr", "silent_regions", "problem"}
+    unwritten = rows - {row for some in described.values() for row in some}
+    assert {row.column for row in unwritten} <= images | {"p_attribution"}
+
+
+def test_the_page_says_what_other_code_computes_from_the_files(project):
+    results = project.folder / "results/simulated"
+    page = re.sub(r"<(script|style|svg)[\s\S]*?</\1>|<[^>]+>", " ", (results / "report/index.html").read_text())
+    page = re.sub(r"\s+", " ", html.unescape(page))
+    said = numbers(results)
+    assert len(said) >= 20
+    missing = {what: words for what, words in said.items() if words not in page}
+    assert not missing
 
 
 def test_nobody_disappears(project):

@@ -209,3 +209,26 @@ if RUN.images:
             "Writing the pages of the people of {wildcards.dataset}"
         script:
             "../scripts/report_subjects.py"
+
+
+rule dictionary:
+    """Describe every column of every table beside the table, as BIDS does, and all of them in one file."""
+    input:
+        page="results/{dataset}/report/index.html",
+    output:
+        dictionary="results/{dataset}/dictionary.json",
+    log:
+        "results/logs/{dataset}/dictionary.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        code=code("dictionary"),
+    message:
+        "Describing the tables of {wildcards.dataset}"
+    script:
+        "../scripts/dictionary.py"

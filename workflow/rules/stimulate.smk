@@ -1,7 +1,7 @@
 if RUN.stimulated:
 
     rule stimulate:
-        """Rank nodes, regions and circuits by their virtual normalisation, if any of them survives permuted labels."""
+        """Rank nodes, regions and circuits by their virtual normalisation, if any moves patients beyond permuted labels."""
         input:
             connectomes=RUN.connectome_file(RUN.stimulated),
             participants="results/{dataset}/timeseries/participants.tsv",

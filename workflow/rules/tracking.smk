@@ -56,6 +56,8 @@ rule track:
             "validate",
             "experiments",
         ),
+        benchmark="results/benchmarks/{dataset}/train_{experiment}.tsv",  # no input: not everybody's results have it
+        system_metrics=COHORT["tracking"]["system_metrics"],
         code=code("track"),
     message:
         "Logging {wildcards.experiment} to MLflow"

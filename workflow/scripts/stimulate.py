@@ -8,14 +8,13 @@ from _job import finish, start
 
 from dysconnect.data.atlas import load_atlas
 from dysconnect.data.labelled import labelled_cohort
-from dysconnect.learning.permuted import gate
-from dysconnect.stimulate import rank_targets
+from dysconnect.stimulate import shown_targets
 
 input, output, params = start(snakemake)
-spec, nodes = params.stimulate, load_atlas(params.atlas["nodes"])
-model = gate(pd.read_csv(input.null, sep="\t"), spec["alpha"], spec["experiment"])
 cohort, _ = labelled_cohort(input.connectomes, input.participants, params.contrast, params.sections["measure"])
-ranking = rank_targets(cohort, pd.read_csv(input.splits, sep="\t"), params.sections, nodes, spec, model)
+splits, null = pd.read_csv(input.splits, sep="\t"), pd.read_csv(input.null, sep="\t")
+nodes = load_atlas(params.atlas["nodes"])
+ranking = shown_targets(cohort, splits, params.sections, nodes, params.stimulate, null)
 for table in ("targets", "patients", "edits"):
     getattr(ranking, table).to_csv(output[table], sep="\t", index=False, float_format="%.5g")
 Path(output.verdict).write_text(json.dumps(ranking.summary, indent=1))

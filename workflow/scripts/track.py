@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 from _job import start
 
-from dysconnect.tracking import git_commit, log_experiment, read_handle
+from dysconnect.tracking import git_commit, log_experiment, read_handle, read_span
 
 input, output, params = start(snakemake)
 handle, provenance = read_handle(input.handle), json.loads(Path(input.provenance).read_text())
@@ -20,5 +20,6 @@ tags = {
     "git": git_commit(snakemake.scriptdir),
 }
 models = input.model, next(iter(input.bundle), None)
-run = log_experiment(handle, snakemake.wildcards.experiment, params.config, tags, tables, files, *models)
+used = read_span(params.benchmark), params.system_metrics
+run = log_experiment(handle, snakemake.wildcards.experiment, params.config, tags, tables, files, *models, *used)
 Path(output.run).write_text(json.dumps(run, indent=1))

@@ -16,8 +16,9 @@ read = lambda path: pd.read_csv(path, sep="\t", na_values=["n/a"], keep_default_
 tags = {"dataset": snakemake.wildcards.dataset, "data_hash": load(input.provenance[0])["data_hash"]}
 tags["git"] = git_commit(snakemake.scriptdir)
 quality = quality_metrics(load(input.quality), read(input.scans), params.config["quality"])
-names = ("report", "edges", "attribution", "summary", "participants", "scans", "coverage", "validation")
-files = [*(input[name] for name in names if input[name]), Path(input.report).parent / "figures"]
+names = ("edges", "attribution", "summary", "participants", "scans", "coverage", "validation")
+files = [input[name] for name in names if input[name]]
 recovery = read_recovery(input.recovery) if input.recovery else None
-run = log_cohort(read_handle(input.handle), params.config, tags, load(input.summary), recovery, files, quality)
+told = tags, load(input.summary), recovery, files, quality, input.report
+run = log_cohort(read_handle(input.handle), params.config, *told)
 Path(output.run).write_text(json.dumps(run, indent=1))

@@ -22,7 +22,7 @@ from dysconnect.data.series import read_series, series_hash, write_series
 from dysconnect.fetching import fetch_or_stop, transport_of
 from dysconnect.keeping.place import portable
 from dysconnect.planted.plant import plant_cohort
-from dysconnect.planted.simulated import add_motion, simulate_cohort, simulate_severity, spoil
+from dysconnect.planted.simulated import simulate_dataset
 from dysconnect.problems import reason
 from dysconnect.progress import track
 from dysconnect.reading.bids import Listing, list_folder
@@ -191,15 +191,8 @@ def fetched_so_far(receipts: list[str]) -> dict | None:
 
 
 def _simulated(dataset: dict, nodes: pd.DataFrame, folder: Path) -> Acquired:
-    participants, series, confounds = simulate_cohort(dataset, nodes)
-    patients = np.flatnonzero(participants["group"].isin(dataset["contrast"]["cases"]))
-    times = [dataset["repetition_time"]] * len(participants)
-    series, truth, carriers = plant_cohort(series, participants, nodes, times, dataset["plant"], patients)
-    participants["severity"] = simulate_severity(patients, carriers, dataset, len(participants))
-    series = add_motion(series, confounds, nodes, dataset)
-    rows = []
-    subjects = spoil(participants, series, confounds, dataset)
-    for subject in track(subjects, "writing simulated series"):
+    made, rows = simulate_dataset(dataset, nodes), []
+    for subject in track(made.subjects, "writing simulated series"):
         if subject.series is None:
             continue
         path = folder / f"{subject.participant_id}_task-rest_desc-raw_timeseries.tsv"
@@ -207,9 +200,7 @@ def _simulated(dataset: dict, nodes: pd.DataFrame, folder: Path) -> Acquired:
         write_series(subject.series, nodes["name"], path)
         subject.confounds.to_csv(motion, sep="\t", index=False, na_rep="n/a", float_format="%.6g")
         rows.append(_entry(subject.participant_id, path, motion, dataset["repetition_time"]))
-    participants["scan_group"] = participants["participant_id"]
-    names = participants["participant_id"].iloc[carriers].to_frame()
-    return Acquired(participants.drop(columns="target_fd"), pd.DataFrame(rows), truth, names)
+    return Acquired(made.participants, pd.DataFrame(rows), made.truth, made.carriers)
 
 
 def _planted(

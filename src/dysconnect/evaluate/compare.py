@@ -100,6 +100,8 @@ def compare(point: Mapping, samples: Mapping, folds: pd.DataFrame, level: float)
         for other in names[:k]:
             for metric in COMPARED:
                 value = point[name][metric][0] - point[other][metric][0]
+                if np.isnan(value):  # one site: nothing to compare within it
+                    continue
                 gaps = by_fold.loc[name, metric] - by_fold.loc[other, metric]
                 ratio = (by_fold.loc[name, "n_test"] / by_fold.loc[name, "n_train"])[gaps.notna()].mean()
                 bootstrapped = _bootstrap(samples[name][metric] - samples[other][metric], level)

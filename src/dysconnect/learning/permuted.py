@@ -44,6 +44,27 @@ class Gate(NamedTuple):
     words: str
 
 
+def target_gate(p: float, alpha: float, name: str, model: Gate) -> Gate:
+    """Decide whether a model's virtual-stimulation targets may be shown.
+
+    Parameters
+    ----------
+    p : float
+        Family-wise over all targets of all kinds, under permuted labels; NaN where the targets have no such p: then the
+        gate of the model decides.
+    alpha : float
+    name : str
+        The model's, for the words.
+    model : Gate
+        Whether the model beats chance.
+    """
+    if np.isnan(p):
+        return model
+    if p > alpha:
+        return Gate(False, p, f"withheld: no target of {name} moves patients beyond permuted labels (p = {p:.3g})")
+    return Gate(True, p, f"{name} (family-wise p of the targets = {p:.3g})")
+
+
 def gate(null: pd.DataFrame, alpha: float, name: str = "") -> Gate:
     """Decide whether maps, weights or targets of a model may be shown: it must beat its permutation null.
 

@@ -35,7 +35,8 @@ def effect_interval(t: np.ndarray, size: float, df: int, alpha: float) -> tuple[
     """
     if len(t) == 0:
         return np.empty(0), np.empty(0)
-    grid = np.linspace(t.min(), t.max(), GRID) if len(t) > GRID else np.unique(t)
+    ends = np.arcsinh([t.min(), t.max()])  # so that one far edge does not take the points of all others
+    grid = np.sinh(np.linspace(*ends, GRID)) if len(t) > GRID else np.unique(t)
     low, high = (_noncentrality(grid, df, tail) for tail in (1 - alpha / 2, alpha / 2))
     return np.interp(t, grid, low) / size, np.interp(t, grid, high) / size
 

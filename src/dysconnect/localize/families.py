@@ -146,7 +146,7 @@ def enrichment(
     Returns
     -------
     DataFrame
-        `name`, `enrichment` (the ratio), `p_enrichment` (of the circuit alone).
+        `name`, `enrichment` (the ratio), `p_enrichment` (corrected over the circuits by the smallest p).
     """
     circuits = {name: mask for name, mask in circuits.items() if mask.any()}
     if not circuits:  # regions whose names follow no rule of a circuit
@@ -164,7 +164,8 @@ def enrichment(
     in_threads(permuted, f"{len(masks)} circuits beside like edges", one)
     ratio = sums[:, : len(masks)] / np.maximum(sums[:, len(masks) :], 1e-12)
     p = [float(exceedance(own[0], own[1:])) for own in ratio.T]
-    return pd.DataFrame({"name": list(circuits), "enrichment": ratio[0], "p_enrichment": p})
+    corrected = attained(np.array(p), smallest_p(ratio)[1:])
+    return pd.DataFrame({"name": list(circuits), "enrichment": ratio[0], "p_enrichment": corrected})
 
 
 def fifths(values: np.ndarray) -> np.ndarray:

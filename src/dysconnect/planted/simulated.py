@@ -1,9 +1,12 @@
 """Simulate a case-control cohort of regional BOLD with the traps of real data and a planted truth."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+
+from dysconnect.planted.plant import plant_cohort
 
 CONFOUNDS = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
 HEAD_RADIUS = 50.0  # mm; Power et al. 2012, doi:10.1016/j.neuroimage.2011.10.018
@@ -16,6 +19,15 @@ class Subject:
     participant_id: str
     series: np.ndarray | None
     confounds: pd.DataFrame | None
+
+
+class Simulated(NamedTuple):
+    """A simulated dataset: the participants, their scans, the planted edges and who of the patients carries them."""
+
+    participants: pd.DataFrame
+    subjects: list[Subject]
+    truth: pd.DataFrame
+    carriers: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -223,3 +235,24 @@ def spoil(
             x[:, rng.choice(x.shape[1], x.shape[1] // 4, replace=False)] = 0.0
         subjects.append(Subject(name, None if kind == "missing" else x, None if kind == "missing" else motion))
     return subjects
+
+
+def simulate_dataset(spec: dict, nodes: pd.DataFrame) -> Simulated:
+    """Simulate a dataset as it would be acquired: people, their planted disruption, motion and spoiled scans.
+
+    Parameters
+    ----------
+    spec : dict
+        The `dataset` section, see `simulate_cohort`; `plant` as of `plant_cohort`, `motion_artefact`, `defects`.
+    nodes : DataFrame, [N rows]
+        Atlas table.
+    """
+    participants, series, confounds = simulate_cohort(spec, nodes)
+    patients = np.flatnonzero(participants["group"].isin(spec["contrast"]["cases"]))
+    times = [spec["repetition_time"]] * len(participants)
+    series, truth, carriers = plant_cohort(series, participants, nodes, times, spec["plant"], patients)
+    participants["severity"] = simulate_severity(patients, carriers, spec, len(participants))
+    subjects = spoil(participants, add_motion(series, confounds, nodes, spec), confounds, spec)
+    participants["scan_group"] = participants["participant_id"]
+    names = participants["participant_id"].iloc[carriers].to_frame()
+    return Simulated(participants.drop(columns="target_fd"), subjects, truth, names)

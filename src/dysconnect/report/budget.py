@@ -62,9 +62,7 @@ def held_back(study: Study, p: float, name: str = "") -> str:
 
 def named(study: Study) -> list[tuple[str, float]]:
     """What the verdict names as a difference: question and corrected p; empty where nothing is there to name."""
-    from dysconnect.report.prediction.scores import candidates
-
-    models = {name: score.corrected for name, score in candidates(study).items()}
+    models = study.results.scores.query("metric == 'auc'").set_index("experiment")["p_best"]
     found = [(name, p) for name, p in models.items() if p <= model_share(study)]
     families = {row["name"]: row["p_any"] for row in study.results.summary["families"]}
     families |= {"severity": asked_p(study.results.severity), "groups": asked_p(study.results.groups)}

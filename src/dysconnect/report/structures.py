@@ -86,8 +86,8 @@ def family_table(families: pd.DataFrame, titles: Mapping[str, str], alpha: float
     )
     if enriched:
         caption += (
-            " Enrichment: mean |t| relative to that of connections of like strength and length; its p, of each circuit "
-            "alone, compares with permuted people."
+            " Enrichment: mean |t| relative to that of connections of like strength and length; its p "
+            "compares with permuted people and is corrected over the circuits."
         )
     return Table(caption, columns, rows)
 

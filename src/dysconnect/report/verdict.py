@@ -1,4 +1,4 @@
-"""The verdict: five sentences for those who read no further, and what every topic says in detail."""
+"""The verdict: a few sentences for those who read no further, and what every topic says in detail."""
 
 from collections.abc import Iterable
 
@@ -7,14 +7,16 @@ from dysconnect.report.prediction.sentences import power_in_short, prediction_in
 from dysconnect.report.quality.sentences import motion_in_short
 from dysconnect.report.results import Study
 from dysconnect.report.section import Section, joined
+from dysconnect.report.stimulation import stimulation_in_short
 
 
 def in_short(study: Study) -> list[str]:
-    """Prediction beside its floor, network or linear, connections, motion, and what could have been seen."""
+    """Prediction beside its floor, network or linear, connections, targets, motion, and what could have been seen."""
     said = [
         prediction_in_short(study),
         rivalry_in_short(study),
         connections_in_short(study),
+        stimulation_in_short(study),
         motion_in_short(study),
         power_in_short(study),
     ]

@@ -9,6 +9,7 @@ their regression on the covariates of the training controls. So a permutation is
 import numpy as np
 
 from dysconnect.learning.permuted import shuffle_labels
+from dysconnect.localize.overall import smallest_of_families
 from dysconnect.models.dual import centred_kernel
 from dysconnect.stimulate.folds import Fold
 from dysconnect.stimulate.targets import Targets
@@ -115,6 +116,17 @@ def across_kinds(z: np.ndarray, kinds: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def _standing(null: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     """Share of a null, of which the observed one is a part, that is as small as some numbers."""
     return np.searchsorted(np.sort(null), numbers, side="right") / len(null)
+
+
+def any_target_p(shifts: np.ndarray, kinds: np.ndarray) -> float:
+    """Family-wise p of the strongest target of any kind: the smallest over kinds, corrected for there being several.
+
+    Parameters are those of `permutation_p`.
+    """
+    spread = shifts.std(0)
+    z = (shifts - shifts.mean(0)) / np.where(spread > 0, spread, np.inf)
+    lowest = {kind: z[:, kinds == kind].min(1) for kind in np.unique(kinds)}
+    return min(smallest_of_families(lowest).values())
 
 
 def observed_and_shuffled(labels: np.ndarray, sites: np.ndarray, n: int, seed: int) -> np.ndarray:

@@ -5,6 +5,7 @@
 """
 
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from dysconnect.models.cards import card_of
 from dysconnect.tracking.models import ConnectomeModel, log_model
 from dysconnect.tracking.nested import has_folds, log_folds, log_pretraining
 from dysconnect.tracking.notes import cohort_note, experiment_note
+from dysconnect.tracking.page import lay_out
 from dysconnect.tracking.registry import register, registered_name
 from dysconnect.tracking.runs import (
     Handle,
@@ -32,6 +34,7 @@ from dysconnect.tracking.runs import (
 )
 from dysconnect.tracking.scores import score_metrics
 from dysconnect.tracking.sweeps import Sweep, log_failure, log_scratch
+from dysconnect.tracking.timing import UNKNOWN, Span, read_span
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ConnectomeModel",
     "Handle",
+    "Span",
     "Sweep",
     "choose_uri",
     "finish",
@@ -52,6 +56,7 @@ __all__ = [
     "log_scratch",
     "open_tracking",
     "read_handle",
+    "read_span",
     "score_metrics",
 ]
 
@@ -65,6 +70,8 @@ def log_experiment(
     files: Sequence[str | Path],
     model: str | Path,
     bundle: str | Path | None = None,
+    span: Span = UNKNOWN,
+    system_metrics: bool = False,
 ) -> dict[str, str]:
     """Log one experiment: configuration, scores, figures, folds with their curves and searches, and the model.
 
@@ -82,6 +89,10 @@ def log_experiment(
         The saved model; the confound floor has none that takes connectomes.
     bundle : path, optional
         What predicts a new person.
+    span : Span
+        When the job ran that trained it: the run's duration, and that of its folds.
+    system_metrics : bool
+        Also log what that job used.
 
     Returns
     -------
@@ -98,18 +109,19 @@ def log_experiment(
     scores = tables["scores"][tables["scores"]["experiment"].isin([name, config["evaluate"]["floor"]])]
     note = experiment_note(config, scores, tables["predictions"])
     metrics = score_metrics(scores[scores["experiment"] == name])
+    used = dict(span.used) if system_metrics else {}
     title, about = f"{tags['dataset']} · {name}", {"experiment": name, "model": card.name, "model_kind": card.kind}
     content = hash_files([*files, model, *([bundle] if bundle else [])])
     with reaching(handle, title):
-        run = begin_run(handle, title, config, {**tags, **about, "kind": "experiment"}, content)
+        run = begin_run(handle, title, config, {**tags, **about, "kind": "experiment"}, content, span.start)
         run_metrics = metrics if floor else {}  # else they are logged with the model
-        fill_run(handle, run, config, run_metrics, files, _figures(name, tables), note)
+        fill_run(handle, run, config, run_metrics | used, files, _figures(name, tables), note)
         if run.info.status != "FINISHED":
             log_pretraining(handle, run.info.run_id, tables.get("pretraining", pd.DataFrame()))
         if not has_folds(handle, run.info.run_id, tables["predictions"]):
-            log_folds(handle, run.info.run_id, tables["predictions"], tables["history"], tables["search"])
+            log_folds(handle, run.info.run_id, tables["predictions"], tables["history"], tables["search"], span)
         logged = {"model_uri": "", "registered": ""} if floor else _log_model(handle, run, metrics, note, model, bundle)
-        finish(handle, run.info.run_id)
+        finish(handle, run.info.run_id, span.end_after(run.info.start_time))
     return {"run_id": run.info.run_id, "name": title, **logged}
 
 
@@ -141,6 +153,7 @@ def log_cohort(
     recovery: pd.DataFrame | None,
     files: Sequence[str | Path],
     quality: Mapping[str, float] | None = None,
+    report: str | Path | None = None,
 ) -> dict[str, str]:
     """Log the localization and the report of a cohort.
 
@@ -156,6 +169,8 @@ def log_cohort(
         Logged as artifacts.
     quality : mapping of str to float, optional
         Of `dysconnect.quality.metrics.quality_metrics`.
+    report : path, optional
+        The report's page; figures and, unless ``report.people`` is false, pages of people beside it go along.
 
     Returns
     -------
@@ -169,7 +184,9 @@ def log_cohort(
             metrics |= {f"{method}_{name}": getattr(row, name) for name in ("tpr", "fdp", "auprc")}
     title = f"{tags['dataset']} · localize"
     note = cohort_note(tags["dataset"], summary, recovery is not None)
-    with reaching(handle, title):
+    people = config.get("report", {}).get("people", True)
+    with reaching(handle, title), tempfile.TemporaryDirectory() as folder:
+        files = [*files, *(lay_out(report, folder, people) if report else [])]
         run_id = log_run(handle, title, config, {**tags, "kind": "cohort"}, metrics, files, note=note)
         finish(handle, run_id)
     return {"run_id": run_id, "name": title}

@@ -1,5 +1,6 @@
 """A saved model as an MLflow model, with its signature."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -70,7 +71,8 @@ def log_model(
     run_id = run.info.run_id
     logged = [output.model_id for output in run.outputs.model_outputs] if run.outputs else []
     logged = [model_id for model_id in logged if _is_there(handle, model_id)]
-    model_id = logged[0] if logged else _log_model(handle, run_id, path, bundle)
+    name = model_name(run.data.tags.get("experiment", "model"))
+    model_id = logged[0] if logged else _log_model(handle, run_id, name, path, bundle)
     points = as_metrics(changed(run, metrics), model_id=model_id, run_id=run_id)
     handle.client().log_batch(run_id, metrics=points)
     return model_id
@@ -86,7 +88,12 @@ def _is_there(handle: Handle, model_id: str) -> bool:
         return False
 
 
-def _log_model(handle: Handle, run_id: str, path: str | Path, bundle: str | Path | None) -> str:
+def model_name(experiment: str) -> str:
+    """Name of an experiment's logged model, without the signs that MLflow refuses in one."""
+    return re.sub(r"[^\w+ -]", "-", experiment)
+
+
+def _log_model(handle: Handle, run_id: str, name: str, path: str | Path, bundle: str | Path | None) -> str:
     handle.client()
     saved = SavedModel(path)
     n_nodes = len(saved.nodes)
@@ -96,7 +103,7 @@ def _log_model(handle: Handle, run_id: str, path: str | Path, bundle: str | Path
     )
     with mlflow.start_run(run_id=run_id, experiment_id=handle.experiment_id):
         info = mlflow.pyfunc.log_model(
-            name="model",
+            name=name,
             python_model=CODE,
             artifacts={"model": str(path)} | ({"bundle": str(bundle)} if bundle else {}),
             signature=signature,

@@ -78,7 +78,8 @@ model.predict(matrices)
 
 def cohort_note(dataset: str, summary: Mapping, simulated: bool) -> str:
     """Say what the run of a cohort holds, and what came of it."""
-    note = f"Localization, quality and report of **{dataset}**: open *Artifacts*, `index.html`."
+    note = f"Localization, quality and report of **{dataset}**: open *Artifacts*, `index.html`. "
+    note += "The folder `report` has it with figures and pages whose links work once it is downloaded."
     if {"n_edges", "n_fwer", "n_fdr"} <= set(summary):
         note += (
             f"\n\nOf {summary['n_edges']:,} connections {summary['n_fwer']} differ at a family-wise error of "

@@ -27,6 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dysconnect.keeping.address import absolute_uri, artifact_folder, database, hidden, settle, shown, with_password
 from dysconnect.plan.config import config_hash, dotted
+from dysconnect.tracking.leaderboard import share_leaderboard
 from dysconnect.version import __version__
 
 if TYPE_CHECKING:
@@ -106,10 +107,13 @@ def _open_experiment(uri: str, experiment: str) -> Handle:
     client, place = Handle(shown(uri), "", experiment).client(), shown(uri)
     stored = client.get_experiment_by_name(experiment)
     if stored is None:
-        return Handle(place, client.create_experiment(experiment, artifact_location=artifact_folder(uri)), experiment)
-    if stored.lifecycle_stage == "deleted":
-        client.restore_experiment(stored.experiment_id)
-    return Handle(place, stored.experiment_id, experiment)
+        own = client.create_experiment(experiment, artifact_location=artifact_folder(uri))
+    else:
+        own = stored.experiment_id
+        if stored.lifecycle_stage == "deleted":
+            client.restore_experiment(own)
+    share_leaderboard(client, own)
+    return Handle(place, own, experiment)
 
 
 @contextmanager
@@ -196,7 +200,14 @@ def log_run(
     return run.info.run_id
 
 
-def begin_run(handle: Handle, name: str, config: Mapping, tags: Mapping[str, str], content: str = "") -> Run:
+def begin_run(
+    handle: Handle,
+    name: str,
+    config: Mapping,
+    tags: Mapping[str, str],
+    content: str = "",
+    start: int | None = None,
+) -> Run:
     """Return the run to fill: the finished one of the same content, or a new one in place of those of the same key.
 
     A run that is kept keeps its id, its folds and its model, so that nobody's link or ``models:/NAME/VERSION`` breaks.
@@ -212,6 +223,8 @@ def begin_run(handle: Handle, name: str, config: Mapping, tags: Mapping[str, str
         With `data_hash`.
     content : str, optional
         Hash of what was trained (`hash_files`); without it a run is never kept.
+    start : int, optional
+        When the job that made it began, in milliseconds since 1970.
     """
     client = handle.client()
     identity = {"name": name, "config": config, "data": tags.get("data_hash", "")}
@@ -229,7 +242,7 @@ def begin_run(handle: Handle, name: str, config: Mapping, tags: Mapping[str, str
     tags |= {"mlflow.source.name": "dysconnect", "mlflow.user": user()}
     tags = {tag: value for tag, value in tags.items() if value}
     if not kept:
-        return client.create_run(handle.experiment_id, run_name=name, tags=tags)
+        return client.create_run(handle.experiment_id, start_time=start, run_name=name, tags=tags)
     for tag, value in tags.items():
         client.set_tag(kept[0].info.run_id, tag, value)
     return client.get_run(kept[0].info.run_id)
@@ -348,9 +361,9 @@ def delete_below(handle: Handle, run_id: str) -> None:
         handle.client().delete_run(child.info.run_id)
 
 
-def finish(handle: Handle, run_id: str) -> None:
-    """Mark a run as finished."""
-    handle.client().set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
+def finish(handle: Handle, run_id: str, end: int | None = None) -> None:
+    """Mark a run as finished, now or at `end`, in milliseconds since 1970."""
+    handle.client().set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED), end)
 
 
 def parameters(config: Mapping) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ from dysconnect.data.measures import measure_of
 from dysconnect.models.cards import label
 from dysconnect.paper.tables import significant
 from dysconnect.paper.text import counted, listed, number, p_text
+from dysconnect.report.budget import model_share
 from dysconnect.report.prediction.scores import aucs, beats_chance, difference, excludes_zero, sees_nothing
 from dysconnect.report.results import Results, Study
 
@@ -17,16 +18,18 @@ CONTEXT = "The rest of the ranking is context: of targets that do not survive it
 
 def model_words(study: Study) -> str:
     """Whether the model behind the targets beats chance and the floor; empty where it has no score."""
-    name, floor, alpha = study.cohort["stimulate"]["experiment"], study.floor, study.score_alpha
+    name, floor = study.cohort["stimulate"]["experiment"], study.floor
     score = aucs(study.results.scores).get(name)
     if score is None:
         return ""
-    tested = p_text(score.p) if np.isfinite(score.p) else "not tested against permuted labels"
-    shown = "beats chance" if beats_chance(score, alpha) else "is not shown to beat chance"
+    tested = f"{p_text(score.corrected)}, which allows for all models that were tried"
+    if not np.isfinite(score.corrected):
+        tested = "not tested against permuted labels"
+    shown = "beats chance" if beats_chance(score, model_share(study)) else "is not shown to beat chance"
     text = f"The model itself, {label(name)}, {shown} (AUC {score}; {tested})"
     gap = None if floor is None or floor == name else difference(study.results.comparisons, name, floor)
     if gap is not None and not sees_nothing(floor, study.experiments):
-        above = excludes_zero(gap, alpha) > 0
+        above = excludes_zero(gap, study.score_alpha) > 0
         text += f" and {'beats' if above else 'is not shown to beat'} the confound floor (difference {gap})"
     return text + ": that asks whether all connections together tell new people apart, not whether one target differs."
 

@@ -1,0 +1,68 @@
+"""The dictionary: each column of each table is described once, and beside the table without writing over a result."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from dysconnect.data.dictionary import columns, describe, meanings, place, sidecar
+
+FINISHED = os.environ.get("DYSCONNECT_RESULTS", "")  # results/DATASET of a finished run
+
+
+def heads(folder: Path) -> dict[str, list[str]]:
+    paths = sorted(folder.rglob("*.tsv"))
+    return {p.relative_to(folder).as_posix(): p.open().readline().rstrip("\n").split("\t") for p in paths}
+
+
+@pytest.mark.skipif(not FINISHED, reason="DYSCONNECT_RESULTS names no finished results")
+def test_every_column_of_a_finished_run_is_described_once():
+    wrong = {
+        (table, name): len(rows)
+        for table, names in heads(Path(FINISHED)).items()
+        for name, rows in meanings(table, names).items()
+        if len(rows) != 1
+    }
+    assert wrong == {}
+
+
+def test_a_row_has_a_meaning_and_no_column_of_a_table_has_two():
+    assert all(row.meaning and row.tables and row.column for row in columns())
+    pairs = [(table, row.column) for row in columns() for table in row.tables.split()]
+    assert len(pairs) == len(set(pairs))
+
+
+def test_the_description_is_that_of_bids():
+    entry = sidecar("acquire/participants.tsv", ["age", "sex", "mmse"])
+    assert entry["age"] == {"Description": "age at the scan", "Units": "years"}
+    assert entry["sex"]["Levels"] == {"F": "F", "M": "M"} and "Description" in entry["mmse"]
+    assert sidecar("train/gcn/predictions.tsv", ["label"])["label"]["Levels"] == {"1": "patient", "0": "control"}
+
+
+def test_a_column_that_nobody_describes_is_named():
+    with pytest.raises(ValueError, match=r"localize/edges.tsv: column weight has 0 descriptions"):
+        sidecar("localize/edges.tsv", ["region_a", "weight"])
+
+
+def test_no_result_is_written_over(tmp_path):
+    (tmp_path / "attribute").mkdir()
+    (tmp_path / "localize").mkdir()
+    for stage in ("attribute", "localize"):
+        (tmp_path / stage / "edges.tsv").write_text("region_a\tregion_b\tp\nA\tB\t0.5\n")
+    verdict = tmp_path / "attribute/edges.json"
+    verdict.write_text('{"beats": true}')
+    for _ in range(2):  # a second time finds its own
+        assert set(describe(tmp_path)) == {"attribute/edges.tsv", "localize/edges.tsv"}
+    assert json.loads(verdict.read_text()) == {"beats": True}
+    assert place(tmp_path / "attribute/edges.tsv").name == "edges_columns.json"
+    assert set(json.loads((tmp_path / "localize/edges.json").read_text())) == {"region_a", "region_b", "p"}
+
+
+def test_participants_are_described_and_series_keep_their_sidecars(tmp_path):
+    (tmp_path / "timeseries/series").mkdir(parents=True)
+    (tmp_path / "timeseries/participants.tsv").write_text("participant_id\tage\nsub-1\t40\n")
+    (tmp_path / "timeseries/series/sub-1_timeseries.tsv").write_text("Putamen L\n0.1\n")
+    assert list(describe(tmp_path)) == ["timeseries/participants.tsv"]
+    assert json.loads((tmp_path / "timeseries/participants.json").read_text())["age"]["Units"] == "years"
+    assert not (tmp_path / "timeseries/series/sub-1_timeseries.json").exists()
