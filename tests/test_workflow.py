@@ -1,6 +1,7 @@
 """The real workflow on a tiny cohort: complete, idempotent, and rerunning exactly what a change touches."""
 
 import copy
+import html
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import warm
+from recomputed import numbers
 from try_kill import difference, killed, resume, running, runs
 
 from dysconnect.data.atlas import load_atlas
@@ -117,7 +119,7 @@ def test_files(project):
     expected |= {f"report/people/{name}.html" for name in [*people, "index"]}
     assert {name for name in made - series if not name.startswith("report/figures/")} == expected
     figures = [{path.stem for path in results.glob(f"simulated/report/figures/*.{kind}")} for kind in ("svg", "png")]
-    assert figures[0] == figures[1] and {"cohort", "motion", "forest", "connectome", "matrix", "chord"} <= figures[0]
+    assert figures[0] == figures[1] and {"cohort", "motion", "forest", "connectome", "matrix"} <= figures[0]
     included = pd.read_csv(results / "simulated/timeseries/participants.tsv", sep="\t")["included"].sum()
     denoised = {name for name in series if name.startswith("timeseries/")}
     assert len(denoised) == 2 * included  # a table and its sidecar
@@ -134,6 +136,16 @@ def test_every_column_of_every_table_is_described_once(project):
     images = {"bold", "mask", "t1w", "n_volumes", "coverage", "quality", "picture", "tsnr", "silent_regions", "problem"}
     unwritten = rows - {row for some in described.values() for row in some}
     assert {row.column for row in unwritten} <= images | {"p_attribution"}
+
+
+def test_the_page_says_what_other_code_computes_from_the_files(project):
+    results = project.folder / "results/simulated"
+    page = re.sub(r"<(script|style|svg)[\s\S]*?</\1>|<[^>]+>", " ", (results / "report/index.html").read_text())
+    page = re.sub(r"\s+", " ", html.unescape(page))
+    said = numbers(results)
+    assert len(said) >= 20
+    missing = {what: words for what, words in said.items() if words not in page}
+    assert not missing
 
 
 def test_nobody_disappears(project):

@@ -82,6 +82,7 @@ rule report:
             caption="../report/page.rst",
             category="Report",
         ),
+        in_short="results/{dataset}/report/verdict.txt",
         cohort=figure("cohort", "cohort", "Cohort"),
         motion=figure("motion", "motion", "Cohort"),
         flow=figure("flow", "flow", "Cohort"),
@@ -94,7 +95,6 @@ rule report:
         connectome=figure("connectome", "connectome", "Localization"),
         circuits=figure("circuits", "circuits", "Localization"),
         matrix=figure("matrix", "matrix", "Localization"),
-        chord=figure("chord", "chord", "Localization"),
         stability=figure("stability", "stability", "Localization"),
     log:
         "results/logs/{dataset}/report.log",
@@ -231,3 +231,13 @@ rule dictionary:
         "Describing the tables of {wildcards.dataset}"
     script:
         "../scripts/dictionary.py"
+
+
+onsuccess:
+    short = Path(f"results/{DATASET}/report/verdict.txt")
+    asked_for = any(job.rule.name == "report" for job in workflow.dag.jobs)
+    if asked_for and short.is_file():  # else it may be of an earlier run
+        lines = [
+            f"- {line}" for line in short.read_text(encoding="utf-8").splitlines()
+        ]
+        tell("", *lines, f"The report: {short.with_name('index.html').resolve()}")

@@ -14,7 +14,8 @@ results = read_results(dict(input.items()), list(params.experiments), input.hist
 nodes = load_atlas(params.cohort["atlas"]["nodes"])
 page = render(results, params.cohort, params.experiments, nodes, date.today().isoformat(), images=True)
 Path(output.html).write_text(page.html, encoding="utf-8")
-for name in set(output.keys()) - {"html"}:
+Path(output.in_short).write_text("\n".join(page.in_short) + "\n", encoding="utf-8")
+for name in set(output.keys()) - {"html", "in_short"}:
     vector, pixels = output[name]
     Path(vector).write_text(page.figures[name], encoding="utf-8")
     Path(pixels).write_bytes(page.images[name])
