@@ -159,6 +159,7 @@ rule report_people:
             "alpha": COHORT["localize"]["alpha"],
             "nuisance": COHORT["localize"]["nuisance"],
             "floor": COHORT["evaluate"]["floor"],
+            "unit": RUN.stimulated_unit,
             "scanned": RUN.images,
         },
         code=code("report_people"),
