@@ -54,10 +54,10 @@ def budget_text(study: Study) -> str:
     ]
     shared = f", shared with the questions of {listed(asked)}" if asked else ""
     return (
-        f"Every family of tests keeps its own error rate. The verdict names a difference only at {model_share(study):.2g} "
-        "for the best model, by the highest standardised AUC of all models under the same permutations, and at "
-        f"{connection_share(study):.2g} for connections{shared}, by the smallest p over single connections, components, "
-        "circuits and pairs of systems under the same permutations (Westfall and Young 1993)."
+        "Every family of tests keeps its own error rate. The verdict names a difference only at "
+        f"{model_share(study):.2g} for the best model, by the highest standardised AUC of all models under the same "
+        f"permutations, and at {connection_share(study):.2g} for connections{shared}, by the smallest p over single "
+        "connections, components, circuits and pairs of systems under the same permutations (Westfall and Young 1993)."
     )
 
 
