@@ -1,6 +1,7 @@
 """The real workflow on a tiny cohort: complete, idempotent, and rerunning exactly what a change touches."""
 
 import copy
+import html
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import warm
+from recomputed import numbers
 from try_kill import difference, killed, resume, running, runs
 
 from dysconnect.data.atlas import load_atlas
@@ -134,6 +136,16 @@ def test_every_column_of_every_table_is_described_once(project):
     images = {"bold", "mask", "t1w", "n_volumes", "coverage", "quality", "picture", "tsnr", "silent_regions", "problem"}
     unwritten = rows - {row for some in described.values() for row in some}
     assert {row.column for row in unwritten} <= images | {"p_attribution"}
+
+
+def test_the_page_says_what_other_code_computes_from_the_files(project):
+    results = project.folder / "results/simulated"
+    page = re.sub(r"<(script|style|svg)[\s\S]*?</\1>|<[^>]+>", " ", (results / "report/index.html").read_text())
+    page = re.sub(r"\s+", " ", html.unescape(page))
+    said = numbers(results)
+    assert len(said) >= 20
+    missing = {what: words for what, words in said.items() if words not in page}
+    assert not missing
 
 
 def test_nobody_disappears(project):

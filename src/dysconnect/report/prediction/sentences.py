@@ -31,7 +31,7 @@ def prediction_sentence(study: Study) -> str:
     best, rest = best_of(auc), _not_competing(auc)
     title, score = f"{label(best)} ({counted(len(auc), 'model')} tried)", auc[best]
     if not np.isfinite(score.corrected):
-        untested = "Whether a model beats chance was not tested against permuted labels"
+        untested = "Whether a model beats chance was not tested against enough permuted labels"
         return f"{untested}: the highest AUC, {title}, is {score}."
     above = [name for name in auc if beats_chance(auc[name], alpha)]
     tried, tested = len(competing(auc)), f"{_chosen_p(score, len(competing(auc)))}"
