@@ -145,7 +145,7 @@ def _people(study: Study) -> dict[str, str]:
         "name": dataset["name"],
         "data": f"{_stopped(dataset['title'])} {_stopped(dataset['citation'])}",
         "licence": _sentence(dataset["licence"]),
-        "subjects": people.subjects_sentence(study.results, contrast),
+        "subjects": people.subjects_sentence(study.results, contrast, where=""),
         "counts": f"{counted(int((kept == 1).sum()), 'patient')} and {counted(int((kept == 0).sum()), 'control')}",
         "described": described(table, contrast),
         "criteria": f"{criteria(study.cohort)} are excluded.",
@@ -188,7 +188,6 @@ def _scans(study: Study) -> dict[str, str]:
     simulated = "Does not apply: the series are simulated." if dataset["kind"] == "simulated" else ""
     engine = {} if results.scans is None else results.scans.engine
     motion = results.quality["motion"]
-    regions = results.quality["edges"]
     return {
         "repetition": repetition_text(results.index, results.participants),
         "length": length_text(results.participants),
@@ -196,14 +195,22 @@ def _scans(study: Study) -> dict[str, str]:
         "smoothing": simulated or ("None: series are means over the voxels of a region." if scanned else ""),
         "denoising": "" if given or not denoised_here(spec) else f"Regional series were {denoising_text(spec)}",
         "atlas": f"{len(study.nodes)} regions, {_stopped(atlas['title'])} {_stopped(atlas['citation'])}",
-        "missing": (
-            f"{criteria(cohort)} are excluded. {counted(regions['total'] - regions['tested'], 'connection')} of "
-            f"{regions['total']:,} were not measured, or missing in too many people, and not tested. In models, "
-            "connections that a person lacks are filled in from the people of the training fold."
-        ),
+        "n_regions": f"{len(study.nodes):,}",
+        "missing": missing_text(results.quality["edges"]),
         "motion": f"Mean framewise displacement: {compared_text(motion, 'mm', 3)}." if "cases" in motion else "",
         "quality": quality_sentence(results, cohort),
     }
+
+
+def missing_text(edges: Mapping) -> str:
+    """How many connections are missing, and what models make of one that a person lacks."""
+    lost, total = edges["total"] - edges["tested"], f"{edges['total']:,}"
+    tested = (
+        f"{lost:,} of {total} connections were not measured, or missing in too many people, and not tested."
+        if lost
+        else f"All {total} connections were tested."
+    )
+    return f"{tested} In models, those that a person lacks are filled in from the people of the training fold."
 
 
 def repetition_text(index: pd.DataFrame | None, participants: pd.DataFrame) -> str:
@@ -234,12 +241,13 @@ def _span(values: pd.Series, digits: int) -> str:
 def _connections(study: Study) -> dict[str, str]:
     """How connections were tested, and what was found."""
     results, spec, summary = study.results, study.cohort["localize"], study.results.summary
+    untested = f"; {summary['n_untested']:,} more could not be tested" if summary["n_untested"] else ""
     return {
         "measure": _sentence(MEASURES[spec["measure"]].sentence),
-        "tested": f"{counted(summary['n_edges'], 'connection')}; {summary['n_untested']:,} more could not be tested.",
+        "tested": f"{counted(summary['n_edges'], 'connection')}{untested}.",
         "n_edges": f"{summary['n_edges']:,}",
         "nuisance": _sentence(covariate_names(summary["nuisance"])),
-        "localization": dict(localization.section(study).methods)["Localization"],
+        "localization": localization.localization_text(summary, spec),
         "errors": errors_text(study),
         "asked": asked_text(study),
         "found": localization.localization_sentence(study),
@@ -300,7 +308,7 @@ def _models(study: Study) -> dict[str, str]:
         "evaluation": evaluation_text(results, cohort, experiments),
         "folds": splits_text(cohort["splits"]),
         "apart": apart_text(cohort["splits"]["scheme"]),
-        "choice": f"{named} were compared; the p of the best allows for the choice among those permuted."
+        "choice": f"Compared: {named}. The p of the best allows for the choice among those that were permuted."
         if seeing
         else "",
         "floor_sees": _sentence(covariate_names(sees)) if sees else "",
@@ -308,7 +316,7 @@ def _models(study: Study) -> dict[str, str]:
         if aligned
         else "Not aligned.",
         "imbalance": f"Nobody was resampled.{weighed} The AUC does not depend on how many people a group has.",
-        "specification": f"{named}: fitted to everybody, as files in results/{cohort['dataset']['name']}/predict."
+        "specification": f"Fitted to everybody, as files in results/{cohort['dataset']['name']}/predict: {named}."
         if seeing
         else "",
         "updating": f"{listed(pretrained)} started from weights of other data."
@@ -338,10 +346,16 @@ def _scores(study: Study) -> dict[str, str]:
         "power": power_sentence(study),
         "calibration": calibration_text(study, best),
         "subgroups": _sentence(listed(dict.fromkeys(rows["variable"]))),
-        "by_group": "; ".join(
-            f"{row.variable} {row.group}: {Estimate(row.value, row.low, row.high, np.nan)}" for row in rows.itertuples()
-        ),
+        "by_group": by_group_text(label(best), rows),
     }
+
+
+def by_group_text(name: str, rows: pd.DataFrame) -> str:
+    """AUC of a model in every group that is large enough; empty where none is."""
+    parts = [
+        f"{row.variable} {row.group} {Estimate(row.value, row.low, row.high, np.nan)}" for row in rows.itertuples()
+    ]
+    return f"AUC of {name}: {'; '.join(parts)}." if parts else ""
 
 
 def calibration_text(study: Study, name: str) -> str:
