@@ -32,7 +32,6 @@ from dysconnect.data.measures import STORED
 from dysconnect.data.participants import read_participants, with_labels, write_participants
 from dysconnect.data.series import has_signal
 from dysconnect.evaluate import Evaluation, evaluate
-from dysconnect.learning.permuted import gate
 from dysconnect.learning.splits import make_splits
 from dysconnect.localize import Localization, localize
 from dysconnect.localize.recovery import match_truth
@@ -40,7 +39,7 @@ from dysconnect.plan.config import config_hash
 from dysconnect.plan.run import Run, plan_run
 from dysconnect.planted.simulated import Simulated, Subject, simulate_dataset
 from dysconnect.report.budget import named
-from dysconnect.stimulate import rank_targets
+from dysconnect.stimulate import shown_targets
 from dysconnect.timeseries.cohort import prepare_subject
 from dysconnect.train import cross_validate, permutation_null
 from dysconnect.validate.pools import thin
@@ -157,15 +156,17 @@ def connections(tested: Localization, truth: pd.DataFrame, alpha: float) -> dict
 
 
 def targets(run: Run, cohorts: dict, splits: pd.DataFrame, nulls: dict, nodes: pd.DataFrame, truth: pd.DataFrame):
-    """The first target of every kind, its p, and whether something is planted in it; and whether they are shown."""
+    """Whether targets are shown, and if so the first of every kind, its p, and whether something is planted in it."""
     name, spec = run.stimulated, run.cohort["stimulate"]
     sections = run.sections(name)
-    found = rank_targets(cohorts[sections["measure"]], splits, sections, nodes, spec)
-    right, says = places(truth, nodes), {"targets shown": gate(nulls[name], spec["alpha"]).is_open}
-    for first in found.targets[found.targets["rank"] == 1].itertuples():
+    found = shown_targets(cohorts[sections["measure"]], splits, sections, nodes, spec, nulls[name])
+    right, shown = places(truth, nodes), bool(len(found.targets))
+    says = {"targets shown": shown, "targets p": found.summary["p"]}
+    for first in found.targets[found.targets["rank"] == 1].itertuples() if shown else []:
         says |= {f"first {first.kind}": first.target, f"first {first.kind} p": first.p_fwer}
         says |= {f"first {first.kind} planted": first.target in right}
-    return says
+    best = found.targets.nsmallest(1, "p_fwer")["target"] if shown else []
+    return says | {"surest target planted": bool(len(best)) and best.item() in right}
 
 
 def places(truth: pd.DataFrame, nodes: pd.DataFrame) -> set[str]:
@@ -230,11 +231,16 @@ def spread(lines: list[dict]) -> pd.DataFrame:
 
 
 def typical(lines: list[dict]) -> list[int]:
-    """Seeds, the most typical first: by how far their ranks are from the middle one, in sum over what a page shows."""
+    """Seeds, the most typical first: those where the same models and floor beat chance as in most, and of these the one
+    whose ranks are nearest the middle, in sum over AUCs, calls and p of the first target region.
+    """
     table = pd.DataFrame(lines).set_index("seed")
+    models = [name.removesuffix(" AUC") for name in table if name.endswith(" AUC")]
+    beaten = table[[f"{name} p" for name in models]] <= 0.05
+    usual = (beaten == (beaten.mean() > 0.5)).all(axis=1)
     shown = [name for name in table if name.endswith((" AUC", " called")) or name == "first region p"]
-    ranks = table[shown].rank()
-    return (ranks - (len(table) + 1) / 2).abs().sum(axis=1).sort_values(kind="stable").index.tolist()
+    away = (table[shown].rank() - (len(table) + 1) / 2).abs().sum(axis=1)
+    return table.assign(unusual=~usual, away=away).sort_values(["unusual", "away"], kind="stable").index.tolist()
 
 
 def main() -> None:

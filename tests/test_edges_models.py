@@ -186,7 +186,17 @@ def test_covariates_are_standardised_and_one_hot():
 def test_encoding_is_learned_on_the_training_subjects():
     train = pd.DataFrame({"age": [20.0, 30.0, 40.0], "site": ["A", "B", "B"]})
     test = pd.DataFrame({"age": [np.nan, 50.0], "site": ["unseen", "B"]})
-    np.testing.assert_allclose(CovariateEncoder(["age", "site"]).fit(train).transform(test), [[0, 0], [2, 1]])
+    np.testing.assert_allclose(CovariateEncoder(["age", "site"]).fit(train).transform(test), [[0, 2 / 3], [2, 1]])
+
+
+def test_a_site_that_training_lacks_is_the_mean_of_the_sites_and_not_the_first():
+    train = pd.DataFrame({"site": ["A", "A", "B", "C"]})
+    encoder = CovariateEncoder(["site"]).fit(train)
+    first, unseen, unknown = encoder.transform(pd.DataFrame({"site": ["A", "D", None]}))
+    np.testing.assert_allclose(first, [0, 0])
+    np.testing.assert_allclose([unseen, unknown], [[0.25, 0.25]] * 2)
+    np.testing.assert_allclose(encoder.transform(train).mean(0), unseen)
+    np.testing.assert_allclose(encoder.centred(pd.DataFrame({"site": ["D"]})), [[0, 0]])
 
 
 def test_a_covariate_that_is_no_column_is_named_with_the_remedy():

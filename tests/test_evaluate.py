@@ -7,7 +7,15 @@ from predicted import NO_NULL, evaluated, predictions_of, simulated
 from scipy.stats import norm
 from sklearn.metrics import balanced_accuracy_score, brier_score_loss, roc_auc_score
 
-from dysconnect.evaluate.metrics import bootstrap_weights, calibration_points, gather, roc_points, weighted_scores
+from dysconnect.evaluate.metrics import (
+    bootstrap_weights,
+    calibration_points,
+    gather,
+    roc_points,
+    weighted_auc,
+    weighted_scores,
+    within_sites,
+)
 from dysconnect.learning.permuted import permutation_p
 
 
@@ -180,7 +188,7 @@ def test_scores_table_has_value_interval_floor_and_p(some):
     scores = table.set_index(["experiment", "metric"])
     assert scores.loc[("a", "auc"), "value"] == pytest.approx(scores_of(some)["auc"])
     values = scores["value"].loc["floor"]
-    assert (scores["floor"].loc["a"] == values).drop("auc_within_site").all() and np.isnan(values["auc_within_site"])
+    np.testing.assert_array_equal(scores["floor"].loc["a"], values)  # of one site: none within sites
     assert scores.loc[("a", "auc"), "floor"] == scores.loc[("floor", "auc"), "value"]
     assert scores.loc[("a", "auc"), "p"] == pytest.approx((1 + 2) / 5)
     assert np.isnan(scores.loc[("floor", "auc"), "p"])
@@ -190,7 +198,8 @@ def test_scores_table_has_value_interval_floor_and_p(some):
 
 def test_a_model_compared_with_itself_differs_by_nothing(some):
     comparisons = evaluated({"a": some, "b": some}).comparisons
-    assert set(comparisons["metric"]) == {"auc", "balanced_accuracy", "brier"}
+    assert set(comparisons["metric"]) == {"auc", "balanced_accuracy", "brier", "auc_within_site"}
+    comparisons = comparisons[comparisons["metric"] != "auc_within_site"]  # they are of one site
     assert (comparisons[["difference", "low", "high"]] == 0).all(axis=None)
     assert (comparisons["p"] == 1).all()
 
@@ -275,12 +284,58 @@ def test_area_under_the_curve_is_the_auc():
     own = simulated(200, 1.0, np.random.default_rng(5))
     points = roc_points(own)
     assert np.trapezoid(points["tpr"], points["fpr"]) == pytest.approx(scores_of(own)["auc"], abs=0.01)
-    assert (np.diff(points["tpr"]) >= 0).all()
+    assert (np.diff(points["tpr"]) >= -1e-12).all()
+
+
+def in_folds(rng: np.random.Generator) -> pd.DataFrame:
+    """Two repeats of four folds of different sizes and shifts, two seeds; ties among the probabilities."""
+    rows = []
+    for repeat in range(2):
+        fold, label = rng.integers(0, 4, 60) ** 2 // 3, np.arange(60) % 2
+        for seed in range(2):
+            p = np.clip((rng.normal(size=60) + label + 2 * fold) / 14 + 0.3, 0, 1).round(2)
+            rows += [(f"s{k:02}", "a", repeat, fold[k], seed, label[k], p[k]) for k in range(60)]
+    names = ["participant_id", "experiment", "repeat", "fold", "seed", "label", "probability"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def test_area_under_the_mean_of_the_folds_is_the_auc_within_folds():
+    own = in_folds(np.random.default_rng(0))
+    points = roc_points(own)
+    assert np.trapezoid(points["tpr"], points["fpr"]) == pytest.approx(scores_of(own)["auc"], abs=1e-9)
+    assert (points["low"] <= points["tpr"]).all() and (points["tpr"] <= points["high"]).all()
+    assert (points["high"] - points["low"]).max() > 0.1
+    assert roc_points(own[(own["fold"] == 0) & (own["repeat"] == 0)])["low"].isna().all()
+
+
+def test_auc_within_sites_compares_pairs_of_one_site_and_fold():
+    own = in_folds(np.random.default_rng(1))
+    sites = pd.Series(["A", "B", "C", None, ""], index=range(5)).loc[np.random.default_rng(2).integers(0, 5, 60)]
+    sites.index = [f"s{k:02}" for k in range(60)]
+    won = pairs = 0.0
+    for _, part in own.groupby(["repeat", "fold", "seed"]):
+        for one in part[part["label"] == 1].itertuples():
+            for other in part[part["label"] == 0].itertuples():
+                if sites[one.participant_id] and sites[one.participant_id] == sites[other.participant_id]:
+                    won += (one.probability > other.probability) + (one.probability == other.probability) / 2
+                    pairs += 1
+    evidence, ones = gather(own), np.ones((1, 60))
+    assert weighted_auc(within_sites(evidence, sites), ones)[0] == pytest.approx(won / pairs)
+    assert np.isnan(weighted_auc(within_sites(evidence, pd.Series("A", sites.index)), ones)[0])
+
+
+def test_the_interval_of_a_bin_counts_people_and_not_predictions():
+    own = predictions_of(np.linspace(0.1, 0.9, 80), np.arange(80) % 2)
+    twice = pd.concat([own, own.assign(repeat=1)])
+    once, both = calibration_points(own), calibration_points(twice)
+    np.testing.assert_allclose(both[["low", "high"]], once[["low", "high"]])
+    assert ((once["low"] < once["observed"]) & (once["observed"] < once["high"])).all()
 
 
 def test_curve_of_nothing_but_ties_is_the_diagonal():
     points = roc_points(predictions_of([0.5] * 10, np.arange(10) % 2))
-    np.testing.assert_allclose(points["tpr"], points["fpr"])
+    np.testing.assert_allclose(points["tpr"][1:-1], points["fpr"][1:-1])
+    np.testing.assert_allclose(points["tpr"].iloc[[0, -1]], [0.0025, 0.9975])  # means of half a step
 
 
 def test_calibrated_probabilities_lie_on_the_diagonal():

@@ -24,6 +24,7 @@ from dysconnect.report.localization.figures import drawn_edges
 from dysconnect.report.prediction.figures import calibration_figure, learning_figure, roc_figure
 from dysconnect.report.quality.figures import distance_figure, flow_figure, qcfc_figure
 from dysconnect.report.quality.tables import qcfc_table
+from dysconnect.report.recovery import recovery_table
 from dysconnect.report.references import PAPERS, cited
 from dysconnect.report.results import Asked
 from dysconnect.report.section import Drawing, Section
@@ -546,7 +547,7 @@ def test_ids_are_unique_and_references_end_somewhere(page):
 def test_every_figure_has_a_caption_and_a_name(page):
     _, document = page
     names = {"motion", "forest", "subgroups", "roc", "calibration", "learning_gcn", "connectome", "circuits"}
-    names |= {"flow", "qcfc", "qcfc_distance", "cohort", "matrix", "chord", "stability"}
+    names |= {"flow", "qcfc", "qcfc_distance", "cohort", "matrix", "stability"}
     assert {name.removeprefix("figure-") for name in document.captions} == names == set(page[0].figures)
     assert all(len(caption.strip()) > 30 for caption in document.captions.values())
     drawings = [own for tag, own in document.tags if tag == "svg"]
@@ -1097,3 +1098,28 @@ def test_components_and_circuits_are_told_with_their_bound():
 def test_patients_are_compared_with_the_norm_and_those_who_cannot_be_are_left_out(blank_figures):
     text = Document(render(results_of(), cohort_of(), experiments_of(GOOD), NODES, "2026-01-02").html).text
     assert "The 2 of 2 patients who deviate most" in text and "1 of all are at 0.05 or less" in text
+
+
+def test_every_link_inside_the_page_has_its_end_and_figures_are_numbered_in_order(page):
+    page, document = page
+    inside = [own["href"][1:] for tag, own in document.tags if own.get("href", "").startswith("#")]
+    assert set(inside) <= set(document.ids)
+    numbers = [int(words) for words in re.findall(r'<figcaption><span class="count">Figure\u00a0(\d+)', page.html)]
+    assert numbers == list(range(1, page.html.count("<figure") + 1))
+    listed = re.findall(r'<a href="#figure-([^"]+)">Figure (\d+)</a>', page.html)
+    assert [name for name, _ in listed] == re.findall(r'<figure id="figure-([^"]+)"', page.html)
+
+
+def test_references_stand_in_the_order_of_first_citation():
+    one, other = PAPERS[5], PAPERS[1]
+    assert cited([("", f"{one.name}, then {other.name}, then {one.name}")]) == [one, other]
+
+
+def test_what_all_methods_share_stands_in_one_line():
+    table = recovery_of(0.5, 4, 0.0)
+    table = pd.concat([table[table["method"] != "chance"]] * 2 + [table[table["method"] == "chance"]])
+    alike = table.assign(auprc=[0.4] * (len(table) - 1) + [0.01])
+    assert "AUPRC" not in [column.title for column in recovery_table(alike).columns]
+    assert "0.400" in recovery_table(alike).caption
+    apart = alike.assign(auprc=np.linspace(0.1, 0.4, len(alike)))
+    assert "AUPRC" in [column.title for column in recovery_table(apart).columns]

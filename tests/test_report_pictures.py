@@ -1,4 +1,4 @@
-"""Matrix, chords and glass brain show the connections that the tables name; references become BibTeX as they are."""
+"""Matrix and glass brain show the connections that the tables name; references become BibTeX as they are."""
 
 import base64
 import json
@@ -18,7 +18,6 @@ from dysconnect.paper.svg import to_svg
 from dysconnect.report.cohort.figures import consort_figure
 from dysconnect.report.localization import stability_caption
 from dysconnect.report.localization.brain import as_script, brain_data
-from dysconnect.report.localization.chord import arcs, chord_figure, ribbons, system_pairs
 from dysconnect.report.localization.figures import stability_figure
 from dysconnect.report.localization.matrix import matrix_figure, ordered_nodes, split_triangles, spoken
 from dysconnect.report.references import PAPERS
@@ -85,41 +84,6 @@ def test_matrix_counts_what_survives(atlas):
 )
 def test_names_of_blocks_are_for_people(name, words):
     assert spoken(name) == words
-
-
-def test_pairs_of_systems_count_the_survivors_else_the_strongest(atlas):
-    edges = edges_of(atlas, [-6.0, 5.0, 4.0, 1.0], [0.01, 0.02, 0.08, 0.9])
-    pairs, survive = system_pairs(edges, atlas, 0.05, 3)
-    assert survive and pairs["tested"].sum() == 4
-    assert (pairs["weaker"].sum(), pairs["stronger"].sum()) == (1, 1)
-    pairs, survive = system_pairs(edges.assign(p_fwer=1.0), atlas, 0.05, 3)
-    assert not survive and (pairs["weaker"].sum(), pairs["stronger"].sum()) == (1, 2)
-    assert "Nothing survives correction; the 3 connections" in to_svg(
-        chord_figure(edges.assign(p_fwer=1.0), atlas, 0.05, 3)
-    )
-
-
-def test_ribbons_fill_the_arcs_and_nothing_else():
-    pairs = pd.DataFrame(
-        [("cortex", "cortex", 9, 2, 0), ("cortex", "thalamus", 9, 1, 3), ("thalamus", "cerebellum", 9, 0, 4),
-         ("cortex", "cerebellum", 9, 0, 0)],
-        columns=["one", "other", "tested", "weaker", "stronger"],
-    )  # fmt: skip
-    places, found = arcs(pairs), ribbons(pairs)
-    assert list(places) == ["cortex", "thalamus", "cerebellum"]
-    widths = [end - begin for begin, end in places.values()]
-    np.testing.assert_allclose(widths / np.sum(widths), np.array([8, 8, 4]) / 20)
-    assert [sign for sign, *_ in found] == [-1, -1, 1, 1]
-    covered = sorted(end for _, *ends in found for end in ends)
-    for begin, end in places.values():
-        own = [part for part in covered if begin - 1e-9 <= part[0] < end - 1e-9]
-        np.testing.assert_allclose([own[0][0], own[-1][1]], [begin, end])
-        np.testing.assert_allclose([part[1] for part in own[:-1]], [part[0] for part in own[1:]])
-
-
-def test_an_atlas_of_one_system_has_no_chords(atlas):
-    edges = edges_of(atlas, [-6.0], [0.01])
-    assert "no pairs of systems" in to_svg(chord_figure(edges, atlas[["name", "x", "y", "z"]], 0.05, 3))
 
 
 def test_faces_of_one_voxel_are_a_cube_seen_from_outside():

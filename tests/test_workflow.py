@@ -119,7 +119,7 @@ def test_files(project):
     expected |= {f"report/people/{name}.html" for name in [*people, "index"]}
     assert {name for name in made - series if not name.startswith("report/figures/")} == expected
     figures = [{path.stem for path in results.glob(f"simulated/report/figures/*.{kind}")} for kind in ("svg", "png")]
-    assert figures[0] == figures[1] and {"cohort", "motion", "forest", "connectome", "matrix", "chord"} <= figures[0]
+    assert figures[0] == figures[1] and {"cohort", "motion", "forest", "connectome", "matrix"} <= figures[0]
     included = pd.read_csv(results / "simulated/timeseries/participants.tsv", sep="\t")["included"].sum()
     denoised = {name for name in series if name.startswith("timeseries/")}
     assert len(denoised) == 2 * included  # a table and its sidecar

@@ -87,6 +87,7 @@ rule report:
             caption="../report/checklists.rst",
             category="Report",
         ),
+        in_short="results/{dataset}/report/verdict.txt",
         cohort=figure("cohort", "cohort", "Cohort"),
         motion=figure("motion", "motion", "Cohort"),
         flow=figure("flow", "flow", "Cohort"),
@@ -99,7 +100,6 @@ rule report:
         connectome=figure("connectome", "connectome", "Localization"),
         circuits=figure("circuits", "circuits", "Localization"),
         matrix=figure("matrix", "matrix", "Localization"),
-        chord=figure("chord", "chord", "Localization"),
         stability=figure("stability", "stability", "Localization"),
     log:
         "results/logs/{dataset}/report.log",
@@ -164,6 +164,7 @@ rule report_people:
             "alpha": COHORT["localize"]["alpha"],
             "nuisance": COHORT["localize"]["nuisance"],
             "floor": COHORT["evaluate"]["floor"],
+            "unit": RUN.stimulated_unit,
             "scanned": RUN.images,
         },
         code=code("report_people"),
@@ -236,3 +237,13 @@ rule dictionary:
         "Describing the tables of {wildcards.dataset}"
     script:
         "../scripts/dictionary.py"
+
+
+onsuccess:
+    short = Path(f"results/{DATASET}/report/verdict.txt")
+    asked_for = any(job.rule.name == "report" for job in workflow.dag.jobs)
+    if asked_for and short.is_file():  # else it may be of an earlier run
+        lines = [
+            f"- {line}" for line in short.read_text(encoding="utf-8").splitlines()
+        ]
+        tell("", *lines, f"The report: {short.with_name('index.html').resolve()}")

@@ -16,8 +16,9 @@ nodes = load_atlas(params.cohort["atlas"]["nodes"])
 study, day = Study(results, params.cohort, params.experiments, nodes), date.today().isoformat()
 page = render(results, params.cohort, params.experiments, nodes, day, images=True)
 Path(output.html).write_text(page.html, encoding="utf-8")
+Path(output.in_short).write_text("\n".join(page.in_short) + "\n", encoding="utf-8")
 Path(output.checklists).write_text(checklists_page(study, day), encoding="utf-8")
-for name in set(output.keys()) - {"html", "checklists"}:
+for name in set(output.keys()) - {"html", "in_short", "checklists"}:
     vector, pixels = output[name]
     Path(vector).write_text(page.figures[name], encoding="utf-8")
     Path(pixels).write_bytes(page.images[name])

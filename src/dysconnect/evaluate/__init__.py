@@ -24,7 +24,7 @@ from dysconnect.evaluate.metrics import (
     calibration_points,
     gather,
     roc_points,
-    site_codes,
+    weighted_auc,
     weighted_scores,
     within_sites,
 )
@@ -47,7 +47,8 @@ class Evaluation:
         Every pair: `experiment`, `other`, `metric`, `difference`, `low`, `high`, `p` (paired bootstrap), `t`, `df`,
         `p_corrected` (corrected resampled t-test).
     curves : DataFrame
-        `experiment`, `curve` (roc, calibration), `x`, `y`, `low`, `high` (of roc: one standard deviation over folds).
+        `experiment`, `curve` (roc, calibration), `x`, `y`, `low`, `high`: one standard deviation over folds, and
+        Wilson's interval.
     folds : DataFrame
         Scores of every fold.
     subgroups : DataFrame
@@ -113,14 +114,14 @@ def evaluate(
     groups = groups.loc[first.subjects].to_numpy()
     counts = bootstrap_weights(first.labels, groups, spec["bootstraps"], spec["seed"])
     point, samples, effective = _scores(evidence, predictions, people, covariates, counts)
-    folds = fold_scores(predictions, splits)
+    folds = fold_scores(predictions, splits, _sites(people))
     seeing = [name for name in nulls if name != spec["floor"]] if seeing is None else seeing
     best = best_p(nulls, seeing, (1 - spec["level"]) / 2)
     auc = {name: scored["auc"][0] for name, scored in point.items()}
     return Evaluation(
         scores=_score_table(point, samples, nulls, best, spec, (len(people), effective)),
         comparisons=compare(point, samples, folds, spec["level"]),
-        curves=_curve_table(predictions),
+        curves=_curve_table(predictions, spec["level"]),
         folds=folds,
         subgroups=subgroup_table(evidence, groups, people, spec),
         power=power_table(auc, nulls, *_fold_sizes(next(iter(predictions.values()))), 1 - spec["level"]),
@@ -157,14 +158,12 @@ def _scores(
     folds = _folds(next(iter(predictions.values())), people.index)
     level = {which: level_folds(labels, weights, folds) for which, weights in alike.items()}
     by_kind = {"point": {}, "samples": {}}
-    sites = site_codes(people["site"] if "site" in people else pd.Series("", people.index)).to_numpy()
-    inside = {name: within_sites(scored, sites) for name, scored in evidence.items()}
     for name, scored in evidence.items():
         for which, weights in (("point", ones), ("samples", counts)):
             scores = weighted_scores(scored, weights) | recalibration(predictions[name], scored.subjects, weights)
-            matched = weighted_scores(scored, level[which])["auc"]
+            matched = weighted_auc(scored, level[which])
+            scores["auc_within_site"] = weighted_auc(within_sites(scored, _sites(people)), weights)
             scores["auc_deconfounded"] = matched if enough else np.full_like(matched, np.nan)
-            scores["auc_within_site"] = weighted_scores(inside[name], weights)["auc"]
             by_kind[which][name] = scores
     return by_kind["point"], by_kind["samples"], round(sum(effective_sizes(labels, alike["point"][0])))
 
@@ -183,6 +182,11 @@ def _score_table(point, samples, nulls, best: Mapping[str, float], spec: Mapping
     return pd.DataFrame(rows, columns=["experiment", "metric", "value", "low", "high", "p", "p_best", "floor", "n"])
 
 
+def _sites(people: pd.DataFrame) -> pd.Series:
+    """Site of everybody, by subject; of nobody where the participants have none."""
+    return people["site"] if "site" in people else pd.Series(np.nan, people.index)
+
+
 def _folds(predictions: pd.DataFrame, subjects: pd.Index) -> np.ndarray:
     """Fold in which everybody was tested, [repeats, S]."""
     once = predictions.drop_duplicates(["participant_id", "repeat"])
@@ -196,10 +200,10 @@ def _fold_sizes(predictions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return counts["sum"].to_numpy(), (counts["size"] - counts["sum"]).to_numpy()
 
 
-def _curve_table(predictions: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def _curve_table(predictions: Mapping[str, pd.DataFrame], level: float) -> pd.DataFrame:
     tables = []
     for name, table in predictions.items():
-        roc = roc_points(table).rename(columns={"fpr": "x", "tpr": "y"}).assign(experiment=name, curve="roc")
-        calibration = calibration_points(table)[["probability", "observed"]].set_axis(["x", "y"], axis=1)
-        tables += [roc, calibration.assign(experiment=name, curve="calibration")]
+        roc = roc_points(table).rename(columns={"fpr": "x", "tpr": "y"})
+        calibration = calibration_points(table, level=level).rename(columns={"probability": "x", "observed": "y"})
+        tables += [roc.assign(experiment=name, curve="roc"), calibration.assign(experiment=name, curve="calibration")]
     return pd.concat(tables, ignore_index=True)[["experiment", "curve", "x", "y", "low", "high"]]

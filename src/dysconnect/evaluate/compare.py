@@ -6,13 +6,15 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtr
 
-from dysconnect.evaluate.metrics import Evidence, site_codes, tally, weighted_scores, within_sites
+from dysconnect.evaluate.metrics import tally, weighted_auc, weighted_scores, within_sites
 
 COMPARED = ("auc", "balanced_accuracy", "brier", "auc_within_site")
 COLUMNS = ["experiment", "other", "metric", "difference", "low", "high", "p", "t", "df", "p_corrected"]
 
 
-def fold_scores(predictions: Mapping[str, pd.DataFrame], splits: pd.DataFrame) -> pd.DataFrame:
+def fold_scores(
+    predictions: Mapping[str, pd.DataFrame], splits: pd.DataFrame, sites: pd.Series | None = None
+) -> pd.DataFrame:
     """Scores of every fold, averaged over seeds.
 
     Parameters
@@ -21,32 +23,28 @@ def fold_scores(predictions: Mapping[str, pd.DataFrame], splits: pd.DataFrame) -
         Tidy, by experiment.
     splits : DataFrame
         Tells how many subjects each fold was trained on.
+    sites : Series, optional
+        Site by subject; without, there is no AUC within sites.
 
     Returns
     -------
     DataFrame
-        `experiment`, `repeat`, `fold`, `n_train`, `n_test`, `auc`, `balanced_accuracy`, `brier`, `auc_within_site`; NaN
-        where a fold tested one class only, and within sites where there is one.
+        `experiment`, `repeat`, `fold`, `n_train`, `n_test`, `auc`, `balanced_accuracy`, `brier`,
+        `auc_within_site`; all NaN where a fold tested one class only.
     """
     rows, everybody = [], splits.groupby("repeat").size()
-    known = splits.drop_duplicates("participant_id").set_index("participant_id")
-    sites = site_codes(known["site"] if "site" in known else pd.Series("", known.index))
     for name, table in predictions.items():
         for (repeat, fold), part in table.groupby(["repeat", "fold"]):
             n_test = part["participant_id"].nunique()
             scores = dict.fromkeys(COMPARED, np.nan)
             if part["label"].nunique() == 2:
-                scores = _fold_scores(tally(part), sites)
+                evidence, ones = tally(part), np.ones((1, n_test))
+                scores |= {metric: value[0] for metric, value in weighted_scores(evidence, ones).items()}
+                if sites is not None:
+                    scores["auc_within_site"] = weighted_auc(within_sites(evidence, sites), ones)[0]
             n_train = int(everybody.loc[repeat]) - n_test
             rows.append((name, repeat, fold, n_train, n_test, *(scores[metric] for metric in COMPARED)))
     return pd.DataFrame(rows, columns=["experiment", "repeat", "fold", "n_train", "n_test", *COMPARED])
-
-
-def _fold_scores(fold: Evidence, sites: pd.Series) -> dict[str, float]:
-    """Scores of one fold."""
-    once, inside = np.ones((1, len(fold.labels))), within_sites(fold, sites.loc[fold.subjects].to_numpy())
-    scores = weighted_scores(fold, once) | {"auc_within_site": weighted_scores(inside, once)["auc"]}
-    return {name: float(value[0]) for name, value in scores.items()}
 
 
 def corrected_t(differences: np.ndarray, test_to_train: float) -> tuple[float, float, float]:
@@ -98,10 +96,8 @@ def compare(point: Mapping, samples: Mapping, folds: pd.DataFrame, level: float)
     by_fold = folds.set_index(["experiment", "repeat", "fold"]).sort_index()
     for k, name in enumerate(names):
         for other in names[:k]:
-            for metric in COMPARED:
+            for metric in (metric for metric in COMPARED if metric in point[name]):
                 value = point[name][metric][0] - point[other][metric][0]
-                if np.isnan(value):  # one site: nothing to compare within it
-                    continue
                 gaps = by_fold.loc[name, metric] - by_fold.loc[other, metric]
                 ratio = (by_fold.loc[name, "n_test"] / by_fold.loc[name, "n_train"])[gaps.notna()].mean()
                 bootstrapped = _bootstrap(samples[name][metric] - samples[other][metric], level)
@@ -110,7 +106,9 @@ def compare(point: Mapping, samples: Mapping, folds: pd.DataFrame, level: float)
 
 
 def _bootstrap(differences: np.ndarray, level: float) -> tuple[float, float, float]:
-    """Interval and two-sided p of bootstrap differences."""
+    """Interval and two-sided p of bootstrap differences; NaN where a sample has none."""
+    if not np.isfinite(differences).all():
+        return np.nan, np.nan, np.nan
     low, high = np.quantile(differences, [(1 - level) / 2, (1 + level) / 2])
     beyond = min((differences <= 0).sum(), (differences >= 0).sum())
     return low, high, min(1.0, 2 * (1 + beyond) / (1 + len(differences)))

@@ -4,12 +4,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from scipy.special import ndtri
 
 METRICS = (
     "auc", "balanced_accuracy", "sensitivity", "specificity", "brier",
     "calibration_slope", "calibration_intercept", "auc_deconfounded", "auc_within_site",
 )  # fmt: skip
-GRID = 200  # false positive rates at which ROC curves are averaged
+GRID = np.linspace(0, 1, 101)  # false positive rates of the drawn curve
 
 
 @dataclass(frozen=True)
@@ -120,17 +121,29 @@ def subset(evidence: Evidence, rows: np.ndarray) -> Evidence:
     )
 
 
-def site_codes(sites: pd.Series) -> pd.Series:
-    """Number the sites of people; where all are of one, everybody gets a number: an AUC within it is the pooled one."""
-    codes = pd.factorize(sites.fillna("").astype(str))[0]
-    return pd.Series(codes if codes.any() else np.arange(len(codes)), sites.index)
+def within_sites(evidence: Evidence, sites: pd.Series) -> Evidence:
+    """Evidence on pairs of one site only; no pair where there are not two sites.
 
-
-def within_sites(evidence: Evidence, sites: np.ndarray) -> Evidence:
-    """Keep the pairs of a patient and a control of one site, [n]: whole sites that score higher then count nothing."""
+    Parameters
+    ----------
+    evidence : Evidence
+    sites : Series
+        Site by subject; who has none is compared with nobody.
+    """
+    codes, names = pd.factorize(sites.loc[evidence.subjects].replace("", np.nan))
     case = evidence.labels == 1
-    same = sites[case][:, None] == sites[~case]
-    return replace(evidence, concordance=evidence.concordance * same, pairs=evidence.pairs * same)
+    alike = (codes[case][:, None] == codes[~case]) & (codes[~case] >= 0) & (len(names) > 1)
+    return replace(evidence, concordance=evidence.concordance * alike, pairs=evidence.pairs * alike)
+
+
+def weighted_auc(evidence: Evidence, weights: np.ndarray) -> np.ndarray:
+    """AUC under subject weights [B, n], [B]; NaN where no patient and control were compared."""
+    case = evidence.labels == 1
+    cases, controls = weights[:, case], weights[:, ~case]
+    concordant = ((cases @ evidence.concordance) * controls).sum(1)
+    pairs = ((cases @ evidence.pairs) * controls).sum(1)
+    with np.errstate(invalid="ignore"):
+        return concordant / pairs
 
 
 def weighted_scores(evidence: Evidence, weights: np.ndarray) -> dict[str, np.ndarray]:
@@ -143,14 +156,10 @@ def weighted_scores(evidence: Evidence, weights: np.ndarray) -> dict[str, np.nda
     """
     case = evidence.labels == 1
     cases, controls = weights[:, case], weights[:, ~case]
-    concordant = ((cases @ evidence.concordance) * controls).sum(1)
-    pairs = ((cases @ evidence.pairs) * controls).sum(1)
     sensitivity = cases @ evidence.correct[case] / cases.sum(1)
     specificity = controls @ evidence.correct[~case] / controls.sum(1)
-    with np.errstate(invalid="ignore"):  # no patient and control of one fold: no AUC
-        auc = concordant / pairs
     return {
-        "auc": auc,
+        "auc": weighted_auc(evidence, weights),
         "balanced_accuracy": (sensitivity + specificity) / 2,
         "sensitivity": sensitivity,
         "specificity": specificity,
@@ -179,45 +188,78 @@ def bootstrap_weights(labels: np.ndarray, groups: np.ndarray, n: int, seed: int)
 
 
 def roc_points(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Mean of the ROC curves of the folds, on a fixed grid.
+    """Mean of the folds' ROC curves with their spread, whose area is the AUC.
 
-    Folds weigh as they do in the AUC, by their pairs of a patient and a control, so that the area under the mean is
-    the AUC. Folds that tested one class have no curve.
+    The curves of a fold's seeds are averaged; folds of all repeats weigh as many pairs of a patient and a control as
+    they have, as in the AUC. A value is the mean of the curve within half a step of its place (at the ends, within
+    the half that there is), so that the trapezoid rule gives the area exactly, steps and ties included.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Tidy, of one experiment.
 
     Returns
     -------
     DataFrame
-        `fpr`, `tpr`, and `low`, `high`: one standard deviation of the folds (of all repeats, seeds averaged) from it.
+        `fpr` on a fixed grid, `tpr`, and `low` and `high`: one standard deviation over folds away (NaN from one fold).
     """
-    grid = np.r_[0, (np.arange(GRID) + 0.5) / GRID, 1]
-    curves, weights = [], []
+    edges = np.r_[0, (GRID[1:] + GRID[:-1]) / 2, 1]
+    curves, pairs = [], []
     for _, fold in predictions.groupby(["repeat", "fold"]):
-        cases = fold.drop_duplicates("participant_id")["label"]
-        if cases.nunique() == 2:
-            curves.append(np.mean([_roc(one, grid) for _, one in fold.groupby("seed")], axis=0))
-            weights.append(cases.sum() * (1 - cases).sum())
-    mean, spread = np.average(curves, axis=0, weights=weights), np.std(curves, axis=0)
+        once = fold.drop_duplicates("participant_id")["label"]
+        if once.nunique() == 2:
+            curves.append(np.mean([_mean_tpr(*_roc(part), edges) for _, part in fold.groupby("seed")], axis=0))
+            pairs.append((once == 1).sum() * (once == 0).sum())
+    curves, n = np.array(curves), len(curves)
+    mean = np.average(curves, axis=0, weights=pairs)
+    spread = np.sqrt(np.average((curves - mean) ** 2, axis=0, weights=pairs) * n / (n - 1)) if n > 1 else np.nan
     low, high = np.clip(mean - spread, 0, 1), np.clip(mean + spread, 0, 1)
-    return pd.DataFrame({"fpr": grid, "tpr": mean, "low": low, "high": high})
+    return pd.DataFrame({"fpr": GRID, "tpr": mean, "low": low, "high": high})
 
 
-def _roc(predictions: pd.DataFrame, grid: np.ndarray) -> np.ndarray:
-    """Sensitivity of one model at false positive rates."""
+def _roc(predictions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """False and true positive rates at every threshold, from (0, 0) to (1, 1); ties are one threshold."""
     order = np.argsort(-predictions["probability"].to_numpy(), kind="stable")
     p, y = predictions["probability"].to_numpy()[order], predictions["label"].to_numpy()[order]
     last = np.r_[np.flatnonzero(np.diff(p)), len(p) - 1]
-    tpr = np.r_[0, np.cumsum(y)[last] / y.sum()]
-    fpr = np.r_[0, np.cumsum(1 - y)[last] / (1 - y).sum()]
-    return np.interp(grid, fpr, tpr)
+    return np.r_[0, np.cumsum(1 - y)[last] / (1 - y).sum()], np.r_[0, np.cumsum(y)[last] / y.sum()]
 
 
-def calibration_points(predictions: pd.DataFrame, bins: int = 8) -> pd.DataFrame:
-    """Calibration: mean probability and share of patients in bins of equal size: `probability`, `observed`, `n`."""
+def _mean_tpr(fpr: np.ndarray, tpr: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Mean of a curve of straight lines between neighbouring edges, from 0 to 1."""
+    area = np.r_[0, np.cumsum(np.diff(fpr) * (tpr[1:] + tpr[:-1]) / 2)]
+    inner = edges[1:-1]
+    k = np.searchsorted(fpr, inner, side="right") - 1
+    aside = inner - fpr[k]
+    height = tpr[k] + aside * (tpr[k + 1] - tpr[k]) / (fpr[k + 1] - fpr[k])
+    below = np.r_[0, area[k] + aside * (tpr[k] + height) / 2, area[-1]]
+    return np.diff(below) / np.diff(edges)
+
+
+def calibration_points(predictions: pd.DataFrame, bins: int = 8, level: float = 0.95) -> pd.DataFrame:
+    """Calibration in bins of equal size: mean probability and share of patients, with Wilson's interval.
+
+    A person who is in a bin several times, from several repeats or seeds, informs it once: the interval is that of
+    the effective number of people, ``(sum m)^2 / sum m^2`` of the times m (Kish 1965).
+
+    Returns
+    -------
+    DataFrame
+        `probability`, `observed`, `low`, `high`, `n` (predictions).
+    """
     order = predictions.sort_values("probability", kind="stable")
-    part = np.array_split(np.arange(len(order)), min(bins, len(order)))
-    rows = [
-        (order["probability"].iloc[of_bin].mean(), order["label"].iloc[of_bin].mean(), len(of_bin))
-        for of_bin in part
-        if len(of_bin)
-    ]
-    return pd.DataFrame(rows, columns=["probability", "observed", "n"])
+    rows = []
+    for rank in np.array_split(np.arange(len(order)), min(bins, len(order))):
+        part = order.iloc[rank]
+        times = part["participant_id"].value_counts().to_numpy(float)
+        share, people = part["label"].mean(), times.sum() ** 2 / (times**2).sum()
+        rows.append((part["probability"].mean(), share, *_wilson(share, people, level), len(part)))
+    return pd.DataFrame(rows, columns=["probability", "observed", "low", "high", "n"])
+
+
+def _wilson(share: float, n: float, level: float) -> tuple[float, float]:
+    """Wilson's interval of a share among n."""
+    z2 = ndtri((1 + level) / 2) ** 2
+    middle, half = share + z2 / (2 * n), np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n)))
+    return max(0.0, (middle - half) / (1 + z2 / n)), min(1.0, (middle + half) / (1 + z2 / n))

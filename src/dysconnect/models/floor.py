@@ -9,8 +9,8 @@ import pandas as pd
 class CovariateEncoder:
     """Numbers standardised, categories one-hot, both learned on the training subjects, [n, K].
 
-    What is missing, and a category that the training subjects lack, takes the training mean: it is no deviation, and
-    not the first of the categories.
+    What is not known takes the training mean: a number that is missing, and a category that is missing or that the
+    training subjects lack. All zeros would be the first category, which has no column.
     """
 
     def __init__(self, covariates: Sequence[str]):
@@ -29,14 +29,14 @@ class CovariateEncoder:
         others = [name for name in self.covariates if name not in numeric]
         self.categories_ = {name: sorted(table[name].dropna().unique())[1:] for name in others}
         self.firsts_ = {name: min(table[name].dropna().unique(), default="") for name in others}
-        self.centre_ = np.array([mean for name in self.covariates for mean in self._means(table[name], name)])
+        self.centre_ = np.array([share for name in self.covariates for share in self._means(table[name])])
         return self
 
-    def _means(self, values: pd.Series, name: str) -> list[float]:
-        """Training mean of every column of a covariate."""
-        if name in self.numeric_:
+    def _means(self, values: pd.Series) -> list[float]:
+        """Of the columns of one covariate: 0 of a number, the share of each category among those that are known."""
+        if values.name in self.numeric_:
             return [0.0]
-        return [float((values == level).sum() / max(values.notna().sum(), 1)) for level in self.categories_[name]]
+        return [float((values.dropna() == level).mean()) for level in self.categories_[values.name]]
 
     def transform(self, table: pd.DataFrame) -> np.ndarray:
         """Encode, [n, K] float."""
@@ -45,17 +45,14 @@ class CovariateEncoder:
             if name in self.numeric_:
                 mean, spread = self.numeric_[name]
                 columns.append(((table[name].fillna(mean) - mean) / spread).to_numpy(float))
-            else:
-                known = table[name].isin([self.firsts_[name], *self.categories_[name]])
-                means = self.centre_[len(columns) :]
-                columns += [
-                    np.where(known, table[name] == level, mean).astype(float)
-                    for level, mean in zip(self.categories_[name], means)
-                ]
+                continue
+            known = table[name].isin([self.firsts_[name], *self.categories_[name]]).to_numpy()
+            for level in self.categories_[name]:
+                columns.append(np.where(known, table[name] == level, self.centre_[len(columns)]).astype(float))
         return np.column_stack(columns) if columns else np.zeros((len(table), 0))
 
     def centred(self, table: pd.DataFrame) -> np.ndarray:
-        """Encode as deviation from the training subjects, [n, K]; a category that they lack is no deviation."""
+        """Encode as deviation from the training subjects, [n, K]; what is not known is no deviation."""
         return self.transform(table) - self.centre_
 
     def state(self) -> dict:

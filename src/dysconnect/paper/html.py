@@ -1,7 +1,9 @@
 """Pages as HTML: templates, links, and pictures that stand inside a page."""
 
 import base64
+import itertools
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +50,23 @@ def template(name: str, module: str) -> Template:
     environment.filters |= {"linked": linked, "unbroken": unbroken}
     environment.globals["css"] = Markup((FOLDER / "style.css").read_text())
     return environment.get_template(name)
+
+
+def numbered(page: str) -> str:
+    """Number the figures and tables of a page in the order in which they stand on it."""
+    for opening, word in (("<figcaption>", "Figure"), ('<p class="caption numbered">', "Table")):
+        count = itertools.count(1)
+        count_of = lambda found, word=word, count=count: (
+            f'{found[0]}<span class="count">{word}\u00a0{next(count)}.</span> '
+        )
+        page = re.sub(opening, count_of, page)
+    return page
+
+
+def shown(pictures: Iterable[Picture], page: str) -> list[Picture]:
+    """Pictures that stand on a page, in its order."""
+    places = {picture.name: page.find(f'id="figure-{picture.name}"') for picture in pictures}
+    return sorted((one for one in pictures if places[one.name] >= 0), key=lambda one: places[one.name])
 
 
 def linked(words: str) -> Markup:

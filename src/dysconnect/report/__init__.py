@@ -10,7 +10,7 @@ import pandas as pd
 
 from dysconnect.paper.bibtex import Paper, as_link, bibliography
 from dysconnect.paper.files import listed_figures, to_png
-from dysconnect.paper.html import Picture, picture, template
+from dysconnect.paper.html import Picture, numbered, picture, shown, template
 from dysconnect.paper.svg import to_svg
 from dysconnect.paper.text import RESEARCH_ONLY
 from dysconnect.report import (
@@ -43,11 +43,12 @@ TOPICS = (
 
 @dataclass(frozen=True)
 class Page:
-    """The page as HTML, and its figures by name: SVG documents, and PNG where they were asked for."""
+    """The page as HTML, its figures by name (SVG, and PNG where they were asked for), and the verdict in short."""
 
     html: str
     figures: dict[str, str]
     images: dict[str, bytes]
+    in_short: list[str]
 
 
 def render(
@@ -80,7 +81,7 @@ def render(
     drawings = {name: drawing for section in sections for name, drawing in section.figures.items()}
     documents, pixels = drawn(drawings, images)
     pictures = {name: _picture(name, documents[name], drawing) for name, drawing in drawings.items()}
-    return Page(_html(study, sections, pictures, date), documents, pixels)
+    return Page(_html(study, sections, pictures, date), documents, pixels, in_short(study))
 
 
 def sections_of(study: Study) -> list[Section]:
@@ -111,7 +112,7 @@ def _picture(name: str, document: str, drawing: Drawing) -> Picture:
 def _html(study: Study, sections: list[Section], pictures: Mapping[str, Picture], date: str) -> str:
     paragraphs = methods(sections)
     papers = cited(paragraphs)
-    return template("template.html", __file__).render(
+    page = template("template.html", __file__).render(
         dataset=study.cohort["dataset"],
         atlas=study.cohort["atlas"],
         date=date,
@@ -126,8 +127,9 @@ def _html(study: Study, sections: list[Section], pictures: Mapping[str, Picture]
         methods=paragraphs,
         references=[str(paper) for paper in papers],
         bibliography=as_link(_bibliography(study.cohort, papers)),
-        files=listed_figures(pictures.values()),
+        files=lambda body: listed_figures(shown(pictures.values(), body)),
     )
+    return numbered(page)
 
 
 def _bibliography(cohort: Mapping, papers: list[Paper]) -> str:

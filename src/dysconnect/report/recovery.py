@@ -1,6 +1,6 @@
 """The planted truth: how well each method finds it again."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -70,10 +70,24 @@ def _hub_sentence(targets: pd.DataFrame | None, hub: str | None) -> str:
 
 def recovery_table(recovery: pd.DataFrame) -> Table:
     """How well each method finds the planted truth, and what each column means."""
+    ranked = recovery[recovery["method"] != "chance"]
+    equal = [name for name in ("auprc", "auprc_ratio") if len(ranked) > 1 and len(ranked[name].unique()) == 1]
+    shown = [row for row in RECOVERY if row[0] not in equal]
     rows = []
     for row in recovery.to_dict("records"):
-        cells = [number(float(row[name]), digits) for name, _, _, digits in RECOVERY]
+        cells = [number(float(row[name]), digits) for name, _, _, digits in shown]
         rows.append(Row([row["method"], *cells], "floor" if row["method"] == "chance" else ""))
-    columns = [Column("Method", False), *(Column(title) for _, title, _, _ in RECOVERY)]
-    notes = [(title, meaning) for _, title, meaning, _ in RECOVERY]
-    return Table("Recovery of the planted truth in this cohort.", columns, rows, notes)
+    columns = [Column("Method", False), *(Column(title) for _, title, _, _ in shown)]
+    notes = [(title, meaning) for _, title, meaning, _ in shown]
+    caption = "Recovery of the planted truth in this cohort." + _equal_sentence(recovery, equal)
+    return Table(caption, columns, rows, notes)
+
+
+def _equal_sentence(recovery: pd.DataFrame, equal: Sequence[str]) -> str:
+    """What all methods share, because they rank the connections alike; empty where nothing."""
+    if "auprc" not in equal:
+        return ""
+    chance = recovery.loc[recovery["method"] == "chance", "auprc"]
+    value = float(recovery.loc[recovery["method"] != "chance", "auprc"].iloc[0])
+    beside = f" (chance: {number(float(chance.iloc[0]), 3)})" if len(chance) else ""
+    return f" All methods rank the connections alike: area under the precision-recall curve {number(value, 3)}{beside}."

@@ -9,6 +9,6 @@ PAPERS = read_papers(Path(__file__).with_name("references.bib"))
 
 
 def cited(paragraphs: Iterable[tuple[str, str]]) -> list[Paper]:
-    """Papers that (heading, text) pairs name, in the order of the file."""
+    """Papers that (heading, text) pairs name, in the order in which they are named first."""
     text = " ".join(words for _, words in paragraphs)
-    return [paper for paper in PAPERS if paper.name in text]
+    return sorted((paper for paper in PAPERS if paper.name in text), key=lambda paper: text.index(paper.name))

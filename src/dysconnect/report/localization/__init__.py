@@ -11,7 +11,6 @@ from dysconnect.paper.tables import Column, Row, Table, region_cell, significant
 from dysconnect.paper.text import NONE, Estimate, counted, covariate_names, listed, number, p_value
 from dysconnect.report.budget import family, held_back, may_name
 from dysconnect.report.localization.brain import as_script, brain_data
-from dysconnect.report.localization.chord import chord_figure
 from dysconnect.report.localization.figures import circuits_figure, connectome_figure, drawn_edges, stability_figure
 from dysconnect.report.localization.matrix import matrix_figure
 from dysconnect.report.results import Results, Study
@@ -48,7 +47,6 @@ def _drawings(study: Study, most: int) -> dict[str, Drawing]:
         "connectome": Drawing(
             lambda: connectome_figure(edges, nodes, alpha, most), _connectome_caption(survive, alpha), wide=True
         ),
-        "chord": Drawing(lambda: chord_figure(edges, nodes, alpha, most), _chord_caption(survive, alpha), wide=True),
         "circuits": Drawing(
             lambda: circuits_figure(edges, circuit_titles(), alpha), _circuits_caption(alpha), wide=True
         ),
@@ -66,19 +64,6 @@ def _connectome_caption(survive: bool, alpha: float) -> str:
     return (
         f"{glass} Seen from the right, from behind and from above, left (L) and right (R) marked; solid blue is weaker "
         "in patients, dashed red stronger."
-    )
-
-
-def _chord_caption(survive: bool, alpha: float) -> str:
-    shown = (
-        f"Drawn are those that survive a family-wise error rate of {alpha:g}."
-        if survive
-        else "Drawn are the strongest, none of which survives correction."
-    )
-    return (
-        f"Connections between systems. {shown} Left: every ribbon joins two systems, as wide as it has connections; "
-        "the number of each system counts the connections that begin or end there. Right: how many of the tested "
-        "connections of a pair of systems these are, the largest shares first; large systems have more to find."
     )
 
 
