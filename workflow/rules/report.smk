@@ -82,6 +82,11 @@ rule report:
             caption="../report/page.rst",
             category="Report",
         ),
+        checklists=report(
+            "results/{dataset}/report/checklists.html",
+            caption="../report/checklists.rst",
+            category="Report",
+        ),
         in_short="results/{dataset}/report/verdict.txt",
         cohort=figure("cohort", "cohort", "Cohort"),
         motion=figure("motion", "motion", "Cohort"),

@@ -36,7 +36,7 @@ def section(study: Study) -> Section:
         },
         verdict=[("Connections", single)],
         methods=[
-            ("Localization", _localization_text(summary, study.cohort["localize"])),
+            ("Localization", localization_text(summary, study.cohort["localize"])),
             ("Error rate of the verdict", budget_text(study)),
         ],
     )
@@ -218,7 +218,8 @@ def connections_in_short(study: Study) -> str:
     return f"{summary['n_fwer']:,} of {tested} {verb} at {rate}, {words}."
 
 
-def _localization_text(summary: Mapping, spec: Mapping) -> str:
+def localization_text(summary: Mapping, spec: Mapping) -> str:
+    """How connections were tested, for the methods."""
     left_out = (
         f"; {summary['n_untested']:,} were not measured, or missing in too many subjects"
         if summary["n_untested"]
