@@ -1,23 +1,23 @@
 """docs/how-to/files.md: every message that it quotes is what a broken file gets, and every broken file is on the page."""
 
-import json
+import io
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
 
-from dysconnect.acquire.kinds import refuse_other_task, series_files
 from dysconnect.acquire.local import plan_local
 from dysconnect.acquire.people import read_people
-from dysconnect.acquire.scan import describe_scan, read_header
-from dysconnect.acquire.table import read_connections
+from dysconnect.acquire.scan import read_header
 from dysconnect.data.series import read_confounds, read_regions
 from dysconnect.denoising.checks import check_series
 from dysconnect.denoising.regressors import columns
-from dysconnect.reading.bids import absent_content, list_folder, read_object
+from dysconnect.reading import cells, repetition
+from dysconnect.reading.bids import absent_content, read_object
 from dysconnect.reading.repetition import seconds_of, time_of
 
 PAGE = Path(__file__).resolve().parents[1] / "docs/how-to/files.md"
@@ -27,19 +27,20 @@ SPEC = {
     "segmentation": None, "repetition_time": None,
 }  # fmt: skip
 PEOPLE = [
-    "participant_id group age sex site mean_fd".split(),
-    "sub-01 patient 52 F clinic 0.12".split(),
-    "sub-02 control 49 M clinic 0.09".split(),
-    "sub-03 control 55 F clinic 0.15".split(),
-    "sub-04 patient 61 M clinic 0.21".split(),
+    ["participant_id", "group", "age", "sex", "site", "mean_fd"],
+    ["sub-01", "patient", "52", "F", "clinic", "0.12"],
+    ["sub-02", "control", "49", "M", "clinic", "0.09"],
+    ["sub-03", "control", "55", "F", "clinic", "0.15"],
+    ["sub-04", "patient", "61", "M", "clinic", "0.21"],
 ]
-NODES = pd.DataFrame({"node": [11, 12, 13, 14], "name": ["Caudate L", "Caudate R", "Putamen L", "Putamen R"]})
+NAMES = ("Caudate L", "Caudate R", "Putamen L", "Putamen R")
+NODES = pd.DataFrame({"node": [11, 12, 13, 14], "name": NAMES})
 SERIES = np.random.default_rng(0).normal(1000, 9, (150, 4)).round(3)
 LIMITS = {"min_seconds": 240, "max_missing_regions": 0.1}
 CONFOUNDS = {"framewise_displacement": ["n/a", "0.1", "0.2", "0.1"], "trans_x": ["0", "0.1", "n/a", "0.1"]}
 
 
-def people(line: int = 0, column: str = "", cell: str = "", **changed) -> str:
+def people(line: int = 0, column: str = "", cell: str = "") -> str:
     """The table of people with one other cell; line 0 is that of the names."""
     rows = [list(row) for row in PEOPLE]
     if column:
@@ -47,7 +48,7 @@ def people(line: int = 0, column: str = "", cell: str = "", **changed) -> str:
     return "".join("\t".join(row) + "\n" for row in rows)
 
 
-def series(values=SERIES, names=tuple(NODES["name"]), separator: str = "\t") -> str:
+def series(values=SERIES, names=NAMES, separator: str = "\t") -> str:
     head = separator.join(names) + "\n" if names else ""
     return head + "".join(separator.join(f"{cell:g}" for cell in row) + "\n" for row in values)
 
@@ -103,16 +104,7 @@ def of_link(folder: Path) -> str:
     return absent_content(folder, ["sub-01_timeseries.tsv"])
 
 
-def of_connections(folder: Path, cell: str) -> str:
-    path = folder / "connections.tsv"
-    path.write_text(f"subject\tsession\tgroup\tregions\tconnectivity\nsub-01\tpre\tp\ta_b\t{cell}\n")
-    read_connections(path)
-    return ""
-
-
 def of_image(folder: Path, content: bytes = b"", shape: tuple = (), time: float = 2.0) -> str:
-    import nibabel as nib
-
     path = folder / "sub-01_task-rest_bold.nii"
     if shape:
         image = nib.Nifti1Image(np.zeros(shape, np.int16), np.eye(4))
@@ -125,8 +117,6 @@ def of_image(folder: Path, content: bytes = b"", shape: tuple = (), time: float 
 
 
 def npy(values) -> bytes:
-    import io
-
     file = io.BytesIO()
     np.save(file, values)
     return file.getvalue()
@@ -155,27 +145,26 @@ BROKEN: dict[str, tuple[Callable, ...]] = {
     "hidden": (of_people, people(1, "age", "89+")),
     "missing": (of_people, people(1, "age", "n/a")),
     "code": (of_people, people(1, "age", "-99")),
-    "code told": (lambda folder, text: "\n".join(read_notes(folder, text)), people(1, "age", "999")),
     "sex": (of_people, people(1, "sex", "x")),
     "motion": (of_people, people(1, "mean_fd", "-1")),
     "group": (of_people, people(1, "group", "Patient")),
     "no group": (of_people, people(1, "group", "n/a")),
     "other group": (of_people, people(1, "group", "tremor")),
     "no case": (of_people, people().replace("patient", "DYT")),
-    "included": (of_people, "".join(f"{row}\t{cell}\n" for row, cell in zip(people().splitlines(), ["included", *["maybe"] * 4]))),
+    "included": (of_people, people(0, "mean_fd", "included")),
     "names absent": (of_series, series(names=())),
     "npy": (of_series, npy(SERIES), "sub-01.npy"),
     "npy axes": (of_series, npy(SERIES[None]), "sub-01.npy"),
     "npy cut": (of_series, npy(SERIES)[:900], "sub-01.npy"),
-    "transposed": (of_series, "".join(f"{name}\t" + "\t".join(f"{cell:g}" for cell in row) + "\n" for name, row in zip(NODES["name"], SERIES.T))),
+    "transposed": (of_series, series(SERIES.T, names=())),
     "decimal": (of_series, series().replace(".", ",")),
-    "many": (of_series, re.sub(r"\n(\S+)", r"\n\1\t", series(), count=3).replace("\t\t", "\t\t", 1)),
+    "many": (of_series, "\t\t".join(series().rsplit("\t", 40))),
     "gap": (of_series, series().replace("\n", "\n\n", 2)),
-    "word": (of_series, series().replace("\n", "\nbad\t", 1).replace("bad\t" + f"{SERIES[0, 0]:g}", "bad")),
-    "lacks": (of_series, series(SERIES[:, :3], NODES["name"][:3])),
+    "word": (of_series, series().replace(f"{SERIES[1, 0]:g}", "bad")),
+    "lacks": (of_series, series(SERIES[:, :3], NAMES[:3])),
     "other atlas": (of_series, series(names=("ROI_a", "ROI_b", "ROI_c", "ROI_d"))),
-    "spelt": (of_series, series(names=("caudate_l", *NODES["name"][1:]))),
-    "column twice": (of_series, series(names=(*NODES["name"][:3], "Caudate L"))),
+    "spelt": (of_series, series(names=("caudate_l", *NAMES[1:]))),
+    "column twice": (of_series, series(names=(*NAMES[:3], "Caudate L"))),
     "matrix": (of_series, series(MATRIX)),
     "twins": (of_series, series(SERIES[:, [0, 1, 2, 1]])),
     "clipped": (of_series, series(np.minimum(SERIES, 1002))),
@@ -210,13 +199,72 @@ BROKEN: dict[str, tuple[Callable, ...]] = {
 }
 
 
-def read_notes(folder: Path, text: str) -> tuple[str, ...]:
-    (folder / "participants.tsv").write_text(text)
-    return read_people(SPEC, folder).notes
+@pytest.fixture(scope="module")
+def said(tmp_path_factory) -> dict[str, tuple[str, str]]:
+    """What is said of every broken file, and what stops."""
+    return {name: said_of(tmp_path_factory.mktemp("broken"), *case) for name, case in BROKEN.items()}
 
 
-def said_of(folder: Path, what: Callable, *given) -> str:
+def said_of(folder: Path, what: Callable, *given) -> tuple[str, str]:
     try:
-        return what(folder, *given)
+        text, stops = what(folder, *given), "nothing" if what is of_names else "the person"
     except (ValueError, FileNotFoundError) as error:
-        return str(error)
+        text, stops = str(error), "the run" if what in (of_people, of_names) else "the person"
+    return text, stops
+
+
+def quoted() -> Iterator[tuple[str, str]]:
+    """Messages of the page, and what they stop."""
+    for table in re.findall(
+        r"^\| refused \| stops \| what is said \|\n\|[-|]+\n((?:\|.*\n)+)", PAGE.read_text(), re.MULTILINE
+    ):
+        for row in table.splitlines():
+            _, _, stops, message, _ = (cell.strip() for cell in row.split("|"))
+            yield message.strip("`"), stops
+
+
+def fits(message: str, text: str) -> bool:
+    """Whether a message stands in a text; `...` stands for anything, but for that of a JSON object."""
+    parts = re.split(r"(?<!\{)\.\.\.(?!\})", message)
+    return bool(re.search(".*".join(map(re.escape, parts)), text, re.DOTALL))
+
+
+def test_every_message_of_the_page_is_one_that_is_said(said):
+    wrong = [
+        own for own in quoted() if not any(fits(own[0], text) and own[1] == stops for text, stops in said.values())
+    ]
+    assert len(list(quoted())) > 60 and wrong == []
+
+
+def test_every_broken_file_is_on_the_page(said):
+    assert [name for name, (text, _) in said.items() if not any(fits(message, text) for message, _ in quoted())] == []
+
+
+def test_a_reason_is_short_enough(said):
+    assert all(len(text) <= 300 for text, stops in said.values() if stops == "the person")
+
+
+def test_files_as_the_page_wants_them_are_read(tmp_path):
+    assert of_people(tmp_path, people()) == ""
+    assert of_series(tmp_path, series()) == of_series(tmp_path, series(names=("11", "12", "13", "14"))) == ""
+    assert of_series(tmp_path, "\ufeff" + series(separator=";").replace("\n", ";\r\n"), "sub-01_timeseries.csv") == ""
+    assert of_confounds(tmp_path, confounds(trans_x=["0", "0.1", "0.1", "0.1"])) == ""
+    assert of_sidecar(tmp_path, '{"RepetitionTime": 2}') == ""
+    assert of_image(tmp_path, shape=(4, 4, 4, 9)) == ""
+
+
+def test_the_lists_of_words_are_those_that_are_read():
+    page = PAGE.read_text()
+    words = {
+        *cells.SEXES,
+        *cells.YES,
+        *cells.NO,
+        *cells.NO_REASON,
+        *(word for word in cells.MISSING if word[:1].isalpha()),
+    }
+    errors = {word for word in words if word.startswith("#")}
+    dashes = {"", "--", "---", "-", "–", "—", "??", "???", "<na>", "0.0", "1.0"}
+    assert {word for word in words - errors - dashes if f"`{word}`" not in page} == set()
+    for low, high, unit in cells.RANGES.values():
+        assert re.search(rf"{low} to {high}", page) and unit in page
+    assert f"above {repetition.SHORTEST:g} and at most {repetition.LONGEST:g}" in page
