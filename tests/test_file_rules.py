@@ -1,4 +1,4 @@
-"""docs/how-to/files.md: every message that it quotes is what a broken file gets, and every broken file is on the page."""
+"""docs/how-to/files.md: every message that it quotes is what a broken file gets, and every broken file is quoted."""
 
 import io
 import re
