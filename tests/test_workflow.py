@@ -119,8 +119,12 @@ def test_files(project):
     people = pd.read_csv(results / "simulated/acquire/participants.tsv", sep="\t")["participant_id"]
     expected |= {f"report/people/{name}.html" for name in [*people, "index"]}
     assert {name for name in made - series if not name.startswith("report/figures/")} == expected
-    figures = [{path.stem for path in results.glob(f"simulated/report/figures/*.{kind}")} for kind in ("svg", "png")]
-    assert figures[0] == figures[1] and {"cohort", "motion", "forest", "connectome", "matrix"} <= figures[0]
+    figures = [
+        {path.stem for path in results.glob(f"simulated/report/figures/*.{kind}")} for kind in ("svg", "png", "pdf")
+    ]
+    assert (
+        figures[0] == figures[1] == figures[2] and {"cohort", "motion", "forest", "connectome", "matrix"} <= figures[0]
+    )
     included = pd.read_csv(results / "simulated/timeseries/participants.tsv", sep="\t")["included"].sum()
     denoised = {name for name in series if name.startswith("timeseries/")}
     assert len(denoised) == 2 * included  # a table and its sidecar
