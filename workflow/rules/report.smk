@@ -21,6 +21,7 @@ rule report:
         families="results/{dataset}/localize/circuits.tsv",
         people="results/{dataset}/localize/people.tsv",
         detectable="results/{dataset}/localize/power.tsv",
+        points="results/{dataset}/localize/points.tsv",
         summary="results/{dataset}/localize/summary.json",
         qcfc="results/{dataset}/quality/qcfc.tsv",
         quality="results/{dataset}/quality/summary.json",
@@ -94,7 +95,9 @@ rule report:
         calibration=figure("calibration", "calibration", "Prediction"),
         connectome=figure("connectome", "connectome", "Localization"),
         circuits=figure("circuits", "circuits", "Localization"),
+        edges=figure("edges", "edges", "Localization"),
         matrix=figure("matrix", "matrix", "Localization"),
+        means=figure("means", "means", "Localization"),
         stability=figure("stability", "stability", "Localization"),
     log:
         "results/logs/{dataset}/report.log",
