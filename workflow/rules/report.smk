@@ -86,7 +86,6 @@ rule report:
         in_short="results/{dataset}/report/verdict.txt",
         cohort=figure("cohort", "cohort", "Cohort"),
         motion=figure("motion", "motion", "Cohort"),
-        flow=figure("flow", "flow", "Cohort"),
         qcfc=figure("qcfc", "qcfc", "Quality"),
         qcfc_distance=figure("qcfc_distance", "qcfc_distance", "Quality"),
         forest=figure("forest", "forest", "Prediction"),

@@ -28,7 +28,7 @@ COLUMNS = (  # of edges.tsv, after the names of the regions; those of new method
 
 
 class Localization(NamedTuple):
-    """What `localize` finds: edges, a summary, components, circuits and blocks, what could have been found, and people."""
+    """What `localize` finds: edges, a summary, components, sets, what could have been found, and points."""
 
     edges: pd.DataFrame
     summary: dict
@@ -58,7 +58,8 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
     Returns
     -------
     edges : DataFrame, [E rows], strongest first
-        `region_a`, `region_b`, `mean_cases`, `mean_controls` (of the values as they are), `effect_size` (d), `effect_low`, `effect_high` (interval at 1 - alpha),
+        `region_a`, `region_b`, `mean_cases`, `mean_controls` (as measured), `effect_size` (d),
+        `effect_low`, `effect_high` (interval at 1 - alpha),
         `effect_corrected` (d times the `shrinkage` of the list, of edges with `p_fwer` <= alpha),
         `direction` (patients lower, patients higher), `statistic` (t), `p`,
         `p_fwer`, `p_fdr`, `p_fwer_higher`, `p_fwer_lower` (one-sided), `stability`, `p_weighted` (Benjamini-Hochberg

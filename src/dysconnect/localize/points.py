@@ -39,7 +39,9 @@ def adjusted(values: np.ndarray, group: np.ndarray, basis: np.ndarray) -> np.nda
     return values.mean(0) + np.outer(group - group.mean(), effect) + noise
 
 
-def edge_points(edges: np.ndarray, people: pd.DataFrame, covariates: Sequence[str], names: pd.DataFrame) -> pd.DataFrame:
+def edge_points(
+    edges: np.ndarray, people: pd.DataFrame, covariates: Sequence[str], names: pd.DataFrame
+) -> pd.DataFrame:
     """Everybody's value of some edges, as measured and adjusted for the covariates.
 
     Parameters

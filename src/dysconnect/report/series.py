@@ -40,17 +40,16 @@ def section(study: Study) -> Section:
 def _series_text(results: Results, cohort: Mapping, nodes: pd.DataFrame) -> str:
     atlas, spec, dataset = cohort["atlas"], cohort["denoise"], cohort["dataset"]
     known = ", ".join(name for name in dataset["covariates"] if name != "mean_fd")
-    excluded = f"{(~results.participants['included']).sum()} of {len(results.participants):,} subjects in all."
     if dataset["kind"] == "table":
         return (
             f"Data: {dataset['title']}. Correlations of {results.summary['n_edges']} pairs of {len(nodes)} regions "
             f"({atlas['title']}; {_authors(atlas['citation'])}) were published as numbers; the scans had been prepared "
-            f"by the data's providers. Subjects without {known} or one of the connections were excluded, {excluded}"
+            f"by the data's providers. Subjects without {known} or one of the connections were excluded."
         )
     limits = (
         f"Subjects without {known} or a readable scan, with less than {spec['min_seconds']:g} s, a mean "
         f"framewise displacement above {spec['max_mean_fd']:g} mm (Power et al. 2012), or no "
-        f"signal in more than {spec['max_missing_regions']:.0%} of the regions were excluded, {excluded}"
+        f"signal in more than {spec['max_missing_regions']:.0%} of the regions were excluded."
     )
     engine = {} if results.scans is None else results.scans.engine
     scans = _images_text(cohort, engine) if dataset["kind"] in ("bids", "derivatives") else ""

@@ -17,6 +17,7 @@ from dysconnect.learning.permuted import gate, target_gate
 from dysconnect.learning.seeds import is_graph
 from dysconnect.localize.statistics import nuisance_basis
 from dysconnect.localize.tested import without_copies
+from dysconnect.models.cards import label
 from dysconnect.models.dual import DualClassifier
 from dysconnect.stimulate.control import controllability
 from dysconnect.stimulate.edits import COLUMNS as EDIT_COLUMNS
@@ -78,13 +79,14 @@ def shown_targets(
         Without rows where it is withheld; `summary` has `verdict` (words), `p` of the targets and `model_p`, None where
         there is none.
     """
-    model = gate(null, spec["alpha"], spec["experiment"])
+    name = label(spec["experiment"])
+    model = gate(null, spec["alpha"], name)
     untested = is_graph(sections) and not spec["network_permutations"]
     if untested and not model.is_open:  # networks take long to fit again
         return withheld({"verdict": model.words, "p": None, "model_p": _none_if_nan(model.p)})
     ranking = rank_targets(cohort, splits, sections, nodes, spec)
     p = ranking.summary["p"]
-    own = target_gate(np.nan if p is None else p, spec["alpha"], spec["experiment"], model)
+    own = target_gate(np.nan if p is None else p, spec["alpha"], name, model)
     said = {"verdict": own.words, "p": p, "model_p": _none_if_nan(model.p)}
     return replace(ranking, summary=ranking.summary | said) if own.is_open else withheld(said)
 

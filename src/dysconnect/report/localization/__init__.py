@@ -73,8 +73,8 @@ def points_caption(points: pd.DataFrame, summary: Mapping) -> str:
 
 
 MEANS_CAPTION = (
-    "Mean connectivity of patients and of controls, as measured, in the same colours and ordered like the matrix above: "
-    "by system and network. Grey: not tested."
+    "Mean connectivity of patients and of controls, as measured, in the same colours and ordered like the matrix "
+    "above: by system and network. Grey: not tested."
 )
 
 

@@ -41,7 +41,9 @@ def points_figure(points: pd.DataFrame, unit: str) -> Figure:
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
     figure.supylabel(unit, size=8)
-    handles = [Line2D([], [], linestyle="", marker=marker, color=colour, label=name) for name, _, colour, marker in SIDES]
+    handles = [
+        Line2D([], [], linestyle="", marker=marker, color=colour, label=name) for name, _, colour, marker in SIDES
+    ]
     figure.legend(handles=handles, loc="outside upper right", ncols=2, handletextpad=0.1)
     return figure
 
