@@ -111,7 +111,7 @@ def test_files(project):
     expected |= {"quality/qcfc.tsv", "quality/summary.json"}
     expected |= {"acquire/summary.txt", "timeseries/dataset_description.json"}
     expected |= {f"stimulate/{name}" for name in ("targets.tsv", "patients.tsv", "edits.tsv", "verdict.json")}
-    expected |= {"report/index.html", "dictionary.json"}
+    expected |= {"report/index.html", "report/checklists.html", "dictionary.json"}
     tables = {name.removesuffix(".tsv") for name in expected if name.endswith(".tsv")}
     taken = {name for name in tables if f"{name}.json" in expected}  # a result has the name of the description
     expected |= {f"{name}_columns.json" for name in taken} | {f"{name}.json" for name in tables - taken}

@@ -103,7 +103,7 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
     families, smallest = _families(shared, atlas)
     summary = _summary(statistics, table, cohort, spec) | _counts(table, components, families, spec["alpha"])
     summary["shrinkage"] = shrinkage
-    summary["families"] = _overall(shared.adaptive, smallest)
+    summary["families"] = _overall(shared.adaptive, smallest, float(statistics.p_fwer.min()))
     summary["p_any"] = min(family["p_any"] for family in summary["families"])
     summary["n_component_true"] = shared.bound.true_discoveries(shared.adaptive.p_edge <= spec["alpha"])
     power = _power(shared, summary["critical_t"])
@@ -163,11 +163,15 @@ def _mask(edges: np.ndarray, bound: DiscoveryBound) -> np.ndarray:
     return np.isin(np.arange(len(bound.p)), edges)
 
 
-def _overall(components: Components, smallest: dict[str, np.ndarray]) -> list[dict]:
-    """Every family of tests with its p, and with the p that allows for all of them."""
+def _overall(components: Components, smallest: dict[str, np.ndarray], p_edge: float) -> list[dict]:
+    """Every family of tests with its p, and with the p that allows for all of them.
+
+    That of single edges is the one in the table, whose permutations are others; the corrected one is never below it.
+    """
     strengths = {"edge": -components.largest, "component": components.smallest, **smallest}
     corrected, alone = smallest_of_families(strengths), ranked(np.stack(list(strengths.values())))[:, 0]
-    return [{"name": name, "p": float(p), "p_any": corrected[name]} for name, p in zip(strengths, alone)]
+    alone[0] = p_edge
+    return [{"name": name, "p": float(p), "p_any": max(float(p), corrected[name])} for name, p in zip(strengths, alone)]
 
 
 def _families(shared: Ingredients, atlas: pd.DataFrame | None) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:

@@ -9,7 +9,7 @@ from dysconnect.data.measures import MEASURES
 from dysconnect.localize.methods import sentences
 from dysconnect.paper.tables import Column, Row, Table, region_cell, significant
 from dysconnect.paper.text import NONE, Estimate, counted, covariate_names, listed, number, p_value
-from dysconnect.report.budget import family, held_back, may_name
+from dysconnect.report.budget import budget_text, family, held_back, may_name
 from dysconnect.report.localization.brain import as_script, brain_data
 from dysconnect.report.localization.figures import circuits_figure, connectome_figure, drawn_edges, stability_figure
 from dysconnect.report.localization.groups import MOST_POINTS, means_figure, points_figure
@@ -36,7 +36,10 @@ def section(study: Study) -> Section:
             "attribution": summary.get("attribution", ""),
         },
         verdict=[("Connections", single)],
-        methods=[("Localization", _localization_text(summary, study.cohort["localize"]))],
+        methods=[
+            ("Localization", localization_text(summary, study.cohort["localize"])),
+            ("Error rate of the verdict", budget_text(study)),
+        ],
     )
 
 
@@ -238,7 +241,8 @@ def connections_in_short(study: Study) -> str:
     return f"{summary['n_fwer']:,} of {tested} {verb} at {rate}, {words}."
 
 
-def _localization_text(summary: Mapping, spec: Mapping) -> str:
+def localization_text(summary: Mapping, spec: Mapping) -> str:
+    """How connections were tested, for the methods."""
     left_out = (
         f"; {summary['n_untested']:,} were not measured, or missing in too many subjects"
         if summary["n_untested"]

@@ -73,7 +73,7 @@ def evaluation_text(results: Results, cohort: Mapping, experiments: Mapping[str,
     spec = cohort["evaluate"]
     tested = results.scores.loc[(results.scores["metric"] == "auc") & results.scores["p"].notna(), "experiment"]
     text = (
-        f"{_splits_text(cohort['splits'])} Whatever learns, learned inside the training fold. The AUC compares "
+        f"{splits_text(cohort['splits'])} Whatever learns, learned inside the training fold. The AUC compares "
         f"patients and controls that were tested in the same fold. Intervals ({spec['level']:.0%}) and paired "
         f"differences come from {spec['bootstraps']:,} bootstrap samples of subjects, the same ones for all "
         "experiments. Experiments were also compared by the resampled t-test over folds, corrected for the training "
@@ -105,7 +105,7 @@ def _held_equal(covariates: Sequence[str]) -> str:
     )
 
 
-def _splits_text(splits: Mapping) -> str:
+def splits_text(splits: Mapping) -> str:
     """How subjects were split."""
     if splits["scheme"] == "leave_one_site_out":
         return "Every site was tested by a model trained on all others (leave one site out)."
