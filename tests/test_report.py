@@ -320,6 +320,19 @@ def history_of(epochs: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["repeat", "fold", "seed", "epoch", "train_loss", "val_loss", "val_auc"])
 
 
+def predictions_of(splits: pd.DataFrame) -> pd.DataFrame:
+    """Two repeats, in which patients get 0.6 and 0.8, and controls 0.4 and 0.2."""
+    once = splits[["participant_id", "label", "fold"]].assign(seed=0)
+    parts = [once.assign(repeat=k, probability=0.5 + (0.1 + 0.2 * k) * (2 * once["label"] - 1)) for k in (0, 1)]
+    return pd.concat(parts, ignore_index=True)
+
+
+def null_of(tested: bool) -> pd.DataFrame:
+    """Thirty-nine permutations around chance, and labels that stand out."""
+    auc = [0.8, *np.linspace(0.35, 0.65, 39)] if tested else []
+    return pd.DataFrame({"permutation": range(len(auc)), "auc": auc})
+
+
 def link_of(share: float = 0.04, p: float = 0.6, rho: float = 0.02) -> dict:
     """QC-FC of a group of people; the same p for how many edges follow motion and for its dependence on distance."""
     edges = np.linspace(-1, 1, 51)
@@ -380,7 +393,7 @@ def results_of(auc=GOOD, gaps=GAPS, surviving=2, **changes) -> Results:
     splits = kept[["participant_id", "site"]].assign(label=(kept["group"] == "DYT").astype(int), repeat=0, fold=0)
     grid = np.linspace(0, 1, 11)
     curves = pd.concat(
-        pd.DataFrame({"experiment": name, "curve": curve, "x": grid, "y": grid**0.5})
+        pd.DataFrame({"experiment": name, "curve": curve, "x": grid, "y": grid**0.5, "low": grid, "high": grid**0.25})
         for name in auc
         for curve in ("roc", "calibration")
     )
@@ -394,6 +407,8 @@ def results_of(auc=GOOD, gaps=GAPS, surviving=2, **changes) -> Results:
         subgroups=subgroups_of(auc),
         power=power_of(auc),
         histories={name: history_of(6 if name == "gcn" else 0) for name in auc},
+        predictions={name: predictions_of(splits) for name in auc},
+        nulls={name: null_of(np.isfinite(score[3])) for name, score in auc.items()},
         edges=edges_of(surviving),
         components=components_of(surviving),
         families=families_of(surviving),
@@ -559,7 +574,7 @@ def test_ids_are_unique_and_references_end_somewhere(page):
 def test_every_figure_has_a_caption_and_a_name(page):
     _, document = page
     names = {"motion", "forest", "subgroups", "roc", "calibration", "learning_gcn", "connectome", "circuits"}
-    names |= {"edges", "means", "qcfc", "qcfc_distance", "cohort", "matrix", "stability"}
+    names |= {"probability", "nulls", "edges", "means", "qcfc", "qcfc_distance", "cohort", "matrix", "stability"}
     assert {name.removeprefix("figure-") for name in document.captions} == names == set(page[0].figures)
     assert all(len(caption.strip()) > 30 for caption in document.captions.values())
     drawings = [own for tag, own in document.tags if tag == "svg"]
@@ -918,7 +933,7 @@ def test_figures_for_other_code():
     results = results_of()
     drawn = [
         roc_figure(results.curves, results.scores),
-        calibration_figure(results.curves),
+        calibration_figure(results.curves, "gcn"),
         learning_figure(results.histories["gcn"]),
         learning_figure(results.histories["floor"]),
     ]

@@ -15,6 +15,13 @@ rule report:
             "results/{{dataset}}/train/{experiment}/history.tsv",
             experiment=EXPERIMENTS,
         ),
+        predictions=expand(
+            "results/{{dataset}}/train/{experiment}/predictions.tsv",
+            experiment=EXPERIMENTS,
+        ),
+        nulls=expand(
+            "results/{{dataset}}/train/{experiment}/null.tsv", experiment=EXPERIMENTS
+        ),
         edges="results/{dataset}/attribute/edges.tsv",
         attribution="results/{dataset}/attribute/edges.json",
         components="results/{dataset}/localize/components.tsv",
@@ -97,6 +104,8 @@ rule report:
         subgroups=figure("subgroups", "subgroups", "Prediction"),
         roc=figure("roc", "roc", "Prediction"),
         calibration=figure("calibration", "calibration", "Prediction"),
+        probability=figure("probability", "probability", "Prediction"),
+        nulls=figure("nulls", "nulls", "Prediction"),
         connectome=figure("connectome", "connectome", "Localization"),
         circuits=figure("circuits", "circuits", "Localization"),
         edges=figure("edges", "edges", "Localization"),
