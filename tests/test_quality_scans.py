@@ -184,6 +184,7 @@ def test_results_are_read_by_name(scanned, tmp_path):
         "families",
         "people",
         "detectable",
+        "points",
     )
     for name in names:
         paths[name] = tmp_path / f"{name}.tsv"

@@ -104,7 +104,7 @@ def test_files(project):
     expected |= {f"timeseries/{name}.tsv" for name in ("participants", "series")}
     expected |= {f"connectivity/seitzman300_{name}.h5" for name in ("correlation", "covariance")}
     expected |= {f"evaluate/{name}.tsv" for name in ("scores", "comparisons", "curves", "folds", "subgroups", "power")}
-    expected |= {"localize/components.tsv", "localize/circuits.tsv", "localize/power.tsv"}
+    expected |= {"localize/components.tsv", "localize/circuits.tsv", "localize/power.tsv", "localize/points.tsv"}
     expected |= {f"localize/people{table}.tsv" for table in ("", "_circuits", "_edges")}
     expected |= {"localize/edges.tsv", "localize/summary.json", "localize/recovery.tsv"}
     expected |= {"attribute/edges.tsv", "attribute/edges.json", "attribute/recovery.tsv"}
