@@ -2,7 +2,7 @@
 
 python benchmarks/verdicts.py FILE --dataset simulated --seeds 0-19 [--set dataset.patients=60 ...]
 python benchmarks/verdicts.py FILE --dataset simulated_null --seeds 0-199 --regions 100 \
-    --set localize.permutations=500 training.permutations=199 stimulate.permutations=199
+    --set splits.repeats=1 localize.permutations=500 training.permutations=199 stimulate.permutations=199
 python benchmarks/verdicts.py FILE --table
 The stages are the workflow's, in one process and in memory; a seed draws the people, the planted edges and who carries
 them. FILE gets a line of JSON a seed; a seed that it has with the same settings is passed over, so that a count goes on

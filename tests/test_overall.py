@@ -79,6 +79,14 @@ def test_unequal_numbers_of_permutations_are_compared_on_those_that_all_have():
     assert best_p(nulls, "ab", 0.025) == best_p(cut, "ab", 0.025)
 
 
+def test_models_of_other_permutations_are_corrected_apart():
+    scores = related(np.random.default_rng(6), 3, 500, 0.05)
+    nulls = {name: null(one) for name, one in zip("abc", scores.T)}
+    apart = best_p(nulls, "abc", 0.025, {"a": 0, "b": 0, "c": 1})
+    two, one = best_p(nulls, "ab", 0.025), best_p(nulls, "c", 0.025)
+    assert apart == {"a": min(1, 2 * two["a"]), "b": min(1, 2 * two["b"]), "c": min(1, 2 * one["c"])}
+
+
 def test_permutations_do_not_depend_on_their_number():
     labels, blocks = np.repeat([0, 1], 20), np.tile(["a", "b"], 20)
     many = shuffle_labels(labels, blocks, 50, np.random.default_rng([3, 11]))

@@ -184,6 +184,7 @@ def test_results_are_read_by_name(scanned, tmp_path):
         "families",
         "people",
         "detectable",
+        "points",
     )
     for name in names:
         paths[name] = tmp_path / f"{name}.tsv"
@@ -192,7 +193,10 @@ def test_results_are_read_by_name(scanned, tmp_path):
         paths[name] = tmp_path / f"{name}.json"
         paths[name].write_text(json.dumps(told))
     results.histories["gcn"].to_csv(tmp_path / "history.tsv", sep="\t", index=False)
+    results.nulls["floor"].to_csv(tmp_path / "null.tsv", sep="\t", index=False)
+    paths["nulls"] = [tmp_path / "null.tsv"]
     got = read_results({**paths, "recovery": [], "targets": []}, ["gcn"], [tmp_path / "history.tsv"])
+    assert len(got.nulls["gcn"]) == 40 and got.predictions == {}
     assert got.stimulation == "withheld" and got.recovery is None and len(got.histories["gcn"]) > 3
     pd.testing.assert_frame_equal(got.scans.table, scanned.scans.table)
     plain = read_results({**paths, "scans": [], "verdict": []}, [], [])

@@ -1,5 +1,7 @@
 """The report's section on virtual stimulation: what it says, that it always warns, and what it withholds."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,17 +20,11 @@ from test_report import (
 )
 
 from dysconnect.report.recovery import recovery_sentence
-from dysconnect.report.stimulation import (
-    CAUTION,
-    aside,
-    connection_table,
-    methods_text,
-    node_table,
-    paragraph,
-    patient_rows,
-    set_table,
-    stimulation_figure,
-)
+from dysconnect.report.results import Study
+from dysconnect.report.stimulation import CAUTION, stimulation_in_short
+from dysconnect.report.stimulation.figures import stimulation_figure
+from dysconnect.report.stimulation.tables import connection_table, node_table, patient_rows, set_table
+from dysconnect.report.stimulation.words import aside, methods_text, model_words, paragraph
 
 TOLD = {
     "verdict": "ridge (permutation p = 0.01)", "agreement": 0.43, "folds": 10, "permutations": 500, "patients": 12,
@@ -125,7 +121,8 @@ def test_without_stimulation_there_is_no_section():
 def test_a_null_result_is_said():
     text = paragraph(targets_of(p_fwer=0.2), TOLD, 0.05)
     assert "No target survives a family-wise error rate of 0.05; the order is for orientation only." in text
-    assert "survives a family-wise error rate of 0.05 over all targets" in paragraph(targets_of(), TOLD, 0.05)
+    text = paragraph(targets_of(), TOLD, 0.05)
+    assert "survives a family-wise error rate of 0.05 over the targets of all kinds" in text and "is context" in text
 
 
 def test_without_permuted_labels_nothing_is_called_tested():
@@ -163,7 +160,7 @@ def test_every_patient_has_a_row():
 
 
 def test_the_connections_that_carry_the_first_targets_are_shown(page):
-    table = connection_table(edits_of(), targets_of())
+    table = connection_table(edits_of(), targets_of(), "the Fisher z of Pearson correlations")
     assert len(table.rows) == 10 and all(len(row.cells) == len(table.columns) for row in table.rows)
     first = targets_of().iloc[0]["target"]
     assert table.rows[0].cells == [
@@ -171,7 +168,7 @@ def test_the_connections_that_carry_the_first_targets_are_shown(page):
     ]  # fmt: skip
     assert "Cheapest edit" in page[1].heads and table.caption in page[1].text
     for edits in (None, edits_of().iloc[:0]):
-        assert connection_table(edits, targets_of()) is None
+        assert connection_table(edits, targets_of(), "") is None
 
 
 def test_a_patient_s_row_names_the_connection_that_carries_most():
@@ -194,7 +191,7 @@ def test_the_glass_brain_is_drawn_with_and_without_targets():
     drawn = stimulation_figure(targets_of(), 0.05)
     assert isinstance(drawn, Figure) and any("20 regions" in text.get_text() for text in drawn.texts)
     empty = stimulation_figure(targets_of().iloc[:0], 0.05)
-    assert "none moves patients beyond permuted labels" in empty.axes[0].texts[0].get_text()
+    assert "nothing opened the gate" in empty.axes[0].texts[0].get_text()
     stimulation_figure(targets_of(tested=False), 0.05)
 
 
@@ -203,3 +200,41 @@ def test_the_methods_describe_it():
     assert "500 permutations of the labels inside sites" in told and "virtual normalisation" in told
     assert any("well-conditioned estimator" in full for full in references([("", told)]))
     assert "Virtual stimulation" not in dict(methods(results_of(), cohort_of(), experiments_of(GOOD), NODES))
+
+
+def study_of(results) -> Study:
+    """With the experiment that is asked among those that were run."""
+    names = results.scores["experiment"].unique()
+    return Study(results, cohort_of(), experiments_of(names), NODES)
+
+
+def test_one_sentence_for_every_outcome():
+    """Found, withheld, none found, not tested, not asked."""
+    first = targets_of().iloc[0]["target"]
+    said = stimulation_in_short(study_of(shown()))
+    assert f"points to {first} (p = 0.010)" in said and "hypothesis" in said and said.endswith(".")
+    why = "withheld: no target of ridge survives the family-wise error rate (smallest family-wise p = 0.3)"
+    empty = results_of(targets=targets_of().iloc[:0], stimulation=why, stimulated={"verdict": why})
+    assert stimulation_in_short(study_of(empty)) == f"No target of virtual stimulation is shown; {why}."
+    assert "none survives" in stimulation_in_short(study_of(shown(targets=targets_of(p_fwer=0.2))))
+    untested = stimulation_in_short(study_of(shown(targets=targets_of(tested=False), permutations=0)))
+    assert f"ranks {first} first, but no target was tested" in untested
+    assert stimulation_in_short(study_of(results_of())) == ""
+
+
+def test_the_ranking_names_whether_its_model_beats_chance_and_the_floor():
+    study = study_of(shown())
+    name = study.results.scores["experiment"].iloc[-1]
+    cohort = study.cohort | {"stimulate": study.cohort["stimulate"] | {"experiment": name}}
+    for p, words in ((0.4, "is not shown to beat chance"), (0.001, "beats chance")):
+        scores = study.results.scores.copy()
+        scores.loc[scores["metric"] == "auc", ["value", "p_best"]] = 0.7, p
+        said = model_words(replace(study, cohort=cohort, results=replace(study.results, scores=scores)))
+        assert words in said
+
+    assert model_words(replace(study, cohort=cohort | {"stimulate": {"experiment": "absent"}})) == ""
+
+
+def test_a_table_names_the_measure_of_its_connections():
+    for unit in ("the Fisher z of partial correlations", "something else"):
+        assert f"their change in {unit} when" in connection_table(edits_of(), targets_of(), unit).caption

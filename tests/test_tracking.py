@@ -256,12 +256,14 @@ def test_the_page_that_mlflow_shows_links_to_no_other_file_and_the_folder_does(t
     kept = '<a href="#edges">edges</a> <a href="https://doi.org/1">doi</a> <a href="data:,">bib</a>'
     page = f'<p>{kept} <a class="x" href="people/sub-1.html">sub-1</a></p>'
     (report / "index.html").write_text(page)
+    (report / "checklists.html").write_text("asked by reviewers")
     logged.mkdir()
     shown, whole = lay_out(report / "index.html", logged, people)
     text = shown.read_text()
     assert kept in text and 'href="people' not in text and ">sub-1</span>" in text
     assert (whole / "index.html").read_text() == page and (whole / "figures/roc.svg").exists()
     assert (whole / "people/sub-1.html").exists() == people
+    assert (whole / "checklists.html").read_text() == "asked by reviewers"
 
 
 def test_scores_become_metrics_with_intervals_and_nan_are_left_out():

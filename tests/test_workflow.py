@@ -30,6 +30,7 @@ TINY = [
     "localize.screening_splits=2", "localize.stability_draws=2", "localize.stability_top=5", "quality.permutations=100",
     "stimulate.permutations=19", "stimulate.draws=19",
 ]  # fmt: skip
+DESCRIPTION = ["dataset_description.json", "README.md", ".bidsignore"]  # of a BIDS derivative
 EXPERIMENTS = ["floor", "correlation_ridge", "tangent_logistic", "gcn"]
 JOINED = {"attribute_edges", "attribute_recovery"}  # the localization with the weights of a model
 AFTER_TRAINING = {
@@ -93,7 +94,7 @@ def project(tmp_path_factory):
 def test_files(project):
     results = project.folder / "results"
     made = {str(path.relative_to(results / "simulated")) for path in (results / "simulated").rglob("*.*")}
-    series = {name for name in made if "/series/" in name}
+    series = {name for name in made if "/series/" in name or "/func/" in name}
     trained = ("predictions.tsv", "history.tsv", "search.tsv", "null.tsv", "model.npz", "folds.npz", "run.json")
     expected = {f"train/{name}/{file}" for name in EXPERIMENTS for file in trained}
     expected |= {f"attribute/maps/{name}.{kind}" for name in EXPERIMENTS[1:] for kind in ("tsv", "json")}
@@ -103,15 +104,15 @@ def test_files(project):
     expected |= {f"timeseries/{name}.tsv" for name in ("participants", "series")}
     expected |= {f"connectivity/seitzman300_{name}.h5" for name in ("correlation", "covariance")}
     expected |= {f"evaluate/{name}.tsv" for name in ("scores", "comparisons", "curves", "folds", "subgroups", "power")}
-    expected |= {"localize/components.tsv", "localize/circuits.tsv", "localize/power.tsv"}
+    expected |= {"localize/components.tsv", "localize/circuits.tsv", "localize/power.tsv", "localize/points.tsv"}
     expected |= {f"localize/people{table}.tsv" for table in ("", "_circuits", "_edges")}
     expected |= {"localize/edges.tsv", "localize/summary.json", "localize/recovery.tsv"}
     expected |= {"attribute/edges.tsv", "attribute/edges.json", "attribute/recovery.tsv"}
     expected |= {"train/splits.tsv", "train/splits.json"}
     expected |= {"quality/qcfc.tsv", "quality/summary.json"}
-    expected |= {"acquire/summary.txt", "timeseries/dataset_description.json"}
+    expected |= {"acquire/summary.txt", *(f"timeseries/{name}" for name in DESCRIPTION)}
     expected |= {f"stimulate/{name}" for name in ("targets.tsv", "patients.tsv", "edits.tsv", "verdict.json")}
-    expected |= {"report/index.html", "report/verdict.txt", "dictionary.json"}
+    expected |= {"report/index.html", "report/verdict.txt", "report/checklists.html", "dictionary.json"}
     tables = {name.removesuffix(".tsv") for name in expected if name.endswith(".tsv")}
     taken = {name for name in tables if f"{name}.json" in expected}  # a result has the name of the description
     expected |= {f"{name}_columns.json" for name in taken} | {f"{name}.json" for name in tables - taken}
@@ -403,7 +404,7 @@ def test_a_person_is_predicted_from_the_file_and_from_the_run_as_out_of_fold(pro
     results = project.folder / "results/simulated"
     predictions = pd.read_csv(results / f"train/{name}/predictions.tsv", sep="\t")
     person = predictions["participant_id"].iloc[0]
-    series = next((results / "timeseries/series").glob(f"{person}_*.tsv"))
+    series = next((results / f"timeseries/{person}/func").glob("*.tsv"))
     run = json.loads((results / f"tracking/{name}.json").read_text())["run_id"]
     said = []
     for model in (str(results / f"predict/{name}.npz"), run):

@@ -16,7 +16,8 @@ splits, participants = pd.read_csv(input.splits, sep="\t"), read_participants(in
 predictions, nulls = read(input.predictions), read(input.nulls)
 permutations = {name: n_permutations(sections) for name, sections in params.sections.items()}
 seeing = [name for name, sections in params.sections.items() if card_of(sections["model"]["name"]).kind != "floor"]
-given = predictions, nulls, splits, participants, params.covariates, params.evaluate, permutations, seeing
+seeds = {name: sections["training"]["seed"] for name, sections in params.sections.items()}
+given = predictions, nulls, splits, participants, params.covariates, params.evaluate, permutations, seeing, seeds
 tables = evaluate(*given)
 for name, path in output.items():
     getattr(tables, name).to_csv(path, sep="\t", index=False)

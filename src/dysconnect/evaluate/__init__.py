@@ -74,6 +74,7 @@ def evaluate(
     spec: Mapping,
     permutations: Mapping[str, int] | None = None,
     seeing: Sequence[str] | None = None,
+    seeds: Mapping[str, int] | None = None,
 ) -> Evaluation:
     """Score all experiments of a cohort on the same folds and the same bootstrap samples.
 
@@ -96,6 +97,8 @@ def evaluate(
         How many permutations each null must have.
     seeing : sequence of str, optional
         Experiments that see connectivity; by default all but the floor.
+    seeds : mapping of str to int, optional
+        Seeds of the permutations, where they differ.
 
     Raises
     ------
@@ -116,7 +119,7 @@ def evaluate(
     point, samples, effective = _scores(evidence, predictions, people, covariates, counts)
     folds = fold_scores(predictions, splits, _sites(people))
     seeing = [name for name in nulls if name != spec["floor"]] if seeing is None else seeing
-    best = best_p(nulls, seeing, (1 - spec["level"]) / 2)
+    best = best_p(nulls, seeing, (1 - spec["level"]) / 2, seeds)
     auc = {name: scored["auc"][0] for name, scored in point.items()}
     return Evaluation(
         scores=_score_table(point, samples, nulls, best, spec, (len(people), effective)),

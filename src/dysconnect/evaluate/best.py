@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 
 
-def best_p(nulls: Mapping[str, pd.DataFrame], seeing: Sequence[str], alpha: float) -> dict[str, float]:
+def best_p(
+    nulls: Mapping[str, pd.DataFrame], seeing: Sequence[str], alpha: float, seeds: Mapping[str, int] | None = None
+) -> dict[str, float]:
     """Correct the permutation p of every model for the others that compete.
 
     The models' nulls come from the same permutations of the labels, whatever their number. Nulls differ in spread, so
@@ -21,6 +23,9 @@ def best_p(nulls: Mapping[str, pd.DataFrame], seeing: Sequence[str], alpha: floa
         The experiments that compete: those that see connectivity.
     alpha : float
         Models with too few permutations to reach it do not compete.
+    seeds : mapping of str to int, optional
+        Seed of every model's permutations. Models of one seed share their permutations; groups of several are corrected
+        by Bonferroni.
 
     Returns
     -------
@@ -33,11 +38,21 @@ def best_p(nulls: Mapping[str, pd.DataFrame], seeing: Sequence[str], alpha: floa
     """
     known = {name: nulls[name].sort_values("permutation")["auc"].to_numpy(float) for name in nulls}
     able = [name for name in seeing if len(known[name]) and 1 / len(known[name]) <= alpha]
-    shared = min((len(known[name]) for name in able), default=0)
-    scores = {name: _standard(known[name][:shared]) for name in able}
-    highest = np.max(list(scores.values()) or [[]], axis=0)
-    reached = {name: float((highest >= one[0] - 1e-9).mean()) for name, one in scores.items()}
-    return {name: reached.get(name, np.nan) for name in nulls}
+    groups: dict[int, list[str]] = {}
+    for name in able:
+        groups.setdefault((seeds or {}).get(name, 0), []).append(name)
+    reached: dict[str, float] = {}
+    for names in groups.values():
+        reached |= _single_step({name: known[name] for name in names})
+    return {name: min(1.0, reached[name] * len(groups)) if name in reached else np.nan for name in nulls}
+
+
+def _single_step(known: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """P of every model by the highest of all, on the permutations that all have."""
+    shared = min(map(len, known.values()))
+    scores = {name: _standard(auc[:shared]) for name, auc in known.items()}
+    highest = np.max(list(scores.values()), axis=0)
+    return {name: float((highest >= one[0] - 1e-9).mean()) for name, one in scores.items()}
 
 
 def _standard(auc: np.ndarray) -> np.ndarray:

@@ -245,6 +245,11 @@ class Run:
         return self._among(self.cohort["stimulate"]["experiment"])
 
     @property
+    def stimulated_unit(self) -> str:
+        """What the stimulated experiment's connections are measured in; empty where nobody asks."""
+        return measure_of(self.stored(self.stimulated)).sentence if self.stimulated else ""
+
+    @property
     def attributed(self) -> str | None:
         """Experiment whose weights stand beside the edges, if it is among those of this run."""
         return self._among(self.cohort["localize"]["attribution"])

@@ -3,8 +3,9 @@
 A topic is a module, or a folder, with a function `section`: what it shows, says and cites. Here they are put in order.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
@@ -50,6 +51,13 @@ class Page:
     figures: dict[str, str]
     images: dict[str, dict[str, bytes]]
     in_short: list[str]
+
+    def write_figures(self, paths: Mapping[str, Sequence[str | Path]]) -> None:
+        """Write every figure as SVG, then in the formats that the names of its other files say."""
+        for name, (vector, *others) in paths.items():
+            Path(vector).write_text(self.figures[name], encoding="utf-8")
+            for path in map(Path, others):
+                path.write_bytes(self.images[name][path.suffix[1:]])
 
 
 def render(

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dysconnect.paper.text import listed
 from dysconnect.report.results import Asked, Study
 
 SLACK = 1e-9
@@ -42,6 +43,22 @@ def family(summary: Mapping, name: str) -> Family:
 def may_name(study: Study, name: str) -> bool:
     """Whether the verdict may say that something of this family differs."""
     return bool(family(study.results.summary, name).p_any <= connection_share(study))
+
+
+def budget_text(study: Study) -> str:
+    """How the error rate of the verdict is kept, for the methods of a paper."""
+    asked = [
+        name
+        for name, question in (("severity", study.results.severity), ("several groups", study.results.groups))
+        if question is not None
+    ]
+    shared = f", shared with the questions of {listed(asked)}" if asked else ""
+    return (
+        "Every family of tests keeps its own error rate. The verdict names a difference only at "
+        f"{model_share(study):.2g} for the best model, by the highest standardised AUC of all models under the same "
+        f"permutations, and at {connection_share(study):.2g} for connections{shared}, by the smallest p over single "
+        "connections, components, circuits and pairs of systems under the same permutations (Westfall and Young 1993)."
+    )
 
 
 def asked_p(asked: Asked | None) -> float:

@@ -14,7 +14,7 @@ from dysconnect.quality.scans import Scans, read_scans
 
 TABLES = (
     "splits", "scores", "comparisons", "curves", "folds", "subgroups", "power", "components", "families", "people",
-    "detectable", "qcfc", "targets", "patient_targets", "edits", "validation",
+    "detectable", "points", "qcfc", "targets", "patient_targets", "edits", "validation",
 )  # fmt: skip
 GROUP = "group"  # in the place of a participant, in edits.tsv
 AS_TEXT = {"group": str, "reason": str, "pattern": str}  # names of sites may be numbers
@@ -39,12 +39,16 @@ class Results:
         Of all experiments.
     histories : mapping of str to DataFrame
         Learning curves by experiment; empty for models without epochs.
+    predictions, nulls : mapping of str to DataFrame
+        Out-of-fold predictions, and AUC under permuted labels, by experiment.
     edges : DataFrame
         Strongest first.
     components, families : DataFrame
         Components of connections; circuits and blocks as wholes.
     detectable : DataFrame
         Effects that a connection, a circuit and a component would have needed.
+    points : DataFrame
+        Everybody's value of the strongest connections, raw and adjusted.
     people : DataFrame
         Every person against the norm of the controls.
     summary : mapping
@@ -86,10 +90,13 @@ class Results:
     subgroups: pd.DataFrame
     power: pd.DataFrame
     histories: Mapping[str, pd.DataFrame]
+    predictions: Mapping[str, pd.DataFrame]
+    nulls: Mapping[str, pd.DataFrame]
     edges: pd.DataFrame
     components: pd.DataFrame
     families: pd.DataFrame
     detectable: pd.DataFrame
+    points: pd.DataFrame
     people: pd.DataFrame
     summary: Mapping
     quality: Mapping
@@ -167,8 +174,9 @@ def read_results(paths: Mapping, experiments: Sequence[str], histories: Sequence
     Parameters
     ----------
     paths : mapping of str to path
-        By the names of `Results`, `maps` being a list; `attribution` beside `edges`, `coverage` and `engine` beside
-        `scans`, `verdict` for the stimulation; of `severity` and `groups` two, table and summary; of `recovery` that
+        By the names of `Results`; of `maps` a list, of `predictions` and `nulls` one in the order of the experiments;
+        `attribution` beside `edges`, `coverage` and `engine` beside `scans`,
+        `verdict` for the stimulation; of `severity` and `groups` two, table and summary; of `recovery` that
         of the localization and that of a model's weights. Empty or absent where there is nothing.
     experiments : sequence of str
     histories : sequence of path
@@ -188,12 +196,16 @@ def read_results(paths: Mapping, experiments: Sequence[str], histories: Sequence
         if paths.get(name)
     }
     edges = pd.read_csv(paths["edges"], sep="\t").dropna(subset="statistic").fillna({"circuit": ""})
+    each = {"histories": histories} | {name: paths.get(name, ()) for name in ("predictions", "nulls")}
     return Results(
         read_participants(paths["participants"]),
         **tables,
         **about,
         edges=edges,
-        histories={name: pd.read_csv(path, sep="\t") for name, path in zip(experiments, histories)},
+        **{
+            name: {experiment: pd.read_csv(path, sep="\t") for experiment, path in zip(experiments, files)}
+            for name, files in each.items()
+        },
         summary=summaries["summary"] | summaries.get("attribution", {}),
         quality=summaries["quality"],
         scans=read_scans(*(paths[name] for name in ("scans", "coverage", "engine"))) if paths.get("scans") else None,

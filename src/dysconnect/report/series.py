@@ -39,28 +39,36 @@ def section(study: Study) -> Section:
 
 def _series_text(results: Results, cohort: Mapping, nodes: pd.DataFrame) -> str:
     atlas, spec, dataset = cohort["atlas"], cohort["denoise"], cohort["dataset"]
-    known = ", ".join(name for name in dataset["covariates"] if name != "mean_fd")
     excluded = f"{(~results.participants['included']).sum()} of {len(results.participants):,} subjects in all."
     if dataset["kind"] == "table":
         return (
             f"Data: {dataset['title']}. Correlations of {results.summary['n_edges']} pairs of {len(nodes)} regions "
             f"({atlas['title']}; {_authors(atlas['citation'])}) were published as numbers; the scans had been prepared "
-            f"by the data's providers. Subjects without {known} or one of the connections were excluded, {excluded}"
+            f"by the data's providers. {criteria(cohort)} were excluded, {excluded}"
         )
-    limits = (
-        f"Subjects without {known} or a readable scan, with less than {spec['min_seconds']:g} s, a mean "
-        f"framewise displacement above {spec['max_mean_fd']:g} mm (Power et al. 2012), or no "
-        f"signal in more than {spec['max_missing_regions']:.0%} of the regions were excluded, {excluded}"
-    )
     engine = {} if results.scans is None else results.scans.engine
-    scans = _images_text(cohort, engine) if dataset["kind"] in ("bids", "derivatives") else ""
+    scans = images_text(cohort, engine) if dataset["kind"] in ("bids", "derivatives") else ""
     return (
         f"Data: {dataset['title']}.{scans} Regional series of {len(nodes)} regions ({atlas['title']}; "
-        f"{_authors(atlas['citation'])}) were {_denoising(spec)} {limits}"
+        f"{_authors(atlas['citation'])}) were {denoising_text(spec)} {criteria(cohort)} were excluded, "
+        f"{excluded}"
     )
 
 
-def _images_text(cohort: Mapping, engine: Mapping) -> str:
+def criteria(cohort: Mapping) -> str:
+    """Who is left out of the analysis, as the subject of a sentence."""
+    dataset, spec = cohort["dataset"], cohort["denoise"]
+    known = ", ".join(name for name in dataset["covariates"] if name != "mean_fd")
+    if dataset["kind"] == "table":
+        return f"Subjects without {known} or one of the connections"
+    return (
+        f"Subjects without {known} or a readable scan, with less than {spec['min_seconds']:g} s, a mean "
+        f"framewise displacement above {spec['max_mean_fd']:g} mm (Power et al. 2012), or no "
+        f"signal in more than {spec['max_missing_regions']:.0%} of the regions"
+    )
+
+
+def images_text(cohort: Mapping, engine: Mapping) -> str:
     """How images became regional series, as the engine tells it; empty where there were none."""
     dataset, spec = cohort["dataset"], cohort["preprocess"]
     covered = f" Regions of which less than {spec['min_coverage']:.0%} lay in the field of view counted as missing."
@@ -102,7 +110,13 @@ def _told(engine: Mapping) -> str:
     return "".join(f"; {part}" for part in parts)
 
 
-def _denoising(spec: Mapping) -> str:
+def denoised_here(spec: Mapping) -> bool:
+    """Whether anything was regressed out or filtered here, and not by the data's providers."""
+    return bool(_removed(spec) or _band(spec["high_pass"], spec["low_pass"]))
+
+
+def denoising_text(spec: Mapping) -> str:
+    """What was done to the series, as the end of a sentence that they begin, and further sentences."""
     steps = ["detrended"] if spec["detrend"] else []
     band = _band(spec["high_pass"], spec["low_pass"])
     if band:

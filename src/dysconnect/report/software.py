@@ -23,7 +23,7 @@ def section(study: Study) -> Section:
     configuration = _configuration_text(study.cohort, study.experiments)
     return Section(
         "software",
-        more={"versions": _software_versions(), "configuration": configuration},
+        more={"versions": software_versions(), "configuration": configuration},
         methods=[("Software", words)],
     )
 
@@ -48,7 +48,7 @@ def version(package: str) -> str:
         return "—"
 
 
-def _software_versions() -> dict[str, str]:
+def software_versions() -> dict[str, str]:
     """Versions of Python and of the packages that made the results."""
     return {"python": platform.python_version()} | {name: version(name) for name in SOFTWARE}
 

@@ -7,27 +7,27 @@ change; `control` adds a view of network control theory; `networks` does the sam
 tests them.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from dysconnect.data.cohort import Cohort
-from dysconnect.learning.permuted import gate, target_gate
+from dysconnect.learning.permuted import Gate, gate, target_gate
 from dysconnect.learning.seeds import is_graph
 from dysconnect.localize.statistics import nuisance_basis
 from dysconnect.localize.tested import without_copies
+from dysconnect.models.cards import label
 from dysconnect.models.dual import DualClassifier
 from dysconnect.stimulate.control import controllability
 from dysconnect.stimulate.edits import COLUMNS as EDIT_COLUMNS
 from dysconnect.stimulate.edits import edit_table, gather_edits
 from dysconnect.stimulate.folds import Effects, fitted_folds, fold_effects
 from dysconnect.stimulate.matched import matched_standing, node_strength
-from dysconnect.stimulate.permute import any_target_p, observed_and_shuffled, permutation_p, permuted_shifts
+from dysconnect.stimulate.permute import observed_and_shuffled, permutation_p, permuted_shifts
 from dysconnect.stimulate.ranking import (
     COLUMNS,
     PATIENT_COLUMNS,
-    Seen,
     gather,
     goal_logit,
     patient_table,
@@ -59,8 +59,9 @@ class Stimulation:
 
 
 def withheld(summary: dict) -> Stimulation:
-    """No ranking: tables without rows."""
-    return Stimulation(*(pd.DataFrame(columns=names) for names in (COLUMNS, PATIENT_COLUMNS, EDIT_COLUMNS)), summary)
+    """No ranking: tables without rows, and what closed the gate."""
+    empty = (pd.DataFrame(columns=names) for names in (COLUMNS, PATIENT_COLUMNS, EDIT_COLUMNS))
+    return Stimulation(*empty, summary)
 
 
 def shown_targets(
@@ -70,30 +71,19 @@ def shown_targets(
 
     A model may move patients beyond permuted labels through one hub and yet not tell them from controls; so the targets
     are tested themselves. Parameters as for `rank_targets`, with `experiment` and `alpha` in `spec`; `null` is the
-    model's permutation null.
-
-    Returns
-    -------
-    Stimulation
-        Without rows where it is withheld; `summary` has `verdict` (words), `p` of the targets and `model_p`, None where
-        there is none.
+    model's permutation null. That both gates keep their error is counted in benchmarks/stimulate_gate.py.
     """
-    model = gate(null, spec["alpha"], spec["experiment"])
-    untested = is_graph(sections) and not spec["network_permutations"]
-    if untested and not model.is_open:  # networks take long to fit again
-        return withheld({"verdict": model.words, "p": None, "model_p": _none_if_nan(model.p)})
-    ranking = rank_targets(cohort, splits, sections, nodes, spec)
-    p = ranking.summary["p"]
-    own = target_gate(np.nan if p is None else p, spec["alpha"], spec["experiment"], model)
-    said = {"verdict": own.words, "p": p, "model_p": _none_if_nan(model.p)}
-    return replace(ranking, summary=ranking.summary | said) if own.is_open else withheld(said)
+    return rank_targets(cohort, splits, sections, nodes, spec, gate(null, spec["alpha"], label(spec["experiment"])))
 
 
-def _none_if_nan(p: float) -> float | None:
-    return None if np.isnan(p) else p
-
-
-def rank_targets(cohort: Cohort, splits: pd.DataFrame, sections: dict, nodes: pd.DataFrame, spec: dict) -> Stimulation:
+def rank_targets(
+    cohort: Cohort,
+    splits: pd.DataFrame,
+    sections: dict,
+    nodes: pd.DataFrame,
+    spec: dict,
+    model: Gate | None = None,
+) -> Stimulation:
     """Rank nodes, target regions and circuits by how far they move held-out patients towards the controls.
 
     Parameters
@@ -108,7 +98,10 @@ def rank_targets(cohort: Cohort, splits: pd.DataFrame, sections: dict, nodes: pd
         Atlas.
     spec : dict
         The `stimulate` section: `covariates`, `permutations`, `network_permutations`, `matched`, `draws`, `goal`,
-        `edits` (see `edit_table`), `seed`.
+        `edits` (see `edit_table`), `seed`; with `model` also `alpha` and `experiment`.
+    model : Gate, optional
+        Of the model; then a ranking is withheld where nothing opens the gate (`target_gate`), and `summary` has
+        `verdict` (words), `gate` (what decided), its `p`, and `model_p`. By default all is shown.
 
     Returns
     -------
@@ -116,9 +109,9 @@ def rank_targets(cohort: Cohort, splits: pd.DataFrame, sections: dict, nodes: pd
         `targets` has, by kind (node, region, circuit): `rank` (by `score`), `target`, `title`, `access`, `system`, `x`,
         `y`, `z` (MNI mm), `n_nodes`, `n_edges`, `shift` (virtual normalisation: mean change of the calibrated logit in
         patients; negative is towards health), `score` (the shift in standard deviations of that of permuted labels),
-        `p` and `p_fwer` (over its kind), `matched_z` and `matched_p`, `controls`, `consistency`, `cost` (mean
-        Mahalanobis distance of the cheapest edit of the target that brings a patient to the `goal`), `top10` (of kinds
-        that have more targets), and with nctpy those of `controllability`.
+        `p` and `p_fwer` (over the targets of all kinds), `matched_z` and `matched_p`, `controls`, `consistency`,
+        `cost` (mean Mahalanobis distance of the cheapest edit of the target that brings a patient to the `goal`),
+        `top10` (of kinds that have more targets), and with nctpy those of `controllability`.
 
     Notes
     -----
@@ -132,11 +125,21 @@ def rank_targets(cohort: Cohort, splits: pd.DataFrame, sections: dict, nodes: pd
     labels, people = cohort.labels, cohort.participants
     targets = list_targets(nodes, cohort.measured)
     basis = nuisance_basis(people, spec["covariates"])
-    asked = _networks if is_graph(sections) else _linear
-    effects, null = asked(cohort, splits, sections, targets, basis, spec)
+    null = _null(cohort, splits, sections, targets, basis, spec)
+    tested = {} if null is None else dict(zip(("score", "p", "p_fwer"), permutation_p(null, targets.kinds)))
+    test = {"permutations": 0 if null is None else len(null) - 1, "network": is_graph(sections)}
+    if model is not None:
+        p = float(np.min(tested.get("p_fwer", np.nan)))
+        own = target_gate(p, spec["alpha"], label(spec["experiment"]), model)
+        test |= _verdict(own, p, model)
+        if not own.is_open:  # before anything that takes longer
+            return withheld(test)
+    effects = _effects(cohort, splits, sections, targets, basis, spec)
     aim = goal_logit(effects, labels, spec["goal"])
     seen = gather(effects, labels, aim)
-    tests = _tests(seen, targets, null, node_strength(cohort.values, len(nodes)), spec)
+    strength = node_strength(cohort.values, len(nodes))
+    matched = matched_standing(seen.edges, targets, strength, spec["matched"], spec["draws"], spec["seed"])
+    tests = tested | dict(zip(("matched_z", "matched_p"), matched))
     control = controllability(cohort.values[labels == 0], nodes)
     table = target_table(seen, targets, tests, control)
     names = {"people": people["participant_id"].to_numpy(), "regions": cohort.nodes}
@@ -144,49 +147,54 @@ def rank_targets(cohort: Cohort, splits: pd.DataFrame, sections: dict, nodes: pd
     summary = {
         "agreement": rank_agreement(seen.by_fold[:, : len(targets.nodes)]),
         "folds": len(effects),
-        "permutations": 0 if null is None else len(null) - 1,
-        "p": None if null is None else any_target_p(null, targets.table["kind"].to_numpy()),
         "patients": int((labels[seen.tested] == 1).sum()),
         "goal": spec["goal"],
-        "network": is_graph(sections),
         "controllability": control is not None,
         "absent": targets.absent["target"].tolist(),
+        **test,
     }
     edits = edit_table(gather_edits(effects, labels, aim), targets, table, patients, names, spec["edits"])
     return Stimulation(table, patients, edits, summary)
 
 
-def _linear(
+def _verdict(own: Gate, p: float, model: Gate) -> dict:
+    """What decided whether targets are shown, for verdict.json; `p` of the targets is NaN where they have none."""
+    untested = np.isnan(p)
+    return {
+        "verdict": own.words,
+        "gate": "the model's permutation null, since its targets have none"
+        if untested
+        else "the smallest family-wise p of the targets of all kinds",
+        "p": None if np.isnan(own.p) else float(own.p),
+        "model_p": None if np.isnan(model.p) else float(model.p),
+    }
+
+
+def _null(
     cohort: Cohort, splits: pd.DataFrame, sections: dict, targets: Targets, basis: np.ndarray, spec: dict
-) -> tuple[list[Effects], np.ndarray | None]:
-    """Effects of all folds, and the shifts under permuted labels [1 + B, T], the observed ones first."""
-    labels, sites = cohort.labels, cohort.participants["site"].to_numpy()
-    permuted = observed_and_shuffled(labels, sites, spec["permutations"], spec["seed"])
-    effects, null = [], None
+) -> np.ndarray | None:
+    """Shifts under permuted labels [1 + B, T], the observed ones first; None of a model that is not fitted to them."""
+    if is_graph(sections):
+        from dysconnect.stimulate.retrained import retrained_shifts  # torch takes seconds to load
+
+        many = spec["network_permutations"]
+        return retrained_shifts(cohort, splits, sections, targets, basis, many, spec["seed"]) if many else None
+    sites = cohort.participants["site"].to_numpy()
+    permuted, null = observed_and_shuffled(cohort.labels, sites, spec["permutations"], spec["seed"]), 0
     for fold in fitted_folds(cohort, splits, sections):
-        effects.append(fold_effects(fold, targets, basis, labels))
-        if isinstance(fold.classifier, DualClassifier):  # others are too slow to fit again for every permutation
-            null = permuted_shifts(fold, targets, basis, permuted) + (0 if null is None else null)
-    return effects, null
+        if not isinstance(fold.classifier, DualClassifier):  # too slow to fit again for every permutation
+            return None
+        null = null + permuted_shifts(fold, targets, basis, permuted)
+    return null
 
 
-def _networks(
+def _effects(
     cohort: Cohort, splits: pd.DataFrame, sections: dict, targets: Targets, basis: np.ndarray, spec: dict
-) -> tuple[list[Effects], np.ndarray | None]:
-    """The same of graph networks, as far as they are to be trained again (``network_permutations``)."""
-    from dysconnect.stimulate.networks import fitted_networks, network_effects  # torch takes seconds to load
-    from dysconnect.stimulate.retrained import retrained_shifts
+) -> list[Effects]:
+    """What the targets do to the people whom the models of all folds did not see."""
+    if is_graph(sections):
+        from dysconnect.stimulate.networks import fitted_networks, network_effects
 
-    folds = fitted_networks(cohort, splits, sections)
-    effects = [network_effects(fold, targets, basis, cohort.labels, spec["goal"]) for fold in folds]
-    many = spec["network_permutations"]
-    null = retrained_shifts(cohort, splits, sections, targets, basis, many, spec["seed"]) if many else None
-    return effects, null
-
-
-def _tests(seen: Seen, targets: Targets, null: np.ndarray | None, strength: np.ndarray, spec: dict) -> dict:
-    """Standing of every target, [T] each, among permuted labels, if there are any, and among matched ones."""
-    kinds = targets.table["kind"].to_numpy()
-    tests = {} if null is None else dict(zip(("score", "p", "p_fwer"), permutation_p(null, kinds)))
-    matched = matched_standing(seen.edges, targets, strength, spec["matched"], spec["draws"], spec["seed"])
-    return tests | dict(zip(("matched_z", "matched_p"), matched))
+        folds = fitted_networks(cohort, splits, sections)
+        return [network_effects(fold, targets, basis, cohort.labels, spec["goal"]) for fold in folds]
+    return [fold_effects(fold, targets, basis, cohort.labels) for fold in fitted_folds(cohort, splits, sections)]

@@ -84,17 +84,38 @@ def permutation_p(shifts: np.ndarray, kinds: np.ndarray) -> tuple[np.ndarray, np
     p : array, [T]
         ``(1 + #{null <= observed}) / (1 + B)``: one-sided, towards health.
     p_fwer : array, [T]
-        The same of the most negative z of all targets of its kind.
+        Over the targets of all kinds (`across_kinds`).
     """
     spread = shifts.std(0)
     z = (shifts - shifts.mean(0)) / np.where(spread > 0, spread, np.inf)
     p = (1 + (shifts[1:] <= shifts[0]).sum(0)) / len(z)
-    p_fwer = np.empty_like(p)
+    return z[0], p, across_kinds(z, kinds)[1]
+
+
+def across_kinds(z: np.ndarray, kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Family-wise p of every target, over its kind and over the targets of all kinds, [T] each.
+
+    Over its kind it is that of the most negative z; over all kinds that of the smallest p of a kind, so that kinds of
+    many targets and of few count alike. Both are single-step, from the same permutations (Westfall and Young 1993).
+
+    Parameters
+    ----------
+    z : array, [1 + B, T]
+        Standardised shifts, those of the observed labels first.
+    kinds : array, [T]
+    """
+    within, least = np.empty(z.shape[1]), np.ones(len(z))
     for kind in np.unique(kinds):
         members = kinds == kind
-        lowest = z[1:, members].min(1)
-        p_fwer[members] = (1 + (lowest[:, None] <= z[0, members]).sum(0)) / len(z)
-    return z[0], p, p_fwer
+        lowest = z[:, members].min(1)
+        within[members] = _standing(lowest, z[0, members])
+        least = np.minimum(least, _standing(lowest, lowest))
+    return within, _standing(least, within)
+
+
+def _standing(null: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Share of a null, of which the observed one is a part, that is as small as some numbers."""
+    return np.searchsorted(np.sort(null), numbers, side="right") / len(null)
 
 
 def any_target_p(shifts: np.ndarray, kinds: np.ndarray) -> float:

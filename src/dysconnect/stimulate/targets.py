@@ -34,6 +34,11 @@ class Targets:
     nodes: np.ndarray
     absent: pd.DataFrame
 
+    @property
+    def kinds(self) -> np.ndarray:
+        """Kind of every target, [T]."""
+        return self.table["kind"].to_numpy()
+
 
 def list_targets(nodes: pd.DataFrame, measured: np.ndarray) -> Targets:
     """List the targets of an atlas.

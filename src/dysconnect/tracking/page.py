@@ -50,6 +50,8 @@ def lay_out(report: str | Path, folder: str | Path, people: bool = True) -> list
     for place in beside:
         if place not in left_out:
             shutil.copytree(place, whole / place.name)
+    for page in report.parent.glob("*.html"):
+        shutil.copy(page, whole)
     (whole / "index.html").write_text(html, encoding="utf-8")
     (folder / "index.html").write_text(without_links(html), encoding="utf-8")
     return [folder / "index.html", whole]

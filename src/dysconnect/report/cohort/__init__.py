@@ -57,8 +57,8 @@ def times_text(results: Results, contrast: Mapping) -> list[str]:
     return [f"{text[0].upper()}{text[1:]}." for text in times]
 
 
-def subjects_sentence(results: Results, contrast: Mapping) -> str:
-    """How many subjects were analysed, left out, or belong to no side of the contrast."""
+def subjects_sentence(results: Results, contrast: Mapping, where: str = ", listed below with the reason") -> str:
+    """How many subjects were analysed, left out (and where these stand), or belong to no side of the contrast."""
     everybody = results.participants
     people = results.splits.drop_duplicates("participant_id")
     cases, controls = int((people["label"] == 1).sum()), int((people["label"] == 0).sum())
@@ -68,7 +68,7 @@ def subjects_sentence(results: Results, contrast: Mapping) -> str:
     )
     excluded = int((~everybody["included"]).sum())
     if excluded:
-        text += f" {excluded:,} {'was' if excluded == 1 else 'were'} excluded, listed below with the reason."
+        text += f" {excluded:,} {'was' if excluded == 1 else 'were'} excluded{where}."
     others = len(everybody) - excluded - cases - controls
     return text + (f" {others:,} of other groups were not compared." if others > 0 else "")
 

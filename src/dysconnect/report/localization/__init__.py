@@ -9,9 +9,10 @@ from dysconnect.data.measures import MEASURES
 from dysconnect.localize.methods import sentences
 from dysconnect.paper.tables import Column, Row, Table, region_cell, significant
 from dysconnect.paper.text import NONE, Estimate, counted, covariate_names, listed, number, p_value
-from dysconnect.report.budget import family, held_back, may_name
+from dysconnect.report.budget import budget_text, family, held_back, may_name
 from dysconnect.report.localization.brain import as_script, brain_data
 from dysconnect.report.localization.figures import circuits_figure, connectome_figure, drawn_edges, stability_figure
+from dysconnect.report.localization.groups import MOST_POINTS, means_figure, points_figure
 from dysconnect.report.localization.matrix import matrix_figure
 from dysconnect.report.results import Results, Study
 from dysconnect.report.section import Drawing, Section
@@ -35,7 +36,10 @@ def section(study: Study) -> Section:
             "attribution": summary.get("attribution", ""),
         },
         verdict=[("Connections", single)],
-        methods=[("Localization", _localization_text(summary, study.cohort["localize"]))],
+        methods=[
+            ("Localization", localization_text(summary, study.cohort["localize"])),
+            ("Error rate of the verdict", budget_text(study)),
+        ],
     )
 
 
@@ -43,6 +47,7 @@ def _drawings(study: Study, most: int) -> dict[str, Drawing]:
     edges, nodes, alpha = study.results.edges, study.nodes, study.alpha
     critical, top = study.results.summary["critical_t"], study.cohort["localize"]["stability_top"]
     survive = drawn_edges(edges, alpha, most)[1]
+    points, unit = study.results.points, MEASURES[study.cohort["localize"]["measure"]].unit
     return {
         "connectome": Drawing(
             lambda: connectome_figure(edges, nodes, alpha, most), _connectome_caption(survive, alpha), wide=True
@@ -50,9 +55,30 @@ def _drawings(study: Study, most: int) -> dict[str, Drawing]:
         "circuits": Drawing(
             lambda: circuits_figure(edges, circuit_titles(), alpha), _circuits_caption(alpha), wide=True
         ),
+        "edges": Drawing(lambda: points_figure(points, unit), points_caption(points, study.results.summary), wide=True),
         "matrix": Drawing(lambda: matrix_figure(edges, nodes, alpha), _matrix_caption(alpha), wide=True),
+        "means": Drawing(lambda: means_figure(edges, nodes, unit), MEANS_CAPTION, wide=True),
         "stability": Drawing(lambda: stability_figure(edges, alpha, critical), stability_caption(edges, alpha, top)),
     }
+
+
+def points_caption(points: pd.DataFrame, summary: Mapping) -> str:
+    """What the points are, and that the strongest of many connections look stronger than they are."""
+    shown = len(points[["region_a", "region_b"]].drop_duplicates())
+    survive = f"{min(shown, summary['n_fwer']):,} of them survive" if summary["n_fwer"] else "None of them survives"
+    return (
+        f"The {counted(shown, 'strongest connection')} in everybody, raw and adjusted for "
+        f"{covariate_names(summary['nuisance'])}; the adjusted values keep the difference of the groups and the mean. "
+        f"{survive} a family-wise error rate of {summary['alpha']:g}. Boxes show quartiles, whiskers reach 1.5 "
+        f"interquartile ranges; of more than {MOST_POINTS} people no points are drawn. The connections were chosen for "
+        "being strong, so that the groups differ less in other people."
+    )
+
+
+MEANS_CAPTION = (
+    "Mean connectivity of patients and of controls, as measured, in the same colours and ordered like the matrix "
+    "above: by system and network. Grey: not tested."
+)
 
 
 def _connectome_caption(survive: bool, alpha: float) -> str:
@@ -215,7 +241,8 @@ def connections_in_short(study: Study) -> str:
     return f"{summary['n_fwer']:,} of {tested} {verb} at {rate}, {words}."
 
 
-def _localization_text(summary: Mapping, spec: Mapping) -> str:
+def localization_text(summary: Mapping, spec: Mapping) -> str:
+    """How connections were tested, for the methods."""
     left_out = (
         f"; {summary['n_untested']:,} were not measured, or missing in too many subjects"
         if summary["n_untested"]

@@ -35,7 +35,8 @@ from dysconnect.progress import track
 from dysconnect.report.cohort import banner
 from dysconnect.report.people import strips
 from dysconnect.report.prediction.scores import above_chance, aucs
-from dysconnect.report.stimulation import CAUTION, connections
+from dysconnect.report.stimulation import CAUTION
+from dysconnect.report.stimulation.tables import connections
 
 SHOWN = 5  # targets of a kind
 MEASURES = {"mean_fd": ("Mean FD, mm", 3), "seconds_kept": ("Scan kept, s", 0), "n_volumes": ("Volumes kept", 0)}
@@ -194,6 +195,7 @@ def _person(everybody: Everybody, name: str, nodes: pd.DataFrame, spec: Mapping,
     )
     scan = everybody.index.loc[name] if name in everybody.index.index else None
     seen = [model for model in _ordered(everybody, spec) if name in everybody.predictions[model].index]
+    asked = side == "cases" and person["included"]
     return {
         "name": name,
         "facts": _facts(person),
@@ -205,7 +207,7 @@ def _person(everybody: Everybody, name: str, nodes: pd.DataFrame, spec: Mapping,
         "models": model_table(everybody, name, seen, spec) if seen else None,
         "strips": strips.picture_of(everybody.predictions, name, seen, backgrounds, spec) if seen else None,
         "deviation": _deviation(everybody, name, nodes, spec),
-        "stimulation": _stimulation(everybody, name) if side == "cases" and person["included"] else None,
+        "stimulation": _stimulation(everybody, name, spec.get("unit", "")) if asked else None,
     }
 
 
@@ -312,7 +314,7 @@ def _deviation(everybody: Everybody, name: str, nodes: pd.DataFrame, spec: Mappi
     }
 
 
-def _stimulation(everybody: Everybody, name: str) -> dict | None:
+def _stimulation(everybody: Everybody, name: str, unit: str) -> dict | None:
     """The first targets of a patient, or why there are none; None where nobody asked."""
     if not everybody.stimulation:
         return None
@@ -323,7 +325,7 @@ def _stimulation(everybody: Everybody, name: str) -> dict | None:
         titles, edits = {**target_titles(), **circuit_titles()}, everybody.edits[name]
         first = edits.drop_duplicates("kind")[["kind", "target"]].itertuples(index=False)
         tables.append(
-            connections(edits, [(*pair, titles.get(pair.target, pair.target)) for pair in first], "this patient")
+            connections(edits, [(*pair, titles.get(pair.target, pair.target)) for pair in first], "this patient", unit)
         )
     return {"verdict": everybody.stimulation, "tables": tables}
 

@@ -1,17 +1,23 @@
 """Prediction: what every model scores beside chance, the confound floor, and the others."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import pandas as pd
 
 from dysconnect.models.cards import label
-from dysconnect.paper.text import covariate_names
-from dysconnect.report.prediction.figures import calibration_figure, forest_figure, learning_figure, roc_figure
+from dysconnect.report.prediction.figures import (
+    calibration_figure,
+    forest_figure,
+    learning_figure,
+    null_figure,
+    probability_figure,
+    roc_figure,
+)
 from dysconnect.report.prediction.scores import kind, sees_nothing
 from dysconnect.report.prediction.sentences import floor_sentence, power_sentence, prediction_sentence, rivalry_sentence
 from dysconnect.report.prediction.subgroups import shown_model, subgroup_figure, subgroup_rows
-from dysconnect.report.prediction.tables import comparison_table, fold_table, model_table
-from dysconnect.report.prediction.words import evaluation_text, models_text
+from dysconnect.report.prediction.tables import comparison_table, fold_table, harmonised_by_site, model_table
+from dysconnect.report.prediction.words import evaluation_text, forest_caption, learning_caption, models_text
 from dysconnect.report.results import Study
 from dysconnect.report.section import Drawing, Section
 
@@ -21,14 +27,14 @@ KINDS = {"floor": "covariates only", "linear": "linear model", "graph": "graph n
 def section(study: Study) -> Section:
     """Scores of all models with their floor, curves, folds and subgroups."""
     results, floor, experiments = study.results, study.floor, study.experiments
-    kinds = {name: KINDS[kind(config)] for name, config in experiments.items()}
+    kinds = {name: _kind(config) for name, config in experiments.items()}
     return Section(
         "prediction",
         "Prediction",
         figures=_drawings(study) | _learning(results.histories),
         tables={
-            "models": model_table(results, floor, kinds, bool(floor) and sees_nothing(floor, experiments)),
-            "comparisons": comparison_table(results.comparisons),
+            "models": model_table(results, floor, kinds, _empty(study), harmonised_by_site(experiments)),
+            "comparisons": comparison_table(results.comparisons, harmonised_by_site(experiments)),
             "folds": fold_table(results.folds),
             "subgroups": subgroup_rows(results.subgroups),
         },
@@ -46,38 +52,53 @@ def section(study: Study) -> Section:
     )
 
 
+def _kind(config: Mapping) -> str:
+    """Kind of a model in the table; what carries a network beside it is named."""
+    beside = " beside a linear model" if config["model"].get("linear") else ""
+    return f"{KINDS[kind(config)]}{beside}"
+
+
+def _empty(study: Study) -> bool:
+    return bool(study.floor) and sees_nothing(study.floor, study.experiments)
+
+
 def _drawings(study: Study) -> dict[str, Drawing]:
     results, floor, level = study.results, study.floor, f"{study.level:.0%}"
-    forest = f"AUC of every model with its {level} interval. {_floor_caption(study.cohort['dataset']['covariates'])}"
+    best = shown_model(results.scores, floor)
     subgroups = (
-        f"AUC of {label(shown_model(results.scores, floor))} by site, sex, age and motion (thirds), with {level} "
+        f"AUC of {label(best)} by site, sex, age and motion (thirds), with {level} "
         "intervals, beside that of all subjects (all). Differences between subgroups are not tested."
     )
-    roc = "ROC curves of the out-of-fold predictions, averaged over repeats. The diagonal is chance."
-    calibration = "Calibration of the out-of-fold probabilities, in bins of equal size. The diagonal is perfect."
+    roc = (
+        "ROC curves: mean of the folds' curves; band: one standard deviation over folds; the area under each is the "
+        "AUC in the legend. The diagonal is chance."
+    )
+    calibration = (
+        f"Calibration of the out-of-fold probabilities of {label(best)}, in bins of equal size; band: {level} interval "
+        "(Wilson). The diagonal is perfect. Small: the other models."
+    )
+    probability = (
+        f"Out-of-fold probability of being a patient, as {label(best)} predicts it. Each point is a person, the mean "
+        "over repeats and seeds; above the dashed line a person is taken for a patient."
+    )
+    nulls = (
+        "AUC under permuted labels (grey bars) and with the labels as they are (line), on the repeat of the folds that "
+        "was permuted: the first. p is the share of all that reach the line, itself included."
+    )
     return {
-        "forest": Drawing(lambda: forest_figure(results.scores, floor), forest, wide=True),
+        "forest": Drawing(lambda: forest_figure(results.scores, floor, _empty(study)), forest_caption(study)),
         "subgroups": Drawing(lambda: subgroup_figure(results.subgroups, results.scores, floor), subgroups, wide=True),
         "roc": Drawing(lambda: roc_figure(results.curves, results.scores, floor), roc),
-        "calibration": Drawing(lambda: calibration_figure(results.curves, floor), calibration),
+        "calibration": Drawing(lambda: calibration_figure(results.curves, best, floor), calibration),
+        "probability": Drawing(lambda: probability_figure(results.predictions[best]), probability),
+        "nulls": Drawing(lambda: null_figure(results.nulls, results.scores, floor), nulls, wide=True),
     }
 
 
 def _learning(histories: Mapping[str, pd.DataFrame]) -> dict[str, Drawing]:
     """Learning curves of the models that train in epochs."""
     return {
-        f"learning_{name}": Drawing(
-            lambda history=history: learning_figure(history),
-            f"Learning curves of {label(name)}. One thin line a fold, repeat and seed; the mean in bold, with the last "
-            "loss of runs that stopped early; dots where the network was kept.",
-        )
+        f"learning_{name}": Drawing(lambda history=history: learning_figure(history), learning_caption(name, history))
         for name, history in histories.items()
         if len(history)
     }
-
-
-def _floor_caption(covariates: Sequence[str]) -> str:
-    if not covariates:
-        return "No covariates are given, so the floor sees nothing: to pass it is to pass chance."
-    known = covariate_names(covariates)
-    return f"A model that does not pass the floor has found nothing that {known} do not tell."

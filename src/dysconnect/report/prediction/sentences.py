@@ -1,6 +1,6 @@
 """What the scores say: whether a model beats chance, the floor and the others, and what could have been seen."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -151,6 +151,11 @@ def rivalry_sentence(study: Study) -> str:
     gap = difference(study.results.comparisons, best["graph"], best["linear"])
     if gap is None:
         return ""
+    if not _either_beats_chance(study, best.values()):
+        return (
+            f"Neither {graph} nor {linear} is shown to beat chance, so that their difference ({gap}, {_tests(gap)}) "
+            "says nothing for or against either."
+        )
     shown = excludes_zero(gap, study.score_alpha)
     if shown > 0:
         return f"The graph network beats the linear models: {graph} leads {linear} by {gap} ({_tests(gap)})."
@@ -161,6 +166,11 @@ def rivalry_sentence(study: Study) -> str:
         f"Graph network and linear model cannot be told apart: {linear} minus {graph} is {gap} "
         f"({_tests(gap)}). Nothing speaks for the more complex one."
     )
+
+
+def _either_beats_chance(study: Study, names: Iterable[str]) -> bool:
+    auc = candidates(study)
+    return any(beats_chance(auc[name], model_share(study)) for name in names)
 
 
 def power_sentence(study: Study) -> str:
@@ -191,7 +201,8 @@ def prediction_in_short(study: Study) -> str:
     if not auc:
         return "Only the confound floor was run: there is no model of connectivity to judge."
     best = best_of(auc)
-    tried = len(competing(auc) or auc)
+    above = {name: score for name, score in auc.items() if beats_chance(score, model_share(study))}
+    best, tried = best_of(above or auc), len(competing(auc) or auc)
     who = f"The {f'best of {tried:,} models' if tried > 1 else 'one tested model' if len(auc) > 1 else 'one model'}, "
     who += f"{label(best)},"
     if not beats_chance(auc[best], model_share(study)):
@@ -214,7 +225,7 @@ def rivalry_in_short(study: Study) -> str:
     """Network or linear; empty unless both kinds were run."""
     rivals = [candidates(study, wanted) for wanted in ("graph", "linear")]
     gap = difference(study.results.comparisons, *map(best_of, rivals)) if all(rivals) else None
-    if gap is None:
+    if gap is None or not _either_beats_chance(study, map(best_of, rivals)):
         return ""
     shown = excludes_zero(gap, study.score_alpha)
     says = {1: "does better than", 0: "cannot be told apart from", -1: "does worse than"}[shown]

@@ -1,6 +1,6 @@
 """Tables of prediction: scores of the models, every fold, and every pair of models."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pandas as pd
@@ -14,42 +14,94 @@ from dysconnect.report.results import Results
 METRICS = (
     "balanced_accuracy", "sensitivity", "specificity", "brier", "calibration_slope", "calibration_intercept",
 )  # fmt: skip
+SHOWN = ("auc", "balanced_accuracy", "brier", "auc_within_site")  # of pairs; the last where there are several sites
+MOVES = "centring by site moves whole sites against each other, and with them the AUC of all pairs"
 
 
-def model_table(results: Results, floor: str | None, kinds: Mapping[str, str], empty: bool = False) -> Table:
-    """Scores of every experiment, best first and the floor last; an `empty` floor is compared with nothing."""
-    auc, scores = aucs(results.scores), results.scores.set_index(["experiment", "metric"])
+def harmonised_by_site(experiments: Mapping[str, Mapping]) -> set[str]:
+    """Experiments with ComBat or site regressed out: what moves whole sites against each other."""
+    return {
+        name
+        for name, config in experiments.items()
+        if config["model"].get("harmonise") == "combat" or "site" in config["model"].get("deconfound", ())
+    }
+
+
+def _fair(comparisons: pd.DataFrame, one: str, other: str, harmonised: Collection[str]) -> tuple[Estimate | None, bool]:
+    """Difference in AUC of two experiments, and whether it is that within sites: where only one is harmonised."""
+    if (one in harmonised) != (other in harmonised):
+        within = difference(comparisons, one, other, "auc_within_site")
+        if within is not None and np.isfinite(within.value):
+            return within, True
+    return difference(comparisons, one, other), False
+
+
+def model_table(
+    results: Results,
+    floor: str | None,
+    kinds: Mapping[str, str],
+    empty: bool = False,
+    harmonised: Collection[str] = (),
+) -> Table:
+    """Scores of every experiment, best first and the floor last; an `empty` floor is compared with nothing.
+
+    Experiments that are `harmonised` by site are compared with the floor within sites; AUC within sites has a column
+    where there are several.
+    """
+    auc, within = aucs(results.scores), aucs(results.scores, "auc_within_site")
+    several = any(np.isfinite(score.value) for score in within.values())
     order = sorted(auc, key=lambda name: (name == floor, -auc[name].value))
     best = best_of({name: score for name, score in auc.items() if name != floor} or auc)
-    alike = aucs(results.scores, "auc_deconfounded")
+    same = aucs(results.scores, "auc_deconfounded")
     rows = []
     for name in order:
-        gap = difference(results.comparisons, name, floor) if floor and not empty else None
-        values = {metric: scores["value"].get((name, metric), np.nan) for metric in METRICS}
-        rest = [number(value, 3 if metric == "brier" else 2) for metric, value in values.items()]
-        p = _p_cell(auc[name])
-        beyond = ("no covariates" if empty else "the floor") if name == floor else _with_corrected(gap)
-        held = str(alike[name]) if name in alike and np.isfinite(alike[name].value) and not empty else NONE
+        beyond = "no covariates" if empty else "the floor"
+        if name != floor:
+            beyond = _gap_cell(*_fair(results.comparisons, name, floor, harmonised)) if floor and not empty else NONE
+        cells = [(label(name), kinds.get(name, "")), str(auc[name]), *[_score_cell(within, name)] * several]
+        cells += [_p_cell(auc[name]), beyond, NONE if empty else _score_cell(same, name)]
         mark = "floor" if name == floor else "best" if name == best else ""
-        rows.append(Row([(label(name), kinds.get(name, "")), str(auc[name]), p, beyond, held, *rest], mark))
+        rows.append(Row([*cells, *_other_scores(results.scores, name)], mark))
     columns = [
-        Column("Model", False), Column("AUC [interval]"), Column("Permutation p"), Column("AUC minus floor [interval]"),
-        Column("AUC, covariates held equal"), Column("Balanced accuracy"), Column("Sensitivity"),
-        Column("Specificity"), Column("Brier score"), Column("Calibration slope"), Column("Calibration intercept"),
+        Column("Model", False), Column("AUC [interval]"), *[Column("Within sites [interval]")] * several,
+        Column("Permutation p"), Column("AUC minus floor [interval]"), Column("AUC, covariates held equal"),
+        Column("Balanced accuracy"), Column("Sensitivity"), Column("Specificity"), Column("Brier score"),
+        Column("Calibration slope"), Column("Calibration intercept"),
     ]  # fmt: skip
-    n = int(results.scores.loc[results.scores["metric"] == "auc", "n"].max())
-    same = results.scores.loc[results.scores["metric"] == "auc_deconfounded", "n"]
+    return Table(_model_caption(results.scores, several, bool(harmonised) and bool(floor), empty), columns, rows)
+
+
+def _score_cell(scores: Mapping[str, Estimate], name: str) -> str:
+    return str(scores[name]) if name in scores and np.isfinite(scores[name].value) else NONE
+
+
+def _other_scores(scores: pd.DataFrame, name: str) -> list[str]:
+    """Scores without an interval, in the order of `METRICS`; a dash for one that is not known."""
+    values = scores[scores["experiment"] == name].set_index("metric")["value"]
+    return [number(values.get(metric, np.nan), 3 if metric == "brier" else 2) for metric in METRICS]
+
+
+def _model_caption(scores: pd.DataFrame, several: bool, mixed: bool, empty: bool) -> str:
+    n = int(scores.loc[scores["metric"] == "auc", "n"].max())
     caption = (
         f"Out-of-fold scores of {n:,} subjects. Higher is better, except for the Brier score; the best calibration has "
         "a slope of 1 (below: probabilities too extreme) and an intercept of 0. Of the best: allowing for the choice "
         "among the models that were tested."
     )
-    if len(same) and alike and np.isfinite([score.value for score in alike.values()]).any():
+    if several:
         caption += (
-            f" Covariates are held equal by weighting, which leaves the information of {same.max():,.0f} subjects and "
-            "is conservative in small cohorts: what covariates alone have taught falls below 0.5."
+            " Within sites: the AUC of patients and controls of the same site, which differences between sites cannot "
+            "raise."
         )
-    return Table(caption, columns, rows)
+    if several and mixed and not empty:
+        caption += f" A model that is harmonised by site is compared with the floor within sites: {MOVES}."
+    same = scores[(scores["metric"] == "auc_deconfounded") & np.isfinite(scores["value"])]
+    if len(same) and not empty:
+        caption += (
+            f" Covariates are held equal by weighting, which leaves the information of {same['n'].max():,.0f} subjects "
+            "and is conservative in small cohorts: what covariates alone have taught falls below 0.5."
+        )
+    return caption
 
 
 def _p_cell(score: Estimate) -> str | tuple[str, str]:
@@ -63,11 +115,12 @@ def _p_cell(score: Estimate) -> str | tuple[str, str]:
     )
 
 
-def _with_corrected(gap: Estimate | None) -> str | tuple[str, str]:
-    """A difference, and under it the p of the corrected test."""
+def _gap_cell(gap: Estimate | None, within: bool) -> str | tuple[str, str]:
+    """A difference, and under it whether it is within sites, and the p of the corrected test."""
     if gap is None:
         return NONE
-    return (str(gap), f"corrected {p_text(gap.corrected)}") if np.isfinite(gap.corrected) else str(gap)
+    small = ["within sites"] * within + [f"corrected {p_text(gap.corrected)}"] * bool(np.isfinite(gap.corrected))
+    return (str(gap), ", ".join(small)) if small else str(gap)
 
 
 def fold_table(folds: pd.DataFrame) -> Table:
@@ -90,26 +143,32 @@ def fold_table(folds: pd.DataFrame) -> Table:
     return Table("AUC of every fold, averaged over seeds; a dash where a fold tested one group only.", columns, rows)
 
 
-def comparison_table(comparisons: pd.DataFrame) -> Table:
-    """Every pair of experiments, the better AUC first."""
-    rows = []
+def comparison_table(comparisons: pd.DataFrame, harmonised: Collection[str] = ()) -> Table:
+    """Every pair of experiments, the better AUC first; within sites where only one of them is `harmonised` by site."""
+    several = bool(comparisons.loc[comparisons["metric"] == "auc_within_site", "difference"].notna().any())
+    rows, mixed = [], False
     for row in comparisons[comparisons["metric"] == "auc"].itertuples():
-        first, second = (row.experiment, row.other) if row.difference >= 0 else (row.other, row.experiment)
-        gaps = {
-            metric: difference(comparisons, first, second, metric) for metric in ("auc", "balanced_accuracy", "brier")
-        }
-        cells = [str(gap) if gap else NONE for gap in gaps.values()]
-        ps = [p_value(row.p), p_value(row.p_corrected)]
-        rows.append((row.difference, Row([label(first), label(second), cells[0], *ps, *cells[1:]])))
-    rows.sort(key=lambda pair: -abs(pair[0]))
+        gap, within = _fair(comparisons, row.experiment, row.other, harmonised)
+        first, second = (row.experiment, row.other) if gap.value >= 0 else (row.other, row.experiment)
+        gaps = [difference(comparisons, first, second, metric) for metric in SHOWN[: None if several else -1]]
+        cells = [str(found) if found and np.isfinite(found.value) else NONE for found in gaps]
+        cells[0] = (NONE, "within sites only") if within else cells[0]
+        ps = [p_value(gap.p), p_value(gap.corrected)]
+        rows.append((abs(gap.value), Row([label(first), label(second), cells[0], *ps, *cells[1:]])))
+        mixed |= within
+    rows.sort(key=lambda pair: -pair[0])
     columns = [
         Column("Model", False), Column("minus", False), Column("AUC [interval]"), Column("p, other subjects"),
         Column("p, trained on others (corrected)"), Column("Balanced accuracy [interval]"),
-        Column("Brier score [interval]"),
+        Column("Brier score [interval]"), *[Column("AUC within sites [interval]")] * several,
     ]  # fmt: skip
     caption = (
         "Paired differences on the same folds and bootstrap samples. An interval that includes zero shows no "
         "difference. The first p asks how these fitted models do on other subjects, the second (corrected resampled "
         "t-test over folds) how the methods do when trained on others."
     )
+    if mixed:
+        caption += (
+            f" Two models of which only one is harmonised by site are compared within sites, both p included: {MOVES}."
+        )
     return Table(caption, columns, [row for _, row in rows])

@@ -1,12 +1,15 @@
-"""How experiments are described in the methods: measure, model, network, first weights, and how they were compared."""
+"""Words on experiments: methods (measure, model, network, first weights, comparison), and captions of their curves."""
 
 from collections.abc import Mapping, Sequence
+
+import pandas as pd
 
 from dysconnect.data.measures import MEASURES
 from dysconnect.models.cards import CARDS, label
 from dysconnect.paper.text import counted, covariate_names, listed
-from dysconnect.report.prediction.scores import kind
-from dysconnect.report.results import Results
+from dysconnect.report.prediction.figures import mean_loss
+from dysconnect.report.prediction.scores import kind, sees_nothing
+from dysconnect.report.results import Results, Study
 
 
 def models_text(experiments: Mapping[str, Mapping], cohort: Mapping) -> str:
@@ -73,7 +76,7 @@ def evaluation_text(results: Results, cohort: Mapping, experiments: Mapping[str,
     spec = cohort["evaluate"]
     tested = results.scores.loc[(results.scores["metric"] == "auc") & results.scores["p"].notna(), "experiment"]
     text = (
-        f"{_splits_text(cohort['splits'])} Whatever learns, learned inside the training fold. The AUC compares "
+        f"{splits_text(cohort['splits'])} Whatever learns, learned inside the training fold. The AUC compares "
         f"patients and controls that were tested in the same fold. Intervals ({spec['level']:.0%}) and paired "
         f"differences come from {spec['bootstraps']:,} bootstrap samples of subjects, the same ones for all "
         "experiments. Experiments were also compared by the resampled t-test over folds, corrected for the training "
@@ -105,7 +108,7 @@ def _held_equal(covariates: Sequence[str]) -> str:
     )
 
 
-def _splits_text(splits: Mapping) -> str:
+def splits_text(splits: Mapping) -> str:
     """How subjects were split."""
     if splits["scheme"] == "leave_one_site_out":
         return "Every site was tested by a model trained on all others (leave one site out)."
@@ -113,3 +116,31 @@ def _splits_text(splits: Mapping) -> str:
         return f"Models were trained on all sites but {listed(splits['test_sites'])}, and tested on those."
     repeated = f", repeated {splits['repeats']} times with other folds" if splits["repeats"] > 1 else ""
     return f"{splits['folds']}-fold cross-validation by subject, stratified by group and site{repeated}."
+
+
+def learning_caption(name: str, history: pd.DataFrame) -> str:
+    """What the learning curves of one experiment show, and whether the network learned its training people by heart."""
+    text = f"Learning curves of {label(name)}. One thin line a fold, repeat and seed; the mean in bold"
+    if history["val_loss"].notna().any():
+        text += ", with the last loss of runs that stopped early; dots where the network was kept."
+    else:
+        text += ". There is no line of validation: none were watched, and every run went to its last epoch."
+    loss = mean_loss(history, "train_loss")
+    learned = loss.index[loss < loss.iloc[0] / 10]
+    if len(learned):
+        text += (
+            f" The network memorises its training people by epoch {learned[0] + 1}: its training loss falls below a "
+            "tenth of that of the first epoch."
+        )
+    return text
+
+
+def forest_caption(study: Study) -> str:
+    """What the forest plot shows, and what it means not to pass the floor."""
+    text, floor = f"AUC of every model with its {study.level:.0%} interval.", study.floor
+    if floor is None:
+        return f"{text} No confound floor was run: what covariates alone tell is not known."
+    if sees_nothing(floor, study.experiments):
+        return f"{text} No covariates are given, so nothing could be adjusted for: there is no floor to be passed."
+    known = covariate_names(study.experiments[floor]["model"]["covariates"])
+    return f"{text} A model that does not pass the floor has found nothing that {known} do not tell."

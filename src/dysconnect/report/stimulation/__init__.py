@@ -1,0 +1,88 @@
+"""Virtual stimulation: which targets a model answers to, as a glass brain, tables and one paragraph."""
+
+from collections.abc import Mapping
+
+from dysconnect.paper.text import listed, p_text
+from dysconnect.report.results import Study
+from dysconnect.report.section import Drawing, Section
+from dysconnect.report.stimulation.figures import stimulation_figure
+from dysconnect.report.stimulation.tables import connection_table, node_table, notes, patient_rows, set_table
+from dysconnect.report.stimulation.words import (
+    aside,
+    methods_text,
+    model_words,
+    not_asked,
+    paragraph,
+    spoken,
+    unit_of,
+)
+
+CAUTION = (
+    "Hypotheses for research, not for the selection of a treatment: the ranking says what a fitted model answers to, "
+    "not what stimulation would do."
+)
+CAPTION = (
+    "Regions whose connections, made normal, move held-out patients furthest towards the controls. The larger, the "
+    "further beyond permuted labels; dark: survives the family-wise error rate, blue-grey: p at the same level "
+    "uncorrected, light: neither. Seen from the right, from behind and from above."
+)
+WITHHELD = "No ranking is shown"
+
+
+def section(study: Study) -> Section | None:
+    """What a model answers to; no tables where the ranking is withheld, None where nobody was to be asked."""
+    results, experiments, targets = study.results, study.experiments, study.results.targets
+    asked, alpha = study.cohort["stimulate"]["experiment"], study.cohort["stimulate"]["alpha"]
+    figures = {}
+    if targets is not None:
+        figures = {"stimulation": Drawing(lambda: stimulation_figure(targets, alpha), CAPTION, wide=True)}
+    if not results.stimulation:
+        absent = asked is not None and asked not in experiments
+        return _shown({}, not_asked(asked, experiments)) if absent else None
+    methods = [("Virtual stimulation", methods_text(results, study.cohort))]
+    if targets is None or targets.empty:
+        said = f"{WITHHELD}; {results.stimulation}. {model_words(study)}".strip()
+        return _shown(figures, said, CAUTION, methods=methods)
+    ranking = results.stimulated
+    return _shown(
+        figures,
+        f"{paragraph(targets, ranking, alpha)} {model_words(study)}".strip(),
+        CAUTION,
+        tables={
+            "nodes": node_table(targets, alpha),
+            "sets": set_table(targets, ranking, alpha),
+            "connections": connection_table(results.edits, targets, unit_of(study)),
+            "patients": patient_rows(results.patient_targets, results.edits) if study.people else None,
+        },
+        more={"notes": notes(targets, study.cohort["stimulate"]), "aside": aside(results.stimulation, ranking)},
+        methods=methods,
+    )
+
+
+def _shown(figures: Mapping[str, Drawing], words: str, caution: str = "", **parts) -> Section:
+    """The section of one paragraph, and what stands below it."""
+    more = {"caution": caution, **parts.pop("more", {})}
+    return Section("stimulation", "Virtual stimulation", sentences=[words], figures=figures, more=more, **parts)
+
+
+def stimulation_in_short(study: Study) -> str:
+    """Where stimulation might help, in one sentence; empty where nobody was asked."""
+    results, alpha = study.results, study.cohort["stimulate"]["alpha"]
+    if not results.stimulation:
+        return ""
+    if results.targets is None or results.targets.empty:
+        return f"No target of virtual stimulation is shown; {results.stimulation}."
+    first = results.targets.drop_duplicates("kind")
+    survivors = first[first["p_fwer"] <= alpha].sort_values("p_fwer", kind="stable")
+    named = [f"{spoken(row)} ({p_text(row['p_fwer'])})" for _, row in survivors.iterrows()]
+    if named:
+        return (
+            f"Virtual stimulation points to {listed(named)}, family-wise over all targets: a hypothesis of where "
+            "stimulation might help, not a recommendation."
+        )
+    if not results.stimulated["permutations"]:
+        return (
+            f"Virtual stimulation ranks {spoken(first.iloc[0])} first, but no target was tested against "
+            "permuted labels: a hypothesis at most."
+        )
+    return f"Virtual stimulation shows no target: none survives a family-wise error rate of {alpha:g}."
