@@ -184,6 +184,7 @@ def test_results_are_read_by_name(scanned, tmp_path):
         "families",
         "people",
         "detectable",
+        "points",
     )
     for name in names:
         paths[name] = tmp_path / f"{name}.tsv"
@@ -234,6 +235,14 @@ def test_the_report_lists_the_failed_then_the_marked(report_of_scans):
     assert "<strong>▼\u00a00.550</strong>" in section and "▲" in section
     assert "&lt;after volume 7&gt;" in section and "<after" not in html
     assert "12 scans, 1 failed, 5 beyond a limit" in document.text
+
+
+def test_a_report_that_is_mailed_draws_the_scans_and_names_nobody(scanned, images):
+    cohort = images | {"report": {"edges": 5, "people": False}}
+    page, document = page_of(_results(scanned), cohort)
+    assert [name for name in scanned.scans.table["participant_id"] if name in page.html] == []
+    assert "12 scans, 1 failed, 5 beyond a limit" in document.text and "subjects/" not in page.html
+    assert {"scans", "coverage", "denoising"} <= set(page.figures)
 
 
 def test_the_report_says_what_denoising_did(report_of_scans):

@@ -22,7 +22,7 @@ from dysconnect.report.cohort.figures import motion_figure
 from dysconnect.report.cohort.tables import excluded_table
 from dysconnect.report.localization.figures import drawn_edges
 from dysconnect.report.prediction.figures import calibration_figure, learning_figure, roc_figure
-from dysconnect.report.quality.figures import distance_figure, flow_figure, qcfc_figure
+from dysconnect.report.quality.figures import distance_figure, qcfc_figure
 from dysconnect.report.quality.tables import qcfc_table
 from dysconnect.report.recovery import recovery_table
 from dysconnect.report.references import PAPERS, cited
@@ -196,6 +196,8 @@ def edges_of(surviving: int, attribution: bool = False) -> pd.DataFrame:
         {
             "region_a": NODES["name"].to_numpy()[rows[pick]],
             "region_b": NODES["name"].to_numpy()[cols[pick]],
+            "mean_cases": 0.2 + t / 50,
+            "mean_controls": 0.2,
             "effect_size": t / 5,
             "effect_low": t / 5 - 0.4,
             "effect_high": t / 5 + 0.4,
@@ -211,6 +213,15 @@ def edges_of(surviving: int, attribution: bool = False) -> pd.DataFrame:
             "n_missing": 0,
         }
     )
+
+
+def points_of(surviving: int) -> pd.DataFrame:
+    """Everybody's value of the three strongest edges."""
+    values = np.random.default_rng(0).normal(size=(2, 60)).round(3)
+    three = edges_of(surviving)[["region_a", "region_b"]].head(3).loc[lambda own: own.index.repeat(20)]
+    people_ = pd.DataFrame({"participant_id": [f"sub-{k:02}" for k in range(20)], "label": [0, 1] * 10})
+    who = pd.concat([people_] * 3, ignore_index=True)
+    return who.join(three.reset_index(drop=True)).assign(raw=values[0], adjusted=values[1])
 
 
 def summary_of(surviving: int, attribution: str = "withheld: ridge does not beat its permutation null") -> dict:
@@ -403,6 +414,7 @@ def results_of(auc=GOOD, gaps=GAPS, surviving=2, **changes) -> Results:
         families=families_of(surviving),
         people=people_of(),
         detectable=detectable_of(),
+        points=points_of(surviving),
         summary=summary_of(surviving),
         quality=quality_of(),
         qcfc=edges_of(surviving)[["region_a", "region_b"]].assign(p=np.r_[0.01, np.full(59, 0.5)]),
@@ -447,7 +459,7 @@ def cohort_of(simulated: bool = False, plant: dict | None = None) -> dict:
         "localize": {"measure": "correlation", "stability_draws": 50, "stability_top": 100, "alpha": 0.05,
                      "thresholds": [2.5, 3.0], "prior": 4},
         "stimulate": {"experiment": "tangent_ridge", "alpha": 0.05, "goal": "controls"},
-        "report": {"edges": 5},
+        "report": {"edges": 5, "people": True},
         "tracking": {"uri": "http://me:secret@server:5000", "experiment": "dysconnect"},
     }  # fmt: skip
 
@@ -501,7 +513,7 @@ def test_a_new_topic_is_one_module_and_stands_in_all_places_of_the_page(blank_fi
     assert {"gait", "gait-title", "figure-gait"} <= set(document.ids) and "gait" in page.figures
     assert "#gait" in {own.get("href") for tag, own in document.tags if tag == "a"} and "Walker" in document.heads
     for words in ("People walked.", "Steps 1,000", "who walks", "Gait Patients walk less.", "Hamilton WL, Ying R",
-                  "Steps were counted", "Steps of everybody. SVG PNG"):  # fmt: skip
+                  "Steps were counted", "Steps of everybody. SVG PNG PDF"):  # fmt: skip
         assert words in document.text, words
 
 
@@ -562,7 +574,7 @@ def test_ids_are_unique_and_references_end_somewhere(page):
 def test_every_figure_has_a_caption_and_a_name(page):
     _, document = page
     names = {"motion", "forest", "subgroups", "roc", "calibration", "learning_gcn", "connectome", "circuits"}
-    names |= {"probability", "nulls", "flow", "qcfc", "qcfc_distance", "cohort", "matrix", "stability"}
+    names |= {"probability", "nulls", "edges", "means", "qcfc", "qcfc_distance", "cohort", "matrix", "stability"}
     assert {name.removeprefix("figure-") for name in document.captions} == names == set(page[0].figures)
     assert all(len(caption.strip()) > 30 for caption in document.captions.values())
     drawings = [own for tag, own in document.tags if tag == "svg"]
@@ -606,7 +618,7 @@ def test_dois_are_links_and_passwords_are_masked(page):
     links = [own["href"] for tag, own in page[1].tags if tag == "a"]
     assert "https://doi.org/10.1038/mp.2013.78" in links
     assert "https://doi.org/10.1000/a_b(c)" in links
-    beside = {f"figures/{name}.{kind}" for name in page[0].figures for kind in ("svg", "png")}
+    beside = {f"figures/{name}.{kind}" for name in page[0].figures for kind in ("svg", "png", "pdf")}
     assert beside <= set(links)
     known = ("#", "https://doi.org/10.", "data:application/x-bibtex;", "people/", "checklists.html")
     assert all(link.startswith(known) for link in set(links) - beside)
@@ -1045,7 +1057,8 @@ def test_the_quality_section_shows_tables_and_escapes_names(page):
     html, text = page[0].html, page[1].text
     section = html.split('id="quality"', 1)[1].split('id="prediction"', 1)[0]
     assert "&lt;i&gt;Vermis&lt;/i&gt; &amp; co" in section and "<i>" not in section
-    assert "&lt;b&gt;corrupt&lt;/b&gt;" in section and "<b>" not in section and "short $x$" in section
+    assert '<a href="#excluded">' in section and "short $x$" not in section  # told once, in the cohort
+    assert "&lt;b&gt;corrupt&lt;/b&gt;" in html and "<b>" not in html and html.count('id="excluded"') == 1
     assert "0.200 mm in patients, 0.190 mm in controls (p = 0.70, d = 0.10 [−0.80, 1.00])" in text
     assert "1 patient, 3 controls" in text
     assert "44,551 of 44,850 connections" in text and "299 outside the field of view in too many people" in text
@@ -1061,7 +1074,7 @@ def test_quality_without_motion_says_so_and_draws_nothing():
     page, document = page_of(results)
     assert said(results)["Quality"] == "Head motion was not measured: its part in any difference is unknown."
     assert "could not be tested: head motion was not measured" in document.text
-    assert "figure-qcfc" not in document.captions and "figure-flow" in document.captions
+    assert "figure-qcfc" not in document.captions
     assert {"qcfc", "qcfc_distance"} <= set(page.figures)
     assert "Nobody who was analysed lacks" in document.text and "QC-FC;" not in document.text
     assert not re.search(r"\bnan\b", document.text.lower())
@@ -1076,12 +1089,6 @@ def test_a_group_that_could_not_be_tested_keeps_its_row():
     assert warned(qcfc=link).startswith("No warning")
     figure = distance_figure(quality_of(qcfc=link))
     assert figure.axes[0].get_title(loc="left") == ""
-
-
-def test_many_reasons_are_summed_up_in_the_figure():
-    reasons = [{"reason": f"reason {k}", "cases": 1, "controls": k, "others": 0} for k in range(15)]
-    titles = [tick.get_text() for tick in flow_figure(quality_of(excluded=reasons)).axes[1].get_yticklabels()]
-    assert len(titles) == 10 and titles[0] == "reason 0" and titles[-1] == "6 other reasons"
 
 
 def test_the_null_of_the_histogram_is_drawn():

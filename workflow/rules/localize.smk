@@ -27,6 +27,7 @@ rule localize:
         components="results/{dataset}/localize/components.tsv",
         circuits="results/{dataset}/localize/circuits.tsv",
         power="results/{dataset}/localize/power.tsv",
+        points="results/{dataset}/localize/points.tsv",
         summary="results/{dataset}/localize/summary.json",
     log:
         "results/logs/{dataset}/localize.log",

@@ -28,6 +28,7 @@ rule report:
         families="results/{dataset}/localize/circuits.tsv",
         people="results/{dataset}/localize/people.tsv",
         detectable="results/{dataset}/localize/power.tsv",
+        points="results/{dataset}/localize/points.tsv",
         summary="results/{dataset}/localize/summary.json",
         qcfc="results/{dataset}/quality/qcfc.tsv",
         quality="results/{dataset}/quality/summary.json",
@@ -36,9 +37,9 @@ rule report:
         engine="results/{dataset}/quality/engine.json" if RUN.images else [],
         pages=expand(
             "results/{{dataset}}/report/subjects/{participant}.html",
-            participant=RUN.wanted,
+            participant=RUN.wanted if RUN.paged else (),
         ),
-        everybody="results/{dataset}/report/people/index.html",
+        everybody="results/{dataset}/report/people/index.html" if RUN.paged else [],
         recovery=expand(
             "results/{{dataset}}/{stage}/recovery.tsv",
             stage=("localize", "attribute") if RUN.planted else (),
@@ -97,7 +98,6 @@ rule report:
         in_short="results/{dataset}/report/verdict.txt",
         cohort=figure("cohort", "cohort", "Cohort"),
         motion=figure("motion", "motion", "Cohort"),
-        flow=figure("flow", "flow", "Cohort"),
         qcfc=figure("qcfc", "qcfc", "Quality"),
         qcfc_distance=figure("qcfc_distance", "qcfc_distance", "Quality"),
         forest=figure("forest", "forest", "Prediction"),
@@ -108,7 +108,9 @@ rule report:
         nulls=figure("nulls", "nulls", "Prediction"),
         connectome=figure("connectome", "connectome", "Localization"),
         circuits=figure("circuits", "circuits", "Localization"),
+        edges=figure("edges", "edges", "Localization"),
         matrix=figure("matrix", "matrix", "Localization"),
+        means=figure("means", "means", "Localization"),
         stability=figure("stability", "stability", "Localization"),
     log:
         "results/logs/{dataset}/report.log",
@@ -171,6 +173,7 @@ rule report_people:
                 key: COHORT["denoise"][key] for key in ("max_mean_fd", "min_seconds")
             },
             "alpha": COHORT["localize"]["alpha"],
+            "marked_fd": COHORT["quality"]["max_mean_fd"],
             "nuisance": COHORT["localize"]["nuisance"],
             "floor": COHORT["evaluate"]["floor"],
             "unit": RUN.stimulated_unit,

@@ -7,6 +7,7 @@ import pandas as pd
 from dysconnect.data.edges import Pairs
 from dysconnect.learning.permuted import gate
 from dysconnect.learning.saved import read_fold_weights, read_regions
+from dysconnect.models.cards import label
 
 PAIR = ["region_a", "region_b"]
 
@@ -33,12 +34,12 @@ def attribution(
     nothing = pd.DataFrame(columns=[*PAIR, "attribution"])
     if not model:
         return nothing, "no experiment chosen"
-    is_open, p, words = gate(pd.read_csv(null, sep="\t"), alpha, experiment)
+    is_open, p, words = gate(pd.read_csv(null, sep="\t"), alpha, label(experiment))
     if not is_open:
         return nothing, words
     folds, nodes = read_fold_weights(model), read_regions(model)
     weights = Pairs(len(nodes)).named(nodes).assign(attribution=folds.mean(0))
-    return weights, f"{experiment}, mean over {len(folds)} folds (permutation p = {p:.3g})"
+    return weights, f"{label(experiment)}, mean over {len(folds)} folds (permutation p = {p:.3g})"
 
 
 def with_attribution(edges: pd.DataFrame, weights: pd.DataFrame) -> pd.DataFrame:

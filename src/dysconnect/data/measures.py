@@ -73,6 +73,11 @@ class Measure:
         if self.transform not in ("fisher", "none"):
             raise ValueError(f"measure {self.name}: `transform` is fisher or none, not {self.transform!r}.")
 
+    @property
+    def unit(self) -> str:
+        """What is stored of a connection, for the axis of a figure."""
+        return "Fisher z" if self.transform == "fisher" else "connectivity"
+
     def transformed(self, values: np.ndarray) -> np.ndarray:
         """What is stored of the entries of a matrix: Fisher's z, or the entries as they are."""
         return fisher_z(values) if self.transform == "fisher" else values

@@ -15,25 +15,27 @@ from dysconnect.localize.families import COLUMNS as SETS
 from dysconnect.localize.families import enrichment
 from dysconnect.localize.ingredients import Ingredients, Regions
 from dysconnect.localize.overall import ranked, smallest_of_families
+from dysconnect.localize.points import STRONGEST, edge_points, group_means
 from dysconnect.localize.power import power_table
 from dysconnect.localize.statistics import EdgeStatistics, selection_stability
 from dysconnect.localize.tested import check_permutations, complete_edges, without_copies
 
 COLUMNS = (  # of edges.tsv, after the names of the regions; those of new methods follow
-    "effect_size", "effect_low", "effect_high", "effect_corrected",
+    "mean_cases", "mean_controls", "effect_size", "effect_low", "effect_high", "effect_corrected",
     "direction", "statistic", "p", "p_fwer", "p_fdr", "p_fwer_higher", "p_fwer_lower", "stability",
     "p_weighted", "p_component",
 )  # fmt: skip
 
 
 class Localization(NamedTuple):
-    """What `localize` finds: edges, a summary, components, circuits and blocks, and what could have been found."""
+    """What `localize` finds: edges, a summary, components, sets, what could have been found, and points."""
 
     edges: pd.DataFrame
     summary: dict
     components: pd.DataFrame
     circuits: pd.DataFrame
     power: pd.DataFrame
+    points: pd.DataFrame
 
 
 def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFrame | None = None) -> Localization:
@@ -56,7 +58,8 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
     Returns
     -------
     edges : DataFrame, [E rows], strongest first
-        `region_a`, `region_b`, `effect_size` (d), `effect_low`, `effect_high` (interval at 1 - alpha),
+        `region_a`, `region_b`, `mean_cases`, `mean_controls` (as measured), `effect_size` (d),
+        `effect_low`, `effect_high` (interval at 1 - alpha),
         `effect_corrected` (d times the `shrinkage` of the list, of edges with `p_fwer` <= alpha),
         `direction` (patients lower, patients higher), `statistic` (t), `p`,
         `p_fwer`, `p_fdr`, `p_fwer_higher`, `p_fwer_lower` (one-sided), `stability`, `p_weighted` (Benjamini-Hochberg
@@ -75,6 +78,8 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
     power : DataFrame
         As of `power_table`: the effect that an edge, a component (`component_power`, approximate) and every circuit
         would have needed.
+    points : DataFrame
+        Everybody's value of the strongest edges, as of `edge_points`.
 
     Raises
     ------
@@ -102,7 +107,8 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
     summary["p_any"] = min(family["p_any"] for family in summary["families"])
     summary["n_component_true"] = shared.bound.true_discoveries(shared.adaptive.p_edge <= spec["alpha"])
     power = _power(shared, summary["critical_t"])
-    return Localization(table.iloc[order].reset_index(drop=True), summary, components, families, power)
+    points = _points(shared, table.loc[tested], order)
+    return Localization(table.iloc[order].reset_index(drop=True), summary, components, families, power, points)
 
 
 def _regions(cohort: Cohort, tested: np.ndarray, circuits: np.ndarray, atlas: pd.DataFrame | None) -> Regions:
@@ -111,6 +117,13 @@ def _regions(cohort: Cohort, tested: np.ndarray, circuits: np.ndarray, atlas: pd
     loops = {name: circuits[tested] == name for name in pd.unique(circuits) if name}
     systems = None if atlas is None else atlas["system"].to_numpy(str)
     return Regions((rows[tested], cols[tested], len(cohort.nodes)), loops, systems)
+
+
+def _points(shared: Ingredients, tested: pd.DataFrame, order: np.ndarray) -> pd.DataFrame:
+    """Everybody's value of the strongest edges that were tested; `order` has all edges, strongest first."""
+    strongest = order[:STRONGEST][np.isin(order[:STRONGEST], tested.index)]
+    columns = tested.index.get_indexer(strongest)
+    return edge_points(shared.edges[:, columns], shared.people, shared.spec["nuisance"], tested.loc[strongest])
 
 
 def _power(shared: Ingredients, critical_t: float) -> pd.DataFrame:
@@ -206,7 +219,7 @@ def _edge_numbers(shared: Ingredients) -> dict[str, np.ndarray]:
     """Columns of the edges that were tested, each [tested]: the tests, and what every method with a column says."""
     statistics = shared.statistics()
     low, high = effect_interval(statistics.t, statistics.size, statistics.df, shared.spec["alpha"])
-    tests = {
+    tests = group_means(shared.edges, shared.people["label"].to_numpy()) | {
         "effect_size": statistics.effect_size,
         "effect_low": low,
         "effect_high": high,

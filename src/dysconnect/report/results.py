@@ -14,8 +14,9 @@ from dysconnect.quality.scans import Scans, read_scans
 
 TABLES = (
     "splits", "scores", "comparisons", "curves", "folds", "subgroups", "power", "components", "families", "people",
-    "detectable", "qcfc", "targets", "patient_targets", "edits", "validation",
+    "detectable", "points", "qcfc", "targets", "patient_targets", "edits", "validation",
 )  # fmt: skip
+GROUP = "group"  # in the place of a participant, in edits.tsv
 AS_TEXT = {"group": str, "reason": str, "pattern": str}  # names of sites may be numbers
 
 
@@ -46,6 +47,8 @@ class Results:
         Components of connections; circuits and blocks as wholes.
     detectable : DataFrame
         Effects that a connection, a circuit and a component would have needed.
+    points : DataFrame
+        Everybody's value of the strongest connections, raw and adjusted.
     people : DataFrame
         Every person against the norm of the controls.
     summary : mapping
@@ -93,6 +96,7 @@ class Results:
     components: pd.DataFrame
     families: pd.DataFrame
     detectable: pd.DataFrame
+    points: pd.DataFrame
     people: pd.DataFrame
     summary: Mapping
     quality: Mapping
@@ -151,6 +155,11 @@ class Study:
     def score_alpha(self) -> float:
         """Largest p of a score, or of a difference of scores, that is called one; the complement of `level`."""
         return 1 - self.level + 1e-9
+
+    @property
+    def people(self) -> bool:
+        """Whether single people are shown; a report that is mailed names nobody."""
+        return self.cohort["report"]["people"]
 
     @property
     def floor(self) -> str | None:

@@ -40,11 +40,13 @@ def section(study: Study) -> Section:
 def component_table(components: pd.DataFrame, titles: Mapping[str, str], alpha: float, n: int) -> Table:
     """Name the most significant components and some of their regions."""
     rows = []
+    holders = inside(components.head(n))
     for row in components.head(n).itertuples():
         regions = row.regions.split("; ")
         more = f" and {len(regions) - NAMED} more" if len(regions) > NAMED else ""
         cells = [
-            str(row.component), row.direction.removeprefix("patients "), titles.get(row.family, row.family),
+            (str(row.component), f"inside #{holder}") if (holder := holders.get(row.component)) else str(row.component),
+            row.direction.removeprefix("patients "), titles.get(row.family, row.family),
             number(row.threshold), f"{row.n_edges:,}", f"{row.true_edges:,}", f"{row.n_nodes:,}", p_value(row.p_fwer),
             ", ".join(regions[:NAMED]) + more,
         ]  # fmt: skip
@@ -60,7 +62,27 @@ def component_table(components: pd.DataFrame, titles: Mapping[str, str], alpha: 
         "somewhere, not in every connection. At least true: so many of its connections differ, a bound for all sets of "
         f"connections together with an error rate of {alpha:g} (Blain et al. 2022). Marked: p of {alpha:g} or less."
     )
+    if holders:
+        caption += " Inside #k: all its regions are in component k, of the same direction: not two findings."
     return Table(caption, columns, rows)
+
+
+def inside(components: pd.DataFrame) -> dict[int, int]:
+    """Components whose regions are all in another of the same direction, and the first that holds each.
+
+    Of two with the same regions the second is inside the first.
+    """
+    sets = [(row.component, row.direction, frozenset(row.regions.split("; "))) for row in components.itertuples()]
+    holders = {}
+    for name, direction, regions in sets:
+        first = (
+            other
+            for other, way, others in sets
+            if way == direction and (regions < others or (regions == others and other < name))
+        )
+        if (holder := next(first, None)) is not None:
+            holders[name] = holder
+    return holders
 
 
 def family_table(families: pd.DataFrame, titles: Mapping[str, str], alpha: float) -> Table:

@@ -17,6 +17,7 @@ from dysconnect.learning.permuted import Gate, gate, target_gate
 from dysconnect.learning.seeds import is_graph
 from dysconnect.localize.statistics import nuisance_basis
 from dysconnect.localize.tested import without_copies
+from dysconnect.models.cards import label
 from dysconnect.models.dual import DualClassifier
 from dysconnect.stimulate.control import controllability
 from dysconnect.stimulate.edits import COLUMNS as EDIT_COLUMNS
@@ -72,7 +73,7 @@ def shown_targets(
     are tested themselves. Parameters as for `rank_targets`, with `experiment` and `alpha` in `spec`; `null` is the
     model's permutation null. That both gates keep their error is counted in benchmarks/stimulate_gate.py.
     """
-    return rank_targets(cohort, splits, sections, nodes, spec, gate(null, spec["alpha"], spec["experiment"]))
+    return rank_targets(cohort, splits, sections, nodes, spec, gate(null, spec["alpha"], label(spec["experiment"])))
 
 
 def rank_targets(
@@ -129,7 +130,7 @@ def rank_targets(
     test = {"permutations": 0 if null is None else len(null) - 1, "network": is_graph(sections)}
     if model is not None:
         p = float(np.min(tested.get("p_fwer", np.nan)))
-        own = target_gate(p, spec["alpha"], spec["experiment"], model)
+        own = target_gate(p, spec["alpha"], label(spec["experiment"]), model)
         test |= _verdict(own, p, model)
         if not own.is_open:  # before anything that takes longer
             return withheld(test)

@@ -12,6 +12,7 @@ from dysconnect.paper.text import NONE, Estimate, counted, covariate_names, list
 from dysconnect.report.budget import budget_text, family, held_back, may_name
 from dysconnect.report.localization.brain import as_script, brain_data
 from dysconnect.report.localization.figures import circuits_figure, connectome_figure, drawn_edges, stability_figure
+from dysconnect.report.localization.groups import MOST_POINTS, means_figure, points_figure
 from dysconnect.report.localization.matrix import matrix_figure
 from dysconnect.report.results import Results, Study
 from dysconnect.report.section import Drawing, Section
@@ -46,6 +47,7 @@ def _drawings(study: Study, most: int) -> dict[str, Drawing]:
     edges, nodes, alpha = study.results.edges, study.nodes, study.alpha
     critical, top = study.results.summary["critical_t"], study.cohort["localize"]["stability_top"]
     survive = drawn_edges(edges, alpha, most)[1]
+    points, unit = study.results.points, MEASURES[study.cohort["localize"]["measure"]].unit
     return {
         "connectome": Drawing(
             lambda: connectome_figure(edges, nodes, alpha, most), _connectome_caption(survive, alpha), wide=True
@@ -53,9 +55,30 @@ def _drawings(study: Study, most: int) -> dict[str, Drawing]:
         "circuits": Drawing(
             lambda: circuits_figure(edges, circuit_titles(), alpha), _circuits_caption(alpha), wide=True
         ),
+        "edges": Drawing(lambda: points_figure(points, unit), points_caption(points, study.results.summary), wide=True),
         "matrix": Drawing(lambda: matrix_figure(edges, nodes, alpha), _matrix_caption(alpha), wide=True),
+        "means": Drawing(lambda: means_figure(edges, nodes, unit), MEANS_CAPTION, wide=True),
         "stability": Drawing(lambda: stability_figure(edges, alpha, critical), stability_caption(edges, alpha, top)),
     }
+
+
+def points_caption(points: pd.DataFrame, summary: Mapping) -> str:
+    """What the points are, and that the strongest of many connections look stronger than they are."""
+    shown = len(points[["region_a", "region_b"]].drop_duplicates())
+    survive = f"{min(shown, summary['n_fwer']):,} of them survive" if summary["n_fwer"] else "None of them survives"
+    return (
+        f"The {counted(shown, 'strongest connection')} in everybody, raw and adjusted for "
+        f"{covariate_names(summary['nuisance'])}; the adjusted values keep the difference of the groups and the mean. "
+        f"{survive} a family-wise error rate of {summary['alpha']:g}. Boxes show quartiles, whiskers reach 1.5 "
+        f"interquartile ranges; of more than {MOST_POINTS} people no points are drawn. The connections were chosen for "
+        "being strong, so that the groups differ less in other people."
+    )
+
+
+MEANS_CAPTION = (
+    "Mean connectivity of patients and of controls, as measured, in the same colours and ordered like the matrix "
+    "above: by system and network. Grey: not tested."
+)
 
 
 def _connectome_caption(survive: bool, alpha: float) -> str:

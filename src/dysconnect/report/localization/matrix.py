@@ -44,7 +44,7 @@ def matrix_figure(edges: pd.DataFrame, nodes: pd.DataFrame, alpha: float) -> Fig
     colours = ScalarMappable(Normalize(-limit, limit), colormaps["RdBu_r"].resampled(33))  # few colours: a small file
     axes.imshow(_painted(t, colours), interpolation="none")  # one pixel a connection, also in SVG
     _mark_survivors(axes, above, alpha)
-    _draw_blocks(axes, ordered)
+    draw_blocks(axes, ordered)
     _name_blocks(axes, ordered)
     bar = figure.add_axes((0.165, 0.08, 0.3, 0.016))
     figure.colorbar(colours, cax=bar, orientation="horizontal", extend="both")
@@ -108,7 +108,7 @@ def _edges_of_blocks(values: pd.Series) -> np.ndarray:
     return np.flatnonzero(values.to_numpy()[1:] != values.to_numpy()[:-1]) + 0.5
 
 
-def _draw_blocks(axes: Axes, ordered: pd.DataFrame) -> None:
+def draw_blocks(axes: Axes, ordered: pd.DataFrame) -> None:
     """Thin lines between networks, strong ones between systems, and the diagonal."""
     n = len(ordered)
     networks = ordered["system"] + "/" + ordered["network"]
@@ -129,9 +129,18 @@ def _name_blocks(axes: Axes, ordered: pd.DataFrame) -> None:
     named = ordered[large & (ordered["network"] != "")]
     networks = named.groupby(["system", "network"], sort=False)
     blocks = [(name, part.index.to_numpy().mean()) for (_, name), part in networks if len(part) >= LEAST_ROWS * n]
-    systems = [(name, part.index.to_numpy().mean()) for name, part in ordered.groupby("system", sort=False)]
     _name_side(axes, blocks, APART * n, -0.5, -0.03 * n, {"size": 6.5, "ha": "right"})
-    _name_side(axes, systems, 1.45 * APART * n, n - 0.5, 1.03 * n, {"size": 8, "weight": "bold"})
+    name_systems(axes, ordered)
+
+
+def name_systems(axes: Axes, ordered: pd.DataFrame, left: bool = False) -> None:
+    """Name the systems beside their blocks, on the right or, of a smaller matrix, on the left."""
+    n = len(ordered)
+    systems = [(name, part.index.to_numpy().mean()) for name, part in ordered.groupby("system", sort=False)]
+    if left:
+        _name_side(axes, systems, 0.055 * n, -0.5, -0.03 * n, {"size": 7, "weight": "bold", "ha": "right"})
+    else:
+        _name_side(axes, systems, 1.45 * APART * n, n - 0.5, 1.03 * n, {"size": 8, "weight": "bold"})
 
 
 def _name_side(

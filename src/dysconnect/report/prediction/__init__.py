@@ -86,9 +86,7 @@ def _drawings(study: Study) -> dict[str, Drawing]:
         "was permuted: the first. p is the share of all that reach the line, itself included."
     )
     return {
-        "forest": Drawing(
-            lambda: forest_figure(results.scores, floor, _empty(study)), forest_caption(study), wide=True
-        ),
+        "forest": Drawing(lambda: forest_figure(results.scores, floor, _empty(study)), forest_caption(study)),
         "subgroups": Drawing(lambda: subgroup_figure(results.subgroups, results.scores, floor), subgroups, wide=True),
         "roc": Drawing(lambda: roc_figure(results.curves, results.scores, floor), roc),
         "calibration": Drawing(lambda: calibration_figure(results.curves, best, floor), calibration),

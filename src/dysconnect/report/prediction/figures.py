@@ -28,6 +28,7 @@ from dysconnect.report.prediction.scores import aucs
 RUN = ["repeat", "fold", "seed"]
 SMALL = 3  # small panels of calibration in a row
 NULLS = 4  # small panels of nulls in a row
+PLAIN = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # behind words, over lines
 
 
 def model_styles(names: Sequence[str], floor: str | None) -> dict[str, dict]:
@@ -49,12 +50,14 @@ def forest_figure(scores: pd.DataFrame, floor: str | None, empty: bool = False) 
     auc = aucs(scores)
     order = sorted(auc, key=lambda name: (name == floor, -auc[name].value))
     styles = model_styles(list(auc), floor)
-    figure, axes = one_panel(PAGE, 0.75 + 0.27 * len(order))
+    figure, axes = one_panel(COLUMN, 0.75 + 0.4 * len(order))  # a phone shows it whole
     for row, name in enumerate(order):
         score, look = auc[name], styles[name]
         axes.plot([score.low, score.high], [row, row], color=look["color"], linewidth=1.6, solid_capstyle="butt")
         axes.plot(score.value, row, look["marker"], color=look["color"], markersize=6, markeredgewidth=1.4)
-        axes.annotate(str(score), (1.02, row), xycoords=("axes fraction", "data"), va="center", annotation_clip=False)
+        title = _row_title(name, floor, empty)
+        for words, place, side in ((title, 0, "left"), (str(score), 1, "right")):
+            axes.text(place, row - 0.2, words, ha=side, va="bottom", transform=axes.get_yaxis_transform(), bbox=PLAIN)
     axes.axvline(0.5, color=INK, linestyle=(0, (1, 2)), linewidth=0.9, zorder=0)
     heights = ("data", "axes fraction")
     axes.annotate("chance", (0.5, 1), (0, 2), heights, "offset points", size=7, ha="center", color=INK)
@@ -66,9 +69,8 @@ def forest_figure(scores: pd.DataFrame, floor: str | None, empty: bool = False) 
             "floor", (level, 1), (3 * np.sign(level - 0.5) * 6 if near else 0, 2), heights, "offset points",
             size=7, ha="center", color=GREY,
         )  # fmt: skip
-    axes.set_yticks(range(len(order)), [_row_title(name, floor, empty) for name in order])
-    axes.tick_params(axis="y", length=0, labelsize=8)
-    axes.set(xlim=(min(0.4, min(score.low for score in auc.values()) - 0.02), 1.0), ylim=(len(order) - 0.4, -0.6))
+    axes.set_yticks([])
+    axes.set(xlim=(min(0.4, min(score.low for score in auc.values()) - 0.02), 1.0), ylim=(len(order) - 0.6, -0.85))
     axes.set_xlabel("Area under the ROC curve (AUC)")
     axes.spines["left"].set_visible(False)
     return figure

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from dysconnect.paper.text import compared_text, counted, covariate_names, p_text
-from dysconnect.report.quality.figures import distance_figure, flow_figure, qcfc_figure
+from dysconnect.report.quality.figures import distance_figure, qcfc_figure
 from dysconnect.report.quality.sentences import lacking_text, motion_followers, quality_sentence
 from dysconnect.report.quality.tables import people_table, qcfc_table, region_table
 from dysconnect.report.results import Study
@@ -29,10 +29,6 @@ def section(study: Study) -> Section:
 
 def _drawings(quality: Mapping, level: str) -> dict[str, Drawing]:
     adjusted = f"Adjusted for {covariate_names([*quality['nuisance'], 'group'])}."
-    flow = (
-        "People kept and left out, by reason. Numbers beside the bars are patients, controls and others who are not "
-        "compared, where there are any; the reasons have a scale of their own."
-    )
     qcfc = (
         "QC-FC: correlation over people of mean framewise displacement and connectivity, for all connections. Grey: "
         f"the middle {level} where motion is permuted inside sites. Where motion leaves no trace, the observed line "
@@ -44,7 +40,6 @@ def _drawings(quality: Mapping, level: str) -> dict[str, Drawing]:
         "survives denoising typically lifts short connections and lowers long ones."
     )
     return {
-        "flow": Drawing(lambda: flow_figure(quality), flow, wide=True),
         "qcfc": Drawing(lambda: qcfc_figure(quality), qcfc),
         "qcfc_distance": Drawing(lambda: distance_figure(quality), distance),
     }
