@@ -191,7 +191,7 @@ def null_figure(nulls: Mapping[str, pd.DataFrame], scores: pd.DataFrame, floor: 
         The confound floor, drawn in grey and last.
     """
     auc = aucs(scores)
-    tested = sorted((name for name in auc if len(nulls[name])), key=lambda name: (name == floor, -auc[name].value))
+    tested = sorted((name for name in auc if len(nulls[name]) > 1), key=lambda name: (name == floor, -auc[name].value))
     if not tested:
         return note_figure("No model was tested against permuted labels.")
     colours = {name: look["color"] for name, look in model_styles(list(auc), floor).items()}
