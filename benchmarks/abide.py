@@ -52,9 +52,8 @@ def prepare(config: dict, root: Path, work: Path) -> None:
         participants, index = acquire_abide(config["dataset"], *read_abide(config["dataset"], root))
         names = {"atlas": config["atlas"]["name"], "denoise": config["denoise"]["name"]}
         covariates = config["dataset"]["covariates"]
-        folder = work / "series"
-        folder.mkdir(parents=True, exist_ok=True)
-        table, index = prepare_cohort(participants, index, nodes, config["denoise"], folder, names, 1, covariates)
+        work.mkdir(parents=True, exist_ok=True)
+        table, index = prepare_cohort(participants, index, nodes, config["denoise"], work, names, 1, covariates)
         index.to_csv(work / "index.tsv", sep="\t", index=False)
         write_participants(table, people)
     for measure, estimator in (("correlation", "empirical"), ("covariance", "ledoit_wolf")):

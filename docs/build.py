@@ -1,7 +1,7 @@
-"""Write the reference pages from the configuration, the library's docstrings and the rules.
+"""Write the reference pages from the configuration, the library's docstrings and the rules, and notebooks as pages.
 
-python docs/build.py            writes docs/reference/
-python docs/build.py FOLDER     writes the same pages into another folder
+python docs/build.py            writes docs/reference/, and a page beside each notebook of docs/notebook/
+python docs/build.py FOLDER     writes the pages of the reference into another folder
 """
 
 import ast
@@ -462,6 +462,29 @@ def written(name: str, body: str) -> str:
     return f"\n**{name}**: {' '.join(told[1].split()) if told else ''}\n\n" + "".join(f"- `{path}`\n" for path in files)
 
 
+# --- notebooks ---------------------------------------------------------------------------------------------------
+
+
+def build_notebooks() -> list[Path]:
+    """Write every notebook of docs/notebook/ as a page beside it; return the paths of the pages."""
+    pages = {path.with_suffix(".md"): notebook(path) for path in sorted((ROOT / "docs/notebook").glob("*.ipynb"))}
+    for page, text in pages.items():
+        page.write_text(text, encoding="utf-8")
+    return list(pages)
+
+
+def notebook(path: Path) -> str:
+    """Page of a notebook: what it says, and its code, whose outputs are the reader's."""
+    first, *others = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    title, _, opening = "".join(first["source"]).partition("\n\n")
+    cells = [f"{title}\n\nTo run it: [{path.name}]({path.name}).\n\n{opening}"]
+    for one in others:
+        source = "".join(one["source"])
+        cells.append(f"```python\n{source}\n```" if one["cell_type"] == "code" else source)
+    return MADE + "\n\n".join(cells) + "\n"
+
+
 if __name__ == "__main__":
-    for path in build(sys.argv[1] if len(sys.argv) > 1 else ROOT / "docs/reference"):
+    pages = build(sys.argv[1]) if len(sys.argv) > 1 else [*build(ROOT / "docs/reference"), *build_notebooks()]
+    for path in pages:
         print(path)

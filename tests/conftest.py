@@ -187,7 +187,7 @@ def simulated(tmp_path_factory, nodes, simulated_spec, denoise_spec) -> SimpleNa
     write_acquired(acquired, paths)
     index = read_index(paths["index"])
     names = {"atlas": "seitzman300", "denoise": "standard"}
-    table, kept = prepare_cohort(acquired.participants, index, nodes, denoise_spec, folder / "clean", names)
+    table, kept = prepare_cohort(acquired.participants, index, nodes, denoise_spec, folder, names)
     kept["series"] = [str(folder / cell) for cell in kept["series"]]
     return SimpleNamespace(folder=folder, acquired=acquired, index=index, participants=table, kept=kept)
 

@@ -32,7 +32,7 @@ def scanned_cohort(folder: Path, nodes: pd.DataFrame, spec: dict, n: int = 12, v
     people = pd.DataFrame({"participant_id": names, "group": np.where(np.arange(n) % 2, "HC", "DYT")})
     people = people.assign(age=rng.integers(20, 70, n).astype(float), sex=rng.choice(["F", "M"], n), site="A <1>")
     labels = {"atlas": "tiny", "denoise": spec["name"]}
-    kept = prepare_cohort(people, read_index(index), nodes, spec, folder / "timeseries/series", labels)
+    kept = prepare_cohort(people, read_index(index), nodes, spec, folder / "timeseries", labels)
     kept[1].to_csv(folder / "timeseries/series.tsv", sep="\t", index=False)
     return SimpleNamespace(
         index=index, denoised=folder / "timeseries/series.tsv", participants=kept[0], nodes=nodes, folder=folder

@@ -179,7 +179,7 @@ def test_a_subject_without_series_keeps_its_row(archives, few, denoise_spec, tmp
     assert "sub-NYU4" not in set(index["participant_id"])
     spec = {**denoise_spec, "motion": None, "min_seconds": 80}
     names = {"atlas": "few", "denoise": "none"}
-    table, _ = prepare_cohort(participants, index, few, spec, tmp_path / "clean", names)
+    table, _ = prepare_cohort(participants, index, few, spec, tmp_path, names)
     reasons = table.set_index("participant_id")["exclusion_reason"]
     assert reasons["sub-NYU4"].startswith("no series file in the index")
     assert reasons["sub-Pitt2"].startswith("mean_fd is missing")

@@ -60,9 +60,9 @@ def test_no_result_is_written_over(tmp_path):
 
 
 def test_participants_are_described_and_series_keep_their_sidecars(tmp_path):
-    (tmp_path / "timeseries/series").mkdir(parents=True)
+    (tmp_path / "timeseries/sub-1/func").mkdir(parents=True)
     (tmp_path / "timeseries/participants.tsv").write_text("participant_id\tage\nsub-1\t40\n")
-    (tmp_path / "timeseries/series/sub-1_timeseries.tsv").write_text("Putamen L\n0.1\n")
+    (tmp_path / "timeseries/sub-1/func/sub-1_timeseries.tsv").write_text("Putamen L\n0.1\n")
     assert list(describe(tmp_path)) == ["timeseries/participants.tsv"]
     assert json.loads((tmp_path / "timeseries/participants.json").read_text())["age"]["Units"] == "years"
-    assert not (tmp_path / "timeseries/series/sub-1_timeseries.json").exists()
+    assert not (tmp_path / "timeseries/sub-1/func/sub-1_timeseries.json").exists()

@@ -92,8 +92,8 @@ def test_the_machines_trouble_is_told_as_such_by_the_command(monkeypatch, capsys
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs the device that is always full")
 def test_a_disk_that_is_full_indeed_stops_the_stage(laboratory):
     with laboratory.copy("series") as (root, out):
-        (out / "clean").mkdir()
-        (out / "clean" / f"{VICTIM}_task-rest_seg-few_desc-plain_timeseries.tsv").symlink_to("/dev/full")
+        (out / VICTIM / "func").mkdir(parents=True)
+        (out / VICTIM / "func" / f"{VICTIM}_task-rest_seg-few_desc-plain_timeseries.tsv").symlink_to("/dev/full")
         with pytest.raises(MachineError, match=r"sub-03: No space left on device.*free some room, then run the same"):
             trial.run_series(root, out)
 

@@ -60,7 +60,7 @@ def lab(tmp_path_factory, nodes, simulated_spec, denoise_spec, sections):
     write_acquired(acquired, paths)
     names = {"atlas": "tiny", "denoise": "standard"}
     index = read_index(paths["index"])
-    table, kept = prepare_cohort(acquired.participants, index, nodes, denoise_spec, folder / "clean", names)
+    table, kept = prepare_cohort(acquired.participants, index, nodes, denoise_spec, folder, names)
     kept.to_csv(folder / "series.tsv", sep="\t", index=False)
     everybody = kept.assign(series=[str(folder / cell) for cell in kept["series"]]).reset_index(drop=True)
     unseen = everybody["participant_id"].iloc[::7].tolist()
@@ -578,7 +578,7 @@ def test_a_real_image_gives_the_series_that_the_workflow_makes(lab, tmp_path, no
     assert not row["problem"]
     index = pd.DataFrame([row]).assign(series=str(tmp_path / "series" / Path(row["series"]).name))
     people = lab.people.reset_index().iloc[:1].assign(participant_id="sub-02")
-    _, kept = prepare_cohort(people, index, nodes, denoise_spec, tmp_path / "clean", {"atlas": "a", "denoise": "b"})
+    _, kept = prepare_cohort(people, index, nodes, denoise_spec, tmp_path, {"atlas": "a", "denoise": "b"})
     expected = read_series(tmp_path / kept["series"].iloc[0], "", nodes)
     found = scan_from_bold(bold, tmp_path / "confounds.tsv", None, bundle)
     assert (found.series.std(0) > 0).mean() > 0.9

@@ -100,7 +100,7 @@ def test_an_error_that_was_dealt_with_is_none():
     ("folder", "remedy"),
     [
         ("results/study/acquire/series", "add --forcerun acquire to"),
-        ("results/study/timeseries/series", "add --forcerun timeseries to"),
+        ("results/study/timeseries/sub-1/func", "add --forcerun timeseries to"),
         ("results/study/preprocess/series", "--forcerun results/study/preprocess/participants/sub-1.tsv results/study"),
         ("data/study", "put them back, or, if they are gone for good, add --forcerun acquire"),
     ],

@@ -237,6 +237,14 @@ def test_the_report_lists_the_failed_then_the_marked(report_of_scans):
     assert "12 scans, 1 failed, 5 beyond a limit" in document.text
 
 
+def test_a_report_that_is_mailed_draws_the_scans_and_names_nobody(scanned, images):
+    cohort = images | {"report": {"edges": 5, "people": False}}
+    page, document = page_of(_results(scanned), cohort)
+    assert [name for name in scanned.scans.table["participant_id"] if name in page.html] == []
+    assert "12 scans, 1 failed, 5 beyond a limit" in document.text and "subjects/" not in page.html
+    assert {"scans", "coverage", "denoising"} <= set(page.figures)
+
+
 def test_the_report_says_what_denoising_did(report_of_scans):
     assert re.search(r"Denoising took DVARS .* from 0\.\d\d to 0\.\d\d standard dev.* 9 scans", report_of_scans[1].text)
     assert {"scans", "coverage", "denoising"} <= set(report_of_scans[0].figures)

@@ -459,7 +459,7 @@ def cohort_of(simulated: bool = False, plant: dict | None = None) -> dict:
         "localize": {"measure": "correlation", "stability_draws": 50, "stability_top": 100, "alpha": 0.05,
                      "thresholds": [2.5, 3.0], "prior": 4},
         "stimulate": {"experiment": "tangent_ridge", "alpha": 0.05, "goal": "controls"},
-        "report": {"edges": 5},
+        "report": {"edges": 5, "people": True},
         "tracking": {"uri": "http://me:secret@server:5000", "experiment": "dysconnect"},
     }  # fmt: skip
 
@@ -513,7 +513,7 @@ def test_a_new_topic_is_one_module_and_stands_in_all_places_of_the_page(blank_fi
     assert {"gait", "gait-title", "figure-gait"} <= set(document.ids) and "gait" in page.figures
     assert "#gait" in {own.get("href") for tag, own in document.tags if tag == "a"} and "Walker" in document.heads
     for words in ("People walked.", "Steps 1,000", "who walks", "Gait Patients walk less.", "Hamilton WL, Ying R",
-                  "Steps were counted", "Steps of everybody. SVG PNG"):  # fmt: skip
+                  "Steps were counted", "Steps of everybody. SVG PNG PDF"):  # fmt: skip
         assert words in document.text, words
 
 
@@ -618,7 +618,7 @@ def test_dois_are_links_and_passwords_are_masked(page):
     links = [own["href"] for tag, own in page[1].tags if tag == "a"]
     assert "https://doi.org/10.1038/mp.2013.78" in links
     assert "https://doi.org/10.1000/a_b(c)" in links
-    beside = {f"figures/{name}.{kind}" for name in page[0].figures for kind in ("svg", "png")}
+    beside = {f"figures/{name}.{kind}" for name in page[0].figures for kind in ("svg", "png", "pdf")}
     assert beside <= set(links)
     known = ("#", "https://doi.org/10.", "data:application/x-bibtex;", "people/", "checklists.html")
     assert all(link.startswith(known) for link in set(links) - beside)

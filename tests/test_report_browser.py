@@ -65,7 +65,8 @@ def address(tmp_path_factory):
     (folder / "figures").mkdir()
     for name, document in page.figures.items():
         (folder / f"figures/{name}.svg").write_text(document, encoding="utf-8")
-        (folder / f"figures/{name}.png").write_bytes(page.images[name])
+        for kind, data in page.images[name].items():
+            (folder / f"figures/{name}.{kind}").write_bytes(data)
     write_pages(folder, seventh="sub-07")
     (folder / "prediction.html").write_text(render_person(found_of(), bundle_of()), encoding="utf-8")
     return folder / "index.html"
@@ -177,6 +178,26 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(page):
         page.keyboard.press("Tab")
     assert not hidden
     assert len(reached) >= 0.95 * page.locator("a[href]:visible, button:visible, select, summary").count()
+
+
+def test_everybody_is_sorted_by_keyboard(page, address):
+    page.goto((address.parent / "people/index.html").as_uri())
+    before = page.locator("tbody th a").all_inner_texts()
+    told = lambda: page.eval_on_selector_all("thead th", "all => all.map(own => own.getAttribute('aria-sort'))")
+    assert told() == [None] * 6
+    for way in (1, -1):
+        page.get_by_role("button", name="Mean FD, mm").focus()
+        page.keyboard.press("Enter")
+        motion = [float(text) for text in page.locator("tbody td:nth-child(2)").all_inner_texts() if text[0].isdigit()]
+        assert len(motion) == 23 and motion == sorted(motion, reverse=way < 0)
+        assert page.locator("tbody td:nth-child(2)").last.inner_text() == "—"  # not measured: last, whichever way
+        assert told() == [None, "ascending" if way > 0 else "descending", None, None, None, None]
+    page.get_by_role("button", name="Participant").click()
+    assert page.locator("tbody th a").all_inner_texts() == before and told()[0] == "ascending"
+    page.get_by_role("button", name="Note").click()
+    notes = page.locator("tbody td:last-child").all_inner_texts()
+    assert notes[0] and notes == sorted(filter(None, notes), key=str.casefold) + [""] * notes.count("")
+    assert page.told == [] and page.evaluate("document.documentElement.scrollWidth") == page.viewport_size["width"]
 
 
 def test_the_brain_turns_by_keyboard_and_tells_its_connections(page):

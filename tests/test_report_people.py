@@ -12,11 +12,13 @@ from test_report import GOOD, NODES, Document, cohort_of, people, scores_of
 
 from dysconnect.data.participants import write_participants
 from dysconnect.paper.deviation import brain_picture
+from dysconnect.paper.text import Estimate
 from dysconnect.report.people import (
     Everybody,
     alike,
     norm_sentence,
     out_of_fold,
+    people_table,
     read_everybody,
     scan_table,
     write_people,
@@ -95,7 +97,7 @@ def predictions_of(folder: Path) -> dict[str, Path]:
 
 SPEC = {
     "dataset": cohort_of()["dataset"], "denoise": cohort_of()["denoise"], "alpha": 0.05, "floor": "floor",
-    "nuisance": ["age", "sex", "site", "mean_fd"], "scanned": False,
+    "nuisance": ["age", "sex", "site", "mean_fd"], "marked_fd": 0.3, "scanned": False,
 }  # fmt: skip
 
 
@@ -127,6 +129,25 @@ def test_everybody_has_a_page_and_nobody_else(made):
     index = read(made, "index")
     assert all(name in index.text for name in everybody.participants["participant_id"])
     assert "left out: <b>corrupt</b> & short" in index.text and "24 participants, 4 left out" in index.text
+
+
+def test_whoever_stands_out_is_marked_and_told_why(made):
+    everybody = made[1]
+    table = people_table(everybody, SPEC)
+    note = {row.cells[0][0]: row.cells[-1] for row in table.rows}
+    best = everybody.predictions["tangent_ridge"]
+    wrong = set(best.index[(best["value"] > 0.5) != (best["label"] == 1)])
+    patients = set(best.index[best["label"] == 1])
+    assert {name for name in note if "taken for" in note[name]} == wrong and 0 < len(wrong) < len(best)
+    assert {name for name in note if "taken for a control" in note[name]} == wrong & patients
+    assert [name for name in note if "deviates" in note[name]] == ["sub-02"]
+    motion = everybody.participants["mean_fd"]
+    assert {name for name in note if "moves much" in note[name]} == set(motion.index[motion > 0.3])
+    assert all(bool(row.mark) == bool(row.cells[-1]) for row in table.rows)
+    assert f"named in the note ({sum(map(bool, note.values()))})" in table.caption
+    chance = dataclasses.replace(everybody, aucs=everybody.aucs | {"tangent_ridge": Estimate(0.8, 0.4, 0.9, 0.2)})
+    table = people_table(chance, SPEC)
+    assert "taken for a" not in str(table.rows) and "tangent ridge does not beat chance" in table.caption
 
 
 def test_every_page_stands_alone_and_leads_on(made):

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from dysconnect.data.atlas import load_atlas
 from dysconnect.paper.bibtex import bibliography, read_papers
-from dysconnect.paper.files import to_png
+from dysconnect.paper.files import to_pdf, to_png
 from dysconnect.paper.shell import brain_shell, mask_faces, smoothed
 from dysconnect.paper.svg import to_svg
 from dysconnect.report.cohort.figures import consort_figure
@@ -201,6 +201,15 @@ def test_png_has_300_dots_an_inch():
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
     assert (int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")) == (600, 300)
     assert data == to_png(figure)
+
+
+def test_pdf_has_its_text_its_fonts_and_no_date():
+    figure = Figure(figsize=(2, 1))
+    figure.add_subplot(title="t").plot([0, 1])
+    data = to_pdf(figure)
+    assert data[:5] == b"%PDF-" and b"/MediaBox [ 0 0 144 72 ]" in data
+    assert b"/FontFile2" in data and b"/Type3" not in data and b"Date" not in data
+    assert data == to_pdf(figure)
 
 
 def counts_of(cases: int, controls: int, others: int) -> dict:

@@ -18,7 +18,7 @@ from dysconnect.report.prediction.figures import (
     probability_figure,
     roc_figure,
 )
-from dysconnect.report.prediction.tables import comparison_table, harmonised, model_table
+from dysconnect.report.prediction.tables import comparison_table, harmonised_by_site, model_table
 from dysconnect.report.prediction.words import learning_caption
 from dysconnect.report.results import Results, Study
 
@@ -107,7 +107,7 @@ def test_auc_within_sites_has_a_column_where_there_are_several():
 @pytest.mark.parametrize("changes", [{"harmonise": "combat"}, {"deconfound": ["age", "site"]}])
 def test_a_harmonised_and_a_raw_model_are_compared_within_sites(changes):
     study = study_of(of_sites(), tangent_ridge=changes)
-    assert harmonised(study.experiments) == {"tangent_ridge"}
+    assert harmonised_by_site(study.experiments) == {"tangent_ridge"}
     tables = section(study).tables
     pairs = {tuple(row.cells[:2]): row.cells for row in tables["comparisons"].rows}
     mixed = pairs["tangent ridge", "GCN"]

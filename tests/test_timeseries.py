@@ -18,7 +18,6 @@ from dysconnect.timeseries import (
     UnusableError,
     check_series,
     denoise,
-    describe_dataset,
     kept_volumes,
     nuisance_regressors,
     prepare_cohort,
@@ -552,7 +551,7 @@ def mixed(tmp_path_factory, few, confounds, scrubbing):
             entries.append({**entry, "confounds": own, "repetition_time": TR})
     names = {"atlas": "few", "denoise": "standard"}
     participants, index = pd.DataFrame(rows), pd.DataFrame(entries)
-    return (*prepare_cohort(participants, index, few, scrubbing, tmp_path / "clean", names), tmp_path)
+    return (*prepare_cohort(participants, index, few, scrubbing, tmp_path, names), tmp_path)
 
 
 @pytest.mark.parametrize("name", REASONS)
@@ -636,19 +635,6 @@ def test_components_of_other_masks_are_left_alone(one, denoise_spec, tmp_path):
     assert re.match(r"confounds\.json is no JSON .*mend it", one(spec).exclusion_reason)
 
 
-def test_the_dataset_is_described_with_its_source(tmp_path):
-    source = {"name": "ds1", "title": "A study", "licence": "CC0-1.0", "citation": "Ray 2020, doi:10.1/x"}
-    describe_dataset(source, tmp_path / "a.json")
-    made = json.loads((tmp_path / "a.json").read_text())
-    assert made["DatasetType"] == "derivative"
-    assert made["GeneratedBy"][0]["Name"] == "dysconnect"
-    assert made["SourceDatasets"] == [{"Name": "ds1", "Title": "A study", "Citation": "Ray 2020, doi:10.1/x"}]
-    public = source | {"citation": "OpenNeuro, doi:10.18112/openneuro.ds006395.v1.0.6."}
-    describe_dataset(public, tmp_path / "a.json")
-    made = json.loads((tmp_path / "a.json").read_text())
-    assert made["SourceDatasets"][0]["DOI"] == "doi:10.18112/openneuro.ds006395.v1.0.6"
-
-
 def test_a_cohort_of_nobody_is_refused_with_the_reasons(tmp_path, few, denoise_spec):
     participants = pd.DataFrame({"participant_id": ["sub-1", "sub-2"], "age": 50.0, "sex": "F", "site": "A"})
     index = pd.DataFrame(columns=["participant_id", "series", "key", "confounds", "repetition_time", "sha256"])
@@ -666,7 +652,7 @@ def test_a_reason_from_acquire_is_kept_and_the_scan_is_not_read(tmp_path, few, p
          "key": "", "confounds": "", "repetition_time": TR, "sha256": ""}
     )  # fmt: skip
     names = {"atlas": "few", "denoise": "plain"}
-    table, kept = prepare_cohort(people, index, few, plain, tmp_path / "clean", names)
+    table, kept = prepare_cohort(people, index, few, plain, tmp_path, names)
     assert table["exclusion_reason"].tolist() == ["could not be fetched: 404", ""]
     assert table["included"].tolist() == [False, True]
     assert kept["participant_id"].tolist() == ["sub-2"]
@@ -681,6 +667,6 @@ def test_what_is_known_of_nobody_need_not_be_asked_for(tmp_path, few, plain):
     )  # fmt: skip
     names = {"atlas": "few", "denoise": "plain"}
     with pytest.raises(ValueError, match=r"none of the 1 subjects.*age is missing"):
-        prepare_cohort(people, index, few, plain, tmp_path / "clean", names)
-    table, _ = prepare_cohort(people, index, few, plain, tmp_path / "clean", names, covariates=["site"])
+        prepare_cohort(people, index, few, plain, tmp_path, names)
+    table, _ = prepare_cohort(people, index, few, plain, tmp_path, names, covariates=["site"])
     assert table["included"].tolist() == [True]

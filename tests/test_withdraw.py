@@ -56,7 +56,7 @@ def project(tmp_path, monkeypatch) -> Path:
             f"acquire/receipts/{name}.images": "",
             f"preprocess/participants/{name}.tsv": f"participant_id\n{name}\n",
             f"preprocess/series/{name}_timeseries.tsv": "1", f"preprocess/quality/{name}_carpet.png": "1",
-            f"preprocess/fmriprep/{name}/func/anything.txt": "1", f"timeseries/series/{name}_timeseries.tsv": "1",
+            f"preprocess/fmriprep/{name}/func/anything.txt": "1", f"timeseries/{name}/func/{name}_timeseries.tsv": "1",
             f"report/subjects/{name}.html": "1",
         })  # fmt: skip
         write(tmp_path / "results/logs/ds", {f"preprocess/{name}.log": "done", "acquire.log": "sub-10 sub-1: excluded"})
@@ -68,7 +68,7 @@ def project(tmp_path, monkeypatch) -> Path:
         "predict/gcn.npz": "1", "tracking/gcn.json": "1",
     })  # fmt: skip
     write(tmp_path / "results", {
-        "logs/ds/splits.log": "nobody", "sealed/ds/timeseries/series/sub-1.json": "1", "other/report/index.html": "1",
+        "logs/ds/splits.log": "nobody", "sealed/ds/timeseries/sub-1.json": "1", "other/report/index.html": "1",
         "scratch/a/predictions.tsv": "sub-1", "scratch/a/.hydra/config.yaml": "dataset: {name: ds}",
         "scratch/b/predictions.tsv": "sub-1", "scratch/b/.hydra/config.yaml": "dataset: {name: other}",
     })  # fmt: skip

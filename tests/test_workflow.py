@@ -30,6 +30,7 @@ TINY = [
     "localize.screening_splits=2", "localize.stability_draws=2", "localize.stability_top=5", "quality.permutations=100",
     "stimulate.permutations=19", "stimulate.draws=19",
 ]  # fmt: skip
+DESCRIPTION = ["dataset_description.json", "README.md", ".bidsignore"]  # of a BIDS derivative
 EXPERIMENTS = ["floor", "correlation_ridge", "tangent_logistic", "gcn"]
 JOINED = {"attribute_edges", "attribute_recovery"}  # the localization with the weights of a model
 AFTER_TRAINING = {
@@ -93,7 +94,7 @@ def project(tmp_path_factory):
 def test_files(project):
     results = project.folder / "results"
     made = {str(path.relative_to(results / "simulated")) for path in (results / "simulated").rglob("*.*")}
-    series = {name for name in made if "/series/" in name}
+    series = {name for name in made if "/series/" in name or "/func/" in name}
     trained = ("predictions.tsv", "history.tsv", "search.tsv", "null.tsv", "model.npz", "folds.npz", "run.json")
     expected = {f"train/{name}/{file}" for name in EXPERIMENTS for file in trained}
     expected |= {f"attribute/maps/{name}.{kind}" for name in EXPERIMENTS[1:] for kind in ("tsv", "json")}
@@ -109,7 +110,7 @@ def test_files(project):
     expected |= {"attribute/edges.tsv", "attribute/edges.json", "attribute/recovery.tsv"}
     expected |= {"train/splits.tsv", "train/splits.json"}
     expected |= {"quality/qcfc.tsv", "quality/summary.json"}
-    expected |= {"acquire/summary.txt", "timeseries/dataset_description.json"}
+    expected |= {"acquire/summary.txt", *(f"timeseries/{name}" for name in DESCRIPTION)}
     expected |= {f"stimulate/{name}" for name in ("targets.tsv", "patients.tsv", "edits.tsv", "verdict.json")}
     expected |= {"report/index.html", "report/checklists.html", "dictionary.json"}
     tables = {name.removesuffix(".tsv") for name in expected if name.endswith(".tsv")}
@@ -118,8 +119,12 @@ def test_files(project):
     people = pd.read_csv(results / "simulated/acquire/participants.tsv", sep="\t")["participant_id"]
     expected |= {f"report/people/{name}.html" for name in [*people, "index"]}
     assert {name for name in made - series if not name.startswith("report/figures/")} == expected
-    figures = [{path.stem for path in results.glob(f"simulated/report/figures/*.{kind}")} for kind in ("svg", "png")]
-    assert figures[0] == figures[1] and {"cohort", "motion", "forest", "connectome", "matrix"} <= figures[0]
+    figures = [
+        {path.stem for path in results.glob(f"simulated/report/figures/*.{kind}")} for kind in ("svg", "png", "pdf")
+    ]
+    assert (
+        figures[0] == figures[1] == figures[2] and {"cohort", "motion", "forest", "connectome", "matrix"} <= figures[0]
+    )
     included = pd.read_csv(results / "simulated/timeseries/participants.tsv", sep="\t")["included"].sum()
     denoised = {name for name in series if name.startswith("timeseries/")}
     assert len(denoised) == 2 * included  # a table and its sidecar
@@ -394,7 +399,7 @@ def test_a_person_is_predicted_from_the_file_and_from_the_run_as_out_of_fold(pro
     results = project.folder / "results/simulated"
     predictions = pd.read_csv(results / f"train/{name}/predictions.tsv", sep="\t")
     person = predictions["participant_id"].iloc[0]
-    series = next((results / "timeseries/series").glob(f"{person}_*.tsv"))
+    series = next((results / f"timeseries/{person}/func").glob("*.tsv"))
     run = json.loads((results / f"tracking/{name}.json").read_text())["run_id"]
     said = []
     for model in (str(results / f"predict/{name}.npz"), run):

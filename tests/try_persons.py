@@ -181,7 +181,7 @@ def run_images(root: Path, out: Path, between: Callable[[Path], None] = lambda r
 def finished(participants: pd.DataFrame, index: pd.DataFrame, out: Path) -> tuple[pd.DataFrame, dict]:
     """`timeseries`: the table, and the denoised series by person."""
     names = {"atlas": "few", "denoise": "plain"}
-    table, kept = prepare_cohort(participants, index, NODES, DENOISE, out / "clean", names)
+    table, kept = prepare_cohort(participants, index, NODES, DENOISE, out, names)
     series = {row.participant_id: (out / row.series).read_bytes() for row in kept.itertuples()}
     return table.set_index("participant_id"), series
 

@@ -91,10 +91,10 @@ def transport(wildcards, resources):
 
 
 def figure(name, caption, category):
-    """A figure of the report as SVG, which Snakemake's own report shows, and as PNG."""
+    """A figure of the report as SVG, which Snakemake's own report shows, PNG and PDF."""
     path = f"results/{{dataset}}/report/figures/{name}"
     shown = report(f"{path}.svg", caption=f"../report/{caption}.rst", category=category)
-    return [shown, f"{path}.png"]
+    return [shown, f"{path}.png", f"{path}.pdf"]
 
 
 onstart:

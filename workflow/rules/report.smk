@@ -37,9 +37,9 @@ rule report:
         engine="results/{dataset}/quality/engine.json" if RUN.images else [],
         pages=expand(
             "results/{{dataset}}/report/subjects/{participant}.html",
-            participant=RUN.wanted,
+            participant=RUN.wanted if RUN.paged else (),
         ),
-        everybody="results/{dataset}/report/people/index.html",
+        everybody="results/{dataset}/report/people/index.html" if RUN.paged else [],
         recovery=expand(
             "results/{{dataset}}/{stage}/recovery.tsv",
             stage=("localize", "attribute") if RUN.planted else (),
@@ -173,6 +173,7 @@ rule report_people:
                 key: COHORT["denoise"][key] for key in ("max_mean_fd", "min_seconds")
             },
             "alpha": COHORT["localize"]["alpha"],
+            "marked_fd": COHORT["quality"]["max_mean_fd"],
             "nuisance": COHORT["localize"]["nuisance"],
             "floor": COHORT["evaluate"]["floor"],
             "unit": RUN.stimulated_unit,

@@ -8,6 +8,8 @@ rule timeseries:
         participants="results/{dataset}/timeseries/participants.tsv",
         index=f"results/{{dataset}}/timeseries/{RUN.index}.tsv",
         description="results/{dataset}/timeseries/dataset_description.json",
+        readme="results/{dataset}/timeseries/README.md",
+        ignored="results/{dataset}/timeseries/.bidsignore",
     log:
         "results/logs/{dataset}/timeseries.log",
     benchmark:

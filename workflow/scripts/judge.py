@@ -1,5 +1,7 @@
 """Job of rule `timeseries` where connections are given as numbers."""
 
+from pathlib import Path
+
 import pandas as pd
 from _job import finish, say, start
 
@@ -13,5 +15,5 @@ table, kept = judge_cohort(participants, edges, params.covariates)
 write_participants(table, output.participants)
 say(left_out(dict(zip(table["participant_id"], table["exclusion_reason"]))), not table["included"].all())
 kept.to_csv(output.index, sep="\t", index=False)
-describe_dataset(params.dataset, output.description)
+describe_dataset(params.dataset, Path(output.description).parent, "edges")
 finish(snakemake)

@@ -9,6 +9,7 @@ from dysconnect.data.atlas import load_atlas
 from dysconnect.report import Study, render
 from dysconnect.report.checklists import checklists_page
 from dysconnect.report.results import read_results
+from dysconnect.report.unnamed import remove_pages
 
 input, output, params = start(snakemake)
 results = read_results(dict(input.items()), list(params.experiments), input.histories)
@@ -18,7 +19,6 @@ page = render(results, params.cohort, params.experiments, nodes, day, images=Tru
 Path(output.html).write_text(page.html, encoding="utf-8")
 Path(output.in_short).write_text("\n".join(page.in_short) + "\n", encoding="utf-8")
 Path(output.checklists).write_text(checklists_page(study, day), encoding="utf-8")
-for name in set(output.keys()) - {"html", "in_short", "checklists"}:
-    vector, pixels = output[name]
-    Path(vector).write_text(page.figures[name], encoding="utf-8")
-    Path(pixels).write_bytes(page.images[name])
+if not params.cohort["report"]["people"]:
+    remove_pages(Path(output.html))
+page.write_figures({name: output[name] for name in set(output.keys()) - {"html", "in_short", "checklists"}})

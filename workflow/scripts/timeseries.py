@@ -8,10 +8,10 @@ from dysconnect.data.atlas import load_atlas
 from dysconnect.data.participants import read_participants, write_participants
 from dysconnect.data.series import read_index, refuse_changed
 from dysconnect.problems import decided, left_out
-from dysconnect.timeseries import describe_dataset, prepare_cohort
+from dysconnect.timeseries import describe_dataset, emptied, prepare_cohort
 
 input, output, params = start(snakemake)
-index, folder = read_index(input.index), Path(output.participants).parent / "series"
+index, folder = read_index(input.index), emptied(Path(output.participants).parent)
 if Path(input.index).parent.name == "acquire":  # else the hash in the index is that of the images
     refuse_changed(index)
 known = read_participants(input.participants), index, load_atlas(params.atlas["nodes"]), params.denoise
@@ -21,5 +21,5 @@ write_participants(table, output.participants)
 say(left_out(dict(zip(table["participant_id"], table["exclusion_reason"]))), not table["included"].all())
 say(decided(dict(zip(denoised["participant_id"], denoised["note"]))))
 denoised.to_csv(output.index, sep="\t", index=False)
-describe_dataset(params.dataset, output.description)
+describe_dataset(params.dataset, folder)
 finish(snakemake)

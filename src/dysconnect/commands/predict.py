@@ -22,8 +22,8 @@ DESCRIPTION = "Predict one person with the models of an experiment. For research
 EXAMPLES = """
 examples:
   dysconnect predict --model results/simulated/predict/correlation_ridge.npz \\
-      --series results/simulated/timeseries/series/sub-001_task-rest_seg-seitzman300_desc-standard_timeseries.tsv \\
-      --age 52 --sex F --site site-A --mean-fd 0.14 --out sub-001
+    --series results/simulated/timeseries/sub-001/func/sub-001_task-rest_seg-seitzman300_desc-standard_timeseries.tsv \\
+    --age 52 --sex F --site site-A --mean-fd 0.14 --out sub-001
   dysconnect predict --model MLFLOW_RUN_ID --bold bold.nii.gz --confounds confounds.tsv --age 52 --sex F
 
 exit status: 0 predicted, 1 the machine failed (room, memory, permission), 2 the model or the scan cannot be used,

@@ -33,6 +33,7 @@ STYLE = {
     "xtick.major.width": 0.7,
     "ytick.major.width": 0.7,
     "lines.linewidth": 1.3,
+    "pdf.fonttype": 42,  # TrueType: text that can be edited
     "svg.fonttype": "none",
     "svg.hashsalt": "dysconnect",
 }

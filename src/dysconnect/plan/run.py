@@ -297,6 +297,11 @@ class Run:
         }
         return dataset == self.dataset and wanted.get(stage, True)
 
+    @property
+    def paged(self) -> bool:
+        """Whether single people have pages beside the report."""
+        return self.cohort["report"]["people"]
+
     # the validation
 
     @property

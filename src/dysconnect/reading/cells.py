@@ -1,7 +1,7 @@
 """What a cell of a table of people says: closed lists of words, ranges of numbers, and the usual codes for missing.
 
 Nothing is guessed: a word that is not in its list is no value, and what a number cannot be (an age of 1971, a motion
-of -9999) is named as what it seems to be. docs/how-to/own-data.md has the same lists.
+of -9999) is named as what it seems to be. docs/how-to/files.md has the same lists.
 """
 
 import re

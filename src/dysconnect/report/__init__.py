@@ -3,13 +3,14 @@
 A topic is a module, or a folder, with a function `section`: what it shows, says and cites. Here they are put in order.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
 from dysconnect.paper.bibtex import Paper, as_link, bibliography
-from dysconnect.paper.files import listed_figures, to_png
+from dysconnect.paper.files import PRINTED, listed_figures
 from dysconnect.paper.html import Picture, numbered, picture, shown, template
 from dysconnect.paper.svg import to_svg
 from dysconnect.paper.text import RESEARCH_ONLY
@@ -31,6 +32,7 @@ from dysconnect.report import (
 from dysconnect.report.references import cited
 from dysconnect.report.results import Results, Study
 from dysconnect.report.section import Drawing, Section, joined
+from dysconnect.report.unnamed import unnamed
 from dysconnect.report.verdict import in_short, verdict
 
 __all__ = ["Page", "Results", "Study", "methods", "render", "sections_of"]
@@ -43,12 +45,19 @@ TOPICS = (
 
 @dataclass(frozen=True)
 class Page:
-    """The page as HTML, its figures by name (SVG, and PNG where they were asked for), and the verdict in short."""
+    """The page as HTML, its figures by name (SVG; PNG and PDF where they were asked for), and the verdict in short."""
 
     html: str
     figures: dict[str, str]
-    images: dict[str, bytes]
+    images: dict[str, dict[str, bytes]]
     in_short: list[str]
+
+    def write_figures(self, paths: Mapping[str, Sequence[str | Path]]) -> None:
+        """Write every figure as SVG, then in the formats that the names of its other files say."""
+        for name, (vector, *others) in paths.items():
+            Path(vector).write_text(self.figures[name], encoding="utf-8")
+            for path in map(Path, others):
+                path.write_bytes(self.images[name][path.suffix[1:]])
 
 
 def render(
@@ -74,14 +83,15 @@ def render(
     date : str
         As it is to be printed.
     images : bool
-        Whether to draw the figures as PNG too, for a paper.
+        Whether to draw the figures as PNG and PDF too, for a paper.
     """
     study = Study(results, cohort, experiments, nodes)
+    study = study if study.people else unnamed(study)
     sections = sections_of(study)
     drawings = {name: drawing for section in sections for name, drawing in section.figures.items()}
-    documents, pixels = drawn(drawings, images)
+    documents, printed = drawn(drawings, images)
     pictures = {name: _picture(name, documents[name], drawing) for name, drawing in drawings.items()}
-    return Page(_html(study, sections, pictures, date), documents, pixels, in_short(study))
+    return Page(_html(study, sections, pictures, date), documents, printed, in_short(study))
 
 
 def sections_of(study: Study) -> list[Section]:
@@ -94,15 +104,15 @@ def methods(sections: Iterable[Section]) -> list[tuple[str, str]]:
     return joined(pair for section in sections for pair in section.methods)
 
 
-def drawn(drawings: Mapping[str, Drawing], images: bool) -> tuple[dict[str, str], dict[str, bytes]]:
-    """Draw figures: SVG documents by name, and PNG where they are wanted."""
-    documents, pixels = {}, {}
+def drawn(drawings: Mapping[str, Drawing], images: bool) -> tuple[dict[str, str], dict[str, dict[str, bytes]]]:
+    """Draw figures: SVG documents by name, and PNG and PDF where they are wanted."""
+    documents, printed = {}, {}
     for name, drawing in drawings.items():
         figure = drawing.draw()
         if images:
-            pixels[name] = to_png(figure)
+            printed[name] = {kind: write(figure) for kind, write in PRINTED.items()}
         documents[name] = to_svg(figure)  # clears the figure
-    return documents, pixels
+    return documents, printed
 
 
 def _picture(name: str, document: str, drawing: Drawing) -> Picture:

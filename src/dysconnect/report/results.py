@@ -16,6 +16,7 @@ TABLES = (
     "splits", "scores", "comparisons", "curves", "folds", "subgroups", "power", "components", "families", "people",
     "detectable", "points", "qcfc", "targets", "patient_targets", "edits", "validation",
 )  # fmt: skip
+GROUP = "group"  # in the place of a participant, in edits.tsv
 AS_TEXT = {"group": str, "reason": str, "pattern": str}  # names of sites may be numbers
 
 
@@ -154,6 +155,11 @@ class Study:
     def score_alpha(self) -> float:
         """Largest p of a score, or of a difference of scores, that is called one; the complement of `level`."""
         return 1 - self.level + 1e-9
+
+    @property
+    def people(self) -> bool:
+        """Whether single people are shown; a report that is mailed names nobody."""
+        return self.cohort["report"]["people"]
 
     @property
     def floor(self) -> str | None:

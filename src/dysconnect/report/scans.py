@@ -71,7 +71,7 @@ def section(study: Study) -> Section | None:
         "Scans",
         facts=scan_facts(scans, contrast, spec, study.level),
         figures=_drawings(study, scans),
-        tables={"scans": scan_table(scans, spec)},
+        tables={"scans": scan_table(scans, spec) if study.people else None},
         more={"effect": effect_sentence(scans.table)},
     )
 

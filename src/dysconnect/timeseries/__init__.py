@@ -5,12 +5,13 @@ from dysconnect.denoising.projection import Projection, denoise, projection
 from dysconnect.denoising.regressors import MOTION, UnusableError, kept_volumes, nuisance_regressors
 from dysconnect.timeseries.cohort import (
     Verdict,
-    describe_dataset,
     earlier_reason,
+    emptied,
     judge_cohort,
     prepare_cohort,
     prepare_subject,
 )
+from dysconnect.timeseries.description import describe_dataset
 
 __all__ = [
     "MOTION",
@@ -21,6 +22,7 @@ __all__ = [
     "denoise",
     "describe_dataset",
     "earlier_reason",
+    "emptied",
     "judge_cohort",
     "kept_volumes",
     "nuisance_regressors",

@@ -1,7 +1,6 @@
 """Denoise everybody, decide who can be used, write series with what was done to them."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
@@ -142,7 +141,7 @@ def prepare_cohort(
     spec : dict
         The `denoise` section.
     folder : path
-        Where the series go.
+        Of the BIDS derivative; the series go to ``sub-X/func`` in it.
     names : dict
         `atlas` and `denoise`, for the file names.
     workers : int
@@ -155,7 +154,8 @@ def prepare_cohort(
     participants : DataFrame
         With `mean_fd` (mm), `n_volumes`, `seconds_kept`, `included` and `exclusion_reason`.
     index : DataFrame
-        Index of the denoised series of the included; `note` says what was decided about their columns.
+        Index of the denoised series of the included, paths from `folder`; `note` says what was decided about their
+        columns.
 
     Raises
     ------
@@ -180,6 +180,24 @@ def prepare_cohort(
         ) from problem
     verdicts, rows = [verdict for verdict, _ in done], [row for _, row in done if row is not None]
     return _with_verdicts(participants, verdicts), pd.DataFrame(rows)
+
+
+def emptied(folder: Path) -> Path:
+    """Return a folder without the series of an earlier run: of people who are out by now, or of another denoising.
+
+    Parameters
+    ----------
+    folder : path
+        Of the BIDS derivative; it need not be there. Its ``series`` is where earlier versions wrote.
+    """
+    paths = [*folder.glob("sub-*/func/*_timeseries.*"), *folder.glob("series/*_timeseries.*")]
+    for path in paths:
+        path.unlink()
+    emptied = {parent for path in paths for parent in path.relative_to(folder).parents} - {Path()}
+    for parent in sorted(emptied, reverse=True):  # the deepest first
+        if not any((folder / parent).iterdir()):
+            (folder / parent).rmdir()
+    return folder
 
 
 def _refuse_gone(participants: pd.DataFrame, entries: Mapping[str, pd.Series]) -> None:
@@ -257,7 +275,7 @@ def _prepare_and_write(
     if verdict.series is None:
         return verdict, None
     stem = f"{verdict.participant_id}_task-rest_seg-{names['atlas']}_desc-{names['denoise']}_timeseries"
-    path = folder / f"{stem}.tsv"
+    path = folder / verdict.participant_id / "func" / f"{stem}.tsv"
     sidecar = {
         "RepetitionTime": float(entry["repetition_time"]),
         "Units": "z-score",
@@ -276,7 +294,7 @@ def _prepare_and_write(
         raise MachineError(reason(problem, verdict.participant_id)) from problem
     located = {
         "participant_id": verdict.participant_id,
-        "series": f"{folder.name}/{path.name}",
+        "series": path.relative_to(folder).as_posix(),
         "key": "",
         "confounds": "",
         "repetition_time": entry["repetition_time"],
@@ -285,25 +303,3 @@ def _prepare_and_write(
     }
     # the verdict travels back between processes: leave the array, which is on disk now
     return replace(verdict, series=np.empty(0)), located
-
-
-def describe_dataset(dataset: dict, path: str | Path) -> None:
-    """Write the ``dataset_description.json`` that BIDS wants beside derivatives.
-
-    Parameters
-    ----------
-    dataset : dict
-        `name`, `title`, `citation` and `licence` of the dataset that these come from.
-    path : path
-    """
-    source = {"Name": dataset["name"], "Title": dataset["title"], "Citation": dataset["citation"]}
-    doi = re.search(r"doi:(10\.18112/openneuro\.[\w.]*\w)", dataset["citation"])  # of data, not of a paper
-    description = {
-        "Name": f"{dataset['title']}: what each subject gave, and who can be used",
-        "BIDSVersion": "1.10.0",
-        "DatasetType": "derivative",
-        "License": dataset["licence"],
-        "GeneratedBy": [{"Name": "dysconnect", "Version": __version__}],
-        "SourceDatasets": [source | ({"DOI": f"doi:{doi[1]}"} if doi else {})],
-    }
-    Path(path).write_text(json.dumps(description, indent=1, ensure_ascii=False), encoding="utf-8")

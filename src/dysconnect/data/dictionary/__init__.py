@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 LIST = Path(__file__).with_name("columns.tsv")
-DESCRIBED = ("*/series/*.tsv", "preprocess/coverage/*.tsv", "preprocess/participants/*.tsv")  # one a person
+DESCRIBED = (  # one a person
+    "*/series/*.tsv", "timeseries/sub-*/func/*.tsv", "preprocess/coverage/*.tsv", "preprocess/participants/*.tsv",
+)  # fmt: skip
 
 
 class Column(NamedTuple):

@@ -25,9 +25,10 @@ def section(study: Study) -> Section:
         },
         tables={
             "cohort": cohort_table(people, contrast),
-            "excluded": excluded_table(people),
+            "excluded": excluded_table(people, named=study.people),
             "choices": choices_table(results.choices),
         },
+        more={"people": study.people},
         verdict=[("Subjects", subjects_sentence(results, contrast))],
     )
 

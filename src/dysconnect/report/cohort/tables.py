@@ -82,16 +82,17 @@ def _contingency_p(counts: np.ndarray) -> float:
     return fisher_exact(counts).pvalue if counts.shape == (2, 2) else chi2_contingency(counts).pvalue
 
 
-def excluded_table(participants: pd.DataFrame) -> Table:
-    """List everybody who was left out, with the reason; people left out by the dozen share a row."""
+def excluded_table(participants: pd.DataFrame, named: bool = True) -> Table:
+    """List everybody who was left out, with the reason; people left out by the dozen, or not named, share a row."""
     lost = participants[~participants["included"]]
     reasons = lost["exclusion_reason"].replace("", "no reason given")
     rows = []
     for reason, people in lost.groupby(reasons, sort=False):
-        if len(people) > MANY:
+        if len(people) > MANY or not named:
             groups = ", ".join(f"{group or NONE} {count}" for group, count in people["group"].value_counts().items())
-            named = (f"{len(people):,} people", "by name in timeseries/participants.tsv")
-            rows.append(Row([named, groups, NONE, reason]))
+            many = f"{len(people):,} {'person' if len(people) == 1 else 'people'}"
+            where = (many, "by name in timeseries/participants.tsv") if named else many
+            rows.append(Row([where, groups, NONE, reason]))
         else:
             rows += [
                 Row(

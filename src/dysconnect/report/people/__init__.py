@@ -128,7 +128,8 @@ def write_people(everybody: Everybody, nodes: pd.DataFrame, spec: Mapping, folde
     nodes : DataFrame, [N rows]
     spec : mapping
         `dataset` (`title`, `contrast`, `simulated`, `plant`, `kind`), `denoise` (`max_mean_fd`, `min_seconds`),
-        `alpha`, `nuisance`, `floor` (its name), `scanned` (whether there are pages of scans).
+        `alpha`, `nuisance`, `floor` (its name), `marked_fd` (mean displacement that is marked, mm), `scanned`
+        (whether there are pages of scans).
     folder : path
     date : str
         As it is to be printed.
@@ -356,17 +357,26 @@ def _order(value: object) -> int:
 
 
 def people_table(everybody: Everybody, spec: Mapping) -> Table:
-    """Everybody, in the order of the data, with a link to each page."""
+    """Everybody, in the order of the data, with a link to each page; whoever stands out is marked, and told why."""
     models = [name for name in _ordered(everybody, spec) if name != spec["floor"]]
     best = models[0] if models else None
-    rows = []
+    trusted = best is not None and above_chance(everybody.aucs[best], spec["alpha"])
+    rows, apart = [], 0
     for name, person in everybody.participants.iterrows():
         row = everybody.people.loc[name] if name in everybody.people.index else None
         said = everybody.predictions[best]["value"].get(name, np.nan) if best else np.nan
         deviation = [NONE, NONE] if row is None else [number(row["largest_z"]), p_value(row["p_max"])]
-        note = "" if person["included"] else f"left out: {person['exclusion_reason'] or 'no reason given'}"
+        why = {
+            1: "moves much" if person["mean_fd"] > spec["marked_fd"] else "",
+            2: _misclassified(everybody.predictions[best], name) if trusted else "",
+            4: "deviates" if row is not None and row["p_max"] <= spec["alpha"] else "",
+        }
+        beyond = [place for place, words in why.items() if words]
+        left_out = "" if person["included"] else f"left out: {person['exclusion_reason'] or 'no reason given'}"
+        note = "; ".join(filter(None, [*why.values(), left_out]))
         cells = [(name, person["group"] or NONE), number(person["mean_fd"], 3), number(said), *deviation, note]
-        rows.append(Row(cells, "" if person["included"] else "failed", page_name(name)))
+        rows.append(Row(cells, "failed" if left_out else "beyond" if beyond else "", page_name(name), beyond))
+        apart += bool(note)
     columns = [
         Column("Participant", False), Column("Mean FD, mm"), Column("Probability"), Column("Largest |z|"),
         Column("p\u00a0FWER"), Column("Note", False),
@@ -375,6 +385,24 @@ def people_table(everybody: Everybody, spec: Mapping) -> Table:
     words = f" Probability: out of fold, by {label(best)}." if best else ""
     caption = (
         f"{counted(len(rows), 'participant')}, {n:,} left out.{words} Largest |z| and its p: the most deviant "
-        "connection against the norm of the controls."
+        f"connection against the norm of the controls. Marked, and named in the note ({apart:,}): left out; moves "
+        f"much, a mean FD above {spec['marked_fd']:g} mm; deviates, p of {spec['alpha']:g} or less"
     )
-    return Table(caption, columns, rows)
+    return Table(f"{caption}{_taken_for(best, trusted)}", columns, rows)
+
+
+def _misclassified(predictions: pd.DataFrame, name: str) -> str:
+    """What a model takes somebody for, if it is wrong; the threshold is that of the scores, 0.5."""
+    if name not in predictions.index:
+        return ""
+    said, patient = predictions.loc[name, "value"] > 0.5, predictions.loc[name, "label"] == 1
+    return "" if said == patient else f"taken for a {'patient' if said else 'control'}"
+
+
+def _taken_for(best: str | None, trusted: bool) -> str:
+    """The end of the caption: whose errors are marked, or that nobody's are."""
+    if best is None:
+        return "."
+    if trusted:
+        return f"; taken for the other group by {label(best)}, at a probability of 0.5."
+    return f". {label(best)} does not beat chance, so whom it takes for the other group is not marked."

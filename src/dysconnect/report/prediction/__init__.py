@@ -16,7 +16,7 @@ from dysconnect.report.prediction.figures import (
 from dysconnect.report.prediction.scores import kind, sees_nothing
 from dysconnect.report.prediction.sentences import floor_sentence, power_sentence, prediction_sentence, rivalry_sentence
 from dysconnect.report.prediction.subgroups import shown_model, subgroup_figure, subgroup_rows
-from dysconnect.report.prediction.tables import comparison_table, fold_table, harmonised, model_table
+from dysconnect.report.prediction.tables import comparison_table, fold_table, harmonised_by_site, model_table
 from dysconnect.report.prediction.words import evaluation_text, forest_caption, learning_caption, models_text
 from dysconnect.report.results import Study
 from dysconnect.report.section import Drawing, Section
@@ -33,8 +33,8 @@ def section(study: Study) -> Section:
         "Prediction",
         figures=_drawings(study) | _learning(results.histories),
         tables={
-            "models": model_table(results, floor, kinds, _empty(study), harmonised(experiments)),
-            "comparisons": comparison_table(results.comparisons, harmonised(experiments)),
+            "models": model_table(results, floor, kinds, _empty(study), harmonised_by_site(experiments)),
+            "comparisons": comparison_table(results.comparisons, harmonised_by_site(experiments)),
             "folds": fold_table(results.folds),
             "subgroups": subgroup_rows(results.subgroups),
         },

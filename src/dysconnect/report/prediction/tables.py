@@ -18,8 +18,8 @@ SHOWN = ("auc", "balanced_accuracy", "brier", "auc_within_site")  # of pairs; th
 MOVES = "centring by site moves whole sites against each other, and with them the AUC of all pairs"
 
 
-def harmonised(experiments: Mapping[str, Mapping]) -> set[str]:
-    """Experiments whose features are made alike between sites, so that whole sites move against each other."""
+def harmonised_by_site(experiments: Mapping[str, Mapping]) -> set[str]:
+    """Experiments with ComBat or site regressed out: what moves whole sites against each other."""
     return {
         name
         for name, config in experiments.items()
@@ -27,9 +27,9 @@ def harmonised(experiments: Mapping[str, Mapping]) -> set[str]:
     }
 
 
-def _fair(comparisons: pd.DataFrame, one: str, other: str, alike: Collection[str]) -> tuple[Estimate | None, bool]:
-    """Difference in AUC of two experiments, and whether it is that within sites: where one only is harmonised."""
-    if (one in alike) != (other in alike):
+def _fair(comparisons: pd.DataFrame, one: str, other: str, harmonised: Collection[str]) -> tuple[Estimate | None, bool]:
+    """Difference in AUC of two experiments, and whether it is that within sites: where only one is harmonised."""
+    if (one in harmonised) != (other in harmonised):
         within = difference(comparisons, one, other, "auc_within_site")
         if within is not None and np.isfinite(within.value):
             return within, True
@@ -41,11 +41,11 @@ def model_table(
     floor: str | None,
     kinds: Mapping[str, str],
     empty: bool = False,
-    alike: Collection[str] = (),
+    harmonised: Collection[str] = (),
 ) -> Table:
     """Scores of every experiment, best first and the floor last; an `empty` floor is compared with nothing.
 
-    Experiments that are `alike` between sites are compared with the floor within sites; AUC within sites has a column
+    Experiments that are `harmonised` by site are compared with the floor within sites; AUC within sites has a column
     where there are several.
     """
     auc, within = aucs(results.scores), aucs(results.scores, "auc_within_site")
@@ -57,7 +57,7 @@ def model_table(
     for name in order:
         beyond = "no covariates" if empty else "the floor"
         if name != floor:
-            beyond = _gap_cell(*_fair(results.comparisons, name, floor, alike)) if floor and not empty else NONE
+            beyond = _gap_cell(*_fair(results.comparisons, name, floor, harmonised)) if floor and not empty else NONE
         cells = [(label(name), kinds.get(name, "")), str(auc[name]), *[_score_cell(within, name)] * several]
         cells += [_p_cell(auc[name]), beyond, NONE if empty else _score_cell(same, name)]
         mark = "floor" if name == floor else "best" if name == best else ""
@@ -68,7 +68,7 @@ def model_table(
         Column("Balanced accuracy"), Column("Sensitivity"), Column("Specificity"), Column("Brier score"),
         Column("Calibration slope"), Column("Calibration intercept"),
     ]  # fmt: skip
-    return Table(_model_caption(results.scores, several, bool(alike), empty), columns, rows)
+    return Table(_model_caption(results.scores, several, bool(harmonised) and bool(floor), empty), columns, rows)
 
 
 def _score_cell(scores: Mapping[str, Estimate], name: str) -> str:
@@ -89,9 +89,12 @@ def _model_caption(scores: pd.DataFrame, several: bool, mixed: bool, empty: bool
         "among the models that were tested."
     )
     if several:
-        caption += " Within sites: the AUC of patients and controls of the same site, which no site can raise."
+        caption += (
+            " Within sites: the AUC of patients and controls of the same site, which differences between sites cannot "
+            "raise."
+        )
     if several and mixed and not empty:
-        caption += f" A model that is made alike between sites is compared with the floor within sites: {MOVES}."
+        caption += f" A model that is harmonised by site is compared with the floor within sites: {MOVES}."
     same = scores[(scores["metric"] == "auc_deconfounded") & np.isfinite(scores["value"])]
     if len(same) and not empty:
         caption += (
@@ -140,12 +143,12 @@ def fold_table(folds: pd.DataFrame) -> Table:
     return Table("AUC of every fold, averaged over seeds; a dash where a fold tested one group only.", columns, rows)
 
 
-def comparison_table(comparisons: pd.DataFrame, alike: Collection[str] = ()) -> Table:
-    """Every pair of experiments, the better AUC first; within sites where only one of them is `alike` between sites."""
+def comparison_table(comparisons: pd.DataFrame, harmonised: Collection[str] = ()) -> Table:
+    """Every pair of experiments, the better AUC first; within sites where only one of them is `harmonised` by site."""
     several = bool(comparisons.loc[comparisons["metric"] == "auc_within_site", "difference"].notna().any())
     rows, mixed = [], False
     for row in comparisons[comparisons["metric"] == "auc"].itertuples():
-        gap, within = _fair(comparisons, row.experiment, row.other, alike)
+        gap, within = _fair(comparisons, row.experiment, row.other, harmonised)
         first, second = (row.experiment, row.other) if gap.value >= 0 else (row.other, row.experiment)
         gaps = [difference(comparisons, first, second, metric) for metric in SHOWN[: None if several else -1]]
         cells = [str(found) if found and np.isfinite(found.value) else NONE for found in gaps]
@@ -166,7 +169,6 @@ def comparison_table(comparisons: pd.DataFrame, alike: Collection[str] = ()) -> 
     )
     if mixed:
         caption += (
-            " Two models of which one only is made alike between sites are compared within sites, both p included: "
-            f"{MOVES}."
+            f" Two models of which only one is harmonised by site are compared within sites, both p included: {MOVES}."
         )
     return Table(caption, columns, [row for _, row in rows])

@@ -52,7 +52,7 @@ def section(study: Study) -> Section | None:
             "nodes": node_table(targets, alpha),
             "sets": set_table(targets, ranking, alpha),
             "connections": connection_table(results.edits, targets, unit_of(study)),
-            "patients": patient_rows(results.patient_targets, results.edits),
+            "patients": patient_rows(results.patient_targets, results.edits) if study.people else None,
         },
         more={"notes": notes(targets, study.cohort["stimulate"]), "aside": aside(results.stimulation, ranking)},
         methods=methods,

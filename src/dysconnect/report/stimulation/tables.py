@@ -8,8 +8,8 @@ import pandas as pd
 from dysconnect.data.atlas.targets import target_titles
 from dysconnect.paper.tables import Column, Row, Table, page_link, region_cell, significant
 from dysconnect.paper.text import NONE, counted, listed, number, p_value
+from dysconnect.report.results import GROUP
 
-GROUP = "group"  # in the place of a participant, in edits.tsv
 LATER = "average_controllability"
 LISTED = 5
 

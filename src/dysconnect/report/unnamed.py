@@ -1,0 +1,82 @@
+"""A report that is mailed: nothing in it names a participant, and no page of a single person lies beside it."""
+
+import dataclasses
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from dysconnect.quality.people import exclusion_kinds, subjects_kept
+from dysconnect.quality.scans import Scans
+from dysconnect.report.results import GROUP, Results, Study
+
+PAGES = ("people", "subjects")  # folders beside the report
+FEWEST = 2  # people who share a reason that is printed: what is said of one may be anything
+OTHER = "another reason"
+PRIVATE = ("participants", "exclude", "root", "base", "people")  # settings that name people, or where their files lie
+
+
+def unnamed(study: Study) -> Study:
+    """Take out of a study whatever names a participant, or is about a single one.
+
+    Participants are counted through, free text is left out, and a reason for leaving somebody out is kept, shortened
+    to its kind, where two people or more share it.
+    """
+    results, participants = study.results, study.results.participants
+    numbers = {name: f"person {k}" for k, name in enumerate(participants["participant_id"], start=1)}
+    tables = {field.name: getattr(results, field.name) for field in dataclasses.fields(Results)}
+    renamed = {
+        name: _counted_through(table, numbers)
+        for name, table in tables.items()
+        if isinstance(table, pd.DataFrame) and "participant_id" in table
+    }
+    reasons = shared_reasons(participants)
+    everybody = renamed["participants"].assign(exclusion_reason=reasons)
+    excluded = subjects_kept(everybody, study.contrast)["excluded"]
+    edits = results.edits
+    changes = renamed | {
+        "participants": everybody,
+        "people": results.people.iloc[:0],
+        "choices": None,
+        "patient_targets": None,
+        "edits": None if edits is None else edits[edits["participant_id"] == GROUP],
+        "scans": None if results.scans is None else _scans(results.scans, numbers),
+        "quality": {**results.quality, "people": [], "excluded": excluded},
+    }
+    experiments = {name: without_names(config) for name, config in study.experiments.items()}
+    return Study(dataclasses.replace(results, **changes), without_names(study.cohort), experiments, study.nodes)
+
+
+def shared_reasons(participants: pd.DataFrame) -> pd.Series:
+    """Why people were left out, as kinds that at least two share, without ids; "" for those who were not."""
+    lost = participants[~participants["included"]]
+    ids = sorted(map(re.escape, participants["participant_id"].astype(str)), key=len, reverse=True)
+    naming = rf"\S*(?<![^\W_])(?:{'|'.join(ids)})(?![^\W_])\S*"  # the whole word: a file, a folder
+    kinds = exclusion_kinds(lost["exclusion_reason"].str.replace(naming, "…", regex=True))
+    shared = kinds.where(kinds.groupby(kinds).transform("size") >= FEWEST, OTHER)
+    return shared.reindex(participants.index, fill_value="")
+
+
+def without_names(config: Mapping) -> dict:
+    """Put an ellipsis in place of the settings that name people or lead to their files."""
+    dataset = {key: "…" if key in PRIVATE and value else value for key, value in config["dataset"].items()}
+    return {**config, "dataset": dataset}
+
+
+def remove_pages(report: Path) -> None:
+    """Remove the pages of single people that an earlier run left beside a report."""
+    for name in PAGES:
+        shutil.rmtree(report.parent / name, ignore_errors=True)
+
+
+def _counted_through(table: pd.DataFrame, numbers: Mapping[str, str]) -> pd.DataFrame:
+    return table.assign(participant_id=[numbers.get(name, "nobody") for name in table["participant_id"]])
+
+
+def _scans(scans: Scans, numbers: Mapping[str, str]) -> Scans:
+    """Scans whose people are counted through, and of which no words are kept but whether one failed."""
+    table = _counted_through(scans.table, numbers)
+    table = table.assign(note="", exclusion_reason="", problem=table["problem"].where(table["problem"] == "", "failed"))
+    return dataclasses.replace(scans, table=table, coverage=scans.coverage.rename(columns=numbers))
