@@ -129,7 +129,7 @@ def _figures(name: str, tables: Mapping[str, pd.DataFrame]) -> "dict[str, Figure
     from dysconnect.report.prediction.figures import calibration_figure, learning_figure, roc_figure  # matplotlib
 
     scores, points = (tables[table][tables[table]["experiment"] == name] for table in ("scores", "curves"))
-    figures = {"roc.png": roc_figure(points, scores), "calibration.png": calibration_figure(points)}
+    figures = {"roc.png": roc_figure(points, scores), "calibration.png": calibration_figure(points, name)}
     return figures | ({"learning.png": learning_figure(tables["history"])} if len(tables["history"]) else {})
 
 
