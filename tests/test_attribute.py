@@ -396,8 +396,8 @@ def model_and_null(tmp_path, make_cohort, sections):
 
 
 def test_weights_of_a_model_that_beats_its_null_are_averaged_over_folds(model_and_null, make_cohort):
-    weights, verdict = attribution(*model_and_null(0.9), "ridge", 0.05)
-    assert verdict == "ridge, mean over 3 folds (permutation p = 0.01)"
+    weights, verdict = attribution(*model_and_null(0.9), "correlation_ridge", 0.05)
+    assert verdict == "correlation ridge, mean over 3 folds (permutation p = 0.01)"
     np.testing.assert_allclose(weights["attribution"], 3.0 * np.arange(66))
     nodes = make_cohort().nodes
     assert weights.iloc[12][["region_a", "region_b"]].tolist() == [nodes[1], nodes[3]]
@@ -406,12 +406,12 @@ def test_weights_of_a_model_that_beats_its_null_are_averaged_over_folds(model_an
 @pytest.mark.parametrize(
     ("observed", "verdict"),
     [
-        (0.5, "withheld: ridge does not beat its permutation null (p = 0.51)"),
-        (0, "withheld: ridge was not tested against permuted labels"),
+        (0.5, "withheld: tangent SVM does not beat its permutation null (p = 0.51)"),
+        (0, "withheld: tangent SVM was not tested against permuted labels"),
     ],
 )
 def test_weights_of_a_model_that_does_not_are_withheld(model_and_null, observed, verdict):
-    weights, why = attribution(*model_and_null(observed), "ridge", 0.05)
+    weights, why = attribution(*model_and_null(observed), "tangent_svm", 0.05)
     assert why == verdict and weights.empty
 
 

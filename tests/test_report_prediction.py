@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from test_report import GAPS, GOOD, cohort_of, experiments_of, history_of, null_of, predictions_of, results_of
 
+from dysconnect.paper.style import COLUMN
 from dysconnect.paper.svg import to_svg
 from dysconnect.report.prediction import section
 from dysconnect.report.prediction.figures import (
@@ -148,6 +149,16 @@ def test_a_network_that_learns_people_by_heart_is_told(epochs, epoch):
     """The loss is 1 / epoch: below a tenth of the first from the eleventh on."""
     text = learning_caption("gcn", history_of(epochs))
     assert (f"memorises its training people by epoch {epoch}:" in text) if epoch else "memorises" not in text
+
+
+def test_the_forest_fits_a_phone_with_every_name_and_score_in_it():
+    figure = forest_figure(results_of().scores, "floor")
+    figure.canvas.draw()
+    assert figure.get_figwidth() == COLUMN
+    words = {text.get_text(): text.get_window_extent() for text in figure.axes[0].texts}
+    assert "0.80 [0.70, 0.90]" in words and "tangent ridge" in words
+    assert all(place.x0 >= 0 and place.x1 <= figure.bbox.width for place in words.values())
+    assert words["tangent ridge"].x1 < words["0.80 [0.70, 0.90]"].x0
 
 
 def test_a_floor_that_sees_nothing_is_no_floor_in_the_forest():

@@ -47,7 +47,8 @@ def _drawings(study: Study, most: int) -> dict[str, Drawing]:
     edges, nodes, alpha = study.results.edges, study.nodes, study.alpha
     critical, top = study.results.summary["critical_t"], study.cohort["localize"]["stability_top"]
     survive = drawn_edges(edges, alpha, most)[1]
-    points, unit = study.results.points, MEASURES[study.cohort["localize"]["measure"]].unit
+    points, measure = study.results.points, MEASURES[study.cohort["localize"]["measure"]]
+    unit = measure.sentence.removeprefix("the ")
     return {
         "connectome": Drawing(
             lambda: connectome_figure(edges, nodes, alpha, most), _connectome_caption(survive, alpha), wide=True
