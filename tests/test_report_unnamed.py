@@ -8,6 +8,7 @@ from test_report import NODES, cohort_of, experiments_of, people, quality_of, re
 
 from dysconnect.quality.scans import Scans
 from dysconnect.report import Study, render
+from dysconnect.report.checklists import checklists_page
 from dysconnect.report.results import Results
 from dysconnect.report.unnamed import OTHER, remove_pages, shared_reasons, unnamed
 
@@ -47,7 +48,8 @@ def html_of(shown: bool, results: Results | None = None) -> tuple[str, list[str]
         name: config | cohort for name, config in experiments_of(results.scores["experiment"].unique()).items()
     }
     page = render(results, cohort, experiments, NODES, "2026-01-02")
-    return page.html + "".join(page.figures.values()), page.in_short
+    lists = checklists_page(Study(results, cohort, experiments, NODES), "2026-01-02")
+    return page.html + lists + "".join(page.figures.values()), page.in_short
 
 
 def test_nobody_is_named_where_people_are_left_out():
@@ -84,6 +86,8 @@ def test_all_numbers_but_those_of_single_people_stay():
     kept = ["group", "age", "sex", "site", "mean_fd", "included"]
     pd.testing.assert_frame_equal(bare.participants[kept], whole.results.participants[kept])
     assert bare.participants["participant_id"].nunique() == 24
+    predicted = bare.predictions["tangent_ridge"]["participant_id"]
+    assert set(predicted) <= set(bare.participants["participant_id"]) and len(predicted)
     merged = bare.splits.merge(bare.participants, on="participant_id", how="left")
     assert merged["group"].eq("DYT").astype(int).tolist() == whole.results.splits["label"].tolist()
     assert [sum(row[side] for row in bare.quality["excluded"]) for side in ("cases", "controls")] == [1, 3]

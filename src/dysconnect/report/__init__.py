@@ -32,7 +32,7 @@ from dysconnect.report import (
 from dysconnect.report.references import cited
 from dysconnect.report.results import Results, Study
 from dysconnect.report.section import Drawing, Section, joined
-from dysconnect.report.unnamed import unnamed
+from dysconnect.report.unnamed import as_shown
 from dysconnect.report.verdict import in_short, verdict
 
 __all__ = ["Page", "Results", "Study", "methods", "render", "sections_of"]
@@ -85,8 +85,7 @@ def render(
     images : bool
         Whether to draw the figures as PNG and PDF too, for a paper.
     """
-    study = Study(results, cohort, experiments, nodes)
-    study = study if study.people else unnamed(study)
+    study = as_shown(Study(results, cohort, experiments, nodes))
     sections = sections_of(study)
     drawings = {name: drawing for section in sections for name, drawing in section.figures.items()}
     documents, printed = drawn(drawings, images)

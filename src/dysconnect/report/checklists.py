@@ -40,6 +40,7 @@ from dysconnect.report.results import Study
 from dysconnect.report.series import criteria, denoised_here, denoising_text, images_text
 from dysconnect.report.software import software_versions, version
 from dysconnect.report.structures import detectable_sentence, structure_sentence
+from dysconnect.report.unnamed import as_shown
 
 ITEMS = Path(__file__).with_suffix(".tsv")
 ABOUT = {
@@ -103,6 +104,7 @@ def checklists_page(study: Study, date: str) -> str:
     date : str
         As it is to be printed.
     """
+    study = as_shown(study)
     filled = answers(study)
     words = [("", text) for text in [*ABOUT.values(), *(answer.words for answer in filled)]]
     return template("checklists.html", __file__).render(

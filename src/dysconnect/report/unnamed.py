@@ -18,6 +18,11 @@ OTHER = "another reason"
 PRIVATE = ("participants", "exclude", "root", "base", "people")  # settings that name people, or where their files lie
 
 
+def as_shown(study: Study) -> Study:
+    """A study as its pages may show it: as it is, or without whatever names a participant."""
+    return study if study.people else unnamed(study)
+
+
 def unnamed(study: Study) -> Study:
     """Take out of a study whatever names a participant, or is about a single one.
 
@@ -26,11 +31,8 @@ def unnamed(study: Study) -> Study:
     """
     results, participants = study.results, study.results.participants
     numbers = {name: f"person {k}" for k, name in enumerate(participants["participant_id"], start=1)}
-    tables = {field.name: getattr(results, field.name) for field in dataclasses.fields(Results)}
     renamed = {
-        name: _counted_through(table, numbers)
-        for name, table in tables.items()
-        if isinstance(table, pd.DataFrame) and "participant_id" in table
+        field.name: _counted_through(getattr(results, field.name), numbers) for field in dataclasses.fields(Results)
     }
     reasons = shared_reasons(participants)
     everybody = renamed["participants"].assign(exclusion_reason=reasons)
@@ -71,7 +73,12 @@ def remove_pages(report: Path) -> None:
         shutil.rmtree(report.parent / name, ignore_errors=True)
 
 
-def _counted_through(table: pd.DataFrame, numbers: Mapping[str, str]) -> pd.DataFrame:
+def _counted_through(table: object, numbers: Mapping[str, str]) -> object:
+    """Put numbers in place of the ids of a table, or of all tables of a mapping; anything else is as it was."""
+    if isinstance(table, Mapping):
+        return {name: _counted_through(part, numbers) for name, part in table.items()}
+    if not isinstance(table, pd.DataFrame) or "participant_id" not in table:
+        return table
     return table.assign(participant_id=[numbers.get(name, "nobody") for name in table["participant_id"]])
 
 
