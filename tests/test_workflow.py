@@ -112,7 +112,7 @@ def test_files(project):
     expected |= {"quality/qcfc.tsv", "quality/summary.json"}
     expected |= {"acquire/summary.txt", *(f"timeseries/{name}" for name in DESCRIPTION)}
     expected |= {f"stimulate/{name}" for name in ("targets.tsv", "patients.tsv", "edits.tsv", "verdict.json")}
-    expected |= {"report/index.html", "report/checklists.html", "dictionary.json"}
+    expected |= {"report/index.html", "report/verdict.txt", "report/checklists.html", "dictionary.json"}
     tables = {name.removesuffix(".tsv") for name in expected if name.endswith(".tsv")}
     taken = {name for name in tables if f"{name}.json" in expected}  # a result has the name of the description
     expected |= {f"{name}_columns.json" for name in taken} | {f"{name}.json" for name in tables - taken}
@@ -123,7 +123,7 @@ def test_files(project):
         {path.stem for path in results.glob(f"simulated/report/figures/*.{kind}")} for kind in ("svg", "png", "pdf")
     ]
     assert (
-        figures[0] == figures[1] == figures[2] and {"cohort", "motion", "forest", "connectome", "matrix"} <= figures[0]
+        figures[0] == figures[1] == figures[2] and {"cohort", "forest", "probability", "nulls", "matrix"} <= figures[0]
     )
     included = pd.read_csv(results / "simulated/timeseries/participants.tsv", sep="\t")["included"].sum()
     denoised = {name for name in series if name.startswith("timeseries/")}
