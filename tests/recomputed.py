@@ -113,7 +113,8 @@ def edges(results: Path, people: pd.DataFrame) -> dict[str, str]:
     size, df = float(np.sqrt((rest**2).sum())), int(fit.df_resid)
     low, high = limits(fit.tvalues["label"], size, df)
     critical = summary["critical_t"]
-    power = lambda d: nct.sf(critical, df, d * size) + nct.cdf(-critical, df, d * size) - 0.8
+    # the other tail is NaN in scipy where it is too small
+    power = lambda d: nct.sf(critical, df, d * size) + np.nan_to_num(nct.cdf(-critical, df, d * size)) - 0.8
     d = fit.tvalues["label"] / size
     return {
         "d of the strongest": f"{written(d)} [{written(low)}, {written(high)}]",

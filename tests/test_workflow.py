@@ -123,7 +123,7 @@ def test_files(project):
         {path.stem for path in results.glob(f"simulated/report/figures/*.{kind}")} for kind in ("svg", "png", "pdf")
     ]
     assert (
-        figures[0] == figures[1] == figures[2] and {"cohort", "motion", "forest", "connectome", "matrix"} <= figures[0]
+        figures[0] == figures[1] == figures[2] and {"cohort", "forest", "probability", "nulls", "matrix"} <= figures[0]
     )
     included = pd.read_csv(results / "simulated/timeseries/participants.tsv", sep="\t")["included"].sum()
     denoised = {name for name in series if name.startswith("timeseries/")}
