@@ -51,7 +51,8 @@ def p_words(p: float) -> str:
 
 def limits(t: float, size: float, df: int) -> tuple[float, float]:
     """Interval of d by scipy's noncentral t."""
-    at = lambda tail: brentq(lambda d: nct.cdf(t, df, d * size) - tail, t / size - 3, t / size + 3)
+    # far out scipy has NaN for what is 0
+    at = lambda tail: brentq(lambda d: np.nan_to_num(nct.cdf(t, df, d * size)) - tail, t / size - 3, t / size + 3)
     return at(0.975), at(0.025)
 
 
