@@ -7,7 +7,7 @@ python docs/pictures.py FOLDER     from the results of a run elsewhere
 import sys
 from pathlib import Path
 
-NAMES = ("connectome", "forest", "flow")
+NAMES = ("connectome", "forest", "cohort")
 LARGEST = 200_000  # bytes
 
 
