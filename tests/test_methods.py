@@ -14,7 +14,7 @@ from dysconnect.localize.ingredients import Ingredients, Regions
 from dysconnect.localize.methods import METHODS, NEEDS, Method, run_methods
 from dysconnect.localize.recovery import recovery
 from dysconnect.report import validation
-from dysconnect.report.localization import _localization_text
+from dysconnect.report.localization import localization_text
 from dysconnect.report.references import PAPERS
 from dysconnect.validate.scenarios import Truth
 from dysconnect.validate.scores import COLUMNS, gather, score_cohort
@@ -130,5 +130,5 @@ def test_a_new_method_is_one_row(bonferroni, cohort, nodes, shared):
     assert "Bonferroni" in validation.compared()
 
     summary = {"n_untested": 0, "n_edges": 300, "nuisance": ["age"], "df": 37, "permutations": 99}
-    words = _localization_text({**summary, "permutation": "smith"}, SPEC)
+    words = localization_text({**summary, "permutation": "smith"}, SPEC)
     assert "corrected by Bonferroni for a prior of 4" in words

@@ -34,11 +34,12 @@ DESCRIPTION = ["dataset_description.json", "README.md", ".bidsignore"]  # of a B
 EXPERIMENTS = ["floor", "correlation_ridge", "tangent_logistic", "gcn"]
 JOINED = {"attribute_edges", "attribute_recovery"}  # the localization with the weights of a model
 AFTER_TRAINING = {
-    "evaluate", "bundle", "attribute", *JOINED, "stimulate", "report_people", "report", "track", "track_cohort", "all",
+    "evaluate", "bundle", "attribute", *JOINED, "stimulate", "report_people", "report", "dictionary",
+    "track", "track_cohort", "all",
 }  # fmt: skip
 AFTER_SERIES = {"connectivity", "quality", "deviations", "localize", "recovery", "train", *AFTER_TRAINING}
-AFTER_EVALUATION = {"bundle", "report_people", "report", "track", "track_cohort", "all"}
-AFTER_LOCALIZATION = {"report", "track_cohort", "all"}
+AFTER_EVALUATION = {"bundle", "report_people", "report", "dictionary", "track", "track_cohort", "all"}
+AFTER_LOCALIZATION = {"report", "dictionary", "track_cohort", "all"}
 
 pytestmark = pytest.mark.workflow
 
