@@ -171,4 +171,5 @@ def test_a_localization_in_parts_is_the_same(make_cohort, monkeypatch):
     pd.testing.assert_frame_equal(whole, parts, rtol=1e-6)
     assert again.pop("nuisance") == summary.pop("nuisance") == ["age", "sex"]
     assert again.pop("permutation") == summary.pop("permutation") == "smith"
+    assert again.pop("families") == summary.pop("families")
     assert again == pytest.approx(summary, rel=1e-6)

@@ -76,8 +76,15 @@ def difference(one: Path, other: Path) -> list[str]:
 
 def relative(folder: Path) -> list[Path]:
     """Files whose content is a result."""
-    paths = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    paths = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and not describes(path)]
     return [path for path in paths if not set(path.parts) & set(ASIDE) and path.suffix not in (".html", ".db")]
+
+
+def describes(path: Path) -> bool:
+    """Whether a file says only what the columns of the table beside it mean: the last rule of a whole run writes it."""
+    settings = ("splits.json", "edges.json", "severity.json", "groups.json")  # results of their own
+    beside = path.with_suffix(".tsv").exists() and path.name not in settings and path.parent.name != "maps"
+    return path.suffix == ".json" and (beside or path.stem.endswith("_columns"))
 
 
 def same(one: Path, other: Path) -> bool:

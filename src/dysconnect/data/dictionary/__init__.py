@@ -99,7 +99,8 @@ def _describes(path: Path) -> bool:
 def describe(folder: str | Path) -> dict[str, dict]:
     """Write the description of every table of a data set beside it, and return all by table.
 
-    Beside tables that there is one of a person (series, coverage) nothing is written: series have their sidecars.
+    Beside tables that there is one of a person (series, coverage) nothing is written: series have their sidecars. Nor
+    beside the batches of the validation, which its scores join.
 
     Parameters
     ----------
@@ -109,7 +110,7 @@ def describe(folder: str | Path) -> dict[str, dict]:
     described = {}
     for path in sorted(Path(folder).rglob("*.tsv")):
         table = path.relative_to(folder).as_posix()
-        if any(fnmatchcase(table, pattern) for pattern in DESCRIBED):
+        if any(fnmatchcase(table, pattern) for pattern in DESCRIBED) or "batches" in path.parts:
             continue
         head = path.open(encoding="utf-8").readline().rstrip("\r\n").split("\t")
         known = [name for name, rows in meanings(table, head).items() if len(rows) == 1]  # others stop no run
