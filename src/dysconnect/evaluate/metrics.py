@@ -241,7 +241,7 @@ def calibration_points(predictions: pd.DataFrame, bins: int = 8, level: float = 
     """Calibration in bins of equal size: mean probability and share of patients, with Wilson's interval.
 
     A person who is in a bin several times, from several repeats or seeds, informs it once: the interval is that of
-    the effective number of people, ``(sum m)^2 / sum m^2`` of the times m (Kish 1965).
+    the effective number of people, ``(sum m)^2 / sum m^2`` of the times m.
 
     Returns
     -------

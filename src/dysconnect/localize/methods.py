@@ -191,7 +191,6 @@ WHOLES = (
     "Circuits and pairs of systems were tested as wholes by the mean of their t and by its size (after Noble and "
     "Scheinost 2020)"
 )
-NOBLE = ("Noble and Scheinost 2020",)
 METHODS: tuple[Method, ...] = (
     *_largest_t("smith", "", "the residual group inside sites, residualised again (Smith's"),
     Method(

@@ -8,10 +8,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-FAMILIES = {
-    "edge": "single connections", "component": "components", "circuit": "circuits", "block": "pairs of systems",
-}  # fmt: skip
-
 
 def ranked(strength: np.ndarray) -> np.ndarray:
     """Rank of every row among all, as p, [..., 1 + B] -> [..., 1 + B]; the smaller a row, the stronger it is."""
