@@ -112,8 +112,7 @@ def randomised_twin(fold: HeldOut, seed: int) -> HeldOut:
 
         model.networks_ = randomised(model.networks_, seed)
     else:
-        model.classifier_ = copy.copy(model.classifier_)
-        model.classifier_.weights_ = np.random.default_rng([seed, 19]).permutation(model.classifier_.weights_)
+        model.classifier_ = model.classifier_.shuffled(np.random.default_rng([seed, 19]))
     return replace(fold, model=model)
 
 

@@ -91,17 +91,12 @@ class EdgeModel(FeatureModel):
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything needed to predict, as arrays."""
-        fitted = self.classifier_
-        numbers = np.array([fitted.intercept_, fitted.slope_, fitted.offset_])
-        arrays = {"weights": fitted.weights_.astype(np.float32), "numbers": numbers, **self.preparation_.state()}
-        arrays |= self.filler_.state()
+        arrays = {**self.classifier_.state(), **self.preparation_.state(), **self.filler_.state()}
         return arrays | self.space_.state() | self.masked_.state() if self.tangent else arrays
 
     def load_state(self, arrays: dict[str, np.ndarray]) -> "EdgeModel":
         """Restore from `state`."""
-        self.classifier_ = self._classifier()
-        self.classifier_.weights_ = arrays["weights"]
-        self.classifier_.intercept_, self.classifier_.slope_, self.classifier_.offset_ = arrays["numbers"]
+        self.classifier_ = self._classifier().load_state(arrays)
         self.preparation_ = Preparation(self.spec).load_state(arrays)
         self.filler_ = MissingRegions().load_state(arrays, self.tangent)
         if self.tangent:
@@ -171,19 +166,14 @@ class FloorModel(FeatureModel):
 
     def state(self) -> dict[str, np.ndarray]:
         """Weights on the encoded covariates, and the encoding."""
-        fitted = self.classifier_
-        numbers = np.array([fitted.intercept_, fitted.slope_, fitted.offset_])
-        encoding = np.array(json.dumps(self.encoder_.state()))
-        return {"weights": fitted.weights_, "numbers": numbers, "encoding": encoding}
+        return {**self.classifier_.state(), "encoding": np.array(json.dumps(self.encoder_.state()))}
 
     def load_state(self, arrays: dict[str, np.ndarray]) -> "FloorModel":
         """Restore from `state`."""
         encoding = json.loads(str(arrays["encoding"]))
         lacking = [LACKING] if LACKING in encoding["numeric"] else []
         self.encoder_ = CovariateEncoder([*self.spec["covariates"], *lacking]).load_state(encoding)
-        self.classifier_ = self._classifier()
-        self.classifier_.weights_ = arrays["weights"]
-        self.classifier_.intercept_, self.classifier_.slope_, self.classifier_.offset_ = arrays["numbers"]
+        self.classifier_ = self._classifier().load_state(arrays)
         return self
 
     def _classifier(self):

@@ -5,6 +5,8 @@ side. The decision value of subject x is ``sum_i a_i k(x_i, x) + b`` with the li
 centred on the training mean and scaled to unit mean squared norm; the primal weights are ``X^T a``.
 """
 
+import copy
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -35,6 +37,28 @@ class Calibrated:
     def predict(self, X: np.ndarray) -> np.ndarray:
         """Labels at probability one half, [n]."""
         return (self.predict_proba(X)[:, 1] > 0.5).astype(int)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything needed to predict, as arrays."""
+        return {"weights": self.weights_.astype(np.float32), "numbers": self._numbers()}
+
+    def load_state(self, arrays: Mapping[str, np.ndarray]) -> "Calibrated":
+        """Restore from `state`."""
+        self.weights_ = arrays["weights"]
+        return self._take_numbers(arrays["numbers"])
+
+    def shuffled(self, rng: np.random.Generator) -> "Calibrated":
+        """The same classifier with its weights permuted: it knows nothing."""
+        twin = copy.copy(self)
+        twin.weights_ = rng.permutation(self.weights_)
+        return twin
+
+    def _numbers(self) -> np.ndarray:
+        return np.array([self.intercept_, self.slope_, self.offset_])
+
+    def _take_numbers(self, numbers: np.ndarray) -> "Calibrated":
+        self.intercept_, self.slope_, self.offset_ = numbers
+        return self
 
     def _take_labels(self, y: np.ndarray) -> np.ndarray:
         """Labels as an array, both classes there."""
