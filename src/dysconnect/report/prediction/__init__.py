@@ -13,10 +13,10 @@ from dysconnect.report.prediction.figures import (
     probability_figure,
     roc_figure,
 )
-from dysconnect.report.prediction.scores import kind, sees_nothing
+from dysconnect.report.prediction.scores import harmonised_by_site, kind, sees_nothing
 from dysconnect.report.prediction.sentences import floor_sentence, power_sentence, prediction_sentence, rivalry_sentence
 from dysconnect.report.prediction.subgroups import shown_model, subgroup_figure, subgroup_rows
-from dysconnect.report.prediction.tables import comparison_table, fold_table, harmonised_by_site, model_table
+from dysconnect.report.prediction.tables import comparison_table, fold_table, model_table
 from dysconnect.report.prediction.words import evaluation_text, forest_caption, learning_caption, models_text
 from dysconnect.report.results import Study
 from dysconnect.report.section import Drawing, Section
