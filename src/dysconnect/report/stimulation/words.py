@@ -142,7 +142,10 @@ def methods_text(results: Results, cohort: Mapping) -> str:
 
 def _gate_text(ranking: Mapping) -> str:
     if ranking.get("permutations"):
-        return "A ranking is shown only where a target survives; whether the model beats chance does not matter for it."
+        return (
+            "A ranking is shown only where a target survives; whether the model beats chance does not matter for it. "
+            "The verdict names a target only beside a difference that it names."
+        )
     return "These targets have no permutation test; a ranking is shown only of a model that beats its permutation null."
 
 
