@@ -32,10 +32,10 @@ from dysconnect.data.measures import STORED
 from dysconnect.data.participants import read_participants, with_labels, write_participants
 from dysconnect.data.series import has_signal
 from dysconnect.evaluate import Evaluation, evaluate
+from dysconnect.keeping.settings import config_hash
 from dysconnect.learning.splits import make_splits
 from dysconnect.localize import Localization, localize
 from dysconnect.localize.recovery import match_truth
-from dysconnect.plan.config import config_hash
 from dysconnect.plan.run import Run, plan_run
 from dysconnect.planted.simulated import Simulated, Subject, simulate_dataset
 from dysconnect.report.budget import named

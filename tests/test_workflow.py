@@ -92,6 +92,11 @@ def project(tmp_path_factory):
     return project
 
 
+def settings_tried(dataset: Path) -> list[str]:
+    """Records of the settings with which a cohort was evaluated."""
+    return [path.name for path in dataset.glob("evaluate/tried/*.json")]
+
+
 def test_files(project):
     results = project.folder / "results"
     made = {str(path.relative_to(results / "simulated")) for path in (results / "simulated").rglob("*.*")}
@@ -105,6 +110,7 @@ def test_files(project):
     expected |= {f"timeseries/{name}.tsv" for name in ("participants", "series")}
     expected |= {f"connectivity/seitzman300_{name}.h5" for name in ("correlation", "covariance")}
     expected |= {f"evaluate/{name}.tsv" for name in ("scores", "comparisons", "curves", "folds", "subgroups", "power")}
+    expected |= {"evaluate/tried.json", *(f"evaluate/tried/{own}" for own in settings_tried(results / "simulated"))}
     expected |= {"localize/components.tsv", "localize/circuits.tsv", "localize/power.tsv", "localize/points.tsv"}
     expected |= {f"localize/people{table}.tsv" for table in ("", "_circuits", "_edges")}
     expected |= {"localize/edges.tsv", "localize/summary.json", "localize/recovery.tsv"}
@@ -120,6 +126,7 @@ def test_files(project):
     people = pd.read_csv(results / "simulated/acquire/participants.tsv", sep="\t")["participant_id"]
     expected |= {f"report/people/{name}.html" for name in [*people, "index"]}
     assert {name for name in made - series if not name.startswith("report/figures/")} == expected
+    assert len(settings_tried(results / "simulated")) == 1
     figures = [
         {path.stem for path in results.glob(f"simulated/report/figures/*.{kind}")} for kind in ("svg", "png", "pdf")
     ]
