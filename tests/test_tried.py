@@ -102,8 +102,8 @@ def test_the_report_says_how_many_and_lists_what_was_other(tmp_path):
         dict(shown.methods[1:])["Evaluation"]
         == tried_sentence(study.results)
         == (
-            "This cohort has been evaluated with 2 sets of settings in this folder since 2026-01-01; the p values allow "
-            "for the models of this run, not for the others."
+            "This cohort has been evaluated with 2 sets of settings in this folder since 2026-01-01; the p values "
+            "allow for the models of this run, not for the others."
         )
     )
     assert [row.cells for row in shown.tables["tried"].rows] == [

@@ -19,14 +19,14 @@ def differing(key: str, had: object, wanted: object) -> Iterator[tuple[str, obje
     """
     if not (isinstance(had, Mapping) and isinstance(wanted, Mapping)):
         if had != wanted:
-            yield key, as_typed(had), as_typed(wanted)
+            yield key, _word(had), _word(wanted)
     elif had.get("name") != wanted.get("name"):
-        yield key, as_typed(had.get("name")), as_typed(wanted.get("name"))
+        yield key, _word(had.get("name")), _word(wanted.get("name"))
     else:
         for name in dict.fromkeys([*had, *wanted]):
             yield from differing(f"{key}.{name}".lstrip("."), had.get(name), wanted.get(name))
 
 
-def as_typed(value: object) -> str:
+def _word(value: object) -> str:
     """A value as it is typed."""
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
