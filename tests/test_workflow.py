@@ -473,6 +473,22 @@ def test_a_moved_project_has_nothing_to_do_and_mlflow_opens_its_own_files(projec
             assert str(project.folder) not in path.read_text(), path
 
 
+def test_settings_that_were_tried_are_counted_once_each(project, tmp_path):
+    """Fewer models, the same again, and all as at first: two sets of settings, one of which is of this run."""
+    own, target = copy.copy(project), "results/simulated/evaluate/tried.json"
+    own.folder, own.tracking = tmp_path / "copy", {}
+    shutil.copytree(project.folder, own.folder, copy_function=shutil.copyfile, symlinks=True)
+    fewer, differs = {"config": ("experiment=floor,correlation_ridge",)}, []
+    for arguments, keywords in (((), fewer), (("--forcerun", "evaluate"), fewer), ((), {})):
+        done = own.snakemake(target, *arguments, **keywords)
+        assert done.returncode == 0, done.stdout + done.stderr
+        known = json.loads((own.folder / target).read_text())
+        assert len(known["tried"]) == len(settings_tried(own.folder / "results/simulated")) == 2
+        differs.append({one["differs"][0][0] for one in known["tried"] if one["id"] != known["this"]})
+    assert differs == [{"experiments.tangent_logistic"}] * 3
+    assert own.rules(target) == set()
+
+
 def test_another_checkout_of_the_same_code_has_nothing_to_do(project, moved):
     done = project.snakemake("--snakefile", str(moved.folder / "Snakefile"), "--directory", str(project.folder))
     assert "Nothing to be done" in done.stdout + done.stderr, done.stdout + done.stderr

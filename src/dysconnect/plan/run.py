@@ -193,12 +193,9 @@ class Run:
     def settings_of_predictions(self) -> dict:
         """Settings that decide what is predicted, for the record of all that were tried."""
         settings = {name: without(section, *TOLD) for name, section in self.settings_of_series.items()}
-        stored = sorted({self.stored(name) for name in self.experiments})
-        return settings | {
-            "connectivity": {"estimator": {measure: self.estimator(measure) for measure in stored}},
-            "splits": self.cohort["splits"],
-            "experiments": {name: self.sections(name) for name in self.experiments},
-        }
+        estimators = {name: {"estimator": self.estimator(self.stored(name))} for name in self.experiments}
+        experiments = {name: self.sections(name) | estimators[name] for name in self.experiments}
+        return settings | {"splits": self.cohort["splits"], "experiments": experiments}
 
     # experiments
 
