@@ -478,7 +478,7 @@ def test_settings_that_were_tried_are_counted_once_each(project, tmp_path):
     own, target = copy.copy(project), "results/simulated/evaluate/tried.json"
     own.folder, own.tracking = tmp_path / "copy", {}
     shutil.copytree(project.folder, own.folder, copy_function=shutil.copyfile, symlinks=True)
-    fewer, differs = {"config": ("experiment=floor,correlation_ridge",)}, []
+    fewer, differs = {"config": ("experiment=floor,correlation_ridge,gcn",)}, []
     for arguments, keywords in (((), fewer), (("--forcerun", "evaluate"), fewer), ((), {})):
         done = own.snakemake(target, *arguments, **keywords)
         assert done.returncode == 0, done.stdout + done.stderr
