@@ -23,4 +23,5 @@ Path(output.in_short).write_text("\n".join(page.in_short) + "\n", encoding="utf-
 Path(output.checklists).write_text(checklists_page(study, day), encoding="utf-8")
 if not params.cohort["report"]["people"]:
     remove_pages(Path(output.html))
-page.write_figures({name: output[name] for name in set(output.keys()) - {"html", "standalone", "in_short", "checklists"}})
+texts = {"html", "standalone", "in_short", "checklists"}
+page.write_figures({name: output[name] for name in set(output.keys()) - texts})

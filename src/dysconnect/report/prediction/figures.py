@@ -78,7 +78,7 @@ def forest_figure(scores: pd.DataFrame, floor: str | None, empty: bool = False) 
 
 
 def _level(axes: Axes, value: float, rows: int, **look: object) -> None:
-    """Draw a vertical line that is broken where the words of a row stand: a browser's letters may be wider than ours."""
+    """Draw a vertical line that is broken where the words of a row stand: a browser may set them wider."""
     pieces = np.array([[row + WORDS[1], row + 1 + WORDS[0], np.nan] for row in range(-1, rows)])
     axes.plot(np.full(pieces.size, value), pieces.ravel(), linewidth=0.9, zorder=0, **look)
 
