@@ -15,17 +15,17 @@ from dysconnect.report import Study, render
 from dysconnect.report.checklists import checklists_page
 
 
-def write_all(folder: Path) -> Path:
-    """Write the report of the small cohort and all that lies beside it; return the report."""
+def write_all(folder: Path, images: bool = True) -> Path:
+    """Write the report of the small cohort and all that lies beside it, PNG and PDF if asked; return the report."""
     made_of = results_of(), cohort_of(), experiments_of(GOOD), NODES
-    page = render(*made_of, "2026-01-02", images=True)
+    page = render(*made_of, "2026-01-02", images=images)
     (folder / "index.html").write_text(page.html, encoding="utf-8")
     (folder / "standalone.html").write_text(alone(page.html), encoding="utf-8")
     (folder / "checklists.html").write_text(checklists_page(Study(*made_of), "2026-01-02"), encoding="utf-8")
     (folder / "figures").mkdir()
     for name, document in page.figures.items():
         (folder / f"figures/{name}.svg").write_text(document, encoding="utf-8")
-        for kind, data in page.images[name].items():
+        for kind, data in page.images.get(name, {}).items():
             (folder / f"figures/{name}.{kind}").write_bytes(data)
     write_pages(folder, seventh="sub-07")
     (folder / "prediction.html").write_text(render_person(found_of(), bundle_of()), encoding="utf-8")
