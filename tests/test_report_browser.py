@@ -94,6 +94,22 @@ def test_every_link_leads_somewhere(page, address):
     assert files and all((address.parent / link).is_file() for link in files)
 
 
+def test_links_within_the_page_work_in_the_frame_that_mlflow_puts_it_into(browser, address):
+    page = browser.new_page()
+    page.set_content('<iframe sandbox="allow-scripts" width="900" height="600"></iframe>')
+    page.evaluate(
+        """html => { const page = new Blob([html], { type: "text/html" });
+             document.querySelector("iframe").src = URL.createObjectURL(page); }""",
+        address.with_name("standalone.html").read_text(),
+    )
+    frame = page.frame_locator("iframe")
+    frame.locator(".contents a[href='#localization']").click()
+    page.wait_for_timeout(1000)  # it scrolls smoothly
+    top = "own => own.getBoundingClientRect().top"
+    assert 0 <= frame.locator("#localization").evaluate(top) < 200 < -frame.locator("#main").evaluate(top)
+    page.close()
+
+
 def test_the_page_is_as_wide_as_the_screen(page):
     page.eval_on_selector_all("details", "all => all.forEach(own => { own.open = true; })")
     assert page.evaluate("document.documentElement.scrollWidth") == page.viewport_size["width"]
