@@ -119,7 +119,8 @@ def test_files(project):
     expected |= {"quality/qcfc.tsv", "quality/summary.json"}
     expected |= {"acquire/summary.txt", *(f"timeseries/{name}" for name in DESCRIPTION)}
     expected |= {f"stimulate/{name}" for name in ("targets.tsv", "patients.tsv", "edits.tsv", "verdict.json")}
-    expected |= {"report/index.html", "report/verdict.txt", "report/checklists.html", "dictionary.json"}
+    expected |= {f"report/{page}.html" for page in ("index", "standalone", "checklists")}
+    expected |= {"report/verdict.txt", "dictionary.json"}
     tables = {name.removesuffix(".tsv") for name in expected if name.endswith(".tsv")}
     taken = {name for name in tables if f"{name}.json" in expected}  # a result has the name of the description
     expected |= {f"{name}_columns.json" for name in taken} | {f"{name}.json" for name in tables - taken}

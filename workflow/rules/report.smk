@@ -86,8 +86,9 @@ rule report:
             if RUN.stimulated
         },
         **{name: figure(name, name, "Localization") for name in ("maps",) if RUN.seeing},
-        html=report(
-            "results/{dataset}/report/index.html",
+        html="results/{dataset}/report/index.html",
+        standalone=report(
+            "results/{dataset}/report/standalone.html",
             caption="../report/page.rst",
             category="Report",
         ),
