@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.models.cards import label
-from dysconnect.paper.text import Estimate, counted, covariate_names, listed, number, p_text
+from dysconnect.paper.text import Estimate, counted, listed, number, p_text
 from dysconnect.report.budget import model_share
 from dysconnect.report.prediction.scores import (
     above_chance,
@@ -17,7 +17,10 @@ from dysconnect.report.prediction.scores import (
     competing,
     difference,
     excludes_zero,
-    sees_nothing,
+    on_one_fold,
+    seen_by_floor,
+    was_permuted,
+    why_blind,
 )
 from dysconnect.report.results import Results, Study
 from dysconnect.report.structures import detectable_effect
@@ -66,18 +69,17 @@ def _not_competing(auc: Mapping[str, Estimate]) -> str:
 
 def floor_sentence(study: Study) -> str:
     """Whether the covariates alone explain the score of the best model."""
-    results, experiments, floor, auc = study.results, study.experiments, study.floor, candidates(study)
+    results, floor, auc = study.results, study.floor, candidates(study)
     if floor is None:
         return "No confound floor was run, so age, sex, site and motion cannot be ruled out as the explanation."
-    if sees_nothing(floor, experiments):
+    if blind := why_blind(study):
+        key = "" if seen_by_floor(study) in blind else " (dataset.covariates)"
         return (
-            "No confound floor could be made: no covariates are given (dataset.covariates), so age, sex, site and "
-            "motion cannot be ruled out as the explanation."
+            f"No confound floor could be made: {blind}{key}, so age, sex, site and motion cannot be ruled out as the "
+            "explanation."
         )
-    score, alpha = aucs(results.scores)[floor], study.score_alpha
-    fixed = study.cohort["splits"]["scheme"] == "fixed"
-    names = covariate_names(experiments[floor]["model"].get("covariates", []))
-    reached = f"an AUC of {score} ({p_text(score.p)})"
+    score = aucs(results.scores)[floor]
+    names, reached = seen_by_floor(study), f"an AUC of {score} ({p_text(score.p)})"
     if not auc:
         return f"From {names} alone: {reached}."
     best = best_of(auc)
@@ -85,14 +87,24 @@ def floor_sentence(study: Study) -> str:
     if gap is None:
         return f"From {names} alone: {reached}. The difference to the models was not tested."
     if beats_chance(auc[best], model_share(study)):
-        judged = _above_floor(label(best), gap, alpha, names, reached)
-        judged += " There is one test fold: its bootstrap alone decides, without a test over folds." if fixed else ""
-        return (
-            f"{judged} {_others_above(results.comparisons, auc, best, floor, alpha)}{_remains(results, best)}".strip()
-        )
-    if above_chance(score, alpha):
+        judged = _above_floor(label(best), gap, study.score_alpha, names, reached) + _on_one_fold(study)
+        others = _others_above(results.comparisons, auc, best, floor, study.score_alpha)
+        return f"{judged} {others}{_remains(results, best)}".strip()
+    return _floor_alone(study, names, reached)
+
+
+def _floor_alone(study: Study, names: str, reached: str) -> str:
+    """What the covariates tell where no model is shown to tell anything."""
+    if not was_permuted(study, study.floor, study.score_alpha):
+        return f"{names[0].upper()}{names[1:]} alone reach {reached}: too few permuted labels to say whether by chance."
+    if above_chance(aucs(study.results.scores)[study.floor], study.score_alpha):
         return f"The groups differ in covariates, not measurably in connectivity: {names} alone reach {reached}."
     return f"The confound floor is at chance as well: {names} alone reach {reached}."
+
+
+def _on_one_fold(study: Study) -> str:
+    """Say on what a comparison of two models rests where there is one test fold; else empty."""
+    return " There is one test fold: its bootstrap alone decides, without a test over folds." * on_one_fold(study)
 
 
 def _above_floor(best: str, gap: Estimate, alpha: float, names: str, reached: str) -> str:
@@ -107,6 +119,9 @@ def _above_floor(best: str, gap: Estimate, alpha: float, names: str, reached: st
             f"The best model is worse than the confound floor: {names} alone reach {reached}; the difference is {gap}."
         )
     open_ = "includes zero" if gap.low <= 0 <= gap.high else "is not sure when training on others is allowed for"
+    open_ = (
+        open_ if np.isfinite(gap.low) else "has no interval, as some samples of these people hold no pair to compare"
+    )
     return (
         f"The confound floor may explain the score: {names} alone reach {reached}, and the difference to {best}, "
         f"{gap}, {open_} ({_tests(gap)}). Nothing beyond these covariates is shown."
@@ -156,12 +171,12 @@ def rivalry_sentence(study: Study) -> str:
             f"Neither {graph} nor {linear} is shown to beat chance, so that their difference ({gap}, {_tests(gap)}) "
             "says nothing for or against either."
         )
-    shown = excludes_zero(gap, study.score_alpha)
+    shown, fold = excludes_zero(gap, study.score_alpha), _on_one_fold(study)
     if shown > 0:
-        return f"The graph network beats the linear models: {graph} leads {linear} by {gap} ({_tests(gap)})."
+        return f"The graph network beats the linear models: {graph} leads {linear} by {gap} ({_tests(gap)}).{fold}"
     gap = Estimate(-gap.value, -gap.high, -gap.low, gap.p, gap.corrected)
     if shown < 0:
-        return f"A linear model beats the graph network: {linear} leads {graph} by {gap} ({_tests(gap)})."
+        return f"A linear model beats the graph network: {linear} leads {graph} by {gap} ({_tests(gap)}).{fold}"
     return (
         f"Graph network and linear model cannot be told apart: {linear} minus {graph} is {gap} "
         f"({_tests(gap)}). Nothing speaks for the more complex one."
@@ -207,17 +222,19 @@ def prediction_in_short(study: Study) -> str:
     who += f"{label(best)},"
     if not beats_chance(auc[best], model_share(study)):
         who = who.replace("The", "the", 1)
+        if not competing(auc):
+            asked = "Whether connectivity tells patients from controls was not tested against enough permuted labels"
+            return f"{asked}: {who} reaches an AUC of {auc[best]}."
         return f"Connectivity is not shown to tell patients from controls: {who} reaches an AUC of {auc[best]}."
     text = f"{who} tells patients from controls with an AUC of {auc[best]}"
-    if floor and sees_nothing(floor, study.experiments):
-        return f"{text}; no covariates are given, so no confound floor could be made to compare it with."
+    if blind := why_blind(study):
+        return f"{text}; {blind}, so no confound floor could be made to compare it with."
     gap = difference(study.results.comparisons, best, floor) if floor else None
     if gap is None:
         return f"{text}; what the covariates alone would tell was not tested."
-    seen = covariate_names(study.experiments[floor]["model"].get("covariates", []))
-    alone = f"the confound floor ({seen} alone: {aucs(study.results.scores)[floor]})"
+    alone = f"the confound floor ({seen_by_floor(study)} alone: {aucs(study.results.scores)[floor]})"
     if excludes_zero(gap, study.score_alpha) > 0:
-        return f"{text}, more than {alone}."
+        return f"{text}, more than {alone}{', by the bootstrap of one test fold' * on_one_fold(study)}."
     return f"{text}, but is not shown to do better than {alone}: it may have found nothing in the connections."
 
 

@@ -10,7 +10,7 @@ from dysconnect.models.cards import label
 from dysconnect.paper.tables import significant
 from dysconnect.paper.text import counted, listed, number, p_text
 from dysconnect.report.budget import model_share
-from dysconnect.report.prediction.scores import aucs, beats_chance, difference, excludes_zero, sees_nothing
+from dysconnect.report.prediction.scores import aucs, beats_chance, difference, excludes_zero, why_blind
 from dysconnect.report.results import Results, Study
 
 CONTEXT = "The rest of the ranking is context: of targets that do not survive it says nothing that noise would not."
@@ -28,7 +28,7 @@ def model_words(study: Study) -> str:
     shown = "beats chance" if beats_chance(score, model_share(study)) else "is not shown to beat chance"
     text = f"The model itself, {label(name)}, {shown} (AUC {score}; {tested})"
     gap = None if floor is None or floor == name else difference(study.results.comparisons, name, floor)
-    if gap is not None and not sees_nothing(floor, study.experiments):
+    if gap is not None and not why_blind(study):
         above = excludes_zero(gap, study.score_alpha) > 0
         text += f" and {'beats' if above else 'is not shown to beat'} the confound floor (difference {gap})"
     return text + ": that asks whether all connections together tell new people apart, not whether one target differs."
