@@ -181,7 +181,7 @@ def test_components_of_which_none_passes_are_not_named():
 
 def test_a_pair_of_systems_alone_is_named_in_the_verdict():
     sets = families_of(2)
-    sets = sets[sets["kind"] == "block"]
+    sets = sets[sets["kind"] == "block"].assign(p_fwer_mean=0.01)
     summary = summary_of(0) | {"n_fdr": 0, "families": families(edge=0.4, component=0.9, block=0.01)}
     study = study_of(results_of(surviving=0, summary=summary, families=sets))
     assert in_short(study)[2].endswith("is shown to differ, but pairs of systems do as wholes.")
