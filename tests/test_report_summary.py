@@ -18,7 +18,7 @@ from test_report import (
 )
 
 from dysconnect.report import Study
-from dysconnect.report.budget import connection_share, model_share, named
+from dysconnect.report.budget import budget_text, connection_share, model_share, named
 from dysconnect.report.localization import localization_sentence
 from dysconnect.report.prediction.sentences import floor_sentence, prediction_sentence, rivalry_sentence
 from dysconnect.report.structures import structure_sentence
@@ -232,3 +232,11 @@ def test_covariates_that_are_the_same_in_everybody_are_no_floor():
 def test_a_difference_without_an_interval_says_why():
     gap = (0.2, float("nan"), float("nan"), float("nan"))
     assert "has no interval" in floor_sentence(study_of(results_of(gaps=GAPS | {("tangent_ridge", "floor"): gap})))
+
+
+def test_targets_have_an_error_rate_beside_that_of_the_verdict():
+    assert "Targets" not in budget_text(study_of(results_of()))
+    shown = results_of(stimulation="correlation ridge (family-wise p of the targets = 0.01)")
+    assert budget_text(study_of(shown)).endswith(
+        "Targets of virtual stimulation have 0.05 to themselves, beside these."
+    )

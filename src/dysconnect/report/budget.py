@@ -69,11 +69,17 @@ def budget_text(study: Study) -> str:
         if question is not None
     ]
     shared = f", shared with the questions of {listed(asked)}" if asked else ""
+    aside = ""
+    if study.results.stimulation:
+        aside = (
+            f" Targets of virtual stimulation have {study.cohort['stimulate']['alpha']:g} to themselves, beside these."
+        )
     return (
         "Every family of tests keeps its own error rate. The verdict names a difference only at "
         f"{model_share(study):.2g} for the best model, by the highest standardised AUC of all models under the same "
         f"permutations, and at {connection_share(study):.2g} for connections{shared}, by the smallest p over single "
         "connections, components, circuits and pairs of systems under the same permutations (Westfall and Young 1993)."
+        f"{aside}"
     )
 
 
