@@ -113,7 +113,9 @@ def judge(run: Run, seed: int, regions: int | None) -> dict:
     tested = localize(known, edge_circuits(nodes, known.directed), spec, nodes)
     says = {"n": len(known.labels)} | scores(run, scored) | connections(tested, made.truth, spec["alpha"])
     says |= targets(run, cohorts, splits, nulls, nodes, made.truth)
-    results = SimpleNamespace(scores=scored.scores, summary=tested.summary, severity=None, groups=None)
+    results = SimpleNamespace(
+        scores=scored.scores, summary=tested.summary, components=tested.components, severity=None, groups=None
+    )
     level, alpha = run.cohort["evaluate"]["level"], spec["alpha"]
     study = SimpleNamespace(results=results, experiments=run.experiments, level=level, alpha=alpha)
     return says | {"names": [name for name, _ in named(study)]}
