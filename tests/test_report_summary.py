@@ -1,11 +1,15 @@
 """The verdict in five sentences says what the numbers say, and no more."""
 
+import dataclasses
+
+import pandas as pd
 import pytest
 from test_report import (
     GAPS,
     GOOD,
     NODES,
     cohort_of,
+    comparisons_of,
     components_of,
     experiments_of,
     families_of,
@@ -18,7 +22,7 @@ from test_report import (
 )
 
 from dysconnect.report import Study
-from dysconnect.report.budget import budget_text, connection_share, model_share, named
+from dysconnect.report.budget import connection_share, model_share, named
 from dysconnect.report.localization import localization_sentence
 from dysconnect.report.prediction.sentences import floor_sentence, prediction_sentence, rivalry_sentence
 from dysconnect.report.structures import structure_sentence
@@ -153,10 +157,55 @@ def test_the_p_of_the_best_decides(p_best, shown):
     assert ("tells patients from controls with" in said(results)[0]) == shown
 
 
-def test_one_test_fold_is_said_to_decide_alone():
+def test_one_test_fold_is_said_to_decide_alone_wherever_models_are_compared():
     cohort = cohort_of() | {"splits": {"scheme": "fixed", "test_sites": ["B"]}}
-    study = Study(results_of(), cohort, experiments_of(GOOD), NODES)
-    assert "There is one test fold: its bootstrap alone decides" in floor_sentence(study)
+    fixed = Study(results_of(), cohort, experiments_of(GOOD), NODES)
+    folds = Study(results_of(), cohort_of(), experiments_of(GOOD), NODES)
+    says = lambda study: [floor_sentence(study), rivalry_sentence(study), *in_short(study)[:2]]
+    assert all("There is one test fold: its bootstrap alone decides" in sentence for sentence in says(fixed))
+    assert not any("one test fold" in sentence for sentence in says(folds))
+
+
+HARMONISED = {"tangent_ridge": {"harmonise": "combat"}}
+
+
+def of_sites(pooled: float, within: float, harmonised=HARMONISED) -> Study:
+    """Tangent ridge minus floor and GCN, of all pairs of people and of those of one site."""
+    gaps = lambda x: {
+        ("tangent_ridge", "floor"): (x, x - 0.05, x + 0.05, 0.01, 0.01),
+        ("gcn", "tangent_ridge"): (-x, -x - 0.05, -x + 0.05, 0.01, 0.01),
+    }
+    inside = comparisons_of(gaps(within)).query("metric == 'auc'").assign(metric="auc_within_site")
+    results = results_of(gaps=gaps(pooled))
+    results = dataclasses.replace(results, comparisons=pd.concat([results.comparisons, inside]))
+    experiments = experiments_of(GOOD)
+    for name, changes in harmonised.items():
+        experiments[name]["model"] |= changes
+    return Study(results, cohort_of(), experiments, NODES)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_harmonised_model_is_judged_within_sites(sign):
+    """Pooled and within-site differences have opposite signs, and both exclude zero."""
+    study = of_sites(-0.2 * sign, 0.2 * sign)
+    floor, rivalry, (first, second, *_) = floor_sentence(study), rivalry_sentence(study), in_short(study)
+    if sign > 0:
+        assert "beats the confound floor" in floor and "difference is 0.20 [0.15, 0.25] within sites" in floor
+        assert first.endswith("compared within sites.") and ", more than the confound floor" in first
+        assert rivalry.startswith("A linear model beats") and "by 0.20 [0.15, 0.25] within sites" in rivalry
+        assert "does worse than" in second and "−0.20 [−0.25, −0.15] within sites" in second
+    else:
+        assert "worse than the confound floor" in floor and "is −0.20 [−0.25, −0.15] within sites" in floor
+        assert "is not shown to do better" in first and "compared within sites" in first
+        assert rivalry.startswith("The graph network beats") and "does better than" in second
+
+
+def test_models_that_are_all_raw_or_all_harmonised_are_judged_over_all_people():
+    for changed in ({}, {name: {"harmonise": "combat"} for name in GOOD}):
+        study = of_sites(-0.2, 0.2, changed)
+        assert "worse than the confound floor" in floor_sentence(study) and "within sites" not in " ".join(
+            [floor_sentence(study), rivalry_sentence(study), *in_short(study)]
+        )
 
 
 def test_one_site_that_has_both_groups_is_one_test_fold():
@@ -164,7 +213,7 @@ def test_one_site_that_has_both_groups_is_one_test_fold():
     study = study_of(results_of(), scheme="leave_one_site_out")
     assert "There is one test fold: its bootstrap alone decides" in floor_sentence(study)
     assert rivalry_sentence(study).endswith("its bootstrap alone decides, without a test over folds.")
-    assert in_short(study)[0].endswith("0.60 [0.50, 0.70]), by the bootstrap of one test fold.")
+    assert in_short(study)[0].endswith("its bootstrap alone decides, without a test over folds.")
     folds = folds_of(GOOD).fillna({"auc": 0.7})
     for other in (study_of(results_of(folds=folds), scheme="leave_one_site_out"), study_of(results_of())):
         assert "one test fold" not in floor_sentence(other) + in_short(other)[0]
@@ -232,11 +281,3 @@ def test_covariates_that_are_the_same_in_everybody_are_no_floor():
 def test_a_difference_without_an_interval_says_why():
     gap = (0.2, float("nan"), float("nan"), float("nan"))
     assert "has no interval" in floor_sentence(study_of(results_of(gaps=GAPS | {("tangent_ridge", "floor"): gap})))
-
-
-def test_targets_have_an_error_rate_beside_that_of_the_verdict():
-    assert "Targets" not in budget_text(study_of(results_of()))
-    shown = results_of(stimulation="correlation ridge (family-wise p of the targets = 0.01)")
-    assert budget_text(study_of(shown)).endswith(
-        "Targets of virtual stimulation have 0.05 to themselves, beside these."
-    )
