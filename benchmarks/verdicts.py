@@ -115,6 +115,7 @@ def judge(run: Run, seed: int, regions: int | None) -> dict:
     tested = localize(known, edge_circuits(nodes, known.directed), spec, nodes)
     ranked = ranking(run, cohorts, splits, nulls, nodes)
     results = {"scores": scored.scores, "comparisons": scored.comparisons, "summary": tested.summary}
+    results |= {"components": tested.components, "folds": scored.folds}
     results |= {"severity": None, "groups": None, "stimulated": ranked.summary}
     study = Study(SimpleNamespace(**results), run.cohort, run.experiments, nodes)
     says = {"n": len(known.labels)} | scores(study) | connections(tested, made.truth, spec["alpha"])

@@ -42,8 +42,24 @@ def family(summary: Mapping, name: str) -> Family:
 
 
 def may_name(study: Study, name: str) -> bool:
-    """Whether the verdict may say that something of this family differs."""
+    """Whether the verdict may say that something of this family differs.
+
+    What makes the p of components small may be the t of one connection of a circuit, and then none is there to name.
+    """
+    if name == "component" and not (study.results.components["p_fwer"] <= study.alpha).any():
+        return False
     return bool(family(study.results.summary, name).p_any <= connection_share(study))
+
+
+def out_of_reach(study: Study) -> str:
+    """Say that the permutations are too few for any connection to be named; empty where they are enough."""
+    n, share = study.results.summary["permutations"], connection_share(study)
+    if 1 / (1 + n) <= share:
+        return ""
+    return (
+        f"{n:,} permutations give no p below {1 / (1 + n):.2g}, where the error rate of the page asks for {share:.2g}: "
+        f"nothing could be called. Set localize.permutations to {int(np.ceil(1 / share)) - 1:,} or more."
+    )
 
 
 def budget_text(study: Study) -> str:
@@ -93,7 +109,8 @@ def differences(study: Study) -> list[tuple[str, float]]:
     """What the verdict names as a difference: question and corrected p; empty where nothing is there to name."""
     models = study.results.scores.query("metric == 'auc'").set_index("experiment")["p_best"]
     found = [(name, p) for name, p in models.items() if p <= model_share(study)]
-    return found + [(name, p) for name, p in _of_connections(study).items() if p <= connection_share(study)]
+    passing = {name: p for name, p in _of_connections(study).items() if p <= connection_share(study)}
+    return found + [(name, p) for name, p in passing.items() if name != "component" or may_name(study, name)]
 
 
 def _of_connections(study: Study) -> dict[str, float]:

@@ -13,7 +13,7 @@ from dysconnect.report.prediction.figures import (
     probability_figure,
     roc_figure,
 )
-from dysconnect.report.prediction.scores import harmonised_by_site, kind, sees_nothing
+from dysconnect.report.prediction.scores import harmonised_by_site, kind, why_blind
 from dysconnect.report.prediction.sentences import floor_sentence, power_sentence, prediction_sentence, rivalry_sentence
 from dysconnect.report.prediction.subgroups import shown_model, subgroup_figure, subgroup_rows
 from dysconnect.report.prediction.tables import comparison_table, fold_table, model_table
@@ -62,7 +62,7 @@ def _kind(config: Mapping) -> str:
 
 
 def _empty(study: Study) -> bool:
-    return bool(study.floor) and sees_nothing(study.floor, study.experiments)
+    return bool(why_blind(study))
 
 
 def _drawings(study: Study) -> dict[str, Drawing]:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.models.cards import card_of
-from dysconnect.paper.text import Estimate
+from dysconnect.paper.text import Estimate, covariate_names
 from dysconnect.report.results import Study
 
 
@@ -16,9 +16,33 @@ def kind(config: Mapping) -> str:
     return card_of(config["model"]["name"]).kind
 
 
-def sees_nothing(floor: str, experiments: Mapping[str, Mapping]) -> bool:
-    """Whether a confound floor has no covariate to see: its AUC of 0.5 is then no floor, and nothing can beat it."""
-    return not experiments[floor]["model"].get("covariates", [])
+def seen_by_floor(study: Study) -> str:
+    """Name the covariates of the confound floor."""
+    return covariate_names(study.experiments[study.floor]["model"].get("covariates", []))
+
+
+def why_blind(study: Study) -> str:
+    """Why the confound floor sees nothing: its AUC of 0.5 is then no floor, and nothing can beat it; else empty."""
+    if study.floor is None:
+        return ""
+    given = study.experiments[study.floor]["model"].get("covariates", [])
+    if not given:
+        return "no covariates are given"
+    score = aucs(study.results.scores)[study.floor]
+    alike = score.value == score.low == score.high == 0.5  # everybody of a fold got the same probability
+    return f"{seen_by_floor(study)} {'is' if len(given) == 1 else 'are'} the same in everybody" if alike else ""
+
+
+def on_one_fold(study: Study) -> bool:
+    """Whether one test fold holds all pairs of a patient and a control, so that no test over folds can be made."""
+    scored = study.results.folds.dropna(subset="auc")
+    return study.cohort["splits"]["scheme"] != "kfold" and len(scored.drop_duplicates(["repeat", "fold"])) < 2
+
+
+def was_permuted(study: Study, name: str, alpha: float) -> bool:
+    """Whether an experiment has permutations enough for a p of alpha."""
+    rows = len(study.results.nulls.get(name, ()))
+    return rows > 0 and 1 / rows <= alpha
 
 
 def aucs(scores: pd.DataFrame, metric: str = "auc") -> dict[str, Estimate]:
@@ -83,7 +107,7 @@ def gap_between(study: Study, one: str, other: str) -> Gap | None:
     size, within = fair_difference(study.results.comparisons, one, other, harmonised_by_site(study.experiments))
     if size is None:
         return None
-    return Gap(size, excludes_zero(size, study.score_alpha), within, study.cohort["splits"]["scheme"] == "fixed")
+    return Gap(size, excludes_zero(size, study.score_alpha), within, on_one_fold(study))
 
 
 def excludes_zero(gap: Estimate, alpha: float) -> int:

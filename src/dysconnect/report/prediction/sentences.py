@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from dysconnect.models.cards import label
-from dysconnect.paper.text import Estimate, counted, covariate_names, listed, number, p_text
+from dysconnect.paper.text import Estimate, counted, listed, number, p_text
 from dysconnect.report.budget import model_share
 from dysconnect.report.prediction.scores import (
     Gap,
@@ -16,7 +16,9 @@ from dysconnect.report.prediction.scores import (
     candidates,
     competing,
     gap_between,
-    sees_nothing,
+    seen_by_floor,
+    was_permuted,
+    why_blind,
 )
 from dysconnect.report.results import Results, Study
 from dysconnect.report.structures import detectable_effect
@@ -65,17 +67,17 @@ def _not_competing(auc: Mapping[str, Estimate]) -> str:
 
 def floor_sentence(study: Study) -> str:
     """Whether the covariates alone explain the score of the best model."""
-    results, experiments, floor, auc = study.results, study.experiments, study.floor, candidates(study)
+    results, floor, auc = study.results, study.floor, candidates(study)
     if floor is None:
         return "No confound floor was run, so age, sex, site and motion cannot be ruled out as the explanation."
-    if sees_nothing(floor, experiments):
+    if blind := why_blind(study):
+        key = "" if seen_by_floor(study) in blind else " (dataset.covariates)"
         return (
-            "No confound floor could be made: no covariates are given (dataset.covariates), so age, sex, site and "
-            "motion cannot be ruled out as the explanation."
+            f"No confound floor could be made: {blind}{key}, so age, sex, site and motion cannot be ruled out as the "
+            "explanation."
         )
     score = aucs(results.scores)[floor]
-    names = covariate_names(experiments[floor]["model"].get("covariates", []))
-    reached = f"an AUC of {score} ({p_text(score.p)})"
+    names, reached = seen_by_floor(study), f"an AUC of {score} ({p_text(score.p)})"
     if not auc:
         return f"From {names} alone: {reached}."
     best = best_of(auc)
@@ -85,7 +87,14 @@ def floor_sentence(study: Study) -> str:
     if beats_chance(auc[best], model_share(study)):
         judged = f"{_above_floor(label(best), gap, names, reached)}{_one_fold(gap)}"
         return f"{judged} {_others_above(study, auc, best)}{_remains(results, best)}".strip()
-    if above_chance(score, study.score_alpha):
+    return _floor_alone(study, names, reached)
+
+
+def _floor_alone(study: Study, names: str, reached: str) -> str:
+    """What the covariates tell where no model is shown to tell anything."""
+    if not was_permuted(study, study.floor, study.score_alpha):
+        return f"{names[0].upper()}{names[1:]} alone reach {reached}: too few permuted labels to say whether by chance."
+    if above_chance(aucs(study.results.scores)[study.floor], study.score_alpha):
         return f"The groups differ in covariates, not measurably in connectivity: {names} alone reach {reached}."
     return f"The confound floor is at chance as well: {names} alone reach {reached}."
 
@@ -101,9 +110,9 @@ def _above_floor(best: str, gap: Gap, names: str, reached: str) -> str:
         return (
             f"The best model is worse than the confound floor: {names} alone reach {reached}; the difference is {size}."
         )
-    open_ = (
-        "includes zero" if gap.size.low <= 0 <= gap.size.high else "is not sure when training on others is allowed for"
-    )
+    low, high = gap.size.low, gap.size.high
+    open_ = "includes zero" if low <= 0 <= high else "is not sure when training on others is allowed for"
+    open_ = open_ if np.isfinite(low) else "has no interval, as some samples of these people hold no pair to compare"
     return (
         f"The confound floor may explain the score: {names} alone reach {reached}, and the difference to {best}, "
         f"{size}, {open_} ({_tests(gap)}). Nothing beyond these covariates is shown."
@@ -214,15 +223,17 @@ def prediction_in_short(study: Study) -> str:
     who += f"{label(best)},"
     if not beats_chance(auc[best], model_share(study)):
         who = who.replace("The", "the", 1)
+        if not competing(auc):
+            asked = "Whether connectivity tells patients from controls was not tested against enough permuted labels"
+            return f"{asked}: {who} reaches an AUC of {auc[best]}."
         return f"Connectivity is not shown to tell patients from controls: {who} reaches an AUC of {auc[best]}."
     text = f"{who} tells patients from controls with an AUC of {auc[best]}"
-    if floor and sees_nothing(floor, study.experiments):
-        return f"{text}; no covariates are given, so no confound floor could be made to compare it with."
+    if blind := why_blind(study):
+        return f"{text}; {blind}, so no confound floor could be made to compare it with."
     gap = gap_between(study, best, floor) if floor else None
     if gap is None:
         return f"{text}; what the covariates alone would tell was not tested."
-    seen = covariate_names(study.experiments[floor]["model"].get("covariates", []))
-    alone = f"the confound floor ({seen} alone: {aucs(study.results.scores)[floor]})"
+    alone = f"the confound floor ({seen_by_floor(study)} alone: {aucs(study.results.scores)[floor]})"
     alone += ", compared within sites" if gap.within else ""
     if gap.shown > 0:
         return f"{text}, more than {alone}.{_one_fold(gap)}"

@@ -10,7 +10,7 @@ from dysconnect.models.cards import label
 from dysconnect.paper.tables import significant
 from dysconnect.paper.text import counted, listed, number, p_text
 from dysconnect.report.budget import model_share
-from dysconnect.report.prediction.scores import aucs, beats_chance, gap_between, sees_nothing
+from dysconnect.report.prediction.scores import aucs, beats_chance, gap_between, why_blind
 from dysconnect.report.results import Results, Study
 
 CONTEXT = "The rest of the ranking is context: of targets that do not survive it says nothing that noise would not."
@@ -28,7 +28,7 @@ def model_words(study: Study) -> str:
     shown = "beats chance" if beats_chance(score, model_share(study)) else "is not shown to beat chance"
     text = f"The model itself, {label(name)}, {shown} (AUC {score}; {tested})"
     gap = None if floor is None or floor == name else gap_between(study, name, floor)
-    if gap is not None and not sees_nothing(floor, study.experiments):
+    if gap is not None and not why_blind(study):
         where = " within sites" if gap.within else ""
         text += f" and {'beats' if gap.shown > 0 else 'is not shown to beat'} the confound floor"
         text += f" (difference {gap.size}{where}{'; one test fold' if gap.one_fold else ''})"
