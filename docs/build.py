@@ -442,9 +442,9 @@ def arguments(node: ast.FunctionDef) -> str:
 def results() -> str:
     """Page of the files that the rules write."""
     text = (
-        "# Rules, files and columns\n\nEvery rule of the workflow and the files it writes. `{dataset}`, `{experiment}`, `{atlas}`, "
-        "`{measure}`, `{participant}` and `{unit}` stand for names. [results/README.md](../../results/README.md) lists "
-        "the same by what they hold.\n"
+        "# Rules, files and columns\n\nEvery rule of the workflow and the files it writes. `{dataset}`, "
+        "`{experiment}`, `{atlas}`, `{measure}`, `{participant}` and `{unit}` stand for names. "
+        "[results/README.md](../../results/README.md) lists the same by what they hold.\n"
     )
     for file in sorted((ROOT / "workflow/rules").glob("*.smk"), key=stage_order):
         rules = "".join(written(name, body) for name, body in rules_of(file.read_text()))
