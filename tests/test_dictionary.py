@@ -8,10 +8,15 @@ import pytest
 
 from dysconnect.data.dictionary import columns, describe, meanings, place, sidecar
 from dysconnect.data.images.receipts import CHOICES
-from dysconnect.evaluate import compare, power, subgroups
+from dysconnect.evaluate.compare import COLUMNS as COMPARISONS
+from dysconnect.evaluate.power import COLUMNS as POWER
+from dysconnect.evaluate.subgroups import COLUMNS as SUBGROUPS
 from dysconnect.localize import COLUMNS as EDGES
 from dysconnect.report.maps import TESTS, TITLES
-from dysconnect.stimulate import control, edits, ranking
+from dysconnect.stimulate.control import MEASURES as CONTROLLABILITY
+from dysconnect.stimulate.edits import COLUMNS as EDITS
+from dysconnect.stimulate.ranking import COLUMNS as TARGETS
+from dysconnect.stimulate.ranking import PATIENT_COLUMNS as PATIENTS
 from dysconnect.train import HISTORY, SEARCH
 from dysconnect.validate.scores import COLUMNS as VALIDATED
 
@@ -43,14 +48,14 @@ def test_a_row_has_a_meaning_and_no_column_of_a_table_has_two():
 WRITTEN = {
     "acquire/choices.tsv": CHOICES,
     "attribute/maps/gin.tsv": [*TITLES, *(f"p_{test}" for test in TESTS), "screened"],
-    "evaluate/comparisons.tsv": compare.COLUMNS,
-    "evaluate/power.tsv": power.COLUMNS,
-    "evaluate/subgroups.tsv": subgroups.COLUMNS,
+    "evaluate/comparisons.tsv": COMPARISONS,
+    "evaluate/power.tsv": POWER,
+    "evaluate/subgroups.tsv": SUBGROUPS,
     "localize/edges.tsv": EDGES,
     "localize/severity.tsv": ["effect_size", "direction", "statistic", "p", "p_fwer", "p_fdr"],
-    "stimulate/edits.tsv": edits.COLUMNS,
-    "stimulate/patients.tsv": ranking.PATIENT_COLUMNS,
-    "stimulate/targets.tsv": [*ranking.COLUMNS, *control.MEASURES],
+    "stimulate/edits.tsv": EDITS,
+    "stimulate/patients.tsv": PATIENTS,
+    "stimulate/targets.tsv": [*TARGETS, *CONTROLLABILITY],
     "train/gcn/history.tsv": HISTORY,
     "train/gcn/search.tsv": SEARCH,
     "validate/cohorts.tsv": [*VALIDATED, "stability"],
