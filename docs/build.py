@@ -321,12 +321,12 @@ def library() -> str:
     for place in packages():
         page = f"library/{short(place)}.md"
         inside = ", ".join(f"[{file.stem}]({page}#{file.stem})" for file in modules(place))
-        rows += f"| [{short(place)}]({page}) | {escape(first_line(parsed(place)))} | {inside} |\n"
+        rows += f"- **[{short(place)}]({page})**: {escape(first_line(parsed(place)))}{inside and f' {inside}'}\n"
     return (
         "# Library\n\nThe public functions and classes of each package, with the first line of their docstrings, which "
         "say more: shapes, units, errors and sources (`help(dysconnect.localize.localize)`). Arrays and frames in, "
         "arrays and frames out. The stages come first, as they follow each other, then what they are made of.\n\n"
-        f"| `dysconnect.` | what it is | modules |\n|---|---|---|\n{rows}"
+        + rows
     )
 
 

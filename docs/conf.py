@@ -93,7 +93,8 @@ def write_api(app):
     for name in names:
         below = "".join(f"   {other}\n" for other in names if other.rpartition(".")[0] == name)
         menu = f"\n.. toctree::\n   :maxdepth: 1\n\n{below}" if below else ""
-        text = f"{name}\n{'=' * len(name)}\n\n.. automodule:: {name}\n{menu}"
+        title = name.removeprefix("dysconnect.")
+        text = f"{title}\n{'=' * len(title)}\n\n.. automodule:: {name}\n{menu}"
         page = folder / f"{name}.rst"
         if not page.exists() or page.read_text() != text:
             page.write_text(text)
