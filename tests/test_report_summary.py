@@ -1,11 +1,15 @@
 """The verdict in five sentences says what the numbers say, and no more."""
 
+import dataclasses
+
+import pandas as pd
 import pytest
 from test_report import (
     GAPS,
     GOOD,
     NODES,
     cohort_of,
+    comparisons_of,
     experiments_of,
     link_of,
     quality_of,
@@ -17,7 +21,7 @@ from test_report import (
 from dysconnect.report import Study
 from dysconnect.report.budget import connection_share, model_share, named
 from dysconnect.report.localization import localization_sentence
-from dysconnect.report.prediction.sentences import floor_sentence, prediction_sentence
+from dysconnect.report.prediction.sentences import floor_sentence, prediction_sentence, rivalry_sentence
 from dysconnect.report.structures import structure_sentence
 from dysconnect.report.verdict import in_short
 
@@ -144,7 +148,52 @@ def test_the_p_of_the_best_decides(p_best, shown):
     assert ("tells patients from controls with" in said(results)[0]) == shown
 
 
-def test_one_test_fold_is_said_to_decide_alone():
+def test_one_test_fold_is_said_to_decide_alone_wherever_models_are_compared():
     cohort = cohort_of() | {"splits": {"scheme": "fixed", "test_sites": ["B"]}}
-    study = Study(results_of(), cohort, experiments_of(GOOD), NODES)
-    assert "There is one test fold: its bootstrap alone decides" in floor_sentence(study)
+    fixed = Study(results_of(), cohort, experiments_of(GOOD), NODES)
+    folds = Study(results_of(), cohort_of(), experiments_of(GOOD), NODES)
+    says = lambda study: [floor_sentence(study), rivalry_sentence(study), *in_short(study)[:2]]
+    assert all("There is one test fold: its bootstrap alone decides" in sentence for sentence in says(fixed))
+    assert not any("one test fold" in sentence for sentence in says(folds))
+
+
+HARMONISED = {"tangent_ridge": {"harmonise": "combat"}}
+
+
+def of_sites(pooled: float, within: float, harmonised=HARMONISED) -> Study:
+    """Tangent ridge minus floor and GCN, of all pairs of people and of those of one site."""
+    gaps = lambda x: {
+        ("tangent_ridge", "floor"): (x, x - 0.05, x + 0.05, 0.01, 0.01),
+        ("gcn", "tangent_ridge"): (-x, -x - 0.05, -x + 0.05, 0.01, 0.01),
+    }
+    inside = comparisons_of(gaps(within)).query("metric == 'auc'").assign(metric="auc_within_site")
+    results = results_of(gaps=gaps(pooled))
+    results = dataclasses.replace(results, comparisons=pd.concat([results.comparisons, inside]))
+    experiments = experiments_of(GOOD)
+    for name, changes in harmonised.items():
+        experiments[name]["model"] |= changes
+    return Study(results, cohort_of(), experiments, NODES)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_harmonised_model_is_judged_within_sites(sign):
+    """Pooled and within-site differences have opposite signs, and both exclude zero."""
+    study = of_sites(-0.2 * sign, 0.2 * sign)
+    floor, rivalry, (first, second, *_) = floor_sentence(study), rivalry_sentence(study), in_short(study)
+    if sign > 0:
+        assert "beats the confound floor" in floor and "difference is 0.20 [0.15, 0.25] within sites" in floor
+        assert first.endswith("compared within sites.") and ", more than the confound floor" in first
+        assert rivalry.startswith("A linear model beats") and "by 0.20 [0.15, 0.25] within sites" in rivalry
+        assert "does worse than" in second and "−0.20 [−0.25, −0.15] within sites" in second
+    else:
+        assert "worse than the confound floor" in floor and "is −0.20 [−0.25, −0.15] within sites" in floor
+        assert "is not shown to do better" in first and "compared within sites" in first
+        assert rivalry.startswith("The graph network beats") and "does better than" in second
+
+
+def test_models_that_are_all_raw_or_all_harmonised_are_judged_over_all_people():
+    for changed in ({}, {name: {"harmonise": "combat"} for name in GOOD}):
+        study = of_sites(-0.2, 0.2, changed)
+        assert "worse than the confound floor" in floor_sentence(study) and "within sites" not in " ".join(
+            [floor_sentence(study), rivalry_sentence(study), *in_short(study)]
+        )

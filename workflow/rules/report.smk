@@ -11,6 +11,7 @@ rule report:
         folds="results/{dataset}/evaluate/folds.tsv",
         subgroups="results/{dataset}/evaluate/subgroups.tsv",
         power="results/{dataset}/evaluate/power.tsv",
+        tried="results/{dataset}/evaluate/tried.json",
         histories=expand(
             "results/{{dataset}}/train/{experiment}/history.tsv",
             experiment=EXPERIMENTS,

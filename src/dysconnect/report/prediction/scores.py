@@ -1,6 +1,7 @@
 """Scores of experiments and their differences, as sentences, tables and figures read them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -35,6 +36,54 @@ def difference(comparisons: pd.DataFrame, one: str, other: str, metric: str = "a
             ends = sorted([sign * row["low"].iloc[0], sign * row["high"].iloc[0]])
             return Estimate(sign * row["difference"].iloc[0], *ends, row["p"].iloc[0], row["p_corrected"].iloc[0])
     return None
+
+
+def harmonised_by_site(experiments: Mapping[str, Mapping]) -> set[str]:
+    """Experiments with ComBat or site regressed out: what moves whole sites against each other."""
+    return {
+        name
+        for name, config in experiments.items()
+        if config["model"].get("harmonise") == "combat" or "site" in config["model"].get("deconfound", ())
+    }
+
+
+def fair_difference(
+    comparisons: pd.DataFrame, one: str, other: str, harmonised: Collection[str]
+) -> tuple[Estimate | None, bool]:
+    """Difference in AUC of two experiments, and whether it is that within sites: where only one is harmonised."""
+    if (one in harmonised) != (other in harmonised):
+        within = difference(comparisons, one, other, "auc_within_site")
+        if within is not None and np.isfinite(within.value):
+            return within, True
+    return difference(comparisons, one, other), False
+
+
+class Gap(NamedTuple):
+    """A difference of two experiments in AUC, as all sentences judge it.
+
+    Attributes
+    ----------
+    size : Estimate
+    shown : int
+        Sign of a difference that is shown, else 0.
+    within : bool
+        Whether people of the same site alone are compared.
+    one_fold : bool
+        Whether one test fold decides: there is no test over folds.
+    """
+
+    size: Estimate
+    shown: int
+    within: bool
+    one_fold: bool
+
+
+def gap_between(study: Study, one: str, other: str) -> Gap | None:
+    """How much better `one` is than `other`, by the rule of the tables; None where they were not compared."""
+    size, within = fair_difference(study.results.comparisons, one, other, harmonised_by_site(study.experiments))
+    if size is None:
+        return None
+    return Gap(size, excludes_zero(size, study.score_alpha), within, study.cohort["splits"]["scheme"] == "fixed")
 
 
 def excludes_zero(gap: Estimate, alpha: float) -> int:
