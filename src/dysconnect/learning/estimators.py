@@ -12,7 +12,7 @@ from dysconnect.data.edges import MissingRegions, edges_of_matrices
 from dysconnect.data.measures import MEASURES
 from dysconnect.data.participants import scan_groups
 from dysconnect.learning.graph.model import GraphModel
-from dysconnect.models.card import PREPARED
+from dysconnect.models.card import PREPARED, SOFTENED
 from dysconnect.models.cards import card_of
 from dysconnect.models.floor import CovariateEncoder
 from dysconnect.models.masked import MaskedRegression
@@ -73,6 +73,11 @@ class EdgeModel(FeatureModel):
                 f"Choose {' or '.join(self.card.suited())}."
             )
         self.measure, self.tangent = measure, MEASURES[measure].tangent
+        if any(spec.get("soften", ())) and not self.tangent:
+            raise ValueError(
+                f"model.soften={spec['soften']} is for the tangent space; connectivity={measure} has none: "
+                "leave it at [0]."
+            )
         self._kept: list[tuple] = []
 
     def predict_matrices(self, matrices: np.ndarray, participants: pd.DataFrame | None = None) -> np.ndarray:
@@ -149,7 +154,7 @@ class EdgeModel(FeatureModel):
         return self.card.space(self.spec, missing)
 
     def _classifier(self):
-        return self._built(skipped=PREPARED)
+        return self._built(skipped=(*PREPARED, *SOFTENED))
 
 
 class FloorModel(FeatureModel):

@@ -15,7 +15,7 @@ NAMES = {"type": "array", "items": {"type": "string"}}
 PENALTIES = {"type": "array", "items": {"type": "number", "exclusiveMinimum": 0}, "minItems": 1}
 DROPOUT = {"type": "number", "minimum": 0, "exclusiveMaximum": 1}
 WEIGHT = {"type": "number", "minimum": 0}
-KINDS = ("floor", "linear", "graph")
+KINDS = ("floor", "linear", "wide", "graph")
 NEEDS = {
     "covariates": "age, sex and the like",
     "covariances": "a measure of which a tangent space is made",
@@ -28,12 +28,16 @@ NEEDS = {
 ALWAYS = ("undirected edges", "edges without a diagonal")  # what saved models, predictions and targets rest on
 FILLED = ("measure", "prepared", "covariates")  # what a sentence may name beside the options
 PREPARED = {"harmonise": {"enum": ["none", "combat"]}, "deconfound": NAMES}  # done before the classifier
+DEGREE = {"type": "number", "minimum": 0, "exclusiveMaximum": 1}
+SOFTENED = {"soften": {"type": "array", "items": DEGREE, "minItems": 1}}  # of the tangent space
 
 
 def _tangent_space(options: Mapping, missing: np.ndarray | None):
+    from dysconnect.models.softened import SoftenedTangent
     from dysconnect.models.tangent import TangentSpace
 
-    return TangentSpace()
+    degrees = options.get("soften", [0])
+    return SoftenedTangent(degrees) if any(degrees) else TangentSpace()
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,8 @@ class Card:
     ----------
     name : str
         As in ``model.name``, and in the names of its files.
-    kind : {"floor", "linear", "graph"}
+    kind : {"floor", "linear", "wide", "graph"}
+        `wide` are networks of infinite width, which are solved as linear models are.
     load : callable
         Imports what builds the model and returns it: a class whose arguments are the options; those of a network come
         after the number of regions.

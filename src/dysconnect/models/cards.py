@@ -9,10 +9,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from dysconnect.data.measures import MEASURES
-from dysconnect.models.card import COUNT, DROPOUT, NAMES, PENALTIES, PREPARED, SHARE, WEIGHT, Card
+from dysconnect.models.card import COUNT, DROPOUT, NAMES, PENALTIES, PREPARED, SHARE, SOFTENED, WEIGHT, Card
 
 BESIDE = {"linear": {"type": "boolean", "default": True}}  # a linear model of all edges beside a network
 EDGES = ("edges", "correlations", "undirected edges")  # what networks need
+
+TRACE = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}  # of the low-rank weights
 
 
 def _by_default(limits: Mapping, value: object) -> dict:
@@ -61,6 +63,12 @@ def _low_rank():
     from dysconnect.models.low_rank import LowRank
 
     return LowRank
+
+
+def _wide():
+    from dysconnect.models.wide import Wide
+
+    return Wide
 
 
 def _riemann():
@@ -118,7 +126,7 @@ CARDS = {
             name="ridge",
             kind="linear",
             load=_ridge,
-            options={"penalties": PENALTIES, **PREPARED},
+            options={"penalties": PENALTIES, **SOFTENED, **PREPARED},
             sentence="ridge regression on {measure}, its penalty chosen inside the training fold by leave-one-out "
             "error (Golub et al. 1979), its probabilities from Platt's curve (Platt 1999)",
             papers=("Golub et al. 1979", "Platt 1999"),
@@ -128,7 +136,7 @@ CARDS = {
             name="logistic",
             kind="linear",
             load=_logistic,
-            options={"penalties": PENALTIES, **PREPARED},
+            options={"penalties": PENALTIES, **SOFTENED, **PREPARED},
             sentence="L2-penalised logistic regression on {measure}, its penalty chosen inside the training fold by "
             "the leave-one-out error of the first Newton step (Golub et al. 1979)",
             papers=("Golub et al. 1979",),
@@ -137,7 +145,7 @@ CARDS = {
             name="svm",
             kind="linear",
             load=_svm,
-            options={"penalties": PENALTIES, **PREPARED},
+            options={"penalties": PENALTIES, **SOFTENED, **PREPARED},
             sentence="linear support vector machine (Cortes and Vapnik 1995) on {measure}, its penalty chosen by the "
             "AUC of a split inside the training fold, its probabilities from Platt's curve (Platt 1999)",
             title="SVM",
@@ -152,6 +160,7 @@ CARDS = {
                 "screened": COUNT,
                 "steps": {"type": "integer", "minimum": 2},
                 "shortest": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+                **SOFTENED,
                 **PREPARED,
             },
             sentence="elastic net (Zou and Hastie 2005) on {measure}, the {screened:,} connections that correlate most "
@@ -163,16 +172,42 @@ CARDS = {
             kind="linear",
             load=_low_rank,
             options={
-                "trace": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+                "trace": TRACE,
                 "power": {"type": "number", "minimum": 0.5, "maximum": 3},
                 "share": SHARE,
                 "penalties": PENALTIES,
+                **SOFTENED,
                 **PREPARED,
             },
             sentence="weights of low rank (trace norm, Tomioka and Müller 2010) added to those of ridge regression on "
             "{measure}, the ridge penalty chosen inside the training fold by leave-one-out error (Golub et al. 1979)",
             needs=("covariances",),
             papers=("Tomioka and Müller 2010", "Golub et al. 1979"),
+        ),
+        Card(
+            name="wide",
+            kind="wide",
+            load=_wide,
+            options={
+                "depth": {"type": "integer", "minimum": 0},
+                "share": {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
+                "trace": TRACE,
+                "penalties": PENALTIES,
+                **SOFTENED,
+                **PREPARED,
+            },
+            sentence="a graph network of {depth} infinitely wide layers (Cho and Saul 2009; Du et al. 2019) that read "
+            "the profile of every region, with {share:.0%} of the decision from weights of low rank (trace norm, "
+            "Tomioka and Müller 2010), on {measure}, its penalty chosen inside the training fold by leave-one-out "
+            "error (Golub et al. 1979), its probabilities from Platt's curve (Platt 1999)",
+            needs=("covariances",),
+            papers=(
+                "Cho and Saul 2009",
+                "Du et al. 2019",
+                "Tomioka and Müller 2010",
+                "Golub et al. 1979",
+                "Platt 1999",
+            ),
         ),
         Card(
             name="riemann",

@@ -18,8 +18,8 @@ class Wide(Calibrated, ClassifierMixin, BaseEstimator):
     region becomes ridge regression on the kernel of `profile_kernel` as its layers widen. So its penalty has a
     leave-one-out error in closed form, no seed matters, and a permutation of the labels is one more right-hand side.
 
-    ``decision = (1 - h) f / a + h <B, T> / b``: f is the network, a the spread of its decisions (left out one by one), B
-    the low-rank weights of `LowRank` and b the spread of theirs (of the training people). Calibrated on an inner split.
+    ``decision = (1 - h) f / a + h <B, T> / b``: f is the network, a the spread of its decisions (left out one by one),
+    B the low-rank weights of `LowRank`, b the spread of theirs (of the training people). Calibrated on an inner split.
 
     Parameters
     ----------
@@ -35,7 +35,9 @@ class Wide(Calibrated, ClassifierMixin, BaseEstimator):
     Attributes
     ----------
     people_ : array, [n, N (N + 1) / 2], float16
-        The training people's tangent vectors: a kernel does not do without them.
+        The training people's tangent vectors, in units of `unit_`: a kernel does not do without them.
+    unit_, origin_ : float, array [N (N + 1) / 2]
+        Root mean square of their entries; their mean.
     dual_ : array, [n]
     low_ : array, [N (N + 1) / 2]
     intercept_, slope_, offset_ : float
@@ -70,7 +72,7 @@ class Wide(Calibrated, ClassifierMixin, BaseEstimator):
     def decision_function(self, X: np.ndarray) -> np.ndarray:
         """Signed distance, [n]; positive is patient."""
         X = np.asarray(X, np.float32)
-        kernel = profile_kernel(X - self.origin_, self.people_ - self.origin_, self.depth)
+        kernel = profile_kernel(X - self.origin_, self._origin() - self.origin_, self.depth)
         return kernel @ self.dual_ + X @ self.low_ + self.intercept_
 
     def decide_many(
@@ -89,16 +91,18 @@ class Wide(Calibrated, ClassifierMixin, BaseEstimator):
     def gradient(self, X: np.ndarray) -> np.ndarray:
         """What the decision gains for every entry of the tangent vectors [m, E] of some people: [m, E]."""
         X = np.asarray(X, np.float32)
-        slopes = profile_gradient(X - self.origin_, self.people_ - self.origin_, self.dual_, self.depth)
+        slopes = profile_gradient(X - self.origin_, self._origin() - self.origin_, self.dual_, self.depth)
         return slopes + self.low_
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything needed to predict, as arrays."""
-        return {"people": self.people_, "dual": self.dual_, "low": self.low_, "numbers": self._numbers()}
+        weights = {"dual": self.dual_, "low": self.low_, "numbers": self._numbers()}
+        return {"people": self.people_, "unit": self.unit_, **weights}
 
     def load_state(self, arrays: Mapping[str, np.ndarray]) -> "Wide":
         """Restore from `state`."""
-        self._remember(arrays["people"])
+        self.people_, self.unit_ = arrays["people"], arrays["unit"]
+        self._origin()
         self.dual_, self.low_ = arrays["dual"], arrays["low"]
         return self._take_numbers(arrays["numbers"])
 
@@ -110,8 +114,14 @@ class Wide(Calibrated, ClassifierMixin, BaseEstimator):
 
     def _remember(self, X: np.ndarray) -> np.ndarray:
         """Keep the training people as they are saved; their tangent vectors, [n, E] float32."""
-        self.people_ = np.asarray(X, np.float16)
-        X = self.people_.astype(np.float32)
+        size = np.sqrt(np.mean(np.square(X, dtype=float)))
+        self.unit_ = np.float32(max(size, np.finfo(np.float32).tiny))
+        self.people_ = (X / self.unit_).astype(np.float16)
+        return self._origin()
+
+    def _origin(self) -> np.ndarray:
+        """Tangent vectors of the training people, [n, E] float32, whose mean is where profiles start."""
+        X = self.people_.astype(np.float32) * self.unit_
         self.origin_ = X.mean(0)
         return X
 

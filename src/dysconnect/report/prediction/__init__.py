@@ -22,7 +22,12 @@ from dysconnect.report.prediction.words import evaluation_text, forest_caption, 
 from dysconnect.report.results import Study
 from dysconnect.report.section import Drawing, Section
 
-KINDS = {"floor": "covariates only", "linear": "linear model", "graph": "graph neural network"}
+KINDS = {
+    "floor": "covariates only",
+    "linear": "linear model",
+    "wide": "graph network of infinite width",
+    "graph": "graph neural network",
+}
 
 
 def section(study: Study) -> Section:
@@ -58,6 +63,7 @@ def section(study: Study) -> Section:
 def _kind(config: Mapping) -> str:
     """Kind of a model in the table; what carries a network beside it is named."""
     beside = " beside a linear model" if config["model"].get("linear") else ""
+    beside += " beside weights of low rank" if kind(config) == "wide" and config["model"]["share"] else ""
     return f"{KINDS[kind(config)]}{beside}"
 
 

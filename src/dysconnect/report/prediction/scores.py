@@ -6,13 +6,16 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from dysconnect.models.card import KINDS
 from dysconnect.models.cards import card_of
 from dysconnect.paper.text import Estimate, covariate_names
 from dysconnect.report.results import Study
 
+RIVALS = (("graph", "wide"), ("linear",))  # networks, and what they have to beat
+
 
 def kind(config: Mapping) -> str:
-    """Kind of an experiment's model: floor, linear or graph."""
+    """Kind of an experiment's model, one of `dysconnect.models.card.KINDS`."""
     return card_of(config["model"]["name"]).kind
 
 
@@ -128,7 +131,7 @@ def above_chance(auc: Estimate, alpha: float) -> bool:
 
 def candidates(study: Study, *kinds: str) -> dict[str, Estimate]:
     """AUC of the models of some kinds (by default: that see connectivity), in the order of the table."""
-    wanted, experiments = kinds or ("linear", "graph"), study.experiments
+    wanted, experiments = kinds or set(KINDS) - {"floor"}, study.experiments
     auc = aucs(study.results.scores)
     return {name: score for name, score in auc.items() if name in experiments and kind(experiments[name]) in wanted}
 

@@ -8,6 +8,7 @@ from dysconnect.models.cards import label
 from dysconnect.paper.text import Estimate, counted, listed, number, p_text
 from dysconnect.report.budget import model_share
 from dysconnect.report.prediction.scores import (
+    RIVALS,
     Gap,
     above_chance,
     aucs,
@@ -159,15 +160,15 @@ def _remains(results: Results, best: str) -> str:
 
 def rivalry_sentence(study: Study) -> str:
     """Whether any graph network beats the best linear model; empty unless both kinds were run."""
-    rivals = {wanted: candidates(study, wanted) for wanted in ("graph", "linear")}
-    if not all(rivals.values()):
+    rivals = [candidates(study, *kinds) for kinds in RIVALS]
+    if not all(rivals):
         return ""
-    best = {wanted: best_of(auc) for wanted, auc in rivals.items()}
-    graph, linear = label(best["graph"]), label(best["linear"])
-    ahead, behind = (gap_between(study, *pair) for pair in (best.values(), reversed(best.values())))
+    best = [best_of(auc) for auc in rivals]
+    graph, linear = map(label, best)
+    ahead, behind = (gap_between(study, *pair) for pair in (best, best[::-1]))
     if ahead is None:
         return ""
-    if not _either_beats_chance(study, best.values()):
+    if not _either_beats_chance(study, best):
         return (
             f"Neither {graph} nor {linear} is shown to beat chance, so that their difference ({_said(ahead)}, "
             f"{_tests(ahead)}) says nothing for or against either."
@@ -245,7 +246,7 @@ def prediction_in_short(study: Study) -> str:
 
 def rivalry_in_short(study: Study) -> str:
     """Network or linear; empty unless both kinds were run."""
-    rivals = [candidates(study, wanted) for wanted in ("graph", "linear")]
+    rivals = [candidates(study, *kinds) for kinds in RIVALS]
     gap = gap_between(study, *map(best_of, rivals)) if all(rivals) else None
     if gap is None or not _either_beats_chance(study, map(best_of, rivals)):
         return ""

@@ -39,7 +39,12 @@ def _measure_text(connectivity: Mapping) -> str:
 
 def _prepared_text(model: Mapping) -> str:
     """What was done to the features inside the training fold, before the model."""
-    done = ", sites aligned with ComBat (Johnson et al. 2007)" if model.get("harmonise") == "combat" else ""
+    degrees, done = model.get("soften", ()), ""
+    if any(degrees):
+        views = listed(f"{degree:.2g}" for degree in degrees)
+        mean = "mean of the " if len(degrees) > 1 else ""
+        done = f", {mean}tangent vectors of covariances softened towards the identity by {views}"
+    done += ", sites aligned with ComBat (Johnson et al. 2007)" if model.get("harmonise") == "combat" else ""
     if model.get("deconfound"):
         done += f", {covariate_names(model['deconfound'])} regressed out"
     return f"{done} inside the training fold" if done else ""
