@@ -34,7 +34,7 @@ from dysconnect.train import clear_store, cross_validate
 HERE = Path(__file__).parent
 SCHEMES = ("kfold", "leave_one_site_out")
 REFERENCE, FOLDS, REPEATS = "tangent_ridge", 5, 5
-MANY = ("ridge", "logistic", "svm", "low_rank", "floor")  # models cheap enough for all repeats
+MANY = ("ridge", "logistic", "svm", "low_rank", "wide", "floor")  # models cheap enough for all repeats
 SHOWN = ("auc", "auc_deconfounded", "balanced_accuracy", "brier", "calibration_slope")
 
 

@@ -1,0 +1,179 @@
+"""Models at sites they never saw, whose scans are as long as they are, or cut to a half or a third.
+
+python benchmarks/travel.py [--data FOLDER] [--experiments tangent_ridge,wide] [--work FOLDER] [--table]
+
+Leaves one of the 11 ABIDE sites of FOLDER out at a time (default: DYSCONNECT_DATA), trains on whole scans, and tests on
+the first volumes of the left-out ones. Decisions are kept in --work site by site and never made twice. For every
+experiment: AUC inside sites (pairs of a case and a control of the same site), the difference from tangent ridge on the
+same scans with its standard error over sites, and the rank correlation of the decision with the number of volumes, labels
+held. Writes benchmarks/results/travel.tsv and .md.
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from abide import configurations, folds, prepare
+from scipy.special import logit
+from scipy.stats import rankdata
+from sklearn.metrics import roc_auc_score
+
+from dysconnect.data.atlas import load_atlas
+from dysconnect.data.cohort import Cohort
+from dysconnect.data.estimate import connectome
+from dysconnect.data.labelled import labelled_cohort
+from dysconnect.data.measures import STORED
+from dysconnect.data.series import read_index, read_series
+from dysconnect.learning.estimators import build
+from dysconnect.learning.splits import fold_rows, scored_folds
+from dysconnect.plan.config import training_sections
+
+HERE = Path(__file__).parent
+SHARES = {"whole": 1.0, "half": 1 / 2, "third": 1 / 3}
+REFERENCE = "tangent_ridge"
+NAMES = "correlation_ridge,tangent_ridge,low_rank,wide,wide_low_rank"
+
+
+def cut_connectomes(index: pd.DataFrame, nodes: pd.DataFrame, measure: str, estimator: str, path: Path) -> dict:
+    """Everybody's edges of the first volumes, by length, [n, E] each; computed once. Adds `volumes` [n]."""
+    if not path.exists():
+        kept = {name: [] for name in SHARES} | {"volumes": []}
+        for row in index.itertuples():
+            series = read_series(row.series, row.key, nodes)
+            kept["volumes"].append(len(series))
+            for name, share in SHARES.items():
+                kept[name].append(connectome(series[: int(share * len(series))], measure, estimator))
+        np.savez(
+            path, participant_id=index["participant_id"].to_numpy(str), **{k: np.array(v) for k, v in kept.items()}
+        )
+    with np.load(path) as file:
+        return {name: file[name] for name in file.files}
+
+
+def shortened(cohort: Cohort, cut: Mapping[str, np.ndarray], length: str) -> Cohort:
+    """The same people with edges of a part of their scans."""
+    place = pd.Index(cut["participant_id"]).get_indexer(cohort.participants["participant_id"])
+    return replace(cohort, values=cut[length][place])
+
+
+def travel(name: str, config: dict, cohort: Cohort, cut: dict, splits: pd.DataFrame, work: Path) -> pd.DataFrame:
+    """Decisions of one experiment about everybody, each when the own site was left out: one row a person and length."""
+    sections, tables = training_sections(config), []
+    scans = {length: shortened(cohort, cut, length) for length in SHARES}
+    for repeat, fold in scored_folds(splits):
+        path = work / f"{name}_{fold}.tsv"
+        if not path.exists():
+            start = time.process_time()
+            train, test = fold_rows(splits, cohort.participants, repeat, fold)
+            model = build(*(sections[key] for key in ("model", "measure", "graph", "training"))).fit(cohort, train)
+            people = cohort.participants.iloc[test][["participant_id", "site", "label"]].assign(experiment=name)
+            for length, scan in scans.items():
+                people[length] = logit(np.clip(model.predict(scan, test), 1e-12, 1 - 1e-12))
+            people.assign(seconds=time.process_time() - start).to_csv(path, sep="\t", index=False)
+            print(f"{name}, site {fold}: {people['site'].iloc[0]}, {time.process_time() - start:.0f} CPU-s", flush=True)
+        tables.append(pd.read_csv(path, sep="\t", dtype={"participant_id": str}))
+    return pd.concat(tables, ignore_index=True)
+
+
+def by_site(table: pd.DataFrame, length: str) -> pd.DataFrame:
+    """AUC of every site with cases and controls, and its number of pairs."""
+    rows = {}
+    for site, people in table.groupby("site"):
+        cases = int(people["label"].sum())
+        if 0 < cases < len(people):
+            auc = roc_auc_score(people["label"], people[length])
+            rows[site] = {"auc": auc, "pairs": cases * (len(people) - cases)}
+    return pd.DataFrame(rows).T
+
+
+def follows_length(table: pd.DataFrame, volumes: pd.Series, length: str) -> float:
+    """Rank correlation of decision and number of volumes, both centred in each label."""
+    ranks = [rankdata(table[length]), rankdata(table["participant_id"].map(volumes))]
+    label = table["label"].to_numpy()
+    centred = [rank - np.where(label == 1, rank[label == 1].mean(), rank[label == 0].mean()) for rank in ranks]
+    return float(np.corrcoef(*centred)[0, 1])
+
+
+def score(tables: Mapping[str, pd.DataFrame], volumes: pd.Series) -> pd.DataFrame:
+    """One row an experiment and length."""
+    rows = []
+    for name, table in tables.items():
+        for length in SHARES:
+            own, other = by_site(table, length), by_site(tables[REFERENCE], length)
+            whole = by_site(table, "whole")
+            weights = own["pairs"] / own["pairs"].sum()
+            gap = own["auc"] - other["auc"]
+            rows.append(
+                {
+                    "experiment": name,
+                    "scans": length,
+                    "auc_within": float(weights @ own["auc"]),
+                    "auc_pooled": roc_auc_score(table["label"], table[length]),
+                    "difference": float(weights @ gap),
+                    "se": float(np.sqrt(((weights * (gap - weights @ gap)) ** 2).sum())),
+                    "lost": float(weights @ (whole["auc"] - own["auc"])),
+                    "follows_length": follows_length(table, volumes, length),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The table for people, in points of AUC."""
+    head = ["experiment", "scans", "AUC within sites", "pooled", f"against {REFERENCE} (se)", "lost by the cut"]
+    lines = [[*head, "decision with length"], ["---"] * 7]
+    for row in table.itertuples():
+        numbers = [f"{100 * row.auc_within:.1f}", f"{100 * row.auc_pooled:.1f}"]
+        numbers += [f"{100 * row.difference:+.1f} ({100 * row.se:.1f})", f"{100 * row.lost:.1f}"]
+        lines.append([row.experiment, row.scans, *numbers, f"{row.follows_length:+.2f}"])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def arguments() -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=os.environ.get("DYSCONNECT_DATA"))
+    parser.add_argument("--experiments", default=NAMES)
+    parser.add_argument("--work", type=Path, default=HERE.parent / "results/abide_benchmark")
+    parser.add_argument("--table", action="store_true", help="only score what is there")
+    given = parser.parse_args()
+    if given.data is None:
+        parser.error("give --data, the folder that holds abide/, or set DYSCONNECT_DATA")
+    return given
+
+
+def main() -> None:
+    """Train what is missing, and write the table."""
+    given = arguments()
+    root, names = Path(given.data) / "abide", list(dict.fromkeys([REFERENCE, *given.experiments.split(",")]))
+    config, experiments = configurations(root, names)
+    prepare(config, root, given.work)
+    _, splits = folds(config, "leave_one_site_out", given.work)
+    folder, contrast = given.work / "travel", config["dataset"]["contrast"]
+    folder.mkdir(exist_ok=True)
+    index, nodes, tables = read_index(given.work / "index.tsv"), load_atlas(config["atlas"]["nodes"]), {}
+    for name in names:
+        sections = training_sections(experiments[name])
+        stored = STORED[sections["measure"]]
+        estimator = experiments[name]["connectivity"]["estimator"]
+        cut = cut_connectomes(index, nodes, stored, estimator, folder / f"{stored}.npz")
+        people = given.work / "participants.tsv"
+        cohort, _ = labelled_cohort(given.work / f"{stored}.h5", people, contrast, sections["measure"])
+        if given.table and len(list(folder.glob(f"{name}_[0-9]*.tsv"))) < splits["fold"].nunique():
+            continue
+        tables[name] = travel(name, experiments[name], cohort, cut, splits, folder)
+    volumes = pd.Series(cut["volumes"], cut["participant_id"])
+    table = score(tables, volumes)
+    (HERE / "results").mkdir(exist_ok=True)
+    table.to_csv(HERE / "results/travel.tsv", sep="\t", index=False, float_format="%.6g")
+    (HERE / "results/travel.md").write_text(markdown(table) + "\n")
+    print(markdown(table))
+
+
+if __name__ == "__main__":
+    main()
