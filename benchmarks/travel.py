@@ -5,8 +5,8 @@ python benchmarks/travel.py [--data FOLDER] [--experiments tangent_ridge,wide] [
 Leaves one of the 11 ABIDE sites of FOLDER out at a time (default: DYSCONNECT_DATA), trains on whole scans, and tests on
 the first volumes of the left-out ones. Decisions are kept in --work site by site and never made twice. For every
 experiment: AUC inside sites (pairs of a case and a control of the same site), the difference from tangent ridge on the
-same scans with its standard error over sites, and the rank correlation of the decision with the number of volumes, labels
-held. Writes benchmarks/results/travel.tsv and .md.
+same scans with its standard error over sites, and the rank correlation of the decision with the number of volumes,
+labels held. Writes benchmarks/results/travel.tsv and .md.
 """
 
 import argparse
