@@ -1,13 +1,16 @@
 """What models are given of people: edges or tangent vectors without gaps, as learned from the training rows alone."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import MissingRegions
 from dysconnect.models.masked import MaskedRegression
-from dysconnect.models.tangent import TangentSpace
+
+if TYPE_CHECKING:  # torch takes seconds to load
+    from dysconnect.models.tangent import TangentSpace
 
 KEPT = 1e8  # bytes of tangent vectors that are kept: they take longer than all that is done with them
 
@@ -30,7 +33,7 @@ class Represented:
     masked_ : MaskedRegression
     """
 
-    def __init__(self, tangent: bool, space: Callable[[np.ndarray | None], TangentSpace]):
+    def __init__(self, tangent: bool, space: Callable[[np.ndarray | None], "TangentSpace"]):
         self.tangent, self.space = tangent, space
         self.kept_: list[tuple] = []
 
