@@ -14,7 +14,7 @@ from dysconnect.data.cohort import Cohort
 from dysconnect.learning.estimators import build
 from dysconnect.learning.graph.run import Networks
 from dysconnect.learning.permuted import design_permutations
-from dysconnect.learning.seeds import candidates, fold_seeds
+from dysconnect.learning.seeds import fold_seeds, rounds
 from dysconnect.learning.splits import fold_rows, scored_folds
 from dysconnect.progress import track
 from dysconnect.stimulate.folds import Fold, expected_control
@@ -42,7 +42,7 @@ def retrained_shifts(
     labels = design_permutations(cohort.labels, first, n, seed)
     folds = [fold for repeat, fold in scored_folds(splits) if repeat == 0]
     ticks = track(
-        range(len(folds) * labels.shape[1] * candidates(sections)), f"{n} label permutations of the targets, networks"
+        range(len(folds) * labels.shape[1] * rounds(sections)), f"{n} label permutations of the targets, networks"
     )
     total = np.zeros((labels.shape[1], len(targets.table)))
     for fold in folds:

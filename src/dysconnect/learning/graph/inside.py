@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import expit
@@ -51,14 +52,16 @@ class Inside:
 
     Attributes
     ----------
-    candidate, epochs : array of int, [K]
-        Settings, and epochs after which those who are watched were predicted best; no epochs of a network that is off.
+    candidate, best : array of int, [K]
+        Settings, and epoch after which those who are watched were predicted best, were it calibrated.
+    epochs : array of int, [K]
+        To train: none of a network that is off.
     gamma, bias : array, [K]
         The decision is the start's logit, gamma times that of the network, and the bias.
     curves : array, [epochs, K, 3]
         Training loss, loss and AUC of those who are watched, mean over the folds.
     tried : array, [K, candidates, 2]
-        Least loss of those who are watched, and its epoch, of every candidate.
+        Least loss of those who are watched, calibrated, and its epoch, of every candidate.
     gains : list of dict
         Of networks that start from ridge: `gamma`, `epochs`, `ridge_likelihood` and `likelihood` (mean log-likelihood
         of the watched, without and with the network), `gain_error` (standard error of their difference), `ridge_auc`
@@ -66,6 +69,7 @@ class Inside:
     """
 
     candidate: np.ndarray
+    best: np.ndarray
     epochs: np.ndarray
     gamma: np.ndarray
     bias: np.ndarray
@@ -121,7 +125,11 @@ def inner_jobs(labels: np.ndarray, seeds: np.ndarray, folds: InnerFolds, spec: d
 
 
 def judge_inside(fitted: Fitted, labels: np.ndarray, folds: InnerFolds, starts: bool) -> Inside:
-    """Choose settings and epochs of every network by its loss on the watched, then how much it counts.
+    """Choose settings and epochs of every network by the watched, and how much it counts.
+
+    Chosen is what gives the labels of the watched the largest likelihood, where the network counts as much as is best:
+    training makes networks too sure of themselves long before it makes them worse. Beside ridge regression it counts
+    only if that is a gain of more than one standard error of the paired differences between people.
 
     Parameters
     ----------
@@ -140,61 +148,63 @@ def judge_inside(fitted: Fitted, labels: np.ndarray, folds: InnerFolds, starts: 
     """
     (epochs, _, n), networks = fitted.said.shape, np.arange(labels.shape[1])
     shape = (epochs, len(networks), -1, folds.logits.shape[2])
-    curves = fitted.curves.reshape(*shape, 3).mean(3)
-    loss = np.where(np.isfinite(curves[..., 1]), curves[..., 1], np.inf)
-    if not np.isfinite(loss.min((0, 2))).all():
+    said = (
+        fitted.said.reshape(*shape, n).sum(3).transpose(3, 1, 2, 0).astype(float)
+    )  # people, networks, candidates, epochs
+    finite = np.isfinite(fitted.curves[..., 1].reshape(shape)).all(3).transpose(1, 2, 0)
+    weighed = [weigh(said[:, k], folds.predicted[:, k, None, None], labels[:, k, None, None]) for k in networks]
+    loss = np.where(finite, -np.stack([gain.likelihood for gain in weighed]), np.inf)
+    if not np.isfinite(loss.min((1, 2))).all():
         raise ValueError("the loss was never finite; lower training.lr.")
-    tried = np.stack([loss.min(0), loss.argmin(0)], axis=2)
+    tried = np.stack([loss.min(2), loss.argmin(2)], axis=2)
     candidate = tried[..., 0].argmin(1)
     epoch = tried[networks, candidate, 1].astype(int)
-    said = fitted.said.reshape(*shape, n).sum(3)[epoch, networks, candidate].T.astype(float)
-    if starts:
-        gamma, gains = weigh(said, folds.predicted, labels)
-        bias, epoch = np.zeros(len(gamma)), np.where(gamma > 0, epoch, -1)
-        gains = [{"gamma": one, "epochs": last + 1, **gain} for one, last, gain in zip(gamma, epoch, gains)]
-    else:
-        gamma, bias = np.array([platt(*one) for one in zip(said.T, labels.T)]).T
-        gains = []
-    return Inside(candidate, epoch + 1, gamma, bias, curves[:, networks, candidate], tried, gains)
+    heard = said[:, networks, candidate, epoch]
+    curves = fitted.curves.reshape(*shape, 3).mean(3)[:, networks, candidate]
+    if not starts:
+        gamma, bias = np.array([platt(*one) for one in zip(heard.T, labels.T)]).T
+        return Inside(candidate, epoch, epoch + 1, gamma, bias, curves, tried, [])
+    best = [Gain(*(value[c, e] for value in gain)) for gain, c, e in zip(weighed, candidate, epoch)]
+    gamma = np.array([gain.gamma if gain.likelihood - gain.without > gain.error else 0.0 for gain in best])
+    last = np.where(gamma > 0, epoch + 1, 0)
+    alone = [
+        {"ridge_auc": concordance(ridge, y), "network_auc": concordance(network, y)}
+        for ridge, network, y in zip(folds.predicted.T, heard.T, labels.T)
+    ]
+    gains = [
+        {"gamma": one, "epochs": end, "ridge_likelihood": gain.without, "likelihood": gain.likelihood}
+        | {"gain_error": gain.error, **aucs}
+        for one, end, gain, aucs in zip(gamma, last, best, alone)
+    ]
+    return Inside(candidate, epoch, last, gamma, np.zeros(len(gamma)), curves, tried, gains)
 
 
-def weigh(said: np.ndarray, start: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, list[dict]]:
-    """How much networks count beside what they start from: the gamma of largest likelihood, or 0 where it is no gain.
+class Gain(NamedTuple):
+    """Best weight of networks beside their start, mean log-likelihood with and without, error of the difference."""
 
-    A gain is one of more than one standard error of the paired differences between people.
+    gamma: np.ndarray
+    likelihood: np.ndarray
+    without: np.ndarray
+    error: np.ndarray
+
+
+def weigh(said: np.ndarray, start: np.ndarray, labels: np.ndarray) -> Gain:
+    """Weight gamma in [0, 4] of largest likelihood of ``start + gamma * said``, and what it gains, [...] each.
 
     Parameters
     ----------
-    said, start : array, [n, K]
+    said, start : array, [n, ...]
         Logits of networks and of what they start from, of people whom neither was fitted on.
-    labels : array of 0/1, [n, K]
-
-    Returns
-    -------
-    gamma : array, [K]
-    gains : list of dict
-        See `Inside`.
+    labels : array of 0/1, [n, ...]
     """
-    low, high = np.zeros(said.shape[1]), np.full(said.shape[1], MOST)
+    low, high = np.zeros(said.shape[1:]), np.full(said.shape[1:], MOST)
     for _ in range(HALVINGS):  # the likelihood is concave in gamma
         gamma = (low + high) / 2
         rising = ((labels - expit(start + gamma * said)) * said).sum(0) > 0
         low, high = np.where(rising, gamma, low), np.where(rising, high, gamma)
-    gamma = (low + high) / 2
-    without, beside = (log_likelihood(logits, labels) for logits in (start, start + gamma * said))
-    gain, error = (beside - without).mean(0), (beside - without).std(0, ddof=1) / np.sqrt(len(said))
-    gamma = np.where(gain > error, gamma, 0.0)
-    numbers = zip(without.mean(0), beside.mean(0), error, start.T, said.T, labels.T)
-    return gamma, [
-        {
-            "ridge_likelihood": one,
-            "likelihood": other,
-            "gain_error": spread,
-            "ridge_auc": concordance(ridge, y),
-            "network_auc": concordance(network, y),
-        }
-        for one, other, spread, ridge, network, y in numbers
-    ]
+    with_, without = (log_likelihood(logits, labels) for logits in (start + low * said, start + 0 * said))
+    error = (with_ - without).std(0, ddof=1) / np.sqrt(len(said))
+    return Gain(low, with_.mean(0), without.mean(0), error)
 
 
 def log_likelihood(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:

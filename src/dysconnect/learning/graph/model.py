@@ -34,7 +34,7 @@ class GraphModel:
     networks_ : Networks
         The trained network, with what it starts from.
     history_ : list of dict
-        `epoch`, `train_loss`, `val_loss`, `val_auc`, `lr`, `weight_decay` of every epoch.
+        `epoch`, `train_loss`, `val_loss`, `val_auc`, `lr`, `weight_decay`, `kept` of every epoch.
     search_ : list of dict
         `lr`, `weight_decay`, `val_loss`, `best_epoch`, `chosen` of every candidate.
     gains_ : list of dict

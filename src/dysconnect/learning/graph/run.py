@@ -71,12 +71,16 @@ class Networks:
         return replace(self, fitted=take(self.fitted, one), start=start, **own)
 
     def history(self) -> list[dict]:
-        """Every epoch of the only network: losses, AUC, and the learning rate and decay that were chosen."""
+        """Every epoch of the only network: losses, AUC, learning rate and decay, and whether it is the one kept."""
         curve = self.fitted.curves[:, 0]
         chosen = dict(zip(SEARCHED, self.chosen[0].tolist()))
         rows = (dict(zip(("train_loss", "val_loss", "val_auc"), row.tolist())) for row in curve)
         ran = np.flatnonzero(~np.isnan(curve[:, :2]).all(1))
-        return [{"epoch": epoch, **row, **chosen} for epoch, row in enumerate(islice(rows, ran[-1] + 1))]
+        kept = self.fitted.best_epoch[0]
+        return [
+            {"epoch": epoch, **row, **chosen, "kept": epoch == kept}
+            for epoch, row in enumerate(islice(rows, ran[-1] + 1))
+        ]
 
     def search(self) -> list[dict]:
         """Every candidate of the only network's search: `lr`, `weight_decay`, `val_loss`, `best_epoch`, `chosen`."""
@@ -208,9 +212,8 @@ def _inside(what: Networks, edges, labels: np.ndarray, groups: np.ndarray, seeds
     everybody, order = np.zeros(labels.shape, bool), int(seeds[0])
     final = Jobs(labels, everybody, np.asarray(seeds), *chosen.T, inside.epochs, logits, not starting, order)
     fitted, size = run(final)
-    last = np.where(inside.epochs > 0, inside.epochs, 1) - 1
-    loss = inside.curves[last, np.arange(len(last)), 1]
-    fitted = replace(fitted, curves=inside.curves, best_epoch=last, best_loss=loss)
+    loss = inside.curves[inside.best, np.arange(len(seeds)), 1]
+    fitted = replace(fitted, curves=inside.curves, best_epoch=inside.best, best_loss=loss)
     tried = np.dstack([np.broadcast_to(grid, (len(chosen), *grid.shape)), inside.tried])
     gains = [gain | {"penalty": penalty} for gain, penalty in zip(inside.gains, start.penalty)] if starting else []
     counts = {"gamma": inside.gamma, "bias": inside.bias, "start": start, "gains": gains}
