@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dysconnect.data.edges import MissingRegions
+from dysconnect.data.measures import MEASURES
 from dysconnect.data.participants import scan_groups
 from dysconnect.learning.graph.device import PRECISIONS, choose_device
 from dysconnect.learning.graph.fit import Fitted, Jobs, Training, train_stack
@@ -72,8 +73,13 @@ def pretrain(cohort, sections: dict, seed: int, store: Path | None = None) -> Pr
     Raises
     ------
     ValueError
-        For a network whose regions have no embeddings, or fewer than four people.
+        For a network whose regions have no embeddings, in the tangent space, or for fewer than four people.
     """
+    if MEASURES[sections["measure"]].tangent:
+        raise ValueError(
+            "training.pretrain hides and guesses edges, and the tangent space has none. Choose connectivity=correlation, "
+            "or training.pretrain.connectomes=null."
+        )
     if sections["model"]["name"] not in READ_OUT:
         raise ValueError(
             f"model={sections['model']['name']} cannot be pretrained: its regions have no embeddings of which edges "

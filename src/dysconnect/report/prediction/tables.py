@@ -80,14 +80,14 @@ def start_note(starts: Mapping[str, pd.DataFrame]) -> str:
             continue
         off, on = int((table["gamma"] == 0).sum()), table.loc[table["gamma"] > 0, "gamma"]
         text += (
-            f" {label(name)}: in {off:,} of {len(table):,} folds (of every repeat and seed) the network was switched off, "
-            "and ridge regression alone decided"
+            f" {label(name)}: in {off:,} of {len(table):,} folds (of every repeat and seed) the network was switched "
+            "off, and ridge regression alone decided"
         )
         text += f"; in the others its weight was {number(on.min())} to {number(on.max())}" if len(on) else ""
+        alone, ridge = (number(table[column].mean()) for column in ("network_auc", "ridge_auc"))
         text += (
-            f". On people left out of inner folds the network alone had an AUC of {number(table['network_auc'].mean())}"
+            f". On people left out of inner folds the network alone has an AUC of {alone}, ridge regression {ridge}."
         )
-        text += f", ridge regression {number(table['ridge_auc'].mean())}."
     return text
 
 

@@ -67,7 +67,8 @@ def _graph_text(title: str, config: Mapping) -> str:
 def _adjacency_text(spec: Mapping) -> str:
     """Which edges a graph has."""
     strongest = f"the {spec['density']:.0%} strongest positive correlations"
-    graph = f", graphs of {strongest}" if spec["edges"] == "own" else f", one graph of {strongest} of the training mean"
+    own = spec["edges"] == "own"
+    graph = f", graphs of {strongest}" if own else f", one graph of {strongest} in the training mean"
     dropped = f", {spec['drop']:.0%} of whose edges are left out of every step (Rong et al. 2020)"
     return graph + (dropped if spec["drop"] else "")
 
