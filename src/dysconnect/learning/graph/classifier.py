@@ -204,7 +204,8 @@ class GraphClassifier(ClassifierMixin, BaseEstimator):
         )
         training = {**{name: getattr(self, name) for name in names}, "search": {}, "memory": None}
         spec = {"name": self.model, **DEFAULTS.get(self.model, {}), **(self.options or {})}
-        return {"model": spec, "graph": {"density": self.density}, "training": training}
+        graph = {"density": self.density}
+        return {"model": spec, "measure": "correlation", "graph": graph, "training": training}
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
