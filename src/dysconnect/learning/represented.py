@@ -38,11 +38,18 @@ class Represented:
         self.kept_: list[tuple] = []
 
     def fit_transform(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
-        """Learn from some rows of a cohort, and represent them, [len(rows), F]."""
+        """Learn from some rows of a cohort, and represent them, [len(rows), F].
+
+        Raises
+        ------
+        ValueError
+            For covariances with NaN or infinity, with the people, and where they have no mean.
+        """
         missing, self.kept_ = cohort.missing[rows], []
         self.filler_ = MissingRegions().fit(cohort.values[rows], missing, cohort.pairs)
         edges = self.filler_.transform(cohort.values[rows], missing)
         if self.tangent:
+            _refuse_holes(edges, cohort.participants["participant_id"].to_numpy()[rows])
             self.space_ = self.space(missing).fit(edges, cohort.missing.shape[1])
             self.masked_ = self._masked().fit(cohort.values, cohort.missing, rows)
         return self._keep(cohort, rows, self._represent(edges, missing))
@@ -92,3 +99,13 @@ class Represented:
         if self.tangent and features.nbytes + sum(kept.nbytes for *_, kept in self.kept_) <= KEPT:
             self.kept_.append((cohort.values, cohort.missing, np.array(rows), features))
         return features
+
+
+def _refuse_holes(edges: np.ndarray, names: np.ndarray) -> None:
+    """Refuse covariances [n, E] that are no numbers, naming the people [n]."""
+    bad = names[~np.isfinite(edges).all(1)]
+    if len(bad):
+        raise ValueError(
+            f"NaN or infinity in the covariances of {len(bad)} training subjects ({', '.join(bad[:5])}): leave them out, "
+            "or mark the regions that they lack."
+        )

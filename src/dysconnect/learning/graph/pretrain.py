@@ -77,8 +77,8 @@ def pretrain(cohort, sections: dict, seed: int, store: Path | None = None) -> Pr
     """
     if MEASURES[sections["measure"]].tangent:
         raise ValueError(
-            "training.pretrain hides and guesses edges, and the tangent space has none. Choose connectivity=correlation, "
-            "or training.pretrain.connectomes=null."
+            "training.pretrain hides and guesses edges, and the tangent space has none. Choose "
+            "connectivity=correlation, or training.pretrain.connectomes=null."
         )
     if sections["model"]["name"] not in READ_OUT:
         raise ValueError(

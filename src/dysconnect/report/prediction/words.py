@@ -78,10 +78,10 @@ def _start_text(model: Mapping) -> str:
     if model["start"] == "none":
         return ""
     return (
-        ", added to ridge regression on the same features (penalty by leave-one-out error, Golub et al. 1979), of whose "
-        "calibrated leave-one-out decisions (Platt 1999) it learns what is left over, with a weight that inner folds "
-        "choose, each with a ridge regression of its own: zero unless the log-likelihood of the people left out gains "
-        "more than one standard error"
+        ", added to ridge regression on the same features (penalty by leave-one-out error, Golub et al. 1979), of "
+        "whose calibrated leave-one-out decisions (Platt 1999) it learns what is left over, with a weight that inner "
+        "folds choose, each with a ridge regression of its own: zero unless the log-likelihood of the people left out "
+        "gains more than one standard error"
     )
 
 
