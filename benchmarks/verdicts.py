@@ -32,14 +32,16 @@ from dysconnect.data.measures import STORED
 from dysconnect.data.participants import read_participants, with_labels, write_participants
 from dysconnect.data.series import has_signal
 from dysconnect.evaluate import Evaluation, evaluate
+from dysconnect.keeping.settings import config_hash
 from dysconnect.learning.splits import make_splits
 from dysconnect.localize import Localization, localize
 from dysconnect.localize.recovery import match_truth
-from dysconnect.plan.config import config_hash
 from dysconnect.plan.run import Run, plan_run
 from dysconnect.planted.simulated import Simulated, Subject, simulate_dataset
 from dysconnect.report.budget import named
-from dysconnect.stimulate import shown_targets
+from dysconnect.report.prediction.scores import gap_between
+from dysconnect.report.results import Study
+from dysconnect.stimulate import Stimulation, shown_targets
 from dysconnect.timeseries.cohort import prepare_subject
 from dysconnect.train import cross_validate, permutation_null
 from dysconnect.validate.pools import thin
@@ -111,11 +113,13 @@ def judge(run: Run, seed: int, regions: int | None) -> dict:
     spec = run.cohort["localize"]
     known = cohorts[spec["measure"]]
     tested = localize(known, edge_circuits(nodes, known.directed), spec, nodes)
-    says = {"n": len(known.labels)} | scores(run, scored) | connections(tested, made.truth, spec["alpha"])
-    says |= targets(run, cohorts, splits, nulls, nodes, made.truth)
-    results = SimpleNamespace(scores=scored.scores, summary=tested.summary, severity=None, groups=None)
-    level, alpha = run.cohort["evaluate"]["level"], spec["alpha"]
-    study = SimpleNamespace(results=results, experiments=run.experiments, level=level, alpha=alpha)
+    ranked = ranking(run, cohorts, splits, nulls, nodes)
+    results = {"scores": scored.scores, "comparisons": scored.comparisons, "summary": tested.summary}
+    results |= {"components": tested.components, "folds": scored.folds}
+    results |= {"severity": None, "groups": None, "stimulated": ranked.summary}
+    study = Study(SimpleNamespace(**results), run.cohort, run.experiments, nodes)
+    says = {"n": len(known.labels)} | scores(study) | connections(tested, made.truth, spec["alpha"])
+    says |= targets(ranked, nodes, made.truth)
     return says | {"names": [name for name, _ in named(study)]}
 
 
@@ -132,15 +136,14 @@ def learn(run: Run, cohorts: dict, splits: pd.DataFrame, people: pd.DataFrame) -
     return evaluate(predictions, nulls, splits, people, *given, seeing=run.seeing), nulls
 
 
-def scores(run: Run, scored: Evaluation) -> dict:
+def scores(study: Study) -> dict:
     """AUC and p of every experiment, and whether it does better than the floor."""
-    auc = scored.scores[scored.scores["metric"] == "auc"].set_index("experiment")
-    gaps = scored.comparisons.query("metric == 'auc' and other == @run.floor").set_index("experiment")
+    auc = study.results.scores.query("metric == 'auc'").set_index("experiment")
     says = {}
     for name, row in auc.iterrows():
         says |= {f"{name} AUC": row["value"], f"{name} p": row["p"], f"{name} p_best": row["p_best"]}
-    above = (gaps["low"] > 0) & ~(gaps["p_corrected"] > run.cohort["localize"]["alpha"])
-    return says | {f"{name} beats floor": bool(shown) for name, shown in above.items()}
+    gaps = {name: gap_between(study, name, study.floor) for name in auc.index if name != study.floor}
+    return says | {f"{name} beats floor": gap.shown > 0 for name, gap in gaps.items()}
 
 
 def connections(tested: Localization, truth: pd.DataFrame, alpha: float) -> dict:
@@ -155,11 +158,15 @@ def connections(tested: Localization, truth: pd.DataFrame, alpha: float) -> dict
     return says | {f"{family['name']} p_any": family["p_any"] for family in tested.summary["families"]}
 
 
-def targets(run: Run, cohorts: dict, splits: pd.DataFrame, nulls: dict, nodes: pd.DataFrame, truth: pd.DataFrame):
-    """Whether targets are shown, and if so the first of every kind, its p, and whether something is planted in it."""
+def ranking(run: Run, cohorts: dict, splits: pd.DataFrame, nulls: dict, nodes: pd.DataFrame) -> Stimulation:
+    """Targets behind their gate."""
     name, spec = run.stimulated, run.cohort["stimulate"]
     sections = run.sections(name)
-    found = shown_targets(cohorts[sections["measure"]], splits, sections, nodes, spec, nulls[name])
+    return shown_targets(cohorts[sections["measure"]], splits, sections, nodes, spec, nulls[name])
+
+
+def targets(found: Stimulation, nodes: pd.DataFrame, truth: pd.DataFrame) -> dict:
+    """Whether targets are shown, and if so the first of every kind, its p, and whether something is planted in it."""
     right, shown = places(truth, nodes), bool(len(found.targets))
     says = {"targets shown": shown, "targets p": found.summary["p"]}
     for first in found.targets[found.targets["rank"] == 1].itertuples() if shown else []:

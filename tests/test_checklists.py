@@ -203,7 +203,7 @@ def test_the_page_counts_what_is_open_and_names_its_sources():
     assert "Tiny &lt;cohort&gt;" in html and "<cohort>" not in html
     assert all(address.startswith(("#", "data:")) for address in page.fetched)
     links = [own["href"] for tag, own in page.tags if tag == "a"]
-    assert "index.html" in links
+    assert all(link.startswith(("#", "https:")) for link in links)  # Snakemake's report has it with nothing beside
     assert {link[1:] for link in links if link.startswith("#")} <= set(page.ids)
 
 

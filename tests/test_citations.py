@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,11 @@ LIBRARY = Path(__file__).resolve().parents[1] / "src/dysconnect"
 NAME = r"(?:Van |van )?[A-ZÀ-Þ][\w’-]+"
 CITED = re.compile(rf"({NAME}(?: et al\.| and {NAME})?) ((?:19|20)\d\d)\b")
 BRACKETS = re.compile(r"\(([^()]*)\)")
-BOOK = {"Platt 1999", "Westfall and Young 1993"}  # chapters and books without a DOI
-JOURNAL = {"Pedregosa et al. 2011", "Nogueira et al. 2018"}  # J Mach Learn Res gives none
-PROCEEDINGS = {"Noble and Scheinost 2020"}
+LOOKED_UP = {  # by one of these
+    "doi": r"10\.\d{4,9}/[^\s{}]+",
+    "url": r"https://[^\s{}]+",
+    "isbn": r"(?:\d-?){9,12}[\dX]",
+}
 WRITTEN = ("models", "localize", "report", "data", "denoising", "evaluate")  # rooms whose words are printed
 
 
@@ -56,13 +59,37 @@ def test_every_author_and_year_that_is_printed_is_in_the_bibliography():
 
 @pytest.mark.parametrize("paper", PAPERS, ids=lambda paper: paper.name)
 def test_an_entry_can_be_looked_up(paper):
-    if paper.name not in BOOK | JOURNAL | PROCEEDINGS:
-        assert re.fullmatch(r"10\.\d{4,9}/[^\s{}]+", paper.fields["doi"])
+    given = {field: pattern for field, pattern in LOOKED_UP.items() if field in paper.fields}
+    assert given and all(re.fullmatch(pattern, paper.fields[field]) for field, pattern in given.items())
     assert re.fullmatch(r"(19|20)\d\d", paper.fields["year"])
+    if "isbn" in paper.fields:
+        assert valid(paper.fields["isbn"])
+
+
+@pytest.mark.parametrize("paper", PAPERS, ids=lambda paper: paper.name)
+def test_an_entry_says_when_and_where_it_was_checked(paper):
+    day, seen = paper.fields["checked"].split(": ", 1)
+    assert date.fromisoformat(day) and len(seen.split()) > 3
+    assert seen not in str(paper) and "checked" not in paper.text  # neither printed nor exported
+    if "doi" not in paper.fields:  # then the note says so, or it is a book
+        assert "DOI" in seen or "isbn" in paper.fields
+
+
+def valid(isbn: str) -> bool:
+    """Whether the last digit of an ISBN of ten or thirteen is that of the others."""
+    digits = [10 if one == "X" else int(one) for one in isbn.replace("-", "")]
+    if len(digits) == 13:
+        return sum(digits[::2] + [3 * one for one in digits[1::2]]) % 10 == 0
+    return len(digits) == 10 and sum((10 - place) * one for place, one in enumerate(digits)) % 11 == 0
+
+
+def test_a_mistyped_isbn_is_seen():
+    assert valid("0-306-40615-2") and valid("978-0-306-40615-7") and valid("0-8044-2957-X")
+    assert not valid("0-306-40615-3") and not valid("978-0-360-40615-7") and not valid("12345")
 
 
 def test_no_paper_stands_there_twice():
-    for field in ("doi", "title"):
+    for field in (*LOOKED_UP, "title"):
         values = [paper.fields[field].lower() for paper in PAPERS if field in paper.fields]
         assert len(values) == len(set(values))
     assert len({paper.name for paper in PAPERS}) == len(PAPERS)

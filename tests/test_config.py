@@ -6,8 +6,9 @@ import shutil
 import pytest
 from omegaconf import OmegaConf
 
+from dysconnect.keeping.settings import config_hash
 from dysconnect.plan.compose import compose_workflow
-from dysconnect.plan.config import ConfigError, config_hash, leaf_keys, nearest, validate
+from dysconnect.plan.config import ConfigError, leaf_keys, nearest, validate
 
 SCHEMA = "workflow/schemas/config.schema.json"
 

@@ -167,6 +167,13 @@ def test_too_many_covariates_are_refused(make_cohort, n):
         nuisance_basis(people, NUISANCE)
 
 
+def test_a_covariate_that_is_known_of_nobody_is_named(make_cohort):
+    cohort = make_cohort(20)
+    table = cohort.participants.assign(mean_fd=np.nan)
+    with pytest.raises(ValueError, match="covariate mean_fd is known of none of 20 people"):
+        edge_statistics(cohort.values.astype(float), table, ["age", "mean_fd"], 10, 0)
+
+
 def test_an_unknown_covariate_is_named(make_cohort):
     with pytest.raises(ValueError, match=r"covariate handedness is not a column of participants\.tsv"):
         nuisance_basis(make_cohort().participants, ["handedness"])

@@ -262,3 +262,10 @@ def test_the_help_lists_the_doors(capsys):
     said = capsys.readouterr().out
     assert all(f"  {door} " in said and told in said for door, told in DOORS.items())
     assert console(["trian"]) == 2 and "predict" in capsys.readouterr().err
+
+
+def test_permutations_too_few_for_alpha_are_refused_before_any_job():
+    with pytest.raises(ConfigError, match=r"localize.permutations: 100 give no p as small as .* = 0.001; 999 or more"):
+        planned("localize.permutations=100", "localize.alpha=0.001")
+    with pytest.raises(ConfigError, match=r"network_permutations: 5 .*0, or 19 and more"):
+        planned("stimulate.network_permutations=5")

@@ -306,7 +306,7 @@ def families_of(surviving: int) -> pd.DataFrame:
         "enrichment": 1.4,
         "true_edges": 4,
     }
-    block = {"kind": "block", "name": "cortex - thalamus", "n_edges": 30, "p_fwer_magnitude": 0.9}
+    block = {"kind": "block", "name": "cortex - thalamus", "n_edges": 30, "p_fwer_mean": 0.4, "p_fwer_magnitude": 0.9}
     return pd.DataFrame([{**same, **circuit, "p_enrichment": 0.02}, {**same, **block}])
 
 

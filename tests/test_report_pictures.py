@@ -161,9 +161,26 @@ def test_a_paper_is_cited_printed_and_written_again_from_one_entry(tmp_path):
     )
     assert str(papers[1]) == "Van Calster B, et al. A calibration hierarchy. MIT Press."
     assert bibliography(papers, {}) == path.read_text()
+    noted = LI.replace("  doi =", "  checked = {2026-01-02: all fields on the page of the publisher},\n  doi =")
+    path.write_text(f"% How to add a paper.\n% In two lines.\n\n{noted}\n\n{PLATT}\n")
+    assert [paper.text for paper in read_papers(path)] == [LI, PLATT]
+    assert str(read_papers(path)[0]) == str(papers[0])
     two = LI.replace(" and Zaslavsky, AM", "")
     path.write_text(two)
     assert read_papers(path)[0].name == "Li and Morgan 2018"
+
+
+@pytest.mark.parametrize(
+    ("line", "printed"),
+    [
+        ("url = {https://example.org/1.html}", "MIT Press. https://example.org/1.html"),
+        ("isbn = {0-306-40615-2}", "MIT Press. ISBN 0-306-40615-2"),
+        ("url = {https://example.org/1.html},\n  doi = {10.1/a}", "MIT Press. doi:10.1/a"),
+    ],
+)
+def test_a_paper_without_a_doi_is_printed_with_its_address_or_isbn(tmp_path, line, printed):
+    (tmp_path / "papers.bib").write_text(PLATT.replace("  year", f"  {line},\n  year"))
+    assert str(read_papers(tmp_path / "papers.bib")[0]).endswith(printed)
 
 
 @pytest.mark.parametrize(

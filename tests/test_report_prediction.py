@@ -18,7 +18,8 @@ from dysconnect.report.prediction.figures import (
     probability_figure,
     roc_figure,
 )
-from dysconnect.report.prediction.tables import comparison_table, harmonised_by_site, model_table
+from dysconnect.report.prediction.scores import harmonised_by_site
+from dysconnect.report.prediction.tables import comparison_table, model_table
 from dysconnect.report.prediction.words import learning_caption
 from dysconnect.report.results import Results, Study
 

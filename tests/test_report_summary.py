@@ -1,12 +1,19 @@
 """The verdict in five sentences says what the numbers say, and no more."""
 
+import dataclasses
+
+import pandas as pd
 import pytest
 from test_report import (
     GAPS,
     GOOD,
     NODES,
     cohort_of,
+    comparisons_of,
+    components_of,
     experiments_of,
+    families_of,
+    folds_of,
     link_of,
     quality_of,
     results_of,
@@ -17,7 +24,7 @@ from test_report import (
 from dysconnect.report import Study
 from dysconnect.report.budget import connection_share, model_share, named
 from dysconnect.report.localization import localization_sentence
-from dysconnect.report.prediction.sentences import floor_sentence, prediction_sentence
+from dysconnect.report.prediction.sentences import floor_sentence, prediction_sentence, rivalry_sentence
 from dysconnect.report.structures import structure_sentence
 from dysconnect.report.verdict import in_short
 
@@ -90,6 +97,12 @@ def test_both_directions_are_counted():
     assert said(changed)[2].endswith(", 1 weaker and 1 stronger in patients.")
 
 
+def study_of(results, **splits) -> Study:
+    cohort = cohort_of()
+    cohort["splits"] |= splits
+    return Study(results, cohort, experiments_of(results.scores["experiment"].unique()), NODES)
+
+
 def families(**p) -> list[dict]:
     return [{"name": name, "p": one / 2, "p_any": one} for name, one in p.items()]
 
@@ -110,7 +123,7 @@ def test_what_passes_only_an_error_rate_of_its_own_is_no_finding():
 
 def test_components_without_a_single_connection():
     summary = summary_of(0) | {"families": families(edge=0.4, component=0.01, circuit=0.9)}
-    assert said(results_of(surviving=0, summary=summary))[2] == (
+    assert said(results_of(surviving=0, summary=summary, components=components_of(2)))[2] == (
         "No single one of 60 connections is shown to differ, but components of connections do as wholes."
     )
 
@@ -144,7 +157,127 @@ def test_the_p_of_the_best_decides(p_best, shown):
     assert ("tells patients from controls with" in said(results)[0]) == shown
 
 
-def test_one_test_fold_is_said_to_decide_alone():
+def test_one_test_fold_is_said_to_decide_alone_wherever_models_are_compared():
     cohort = cohort_of() | {"splits": {"scheme": "fixed", "test_sites": ["B"]}}
-    study = Study(results_of(), cohort, experiments_of(GOOD), NODES)
+    fixed = Study(results_of(), cohort, experiments_of(GOOD), NODES)
+    folds = Study(results_of(), cohort_of(), experiments_of(GOOD), NODES)
+    says = lambda study: [floor_sentence(study), rivalry_sentence(study), *in_short(study)[:2]]
+    assert all("There is one test fold: its bootstrap alone decides" in sentence for sentence in says(fixed))
+    assert not any("one test fold" in sentence for sentence in says(folds))
+
+
+HARMONISED = {"tangent_ridge": {"harmonise": "combat"}}
+
+
+def of_sites(pooled: float, within: float, harmonised=HARMONISED) -> Study:
+    """Tangent ridge minus floor and GCN, of all pairs of people and of those of one site."""
+    gaps = lambda x: {
+        ("tangent_ridge", "floor"): (x, x - 0.05, x + 0.05, 0.01, 0.01),
+        ("gcn", "tangent_ridge"): (-x, -x - 0.05, -x + 0.05, 0.01, 0.01),
+    }
+    inside = comparisons_of(gaps(within)).query("metric == 'auc'").assign(metric="auc_within_site")
+    results = results_of(gaps=gaps(pooled))
+    results = dataclasses.replace(results, comparisons=pd.concat([results.comparisons, inside]))
+    experiments = experiments_of(GOOD)
+    for name, changes in harmonised.items():
+        experiments[name]["model"] |= changes
+    return Study(results, cohort_of(), experiments, NODES)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_harmonised_model_is_judged_within_sites(sign):
+    """Pooled and within-site differences have opposite signs, and both exclude zero."""
+    study = of_sites(-0.2 * sign, 0.2 * sign)
+    floor, rivalry, (first, second, *_) = floor_sentence(study), rivalry_sentence(study), in_short(study)
+    if sign > 0:
+        assert "beats the confound floor" in floor and "difference is 0.20 [0.15, 0.25] within sites" in floor
+        assert first.endswith("compared within sites.") and ", more than the confound floor" in first
+        assert rivalry.startswith("A linear model beats") and "by 0.20 [0.15, 0.25] within sites" in rivalry
+        assert "does worse than" in second and "−0.20 [−0.25, −0.15] within sites" in second
+    else:
+        assert "worse than the confound floor" in floor and "is −0.20 [−0.25, −0.15] within sites" in floor
+        assert "is not shown to do better" in first and "compared within sites" in first
+        assert rivalry.startswith("The graph network beats") and "does better than" in second
+
+
+def test_models_that_are_all_raw_or_all_harmonised_are_judged_over_all_people():
+    for changed in ({}, {name: {"harmonise": "combat"} for name in GOOD}):
+        study = of_sites(-0.2, 0.2, changed)
+        assert "worse than the confound floor" in floor_sentence(study) and "within sites" not in " ".join(
+            [floor_sentence(study), rivalry_sentence(study), *in_short(study)]
+        )
+
+
+def test_one_site_that_has_both_groups_is_one_test_fold():
+    """Leave one site out, and only one site has patients and controls: no test over folds can be made."""
+    study = study_of(results_of(), scheme="leave_one_site_out")
     assert "There is one test fold: its bootstrap alone decides" in floor_sentence(study)
+    assert rivalry_sentence(study).endswith("its bootstrap alone decides, without a test over folds.")
+    assert in_short(study)[0].endswith("its bootstrap alone decides, without a test over folds.")
+    folds = folds_of(GOOD).fillna({"auc": 0.7})
+    for other in (study_of(results_of(folds=folds), scheme="leave_one_site_out"), study_of(results_of())):
+        assert "one test fold" not in floor_sentence(other) + in_short(other)[0]
+
+
+def test_components_of_which_none_passes_are_not_named():
+    """The p of the family was that of one connection in a circuit."""
+    summary = summary_of(0) | {"families": families(edge=0.4, component=0.01, circuit=0.9)}
+    study = study_of(results_of(surviving=0, summary=summary))
+    assert in_short(study)[2] == "None of 60 connections is shown to differ, single or together."
+    assert "component" not in dict(named(study))
+    assert structure_sentence(study, {}).startswith("No component and no circuit as a whole differs")
+
+
+def test_a_pair_of_systems_alone_is_named_in_the_verdict():
+    sets = families_of(2)
+    sets = sets[sets["kind"] == "block"].assign(p_fwer_mean=0.01)
+    summary = summary_of(0) | {"n_fdr": 0, "families": families(edge=0.4, component=0.9, block=0.01)}
+    study = study_of(results_of(surviving=0, summary=summary, families=sets))
+    assert in_short(study)[2].endswith("is shown to differ, but pairs of systems do as wholes.")
+    assert structure_sentence(study, {}) == (
+        "Beyond single connections the pair of systems cortex - thalamus as a whole differs at a family-wise error "
+        "rate of 0.05."
+    )
+    assert localization_sentence(study).startswith("No single connection survives: none of 60")
+
+
+def test_motion_follows_nothing_that_is_not_named():
+    quality = quality_of(qcfc={"everybody": link_of(0.2, 0.001)})
+    summary = summary_of(2) | {"families": families(edge=0.04)}
+    assert "that differ" not in said(results_of(summary=summary, quality=quality))[3]
+
+
+def test_permutations_that_cannot_reach_the_error_rate_are_told():
+    asked = severity_of(1)
+    study = study_of(results_of(summary=summary_of(2) | {"permutations": 100}, severity=asked, groups=asked))
+    assert "Set localize.permutations to 119 or more" in localization_sentence(study)
+    few = study_of(results_of(summary=summary_of(0) | {"permutations": 30}))
+    assert localization_sentence(few).endswith(
+        "30 permutations give no p below 0.032, where the error rate of the page asks for 0.025: nothing could be "
+        "called. Set localize.permutations to 39 or more."
+    )
+    assert in_short(few)[2] == "Whether any of 60 connections differs was not tested against enough permutations."
+    enough = study_of(results_of(summary=summary_of(0) | {"permutations": 39}))
+    assert "could be called" not in localization_sentence(enough)
+
+
+def test_what_was_not_permuted_is_not_at_chance():
+    auc = {name: (*score[:3], float("nan")) for name, score in GOOD.items()}
+    study = study_of(results_of(auc))
+    assert floor_sentence(study) == (
+        "Age, sex, site and motion alone reach an AUC of 0.60 [0.50, 0.70] (not tested): too few permuted labels to "
+        "say whether by chance."
+    )
+    assert in_short(study)[0].startswith("Whether connectivity tells patients from controls was not tested")
+
+
+def test_covariates_that_are_the_same_in_everybody_are_no_floor():
+    study = study_of(results_of(GOOD | {"floor": (0.5, 0.5, 0.5, 1.0)}))
+    study.experiments["floor"]["model"]["covariates"] = ["site"]
+    assert floor_sentence(study).startswith("No confound floor could be made: site is the same in everybody")
+    assert "site is the same in everybody, so no confound floor could be made" in in_short(study)[0]
+
+
+def test_a_difference_without_an_interval_says_why():
+    gap = (0.2, float("nan"), float("nan"), float("nan"))
+    assert "has no interval" in floor_sentence(study_of(results_of(gaps=GAPS | {("tangent_ridge", "floor"): gap})))

@@ -71,6 +71,19 @@ def test_nobody_is_named_where_people_are_left_out():
     assert "Single patients against" not in html and "taken of several" not in html
 
 
+def test_no_table_keeps_a_copied_scan_or_a_file():
+    results = named_results()
+    ids = results.participants["participant_id"]
+    splits = results.splits.assign(scan_group=results.splits["participant_id"])
+    results = dataclasses.replace(results, splits=splits, participants=results.participants.assign(scan_group=ids))
+    bare = unnamed(Study(results, cohort_of(), {}, NODES)).results
+    for table in (bare.participants, bare.splits, bare.index):
+        assert not [name for name in ids if name in table.to_csv()]
+    assert bare.index["repetition_time"].eq("2.0").all() and set(bare.index["participant_id"]) == set(
+        bare.participants["participant_id"]
+    )
+
+
 def test_a_reason_is_printed_where_two_share_it_and_without_the_file():
     everybody = named_results().participants
     reasons = shared_reasons(everybody)

@@ -17,11 +17,13 @@ from test_report import (
     recovery_of,
     references,
     results_of,
+    severity_of,
 )
 
+from dysconnect.report.budget import named
 from dysconnect.report.recovery import recovery_sentence
 from dysconnect.report.results import Study
-from dysconnect.report.stimulation import CAUTION, stimulation_in_short
+from dysconnect.report.stimulation import CAUTION, section, stimulation_in_short
 from dysconnect.report.stimulation.figures import stimulation_figure
 from dysconnect.report.stimulation.tables import connection_table, node_table, patient_rows, set_table
 from dysconnect.report.stimulation.words import aside, methods_text, model_words, paragraph
@@ -220,6 +222,60 @@ def test_one_sentence_for_every_outcome():
     untested = stimulation_in_short(study_of(shown(targets=targets_of(tested=False), permutations=0)))
     assert f"ranks {first} first, but no target was tested" in untested
     assert stimulation_in_short(study_of(results_of())) == ""
+
+
+def of_page(p: float, models: bool, connections: bool, **changes) -> Study:
+    """A page with a ranking whose smallest family-wise p is given, that names a model, connections, both or nothing."""
+    results = shown(targets=targets_of(p_fwer=p), p=p, **changes)
+    scores = results.scores.assign(p_best=results.scores["p_best"] if models else 0.4)
+    family = {"name": "edge", "p": 0.001, "p_any": 0.01 if connections else 0.5}
+    return study_of(replace(results, scores=scores, summary=results.summary | {"families": [family]}))
+
+
+@pytest.mark.parametrize(
+    ("models", "connections", "bar"),
+    [(False, False, 0), (True, False, 0.025), (False, True, 0.025), (True, True, 0.05)],
+)
+def test_a_target_is_named_beside_a_difference_at_the_error_rate_that_it_passes_on(models, connections, bar):
+    for p in (0.001, 0.024, 0.026, 0.049, 0.051):
+        study = of_page(p, models, connections)
+        assert ("targets" in dict(named(study))) == (p <= bar) == ("points to" in stimulation_in_short(study))
+        (words,) = section(study).sentences
+        assert ("not counted as a finding" in words) == (bar < p <= 0.05)
+        assert ("not counted as a finding" in stimulation_in_short(study)) == (bar < p <= 0.05)
+        if p > 0.05:
+            assert "none survives" in stimulation_in_short(study)
+
+
+def test_targets_name_nothing_on_a_page_that_names_nothing():
+    """Of pages that are null in everything as many name something as without the question of targets."""
+    rng = np.random.default_rng(0)
+    for p_models, p_edges, p_targets in rng.uniform(0, 0.1, (200, 3)):
+        study = of_page(p_targets, p_models <= 0.025, p_edges <= 0.025)
+        assert bool(named(study)) == (p_models <= 0.025 or p_edges <= 0.025)
+
+
+def test_a_ranking_without_a_test_stands_beside_a_difference_only():
+    untested = {"permutations": 0, "targets": targets_of(tested=False)}
+    results = [replace(shown(**untested), summary={"alpha": 0.05, "families": []}) for _ in range(2)]
+    results[1].scores["p_best"] = 0.4
+    beside, alone = (stimulation_in_short(study_of(own)) for own in results)
+    assert "first, but no target was tested" in beside and "no difference is shown beside which" in alone
+    assert not {"targets"} & dict(named(study_of(results[0]))).keys()
+
+
+def test_a_stricter_rate_of_the_targets_stays():
+    study = of_page(0.02, True, True)
+    strict = replace(study, cohort=study.cohort | {"stimulate": study.cohort["stimulate"] | {"alpha": 0.01}})
+    assert "targets" in dict(named(study)) and "targets" not in dict(named(strict))
+
+
+def test_what_severity_names_passes_its_part_on():
+    asked = severity_of(1)
+    weak = asked._replace(edges=asked.edges.assign(p_fwer=0.01))
+    study = of_page(0.012, False, False)
+    both = replace(study, results=replace(study.results, severity=weak))
+    assert "targets" not in dict(named(study)) and dict(named(both)).keys() == {"severity", "targets"}
 
 
 def test_the_ranking_names_whether_its_model_beats_chance_and_the_floor():

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import warm
 
+from dysconnect.paper.html import alone
 from dysconnect.tracking import (
     Handle,
     finish,
@@ -256,6 +257,7 @@ def test_the_page_that_mlflow_shows_links_to_no_other_file_and_the_folder_does(t
     kept = '<a href="#edges">edges</a> <a href="https://doi.org/1">doi</a> <a href="data:,">bib</a>'
     page = f'<p>{kept} <a class="x" href="people/sub-1.html">sub-1</a></p>'
     (report / "index.html").write_text(page)
+    (report / "standalone.html").write_text(alone(page))
     (report / "checklists.html").write_text("asked by reviewers")
     logged.mkdir()
     shown, whole = lay_out(report / "index.html", logged, people)

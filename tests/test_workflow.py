@@ -92,6 +92,11 @@ def project(tmp_path_factory):
     return project
 
 
+def settings_tried(dataset: Path) -> list[str]:
+    """Records of the settings with which a cohort was evaluated."""
+    return [path.name for path in dataset.glob("evaluate/tried/*.json")]
+
+
 def test_files(project):
     results = project.folder / "results"
     made = {str(path.relative_to(results / "simulated")) for path in (results / "simulated").rglob("*.*")}
@@ -106,6 +111,7 @@ def test_files(project):
     expected |= {f"timeseries/{name}.tsv" for name in ("participants", "series")}
     expected |= {f"connectivity/seitzman300_{name}.h5" for name in ("correlation", "covariance")}
     expected |= {f"evaluate/{name}.tsv" for name in ("scores", "comparisons", "curves", "folds", "subgroups", "power")}
+    expected |= {"evaluate/tried.json", *(f"evaluate/tried/{own}" for own in settings_tried(results / "simulated"))}
     expected |= {"localize/components.tsv", "localize/circuits.tsv", "localize/power.tsv", "localize/points.tsv"}
     expected |= {f"localize/people{table}.tsv" for table in ("", "_circuits", "_edges")}
     expected |= {"localize/edges.tsv", "localize/summary.json", "localize/recovery.tsv"}
@@ -114,13 +120,15 @@ def test_files(project):
     expected |= {"quality/qcfc.tsv", "quality/summary.json"}
     expected |= {"acquire/summary.txt", *(f"timeseries/{name}" for name in DESCRIPTION)}
     expected |= {f"stimulate/{name}" for name in ("targets.tsv", "patients.tsv", "edits.tsv", "verdict.json")}
-    expected |= {"report/index.html", "report/verdict.txt", "report/checklists.html", "dictionary.json"}
+    expected |= {f"report/{page}.html" for page in ("index", "standalone", "checklists")}
+    expected |= {"report/verdict.txt", "dictionary.json"}
     tables = {name.removesuffix(".tsv") for name in expected if name.endswith(".tsv")}
     taken = {name for name in tables if f"{name}.json" in expected}  # a result has the name of the description
     expected |= {f"{name}_columns.json" for name in taken} | {f"{name}.json" for name in tables - taken}
     people = pd.read_csv(results / "simulated/acquire/participants.tsv", sep="\t")["participant_id"]
     expected |= {f"report/people/{name}.html" for name in [*people, "index"]}
     assert {name for name in made - series if not name.startswith("report/figures/")} == expected
+    assert len(settings_tried(results / "simulated")) == 1
     figures = [
         {path.stem for path in results.glob(f"simulated/report/figures/*.{kind}")} for kind in ("svg", "png", "pdf")
     ]
@@ -465,6 +473,22 @@ def test_a_moved_project_has_nothing_to_do_and_mlflow_opens_its_own_files(projec
     for path in (moved.folder / "results").rglob("*.*"):
         if path.suffix in (".json", ".tsv") and "logs" not in path.parts and "mlflow-artifacts" not in path.parts:
             assert str(project.folder) not in path.read_text(), path
+
+
+def test_settings_that_were_tried_are_counted_once_each(project, tmp_path):
+    """Fewer models, the same again, and all as at first: two sets of settings, one of which is of this run."""
+    own, target = copy.copy(project), "results/simulated/evaluate/tried.json"
+    own.folder, own.tracking = tmp_path / "copy", {}
+    shutil.copytree(project.folder, own.folder, copy_function=shutil.copyfile, symlinks=True)
+    fewer, differs = {"config": ("experiment=floor,correlation_ridge,gcn",)}, []
+    for arguments, keywords in (((), fewer), (("--forcerun", "evaluate"), fewer), ((), {})):
+        done = own.snakemake(target, *arguments, **keywords)
+        assert done.returncode == 0, done.stdout + done.stderr
+        known = json.loads((own.folder / target).read_text())
+        assert len(known["tried"]) == len(settings_tried(own.folder / "results/simulated")) == 2
+        differs.append({one["differs"][0][0] for one in known["tried"] if one["id"] != known["this"]})
+    assert differs == [{"experiments.tangent_logistic"}] * 3
+    assert own.rules(target) == set()
 
 
 def test_another_checkout_of_the_same_code_has_nothing_to_do(project, moved):

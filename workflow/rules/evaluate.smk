@@ -20,6 +20,7 @@ rule evaluate:
         folds="results/{dataset}/evaluate/folds.tsv",
         subgroups="results/{dataset}/evaluate/subgroups.tsv",
         power="results/{dataset}/evaluate/power.tsv",
+        tried="results/{dataset}/evaluate/tried.json",  # what it counts lies beside it, and stays
     log:
         "results/logs/{dataset}/evaluate.log",
     priority: 1  # others wait for it
@@ -34,6 +35,8 @@ rule evaluate:
         sections={name: RUN.sections(name) for name in EXPERIMENTS},
         evaluate=COHORT["evaluate"],
         covariates=COHORT["dataset"]["covariates"],
+        # for the record: what depends on resources is not compared, and the rules before compare these
+        settings=lambda wildcards, resources: RUN.settings_of_predictions,
         code=code("evaluate"),
     message:
         "Scoring all experiments on {wildcards.dataset}"

@@ -11,6 +11,7 @@ rule report:
         folds="results/{dataset}/evaluate/folds.tsv",
         subgroups="results/{dataset}/evaluate/subgroups.tsv",
         power="results/{dataset}/evaluate/power.tsv",
+        tried="results/{dataset}/evaluate/tried.json",
         histories=expand(
             "results/{{dataset}}/train/{experiment}/history.tsv",
             experiment=EXPERIMENTS,
@@ -88,8 +89,9 @@ rule report:
             if RUN.stimulated
         },
         **{name: figure(name, name, "Localization") for name in ("maps",) if RUN.seeing},
-        html=report(
-            "results/{dataset}/report/index.html",
+        html="results/{dataset}/report/index.html",
+        standalone=report(
+            "results/{dataset}/report/standalone.html",
             caption="../report/page.rst",
             category="Report",
         ),

@@ -51,7 +51,7 @@ def screened_statistics(
 
     References
     ----------
-    Meinshausen, Meier and Buehlmann (2009), doi:10.1198/jasa.2009.tm08647; Wasserman and Roeder (2009),
+    Meinshausen, Meier and Bühlmann (2009), doi:10.1198/jasa.2009.tm08647; Wasserman and Roeder (2009),
     doi:10.1214/08-AOS646.
     """
     p = np.ones((spec["splits"], edges.shape[1]))
@@ -89,7 +89,7 @@ def adaptive_quantile(p: np.ndarray, least: float = 0.05) -> np.ndarray:
     """Combine the p-values of S splits [S, E] into one that is valid under any dependence, [E].
 
     ``min(1, (1 - log g) inf_{g <= q <= 1} Q_q(p) / q)`` with the empirical q-quantile Q_q and g = `least`
-    (Meinshausen, Meier and Buehlmann 2009, equation 2.3).
+    (Meinshausen, Meier and Bühlmann 2009, equation 2.3).
     """
     splits = len(p)
     from_ = max(1, int(np.ceil(least * splits - 1e-9)))

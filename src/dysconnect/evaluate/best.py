@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from dysconnect.learning.permuted import permutation_p
+
 
 def best_p(
     nulls: Mapping[str, pd.DataFrame], seeing: Sequence[str], alpha: float, seeds: Mapping[str, int] | None = None
@@ -30,7 +32,8 @@ def best_p(
     Returns
     -------
     dict of str to float
-        ``#{k: highest of permutation k >= the model's} / (1 + B)``; NaN for those that do not compete.
+        ``#{k: highest of permutation k >= the model's} / (1 + B)``, and never below the p of the model alone, which may
+        rest on more permutations than all share; NaN for those that do not compete.
 
     References
     ----------
@@ -44,7 +47,8 @@ def best_p(
     reached: dict[str, float] = {}
     for names in groups.values():
         reached |= _single_step({name: known[name] for name in names})
-    return {name: min(1.0, reached[name] * len(groups)) if name in reached else np.nan for name in nulls}
+    several = {name: min(1.0, p * len(groups)) for name, p in reached.items()}
+    return {name: max(several[name], permutation_p(nulls[name])) if name in several else np.nan for name in nulls}
 
 
 def _single_step(known: Mapping[str, np.ndarray]) -> dict[str, float]:

@@ -7,13 +7,13 @@ from pathlib import Path
 import h5py
 
 from dysconnect.keeping.place import portable
+from dysconnect.keeping.settings import TOLD, differing
 
 # the stage that makes what a section of the settings decides
 STAGES = {
     "dataset": "acquire", "preprocess": "preprocess", "atlas": "timeseries", "denoise": "timeseries",
     "connectivity": "connectivity", "splits": "splits",
 }  # fmt: skip
-TOLD = ("title", "citation", "licence", "kind")  # change no number, or follow from root and nodes
 
 
 class MadeOtherwise(ValueError):
@@ -99,21 +99,7 @@ def _pairs(made: Mapping, config: Mapping) -> Iterator[tuple[str, object, object
         partial = section in ("preprocess", "connectivity")  # only what is recorded of these made the results
         for key in had if partial else dict.fromkeys([*had, *wanted]):
             if had.get(key) != wanted.get(key) and key not in TOLD:
-                yield from _leaves(f"{section}.{key}", had.get(key), wanted.get(key))
-
-
-def _leaves(key: str, had: object, wanted: object) -> Iterator[tuple[str, object, object]]:
-    if isinstance(had, Mapping) and isinstance(wanted, Mapping):
-        for name in dict.fromkeys([*had, *wanted]):
-            if had.get(name) != wanted.get(name):
-                yield from _leaves(f"{key}.{name}", had.get(name), wanted.get(name))
-    else:
-        yield key, _word(had), _word(wanted)
-
-
-def _word(value: object) -> str:
-    """A value as it is typed."""
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+                yield from differing(f"{section}.{key}", had.get(key), wanted.get(key))
 
 
 def _command(differing: list[tuple[str, object, object]]) -> str:

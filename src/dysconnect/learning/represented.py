@@ -106,6 +106,6 @@ def _refuse_holes(edges: np.ndarray, names: np.ndarray) -> None:
     bad = names[~np.isfinite(edges).all(1)]
     if len(bad):
         raise ValueError(
-            f"NaN or infinity in the covariances of {len(bad)} training subjects ({', '.join(bad[:5])}): leave them out, "
-            "or mark the regions that they lack."
+            f"NaN or infinity in the covariances of {len(bad)} training subjects ({', '.join(bad[:5])}): leave them "
+            "out, or mark the regions that they lack."
         )

@@ -87,7 +87,7 @@ def constrained_network_based(permuted: PermutedEdges, blocks: np.ndarray) -> Se
 
     References
     ----------
-    Noble and Scheinost (2020), MICCAI, LNCS 12267.
+    Noble and Scheinost (2020), MICCAI, LNCS 12267:458-468.
     """
     return _set_tests(permuted, {name: blocks == name for name in np.unique(blocks)}, np.abs)
 

@@ -125,7 +125,7 @@ def null_extremes(
     References
     ----------
     Winkler et al. (2014), doi:10.1016/j.neuroimage.2014.01.060, table 2; Huh and Jhun (2001),
-    doi:10.1016/S0047-259X(00)91962-8.
+    doi:10.1081/STA-100106060.
     """
     if scheme not in SCHEMES:
         raise ValueError(f"localize.permutation={scheme} is unknown; use {', '.join(SCHEMES)}.")

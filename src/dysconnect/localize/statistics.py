@@ -208,7 +208,7 @@ def selection_stability(
 ) -> np.ndarray:
     """How often an edge is among the `top` strongest when half of the subjects are drawn, [E].
 
-    Halves keep the label x site composition (Meinshausen and Buhlmann 2010, complementary halves left out). NaN
+    Halves keep the label x site composition (Meinshausen and Bühlmann 2010, complementary halves left out). NaN
     where the cohort is so small that no half can estimate the group beside the nuisance.
     """
     drawn = [halves[0] for halves in random_halves(table, covariates, draws, seed) if halves[0] is not None]

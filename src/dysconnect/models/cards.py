@@ -172,10 +172,10 @@ CARDS = {
                 "penalties": PENALTIES,
                 **PREPARED,
             },
-            sentence="weights of low rank (trace norm, Tomioka and Mueller 2010) added to those of ridge regression on "
+            sentence="weights of low rank (trace norm, Tomioka and Müller 2010) added to those of ridge regression on "
             "{measure}, the ridge penalty chosen inside the training fold by leave-one-out error (Golub et al. 1979)",
             needs=("covariances",),
-            papers=("Tomioka and Mueller 2010", "Golub et al. 1979"),
+            papers=("Tomioka and Müller 2010", "Golub et al. 1979"),
         ),
         Card(
             name="riemann",
@@ -214,10 +214,10 @@ CARDS = {
             kind="graph",
             load=_gat,
             options={**CONVOLUTION, "heads": _by_default(COUNT, 4)},
-            sentence="graph attention network (Velickovic et al. 2018)",
+            sentence="graph attention network (Veličković et al. 2018)",
             needs=(*EDGES, "graph"),
             title="GAT",
-            papers=("Velickovic et al. 2018",),
+            papers=("Veličković et al. 2018",),
             promise="attribution",
             fresh=("read_out",),
             sparse=True,

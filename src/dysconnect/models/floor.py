@@ -24,6 +24,12 @@ class CovariateEncoder:
                 f"covariate {', '.join(absent)} is not a column of participants.tsv "
                 f"(found: {', '.join(table.columns)}). Correct the list of covariates."
             )
+        unknown = [name for name in self.covariates if table[name].isna().all()]
+        if unknown:
+            raise ValueError(
+                f"covariate {', '.join(unknown)} is known of none of {len(table)} people. Leave it out of the list of "
+                "covariates."
+            )
         numeric = [name for name in self.covariates if pd.api.types.is_numeric_dtype(table[name])]
         self.numeric_ = {name: (table[name].mean(), max(table[name].std(), 1e-9)) for name in numeric}
         others = [name for name in self.covariates if name not in numeric]

@@ -48,7 +48,7 @@ class LowRank(Calibrated, ClassifierMixin, BaseEstimator):
 
     References
     ----------
-    Tomioka and Mueller (2010), doi:10.1016/j.neuroimage.2009.07.045 (trace norm on covariances);
+    Tomioka and Müller (2010), doi:10.1016/j.neuroimage.2009.07.045 (trace norm on covariances);
     Beck and Teboulle (2009), doi:10.1137/080716542 (the solver); O'Donoghue and Candes (2015),
     doi:10.1007/s10208-013-9150-3 (its restarts).
     """

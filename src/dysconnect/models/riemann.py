@@ -101,7 +101,7 @@ class FilteredMDM(Calibrated, ClassifierMixin, BaseEstimator):
 
     References
     ----------
-    Barachant, Bonnet, Congedo and Jutten (2010), LVA/ICA, doi:10.1007/978-3-642-15995-4_78;
+    Barachant, Bonnet, Congedo and Jutten (2010), LVA/ICA, LNCS 6365:629-636;
     Barachant et al. (2012), doi:10.1109/TBME.2011.2172210; Ledoit and Wolf (2004), doi:10.1016/S0047-259X(03)00096-4.
     """
 

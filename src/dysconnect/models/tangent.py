@@ -83,7 +83,8 @@ def geometric_mean(covariances: np.ndarray, tolerance: float = 1e-5, max_steps: 
     ----------
     Fletcher and Joshi (2007), doi:10.1016/j.sigpro.2005.12.018; Varoquaux et al. (2010), MICCAI;
     Barzilai and Borwein (1988), doi:10.1093/imanum/8.1.141;
-    Ferreira, Xavier, Costeira and Barroso (2013), doi:10.1109/JSTSP.2013.2261799 (the Hessian).
+    Ferreira, Xavier, Costeira and Barroso (2008), Newton algorithms for Riemannian distance related problems on
+    connected locally symmetric manifolds, technical report, Instituto Superior Tecnico (the Hessian).
     """
     if len(covariances) <= 2 * FEW:
         start = exponential(mean_log(covariances, precision=torch.float32))

@@ -8,13 +8,15 @@ from pathlib import Path
 
 FIELD = re.compile(r"  (\w+) = \{(.*)\},?\n")
 ENTRY = re.compile(rf"@\w+\{{\w+,\n((?:{FIELD.pattern.replace('(', '(?:')})+)\}}")
+CHECKED = re.compile(r"  checked = \{.*\},?\n")
 DOI = re.compile(r"\s*doi:(10\.[^\s;,]*[^\s;,.])")
+WHERE = {"doi": "doi:", "url": "", "isbn": "ISBN "}  # fields by which a paper can be looked up, best first
 YEAR = re.compile(r"\b(?:19|20)\d\d\b")
 
 
 @dataclass(frozen=True)
 class Paper:
-    """An entry of a file of references: its fields as people read them, and its text as it stands there."""
+    """An entry of a file of references: its fields as people read them, and its text as others may take it."""
 
     fields: Mapping[str, str]
     text: str
@@ -27,7 +29,7 @@ class Paper:
         return f"{f'{families[0]} et al.' if several else ' and '.join(families)} {self.fields['year']}"
 
     def __str__(self) -> str:
-        """``Authors. Title. Journal year;volume:pages. doi:...``."""
+        """``Authors. Title. Journal year;volume:pages. doi:...``, or an address or ISBN where there is no DOI."""
         given = self.fields
         people = ["et al" if one == "others" else one.replace(",", "") for one in given["author"].split(" and ")]
         place = given.get("howpublished", "")
@@ -36,21 +38,24 @@ class Paper:
         parts = [
             words if words[-1] == "?" else f"{words}." for words in (", ".join(people), given["title"], place) if words
         ]
-        return " ".join(parts + ([f"doi:{given['doi']}"] if "doi" in given else []))
+        where = [words + given[field] for field, words in WHERE.items() if field in given]
+        return " ".join(parts + where[:1])
 
 
 def read_papers(path: str | Path) -> list[Paper]:
     """Read a file of references, in its order.
 
     An entry is ``@kind{key,``, then a line a field, ``  name = {value},``, then ``}``; blank lines stand between
-    entries. Every one has `author`, `title` and `year`; an article has `journal`, `volume` and `pages` too.
+    entries and comments, whose lines begin with ``%``. Every entry has `author`, `title` and `year`; an article has
+    `journal`, `volume` and `pages` too. `checked` says where the fields were seen; it is neither printed nor exported.
 
     Raises
     ------
     ValueError
         When an entry is not written like this.
     """
-    return [_paper(block, path) for block in Path(path).read_text(encoding="utf-8").strip().split("\n\n")]
+    blocks = Path(path).read_text(encoding="utf-8").strip().split("\n\n")
+    return [_paper(block, path) for block in blocks if not block.startswith("%")]
 
 
 def _paper(block: str, path: str | Path) -> Paper:
@@ -62,7 +67,7 @@ def _paper(block: str, path: str | Path) -> Paper:
     lacking = [name for name in needed if name not in fields]
     if lacking:
         raise ValueError(f"{path}: {block.splitlines()[0]} has no {lacking[0]}.")
-    return Paper(fields, block)
+    return Paper(fields, CHECKED.sub("", block))
 
 
 def bibliography(papers: Iterable[Paper], data: Mapping[str, str]) -> str:

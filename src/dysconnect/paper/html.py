@@ -14,6 +14,8 @@ from dysconnect.paper.svg import inline_svg
 from dysconnect.paper.text import unbroken
 
 FOLDER = Path(__file__).parent
+DOWNLOADS = re.compile(r'\n?<span class="download">(?:(?!</span>).)*</span>', re.S)
+LINK = re.compile(r'<a\s[^>]*?href="(?!#|[a-z][a-z0-9+.-]*:)([^"]+)"[^>]*>(.*?)</a>', re.S)
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,17 @@ def numbered(page: str) -> str:
         )
         page = re.sub(opening, count_of, page)
     return page
+
+
+def alone(page: str) -> str:
+    """Make a copy of a report that stands alone: no link leads to another file, and a sentence says where those lie.
+
+    MLflow and Snakemake's report put a page where nothing lies beside it, so that a link to a file is dead there.
+    """
+    beside = "(files of figures, checklists, pages of people)"
+    note = f"What the report links to {beside} is in the folder <code>report</code>: this copy has no such links."
+    page = page.replace("</header>", f'<p class="aside">{note}</p>\n</header>', 1)
+    return LINK.sub(r'<span title="\1, in the folder report">\2</span>', DOWNLOADS.sub("", page))
 
 
 def shown(pictures: Iterable[Picture], page: str) -> list[Picture]:

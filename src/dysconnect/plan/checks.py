@@ -125,8 +125,8 @@ def check_values(cohort: Mapping) -> None:
     Raises
     ------
     ConfigError
-        When the dataset's name is that of another folder of the results, a group is case and control, or what is to be
-        predicted is a covariate.
+        When the dataset's name is that of another folder of the results, a group is case and control, what is to be
+        predicted is a covariate, or the permutations are too few for alpha.
     """
     name = cohort["dataset"]["name"]
     if name.lower() in SHARED_FOLDERS:
@@ -135,6 +135,16 @@ def check_values(cohort: Mapping) -> None:
     for key in COVARIATES:
         section, _, setting = key.partition(".")
         _check_covariates(key, cohort[section][setting])
+    _check_permutations(cohort["localize"])
+
+
+def _check_permutations(spec: Mapping) -> None:
+    needed = ceil(1 / spec["alpha"]) - 1
+    if spec["permutations"] < needed:
+        raise ConfigError(
+            f"localize.permutations: {spec['permutations']} give no p as small as localize.alpha = {spec['alpha']:g}; "
+            f"{needed:,} or more do."
+        )
 
 
 def _check_contrast(contrast: Mapping[str, Sequence[str]]) -> None:

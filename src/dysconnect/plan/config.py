@@ -1,7 +1,6 @@
 """Check a composed configuration, so that a typo stops before any job and names the key."""
 
 import difflib
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from math import isfinite
@@ -216,11 +215,6 @@ def _is_path(rules: Iterable[Mapping]) -> bool:
 def without(config: Mapping, *sections: str) -> dict:
     """Return a configuration without some sections, which do not concern a rule."""
     return {name: value for name, value in config.items() if name not in sections}
-
-
-def config_hash(config: Mapping) -> str:
-    """Hash a configuration, independent of the order of its keys."""
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
 def training_sections(config: Mapping) -> dict:

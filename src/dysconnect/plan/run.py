@@ -17,10 +17,11 @@ from dysconnect.data.labelled import pretraining
 from dysconnect.data.measures import STORED, measure_of
 from dysconnect.keeping.address import choose_uri, shown
 from dysconnect.keeping.place import portable
+from dysconnect.keeping.settings import TOLD
 from dysconnect.models.cards import is_graph
 from dysconnect.plan.checks import check_engine, check_pretraining, check_validation
 from dysconnect.plan.compose import compose_workflow
-from dysconnect.plan.config import ConfigError, training_sections
+from dysconnect.plan.config import ConfigError, training_sections, without
 from dysconnect.preprocess.fmriprep import Places, find_places, fmriprep_command
 
 OF_OUTPUTS = ("engine", "min_coverage", "space")  # settings of fMRIPrep that tell where its outputs are
@@ -187,6 +188,14 @@ class Run:
         """Settings that made what connectomes are computed from, for the record."""
         settings = {name: self.cohort[name] for name in ("dataset", "atlas", "denoise")}
         return settings | ({"preprocess": self.reading} if self.images else {})
+
+    @property
+    def settings_of_predictions(self) -> dict:
+        """Settings that decide what is predicted, for the record of all that were tried."""
+        settings = {name: without(section, *TOLD) for name, section in self.settings_of_series.items()}
+        estimators = {name: {"estimator": self.estimator(self.stored(name))} for name in self.experiments}
+        experiments = {name: self.sections(name) | estimators[name] for name in self.experiments}
+        return settings | {"splits": self.cohort["splits"], "experiments": experiments}
 
     # experiments
 

@@ -2,7 +2,8 @@
 
 Every family of tests keeps its own error rate, so that a page with several families does not. The verdict names a
 difference only where a p that allows for everything that was looked at passes: models have one half of the error rate,
-connections the other, which the questions to the connections share.
+connections the other, which the questions to the connections share. Targets of virtual stimulation have no part: they
+are named beside a difference only, at what the named differences pass on. A cohort without any is not named more often.
 """
 
 from collections.abc import Mapping
@@ -41,8 +42,24 @@ def family(summary: Mapping, name: str) -> Family:
 
 
 def may_name(study: Study, name: str) -> bool:
-    """Whether the verdict may say that something of this family differs."""
+    """Whether the verdict may say that something of this family differs.
+
+    What makes the p of components small may be the t of one connection of a circuit, and then none is there to name.
+    """
+    if name == "component" and not (study.results.components["p_fwer"] <= study.alpha).any():
+        return False
     return bool(family(study.results.summary, name).p_any <= connection_share(study))
+
+
+def out_of_reach(study: Study) -> str:
+    """Say that the permutations are too few for any connection to be named; empty where they are enough."""
+    n, share = study.results.summary["permutations"], connection_share(study)
+    if 1 / (1 + n) <= share:
+        return ""
+    return (
+        f"{n:,} permutations give no p below {1 / (1 + n):.2g}, where the error rate of the page asks for {share:.2g}: "
+        f"nothing could be called. Set localize.permutations to {int(np.ceil(1 / share)) - 1:,} or more."
+    )
 
 
 def budget_text(study: Study) -> str:
@@ -58,6 +75,17 @@ def budget_text(study: Study) -> str:
         f"{model_share(study):.2g} for the best model, by the highest standardised AUC of all models under the same "
         f"permutations, and at {connection_share(study):.2g} for connections{shared}, by the smallest p over single "
         "connections, components, circuits and pairs of systems under the same permutations (Westfall and Young 1993)."
+        f"{_targets_text(study)}"
+    )
+
+
+def _targets_text(study: Study) -> str:
+    """When the verdict names a target; empty where nobody asked for one."""
+    if not study.results.stimulation:
+        return ""
+    return (
+        " A target of virtual stimulation is named only beside such a difference, by its family-wise p at the part of "
+        "the error rate that the named questions have used, so that nothing is named more often where nothing differs."
     )
 
 
@@ -77,10 +105,43 @@ def held_back(study: Study, p: float, name: str = "") -> str:
     )
 
 
-def named(study: Study) -> list[tuple[str, float]]:
+def differences(study: Study) -> list[tuple[str, float]]:
     """What the verdict names as a difference: question and corrected p; empty where nothing is there to name."""
     models = study.results.scores.query("metric == 'auc'").set_index("experiment")["p_best"]
     found = [(name, p) for name, p in models.items() if p <= model_share(study)]
+    passing = {name: p for name, p in _of_connections(study).items() if p <= connection_share(study)}
+    return found + [(name, p) for name, p in passing.items() if name != "component" or may_name(study, name)]
+
+
+def _of_connections(study: Study) -> dict[str, float]:
+    """Corrected p of all families and further questions to the connections."""
     families = {row["name"]: row["p_any"] for row in study.results.summary["families"]}
-    families |= {"severity": asked_p(study.results.severity), "groups": asked_p(study.results.groups)}
-    return found + [(name, p) for name, p in families.items() if p <= connection_share(study)]
+    return families | {"severity": asked_p(study.results.severity), "groups": asked_p(study.results.groups)}
+
+
+def passed_on(study: Study) -> float:
+    """Error rate of the questions of which the verdict names a difference: what is left for targets."""
+    found = {name for name, _ in differences(study)}
+    connections = found & set(_of_connections(study))
+    asked = len(connections & {"severity", "groups"}) + bool(connections - {"severity", "groups"})
+    return model_share(study) * bool(found - connections) + connection_share(study) * asked
+
+
+def target_share(study: Study) -> float:
+    """Largest family-wise p of a target that the verdict names; 0 where it names no difference."""
+    return min(study.cohort["stimulate"]["alpha"] + SLACK, passed_on(study))
+
+
+def target_held_back(study: Study, p: float) -> str:
+    """Why a target that survives its own family-wise error rate is not called a finding."""
+    asks = f"the error rate of the page asks for {target_share(study):.2g}"
+    none = "a target is named only beside a difference that this page names, and there is none"
+    why = asks if passed_on(study) else none
+    return f"p = {p:.2g} at its own error rate, but {why}: not counted as a finding"
+
+
+def named(study: Study) -> list[tuple[str, float]]:
+    """What the verdict names, differences and targets: question and corrected p."""
+    tested, found = study.results.stimulated, differences(study)
+    p = tested["p"] if tested.get("permutations") else np.nan
+    return found + ([("targets", p)] if p <= target_share(study) else [])

@@ -33,6 +33,7 @@ from dysconnect.report.budget import connection_share, model_share
 from dysconnect.report.cohort.tables import cohort_table
 from dysconnect.report.prediction.scores import aucs, best_of, candidates, kind
 from dysconnect.report.prediction.sentences import floor_sentence, power_sentence, prediction_sentence
+from dysconnect.report.prediction.tried import tried_sentence
 from dysconnect.report.prediction.words import evaluation_text, models_text, splits_text
 from dysconnect.report.quality.sentences import quality_sentence
 from dysconnect.report.references import cited
@@ -313,6 +314,7 @@ def _models(study: Study) -> dict[str, str]:
         "choice": f"Compared: {named}. The p of the best allows for the choice among those that were permuted."
         if seeing
         else "",
+        "tried": tried_sentence(results),
         "floor_sees": _sentence(covariate_names(sees)) if sees else "",
         "harmonised": f"Sites were aligned inside the training folds for {listed(aligned)}."
         if aligned

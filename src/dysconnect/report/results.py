@@ -81,6 +81,8 @@ class Results:
         How the targets were ranked.
     maps : mapping of str to mapping
         What is said of the maps of every experiment.
+    tried : mapping
+        With which settings the cohort was evaluated so far, see `evaluate.tried`; empty where that is not known.
     """
 
     participants: pd.DataFrame
@@ -117,6 +119,7 @@ class Results:
     stimulated: Mapping = field(default_factory=dict)
     maps: Mapping[str, Mapping] = field(default_factory=dict)
     starts: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    tried: Mapping = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,7 @@ def read_results(paths: Mapping, experiments: Sequence[str], histories: Sequence
         tables["validation"] = tables["validation"].fillna({"pattern": ""})
     if paths.get("recovery"):
         tables["recovery"] = read_recovery(paths["recovery"])
-    names = [name for name in ("summary", "attribution", "quality", "verdict") if paths.get(name)]
+    names = [name for name in ("summary", "attribution", "quality", "verdict", "tried") if paths.get(name)]
     summaries = {name: json.loads(Path(paths[name]).read_text()) for name in names}
     about = {
         name: pd.read_csv(paths[name], sep="\t", dtype=str).fillna("")
@@ -217,6 +220,7 @@ def read_results(paths: Mapping, experiments: Sequence[str], histories: Sequence
         groups=read_asked(*paths["groups"]) if paths.get("groups") else None,
         stimulation=summaries.get("verdict", {}).get("verdict", ""),
         stimulated=summaries.get("verdict", {}),
+        tried=summaries.get("tried", {}),
         maps={
             model["experiment"]: model
             for model in (json.loads(Path(path).read_text()) for path in paths.get("maps", ()))

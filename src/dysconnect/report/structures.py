@@ -1,6 +1,6 @@
 """What localization says of more than single connections: components, circuits, blocks of systems."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,7 @@ from dysconnect.report.results import Study
 from dysconnect.report.section import Section
 
 NAMED = 6  # regions of a component that are named
-
-
+PLURALS = {"component": "components", "circuit": "circuits", "block": "pairs of systems"}
 MOST = 10  # rows of a table
 
 
@@ -184,35 +183,46 @@ def deviant_table(people: pd.DataFrame, titles: Mapping[str, str], alpha: float,
 
 
 def structure_sentence(study: Study, titles: Mapping[str, str]) -> str:
-    """Which components and circuits differ; empty where none was looked for."""
-    results = study.results
-    components, families, alpha = results.components, results.families, results.summary["alpha"]
-    if families.empty and components.empty:
+    """Which components, circuits and pairs of systems differ; empty where none was looked for."""
+    results, alpha = study.results, study.alpha
+    if results.families.empty and results.components.empty:
         return ""
-    survivors = components[components["p_fwer"] <= alpha]
-    circuits = families[families["kind"] == "circuit"]
-    p = np.fmin(circuits["p_fwer_mean"].to_numpy(float), circuits["p_fwer_magnitude"].to_numpy(float))
-    named = [titles.get(name, name) for name in circuits["name"][p <= alpha]]
+    passing = _passing(study, titles)
+    named = {name: some for name, some in passing.items() if some and may_name(study, name)}
     back = [
-        f"{what} ({held_back(study, family(results.summary, name).p_any, name)})"
-        for name, what, passing in (("component", "components", len(survivors)), ("circuit", "circuits", len(named)))
-        if passing and not may_name(study, name)
+        f"{PLURALS[name]} ({held_back(study, family(results.summary, name).p_any, name)})"
+        for name, some in passing.items()
+        if some and name not in named
     ]
     more = f" Not shown to differ as wholes: {listed(back)}." if back else ""
-    survivors = survivors if may_name(study, "component") else survivors[:0]
-    named = named if may_name(study, "circuit") else []
-    if survivors.empty and not named and back:
+    if not named and back:
         return more.strip()
-    if survivors.empty and not named:
-        looked = "No component and no circuit as a whole differs" if len(circuits) else "No component differs"
-        unknown = "" if len(circuits) else " By their names no connection of these regions is in a circuit of dystonia."
+    if not named:
+        circuits = (results.families["kind"] == "circuit").any()
+        looked = "No component and no circuit as a whole differs" if circuits else "No component differs"
+        unknown = "" if circuits else " By their names no connection of these regions is in a circuit of dystonia."
         return f"{looked} at a family-wise error rate of {alpha:g}.{unknown}"
-    parts = []
-    if len(survivors):
-        edges = results.summary["n_component_edges"]
-        sure = f"{results.summary['n_component_true']:,} of which truly differ, at least"
-        parts.append(f"{counted(len(survivors), 'component')} with {counted(edges, 'connection')} in all ({sure})")
-    if named:
-        parts.append(f"{'the circuit' if len(named) == 1 else 'the circuits'} {listed(named)} as a whole")
-    verb = "differs" if len(survivors) + len(named) == 1 else "differ"
-    return f"Beyond single connections {' and '.join(parts)} {verb} at a family-wise error rate of {alpha:g}.{more}"
+    verb = "differs" if sum(map(len, named.values())) == 1 else "differ"
+    words = listed(_wholes(name, some, results.summary) for name, some in named.items())
+    return f"Beyond single connections {words} {verb} at a family-wise error rate of {alpha:g}.{more}"
+
+
+def _passing(study: Study, titles: Mapping[str, str]) -> dict[str, list[str]]:
+    """Names of what keeps the error rate of its own family."""
+    components, sets = study.results.components, study.results.families
+    p = np.fmin(sets["p_fwer_mean"].to_numpy(float), sets["p_fwer_magnitude"].to_numpy(float))
+    called = sets[p <= study.alpha]
+    return {
+        "component": components.loc[components["p_fwer"] <= study.alpha, "component"].astype(str).tolist(),
+        "circuit": [titles.get(name, name) for name in called.loc[called["kind"] == "circuit", "name"]],
+        "block": [name.replace("_", " ") for name in called.loc[called["kind"] == "block", "name"]],
+    }
+
+
+def _wholes(name: str, some: Sequence[str], summary: Mapping) -> str:
+    """What differs of one family, as a part of a sentence."""
+    if name == "component":
+        edges, sure = counted(summary["n_component_edges"], "connection"), summary["n_component_true"]
+        return f"{counted(len(some), 'component')} with {edges} in all ({sure:,} of which truly differ, at least)"
+    one = {"circuit": "the circuit", "block": "the pair of systems"}[name]
+    return f"{one} {some[0]} as a whole" if len(some) == 1 else f"the {PLURALS[name]} {listed(some)} as wholes"

@@ -41,6 +41,7 @@ def unnamed(study: Study) -> Study:
     changes = renamed | {
         "participants": everybody,
         "people": results.people.iloc[:0],
+        "index": None if results.index is None else renamed["index"].filter(["participant_id", "repetition_time"]),
         "choices": None,
         "patient_targets": None,
         "edits": None if edits is None else edits[edits["participant_id"] == GROUP],
@@ -79,6 +80,7 @@ def _counted_through(table: object, numbers: Mapping[str, str]) -> object:
         return {name: _counted_through(part, numbers) for name, part in table.items()}
     if not isinstance(table, pd.DataFrame) or "participant_id" not in table:
         return table
+    table = table.drop(columns="scan_group", errors="ignore")  # the id of the first of several copies
     return table.assign(participant_id=[numbers.get(name, "nobody") for name in table["participant_id"]])
 
 

@@ -1,22 +1,15 @@
 """The report as MLflow can show it.
 
 MLflow puts a page into a frame that may open no other file, so a link to one does nothing there. The page that is
-looked at is logged without such links, and the whole folder, whose links work once it is downloaded, beside it.
+looked at is the copy without such links, and the whole folder, whose links work once it is downloaded, lies beside it.
 """
 
-import re
 import shutil
 from pathlib import Path
 
 FOLDERS = ("figures", "people", "subjects")
 PEOPLE = ("people", "subjects")
 MOST = 300e6  # bytes of the pages of people
-LINK = re.compile(r'<a\s[^>]*?href="(?!#|[a-z][a-z0-9+.-]*:)([^"]+)"[^>]*>(.*?)</a>', re.S)
-
-
-def without_links(html: str) -> str:
-    """Put text that names the file in place of every link to another file of the report."""
-    return LINK.sub(r'<span title="\1 in the artifacts, folder report">\2</span>', html)
 
 
 def lay_out(report: str | Path, folder: str | Path, people: bool = True) -> list[Path]:
@@ -25,7 +18,7 @@ def lay_out(report: str | Path, folder: str | Path, people: bool = True) -> list
     Parameters
     ----------
     report : path
-        The report's page; figures and pages of people lie beside it.
+        The report's page; its standalone copy, figures and pages of people lie beside it.
     folder : path
         An empty folder to copy into.
     people : bool
@@ -37,7 +30,7 @@ def lay_out(report: str | Path, folder: str | Path, people: bool = True) -> list
         What to log.
     """
     report, folder = Path(report), Path(folder)
-    html, whole = report.read_text(encoding="utf-8"), folder / "report"
+    whole = folder / "report"
     whole.mkdir()
     beside = [report.parent / name for name in FOLDERS if (report.parent / name).is_dir()]
     pages = [place for place in beside if place.name in PEOPLE]
@@ -52,6 +45,5 @@ def lay_out(report: str | Path, folder: str | Path, people: bool = True) -> list
             shutil.copytree(place, whole / place.name)
     for page in report.parent.glob("*.html"):
         shutil.copy(page, whole)
-    (whole / "index.html").write_text(html, encoding="utf-8")
-    (folder / "index.html").write_text(without_links(html), encoding="utf-8")
+    shutil.copy(report.with_name("standalone.html"), folder / "index.html")
     return [folder / "index.html", whole]

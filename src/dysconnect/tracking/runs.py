@@ -26,7 +26,8 @@ from mlflow.exceptions import MlflowException, RestException
 from sqlalchemy.exc import SQLAlchemyError
 
 from dysconnect.keeping.address import absolute_uri, artifact_folder, database, hidden, settle, shown, with_password
-from dysconnect.plan.config import config_hash, dotted
+from dysconnect.keeping.settings import config_hash
+from dysconnect.plan.config import dotted
 from dysconnect.tracking.leaderboard import share_leaderboard
 from dysconnect.version import __version__
 

@@ -40,7 +40,7 @@ class GAT(NodeNetwork):
 
     References
     ----------
-    Velickovic et al. (2018), arXiv:1710.10903.
+    Veličković et al. (2018), arXiv:1710.10903.
     """
 
     convolution = GraphAttention

@@ -25,7 +25,7 @@ class GCN(NodeNetwork):
 
     References
     ----------
-    Kipf and Welling (2017), arXiv:1609.02907; Cui et al. (2022) BrainGB, doi:10.1109/TMI.2022.3218745.
+    Kipf and Welling (2017), arXiv:1609.02907; Cui et al. (2023) BrainGB, doi:10.1109/TMI.2022.3218745.
     """
 
     convolution = GraphConvolution

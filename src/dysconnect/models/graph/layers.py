@@ -123,7 +123,7 @@ class Dropout(nn.Module):
 class ReadOut(nn.Module):
     """A few numbers of every region, side by side: ``logit = w . vec(H P) + b``; [B, N, H] -> [B].
 
-    It keeps the regions apart, which served connectomes better than pooling (Cui et al. 2022, BrainGB,
+    It keeps the regions apart, which served connectomes better than pooling (Cui et al. 2023, BrainGB,
     doi:10.1109/TMI.2022.3218745).
     """
 

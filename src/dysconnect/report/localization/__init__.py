@@ -9,7 +9,7 @@ from dysconnect.data.measures import MEASURES
 from dysconnect.localize.methods import sentences
 from dysconnect.paper.tables import Column, Row, Table, region_cell, significant
 from dysconnect.paper.text import NONE, Estimate, counted, covariate_names, listed, number, p_value
-from dysconnect.report.budget import budget_text, family, held_back, may_name
+from dysconnect.report.budget import budget_text, family, held_back, may_name, out_of_reach
 from dysconnect.report.localization.brain import as_script, brain_data
 from dysconnect.report.localization.figures import circuits_figure, connectome_figure, drawn_edges, stability_figure
 from dysconnect.report.localization.groups import MOST_POINTS, means_figure, points_figure
@@ -185,6 +185,8 @@ def localization_sentence(study: Study) -> str:
     """How many connections differ, or which difference (d) would have been seen."""
     edges, summary, detectable = study.results.edges, study.results.summary, detectable_effect(study.results.detectable)
     alpha, tested = summary["alpha"], counted(summary["n_edges"], "connection")
+    if out_of_reach(study):
+        return f"{_none_named(study)} {out_of_reach(study)}"
     if not may_name(study, "edge"):
         return (
             f"{_none_named(study)} "
@@ -210,9 +212,9 @@ def _none_named(study: Study) -> str:
     if summary["n_fwer"]:
         why = held_back(study, family(summary, "edge").p_any, "edge")
         return f"No single connection is shown to differ: {summary['n_fwer']:,} of {tested} would ({why})."
-    if summary["n_fdr"] and any(may_name(study, name) for name in ("component", "circuit", "block")):
-        false = f"{summary['n_fdr']:,} at a false-discovery rate of {alpha:g}"
-        return f"No single connection survives: none of {tested} at a family-wise error rate of {alpha:g} ({false})."
+    if any(may_name(study, name) for name in WHOLES):
+        false = f" ({summary['n_fdr']:,} at a false-discovery rate of {alpha:g})" if summary["n_fdr"] else ""
+        return f"No single connection survives: none of {tested} at a family-wise error rate of {alpha:g}{false}."
     return f"Nothing survives: none of {tested} differs at a family-wise error rate of {alpha:g}."
 
 
@@ -232,6 +234,8 @@ def connections_in_short(study: Study) -> str:
         wholes = [WHOLES[name] for name in WHOLES if may_name(study, name)]
         if wholes:
             return f"No single one of {tested} is shown to differ, but {listed(wholes)} do as wholes."
+        if out_of_reach(study):
+            return f"Whether any of {tested} differs was not tested against enough permutations."
         return f"None of {tested} is shown to differ, single or together."
     survivors = results.edges[results.edges["p_fwer"] <= summary["alpha"]]
     weaker = int((survivors["statistic"] < 0).sum())

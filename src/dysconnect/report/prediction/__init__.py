@@ -13,10 +13,11 @@ from dysconnect.report.prediction.figures import (
     probability_figure,
     roc_figure,
 )
-from dysconnect.report.prediction.scores import kind, sees_nothing
+from dysconnect.report.prediction.scores import harmonised_by_site, kind, why_blind
 from dysconnect.report.prediction.sentences import floor_sentence, power_sentence, prediction_sentence, rivalry_sentence
 from dysconnect.report.prediction.subgroups import shown_model, subgroup_figure, subgroup_rows
-from dysconnect.report.prediction.tables import comparison_table, fold_table, harmonised_by_site, model_table
+from dysconnect.report.prediction.tables import comparison_table, fold_table, model_table
+from dysconnect.report.prediction.tried import tried_sentence, tried_table
 from dysconnect.report.prediction.words import evaluation_text, forest_caption, learning_caption, models_text
 from dysconnect.report.results import Study
 from dysconnect.report.section import Drawing, Section
@@ -37,8 +38,9 @@ def section(study: Study) -> Section:
             "comparisons": comparison_table(results.comparisons, harmonised_by_site(experiments)),
             "folds": fold_table(results.folds),
             "subgroups": subgroup_rows(results.subgroups),
+            "tried": tried_table(results),
         },
-        more={"learning": list(_learning(results.histories))},
+        more={"learning": list(_learning(results.histories)), "tried": tried_sentence(results)},
         verdict=[
             ("Prediction", prediction_sentence(study)),
             ("Confounds", floor_sentence(study)),
@@ -48,6 +50,7 @@ def section(study: Study) -> Section:
         methods=[
             ("Connectivity and models", models_text(experiments, study.cohort)),
             ("Evaluation", evaluation_text(results, study.cohort, experiments)),
+            ("Evaluation", tried_sentence(results)),
         ],
     )
 
@@ -60,7 +63,7 @@ def _kind(config: Mapping) -> str:
 
 
 def _empty(study: Study) -> bool:
-    return bool(study.floor) and sees_nothing(study.floor, study.experiments)
+    return bool(why_blind(study))
 
 
 def _drawings(study: Study) -> dict[str, Drawing]:

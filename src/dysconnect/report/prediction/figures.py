@@ -27,6 +27,7 @@ from dysconnect.report.prediction.scores import aucs
 
 RUN = ["repeat", "fold", "seed"]
 SMALL = 3  # small panels of calibration in a row
+WORDS = (-0.55, -0.15)  # from where to where the words of a row of the forest reach, in rows
 NULLS = 4  # small panels of nulls in a row
 PLAIN = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # behind words, over lines
 
@@ -58,12 +59,12 @@ def forest_figure(scores: pd.DataFrame, floor: str | None, empty: bool = False) 
         title = _row_title(name, floor, empty)
         for words, place, side in ((title, 0, "left"), (str(score), 1, "right")):
             axes.text(place, row - 0.2, words, ha=side, va="bottom", transform=axes.get_yaxis_transform(), bbox=PLAIN)
-    axes.axvline(0.5, color=INK, linestyle=(0, (1, 2)), linewidth=0.9, zorder=0)
+    _level(axes, 0.5, len(order), color=INK, linestyle=(0, (1, 2)))
     heights = ("data", "axes fraction")
     axes.annotate("chance", (0.5, 1), (0, 2), heights, "offset points", size=7, ha="center", color=INK)
     if floor in auc and not empty:
         level = auc[floor].value
-        axes.axvline(level, color=GREY, linestyle=(0, (4, 2)), linewidth=0.9, zorder=0)
+        _level(axes, level, len(order), color=GREY, linestyle=(0, (4, 2)))
         near = abs(level - 0.5) < 0.06
         axes.annotate(
             "floor", (level, 1), (3 * np.sign(level - 0.5) * 6 if near else 0, 2), heights, "offset points",
@@ -74,6 +75,12 @@ def forest_figure(scores: pd.DataFrame, floor: str | None, empty: bool = False) 
     axes.set_xlabel("Area under the ROC curve (AUC)")
     axes.spines["left"].set_visible(False)
     return figure
+
+
+def _level(axes: Axes, value: float, rows: int, **look: object) -> None:
+    """Draw a vertical line that is broken where the words of a row stand: a browser may set them wider."""
+    pieces = np.array([[row + WORDS[1], row + 1 + WORDS[0], np.nan] for row in range(-1, rows)])
+    axes.plot(np.full(pieces.size, value), pieces.ravel(), linewidth=0.9, zorder=0, **look)
 
 
 def _row_title(name: str, floor: str | None, empty: bool) -> str:

@@ -1,12 +1,13 @@
 """Scores of experiments and their differences, as sentences, tables and figures read them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from dysconnect.models.cards import card_of
-from dysconnect.paper.text import Estimate
+from dysconnect.paper.text import Estimate, covariate_names
 from dysconnect.report.results import Study
 
 
@@ -15,9 +16,33 @@ def kind(config: Mapping) -> str:
     return card_of(config["model"]["name"]).kind
 
 
-def sees_nothing(floor: str, experiments: Mapping[str, Mapping]) -> bool:
-    """Whether a confound floor has no covariate to see: its AUC of 0.5 is then no floor, and nothing can beat it."""
-    return not experiments[floor]["model"].get("covariates", [])
+def seen_by_floor(study: Study) -> str:
+    """Name the covariates of the confound floor."""
+    return covariate_names(study.experiments[study.floor]["model"].get("covariates", []))
+
+
+def why_blind(study: Study) -> str:
+    """Why the confound floor sees nothing: its AUC of 0.5 is then no floor, and nothing can beat it; else empty."""
+    if study.floor is None:
+        return ""
+    given = study.experiments[study.floor]["model"].get("covariates", [])
+    if not given:
+        return "no covariates are given"
+    score = aucs(study.results.scores)[study.floor]
+    alike = score.value == score.low == score.high == 0.5  # everybody of a fold got the same probability
+    return f"{seen_by_floor(study)} {'is' if len(given) == 1 else 'are'} the same in everybody" if alike else ""
+
+
+def on_one_fold(study: Study) -> bool:
+    """Whether one test fold holds all pairs of a patient and a control, so that no test over folds can be made."""
+    scored = study.results.folds.dropna(subset="auc")
+    return study.cohort["splits"]["scheme"] != "kfold" and len(scored.drop_duplicates(["repeat", "fold"])) < 2
+
+
+def was_permuted(study: Study, name: str, alpha: float) -> bool:
+    """Whether an experiment has permutations enough for a p of alpha."""
+    rows = len(study.results.nulls.get(name, ()))
+    return rows > 0 and 1 / rows <= alpha
 
 
 def aucs(scores: pd.DataFrame, metric: str = "auc") -> dict[str, Estimate]:
@@ -35,6 +60,54 @@ def difference(comparisons: pd.DataFrame, one: str, other: str, metric: str = "a
             ends = sorted([sign * row["low"].iloc[0], sign * row["high"].iloc[0]])
             return Estimate(sign * row["difference"].iloc[0], *ends, row["p"].iloc[0], row["p_corrected"].iloc[0])
     return None
+
+
+def harmonised_by_site(experiments: Mapping[str, Mapping]) -> set[str]:
+    """Experiments with ComBat or site regressed out: what moves whole sites against each other."""
+    return {
+        name
+        for name, config in experiments.items()
+        if config["model"].get("harmonise") == "combat" or "site" in config["model"].get("deconfound", ())
+    }
+
+
+def fair_difference(
+    comparisons: pd.DataFrame, one: str, other: str, harmonised: Collection[str]
+) -> tuple[Estimate | None, bool]:
+    """Difference in AUC of two experiments, and whether it is that within sites: where only one is harmonised."""
+    if (one in harmonised) != (other in harmonised):
+        within = difference(comparisons, one, other, "auc_within_site")
+        if within is not None and np.isfinite(within.value):
+            return within, True
+    return difference(comparisons, one, other), False
+
+
+class Gap(NamedTuple):
+    """A difference of two experiments in AUC, as all sentences judge it.
+
+    Attributes
+    ----------
+    size : Estimate
+    shown : int
+        Sign of a difference that is shown, else 0.
+    within : bool
+        Whether people of the same site alone are compared.
+    one_fold : bool
+        Whether one test fold decides: there is no test over folds.
+    """
+
+    size: Estimate
+    shown: int
+    within: bool
+    one_fold: bool
+
+
+def gap_between(study: Study, one: str, other: str) -> Gap | None:
+    """How much better `one` is than `other`, by the rule of the tables; None where they were not compared."""
+    size, within = fair_difference(study.results.comparisons, one, other, harmonised_by_site(study.experiments))
+    if size is None:
+        return None
+    return Gap(size, excludes_zero(size, study.score_alpha), within, on_one_fold(study))
 
 
 def excludes_zero(gap: Estimate, alpha: float) -> int:

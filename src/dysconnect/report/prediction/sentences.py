@@ -3,21 +3,22 @@
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-import pandas as pd
 
 from dysconnect.models.cards import label
-from dysconnect.paper.text import Estimate, counted, covariate_names, listed, number, p_text
+from dysconnect.paper.text import Estimate, counted, listed, number, p_text
 from dysconnect.report.budget import model_share
 from dysconnect.report.prediction.scores import (
+    Gap,
     above_chance,
     aucs,
     beats_chance,
     best_of,
     candidates,
     competing,
-    difference,
-    excludes_zero,
-    sees_nothing,
+    gap_between,
+    seen_by_floor,
+    was_permuted,
+    why_blind,
 )
 from dysconnect.report.results import Results, Study
 from dysconnect.report.structures import detectable_effect
@@ -66,64 +67,79 @@ def _not_competing(auc: Mapping[str, Estimate]) -> str:
 
 def floor_sentence(study: Study) -> str:
     """Whether the covariates alone explain the score of the best model."""
-    results, experiments, floor, auc = study.results, study.experiments, study.floor, candidates(study)
+    results, floor, auc = study.results, study.floor, candidates(study)
     if floor is None:
         return "No confound floor was run, so age, sex, site and motion cannot be ruled out as the explanation."
-    if sees_nothing(floor, experiments):
+    if blind := why_blind(study):
+        key = "" if seen_by_floor(study) in blind else " (dataset.covariates)"
         return (
-            "No confound floor could be made: no covariates are given (dataset.covariates), so age, sex, site and "
-            "motion cannot be ruled out as the explanation."
+            f"No confound floor could be made: {blind}{key}, so age, sex, site and motion cannot be ruled out as the "
+            "explanation."
         )
-    score, alpha = aucs(results.scores)[floor], study.score_alpha
-    fixed = study.cohort["splits"]["scheme"] == "fixed"
-    names = covariate_names(experiments[floor]["model"].get("covariates", []))
-    reached = f"an AUC of {score} ({p_text(score.p)})"
+    score = aucs(results.scores)[floor]
+    names, reached = seen_by_floor(study), f"an AUC of {score} ({p_text(score.p)})"
     if not auc:
         return f"From {names} alone: {reached}."
     best = best_of(auc)
-    gap = difference(results.comparisons, best, floor)
+    gap = gap_between(study, best, floor)
     if gap is None:
         return f"From {names} alone: {reached}. The difference to the models was not tested."
     if beats_chance(auc[best], model_share(study)):
-        judged = _above_floor(label(best), gap, alpha, names, reached)
-        judged += " There is one test fold: its bootstrap alone decides, without a test over folds." if fixed else ""
-        return (
-            f"{judged} {_others_above(results.comparisons, auc, best, floor, alpha)}{_remains(results, best)}".strip()
-        )
-    if above_chance(score, alpha):
+        judged = f"{_above_floor(label(best), gap, names, reached)}{_one_fold(gap)}"
+        return f"{judged} {_others_above(study, auc, best)}{_remains(results, best)}".strip()
+    return _floor_alone(study, names, reached)
+
+
+def _floor_alone(study: Study, names: str, reached: str) -> str:
+    """What the covariates tell where no model is shown to tell anything."""
+    if not was_permuted(study, study.floor, study.score_alpha):
+        return f"{names[0].upper()}{names[1:]} alone reach {reached}: too few permuted labels to say whether by chance."
+    if above_chance(aucs(study.results.scores)[study.floor], study.score_alpha):
         return f"The groups differ in covariates, not measurably in connectivity: {names} alone reach {reached}."
     return f"The confound floor is at chance as well: {names} alone reach {reached}."
 
 
-def _above_floor(best: str, gap: Estimate, alpha: float, names: str, reached: str) -> str:
-    shown = excludes_zero(gap, alpha)
-    if shown > 0:
+def _above_floor(best: str, gap: Gap, names: str, reached: str) -> str:
+    size = _said(gap)
+    if gap.shown > 0:
         return (
             f"The best model beats the confound floor: {names} alone reach {reached}, and the paired difference is "
-            f"{gap} ({_tests(gap)})."
+            f"{size} ({_tests(gap)})."
         )
-    if shown < 0:
+    if gap.shown < 0:
         return (
-            f"The best model is worse than the confound floor: {names} alone reach {reached}; the difference is {gap}."
+            f"The best model is worse than the confound floor: {names} alone reach {reached}; the difference is {size}."
         )
-    open_ = "includes zero" if gap.low <= 0 <= gap.high else "is not sure when training on others is allowed for"
+    low, high = gap.size.low, gap.size.high
+    open_ = "includes zero" if low <= 0 <= high else "is not sure when training on others is allowed for"
+    open_ = open_ if np.isfinite(low) else "has no interval, as some samples of these people hold no pair to compare"
     return (
         f"The confound floor may explain the score: {names} alone reach {reached}, and the difference to {best}, "
-        f"{gap}, {open_} ({_tests(gap)}). Nothing beyond these covariates is shown."
+        f"{size}, {open_} ({_tests(gap)}). Nothing beyond these covariates is shown."
     )
 
 
-def _tests(gap: Estimate) -> str:
+def _said(gap: Gap) -> str:
+    """A difference, and where it is one of people of the same site alone."""
+    return f"{gap.size} within sites" if gap.within else str(gap.size)
+
+
+def _tests(gap: Gap) -> str:
     """Both tests of a difference: over subjects, and corrected for the training subjects that folds share."""
-    corrected = f"; corrected t-test {p_text(gap.corrected)}" if np.isfinite(gap.corrected) else ""
-    return f"{p_text(gap.p)}{corrected}"
+    corrected = f"; corrected t-test {p_text(gap.size.corrected)}" if np.isfinite(gap.size.corrected) else ""
+    return f"{p_text(gap.size.p)}{corrected}"
 
 
-def _others_above(comparisons: pd.DataFrame, auc: Mapping, best: str, floor: str, alpha: float) -> str:
+def _one_fold(gap: Gap) -> str:
+    """What stands beside a difference that only one test fold judges; empty where there is a test over folds."""
+    return " There is one test fold: its bootstrap alone decides, without a test over folds." if gap.one_fold else ""
+
+
+def _others_above(study: Study, auc: Mapping, best: str) -> str:
     """How many of the other models beat the floor too; empty where the best is alone."""
     others = [name for name in auc if name != best]
-    gaps = [difference(comparisons, name, floor) for name in others]
-    above = sum(gap is not None and excludes_zero(gap, alpha) > 0 for gap in gaps)
+    gaps = [gap_between(study, name, study.floor) for name in others]
+    above = sum(gap is not None and gap.shown > 0 for gap in gaps)
     if not others:
         return ""
     do = f"{above:,} {'does' if above == 1 else 'do'}" if above else "none does"
@@ -148,24 +164,24 @@ def rivalry_sentence(study: Study) -> str:
         return ""
     best = {wanted: best_of(auc) for wanted, auc in rivals.items()}
     graph, linear = label(best["graph"]), label(best["linear"])
-    gap = difference(study.results.comparisons, best["graph"], best["linear"])
-    if gap is None:
+    ahead, behind = (gap_between(study, *pair) for pair in (best.values(), reversed(best.values())))
+    if ahead is None:
         return ""
     if not _either_beats_chance(study, best.values()):
         return (
-            f"Neither {graph} nor {linear} is shown to beat chance, so that their difference ({gap}, {_tests(gap)}) "
-            "says nothing for or against either."
+            f"Neither {graph} nor {linear} is shown to beat chance, so that their difference ({_said(ahead)}, "
+            f"{_tests(ahead)}) says nothing for or against either."
         )
-    shown = excludes_zero(gap, study.score_alpha)
-    if shown > 0:
-        return f"The graph network beats the linear models: {graph} leads {linear} by {gap} ({_tests(gap)})."
-    gap = Estimate(-gap.value, -gap.high, -gap.low, gap.p, gap.corrected)
-    if shown < 0:
-        return f"A linear model beats the graph network: {linear} leads {graph} by {gap} ({_tests(gap)})."
-    return (
-        f"Graph network and linear model cannot be told apart: {linear} minus {graph} is {gap} "
-        f"({_tests(gap)}). Nothing speaks for the more complex one."
-    )
+    if ahead.shown > 0:
+        text = f"The graph network beats the linear models: {graph} leads {linear} by {_said(ahead)} ({_tests(ahead)})."
+    elif ahead.shown < 0:
+        text = f"A linear model beats the graph network: {linear} leads {graph} by {_said(behind)} ({_tests(behind)})."
+    else:
+        text = (
+            f"Graph network and linear model cannot be told apart: {linear} minus {graph} is {_said(behind)} "
+            f"({_tests(behind)}). Nothing speaks for the more complex one."
+        )
+    return text + _one_fold(ahead)
 
 
 def _either_beats_chance(study: Study, names: Iterable[str]) -> bool:
@@ -207,29 +223,34 @@ def prediction_in_short(study: Study) -> str:
     who += f"{label(best)},"
     if not beats_chance(auc[best], model_share(study)):
         who = who.replace("The", "the", 1)
+        if not competing(auc):
+            asked = "Whether connectivity tells patients from controls was not tested against enough permuted labels"
+            return f"{asked}: {who} reaches an AUC of {auc[best]}."
         return f"Connectivity is not shown to tell patients from controls: {who} reaches an AUC of {auc[best]}."
     text = f"{who} tells patients from controls with an AUC of {auc[best]}"
-    if floor and sees_nothing(floor, study.experiments):
-        return f"{text}; no covariates are given, so no confound floor could be made to compare it with."
-    gap = difference(study.results.comparisons, best, floor) if floor else None
+    if blind := why_blind(study):
+        return f"{text}; {blind}, so no confound floor could be made to compare it with."
+    gap = gap_between(study, best, floor) if floor else None
     if gap is None:
         return f"{text}; what the covariates alone would tell was not tested."
-    seen = covariate_names(study.experiments[floor]["model"].get("covariates", []))
-    alone = f"the confound floor ({seen} alone: {aucs(study.results.scores)[floor]})"
-    if excludes_zero(gap, study.score_alpha) > 0:
-        return f"{text}, more than {alone}."
-    return f"{text}, but is not shown to do better than {alone}: it may have found nothing in the connections."
+    alone = f"the confound floor ({seen_by_floor(study)} alone: {aucs(study.results.scores)[floor]})"
+    alone += ", compared within sites" if gap.within else ""
+    if gap.shown > 0:
+        return f"{text}, more than {alone}.{_one_fold(gap)}"
+    return (
+        f"{text}, but is not shown to do better than {alone}: it may have found nothing in the connections."
+        f"{_one_fold(gap)}"
+    )
 
 
 def rivalry_in_short(study: Study) -> str:
     """Network or linear; empty unless both kinds were run."""
     rivals = [candidates(study, wanted) for wanted in ("graph", "linear")]
-    gap = difference(study.results.comparisons, *map(best_of, rivals)) if all(rivals) else None
+    gap = gap_between(study, *map(best_of, rivals)) if all(rivals) else None
     if gap is None or not _either_beats_chance(study, map(best_of, rivals)):
         return ""
-    shown = excludes_zero(gap, study.score_alpha)
-    says = {1: "does better than", 0: "cannot be told apart from", -1: "does worse than"}[shown]
-    return f"The best graph network {says} the best linear model (difference in AUC {gap})."
+    says = {1: "does better than", 0: "cannot be told apart from", -1: "does worse than"}[gap.shown]
+    return f"The best graph network {says} the best linear model (difference in AUC {_said(gap)}).{_one_fold(gap)}"
 
 
 def power_in_short(study: Study) -> str:

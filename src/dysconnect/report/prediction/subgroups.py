@@ -96,7 +96,7 @@ def subgroup_rows(subgroups: pd.DataFrame) -> Table:
         by_name, first = part.set_index("experiment"), part.iloc[0]
         cells = [_cell(by_name.loc[name]) for name in names]
         rows.append(Row([TITLES.get(variable, variable), group, f"{first.n:,}", f"{first.n_cases:,}", *cells]))
-    columns = [Column("", False), Column("Subgroup", False), Column("n"), Column("Patients")]
+    columns = [Column("By", False), Column("Subgroup", False), Column("n"), Column("Patients")]
     caption = (
         "AUC [interval] by subgroup, among patients and controls of the subgroup that were tested in the same fold. "
         "No number is given for fewer than 10 subjects or one group only. Differences between rows are not tested."

@@ -8,7 +8,7 @@ import pandas as pd
 from dysconnect.models.cards import label
 from dysconnect.paper.tables import Column, Row, Table
 from dysconnect.paper.text import NONE, Estimate, number, p_text, p_value
-from dysconnect.report.prediction.scores import aucs, best_of, difference
+from dysconnect.report.prediction.scores import aucs, best_of, difference, fair_difference
 from dysconnect.report.results import Results
 
 METRICS = (
@@ -16,24 +16,6 @@ METRICS = (
 )  # fmt: skip
 SHOWN = ("auc", "balanced_accuracy", "brier", "auc_within_site")  # of pairs; the last where there are several sites
 MOVES = "centring by site moves whole sites against each other, and with them the AUC of all pairs"
-
-
-def harmonised_by_site(experiments: Mapping[str, Mapping]) -> set[str]:
-    """Experiments with ComBat or site regressed out: what moves whole sites against each other."""
-    return {
-        name
-        for name, config in experiments.items()
-        if config["model"].get("harmonise") == "combat" or "site" in config["model"].get("deconfound", ())
-    }
-
-
-def _fair(comparisons: pd.DataFrame, one: str, other: str, harmonised: Collection[str]) -> tuple[Estimate | None, bool]:
-    """Difference in AUC of two experiments, and whether it is that within sites: where only one is harmonised."""
-    if (one in harmonised) != (other in harmonised):
-        within = difference(comparisons, one, other, "auc_within_site")
-        if within is not None and np.isfinite(within.value):
-            return within, True
-    return difference(comparisons, one, other), False
 
 
 def model_table(
@@ -57,7 +39,11 @@ def model_table(
     for name in order:
         beyond = "no covariates" if empty else "the floor"
         if name != floor:
-            beyond = _gap_cell(*_fair(results.comparisons, name, floor, harmonised)) if floor and not empty else NONE
+            beyond = (
+                _gap_cell(*fair_difference(results.comparisons, name, floor, harmonised))
+                if floor and not empty
+                else NONE
+            )
         cells = [(label(name), kinds.get(name, "")), str(auc[name]), *[_score_cell(within, name)] * several]
         cells += [_p_cell(auc[name]), beyond, NONE if empty else _score_cell(same, name)]
         mark = "floor" if name == floor else "best" if name == best else ""
@@ -168,7 +154,7 @@ def comparison_table(comparisons: pd.DataFrame, harmonised: Collection[str] = ()
     several = bool(comparisons.loc[comparisons["metric"] == "auc_within_site", "difference"].notna().any())
     rows, mixed = [], False
     for row in comparisons[comparisons["metric"] == "auc"].itertuples():
-        gap, within = _fair(comparisons, row.experiment, row.other, harmonised)
+        gap, within = fair_difference(comparisons, row.experiment, row.other, harmonised)
         first, second = (row.experiment, row.other) if gap.value >= 0 else (row.other, row.experiment)
         gaps = [difference(comparisons, first, second, metric) for metric in SHOWN[: None if several else -1]]
         cells = [str(found) if found and np.isfinite(found.value) else NONE for found in gaps]

@@ -8,7 +8,7 @@ from dysconnect.data.measures import MEASURES
 from dysconnect.models.cards import CARDS, label
 from dysconnect.paper.text import counted, covariate_names, listed
 from dysconnect.report.prediction.figures import mean_loss
-from dysconnect.report.prediction.scores import kind, sees_nothing
+from dysconnect.report.prediction.scores import kind, seen_by_floor, why_blind
 from dysconnect.report.results import Results, Study
 
 ABOUT_ZERO = 10  # times smaller than in the first epoch
@@ -192,7 +192,8 @@ def forest_caption(study: Study) -> str:
     text, floor = f"AUC of every model with its {study.level:.0%} interval.", study.floor
     if floor is None:
         return f"{text} No confound floor was run: what covariates alone tell is not known."
-    if sees_nothing(floor, study.experiments):
-        return f"{text} No covariates are given, so nothing could be adjusted for: there is no floor to be passed."
-    known = covariate_names(study.experiments[floor]["model"]["covariates"])
-    return f"{text} A model that does not pass the floor has found nothing that {known} do not tell."
+    if blind := why_blind(study):
+        return (
+            f"{text} {blind[0].upper()}{blind[1:]}, so nothing could be adjusted for: there is no floor to be passed."
+        )
+    return f"{text} A model that does not pass the floor has found nothing that {seen_by_floor(study)} do not tell."

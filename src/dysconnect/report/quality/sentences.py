@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from dysconnect.paper.text import NONE, counted, difference_text, listed, number, p_text, percent
+from dysconnect.report.budget import may_name
 from dysconnect.report.results import Results, Study
 from dysconnect.report.scans import scan_warnings
 
@@ -104,7 +105,7 @@ def motion_in_short(study: Study) -> str:
         return f"{text}, and connections are not shown to follow it." if "share" in link else f"{text}."
     survivors, moved = motion_followers(results.edges, results.qcfc, study.alpha)
     do = f"{moved:,} {'does' if moved == 1 else 'do'}" if moved else "none does"
-    words = f"; of the {survivors:,} that differ, {do}" if survivors else ""
+    words = f"; of the {survivors:,} that differ, {do}" if survivors and may_name(study, "edge") else ""
     return f"{text}, and connections follow it after denoising{words}."
 
 

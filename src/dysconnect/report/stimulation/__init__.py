@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from dysconnect.paper.text import listed, p_text
+from dysconnect.report.budget import passed_on, target_held_back, target_share
 from dysconnect.report.results import Study
 from dysconnect.report.section import Drawing, Section
 from dysconnect.report.stimulation.figures import stimulation_figure
@@ -46,7 +47,7 @@ def section(study: Study) -> Section | None:
     ranking = results.stimulated
     return _shown(
         figures,
-        f"{paragraph(targets, ranking, alpha)} {model_words(study)}".strip(),
+        f"{paragraph(targets, ranking, alpha)}{_held_back(study)} {model_words(study)}".strip(),
         CAUTION,
         tables={
             "nodes": node_table(targets, alpha),
@@ -65,6 +66,14 @@ def _shown(figures: Mapping[str, Drawing], words: str, caution: str = "", **part
     return Section("stimulation", "Virtual stimulation", sentences=[words], figures=figures, more=more, **parts)
 
 
+def _held_back(study: Study) -> str:
+    """What is added where targets survive, but none by the error rate of the page."""
+    p = study.results.targets["p_fwer"].min()
+    if not target_share(study) < p <= study.cohort["stimulate"]["alpha"]:
+        return ""
+    return f" The verdict names none of them: {target_held_back(study, p)}."
+
+
 def stimulation_in_short(study: Study) -> str:
     """Where stimulation might help, in one sentence; empty where nobody was asked."""
     results, alpha = study.results, study.cohort["stimulate"]["alpha"]
@@ -72,8 +81,8 @@ def stimulation_in_short(study: Study) -> str:
         return ""
     if results.targets is None or results.targets.empty:
         return f"No target of virtual stimulation is shown; {results.stimulation}."
-    first = results.targets.drop_duplicates("kind")
-    survivors = first[first["p_fwer"] <= alpha].sort_values("p_fwer", kind="stable")
+    first = results.targets.drop_duplicates("kind").sort_values("p_fwer", kind="stable")
+    survivors = first[first["p_fwer"] <= target_share(study)]
     named = [f"{spoken(row)} ({p_text(row['p_fwer'])})" for _, row in survivors.iterrows()]
     if named:
         return (
@@ -81,8 +90,17 @@ def stimulation_in_short(study: Study) -> str:
             "stimulation might help, not a recommendation."
         )
     if not results.stimulated["permutations"]:
-        return (
-            f"Virtual stimulation ranks {spoken(first.iloc[0])} first, but no target was tested against "
-            "permuted labels: a hypothesis at most."
-        )
+        return _untested(study)
+    p = first["p_fwer"].iloc[0]
+    if p <= alpha:
+        return f"Virtual stimulation shows no target: {target_held_back(study, p)}."
     return f"Virtual stimulation shows no target: none survives a family-wise error rate of {alpha:g}."
+
+
+def _untested(study: Study) -> str:
+    """Say which target comes first though none was tested, beside a difference that is named."""
+    untested = "no target was tested against permuted labels"
+    if not passed_on(study):
+        return f"Virtual stimulation shows no target: {untested}, and no difference is shown beside which to name one."
+    first = spoken(study.results.targets.iloc[0])
+    return f"Virtual stimulation ranks {first} first, but {untested}: a hypothesis at most."

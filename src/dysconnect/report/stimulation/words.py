@@ -10,7 +10,7 @@ from dysconnect.models.cards import label
 from dysconnect.paper.tables import significant
 from dysconnect.paper.text import counted, listed, number, p_text
 from dysconnect.report.budget import model_share
-from dysconnect.report.prediction.scores import aucs, beats_chance, difference, excludes_zero, sees_nothing
+from dysconnect.report.prediction.scores import aucs, beats_chance, gap_between, why_blind
 from dysconnect.report.results import Results, Study
 
 CONTEXT = "The rest of the ranking is context: of targets that do not survive it says nothing that noise would not."
@@ -27,10 +27,11 @@ def model_words(study: Study) -> str:
         tested = "not tested against permuted labels"
     shown = "beats chance" if beats_chance(score, model_share(study)) else "is not shown to beat chance"
     text = f"The model itself, {label(name)}, {shown} (AUC {score}; {tested})"
-    gap = None if floor is None or floor == name else difference(study.results.comparisons, name, floor)
-    if gap is not None and not sees_nothing(floor, study.experiments):
-        above = excludes_zero(gap, study.score_alpha) > 0
-        text += f" and {'beats' if above else 'is not shown to beat'} the confound floor (difference {gap})"
+    gap = None if floor is None or floor == name else gap_between(study, name, floor)
+    if gap is not None and not why_blind(study):
+        where = " within sites" if gap.within else ""
+        text += f" and {'beats' if gap.shown > 0 else 'is not shown to beat'} the confound floor"
+        text += f" (difference {gap.size}{where}{'; one test fold' if gap.one_fold else ''})"
     return text + ": that asks whether all connections together tell new people apart, not whether one target differs."
 
 
@@ -141,7 +142,10 @@ def methods_text(results: Results, cohort: Mapping) -> str:
 
 def _gate_text(ranking: Mapping) -> str:
     if ranking.get("permutations"):
-        return "A ranking is shown only where a target survives; whether the model beats chance does not matter for it."
+        return (
+            "A ranking is shown only where a target survives; whether the model beats chance does not matter for it. "
+            "The verdict names a target only beside a difference that it names."
+        )
     return "These targets have no permutation test; a ranking is shown only of a model that beats its permutation null."
 
 
