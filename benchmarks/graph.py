@@ -87,6 +87,7 @@ def settings(name: str, epochs: int, stacked: bool) -> dict:
     training |= {"lr": 1e-4, "weight_decay": 1e-4, "precision": "float32", "stacked": stacked, "memory": None}
     return {
         "model": {"name": name, **DEFAULTS[name]},
+        "measure": "correlation",
         "graph": {"density": 0.1},
         "training": {**training, "search": {}},
     }

@@ -118,8 +118,8 @@ class Results:
     stimulation: str = ""
     stimulated: Mapping = field(default_factory=dict)
     maps: Mapping[str, Mapping] = field(default_factory=dict)
-    tried: Mapping = field(default_factory=dict)
     starts: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    tried: Mapping = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dysconnect.learning.graph.start import inner_logits
 from dysconnect.models.dual import concordance, inner_folds, platt
 
 SEARCHED = ("lr", "weight_decay")
-MOST = 4.0  # largest weight of a network beside what it starts from
+MOST = 1.0  # largest weight of a network beside what it starts from: that with which it was trained
 HALVINGS = 30  # of the interval in which that weight is searched for
 
 
@@ -65,7 +65,7 @@ class Inside:
     gains : list of dict
         Of networks that start from ridge: `gamma`, `epochs`, `ridge_likelihood` and `likelihood` (mean log-likelihood
         of the watched, without and with the network), `gain_error` (standard error of their difference), `ridge_auc`
-        and `network_auc` (each alone).
+        and `network_auc` (each alone, pairs of people of the same fold; the epoch was chosen by the same people).
     """
 
     candidate: np.ndarray
@@ -78,25 +78,28 @@ class Inside:
     gains: list[dict]
 
 
-def make_inner_folds(
-    labels: np.ndarray, groups: np.ndarray, folds: int, kernel: np.ndarray | None = None
-) -> InnerFolds:
-    """Inner folds of label vectors [n, K], as many for each; with the kernel of ridge regression also its logits.
+def inner_parts(labels: np.ndarray, groups: np.ndarray, folds: int) -> list[list[tuple[np.ndarray, np.ndarray]]]:
+    """Inner folds of label vectors [n, K], as many for each: positions to fit on and to watch.
 
     Raises
     ------
     ValueError
-        When a class has one person only.
+        When a class has fewer than two people.
     """
     fewest = min(len(inner_folds(column, groups, folds)) for column in labels.T)
-    known: dict[bytes, tuple] = {}
-    for column in labels.T:
+    return [inner_folds(column, groups, fewest) for column in labels.T]
+
+
+def make_inner_folds(
+    parts: list[list[tuple[np.ndarray, np.ndarray]]], labels: np.ndarray, groups: np.ndarray, kernel: np.ndarray | None
+) -> InnerFolds:
+    """Inner folds with the logits of ridge regression on a kernel [n, n]; without one they are zero."""
+    known: dict[bytes, np.ndarray] = {}
+    for column, own in zip(labels.T, parts):
         if column.tobytes() not in known:
-            parts = inner_folds(column, groups, fewest)
-            start = np.zeros((len(column), fewest)) if kernel is None else inner_logits(kernel, column, parts, groups)
-            known[column.tobytes()] = parts, start
-    every = [known[column.tobytes()] for column in labels.T]
-    return InnerFolds([parts for parts, _ in every], np.stack([logits for _, logits in every], axis=1))
+            nothing = np.zeros((len(column), len(own)))
+            known[column.tobytes()] = nothing if kernel is None else inner_logits(kernel, column, own, groups)
+    return InnerFolds(parts, np.stack([known[column.tobytes()] for column in labels.T], axis=1))
 
 
 def settings_grid(spec: dict) -> np.ndarray:
@@ -168,8 +171,8 @@ def judge_inside(fitted: Fitted, labels: np.ndarray, folds: InnerFolds, starts: 
     gamma = np.array([gain.gamma if gain.likelihood - gain.without > gain.error else 0.0 for gain in best])
     last = np.where(gamma > 0, epoch + 1, 0)
     alone = [
-        {"ridge_auc": concordance(ridge, y), "network_auc": concordance(network, y)}
-        for ridge, network, y in zip(folds.predicted.T, heard.T, labels.T)
+        {"ridge_auc": auc_inside(ridge, y, parts), "network_auc": auc_inside(network, y, parts)}
+        for ridge, network, y, parts in zip(folds.predicted.T, heard.T, labels.T, folds.parts)
     ]
     gains = [
         {"gamma": one, "epochs": end, "ridge_likelihood": gain.without, "likelihood": gain.likelihood}
@@ -189,7 +192,7 @@ class Gain(NamedTuple):
 
 
 def weigh(said: np.ndarray, start: np.ndarray, labels: np.ndarray) -> Gain:
-    """Weight gamma in [0, 4] of largest likelihood of ``start + gamma * said``, and what it gains, [...] each.
+    """Weight gamma in [0, 1] of largest likelihood of ``start + gamma * said``, and what it gains, [...] each.
 
     Parameters
     ----------
@@ -205,6 +208,15 @@ def weigh(said: np.ndarray, start: np.ndarray, labels: np.ndarray) -> Gain:
     with_, without = (log_likelihood(logits, labels) for logits in (start + low * said, start + 0 * said))
     error = (with_ - without).std(0, ddof=1) / np.sqrt(len(said))
     return Gain(low, with_.mean(0), without.mean(0), error)
+
+
+def auc_inside(decisions: np.ndarray, y: np.ndarray, parts: list[tuple[np.ndarray, np.ndarray]]) -> float:
+    """Share of concordant pairs of people who were left out of the same fold, from decisions [n] and labels [n].
+
+    Pairs of several folds are not at a half where nothing is there: each is in what the other's model learned from.
+    """
+    pairs = [int(y[watch].sum() * (1 - y[watch]).sum()) for _, watch in parts]
+    return float(np.average([concordance(decisions[watch], y[watch]) for _, watch in parts], weights=pairs))
 
 
 def log_likelihood(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -17,7 +17,14 @@ from dysconnect.data.edges import blocks
 from dysconnect.keeping.code import digest
 from dysconnect.learning.graph.device import PRECISIONS, choose_device, data_budget, memory_budget, train_stacked
 from dysconnect.learning.graph.fit import Fitted, Jobs, Training, train_stack, watch_stack
-from dysconnect.learning.graph.inside import SEARCHED, inner_jobs, judge_inside, make_inner_folds, settings_grid
+from dysconnect.learning.graph.inside import (
+    SEARCHED,
+    inner_jobs,
+    inner_parts,
+    judge_inside,
+    make_inner_folds,
+    settings_grid,
+)
 from dysconnect.learning.graph.stack import Stack, Weights
 from dysconnect.learning.graph.start import RidgeStart, fit_start
 from dysconnect.learning.graph.view import FilledEdges, Layout, View, learn_scale, uses_graph, watched_rows
@@ -201,11 +208,11 @@ def _watched(what: Networks, labels: np.ndarray, groups: np.ndarray, seeds: np.n
 def _inside(what: Networks, edges, labels: np.ndarray, groups: np.ndarray, seeds: np.ndarray, run) -> Networks:
     """Let inner folds choose settings, epochs and weight of every network, then train it on all, beside its start."""
     spec, starting, start, kernel = what.sections["training"], starts(what.sections), None, None
-    logits = np.zeros(labels.shape)
+    logits, parts = np.zeros(labels.shape), inner_parts(labels, groups, spec["inner_folds"])
     if starting:
         features = edges[np.arange(len(edges))][:, : Layout.of(edges.shape[1], what.sections).n_features]
         start, logits, kernel = fit_start(features, labels, groups)
-    folds = make_inner_folds(labels, groups, spec["inner_folds"], kernel)
+    folds = make_inner_folds(parts, labels, groups, kernel)
     fitted, _ = run(inner_jobs(labels, seeds, folds, spec, not starting), train=watch_stack)
     inside, grid = judge_inside(fitted, labels, folds, starting), settings_grid(spec)
     chosen = grid[inside.candidate]
