@@ -1,7 +1,7 @@
 """Write the reference pages from the configuration, the library's docstrings and the rules, and notebooks as pages.
 
 python docs/build.py            writes docs/reference/, and a page beside each notebook of docs/notebook/
-python docs/build.py FOLDER     writes the pages of the reference into another folder
+python docs/build.py FOLDER     writes the pages of the reference into another folder; its own earlier ones go
 """
 
 import ast
@@ -10,12 +10,14 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+LIBRARY = ROOT / "src/dysconnect"
 sys.path.insert(0, str(ROOT / "src"))
 
 from dysconnect.plan.config import read_schema  # noqa: E402  of this checkout
@@ -47,9 +49,17 @@ class Key(NamedTuple):
 
 
 def build(folder: str | Path) -> list[Path]:
-    """Write all reference pages into a folder; return their paths."""
-    pages = {"configuration.md": configuration(), "library.md": library(), "results.md": results()}
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    """Write all reference pages into a folder, in place of those of packages that have gone; return their paths."""
+    pages = {
+        "configuration.md": configuration(),
+        "library.md": library(),
+        **{f"library/{short(place)}.md": package(place) for place in packages()},
+        "methods.md": methods(),
+        "results.md": results(),
+    }
+    Path(folder, "library").mkdir(parents=True, exist_ok=True)
+    for page in Path(folder, "library").glob("*.md"):
+        page.unlink()
     for name, text in pages.items():
         Path(folder, name).write_text(MADE + text, encoding="utf-8")
     return [Path(folder, name) for name in pages]
@@ -306,32 +316,77 @@ def cell(text: str) -> str:
 
 
 def library() -> str:
-    """Page of the public functions and classes, by stage."""
-    source = ROOT / "src/dysconnect"
-    names = {
-        file.name.removesuffix(".py")
-        for file in source.iterdir()
-        if file.suffix == ".py" or (file / "__init__.py").exists()
-    }
-    others = sorted(name for name in names - set(STAGES) if not name.startswith("__"))
-    text = (
-        "# Library\n\nPublic functions and classes with the first line of their docstrings, which say more: shapes, "
-        "units, errors and sources (`help(dysconnect.localize.localize)`). Arrays and frames in, arrays and frames out."
-        "\n"
+    """Page that lists the packages, each of which has a page, and their modules."""
+    rows = ""
+    for place in packages():
+        page = f"library/{short(place)}.md"
+        inside = ", ".join(f"[{file.stem}]({page}#{file.stem})" for file in modules(place))
+        rows += f"- **[{short(place)}]({page})**: {escape(first_line(parsed(place)))}{inside and f' {inside}'}\n"
+    return (
+        "# Library\n\nThe public functions and classes of each package, with the first line of their docstrings, which "
+        "say more: shapes, units, errors and sources (`help(dysconnect.localize.localize)`). Arrays and frames in, "
+        "arrays and frames out. The stages come first, as they follow each other, then what they are made of.\n\n"
+        + rows
     )
-    for name in [*STAGES, "report", "models", *[other for other in others if other not in ("report", "models")]]:
-        place = source / name
-        files = sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
-        text += f"\n## {name}\n" + "".join(
-            module(file) for file in files if file.exists() and file.name != "__main__.py"
-        )
-        text += methods() if name == "localize" else ""
-    return text
+
+
+def packages() -> list[Path]:
+    """Packages of the library, and modules that belong to none: stages first, what lies within one after it."""
+    places = [file.parent for file in LIBRARY.rglob("__init__.py") if file.parent != LIBRARY]
+    places += [file for file in LIBRARY.glob("*.py") if public(file)]
+    order = [*STAGES, "report", "models"]
+
+    def rank(place: Path) -> tuple[int, str]:
+        room = short(place).split(".")[0]
+        return order.index(room) if room in order else len(order), short(place)
+
+    return sorted((place for place in places if modules(place) or public(source(place))), key=rank)
+
+
+def short(place: Path) -> str:
+    """Dotted name of a package or module within the library: `acquire.manifest`."""
+    return ".".join(place.relative_to(LIBRARY).with_suffix("").parts)
+
+
+def source(place: Path) -> Path:
+    """File that a package or module is defined in."""
+    return place / "__init__.py" if place.is_dir() else place
+
+
+def modules(place: Path) -> list[Path]:
+    """Modules of a package that have something public, without those of packages within it."""
+    return [file for file in sorted(place.glob("*.py")) if not file.name.startswith("__") and public(file)]
+
+
+def package(place: Path) -> str:
+    """Page of one package: what it offers itself, then a section a module."""
+    sections = "".join(f"\n## {file.stem}\n\n{contents(file)}" for file in modules(place))
+    within = [other for other in packages() if other.parent == place and other.is_dir()]
+    links = ", ".join(f"[{short(other)}]({short(other)}.md)" for other in within)
+    below = f"\nWithin it: {links}.\n" if within else ""
+    return f"# dysconnect.{short(place)}\n\n{contents(source(place))}{below}{sections}"
+
+
+def contents(file: Path) -> str:
+    """First line of a module, then what is public in it."""
+    link = f"[source](../../../{file.relative_to(ROOT).as_posix()})"
+    lines = [f"- `{signature(node)}`: {escape(first_line(node))}\n" for node in public(file)]
+    return f"{escape(first_line(parsed(file)))} ({link})\n" + ("\n" + "".join(lines) if lines else "")
+
+
+def public(file: Path) -> list[ast.FunctionDef | ast.ClassDef]:
+    """Public functions and classes of a module."""
+    return [node for node in parsed(file).body if isinstance(node, ast.FunctionDef | ast.ClassDef) and documented(node)]
+
+
+@cache
+def parsed(place: Path) -> ast.Module:
+    """Syntax tree of a module, of a package that of its `__init__`."""
+    return ast.parse(source(place).read_text(encoding="utf-8"))
 
 
 def methods() -> str:
-    """Table of the methods of the localization, from the one that it reads itself."""
-    sys.path.insert(0, str(ROOT / "src"))
+    """Page of the methods of the localization, from the table that it reads itself."""
     from dysconnect.localize.methods import METHODS
 
     rows = "".join(
@@ -340,24 +395,11 @@ def methods() -> str:
         for own in METHODS
     )
     return (
-        "\n### Methods of the localization\n\nWhat `localize` writes (`column`: of edges.tsv, of sets their `kind` in "
+        "# Methods of the localization\n\nWhat `localize` writes (`column`: of edges.tsv, of sets their `kind` in "
         "circuits.tsv) and `validate` tries on cohorts of known truth. FWER: of single edges; FWER of sets: of "
         "components and circuits as wholes, whose single edges may be false. Words in braces are settings.\n\n"
         "| method | of | promise | column | needs | in words |\n|---|---|---|---|---|---|\n" + rows
     )
-
-
-def module(file: Path) -> str:
-    """Section of one module: its first line, then what is public."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    parts = file.relative_to(ROOT / "src").with_suffix("").parts
-    name = ".".join(part for part in parts if part != "__init__")
-    public = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef) and documented(node)]
-    if not public:
-        return ""
-    link = f"[source](../../{file.relative_to(ROOT).as_posix()})"
-    lines = [f"- `{signature(node)}`: {escape(first_line(node))}" for node in public]
-    return f"\n### {name}\n\n{escape(first_line(tree))} ({link})\n\n" + "\n".join(lines) + "\n"
 
 
 def documented(node: ast.FunctionDef | ast.ClassDef) -> bool:
@@ -400,9 +442,9 @@ def arguments(node: ast.FunctionDef) -> str:
 def results() -> str:
     """Page of the files that the rules write."""
     text = (
-        "# Results\n\nEvery rule of the workflow and the files it writes. `{dataset}`, `{experiment}`, `{atlas}`, "
-        "`{measure}`, `{participant}` and `{unit}` stand for names. [results/README.md](../../results/README.md) lists "
-        "the same by what they hold.\n"
+        "# Rules, files and columns\n\nEvery rule of the workflow and the files it writes. `{dataset}`, "
+        "`{experiment}`, `{atlas}`, `{measure}`, `{participant}` and `{unit}` stand for names. "
+        "[results/README.md](../../results/README.md) lists the same by what they hold.\n"
     )
     for file in sorted((ROOT / "workflow/rules").glob("*.smk"), key=stage_order):
         rules = "".join(written(name, body) for name, body in rules_of(file.read_text()))

@@ -34,6 +34,7 @@ myst_enable_extensions = ["dollarmath"]
 myst_fence_as_directive = ["math"]
 
 default_role = "literal"  # `name` in docstrings
+add_module_names = False  # the page's title says it
 autodoc_member_order = "bysource"
 autodoc_default_options = {
     "members": True,
@@ -47,6 +48,8 @@ autosummary_generate = False  # numpydoc brings it, and it would read pages of m
 html_theme = "pydata_sphinx_theme"
 html_title = "dysconnect"
 html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["narrow.css"]
 templates_path = ["_templates"]
 html_sidebars = {"**": ["menu.html"]}
 html_math_renderer = "mathml"
@@ -66,6 +69,7 @@ def setup(app):
     app.connect("builder-inited", write_api)
     app.connect("source-read", add_menu)
     app.connect("source-read", link_modules)
+    app.connect("source-read", add_modules)
     app.connect("autodoc-process-docstring", as_written, priority=100)  # before numpydoc
     app.connect("build-finished", write_entrance)
     app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
@@ -76,11 +80,11 @@ def modules():
     """Names of all modules of the library."""
     files = [file.relative_to(ROOT / "src") for file in (ROOT / "src/dysconnect").rglob("*.py")]
     names = (".".join(file.with_suffix("").parts).removesuffix(".__init__") for file in files)
-    return sorted(name for name in names if not name.endswith("__main__"))
+    return sorted(name for name in names if name != "dysconnect" and not name.endswith("__main__"))
 
 
 def write_api(app):
-    """Write a page a module, with those below it as its menu; what did not change keeps its time."""
+    """Write a page a module, with those within it as its menu; what did not change keeps its time."""
     folder, names = ROOT / API, modules()
     folder.mkdir(parents=True, exist_ok=True)
     for file in folder.glob("*.rst"):
@@ -89,7 +93,7 @@ def write_api(app):
     for name in names:
         below = "".join(f"   {other}\n" for other in names if other.rpartition(".")[0] == name)
         menu = f"\n.. toctree::\n   :maxdepth: 1\n\n{below}" if below else ""
-        title = "Library, in full" if name == "dysconnect" else name
+        title = name.removeprefix("dysconnect.")
         text = f"{title}\n{'=' * len(title)}\n\n.. automodule:: {name}\n{menu}"
         page = folder / f"{name}.rst"
         if not page.exists() or page.read_text() != text:
@@ -101,8 +105,22 @@ def add_menu(app, docname, source):
     if docname == root_doc:
         parts = re.split(r"^\*\*(.+?)\*\*", "**Start**\n" + source[0], flags=re.MULTILINE)
         for title, text in zip(parts[1::2], parts[2::2]):
-            entries = re.findall(r"\]\(([^)#]+\.md)\)", text) + [f"/{API}/dysconnect.rst"] * (title == "Reference")
-            source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {title}\n\n" + "\n".join(entries) + "\n```\n"
+            source[0] += _menu(re.findall(r"\]\(([^)#]+\.md)\)", text), f":caption: {title}\n")
+
+
+def add_modules(app, docname, source):
+    """On the page of the library let the names of packages and modules lead to their pages, and make these its menu."""
+    if docname == "docs/reference/library":
+        source[0] = re.sub(r"\(library/([\w.]+)\.md#?(\w*)\)", _page_of_module, source[0])
+        source[0] += _menu(f"/{API}/{name}.rst" for name in modules() if name.count(".") == 1)
+
+
+def _page_of_module(link):
+    return f"(/{API}/{'.'.join(filter(None, ('dysconnect', *link.groups())))}.rst)"
+
+
+def _menu(entries, options=""):
+    return f"\n```{{toctree}}\n:hidden:\n{options}\n" + "\n".join(entries) + "\n```\n"
 
 
 def link_modules(app, docname, source):

@@ -7,6 +7,18 @@ from pathlib import Path
 import pytest
 
 from dysconnect.data.dictionary import columns, describe, meanings, place, sidecar
+from dysconnect.data.images.receipts import CHOICES
+from dysconnect.evaluate.compare import COLUMNS as COMPARISONS
+from dysconnect.evaluate.power import COLUMNS as POWER
+from dysconnect.evaluate.subgroups import COLUMNS as SUBGROUPS
+from dysconnect.localize import COLUMNS as EDGES
+from dysconnect.report.maps import TESTS, TITLES
+from dysconnect.stimulate.control import MEASURES as CONTROLLABILITY
+from dysconnect.stimulate.edits import COLUMNS as EDITS
+from dysconnect.stimulate.ranking import COLUMNS as TARGETS
+from dysconnect.stimulate.ranking import PATIENT_COLUMNS as PATIENTS
+from dysconnect.train import HISTORY, SEARCH
+from dysconnect.validate.scores import COLUMNS as VALIDATED
 
 FINISHED = os.environ.get("DYSCONNECT_RESULTS", "")  # results/DATASET of a finished run
 
@@ -31,6 +43,30 @@ def test_a_row_has_a_meaning_and_no_column_of_a_table_has_two():
     assert all(row.meaning and row.tables and row.column for row in columns())
     pairs = [(table, row.column) for row in columns() for table in row.tables.split()]
     assert len(pairs) == len(set(pairs))
+
+
+WRITTEN = {
+    "acquire/choices.tsv": CHOICES,
+    "attribute/maps/gin.tsv": [*TITLES, *(f"p_{test}" for test in TESTS), "screened"],
+    "evaluate/comparisons.tsv": COMPARISONS,
+    "evaluate/power.tsv": POWER,
+    "evaluate/subgroups.tsv": SUBGROUPS,
+    "localize/edges.tsv": EDGES,
+    "localize/severity.tsv": ["effect_size", "direction", "statistic", "p", "p_fwer", "p_fdr"],
+    "stimulate/edits.tsv": EDITS,
+    "stimulate/patients.tsv": PATIENTS,
+    "stimulate/targets.tsv": [*TARGETS, *CONTROLLABILITY],
+    "train/gcn/history.tsv": HISTORY,
+    "train/gcn/search.tsv": SEARCH,
+    "validate/cohorts.tsv": [*VALIDATED, "stability"],
+    "validate/scores.tsv": ["scenario", "pattern", "d", "method", "measure", "value", "low", "high", "cohorts"],
+}
+
+
+@pytest.mark.parametrize("table", WRITTEN)
+def test_a_column_that_some_run_writes_is_described(table):
+    """A default run has no graph network that beats its null, nobody's score, and no validation."""
+    assert {name: len(rows) for name, rows in meanings(table, WRITTEN[table]).items() if len(rows) != 1} == {}
 
 
 def test_the_description_is_that_of_bids():

@@ -24,7 +24,10 @@ from dysconnect.plan.config import leaf_keys, validate
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *(page for page in sorted((ROOT / "docs").rglob("*.md")) if "_build" not in page.parts)]
 LINKED = [*PAGES, *(ROOT / name for name in ("CONTRIBUTING.md", "results/README.md", "benchmarks/README.md"))]
-WRITTEN = [page for page in PAGES if page.parent.name not in ("reference", "notebook")]  # the others are made
+WRITTEN = [
+    page for page in PAGES if page.parent.name not in ("reference", "library", "notebook")
+]  # the others are made
+REFERENCE = sorted((ROOT / "docs/reference").rglob("*.md"))
 SCHEMA = ROOT / "workflow/schemas/config.schema.json"
 LIBRARY = ("python -m dysconnect", "dysconnect ")
 PARSERS = {
@@ -165,12 +168,40 @@ def test_another_command_is_a_target_of_make_or_listed_with_its_reason(command):
 def test_the_reference_is_up_to_date(tmp_path):
     namespace: dict = {"__name__": "build", "__file__": str(ROOT / "docs/build.py")}
     exec(compile((ROOT / "docs/build.py").read_text(), "docs/build.py", "exec"), namespace)
-    for page in namespace["build"](tmp_path):
-        committed, built = (ROOT / "docs/reference" / page.name).read_text(), page.read_text()
-        changes = list(difflib.unified_diff(committed.splitlines(), built.splitlines(), lineterm="", n=0))
+    pages = {page.relative_to(tmp_path).as_posix(): page.read_text() for page in namespace["build"](tmp_path)}
+    committed = {page.relative_to(ROOT / "docs/reference").as_posix() for page in REFERENCE}
+    assert committed == set(pages), "pages are missing, or of packages that have gone. Run: python docs/build.py"
+    for name, built in pages.items():
+        lines = (ROOT / "docs/reference" / name).read_text().splitlines()
+        changes = list(difflib.unified_diff(lines, built.splitlines(), lineterm="", n=0))
         assert not changes, "\n".join(
-            [f"docs/reference/{page.name} is not what the code says. Run: python docs/build.py", *changes[:12]]
+            [f"docs/reference/{name} is not what the code says. Run: python docs/build.py", *changes[:12]]
         )
+
+
+def test_every_module_with_something_public_has_its_section():
+    pages = {page.stem: page.read_text() for page in (ROOT / "docs/reference/library").glob("*.md")}
+    for file in (ROOT / "src/dysconnect").rglob("*.py"):
+        defined = [
+            node for node in ast.parse(file.read_text()).body if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        ]
+        names = [node.name for node in defined if not node.name.startswith("_") and ast.get_docstring(node)]
+        if names and file.name != "__main__.py":
+            parts = file.relative_to(ROOT / "src/dysconnect").with_suffix("").parts
+            inside = parts[-1] != "__init__" and len(parts) > 1
+            page = pages[".".join(parts[:-1] or parts)]
+            section = page.split(f"\n## {parts[-1]}\n")[1].split("\n## ")[0] if inside else page.split("\n## ")[0]
+            assert re.findall(r"^- `(\w+)\(", section, flags=re.MULTILINE) == names, file
+
+
+def test_a_page_of_a_package_that_has_gone_is_removed(tmp_path):
+    page = tmp_path / "library/gone.md"
+    page.parent.mkdir()
+    page.write_text("# dysconnect.gone\n")
+    namespace: dict = {"__name__": "build", "__file__": str(ROOT / "docs/build.py")}
+    exec(compile((ROOT / "docs/build.py").read_text(), "docs/build.py", "exec"), namespace)
+    namespace["build"](tmp_path)
+    assert not page.exists()
 
 
 def test_every_key_is_in_the_reference_with_its_default_and_its_limits():
@@ -245,7 +276,7 @@ DOTTED = re.compile(r"(?<![\w./])dysconnect(?:\.(?!(?:def|sif|yaml|rst|html|py)\
 
 
 def test_every_name_of_the_library_leads_somewhere():
-    files = [*{*WRITTEN, *LINKED} - set((ROOT / "docs/reference").glob("*.md")), *(ROOT / "src").rglob("*.py")]
+    files = [*{*WRITTEN, *LINKED} - set(REFERENCE), *(ROOT / "src").rglob("*.py")]
     names = {(name_of(file), name) for file in files for name in DOTTED.findall(file.read_text())}
     assert len(names) > 100
     assert sorted((file, name) for file, name in names if not (is_there(name) or is_made(name, file))) == []
