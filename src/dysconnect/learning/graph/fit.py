@@ -161,18 +161,21 @@ def weighted_auc(logits: Tensor, cases: Tensor, controls: Tensor) -> Tensor:
     return (case * (lower + upper) / 2).sum(1) / (case.sum(1) * control.sum(1))
 
 
-def train_stack(view: View, jobs: Jobs, build: Callable[[], nn.Module], spec: dict, training=Training) -> Fitted:
+def train_stack(
+    view: View, jobs: Jobs, build: Callable[[], nn.Module], spec: dict, training=Training, hear=None
+) -> Fitted:
     """Train all models, with the loss of `training`, to their best epoch on those who are watched, or to the last one.
 
     A model that has run out of patience goes on with the others, but its best weights stay as they are; the loop ends
-    when all have. Nothing is asked of the device but that, once an epoch on a CPU and every fifth on a GPU.
+    when all have. Nothing is asked of the device but that, once an epoch on a CPU and every fifth on a GPU; then `hear`
+    is told the curves since (the first epoch, [epochs, K, 3]).
     """
     state = training(view, jobs, build, spec)
     weights = state.stack.parameters
     best = {name: value.detach().clone() for name, value in weights.items()}
     best_loss = torch.full((len(jobs),), torch.inf, device=view.device, dtype=view.dtype)
     best_epoch, waited = (torch.zeros(len(jobs), dtype=torch.long, device=view.device) for _ in range(2))
-    active, curves = torch.ones_like(waited, dtype=torch.bool), []
+    active, curves, told = torch.ones_like(waited, dtype=torch.bool), [], 0
     pause = 1 if view.device.type == "cpu" else 5
     for epoch in range(spec["epochs"]):
         trained, (loss, auc) = state.epoch(), state.watch()
@@ -183,8 +186,22 @@ def train_stack(view: View, jobs: Jobs, build: Callable[[], nn.Module], spec: di
             best[name] = torch.where(better.view(-1, *[1] * (value.ndim - 1)), value.detach(), best[name])
         waited = torch.where(better, 0, waited + 1)
         active = active & (waited < spec["patience"])
-        if epoch % pause == pause - 1 and not active.any():
-            break
+        if epoch % pause == pause - 1:
+            told = _tell(hear, curves, told)
+            if not active.any():
+                break
+    _tell(hear, curves, told)
     kept = {name: value.cpu() for name, value in {**best, **state.stack.buffers}.items()}
-    numbers = torch.stack(curves).permute(0, 2, 1).double().cpu().numpy()
-    return Fitted(kept, numbers, best_epoch.cpu().numpy(), best_loss.double().cpu().numpy())
+    return Fitted(kept, _numbers(curves), best_epoch.cpu().numpy(), best_loss.double().cpu().numpy())
+
+
+def _tell(hear: Callable | None, curves: list[Tensor], told: int) -> int:
+    """Tell the curves of all epochs after the first `told`; returns how many are told now."""
+    if hear is not None and len(curves) > told:
+        hear(told, _numbers(curves[told:]))
+    return len(curves)
+
+
+def _numbers(curves: list[Tensor]) -> np.ndarray:
+    """Losses and AUC of some epochs, [epochs, K, 3]."""
+    return torch.stack(curves).permute(0, 2, 1).double().cpu().numpy()
