@@ -124,8 +124,8 @@ def cohort_of(values: np.ndarray, missing: np.ndarray, labels: np.ndarray, measu
 
 def old_completion(model) -> None:
     """Make a fitted model forget what masking does."""
-    if hasattr(model, "masked_"):
-        model.masked_.transform = lambda features, missing: features
+    if model.tangent:
+        model.represented_.masked_.transform = lambda features, missing: features
 
 
 def decisions(cohort: Cohort, train: np.ndarray, test: np.ndarray, names: list[str], old: bool) -> Iterator[tuple]:

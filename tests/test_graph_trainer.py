@@ -347,7 +347,7 @@ def test_nan_names_the_subjects(planted):
 
 
 def test_a_search_needs_people_who_are_watched(planted, sections):
-    with pytest.raises(ValueError, match=r"training\.search is decided by people who are watched: set training\.vali"):
+    with pytest.raises(ValueError, match=r"training\.search is decided by people who are watched: set training\.inne"):
         trained(planted, sections, validation=0, search={"lr": [1e-3, 1e-2], "weight_decay": []})
 
 

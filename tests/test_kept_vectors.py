@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dysconnect.learning import estimators
+from dysconnect.learning import represented
 from dysconnect.learning.estimators import build
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -38,7 +38,7 @@ def answers(people, spec):
 
 def test_they_are_those_of_the_people_asked_for(people, sections, monkeypatch):
     kept = answers(people, sections("logistic", "tangent"))
-    monkeypatch.setattr(estimators, "KEPT", 0)
+    monkeypatch.setattr(represented, "KEPT", 0)
     for one, again in zip(kept, answers(people, sections("logistic", "tangent")), strict=True):
         np.testing.assert_array_equal(one, again)
     assert not np.array_equal(kept[0], kept[3])  # the others are others
@@ -59,7 +59,7 @@ def test_a_model_that_is_taught_other_labels_is_one_that_learned_them(people, ma
 
 
 def test_no_more_are_kept_than_fit(people, sections, monkeypatch):
-    monkeypatch.setattr(estimators, "KEPT", 20 * people[0].values.shape[1] * 4)
+    monkeypatch.setattr(represented, "KEPT", 20 * people[0].values.shape[1] * 4)
     model = trained(people[0], sections("logistic", "tangent"))
     model.predict(people[0], TEST)
-    assert [len(known) for *_, known, _ in model._kept] == [20]
+    assert [len(known) for *_, known, _ in model.represented_.kept_] == [20]

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -100,6 +101,19 @@ def test_curves_arrive_and_training_gives_the_same_to_the_bit(given, alone, plac
     assert not find_runs(place, kind="experiment")  # the leaderboard has none of it
     assert supersede(place, "gcn", "gcn") == 1
     assert not find_runs(place, live="true")
+
+
+def test_inner_folds_are_heard_and_then_the_network_itself(given, sections):
+    cohort, splits, name, _ = given
+    own = sections("gcn", epochs=3, inner_folds=2, validation=0, stacked=True)
+    told, plain = [], cross_validate(cohort, splits, name, own)
+    trained = cross_validate(cohort, splits, name, own, live=SimpleNamespace(hear=lambda *one: told.append(one)))
+    assert_same(trained, plain)
+    inner = [one[-1] for one in told if one[0] == {"repeat": 0, "fold": 1} and one[3] == 2]
+    history = trained.history[trained.history["fold"] == 1]
+    np.testing.assert_allclose(np.concatenate(inner).mean(1), history[list(NAMES)])
+    (itself,) = {one[1:4] for one in told if one[0] == {"repeat": 0, "fold": 1} and one[3] != 2}
+    assert itself == (1, 0, 1)
 
 
 def test_what_is_read_from_an_interrupted_run_is_heard_too(given, tmp_path):

@@ -175,7 +175,10 @@ def test_stand_ins_are_positive_definite_and_like_the_people(make_covariances):
     model = built("ridge").fit(cohort, np.arange(80))
     made = StandIns(model.state()["stand_ins"], model.filler_.mean_)[np.arange(20)]
     assert np.linalg.eigvalsh(Pairs(10, diagonal=True).matrix(made)).min() > 0
-    ratio = model.space_.transform(made).std(0).mean() / model.space_.transform(cohort.values).std(0).mean()
+    ratio = (
+        model.represented_.space_.transform(made).std(0).mean()
+        / model.represented_.space_.transform(cohort.values).std(0).mean()
+    )
     assert 0.8 < ratio < 1.2
 
 

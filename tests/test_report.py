@@ -85,7 +85,7 @@ class Document(HTMLParser):
 MODELS = {
     "floor": {"name": "floor", "penalties": [1.0], "covariates": ["age", "sex", "site", "mean_fd"]},
     "tangent_ridge": {"name": "ridge", "penalties": [1.0]},
-    "gcn": {"name": "gcn", "hidden": 32, "readout": 4, "dropout": 0.3},
+    "gcn": {"name": "gcn", "start": "none", "hidden": 32, "readout": 4, "dropout": 0.3},
 }
 
 
@@ -317,7 +317,8 @@ def history_of(epochs: int) -> pd.DataFrame:
         for fold in range(3)
         for epoch in range(epochs - 2 * (fold == 0))
     ]
-    return pd.DataFrame(rows, columns=["repeat", "fold", "seed", "epoch", "train_loss", "val_loss", "val_auc"])
+    table = pd.DataFrame(rows, columns=["repeat", "fold", "seed", "epoch", "train_loss", "val_loss", "val_auc"])
+    return table.assign(kept=table["epoch"] == 0)
 
 
 def predictions_of(splits: pd.DataFrame) -> pd.DataFrame:
@@ -442,9 +443,9 @@ def cohort_of(simulated: bool = False, plant: dict | None = None) -> dict:
             "max_mean_fd": 0.5, "max_missing_regions": 0.1,
         },
         "connectivity": {"measure": "correlation", "estimator": "empirical"},
-        "graph": {"density": 0.1},
+        "graph": {"density": 0.1, "edges": "own", "drop": 0.0},
         "training": {
-            "epochs": 100, "patience": 15, "validation": 0.2, "batch_size": 32, "lr": 1e-3, "weight_decay": 1e-2,
+            "epochs": 100, "patience": 15, "inner_folds": 0, "validation": 0.2, "batch_size": 32, "lr": 1e-3, "weight_decay": 1e-2,
             "seeds": 1, "permutations": 500, "graph_permutations": 20, "seed": 0, "device": "auto",
             "pretrain": {"connectomes": None, "participants": None, "groups": ["HC"], "mask": 0.3},
         },

@@ -15,7 +15,8 @@ from dysconnect.evaluate.given import check_null, check_predictions, predictions
 from dysconnect.keeping.sealed import NotAsWrittenError, check, fingerprint, seal
 from dysconnect.learning.splits import refuse_other_splits
 
-TRAINED = ("predictions.tsv", "history.tsv", "search.tsv", "null.tsv", "run.json", "model.npz", "folds.npz")
+TABLES = ("predictions.tsv", "history.tsv", "search.tsv", "start.tsv", "null.tsv")
+TRAINED = (*TABLES, "run.json", "model.npz", "folds.npz")
 H5, PEOPLE, SPLITS = "connectivity/tiny_correlation.h5", "timeseries/participants.tsv", "train/splits.tsv"
 MADE = [  # by the jobs of the tiny project, in their order: outputs, inputs
     ([PEOPLE, "timeseries/series.tsv"], []),

@@ -101,7 +101,8 @@ def test_files(project):
     results = project.folder / "results"
     made = {str(path.relative_to(results / "simulated")) for path in (results / "simulated").rglob("*.*")}
     series = {name for name in made if "/series/" in name or "/func/" in name}
-    trained = ("predictions.tsv", "history.tsv", "search.tsv", "null.tsv", "model.npz", "folds.npz", "run.json")
+    trained = [f"{name}.tsv" for name in ("predictions", "history", "search", "start", "null")]
+    trained += ["model.npz", "folds.npz", "run.json"]
     expected = {f"train/{name}/{file}" for name in EXPERIMENTS for file in trained}
     expected |= {f"attribute/maps/{name}.{kind}" for name in EXPERIMENTS[1:] for kind in ("tsv", "json")}
     expected |= {f"predict/{name}.npz" for name in EXPERIMENTS[1:]}

@@ -13,7 +13,7 @@ CONTRAST, COVARIATES = {"cases": ["DYT"], "controls": ["HC"]}, ["age", "sex", "s
 MODELS = {"floor": "floor", "ridge": "ridge", "gcn": "gcn"}
 EVALUATE = {"floor": "floor", "bootstraps": 20, "level": 0.95, "seed": 0}
 ESTIMATORS = {"correlation": "empirical", "covariance": "ledoit_wolf"}
-TABLES = ("predictions", "history", "search")
+TABLES = ("predictions", "history", "search", "start")
 
 
 def make_results(folder: Path, simulated, nodes: pd.DataFrame, sections, denoise: dict) -> None:

@@ -16,6 +16,9 @@ rule report:
             "results/{{dataset}}/train/{experiment}/history.tsv",
             experiment=EXPERIMENTS,
         ),
+        starts=expand(
+            "results/{{dataset}}/train/{experiment}/start.tsv", experiment=EXPERIMENTS
+        ),
         predictions=expand(
             "results/{{dataset}}/train/{experiment}/predictions.tsv",
             experiment=EXPERIMENTS,
@@ -141,6 +144,9 @@ rule report_people:
     input:
         participants="results/{dataset}/timeseries/participants.tsv",
         index=f"results/{{dataset}}/{RUN.series_from}/{RUN.index}.tsv",
+        starts=expand(
+            "results/{{dataset}}/train/{experiment}/start.tsv", experiment=EXPERIMENTS
+        ),
         predictions=expand(
             "results/{{dataset}}/train/{experiment}/predictions.tsv",
             experiment=EXPERIMENTS,

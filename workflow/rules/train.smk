@@ -35,6 +35,7 @@ rule train:
         predictions="results/{dataset}/train/{experiment}/predictions.tsv",
         history="results/{dataset}/train/{experiment}/history.tsv",
         search="results/{dataset}/train/{experiment}/search.tsv",
+        start="results/{dataset}/train/{experiment}/start.tsv",
         null="results/{dataset}/train/{experiment}/null.tsv",
         model="results/{dataset}/train/{experiment}/model.npz",
         folds="results/{dataset}/train/{experiment}/folds.npz",

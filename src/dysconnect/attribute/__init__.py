@@ -106,7 +106,7 @@ def _described(cohort: Cohort, splits: pd.DataFrame, folds: str | Path, sections
 
 def _explained(fold: HeldOut, sections: dict, spec: dict) -> dict[str, np.ndarray]:
     """GNNExplainer of a few held-out people, where it is asked for and the network has a sparse twin."""
-    if not spec["explained"] or not card_of(sections["model"]["name"]).sparse:
+    if not spec["explained"] or not card_of(sections["model"]["name"]).sparse or fold.model.tangent:
         return {}
     from dysconnect.attribute.explainer import explain  # PyTorch Geometric's explainers
 

@@ -9,8 +9,8 @@ from dysconnect.models.graph.gat import SparseGAT
 from dysconnect.models.graph.gcn import SparseGCN
 from dysconnect.models.graph.gin import SparseGIN
 from dysconnect.models.graph.sage import SparseGraphSAGE
-from dysconnect.models.graph.views import edge_weights, to_batch, unfold
-from dysconnect.models.networks import build_network
+from dysconnect.models.graph.views import to_batch
+from dysconnect.models.networks import AROUND, build_network
 
 SPARSE = {"gcn": SparseGCN, "gat": SparseGAT, "gin": SparseGIN, "sage": SparseGraphSAGE}
 
@@ -38,8 +38,7 @@ def explain(networks: Networks, edges: np.ndarray, epochs: int = 50, seed: int =
 
     model = sparse_twin(networks)
     z = torch.as_tensor(np.asarray(edges, np.float32))
-    x = unfold((z - torch.as_tensor(networks.mean)) / torch.as_tensor(networks.scale), networks.n_nodes)
-    graphs = unfold(edge_weights(z, networks.sections["graph"]["density"]), networks.n_nodes)
+    x, graphs = (numbers.cpu() for numbers in networks.view().see(z.to(networks.view().device)))
     config = {"mode": "binary_classification", "task_level": "graph", "return_type": "raw"}
     explainer = Explainer(
         model, GNNExplainer(epochs=epochs), explanation_type="model", edge_mask_type="object", model_config=config
@@ -61,5 +60,5 @@ def sparse_twin(networks: Networks) -> torch.nn.Module:
         raise ValueError(f"model={spec['name']} has no sparse twin to explain; those have: {', '.join(SPARSE)}.")
     dense = build_network(spec, networks.n_nodes)
     dense.load_state_dict({name: value[0] for name, value in networks.fitted.weights.items()})
-    options = {key: value for key, value in spec.items() if key not in ("name", "linear")}
+    options = {key: value for key, value in spec.items() if key not in AROUND}
     return SPARSE[spec["name"]](networks.n_nodes, **options).load_dense(dense.network if spec.get("linear") else dense)

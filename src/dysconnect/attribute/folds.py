@@ -57,11 +57,12 @@ def fold_maps(fold: HeldOut) -> dict[str, np.ndarray]:
 
     `weights` (linear models) and `gradient` (networks: at the held-out people, averaged) have the sign of patients
     having more; `integrated_gradients` is the mean magnitude over held-out people, from the mean of the training
-    controls; `haufe` is the pattern of the decision; `mask` is IBGNN's. No held-out label is used.
+    controls; `haufe` is the pattern of the decision, and all there is in the tangent space, where features are no
+    single edges; `mask` is IBGNN's. No held-out label is used.
     """
     maps = {"haufe": haufe_pattern(fisher_edges(fold.people), fold.decide(fold.people.values))}
     if is_graph(fold.model.spec["name"]):
-        return _network_maps(fold) | maps
+        return maps if fold.model.tangent else _network_maps(fold) | maps
     weights = fold.model.edge_weights()
     return maps if weights is None else {"weights": weights * fold.spread} | maps
 

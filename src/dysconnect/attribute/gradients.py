@@ -1,6 +1,5 @@
 """Attributions of graph networks: gradients with respect to the edges that people have, features and graph alike."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -8,12 +7,10 @@ import torch
 from torch import Tensor
 
 from dysconnect.data.edges import Pairs
-from dysconnect.learning.graph.device import PRECISIONS, choose_device
-from dysconnect.learning.graph.run import Networks, make_view, take
+from dysconnect.learning.graph.run import Networks
 from dysconnect.learning.graph.stack import Stack
 from dysconnect.learning.graph.view import View
 from dysconnect.models.graph.layers import LinearPath
-from dysconnect.models.graph.views import edge_weights, unfold
 
 PEOPLE = 32  # seen together
 
@@ -50,14 +47,15 @@ def path_gradients(networks: Networks, edges: np.ndarray, baseline: np.ndarray, 
     """Mean gradient of the logits between the baseline [E] and every person's edges [n, E], per z: [K, n, E]."""
     edges, baseline = np.asarray(edges, np.float32), np.asarray(baseline, np.float32)
     gradients = np.zeros((len(networks.chosen), *edges.shape), np.float32)
-    for stack, view, models in _stacks(networks):
-        start = torch.as_tensor(baseline, device=view.device, dtype=view.dtype)
+    view = networks.view()
+    start = torch.as_tensor(baseline, device=view.device, dtype=view.dtype)
+    for models, stack in networks.stacks():
         for first in range(0, len(edges), PEOPLE):
             rows = slice(first, first + PEOPLE)
             way = torch.as_tensor(edges[rows], device=view.device, dtype=view.dtype) - start
             total = sum(_gradient(stack, view, start + (step + 0.5) / steps * way) for step in range(steps))
             gradients[models, rows] = (total / steps).cpu().numpy()
-    return gradients
+    return _counted(networks, gradients.transpose(1, 0, 2)).transpose(1, 0, 2)
 
 
 def mean_gradients(networks: Networks, edges: np.ndarray) -> np.ndarray:
@@ -67,18 +65,26 @@ def mean_gradients(networks: Networks, edges: np.ndarray) -> np.ndarray:
     their spread, and the gradient there is large and says nothing.
     """
     mean = np.zeros((len(networks.chosen), edges.shape[1]), np.float32)
-    for stack, view, models in _stacks(networks):
+    view = networks.view()
+    for models, stack in networks.stacks():
         for first in range(0, len(edges), PEOPLE):
             people = np.asarray(edges[first : first + PEOPLE], np.float32)
             gradient = _gradient(stack, view, torch.as_tensor(people, device=view.device, dtype=view.dtype))
             mean[models] += gradient.sum(1).cpu().numpy() / len(edges)
-    return mean
+    return _counted(networks, mean)
+
+
+def _counted(networks: Networks, gradients: np.ndarray) -> np.ndarray:
+    """Gradients of the whole decision from those of the networks alone, [..., K, E]: see `Networks.decide`."""
+    line = 0 if networks.start is None else networks.start.slopes.T
+    return (networks.gamma[:, None] * gradients + line).astype(np.float32)
 
 
 def randomised(networks: Networks, seed: int) -> Networks:
     """The same networks before any training: fresh first weights, the scale of the edges kept.
 
-    A linear model beside a network starts at zero, where no map could tell anything: it gets normal weights.
+    A linear model beside a network starts at zero, where no map could tell anything: it gets normal weights. Weights of
+    ridge regression that a network starts from are permuted.
     """
     seeds = np.random.SeedSequence([seed, 17]).generate_state(len(networks.chosen)).tolist()
     fresh = Stack(networks._build, [drawn % 2**31 for drawn in seeds], "cpu")
@@ -86,7 +92,10 @@ def randomised(networks: Networks, seed: int) -> Networks:
     if isinstance(networks._build(), LinearPath):
         line, generator = networks.fitted.weights["line"], torch.Generator().manual_seed(seeds[0] % 2**31)
         weights["line"] = torch.randn(line.shape, generator=generator) * line.float().std()
-    return replace(networks, fitted=replace(networks.fitted, weights=weights))
+    start = networks.start
+    if start is not None:
+        start = replace(start, weights=np.random.default_rng([seed, 19]).permutation(start.weights))
+    return replace(networks, fitted=replace(networks.fitted, weights=weights), start=start)
 
 
 def edge_masks(networks: Networks) -> np.ndarray | None:
@@ -98,23 +107,10 @@ def edge_masks(networks: Networks) -> np.ndarray | None:
     return Pairs(networks.n_nodes).edges(torch.sigmoid(mask + mask.transpose(1, 2)).numpy())
 
 
-def _stacks(networks: Networks) -> Iterator[tuple[Stack, View, slice]]:
-    """Networks in chunks that fit the memory, what turns edges into their input, and which of all they are."""
-    device = choose_device(networks.sections["training"]["device"])
-    dtype = PRECISIONS[networks.sections["training"]["precision"]]
-    nobody = np.empty((0, len(networks.mean)), np.float32)
-    view = make_view(nobody, networks.mean, networks.scale, networks.n_nodes, networks.sections, device)
-    for first in range(0, len(networks.chosen), networks.chunk):
-        models = slice(first, first + networks.chunk)
-        yield Stack.restore(networks._build, take(networks.fitted, models).weights, device, dtype), view, models
-
-
 def _gradient(stack: Stack, view: View, z: Tensor) -> Tensor:
     """Gradient of every model's logit with respect to every person's edges, [K, B, E]."""
     z = z.detach().requires_grad_()
-    x = unfold((z - view.mean) / view.scale, view.n_nodes)
-    graph = None if view.density is None else unfold(edge_weights(z, view.density), view.n_nodes)
-    logits, _ = stack(x, graph)
+    logits, _ = stack(*view.see(z))
     sums = logits.sum(1)  # people share nothing
     if len(stack) == 1:
         return torch.autograd.grad(sums[0], z)[0][None]

@@ -21,13 +21,13 @@ def label(method: str, sections: Mapping, measured: pd.DataFrame | None = None) 
     ranked them at 0.90 or more of the area under precision and recall of |t|, and at chance with randomised weights
     and with shuffled labels. Otherwise, and where nobody measured, it is a `model diagnostic`. For networks the
     measurement holds for the learning rate, epochs and batch size it was made with, and for the model with or without
-    a linear one beside it.
+    a linear one beside it, which ran all epochs and started from nothing.
     """
     table = pd.read_csv(MEASURED, sep="\t") if measured is None else measured
     spec = sections["model"]
     rows = table[(table["model"] == spec["name"]) & (table["method"] == method)]
     if is_graph(spec["name"]):
-        rows = rows[rows["linear"] == int(spec.get("linear", False))]
+        rows = rows[(rows["linear"] == int(spec.get("linear", False))) & _as_measured(sections)]
         for key in TRAINED:
             rows = rows[np.isclose(rows[key], sections["training"][key])]
     if rows.empty:
@@ -37,3 +37,8 @@ def label(method: str, sections: Mapping, measured: pd.DataFrame | None = None) 
     if max(row["random"], row["shuffled"]) > CHANCE:
         return DIAGNOSTIC, f"{reason}, but also without having learned them"
     return (LOCALIZES if row["ratio"] >= ENOUGH else DIAGNOSTIC), reason
+
+
+def _as_measured(sections: Mapping) -> bool:
+    """Whether a network runs all its epochs and starts from nothing, as those that were measured."""
+    return not sections["training"].get("inner_folds") and sections["model"].get("start", "none") == "none"

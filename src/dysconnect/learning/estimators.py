@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Collection
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -12,14 +13,13 @@ from dysconnect.data.edges import MissingRegions, edges_of_matrices
 from dysconnect.data.measures import MEASURES
 from dysconnect.data.participants import scan_groups
 from dysconnect.learning.graph.model import GraphModel
+from dysconnect.learning.represented import Represented
 from dysconnect.models.card import PREPARED
 from dysconnect.models.cards import card_of
 from dysconnect.models.floor import CovariateEncoder
-from dysconnect.models.masked import MaskedRegression
 from dysconnect.models.prepare import Preparation
 
 LACKING = "regions_missing"  # what the floor calls the number of regions that a person lacks
-KEPT = 1e8  # bytes of tangent vectors that a model keeps: they take longer than all that is done with them
 
 
 class FeatureModel:
@@ -62,7 +62,7 @@ class FeatureModel:
 
 
 class EdgeModel(FeatureModel):
-    """Fill in missing regions, represent (edges or tangent space), prepare (`Preparation`), classify."""
+    """Represent without gaps (edges or tangent space, `Represented`), prepare (`Preparation`), classify."""
 
     def __init__(self, spec: dict, measure: str):
         super().__init__(spec)
@@ -73,7 +73,11 @@ class EdgeModel(FeatureModel):
                 f"Choose {' or '.join(self.card.suited())}."
             )
         self.measure, self.tangent = measure, MEASURES[measure].tangent
-        self._kept: list[tuple] = []
+
+    @property
+    def filler_(self) -> MissingRegions:
+        """What completes edges or covariances."""
+        return self.represented_.filler_
 
     def predict_matrices(self, matrices: np.ndarray, participants: pd.DataFrame | None = None) -> np.ndarray:
         """Probabilities from connectivity matrices [n, N, N]; see `edges_of_matrices`.
@@ -81,8 +85,7 @@ class EdgeModel(FeatureModel):
         A model that harmonises or deconfounds takes the people for ones of an unknown site and average covariates,
         unless their table is given.
         """
-        edges = edges_of_matrices(matrices, self.measure)
-        features = self.space_.transform(edges) if self.tangent else edges
+        features = self.represented_.of_edges(edges_of_matrices(matrices, self.measure))
         return self.classifier_.predict_proba(self.preparation_.transform(features, participants))[:, 1]
 
     def edge_weights(self) -> np.ndarray | None:
@@ -94,8 +97,7 @@ class EdgeModel(FeatureModel):
         fitted = self.classifier_
         numbers = np.array([fitted.intercept_, fitted.slope_, fitted.offset_])
         arrays = {"weights": fitted.weights_.astype(np.float32), "numbers": numbers, **self.preparation_.state()}
-        arrays |= self.filler_.state()
-        return arrays | self.space_.state() | self.masked_.state() if self.tangent else arrays
+        return arrays | self.represented_.state()
 
     def load_state(self, arrays: dict[str, np.ndarray]) -> "EdgeModel":
         """Restore from `state`."""
@@ -103,55 +105,26 @@ class EdgeModel(FeatureModel):
         self.classifier_.weights_ = arrays["weights"]
         self.classifier_.intercept_, self.classifier_.slope_, self.classifier_.offset_ = arrays["numbers"]
         self.preparation_ = Preparation(self.spec).load_state(arrays)
-        self.filler_ = MissingRegions().load_state(arrays, self.tangent)
-        if self.tangent:
-            self.space_ = self._space().load_state(arrays)
-            self.masked_, self._kept = self._masked().load_state(arrays), []
+        self.represented_ = self._represented().load_state(arrays)
         return self
 
     def remember(self, cohort: Cohort, rows: np.ndarray) -> "EdgeModel":
         """Give a restored model the people it learned from, who then need no stand-ins (`MaskedRegression`)."""
-        if self.tangent:
-            self.masked_.fit(cohort.values, cohort.missing, rows)
-            self._kept = []
+        self.represented_.remember(cohort, rows)
         return self
 
     def _learn_features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
-        missing, people = cohort.missing[rows], cohort.participants.iloc[rows]
-        self.filler_ = MissingRegions().fit(cohort.values[rows], missing, cohort.pairs)
-        edges = self.filler_.transform(cohort.values[rows], missing)
-        if self.tangent:
-            self.space_ = self._space(missing).fit(edges, cohort.missing.shape[1])
-            self.masked_, self._kept = self._masked().fit(cohort.values, cohort.missing, rows), []
-        features = self._keep(cohort, rows, self._represented(edges, missing))
+        people, self.represented_ = cohort.participants.iloc[rows], self._represented()
+        features = self.represented_.fit_transform(cohort, rows)
         self.preparation_ = Preparation(self.spec).fit(features, people)
         return self.preparation_.transform(features, people)
 
     def _features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
-        return self.preparation_.transform(self._unprepared(cohort, rows), cohort.participants.iloc[rows])
+        features = self.represented_.transform(cohort, rows)
+        return self.preparation_.transform(features, cohort.participants.iloc[rows])
 
-    def _unprepared(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
-        """Edges or tangent vectors of some rows; vectors of the same rows are computed once."""
-        for values, missing, known, features in self._kept:
-            if values is cohort.values and missing is cohort.missing and np.array_equal(known, rows):
-                return features
-        missing = cohort.missing[rows]
-        edges = self.filler_.transform(cohort.values[rows], missing)
-        return self._keep(cohort, rows, self._represented(edges, missing))
-
-    def _keep(self, cohort: Cohort, rows: np.ndarray, features: np.ndarray) -> np.ndarray:
-        if self.tangent and features.nbytes + sum(kept.nbytes for *_, kept in self._kept) <= KEPT:
-            self._kept.append((cohort.values, cohort.missing, np.array(rows), features))
-        return features
-
-    def _represented(self, edges: np.ndarray, missing: np.ndarray) -> np.ndarray:
-        return self.masked_.transform(self.space_.transform(edges), missing) if self.tangent else edges
-
-    def _masked(self) -> MaskedRegression:
-        return MaskedRegression(self.filler_, self.space_.transform)
-
-    def _space(self, missing: np.ndarray | None = None):
-        return self.card.space(self.spec, missing)
+    def _represented(self) -> Represented:
+        return Represented(self.tangent, partial(self.card.space, self.spec))
 
     def _classifier(self):
         return self._built(skipped=PREPARED)

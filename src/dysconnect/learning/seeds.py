@@ -22,6 +22,18 @@ def candidates(sections: dict) -> int:
     return prod(len(values) for values in sections["training"].get("search", {}).values() if values)
 
 
+def rounds(sections: dict) -> int:
+    """Trainings behind every model: of every candidate, in every inner fold, and the last on all.
+
+    At most: where a class has fewer people than there are inner folds, these are fewer.
+    """
+    training, starts = sections["training"], sections["model"].get("start", "none") != "none"
+    inner = training.get("inner_folds", 0)
+    if not is_graph(sections) or not inner or (training["validation"] and not starts):
+        return candidates(sections)
+    return candidates(sections) * inner + 1
+
+
 def fold_seeds(sections: dict, repeat: int, fold: int) -> list[int]:
     """Seeds of the models of a fold: one, or as many as there are networks (``training.seeds``)."""
     seeds = sections["training"]["seeds"] if is_graph(sections) else 1

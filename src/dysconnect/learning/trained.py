@@ -21,6 +21,9 @@ class Trained:
     search : DataFrame
         One row a candidate of the hyper-parameters that was tried inside a training fold, with its validation loss, the
         epoch of it, and whether it was chosen; empty without a search.
+    start : DataFrame
+        One row a network that starts from ridge regression: how much it counts beside it, and what the inner folds of
+        its training people say of both; empty without a start.
     weights : array or None, [folds * repeats, E]
         Edge weights of the fold models, where the model has them.
     final : Model
@@ -34,6 +37,7 @@ class Trained:
     predictions: pd.DataFrame
     history: pd.DataFrame
     search: pd.DataFrame
+    start: pd.DataFrame
     weights: np.ndarray | None
     final: Model
     folds: dict[tuple[int, int, int], Model]

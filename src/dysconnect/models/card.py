@@ -20,7 +20,7 @@ NEEDS = {
     "covariates": "age, sex and the like",
     "covariances": "a measure of which a tangent space is made",
     "edges": "a measure that is a number an edge",
-    "correlations": "whose edges are correlations",
+    "correlations or covariances": "edges that are correlations, or covariances of which a tangent space is made",
     "undirected edges": "the same in both directions",
     "edges without a diagonal": "no number for a region and itself",
     "graph": "the strongest edges",
@@ -95,7 +95,7 @@ class Card:
         there = {
             "covariances": measure.tangent,
             "edges": not measure.tangent,
-            "correlations": measure.transform == "fisher",
+            "correlations or covariances": measure.transform == "fisher" or measure.tangent,
             "undirected edges": not measure.directed,
             "edges without a diagonal": measure.tangent or not measure.diagonal,
         }

@@ -11,8 +11,11 @@ import numpy as np
 from dysconnect.data.measures import MEASURES
 from dysconnect.models.card import COUNT, DROPOUT, NAMES, PENALTIES, PREPARED, SHARE, WEIGHT, Card
 
-BESIDE = {"linear": {"type": "boolean", "default": True}}  # a linear model of all edges beside a network
-EDGES = ("edges", "correlations", "undirected edges")  # what networks need
+BESIDE = {  # a network: a linear model of all edges that is trained with it; what is fitted in closed form before it
+    "linear": {"type": "boolean", "default": True},
+    "start": {"enum": ["none", "ridge"], "default": "none"},
+}
+EDGES = ("correlations or covariances", "undirected edges")  # what networks need
 
 
 def _by_default(limits: Mapping, value: object) -> dict:

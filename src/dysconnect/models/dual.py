@@ -354,8 +354,8 @@ def _hinge(kernel: np.ndarray, y: np.ndarray, penalty: float) -> tuple[np.ndarra
     return dual, float(machine.intercept_[0])
 
 
-def inner_folds(y: np.ndarray, groups: np.ndarray | None = None) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Stratified inner folds, five where both classes have as many subjects: positions to fit on and to watch.
+def inner_folds(y: np.ndarray, groups: np.ndarray | None = None, folds: int = 5) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Stratified inner folds, fewer where a class has fewer subjects: positions to fit on and to watch.
 
     Copies of one scan, which share a group [n], are fitted on together or watched together.
     """
@@ -366,10 +366,10 @@ def inner_folds(y: np.ndarray, groups: np.ndarray | None = None) -> list[tuple[n
     rarer = int(min(firsts.sum(), len(firsts) - firsts.sum()))
     if rarer < 2:
         raise ValueError(
-            "a class has one training subject only: its penalty cannot be chosen in an inner split. Set "
-            "splits.folds lower, include more subjects, or choose model=ridge."
+            f"a class has {'one training subject only' if rarer else 'no training subject'}: nothing can be chosen in "
+            "an inner split. Set splits.folds lower, include more subjects, or choose model=ridge."
         )
-    parts = StratifiedKFold(min(5, rarer), shuffle=True, random_state=0).split(firsts, firsts)
+    parts = StratifiedKFold(min(folds, rarer), shuffle=True, random_state=0).split(firsts, firsts)
     return [tuple(np.flatnonzero(np.isin(codes, side)) for side in part) for part in parts]
 
 

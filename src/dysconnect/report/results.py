@@ -39,6 +39,8 @@ class Results:
         Of all experiments.
     histories : mapping of str to DataFrame
         Learning curves by experiment; empty for models without epochs.
+    starts : mapping of str to DataFrame
+        How much networks count beside what they start from, by experiment; empty for all others.
     predictions, nulls : mapping of str to DataFrame
         Out-of-fold predictions, and AUC under permuted labels, by experiment.
     edges : DataFrame
@@ -116,6 +118,7 @@ class Results:
     stimulation: str = ""
     stimulated: Mapping = field(default_factory=dict)
     maps: Mapping[str, Mapping] = field(default_factory=dict)
+    starts: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     tried: Mapping = field(default_factory=dict)
 
 
@@ -177,7 +180,8 @@ def read_results(paths: Mapping, experiments: Sequence[str], histories: Sequence
     Parameters
     ----------
     paths : mapping of str to path
-        By the names of `Results`; of `maps` a list, of `predictions` and `nulls` one in the order of the experiments;
+        By the names of `Results`; of `maps` a list, of `predictions`, `nulls` and `starts` one in the order of the
+        experiments;
         `attribution` beside `edges`, `coverage` and `engine` beside `scans`,
         `verdict` for the stimulation; of `severity` and `groups` two, table and summary; of `recovery` that
         of the localization and that of a model's weights. Empty or absent where there is nothing.
@@ -199,7 +203,7 @@ def read_results(paths: Mapping, experiments: Sequence[str], histories: Sequence
         if paths.get(name)
     }
     edges = pd.read_csv(paths["edges"], sep="\t").dropna(subset="statistic").fillna({"circuit": ""})
-    each = {"histories": histories} | {name: paths.get(name, ()) for name in ("predictions", "nulls")}
+    each = {"histories": histories} | {name: paths.get(name, ()) for name in ("predictions", "nulls", "starts")}
     return Results(
         read_participants(paths["participants"]),
         **tables,

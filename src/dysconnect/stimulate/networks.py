@@ -8,13 +8,11 @@ import torch
 from torch import Tensor
 
 from dysconnect.data.cohort import Cohort
+from dysconnect.data.measures import MEASURES
 from dysconnect.learning.estimators import build
-from dysconnect.learning.graph.device import PRECISIONS, choose_device
-from dysconnect.learning.graph.run import Networks, make_view
-from dysconnect.learning.graph.stack import Stack
+from dysconnect.learning.graph.run import Networks
 from dysconnect.learning.seeds import fold_seeds
 from dysconnect.learning.splits import fold_rows, scored_folds
-from dysconnect.models.networks import build_network
 from dysconnect.progress import track
 from dysconnect.stimulate.folds import Effects, Fold, expected_control
 from dysconnect.stimulate.targets import Targets
@@ -33,19 +31,17 @@ class NetworkDecision:
     slope_, offset_ = 1.0, 0.0
 
     def __init__(self, networks: Networks):
-        spec, weights = networks.sections, networks.fitted.weights
-        self.networks, self.device = networks, choose_device(spec["training"]["device"])
-        dtype = PRECISIONS[spec["training"]["precision"]]
-        make = lambda: build_network(spec["model"], networks.n_nodes)
-        self.stack = Stack.restore(make, weights, self.device, dtype)
+        self.view, (_, self.stack) = networks.view(), next(networks.stacks())
+        self.device, self.gamma = self.view.device, float(networks.gamma[0])
+        self.bias, self.line = float(networks.bias[0]), None
+        if (start := networks.start) is not None:
+            self.line = torch.as_tensor(start.slopes[:, 0], device=self.device).to(self.view.dtype)
+            self.bias += float(start.slope[0] * start.intercept[0] + start.offset[0])
 
     def __call__(self, edges: Tensor) -> Tensor:
         """Logits of edges [B, E], [B]."""
-        networks = self.networks
-        view = make_view(
-            edges, networks.mean, networks.scale, networks.n_nodes, networks.sections, self.device, held=False
-        )
-        return self.stack(*view.batch(torch.arange(len(edges))))[0][0]
+        logits = self.gamma * self.stack(*self.view.see(edges.to(self.view.dtype)))[0][0] + self.bias
+        return logits if self.line is None else logits + edges.to(self.view.dtype) @ self.line
 
     def tensor(self, edges: np.ndarray) -> Tensor:
         """Edges on the network's device."""
@@ -58,16 +54,32 @@ class NetworkDecision:
         return np.concatenate([self(self.tensor(part)).cpu().numpy() for part in parts]).astype(float)
 
 
+def refuse_unasked(sections: dict) -> None:
+    """Refuse networks of which no single edge can be edited, or that cannot be trained again here.
+
+    Raises
+    ------
+    ValueError
+        In the tangent space, and for pretrained networks, whose first weights come from other people.
+    """
+    if MEASURES[sections["measure"]].tangent:
+        raise ValueError(
+            f"model={sections['model']['name']} on {sections['measure']} sees no single edges that could be edited; "
+            "choose another stimulate.experiment, as correlation_ridge."
+        )
+    if sections["training"].get("pretrain"):
+        raise ValueError("pretrained networks cannot be asked; choose another stimulate.experiment, as gat.")
+
+
 def fitted_networks(cohort: Cohort, splits: pd.DataFrame, sections: dict) -> Iterator[Fold]:
     """Train the networks of every fold, repeat and seed again, as cross-validation does.
 
     Raises
     ------
     ValueError
-        For pretrained networks, whose first weights come from other people.
+        See `refuse_unasked`.
     """
-    if sections["training"].get("pretrain"):
-        raise ValueError("pretrained networks cannot be asked; choose another stimulate.experiment, as gcn.")
+    refuse_unasked(sections)
     everybody = np.arange(len(cohort.labels))
     for repeat, fold in track(scored_folds(splits), "targets of the networks, by fold"):
         train, test = fold_rows(splits, cohort.participants, repeat, fold)

@@ -14,11 +14,11 @@ from dysconnect.data.cohort import Cohort
 from dysconnect.learning.estimators import build
 from dysconnect.learning.graph.run import Networks
 from dysconnect.learning.permuted import design_permutations
-from dysconnect.learning.seeds import candidates, fold_seeds
+from dysconnect.learning.seeds import fold_seeds, rounds
 from dysconnect.learning.splits import fold_rows, scored_folds
 from dysconnect.progress import track
 from dysconnect.stimulate.folds import Fold, expected_control
-from dysconnect.stimulate.networks import NetworkDecision, integrated_gradients
+from dysconnect.stimulate.networks import NetworkDecision, integrated_gradients, refuse_unasked
 from dysconnect.stimulate.targets import Targets
 
 
@@ -36,19 +36,20 @@ def retrained_shifts(
         Of intercept and covariates.
     n, seed : int
     """
+    refuse_unasked(sections)
     people = cohort.participants
     first = splits[splits["repeat"] == 0].set_index("participant_id").loc[people["participant_id"]]
     labels = design_permutations(cohort.labels, first, n, seed)
     folds = [fold for repeat, fold in scored_folds(splits) if repeat == 0]
     ticks = track(
-        range(len(folds) * labels.shape[1] * candidates(sections)), f"{n} label permutations of the targets, networks"
+        range(len(folds) * labels.shape[1] * rounds(sections)), f"{n} label permutations of the targets, networks"
     )
     total = np.zeros((labels.shape[1], len(targets.table)))
     for fold in folds:
         train, test = fold_rows(splits, people, 0, fold)
         model = build(sections["model"], sections["measure"], sections["graph"], sections["training"])
-        filler, networks = model.fit_labels(cohort, train, labels[train], fold_seeds(sections, 0, fold)[0], ticks=ticks)
-        features = filler.transform(cohort.values[np.arange(len(people))], cohort.missing)
+        source, networks = model.fit_labels(cohort, train, labels[train], fold_seeds(sections, 0, fold)[0], ticks=ticks)
+        features = source.filler_.transform(cohort.values[np.arange(len(people))], cohort.missing)
         unseen = Fold(0, fold, train, test, features, None, cohort.pairs.touching(cohort.missing[test]))
         total += (targets.members @ permuted_parts(unseen, networks, basis, labels).T).T
     list(ticks)  # says that all is done

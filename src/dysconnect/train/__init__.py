@@ -14,7 +14,7 @@ from dysconnect.data.cohort import Cohort
 from dysconnect.learning.estimators import Model, build
 from dysconnect.learning.permuted import design_permutations
 from dysconnect.learning.saved import save_folds, save_model
-from dysconnect.learning.seeds import candidates, fold_seeds, is_graph, n_permutations, seed_of
+from dysconnect.learning.seeds import candidates, fold_seeds, is_graph, n_permutations, rounds, seed_of
 from dysconnect.learning.splits import fold_rows, refuse_other_splits, scored_folds
 from dysconnect.learning.trained import Trained
 from dysconnect.progress import Ticks, track
@@ -24,8 +24,12 @@ if TYPE_CHECKING:  # torch takes seconds to load
     from dysconnect.learning.graph.pretrain import Pretrained
 
 __all__ = ["clear_store", "cross_validate", "permutation_null", "show_live", "write_trained"]
-HISTORY = ["repeat", "fold", "seed", "epoch", "train_loss", "val_loss", "val_auc", "lr", "weight_decay"]
+HISTORY = ["repeat", "fold", "seed", "epoch", "train_loss", "val_loss", "val_auc", "lr", "weight_decay", "kept"]
 SEARCH = ["repeat", "fold", "seed", "lr", "weight_decay", "val_loss", "best_epoch", "chosen"]
+START = [
+    "repeat", "fold", "seed", "gamma", "penalty", "epochs", "ridge_likelihood", "likelihood", "gain_error", "ridge_auc",
+    "network_auc",
+]  # fmt: skip
 
 
 def cross_validate(
@@ -66,8 +70,8 @@ def cross_validate(
     fit = partial(_fit, sections, cohort, start=start, store=store)
     seeds = range(sections["training"]["seeds"] if is_graph(sections) else 1)
     parts = list(scored_folds(splits))
-    ticks = Ticks(track(range((len(parts) * len(seeds) + 1) * candidates(sections)), f"training {experiment}"))
-    predictions, histories, searches, weights, folds = [], [], [], [], {}
+    ticks = Ticks(track(range((len(parts) * len(seeds) + 1) * rounds(sections)), f"training {experiment}"))
+    predictions, histories, searches, starts, weights, folds = [], [], [], [], [], {}
     for repeat, fold in parts:
         train, test = fold_rows(splits, cohort.participants, repeat, fold)
         ticks.hear = live and partial(live.hear, {"repeat": repeat, "fold": fold}, len(seeds))
@@ -77,13 +81,14 @@ def cross_validate(
             place = {"repeat": repeat, "fold": fold, "seed": seed}
             histories.append(_rows(getattr(model, "history_", []), HISTORY, place))
             searches.append(_rows(getattr(model, "search_", []) if candidates(sections) > 1 else [], SEARCH, place))
+            starts.append(_rows(getattr(model, "gains_", []), START, place))
             weights.append(model.edge_weights())
             folds[repeat, fold, seed] = model
     ticks.hear = live and partial(live.hear, {}, 1)
     (final,) = fit(np.arange(len(cohort.labels)), [seed_of(sections, 9999, 0, 0)], ticks=ticks)
     list(ticks)  # says that all is done
     stacked = np.stack(weights).astype(np.float32) if weights[0] is not None else None
-    tables = (pd.concat(rows, ignore_index=True) for rows in (predictions, histories, searches))
+    tables = (pd.concat(rows, ignore_index=True) for rows in (predictions, histories, searches, starts))
     return Trained(*tables, stacked, final, folds, [] if pretrained is None else pretrained.history)
 
 
@@ -98,9 +103,9 @@ def write_trained(trained: Trained, null: pd.DataFrame, cohort: Cohort, files: M
     cohort : Cohort
         That the models were trained on.
     files : mapping of str to path
-        `predictions`, `history`, `search`, `null` (tables), `model`, `folds` (arrays).
+        `predictions`, `history`, `search`, `start`, `null` (tables), `model`, `folds` (arrays).
     """
-    for name in ("predictions", "history", "search"):
+    for name in ("predictions", "history", "search", "start"):
         getattr(trained, name).to_csv(files[name], sep="\t", index=False)
     null.to_csv(files["null"], sep="\t", index=False)
     save_model(trained.final, cohort, files["model"], trained.weights)
@@ -170,7 +175,7 @@ def permutation_null(
     labels = design_permutations(cohort.labels, first, n, sections["training"]["seed"])
     concordant, pairs = np.zeros(labels.shape[1]), 0
     folds = [fold for repeat, fold in scored_folds(splits) if repeat == 0]
-    each = labels.shape[1] * candidates(sections) if graph else 1
+    each = labels.shape[1] * rounds(sections) if graph else 1
     ticks = track(range(len(folds) * each), f"{n} label permutations, {'networks' if graph else 'by fold'}")
     for fold in folds:
         train, test = fold_rows(splits, cohort.participants, 0, fold)

@@ -19,7 +19,8 @@ DEFAULTS = {name: CARDS[name].defaults() for name in of_kind("graph")}
 WHOLE, NUMBER = "a whole number", "a number"
 LIMITS = {  # kind, least (None: above 0), largest
     "epochs": (WHOLE, 1, np.inf), "patience": (WHOLE, 1, np.inf), "batch_size": (WHOLE, 1, np.inf),
-    "seeds": (WHOLE, 1, np.inf), "validation": (NUMBER, 0, 0.5), "weight_decay": (NUMBER, 0, np.inf),
+    "seeds": (WHOLE, 1, np.inf), "inner_folds": (WHOLE, 0, np.inf),
+    "validation": (NUMBER, 0, 0.5), "weight_decay": (NUMBER, 0, np.inf),
     "lr": (NUMBER, None, np.inf), "density": (NUMBER, None, 1),
 }  # fmt: skip
 WORDS = {"precision": ("float32", "bfloat16", "float64"), "stacked": ("auto", True, False)}
@@ -40,8 +41,11 @@ class GraphClassifier(ClassifierMixin, BaseEstimator):
     density : float
         Share of the edges in each graph: the strongest positive ones.
     epochs, patience, batch_size : int
+    inner_folds : int
+        Folds of the subjects that choose the epochs and calibrate the probabilities, or, with ``start="ridge"`` among
+        the options, say how much the network counts beside ridge regression; 0 runs all epochs.
     validation : float
-        Share of the subjects that decide when to stop; 0 fits all of them for all epochs.
+        Share of the subjects that decide when to stop instead; 0: nobody.
     lr, weight_decay : float
     seeds : int
         Networks whose probabilities are averaged.
@@ -81,6 +85,7 @@ class GraphClassifier(ClassifierMixin, BaseEstimator):
         epochs=10,
         patience=15,
         batch_size=32,
+        inner_folds=0,
         validation=0,
         lr=1e-4,
         weight_decay=1e-2,
@@ -96,6 +101,7 @@ class GraphClassifier(ClassifierMixin, BaseEstimator):
         self.epochs = epochs
         self.patience = patience
         self.batch_size = batch_size
+        self.inner_folds = inner_folds
         self.validation = validation
         self.lr = lr
         self.weight_decay = weight_decay
@@ -195,6 +201,7 @@ class GraphClassifier(ClassifierMixin, BaseEstimator):
             "epochs",
             "patience",
             "batch_size",
+            "inner_folds",
             "validation",
             "lr",
             "weight_decay",
@@ -204,7 +211,8 @@ class GraphClassifier(ClassifierMixin, BaseEstimator):
         )
         training = {**{name: getattr(self, name) for name in names}, "search": {}, "memory": None}
         spec = {"name": self.model, **DEFAULTS.get(self.model, {}), **(self.options or {})}
-        return {"model": spec, "graph": {"density": self.density}, "training": training}
+        graph = {"density": self.density}
+        return {"model": spec, "measure": "correlation", "graph": graph, "training": training}
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

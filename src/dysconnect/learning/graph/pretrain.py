@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from dysconnect.data.edges import MissingRegions
+from dysconnect.data.measures import MEASURES
 from dysconnect.data.participants import scan_groups
 from dysconnect.learning.graph.device import PRECISIONS, choose_device
 from dysconnect.learning.graph.fit import Fitted, Jobs, Training, train_stack
 from dysconnect.learning.graph.run import fingerprint, stored
 from dysconnect.learning.graph.stack import Weights, noise_of
-from dysconnect.learning.graph.view import FilledEdges, View, learn_scale
+from dysconnect.learning.graph.view import FilledEdges, Layout, View, learn_scale, uses_graph
 from dysconnect.models.cards import CARDS
 from dysconnect.models.graph.bnt import BrainNetworkTransformer
 from dysconnect.models.graph.brainnetcnn import BrainNetCNN
@@ -72,8 +73,13 @@ def pretrain(cohort, sections: dict, seed: int, store: Path | None = None) -> Pr
     Raises
     ------
     ValueError
-        For a network whose regions have no embeddings, or fewer than four people.
+        For a network whose regions have no embeddings, in the tangent space, or for fewer than four people.
     """
+    if MEASURES[sections["measure"]].tangent:
+        raise ValueError(
+            "training.pretrain hides and guesses edges, and the tangent space has none. Choose "
+            "connectivity=correlation, or training.pretrain.connectomes=null."
+        )
     if sections["model"]["name"] not in READ_OUT:
         raise ValueError(
             f"model={sections['model']['name']} cannot be pretrained: its regions have no embeddings of which edges "
@@ -146,11 +152,10 @@ class MaskedView(View):
 
     def __init__(self, edges: FilledEdges, sections: dict, device: torch.device):
         precision = PRECISIONS[sections["training"]["precision"]]
-        super().__init__(edges, *learn_scale(edges), edges.missing.shape[1], None, device, precision)
+        super().__init__(edges, *learn_scale(edges), Layout(edges.missing.shape[1]), device, precision)
         self.present = torch.as_tensor(~edges.missing[edges.rows], device=device).to(precision)
         self.hide = Dropout(sections["training"]["pretrain"]["mask"], 0)  # networks count theirs from 1
-        uses_graph = "graph" in CARDS[sections["model"]["name"]].needs
-        self.share = sections["graph"]["density"] * (1 - self.hide.p) if uses_graph else None
+        self.share = sections["graph"]["density"] * (1 - self.hide.p) if uses_graph(sections) else None
 
     def masked(self, rows: Tensor, noise: Tensor) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
         """Features, adjacency, the truth, and which of it is hidden and was measured, [B, N, N] each; noise [B].
@@ -160,7 +165,7 @@ class MaskedView(View):
         """
         truth = self.held[0][rows]
         hidden = self.hide(torch.ones_like(truth), noise) == 0
-        matrix = lambda numbers: unfold(numbers, self.n_nodes)
+        matrix = lambda numbers: unfold(numbers, self.layout.n_nodes)
         graph = None
         if self.share is not None:
             z = (truth * self.scale + self.mean).masked_fill(hidden, -torch.inf)
@@ -202,8 +207,10 @@ def one_job(groups: np.ndarray, spec: dict, seed: int) -> Jobs:
         raise ValueError(f"{len(names)} people to pretrain on; give four or more in training.pretrain.groups.")
     chosen = np.random.default_rng([seed, 5]).permutation(names)[:n_watched]
     column = np.zeros((len(groups), 1))
-    one = {"seeds": np.array([seed]), "lr": np.array([spec["lr"]]), "weight_decay": np.array([spec["weight_decay"]])}
-    return Jobs(labels=column, watched=np.isin(groups, chosen)[:, None], **one, shuffle=seed)
+    one = {"seeds": [seed], "lr": [spec["lr"]], "weight_decay": [spec["weight_decay"]], "epochs": [spec["epochs"]]}
+    one = {name: np.array(value) for name, value in one.items()}
+    watched = np.isin(groups, chosen)[:, None]
+    return Jobs(labels=column, watched=watched, **one, offset=column, balanced=True, shuffle=seed)
 
 
 def _pretrained(fitted: Fitted, name: str, people: int) -> Pretrained:

@@ -30,23 +30,24 @@ def edge_weights(z: Tensor, density: float) -> Tensor:
     return torch.where((z >= threshold) & (z > 0), torch.tanh(z), 0.0)
 
 
-def unfold(edges: Tensor, n_nodes: int) -> Tensor:
-    """Symmetric matrices with zero diagonal from their edges, [B, E] -> [B, N, N]; see `unfolding`."""
-    padded = torch.nn.functional.pad(edges, (0, 1))
-    return padded.index_select(1, unfolding(n_nodes, edges.device)).view(-1, n_nodes, n_nodes)
+def unfold(edges: Tensor, n_nodes: int, diagonal: bool = False) -> Tensor:
+    """Symmetric matrices of their edges, [B, E] -> [B, N, N]; without a `diagonal` it is zero; see `unfolding`."""
+    padded = edges if diagonal else torch.nn.functional.pad(edges, (0, 1))
+    return padded.index_select(1, unfolding(n_nodes, edges.device, diagonal)).view(-1, n_nodes, n_nodes)
 
 
-_PLACES: dict[tuple[int, torch.device], Tensor] = {}
+_PLACES: dict[tuple[int, torch.device, bool], Tensor] = {}
 
 
-def unfolding(n_nodes: int, device: torch.device) -> Tensor:
-    """Edge at each place of the matrix, [N * N]; the diagonal points behind the last edge."""
-    if (n_nodes, device) not in _PLACES:
-        pairs = Pairs(n_nodes)
+def unfolding(n_nodes: int, device: torch.device, diagonal: bool = False) -> Tensor:
+    """Edge at each place of the matrix, [N * N]; a diagonal that is no edge points behind the last one."""
+    if (n_nodes, device, diagonal) not in _PLACES:
+        pairs = Pairs(n_nodes, diagonal=diagonal)
         place = pairs.matrix(np.arange(len(pairs), dtype=np.int32))
-        np.fill_diagonal(place, len(pairs))
-        _PLACES[n_nodes, device] = torch.as_tensor(place.ravel(), device=device)
-    return _PLACES[n_nodes, device]
+        if not diagonal:
+            np.fill_diagonal(place, len(pairs))
+        _PLACES[n_nodes, device, diagonal] = torch.as_tensor(place.ravel(), device=device)
+    return _PLACES[n_nodes, device, diagonal]
 
 
 def adjacency(z: Tensor, density: float) -> Tensor:

@@ -58,7 +58,8 @@ def section(study: Study) -> Section:
 def _kind(config: Mapping) -> str:
     """Kind of a model in the table; what carries a network beside it is named."""
     beside = " beside a linear model" if config["model"].get("linear") else ""
-    return f"{KINDS[kind(config)]}{beside}"
+    added = " added to ridge regression" if config["model"].get("start", "none") != "none" else ""
+    return f"{KINDS[kind(config)]}{beside}{added}"
 
 
 def _empty(study: Study) -> bool:

@@ -246,7 +246,7 @@ def learning_figure(history: pd.DataFrame) -> Figure:
     Parameters
     ----------
     history : DataFrame
-        `repeat`, `fold`, `seed`, `epoch`, `train_loss`, `val_loss`. The mean carries
+        `repeat`, `fold`, `seed`, `epoch`, `train_loss`, `val_loss`, `kept`. The mean carries
         the last loss of runs that stopped early, and ends where less than half of them go on.
         No line of validation where nobody was watched.
     """
@@ -260,8 +260,8 @@ def learning_figure(history: pd.DataFrame) -> Figure:
             continue
         for part in runs:
             axes.plot(part["epoch"] + 1, part[column], color=colour, linewidth=0.6, alpha=0.35)
-            if column == "val_loss" and part[column].notna().any():
-                best = part.loc[part[column].idxmin()]
+            if column == "val_loss":
+                best = part[part["kept"]]
                 axes.plot(best["epoch"] + 1, best[column], "o", color=colour, markersize=2.6)
         mean = mean_loss(history, column)
         axes.plot(mean.index + 1, mean, color=colour, linestyle=line, linewidth=2.2, label=title)

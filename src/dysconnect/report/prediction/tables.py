@@ -54,7 +54,27 @@ def model_table(
         Column("Balanced accuracy"), Column("Sensitivity"), Column("Specificity"), Column("Brier score"),
         Column("Calibration slope"), Column("Calibration intercept"),
     ]  # fmt: skip
-    return Table(_model_caption(results.scores, several, bool(harmonised) and bool(floor), empty), columns, rows)
+    caption = _model_caption(results.scores, several, bool(harmonised) and bool(floor), empty)
+    return Table(caption + start_note(results.starts), columns, rows)
+
+
+def start_note(starts: Mapping[str, pd.DataFrame]) -> str:
+    """How often networks that start from ridge regression were switched off, and what they tell alone."""
+    text = ""
+    for name, table in starts.items():
+        if table.empty:
+            continue
+        off, on = int((table["gamma"] == 0).sum()), table.loc[table["gamma"] > 0, "gamma"]
+        text += (
+            f" {label(name)}: in {off:,} of {len(table):,} folds (of every repeat and seed) the network was switched "
+            "off, and ridge regression alone decided"
+        )
+        text += f"; in the others its weight was {number(on.min())} to {number(on.max())}" if len(on) else ""
+        alone, ridge = (number(table[column].mean()) for column in ("network_auc", "ridge_auc"))
+        text += (
+            f". On people left out of inner folds the network alone has an AUC of {alone}, ridge regression {ridge}."
+        )
+    return text
 
 
 def _score_cell(scores: Mapping[str, Estimate], name: str) -> str:

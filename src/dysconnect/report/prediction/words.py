@@ -11,6 +11,9 @@ from dysconnect.report.prediction.figures import mean_loss
 from dysconnect.report.prediction.scores import kind, seen_by_floor, why_blind
 from dysconnect.report.results import Results, Study
 
+ABOUT_ZERO = 10  # times smaller than in the first epoch
+RISEN = 1.05  # times the least loss
+
 
 def models_text(experiments: Mapping[str, Mapping], cohort: Mapping) -> str:
     """What every experiment is."""
@@ -51,14 +54,45 @@ def _graph_text(title: str, config: Mapping) -> str:
     sizes = f", {model['hidden']} hidden channels" if "hidden" in model else ""
     readout = ", read out region by region (Cui et al. 2023)" if "readout" in model else ""
     readout += ", beside a linear model of all edges" if model.get("linear") else ""
-    graph = f", graphs of the {config['graph']['density']:.0%} strongest positive correlations"
-    early = f", stopped early on {training['validation']:.0%} of the training fold" if training["validation"] else ""
+    graph = _adjacency_text(config["graph"]) if "graph" in CARDS[model["name"]].needs else ""
+    early = _stopping_text(training, model)
     return (
-        f"{title}{sizes}{readout}{graph if 'graph' in CARDS[model['name']].needs else ''}, "
+        f"{title}{sizes}{readout}{graph}{_start_text(model)}, "
         f"trained with AdamW (Loshchilov and Hutter 2019; learning rate {training['lr']:g}, weight decay "
         f"{training['weight_decay']:g}, {'at most ' if early else ''}{training['epochs']} epochs){early}, "
         f"{counted(training['seeds'], 'seed')} a fold{_pretraining_text(training['pretrain'])}"
     )
+
+
+def _adjacency_text(spec: Mapping) -> str:
+    """Which edges a graph has."""
+    strongest = f"the {spec['density']:.0%} strongest positive correlations"
+    own = spec["edges"] == "own"
+    graph = f", graphs of {strongest}" if own else f", one graph of {strongest} in the training mean"
+    dropped = f", {spec['drop']:.0%} of whose edges are left out of every step (Rong et al. 2020)"
+    return graph + (dropped if spec["drop"] else "")
+
+
+def _start_text(model: Mapping) -> str:
+    """What a network was added to, and how much it counts beside it; empty where it starts from nothing."""
+    if model["start"] == "none":
+        return ""
+    return (
+        ", added to ridge regression on the same features (penalty by leave-one-out error, Golub et al. 1979), of "
+        "whose calibrated leave-one-out decisions (Platt 1999) it learns what is left over, with a weight that inner "
+        "folds choose, each with a ridge regression of its own: zero unless the log-likelihood of the people left out "
+        "gains more than one standard error"
+    )
+
+
+def _stopping_text(training: Mapping, model: Mapping) -> str:
+    """Who decided when to stop; empty where all epochs were run."""
+    if training["validation"] and model["start"] == "none":
+        return f", stopped early on {training['validation']:.0%} of the training fold"
+    if not training["inner_folds"]:
+        return ""
+    curve = ", which also calibrated it (Platt 1999)" if model["start"] == "none" else ""
+    return f", as many as served the people left out of {training['inner_folds']} inner folds best{curve}"
 
 
 def _pretraining_text(spec: Mapping) -> str:
@@ -121,18 +155,36 @@ def splits_text(splits: Mapping) -> str:
 def learning_caption(name: str, history: pd.DataFrame) -> str:
     """What the learning curves of one experiment show, and whether the network learned its training people by heart."""
     text = f"Learning curves of {label(name)}. One thin line a fold, repeat and seed; the mean in bold"
-    if history["val_loss"].notna().any():
+    watched = history["val_loss"].notna().any()
+    if watched:
         text += ", with the last loss of runs that stopped early; dots where the network was kept."
     else:
         text += ". There is no line of validation: none were watched, and every run went to its last epoch."
-    loss = mean_loss(history, "train_loss")
-    learned = loss.index[loss < loss.iloc[0] / 10]
-    if len(learned):
-        text += (
-            f" The network memorises its training people by epoch {learned[0] + 1}: its training loss falls below a "
-            "tenth of that of the first epoch."
-        )
+    epoch = memorised(history)
+    if epoch is None:
+        return text
+    text += (
+        f" Memorised: by epoch {epoch + 1} the training loss falls below a tenth of that of the first epoch"
+        f"{', while the loss of the people left out rises' if watched else ''}."
+    )
     return text
+
+
+def memorised(history: pd.DataFrame) -> int | None:
+    """Epoch by which a network has learned its training people by heart; None where it has not.
+
+    That is where its training loss, in the mean over runs, falls below a tenth of that of the first epoch, and the loss
+    of people left out ends above its least by more than a twentieth, if any were watched.
+    """
+    trained = mean_loss(history, "train_loss")
+    learned = trained.index[trained < trained.iloc[0] / ABOUT_ZERO]
+    if not len(learned):
+        return None
+    if history["val_loss"].notna().any():
+        left_out = mean_loss(history, "val_loss")
+        if left_out.iloc[-1] <= left_out.min() * RISEN:
+            return None
+    return int(learned[0])
 
 
 def forest_caption(study: Study) -> str:

@@ -1,0 +1,111 @@
+"""What models are given of people: edges or tangent vectors without gaps, as learned from the training rows alone."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dysconnect.data.cohort import Cohort
+from dysconnect.data.edges import MissingRegions
+from dysconnect.models.masked import MaskedRegression
+
+if TYPE_CHECKING:  # torch takes seconds to load
+    from dysconnect.models.tangent import TangentSpace
+
+KEPT = 1e8  # bytes of tangent vectors that are kept: they take longer than all that is done with them
+
+
+class Represented:
+    """Edges of a cohort, or tangent vectors of its covariances, with what missing regions do to them taken out.
+
+    Parameters
+    ----------
+    tangent : bool
+        Whether the cohort has covariances, of which tangent vectors are made.
+    space : callable
+        Missing regions [n, N] of the training people, or None for a space that is to be restored, to the tangent space.
+
+    Attributes
+    ----------
+    filler_ : MissingRegions
+    space_ : TangentSpace
+        Only of tangent vectors, as is `masked_`.
+    masked_ : MaskedRegression
+    """
+
+    def __init__(self, tangent: bool, space: Callable[[np.ndarray | None], "TangentSpace"]):
+        self.tangent, self.space = tangent, space
+        self.kept_: list[tuple] = []
+
+    def fit_transform(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
+        """Learn from some rows of a cohort, and represent them, [len(rows), F].
+
+        Raises
+        ------
+        ValueError
+            For covariances with NaN or infinity, with the people, and where they have no mean.
+        """
+        missing, self.kept_ = cohort.missing[rows], []
+        self.filler_ = MissingRegions().fit(cohort.values[rows], missing, cohort.pairs)
+        edges = self.filler_.transform(cohort.values[rows], missing)
+        if self.tangent:
+            _refuse_holes(edges, cohort.participants["participant_id"].to_numpy()[rows])
+            self.space_ = self.space(missing).fit(edges, cohort.missing.shape[1])
+            self.masked_ = self._masked().fit(cohort.values, cohort.missing, rows)
+        return self._keep(cohort, rows, self._represent(edges, missing))
+
+    def transform(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
+        """Represent other rows, [len(rows), F]; tangent vectors of the same rows are computed once."""
+        for values, missing, known, features in self.kept_:
+            if values is cohort.values and missing is cohort.missing and np.array_equal(known, rows):
+                return features
+        return self._keep(cohort, rows, self._represent(self.completed(cohort, rows), cohort.missing[rows]))
+
+    def completed(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
+        """Edges or covariances of some rows without gaps, [len(rows), E]."""
+        return self.filler_.transform(cohort.values[rows], cohort.missing[rows])
+
+    def of_edges(self, edges: np.ndarray) -> np.ndarray:
+        """Represent complete edges or covariances, [n, E] -> [n, F]."""
+        return self.space_.transform(edges) if self.tangent else edges
+
+    def remember(self, cohort: Cohort, rows: np.ndarray) -> "Represented":
+        """Show the training people again to what was restored: then they need no stand-ins (`MaskedRegression`)."""
+        if self.tangent:
+            self.masked_.fit(cohort.values, cohort.missing, rows)
+            self.kept_ = []
+        return self
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What was learned, as arrays."""
+        arrays = self.filler_.state()
+        return arrays | self.space_.state() | self.masked_.state() if self.tangent else arrays
+
+    def load_state(self, arrays: dict[str, np.ndarray]) -> "Represented":
+        """Restore from `state`."""
+        self.filler_, self.kept_ = MissingRegions().load_state(arrays, self.tangent), []
+        if self.tangent:
+            self.space_ = self.space(None).load_state(arrays)
+            self.masked_ = self._masked().load_state(arrays)
+        return self
+
+    def _represent(self, edges: np.ndarray, missing: np.ndarray) -> np.ndarray:
+        return self.masked_.transform(self.space_.transform(edges), missing) if self.tangent else edges
+
+    def _masked(self) -> MaskedRegression:
+        return MaskedRegression(self.filler_, self.space_.transform)
+
+    def _keep(self, cohort: Cohort, rows: np.ndarray, features: np.ndarray) -> np.ndarray:
+        if self.tangent and features.nbytes + sum(kept.nbytes for *_, kept in self.kept_) <= KEPT:
+            self.kept_.append((cohort.values, cohort.missing, np.array(rows), features))
+        return features
+
+
+def _refuse_holes(edges: np.ndarray, names: np.ndarray) -> None:
+    """Refuse covariances [n, E] that are no numbers, naming the people [n]."""
+    bad = names[~np.isfinite(edges).all(1)]
+    if len(bad):
+        raise ValueError(
+            f"NaN or infinity in the covariances of {len(bad)} training subjects ({', '.join(bad[:5])}): leave them "
+            "out, or mark the regions that they lack."
+        )
