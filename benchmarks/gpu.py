@@ -18,9 +18,9 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -31,8 +31,9 @@ ROOT = Path(__file__).resolve().parents[1]
 OUT, README = ROOT / "benchmarks/results/gpu.json", ROOT / "benchmarks/README.md"
 PACKAGES = ("torch", "torch_geometric", "numpy", "scipy", "pandas", "scikit-learn", "numba")
 MARKS = "<!-- gpu: written by benchmarks/gpu.py --table -->", "<!-- end of gpu -->"
-SECONDS = {  # of each part, at most: 450 in all
-    "tests": 100, "stacked_gcn": 55, "stacked_bnt": 75, "permutations": 90, "localization": 40, "bfloat16": 90,
+SECONDS = {  # of each part, at most: 460 in all
+    "tests": 90, "stacked_gcn": 50, "stacked_bnt": 70, "permutations": 75, "default_network": 60, "localization": 35,
+    "bfloat16": 80,
 }  # fmt: skip
 
 
@@ -62,6 +63,11 @@ def row(what: str, value: float, unit: str, goal: float | None = None, least: bo
     """One figure; a goal is the largest value, or with `least` the smallest, that is good enough."""
     reached = None if goal is None else bool(value >= goal if least else value <= goal)
     return {"what": what, "value": float(value), "unit": unit, "goal": goal, "reached": reached}
+
+
+def missing(what: str, reason: str) -> dict:
+    """In place of a figure, why there is none."""
+    return {"what": what, "reason": reason}
 
 
 # people and networks
@@ -100,7 +106,7 @@ def timed(device: str, run: Callable[[], object]) -> float:
     """Wall seconds of a call, until the device has done all of it."""
     import torch
 
-    wait = torch.cuda.synchronize if device.startswith("cuda") else lambda: None
+    wait = partial(torch.cuda.synchronize, device) if device.startswith("cuda") else lambda: None
     wait()
     start = time.perf_counter()
     run()
@@ -108,101 +114,104 @@ def timed(device: str, run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-# the parts
+# the parts: each yields figures as they come, and what is stopped keeps those that it has
 
 
-def tests(device: str, size: Size) -> list[dict]:
+def tests(device: str, size: Size) -> Iterator[dict]:
     """The tests that need a GPU, file by file: one that cannot be imported on a bare machine stops no other."""
     files = sorted(path for path in (ROOT / "tests").glob("test_*.py") if "pytest.mark.gpu" in path.read_text())
-    rows = []
     for path in files[-1:] if size == TINY else files:
         command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "--tb=short", str(path)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         absent = re.search(r"No module named '?([\w.]+)", done.stdout + done.stderr)
         if absent and not re.search(r"\d (passed|failed)", done.stdout):
-            rows.append({"what": f"tests, {path.name}", "reason": f"{absent[1]} is not installed"})
+            yield missing(f"tests, {path.name}", f"{absent[1]} is not installed")
             continue
         counted = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|error)", done.stdout)}
         bad = counted.get("failed", 0) + counted.get("error", 0)
         if bad or done.returncode not in (0, 5):  # 5: none to run
             print(done.stdout[-3000:], done.stderr[-1000:], sep="\n", file=sys.stderr)
-        rows.append(row(f"tests, {path.name}: passed", counted.get("passed", 0), "tests", 1, least=True))
-        rows.append(row(f"tests, {path.name}: failed", bad, "tests", 0))
-    return rows
+        yield row(f"tests, {path.name}: passed", counted.get("passed", 0), "tests", 1, least=True)
+        yield row(f"tests, {path.name}: failed", bad, "tests", 0)
 
 
-def stacked(name: str, device: str, size: Size) -> list[dict]:
+def stacked(name: str, device: str, size: Size) -> Iterator[dict]:
     """Seeds of a fold side by side, and folds x seeds side by side, against one network after the other."""
     labels, seeds, folds = people(size)[1], np.arange(1, size.seeds + 1), range(size.folds)
     shift = size.people // size.folds
+    what = f"{name.upper()}, {len(folds)} folds x {len(seeds)} seeds x {size.epochs} epochs, {size.training} people"
     together, serial = (settings(name, device, size, stacked=how) for how in (True, False))
     train(size, settings(name, device, size, epochs=1), labels, seeds[:2])  # what is compiled and chosen at first
-    by_fold = timed(device, lambda: [train(size, together, labels, seeds, k * shift) for k in folds])
-    every = np.arange(1, len(seeds) * len(folds) + 1)
-    at_once = timed(device, lambda: train(size, together, labels, every))
     one, three = (timed(device, lambda n=n: train(size, serial, labels, seeds[:n])) for n in (1, 3))
     each = max((three - one) / 2, 1e-9)
     alone = len(folds) * (max(one - each, 0) + len(seeds) * each)
-    what = f"{name.upper()}, {len(folds)} folds x {len(seeds)} seeds x {size.epochs} epochs, {size.training} people"
-    return [
-        row(f"{what}: one after the other, from 1 and 3 networks", alone, "s"),
-        row(f"{what}: side by side in each fold", by_fold, "s"),
-        row(f"{what}: {len(every)} side by side", at_once, "s"),
-        row(f"{what}: gain in each fold", alone / by_fold, "x"),
-        row(f"{what}: gain, all side by side", alone / at_once, "x", 15, least=True),
-    ]
+    yield row(f"{what}: one after the other, extrapolated from 1 and 3 networks", alone, "s")
+    by_fold = timed(device, lambda: [train(size, together, labels, seeds, k * shift) for k in folds])
+    yield row(f"{what}: side by side in each fold", by_fold, "s")
+    yield row(f"{what}: gain in each fold", alone / by_fold, "x")
+    every = np.arange(1, len(seeds) * len(folds) + 1)
+    at_once = timed(device, lambda: train(size, together, labels, every))
+    yield row(f"{what}: {len(every)} side by side", at_once, "s")
+    yield row(f"{what}: gain, all side by side", alone / at_once, "x", 15, least=True)
 
 
-def permutations(device: str, size: Size) -> list[dict]:
-    """A label-permutation null of the GCN, of which a few permutations of one fold are trained."""
-    labels, rng = people(size)[1], np.random.default_rng(1)
-    columns = np.column_stack([rng.permutation(labels) for _ in range(size.permutations)])
+def permutations(device: str, size: Size) -> Iterator[dict]:
+    """A label-permutation null of the GCN with early stopping, of which a few permutations of one fold are trained."""
     own = settings("gcn", device, size, epochs=5 * size.epochs, patience=15)
-    seeds = np.ones(size.permutations, int)  # the same first weights for all, as in the workflow
-    train(size, settings("gcn", device, size, epochs=1), columns[:, :2], seeds[:2])
-    seconds = timed(device, lambda: train(size, own, columns, seeds))
-    whole = seconds * 1000 / size.permutations * 5
     what = f"GCN, {size.people} people x {size.nodes} regions, at most {5 * size.epochs} epochs"
-    return [
-        row(f"{what}: {size.permutations} label permutations of one fold", seconds, "s"),
-        row(f"{what}: 1,000 permutations x 5 folds, extrapolated from these", whole / 60, "min", 15),
-    ]
+    yield from null_of(what, own, device, size, size.permutations, 15)
 
 
-def localization(device: str, size: Size) -> list[dict]:
+def default_network(device: str, size: Size) -> Iterator[dict]:
+    """The same of a GCN beside ridge regression, with inner folds."""
+    own = settings("gcn", device, size, epochs=5, batch_size=8, lr=1e-3, validation=0, inner_folds=5)
+    own["model"] |= {"start": "ridge", "linear": False}
+    what = f"GCN beside ridge regression, {size.people} people x {size.nodes} regions, 5 inner folds, 5 epochs"
+    yield from null_of(what, own, device, size, max(size.permutations // 5, 2))
+
+
+def null_of(what: str, own: dict, device: str, size: Size, n: int, goal: float | None = None) -> Iterator[dict]:
+    """Time of n label permutations of one fold, and of 1,000 of five."""
+    labels, rng = people(size)[1], np.random.default_rng(1)
+    columns = np.column_stack([rng.permutation(labels) for _ in range(n)])
+    seeds = np.ones(n, int)  # the same first weights for all, as in the workflow
+    train(size, own | {"training": own["training"] | {"epochs": 1}}, columns[:, :2], seeds[:2])
+    seconds = timed(device, lambda: train(size, own, columns, seeds))
+    yield row(f"{what}: {n} label permutations of one fold", seconds, "s")
+    yield row(f"{what}: 1,000 permutations x 5 folds, extrapolated from these", seconds / n * 5000 / 60, "min", goal)
+
+
+def localization(device: str, size: Size) -> Iterator[dict]:
     """The max-T permutations of all edges, in a cohort of a hundred and in a large one."""
-    small = max_t(device, Size(people=size.localized, nodes=size.nodes, shuffles=size.shuffles), 0.1)
-    return small + max_t(device, size, None)
+    yield from max_t(device, Size(people=size.localized, nodes=size.nodes, shuffles=size.shuffles), 0.1)
+    yield from max_t(device, size, None)
 
 
-def max_t(device: str, size: Size, goal: float | None) -> list[dict]:
+def max_t(device: str, size: Size, goal: float | None) -> Iterator[dict]:
     """Seconds of the device and of numpy for the same permutations, and whether they give the same p."""
     from dysconnect.localize.permutation import null_extremes, residual_unit
     from dysconnect.localize.statistics import exceedance_p
 
     edges, labels = people(size)
+    what = f"max-T, {size.people} people, {size.shuffles} permutations x {edges.shape[1]} edges"
     basis = np.full((size.people, 1), size.people**-0.5)
     group, units = labels - labels.mean(), residual_unit(edges.astype(float), basis)
-    observed, p, seconds = np.abs((group / np.linalg.norm(group)) @ units), {}, {}
-    for where, gpu in (("there", device), ("here", None)):
+    observed, p = np.abs((group / np.linalg.norm(group)) @ units), []
+    there, here = f"{what}: on the device, there and back", f"{what}: numpy, {os.cpu_count()} cores"
+    for gpu, how, wanted in ((device, there, goal), (None, here, None)):
         extremes, got = null_extremes("smith", group, basis, np.zeros(size.people), size.shuffles, 0, gpu), []
         extremes(units[:, :100])  # started
-        seconds[where] = timed(device, lambda run=extremes, kept=got: kept.append(run(units)))
+        yield row(how, timed(device, lambda run=extremes, kept=got: kept.append(run(units))), "s", wanted)
         ((high, low),) = got
-        p[where] = exceedance_p(observed, np.maximum(high, -low))
-    what = f"max-T, {size.people} people, {size.shuffles} permutations x {edges.shape[1]} edges"
-    return [
-        row(f"{what}: on the device, there and back", seconds["there"], "s", goal),
-        row(f"{what}: numpy, {os.cpu_count()} cores", seconds["here"], "s"),
-        row(f"{what}: largest difference of p", np.abs(p["there"] - p["here"]).max(), "", 1 / (size.shuffles + 1)),
-    ]
+        p.append(exceedance_p(observed, np.maximum(high, -low)))
+    yield row(f"{what}: largest difference of p", np.abs(p[0] - p[1]).max(), "", 1 / (size.shuffles + 1))
 
 
-def bfloat16(device: str, size: Size) -> list[dict]:
+def bfloat16(device: str, size: Size) -> Iterator[dict]:
     """Mixed precision against single: AUC of people whom networks never saw, and time."""
     from sklearn.metrics import roc_auc_score
 
-    (edges, labels), seeds, rows = people(size), np.arange(1, size.seeds + 1), []
+    (edges, labels), seeds = people(size), np.arange(1, size.seeds + 1)
     unseen = slice(size.training, None)
     for name in ("gcn", "bnt"):
         auc, seconds = {}, {}
@@ -215,19 +224,17 @@ def bfloat16(device: str, size: Size) -> list[dict]:
         change = abs((auc["bfloat16"] - auc["float32"]).mean())
         noise = max(auc["float32"].std(ddof=1), 0.002)
         what = f"{name.upper()}, {size.seeds} seeds, bfloat16 against float32"
-        rows += [
-            row(f"{what}: AUC in float32", auc["float32"].mean(), ""),
-            row(f"{what}: change of the AUC, goal the spread of seeds", change, "", round(noise, 4)),
-            row(f"{what}: gain in time", seconds["float32"] / seconds["bfloat16"], "x"),
-        ]
-    return rows
+        yield row(f"{what}: AUC in float32", auc["float32"].mean(), "")
+        yield row(f"{what}: change of the AUC, goal the spread of seeds", change, "", round(noise, 4))
+        yield row(f"{what}: gain in time", seconds["float32"] / seconds["bfloat16"], "x")
 
 
-PARTS: dict[str, Callable[[str, Size], list[dict]]] = {
+PARTS: dict[str, Callable[[str, Size], Iterator[dict]]] = {
     "tests": tests,
     "stacked_gcn": lambda *how: stacked("gcn", *how),
     "stacked_bnt": lambda *how: stacked("bnt", *how),
     "permutations": permutations,
+    "default_network": default_network,
     "localization": localization,
     "bfloat16": bfloat16,
 }
@@ -236,21 +243,22 @@ PARTS: dict[str, Callable[[str, Size], list[dict]]] = {
 # one part in its process
 
 
-def run_part(name: str, device: str, size: Size) -> dict:
-    """Figures of a part and its largest memory, or why there are none."""
+def run_part(name: str, device: str, size: Size) -> Iterator[dict]:
+    """Figures of a part and its largest memory, or why there are no more."""
     import torch
 
     if device.startswith("cuda") and not torch.cuda.is_available():
-        return {"part": name, "reason": f"torch {torch.__version__} sees no GPU"}
+        yield missing(name, f"torch {torch.__version__} sees no GPU")
+        return
     try:
-        rows = PARTS[name](device, size)
+        yield from PARTS[name](device, size)
     except (RuntimeError, MemoryError, ValueError, ImportError, OSError) as error:  # of torch too: out of memory
-        return {"part": name, "reason": f"{type(error).__name__}: {error}"[:500]}
-    if name != "tests":  # whose processes are others
-        rows += [row(f"{name}: memory of the process", _host_peak(), "GB")]
-    if device.startswith("cuda") and name != "tests":
-        rows += [row(f"{name}: memory of the GPU", torch.cuda.max_memory_reserved() / 1e9, "GB")]
-    return {"part": name, "rows": rows}
+        yield missing(name, f"{type(error).__name__}: {error}"[:500])
+    if name == "tests":  # whose processes are others
+        return
+    yield row(f"{name}: memory of the process", _host_peak(), "GB")
+    if device.startswith("cuda"):
+        yield row(f"{name}: memory of the GPU", torch.cuda.max_memory_reserved(device) / 1e9, "GB")
 
 
 def _host_peak() -> float:
@@ -262,7 +270,8 @@ def _host_peak() -> float:
 
 def send_part(sender: Connection, name: str, device: str, size: Size) -> None:
     """What the process of a part does."""
-    sender.send(run_part(name, device, size))
+    for figure in run_part(name, device, size):
+        sender.send(figure)
 
 
 def start_part(name: str, device: str, size: Size) -> dict:
@@ -273,15 +282,19 @@ def start_part(name: str, device: str, size: Size) -> dict:
     process = context.Process(target=send_part, args=(sender, name, device, size))
     process.start()
     sender.close()
+    rows: list[dict] = []
     try:
-        late = not receiver.poll(SECONDS[name])
-        part = {"part": name, "reason": f"stopped after {SECONDS[name]} s, its share"} if late else receiver.recv()
-    except EOFError:  # killed by the system, or by the driver
+        while receiver.poll(max(started + SECONDS[name] - time.monotonic(), 0)):
+            rows.append(receiver.recv())
+        rows.append(missing(name, f"stopped after {SECONDS[name]} s, its share of the time"))
+    except EOFError:  # it has ended
         process.join(10)
-        part = {"part": name, "reason": f"its process ended with {process.exitcode}"}
+        if process.exitcode:  # killed by the system, or by the driver
+            rows.append(missing(name, f"its process ended with {process.exitcode}"))
     process.kill()
     process.join()
-    return part | {"seconds": round(time.monotonic() - started, 1), "seconds_allowed": SECONDS[name]}
+    seconds = round(time.monotonic() - started, 1)
+    return {"part": name, "rows": rows, "seconds": seconds, "seconds_allowed": SECONDS[name]}
 
 
 # all of them
@@ -324,12 +337,10 @@ def words(part: dict) -> list[str]:
 
 def cells_of(part: dict) -> list[tuple[str, str, str]]:
     """Figures of a part as what, value and goal."""
-    if "reason" in part:
-        return [(part["part"], f"not measured: {part['reason']}", "")]
     cells = []
     for figure in part["rows"]:
         if "reason" in figure:
-            cells.append((figure["what"], f"not run: {figure['reason']}", ""))
+            cells.append((figure["what"], f"not measured: {figure['reason']}", ""))
             continue
         goal = "" if figure["goal"] is None else f"{figure['goal']:.3g}{'' if figure['reached'] else ', missed'}"
         cells.append((figure["what"], f"{figure['value']:.3g} {figure['unit']}".strip(), goal))
