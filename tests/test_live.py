@@ -17,7 +17,7 @@ import warm
 from dysconnect.learning.splits import make_splits
 from dysconnect.progress import Ticks
 from dysconnect.tracking import open_tracking
-from dysconnect.tracking.live import Board, supersede
+from dysconnect.tracking.live import Board, relay, supersede
 from dysconnect.tracking.runs import find_runs
 from dysconnect.train import cross_validate, show_live
 
@@ -229,6 +229,46 @@ def test_trainings_of_one_network_are_told_apart(networks, jobs, candidates, nam
     ]
     assert found == [(name, float(k), 3) for k, name in enumerate(names)]
     assert not any("val_loss" in metric.key for metrics in board.waiting.values() for metric in metrics)  # NaN
+
+
+def test_a_server_that_comes_back_gets_all_and_its_absence_is_said_once(monkeypatch):
+    class Away(Board):
+        calls, ended = 0, False
+
+        def send(self):
+            Away.calls += 1
+            if Away.calls < 3:
+                raise ConnectionError("https://me:secret@here does not answer\nand more")
+            super().send()
+
+        def _begin(self):
+            self.runs, sent = {"": "above"}, self.sent
+            client = SimpleNamespace(log_batch=lambda run, metrics: sent.extend(metrics))
+            self.handle = SimpleNamespace(client=lambda: client)
+
+        def _create(self, name, tags):
+            return name
+
+        def finish(self):
+            Away.ended = True
+
+    def lines():
+        for epoch in range(4):
+            curves = {"place": {}, "networks": 1, "first": 0, "jobs": 1, "epoch": epoch, "curves": [[[1, 2, 3]]]}
+            yield json.dumps(curves)
+            time.sleep(0.05)
+        yield json.dumps({"end": "FINISHED"})
+
+    said = []
+    monkeypatch.setattr("dysconnect.tracking.live.PAUSE", 0.04)
+    monkeypatch.setattr("dysconnect.tracking.live.Timer", lambda *_: SimpleNamespace(start=lambda: None))
+    board = Away({"uri": "https://me:secret@here", "experiment": "gcn", "candidates": 1})
+    board.sent = []
+    relay(lines(), board, said.append)
+    assert Away.ended and board.status == "FINISHED"
+    assert [metric.step for metric in board.sent if metric.key == "train_loss"] == [0, 1, 2, 3]
+    (line,) = said
+    assert "secret" not in line and "and more" not in line and "training goes on" in line
 
 
 def test_ticks_are_counted_and_by_default_nobody_listens():

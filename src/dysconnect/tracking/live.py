@@ -170,7 +170,3 @@ def main() -> None:
     out, sys.stdout = sys.stdout, sys.stderr  # which MLflow may write to
     about = json.loads(sys.stdin.readline())
     relay(sys.stdin, Board(about), lambda text: print(text, file=out, flush=True))
-
-
-if __name__ == "__main__":
-    main()
