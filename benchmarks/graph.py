@@ -1,8 +1,8 @@
 """Graph networks side by side with PyTorch Geometric and with a plain loop over models, on the same data in one run.
 
-python benchmarks/graph.py [--repeats 9] [--folds 1] [--seeds 4] [--epochs 2] [--subjects 320] [--permutations 0]
+python benchmarks/graph.py [--repeats 9] [--folds 1] [--seeds 4] [--epochs 2] [--subjects 320]
 
-On a GPU: python benchmarks/graph.py --folds 5 --seeds 10 --epochs 20 --subjects 807 --permutations 1000
+What a GPU makes faster measures gpu.py, without peers.
 Each comparison writes benchmarks/results/NAME.json.
 """
 
@@ -29,7 +29,6 @@ from dysconnect.models.networks import build_network
 OUT = Path(__file__).parent / "results"
 N_NODES, BATCH = 200, 64
 DEVICE = choose_device("auto")
-ON_A_GPU = "python benchmarks/graph.py --folds 5 --seeds 10 --epochs 20 --subjects 807 --permutations 1000"
 
 
 def paired(ours, peer, repeats: int) -> tuple[float, float]:
@@ -192,21 +191,6 @@ def training(folds: int, seeds: int, epochs: int, subjects: int) -> list[dict]:
     return rows
 
 
-def permutations(number: int) -> list[dict]:
-    """A label-permutation null of the GCN on five folds of 1,009 people, against 15 minutes."""
-    edges, labels = data(807)
-    rng = np.random.default_rng(1)
-    columns = np.column_stack([rng.permutation(labels) for _ in range(number)])
-    own = settings("gcn", 100, True)
-    own["training"]["patience"] = 15
-    start = time.perf_counter()
-    train_networks(edges, columns, np.arange(807), np.arange(number), own)
-    what = f"{number} label permutations x 5 folds of the GCN, 1,009 subjects (one fold measured, times five)"
-    return [
-        {"what": what, "ours": 5 * (time.perf_counter() - start), "peer": 900.0, "against": "15 minutes", "goal": 1}
-    ]
-
-
 def main() -> None:
     """Run the comparisons, print and save them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -216,7 +200,6 @@ def main() -> None:
         ("seeds", 4),
         ("epochs", 2),
         ("subjects", 320),
-        ("permutations", 0),
     ):
         parser.add_argument(f"--{name}", type=int, default=default)
     args = parser.parse_args()
@@ -225,13 +208,10 @@ def main() -> None:
     versions = {package: version(package) for package in ("torch", "torch_geometric")}
     rows = step(args.repeats)
     rows += training(args.folds, args.seeds, args.epochs, args.subjects)
-    rows += permutations(args.permutations) if args.permutations else []
     for row in rows:
         row |= {"unit": "s", "ratio": round(row["peer"] / row["ours"], 2), "machine": name, "versions": versions}
         print(f"{row['what']}: {row['ratio']} x as fast as {row['against']} ({row['ours']:.3f} s, {row['peer']:.3f} s)")
     (OUT / "graph.json").write_text(json.dumps(rows, indent=1))
-    if DEVICE.type != "cuda":
-        print(f"No GPU here. On one: {ON_A_GPU}")
 
 
 if __name__ == "__main__":

@@ -56,6 +56,11 @@ def test_one_of_an_earlier_make_is_brought_up_to_date(project):
     assert done.returncode == 0 and "pip install" in calls
 
 
+def test_what_a_gpu_gains_is_measured_without_setting_anything_up(project):
+    done, calls = make(project, "gpu", "ARGS=--tiny")
+    assert done.returncode == 0 and calls == f"{project.parent / 'python3'} benchmarks/gpu.py --tiny\n"
+
+
 def test_the_site_brings_what_it_needs_once(project):
     done, calls = make(project, "docs")
     assert done.returncode == 0 and ".[docs] -c requirements.lock" in calls and "-m sphinx -W --keep-going" in calls

@@ -73,6 +73,17 @@ def test_gpus_are_for_networks_that_may_use_them(default):
     assert run.gpus("gcn") == 0
 
 
+def test_networks_in_training_are_shown_only_where_that_is_asked_for(default):
+    assert default.live("gcn") is None
+    run = copy.deepcopy(default)
+    run.cohort["tracking"]["live"] = True
+    run.experiments["gcn"]["training"]["search"] = {"lr": [1e-3, 1e-4], "weight_decay": []}
+    assert run.live("floor") is None
+    names = {"dataset": "simulated", "experiment": "gcn", "model": "gcn"}
+    where = {"uri": "sqlite:///results/mlflow.db", "tracking": "dysconnect"}
+    assert run.live("gcn") == where | names | {"candidates": 2}
+
+
 def test_a_folder_of_series_is_watched_file_by_file(project):
     folder = project / "own"
     for name in ("sub-1", "sub-2"):

@@ -27,6 +27,8 @@ from dysconnect.commands.predict import main as predict
 from dysconnect.commands.sweep import main as train_scratch
 from dysconnect.learning.saved import SavedModel
 from dysconnect.tracking import Handle, Sweep, log_cohort, log_failure, open_tracking
+from dysconnect.tracking.live import Board
+from dysconnect.tracking.runs import find_runs
 from dysconnect.tracking.sweeps import join_sweep, short_names, summarise
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -190,6 +192,27 @@ def test_logging_again_adds_no_run_and_no_version(lab, through, capsys, monkeypa
     assert client.get_model_version(name, "1").tags["superseded_by"] == "2"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert said(lab, capsys, f"models:/{name}/1") == said(lab, capsys, str(lab.results / "ridge.npz"))
+
+
+def test_what_was_shown_while_an_experiment_trained_gives_way_to_it(lab, logged):
+    handle = open_tracking(lab.uri, "dysconnect")
+    board = Board({"uri": lab.uri, "tracking": "dysconnect", "dataset": "tiny", "experiment": "gcn", "model": "gcn"}
+                  | {"candidates": 1})  # fmt: skip
+    curves = {
+        "place": {"repeat": 0, "fold": 0},
+        "networks": 1,
+        "first": 0,
+        "jobs": 1,
+        "epoch": 0,
+        "curves": [[[1, 1, 1]]],
+    }
+    board.take(json.dumps(curves))
+    board.send()
+    assert {run.data.tags["kind"] for run in find_runs(handle, live="true")} == {"live", "live fold"}
+    shown = find_runs(handle, kind="experiment", experiment="gcn")
+    assert [run.info.run_id for run in shown] == [logged["gcn"]["run_id"]]  # the leaderboard has one row of it
+    again = tracked.log(handle, lab.results, "gcn")
+    assert again["run_id"] == logged["gcn"]["run_id"] and not find_runs(handle, live="true")
 
 
 def test_model_and_report_load_from_a_project_that_was_moved(lab, monkeypatch, tmp_path):

@@ -235,6 +235,7 @@ def test_results_of_other_code_or_settings_are_said_and_can_be_kept(project):
         ("stimulate.permutations=29", {"stimulate", "report_people", *AFTER_LOCALIZATION}),
         ("report.edges=3", AFTER_LOCALIZATION),
         ("tracking.experiment=other", {"tracking", "track", "track_cohort", "all"}),
+        ("tracking.live=true", set()),
     ],
 )
 def test_a_changed_key_reruns_what_reads_it(project, override, expected):

@@ -116,6 +116,7 @@ def become(connection: socket.socket, streams: list[int], arguments: list[str], 
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
+    sys.stdin = open(0)  # multiprocessing closes it  # noqa: SIM115
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)

@@ -36,6 +36,23 @@ def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterato
     print(f"{what}: {total} done in {time.monotonic() - start:.1f} s", flush=True)
 
 
+class Ticks(Iterator):
+    """Steps of a training, handed down to whoever takes them; those who train tell their curves, if anyone listens.
+
+    Attributes
+    ----------
+    hear : callable or None
+        Told ``(first, jobs, epoch, curves)``: the number of the first of some trainings among all `jobs` of a call, the
+        first of some epochs, and the curves [epochs, K, 3].
+    """
+
+    def __init__(self, steps: Iterator):
+        self.steps, self.hear = steps, None
+
+    def __next__(self):
+        return next(self.steps)
+
+
 def _bar(items: Iterable[Item], what: str, total: int) -> Iterator[Item]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:

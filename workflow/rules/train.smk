@@ -54,6 +54,7 @@ rule train:
     params:
         sections=sections,
         contrast=COHORT["dataset"]["contrast"],
+        live=lambda wildcards, resources: RUN.live(wildcards.experiment),  # as `transport`
         code=code("train"),
     message:
         "Training {wildcards.experiment} on {wildcards.dataset} (progress: {log})"

@@ -18,6 +18,7 @@ from dysconnect.data.measures import STORED, measure_of
 from dysconnect.keeping.address import choose_uri, shown
 from dysconnect.keeping.place import portable
 from dysconnect.keeping.settings import TOLD
+from dysconnect.learning.seeds import candidates
 from dysconnect.models.cards import is_graph
 from dysconnect.plan.checks import check_engine, check_pretraining, check_validation
 from dysconnect.plan.compose import compose_workflow
@@ -242,6 +243,15 @@ class Run:
     def learning(self) -> list[str]:
         """Experiments that train in epochs and so leave a learning curve."""
         return [name for name in self.experiments if "epochs" in self.sections(name)["training"]]
+
+    def live(self, experiment: str) -> dict | None:
+        """Where and as what curves of an experiment in training are shown; None where they are not."""
+        spec = self.cohort["tracking"]
+        if not spec["live"] or experiment not in self.learning:
+            return None
+        names = {"dataset": self.dataset, "experiment": experiment, "model": self.sections(experiment)["model"]["name"]}
+        tried = candidates(self.sections(experiment))
+        return {"uri": self.tracking, "tracking": spec["experiment"], **names, "candidates": tried}
 
     @property
     def seeing(self) -> list[str]:

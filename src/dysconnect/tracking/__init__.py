@@ -1,7 +1,8 @@
 """MLflow, the view of the experiments: files are the truth, and are logged once they are complete.
 
 `runs` logs one run and knows where it goes, `nested` what lies under an experiment, `models` and `registry` its model,
-`sweeps` groups scratch runs, `notes` writes descriptions; here are the experiment and the cohort.
+`sweeps` groups scratch runs, `live` shows networks in training, `notes` writes descriptions; here are the experiment
+and the cohort.
 """
 
 import re
@@ -15,6 +16,7 @@ from mlflow.entities import Run
 
 from dysconnect.keeping.address import choose_uri
 from dysconnect.models.cards import card_of
+from dysconnect.tracking.live import supersede
 from dysconnect.tracking.models import ConnectomeModel, log_model
 from dysconnect.tracking.nested import has_folds, log_folds, log_pretraining
 from dysconnect.tracking.notes import cohort_note, experiment_note
@@ -75,6 +77,8 @@ def log_experiment(
 ) -> dict[str, str]:
     """Log one experiment: configuration, scores, figures, folds with their curves and searches, and the model.
 
+    What was shown of it while it trained (``tracking.live``) is removed.
+
     Parameters
     ----------
     handle : Handle
@@ -122,6 +126,7 @@ def log_experiment(
             log_folds(handle, run.info.run_id, tables["predictions"], tables["history"], tables["search"], span)
         logged = {"model_uri": "", "registered": ""} if floor else _log_model(handle, run, metrics, note, model, bundle)
         finish(handle, run.info.run_id, span.end_after(run.info.start_time))
+        supersede(handle, tags["dataset"], name)
     return {"run_id": run.info.run_id, "name": title, **logged}
 
 

@@ -47,7 +47,7 @@ def log_folds(
     above = client.get_run(parent)
     about = {tag: above.data.tags[tag] for tag in ABOUT if tag in above.data.tags}
     for place, part in parts:
-        name, where = _named(about.get("experiment", above.info.run_name), place)
+        name, where = name_fold(about.get("experiment", above.info.run_name), place)
         tags = {"mlflow.parentRunId": parent, "kind": "fold", **about, **where}
         run = client.create_run(handle.experiment_id, start_time=span.start, run_name=name, tags=tags)
         run_id = run.info.run_id
@@ -59,7 +59,7 @@ def log_folds(
     return len(parts)
 
 
-def _named(experiment: str, place: tuple[int, int, int]) -> tuple[str, dict[str, str]]:
+def name_fold(experiment: str, place: tuple[int, int, int]) -> tuple[str, dict[str, str]]:
     """Name and tags of a fold's run; tables count repeats, folds and seeds from 0, people from 1."""
     where = {name: str(number + 1) for name, number in zip(PLACE, place)}
     return f"{experiment}, " + " ".join(f"{name} {number}" for name, number in where.items()), where

@@ -17,11 +17,13 @@ from dysconnect.learning.saved import save_folds, save_model
 from dysconnect.learning.seeds import candidates, fold_seeds, is_graph, n_permutations, rounds, seed_of
 from dysconnect.learning.splits import fold_rows, refuse_other_splits, scored_folds
 from dysconnect.learning.trained import Trained
-from dysconnect.progress import track
+from dysconnect.progress import Ticks, track
+from dysconnect.train.live import Live, show_live
 
 if TYPE_CHECKING:  # torch takes seconds to load
     from dysconnect.learning.graph.pretrain import Pretrained
 
+__all__ = ["clear_store", "cross_validate", "permutation_null", "show_live", "write_trained"]
 HISTORY = ["repeat", "fold", "seed", "epoch", "train_loss", "val_loss", "val_auc", "lr", "weight_decay", "kept"]
 SEARCH = ["repeat", "fold", "seed", "lr", "weight_decay", "val_loss", "best_epoch", "chosen"]
 START = [
@@ -37,6 +39,7 @@ def cross_validate(
     sections: dict,
     store: Path | None = None,
     unlabelled: Cohort | None = None,
+    live: Live | None = None,
 ) -> Trained:
     """Fit one model per fold, repeat and seed; predict the subjects it never saw.
 
@@ -53,6 +56,8 @@ def cross_validate(
         Folder in which graph networks that are finished survive an interruption; see `clear_store`.
     unlabelled : Cohort, optional
         Other people, on whom graph networks are pretrained, once for all folds (`dysconnect.learning.graph.pretrain`).
+    live : Live, optional
+        Told the curves of the networks while they train.
 
     Raises
     ------
@@ -65,10 +70,11 @@ def cross_validate(
     fit = partial(_fit, sections, cohort, start=start, store=store)
     seeds = range(sections["training"]["seeds"] if is_graph(sections) else 1)
     parts = list(scored_folds(splits))
-    ticks = track(range((len(parts) * len(seeds) + 1) * rounds(sections)), f"training {experiment}")
+    ticks = Ticks(track(range((len(parts) * len(seeds) + 1) * rounds(sections)), f"training {experiment}"))
     predictions, histories, searches, starts, weights, folds = [], [], [], [], [], {}
     for repeat, fold in parts:
         train, test = fold_rows(splits, cohort.participants, repeat, fold)
+        ticks.hear = live and partial(live.hear, {"repeat": repeat, "fold": fold}, len(seeds))
         models = fit(train, fold_seeds(sections, repeat, fold), ticks=ticks)
         for seed, model in zip(seeds, models):
             predictions.append(_predictions(cohort, test, model, (experiment, repeat, fold, seed)))
@@ -78,6 +84,7 @@ def cross_validate(
             starts.append(_rows(getattr(model, "gains_", []), START, place))
             weights.append(model.edge_weights())
             folds[repeat, fold, seed] = model
+    ticks.hear = live and partial(live.hear, {}, 1)
     (final,) = fit(np.arange(len(cohort.labels)), [seed_of(sections, 9999, 0, 0)], ticks=ticks)
     list(ticks)  # says that all is done
     stacked = np.stack(weights).astype(np.float32) if weights[0] is not None else None

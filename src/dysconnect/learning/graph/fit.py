@@ -184,11 +184,14 @@ def weighted_auc(logits: Tensor, cases: Tensor, controls: Tensor) -> Tensor:
     return (case * (lower + upper) / 2).sum(1) / (case.sum(1) * control.sum(1))
 
 
-def train_stack(view: View, jobs: Jobs, build: Callable[[], nn.Module], spec: dict, training=Training) -> Fitted:
+def train_stack(
+    view: View, jobs: Jobs, build: Callable[[], nn.Module], spec: dict, training=Training, hear=None
+) -> Fitted:
     """Train all models, with the loss of `training`, to their best epoch on those who are watched, or to the last one.
 
     A model that has run out of patience goes on with the others, but its best weights stay as they are; the loop ends
-    when all have. Nothing is asked of the device but that, once an epoch on a CPU and every fifth on a GPU.
+    when all have. Nothing is asked of the device but that, once an epoch on a CPU and every fifth on a GPU; then `hear`
+    is told the curves since (the first epoch, [epochs, K, 3]).
     """
     state = training(view, jobs, build, spec)
     weights = state.stack.parameters
@@ -196,7 +199,7 @@ def train_stack(view: View, jobs: Jobs, build: Callable[[], nn.Module], spec: di
     best_loss = torch.full((len(jobs),), torch.inf, device=view.device, dtype=view.dtype)
     best_epoch, waited = (torch.zeros(len(jobs), dtype=torch.long, device=view.device) for _ in range(2))
     last = torch.as_tensor(jobs.epochs, device=view.device)
-    active, curves = last > 0, []
+    active, curves, told = last > 0, [], 0
     pause = 1 if view.device.type == "cpu" else 5
     for epoch in range(int(jobs.epochs.max())):
         trained, (loss, auc) = state.epoch(), state.watch()
@@ -207,23 +210,27 @@ def train_stack(view: View, jobs: Jobs, build: Callable[[], nn.Module], spec: di
             best[name] = torch.where(better.view(-1, *[1] * (value.ndim - 1)), value.detach(), best[name])
         waited = torch.where(better, 0, waited + 1)
         active = active & (waited < spec["patience"]) & (epoch + 1 < last)
-        if epoch % pause == pause - 1 and not active.any():
-            break
+        if epoch % pause == pause - 1:
+            told = _tell(hear, curves, told)
+            if not active.any():
+                break
+    _tell(hear, curves, told)
     kept = {name: value.cpu() for name, value in {**best, **state.stack.buffers}.items()}
     nothing = np.empty((0, *jobs.watched.T.shape), np.float32)
     return Fitted(kept, _curves(curves, jobs), _numbers(best_epoch), _numbers(best_loss), nothing)
 
 
-def watch_stack(view: View, jobs: Jobs, build: Callable[[], nn.Module], spec: dict) -> Fitted:
+def watch_stack(view: View, jobs: Jobs, build: Callable[[], nn.Module], spec: dict, hear=None) -> Fitted:
     """Train all models to their last epoch; keep what they say after each of those who are watched, and no weights."""
     state, curves, said = Training(view, jobs, build, spec), [], []
     place = state.watching.cpu().numpy()
-    for _ in range(int(jobs.epochs.max())):
+    for epoch in range(int(jobs.epochs.max())):
         trained, (losses, logits) = state.epoch(), state.listen()
         curves.append(torch.stack([trained, *state.judge(losses, logits)]))
         one = np.zeros((len(jobs), len(view)), np.float32)
         one[:, place] = (logits * state.watched[:, state.watching]).float().cpu().numpy()
         said.append(one)
+        _tell(hear, curves, epoch)
     curves = _curves(curves, jobs)
     loss = np.where(np.isfinite(curves[:, :, 1]), curves[:, :, 1], np.inf)
     return Fitted({}, curves, loss.argmin(0), loss.min(0), np.stack(said))
@@ -231,8 +238,17 @@ def watch_stack(view: View, jobs: Jobs, build: Callable[[], nn.Module], spec: di
 
 def _curves(curves: list[Tensor], jobs: Jobs) -> np.ndarray:
     """Losses and AUC of all epochs, [epochs, K, 3]."""
-    if not curves:
-        return np.empty((0, len(jobs), 3))
+    return _stacked(curves) if curves else np.empty((0, len(jobs), 3))
+
+
+def _tell(hear: Callable | None, curves: list[Tensor], told: int) -> int:
+    """Tell the curves of all epochs after the first `told`; returns how many are told now."""
+    if hear is not None and len(curves) > told:
+        hear(told, _stacked(curves[told:]))
+    return len(curves)
+
+
+def _stacked(curves: list[Tensor]) -> np.ndarray:
     return _numbers(torch.stack(curves).permute(0, 2, 1))
 
 

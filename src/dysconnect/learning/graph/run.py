@@ -157,7 +157,7 @@ def train_networks(
     store : path, optional
         Folder where finished chunks are kept and looked for.
     ticks : iterator, optional
-        Advanced by one for every network and candidate that is done.
+        Advanced by one for every network and candidate that is done; `Ticks` may be told the curves meanwhile.
     start : dict of str to Tensor, optional
         First weights of all networks (see `pretrain`); those not among them depend on the seed.
     """
@@ -317,8 +317,8 @@ def _in_chunks(view: View, jobs: Jobs, build, spec: dict, keep, ticks, train=Non
     while done < len(jobs):
         chunk = jobs.take(slice(done, done + size))
         try:
-            one = (view, chunk, build, spec)
-            parts.append(train(*one) if keep is None else keep(*one, train=train))
+            one, heard = (view, chunk, build, spec), _heard(ticks, done, len(jobs))
+            parts.append(train(*one, **heard) if keep is None else keep(*one, train=train, **heard))
         except torch.OutOfMemoryError as error:
             size = _halve(size, error, view.device)
             continue
@@ -327,6 +327,12 @@ def _in_chunks(view: View, jobs: Jobs, build, spec: dict, keep, ticks, train=Non
             for _ in islice(ticks, len(chunk)):
                 pass
     return join(parts), most
+
+
+def _heard(ticks: Iterator | None, first: int, jobs: int) -> dict:
+    """Whom curves are told (`Ticks`), if anyone."""
+    hear = getattr(ticks, "hear", None)
+    return {} if hear is None else {"hear": partial(hear, first, jobs)}
 
 
 def _halve(size: int, error: Exception, device: torch.device) -> int:
@@ -359,15 +365,18 @@ def fingerprint(
     return hashed.digest()
 
 
-def stored(folder: Path, data: bytes, view: View, jobs: Jobs, build, spec: dict, train=None) -> Fitted:
+def stored(folder: Path, data: bytes, view: View, jobs: Jobs, build, spec: dict, train=None, hear=None) -> Fitted:
     """Read these jobs' networks if they were finished before; else train them (by `train`, if given) and keep them."""
     parts = [np.ascontiguousarray(getattr(jobs, name)).tobytes() for name in jobs.__dataclass_fields__]
     path = folder / f"{hashlib.sha256(b'/'.join([data, *parts])).hexdigest()[:32]}.npz"
     if path.exists():
         with np.load(path, allow_pickle=False) as file:
             weights = {name[8:]: torch.as_tensor(file[name]) for name in file.files if name.startswith("weights.")}
-            return Fitted(weights, *(file[name] for name in NUMBERS))
-    fitted = (train or train_stack)(view, jobs, build, spec)
+            fitted = Fitted(weights, *(file[name] for name in NUMBERS))
+        if hear is not None:
+            hear(0, fitted.curves)
+        return fitted
+    fitted = (train or train_stack)(view, jobs, build, spec, **({} if hear is None else {"hear": hear}))
     arrays = {f"weights.{name}": value.numpy() for name, value in fitted.weights.items()}
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part.npz")
