@@ -20,7 +20,8 @@ from dysconnect.report.prediction.figures import (
 )
 from dysconnect.report.prediction.scores import harmonised_by_site
 from dysconnect.report.prediction.tables import comparison_table, model_table
-from dysconnect.report.prediction.words import learning_caption
+from dysconnect.report.prediction.words import learning_caption, models_text
+from dysconnect.report.references import cited
 from dysconnect.report.results import Results, Study
 
 SITES = {"floor": 0.5, "tangent_ridge": 0.78, "gcn": 0.7}
@@ -176,3 +177,16 @@ def test_a_floor_that_sees_nothing_is_no_floor_in_the_forest():
     )
     alone = study_of(results_of({"gcn": GOOD["gcn"]}, {}))
     assert "No confound floor was run" in section(alone).figures["forest"].caption
+
+
+def test_the_methods_say_what_a_network_starts_from_and_who_stopped_it():
+    config = experiments_of(["gcn"])["gcn"]
+    plain = models_text({"gcn": config}, cohort_of())
+    assert "added to ridge regression" not in plain and "stopped early on 20% of the training fold" in plain
+    config["model"]["start"], config["graph"] = "ridge", {"density": 0.1, "edges": "mean", "drop": 0.2}
+    config["training"] |= {"inner_folds": 5}
+    text = models_text({"gcn": config}, cohort_of())
+    assert "one graph of the 10% strongest positive correlations in the training mean, 20% of whose edges" in text
+    assert "added to ridge regression on the same features" in text and "more than one standard error" in text
+    assert "as many as served the people left out of 5 inner folds best, 1 seed" in text
+    assert {"Rong et al. 2020", "Golub et al. 1979", "Platt 1999"} <= {paper.name for paper in cited([("", text)])}
