@@ -50,7 +50,8 @@ def make_results(folder: Path, simulated, nodes: pd.DataFrame, sections, denoise
     told = evaluate(predictions, nothing, splits, cohort.participants, COVARIATES, EVALUATE)
     for table in ("scores", "curves"):
         getattr(told, table).to_csv(folder / f"evaluate/{table}.tsv", sep="\t", index=False)
-    (folder / "report/index.html").write_text("<!doctype html><title>r</title><h1>A report of nobody</h1>")
+    for name in ("index.html", "standalone.html"):
+        (folder / "report" / name).write_text("<!doctype html><title>r</title><h1>A report of nobody</h1>")
     (folder / "report/table.tsv").write_text("edge\tt\nputamen to M1\t-4.25\n")
     _bundle(folder, sections["ridge"], denoise)
 
