@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from dysconnect.attribute.explainer import sparse_twin
 from dysconnect.attribute.folds import fold_maps, held_out, randomised_twin
 from dysconnect.attribute.gradients import mean_gradients
-from dysconnect.data.edges import Pairs
+from dysconnect.data.edges import BorrowedCovariances, MissingRegions, Pairs
 from dysconnect.learning.estimators import build
 from dysconnect.learning.graph import inside, run, start
 from dysconnect.learning.graph.classifier import GraphClassifier
@@ -338,6 +338,50 @@ def test_twelve_people_of_one_site_and_regions_that_some_lack(make_covariances, 
     cohort = replace(cohort, missing=missing, participants=cohort.participants.assign(site="A"))
     model = built(boosted(sections, inner_folds=5)).fit(cohort, np.arange(12))
     assert np.isfinite(model.predict(cohort, np.arange(12, 16))).all()
+
+
+def test_regions_that_are_lent_vary_as_those_that_were_seen(make_covariances):
+    """By the regression of the mean all who lack a region have the same function of the others there."""
+    cohort = make_covariances(60, n_nodes=10)
+    missing = np.broadcast_to(np.isin(np.arange(10), [2, 5]), (60, 10))
+    lent, mean = (
+        kind().fit(cohort.values, cohort.missing, cohort.pairs) for kind in (BorrowedCovariances, MissingRegions)
+    )
+    filled, plain = (own.transform(cohort.values, missing) for own in (lent, mean))
+    assert np.linalg.eigvalsh(cohort.pairs.matrix(filled)).min() > 0
+    lost = cohort.pairs.touching(missing[0])
+    np.testing.assert_allclose(filled[:, ~lost], cohort.values[:, ~lost], rtol=1e-6)
+    assert not (np.abs(filled - cohort.values) < 1e-6).all(1).any()  # nobody lends to himself
+    shares = [
+        residuals(own, cohort, missing[0]) / residuals(cohort.values, cohort, missing[0]) for own in (filled, plain)
+    ]
+    assert 0.6 < shares[0] < 1.7 and shares[1] < 0.2
+
+
+def residuals(values, cohort, missing):
+    """Spread over people of what regions have to do with each other once the others are regressed out."""
+    matrices = cohort.pairs.matrix(values.astype(float))
+    own, others = np.flatnonzero(missing), np.flatnonzero(~missing)
+    cross = matrices[:, own][:, :, others]
+    slope = np.linalg.solve(matrices[:, others][:, :, others], cross.swapaxes(1, 2))
+    return (matrices[:, own[0], own[1]] - (cross @ slope)[:, 0, 1]).std()
+
+
+def test_a_pattern_of_missing_regions_tells_a_tangent_network_nothing(make_covariances, sections, tmp_path):
+    """Three in five patients lack two regions, and no control; a graph of the completed covariances is the hardest."""
+    scores = []
+    for seed in range(4):
+        cohort = make_covariances(120, n_nodes=10, seed=seed)
+        lacking = (cohort.labels == 1) & (np.random.default_rng(seed).random(120) < 0.6)
+        cohort = replace(cohort, missing=lacking[:, None] & np.isin(np.arange(10), [3, 8]))
+        model = built(boosted(sections, lr=0.01, epochs=4)).fit(cohort, np.arange(80), seed=seed)
+        scores.append(roc_auc_score(cohort.labels[80:], model.predict(cohort, np.arange(80, 120))))
+    assert abs(np.mean(scores) - 0.5) < 0.12
+    restored = built(boosted(sections)).load_state({**model.state(), "n_nodes": np.array(10)})
+    assert np.isfinite(restored.predict(cohort, np.arange(80, 120))).all()  # stand-ins lend
+    restored.remember(cohort, np.arange(80))
+    expected = model.predict(cohort, np.arange(80, 120))
+    np.testing.assert_allclose(restored.predict(cohort, np.arange(80, 120)), expected, atol=1e-5)
 
 
 def test_no_edge_of_a_tangent_network_is_edited_or_pretrained(make_covariances, sections):

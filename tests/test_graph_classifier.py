@@ -106,7 +106,7 @@ def test_importing_the_package_loads_no_torch():
     ("option", "message"),
     [
         ({"model": "gcnn"}, "model='gcnn' is unknown; known graph networks: gcn"),
-        ({"options": {"hiden": 8}}, "options of model=gcn: 'hiden' is none; there are linear, hidden"),
+        ({"options": {"hiden": 8}}, "options of model=gcn: 'hiden' is none; there are linear, start, hidden"),
         ({"epochs": 0}, "epochs=0 is not a whole number of 1 or more"),
         ({"epochs": 2.5}, r"epochs=2\.5 is not a whole number"),
         ({"seeds": True}, "seeds=True is not a whole number"),

@@ -445,7 +445,8 @@ def cohort_of(simulated: bool = False, plant: dict | None = None) -> dict:
         "connectivity": {"measure": "correlation", "estimator": "empirical"},
         "graph": {"density": 0.1, "edges": "own", "drop": 0.0},
         "training": {
-            "epochs": 100, "patience": 15, "inner_folds": 0, "validation": 0.2, "batch_size": 32, "lr": 1e-3, "weight_decay": 1e-2,
+            "epochs": 100, "patience": 15, "inner_folds": 0, "validation": 0.2, "batch_size": 32, "lr": 1e-3,
+            "weight_decay": 1e-2,
             "seeds": 1, "permutations": 500, "graph_permutations": 20, "seed": 0, "device": "auto",
             "pretrain": {"connectomes": None, "participants": None, "groups": ["HC"], "mask": 0.3},
         },

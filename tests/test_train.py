@@ -11,6 +11,7 @@ from scipy.stats import binomtest
 
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import Pairs, edges_of_matrices
+from dysconnect.data.measures import MEASURES, Measure
 from dysconnect.evaluate.metrics import gather, weighted_scores
 from dysconnect.learning.estimators import GraphModel, build
 from dysconnect.learning.permuted import shuffle_labels
@@ -410,9 +411,12 @@ def test_probabilities_of_a_network_are_the_logistic_of_its_logits(saved):
     np.testing.assert_allclose(model.predict(cohort, np.arange(60)), expected, rtol=1e-5)
 
 
-def test_what_does_not_fit_together_is_refused(sections):
-    own = sections("gcn", "tangent")
-    with pytest.raises(ValueError, match=r"model=gcn needs edges .*connectivity=tangent has none\. Choose"):
-        GraphModel(own["model"], own["graph"], own["training"], "tangent")
+def test_what_does_not_fit_together_is_refused(sections, monkeypatch):
+    raw = Measure(name="raw", sentence="covariances", kind="covariance", estimator="empirical", transform="none")
+    monkeypatch.setitem(MEASURES, "raw", raw)
+    own = sections("gcn", "raw")
+    needed = r"model=gcn needs correlations or covariances; connectivity=raw has none\. Choose connectivity=correlation"
+    with pytest.raises(ValueError, match=needed):
+        GraphModel(own["model"], own["graph"], own["training"], "raw")
     with pytest.raises(ValueError, match=r"model\.name='forest' is unknown; known: ridge, logistic, svm, elastic_net"):
         build({"name": "forest"}, "correlation", {}, {})

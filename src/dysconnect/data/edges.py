@@ -12,6 +12,7 @@ from dysconnect.data.measures import measure_of
 
 LENDERS = 32  # mixtures of people in a saved network, and of how many people, about, they are made
 MIXED = 256
+TRACE = 0.05  # of the mean, in a covariance that is lent
 BLOCK = 5e7  # bytes of edges that are looked at together
 
 
@@ -216,8 +217,9 @@ class MissingRegions:
         self.pairs_ = Pairs.of(len(self.mean_), diagonal=diagonal)
         return self
 
-    def _complete(self, edges: np.ndarray, missing: np.ndarray) -> np.ndarray:
-        mean, matrix = self.pairs_.matrix(self.mean_), self.pairs_.matrix(edges.astype(float))
+    def _complete(self, edges: np.ndarray, missing: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
+        mean = self.pairs_.matrix(self.mean_ if reference is None else reference)
+        matrix = self.pairs_.matrix(edges.astype(float))
         lost, seen = np.flatnonzero(missing), np.flatnonzero(~missing)
         regress = np.linalg.solve(mean[np.ix_(seen, seen)], mean[np.ix_(seen, lost)]).T
         cross = regress @ matrix[np.ix_(seen, seen)]
@@ -274,6 +276,43 @@ class BorrowedRegions(MissingRegions):
         super().load_state(arrays, diagonal)
         lent = arrays["filler_lent"]
         return self.remember(lent, np.zeros((len(lent), self.pairs_.n), bool))
+
+
+class BorrowedCovariances(MissingRegions):
+    """Complete a covariance by the regression of a training person, who is drawn for everybody anew.
+
+    Completed by that of the mean, a region is the same function of the others in all who lack it, which a network sees
+    and a linear model does not (`BorrowedRegions` says the same of edges). A trace of the mean keeps a lender's
+    covariance invertible. Who is masked does not borrow from himself.
+    """
+
+    def fit(self, edges: np.ndarray, missing: np.ndarray, pairs: Pairs | None = None) -> "BorrowedCovariances":
+        """Learn the mean, and remember who may lend: covariances [n, E], missing regions [n, N]."""
+        super().fit(edges, missing, pairs)
+        return self.remember(edges, missing)
+
+    def remember(self, edges: np.ndarray, missing: np.ndarray) -> "BorrowedCovariances":
+        """Let these people lend: covariances [n, E] and missing regions [n, N]."""
+        self.edges_, self.missing_ = edges, missing
+        return self
+
+    def transform(self, edges: np.ndarray, missing: np.ndarray) -> np.ndarray:
+        """Complete, [n, E] -> [n, E]; subjects with all regions are returned as they are."""
+        if not missing.any():
+            return edges
+        filled = edges.copy()
+        for person in np.flatnonzero(missing.any(1)):
+            reference = (1 - TRACE) * self._lent(edges[person], missing[person]) + TRACE * self.mean_
+            filled[person] = self._complete(edges[person], missing[person], reference)
+        return filled
+
+    def _lent(self, edges: np.ndarray, missing: np.ndarray) -> np.ndarray:
+        lacked = (self.missing_ & missing).sum(1)
+        rng = np.random.default_rng(crc32(np.ascontiguousarray(edges, np.float32)))
+        lenders = rng.permutation(np.flatnonzero(lacked == lacked.min()))[:2]
+        one = lenders[-1] if np.array_equal(self.edges_[lenders[:1]][0], edges) else lenders[0]
+        lent = np.asarray(self.edges_[[one]][0], float)
+        return self._complete(lent, self.missing_[one]) if self.missing_[one].any() else lent
 
 
 def edges_of_matrices(matrices: np.ndarray, measure: str) -> np.ndarray:

@@ -24,6 +24,8 @@ class Represented:
         Whether the cohort has covariances, of which tangent vectors are made.
     space : callable
         Missing regions [n, N] of the training people, or None for a space that is to be restored, to the tangent space.
+    filler : class
+        What completes edges or covariances: by the mean of the training people, unless told otherwise.
 
     Attributes
     ----------
@@ -33,8 +35,10 @@ class Represented:
     masked_ : MaskedRegression
     """
 
-    def __init__(self, tangent: bool, space: Callable[[np.ndarray | None], "TangentSpace"]):
-        self.tangent, self.space = tangent, space
+    def __init__(
+        self, tangent: bool, space: Callable[[np.ndarray | None], "TangentSpace"], filler: type = MissingRegions
+    ):
+        self.tangent, self.space, self.filler = tangent, space, filler
         self.kept_: list[tuple] = []
 
     def fit_transform(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
@@ -46,7 +50,7 @@ class Represented:
             For covariances with NaN or infinity, with the people, and where they have no mean.
         """
         missing, self.kept_ = cohort.missing[rows], []
-        self.filler_ = MissingRegions().fit(cohort.values[rows], missing, cohort.pairs)
+        self.filler_ = self.filler().fit(cohort.values[rows], missing, cohort.pairs)
         edges = self.filler_.transform(cohort.values[rows], missing)
         if self.tangent:
             _refuse_holes(edges, cohort.participants["participant_id"].to_numpy()[rows])
@@ -73,6 +77,7 @@ class Represented:
         """Show the training people again to what was restored: then they need no stand-ins (`MaskedRegression`)."""
         if self.tangent:
             self.masked_.fit(cohort.values, cohort.missing, rows)
+            self._lend(cohort.values[rows], cohort.missing[rows])
             self.kept_ = []
         return self
 
@@ -83,11 +88,16 @@ class Represented:
 
     def load_state(self, arrays: dict[str, np.ndarray]) -> "Represented":
         """Restore from `state`."""
-        self.filler_, self.kept_ = MissingRegions().load_state(arrays, self.tangent), []
+        self.filler_, self.kept_ = self.filler().load_state(arrays, self.tangent), []
         if self.tangent:
             self.space_ = self.space(None).load_state(arrays)
             self.masked_ = self._masked().load_state(arrays)
+            self._lend(self.masked_.values_, np.zeros((len(self.masked_.rows_), self.filler_.pairs_.n), bool))
         return self
+
+    def _lend(self, values: np.ndarray, missing: np.ndarray) -> None:
+        if hasattr(self.filler_, "remember"):
+            self.filler_.remember(values, missing)
 
     def _represent(self, edges: np.ndarray, missing: np.ndarray) -> np.ndarray:
         return self.masked_.transform(self.space_.transform(edges), missing) if self.tangent else edges

@@ -31,7 +31,7 @@ class NetworkDecision:
     slope_, offset_ = 1.0, 0.0
 
     def __init__(self, networks: Networks):
-        self.view, (_, self.stack) = networks.view(), next(networks.stacks())
+        self.networks, self.view, (_, self.stack) = networks, networks.view(), next(networks.stacks())
         self.device, self.gamma = self.view.device, float(networks.gamma[0])
         self.bias, self.line = float(networks.bias[0]), None
         if (start := networks.start) is not None:

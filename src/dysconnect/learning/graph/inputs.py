@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 from dysconnect.data.cohort import Cohort
-from dysconnect.data.edges import BorrowedRegions, Pairs, edges_of_matrices
+from dysconnect.data.edges import BorrowedCovariances, BorrowedRegions, Pairs, edges_of_matrices
 from dysconnect.data.measures import MEASURES, fisher_z
 from dysconnect.learning.graph.view import FilledEdges, uses_graph
 from dysconnect.learning.represented import Represented
@@ -62,6 +62,8 @@ class EdgeInput:
 class TangentInput:
     """Tangent vectors and, behind them, the Fisher z of the same covariances, of which a graph is made (`Layout`).
 
+    Covariances of people who lack regions are completed by the regression of others (`BorrowedCovariances`).
+
     Parameters
     ----------
     sections : dict
@@ -75,7 +77,7 @@ class TangentInput:
     def __init__(self, sections: dict):
         spec = sections["model"]
         self.graph, self.measure = uses_graph(sections), sections["measure"]
-        self.represented_ = Represented(True, partial(card_of(spec["name"]).space, spec))
+        self.represented_ = Represented(True, partial(card_of(spec["name"]).space, spec), BorrowedCovariances)
 
     @property
     def filler_(self):
