@@ -25,6 +25,8 @@ from dysconnect.learning.splits import make_splits
 from dysconnect.models.cards import of_kind
 from dysconnect.models.dual import PENALTIES, DualRidge
 from dysconnect.models.graph.views import to_batch
+from dysconnect.plan.checks import check_asked
+from dysconnect.plan.config import ConfigError
 from dysconnect.report.prediction.tables import start_note
 from dysconnect.report.prediction.words import learning_caption, memorised
 from dysconnect.stimulate.networks import NetworkDecision
@@ -388,6 +390,11 @@ def test_no_edge_of_a_tangent_network_is_edited_or_pretrained(make_covariances, 
     from dysconnect.learning.graph.pretrain import pretrain
     from dysconnect.stimulate.networks import refuse_unasked
 
+    edges = {"model": {"name": "floor"}, "connectivity": {"measure": "correlation"}}
+    known = {"floor": edges, "gcn": edges | {"connectivity": {"measure": "tangent"}}}
+    cohort = {"evaluate": {"floor": "floor"}, "localize": {"attribution": None}, "stimulate": {"experiment": "gcn"}}
+    with pytest.raises(ConfigError, match=r"stimulate\.experiment: gcn sees the tangent space.* as correlation_ridge"):
+        check_asked(cohort, known, [*known], ())
     with pytest.raises(ValueError, match=r"no single edges .* correlation_ridge"):
         refuse_unasked(boosted(sections))
     with pytest.raises(ValueError, match=r"the tangent space has none\. Choose connectivity=correlation"):

@@ -14,7 +14,7 @@ from dysconnect.data.edges import Pairs
 from dysconnect.learning.graph.classifier import DEFAULTS
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
-QUICK = {"options": {"hidden": 8}, "epochs": 40, "lr": 0.01, "device": "cpu"}
+QUICK = {"inner_folds": 2, "options": {"hidden": 8}, "epochs": 40, "batch_size": 32, "lr": 0.01, "device": "cpu"}
 
 
 class Padded(GraphClassifier):

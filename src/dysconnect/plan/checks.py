@@ -11,6 +11,7 @@ from dysconnect.acquire.images import Plan, room_needed
 from dysconnect.acquire.scan import RAW_ENGINES
 from dysconnect.data.images.spaces import TEMPLATE_SPACE, refuse_other_space, refuse_without_surface
 from dysconnect.data.labelled import pretraining
+from dysconnect.data.measures import MEASURES
 from dysconnect.fetching import check_room
 from dysconnect.keeping.place import SHARED_FOLDERS
 from dysconnect.plan.config import ConfigError, nearest, training_sections
@@ -184,7 +185,7 @@ def check_asked(
     Raises
     ------
     ConfigError
-        With the nearest name, or how to choose it.
+        With the nearest name, or how to choose it, or what else could be asked.
     """
     floor = cohort["evaluate"]["floor"]
     if experiments[floor]["model"]["name"] != "floor":
@@ -199,6 +200,12 @@ def check_asked(
                 f"{key}: {name} is not among the experiments of this run ({', '.join(experiments)}). Add it: "
                 f"--config experiment={','.join([*experiments, name])}"
             )
+    name = cohort["stimulate"]["experiment"]
+    if name in experiments and MEASURES[experiments[name]["connectivity"]["measure"]].tangent:
+        raise ConfigError(
+            f"stimulate.experiment: {name} sees the tangent space, where no single connection can be edited. Choose "
+            "one that sees the connections themselves, as correlation_ridge or correlation_gcn."
+        )
 
 
 def check_disk(plan: Plan, keep: bool, jobs: int) -> None:
