@@ -312,12 +312,12 @@ def chunk_size(view: View, jobs: Jobs, build, spec: dict) -> int:
 def _in_chunks(view: View, jobs: Jobs, build, spec: dict, keep, ticks, train=None) -> tuple[Fitted, int]:
     """Train all jobs (by `train`, if given), as many at once as fit, and keep finished chunks; say how many fit."""
     size = most = chunk_size(view, jobs, build, spec)
-    train = train or train_stack
+    train, hear = train or train_stack, getattr(ticks, "hear", None)  # who is told curves meanwhile, if anyone
     done, parts = 0, []
     while done < len(jobs):
         chunk = jobs.take(slice(done, done + size))
         try:
-            one, heard = (view, chunk, build, spec), _heard(ticks, done, len(jobs))
+            one, heard = (view, chunk, build, spec), {} if hear is None else {"hear": partial(hear, done, len(jobs))}
             parts.append(train(*one, **heard) if keep is None else keep(*one, train=train, **heard))
         except torch.OutOfMemoryError as error:
             size = _halve(size, error, view.device)
@@ -327,12 +327,6 @@ def _in_chunks(view: View, jobs: Jobs, build, spec: dict, keep, ticks, train=Non
             for _ in islice(ticks, len(chunk)):
                 pass
     return join(parts), most
-
-
-def _heard(ticks: Iterator | None, first: int, jobs: int) -> dict:
-    """Whom curves are told (`Ticks`), if anyone."""
-    hear = getattr(ticks, "hear", None)
-    return {} if hear is None else {"hear": partial(hear, first, jobs)}
 
 
 def _halve(size: int, error: Exception, device: torch.device) -> int:
