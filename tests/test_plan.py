@@ -60,7 +60,7 @@ def test_a_simulated_cohort_has_a_truth_and_nothing_to_fetch(default):
     assert run.learning == ["gcn"] and run.stimulated in run.seeing
     assert all("acquire" not in own for own in (run.cohort, *run.experiments.values()))
     assert run.tracking == "sqlite:///results/mlflow.db" and run.notes() == ()
-    assert run.connectome_file("gcn") == "results/simulated/connectivity/seitzman300_correlation.h5"
+    assert run.connectome_file("gcn") == "results/simulated/connectivity/seitzman300_covariance.h5"
     assert run.stored("tangent_logistic") == "covariance" and run.estimator("covariance") == "ledoit_wolf"
     assert run.bundle_file("floor") == [] and run.bundle_file("gcn") == ["results/simulated/predict/gcn.npz"]
     assert set(run.settings_of_series) == {"dataset", "atlas", "denoise"}
