@@ -28,6 +28,7 @@ SPECS = {
     "svm": {"name": "svm", "penalties": PENALTIES},
     "elastic_net": {"name": "elastic_net", "ratio": 0.1, "screened": 200, "steps": 8, "shortest": 0.1},
     "low_rank": {"name": "low_rank", "trace": 0.3, "power": 1.5, "share": 0.333, "penalties": PENALTIES},
+    "wide": {"name": "wide", "depth": 2, "share": 0, "trace": 0.3, "penalties": PENALTIES, "soften": [0, 0.5]},
     "riemann": {"name": "riemann", "components": 15},
     "combat": {"name": "ridge", "penalties": PENALTIES, "harmonise": "combat"},
     "deconfounded": {"name": "ridge", "penalties": PENALTIES, "deconfound": ["age"]},
