@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score
 from dysconnect.data.edges import Pairs
 from dysconnect.models.dual import DualRidge
 from dysconnect.models.low_rank import unfold
-from dysconnect.models.softened import SoftenedTangent, soften
+from dysconnect.models.softened import CommonTangent, SoftenedTangent, soften
 from dysconnect.models.tangent import TangentSpace
 from dysconnect.models.wide import Wide, profile_kernel
 
@@ -155,3 +155,17 @@ def test_regions_on_another_scale_change_nothing_once_softened():
     sizes = np.exp(np.random.default_rng(0).standard_normal((20, N)))
     scaled = edges * sizes[:, TRIANGLE.rows] * sizes[:, TRIANGLE.cols]
     np.testing.assert_allclose(soften(scaled, 0.5), soften(edges, 0.5), rtol=1e-9)
+
+
+def test_regions_that_people_lack_are_left_out():
+    edges, missing = covariances(40), np.zeros((40, N), bool)
+    missing[::4, 2] = True
+    space = CommonTangent([0, 0.5], missing).fit(edges, N)
+    seen = np.flatnonzero((TRIANGLE.rows != 2) & (TRIANGLE.cols != 2))
+    np.testing.assert_array_equal(space.kept_, seen)
+    expected = SoftenedTangent([0, 0.5]).fit(edges[:, seen], N - 1).transform(edges[:, seen])
+    np.testing.assert_array_equal(space.transform(edges), expected)
+    changed = edges.copy()
+    changed[:, TRIANGLE.rows == 2] *= 1.5
+    np.testing.assert_array_equal(CommonTangent([0]).load_state(space.state() | {}).kept_, seen)
+    np.testing.assert_array_equal(space.transform(changed), expected)

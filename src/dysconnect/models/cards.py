@@ -32,6 +32,12 @@ CONVOLUTION = {
 }
 
 
+def _common_tangent(options: Mapping, missing: np.ndarray | None):
+    from dysconnect.models.softened import CommonTangent
+
+    return CommonTangent(options["soften"], missing)
+
+
 def _reduced_tangent(options: Mapping, missing: np.ndarray | None):
     from dysconnect.models.riemann import ReducedTangent, common_regions
 
@@ -211,6 +217,7 @@ CARDS = {
                 "Golub et al. 1979",
                 "Platt 1999",
             ),
+            space=_common_tangent,
         ),
         Card(
             name="riemann",

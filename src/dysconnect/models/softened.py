@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from dysconnect.data.edges import Pairs, blocks
+from dysconnect.models.riemann import common_regions
 from dysconnect.models.tangent import TangentSpace
 
 SPREAD = 96  # training people, about, from whom the size of a view is learned
@@ -62,6 +63,51 @@ class SoftenedTangent:
         """Restore from `state`."""
         self.spaces_ = [TangentSpace().load_state({"whitening": whitening}) for whitening in arrays["whitening"]]
         self.sizes_ = arrays["sizes"]
+        return self
+
+
+class CommonTangent:
+    """Softened tangent vectors of the regions that hardly anybody lacks: what is lacking is left out, not completed.
+
+    The kernel of a wide network sees how long a region's profile is, and a completed one is shorter: however its mean
+    is set right, the pattern of missing regions could be told. `common_regions` are kept.
+
+    Parameters
+    ----------
+    degrees : sequence of float
+        See `SoftenedTangent`.
+    missing : array of bool, [n, N], optional
+        Regions that the training people lack; None for a space that is to be restored.
+
+    Attributes
+    ----------
+    kept_ : array of int
+        Pairs of kept regions among all pairs, in their order.
+    """
+
+    def __init__(self, degrees: Sequence[float], missing: np.ndarray | None = None):
+        self.space_, self.missing = SoftenedTangent(degrees), missing
+
+    def fit(self, edges: np.ndarray, n_nodes: int) -> "CommonTangent":
+        """Learn the references from covariances stored as edges with diagonal, [n, N (N + 1) / 2]."""
+        common = np.ones(n_nodes, bool) if self.missing is None else common_regions(self.missing)
+        pairs = Pairs(n_nodes, diagonal=True)
+        self.kept_ = np.flatnonzero(common[pairs.rows] & common[pairs.cols])
+        self.space_.fit(edges[:, self.kept_], int(common.sum()))
+        return self
+
+    def transform(self, edges: np.ndarray) -> np.ndarray:
+        """Project covariances, [n, N (N + 1) / 2] -> features of M kept regions, [n, M (M + 1) / 2] float32."""
+        return self.space_.transform(edges[:, self.kept_])
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What was learned, as arrays."""
+        return {"kept": self.kept_, **self.space_.state()}
+
+    def load_state(self, arrays: Mapping[str, np.ndarray]) -> "CommonTangent":
+        """Restore from `state`."""
+        self.kept_ = arrays["kept"]
+        self.space_.load_state(arrays)
         return self
 
 
