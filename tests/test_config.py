@@ -63,7 +63,7 @@ def test_the_default_composes(default, schema):
     validate(cohort, schema)
     assert cohort["dataset"]["name"] == "simulated"
     assert cohort["atlas"]["name"] == "seitzman300"
-    assert list(experiments) == ["floor", "correlation_ridge", "tangent_logistic", "gcn"]
+    assert list(experiments) == ["floor", "correlation_ridge", "tangent_logistic", "wide", "gcn"]
     assert experiments["tangent_logistic"]["connectivity"]["measure"] == "tangent"
     assert experiments["tangent_logistic"]["model"]["name"] == "logistic"
     assert all(own["dataset"] == cohort["dataset"] for own in experiments.values())

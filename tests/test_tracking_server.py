@@ -345,8 +345,8 @@ def test_runs_of_a_multirun_lie_under_one_run_with_those_that_failed(lab, monkey
     names = [f"model {model} · connectivity {measure}" for model, measure in jobs]
     assert set(own) == set(names)
     assert [own[name].info.status for name in names] == ["FINISHED", "FAILED", "FINISHED", "FAILED"]
-    assert "not made yet" in own[names[1]].data.tags["mlflow.note.content"]
-    assert "needs edges" in own[names[3]].data.tags["mlflow.note.content"]
+    for name in names[1::2]:
+        assert "not made yet" in own[name].data.tags["mlflow.note.content"]
     aucs = {name: own[name].data.metrics["auc"] for name in names[::2]}
     assert parent.data.metrics["best_auc"] == max(aucs.values()) and "auc" not in parent.data.metrics
     assert parent.data.metrics["runs"] == 4 and parent.data.metrics["failed_runs"] == 2

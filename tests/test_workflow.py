@@ -31,7 +31,7 @@ TINY = [
     "stimulate.permutations=19", "stimulate.draws=19",
 ]  # fmt: skip
 DESCRIPTION = ["dataset_description.json", "README.md", ".bidsignore"]  # of a BIDS derivative
-EXPERIMENTS = ["floor", "correlation_ridge", "tangent_logistic", "gcn"]
+EXPERIMENTS = ["floor", "correlation_ridge", "tangent_logistic", "wide", "gcn"]
 JOINED = {"attribute_edges", "attribute_recovery"}  # the localization with the weights of a model
 AFTER_TRAINING = {
     "evaluate", "bundle", "attribute", *JOINED, "stimulate", "report_people", "report", "dictionary",
@@ -351,7 +351,7 @@ def test_runs_arrive_in_mlflow_under_the_right_experiment(project):
     runs = client.search_runs([experiment.experiment_id], max_results=1000)
     parents = {run.info.run_name for run in runs if "mlflow.parentRunId" not in run.data.tags}
     assert parents == {f"simulated · {name}" for name in [*EXPERIMENTS, "localize"]}
-    assert len(runs) == 5 + 2 * len(EXPERIMENTS)  # two folds under each experiment
+    assert len(runs) == 1 + 3 * len(EXPERIMENTS)  # two folds under each experiment
     default = client.search_runs(["0"])
     assert not default
     gcn = next(run for run in runs if run.info.run_name == "simulated · gcn")

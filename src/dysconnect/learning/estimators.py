@@ -144,7 +144,8 @@ class FloorModel(FeatureModel):
 
     def state(self) -> dict[str, np.ndarray]:
         """Weights on the encoded covariates, and the encoding."""
-        return {**self.classifier_.state(), "encoding": np.array(json.dumps(self.encoder_.state()))}
+        encoding = np.array(json.dumps(self.encoder_.state()))
+        return {**self.classifier_.state(), "weights": self.classifier_.weights_, "encoding": encoding}
 
     def load_state(self, arrays: dict[str, np.ndarray]) -> "FloorModel":
         """Restore from `state`."""
