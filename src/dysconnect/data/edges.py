@@ -229,23 +229,27 @@ class MissingRegions:
         return self.pairs_.edges(matrix)
 
 
-class BorrowedRegions(MissingRegions):
+class Borrowed(MissingRegions):
+    """Fill missing regions with what training people have, not with the mean, which is no typical person."""
+
+    def fit(self, edges: np.ndarray, missing: np.ndarray, pairs: Pairs | None = None) -> "Borrowed":
+        """Learn the mean, and remember who may lend: Fisher z or covariances [n, E], missing regions [n, N]."""
+        super().fit(edges, missing, pairs)
+        return self.remember(edges, missing)
+
+    def remember(self, edges: np.ndarray, missing: np.ndarray) -> "Borrowed":
+        """Let these people lend: edges [n, E], read when they are asked for, and missing regions [n, N]."""
+        self.edges_, self.missing_ = edges, missing
+        return self
+
+
+class BorrowedRegions(Borrowed):
     """Fill the edges of missing regions with those of a training person, who is drawn for everybody anew.
 
     The mean is no typical person: a network, which is not linear, sees that a row is exactly the mean. The edges of one
     other person vary as edges do. Who lends is drawn among the training people who have the regions, by the edges of
     who borrows: always the same for the same person. What is left (nobody has all of them) takes the mean.
     """
-
-    def fit(self, edges: np.ndarray, missing: np.ndarray, pairs: Pairs | None = None) -> "BorrowedRegions":
-        """Learn the mean, and remember who may lend: Fisher z edges [n, E], missing regions [n, N]."""
-        super().fit(edges, missing, pairs)
-        return self.remember(edges, missing)
-
-    def remember(self, edges: np.ndarray, missing: np.ndarray) -> "BorrowedRegions":
-        """Let these people lend: edges [n, E], read when they are asked for, and missing regions [n, N]."""
-        self.edges_, self.missing_ = edges, missing
-        return self
 
     def transform(self, edges: np.ndarray, missing: np.ndarray) -> np.ndarray:
         """Fill in, [n, E] -> [n, E]; subjects with all regions are returned as they are."""
@@ -278,23 +282,13 @@ class BorrowedRegions(MissingRegions):
         return self.remember(lent, np.zeros((len(lent), self.pairs_.n), bool))
 
 
-class BorrowedCovariances(MissingRegions):
+class BorrowedCovariances(Borrowed):
     """Complete a covariance by the regression of a training person, who is drawn for everybody anew.
 
     Completed by that of the mean, a region is the same function of the others in all who lack it, which a network sees
     and a linear model does not (`BorrowedRegions` says the same of edges). A trace of the mean keeps a lender's
     covariance invertible. Who is masked does not borrow from himself.
     """
-
-    def fit(self, edges: np.ndarray, missing: np.ndarray, pairs: Pairs | None = None) -> "BorrowedCovariances":
-        """Learn the mean, and remember who may lend: covariances [n, E], missing regions [n, N]."""
-        super().fit(edges, missing, pairs)
-        return self.remember(edges, missing)
-
-    def remember(self, edges: np.ndarray, missing: np.ndarray) -> "BorrowedCovariances":
-        """Let these people lend: covariances [n, E] and missing regions [n, N]."""
-        self.edges_, self.missing_ = edges, missing
-        return self
 
     def transform(self, edges: np.ndarray, missing: np.ndarray) -> np.ndarray:
         """Complete, [n, E] -> [n, E]; subjects with all regions are returned as they are."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dysconnect.data.cohort import Cohort
-from dysconnect.data.edges import MissingRegions
+from dysconnect.data.edges import Borrowed, MissingRegions
 from dysconnect.models.masked import MaskedRegression
 
 if TYPE_CHECKING:  # torch takes seconds to load
@@ -96,7 +96,7 @@ class Represented:
         return self
 
     def _lend(self, values: np.ndarray, missing: np.ndarray) -> None:
-        if hasattr(self.filler_, "remember"):
+        if isinstance(self.filler_, Borrowed):
             self.filler_.remember(values, missing)
 
     def _represent(self, edges: np.ndarray, missing: np.ndarray) -> np.ndarray:
