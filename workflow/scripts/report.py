@@ -15,9 +15,8 @@ from dysconnect.report.unnamed import remove_pages
 input, output, params = start(snakemake)
 results = read_results(dict(input.items()), list(params.experiments), input.histories)
 known = results, params.cohort, params.experiments, load_atlas(params.cohort["atlas"]["nodes"])
-study, day = Study(*known), date.today().isoformat()
-page = render(*known, day, images=True)
-texts = {"html": page.html, "standalone": alone(page.html), "checklists": checklists_page(study, day)}
+page = render(*known, day := date.today().isoformat(), images=True)
+texts = {"html": page.html, "standalone": alone(page.html), "checklists": checklists_page(Study(*known), day)}
 texts["in_short"] = "\n".join(page.in_short) + "\n"
 for name, text in texts.items():
     Path(output[name]).write_text(text, encoding="utf-8")
