@@ -142,12 +142,14 @@ def markdown(table: pd.DataFrame) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def arguments() -> argparse.Namespace:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments(about: str, experiments: str | None = None, schemes: str | None = None) -> argparse.Namespace:
+    """Command line of a benchmark on ABIDE: what it is about, experiments and schemes (if it has a choice) by default."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=os.environ.get("DYSCONNECT_DATA"))
-    parser.add_argument("--experiments", help="names, with commas; default: all of configs/experiment")
-    parser.add_argument("--schemes", default=",".join(SCHEMES))
+    named = experiments or "all of configs/experiment"
+    parser.add_argument("--experiments", default=experiments, help=f"names, with commas; default: {named}")
+    if schemes:
+        parser.add_argument("--schemes", default=schemes)
     parser.add_argument("--work", type=Path, default=HERE.parent / "results/abide_benchmark")
     parser.add_argument("--table", action="store_true", help="only score what is there")
     given = parser.parse_args()
@@ -158,7 +160,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     """Train what is missing, experiment by experiment, and write the tables."""
-    given = arguments()
+    given = arguments(__doc__, schemes=",".join(SCHEMES))
     root = Path(given.data) / "abide"
     everything = sorted(path.stem for path in (HERE.parent / "configs/experiment").glob("*.yaml"))
     names = given.experiments.split(",") if given.experiments else everything

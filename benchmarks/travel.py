@@ -9,8 +9,6 @@ same scans with its standard error over sites, and the rank correlation of the d
 labels held. Writes benchmarks/results/travel.tsv and .md.
 """
 
-import argparse
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from abide import configurations, folds, prepare
+from abide import arguments, configurations, folds, prepare
 from scipy.special import logit
 from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
@@ -134,22 +132,9 @@ def markdown(table: pd.DataFrame) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def arguments() -> argparse.Namespace:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=os.environ.get("DYSCONNECT_DATA"))
-    parser.add_argument("--experiments", default=NAMES)
-    parser.add_argument("--work", type=Path, default=HERE.parent / "results/abide_benchmark")
-    parser.add_argument("--table", action="store_true", help="only score what is there")
-    given = parser.parse_args()
-    if given.data is None:
-        parser.error("give --data, the folder that holds abide/, or set DYSCONNECT_DATA")
-    return given
-
-
 def main() -> None:
     """Train what is missing, and write the table."""
-    given = arguments()
+    given = arguments(__doc__, NAMES)
     root, names = Path(given.data) / "abide", list(dict.fromkeys([REFERENCE, *given.experiments.split(",")]))
     config, experiments = configurations(root, names)
     prepare(config, root, given.work)
