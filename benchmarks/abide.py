@@ -143,7 +143,7 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def arguments(about: str, experiments: str | None = None, schemes: str | None = None) -> argparse.Namespace:
-    """Command line of a benchmark on ABIDE: what it is about, experiments and schemes (if it has a choice) by default."""
+    """Command line of a benchmark on ABIDE: what it is about, experiments and schemes (if there is a choice) taken."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=os.environ.get("DYSCONNECT_DATA"))
     named = experiments or "all of configs/experiment"
