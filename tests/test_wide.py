@@ -9,7 +9,7 @@ from dysconnect.models.dual import DualRidge
 from dysconnect.models.low_rank import unfold
 from dysconnect.models.softened import CommonTangent, SoftenedTangent, soften
 from dysconnect.models.tangent import TangentSpace
-from dysconnect.models.wide import Wide, learned_layer, profile_kernel
+from dysconnect.models.wide import Wide, learned_metric, profile_kernel
 
 N = 6
 TRIANGLE = Pairs(N, diagonal=True)
@@ -93,10 +93,11 @@ def test_what_was_saved_predicts_the_same_and_many_labels_are_one_by_one(learned
 
 
 @pytest.mark.parametrize("depth", [0, 2])
-def test_a_learned_layer_is_the_kernel_of_profiles_that_it_multiplied(depth):
+def test_a_learned_metric_is_a_layer_before_the_others(depth):
     X, new = people(20), people(4, seed=1)
-    layer = learned_layer(X, np.random.default_rng(2).standard_normal(20), depth, 0.5)
-    expected = np.zeros((4, 20))
+    metric = learned_metric(X, np.random.default_rng(2).standard_normal(20), depth, 0.5)
+    values, vectors = np.linalg.eigh(metric)
+    layer, expected = (vectors * np.sqrt(values)) @ vectors.T, np.zeros((4, 20))
     for person in range(4):
         for other in range(20):
             for s, t in zip(unfold(new.T)[person] @ layer, unfold(X.T)[other] @ layer):
@@ -104,20 +105,19 @@ def test_a_learned_layer_is_the_kernel_of_profiles_that_it_multiplied(depth):
                 for _ in range(depth):
                     cosine = (np.sqrt(1 - cosine**2) + (np.pi - np.arccos(cosine)) * cosine) / np.pi
                 expected[person, other] += cosine * np.sqrt((s @ s) * (t @ t))
-    np.testing.assert_allclose(profile_kernel(new, X, depth, layer), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(profile_kernel(new, X, depth, metric), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_learned_layer_without_hidden_ones_is_that_of_the_weights():
+def test_a_learned_metric_without_layers_is_that_of_the_weights():
     X, dual = people(25), np.random.default_rng(0).standard_normal(25)
     weights = unfold((dual @ X)[:, None])[0].astype(float)  # of ridge regression, whose gradient is the same everywhere
     products = weights.T @ weights
     expected = 0.25 * np.eye(N) + 0.75 * products * N / np.trace(products)
-    layer = learned_layer(X, dual, 0, 0.75).astype(float)
-    np.testing.assert_allclose(layer @ layer, expected, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(learned_layer(X, dual, 2, 0.0), np.eye(N), atol=1e-6)
+    np.testing.assert_allclose(learned_metric(X, dual, 0, 0.75), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(learned_metric(X, dual, 2, 0.0), np.eye(N, dtype=np.float32))
 
 
-def test_a_layer_is_learned_where_few_profiles_of_few_directions_matter():
+def test_a_metric_is_learned_where_few_profiles_of_few_directions_matter():
     rng, size = np.random.default_rng(3), 20
     pairs = Pairs(size, diagonal=True)
     X = rng.standard_normal((300, len(pairs))).astype(np.float32)
@@ -128,7 +128,7 @@ def test_a_layer_is_learned_where_few_profiles_of_few_directions_matter():
     seen = {a: Wide(0, a).fit(X[train], y[train]) for a in (0.0, 0.5)}
     auc = {a: roc_auc_score(y[test], model.decision_function(X[test])) for a, model in seen.items()}
     assert auc[0.5] > auc[0.0] + 0.03
-    strongest = np.linalg.eigh(seen[0.5].layer_)[1][:, -1]
+    strongest = np.linalg.eigh(seen[0.5].metric_)[1][:, -1]
     assert abs(strongest @ direction) / np.linalg.norm(direction) > 0.8
 
 

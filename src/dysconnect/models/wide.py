@@ -20,12 +20,12 @@ class Wide(Calibrated, ClassifierMixin, BaseEstimator):
 
     Such a network trains its read-out alone. One of finite width also trains its first layer, which comes to look where
     the decision is steep; `learned` = a > 0 does so in one step. M, the outer products of the decision's gradients by
-    the profiles of regions, averaged over regions and training people and scaled to a mean eigenvalue of 1, says which
-    directions of a profile matter; profiles are multiplied by ``((1 - a) I + a M)^(1/2)``, and the read-out is solved
-    again, its penalty as it was: leaving one out means little after its label has formed M. Every permutation of the
-    labels then needs a kernel of its own.
+    the profiles of regions, summed over regions and training people and scaled to a mean eigenvalue of 1, says which
+    directions of a profile matter; products of profiles are taken in the metric ``(1 - a) I + a M``, and the read-out
+    is solved again, its penalty as it was: leaving one out means little after its label has formed M. Every permutation
+    of the labels then needs a kernel of its own.
 
-    Calibrated on an inner split, in which the layer is learned anew as well.
+    Calibrated on an inner split, in which the metric is learned anew as well.
 
     Parameters
     ----------
@@ -42,8 +42,8 @@ class Wide(Calibrated, ClassifierMixin, BaseEstimator):
         The training people's tangent vectors, in units of `unit_`: a kernel does not do without them.
     unit_, origin_ : float, array [N (N + 1) / 2]
         Root mean square of their entries; their mean.
-    layer_ : array, [N, N], or None
-        What profiles are multiplied by, if that was learned.
+    metric_ : array, [N, N], or None
+        In which profiles are compared, if that was learned.
     dual_ : array, [n]
     intercept_, slope_, offset_ : float
         Probability = expit(slope_ * decision + offset_).
@@ -51,7 +51,7 @@ class Wide(Calibrated, ClassifierMixin, BaseEstimator):
     References
     ----------
     Cho and Saul (2009), Kernel methods for deep learning; Du et al. (2019), arXiv:1905.13192 (graph networks of
-    infinite width); Radhakrishnan et al. (2024), doi:10.1126/science.adi5639 (the learned layer).
+    infinite width); Radhakrishnan et al. (2024), doi:10.1126/science.adi5639 (the metric).
     """
 
     def __init__(self, depth: int = 2, learned: float = 0.0, penalties=PENALTIES):
@@ -67,10 +67,11 @@ class Wide(Calibrated, ClassifierMixin, BaseEstimator):
         kernel, held_out = profile_kernel(X, X, self.depth), np.empty(len(y))
         for fit, watch in inner_folds(y, groups):
             some = None if groups is None else groups[fit]
-            layer, dual, intercept = self._learn(X[fit], kernel[np.ix_(fit, fit)], y[fit, None], some)
-            cross = kernel[np.ix_(watch, fit)] if layer is None else profile_kernel(X[watch], X[fit], self.depth, layer)
+            metric, dual, intercept = self._learn(X[fit], kernel[np.ix_(fit, fit)], y[fit, None], some)
+            plain = metric is None
+            cross = kernel[np.ix_(watch, fit)] if plain else profile_kernel(X[watch], X[fit], self.depth, metric)
             held_out[watch] = (cross @ dual + intercept)[:, 0]
-        self.layer_, dual, intercept = self._learn(X, kernel, y[:, None], groups)
+        self.metric_, dual, intercept = self._learn(X, kernel, y[:, None], groups)
         self.dual_, self.intercept_ = dual[:, 0], float(intercept[0])
         self.slope_, self.offset_ = platt(held_out, y)
         return self
@@ -78,7 +79,7 @@ class Wide(Calibrated, ClassifierMixin, BaseEstimator):
     def decision_function(self, X: np.ndarray) -> np.ndarray:
         """Signed distance, [n]; positive is patient."""
         X = np.asarray(X, np.float32) - self.origin_
-        return profile_kernel(X, self._people(), self.depth, self.layer_) @ self.dual_ + self.intercept_
+        return profile_kernel(X, self._people(), self.depth, self.metric_) @ self.dual_ + self.intercept_
 
     def decide_many(
         self, X: np.ndarray, labels: np.ndarray, X_test: np.ndarray, groups: np.ndarray | None = None
@@ -88,24 +89,24 @@ class Wide(Calibrated, ClassifierMixin, BaseEstimator):
         X_test = np.asarray(X_test, np.float32) - self.origin_
         kernel, decided = profile_kernel(X, X, self.depth), []
         for part in np.split(labels, labels.shape[1], axis=1) if self.learned else [labels]:
-            layer, dual, intercept = self._learn(X, kernel, part, groups)
-            decided.append(profile_kernel(X_test, X, self.depth, layer) @ dual + intercept)
+            metric, dual, intercept = self._learn(X, kernel, part, groups)
+            decided.append(profile_kernel(X_test, X, self.depth, metric) @ dual + intercept)
         return np.hstack(decided)
 
     def gradient(self, X: np.ndarray) -> np.ndarray:
         """What the decision gains for every entry of the tangent vectors [m, E] of some people: [m, E]."""
         X = np.asarray(X, np.float32) - self.origin_
-        return profile_gradient(X, self._people(), self.dual_, self.depth, self.layer_)
+        return profile_gradient(X, self._people(), self.dual_, self.depth, self.metric_)
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything needed to predict, as arrays."""
-        layer = {} if self.layer_ is None else {"layer": self.layer_}
-        return {"people": self.people_, "unit": self.unit_, "dual": self.dual_, "numbers": self._numbers(), **layer}
+        metric = {} if self.metric_ is None else {"metric": self.metric_}
+        return {"people": self.people_, "unit": self.unit_, "dual": self.dual_, "numbers": self._numbers(), **metric}
 
     def load_state(self, arrays: Mapping[str, np.ndarray]) -> "Wide":
         """Restore from `state`."""
         self.people_, self.unit_, self.dual_ = arrays["people"], arrays["unit"], arrays["dual"]
-        self.layer_ = arrays.get("layer")
+        self.metric_ = arrays.get("metric")
         self.origin_ = self._vectors().mean(0)
         return self._take_numbers(arrays["numbers"])
 
@@ -133,13 +134,13 @@ class Wide(Calibrated, ClassifierMixin, BaseEstimator):
     def _learn(
         self, X: np.ndarray, kernel: np.ndarray, labels: np.ndarray, groups: np.ndarray | None
     ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
-        """The first layer (of one label vector), dual weights [n, P] and intercepts [P] on people X [n, E]."""
+        """The metric (of one label vector), dual weights [n, P] and intercepts [P] on people X [n, E]."""
         if not self.learned:
             return None, *_solve(DualRidge(self.penalties).solve_many, kernel, labels, groups)
         dual, _, chosen, _ = _solve(DualRidge(self.penalties).solve, kernel, labels, groups)
-        layer = learned_layer(X, dual[:, 0], self.depth, self.learned)
+        metric = learned_metric(X, dual[:, 0], self.depth, self.learned)
         ridge = DualRidge((self.penalties[int(chosen[0])],))
-        return layer, *_solve(ridge.solve_many, profile_kernel(X, X, self.depth, layer), labels, groups)
+        return metric, *_solve(ridge.solve_many, profile_kernel(X, X, self.depth, metric), labels, groups)
 
 
 def _solve(solver, kernel: np.ndarray, labels: np.ndarray, groups: np.ndarray | None) -> tuple[np.ndarray, ...]:
@@ -152,7 +153,7 @@ def _solve(solver, kernel: np.ndarray, labels: np.ndarray, groups: np.ndarray | 
     return dual, intercept - mean @ dual, *rest
 
 
-def profile_kernel(A: np.ndarray, B: np.ndarray, depth: int, layer: np.ndarray | None = None) -> np.ndarray:
+def profile_kernel(A: np.ndarray, B: np.ndarray, depth: int, metric: np.ndarray | None = None) -> np.ndarray:
     """Kernel of two sets of people: the profiles of their regions, seen through infinitely wide hidden layers.
 
     ``k(S, T) = sum_i |s_i| |t_i| phi(phi(... cos(s_i, t_i)))`` with row i of the matrices, s_i and t_i, and
@@ -164,88 +165,95 @@ def profile_kernel(A: np.ndarray, B: np.ndarray, depth: int, layer: np.ndarray |
     A, B : array, [m, E] and [n, E]
         Upper triangles with diagonal, off-diagonal entries times sqrt(2).
     depth : int
-    layer : array, [N, N], optional
-        Multiplies every s_i and t_i.
+    metric : array, [N, N], optional
+        Of the product of two profiles, and so of lengths and cosines; the identity without one.
 
     Returns
     -------
     array, [m, n]
     """
-    if not depth and layer is None:
+    if not depth and metric is None:
         return (A @ B.T).astype(float)
-    S, T = _profiles(A, layer), _profiles(B, layer)
+    S, T = (_Profiles(A, metric),) * 2 if A is B else (_Profiles(A, metric), _Profiles(B, metric))
 
     def of_regions(regions: np.ndarray) -> np.ndarray:
         total = 0.0
         for region in regions:
-            cosine, sizes_s, sizes_t = _cosines(S[:, region], T[:, region])
+            cosine, sizes_s, sizes_t = _cosines(S, T, region)
             for _ in range(depth):
                 cosine = _through(cosine)[0]
             total = total + sizes_s[:, None] * cosine * sizes_t
         return total
 
-    return sum(in_threads(of_regions, np.arange(S.shape[1])))
+    return sum(in_threads(of_regions, np.arange(S.rows.shape[1])))
 
 
 def profile_gradient(
-    A: np.ndarray, B: np.ndarray, dual: np.ndarray, depth: int, layer: np.ndarray | None = None
+    A: np.ndarray, B: np.ndarray, dual: np.ndarray, depth: int, metric: np.ndarray | None = None
 ) -> np.ndarray:
     """Gradient of ``sum_t dual_t k(S, T_t)`` at people S of A, with T of B and dual [n]: [m, E], entries as of A."""
-    if not depth and layer is None:
+    if not depth and metric is None:
         return np.tile(dual @ B, (len(A), 1)).astype(np.float32)
-    S, T = _profiles(A, layer), _profiles(B, layer)
+    S, T = _Profiles(A, metric), _Profiles(B, metric)
 
     def of_regions(regions: np.ndarray) -> np.ndarray:
-        rows = np.stack([_slopes(S[:, region], T[:, region], dual, depth) for region in regions])
-        return rows if layer is None else rows @ layer
+        return np.stack([_slopes(S, T, region, dual, depth) for region in regions])
 
-    rows = np.concatenate(list(in_threads(of_regions, np.arange(S.shape[1])))).swapaxes(0, 1)
-    return fold((rows + rows.swapaxes(1, 2)) / 2).T.astype(np.float32)
+    rows = np.concatenate(list(in_threads(of_regions, np.arange(S.rows.shape[1])))).swapaxes(0, 1)
+    return fold((rows + rows.swapaxes(1, 2)) / 2).T
 
 
-def learned_layer(X: np.ndarray, dual: np.ndarray, depth: int, learned: float) -> np.ndarray:
-    """What the first layer makes of a profile once it looks where the decision is steep, [N, N]; see `Wide`.
+def learned_metric(X: np.ndarray, dual: np.ndarray, depth: int, learned: float) -> np.ndarray:
+    """Metric of profiles in which directions count by how steep the decision is along them, [N, N]; see `Wide`.
 
-    ``((1 - a) I + a M)^(1/2)``, M the outer products of the gradients of ``sum_t dual_t k(S, T_t)`` by the rows of
-    the people S of X [n, E], who are the T as well, summed over rows and people and scaled to the trace N.
+    ``(1 - a) I + a M``, M the outer products of the gradients of ``sum_t dual_t k(S, T_t)`` by the rows of the people
+    S of X [n, E], who are the T as well, summed over rows and people and scaled to the trace N.
     """
-    S = _profiles(X)
+    S = _Profiles(X)
 
     def of_regions(regions: np.ndarray) -> np.ndarray:
-        slopes = [_slopes(S[:, region], S[:, region], dual, depth) for region in regions]
-        return sum(rows.T @ rows for rows in slopes)
+        slopes = (_slopes(S, S, region, dual, depth) for region in regions)
+        return sum((rows.T @ rows).astype(float) for rows in slopes)
 
-    products = sum(in_threads(of_regions, np.arange(S.shape[1])))
+    products = sum(in_threads(of_regions, np.arange(S.rows.shape[1])))
     size = max(float(np.trace(products)) / len(products), np.finfo(float).tiny)
-    values, vectors = np.linalg.eigh((1 - learned) * np.eye(len(products)) + learned * products / size)
-    return ((vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T).astype(np.float32)
+    return ((1 - learned) * np.eye(len(products)) + learned * products / size).astype(np.float32)
 
 
-def _profiles(X: np.ndarray, layer: np.ndarray | None = None) -> np.ndarray:
-    """Rows of the matrices of people [n, E], each multiplied by the first layer if there is one: [n, N, N]."""
-    profiles = unfold(X.T)
-    return profiles if layer is None else profiles @ layer
+class _Profiles:
+    """Rows of the matrices of people [n, E], and the same times the metric: [n, N, N] each."""
+
+    def __init__(self, X: np.ndarray, metric: np.ndarray | None = None):
+        self.rows = unfold(X.T)
+        self.weighed = self.rows if metric is None else self.rows @ metric
+
+    def sizes(self, region: int) -> np.ndarray:
+        """Lengths of a region's profiles, [n]."""
+        squares = np.einsum("ij,ij->i", self.rows[:, region], self.weighed[:, region], dtype=float)
+        return np.sqrt(np.maximum(squares, np.finfo(np.float32).tiny))
 
 
-def _slopes(s: np.ndarray, t: np.ndarray, dual: np.ndarray, depth: int) -> np.ndarray:
-    """Gradient of a region's part of the kernel by its profiles s [m, N], with t [n, N] and dual [n]: [m, N].
+def _slopes(S: _Profiles, T: _Profiles, region: int, dual: np.ndarray, depth: int) -> np.ndarray:
+    """Gradient of a region's part of the kernel by its profiles s of S, with t of T and dual [n]: [m, N] float32.
 
     The last cosine ``c_L = phi(c_(L-1))`` has in the first, c_0, the slope ``u = prod phi'(c_l)``, ``phi'(c) =
-    (pi - acos c) / pi``; so the kernel of two profiles has in s the gradient ``|t| (c_L - u c_0) s / |s| + u t``.
+    (pi - acos c) / pi``; so the kernel of two profiles has in s the gradient ``|t| (c_L - u c_0) s / |s| + u t``, times
+    the metric.
     """
-    first, sizes_s, sizes_t = _cosines(s, t)
+    first, sizes_s, sizes_t = _cosines(S, T, region)
     cosine, slope = first, 1.0
     for _ in range(depth):
         cosine, steeper = _through(cosine)
         slope = slope * steeper
     along = (cosine - slope * first) @ (dual * sizes_t) / sizes_s
-    return along[:, None] * s + (slope * dual) @ t
+    across = np.broadcast_to(slope * dual, first.shape).astype(np.float32)
+    return along[:, None].astype(np.float32) * S.weighed[:, region] + across @ T.weighed[:, region]
 
 
-def _cosines(s: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cosines of the rows of two matrices, [m, n], and their lengths, [m] and [n]."""
-    sizes = [np.maximum(np.linalg.norm(rows, axis=1).astype(float), np.finfo(np.float32).tiny) for rows in (s, t)]
-    return np.clip((s @ t.T) / np.outer(*sizes), -1, 1), *sizes
+def _cosines(S: _Profiles, T: _Profiles, region: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cosines of a region's profiles in two sets of people, [m, n], and their lengths, [m] and [n]."""
+    sizes = S.sizes(region), T.sizes(region)
+    return np.clip(S.weighed[:, region] @ T.rows[:, region].T / np.outer(*sizes), -1, 1), *sizes
 
 
 def _through(cosine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
