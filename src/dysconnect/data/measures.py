@@ -30,6 +30,11 @@ class Measure:
     compute : callable, optional
         Series [T, N] without constant columns to a matrix [N, N]. It imports scipy alone, and that when called: models
         read this table on machines that have little else, and whoever plans a run at once.
+    timed : bool
+        Whether `compute` takes the `Timing` of the volumes beside them.
+    regional : tuple of str
+        What it says of every region as well, as a second array [R, N]: a difference in them may look like one of
+        connections, so that they are kept beside these.
     stored : str
         Name in the file of connectomes; several measures may be learned from one.
     estimator : {"empirical", "ledoit_wolf", None}
@@ -53,7 +58,9 @@ class Measure:
     name: str
     sentence: str
     kind: str = ""
-    compute: Callable[[np.ndarray], np.ndarray] | None = None
+    compute: Callable | None = None
+    timed: bool = False
+    regional: tuple[str, ...] = ()
     stored: str = ""
     estimator: str | None = None
     transform: str = "fisher"
