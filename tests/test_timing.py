@@ -11,7 +11,7 @@ from dysconnect.connectivity import cohort_connectomes
 from dysconnect.data.connectomes import read_connectomes, write_connectomes
 from dysconnect.data.estimate import scan_connectome
 from dysconnect.data.labelled import labelled_cohort
-from dysconnect.data.measures import MEASURES, Measure
+from dysconnect.data.measures import MEASURES, STORED, Measure
 from dysconnect.data.series import series_hash
 from dysconnect.data.timing import Timing
 from dysconnect.keeping.sealed import NotAsWrittenError
@@ -30,6 +30,7 @@ def follows(series, timing):
 def lagged(monkeypatch):
     row = Measure("next", "", compute=follows, timed=True, regional=("size",), transform="none", directed=True)
     monkeypatch.setitem(MEASURES, "next", row)
+    monkeypatch.setitem(STORED, "next", row.stored)
     return row
 
 
@@ -59,7 +60,7 @@ def test_the_sidecar_says_when_volumes_were_taken(tmp_path):
 
 def test_a_sidecar_that_does_not_say_it_is_refused(tmp_path, lagged):
     (tmp_path / "x.json").write_text(json.dumps({"RepetitionTime": 0.8}))
-    with pytest.raises(ValueError, match="x.tsv: its sidecar does not give NumberOfVolumes, CensoredVolumes"):
+    with pytest.raises(ValueError, match=r"x\.tsv: its sidecar does not give NumberOfVolumes, CensoredVolumes"):
         Timing.read(tmp_path / "x.tsv")
     with pytest.raises(ValueError, match="measure next needs to know when the volumes were taken"):
         scan_connectome(np.random.default_rng(0).standard_normal((20, 3)), "next", None)
