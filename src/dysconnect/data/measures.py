@@ -34,7 +34,9 @@ class Measure:
         Whether `compute` takes the `Timing` of the volumes beside them.
     regional : tuple of str
         What it says of every region as well, as a second array [R, N]: a difference in them may look like one of
-        connections, so that they are kept beside these.
+        connections, so that the test is made again beside the values of both ends.
+    adjusted : bool
+        Whether only that is tested which the values of both ends leave of a connection.
     stored : str
         Name in the file of connectomes; several measures may be learned from one.
     estimator : {"empirical", "ledoit_wolf", None}
@@ -61,6 +63,7 @@ class Measure:
     compute: Callable | None = None
     timed: bool = False
     regional: tuple[str, ...] = ()
+    adjusted: bool = False
     stored: str = ""
     estimator: str | None = None
     transform: str = "fisher"

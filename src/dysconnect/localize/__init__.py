@@ -23,7 +23,7 @@ from dysconnect.localize.tested import check_permutations, complete_edges, witho
 COLUMNS = (  # of edges.tsv, after the names of the regions; those of new methods follow
     "mean_cases", "mean_controls", "effect_size", "effect_low", "effect_high", "effect_corrected",
     "direction", "statistic", "p", "p_fwer", "p_fdr", "p_fwer_higher", "p_fwer_lower", "stability",
-    "p_weighted", "p_component",
+    "p_weighted", "p_component", "p_beside", "also_explained",
 )  # fmt: skip
 
 
@@ -63,8 +63,9 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
         `effect_corrected` (d times the `shrinkage` of the list, of edges with `p_fwer` <= alpha),
         `direction` (patients lower, patients higher), `statistic` (t), `p`,
         `p_fwer`, `p_fdr`, `p_fwer_higher`, `p_fwer_lower` (one-sided), `stability`, `p_weighted` (Benjamini-Hochberg
-        with the circuits as prior), `p_component` (family-wise, adaptive NBS), `component` (row of `components`; 0:
-        none), `circuit`, `n_missing`; the numbers are NaN for an edge that is missing in too many subjects to be
+        with the circuits as prior), `p_component` (family-wise, adaptive NBS); where the measure has values of regions
+        `p_beside` (parametric, beside those of both ends) and `also_explained` (by which, of an edge with `p_fwer` <=
+        alpha and `p_beside` above); `component` (row of `components`; 0: none), `circuit`, `n_missing`; the numbers are NaN for an edge that is missing in too many subjects to be
         tested.
     summary : dict
         Counts, degrees of freedom, and the critical t; `families`: of every family of tests (edge, component, circuit,
@@ -89,6 +90,9 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
     check_permutations(spec)
     cohort = without_copies(cohort)
     complete, tested, lost = complete_edges(cohort, spec["max_missing"])
+    beside = _beside(cohort, complete, tested, spec)
+    if measure_of(cohort.measure).adjusted:
+        complete = beside.adjusted
     atlas = None if atlas is None else atlas.set_index("name").loc[cohort.nodes]
     shared = Ingredients(complete, cohort.participants, _regions(cohort, tested, circuits, atlas), spec)
     statistics = shared.statistics()
@@ -97,6 +101,9 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
     stability = selection_stability(complete, cohort.participants, *half)
     members, components = _reported(shared.adaptive, cohort.nodes, shared.bound)
     numbers = _edge_numbers(shared) | {"stability": stability, "component": members}
+    if beside is not None:
+        numbers["p_beside"] = beside.p
+        numbers["also_explained"] = also_explained(numbers["p_fwer"], beside.p, cohort.regional, spec["alpha"])
     table = _edge_table(cohort.edge_names, tested, numbers).assign(circuit=circuits, n_missing=lost)
     shrinkage = _shrunken(table, shared, *half[2:])
     order = np.lexsort((-table["statistic"].abs().fillna(-1), table["p_fwer"].fillna(2)))
