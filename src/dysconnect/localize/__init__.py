@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.data.cohort import Cohort
+from dysconnect.data.measures import measure_of
 from dysconnect.localize import methods
+from dysconnect.localize.beside import adjusted, also_explained, beside, regional_values
 from dysconnect.localize.bounds import DiscoveryBound
 from dysconnect.localize.component_power import component_power
 from dysconnect.localize.components import Components
@@ -63,10 +65,10 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
         `effect_corrected` (d times the `shrinkage` of the list, of edges with `p_fwer` <= alpha),
         `direction` (patients lower, patients higher), `statistic` (t), `p`,
         `p_fwer`, `p_fdr`, `p_fwer_higher`, `p_fwer_lower` (one-sided), `stability`, `p_weighted` (Benjamini-Hochberg
-        with the circuits as prior), `p_component` (family-wise, adaptive NBS); where the measure has values of regions
-        `p_beside` (parametric, beside those of both ends) and `also_explained` (by which, of an edge with `p_fwer` <=
-        alpha and `p_beside` above); `component` (row of `components`; 0: none), `circuit`, `n_missing`; the numbers are NaN for an edge that is missing in too many subjects to be
-        tested.
+        with the circuits as prior), `p_component` (family-wise, adaptive NBS), `component` (row of `components`; 0:
+        none), `circuit`, `n_missing`; the numbers are NaN for an edge that is missing in too many subjects to be
+        tested. Where the measure has values of regions, `p_beside` (parametric, beside those of both ends) and
+        `also_explained`: by which, of an edge with `p_fwer` <= alpha and `p_beside` above it.
     summary : dict
         Counts, degrees of freedom, and the critical t; `families`: of every family of tests (edge, component, circuit,
         block) its `p`, and `p_any` that allows for all of them (`overall`), the smallest of which is `p_any`.
@@ -90,9 +92,7 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
     check_permutations(spec)
     cohort = without_copies(cohort)
     complete, tested, lost = complete_edges(cohort, spec["max_missing"])
-    beside = _beside(cohort, complete, tested, spec)
-    if measure_of(cohort.measure).adjusted:
-        complete = beside.adjusted
+    complete, p_beside = _beside(cohort, complete, tested, spec)
     atlas = None if atlas is None else atlas.set_index("name").loc[cohort.nodes]
     shared = Ingredients(complete, cohort.participants, _regions(cohort, tested, circuits, atlas), spec)
     statistics = shared.statistics()
@@ -101,9 +101,9 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
     stability = selection_stability(complete, cohort.participants, *half)
     members, components = _reported(shared.adaptive, cohort.nodes, shared.bound)
     numbers = _edge_numbers(shared) | {"stability": stability, "component": members}
-    if beside is not None:
-        numbers["p_beside"] = beside.p
-        numbers["also_explained"] = also_explained(numbers["p_fwer"], beside.p, cohort.regional, spec["alpha"])
+    if p_beside is not None:
+        explained = also_explained(numbers["p_fwer"], p_beside, cohort.regional, spec["alpha"])
+        numbers |= {"p_beside": p_beside, "also_explained": explained}
     table = _edge_table(cohort.edge_names, tested, numbers).assign(circuit=circuits, n_missing=lost)
     shrinkage = _shrunken(table, shared, *half[2:])
     order = np.lexsort((-table["statistic"].abs().fillna(-1), table["p_fwer"].fillna(2)))
@@ -116,6 +116,15 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
     power = _power(shared, summary["critical_t"])
     points = _points(shared, table.loc[tested], order)
     return Localization(table.iloc[order].reset_index(drop=True), summary, components, families, power, points)
+
+
+def _beside(cohort: Cohort, edges: np.ndarray, tested: np.ndarray, spec: dict) -> tuple[np.ndarray, np.ndarray | None]:
+    """Edges [n, tested] as they are to be tested, and p of each beside the values of both ends, if there are any."""
+    if not cohort.regional:
+        return edges, None
+    ends = [end[tested] for end in cohort.pairs.ends]
+    given = edges, regional_values(cohort), ends, cohort.participants, spec["nuisance"]
+    return adjusted(*given) if measure_of(cohort.measure).adjusted else edges, beside(*given).p
 
 
 def _regions(cohort: Cohort, tested: np.ndarray, circuits: np.ndarray, atlas: pd.DataFrame | None) -> Regions:
