@@ -1,18 +1,14 @@
 """What a connection is: the measures, how each is computed, stored and put into words. One row is one measure."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from dysconnect.data.conditions import fisher_z, task_change, within_task
+
 ESTIMATORS = ("empirical", "ledoit_wolf")  # of covariances
 KINDS = ("correlation", "partial correlation", "covariance")  # of nilearn
-LARGEST = 0.999999  # |r| of which Fisher's z is still taken
-
-
-def fisher_z(r: np.ndarray) -> np.ndarray:
-    """Fisher's z of correlations; one of exactly 1 or -1 stays finite."""
-    return np.arctanh(np.clip(r, -LARGEST, LARGEST))
 
 
 @dataclass(frozen=True)
@@ -37,6 +33,8 @@ class Measure:
         connections, so that the test is made again beside the values of both ends.
     adjusted : bool
         Whether only that is tested which the values of both ends leave of a connection.
+    asks : dict
+        Values that keys of `denoise` must have for it.
     stored : str
         Name in the file of connectomes; several measures may be learned from one.
     estimator : {"empirical", "ledoit_wolf", None}
@@ -64,6 +62,7 @@ class Measure:
     timed: bool = False
     regional: tuple[str, ...] = ()
     adjusted: bool = False
+    asks: Mapping[str, object] = field(default_factory=dict)
     stored: str = ""
     estimator: str | None = None
     transform: str = "fisher"
@@ -119,6 +118,24 @@ MEASURES = {
             diagonal=True,
             tangent=True,
             papers=("Varoquaux et al. 2010",),
+        ),
+        Measure(
+            name="task",
+            sentence="the Fisher z of correlations in the volumes of the task, of what no response to it explains",
+            compute=within_task,
+            timed=True,
+            regional=("activation",),
+            asks={"task": True, "low_pass": None},
+        ),
+        Measure(
+            name="task_change",
+            sentence="the Fisher z of correlations in the volumes of the task less that in those of rest in the same "
+            "scan, of what no response to the task explains",
+            compute=task_change,
+            timed=True,
+            regional=("activation",),
+            transform="none",
+            asks={"task": True, "low_pass": None},
         ),
     )
 }

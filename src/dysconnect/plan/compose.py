@@ -1,5 +1,6 @@
 """Compose the configuration of a cohort and of its experiments from what was typed, with Hydra."""
 
+import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -76,9 +77,11 @@ def compose_workflow(
         experiments = {name: _compose([*groups, f"experiment={name}"], overrides, rules, used) for name in names}
     _refuse_unused(overrides, used, [cohort, *experiments.values()])
     validate(cohort, schema)
+    check_denoising(cohort, "")
     for name, config in experiments.items():
         validate(config, schema, f"experiment {name}")
         check_model(config, name)
+        check_denoising(config, f"experiment {name}: ")
         _refuse_contradiction(Path(config_dir) / "experiment" / f"{name}.yaml", name, groups, overrides)
     check_values(cohort)
     check_asked(cohort, experiments, [*_options(config_dir, "experiment")], {override.key for override in overrides})
@@ -213,6 +216,18 @@ def _parsed(override: Override) -> object:
     if parsed.is_sweep_override() or not (value is None or isinstance(value, str | int | float | list | dict)):
         raise ConfigError(f"overrides: {override} is several values, and a run has one. A list is written [A,B].")
     return value
+
+
+def check_denoising(config: Mapping, where: str) -> None:
+    """Refuse a measure of series that were not denoised as it needs."""
+    measure, denoise = MEASURES[config["connectivity"]["measure"]], config["denoise"]
+    wrong = {key: value for key, value in measure.asks.items() if denoise.get(key) != value}
+    if wrong:
+        asked = " ".join(f"denoise.{key}={json.dumps(value)}" for key, value in wrong.items())
+        raise ConfigError(
+            f"{where}connectivity={measure.name} needs {asked}, and denoise={denoise['name']} is other. Leave the choice "
+            f"of denoise to connectivity={measure.name}, or set this."
+        )
 
 
 def check_model(config: Mapping, name: str) -> None:
