@@ -225,8 +225,8 @@ def check_denoising(config: Mapping, where: str) -> None:
     if wrong:
         asked = " ".join(f"denoise.{key}={json.dumps(value)}" for key, value in wrong.items())
         raise ConfigError(
-            f"{where}connectivity={measure.name} needs {asked}, and denoise={denoise['name']} is other. Leave the choice "
-            f"of denoise to connectivity={measure.name}, or set this."
+            f"{where}connectivity={measure.name} needs {asked}, and denoise={denoise['name']} is other. Leave that "
+            f"choice to connectivity={measure.name}, or set this."
         )
 
 
