@@ -1,0 +1,240 @@
+"""Task connectivity of one run: one regression that leaves nothing of the responses, then correlations of the rest.
+
+A mean response that is flexible in time (finite impulse response, FIR) is needed, for what activation leaves behind
+seems connectivity (Cole et al. 2019, doi:10.1016/j.neuroimage.2018.12.054), and is not enough: attention makes
+responses rise and fall together from block to block, and regions that respond more then seem more connected. So every
+block has a response as well, the canonical one and its derivative. Connected is what fluctuates together beyond them.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from dysconnect.data.estimate import connectome
+from dysconnect.data.series import has_signal
+from dysconnect.denoising.checks import check_map
+from dysconnect.denoising.projection import NOTHING, Projection, projection
+from dysconnect.denoising.regressors import UnusableError, kept_volumes, nuisance_regressors
+from dysconnect.reading.events import EARLIEST
+
+RESPONSE = 20.0  # s after the end of a block that the flexible response covers
+STEP = 0.1  # s, of the time grid on which boxcars meet the response
+HIGH, LOW = 0.8, 0.2  # of the largest load: volumes above are task, below rest
+LEAST_FREEDOM = 30  # degrees of freedom within the volumes of task, and of rest
+LEAST_LOAD = 0.05  # fraction of the task's course that drift and confounds must leave, for an activation to be known
+
+
+@dataclass(frozen=True)
+class TaskRegression:
+    """Regression of a task run of T volumes, of which K are kept.
+
+    Attributes
+    ----------
+    remove : Projection
+        Takes out confounds, drift and all responses.
+    nuisance : Projection
+        Takes out confounds and drift only.
+    response : array, [K, 2]
+        Course of the whole task, canonical with a maximum of one in the scan, and its derivative.
+    displacement : array, [K]
+        Framewise displacement in mm; NaN where it is not known.
+    """
+
+    remove: Projection
+    nuisance: Projection
+    response: np.ndarray
+    displacement: np.ndarray
+
+    @property
+    def load(self) -> np.ndarray:
+        """Canonical course of the task, [K], at most one."""
+        return self.response[:, 0]
+
+    @property
+    def volumes(self) -> dict[str, np.ndarray]:
+        """Which of the kept volumes are `task` and which `rest`, bool [K] each."""
+        return {"task": self.load > HIGH, "rest": self.load < LOW}
+
+    def freedom(self, rows: np.ndarray) -> float:
+        """Degrees of freedom within some of the kept volumes, bool [K]: the trace of the map there."""
+        return float(rows.sum() - (self.remove.basis[rows] ** 2).sum())
+
+    def activation(self, series: np.ndarray) -> np.ndarray:
+        """Mean amplitude of the response to the task, [N], of `series` [T, N]; zero where there is no signal.
+
+        The unit is the standard deviation of what is left after all responses: series need not be raw images, of which
+        alone percent can be told, and it is in this unit that a response left in would raise a correlation.
+        """
+        left, signal = self.remove(series), self.nuisance(series)
+        slopes = np.linalg.lstsq(_without(self.response, self.nuisance), signal, rcond=None)[0]
+        spread = np.sqrt((left**2).sum(0) / self.remove.degrees_of_freedom)
+        before = series[self.nuisance.kept]
+        alive = has_signal(before) & (spread > NOTHING * before.std(0))
+        return np.where(alive, slopes[0] / np.where(alive, spread, 1), 0.0)
+
+
+@dataclass(frozen=True)
+class TaskConnectome:
+    """Task connectivity of one person.
+
+    Attributes
+    ----------
+    task, change : array of float32, [E]
+        Fisher z within the task, and its difference to rest.
+    activation : array, [N]
+        As of `TaskRegression.activation`.
+    n_volumes, freedom, mean_fd : dict of str to number
+        Of `task` and `rest`: volumes, degrees of freedom within them, mean framewise displacement (mm).
+    """
+
+    task: np.ndarray
+    change: np.ndarray
+    activation: np.ndarray
+    n_volumes: dict[str, int]
+    freedom: dict[str, float]
+    mean_fd: dict[str, float]
+
+
+def task_regression(
+    series: np.ndarray, confounds: pd.DataFrame | None, events: pd.DataFrame, repetition_time: float, spec: dict
+) -> TaskRegression:
+    """Build the one regression of a task run.
+
+    Parameters
+    ----------
+    series : array, [T, N]
+    confounds : DataFrame or None, [T rows]
+        With fMRIPrep's column names.
+    events : DataFrame
+        `onset` (s), `duration` (s), `trial_type` of the task alone: from ``reading.events.task_events``.
+    repetition_time : float
+        Seconds.
+    spec : dict
+        As the `denoise` section. There is no low-pass: with one at 0.1 Hz hardly a degree of freedom is left.
+
+    Raises
+    ------
+    UnusableError
+        When too few degrees of freedom or seconds are left, as `check_map` says, or too little of the task's course.
+    """
+    if spec.get("low_pass"):
+        raise ValueError(f"denoise.low_pass={spec['low_pass']:g}: set it to null for a task, whose responses need it")
+    spec = {**spec, "filter": "cosine", "low_pass": None}
+    kept = kept_volumes(confounds, len(series), spec)
+    nuisance = nuisance_regressors(series, confounds, kept, spec)
+    courses = [block_courses(event, len(series), repetition_time) for event in events.itertuples()]
+    removed = pd.concat([nuisance, flexible_responses(events, len(series), repetition_time), *courses], axis=1)
+    remove = projection(removed, kept, repetition_time, spec)
+    check_map(remove, repetition_time, spec)
+    drift = projection(nuisance, kept, repetition_time, spec)
+    response = _response([course.to_numpy() for course in courses])[kept]
+    _refuse_explained(response[:, :1], drift)
+    displacement = np.full(len(series), np.nan) if confounds is None else confounds["framewise_displacement"].to_numpy()
+    return TaskRegression(remove, drift, response, displacement[kept])
+
+
+def flexible_responses(events: pd.DataFrame, n_volumes: int, repetition_time: float) -> pd.DataFrame:
+    """Finite impulse response of every kind of event: one column a volume since its onset, [T, lags of all kinds].
+
+    It covers the longest event of the kind and 20 s after it. A volume belongs to the time at which it begins.
+
+    Parameters
+    ----------
+    events : DataFrame
+        As of `task_regression`.
+    n_volumes : int
+    repetition_time : float
+        Seconds.
+    """
+    time, columns = np.arange(n_volumes) * repetition_time, {}
+    for kind, of_kind in events.groupby("trial_type", sort=True):
+        n_lags = max(1, round((of_kind["duration"].max() + RESPONSE) / repetition_time))
+        since = np.floor((time[:, None] - of_kind["onset"].to_numpy()) / repetition_time + 1e-6)  # 1e-6: of rounding
+        columns |= {f"{kind} +{lag}": (since == lag).sum(1).astype(float) for lag in range(n_lags)}
+    return pd.DataFrame(columns)
+
+
+def block_courses(event, n_volumes: int, repetition_time: float) -> pd.DataFrame:
+    """Canonical response to one event and its derivative, [T, 2]: the boxcar through nilearn's SPM response.
+
+    Parameters
+    ----------
+    event : row of `events`
+    n_volumes : int
+    repetition_time : float
+        Seconds.
+    """
+    from nilearn.glm.first_level import compute_regressor  # takes a second to load
+
+    condition = [event.onset], [event.duration], [1.0]
+    time = np.arange(n_volumes) * repetition_time
+    fine = int(np.ceil(repetition_time / STEP))
+    courses, _ = compute_regressor(condition, "spm + derivative", time, oversampling=fine, min_onset=EARLIEST)
+    name = f"{event.trial_type} at {event.onset:g} s"
+    return pd.DataFrame(courses, columns=[name, f"{name}, derivative"])
+
+
+def task_connectome(series: np.ndarray, regression: TaskRegression) -> TaskConnectome:
+    """Correlate what is left after all responses, in the volumes of the task and in those of rest.
+
+    Parameters
+    ----------
+    series : array, [T, N]
+    regression : TaskRegression
+        Of the run.
+
+    Raises
+    ------
+    UnusableError
+        When too few degrees of freedom are left within either.
+    """
+    volumes = regression.volumes
+    freedom = {name: regression.freedom(rows) for name, rows in volumes.items()}
+    for name, rows in volumes.items():
+        if freedom[name] < LEAST_FREEDOM:
+            limit = f"more than {HIGH:g}" if name == "task" else f"less than {LOW:g}"
+            raise UnusableError(
+                f"{rows.sum()} volumes of {name} ({limit} of the largest load), of which all responses and confounds "
+                f"leave {max(freedom[name], 0):.0f} degrees of freedom, fewer than {LEAST_FREEDOM}; the run is too "
+                f"short, or too little of it is {name}"
+            )
+    cleaned = regression.remove.clean(series)
+    z = {name: connectome(cleaned[rows], "correlation", "empirical") for name, rows in volumes.items()}
+    return TaskConnectome(
+        task=z["task"],
+        change=z["task"] - z["rest"],
+        activation=regression.activation(series),
+        n_volumes={name: int(rows.sum()) for name, rows in volumes.items()},
+        freedom=freedom,
+        mean_fd={name: _mean(regression.displacement[rows]) for name, rows in volumes.items()},
+    )
+
+
+def _response(courses: list[np.ndarray]) -> np.ndarray:
+    """Course of the whole task and its derivative, [T, 2], in units of the largest load."""
+    course = np.sum(courses, axis=0)
+    if not course[:, 0].max() > 0:
+        raise UnusableError("no response to the task falls into the scan: its events are at the very end")
+    return course / course[:, 0].max()
+
+
+def _without(columns: np.ndarray, nuisance: Projection) -> np.ndarray:
+    """What is left of columns of kept volumes, [K, P], after confounds and drift."""
+    return columns - nuisance.basis @ (nuisance.basis.T @ columns)
+
+
+def _refuse_explained(load: np.ndarray, nuisance: Projection) -> None:
+    """Refuse a task whose course drift and confounds explain: nothing can be said then about its response."""
+    left = (_without(load, nuisance) ** 2).sum() / max(((load - load.mean()) ** 2).sum(), NOTHING)
+    if left < LEAST_LOAD:
+        raise UnusableError(
+            f"drift and confounds explain {1 - left:.0%} of the course of the task: the head moved with it, or its "
+            "blocks are longer than denoise.high_pass lets pass"
+        )
+
+
+def _mean(values: np.ndarray) -> float:
+    """Mean of the numbers among them; NaN where there is none."""
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else float("nan")

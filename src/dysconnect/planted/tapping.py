@@ -1,0 +1,155 @@
+"""Simulate runs of finger tapping with a known truth: who shares a source while tapping, who responds, how late.
+
+The traps of real runs are in it. Responses rise and fall together from block to block, as attention does, so that
+regions that only respond seem connected; their delays differ; and people move more while they tap.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.signal import lfilter, oaconvolve
+from scipy.stats import gamma
+
+from dysconnect.planted.simulated import CONFOUNDS, head_motion
+
+KINDS = ("bimanual", "left", "right")
+BLOCK, PAUSE = 30.0, 32.0  # s, as in OpenNeuro ds006395
+STEP = 0.5  # s, of the grid on which neural activity is simulated
+MEMORY = 1.0  # s, in which it forgets (a first-order process)
+VARIES = 0.3  # relative spread of a response: of its amplitude over regions and people, and together over blocks
+PEAKS = 0.5  # s, spread over regions and people of the peak of the haemodynamic response
+NOISE = 0.45  # of the scanner; what activity of variance one leaves in the signal is about as large
+LENGTH = 32.0  # s, of the haemodynamic response
+
+
+@dataclass(frozen=True)
+class Tapping:
+    """What is true of a group of people.
+
+    Attributes
+    ----------
+    background : array, [S, N]
+        Loadings of the N regions on independent sources that are always active, with variance one.
+    coupling : array, [C, N]
+        Loadings on sources that are active while tapping only.
+    activation : array, [N]
+        Mean response to tapping.
+    delay : float
+        Seconds by which all responses peak later.
+    """
+
+    background: np.ndarray
+    coupling: np.ndarray
+    activation: np.ndarray
+    delay: float = 0.0
+
+
+def tapping_events(n_volumes: int, repetition_time: float, rng: np.random.Generator) -> pd.DataFrame:
+    """Blocks of tapping in random order, each kind about equally often, with rest after each.
+
+    Parameters
+    ----------
+    n_volumes : int
+    repetition_time : float
+        Seconds.
+    rng : Generator
+
+    Returns
+    -------
+    DataFrame
+        `onset`, `duration` (s), `trial_type`; the last event ends with the scan.
+    """
+    seconds = n_volumes * repetition_time
+    start = np.arange(0, seconds, BLOCK + PAUSE)
+    order = rng.permutation(np.resize(KINDS, len(start)))
+    onset = np.column_stack([start, start + BLOCK]).ravel()
+    kind = np.column_stack([order, np.full(len(start), "rest")]).ravel()
+    inside = onset < seconds
+    events = pd.DataFrame({"onset": onset[inside], "trial_type": kind[inside]})
+    events.insert(1, "duration", np.diff(np.r_[onset[inside], seconds]))
+    return events
+
+
+def tapping_series(
+    events: pd.DataFrame,
+    n_volumes: int,
+    repetition_time: float,
+    truth: Tapping,
+    rng: np.random.Generator,
+    n_people: int = 1,
+) -> np.ndarray:
+    """Simulate people who tap at the same times.
+
+    Parameters
+    ----------
+    events : DataFrame
+        From `tapping_events`.
+    n_volumes : int
+    repetition_time : float
+        Seconds.
+    truth : Tapping
+    rng : Generator
+    n_people : int
+
+    Returns
+    -------
+    array, [P, T, N]
+        Arbitrary BOLD units around 1000, without motion. Where two regions have no other source, one that they share
+        while tapping with loadings c gives their activity a correlation of ``c^2 / (1 + c^2)`` then.
+    """
+    fine = max(1, round(repetition_time / STEP))
+    step, n_regions = repetition_time / fine, len(truth.activation)
+    lead = int(np.ceil(LENGTH / step))  # before the scan, for the responses to begin
+    blocks = _blocks(events, np.arange(-lead, n_volumes * fine) * step)
+    activity = _fluctuations(n_people, len(blocks), len(truth.background), step, rng) @ truth.background
+    shared = _fluctuations(n_people, len(blocks), len(truth.coupling), step, rng)
+    activity += (shared * blocks.any(1)[:, None]) @ truth.coupling
+    attention = np.maximum(0, 1 + VARIES * rng.standard_normal((n_people, blocks.shape[1])))
+    amplitude = truth.activation * (1 + VARIES * rng.standard_normal((n_people, n_regions)))
+    activity += (attention @ blocks.T)[..., None] * amplitude[:, None]
+    peak = 6 + truth.delay + PEAKS * rng.standard_normal((n_people, 1, n_regions))
+    bold = oaconvolve(activity, haemodynamic_response(step, peak), axes=1)[:, lead : len(blocks) : fine]
+    return 1000 + 10 * (bold + NOISE * rng.standard_normal(bold.shape))
+
+
+def haemodynamic_response(step: float, peak: np.ndarray) -> np.ndarray:
+    """Two gamma functions on a grid of `step` s, with a sum of one; `peak` (s) is broadcast against time, axis -2."""
+    time = np.arange(0, LENGTH, step)[:, None]
+    response = gamma.pdf(time, peak) - gamma.pdf(time, 16) / 6
+    return response / response.sum(-2, keepdims=True)
+
+
+def tapping_motion(
+    events: pd.DataFrame,
+    n_volumes: int,
+    repetition_time: float,
+    mean_fd: float,
+    excess: float,
+    rng: np.random.Generator,
+) -> pd.DataFrame:
+    """Head motion of somebody who moves `excess` times more while tapping; mean displacement (mm) as at rest.
+
+    Returns
+    -------
+    DataFrame, [T rows]
+        As of `head_motion`.
+    """
+    motion = head_motion(n_volumes, mean_fd, rng)
+    factor = 1 + excess * _blocks(events, np.arange(n_volumes) * repetition_time).any(1)
+    steps = motion[list(CONFOUNDS)].diff().fillna(0.0).mul(factor, axis=0)
+    return steps.cumsum().assign(framewise_displacement=motion["framewise_displacement"] * factor)
+
+
+def _blocks(events: pd.DataFrame, time: np.ndarray) -> np.ndarray:
+    """Which times (s) lie in which block of tapping, bool [times, blocks]."""
+    tapping = events[events["trial_type"] != "rest"]
+    since = time[:, None] - tapping["onset"].to_numpy()
+    return (since >= 0) & (since < tapping["duration"].to_numpy())
+
+
+def _fluctuations(n_people: int, n_steps: int, n_sources: int, step: float, rng: np.random.Generator) -> np.ndarray:
+    """Independent sources of variance one that forget within a second, [P, steps, S]."""
+    kept = np.exp(-step / MEMORY)
+    white = rng.standard_normal((n_people, n_steps, n_sources))
+    return lfilter([np.sqrt(1 - kept**2)], [1, -kept], white, axis=1)
