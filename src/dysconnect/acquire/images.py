@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dysconnect.acquire.find import FILES, files_of_subject, find_scan, is_scan
+from dysconnect.acquire.events import events_above
+from dysconnect.acquire.find import ALL_FILES, files_of_subject, find_scan, is_scan
 from dysconnect.acquire.kinds import NAMES, refuse_other_task
-from dysconnect.acquire.manifest import read_manifest
+from dysconnect.acquire.manifest import of_task, read_manifest
 from dysconnect.acquire.participants_table import people_files
 from dysconnect.acquire.people import read_people, with_sites
 from dysconnect.acquire.scan import describe_scan, echo_times, no_scan
@@ -26,6 +27,7 @@ from dysconnect.problems import counted
 from dysconnect.reading.bids import (
     Ambiguity,
     Listing,
+    Named,
     is_pointer,
     list_folder,
     read_name,
@@ -87,8 +89,9 @@ def plan_images(spec: Mapping, acquire: Mapping, manifests: Path) -> Plan:
     folder = Path(acquire["folder"]) / spec["manifest"]
     personal = table[table["participant_id"] != ""]
     people = personal.drop_duplicates("participant_id")[["participant_id", "group"]].reset_index(drop=True)
-    files = {name or SHARED: _files(rows, spec) for name, rows in table.groupby("participant_id")}
-    reasons = select(people, spec)
+    needed = of_task(table, spec["task"])
+    files = {name or SHARED: _files(rows, spec) for name, rows in needed.groupby("participant_id")}
+    reasons = select(people.assign(reason=_without_scan(people, table, needed, spec)), spec)
     people, notes = people.assign(reason=[reasons[name] for name in people["participant_id"]]), ()
     if spec.get("people"):
         people, notes = _read_already(spec, folder, people)
@@ -120,6 +123,19 @@ def _manifest(spec: Mapping, manifests: Path) -> pd.DataFrame:
     return read_manifest(path)
 
 
+def _without_scan(people: pd.DataFrame, table: pd.DataFrame, needed: pd.DataFrame, spec: Mapping) -> list[str]:
+    """Why there is nothing to fetch of those who have scans of other tasks only; "" for the others."""
+    paths, left = (rows.groupby("participant_id")["path"].agg(list) for rows in (table, needed))
+    lacking = {name for name in people["participant_id"] if len(left.get(name, [])) < len(paths[name])}
+    lacking = {name for name in lacking if not _scans(left.get(name, []), spec) and _scans(paths[name], spec)}
+    return [no_scan(paths[name], spec) if name in lacking else "" for name in people["participant_id"]]
+
+
+def _scans(paths: Sequence[str], spec: Mapping) -> list[Named]:
+    """Scans among the files of a person, of any task."""
+    return [file for file in files_of_subject(paths) if is_scan(file, spec)]
+
+
 def _files(rows: pd.DataFrame, spec: Mapping) -> list[dict]:
     """Files of one unit; of several sessions the one that is asked for, with the anatomy of others if it has none."""
     session = spec.get("session")
@@ -135,6 +151,21 @@ def _files(rows: pd.DataFrame, spec: Mapping) -> list[dict]:
         }
         for row in rows[keep].itertuples()
     ]
+
+
+def plan_events(plan: Plan, spec: Mapping, listing: Listing | None = None) -> dict[str, list[str]]:
+    """What the settings of a scan say of events, by the names of all files; see `events_above`.
+
+    Parameters
+    ----------
+    plan : Plan
+    spec : mapping
+        `task`.
+    listing : Listing, optional
+        As for `plan_scans`.
+    """
+    fetched = [file["path"] for files in plan.units.values() for file in files]
+    return events_above(listing.files if listing else fetched, spec)
 
 
 def plan_scans(plan: Plan, spec: Mapping, listing: Listing | None = None) -> dict[str, dict]:
@@ -185,7 +216,7 @@ def _refuse_nobody(plan: Plan, spec: Mapping, scans: Mapping, paths: Mapping[str
     """Stop where nobody has a scan, and say what there is instead."""
     if any(scan["bold"] for scan in scans.values()):
         return
-    files = [file for names in paths.values() for file in files_of_subject(names) if is_scan(file, spec)]
+    files = [file for names in paths.values() for file in _scans(names, spec)]
     refuse_other_task(files, spec["task"], plan.folder, NAMES[spec["kind"]])
     first = next(iter(paths), "")
     raise FileNotFoundError(
@@ -208,7 +239,7 @@ def _watched(scan: Mapping, paths: Sequence[str], spec: Mapping, listing: Listin
 
     fMRIPrep reads every run, echo and anatomy of the person.
     """
-    images = [scan[name] for name in FILES if scan[name]]
+    images = [scan[name] for name in ALL_FILES if scan.get(name)]
     if spec.get("engine") == "fmriprep":
         images += [path for path in paths if ".nii" in path and ("/anat/" in path or f"_task-{spec['task']}_" in path)]
     about = [sidecar for path in images for sidecar in listing.applying(read_name(path))]
@@ -255,7 +286,7 @@ def fetch_unit(unit: str, files: Iterable[Mapping], folder: Path, transport: Tra
 
 def _changed(folder: Path, scan: Mapping) -> dict[str, int]:
     """When the files of a scan and its sidecars were last changed, ns; those that are there."""
-    read = [folder / scan[name] for name in FILES if scan.get(name)]
+    read = [folder / scan[name] for name in ALL_FILES if scan.get(name)]
     read += sidecars_of(folder / scan["bold"], folder) if scan.get("bold") else []
     return {path.relative_to(folder).as_posix(): path.stat().st_mtime_ns for path in read if path.exists()}
 
@@ -316,7 +347,8 @@ def acquire_images(
         Everybody of the dataset, with `exclusion_reason` for those without a scan to use.
     index : DataFrame
         `participant_id`, `bold`, `mask`, `confounds`, `t1w` (absolute paths, "" where there is none),
-        `repetition_time` (s), `n_volumes`, `sha256` (of the BOLD; "" for a user's files).
+        `repetition_time` (s), `n_volumes`, `sha256` (of the BOLD; "" for a user's files), `events` of a task that has
+        some.
 
     Raises
     ------

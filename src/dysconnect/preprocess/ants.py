@@ -87,7 +87,7 @@ def run_subject(scan: Mapping, nodes: pd.DataFrame, atlas: Mapping, folder: Path
     Parameters
     ----------
     scan : mapping
-        `participant_id`, `bold` and `t1w` (paths); the BOLD's sidecar lies beside it.
+        `participant_id`, `bold` and `t1w` (paths), `events` of a task; the BOLD's sidecar lies beside it.
     nodes : DataFrame, [N rows], in template mm
     atlas : mapping
         The `atlas` section: label image `image` and its template `space`, where it has them.
@@ -127,6 +127,7 @@ def run_subject(scan: Mapping, nodes: pd.DataFrame, atlas: Mapping, folder: Path
         bold = _write_bold(run, series, masks["brain"], stem)
         del series
         entry = {"participant_id": scan["participant_id"], "bold": str(bold), **paths}
+        entry |= {"events": scan.get("events", ""), "start_time": run.start_time}
         row = preprocess_subject(entry, nodes, Path(folder), {"image": image or None}, spec)
         kept = _kept(bold, spec)
     with timed(clock, "picture"):
