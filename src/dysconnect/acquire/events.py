@@ -30,9 +30,7 @@ def events_above(paths: Iterable[str], spec: Mapping) -> dict[str, list[str]]:
 
 def is_events(file: Named, task: str) -> bool:
     """Whether a name is that of a table of events, of this task or of none."""
-    return (
-        file.suffix == "events" and file.extension == ".tsv" and same("task", file.entities.get("task", task), task)
-    )
+    return file.suffix == "events" and file.extension == ".tsv" and same("task", file.entities.get("task", task), task)
 
 
 def find_events(scan: Named, files: Iterable[Named], above: Sequence[str], rivals: Sequence[Named], task: str) -> str:
@@ -60,7 +58,8 @@ def find_events(scan: Named, files: Iterable[Named], above: Sequence[str], rival
         When nothing says which belong to it.
     """
     for level in (files, map(read_name, above)):
-        if chosen := companion(scan, [file for file in level if is_events(file, task)], rivals).file:
+        events = sorted((file for file in level if is_events(file, task)), key=lambda file: -file.path.count("/"))
+        if chosen := companion(scan, events, rivals).file:
             return chosen.path
     return ""
 

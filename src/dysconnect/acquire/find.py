@@ -28,8 +28,9 @@ def find_scan(paths: Sequence[str], spec: Mapping) -> dict:
     Returns
     -------
     dict
-        `bold`, `mask`, `confounds`, `t1w`, and `events` where they are asked for: paths, "" where there is none of
-        this scan; `choices`: what was chosen of several, and what was not taken though it was there (`what`, `chosen`, `others`, `why`).
+        `bold`, `mask`, `confounds`, `t1w`, and `events` where they are asked for: paths, "" where there is none of this
+        scan; `choices`: what was chosen of several, and what was not taken though it was there (`what`, `chosen`,
+        `others`, `why`).
 
     Raises
     ------

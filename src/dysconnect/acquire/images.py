@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dysconnect.acquire.events import events_above
 from dysconnect.acquire.find import ALL_FILES, files_of_subject, find_scan, is_scan
 from dysconnect.acquire.kinds import NAMES, refuse_other_task
 from dysconnect.acquire.manifest import of_task, read_manifest
@@ -63,6 +62,11 @@ class Plan:
     def wanted(self) -> list[str]:
         """Participants to fetch, in the order of the table."""
         return self.people.loc[self.people["reason"] == "", "participant_id"].tolist()
+
+    @property
+    def paths(self) -> list[str]:
+        """All files to fetch."""
+        return [file["path"] for files in self.units.values() for file in files]
 
 
 def plan_images(spec: Mapping, acquire: Mapping, manifests: Path) -> Plan:
@@ -151,21 +155,6 @@ def _files(rows: pd.DataFrame, spec: Mapping) -> list[dict]:
         }
         for row in rows[keep].itertuples()
     ]
-
-
-def plan_events(plan: Plan, spec: Mapping, listing: Listing | None = None) -> dict[str, list[str]]:
-    """What the settings of a scan say of events, by the names of all files; see `events_above`.
-
-    Parameters
-    ----------
-    plan : Plan
-    spec : mapping
-        `task`.
-    listing : Listing, optional
-        As for `plan_scans`.
-    """
-    fetched = [file["path"] for files in plan.units.values() for file in files]
-    return events_above(listing.files if listing else fetched, spec)
 
 
 def plan_scans(plan: Plan, spec: Mapping, listing: Listing | None = None) -> dict[str, dict]:

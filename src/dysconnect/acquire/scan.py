@@ -48,7 +48,7 @@ def describe_scan(folder: Path, paths: Sequence[str], spec: Mapping) -> dict:
     Returns
     -------
     dict
-        What `find_scan` returns (`events` of a task that has some), `volumes`, `repetition_time` (s), `site` and `problem` ("" when all is well).
+        What `find_scan` returns, `volumes`, `repetition_time` (s), `site` and `problem` ("" when all is well).
     """
     scan = dict.fromkeys(FILES, "") | {"choices": [], "volumes": 0, "repetition_time": 0.0, "site": "", "problem": ""}
     try:
