@@ -291,12 +291,20 @@ def _listing(folder: Path, unit: str) -> list[str]:
     return sorted(path for path in list_folder(folder, only=unit).files if path.startswith(f"{unit}/"))
 
 
-def discard(receipt: Mapping) -> int:
-    """Delete the images of a participant that were fetched; return the bytes that became free."""
+def discard(receipt: Mapping, others: Iterable[Mapping] = ()) -> int:
+    """Delete the images of a participant that were fetched; return the bytes that became free.
+
+    Parameters
+    ----------
+    receipt : mapping
+    others : iterable of mapping
+        Receipts of the same participant in other data sets, which keep their images: the T1w may be one of them.
+    """
+    kept = {Path(other["folder"]) / file["path"] for other in others for file in other["files"]}
     folder, free = Path(receipt["folder"]), 0
     for file in receipt["files"]:
         path = folder / file["path"]
-        if ".nii" in path.name and path.exists():
+        if ".nii" in path.name and path.exists() and path not in kept:
             free += path.stat().st_size
             path.unlink()
     return free
