@@ -2,7 +2,8 @@
 
 Every dataset ends in the same contract: a participants table, an index of series (`participant_id`,
 `series`, `key`, `confounds`, `repetition_time`, `sha256`) or of scans (`bold`, `mask`, `confounds`, `t1w` instead of
-series), and, where a truth was planted, that truth. Whoever has no data keeps the row, with `exclusion_reason`.
+series), with the `events` of a task that has some, and, where a truth was planted, that truth. Whoever has no data
+keeps the row, with `exclusion_reason`.
 """
 
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ from dysconnect.problems import reason
 from dysconnect.progress import track
 from dysconnect.reading.bids import Listing, list_folder
 
-LOCATED = ("series", "confounds", "bold", "mask", "t1w")  # columns of an index that hold paths
+LOCATED = ("series", "confounds", "bold", "mask", "t1w", "events")  # columns of an index that hold paths
 
 
 @dataclass(frozen=True)
