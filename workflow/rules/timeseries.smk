@@ -24,6 +24,8 @@ rule timeseries:
         atlas=COHORT["atlas"],
         denoise=COHORT["denoise"],
         covariates=COHORT["dataset"]["covariates"],
+        task=COHORT["dataset"].get("task"),
+        events=COHORT["dataset"].get("events"),
         dataset={
             key: COHORT["dataset"][key]
             for key in ("name", "title", "citation", "licence")

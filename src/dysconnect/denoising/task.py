@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from dysconnect.data.conditions import HIGH, LOW, volumes_of
 from dysconnect.data.estimate import connectome
 from dysconnect.data.series import has_signal
 from dysconnect.denoising.checks import check_map
@@ -20,7 +21,6 @@ from dysconnect.reading.events import EARLIEST
 
 RESPONSE = 20.0  # s after the end of a block that the flexible response covers
 STEP = 0.1  # s, of the time grid on which boxcars meet the response
-HIGH, LOW = 0.8, 0.2  # of the largest load: volumes above are task, below rest
 LEAST_FREEDOM = 30  # degrees of freedom within the volumes of task, and of rest
 LEAST_LOAD = 0.05  # fraction of the task's course that drift and confounds must leave, for an activation to be known
 
@@ -54,11 +54,30 @@ class TaskRegression:
     @property
     def volumes(self) -> dict[str, np.ndarray]:
         """Which of the kept volumes are `task` and which `rest`, bool [K] each."""
-        return {"task": self.load > HIGH, "rest": self.load < LOW}
+        return volumes_of(self.load)
 
     def freedom(self, rows: np.ndarray) -> float:
         """Degrees of freedom within some of the kept volumes, bool [K]: the trace of the map there."""
         return float(rows.sum() - (self.remove.basis[rows] ** 2).sum())
+
+    def refuse_short(self) -> dict[str, float]:
+        """Degrees of freedom within `task` and `rest`.
+
+        Raises
+        ------
+        UnusableError
+            When they are too few within either.
+        """
+        freedom = {name: self.freedom(rows) for name, rows in self.volumes.items()}
+        for name, rows in self.volumes.items():
+            if freedom[name] < LEAST_FREEDOM:
+                limit = f"more than {HIGH:g}" if name == "task" else f"less than {LOW:g}"
+                raise UnusableError(
+                    f"{rows.sum()} volumes of {name} ({limit} of the largest load), of which all responses and "
+                    f"confounds leave {max(freedom[name], 0):.0f} degrees of freedom, fewer than {LEAST_FREEDOM}; the "
+                    f"run is too short, or too little of it is {name}"
+                )
+        return freedom
 
     def activation(self, series: np.ndarray) -> np.ndarray:
         """Mean amplitude of the response to the task, [N], of `series` [T, N]; zero where there is no signal.
@@ -189,16 +208,7 @@ def task_connectome(series: np.ndarray, regression: TaskRegression) -> TaskConne
     UnusableError
         When too few degrees of freedom are left within either.
     """
-    volumes = regression.volumes
-    freedom = {name: regression.freedom(rows) for name, rows in volumes.items()}
-    for name, rows in volumes.items():
-        if freedom[name] < LEAST_FREEDOM:
-            limit = f"more than {HIGH:g}" if name == "task" else f"less than {LOW:g}"
-            raise UnusableError(
-                f"{rows.sum()} volumes of {name} ({limit} of the largest load), of which all responses and confounds "
-                f"leave {max(freedom[name], 0):.0f} degrees of freedom, fewer than {LEAST_FREEDOM}; the run is too "
-                f"short, or too little of it is {name}"
-            )
+    volumes, freedom = regression.volumes, regression.refuse_short()
     cleaned = regression.remove.clean(series)
     z = {name: connectome(cleaned[rows], "correlation", "empirical") for name, rows in volumes.items()}
     return TaskConnectome(

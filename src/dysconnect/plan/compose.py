@@ -220,7 +220,13 @@ def _parsed(override: Override) -> object:
 
 def check_denoising(config: Mapping, where: str) -> None:
     """Refuse a measure of series that were not denoised as it needs."""
-    measure, denoise = MEASURES[config["connectivity"]["measure"]], config["denoise"]
+    measure, denoise, dataset = MEASURES[config["connectivity"]["measure"]], config["denoise"], config["dataset"]
+    if denoise.get("task") and not dataset.get("events"):
+        raise ConfigError(
+            f"{where}denoise={denoise['name']} takes out responses to events, and of dataset={dataset['name']} none "
+            "is said to be of a task. Choose one that does (dataset=ds006395_finger), or set dataset.task and "
+            "dataset.events={task: [...], rest: [...]}, with the trial_type of each."
+        )
     wrong = {key: value for key, value in measure.asks.items() if denoise.get(key) != value}
     if wrong:
         asked = " ".join(f"denoise.{key}={json.dumps(value)}" for key, value in wrong.items())
