@@ -112,10 +112,6 @@ def rates(coupling: np.ndarray, repetition_time: float) -> np.ndarray | None:
     A matrix has one real principal logarithm unless an eigenvalue is zero or negative. An estimate with one says that
     the regions change faster than a volume takes: no continuous process with this coupling is the one that was seen.
     Then, and since people of one group must not be measured by two scales, connections are tested as `coupling`.
-
-    References
-    ----------
-    Higham (2008), Functions of Matrices, theorem 1.31.
     """
     from scipy.linalg import logm
 
