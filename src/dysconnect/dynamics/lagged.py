@@ -140,8 +140,8 @@ def reversal(fit: Lagged) -> float:
 def delay_and_noise(series: np.ndarray, kept: np.ndarray, repetition_time: float) -> tuple[np.ndarray, np.ndarray]:
     """Delay and noise of every region: what makes lagged coupling differ where no coupling does.
 
-    A test between groups takes the delays **and** noise of *all* N regions as 2 N covariates of every edge. Those of the
-    two ends are not enough, since an estimate that conditions on all regions changes with the delay of any.
+    A test between groups takes delays and noise of *all* N regions as 2 N covariates of every edge. Those of the two
+    ends are not enough, since an estimate that conditions on all regions changes with the delay of any.
 
     Parameters
     ----------

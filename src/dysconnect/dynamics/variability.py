@@ -24,8 +24,8 @@ def variability(
 
     The correlation in a window of a minute is uncertain, the more so the smoother the series: its Fisher z varies
     between windows even where nothing changes. The surrogates (`phase_randomized`) have the same covariance and spectra
-    but are stationary. They are made of the series with censored volumes interpolated, and censored alike. Shuffled time
-    is no such null: it is white, and any smooth series exceeds it.
+    but are stationary. They are made of the series with censored volumes interpolated, and censored alike. Shuffled
+    time is no such null: it is white, and any smooth series exceeds it.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def phase_randomized(series: np.ndarray, rng: np.random.Generator) -> np.ndarray
 
     References
     ----------
-    Prichard and Theiler (1994), doi:10.1103/PhysRevLett.73.951.
+    Schreiber and Schmitz (2000), Surrogate time series, arXiv:chao-dyn/9909037.
     """
     from scipy.fft import irfft, rfft
 
