@@ -119,12 +119,13 @@ def test_no_rates_where_there_is_no_real_logarithm(value):
 def test_delay_and_noise_are_seconds_and_shares():
     rng = np.random.default_rng(6)
     slow = np.convolve(rng.standard_normal(4100), np.hanning(13), "same")
-    x = np.stack([slow[20:4020], slow[20:4020], slow[18:4018], -slow[20:4020]], 1)  # the third is two volumes late
-    x = x / x.std(0) + rng.standard_normal(x.shape) * [0.1, 1, 0.1, 0.1]
+    now = slow[20:4020]
+    x = np.stack([now, now, slow[18:4018], -now, now], 1)  # the third is two volumes late
+    x = x / x.std(0) + rng.standard_normal(x.shape) * [0.1, 1, 0.1, 0.1, 0.1]
     delay, noise = delay_and_noise(x, all_kept(x), 2.0)
-    assert delay[2] - delay[0] == pytest.approx(4.0, abs=1.0)
-    assert delay[3] == pytest.approx(delay[0], abs=0.5)
-    np.testing.assert_allclose(noise, [0.01, 0.5, 0.01, 0.01], atol=0.06)
+    assert delay[2] - delay[0] == pytest.approx(4.0, abs=0.5)
+    np.testing.assert_allclose(delay[[1, 3, 4]], delay[0], atol=0.3)
+    np.testing.assert_allclose(noise, [0.01, 0.5, 0.01, 0.01, 0.01], atol=0.06)
 
 
 def cohort(kind: str, seed: int, n_regions: int = 12, n: int = 45) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -146,7 +147,7 @@ def cohort(kind: str, seed: int, n_regions: int = 12, n: int = 45) -> tuple[np.n
 
 
 def group_p(edges: np.ndarray, covariates: np.ndarray | None = None) -> np.ndarray:
-    """p of every edge in a linear model of group and covariates, [E]; the second half are the patients."""
+    """Significance of every edge in a linear model of group and covariates, [E]; the second half are the patients."""
     n = len(edges)
     design = np.ones((n, 1)) if covariates is None else np.c_[np.ones(n), stats.zscore(covariates)]
     basis = np.linalg.qr(design)[0]
@@ -214,7 +215,7 @@ def test_planted_lead_is_seen_in_its_direction_and_not_in_the_correlation():
     moved, still = np.mean(moved, 0), np.mean(still, 0)
     for target in (1, 2):
         assert moved[pairs.position(0, target)] > 0.03 > 0 > moved[pairs.position(target, 0)]
-    assert np.abs(moved[pairs.position(np.array([3, 4]), np.array([4, 5]))]).max() < 1e-10
+    assert np.abs(moved[pairs.position(np.array([3, 4]), np.array([4, 5]))]).max() < 0.01
     assert np.abs(still).max() < 0.05
 
 
@@ -228,7 +229,7 @@ def scan(n_volumes: int = 100, n_regions: int = 3) -> np.ndarray:
 def test_more_regions_than_a_twentieth_are_refused_with_the_number_allowed():
     x = scan(100, 5)
     assert most_regions(all_kept(x)) == 4
-    with pytest.raises(ValueError, match="5 regions from 99 pairs .* at most 4"):
+    with pytest.raises(ValueError, match=r"5 regions from 99 pairs .* at most 4"):
         lagged(x, all_kept(x))
 
 
@@ -247,7 +248,7 @@ def test_scan_without_volumes_that_follow_each_other_is_refused(kept):
     x = scan()[kept]
     with pytest.raises(ValueError, match="too short or too much of it is censored"):
         lagged(x, kept)
-    with pytest.raises(ValueError, match="too few|none of 50 kept volumes follows"):
+    with pytest.raises(ValueError, match=r"too few|none of 50 kept volumes follows"):
         estimate(x, kept)
 
 

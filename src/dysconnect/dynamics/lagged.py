@@ -154,8 +154,8 @@ def delay_and_noise(series: np.ndarray, kept: np.ndarray, repetition_time: float
     Returns
     -------
     delay : array, [N]
-        Seconds by which a region follows the mean of the others: peak of their cross-correlation, whose sign may be
-        either, up to 6 s, by a parabola between volumes.
+        Seconds by which a region follows the others, taken together by the weights of the first principal component:
+        peak of the cross-correlation, of either sign, up to 6 s, by a parabola between volumes.
     noise : array, [N]
         Share of the variance that is gone one volume later: ``1 - (4 c1 - c2) / 3`` of the autocorrelations c1 and c2,
         the parabola through both at lag zero. About zero for a smooth region, one for white noise.
@@ -164,7 +164,8 @@ def delay_and_noise(series: np.ndarray, kept: np.ndarray, repetition_time: float
     if scaled.shape[1] < 2:
         raise ValueError("the delay of a region is that to others, and there is one region; take two or more")
     whole, mask = on_time(scaled, kept), kept.astype(float)
-    others = whole.sum(1, keepdims=True) - whole
+    share = np.linalg.eigh(scaled.T @ scaled)[1][:, -1]
+    others = (whole @ share)[:, None] - whole * share
     longest = max(2, round(LONGEST_LAG / repetition_time))
     courses = np.array([_at_lag(whole, others, mask, lag) for lag in range(-longest, longest + 1)])
     near, far = (_at_lag(whole, whole, mask, lag) for lag in (1, 2))

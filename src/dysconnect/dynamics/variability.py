@@ -9,6 +9,7 @@ from dysconnect.dynamics.scans import check_scan, on_time
 SHORTEST_WINDOW = 60.0  # s
 STEPS = 10  # in which a window moves by its own length
 WINDOWS = 3  # lengths of a window that a scan must have
+NUGGET = 1e-6  # of the variance, without which the covariance of filtered series has no inverse
 SMALLEST_VARIANCE = 1e-6  # within a window, of a region of variance one: constant there, and uncorrelated
 
 
@@ -50,14 +51,15 @@ def variability(
     ValueError
         When the series are unusable (`check_scan`), the window is short or the scan shorter than three windows.
     """
-    whole, mask = _interpolated(check_scan(series, kept), kept)
+    rng = np.random.default_rng(seed)
+    whole, mask = _filled(check_scan(series, kept), kept, rng)
     length, step = window_volumes(window, repetition_time)
     if len(whole) < WINDOWS * length:
         raise ValueError(
             f"{len(whole)} volumes from the first to the last that is kept are shorter than {WINDOWS} windows of "
             f"{length}: too short for variability; leave this scan out"
         )
-    rng, whole = np.random.default_rng(seed), whole.astype(np.float32)
+    whole = whole.astype(np.float32)
     seen = windowed_variance(whole, mask, length, step).astype(float)
     total, squares = np.zeros_like(seen), np.zeros_like(seen)
     for _ in range(surrogates):
@@ -149,13 +151,26 @@ def _moving(blocks: np.ndarray, width: int) -> np.ndarray:
     return total[width:] - total[:-width]
 
 
-def _interpolated(series: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Series [K, N] with straight lines over what is censored, from the first kept volume to the last, and the mask."""
+def _filled(series: np.ndarray, kept: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Series [K, N] from the first kept volume to the last, [T', N], and the mask [T'] of those that are kept.
+
+    Straight lines over what is censored are smoother than BOLD, and surrogates spread that over the whole scan: they
+    would vary more than what was seen. So lines are only where it starts from; the gaps then take a Gaussian draw given
+    the kept volumes, by the autocovariance of the regions together.
+    """
+    from scipy.fft import irfft, rfft
     from scipy.interpolate import make_interp_spline
+    from scipy.linalg import toeplitz
 
     time = np.flatnonzero(kept)
     inside = slice(time[0], time[-1] + 1)
-    whole, gaps = on_time(series, kept)[inside], np.flatnonzero(~kept[inside])
-    if len(gaps):
-        whole[gaps] = make_interp_spline(time - time[0], series, k=1)(gaps)
-    return whole, kept[inside]
+    whole, mask = on_time(series, kept)[inside], kept[inside]
+    if mask.all():
+        return whole, mask
+    whole[~mask] = make_interp_spline(time - time[0], series, k=1)(np.flatnonzero(~mask))
+    power = np.mean(np.abs(rfft(whole, axis=0)) ** 2, axis=1)
+    covariance = toeplitz(irfft(power, n=len(whole))) + NUGGET * power.mean() * np.eye(len(whole))
+    weights = np.linalg.solve(covariance[np.ix_(mask, mask)], covariance[np.ix_(mask, ~mask)]).T
+    draw = phase_randomized(whole, rng)
+    whole[~mask] = draw[~mask] + weights @ (whole[mask] - draw[mask])
+    return whole, mask
