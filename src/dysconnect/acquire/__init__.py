@@ -196,11 +196,15 @@ def _simulated(dataset: dict, nodes: pd.DataFrame, folder: Path) -> Acquired:
     for subject in track(made.subjects, "writing simulated series"):
         if subject.series is None:
             continue
-        path = folder / f"{subject.participant_id}_task-rest_desc-raw_timeseries.tsv"
-        motion = folder / f"{subject.participant_id}_task-rest_desc-confounds_timeseries.tsv"
+        name = f"{subject.participant_id}_task-{'rest' if subject.events is None else dataset['task']}"
+        path, motion = (folder / f"{name}_desc-{what}_timeseries.tsv" for what in ("raw", "confounds"))
         write_series(subject.series, nodes["name"], path)
         subject.confounds.to_csv(motion, sep="\t", index=False, na_rep="n/a", float_format="%.6g")
         rows.append(_entry(subject.participant_id, path, motion, dataset["repetition_time"]))
+        if subject.events is not None:
+            events = folder / f"{name}_events.tsv"
+            subject.events.to_csv(events, sep="\t", index=False, float_format="%.6g")
+            rows[-1] |= {"events": str(events), "start_time": 0.0}
     return Acquired(made.participants, pd.DataFrame(rows), made.truth, made.carriers)
 
 

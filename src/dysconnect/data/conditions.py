@@ -3,14 +3,9 @@
 import numpy as np
 
 from dysconnect.data.timing import Timing
+from dysconnect.dynamics.fisher import fisher_z
 
 HIGH, LOW = 0.8, 0.2  # of the largest load: volumes above are task, below rest
-LARGEST = 0.999999  # |r| of which Fisher's z is still taken
-
-
-def fisher_z(r: np.ndarray) -> np.ndarray:
-    """Fisher's z of correlations; one of exactly 1 or -1 stays finite."""
-    return np.arctanh(np.clip(r, -LARGEST, LARGEST))
 
 
 def volumes_of(load: np.ndarray) -> dict[str, np.ndarray]:

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dysconnect.data.conditions import fisher_z, task_change, within_task
+from dysconnect.data.conditions import task_change, within_task
+from dysconnect.data.overtime import lagged_coupling, variability_excess
+from dysconnect.dynamics.fisher import fisher_z
 
 ESTIMATORS = ("empirical", "ledoit_wolf")  # of covariances
 KINDS = ("correlation", "partial correlation", "covariance")  # of nilearn
@@ -136,6 +138,27 @@ MEASURES = {
             regional=("activation",),
             transform="none",
             asks={"task": True, "low_pass": None},
+        ),
+        Measure(
+            name="lagged",
+            sentence="the coupling of every region to every other one volume later, by ridge regression on all regions",
+            compute=lagged_coupling,
+            timed=True,
+            regional=("delay", "noise"),
+            adjusted=True,
+            transform="none",
+            directed=True,
+            asks={"low_pass": None},
+        ),
+        Measure(
+            name="variability",
+            sentence="the variance in time of windowed Fisher z, in standard deviations of that of the person's own "
+            "phase-randomised series",
+            compute=variability_excess,
+            timed=True,
+            regional=("delay", "noise"),
+            adjusted=True,
+            transform="none",
         ),
     )
 }

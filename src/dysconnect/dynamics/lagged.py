@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dysconnect.data.edges import Pairs
 from dysconnect.dynamics.scans import check_scan, on_time
 
 PENALTY = 0.2  # of the variance of a region; near the best of fixed ones in benchmarks/direction.py
@@ -43,8 +42,8 @@ class Lagged:
 
     @property
     def edges(self) -> np.ndarray:
-        """Coupling from region a to region b, [N (N - 1)], in the order of directed `Pairs`."""
-        return Pairs(len(self.present), directed=True).edges(self.coupling.T)
+        """Coupling from region a to region b, [N (N - 1)]: off the diagonal, row by row, a being the row."""
+        return self.coupling.T[~np.eye(len(self.present), dtype=bool)]
 
     @property
     def _ridge(self) -> np.ndarray:

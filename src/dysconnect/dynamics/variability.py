@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from dysconnect.data.edges import Pairs
-from dysconnect.data.measures import fisher_z
+from dysconnect.dynamics.fisher import fisher_z
 from dysconnect.dynamics.scans import check_scan, on_time
 
 SHORTEST_WINDOW = 60.0  # s
@@ -43,8 +42,8 @@ def variability(
     Returns
     -------
     array of float32, [E]
-        ``(variance - mean) / standard deviation`` over the surrogates, in the order of `Pairs`. As a difference, the
-        variance of those who are smoother or noisier would have another scale, and so groups of them.
+        ``(variance - mean) / standard deviation`` over the surrogates, above the diagonal row by row. As a difference,
+        the variance of those who are smoother or noisier would have another scale, and so groups of them.
 
     Raises
     ------
@@ -136,7 +135,7 @@ def windowed_fisher(series: np.ndarray, mask: np.ndarray, length: int, step: int
     counts = _moving(mask[: blocks * step].reshape(blocks, step).sum(1), width)
     used = counts >= length / 2
     count = counts[used, None].astype(series.dtype)
-    rows, cols = Pairs(series.shape[1]).ends
+    rows, cols = np.triu_indices(series.shape[1], 1)
     products = parts.transpose(0, 2, 1) @ parts
     mean = _moving(parts.sum(1), width)[used] / count
     square = _moving(np.einsum("bnn->bn", products), width)[used] / count

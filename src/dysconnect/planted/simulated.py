@@ -1,6 +1,6 @@
 """Simulate a case-control cohort of regional BOLD with the traps of real data and a planted truth."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -9,16 +9,20 @@ import pandas as pd
 from dysconnect.planted.plant import plant_cohort
 
 CONFOUNDS = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
+TASKS, TIMED = ("task", "task_change"), ("lagged", "variability")  # measures of which a truth of its own is planted
+ACTIVATION = 2.0  # of the motor loops by tapping, relative to the spread of their series
+LESS = 0.7  # of it in patients: they activate less, which is no difference of connections
 HEAD_RADIUS = 50.0  # mm; Power et al. 2012, doi:10.1016/j.neuroimage.2011.10.018
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One simulated scan: `series` [T, N] (None when the file is to be missing) and `confounds` [T rows]."""
+    """One simulated scan: `series` [T, N] (None when the file is to be missing), `confounds` [T rows], `events`."""
 
     participant_id: str
     series: np.ndarray | None
     confounds: pd.DataFrame | None
+    events: pd.DataFrame | None = None
 
 
 class Simulated(NamedTuple):
@@ -186,6 +190,30 @@ def simulate_cohort(spec: dict, nodes: pd.DataFrame) -> tuple[pd.DataFrame, list
     return participants, [scan[0] for scan in scans], [scan[1] for scan in scans]
 
 
+def simulate_tapping(spec: dict, n: int) -> tuple[list[pd.DataFrame], list[np.ndarray]]:
+    """Everybody's events of tapping, and how much of it is in every volume, [T] each, the connections' own share."""
+    from dysconnect.planted.tapping import tapping_events, tapping_load
+
+    timed = spec["volumes"], spec["repetition_time"]
+    events = [tapping_events(*timed, np.random.default_rng([spec["seed"], 6, k])) for k in range(n)]
+    return events, [tapping_load(own, *timed) for own in events]
+
+
+def add_responses(
+    series: list[np.ndarray], events: list[pd.DataFrame], nodes: pd.DataFrame, spec: dict, patients: np.ndarray
+) -> list[np.ndarray]:
+    """Add the responses of the motor loops to tapping; those of patients are weaker, wherever connections differ."""
+    from dysconnect.planted.tapping import tapping_responses
+
+    loops = np.diag(covariance_kernels(nodes).loops)
+    responded = []
+    for k, (x, own) in enumerate(zip(series, events)):
+        strength = 10 * ACTIVATION * (LESS if k in patients else 1.0) * loops
+        rng = np.random.default_rng([spec["seed"], 9, k])
+        responded.append(x + tapping_responses(own, spec["volumes"], spec["repetition_time"], strength, rng))
+    return responded
+
+
 def simulate_severity(patients: np.ndarray, carriers: np.ndarray, spec: dict, n: int) -> np.ndarray:
     """Clinical score of everybody, [n]: 0 in controls, higher in patients with than without the planted disruption.
 
@@ -247,12 +275,21 @@ def simulate_dataset(spec: dict, nodes: pd.DataFrame) -> Simulated:
     nodes : DataFrame, [N rows]
         Atlas table.
     """
+    from dysconnect.planted.timed import plant_in_time  # with scipy.signal, which the plan of a run need not load
+
     participants, series, confounds = simulate_cohort(spec, nodes)
     patients = np.flatnonzero(participants["group"].isin(spec["contrast"]["cases"]))
-    times = [spec["repetition_time"]] * len(participants)
-    series, truth, carriers = plant_cohort(series, participants, nodes, times, spec["plant"], patients)
+    times, measure = [spec["repetition_time"]] * len(participants), spec["plant"].get("measure")
+    if measure in TIMED:
+        series, truth, carriers = plant_in_time(series, nodes, times, spec["plant"], patients, measure)
+    else:
+        events, loads = simulate_tapping(spec, len(participants)) if measure in TASKS else (None, None)
+        series, truth, carriers = plant_cohort(series, participants, nodes, times, spec["plant"], patients, loads)
+        series = add_responses(series, events, nodes, spec, patients) if events else series
     participants["severity"] = simulate_severity(patients, carriers, spec, len(participants))
     subjects = spoil(participants, add_motion(series, confounds, nodes, spec), confounds, spec)
+    if measure in TASKS:
+        subjects = [replace(subject, events=own) for subject, own in zip(subjects, events)]
     participants["scan_group"] = participants["participant_id"]
     names = participants["participant_id"].iloc[carriers].to_frame()
     return Simulated(participants.drop(columns="target_fd"), subjects, truth, names)

@@ -113,6 +113,37 @@ def tapping_series(
     return 1000 + 10 * (bold + NOISE * rng.standard_normal(bold.shape))
 
 
+def tapping_responses(
+    events: pd.DataFrame, n_volumes: int, repetition_time: float, activation: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """One person's responses to tapping, [T, N], in units of `activation` [N]; amplitudes and delays vary.
+
+    Parameters as of `tapping_series`.
+    """
+    attention = np.maximum(0, 1 + VARIES * rng.standard_normal(int((events["trial_type"] != "rest").sum())))
+    amplitude = activation * (1 + VARIES * rng.standard_normal(len(activation)))
+    peak = 6 + PEAKS * rng.standard_normal(len(activation))
+    return amplitude * _responses(events, n_volumes, repetition_time, attention, peak)
+
+
+def tapping_load(events: pd.DataFrame, n_volumes: int, repetition_time: float) -> np.ndarray:
+    """How much of tapping is in every volume, blurred as the response to it is, [T], 0 to 1; parameters as above."""
+    even = np.ones(int((events["trial_type"] != "rest").sum()))
+    return np.clip(_responses(events, n_volumes, repetition_time, even, np.full(1, 6.0))[:, 0], 0, 1)
+
+
+def _responses(
+    events: pd.DataFrame, n_volumes: int, repetition_time: float, blocks: np.ndarray, peaks: np.ndarray
+) -> np.ndarray:
+    """Responses to blocks of these amplitudes that peak at `peaks` (s), [T, P]."""
+    fine = max(1, round(repetition_time / STEP))
+    step = repetition_time / fine
+    lead = int(np.ceil(LENGTH / step))  # before the scan, for the responses to begin
+    course = _blocks(events, np.arange(-lead, n_volumes * fine) * step) @ blocks
+    course = np.broadcast_to(course[:, None], (len(course), len(peaks)))
+    return oaconvolve(course, haemodynamic_response(step, peaks), axes=0)[lead : len(course) : fine]
+
+
 def haemodynamic_response(step: float, peak: np.ndarray) -> np.ndarray:
     """Two gamma functions on a grid of `step` s, with a sum of one; `peak` (s) is broadcast against time, axis -2."""
     time = np.arange(0, LENGTH, step)[:, None]

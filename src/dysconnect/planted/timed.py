@@ -1,11 +1,74 @@
 """Truths in time to find again: regions that lead others more, and connections that switch more."""
 
+from collections.abc import Sequence
+
 import numpy as np
+import pandas as pd
 
+from dysconnect.data.atlas import circuit_edges
+from dysconnect.data.edges import Pairs
 from dysconnect.data.series import has_signal
-from dysconnect.planted.plant import resting_band
+from dysconnect.planted.plant import choose_carriers, choose_edges, resting_band, truth_table
 
+SHARE = 3  # a third of the circuits' connections at most are planted: the rest must stay as they are
+SWITCHING = 4  # regions among which connections switch
+LED, SWITCHED = 0.2, 0.5  # what a region gains where the effect is one, relative to its spread in the resting band
 BLOCK = (40.0, 80.0)  # s that a connection stays as it is before it switches
+
+
+def plant_in_time(
+    series: Sequence[np.ndarray],
+    nodes: pd.DataFrame,
+    repetition_times: Sequence[float],
+    spec: dict,
+    patients: np.ndarray,
+    measure: str,
+) -> tuple[list[np.ndarray], pd.DataFrame, np.ndarray]:
+    """Plant a truth in time in the carriers among the patients, always stronger: parameters as of `plant_cohort`.
+
+    Parameters
+    ----------
+    measure : {"lagged", "variability"}
+        Regions that lead others along the circuits, or connections that switch among a few regions of the circuits.
+        `effect` is about Cohen's d among carriers for cohorts like the simulated one, not exactly.
+
+    Returns
+    -------
+    series, truth, carriers
+        As of `plant_cohort`; of lagged coupling the truth goes from `region_a` to `region_b`.
+    """
+    rng = np.random.default_rng([spec["seed"], 7])
+    directed = measure == "lagged"
+    edges = _led(nodes, spec, rng) if directed else _switching(nodes, spec["circuits"], rng)
+    carriers = choose_carriers(patients, spec["carriers"], rng) if spec["effect"] else np.array([], int)
+    planted, ends = list(series), (edges["i"].to_numpy(), edges["j"].to_numpy())
+    for subject in carriers:
+        x, seconds = series[subject], repetition_times[subject]
+        if not np.isfinite(x).all():
+            continue
+        if directed:
+            planted[subject] = lead(x, *ends, seconds, LED * spec["effect"])
+        else:
+            own = np.random.default_rng([spec["seed"], 8, subject])
+            planted[subject] = switch(x, np.unique(ends), seconds, SWITCHED * spec["effect"], own)
+    return planted, truth_table(nodes, edges, spec["effect"], spec["carriers"]), carriers
+
+
+def _led(nodes: pd.DataFrame, spec: dict, rng: np.random.Generator) -> pd.DataFrame:
+    """Connections along the circuits, as of `choose_edges`."""
+    pool = circuit_edges(nodes, directed=True)
+    pool = pool[pool["circuit"].isin(spec["circuits"])].drop_duplicates("edge")
+    return choose_edges(nodes, spec["circuits"], min(spec["edges"], len(pool) // SHARE), "up", rng, directed=True)
+
+
+def _switching(nodes: pd.DataFrame, circuits: Sequence[str], rng: np.random.Generator) -> pd.DataFrame:
+    """All connections among a few regions of the circuits, as of `choose_edges`."""
+    pool = circuit_edges(nodes)
+    pool = pool[pool["circuit"].isin(circuits)]
+    regions = np.sort(rng.choice(np.unique(pool[["i", "j"]]), SWITCHING, replace=False))
+    pairs, edge = Pairs(len(nodes)), Pairs(len(nodes)).among(regions)
+    table = {"circuit": "switching", "edge": edge, "i": pairs.rows[edge], "j": pairs.cols[edge], "direction": 1}
+    return pd.DataFrame(table)
 
 
 def lead(
