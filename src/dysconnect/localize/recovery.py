@@ -85,10 +85,12 @@ def _size(edges: pd.DataFrame) -> np.ndarray:
 
 
 def match_truth(edges: pd.DataFrame, truth: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Match planted edges by the names of their regions, in either order: is planted [E], direction [E]."""
-    pairs = pd.Index(["\t".join(sorted(pair)) for pair in zip(edges["region_a"], edges["region_b"])])
-    wanted = ["\t".join(sorted(pair)) for pair in zip(truth["region_a"], truth["region_b"])]
-    position = pairs.get_indexer(wanted)
+    """Match planted edges by the names of their regions: is planted [E], direction [E]; either way unless directed."""
+    ends, wanted = (list(zip(table["region_a"], table["region_b"])) for table in (edges, truth))
+    directed = bool(ends) and ends[0][::-1] in set(ends)
+    order = list if directed else sorted
+    pairs = pd.Index(["\t".join(order(pair)) for pair in ends])
+    position = pairs.get_indexer(["\t".join(order(pair)) for pair in wanted])
     if (position < 0).any():
         first = truth.iloc[int(np.argmax(position < 0))]
         raise ValueError(

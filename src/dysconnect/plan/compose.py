@@ -72,7 +72,7 @@ def compose_workflow(
     with hydra.initialize_config_dir(str(Path(config_dir).resolve()), version_base="1.3"):
         used: set[str] = set()
         validated = [f"experiment={VALIDATION}"] if VALIDATION in (chosen or []) else []
-        cohort = _compose([*groups, *validated], overrides, rules, used)
+        cohort = _planted(_compose([*groups, *validated], overrides, rules, used))
         names = _experiment_names(cohort, chosen, config_dir)
         experiments = {name: _compose([*groups, f"experiment={name}"], overrides, rules, used) for name in names}
     _refuse_unused(overrides, used, [cohort, *experiments.values()])
@@ -169,6 +169,14 @@ def _compose(groups: Sequence[str], overrides: Sequence[Override], rules: Mappin
         return settle(to_dict(config), rules)
     except (OmegaConfBaseException, RecursionError) as error:
         raise ConfigError(f"a ${{...}} does not resolve: {' '.join(str(error).split())[:300]}") from error
+
+
+def _planted(config: dict) -> dict:
+    """A simulated cohort is one in which what the run measures differs: of a task, or in time."""
+    measure, dataset = MEASURES.get(config["connectivity"]["measure"]), config["dataset"]
+    if measure and measure.timed and dataset.get("kind") == "simulated":
+        dataset["plant"] |= {"measure": measure.name}
+    return config
 
 
 def _name_atlas(config: DictConfig, typed: Collection[str]) -> None:
