@@ -57,8 +57,8 @@ def unfolded(covariances: np.ndarray) -> np.ndarray:
 def logarithms(matrices: np.ndarray) -> np.ndarray:
     """Logarithms of positive-definite matrices, [S, N, N] float32.
 
-    In single precision, where an entry errs by about a third of ``eps * condition number`` at most: 2e-5 for a condition
-    number of 500, 1e-6 in the root mean square. Beyond `CLEAR`, in double precision.
+    In single precision, where entries err by a third of ``eps * condition number`` at most: 2e-5 for a condition number
+    of 500, and 1e-6 in the root mean square. Beyond `CLEAR`, in double precision.
     """
     values, vectors = torch.linalg.eigh(torch.from_numpy(matrices).float())
     logs = ((vectors * torch.log(values.clamp_min(1e-12))[:, None, :]) @ vectors.mT).numpy()
