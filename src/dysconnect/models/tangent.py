@@ -105,9 +105,9 @@ def _mean_and_some(
 def geometric_mean(covariances: np.ndarray, tolerance: float = 1e-5, max_steps: int = 50) -> np.ndarray:
     """Affine-invariant (Frechet) mean of covariance matrices, [S, N, N] or edges with diagonal, -> [N, N].
 
-    Of few people by gradient descent with Barzilai-Borwein steps, which need about half as many as unit steps. Of many
-    by Newton's method with the curvature of a few of them, from the mean of a few of them: both come from these very
-    covariances, so that nothing is learned from others, and the mean is unique wherever the search starts. It stops
+    By Newton's method with the curvature of some of them; of many people, from the mean of a few of them: both come
+    from these very covariances, so that nothing is learned from others, and the mean is unique wherever the search
+    starts. It stops
     when the gradient's entries have a root mean square below `tolerance` (people differ from their mean by about 0.1 in
     this unit) and takes the step of that gradient; of many people already when the last step left so little of the
     gradient that the next one will.
@@ -115,36 +115,14 @@ def geometric_mean(covariances: np.ndarray, tolerance: float = 1e-5, max_steps: 
     References
     ----------
     Fletcher and Joshi (2007), doi:10.1016/j.sigpro.2005.12.018; Varoquaux et al. (2010), MICCAI;
-    Barzilai and Borwein (1988), doi:10.1093/imanum/8.1.141;
     Ferreira, Xavier, Costeira and Barroso (2008), Newton algorithms for Riemannian distance related problems on
     connected locally symmetric manifolds, technical report, Instituto Superior Tecnico (the Hessian).
     """
-    if len(covariances) <= 2 * FEW:
-        start = exponential(mean_log(covariances, precision=np.float32))
-        return _descend(covariances, start, tolerance, max_steps)
     root = spd_function(unfolded(covariances.mean(0, dtype=float)[None])[0], np.sqrt)
-    root = _settle(covariances[:: len(covariances) // FEW], root, NEAR, max_steps)
+    if len(covariances) > 2 * FEW:
+        root = _settle(covariances[:: len(covariances) // FEW], root, NEAR, max_steps)
     root = _settle(covariances, root, tolerance, max_steps)
     return root @ root.T
-
-
-def _descend(covariances: np.ndarray, mean: np.ndarray, tolerance: float, max_steps: int) -> np.ndarray:
-    """Follow the gradient from a first mean, [N, N]; its first steps, far from the mean, in single precision."""
-    step, before, size = 0.8, None, np.inf
-    for count in range(max_steps):
-        precision = np.float32 if count < ROUGH and size > 10 * SINGLE else float
-        root, whitening = spd_functions(mean, np.sqrt, lambda values: 1 / np.sqrt(values))
-        gradient = mean_log(covariances, whitening, precision)
-        size = np.linalg.norm(gradient) / len(gradient)
-        if before is not None:
-            change = before - gradient
-            step = float(np.clip(step * (before * change).sum() / max((change**2).sum(), 1e-300), 0.3, 1.5))
-        mean = root @ exponential(step * gradient) @ root
-        mean = (mean + mean.T) / 2
-        if size < tolerance and precision is float:
-            return mean
-        before = gradient
-    raise _unsettled(len(covariances), max_steps)
 
 
 def _unsettled(n: int, max_steps: int) -> ValueError:
@@ -161,17 +139,18 @@ def _settle(covariances: np.ndarray, root: np.ndarray, tolerance: float, max_ste
     are so many and so well conditioned that its errors, which differ between people, average out.
     """
     whitening, size, blur, spread = np.linalg.inv(root), 0.0, np.inf, float(np.linalg.cond(root)) ** 2
+    some, many = min(CURVED, max(len(covariances) // 2, CHUNK)), len(covariances) > 2 * FEW
     for count in range(max_steps):
         exact = blur < BLUR * tolerance
         rough = ROUNDED * spread < SINGLE and count < ROUGH and not 0 < size < SINGLE
         precision = np.float32 if exact or rough else float
-        gradient, logs, vectors = _mean_and_some(covariances, whitening, precision, CURVED, count)
+        gradient, logs, vectors = _mean_and_some(covariances, whitening, precision, some, count)
         before, size = size, float(np.linalg.norm(gradient)) / len(gradient)
         condition = max(spread, float(torch.exp(logs[:, -1] - logs[:, 0]).mean()))
         blur = ROUNDED * condition / np.sqrt(len(covariances) * len(root))
         step = _newton_step(gradient, _curvature(logs, vectors))
         root, whitening = root @ exponential(step / 2), exponential(-step / 2) @ whitening
-        small = size < tolerance or SURE * size**2 < tolerance * before
+        small = size < tolerance or (many and SURE * size**2 < tolerance * before)
         if small and (blur < BLUR * tolerance or precision is float or tolerance > SINGLE):
             return root
     raise _unsettled(len(covariances), max_steps)
