@@ -57,14 +57,16 @@ def unfolded(covariances: np.ndarray) -> np.ndarray:
 def logarithms(matrices: np.ndarray) -> np.ndarray:
     """Logarithms of positive-definite matrices, [S, N, N] float32.
 
-    In single precision, where entries err by a third of ``eps * condition number`` at most: 2e-5 for a condition number
-    of 500, and 1e-6 in the root mean square. Beyond `CLEAR`, in double precision.
+    Of matrices in single precision entries err by a third of ``eps * condition number`` at most: 2e-5 for a condition
+    number of 500, and 1e-6 in the root mean square. Beyond `CLEAR` those too are done in double precision.
     """
-    values, vectors = torch.linalg.eigh(torch.from_numpy(matrices).float())
+    if matrices.dtype != np.float32:
+        return spd_function(matrices, np.log).astype(np.float32)
+    values, vectors = torch.linalg.eigh(torch.from_numpy(matrices))
     logs = ((vectors * torch.log(values.clamp_min(1e-12))[:, None, :]) @ vectors.mT).numpy()
     unclear = ~(values[:, -1] < CLEAR * values[:, 0]).numpy()
     if unclear.any():
-        logs[unclear] = spd_function(matrices[unclear], np.log)
+        logs[unclear] = spd_function(matrices[unclear].astype(float), np.log)
     return logs
 
 
@@ -107,10 +109,9 @@ def geometric_mean(covariances: np.ndarray, tolerance: float = 1e-5, max_steps: 
 
     By Newton's method with the curvature of some of them; of many people, from the mean of a few of them: both come
     from these very covariances, so that nothing is learned from others, and the mean is unique wherever the search
-    starts. It stops
-    when the gradient's entries have a root mean square below `tolerance` (people differ from their mean by about 0.1 in
-    this unit) and takes the step of that gradient; of many people already when the last step left so little of the
-    gradient that the next one will.
+    starts. It stops when the gradient's entries have a root mean square below `tolerance` (people differ from their
+    mean by about 0.1 in this unit) and takes the step of that gradient; of many people already when the last step left
+    so little of the gradient that the next one will.
 
     References
     ----------
@@ -202,7 +203,8 @@ class TangentSpace:
     Attributes
     ----------
     whitening_ : array, [N, N]
-        ``M^-1/2``, learned from the training subjects only.
+        ``M^-1/2``, learned from the training subjects only; of more than 192 in single precision, in which people are
+        then projected: a smaller cohort repeats to the digit on other processors.
 
     References
     ----------
@@ -211,13 +213,15 @@ class TangentSpace:
 
     def fit(self, edges: np.ndarray, n_nodes: int) -> "TangentSpace":
         """Learn the reference from covariances stored as edges with diagonal, [n, N(N+1)/2]."""
-        self.whitening_ = spd_function(geometric_mean(edges), lambda v: 1 / np.sqrt(v))
+        precision = np.float32 if len(edges) > 2 * FEW else float
+        self.whitening_ = spd_function(geometric_mean(edges), lambda v: 1 / np.sqrt(v)).astype(precision)
         return self
 
     def transform(self, edges: np.ndarray) -> np.ndarray:
         """Project covariances, [n, N(N+1)/2] -> features of the same shape, float32."""
         pairs = Pairs(len(self.whitening_), diagonal=True)
-        precision = np.float32 if np.linalg.cond(self.whitening_) ** 2 < CLEAR else float
+        clear = np.linalg.cond(self.whitening_.astype(float)) ** 2 < CLEAR
+        precision = self.whitening_.dtype.type if clear else float
         whitening = self.whitening_.astype(precision)
         weight = np.where(pairs.rows == pairs.cols, 1.0, np.sqrt(2.0)).astype(np.float32)
 
