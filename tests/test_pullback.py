@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.linalg import logm
 
-from dysconnect.attribute.folds import fisher_edges, fold_maps, held_out, randomised_twin, shuffled_twin
+from dysconnect.attribute.folds import fisher_edges, fold_maps, held_out, randomised_twin
 from dysconnect.attribute.tangent import tangent_gradient
 from dysconnect.data.edges import Pairs
 from dysconnect.learning.estimators import build
@@ -24,7 +24,7 @@ from dysconnect.train import cross_validate
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 TRAIN, TEST = np.arange(40), np.arange(40, 60)
-STEP = 1e-4
+STEP, SOME = 1e-4, np.array([0, 3, 7, 12])
 
 
 def moved(covariance: np.ndarray, edge: int, change: float) -> np.ndarray:
@@ -38,11 +38,10 @@ def moved(covariance: np.ndarray, edge: int, change: float) -> np.ndarray:
 
 
 def differences(decide, covariance: np.ndarray) -> np.ndarray:
-    """Central differences of a decision about one person by the Fisher z of every pair, to the fourth order."""
-    n_edges = len(Pairs(Pairs.of(len(covariance), diagonal=True).n))
+    """Central differences of a decision about one person by the Fisher z of some pairs, to the fourth order."""
     at = lambda edge, steps: decide(moved(covariance, edge, steps * STEP))
     slope = lambda edge: 8 * (at(edge, 1) - at(edge, -1)) - (at(edge, 2) - at(edge, -2))
-    return np.array([slope(edge) for edge in range(n_edges)]) / (12 * STEP)
+    return np.array([slope(edge) for edge in SOME]) / (12 * STEP)
 
 
 def vector(covariance: np.ndarray, whitening: np.ndarray, degree: float = 0) -> np.ndarray:
@@ -99,7 +98,7 @@ def test_taken_back_gradients_are_those_of_differences(make_covariances, space):
     by_features = weights / np.cosh(features @ weights) ** 2 + 2 * (features @ bent) * bent
     expected = differences(decide, person)
     found = correlation_gradients(space, person[None], by_features[None])[0]
-    np.testing.assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max())
+    np.testing.assert_allclose(found[SOME], expected, atol=1e-6 * np.abs(expected).max())
     if isinstance(space, CommonTangent):
         assert not found[Pairs(8).touching(np.arange(8) == 2)].any() and found.any()
 
@@ -137,10 +136,10 @@ def wide_decision(model, covariance: np.ndarray) -> float:
 def test_the_map_of_a_wide_network_is_that_of_differences_of_its_decision(make_covariances):
     cohort = make_covariances(60, n_nodes=6, shift=0.3)
     model = built(wide()).fit(cohort, TRAIN)
-    people = TEST[:3]
+    people = TEST[:2]
     expected = np.mean([differences(lambda c: wide_decision(model, c), cohort.values[k]) for k in people], axis=0)
     found = tangent_gradient(model, held_out(cohort, FoldModel(model, TRAIN, people, 0, 0, 0)).people)
-    np.testing.assert_allclose(found, expected, atol=3e-6 * np.abs(expected).max())
+    np.testing.assert_allclose(found[SOME], expected, atol=3e-6 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("edges", ["own", "mean"])
@@ -159,37 +158,36 @@ def test_the_map_of_a_network_is_that_of_differences_of_its_decision(make_covari
         z = fisher_edges(replace(cohort, values=covariance[None]))[0]
         return float(networks.decide(np.concatenate([exact(space, covariance), z])[None])[0, 0])
 
-    expected = np.mean([differences(decide, cohort.values[k]) for k in TEST[:3]], axis=0)
-    found = tangent_gradient(model, held_out(cohort, FoldModel(model, TRAIN, TEST[:3], 0, 0, 0)).people)
-    np.testing.assert_allclose(found, expected, atol=2e-6 * np.abs(expected).max())
-    assert edges == "mean" or np.abs(expected - tangent_gradient_without_graph(model, cohort)).max() > 1e-3
+    expected = np.mean([differences(decide, cohort.values[k]) for k in TEST[:2]], axis=0)
+    found = tangent_gradient(model, held_out(cohort, FoldModel(model, TRAIN, TEST[:2], 0, 0, 0)).people)
+    np.testing.assert_allclose(found[SOME], expected, atol=2e-6 * np.abs(expected).max())
+    assert edges == "mean" or np.abs(found - without_graph(model, cohort)).max() > 1e-3
 
 
-def tangent_gradient_without_graph(model, cohort) -> np.ndarray:
+def without_graph(model, cohort) -> np.ndarray:
     """The map of the same network had it one graph for all."""
     networks = model.networks_
     shared = replace(networks, sections={**networks.sections, "graph": {"density": 1.0, "edges": "mean"}})
     twin = built({**model._sections(), "graph": {"density": 1.0, "edges": "mean"}})
     twin.input_, twin.networks_ = model.input_, shared
-    return tangent_gradient(twin, held_out(cohort, FoldModel(twin, TRAIN, TEST[:3], 0, 0, 0)).people)
+    return tangent_gradient(twin, held_out(cohort, FoldModel(twin, TRAIN, TEST[:2], 0, 0, 0)).people)
 
 
 @pytest.mark.parametrize("name", ["ridge", "riemann", "wide", "gcn"])
-def test_a_planted_connection_is_found_and_by_chance_without_learning(make_covariances, sections, tmp_path, name):
+def test_a_planted_connection_is_found_and_not_without_learning(make_covariances, sections, tmp_path, name):
     cohort = make_covariances(80, shift=0.4)
     spec = {"ridge": model_of("ridge"), "riemann": {**model_of("ridge"), "model": {"name": "riemann", "components": 7}}}
     spec = {**spec, "wide": wide(share=0), "gcn": boosted(sections)}[name]
     splits = make_splits(cohort.participants, 2, 1, 0)
     save_folds(cross_validate(cohort, splits, name, spec).folds, cohort, tmp_path / "folds.npz")
-    total = {"learned": 0, "random": 0, "shuffled": 0}
+    learned, random = 0, 0
     for fold in read_folds(tmp_path / "folds.npz", cohort, splits):
         own = held_out(cohort, fold)
-        twins = randomised_twin(own, fold.fold), shuffled_twin(cohort, fold, lambda: built(spec), fold.fold)
-        for what, one in zip(total, (own, *twins)):
-            total[what] = total[what] + fold_maps(one)["gradient"]
-    rank = {what: int((np.abs(own) > np.abs(own[0])).sum()) for what, own in total.items()}
-    assert rank["learned"] == 0 and total["learned"][0] > 0  # of 28; more in patients
-    assert min(rank["random"], rank["shuffled"]) > 0
+        learned = learned + fold_maps(own)["gradient"]
+        random = random + np.array([fold_maps(randomised_twin(own, seed))["gradient"] for seed in range(8)])
+    above = lambda own: int((np.abs(own) > np.abs(own[0])).sum())  # of 28
+    assert above(learned) == 0 and learned[0] > 0  # more in patients
+    assert np.mean([above(own) for own in random]) > 5
 
 
 def boosted(sections) -> dict:
@@ -236,7 +234,7 @@ def test_harmonised_sites_are_taken_back_too(make_covariances):
     )
     found = tangent_gradient(model, held_out(cohort, FoldModel(model, TRAIN, person, 0, 0, 0)).people)
     expected = differences(decide, cohort.values[person[0]])
-    np.testing.assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max())
+    np.testing.assert_allclose(found[SOME], expected, atol=1e-6 * np.abs(expected).max())
 
 
 def scale_of(model, people) -> np.ndarray:
