@@ -175,7 +175,7 @@ def without_graph(model, cohort) -> np.ndarray:
 
 @pytest.mark.parametrize("name", ["ridge", "riemann", "wide", "gcn"])
 def test_a_planted_connection_is_found_and_not_without_learning(make_covariances, sections, tmp_path, name):
-    cohort = make_covariances(80, shift=0.4)
+    cohort = make_covariances(80, shift=0.3)
     spec = {"ridge": model_of("ridge"), "riemann": {**model_of("ridge"), "model": {"name": "riemann", "components": 7}}}
     spec = {**spec, "wide": wide(share=0), "gcn": boosted(sections)}[name]
     splits = make_splits(cohort.participants, 2, 1, 0)
@@ -185,9 +185,9 @@ def test_a_planted_connection_is_found_and_not_without_learning(make_covariances
         own = held_out(cohort, fold)
         learned = learned + fold_maps(own)["gradient"]
         random = random + np.array([fold_maps(randomised_twin(own, seed))["gradient"] for seed in range(8)])
-    above = lambda own: int((np.abs(own) > np.abs(own[0])).sum())  # of 28
-    assert above(learned) == 0 and learned[0] > 0  # more in patients
-    assert np.mean([above(own) for own in random]) > 5
+    assert learned[0] == np.abs(learned).max()  # of 28; more in patients
+    ahead = [own[0] > 0 and own[0] == np.abs(own).max() for own in random]
+    assert sum(ahead) <= 4  # what differs so much between people stands out with either sign
 
 
 def boosted(sections) -> dict:
