@@ -14,7 +14,6 @@ from dysconnect.learning.graph.start import RidgeStart
 from dysconnect.learning.saved import FoldModel, read_folds, save_folds
 from dysconnect.learning.splits import make_splits
 from dysconnect.models.dual import PENALTIES
-from dysconnect.models.low_rank import isometry
 from dysconnect.models.pullback import correlation_gradients, log_differences
 from dysconnect.models.riemann import ReducedTangent
 from dysconnect.models.softened import CommonTangent, SoftenedTangent, soften
@@ -240,7 +239,3 @@ def test_harmonised_sites_are_taken_back_too(make_covariances):
 def scale_of(model, people) -> np.ndarray:
     combat = model.preparation_.combat_
     return combat.scale_[combat.sites_.index(people["site"].iloc[0])]
-
-
-def test_entries_stand_once_times_the_root_of_two():
-    assert isometry(Pairs(2, diagonal=True)) == pytest.approx([1, np.sqrt(2), 1])
