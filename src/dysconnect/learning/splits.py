@@ -276,6 +276,18 @@ def scored_folds(splits: pd.DataFrame) -> list[tuple[int, int]]:
     return sorted((int(repeat), int(fold)) for repeat, fold in tested.to_numpy())
 
 
+def unseen_sites(splits: pd.DataFrame) -> pd.DataFrame:
+    """Sites of which a fold tests people and trains on none: `repeat`, `fold`, `site` and `people`, a row each."""
+    counts = splits.groupby(["repeat", "fold", "site"]).size().rename("people").reset_index()
+    together = ~counts.duplicated(["repeat", "site"], keep=False)
+    return counts[together & (counts["fold"] != NEVER_TESTED)].reset_index(drop=True)
+
+
+def leaves_sites_out(splits: pd.DataFrame) -> bool:
+    """Whether everybody is tested by models that have seen nobody of the same site."""
+    return int((splits["fold"] != NEVER_TESTED).sum()) == unseen_sites(splits)["people"].sum()
+
+
 def fold_rows(
     splits: pd.DataFrame, participants: pd.DataFrame, repeat: int, fold: int
 ) -> tuple[np.ndarray, np.ndarray]:
