@@ -6,7 +6,8 @@ Leaves one of the 11 ABIDE sites of FOLDER out at a time (default: DYSCONNECT_DA
 the first volumes of the left-out ones. Decisions are kept in --work site by site and never made twice. For every
 experiment: AUC inside sites (pairs of a case and a control of the same site), the difference from tangent ridge on the
 same scans with its standard error over sites, the rank correlation of the decision with the number of volumes, labels
-held, and the calibration slope, calibrated on sites left out of the training people and on people left out. Writes benchmarks/results/travel.tsv and .md.
+held, and the calibration slope, calibrated on sites left out of the training people and on people left out. Writes
+benchmarks/results/travel.tsv and .md.
 """
 
 import json
