@@ -12,8 +12,8 @@ from test_linear import SPECS
 from dysconnect.data.cohort import Cohort
 from dysconnect.evaluate.calibration import recalibration
 from dysconnect.learning.estimators import build
-from dysconnect.learning.new_sites import calibrate_on_sites, for_new_sites, site_folds
-from dysconnect.learning.splits import fold_rows, leaves_sites_out, make_splits, unseen_sites
+from dysconnect.learning.new_sites import calibrate_on_sites, for_new_sites
+from dysconnect.learning.splits import fold_rows, leaves_sites_out, make_splits, site_folds, unseen_sites
 from dysconnect.models.dual import platt, ridge_path
 from dysconnect.models.prepare import ComBat, UnseenSite
 from dysconnect.predict.calibrate import calibrate

@@ -14,8 +14,8 @@ from dysconnect.data.edges import MissingRegions, edges_of_matrices
 from dysconnect.data.measures import MEASURES
 from dysconnect.data.participants import scan_groups
 from dysconnect.learning.graph.model import GraphModel
-from dysconnect.learning.new_sites import site_folds
 from dysconnect.learning.represented import Represented
+from dysconnect.learning.splits import site_folds
 from dysconnect.models.card import PREPARED, SOFTENED
 from dysconnect.models.cards import card_of
 from dysconnect.models.dual import platt

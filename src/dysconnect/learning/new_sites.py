@@ -12,45 +12,11 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.data.cohort import Cohort
-from dysconnect.data.participants import scan_groups
 from dysconnect.learning.seeds import is_graph
-from dysconnect.learning.splits import joined_sites, leaves_sites_out
+from dysconnect.learning.splits import leaves_sites_out
 
 if TYPE_CHECKING:
     from dysconnect.learning.estimators import FeatureModel, Model
-
-FEWEST = 2  # people of each group who must be left to fit on
-
-
-def site_folds(participants: pd.DataFrame, folds: int = 5) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Inner folds of whole sites: positions to fit on and to watch.
-
-    Sites that share copies of a scan stay together.
-
-    Parameters
-    ----------
-    participants : DataFrame, [n rows]
-        With `label`, `site` and, where scans are copies, `scan_group`.
-    folds : int
-        At most; fewer where there are fewer sites, or fewer people of a group.
-
-    Returns
-    -------
-    list of (array, array)
-        Empty where nothing can be learned so: one site only, or a group is at one site only.
-    """
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    sites, labels = participants["site"].astype(str), participants["label"].to_numpy(int)
-    parts = joined_sites(sites.to_numpy(), scan_groups(participants))
-    number = {site: k for k, part in enumerate(parts) for site in part}
-    folds = min(folds, len(parts), *np.bincount(labels, minlength=2))
-    if folds < 2:
-        return []
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
-    found = [(fit, watch) for fit, watch in splitter.split(labels, labels, sites.map(number)) if len(watch)]
-    enough = all(np.bincount(labels[fit], minlength=2).min() >= FEWEST for fit, _ in found)
-    return found if enough else []
 
 
 def for_new_sites(sections: Mapping, splits: pd.DataFrame) -> bool:
