@@ -4,9 +4,9 @@ python benchmarks/small.py [--data FOLDER] [--experiments low_rank,wide] [--work
 
 A draw takes sites in random order, at least three, until they hold enough people; of these as many cases as controls to
 learn from, and 200 others to be tested. Decisions are kept in --work draw by draw and never made twice. For every
-experiment: mean AUC over draws, also of pairs of the same site, the difference from tangent ridge on the same people
-with its standard error over draws, and in how many draws the network counts beside ridge regression, if it starts from
-that. Writes benchmarks/results/small.tsv and .md.
+experiment: mean AUC over draws, also of pairs of the same site, the differences from tangent ridge on the same people
+and, of networks, from ridge on the same tangent vectors, with standard errors over draws, and in how many draws a
+network counts beside ridge regression, if it starts from that. Writes benchmarks/results/small.tsv and .md.
 """
 
 import time
@@ -33,6 +33,8 @@ CHANGED = {  # what the two steps from ridge to `wide` do each
     "softened_ridge": ("tangent_ridge", {"soften": [0, 0.5]}),
     "wide_unsoftened": ("wide", {"soften": [0]}),
 }
+SAME_INPUT = dict.fromkeys(("wide", "wide_low_rank"), "softened_ridge")  # ridge on the same vectors, if not REFERENCE
+NETWORKS = ("wide", "wide_unsoftened", "wide_low_rank", "gcn")
 
 
 def draw(participants: pd.DataFrame, number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -83,14 +85,15 @@ def score(decisions: pd.DataFrame) -> pd.DataFrame:
 
 
 def compare(table: pd.DataFrame) -> pd.DataFrame:
-    """One row an experiment: means over the draws that it has, and the difference from the reference on these."""
-    reference, rows = table[table["experiment"] == REFERENCE].set_index("draw"), []
-    for name, own in table.groupby("experiment"):
-        own, row = own.set_index("draw"), {"experiment": name, "draws": len(own)}
-        for key in ("auc", "auc_within"):
-            gap = own[key] - reference.loc[own.index, key]
-            row |= {key: own[key].mean(), f"{key}_difference": gap.mean(), f"{key}_se": gap.sem()}
-        sizes = (own["auc"] - reference.loc[own.index, "auc"]).groupby(own["trained"]).mean()
+    """One row an experiment: means over the draws that it has, and differences from both kinds of ridge on these."""
+    draws, rows = {name: own.set_index("draw") for name, own in table.groupby("experiment")}, []
+    for name, own in draws.items():
+        row = {"experiment": name, "draws": len(own), "auc": own["auc"].mean(), "auc_within": own["auc_within"].mean()}
+        for against, other in (("tangent", REFERENCE), ("same", SAME_INPUT.get(name, REFERENCE))):
+            gap = own[["auc", "auc_within"]] - draws[other].loc[own.index, ["auc", "auc_within"]]
+            for key in gap:
+                row |= {f"{key}_{against}": gap[key].mean(), f"{key}_{against}_se": gap[key].sem()}
+        sizes = (own["auc"] - draws[REFERENCE].loc[own.index, "auc"]).groupby(own["trained"]).mean()
         row |= {f"difference_{size}": value for size, value in sizes.items()}
         counts = f"{(own['gamma'] > 0).sum()} of {len(own)}" if own["gamma"].notna().all() else ""
         rows.append(row | {"network_counts": counts})
@@ -99,16 +102,22 @@ def compare(table: pd.DataFrame) -> pd.DataFrame:
 
 def markdown(table: pd.DataFrame) -> str:
     """The table for people, in points of AUC."""
-    head = ["experiment", "draws", "AUC", f"against {REFERENCE} (se)", "within sites", "against it (se)"]
-    head += [f"n = {size}" for size in SIZES] + ["network counts"]
+    head = ["experiment", "draws", "AUC", "within sites", f"against {REFERENCE} (se)", "within sites"]
+    head += [
+        "against ridge on the same input (se)",
+        "within sites",
+        *(f"n = {size}" for size in SIZES),
+        "network counts",
+    ]
     lines = [head, ["---"] * len(head)]
     for row in table.to_dict("records"):
-        cells = [row["experiment"], str(row["draws"])]
-        for key in ("auc", "auc_within"):
-            gap, error = row[f"{key}_difference"], row[f"{key}_se"]
-            same = row["experiment"] == REFERENCE
-            cells += [f"{100 * row[key]:.1f}", "" if same else f"{100 * gap:+.1f} ({100 * error:.1f})"]
-        cells += ["" if same else f"{100 * row.get(f'difference_{size}', np.nan):+.1f}" for size in SIZES]
+        own, point = row["experiment"], lambda key, row=row: f"{100 * row.get(key, np.nan):+.1f}"
+        gap = lambda key, row=row: f"{100 * row[key]:+.1f} ({100 * row[key + '_se']:.1f})"
+        cells = [own, str(row["draws"]), f"{100 * row['auc']:.1f}", f"{100 * row['auc_within']:.1f}"]
+        first = own == REFERENCE
+        cells += ["", ""] if first else [gap("auc_tangent"), gap("auc_within_tangent")]
+        cells += [gap("auc_same"), gap("auc_within_same")] if own in NETWORKS else ["", ""]
+        cells += ["" if first else point(f"difference_{size}") for size in SIZES]
         lines.append([*cells, row["network_counts"]])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -116,7 +125,8 @@ def markdown(table: pd.DataFrame) -> str:
 def main() -> None:
     """Train what is missing, draw by draw, and write the tables."""
     given = arguments(__doc__, NAMES)
-    root, names = Path(given.data) / "abide", list(dict.fromkeys([REFERENCE, *given.experiments.split(",")]))
+    root, asked = Path(given.data) / "abide", given.experiments.split(",")
+    names = list(dict.fromkeys([REFERENCE, *(SAME_INPUT[name] for name in asked if name in SAME_INPUT), *asked]))
     origin = {name: CHANGED.get(name, (name, {})) for name in names}
     config, experiments = configurations(root, list(dict.fromkeys(base for base, _ in origin.values())))
     prepare(config, root, given.work)
