@@ -28,13 +28,13 @@ from dysconnect.plan.config import training_sections
 HERE = Path(__file__).parent
 SIZES, DRAWS, TESTED, SITES = (60, 80, 100), 20, 200, 3
 REFERENCE = "tangent_ridge"
-NAMES = "correlation_ridge,tangent_ridge,softened_ridge,low_rank,wide,wide_unsoftened,wide_low_rank,gcn"
+NAMES = "correlation_ridge,tangent_ridge,softened_ridge,low_rank,wide,wide_unsoftened,wide_learned,gcn"
 CHANGED = {  # what the two steps from ridge to `wide` do each
     "softened_ridge": ("tangent_ridge", {"soften": [0, 0.5]}),
     "wide_unsoftened": ("wide", {"soften": [0]}),
 }
-SAME_INPUT = dict.fromkeys(("wide", "wide_low_rank"), "softened_ridge")  # ridge on the same vectors, if not REFERENCE
-NETWORKS = ("wide", "wide_unsoftened", "wide_low_rank", "gcn")
+SAME_INPUT = dict.fromkeys(("wide", "wide_learned"), "softened_ridge")  # ridge on the same vectors, if not REFERENCE
+NETWORKS = ("wide", "wide_unsoftened", "wide_learned", "gcn")
 
 
 def draw(participants: pd.DataFrame, number: int) -> tuple[np.ndarray, np.ndarray]:
