@@ -33,6 +33,23 @@ def test_it_is_the_t_of_ordinary_least_squares():
         assert found.df[edge] == 33
 
 
+def test_values_of_all_regions_are_covariates_of_every_edge():
+    rng, table = np.random.default_rng(1), people(60)
+    edges, values = rng.standard_normal((60, len(PAIRS))), rng.standard_normal((2, 60, N))
+    found = beside(edges, values, None, table, ["age"])
+    columns = [table["label"], np.ones(60), table["age"], *values.transpose(0, 2, 1).reshape(2 * N, 60)]
+    design = np.column_stack(columns)
+    beta, rss, *_ = np.linalg.lstsq(design, edges[:, 7], rcond=None)
+    error = np.sqrt(rss[0] / (60 - len(columns)) * np.linalg.inv(design.T @ design)[0, 0])
+    assert found.t[7] == pytest.approx(beta[0] / error, rel=1e-9)
+    left = adjusted(edges, values, None, table, ["age"])
+    rest = left - design[:, 1:] @ np.linalg.lstsq(design[:, 1:], left, rcond=None)[0]
+    own = edges - design[:, 1:] @ np.linalg.lstsq(design[:, 1:], edges, rcond=None)[0]
+    np.testing.assert_allclose(rest, own, atol=1e-5)
+    with pytest.raises(ValueError, match="12 covariates, and 19 degrees of freedom"):
+        beside(edges[:22], values[:, :22], None, table[:22], ["age"])
+
+
 def test_values_that_say_nothing_or_the_same_cost_no_degree_of_freedom():
     rng, table = np.random.default_rng(1), people(40)
     edges, values = rng.standard_normal((40, len(PAIRS))), np.zeros((1, 40, N))

@@ -204,7 +204,7 @@ def _simulated(dataset: dict, nodes: pd.DataFrame, folder: Path) -> Acquired:
         if subject.events is not None:
             events = folder / f"{name}_events.tsv"
             subject.events.to_csv(events, sep="\t", index=False, float_format="%.6g")
-            rows[-1] |= {"events": str(events), "start_time": 0.0}
+            rows[-1] |= {"events": f"{folder.name}/{events.name}", "start_time": 0.0}
     return Acquired(made.participants, pd.DataFrame(rows), made.truth, made.carriers)
 
 

@@ -34,7 +34,10 @@ class Measure:
         What it says of every region as well, as a second array [R, N]: a difference in them may look like one of
         connections, so that the test is made again beside the values of both ends.
     adjusted : bool
-        Whether only that is tested which the values of both ends leave of a connection.
+        Whether only that is tested which these values leave of a connection.
+    everywhere : bool
+        Whether the values of all regions stand beside a connection, not only those of its ends: one that looks at all
+        regions for each changes with any of them.
     asks : dict
         Values that keys of `denoise` must have for it.
     stored : str
@@ -64,6 +67,7 @@ class Measure:
     timed: bool = False
     regional: tuple[str, ...] = ()
     adjusted: bool = False
+    everywhere: bool = False
     asks: Mapping[str, object] = field(default_factory=dict)
     stored: str = ""
     estimator: str | None = None
@@ -146,6 +150,7 @@ MEASURES = {
             timed=True,
             regional=("delay", "noise"),
             adjusted=True,
+            everywhere=True,
             transform="none",
             directed=True,
             asks={"low_pass": None},

@@ -119,12 +119,13 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
 
 
 def _beside(cohort: Cohort, edges: np.ndarray, tested: np.ndarray, spec: dict) -> tuple[np.ndarray, np.ndarray | None]:
-    """Edges [n, tested] as they are to be tested, and p of each beside the values of both ends, if there are any."""
+    """Edges [n, tested] as they are to be tested, and p of each beside the values of regions, if there are any."""
     if not cohort.regional:
         return edges, None
-    ends = [end[tested] for end in cohort.pairs.ends]
+    measure = measure_of(cohort.measure)
+    ends = None if measure.everywhere else [end[tested] for end in cohort.pairs.ends]
     given = edges, regional_values(cohort), ends, cohort.participants, spec["nuisance"]
-    return adjusted(*given) if measure_of(cohort.measure).adjusted else edges, beside(*given).p
+    return adjusted(*given) if measure.adjusted else edges, beside(*given).p
 
 
 def _regions(cohort: Cohort, tested: np.ndarray, circuits: np.ndarray, atlas: pd.DataFrame | None) -> Regions:

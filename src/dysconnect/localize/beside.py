@@ -1,7 +1,8 @@
 """What a measure says of regions beside connections, as covariates of each connection: its own two ends' values.
 
 A group whose regions respond less, later or more noisily may seem to be connected less. So the values of both ends (of
-everybody) stand beside the nuisance covariates of an edge, and no others: with all regions nothing would be left.
+everybody) stand beside the nuisance covariates of an edge; of a measure that looks at all regions at once for every
+edge, those of all regions do.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from dysconnect.data.cohort import Cohort
 from dysconnect.localize.statistics import nuisance_basis
 
 AT_ONCE = 2e7  # entries of the bases that are held at a time
+LEAST = 0.5  # of the degrees of freedom: what the values of all regions may take
 NOTHING = 1e-8  # share of a direction's variance in the values of both ends below which there is none
 
 
@@ -36,7 +38,11 @@ def regional_values(cohort: Cohort) -> np.ndarray:
 
 
 def beside(
-    edges: np.ndarray, values: np.ndarray, ends: Sequence[np.ndarray], people: pd.DataFrame, covariates: Sequence[str]
+    edges: np.ndarray,
+    values: np.ndarray,
+    ends: Sequence[np.ndarray] | None,
+    people: pd.DataFrame,
+    covariates: Sequence[str],
 ) -> Beside:
     """Test every edge for a group difference beside the values of its own two ends.
 
@@ -45,8 +51,8 @@ def beside(
     edges : array, [n, E]
     values : array, [Q, n, N]
         Of `regional_values`.
-    ends : two arrays, [E]
-        Regions of every edge.
+    ends : two arrays, [E], or None
+        Regions of every edge; None: those of all regions stand beside every edge.
     people : DataFrame, [n rows]
         `label` and the covariates.
     covariates : sequence of str
@@ -55,6 +61,11 @@ def beside(
     -------
     Beside
         The t of the group in the linear model with the covariates and these values; NaN where they leave nothing of it.
+
+    Raises
+    ------
+    ValueError
+        When the values of all regions leave too few degrees of freedom.
     """
     basis, label = nuisance_basis(people, covariates), people["label"].to_numpy(float)
     group, n = label - basis @ (basis.T @ label), len(people)
@@ -63,7 +74,7 @@ def beside(
         kept = edges[:, part] - basis @ (basis.T @ edges[:, part])
         rest = kept.T - _onto(spans, kept.T)
         own = group - _onto(spans, np.broadcast_to(group, rest.shape))
-        df[part] = n - basis.shape[1] - 1 - (spans**2).sum((1, 2)).round()
+        df[part] = n - basis.shape[1] - 1 - (spans**2).sum((1, 2)).round()  # as many as columns that are there
         size = np.linalg.norm(rest, axis=1) * np.linalg.norm(own, axis=1)
         some = (np.linalg.norm(own, axis=1) > 1e-3 * np.linalg.norm(group)) & (size > 0) & (df[part] > 0)
         r = np.clip((rest * own).sum(1) / np.where(some, size, 1), -1 + 1e-12, 1 - 1e-12)
@@ -72,9 +83,13 @@ def beside(
 
 
 def adjusted(
-    edges: np.ndarray, values: np.ndarray, ends: Sequence[np.ndarray], people: pd.DataFrame, covariates: Sequence[str]
+    edges: np.ndarray,
+    values: np.ndarray,
+    ends: Sequence[np.ndarray] | None,
+    people: pd.DataFrame,
+    covariates: Sequence[str],
 ) -> np.ndarray:
-    """Edges [n, E] less what the values of their own two ends explain beyond the covariates; parameters as of `beside`.
+    """Edges [n, E] less what the values of their own two ends (or of all regions) explain beyond the covariates; parameters as of `beside`.
 
     Whatever tests a group difference in these, and permutes the group, keeps its error rate: the part of the group that
     the values explain is lost to it, which costs power where the groups differ in them, and nothing else.
@@ -92,22 +107,40 @@ def also_explained(p_fwer: np.ndarray, p_beside: np.ndarray, names: Mapping, alp
     return np.where(dies, " and ".join(names), "")
 
 
-def _spans(values: np.ndarray, ends: Sequence[np.ndarray], basis: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Parts of the edges, and orthonormal bases [e, n, 2 Q] of their ends' values beyond the covariates.
+def _spans(
+    values: np.ndarray, ends: Sequence[np.ndarray] | None, basis: np.ndarray
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Parts of the edges, and orthonormal bases [e, n, K] of the values beside each, beyond the covariates.
 
-    Columns of zeros where the values of both ends say the same, or nothing.
+    Columns of zeros where values say the same, or nothing; one basis for all edges where those of all regions count.
     """
     beyond = values - np.einsum("nk,qkr->qnr", basis, np.einsum("nk,qnr->qkr", basis, values))
     size = np.linalg.norm(beyond, axis=1, keepdims=True)
     there = size > 1e-6 * np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-300)
     unit = np.where(there, beyond / np.where(there, size, 1), 0)  # [Q, n, N]
+    if ends is None:
+        _refuse_too_many(len(basis) - basis.shape[1] - 1, int(there.sum()))
+        yield slice(None), _orthonormal(np.concatenate(unit, axis=1)[None])
+        return
     step = max(1, int(AT_ONCE // (2 * len(values) * values.shape[1])))
     for start in range(0, len(ends[0]), step):
         part = slice(start, start + step)
-        both = np.concatenate([unit[:, :, end[part]] for end in ends]).transpose(2, 1, 0)  # [e, n, 2 Q]
-        strength, turn = np.linalg.eigh(both.swapaxes(1, 2) @ both)
-        kept = strength > NOTHING
-        yield part, both @ (turn * (kept / np.sqrt(np.where(kept, strength, 1)))[:, None])
+        yield part, _orthonormal(np.concatenate([unit[:, :, end[part]] for end in ends]).transpose(2, 1, 0))
+
+
+def _refuse_too_many(left: int, covariates: int) -> None:
+    if covariates >= LEAST * left:
+        raise ValueError(
+            f"the values of all regions are {covariates} covariates, and {left} degrees of freedom are there: too many "
+            f"beside one another (at most {LEAST:.0%}). Take fewer regions, or more people."
+        )
+
+
+def _orthonormal(columns: np.ndarray) -> np.ndarray:
+    """Orthonormal bases of unit columns [e, n, K], of the same shape: zeros for what is there twice."""
+    strength, turn = np.linalg.eigh(columns.swapaxes(1, 2) @ columns)
+    kept = strength > NOTHING
+    return columns @ (turn * (kept / np.sqrt(np.where(kept, strength, 1)))[:, None])
 
 
 def _onto(spans: np.ndarray, rows: np.ndarray) -> np.ndarray:

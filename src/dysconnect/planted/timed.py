@@ -51,7 +51,8 @@ def plant_in_time(
         else:
             own = np.random.default_rng([spec["seed"], 8, subject])
             planted[subject] = switch(x, np.unique(ends), seconds, SWITCHED * spec["effect"], own)
-    return planted, truth_table(nodes, edges, spec["effect"], spec["carriers"]), carriers
+    truth = _both_ways(edges) if directed else edges
+    return planted, truth_table(nodes, truth, spec["effect"], spec["carriers"]), carriers
 
 
 def _led(nodes: pd.DataFrame, spec: dict, rng: np.random.Generator) -> pd.DataFrame:
@@ -59,6 +60,12 @@ def _led(nodes: pd.DataFrame, spec: dict, rng: np.random.Generator) -> pd.DataFr
     pool = circuit_edges(nodes, directed=True)
     pool = pool[pool["circuit"].isin(spec["circuits"])].drop_duplicates("edge")
     return choose_edges(nodes, spec["circuits"], min(spec["edges"], len(pool) // SHARE), "up", rng, directed=True)
+
+
+def _both_ways(edges: pd.DataFrame) -> pd.DataFrame:
+    """What leads more is followed less: the same connections, and their reverse with the other sign."""
+    back = edges.rename(columns={"i": "j", "j": "i"}).assign(direction=-edges["direction"])
+    return pd.concat([edges, back], ignore_index=True)
 
 
 def _switching(nodes: pd.DataFrame, circuits: Sequence[str], rng: np.random.Generator) -> pd.DataFrame:
