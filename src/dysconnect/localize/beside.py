@@ -89,10 +89,11 @@ def adjusted(
     people: pd.DataFrame,
     covariates: Sequence[str],
 ) -> np.ndarray:
-    """Edges [n, E] less what the values of their own two ends (or of all regions) explain beyond the covariates; parameters as of `beside`.
+    """Edges [n, E] less what the values of their own two ends, or of all regions, explain beyond the covariates.
 
-    Whatever tests a group difference in these, and permutes the group, keeps its error rate: the part of the group that
-    the values explain is lost to it, which costs power where the groups differ in them, and nothing else.
+    Parameters as of `beside`. Whatever tests a group difference in these, and permutes the group, keeps its error rate:
+    the part of the group that the values explain is lost to it, which costs power where the groups differ in them, and
+    nothing else.
     """
     basis, out = nuisance_basis(people, covariates), np.array(edges, np.float32)
     for part, spans in _spans(values, ends, basis):
