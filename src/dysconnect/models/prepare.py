@@ -90,6 +90,12 @@ class ComBat:
             harmonised[members] = (features[members] - self.mean_ - self.shift_[k]) / self.scale_[k] + self.mean_
         return harmonised
 
+    def gradients(self, gradients: np.ndarray, sites: np.ndarray) -> np.ndarray:
+        """Gradients by the features of people of some sites, from those by their harmonised features, [n, E]."""
+        known = {site: k for k, site in enumerate(self.sites_)}
+        scale = np.array([self.scale_[known[s]] if s in known else np.ones_like(self.mean_) for s in map(str, sites)])
+        return gradients / scale
+
     def _not_seen(self, sites: np.ndarray) -> str:
         names, counts = np.unique(sites[~np.isin(sites, self.sites_)], return_counts=True)
         people = ", ".join(f"{name or '(no name)'} ({count})" for name, count in zip(names, counts))
@@ -183,6 +189,10 @@ class Preparation:
         if self.combat_:
             features = self.combat_.transform(features, participants["site"])
         return self.confounds_.transform(features, participants) if self.confounds_ else features
+
+    def gradients(self, gradients: np.ndarray, participants: pd.DataFrame) -> np.ndarray:
+        """Gradients by the features before the steps, from those by what comes of them; of people, [n, E]."""
+        return self.combat_.gradients(gradients, participants["site"]) if self.combat_ else gradients
 
     def state(self) -> dict[str, np.ndarray]:
         """What was learned, as arrays."""
