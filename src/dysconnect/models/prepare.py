@@ -77,6 +77,12 @@ class ComBat:
             harmonised[members] = (features[members] - self.mean_ - self.shift_[k]) / self.scale_[k] + self.mean_
         return harmonised
 
+    def gradients(self, gradients: np.ndarray, sites: np.ndarray) -> np.ndarray:
+        """Gradients by the features of people of some sites, from those by their harmonised features, [n, E]."""
+        known = {site: k for k, site in enumerate(self.sites_)}
+        scale = np.array([self.scale_[known[s]] if s in known else np.ones_like(self.mean_) for s in map(str, sites)])
+        return gradients / scale
+
 
 def _posterior(location: np.ndarray, squares: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Shrink one site's standardised locations [E] and sums of squares about them [E]: locations, scales."""
@@ -162,6 +168,10 @@ class Preparation:
         if self.combat_:
             features = self.combat_.transform(features, participants["site"])
         return self.confounds_.transform(features, participants) if self.confounds_ else features
+
+    def gradients(self, gradients: np.ndarray, participants: pd.DataFrame) -> np.ndarray:
+        """Gradients by the features before the steps, from those by what comes of them; of people, [n, E]."""
+        return self.combat_.gradients(gradients, participants["site"]) if self.combat_ else gradients
 
     def state(self) -> dict[str, np.ndarray]:
         """What was learned, as arrays."""
