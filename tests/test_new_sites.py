@@ -192,5 +192,5 @@ def test_a_site_left_out_is_named_in_the_log_and_in_the_report(make_cohort):
     assert (
         "left subjects of sites that it was not fitted on as they were: s0 (20), s1 (20), s2 (20) and s3 (20)" in text
     )
-    assert "calibrated on sites left out inside the training fold" in text
+    assert "Platt's curve (Platt 1999) on sites left out inside" in text
     assert new_sites_text(make_splits(cohort.participants, 4, 1, 0), {"tangent_ridge_combat": config}) == ""

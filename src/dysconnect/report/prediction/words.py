@@ -169,7 +169,7 @@ def new_sites_text(splits: pd.DataFrame, experiments: Mapping[str, Mapping]) -> 
     aligned = [label(name) for name, config in experiments.items() if config["model"].get("harmonise") == "combat"]
     sites, text = listed(f"{site} ({people})" for site, people in unseen.items()), ""
     if calibrated:
-        text = f"Probabilities of {listed(calibrated)} were calibrated on sites left out inside the training fold. "
+        text = f"Probabilities of {listed(calibrated)} come from Platt's curve (Platt 1999) on sites left out inside. "
     if aligned:
         text += f"ComBat ({listed(aligned)}) left subjects of sites that it was not fitted on as they were: {sites}. "
     return text
