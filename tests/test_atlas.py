@@ -7,7 +7,7 @@ import pytest
 from dysconnect.data.atlas import BUILT_IN, SYSTEMS, circuit_edges, circuit_titles, edge_circuits, load_atlas
 from dysconnect.data.edges import Pairs
 
-SIZES = {"seitzman300": 300, "cc200": 200, "ho110": 110, "degeneration": 11}
+SIZES = {"seitzman300": 300, "motor10": 10, "motor10": 10, "cc200": 200, "ho110": 110, "degeneration": 11}
 
 
 @pytest.fixture
@@ -207,7 +207,7 @@ def test_bad_tables_are_named(bad_table, column, value, message):
 
 
 def test_unknown_atlas_names_the_built_in_ones():
-    with pytest.raises(FileNotFoundError, match=r"aal999: no such atlas.*seitzman300, cc200, ho110"):
+    with pytest.raises(FileNotFoundError, match=r"aal999: no such atlas.*seitzman300, motor10, cc200, ho110"):
         load_atlas("aal999")
 
 
@@ -218,3 +218,10 @@ def test_radius_is_optional_and_further_columns_stay(tmp_path):
     assert list(mine)[-2:] == ["radius", "lobe"]
     assert mine["radius"].isna().all()
     assert mine.dtypes.equals(load_atlas("seitzman300").dtypes.reindex(list(mine), fill_value=mine["lobe"].dtype))
+
+
+def test_the_motor_loops_are_rows_of_seitzman():
+    few, all_of_them = load_atlas("motor10"), load_atlas("seitzman300").set_index("node")
+    for row in few.to_dict("records"):
+        assert row == {"node": row["node"], **all_of_them.loc[row["node"]].to_dict()}
+    assert (few["hemisphere"].value_counts() == 5).all()

@@ -25,7 +25,7 @@ rule timeseries:
         denoise=COHORT["denoise"],
         covariates=COHORT["dataset"]["covariates"],
         task=COHORT["dataset"].get("task"),
-        events=COHORT["dataset"].get("events"),
+        kinds=COHORT["dataset"].get("trial_types"),
         dataset={
             key: COHORT["dataset"][key]
             for key in ("name", "title", "citation", "licence")

@@ -229,11 +229,11 @@ def _parsed(override: Override) -> object:
 def check_denoising(config: Mapping, where: str) -> None:
     """Refuse a measure of series that were not denoised as it needs."""
     measure, denoise, dataset = MEASURES[config["connectivity"]["measure"]], config["denoise"], config["dataset"]
-    if denoise.get("task") and not dataset.get("events"):
+    if denoise.get("task") and not dataset.get("trial_types"):
         raise ConfigError(
             f"{where}denoise={denoise['name']} takes out responses to events, and of dataset={dataset['name']} none "
             "is said to be of a task. Choose one that does (dataset=ds006395_finger), or set dataset.task and "
-            "dataset.events={task: [...], rest: [...]}, with the trial_type of each."
+            "dataset.trial_types={task: [...], rest: [...]}, with the trial_type of each."
         )
     wrong = {key: value for key, value in measure.asks.items() if denoise.get(key) != value}
     if wrong:

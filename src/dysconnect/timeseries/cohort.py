@@ -108,8 +108,8 @@ def _events(
     """Events of the task, on the clock of the volumes, and what was let pass in their table."""
     if not kinds:
         raise ValueError(
-            "denoise.task=true, and nothing says which events are of the task: give dataset.events={task: [...], rest: "
-            "[...]}, with the trial_type of each"
+            "denoise.task=true, and nothing says which events are of the task: give dataset.trial_types={task: [...], "
+            "rest: [...]}, with the trial_type of each"
         )
     if not entry.get("events"):
         raise UnusableError("no table of events (task-NAME_events.tsv) beside the scan: nothing says when the task was")
