@@ -7,7 +7,7 @@ import pytest
 from dysconnect.data.atlas import BUILT_IN, SYSTEMS, circuit_edges, circuit_titles, edge_circuits, load_atlas
 from dysconnect.data.edges import Pairs
 
-SIZES = {"seitzman300": 300, "motor10": 10, "motor10": 10, "cc200": 200, "ho110": 110, "degeneration": 11}
+SIZES = {"seitzman300": 300, "motor10": 10, "cc200": 200, "ho110": 110, "degeneration": 11}
 
 
 @pytest.fixture
