@@ -1,5 +1,6 @@
 """Figures of what differs: a glass brain, the circuits, and stability in halves of the cohort."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 
 import matplotlib
@@ -22,7 +23,9 @@ def drawn_edges(edges: pd.DataFrame, alpha: float, strongest: int) -> tuple[pd.D
 
 
 @styled
-def connectome_figure(edges: pd.DataFrame, nodes: pd.DataFrame, alpha: float, strongest: int) -> Figure:
+def connectome_figure(
+    edges: pd.DataFrame, nodes: pd.DataFrame, alpha: float, strongest: int, directed: bool = False
+) -> Figure:
     """Glass brain of the edges that survive; of the strongest uncorrected where none does, and says so.
 
     Parameters
@@ -35,6 +38,8 @@ def connectome_figure(edges: pd.DataFrame, nodes: pd.DataFrame, alpha: float, st
         Family-wise error rate.
     strongest : int
         Edges drawn where none survives.
+    directed : bool
+        Arrows from `region_a` to `region_b`, hollow where patients are stronger.
     """
     from nilearn.plotting import plot_connectome  # slow to import, and only needed here
 
@@ -53,9 +58,14 @@ def connectome_figure(edges: pd.DataFrame, nodes: pd.DataFrame, alpha: float, st
         if len(side):
             matrix = blank.copy()
             ends = row[side["region_a"]].to_numpy(), row[side["region_b"]].to_numpy()
-            matrix[ends] = matrix[ends[::-1]] = side["effect_size"]
+            matrix[ends[::-1]] = 0 if directed else side["effect_size"]
+            matrix[ends] = side["effect_size"]
             kwargs = {"color": colour, "linestyle": line, "linewidth": 1.4 if len(shown) < 60 else 0.9}
-            display.add_graph(matrix, xyz, node_size=0, edge_kwargs=kwargs)
+            if directed:
+                kwargs |= {"linestyle": "-", "linewidth": 0.8, "fill": sign < 0}
+            with warnings.catch_warnings():  # that a graph is directed
+                warnings.simplefilter("ignore", UserWarning)
+                display.add_graph(matrix, xyz, node_size=0, edge_kwargs=kwargs)
     for place, sign, colour, line in ((0.3, "weaker", LOWER, "-"), (0.62, "stronger", HIGHER, (0, (2.2, 1.1)))):
         figure.add_artist(
             matplotlib.lines.Line2D([place - 0.05, place - 0.01], [0.04, 0.04], color=colour, linestyle=line)
