@@ -96,8 +96,8 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
     """
     check_permutations(spec)
     cohort = without_copies(cohort)
-    complete, tested, lost = complete_edges(cohort, spec["max_missing"])
-    complete, p_beside = _beside(cohort, complete, tested, spec)
+    measured, tested, lost = complete_edges(cohort, spec["max_missing"])
+    complete, p_beside = _beside(cohort, measured, tested, spec)
     atlas = None if atlas is None else atlas.set_index("name").loc[cohort.nodes]
     shared = Ingredients(complete, cohort.participants, _regions(cohort, tested, circuits, atlas), spec)
     statistics = shared.statistics()
@@ -105,7 +105,7 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
     half = spec["nuisance"], top, spec["stability_draws"], spec["seed"] + 1
     stability = selection_stability(complete, cohort.participants, *half)
     members, components = _reported(shared.adaptive, cohort.nodes, shared.bound)
-    numbers = _edge_numbers(shared) | {"stability": stability, "component": members}
+    numbers = _edge_numbers(shared, measured) | {"stability": stability, "component": members}
     if p_beside is not None:
         explained = also_explained(numbers["p_fwer"], p_beside, cohort.regional, spec["alpha"])
         numbers |= {"p_beside": p_beside, "also_explained": explained}
@@ -120,7 +120,7 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
     summary |= {"direction": known} if (known := expected_direction(cohort)) else {}
     summary["n_component_true"] = shared.bound.true_discoveries(shared.adaptive.p_edge <= spec["alpha"])
     power = _power(shared, summary["critical_t"])
-    points = _points(shared, table.loc[tested], order)
+    points = _points(shared, measured, table.loc[tested], order)
     regions = regional_table(cohort, spec["nuisance"])
     edges = table.iloc[order].reset_index(drop=True)
     return Localization(edges, summary, components, families, power, points, regions)
@@ -144,11 +144,12 @@ def _regions(cohort: Cohort, tested: np.ndarray, circuits: np.ndarray, atlas: pd
     return Regions((rows[tested], cols[tested], len(cohort.nodes)), loops, systems)
 
 
-def _points(shared: Ingredients, tested: pd.DataFrame, order: np.ndarray) -> pd.DataFrame:
+def _points(shared: Ingredients, measured: np.ndarray, tested: pd.DataFrame, order: np.ndarray) -> pd.DataFrame:
     """Everybody's value of the strongest edges that were tested; `order` has all edges, strongest first."""
     strongest = order[:STRONGEST][np.isin(order[:STRONGEST], tested.index)]
     columns = tested.index.get_indexer(strongest)
-    return edge_points(shared.edges[:, columns], shared.people, shared.spec["nuisance"], tested.loc[strongest])
+    who = shared.people, shared.spec["nuisance"], tested.loc[strongest]
+    return edge_points(shared.edges[:, columns], *who, measured[:, columns])
 
 
 def _power(shared: Ingredients, critical_t: float) -> pd.DataFrame:
@@ -240,11 +241,11 @@ def _counts(table: pd.DataFrame, components: pd.DataFrame, families: pd.DataFram
     }
 
 
-def _edge_numbers(shared: Ingredients) -> dict[str, np.ndarray]:
+def _edge_numbers(shared: Ingredients, measured: np.ndarray) -> dict[str, np.ndarray]:
     """Columns of the edges that were tested, each [tested]: the tests, and what every method with a column says."""
     statistics = shared.statistics()
     low, high = effect_interval(statistics.t, statistics.size, statistics.df, shared.spec["alpha"])
-    tests = group_means(shared.edges, shared.people["label"].to_numpy()) | {
+    tests = group_means(measured, shared.people["label"].to_numpy()) | {
         "effect_size": statistics.effect_size,
         "effect_low": low,
         "effect_high": high,

@@ -50,8 +50,7 @@ def matrix_figure(edges: pd.DataFrame, nodes: pd.DataFrame, alpha: float, direct
     figure.colorbar(colours, cax=bar, orientation="horizontal", extend="both")
     bar.set_xlabel(f"t{'' if directed else ', below the diagonal'} (negative: weaker in patients)", labelpad=2)
     if directed:
-        axes.set_xlabel("to")
-        axes.set_title("from the region of the row", loc="left", size=8)
+        axes.set_xlabel("From the region of the row to that of the column", size=8)
     _legend(figure, marked, alpha, "Marks" if directed else "Above the diagonal")
     return figure
 
