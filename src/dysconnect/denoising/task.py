@@ -26,6 +26,22 @@ LEAST_LOAD = 0.05  # fraction of the task's course that drift and confounds must
 
 
 @dataclass(frozen=True)
+class TaskDesign:
+    """What events do to a scan of T volumes, whoever lies in it.
+
+    Attributes
+    ----------
+    responses : DataFrame, [T, P]
+        Flexible responses of every kind of event, and a canonical one and its derivative of every event.
+    course : array, [T, 2]
+        Canonical course of the whole task, with a maximum of one, and its derivative.
+    """
+
+    responses: pd.DataFrame
+    course: np.ndarray
+
+
+@dataclass(frozen=True)
 class TaskRegression:
     """Regression of a task run of T volumes, of which K are kept.
 
@@ -35,21 +51,21 @@ class TaskRegression:
         Takes out confounds, drift and all responses.
     nuisance : Projection
         Takes out confounds and drift only.
-    response : array, [K, 2]
-        Course of the whole task, canonical with a maximum of one in the scan, and its derivative.
+    course : array, [K, 2]
+        As of `TaskDesign`.
     displacement : array, [K]
         Framewise displacement in mm; NaN where it is not known.
     """
 
     remove: Projection
     nuisance: Projection
-    response: np.ndarray
+    course: np.ndarray
     displacement: np.ndarray
 
     @property
     def load(self) -> np.ndarray:
         """Canonical course of the task, [K], at most one."""
-        return self.response[:, 0]
+        return self.course[:, 0]
 
     @property
     def volumes(self) -> dict[str, np.ndarray]:
@@ -67,7 +83,7 @@ class TaskRegression:
         alone percent can be told, and it is in this unit that a response left in would raise a correlation.
         """
         left, signal = self.remove(series), self.nuisance(series)
-        slopes = np.linalg.lstsq(_without(self.response, self.nuisance), signal, rcond=None)[0]
+        slopes = np.linalg.lstsq(_without(self.course, self.nuisance), signal, rcond=None)[0]
         spread = np.sqrt((left**2).sum(0) / self.remove.degrees_of_freedom)
         before = series[self.nuisance.kept]
         alive = has_signal(before) & (spread > NOTHING * before.std(0))
@@ -96,8 +112,32 @@ class TaskConnectome:
     mean_fd: dict[str, float]
 
 
+def task_design(events: pd.DataFrame, n_volumes: int, repetition_time: float) -> TaskDesign:
+    """Model the events of the task.
+
+    Parameters
+    ----------
+    events : DataFrame
+        `onset` (s), `duration` (s), `trial_type` of the task alone: from ``reading.events.task_events``.
+    n_volumes : int
+    repetition_time : float
+        Seconds.
+
+    Raises
+    ------
+    UnusableError
+        When no response falls into the scan.
+    """
+    blocks = [block_courses(event, n_volumes, repetition_time) for event in events.itertuples()]
+    course = np.sum([block.to_numpy() for block in blocks], axis=0)
+    if not course[:, 0].max() > 0:
+        raise UnusableError("no response to the task falls into the scan: its events are at the very end")
+    responses = pd.concat([flexible_responses(events, n_volumes, repetition_time), *blocks], axis=1)
+    return TaskDesign(responses, course / course[:, 0].max())
+
+
 def task_regression(
-    series: np.ndarray, confounds: pd.DataFrame | None, events: pd.DataFrame, repetition_time: float, spec: dict
+    series: np.ndarray, confounds: pd.DataFrame | None, design: TaskDesign, repetition_time: float, spec: dict
 ) -> TaskRegression:
     """Build the one regression of a task run.
 
@@ -106,12 +146,11 @@ def task_regression(
     series : array, [T, N]
     confounds : DataFrame or None, [T rows]
         With fMRIPrep's column names.
-    events : DataFrame
-        `onset` (s), `duration` (s), `trial_type` of the task alone: from ``reading.events.task_events``.
+    design : TaskDesign
     repetition_time : float
         Seconds.
     spec : dict
-        As the `denoise` section. There is no low-pass: with one at 0.1 Hz hardly a degree of freedom is left.
+        As the `denoise` section, without a low-pass; the filter is a projection (``cosine``), whatever it says.
 
     Raises
     ------
@@ -119,19 +158,18 @@ def task_regression(
         When too few degrees of freedom or seconds are left, as `check_map` says, or too little of the task's course.
     """
     if spec.get("low_pass"):
-        raise ValueError(f"denoise.low_pass={spec['low_pass']:g}: set it to null for a task, whose responses need it")
+        raise ValueError(
+            f"denoise.low_pass={spec['low_pass']:g}: set it to null for a task; with it hardly a degree of freedom is left"
+        )
     spec = {**spec, "filter": "cosine", "low_pass": None}
     kept = kept_volumes(confounds, len(series), spec)
     nuisance = nuisance_regressors(series, confounds, kept, spec)
-    courses = [block_courses(event, len(series), repetition_time) for event in events.itertuples()]
-    removed = pd.concat([nuisance, flexible_responses(events, len(series), repetition_time), *courses], axis=1)
-    remove = projection(removed, kept, repetition_time, spec)
+    remove = projection(pd.concat([nuisance, design.responses], axis=1), kept, repetition_time, spec)
     check_map(remove, repetition_time, spec)
     drift = projection(nuisance, kept, repetition_time, spec)
-    response = _response([course.to_numpy() for course in courses])[kept]
-    _refuse_explained(response[:, :1], drift)
+    _refuse_explained(design.course[kept, :1], drift)
     displacement = np.full(len(series), np.nan) if confounds is None else confounds["framewise_displacement"].to_numpy()
-    return TaskRegression(remove, drift, response, displacement[kept])
+    return TaskRegression(remove, drift, design.course[kept], displacement[kept])
 
 
 def flexible_responses(events: pd.DataFrame, n_volumes: int, repetition_time: float) -> pd.DataFrame:
@@ -142,7 +180,7 @@ def flexible_responses(events: pd.DataFrame, n_volumes: int, repetition_time: fl
     Parameters
     ----------
     events : DataFrame
-        As of `task_regression`.
+        As of `task_design`.
     n_volumes : int
     repetition_time : float
         Seconds.
@@ -209,14 +247,6 @@ def task_connectome(series: np.ndarray, regression: TaskRegression) -> TaskConne
         freedom=freedom,
         mean_fd={name: _mean(regression.displacement[rows]) for name, rows in volumes.items()},
     )
-
-
-def _response(courses: list[np.ndarray]) -> np.ndarray:
-    """Course of the whole task and its derivative, [T, 2], in units of the largest load."""
-    course = np.sum(courses, axis=0)
-    if not course[:, 0].max() > 0:
-        raise UnusableError("no response to the task falls into the scan: its events are at the very end")
-    return course / course[:, 0].max()
 
 
 def _without(columns: np.ndarray, nuisance: Projection) -> np.ndarray:
