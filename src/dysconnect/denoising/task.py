@@ -159,7 +159,7 @@ def task_regression(
     """
     if spec.get("low_pass"):
         raise ValueError(
-            f"denoise.low_pass={spec['low_pass']:g}: set it to null for a task; with it hardly a degree of freedom is left"
+            f"denoise.low_pass={spec['low_pass']:g}: set it to null for a task, or hardly a degree of freedom is left"
         )
     spec = {**spec, "filter": "cosine", "low_pass": None}
     kept = kept_volumes(confounds, len(series), spec)
