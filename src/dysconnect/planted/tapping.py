@@ -71,6 +71,13 @@ def tapping_events(n_volumes: int, repetition_time: float, rng: np.random.Genera
     return events
 
 
+def edge_sources(i: np.ndarray, j: np.ndarray, n_regions: int, loading: float) -> np.ndarray:
+    """Loadings of a source for each pair of regions (i, j) that is to be coupled while tapping, [pairs, N]."""
+    sources, pairs = np.zeros((len(i), n_regions)), np.arange(len(i))
+    sources[pairs, i] = sources[pairs, j] = loading
+    return sources
+
+
 def tapping_series(
     events: pd.DataFrame,
     n_volumes: int,
