@@ -69,6 +69,15 @@ def test_a_flexible_response_has_one_column_for_each_volume_since_the_onset():
     assert columns.filter(like="a +").sum(axis=1).max() == 1
 
 
+def test_the_slope_of_a_block_is_its_ramp_through_the_response(design):
+    time = np.arange(0, 720, 0.5)
+    ramp = np.where(time % 62 < 30, time % 62 / 15 - 1, 0) * (time < 62)
+    course = np.convolve(ramp, tapping.haemodynamic_response(0.5, np.array([6.0]))[:, 0])[: len(time) : 4]
+    assert np.corrcoef(course, design.responses["left at 0 s, slope"])[0, 1] > 0.998
+    brief = task_design(blocks(duration=9.0), T, TR).responses
+    assert not any("slope" in name for name in brief)
+
+
 @pytest.mark.parametrize("seconds", [0.72, 0.9, 1.1, 2.2])
 def test_onsets_on_a_volume_stay_on_it_at_any_repetition_time(seconds):
     number = np.arange(5, 300, 40)
@@ -87,7 +96,7 @@ def test_the_course_of_a_block_is_its_boxcar_through_the_response(design):
 def test_any_response_of_a_kind_and_any_amplitude_of_a_block_leave_nothing(design):
     rng = np.random.default_rng(0)
     flexible = design.responses.iloc[:, :75].to_numpy() @ rng.standard_normal((75, 3))
-    amplitudes = design.responses.iloc[:, 75:].to_numpy() @ rng.standard_normal((24, 3))
+    amplitudes = design.responses.iloc[:, 75:].to_numpy() @ rng.standard_normal((36, 3))
     series = 1000 + flexible + amplitudes + np.arange(T)[:, None] * 0.1
     left = task_regression(series, None, design, TR, PLAIN).remove(series)
     assert np.abs(left).max() < 1e-8 * np.abs(series - 1000).max()
@@ -99,8 +108,8 @@ def test_degrees_of_freedom_are_a_rank(design):
     motion = regression.nuisance.basis
     every = np.hstack([motion, design.responses.to_numpy()])
     rank = np.linalg.matrix_rank(every / np.linalg.norm(every, axis=0), tol=1e-8)
-    assert regression.remove.degrees_of_freedom == T - rank == T - 1 - 1 - 14 - 24 - 75 - 24
-    assert len(regression.remove.regressors) == 24 + 75 + 24
+    assert regression.remove.degrees_of_freedom == T - rank == T - 1 - 1 - 14 - 24 - 75 - 36
+    assert len(regression.remove.regressors) == 24 + 75 + 36
 
 
 def test_two_kinds_that_always_come_together_count_once():
@@ -226,9 +235,12 @@ def pairwise(series, n):
 
 @cache
 def people(fresh, coupling=0.6, activation=1.0, delay=0.0, case=1):
-    """Edges of 600 people, who share three orders of blocks; `flexible` is `task` without a response for each block."""
+    """Edges of 600 people, who share three orders of blocks.
+
+    `flexible` is `task` with nothing but flexible responses removed, and `level` without the slope of each block.
+    """
     rng = np.random.default_rng([fresh, case, *(int(10 * value) for value in (coupling, activation, delay))])
-    edges = {"task": [], "change": [], "flexible": []}
+    edges = {"task": [], "change": [], "flexible": [], "level": []}
     truth = Tapping(BACKGROUND, edge_sources([0], [1], N, coupling), activation * ACTIVE, delay)
     for _ in range(3):
         events = tapping_events(T, TR, rng)
@@ -237,7 +249,9 @@ def people(fresh, coupling=0.6, activation=1.0, delay=0.0, case=1):
         z = within(series, design)
         edges["task"].append(z["task"])
         edges["change"].append(z["task"] - z["rest"])
-        edges["flexible"].append(within(series, replace(design, responses=design.responses.iloc[:, :75]))["task"])
+        level = design.responses.drop(columns=design.responses.filter(like=", slope"))
+        for kind, responses in (("flexible", level.iloc[:, :75]), ("level", level)):
+            edges[kind].append(within(series, replace(design, responses=responses))["task"])
     return {kind: np.concatenate(parts) for kind, parts in edges.items()}
 
 
@@ -289,8 +303,9 @@ def test_planted_coupling_is_found_and_nothing_elsewhere(kind):
     assert any(share <= bar for share, bar in counts)
 
 
-def test_without_a_response_for_each_block_activation_seems_connectivity():
-    assert counted(UNCOUPLED, "flexible", fresh=0, activation=2.0)[0] > 0.3
+@pytest.mark.parametrize("kind", ["flexible", "level"])
+def test_without_a_response_and_a_slope_for_each_block_activation_seems_connectivity(kind):
+    assert called(people(0, activation=2.0)[kind], people(0, case=0)[kind], UNCOUPLED)[0] > 0.3
 
 
 def moving(seed, excess, n=150):

@@ -2,8 +2,9 @@
 
 A mean response that is flexible in time (finite impulse response, FIR) is needed, for what activation leaves behind
 seems connectivity (Cole et al. 2019, doi:10.1016/j.neuroimage.2018.12.054), and is not enough: attention makes
-responses rise and fall together from block to block, and regions that respond more then seem more connected. So every
-block has a response as well, the canonical one and its derivative. Connected is what fluctuates together beyond them.
+responses rise and fall together from block to block, and fade or grow within them, and regions that respond more then
+seem more connected. So every block has a response as well: the canonical one, its derivative, and a slope within the
+block. Connected is what fluctuates together beyond them.
 """
 
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from dysconnect.reading.events import EARLIEST
 
 RESPONSE = 20.0  # s after the end of a block that the flexible response covers
 STEP = 0.1  # s, of the time grid on which boxcars meet the response
+LASTING = 10.0  # s; the slope within shorter events cannot be told from the derivative of the response
 HIGH, LOW = 0.8, 0.2  # of the largest load: volumes above are task, below rest
 LEAST_FREEDOM = 30  # degrees of freedom within the volumes of task, and of rest
 LEAST_LOAD = 0.05  # fraction of the task's course that drift and confounds must leave, for an activation to be known
@@ -32,7 +34,7 @@ class TaskDesign:
     Attributes
     ----------
     responses : DataFrame, [T, P]
-        Flexible responses of every kind of event, and a canonical one and its derivative of every event.
+        Flexible responses of every kind of event, and the courses of every event as of `block_courses`.
     course : array, [T, 2]
         Canonical course of the whole task, with a maximum of one, and its derivative.
     """
@@ -129,7 +131,7 @@ def task_design(events: pd.DataFrame, n_volumes: int, repetition_time: float) ->
         When no response falls into the scan.
     """
     blocks = [block_courses(event, n_volumes, repetition_time) for event in events.itertuples()]
-    course = np.sum([block.to_numpy() for block in blocks], axis=0)
+    course = np.sum([block.to_numpy()[:, :2] for block in blocks], axis=0)
     if not course[:, 0].max() > 0:
         raise UnusableError("no response to the task falls into the scan: its events are at the very end")
     responses = pd.concat([flexible_responses(events, n_volumes, repetition_time), *blocks], axis=1)
@@ -194,7 +196,9 @@ def flexible_responses(events: pd.DataFrame, n_volumes: int, repetition_time: fl
 
 
 def block_courses(event, n_volumes: int, repetition_time: float) -> pd.DataFrame:
-    """Canonical response to one event and its derivative, [T, 2]: the boxcar through nilearn's SPM response.
+    """Canonical response to one event, its derivative, and of a block its slope, [T, 2 or 3].
+
+    The event is a boxcar, and the slope a ramp from -1 to 1 in its place, through nilearn's SPM response.
 
     Parameters
     ----------
@@ -203,14 +207,23 @@ def block_courses(event, n_volumes: int, repetition_time: float) -> pd.DataFrame
     repetition_time : float
         Seconds.
     """
+    name = f"{event.trial_type} at {event.onset:g} s"
+    courses = _convolved(([event.onset], [event.duration], [1.0]), "spm + derivative", n_volumes, repetition_time)
+    table = pd.DataFrame(courses, columns=[name, f"{name}, derivative"])
+    if event.duration >= LASTING:
+        n_steps = round(event.duration)
+        step = event.duration / n_steps
+        ramp = event.onset + step * np.arange(n_steps), np.full(n_steps, step), np.linspace(-1, 1, n_steps)
+        table[f"{name}, slope"] = _convolved(ramp, "spm", n_volumes, repetition_time)[:, 0]
+    return table
+
+
+def _convolved(condition: tuple, model: str, n_volumes: int, repetition_time: float) -> np.ndarray:
+    """Onsets, durations and heights through a response of nilearn's, [T, columns of the model]."""
     from nilearn.glm.first_level import compute_regressor  # takes a second to load
 
-    condition = [event.onset], [event.duration], [1.0]
-    time = np.arange(n_volumes) * repetition_time
-    fine = int(np.ceil(repetition_time / STEP))
-    courses, _ = compute_regressor(condition, "spm + derivative", time, oversampling=fine, min_onset=EARLIEST)
-    name = f"{event.trial_type} at {event.onset:g} s"
-    return pd.DataFrame(courses, columns=[name, f"{name}, derivative"])
+    time, fine = np.arange(n_volumes) * repetition_time, int(np.ceil(repetition_time / STEP))
+    return compute_regressor(condition, model, time, oversampling=fine, min_onset=EARLIEST)[0]
 
 
 def task_connectome(series: np.ndarray, regression: TaskRegression) -> TaskConnectome:
