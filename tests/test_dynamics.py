@@ -121,12 +121,13 @@ def test_delay_and_noise_are_seconds_and_shares():
     rng = np.random.default_rng(6)
     slow = np.convolve(rng.standard_normal(4100), np.hanning(13), "same")
     now = slow[20:4020]
-    x = np.stack([now, now, slow[18:4018], -now, now], 1)  # the third is two volumes late
-    x = x / x.std(0) + rng.standard_normal(x.shape) * [0.1, 1, 0.1, 0.1, 0.1]
+    x = np.stack([now, now, slow[18:4018], -now, *[now] * 8], 1)  # the third is two volumes late
+    spread = np.r_[0.1, 1, np.full(10, 0.1)]
+    x = x / x.std(0) + spread * rng.standard_normal(x.shape)
     delay, noise = delay_and_noise(x, all_kept(x), 2.0)
     assert delay[2] - delay[0] == pytest.approx(4.0, abs=0.5)
     np.testing.assert_allclose(delay[[1, 3, 4]], delay[0], atol=0.3)
-    np.testing.assert_allclose(noise, [0.01, 0.5, 0.01, 0.01, 0.01], atol=0.06)
+    np.testing.assert_allclose(noise, spread**2 / (1 + spread**2), atol=0.06)
 
 
 def cohort(kind: str, seed: int, n_regions: int = 12, n: int = 45) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
