@@ -23,11 +23,8 @@ def main() -> None:
     for regions, volumes, seconds in SCANS:
         for name, spread in RESPONSES.items():
             seen = direction_accuracy(regions, volumes, seconds, spread, networks=networks)
-            print(
-                f"| {regions} | {volumes}, {seconds} s | {name} | {seen.correlation:.2f} ± {seen.correlation_error:.2f} "
-                f"| {seen.direction:.2f} ± {seen.direction_error:.2f} |",
-                flush=True,
-            )
+            accuracy = f"{seen.correlation:.2f} ± {seen.correlation_error:.2f} | {seen.direction:.2f} ± "
+            print(f"| {regions} | {volumes}, {seconds} s | {name} | {accuracy}{seen.direction_error:.2f} |", flush=True)
     print(f"\n| penalty | 10 regions | 20 regions |\n|{'---|' * 3}")
     for penalty in PENALTIES:
         cells = [direction_accuracy(n, 400, 0.9, 1.0, networks=networks, penalty=penalty) for n in (10, 20)]
