@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from dysconnect.data.atlas import FOLDER, circuit_edges, circuit_titles, load_atlas
 from dysconnect.data.atlas.join import draw_spheres, join_atlas, write_atlas
-from dysconnect.plan.config import read_schema, settle, validate
+from dysconnect.plan.config import validate
 
 GRID = np.array([[-2.0, 0, 0, 90], [0, 2, 0, -126], [0, 0, 2, -72], [0, 0, 0, 1]])  # MNI, 2 mm, x from right to left
 
@@ -59,15 +59,17 @@ def test_left_mirrors_right_within_some_millimetres():
 
 def test_spheres_win_over_cortex_and_lose_to_nuclei(joined):
     nodes, image, _ = joined
-    nodes = nodes.set_index("name")
-    at = lambda place: np.asanyarray(image.dataobj)[tuple(np.rint(apply_affine(np.linalg.inv(GRID), place)).astype(int))]
-    assert at([-38, -18, 44]) == nodes.loc["SCAN inter-effector middle L", "node"]
-    assert at([-38, -30, 44]) == nodes.loc["Postcentral gyrus L 1", "node"]
+    nodes, codes = nodes.set_index("name"), np.asanyarray(image.dataobj)
+    for place, name in (([-38, -18, 44], "SCAN inter-effector middle L"), ([-38, -30, 44], "Postcentral gyrus L 1")):
+        voxel = np.rint(apply_affine(np.linalg.inv(GRID), place)).astype(int)
+        assert codes[tuple(voxel)] == nodes.loc[name, "node"]
     assert nodes.loc["Pallidum GPe L", "lost"] == 0
-    assert nodes.loc["SCAN putamen L", "lost"] > 0.02 > nodes.loc["SCAN putamen R", "lost"] - 0.02
+    assert nodes.loc["SCAN putamen L", "lost"] > nodes.loc["SCAN putamen R", "lost"] + 0.02  # beyond the rim at 2 mm
     assert nodes.loc["Postcentral gyrus L 1", "lost"] > 0
     assert (nodes.loc[nodes["source"] == "scan", "voxels"] > 90).all()
-    assert nodes.loc["SCAN inter-effector middle L", ["x", "y", "z"]].to_numpy(float) == pytest.approx([-38, -18, 44], abs=1)
+    assert nodes.loc["SCAN inter-effector middle L", ["x", "y", "z"]].to_numpy(float) == pytest.approx(
+        [-38, -18, 44], abs=1
+    )
 
 
 def test_three_circuits_join_the_inter_effector_regions_with_others(joined):
@@ -97,11 +99,12 @@ def test_three_circuits_join_the_inter_effector_regions_with_others(joined):
 
 @pytest.mark.parametrize("size", [100, 200])
 def test_configuration_paints_the_spheres_over_the_lobules_and_under_the_nuclei(repository, size):
+    configs = []
     with initialize_config_dir(str(repository / "configs"), version_base="1.3"):
-        plain, scan = (
-            OmegaConf.to_container(compose("config", [f"atlas=wholebrain{size}{end}"]), resolve=True)["atlas"]
-            for end in ("", "scan")
-        )
+        for end in ("", "scan"):
+            configs.append(OmegaConf.to_container(compose("config", [f"atlas=wholebrain{size}{end}"]), resolve=True))
+            validate(configs[-1], repository / "workflow/schemas/config.schema.json")
+    plain, scan = (config["atlas"] for config in configs)
     assert [piece for piece in scan["pieces"] if piece["source"] != "scan"] == plain["pieces"]
     assert [piece["source"] for piece in scan["pieces"]][2:5] == ["suit", "scan", "suit"]
     assert {**scan["sources"], "scan": None} == {**plain["sources"], "scan": None}
