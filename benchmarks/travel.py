@@ -34,7 +34,7 @@ from dysconnect.plan.config import training_sections
 HERE = Path(__file__).parent
 SHARES = {"whole": 1.0, "half": 1 / 2, "third": 1 / 3}
 REFERENCE = "tangent_ridge"
-NAMES = "correlation_ridge,tangent_ridge,low_rank,wide,wide_low_rank"
+NAMES = "correlation_ridge,tangent_ridge,low_rank,wide,wide_learned"
 
 
 def cut_connectomes(index: pd.DataFrame, nodes: pd.DataFrame, measure: str, estimator: str, path: Path) -> dict:

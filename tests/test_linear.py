@@ -25,7 +25,8 @@ SPECS = {
     "svm": {"name": "svm", "penalties": [0.1, 1.0, 10.0]},
     "elastic_net": {"name": "elastic_net", "ratio": 0.2, "screened": 30, "steps": 8, "shortest": 0.1},
     "low_rank": {"name": "low_rank", "trace": 0.3, "power": 1.5, "share": 0.333, "penalties": [0.1, 1.0, 10.0]},
-    "wide": {"name": "wide", "depth": 2, "share": 0, "trace": 0.3, "penalties": [0.1, 1.0, 10.0], "soften": [0, 0.5]},
+    "wide": {"name": "wide", "depth": 2, "learned": 0, "penalties": [0.1, 1.0, 10.0], "soften": [0, 0.5]},
+    "wide_learned": {"name": "wide", "depth": 2, "learned": 0.5, "penalties": [0.1, 1.0, 10.0], "soften": [0]},
     "riemann": {"name": "riemann", "components": 5},
     "ridge": {"name": "ridge", "penalties": [0.1, 1.0, 10.0]},
     "logistic": {"name": "logistic", "penalties": [0.1, 1.0, 10.0]},
@@ -38,6 +39,7 @@ MODELS = [
     ("elastic_net", "correlation"),
     ("low_rank", "tangent"),
     ("wide", "tangent"),
+    ("wide_learned", "tangent"),
     ("riemann", "tangent"),
 ]
 ALL = pytest.mark.parametrize(("name", "measure"), MODELS)

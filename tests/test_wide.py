@@ -9,7 +9,7 @@ from dysconnect.models.dual import DualRidge
 from dysconnect.models.low_rank import unfold
 from dysconnect.models.softened import CommonTangent, SoftenedTangent, soften
 from dysconnect.models.tangent import TangentSpace
-from dysconnect.models.wide import Wide, profile_kernel
+from dysconnect.models.wide import Wide, learned_metric, profile_kernel
 
 N = 6
 TRIANGLE = Pairs(N, diagonal=True)
@@ -65,31 +65,71 @@ def test_leaving_one_out_in_closed_form_is_fitting_again():
         part = kernel[np.ix_(rest, rest)]
         inner = part - part.mean(0) - part.mean(0)[:, None] + part.mean()
         wide.penalties = (0.3 * scale / (np.trace(inner) / len(inner)),)  # the same penalty in units of the kernel
-        dual, _, intercept = wide._solve(part, X[rest], y[rest, None], None)
+        _, dual, intercept = wide._learn(X[rest], part, y[rest, None], None)
         assert (kernel[k, rest] @ dual + intercept)[0] == pytest.approx(left_out[k, 0], abs=1e-8)
 
 
-@pytest.mark.parametrize(("depth", "share"), [(0, 0.3), (1, 0.0), (2, 0.3), (3, 0.0)])
-def test_the_gradient_is_that_of_differences(depth, share):
+@pytest.mark.parametrize(("depth", "learned"), [(0, 0.5), (1, 0.0), (2, 0.5), (3, 0.0)])
+def test_the_gradient_is_that_of_differences(depth, learned):
     X, y = people(30), np.arange(30) % 2
-    wide, asked, step = Wide(depth, share).fit(X, y), people(2, seed=3), 1e-2
+    wide, asked, step = Wide(depth, learned).fit(X, y), people(2, seed=3), 1e-2
     shifts = step * np.eye(X.shape[1], dtype=np.float32)
     for person, gradient in zip(asked, wide.gradient(asked)):
         ahead, behind = wide.decision_function(person + shifts), wide.decision_function(person - shifts)
         np.testing.assert_allclose(gradient, (ahead - behind) / (2 * step), atol=2e-5 * np.abs(gradient).max() + 1e-5)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.3])
-def test_what_was_saved_predicts_the_same_and_many_labels_are_one_by_one(share):
+@pytest.mark.parametrize("learned", [0.0, 0.5])
+def test_what_was_saved_predicts_the_same_and_many_labels_are_one_by_one(learned):
     X, y, new = people(40), np.arange(40) % 2, people(9, seed=1)
-    wide = Wide(share=share).fit(X, y)
-    restored = Wide(share=share).load_state(wide.state())
+    wide = Wide(learned=learned).fit(X, y)
+    restored = Wide(learned=learned).load_state(wide.state())
     np.testing.assert_array_equal(restored.predict_proba(new), wide.predict_proba(new))
     labels = np.random.default_rng(0).permuted(np.repeat(y[:, None], 20, 1), axis=0)
-    many = Wide(share=share).decide_many(X, labels, new)
+    many = Wide(learned=learned).decide_many(X, labels, new)
     for k in (0, 7, 19):
-        alone = Wide(share=share).fit(X, labels[:, k]).decision_function(new)
-        np.testing.assert_allclose(many[:, k], alone, atol=2e-2 if share else 1e-10)  # its search stops at a percent
+        alone = Wide(learned=learned).fit(X, labels[:, k]).decision_function(new)
+        np.testing.assert_allclose(many[:, k], alone, atol=1e-10)
+
+
+@pytest.mark.parametrize("depth", [0, 2])
+def test_a_learned_metric_is_a_layer_before_the_others(depth):
+    X, new = people(20), people(4, seed=1)
+    metric = learned_metric(X, np.random.default_rng(2).standard_normal(20), depth, 0.5)
+    values, vectors = np.linalg.eigh(metric)
+    layer, expected = (vectors * np.sqrt(values)) @ vectors.T, np.zeros((4, 20))
+    for person in range(4):
+        for other in range(20):
+            for s, t in zip(unfold(new.T)[person] @ layer, unfold(X.T)[other] @ layer):
+                cosine = s @ t / np.sqrt((s @ s) * (t @ t))
+                for _ in range(depth):
+                    cosine = (np.sqrt(1 - cosine**2) + (np.pi - np.arccos(cosine)) * cosine) / np.pi
+                expected[person, other] += cosine * np.sqrt((s @ s) * (t @ t))
+    np.testing.assert_allclose(profile_kernel(new, X, depth, metric), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_learned_metric_without_layers_is_that_of_the_weights():
+    X, dual = people(25), np.random.default_rng(0).standard_normal(25)
+    weights = unfold((dual @ X)[:, None])[0].astype(float)  # of ridge regression, whose gradient is the same everywhere
+    products = weights.T @ weights
+    expected = 0.25 * np.eye(N) + 0.75 * products * N / np.trace(products)
+    np.testing.assert_allclose(learned_metric(X, dual, 0, 0.75), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(learned_metric(X, dual, 2, 0.0), np.eye(N, dtype=np.float32))
+
+
+def test_a_metric_is_learned_where_few_profiles_of_few_directions_matter():
+    rng, size = np.random.default_rng(3), 20
+    pairs = Pairs(size, diagonal=True)
+    X = rng.standard_normal((300, len(pairs))).astype(np.float32)
+    direction = rng.standard_normal(size) / np.sqrt(size)
+    along = np.einsum("i,nij,j->n", direction, unfold(X.T), direction)  # a network of regions: weights of rank one
+    y = (along + 0.3 * along.std() * rng.standard_normal(300) > 0).astype(int)
+    train, test = slice(0, 150), slice(150, 300)
+    seen = {a: Wide(0, a).fit(X[train], y[train]) for a in (0.0, 0.5)}
+    auc = {a: roc_auc_score(y[test], model.decision_function(X[test])) for a, model in seen.items()}
+    assert auc[0.5] > auc[0.0] + 0.03
+    strongest = np.linalg.eigh(seen[0.5].metric_)[1][:, -1]
+    assert abs(strongest @ direction) / np.linalg.norm(direction) > 0.8
 
 
 def test_it_sees_a_product_that_no_linear_model_sees():
@@ -102,17 +142,19 @@ def test_it_sees_a_product_that_no_linear_model_sees():
     assert roc_auc_score(y[test], seen[0]) < 0.62
 
 
-def test_labels_that_mean_nothing_give_chance():
+@pytest.mark.parametrize(("learned", "times"), [(0.0, 200), (0.5, 60)])
+def test_labels_that_mean_nothing_give_chance(learned, times):
     X, y = people(60, seed=7), np.arange(60) % 2
-    labels = np.random.default_rng(1).permuted(np.repeat(y[:, None], 200, 1), axis=0)
-    decided = Wide().decide_many(X[:40], labels[:40], X[40:])
-    auc = [roc_auc_score(labels[40:, k], decided[:, k]) for k in range(200) if 0 < labels[40:, k].sum() < 20]
+    labels = np.random.default_rng(1).permuted(np.repeat(y[:, None], times, 1), axis=0)
+    decided = Wide(learned=learned).decide_many(X[:40], labels[:40], X[40:])
+    auc = [roc_auc_score(labels[40:, k], decided[:, k]) for k in range(times) if 0 < labels[40:, k].sum() < 20]
     assert abs(np.mean(auc) - 0.5) < 4 * np.std(auc) / np.sqrt(len(auc))
 
 
-def test_features_on_another_scale_change_nothing():
+@pytest.mark.parametrize("learned", [0.0, 0.5])
+def test_features_on_another_scale_change_nothing(learned):
     X, y, new = people(40), np.arange(40) % 2, people(5, seed=1)
-    plain, larger = Wide().fit(X, y), Wide().fit(1e6 * X, y)
+    plain, larger = Wide(learned=learned).fit(X, y), Wide(learned=learned).fit(1e6 * X, y)
     np.testing.assert_allclose(larger.predict_proba(1e6 * new), plain.predict_proba(new), atol=1e-3)
 
 

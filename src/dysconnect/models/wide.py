@@ -7,28 +7,32 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from dysconnect.models.dual import PENALTIES, Calibrated, DualRidge, inner_folds, platt
-from dysconnect.models.low_rank import BATCH, fold, low_rank_weights, unfold
+from dysconnect.models.low_rank import fold, unfold
 from dysconnect.models.tangent import in_threads
 
 
 class Wide(Calibrated, ClassifierMixin, BaseEstimator):
-    """A network that reads the profile of every region, infinitely wide, and beside it weights of low rank.
+    """A graph network that reads the profile of every region, infinitely wide.
 
     A network with L hidden layers of ReLU, whose random weights all regions share, and a trained read-out for every
     region becomes ridge regression on the kernel of `profile_kernel` as its layers widen. So its penalty has a
     leave-one-out error in closed form, no seed matters, and a permutation of the labels is one more right-hand side.
 
-    ``decision = (1 - h) f / a + h <B, T> / b``: f is the network, a the spread of its decisions (left out one by one),
-    B the low-rank weights of `LowRank`, b the spread of theirs (of the training people). Calibrated on an inner split.
+    Such a network trains its read-out alone. One of finite width also trains its first layer, which comes to look where
+    the decision is steep; `learned` = a > 0 does so in one step. M, the outer products of the decision's gradients by
+    the profiles of regions, summed over regions and training people and scaled to a mean eigenvalue of 1, says which
+    directions of a profile matter; products of profiles are taken in the metric ``(1 - a) I + a M``, and the read-out
+    is solved again, its penalty as it was: leaving one out means little after its label has formed M. Every permutation
+    of the labels then needs a kernel of its own.
+
+    Calibrated on an inner split, in which the metric is learned anew as well.
 
     Parameters
     ----------
     depth : int
         L; 0 is ridge regression.
-    share : float
-        h, below 1; 0 is the network alone.
-    trace : float
-        Of the low-rank weights, see `LowRank`.
+    learned : float
+        a, from 0 to 1.
     penalties : sequence of float
         Of the read-out, relative to the mean of the centred kernel's diagonal; one is chosen by leave-one-out error.
 
@@ -38,19 +42,20 @@ class Wide(Calibrated, ClassifierMixin, BaseEstimator):
         The training people's tangent vectors, in units of `unit_`: a kernel does not do without them.
     unit_, origin_ : float, array [N (N + 1) / 2]
         Root mean square of their entries; their mean.
+    metric_ : array, [N, N], or None
+        In which profiles are compared, if that was learned.
     dual_ : array, [n]
-    low_ : array, [N (N + 1) / 2]
     intercept_, slope_, offset_ : float
         Probability = expit(slope_ * decision + offset_).
 
     References
     ----------
     Cho and Saul (2009), Kernel methods for deep learning; Du et al. (2019), arXiv:1905.13192 (graph networks of
-    infinite width).
+    infinite width); Radhakrishnan et al. (2024), doi:10.1126/science.adi5639 (the metric).
     """
 
-    def __init__(self, depth: int = 2, share: float = 0.0, trace: float = 0.3, penalties=PENALTIES):
-        self.depth, self.share, self.trace, self.penalties = depth, share, trace, penalties
+    def __init__(self, depth: int = 2, learned: float = 0.0, penalties=PENALTIES):
+        self.depth, self.learned, self.penalties = depth, learned, penalties
 
     def fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None) -> "Wide":
         """Fit on tangent vectors [n, N (N + 1) / 2], off-diagonal entries times sqrt(2), and labels [n] (1: patient).
@@ -59,98 +64,96 @@ class Wide(Calibrated, ClassifierMixin, BaseEstimator):
         """
         y = self._take_labels(y)
         X = self._remember(X)
-        kernel, held_out = profile_kernel(X - self.origin_, X - self.origin_, self.depth), np.empty(len(y))
+        kernel, held_out = profile_kernel(X, X, self.depth), np.empty(len(y))
         for fit, watch in inner_folds(y, groups):
             some = None if groups is None else groups[fit]
-            dual, low, intercept = self._solve(kernel[np.ix_(fit, fit)], X[fit], y[fit, None], some)
-            held_out[watch] = (kernel[np.ix_(watch, fit)] @ dual + X[watch] @ low + intercept)[:, 0]
-        dual, low, intercept = self._solve(kernel, X, y[:, None], groups)
-        self.dual_, self.low_, self.intercept_ = dual[:, 0], low[:, 0], float(intercept[0])
+            metric, dual, intercept = self._learn(X[fit], kernel[np.ix_(fit, fit)], y[fit, None], some)
+            plain = metric is None
+            cross = kernel[np.ix_(watch, fit)] if plain else profile_kernel(X[watch], X[fit], self.depth, metric)
+            held_out[watch] = (cross @ dual + intercept)[:, 0]
+        self.metric_, dual, intercept = self._learn(X, kernel, y[:, None], groups)
+        self.dual_, self.intercept_ = dual[:, 0], float(intercept[0])
         self.slope_, self.offset_ = platt(held_out, y)
         return self
 
     def decision_function(self, X: np.ndarray) -> np.ndarray:
         """Signed distance, [n]; positive is patient."""
-        X = np.asarray(X, np.float32)
-        kernel = profile_kernel(X - self.origin_, self._origin() - self.origin_, self.depth)
-        return kernel @ self.dual_ + X @ self.low_ + self.intercept_
+        X = np.asarray(X, np.float32) - self.origin_
+        return profile_kernel(X, self._people(), self.depth, self.metric_) @ self.dual_ + self.intercept_
 
     def decide_many(
         self, X: np.ndarray, labels: np.ndarray, X_test: np.ndarray, groups: np.ndarray | None = None
     ) -> np.ndarray:
         """Decision values of X_test [m, E] for many label vectors [n, P] of X [n, E], all solved anew: [m, P]."""
-        X, X_test, decided = self._remember(X), np.asarray(X_test, np.float32), []
-        kernel = profile_kernel(X - self.origin_, X - self.origin_, self.depth)
-        cross = profile_kernel(X_test - self.origin_, X - self.origin_, self.depth)
-        step = BATCH if self.share else labels.shape[1]
-        for start in range(0, labels.shape[1], step):
-            dual, low, intercept = self._solve(kernel, X, labels[:, start : start + step], groups)
-            decided.append(cross @ dual + X_test @ low + intercept)
+        X = self._remember(X)
+        X_test = np.asarray(X_test, np.float32) - self.origin_
+        kernel, decided = profile_kernel(X, X, self.depth), []
+        for part in np.split(labels, labels.shape[1], axis=1) if self.learned else [labels]:
+            metric, dual, intercept = self._learn(X, kernel, part, groups)
+            decided.append(profile_kernel(X_test, X, self.depth, metric) @ dual + intercept)
         return np.hstack(decided)
 
     def gradient(self, X: np.ndarray) -> np.ndarray:
         """What the decision gains for every entry of the tangent vectors [m, E] of some people: [m, E]."""
-        X = np.asarray(X, np.float32)
-        slopes = profile_gradient(X - self.origin_, self._origin() - self.origin_, self.dual_, self.depth)
-        return slopes + self.low_
+        X = np.asarray(X, np.float32) - self.origin_
+        return profile_gradient(X, self._people(), self.dual_, self.depth, self.metric_)
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything needed to predict, as arrays."""
-        weights = {"dual": self.dual_, "low": self.low_, "numbers": self._numbers()}
-        return {"people": self.people_, "unit": self.unit_, **weights}
+        metric = {} if self.metric_ is None else {"metric": self.metric_}
+        return {"people": self.people_, "unit": self.unit_, "dual": self.dual_, "numbers": self._numbers(), **metric}
 
     def load_state(self, arrays: Mapping[str, np.ndarray]) -> "Wide":
         """Restore from `state`."""
-        self.people_, self.unit_ = arrays["people"], arrays["unit"]
-        self._origin()
-        self.dual_, self.low_ = arrays["dual"], arrays["low"]
+        self.people_, self.unit_, self.dual_ = arrays["people"], arrays["unit"], arrays["dual"]
+        self.metric_ = arrays.get("metric")
+        self.origin_ = self._vectors().mean(0)
         return self._take_numbers(arrays["numbers"])
 
     def shuffled(self, rng: np.random.Generator) -> "Wide":
         """The same classifier with its weights permuted."""
         twin = copy.copy(self)
-        twin.dual_, twin.low_ = rng.permutation(self.dual_), rng.permutation(self.low_)
+        twin.dual_ = rng.permutation(self.dual_)
         return twin
 
     def _remember(self, X: np.ndarray) -> np.ndarray:
-        """Keep the training people as they are saved; their tangent vectors, [n, E] float32."""
+        """Keep the training people as they are saved; their tangent vectors less their mean, [n, E] float32."""
         size = np.sqrt(np.mean(np.square(X, dtype=float)))
         self.unit_ = np.float32(max(size, np.finfo(np.float32).tiny))
         self.people_ = (X / self.unit_).astype(np.float16)
-        return self._origin()
+        self.origin_ = self._vectors().mean(0)
+        return self._people()
 
-    def _origin(self) -> np.ndarray:
-        """Tangent vectors of the training people, [n, E] float32, whose mean is where profiles start."""
-        X = self.people_.astype(np.float32) * self.unit_
-        self.origin_ = X.mean(0)
-        return X
+    def _vectors(self) -> np.ndarray:
+        return self.people_.astype(np.float32) * self.unit_
 
-    def _solve(self, kernel: np.ndarray, X: np.ndarray, labels: np.ndarray, groups) -> tuple[np.ndarray, ...]:
-        """Weights of both paths, on the kernel [n, P] and on tangent vectors [E, P or 1], and intercepts [P]."""
-        mean = kernel.mean(0)
-        centred = kernel - mean - mean[:, None] + kernel.mean()
-        scale = max(float(np.trace(centred)) / len(centred), np.finfo(float).tiny)
-        ridge = DualRidge(self.penalties)
-        if not self.share:
-            dual, intercept = ridge.solve_many(centred / scale, labels, groups)
-            dual /= scale
-            return dual, np.zeros((X.shape[1], 1), np.float32), intercept - mean @ dual
-        dual, _, _, held_out = ridge.solve(centred / scale, labels, groups)
-        dual *= (1 - self.share) / scale / np.maximum(held_out.std(0), 1e-12)
-        low, intercept = self._low_rank(X, labels)
-        return dual, low, intercept - mean @ dual
+    def _people(self) -> np.ndarray:
+        """Tangent vectors of the training people less their mean, where profiles start: [n, E] float32."""
+        return self._vectors() - self.origin_
 
-    def _low_rank(self, X: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The part of the low-rank weights in the decision, [E, P], and its intercepts [P]."""
-        mean, signs = X.mean(0), (2.0 * labels - 1).astype(np.float32)
-        centred = X - mean
-        size = max(float(np.sqrt((centred**2).sum(dtype=float) / len(centred))), np.finfo(np.float32).tiny)
-        low = low_rank_weights(centred / np.float32(size), signs - signs.mean(0), self.trace)
-        low *= (self.share / np.maximum((centred @ low).std(0), 1e-12)).astype(np.float32)
-        return low, -mean @ low
+    def _learn(
+        self, X: np.ndarray, kernel: np.ndarray, labels: np.ndarray, groups: np.ndarray | None
+    ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
+        """The metric (of one label vector), dual weights [n, P] and intercepts [P] on people X [n, E]."""
+        if not self.learned:
+            return None, *_solve(DualRidge(self.penalties).solve_many, kernel, labels, groups)
+        dual, _, chosen, _ = _solve(DualRidge(self.penalties).solve, kernel, labels, groups)
+        metric = learned_metric(X, dual[:, 0], self.depth, self.learned)
+        ridge = DualRidge((self.penalties[int(chosen[0])],))
+        return metric, *_solve(ridge.solve_many, profile_kernel(X, X, self.depth, metric), labels, groups)
 
 
-def profile_kernel(A: np.ndarray, B: np.ndarray, depth: int) -> np.ndarray:
+def _solve(solver, kernel: np.ndarray, labels: np.ndarray, groups: np.ndarray | None) -> tuple[np.ndarray, ...]:
+    """What a solver of centred kernels of unit size finds for a kernel [n, n]: dual weights, intercepts, the rest."""
+    mean = kernel.mean(0)
+    centred = kernel - mean - mean[:, None] + kernel.mean()
+    scale = max(float(np.trace(centred)) / len(centred), np.finfo(float).tiny)
+    dual, intercept, *rest = solver(centred / scale, labels, groups)
+    dual = dual / scale
+    return dual, intercept - mean @ dual, *rest
+
+
+def profile_kernel(A: np.ndarray, B: np.ndarray, depth: int, metric: np.ndarray | None = None) -> np.ndarray:
     """Kernel of two sets of people: the profiles of their regions, seen through infinitely wide hidden layers.
 
     ``k(S, T) = sum_i |s_i| |t_i| phi(phi(... cos(s_i, t_i)))`` with row i of the matrices, s_i and t_i, and
@@ -162,61 +165,98 @@ def profile_kernel(A: np.ndarray, B: np.ndarray, depth: int) -> np.ndarray:
     A, B : array, [m, E] and [n, E]
         Upper triangles with diagonal, off-diagonal entries times sqrt(2).
     depth : int
+    metric : array, [N, N], optional
+        Of the product of two profiles, and so of lengths and cosines; the identity without one.
 
     Returns
     -------
     array, [m, n]
     """
-    if not depth:
+    if not depth and metric is None:
         return (A @ B.T).astype(float)
-    S, T = unfold(A.T), unfold(B.T)
+    S, T = (_Profiles(A, metric),) * 2 if A is B else (_Profiles(A, metric), _Profiles(B, metric))
 
     def of_regions(regions: np.ndarray) -> np.ndarray:
         total = 0.0
         for region in regions:
-            cosine, sizes_s, sizes_t = _cosines(S[:, region], T[:, region])
+            cosine, sizes_s, sizes_t = _cosines(S, T, region)
             for _ in range(depth):
-                cosine = _layer(cosine)[0]
+                cosine = _through(cosine)[0]
             total = total + sizes_s[:, None] * cosine * sizes_t
         return total
 
-    return sum(in_threads(of_regions, np.arange(S.shape[1])))
+    return sum(in_threads(of_regions, np.arange(S.rows.shape[1])))
 
 
-def profile_gradient(A: np.ndarray, B: np.ndarray, dual: np.ndarray, depth: int) -> np.ndarray:
-    """Gradient of ``sum_t dual_t k(S, T_t)`` at people S of A, with T of B and dual [n]: [m, E], entries as of A.
-
-    The last cosine ``c_L = phi(c_(L-1))`` has in the first, c_0, the slope ``u = prod phi'(c_l)``, ``phi'(c) =
-    (pi - acos c) / pi``; so the kernel of a region has in its row s the gradient
-    ``|t| (c_L - u c_0) s / |s| + u t``.
-    """
-    if not depth:
+def profile_gradient(
+    A: np.ndarray, B: np.ndarray, dual: np.ndarray, depth: int, metric: np.ndarray | None = None
+) -> np.ndarray:
+    """Gradient of ``sum_t dual_t k(S, T_t)`` at people S of A, with T of B and dual [n]: [m, E], entries as of A."""
+    if not depth and metric is None:
         return np.tile(dual @ B, (len(A), 1)).astype(np.float32)
-    S, T = unfold(A.T), unfold(B.T)
+    S, T = _Profiles(A, metric), _Profiles(B, metric)
 
     def of_regions(regions: np.ndarray) -> np.ndarray:
-        rows = []
-        for region in regions:
-            first, sizes_s, sizes_t = _cosines(S[:, region], T[:, region])
-            cosine, slope = first, 1.0
-            for _ in range(depth):
-                cosine, steeper = _layer(cosine)
-                slope = slope * steeper
-            along = (cosine - slope * first) @ (dual * sizes_t) / sizes_s
-            rows.append(along[:, None] * S[:, region] + (slope * dual) @ T[:, region])
-        return np.stack(rows)
+        return np.stack([_slopes(S, T, region, dual, depth) for region in regions])
 
-    rows = np.concatenate(list(in_threads(of_regions, np.arange(S.shape[1])))).swapaxes(0, 1)
-    return fold((rows + rows.swapaxes(1, 2)) / 2).T.astype(np.float32)
+    rows = np.concatenate(list(in_threads(of_regions, np.arange(S.rows.shape[1])))).swapaxes(0, 1)
+    return fold((rows + rows.swapaxes(1, 2)) / 2).T
 
 
-def _cosines(s: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cosines of the rows of two matrices, [m, n], and their lengths, [m] and [n]."""
-    sizes = [np.maximum(np.linalg.norm(rows, axis=1).astype(float), np.finfo(np.float32).tiny) for rows in (s, t)]
-    return np.clip((s @ t.T) / np.outer(*sizes), -1, 1), *sizes
+def learned_metric(X: np.ndarray, dual: np.ndarray, depth: int, learned: float) -> np.ndarray:
+    """Metric of profiles in which directions count by how steep the decision is along them, [N, N]; see `Wide`.
+
+    ``(1 - a) I + a M``, M the outer products of the gradients of ``sum_t dual_t k(S, T_t)`` by the rows of the people
+    S of X [n, E], who are the T as well, summed over rows and people and scaled to the trace N.
+    """
+    S = _Profiles(X)
+
+    def of_regions(regions: np.ndarray) -> np.ndarray:
+        slopes = (_slopes(S, S, region, dual, depth) for region in regions)
+        return sum((rows.T @ rows).astype(float) for rows in slopes)
+
+    products = sum(in_threads(of_regions, np.arange(S.rows.shape[1])))
+    size = max(float(np.trace(products)) / len(products), np.finfo(float).tiny)
+    return ((1 - learned) * np.eye(len(products)) + learned * products / size).astype(np.float32)
 
 
-def _layer(cosine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+class _Profiles:
+    """Rows of the matrices of people [n, E], and the same times the metric: [n, N, N] each."""
+
+    def __init__(self, X: np.ndarray, metric: np.ndarray | None = None):
+        self.rows = unfold(X.T)
+        self.weighed = self.rows if metric is None else self.rows @ metric
+
+    def sizes(self, region: int) -> np.ndarray:
+        """Lengths of a region's profiles, [n]."""
+        squares = np.einsum("ij,ij->i", self.rows[:, region], self.weighed[:, region], dtype=float)
+        return np.sqrt(np.maximum(squares, np.finfo(np.float32).tiny))
+
+
+def _slopes(S: _Profiles, T: _Profiles, region: int, dual: np.ndarray, depth: int) -> np.ndarray:
+    """Gradient of a region's part of the kernel by its profiles s of S, with t of T and dual [n]: [m, N] float32.
+
+    The last cosine ``c_L = phi(c_(L-1))`` has in the first, c_0, the slope ``u = prod phi'(c_l)``, ``phi'(c) =
+    (pi - acos c) / pi``; so the kernel of two profiles has in s the gradient ``|t| (c_L - u c_0) s / |s| + u t``, times
+    the metric.
+    """
+    first, sizes_s, sizes_t = _cosines(S, T, region)
+    cosine, slope = first, 1.0
+    for _ in range(depth):
+        cosine, steeper = _through(cosine)
+        slope = slope * steeper
+    along = (cosine - slope * first) @ (dual * sizes_t) / sizes_s
+    across = np.broadcast_to(slope * dual, first.shape).astype(np.float32)
+    return along[:, None].astype(np.float32) * S.weighed[:, region] + across @ T.weighed[:, region]
+
+
+def _cosines(S: _Profiles, T: _Profiles, region: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cosines of a region's profiles in two sets of people, [m, n], and their lengths, [m] and [n]."""
+    sizes = S.sizes(region), T.sizes(region)
+    return np.clip(S.weighed[:, region] @ T.rows[:, region].T / np.outer(*sizes), -1, 1), *sizes
+
+
+def _through(cosine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The cosine behind an infinitely wide layer of ReLU, and its slope in the one before it."""
     slope = 1 - np.arccos(cosine) / np.pi
     return np.sqrt(1 - cosine**2) / np.pi + slope * cosine, slope
