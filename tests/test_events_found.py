@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from test_acquire import compose, composer, fetch, published
 from tiny import NOT_PACKED, TURNED, write_image
 
@@ -15,6 +16,7 @@ from dysconnect.acquire.events import events_above, find_events
 from dysconnect.acquire.find import find_scan
 from dysconnect.acquire.images import Plan, acquire_images, discard, fetch_unit, plan_images, plan_scans
 from dysconnect.acquire.manifest import of_task, read_manifest
+from dysconnect.acquire.manifest.__main__ import gigabytes
 from dysconnect.acquire.scan import describe_scan
 from dysconnect.commands.withdraw import find_removal
 from dysconnect.data.images.receipts import write_receipt
@@ -130,6 +132,8 @@ def test_rows_of_another_task_are_passed_over_but_not_where_there_is_nothing_els
     table = read_manifest(repository / "configs/manifest/ds006395.tsv")
     counts = {task: len(of_task(table, task)) for task in ("rest", "finger", "walking", None)}
     assert counts == {"rest": 2 + 2 * 91 + 2 * 90, "finger": 2 + 5 * 91, "walking": len(table), None: len(table)}
+    text = (repository / "configs/dataset/ds006395_finger.yaml").read_text()
+    assert yaml.safe_load(text)["dataset"]["size_gb"] == gigabytes(of_task(table, "finger"))
 
 
 def test_another_task_of_the_manifest_is_named_as_before(compose, published):
