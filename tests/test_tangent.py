@@ -8,7 +8,7 @@ from scipy.linalg import expm, logm, sqrtm
 from threadpoolctl import threadpool_limits
 
 from dysconnect.data.edges import Pairs
-from dysconnect.models.tangent import TangentSpace, geometric_mean, in_threads, mean_log, spd_function
+from dysconnect.models.tangent import TangentSpace, geometric_mean, in_threads, logarithms, mean_log, spd_function
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,95 @@ def test_threads_share_out_the_matrices_in_order(covariances):
     np.testing.assert_allclose(mean, np.mean([logm(c).real for c in covariances], axis=0), atol=1e-8)
 
 
+def around(reference: np.ndarray, n: int, seed: int = 5) -> np.ndarray:
+    """Covariances of n people whose tangent vectors at a reference [N, N] are noise around zero, [n, N, N]."""
+    root, size = np.linalg.cholesky(reference), len(reference)
+    noise = np.random.default_rng(seed).normal(size=(n, size, size)) / np.sqrt(8 * size)
+    noise -= noise.mean(0)
+    return root @ expm(noise + noise.swapaxes(1, 2)) @ root.T
+
+
+def stretched(size: int, condition: float) -> np.ndarray:
+    """A covariance of some condition number, in no order of its regions, [N, N]."""
+    turn = np.linalg.qr(np.random.default_rng(6).normal(size=(size, size)))[0]
+    return (turn * np.geomspace(1 / condition, 1, size)) @ turn.T
+
+
+@pytest.mark.parametrize("n", [40, 250])  # few and many people: two ways to the mean
+@pytest.mark.parametrize("condition", [30, 1e4, 1e8])
+def test_mean_of_people_around_a_reference_is_the_reference_however_stretched(n, condition):
+    reference = stretched(12, condition)
+    white = np.linalg.inv(np.linalg.cholesky(reference))
+    mean = geometric_mean(around(reference, n))
+    np.testing.assert_allclose(white @ mean @ white.T, np.eye(12), atol=1e-4)
+
+
+def test_mean_of_many_is_within_the_tolerance_and_can_be_had_closer():
+    people = around(stretched(20, 100), 300)
+    for tolerance in (1e-5, 1e-9):
+        whitening = spd_function(geometric_mean(people, tolerance), lambda values: 1 / np.sqrt(values))
+        assert np.linalg.norm(mean_log(people, whitening)) / 20 < tolerance
+
+
+def test_edges_and_matrices_have_one_mean(covariances):
+    many = around(stretched(10, 50), 220)
+    for people in (covariances, many):
+        edges = Pairs(10, diagonal=True).edges(people)
+        np.testing.assert_allclose(geometric_mean(edges), geometric_mean(people), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("n", [40, 250])
+def test_threads_change_no_digit(n):
+    edges = Pairs(15, diagonal=True).edges(around(stretched(15, 50), n))
+    features = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            features.append(TangentSpace().fit(edges, 15).transform(edges))
+    np.testing.assert_array_equal(*features)
+
+
 # the features
+
+
+@pytest.mark.parametrize(("condition", "worst"), [(10, 5e-6), (400, 3e-5), (1e4, 1e-6), (1e8, 1e-5)])
+def test_logarithms_are_exact_enough_by_whichever_precision(condition, worst):
+    matrices = np.stack([stretched(60, condition) * np.sqrt(condition), np.eye(60)])
+    expected = spd_function(matrices, np.log)
+    own = logarithms(matrices)
+    assert own.dtype == np.float32
+    np.testing.assert_allclose(own, expected, atol=worst)
+    assert np.sqrt(((own - expected) ** 2).mean()) < worst / 5
+
+
+@pytest.mark.parametrize("condition", [30, 1e8])
+@pytest.mark.parametrize("n", [40, 250])
+def test_features_of_stretched_covariances_are_what_they_were_made_of(n, condition):
+    people = around(stretched(12, condition), n)
+    space = fitted(people)
+    whitening = spd_function(geometric_mean(people, 1e-9), lambda values: 1 / np.sqrt(values))
+    pairs = Pairs(12, diagonal=True)
+    weight = np.where(pairs.rows == pairs.cols, 1, np.sqrt(2))
+    expected = pairs.edges(np.stack([logm(whitening @ c @ whitening).real for c in people[:20]])) * weight
+    np.testing.assert_allclose(
+        space.transform(pairs.edges(people[:20])), expected, atol=2e-5 if condition < 1e4 else 1e-3
+    )
+
+
+def test_edges_in_single_precision_give_the_same_features():
+    edges = Pairs(12, diagonal=True).edges(around(stretched(12, 30), 250))
+    single = edges.astype(np.float32)
+    features = TangentSpace().fit(edges, 12).transform(edges)
+    np.testing.assert_allclose(TangentSpace().fit(single, 12).transform(single), features, atol=2e-5)
+
+
+def test_one_person_is_the_reference_and_two_regions_are_enough():
+    edges = np.array([[2.0, 0.5, 1.0]])
+    space = TangentSpace().fit(edges, 2)
+    np.testing.assert_allclose(space.transform(edges), 0, atol=1e-6)
+    expected = logm(space.whitening_ @ np.array([[3.0, -1], [-1, 2]]) @ space.whitening_).real
+    np.testing.assert_allclose(
+        space.transform(np.array([[3.0, -1.0, 2.0]]))[0], expected[[0, 0, 1], [0, 1, 1]] * [1, np.sqrt(2), 1], atol=1e-5
+    )
 
 
 def test_features_equal_nilearn(covariances):

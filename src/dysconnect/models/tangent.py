@@ -14,10 +14,13 @@ from dysconnect.models.threads import blas_threads
 CHUNK = 16  # matrices a thread takes at once
 FEW = 96  # people whose mean is where the search for everybody's mean starts
 NEAR = 0.1  # root mean square of their gradient from which one step is near enough for a start
-CURVED = 128  # people from whom the curvature is learned
-ROUGH = 4  # steps that may be taken in single precision, where there are many people
+CURVED = 128  # people, about, from whom the curvature is learned
+ROUGH = 4  # steps that may be taken in single precision
 SINGLE = 1e-3  # root mean square of a gradient's entries for which single precision is exact enough
-BLUR = 0.01  # of the tolerance: what single precision may blur a mean, to be used to the end
+BLUR = 0.1  # of the tolerance: what single precision may blur a mean, to be used to the end
+SURE = 2  # times: how much less than the step before a step may help
+CLEAR = 500  # condition number of a whitened covariance up to which its logarithm is taken in single precision
+ROUNDED = float(np.finfo(np.float32).eps)
 
 
 def spd_function(matrix: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -44,74 +47,83 @@ def in_threads(function: Callable[[np.ndarray], np.ndarray], matrices: np.ndarra
         yield from pool.map(function, chunks)
 
 
+def unfolded(covariances: np.ndarray) -> np.ndarray:
+    """Covariances as matrices [..., N, N], or as edges with diagonal [S, N (N + 1) / 2], as matrices."""
+    if covariances.ndim > 2:
+        return covariances
+    return Pairs.of(covariances.shape[-1], diagonal=True).matrix(covariances)
+
+
+def logarithms(matrices: np.ndarray) -> np.ndarray:
+    """Logarithms of positive-definite matrices, [S, N, N] float32.
+
+    Of matrices in single precision entries err by a third of ``eps * condition number`` at most: 2e-5 for a condition
+    number of 500, and 1e-6 in the root mean square. Beyond `CLEAR` those too are done in double precision.
+    """
+    if matrices.dtype != np.float32:
+        return spd_function(matrices, np.log).astype(np.float32)
+    values, vectors = torch.linalg.eigh(torch.from_numpy(matrices))
+    logs = ((vectors * torch.log(values.clamp_min(1e-12))[:, None, :]) @ vectors.mT).numpy()
+    unclear = ~(values[:, -1] < CLEAR * values[:, 0]).numpy()
+    if unclear.any():
+        logs[unclear] = spd_function(matrices[unclear].astype(float), np.log)
+    return logs
+
+
 def whitened_eigen(
-    matrices: np.ndarray, whitening: np.ndarray | None, precision: torch.dtype
+    covariances: np.ndarray, whitening: np.ndarray | None, precision: type
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Logarithms of the eigenvalues and eigenvectors of ``W C_s W^T`` (without W, of C_s), [S, N] and [S, N, N]."""
-    turned = torch.from_numpy(matrices).to(precision)
+    turned = torch.from_numpy(unfolded(covariances.astype(precision, copy=False)))
     if whitening is not None:
-        turn = torch.from_numpy(whitening).to(precision)
+        turn = torch.from_numpy(whitening.astype(precision, copy=False))
         turned = turn @ turned @ turn.T
     values, vectors = torch.linalg.eigh(turned)
     return torch.log(values.clamp_min(1e-12)), vectors
 
 
-def mean_log(
-    matrices: np.ndarray, whitening: np.ndarray | None = None, precision: torch.dtype = torch.float64
-) -> np.ndarray:
-    """Mean of the matrix logarithms, ``mean_s log(W C_s W^T)``, [S, N, N] -> [N, N]."""
-    n_nodes = matrices.shape[-1]
+def mean_log(covariances: np.ndarray, whitening: np.ndarray | None = None, precision: type = float) -> np.ndarray:
+    """Mean of the matrix logarithms, ``mean_s log(W C_s W^T)``, [S, N, N] or [S, N (N + 1) / 2] -> [N, N]."""
+    return _mean_and_some(covariances, whitening, precision, 1)[0]
 
-    def partial_sum(chunk: np.ndarray) -> np.ndarray:
+
+def _mean_and_some(
+    covariances: np.ndarray, whitening: np.ndarray | None, precision: type, n: int, turn: int = 0
+) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
+    """`mean_log`, and what `whitened_eigen` tells of about n people evenly spread, others at every turn, float32."""
+    every = max(1, min(len(covariances) // n, CHUNK))
+    some = slice(turn % every, None, every)
+
+    def partial_sum(chunk: np.ndarray) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
         logs, vectors = whitened_eigen(chunk, whitening, precision)
-        beside = vectors.permute(1, 0, 2).reshape(n_nodes, -1)  # one product instead of one a person
-        return ((beside * logs.reshape(1, -1)) @ beside.T).numpy().astype(float)
+        beside = vectors.permute(1, 0, 2).reshape(vectors.shape[1], -1)  # one product instead of one a person
+        total = ((beside * logs.reshape(1, -1)) @ beside.T).numpy().astype(float)
+        return total, logs[some].float().clone(), vectors[some].float().clone()
 
-    return sum(in_threads(partial_sum, matrices)) / len(matrices)
+    sums, logs, vectors = zip(*in_threads(partial_sum, covariances))
+    return sum(sums) / len(covariances), torch.cat(logs), torch.cat(vectors)
 
 
 def geometric_mean(covariances: np.ndarray, tolerance: float = 1e-5, max_steps: int = 50) -> np.ndarray:
-    """Affine-invariant (Frechet) mean of covariance matrices, [S, N, N] -> [N, N].
+    """Affine-invariant (Frechet) mean of covariance matrices, [S, N, N] or edges with diagonal, -> [N, N].
 
-    Of few people by gradient descent with Barzilai-Borwein steps, which need about half as many as unit steps. Of many
-    by Newton's method with the curvature of a few of them, from the mean of a few of them: both come from these very
-    covariances, so that nothing is learned from others, and the mean is unique wherever the search starts. It stops
-    when the gradient's entries have a root mean square below `tolerance` (people differ from their mean by about 0.1 in
-    this unit), and takes the step of that gradient.
+    By Newton's method with the curvature of some of them; of many people, from the mean of a few of them: both come
+    from these very covariances, so that nothing is learned from others, and the mean is unique wherever the search
+    starts. It stops when the gradient's entries have a root mean square below `tolerance` (people differ from their
+    mean by about 0.1 in this unit) and takes the step of that gradient; of many people already when the last step left
+    so little of the gradient that the next one will.
 
     References
     ----------
     Fletcher and Joshi (2007), doi:10.1016/j.sigpro.2005.12.018; Varoquaux et al. (2010), MICCAI;
-    Barzilai and Borwein (1988), doi:10.1093/imanum/8.1.141;
     Ferreira, Xavier, Costeira and Barroso (2008), Newton algorithms for Riemannian distance related problems on
     connected locally symmetric manifolds, technical report, Instituto Superior Tecnico (the Hessian).
     """
-    if len(covariances) <= 2 * FEW:
-        start = exponential(mean_log(covariances, precision=torch.float32))
-        return _descend(covariances, start, tolerance, max_steps)
-    root = spd_function(covariances.mean(0, dtype=float), np.sqrt)
-    root = _settle(_spread(covariances, FEW), root, NEAR, max_steps)
+    root = spd_function(unfolded(covariances.mean(0, dtype=float)[None])[0], np.sqrt)
+    if len(covariances) > 2 * FEW:
+        root = _settle(covariances[:: len(covariances) // FEW], root, NEAR, max_steps)
     root = _settle(covariances, root, tolerance, max_steps)
     return root @ root.T
-
-
-def _descend(covariances: np.ndarray, mean: np.ndarray, tolerance: float, max_steps: int) -> np.ndarray:
-    """Follow the gradient from a first mean, [N, N]; its first steps, far from the mean, in single precision."""
-    step, before, size = 0.8, None, np.inf
-    for count in range(max_steps):
-        precision = torch.float32 if count < ROUGH and size > 10 * SINGLE else torch.float64
-        root, whitening = spd_functions(mean, np.sqrt, lambda values: 1 / np.sqrt(values))
-        gradient = mean_log(covariances, whitening, precision)
-        size = np.linalg.norm(gradient) / len(gradient)
-        if before is not None:
-            change = before - gradient
-            step = float(np.clip(step * (before * change).sum() / max((change**2).sum(), 1e-300), 0.3, 1.5))
-        mean = root @ exponential(step * gradient) @ root
-        mean = (mean + mean.T) / 2
-        if size < tolerance and precision is torch.float64:
-            return mean
-        before = gradient
-    raise _unsettled(len(covariances), max_steps)
 
 
 def _unsettled(n: int, max_steps: int) -> ValueError:
@@ -121,45 +133,36 @@ def _unsettled(n: int, max_steps: int) -> ValueError:
     )
 
 
-def _spread(covariances: np.ndarray, n: int) -> np.ndarray:
-    """About n of the covariances, evenly spread over the order in which they come."""
-    return covariances[:: max(1, len(covariances) // n)]
-
-
 def _settle(covariances: np.ndarray, root: np.ndarray, tolerance: float, max_steps: int) -> np.ndarray:
     """Follow Newton's method from the mean ``R R^T`` until the gradient is small; the new R, [N, N].
 
     The first steps, far from the mean, are in single precision, which is exact enough there; all of them where people
     are so many and so well conditioned that its errors, which differ between people, average out.
     """
-    whitening, size, curvature, blur = np.linalg.inv(root), np.inf, None, np.inf
+    whitening, size, blur, spread = np.linalg.inv(root), 0.0, np.inf, float(np.linalg.cond(root)) ** 2
+    some, many = min(CURVED, max(len(covariances) // 2, CHUNK)), len(covariances) > 2 * FEW
     for count in range(max_steps):
-        rough = blur < BLUR * tolerance or (count < ROUGH and size > SINGLE)
-        precision = torch.float32 if rough else torch.float64
-        gradient = mean_log(covariances, whitening, precision)
-        size = float(np.linalg.norm(gradient)) / len(gradient)
-        if curvature is None or size > 10 * SINGLE:
-            curvature, condition = _curvature(_spread(covariances, CURVED), whitening, precision)
-            blur = np.finfo(np.float32).eps * condition / np.sqrt(covariances.shape[0] * covariances.shape[1])
-        step = _newton_step(gradient, curvature)
+        exact = blur < BLUR * tolerance
+        rough = ROUNDED * spread < SINGLE and count < ROUGH and not 0 < size < SINGLE
+        precision = np.float32 if exact or rough else float
+        gradient, logs, vectors = _mean_and_some(covariances, whitening, precision, some, count)
+        before, size = size, float(np.linalg.norm(gradient)) / len(gradient)
+        condition = max(spread, float(torch.exp(logs[:, -1] - logs[:, 0]).mean()))
+        blur = ROUNDED * condition / np.sqrt(len(covariances) * len(root))
+        step = _newton_step(gradient, _curvature(logs, vectors))
         root, whitening = root @ exponential(step / 2), exponential(-step / 2) @ whitening
-        if size < tolerance and (blur < BLUR * tolerance or precision is torch.float64 or tolerance > SINGLE):
+        small = size < tolerance or (many and SURE * size**2 < tolerance * before)
+        if small and (blur < BLUR * tolerance or precision is float or tolerance > SINGLE):
             return root
     raise _unsettled(len(covariances), max_steps)
 
 
-def _curvature(
-    covariances: np.ndarray, whitening: np.ndarray, precision: torch.dtype
-) -> tuple[Callable[[np.ndarray], np.ndarray], float]:
-    """Hessian of half the mean squared distance, as a function of a symmetric direction V [N, N]; condition number.
+def _curvature(logs: torch.Tensor, vectors: torch.Tensor) -> Callable[[np.ndarray], np.ndarray]:
+    """Hessian of half the mean squared distance, as a function of a symmetric direction V [N, N].
 
     ``H(V) = mean_s U_s (f_s o (U_s^T V U_s)) U_s^T`` with ``f_ij = x coth(x)``, ``x = (l_i - l_j) / 2``, of the
-    eigenvectors U_s and logarithms of the eigenvalues l of the whitened covariances, whose mean condition number is
-    the second thing returned.
+    eigenvectors U_s and logarithms of the eigenvalues l of whitened covariances.
     """
-    logs, vectors = whitened_eigen(covariances, whitening, precision)
-    condition = float(torch.exp(logs[:, -1] - logs[:, 0]).mean())
-    logs, vectors = logs.float(), vectors.float()
     apart = (logs[:, :, None] - logs[:, None, :]) / 2
     factor = torch.where(apart.abs() < 1e-3, torch.ones_like(apart), apart / torch.tanh(apart))
 
@@ -167,15 +170,15 @@ def _curvature(
         turned = vectors.mT @ torch.from_numpy(direction).float() @ vectors
         return (vectors @ (factor * turned) @ vectors.mT).mean(0).numpy().astype(float)
 
-    return apply, condition
+    return apply
 
 
 def _newton_step(gradient: np.ndarray, curvature: Callable[[np.ndarray], np.ndarray], steps: int = 8) -> np.ndarray:
-    """Solve ``H(V) = gradient`` to a third of a percent by conjugate gradients, [N, N]."""
+    """Solve ``H(V) = gradient`` to a percent by conjugate gradients, [N, N]."""
     solution, rest, direction = np.zeros_like(gradient), gradient, gradient
     left = first = float((rest**2).sum())
     for _ in range(steps):
-        if left <= 1e-5 * first or left == 0:
+        if left <= 1e-4 * first or left == 0:
             break
         curved = curvature(direction)
         length = left / float((direction * curved).sum())
@@ -200,7 +203,8 @@ class TangentSpace:
     Attributes
     ----------
     whitening_ : array, [N, N]
-        ``M^-1/2``, learned from the training subjects only.
+        ``M^-1/2``, learned from the training subjects only; of more than 192 in single precision, in which people are
+        then projected: a smaller cohort repeats to the digit on other processors.
 
     References
     ----------
@@ -209,20 +213,20 @@ class TangentSpace:
 
     def fit(self, edges: np.ndarray, n_nodes: int) -> "TangentSpace":
         """Learn the reference from covariances stored as edges with diagonal, [n, N(N+1)/2]."""
-        precision = np.float32 if len(edges) > 2 * FEW else float  # the mean of many needs no more, and half the memory
-        matrices = Pairs(n_nodes, diagonal=True).matrix(edges.astype(precision))
-        self.whitening_ = spd_function(geometric_mean(matrices), lambda v: 1 / np.sqrt(v))
+        precision = np.float32 if len(edges) > 2 * FEW else float
+        self.whitening_ = spd_function(geometric_mean(edges), lambda v: 1 / np.sqrt(v)).astype(precision)
         return self
 
     def transform(self, edges: np.ndarray) -> np.ndarray:
         """Project covariances, [n, N(N+1)/2] -> features of the same shape, float32."""
         pairs = Pairs(len(self.whitening_), diagonal=True)
-        weight = np.where(pairs.rows == pairs.cols, 1.0, np.sqrt(2.0))
+        clear = np.linalg.cond(self.whitening_.astype(float)) ** 2 < CLEAR
+        precision = self.whitening_.dtype.type if clear else float
+        whitening = self.whitening_.astype(precision)
+        weight = np.where(pairs.rows == pairs.cols, 1.0, np.sqrt(2.0)).astype(np.float32)
 
         def project(chunk: np.ndarray) -> np.ndarray:
-            matrices = pairs.matrix(chunk.astype(float))
-            logs = spd_function(self.whitening_ @ matrices @ self.whitening_, np.log)
-            return (pairs.edges(logs) * weight).astype(np.float32)
+            return pairs.edges(logarithms(whitening @ pairs.matrix(chunk.astype(precision)) @ whitening)) * weight
 
         return np.concatenate(list(in_threads(project, edges)))
 
