@@ -13,7 +13,7 @@ from dysconnect.denoising.projection import cosines
 from dysconnect.denoising.regressors import UnusableError
 from dysconnect.denoising.task import flexible_responses, task_connectome, task_design, task_regression
 from dysconnect.planted import tapping
-from dysconnect.planted.simulated import motion_artefact
+from dysconnect.planted.motion import motion_artefact
 from dysconnect.planted.tapping import Tapping, edge_sources, tapping_events, tapping_motion, tapping_series
 
 T, TR, N = 360, 2.0, 8

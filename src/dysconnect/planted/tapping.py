@@ -12,7 +12,7 @@ import pandas as pd
 from scipy.signal import lfilter, oaconvolve
 from scipy.stats import gamma
 
-from dysconnect.planted.simulated import CONFOUNDS, head_motion
+from dysconnect.planted.motion import CONFOUNDS, head_motion
 
 KINDS = ("bimanual", "left", "right")
 BLOCK, PAUSE = 30.0, 32.0  # s, as in OpenNeuro ds006395
