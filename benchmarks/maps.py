@@ -54,7 +54,7 @@ ASKED = [
     *(f"{name}:1:1e-4:10:8" for name in ("brainnetcnn", "bnt")),
     *(f"{name}:0:1e-3:30:8" for name in ("gcn", "ibgnn")),
     *(f"tangent={name}" for name in ("tangent_ridge", "tangent_logistic", "tangent_svm", "low_rank", "wide")),
-    *(f"tangent={name}" for name in ("wide_low_rank", "riemann", "gcn")),
+    *(f"tangent={name}" for name in ("wide_learned", "riemann", "gcn")),
 ]
 SETTINGS = ["linear", "lr", "epochs", "batch_size"]
 KEYS = ["model", "variant", *SETTINGS, "method"]

@@ -345,8 +345,8 @@ def test_a_label_comes_from_a_measurement(sections):
 
 
 def test_what_makes_another_model_of_one_name():
-    wide = {"name": "wide", "depth": 2, "share": 1 / 3, "soften": [0, 0.5], "harmonise": "none", "deconfound": []}
-    assert variant({"model": wide, "measure": "tangent"}) == "tangent, depth 2, share 0.333, soften 0 0.5"
+    wide = {"name": "wide", "depth": 2, "learned": 1 / 3, "soften": [0, 0.5], "harmonise": "none", "deconfound": []}
+    assert variant({"model": wide, "measure": "tangent"}) == "tangent, depth 2, learned 0.333, soften 0 0.5"
     ridge = {"name": "ridge", "soften": [0], "harmonise": "combat"}
     assert variant({"model": ridge, "measure": "correlation"}) == "correlation, prepared"
     assert variant({"model": {"name": "gcn", "start": "none"}, "measure": "tangent"}) == "tangent"

@@ -118,7 +118,7 @@ def model_of(name: str, **options) -> dict:
 
 
 def wide(**options) -> dict:
-    return model_of("wide", **{"depth": 2, "share": 0.3, "trace": 0.3, **options})
+    return model_of("wide", **{"depth": 2, "learned": 0.0, **options})
 
 
 def built(spec: dict):
@@ -129,12 +129,13 @@ def wide_decision(model, covariance: np.ndarray) -> float:
     """Decision of a wide network about one person in double precision."""
     own, features = model.classifier_, exact(model.represented_.space_, covariance)[None]
     people = own.people_.astype(float) * own.unit_ - own.origin_
-    return float((profile_kernel(features - own.origin_, people, own.depth) @ own.dual_ + features @ own.low_)[0])
+    return float((profile_kernel(features - own.origin_, people, own.depth, own.metric_) @ own.dual_)[0])
 
 
-def test_the_map_of_a_wide_network_is_that_of_differences_of_its_decision(make_covariances):
+@pytest.mark.parametrize("learned", [0.0, 0.5])
+def test_the_map_of_a_wide_network_is_that_of_differences_of_its_decision(make_covariances, learned):
     cohort = make_covariances(60, n_nodes=6, shift=0.3)
-    model = built(wide()).fit(cohort, TRAIN)
+    model = built(wide(learned=learned)).fit(cohort, TRAIN)
     people = TEST[:2]
     expected = np.mean([differences(lambda c: wide_decision(model, c), cohort.values[k]) for k in people], axis=0)
     found = tangent_gradient(model, held_out(cohort, FoldModel(model, TRAIN, people, 0, 0, 0)).people)
@@ -176,7 +177,7 @@ def without_graph(model, cohort) -> np.ndarray:
 def test_a_planted_connection_is_found_and_not_without_learning(make_covariances, sections, tmp_path, name):
     cohort = make_covariances(80, shift=0.3)
     spec = {"ridge": model_of("ridge"), "riemann": {**model_of("ridge"), "model": {"name": "riemann", "components": 7}}}
-    spec = {**spec, "wide": wide(share=0), "gcn": boosted(sections)}[name]
+    spec = {**spec, "wide": wide(), "gcn": boosted(sections)}[name]
     splits = make_splits(cohort.participants, 2, 1, 0)
     save_folds(cross_validate(cohort, splits, name, spec).folds, cohort, tmp_path / "folds.npz")
     learned, random = 0, 0

@@ -44,7 +44,7 @@ def variant(sections: Mapping) -> str:
     """The measure, and the options that make another model of one of the same name."""
     spec, measure = sections["model"], sections["measure"]
     words = [measure, f"start {spec['start']}" if _starts(spec) else ""]
-    words += [f"{name} {spec[name]:.3g}" for name in ("depth", "share") if name in spec]
+    words += [f"{name} {spec[name]:.3g}" for name in ("depth", "learned", "share") if name in spec]
     if any(spec.get("soften", ())):
         words.append("soften " + " ".join(f"{degree:g}" for degree in spec["soften"]))
     if spec.get("harmonise", "none") != "none" or spec.get("deconfound"):
