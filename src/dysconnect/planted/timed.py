@@ -114,17 +114,18 @@ def lead(
 def switch(
     series: np.ndarray, regions: np.ndarray, repetition_time: float, strength: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Let the connections between some regions switch between stronger and weaker, without another mean over people.
+    """Let the connections between some regions switch between stronger and weaker, about the same mean.
 
     One slow course is added to all the regions, with signs that are drawn anew for each of them after 40 to 80 s: while
-    two have the same sign they are more correlated, and less while not.
+    two have the same sign they are more correlated, and less while not. Another course that all share with one sign
+    makes up for the correlation that this dilutes.
 
     Parameters
     ----------
     series : array, [T, N]
         Regional BOLD of one person.
     regions : array of int, [P]
-        Positions of the regions.
+        Positions of the regions, two or more.
     repetition_time : float
         Seconds.
     strength : float
@@ -136,8 +137,12 @@ def switch(
     array, [T, N]
         Same means and standard deviations.
     """
+    regions = regions[has_signal(series[:, regions])]
+    if len(regions) < 2:
+        return series.astype(float)
     band, n_volumes = resting_band(series, repetition_time), len(series)
-    course = resting_band(rng.standard_normal((n_volumes, 1)), repetition_time)
+    courses = resting_band(rng.standard_normal((n_volumes, 2)), repetition_time)
+    courses /= courses.std(0)
     signs = np.empty((n_volumes, len(regions)))
     start = 0
     while start < n_volumes:
@@ -145,7 +150,9 @@ def switch(
         signs[start:end] = rng.choice([-1.0, 1.0], len(regions))
         start = end
     gained = np.zeros(series.shape)
-    gained[:, regions] = strength * band[:, regions].std(0) * signs * course / course.std()
+    steady = np.clip(np.corrcoef(band[:, regions].T)[np.triu_indices(len(regions), 1)].mean(), 0, 1)
+    added = np.sqrt(1 - steady) * signs * courses[:, :1] + np.sqrt(steady) * courses[:, 1:]
+    gained[:, regions] = strength * band[:, regions].std(0) * added
     return _as_spread(series, gained)
 
 
