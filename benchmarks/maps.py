@@ -1,11 +1,13 @@
 """How well maps of models rank planted edges, relative to |t| on the same cohorts; what they rank without learning.
 
-python benchmarks/maps.py [--cohorts 8] [--only gcn:1:1e-4:10:8,ridge] [--save]
+python benchmarks/maps.py [--cohorts 8] [--only gcn:1:1e-4:10:8,ridge,tangent=wide] [--effect 0.8] [--save]
 Cohorts of 50 + 50 people and 100 regions, simulated, with 40 edges of two motor loops planted at d = 0.8 into the
 series of all patients. Five folds, one repeat, one seed; maps are averaged over folds. |t| is that of the linear model
-with age, sex and site, on everybody. A network is NAME:LINEAR:LR:EPOCHS:BATCH. `random`: the same maps of randomised
-weights, `shuffled`: of models trained on labels shuffled inside sites. Writes benchmarks/results/maps.json; with --save
-also src/dysconnect/attribute/measured.tsv, by which the report says what a map may be called.
+with age, sex and site, on the correlations of everybody. A network on correlations is NAME:LINEAR:LR:EPOCHS:BATCH; an
+experiment of configs/experiment in the tangent space is tangent=EXPERIMENT. `random`: the same maps of randomised
+weights, `shuffled`: of models trained on labels shuffled inside sites; `auc`: of the model, held out. Writes
+benchmarks/results/maps.json; with --save also src/dysconnect/attribute/measured.tsv, by which the report says what a
+map may be called.
 """
 
 import argparse
@@ -21,13 +23,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy.stats import t as student
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from dysconnect.attribute.folds import fold_maps, held_out, randomised_twin, shuffled_twin
-from dysconnect.attribute.verdict import MEASURED
+from dysconnect.attribute.verdict import MEASURED, variant
 from dysconnect.data.atlas import load_atlas
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import Pairs
+from dysconnect.data.estimate import connectome
 from dysconnect.learning.estimators import build
 from dysconnect.learning.graph.classifier import DEFAULTS
 from dysconnect.learning.saved import read_folds, save_folds
@@ -35,11 +38,14 @@ from dysconnect.learning.splits import make_splits
 from dysconnect.localize.recovery import match_truth
 from dysconnect.localize.statistics import edge_statistics
 from dysconnect.models.dual import PENALTIES
+from dysconnect.plan.compose import compose_workflow
+from dysconnect.plan.config import training_sections
 from dysconnect.planted.plant import plant_cohort, resting_band
 from dysconnect.planted.simulated import simulate_cohort
 from dysconnect.train import cross_validate
 
-OUT = Path(__file__).parent / "results"
+HERE = Path(__file__).parent
+OUT = HERE / "results"
 EFFECT, EDGES, NODES, GROUP, SECONDS = 0.8, 40, 100, 50, 2.0
 LINEAR = ("ridge", "logistic", "svm")
 ASKED = [
@@ -47,34 +53,43 @@ ASKED = [
     *(f"{name}:1:1e-4:10:{batch}" for batch in (8, 32) for name in ("gcn", "sage", "gin", "ibgnn", "gat")),
     *(f"{name}:1:1e-4:10:8" for name in ("brainnetcnn", "bnt")),
     *(f"{name}:0:1e-3:30:8" for name in ("gcn", "ibgnn")),
+    *(f"tangent={name}" for name in ("tangent_ridge", "tangent_logistic", "tangent_svm", "low_rank", "wide")),
+    *(f"tangent={name}" for name in ("wide_learned", "riemann", "gcn")),
 ]
 SETTINGS = ["linear", "lr", "epochs", "batch_size"]
-COLUMNS = ["model", *SETTINGS, "method", "subjects", "nodes", "d", "cohorts"]
+KEYS = ["model", "variant", *SETTINGS, "method"]
 
 
-def planted_cohort(seed: int) -> tuple[Cohort, np.ndarray]:
-    """A cohort with its planted edges, [E]."""
+def planted_cohort(seed: int, effect: float = EFFECT) -> tuple[dict[str, Cohort], np.ndarray]:
+    """Correlations and covariances of the same people, and the planted edges, [E]."""
     nodes = load_atlas("seitzman300")
     deep = nodes["system"].isin(["basal_ganglia", "thalamus", "cerebellum"])
     rows = np.r_[np.flatnonzero(deep)[::2], np.flatnonzero(~deep)[::3]][:NODES]
     nodes = nodes.iloc[np.sort(rows)].reset_index(drop=True)
     spec = {"patients": GROUP, "controls": GROUP, "volumes": 240, "repetition_time": SECONDS, "motion_ratio": 1.0}
     people, series, _ = simulate_cohort({**spec, "seed": seed}, nodes)
-    plan = {"circuits": ["cerebello_thalamo_cortical", "striato_pallidal"], "edges": EDGES, "effect": EFFECT}
+    plan = {"circuits": ["cerebello_thalamo_cortical", "striato_pallidal"], "edges": EDGES, "effect": effect}
     plan |= {"region": None, "carriers": 1.0, "direction": "down", "seed": seed}
     patients = np.flatnonzero(people["group"] == "DYT")
     series, truth, _ = plant_cohort(series, people, nodes, [SECONDS] * len(people), plan, patients)
     i, j = Pairs(len(nodes)).ends
-    z = np.stack([np.arctanh(np.corrcoef(resting_band(x, SECONDS).T)[i, j]) for x in series]).astype(np.float32)
+    bands = [resting_band(x, SECONDS) for x in series]
+    z = np.stack([np.arctanh(np.corrcoef(x.T)[i, j]) for x in bands]).astype(np.float32)
+    covariances = np.stack([connectome(x, "tangent", "ledoit_wolf") for x in bands])
     people = people.assign(label=(people["group"] == "DYT").astype(int), scan_group=people["participant_id"])
     names = nodes["name"].to_numpy()
     edges = pd.DataFrame({"region_a": names[i], "region_b": names[j]})
     planted, _ = match_truth(edges, truth)
-    return Cohort(people, z, np.zeros((len(people), len(nodes)), bool), names, "correlation"), planted
+    missing = np.zeros((len(people), len(nodes)), bool)
+    values = {"correlation": z, "tangent": covariances}
+    return {name: Cohort(people, edges, missing, names, name) for name, edges in values.items()}, planted
 
 
 def sections_of(asked: str) -> dict:
-    """Sections of an experiment: NAME, or NAME:LINEAR:LR:EPOCHS:BATCH."""
+    """Sections of an experiment: NAME, NAME:LINEAR:LR:EPOCHS:BATCH, or tangent=EXPERIMENT."""
+    if asked.startswith("tangent="):
+        name, schema = asked.partition("=")[2], HERE.parent / "workflow/schemas/config.schema.json"
+        return training_sections(compose_workflow(HERE.parent / "configs", schema, {"experiment": name})[1][name])
     name, *settings = asked.split(":")
     if not settings:
         model = {"name": name, "penalties": list(PENALTIES)}
@@ -87,8 +102,8 @@ def sections_of(asked: str) -> dict:
     return {"model": model, "measure": "correlation", "graph": {"density": 0.1}, "training": training}
 
 
-def averaged(cohort: Cohort, sections: dict, seed: int) -> dict[str, dict[str, np.ndarray]]:
-    """Maps averaged over folds: of the trained models, of randomised ones, of ones with shuffled labels."""
+def averaged(cohort: Cohort, sections: dict, seed: int) -> tuple[dict[str, dict[str, np.ndarray]], float]:
+    """Maps averaged over folds, of trained, of randomised models and of ones with shuffled labels; held-out AUC."""
     splits = make_splits(cohort.participants, 5, 1, seed)
     trained = cross_validate(cohort, splits, "model", sections)
     new = partial(build, sections["model"], sections["measure"], sections["graph"], sections["training"])
@@ -101,35 +116,40 @@ def averaged(cohort: Cohort, sections: dict, seed: int) -> dict[str, dict[str, n
             for what, one in zip(total, (own, *twins)):
                 for method, found in fold_maps(one).items():
                     total[what][method] = total[what].get(method, 0) + found
-    return total
+    return total, roc_auc_score(trained.predictions["label"], trained.predictions["probability"])
 
 
-def compare(asked: str, cohorts: list[tuple[Cohort, np.ndarray]]) -> list[dict]:
+def ratios_of(sections: dict, cohorts: dict[str, Cohort], planted: np.ndarray, seed: int) -> dict[str, dict]:
+    """What every map reaches in one cohort as a share of |t|, what it reaches without learning, and the AUC."""
+    edges = cohorts["correlation"]
+    reference = edge_statistics(edges.values, edges.participants, ["age", "sex", "site"], 10, 0).t
+    score = lambda own: average_precision_score(planted, np.abs(own))
+    maps, auc = averaged(cohorts[sections["measure"]], sections, seed)
+    reached = {what: {method: score(own) / score(reference) for method, own in maps[what].items()} for what in maps}
+    return {method: {"auc": auc} | {what: reached[what][method] for what in maps} for method in maps["ratio"]}
+
+
+def rows_of(sections: dict, ratios: list[dict[str, dict]], effect: float) -> list[dict]:
     """A row a method: mean ratio to |t| over cohorts, its t interval, and the ratios of what learned nothing."""
-    ratios = {}
-    for seed, (cohort, planted) in enumerate(cohorts):
-        reference = edge_statistics(cohort.values, cohort.participants, ["age", "sex", "site"], 10, 0).t
-        score = lambda own, truth=planted: average_precision_score(truth, np.abs(own))
-        for what, maps in averaged(cohort, sections_of(asked), seed).items():
-            for method, own in maps.items():
-                ratios.setdefault(method, {}).setdefault(what, []).append(score(own) / score(reference))
-    name, linear, lr, epochs, batch = (asked.split(":") + [None] * 4)[:5]
-    settings = dict(zip(COLUMNS[:5], (name, linear, lr, epochs, batch)))
+    spec, training = sections["model"], sections["training"]
+    own = {"linear": int(spec["linear"]), **{key: training[key] for key in SETTINGS[1:]}} if "linear" in spec else {}
+    names = {"model": spec["name"], "variant": variant(sections), **dict.fromkeys(SETTINGS), **own}
     rows = []
-    for method, own in ratios.items():
-        values = np.array(own["ratio"])
-        reach = student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-        row = {**settings, "method": method, "subjects": 2 * GROUP, "nodes": NODES, "d": EFFECT, "cohorts": len(values)}
+    for method in ratios[0]:
+        table = pd.DataFrame([one[method] for one in ratios])
+        values = table["ratio"]
+        reach = student.ppf(0.975, len(values) - 1) * values.std() / np.sqrt(len(values))
+        row = {**names, "method": method, "subjects": 2 * GROUP, "nodes": NODES, "d": effect, "cohorts": len(values)}
         row |= {"ratio": values.mean(), "low": values.mean() - reach, "high": values.mean() + reach}
-        rows.append(row | {what: float(np.mean(own[what])) for what in ("random", "shuffled")})
+        rows.append(row | table[["random", "shuffled", "auc"]].mean().to_dict())
     return rows
 
 
 def save(table: pd.DataFrame) -> None:
     """Put the rows in place of those of the same settings."""
-    both = pd.concat([pd.read_csv(MEASURED, sep="\t"), table.astype(dict.fromkeys(SETTINGS, float))])
-    both = both.drop_duplicates(["model", *SETTINGS, "method"], keep="last")
-    both.sort_values(["model", *SETTINGS, "method"]).to_csv(MEASURED, sep="\t", index=False, float_format="%.4g")
+    new = table.drop(columns="auc").astype(dict.fromkeys(SETTINGS, float))
+    both = pd.concat([pd.read_csv(MEASURED, sep="\t"), new]).drop_duplicates(KEYS, keep="last")
+    both.sort_values(KEYS).to_csv(MEASURED, sep="\t", index=False, float_format="%.4g")
 
 
 def main() -> None:
@@ -137,19 +157,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cohorts", type=int, default=8)
     parser.add_argument("--only", default=",".join(ASKED))
+    parser.add_argument("--effect", type=float, default=EFFECT)
     parser.add_argument("--save", action="store_true")
     given = parser.parse_args()
-    cohorts = [planted_cohort(seed) for seed in range(given.cohorts)]
+    if given.save and given.effect != EFFECT:
+        parser.error(f"--save is for d = {EFFECT}, by which maps are named")
+    cohorts = [planted_cohort(seed, given.effect) for seed in range(given.cohorts)]
     OUT.mkdir(exist_ok=True)
     found = []
     for asked in given.only.split(","):
-        start = time.perf_counter()
-        found += compare(asked, cohorts)
-        table = pd.DataFrame(found)
-        print(table[table["model"] == asked.split(":")[0]].round(3).tail(5).to_string(), flush=True)
+        start, sections = time.perf_counter(), sections_of(asked)
+        ratios = [ratios_of(sections, *cohort, seed) for seed, cohort in enumerate(cohorts)]
+        rows = rows_of(sections, ratios, given.effect)
+        found += rows
+        print(pd.DataFrame(rows).round(3).to_string(), flush=True)
         print(f"{asked}: {time.perf_counter() - start:.0f} s", flush=True)
         if given.save:
-            save(table)
+            save(pd.DataFrame(rows))
         machine = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "versions": {"torch": version("torch")}}
         (OUT / "maps.json").write_text(json.dumps([row | machine for row in found], indent=1, default=float))
 

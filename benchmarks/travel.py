@@ -5,10 +5,12 @@ python benchmarks/travel.py [--data FOLDER] [--experiments tangent_ridge,wide] [
 Leaves one of the 11 ABIDE sites of FOLDER out at a time (default: DYSCONNECT_DATA), trains on whole scans, and tests on
 the first volumes of the left-out ones. Decisions are kept in --work site by site and never made twice. For every
 experiment: AUC inside sites (pairs of a case and a control of the same site), the difference from tangent ridge on the
-same scans with its standard error over sites, and the rank correlation of the decision with the number of volumes,
-labels held. Writes benchmarks/results/travel.tsv and .md.
+same scans with its standard error over sites, the rank correlation of the decision with the number of volumes, labels
+held, and the calibration slope, calibrated on sites left out of the training people and on people left out. Writes
+benchmarks/results/travel.tsv and .md.
 """
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,6 +21,7 @@ import pandas as pd
 from abide import arguments, configurations, folds, prepare
 from scipy.special import logit
 from scipy.stats import rankdata
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from dysconnect.data.atlas import load_atlas
@@ -27,14 +30,16 @@ from dysconnect.data.estimate import connectome
 from dysconnect.data.labelled import labelled_cohort
 from dysconnect.data.measures import STORED
 from dysconnect.data.series import read_index, read_series
-from dysconnect.learning.estimators import build
+from dysconnect.learning.estimators import EdgeModel, build
+from dysconnect.learning.new_sites import calibrate_on_sites
 from dysconnect.learning.splits import fold_rows, scored_folds
+from dysconnect.models.card import PREPARED, SOFTENED
 from dysconnect.plan.config import training_sections
 
 HERE = Path(__file__).parent
 SHARES = {"whole": 1.0, "half": 1 / 2, "third": 1 / 3}
 REFERENCE = "tangent_ridge"
-NAMES = "correlation_ridge,tangent_ridge,low_rank,wide,wide_learned"
+NAMES = "correlation_ridge,tangent_ridge,low_rank,wide,wide_learned,wide_low_rank"
 
 
 def cut_connectomes(index: pd.DataFrame, nodes: pd.DataFrame, measure: str, estimator: str, path: Path) -> dict:
@@ -59,23 +64,48 @@ def shortened(cohort: Cohort, cut: Mapping[str, np.ndarray], length: str) -> Coh
     return replace(cohort, values=cut[length][place])
 
 
-def travel(name: str, config: dict, cohort: Cohort, cut: dict, splits: pd.DataFrame, work: Path) -> pd.DataFrame:
-    """Decisions of one experiment about everybody, each when the own site was left out: one row a person and length."""
-    sections, tables = training_sections(config), []
-    scans = {length: shortened(cohort, cut, length) for length in SHARES}
+def learned(sections: dict, cohort: Cohort, train: np.ndarray, spaces: dict) -> EdgeModel:
+    """A model of some rows; those of one fold that represent people alike share what takes longest, in `spaces`."""
+    model = build(*(sections[key] for key in ("model", "measure", "graph", "training")))
+    represented = {key: value for key, value in model.spec.items() if key in (*SOFTENED, *PREPARED)}
+    key = (sections["measure"], model.card.space, json.dumps(represented))
+    if key not in spaces:
+        model.fit(cohort, train)
+        spaces[key] = model.represented_, model.preparation_
+        return model
+    model.represented_, model.preparation_ = spaces[key]
+    return model.taught(cohort, train)
+
+
+def travel(
+    named: Mapping[str, dict], cohorts: Mapping[str, dict[str, Cohort]], splits: pd.DataFrame, work: Path
+) -> None:
+    """Decisions of every experiment about everybody, each when the own site was left out; one file a site.
+
+    `people` are logits about whole scans as calibrated on people left out; those of every length are calibrated on
+    sites left out.
+    """
     for repeat, fold in scored_folds(splits):
-        path = work / f"{name}_{fold}.tsv"
-        if not path.exists():
-            start = time.process_time()
+        spaces: dict = {}
+        for name, sections in named.items():
+            path, scans = work / f"{name}_{fold}.tsv", cohorts[sections["measure"]]
+            if path.exists():
+                continue
+            start, cohort = time.process_time(), scans["stored"]
             train, test = fold_rows(splits, cohort.participants, repeat, fold)
-            model = build(*(sections[key] for key in ("model", "measure", "graph", "training"))).fit(cohort, train)
-            people = cohort.participants.iloc[test][["participant_id", "site", "label"]].assign(experiment=name)
-            for length, scan in scans.items():
-                people[length] = logit(np.clip(model.predict(scan, test), 1e-12, 1 - 1e-12))
-            people.assign(seconds=time.process_time() - start).to_csv(path, sep="\t", index=False)
-            print(f"{name}, site {fold}: {people['site'].iloc[0]}, {time.process_time() - start:.0f} CPU-s", flush=True)
-        tables.append(pd.read_csv(path, sep="\t", dtype={"participant_id": str}))
-    return pd.concat(tables, ignore_index=True)
+            model = learned(sections, cohort, train, spaces)
+            table = cohort.participants.iloc[test][["participant_id", "site", "label"]].assign(experiment=name)
+            table["people"] = log_odds(model.predict(cohort, test))
+            calibrate_on_sites(model, cohort, train)
+            for length in SHARES:
+                table[length] = log_odds(model.predict(scans[length], test))
+            table.assign(seconds=time.process_time() - start).to_csv(path, sep="\t", index=False)
+            print(f"{name}, site {fold}: {table['site'].iloc[0]}, {time.process_time() - start:.0f} CPU-s", flush=True)
+
+
+def log_odds(probability: np.ndarray) -> np.ndarray:
+    """Logits of probabilities, finite."""
+    return logit(np.clip(probability, 1e-12, 1 - 1e-12))
 
 
 def by_site(table: pd.DataFrame, length: str) -> pd.DataFrame:
@@ -97,6 +127,12 @@ def follows_length(table: pd.DataFrame, volumes: pd.Series, length: str) -> floa
     return float(np.corrcoef(*centred)[0, 1])
 
 
+def slope(table: pd.DataFrame, length: str) -> float:
+    """Calibration slope over everybody: below 1 where probabilities are too near to 0 and 1."""
+    curve = LogisticRegression(C=np.inf, tol=1e-10).fit(table[[length]].to_numpy(), table["label"])
+    return float(curve.coef_[0, 0])
+
+
 def score(tables: Mapping[str, pd.DataFrame], volumes: pd.Series) -> pd.DataFrame:
     """One row an experiment and length."""
     rows = []
@@ -116,6 +152,8 @@ def score(tables: Mapping[str, pd.DataFrame], volumes: pd.Series) -> pd.DataFram
                     "se": float(np.sqrt(((weights * (gap - weights @ gap)) ** 2).sum())),
                     "lost": float(weights @ (whole["auc"] - own["auc"])),
                     "follows_length": follows_length(table, volumes, length),
+                    "slope": slope(table, length),
+                    "slope_people": slope(table, "people") if length == "whole" else np.nan,
                 }
             )
     return pd.DataFrame(rows)
@@ -124,11 +162,14 @@ def score(tables: Mapping[str, pd.DataFrame], volumes: pd.Series) -> pd.DataFram
 def markdown(table: pd.DataFrame) -> str:
     """The table for people, in points of AUC."""
     head = ["experiment", "scans", "AUC within sites", "pooled", f"against {REFERENCE} (se)", "lost by the cut"]
-    lines = [[*head, "decision with length"], ["---"] * 7]
+    head += ["decision with length", "calibration slope", "calibrated on people"]
+    lines = [head, ["---"] * len(head)]
     for row in table.itertuples():
         numbers = [f"{100 * row.auc_within:.1f}", f"{100 * row.auc_pooled:.1f}"]
         numbers += [f"{100 * row.difference:+.1f} ({100 * row.se:.1f})", f"{100 * row.lost:.1f}"]
-        lines.append([row.experiment, row.scans, *numbers, f"{row.follows_length:+.2f}"])
+        before = "" if np.isnan(row.slope_people) else f"{row.slope_people:.2f}"
+        numbers += [f"{row.follows_length:+.2f}", f"{row.slope:.2f}", before]
+        lines.append([row.experiment, row.scans, *numbers])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -141,17 +182,24 @@ def main() -> None:
     _, splits = folds(config, "leave_one_site_out", given.work)
     folder, contrast = given.work / "travel", config["dataset"]["contrast"]
     folder.mkdir(exist_ok=True)
-    index, nodes, tables = read_index(given.work / "index.tsv"), load_atlas(config["atlas"]["nodes"]), {}
-    for name in names:
-        sections = training_sections(experiments[name])
-        stored = STORED[sections["measure"]]
-        estimator = experiments[name]["connectivity"]["estimator"]
-        cut = cut_connectomes(index, nodes, stored, estimator, folder / f"{stored}.npz")
-        people = given.work / "participants.tsv"
-        cohort, _ = labelled_cohort(given.work / f"{stored}.h5", people, contrast, sections["measure"])
-        if given.table and len(list(folder.glob(f"{name}_[0-9]*.tsv"))) < splits["fold"].nunique():
-            continue
-        tables[name] = travel(name, experiments[name], cohort, cut, splits, folder)
+    index, nodes, cohorts = read_index(given.work / "index.tsv"), load_atlas(config["atlas"]["nodes"]), {}
+    named = {name: training_sections(experiments[name]) for name in names}
+    for name, sections in named.items():
+        measure, estimator = sections["measure"], experiments[name]["connectivity"]["estimator"]
+        if measure not in cohorts:
+            stored = STORED[measure]
+            cut = cut_connectomes(index, nodes, stored, estimator, folder / f"{stored}.npz")
+            people = given.work / "participants.tsv"
+            cohort, _ = labelled_cohort(given.work / f"{stored}.h5", people, contrast, measure)
+            cohorts[measure] = {"stored": cohort} | {length: shortened(cohort, cut, length) for length in SHARES}
+    if not given.table:
+        travel(named, cohorts, splits, folder)
+    files = {name: sorted(folder.glob(f"{name}_[0-9]*.tsv")) for name in names}
+    tables = {
+        name: pd.concat([pd.read_csv(path, sep="\t", dtype={"participant_id": str}) for path in paths])
+        for name, paths in files.items()
+        if len(paths) == splits["fold"].nunique()
+    }
     volumes = pd.Series(cut["volumes"], cut["participant_id"])
     table = score(tables, volumes)
     (HERE / "results").mkdir(exist_ok=True)

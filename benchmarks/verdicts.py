@@ -22,6 +22,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
+from shared import shared_tangent
 from threadpoolctl import threadpool_limits
 
 from dysconnect.data.atlas import edge_circuits, load_atlas
@@ -109,7 +110,7 @@ def judge(run: Run, seed: int, regions: int | None) -> dict:
     measures = {run.sections(name)["measure"] for name in run.experiments} | {run.cohort["localize"]["measure"]}
     cohorts = {measure: cohort_of(measure, people, series, run, nodes) for measure in measures}
     splits = make_splits(next(iter(cohorts.values())).participants, **run.cohort["splits"])
-    scored, nulls = learn(run, cohorts, splits, people)
+    scored, nulls, begun = learn(run, cohorts, splits, people)
     spec = run.cohort["localize"]
     known = cohorts[spec["measure"]]
     tested = localize(known, edge_circuits(nodes, known.directed), spec, nodes)
@@ -119,21 +120,31 @@ def judge(run: Run, seed: int, regions: int | None) -> dict:
     results |= {"severity": None, "groups": None, "stimulated": ranked.summary}
     study = Study(SimpleNamespace(**results), run.cohort, run.experiments, nodes)
     says = {"n": len(known.labels)} | scores(study) | connections(tested, made.truth, spec["alpha"])
-    says |= targets(ranked, nodes, made.truth)
+    says |= targets(ranked, nodes, made.truth) | beside_ridge(begun)
     return says | {"names": [name for name, _ in named(study)]}
 
 
-def learn(run: Run, cohorts: dict, splits: pd.DataFrame, people: pd.DataFrame) -> tuple[Evaluation, dict]:
-    """Scores of all experiments, and their nulls."""
-    predictions, nulls = {}, {}
+def learn(run: Run, cohorts: dict, splits: pd.DataFrame, people: pd.DataFrame) -> tuple[Evaluation, dict, dict]:
+    """Scores of all experiments, their nulls, and what networks add to the ridge regression that they start from."""
+    predictions, nulls, begun = {}, {}, {}
     for name in run.experiments:
         sections = run.sections(name)
         cohort = cohorts[sections["measure"]]
         trained = cross_validate(cohort, splits, name, sections)
-        predictions[name] = trained.predictions
+        predictions[name], begun[name] = trained.predictions, trained.start
         nulls[name] = permutation_null(cohort, splits, sections, trained.first_repeat)
     given = run.cohort["dataset"]["covariates"], run.cohort["evaluate"]
-    return evaluate(predictions, nulls, splits, people, *given, seeing=run.seeing), nulls
+    return evaluate(predictions, nulls, splits, people, *given, seeing=run.seeing), nulls, begun
+
+
+def beside_ridge(begun: dict[str, pd.DataFrame]) -> dict:
+    """Of networks that start from ridge regression: share of folds in which they count, mean gamma, mean inner AUC."""
+    says = {}
+    for name, folds in begun.items():
+        if len(folds):
+            says |= {f"{name} counts": float((folds["gamma"] > 0).mean()), f"{name} gamma": folds["gamma"].mean()}
+            says |= {f"{name} inner AUC alone": folds["network_auc"].mean()}
+    return says
 
 
 def scores(study: Study) -> dict:
@@ -212,7 +223,12 @@ def count(asked: argparse.Namespace) -> Iterator[dict]:
     done = {line["seed"] for line in kept(asked.file) if line["settings"] == settings}
     for seed in (seed for seed in asked.seeds if seed not in done):
         start = time.process_time()
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), threadpool_limits(1):
+        with (
+            open(os.devnull, "w") as nowhere,
+            contextlib.redirect_stdout(nowhere),
+            threadpool_limits(1),
+            shared_tangent(),
+        ):
             says = judge(run, seed, asked.regions)
         place = {"seed": seed, "dataset": asked.dataset, "settings": settings, "set": asked.set}
         yield place | says | {"seconds": round(time.process_time() - start, 1)}

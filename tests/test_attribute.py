@@ -15,7 +15,7 @@ from dysconnect.attribute.null import studentised
 from dysconnect.attribute.ridge import ridge_statistics
 from dysconnect.attribute.screening import adaptive_quantile, halves, screened_statistics
 from dysconnect.attribute.stability import consistency, kuncheva, nogueira, strongest
-from dysconnect.attribute.verdict import DIAGNOSTIC, LOCALIZES, MEASURED, label
+from dysconnect.attribute.verdict import DIAGNOSTIC, LOCALIZES, MEASURED, label, variant
 from dysconnect.attribute.weights import attribution, with_attribution
 from dysconnect.learning.estimators import build
 from dysconnect.learning.saved import read_folds, save_folds, save_model
@@ -320,13 +320,15 @@ def test_a_model_that_does_not_beat_its_null_shows_no_map(trained):
 def test_a_label_comes_from_a_measurement(sections):
     columns = ["model", "linear", "lr", "epochs", "batch_size", "method"]
     columns += ["cohorts", "ratio", "low", "high", "random", "shuffled"]
+    started = "tangent, start ridge"
     rows = [
         ("ridge", np.nan, np.nan, np.nan, np.nan, "weights", 8, 1.0, 0.95, 1.05, 0.01, 0.02),
         ("ridge", np.nan, np.nan, np.nan, np.nan, "haufe", 8, 0.6, 0.5, 0.7, 0.01, 0.02),
         ("gcn", 0, 0.01, 15, 16, "gradient", 8, 0.95, 0.9, 1.0, 0.01, 0.02),
         ("gcn", 0, 0.01, 15, 16, "integrated_gradients", 8, 0.95, 0.9, 1.0, 0.3, 0.02),
+        ("gcn", 0, 0.01, 15, 16, "gradient", 8, 0.7, 0.6, 0.8, 0.01, 0.02),
     ]
-    measured = pd.DataFrame(rows, columns=columns)
+    measured = pd.DataFrame(rows, columns=columns).assign(variant=["correlation"] * 4 + [started])
     assert label("weights", sections("ridge"), measured) == (LOCALIZES, "1.00 [0.95, 1.05] of |t| in 8 planted cohorts")
     assert label("haufe", sections("ridge"), measured)[0] == DIAGNOSTIC
     assert label("gradient", sections("gcn"), measured)[0] == LOCALIZES
@@ -336,13 +338,25 @@ def test_a_label_comes_from_a_measurement(sections):
         assert label("gradient", other, measured) == (
             DIAGNOSTIC, "not measured in planted cohorts with these settings",
         )  # fmt: skip
+    other = sections("gcn", "tangent", inner_folds=5)
+    other = {**other, "model": {**other["model"], "start": "ridge"}}
+    assert label("gradient", other, measured)[1].startswith("0.70")
+    assert label("weights", sections("ridge", "partial"), measured)[1].startswith("not measured")
+
+
+def test_what_makes_another_model_of_one_name():
+    wide = {"name": "wide", "depth": 2, "learned": 1 / 3, "soften": [0, 0.5], "harmonise": "none", "deconfound": []}
+    assert variant({"model": wide, "measure": "tangent"}) == "tangent, depth 2, learned 0.333, soften 0 0.5"
+    ridge = {"name": "ridge", "soften": [0], "harmonise": "combat"}
+    assert variant({"model": ridge, "measure": "correlation"}) == "correlation, prepared"
+    assert variant({"model": {"name": "gcn", "start": "none"}, "measure": "tangent"}) == "tangent"
 
 
 def test_what_was_measured_is_complete():
     table = pd.read_csv(MEASURED, sep="\t")
     assert len(table) and table[["ratio", "low", "high", "random", "shuffled", "cohorts"]].notna().to_numpy().all()
     assert (table["d"] >= 0.8).all() and (table["cohorts"] >= 5).all()
-    assert not table.duplicated(["model", "linear", "lr", "epochs", "batch_size", "method"]).any()
+    assert not table.duplicated(["model", "variant", "linear", "lr", "epochs", "batch_size", "method"]).any()
 
 
 def test_edges_that_many_lack_are_not_tested(make_cohort):
@@ -353,7 +367,7 @@ def test_edges_that_many_lack_are_not_tested(make_cohort):
     assert edges.shape == (20, 10) and tested.sum() == 10
 
 
-def test_the_tangent_space_has_patterns_only(make_covariances, sections, tmp_path):
+def test_maps_of_the_tangent_space_are_of_single_connections(make_covariances, sections, tmp_path):
     cohort = make_covariances(shift=0.3)
     own = sections("logistic", "tangent")
     splits = make_splits(cohort.participants, 3, 1, 0)
@@ -361,8 +375,9 @@ def test_the_tangent_space_has_patterns_only(make_covariances, sections, tmp_pat
     save_folds(found.folds, cohort, tmp_path / "folds.npz")
     null = pd.DataFrame({"permutation": range(100), "auc": np.r_[0.7, np.full(99, 0.5)]})
     maps = learned.attribute(cohort, splits, null, tmp_path / "folds.npz", own, SPEC)
-    assert list(maps.edges) == ["region_a", "region_b", "haufe"] and len(maps.edges) == 28
-    assert maps.edges["haufe"].abs().idxmax() == 0
+    assert list(maps.edges) == ["region_a", "region_b", "gradient", "haufe"] and len(maps.edges) == 28
+    assert maps.edges["haufe"].abs().idxmax() == 0 and maps.edges["gradient"].abs().idxmax() == 0
+    assert maps.told["methods"]["gradient"]["sanity"]["passed"]
     assert maps.told["methods"]["haufe"]["curves"] is None and maps.told["random"] is None
 
 

@@ -406,7 +406,7 @@ def test_maps_of_a_tangent_network_are_those_of_its_decision(make_covariances, s
     model = built(boosted(sections)).fit(cohort, train)
     fold = held_out(cohort, FoldModel(model, train, test, 0, 0, 0))
     maps = fold_maps(fold)
-    assert [*maps] == ["haufe"] and maps["haufe"].shape == (28,)
+    assert [*maps] == ["gradient", "haufe"] and maps["gradient"].shape == maps["haufe"].shape == (28,)
     assert fold_maps(randomised_twin(fold, 1)).keys() == maps.keys()
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import warm
+from scipy.special import logit
 
 from dysconnect.acquire import acquire, write_acquired
 from dysconnect.commands import console
@@ -86,7 +87,7 @@ def _train(lab, sections, denoise_spec) -> None:
         stored = "covariance" if measure == "tangent" else measure
         own, _ = labelled_cohort(folder / f"{stored}.h5", folder / "participants.tsv", CONTRAST, measure)
         trained = cross_validate(own, splits, name, sections(model, measure, **SHORT.get(name, {})))
-        save_folds(trained.folds, own, folder / f"{name}_folds.npz")
+        save_folds(trained.folds, own, folder / f"{name}_folds.npz", trained.new_site)
         predictions[name] = trained.predictions
         trained.predictions.to_csv(folder / f"{name}.tsv", sep="\t", index=False)
     nulls = dict.fromkeys(predictions, pd.DataFrame(columns=["permutation", "auc"]))
@@ -225,6 +226,24 @@ def test_the_floor_says_what_it_lacks(lab):
     elsewhere = _predict(lab, "ridge", lab.unseen[0], site="Mars")
     assert "nobody of the cohort has site Mars" in elsewhere["floor"]["why"]
     assert any("site Mars" in words for words in elsewhere["warnings"])
+
+
+@pytest.mark.parametrize("name", ["ridge", "tangent"])
+def test_at_a_new_site_probabilities_are_those_of_sites_left_out(lab, name):
+    person, home = lab.unseen[0], lab.people["site"].iloc[0]
+    at_home, elsewhere, nowhere = (_predict(lab, name, person, anyway=True, site=site) for site in (home, "Mars", ""))
+    factor, summand = read_bundle(lab.folder / f"{name}.npz").arrays["model/new_site"]
+    for key in ("value", "low", "high"):
+        assert elsewhere["probability"][key] == nowhere["probability"][key]
+    own, away = (logit([model["calibrated"] for model in said["models"]]) for said in (at_home, elsewhere))
+    np.testing.assert_allclose(away, summand + factor * own, rtol=1e-6)
+    assert any("at site Mars" in words and "left out" in words for words in elsewhere["warnings"])
+    assert any("not known" in words and "left out" in words for words in nowhere["warnings"])
+    assert not any("left out" in words for words in at_home["warnings"])
+
+
+def test_networks_say_that_they_know_their_own_sites_only(lab):
+    assert any("too near to 0 and 1" in words for words in _predict(lab, "gcn", lab.unseen[0], site="Mars")["warnings"])
 
 
 def test_unlike_the_cohort_is_refused(lab, tmp_path, capsys):

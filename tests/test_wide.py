@@ -65,31 +65,31 @@ def test_leaving_one_out_in_closed_form_is_fitting_again():
         part = kernel[np.ix_(rest, rest)]
         inner = part - part.mean(0) - part.mean(0)[:, None] + part.mean()
         wide.penalties = (0.3 * scale / (np.trace(inner) / len(inner)),)  # the same penalty in units of the kernel
-        _, dual, intercept = wide._learn(X[rest], part, y[rest, None], None)
+        _, dual, _, intercept = wide._learn(X[rest], part, y[rest, None], None)
         assert (kernel[k, rest] @ dual + intercept)[0] == pytest.approx(left_out[k, 0], abs=1e-8)
 
 
-@pytest.mark.parametrize(("depth", "learned"), [(0, 0.5), (1, 0.0), (2, 0.5), (3, 0.0)])
-def test_the_gradient_is_that_of_differences(depth, learned):
+@pytest.mark.parametrize(("depth", "learned", "share"), [(0, 0.5, 0.3), (1, 0.0, 0.0), (2, 0.5, 0.0), (2, 0.0, 0.3)])
+def test_the_gradient_is_that_of_differences(depth, learned, share):
     X, y = people(30), np.arange(30) % 2
-    wide, asked, step = Wide(depth, learned).fit(X, y), people(2, seed=3), 1e-2
+    wide, asked, step = Wide(depth, learned, share).fit(X, y), people(2, seed=3), 1e-2
     shifts = step * np.eye(X.shape[1], dtype=np.float32)
     for person, gradient in zip(asked, wide.gradient(asked)):
         ahead, behind = wide.decision_function(person + shifts), wide.decision_function(person - shifts)
         np.testing.assert_allclose(gradient, (ahead - behind) / (2 * step), atol=2e-5 * np.abs(gradient).max() + 1e-5)
 
 
-@pytest.mark.parametrize("learned", [0.0, 0.5])
-def test_what_was_saved_predicts_the_same_and_many_labels_are_one_by_one(learned):
+@pytest.mark.parametrize(("learned", "share"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.3), (0.5, 0.3)])
+def test_what_was_saved_predicts_the_same_and_many_labels_are_one_by_one(learned, share):
     X, y, new = people(40), np.arange(40) % 2, people(9, seed=1)
-    wide = Wide(learned=learned).fit(X, y)
-    restored = Wide(learned=learned).load_state(wide.state())
+    wide = Wide(learned=learned, share=share).fit(X, y)
+    restored = Wide(learned=learned, share=share).load_state(wide.state())
     np.testing.assert_array_equal(restored.predict_proba(new), wide.predict_proba(new))
     labels = np.random.default_rng(0).permuted(np.repeat(y[:, None], 20, 1), axis=0)
-    many = Wide(learned=learned).decide_many(X, labels, new)
+    many = Wide(learned=learned, share=share).decide_many(X, labels, new)
     for k in (0, 7, 19):
-        alone = Wide(learned=learned).fit(X, labels[:, k]).decision_function(new)
-        np.testing.assert_allclose(many[:, k], alone, atol=1e-10)
+        alone = Wide(learned=learned, share=share).fit(X, labels[:, k]).decision_function(new)
+        np.testing.assert_allclose(many[:, k], alone, atol=2e-2 if share else 1e-10)  # its search stops at a percent
 
 
 @pytest.mark.parametrize("depth", [0, 2])

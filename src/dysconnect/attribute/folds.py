@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import logit
 
+from dysconnect.attribute.tangent import tangent_gradient
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import Pairs
 from dysconnect.data.measures import MEASURES, fisher_z
@@ -27,7 +28,8 @@ class HeldOut:
     people : Cohort
         Those held out, completed; in the tangent space `missing` still says what was filled in.
     baseline, spread : array, [E]
-        Mean edges of the training controls; standard deviation of the training subjects' edges.
+        Mean edges of the training controls; standard deviation of the training subjects' Fisher z, or of what edges
+        are where they are no correlations.
     """
 
     model: Model
@@ -49,20 +51,23 @@ def held_out(cohort: Cohort, fold: FoldModel) -> HeldOut:
     lost = cohort.missing[fold.test]  # a tangent vector must know of them even after they were filled in
     missing = lost if MEASURES[cohort.measure].tangent else np.zeros_like(lost)
     people = replace(cohort, participants=people, values=fill(fold.test), missing=missing)
-    return HeldOut(fold.model, people, train[controls].mean(0), train.std(0))
+    spread = fisher_edges(replace(cohort, values=train)).std(0)
+    return HeldOut(fold.model, people, train[controls].mean(0), spread)
 
 
 def fold_maps(fold: HeldOut) -> dict[str, np.ndarray]:
     """All maps of a fold, each [E]: how much the model makes of an edge, for one spread of it.
 
-    `weights` (linear models) and `gradient` (networks: at the held-out people, averaged) have the sign of patients
-    having more; `integrated_gradients` is the mean magnitude over held-out people, from the mean of the training
-    controls; `haufe` is the pattern of the decision, and all there is in the tangent space, where features are no
-    single edges; `mask` is IBGNN's. No held-out label is used.
+    `weights` (linear models) and `gradient` (networks, and all models in the tangent space, where weights are those of
+    no single edge: at the held-out people, averaged) have the sign of patients having more; `integrated_gradients` is
+    the mean magnitude over held-out people, from the mean of the training controls; `haufe` is the pattern of the
+    decision; `mask` is IBGNN's. No held-out label is used.
     """
     maps = {"haufe": haufe_pattern(fisher_edges(fold.people), fold.decide(fold.people.values))}
+    if fold.model.tangent:
+        return {"gradient": tangent_gradient(fold.model, fold.people) * fold.spread} | maps
     if is_graph(fold.model.spec["name"]):
-        return maps if fold.model.tangent else _network_maps(fold) | maps
+        return _network_maps(fold) | maps
     weights = fold.model.edge_weights()
     return maps if weights is None else {"weights": weights * fold.spread} | maps
 

@@ -1,5 +1,6 @@
 """Attributions of graph networks: gradients with respect to the edges that people have, features and graph alike."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -65,19 +66,35 @@ def mean_gradients(networks: Networks, edges: np.ndarray) -> np.ndarray:
     their spread, and the gradient there is large and says nothing.
     """
     mean = np.zeros((len(networks.chosen), edges.shape[1]), np.float32)
+    for models, _, gradient in _at_people(networks, edges):
+        mean[models] += gradient.sum(1) / len(edges)
+    return _counted(networks, mean)
+
+
+def people_gradients(networks: Networks, numbers: np.ndarray) -> np.ndarray:
+    """Gradient of the logits by the numbers that people have (see `Layout`) [n, E], of everyone, [K, n, E]."""
+    found = np.empty((len(networks.chosen), *numbers.shape), np.float32)
+    for models, people, gradient in _at_people(networks, numbers):
+        found[models, people] = gradient
+    return _counted(networks, found.swapaxes(0, 1)).swapaxes(0, 1)
+
+
+def _at_people(networks: Networks, numbers: np.ndarray) -> Iterator[tuple[slice, slice, np.ndarray]]:
+    """Which networks, which people, and the gradients of the networks there, [K, B, E]."""
     view = networks.view()
     for models, stack in networks.stacks():
-        for first in range(0, len(edges), PEOPLE):
-            people = np.asarray(edges[first : first + PEOPLE], np.float32)
-            gradient = _gradient(stack, view, torch.as_tensor(people, device=view.device, dtype=view.dtype))
-            mean[models] += gradient.sum(1).cpu().numpy() / len(edges)
-    return _counted(networks, mean)
+        for first in range(0, len(numbers), PEOPLE):
+            people = slice(first, first + PEOPLE)
+            seen = torch.as_tensor(np.asarray(numbers[people], np.float32), device=view.device, dtype=view.dtype)
+            yield models, people, _gradient(stack, view, seen).cpu().numpy()
 
 
 def _counted(networks: Networks, gradients: np.ndarray) -> np.ndarray:
     """Gradients of the whole decision from those of the networks alone, [..., K, E]: see `Networks.decide`."""
-    line = 0 if networks.start is None else networks.start.slopes.T
-    return (networks.gamma[:, None] * gradients + line).astype(np.float32)
+    counted = networks.gamma[:, None] * gradients
+    if networks.start is not None:  # of the features alone, behind which numbers of a graph may stand
+        counted[..., : len(networks.start.slopes)] += networks.start.slopes.T
+    return counted.astype(np.float32)
 
 
 def randomised(networks: Networks, seed: int) -> Networks:

@@ -19,13 +19,14 @@ def label(method: str, sections: Mapping, measured: pd.DataFrame | None = None) 
 
     A map `recovers planted edges` where, in planted cohorts (`measured.tsv`, made by ``benchmarks/maps.py``), it
     ranked them at 0.90 or more of the area under precision and recall of |t|, and at chance with randomised weights
-    and with shuffled labels. Otherwise, and where nobody measured, it is a `model diagnostic`. For networks the
-    measurement holds for the learning rate, epochs and batch size it was made with, and for the model with or without
-    a linear one beside it, which ran all epochs and started from nothing.
+    and with shuffled labels. Otherwise, and where nobody measured, it is a `model diagnostic`. The measurement holds
+    for the `variant` it was made with, of networks also for learning rate, epochs and batch size, and for the model
+    with or without a linear one beside it; one that starts from nothing ran all epochs.
     """
     table = pd.read_csv(MEASURED, sep="\t") if measured is None else measured
     spec = sections["model"]
     rows = table[(table["model"] == spec["name"]) & (table["method"] == method)]
+    rows = rows[rows["variant"] == variant(sections)]
     if is_graph(spec["name"]):
         rows = rows[(rows["linear"] == int(spec.get("linear", False))) & _as_measured(sections)]
         for key in TRAINED:
@@ -39,6 +40,22 @@ def label(method: str, sections: Mapping, measured: pd.DataFrame | None = None) 
     return (LOCALIZES if row["ratio"] >= ENOUGH else DIAGNOSTIC), reason
 
 
+def variant(sections: Mapping) -> str:
+    """The measure, and the options that make another model of one of the same name."""
+    spec, measure = sections["model"], sections["measure"]
+    words = [measure, f"start {spec['start']}" if _starts(spec) else ""]
+    words += [f"{name} {spec[name]:.3g}" for name in ("depth", "learned", "share") if name in spec]
+    if any(spec.get("soften", ())):
+        words.append("soften " + " ".join(f"{degree:g}" for degree in spec["soften"]))
+    if spec.get("harmonise", "none") != "none" or spec.get("deconfound"):
+        words.append("prepared")
+    return ", ".join(word for word in words if word)
+
+
+def _starts(spec: Mapping) -> bool:
+    return spec.get("start", "none") != "none"
+
+
 def _as_measured(sections: Mapping) -> bool:
-    """Whether a network runs all its epochs and starts from nothing, as those that were measured."""
-    return not sections["training"].get("inner_folds") and sections["model"].get("start", "none") == "none"
+    """Whether a network that starts from nothing runs all its epochs, as those that were measured."""
+    return _starts(sections["model"]) or not sections["training"].get("inner_folds")

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import warnings
 from collections.abc import Collection
 from functools import partial
 
@@ -14,10 +15,12 @@ from dysconnect.data.measures import MEASURES
 from dysconnect.data.participants import scan_groups
 from dysconnect.learning.graph.model import GraphModel
 from dysconnect.learning.represented import Represented
+from dysconnect.learning.splits import site_folds
 from dysconnect.models.card import PREPARED, SOFTENED
 from dysconnect.models.cards import card_of
+from dysconnect.models.dual import platt
 from dysconnect.models.floor import CovariateEncoder
-from dysconnect.models.prepare import Preparation
+from dysconnect.models.prepare import Preparation, UnseenSite
 
 LACKING = "regions_missing"  # what the floor calls the number of regions that a person lacks
 
@@ -46,6 +49,27 @@ class FeatureModel:
         """Decision values on `test` for many label vectors of `train` [n, P], after `fit`: [len(test), P]."""
         features, groups = self._features(cohort, train), scan_groups(cohort.participants)[train]
         return self._classifier().decide_many(features, labels, self._features(cohort, test), groups)
+
+    def curve_at_new_sites(self, cohort: Cohort, rows: np.ndarray) -> tuple[float, float] | None:
+        """Slope and offset of the probability for people of new sites, after `fit` on some rows.
+
+        They are those of Platt's curve through decisions about whole sites left out of these rows (`site_folds`), by
+        classifiers and steps of preparation that are fitted without them. The reference of the tangent space, which
+        sees no label, is that of all rows. None where no site can be left out.
+        """
+        people, labels = cohort.participants.iloc[rows], cohort.labels[rows]
+        folds, held_out, groups = site_folds(people), np.empty(len(rows)), scan_groups(people)
+        for fit, watch in folds:
+            features, others = self._features_apart(cohort, rows, fit, watch)
+            decided = self._classifier().decide_many(features, labels[fit][:, None], others, groups[fit])
+            held_out[watch] = decided[:, 0]
+        return platt(held_out, labels) if folds else None
+
+    def _features_apart(
+        self, cohort: Cohort, rows: np.ndarray, fit: np.ndarray, watch: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        features = self._features(cohort, rows)
+        return features[fit], features[watch]
 
     def taught(self, cohort: Cohort, rows: np.ndarray) -> "FeatureModel":
         """The same model with other labels of the people it learned from: what sees no label stays as it is."""
@@ -122,6 +146,16 @@ class EdgeModel(FeatureModel):
     def _features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
         features = self.represented_.transform(cohort, rows)
         return self.preparation_.transform(features, cohort.participants.iloc[rows])
+
+    def _features_apart(
+        self, cohort: Cohort, rows: np.ndarray, fit: np.ndarray, watch: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Features to fit on and to watch, prepared as if the rest had not been there."""
+        features, people = self.represented_.transform(cohort, rows), cohort.participants.iloc[rows]
+        preparation = Preparation(self.spec).fit(features[fit], people.iloc[fit])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UnseenSite)  # these are unseen on purpose
+            return tuple(preparation.transform(features[some], people.iloc[some]) for some in (fit, watch))
 
     def _represented(self) -> Represented:
         return Represented(self.tangent, partial(self.card.space, self.spec))

@@ -54,7 +54,9 @@ def _described(model: Model, cohort: Cohort) -> np.ndarray:
     return np.array(json.dumps(sections))
 
 
-def save_folds(models: dict[tuple[int, int, int], Model], cohort: Cohort, path: str | Path) -> None:
+def save_folds(
+    models: dict[tuple[int, int, int], Model], cohort: Cohort, path: str | Path, new_site: np.ndarray | None = None
+) -> None:
     """Save the models of the cross-validation by (repeat, fold, seed): whoever was left out is predicted again.
 
     Parameters
@@ -64,8 +66,12 @@ def save_folds(models: dict[tuple[int, int, int], Model], cohort: Cohort, path: 
         Names the regions.
     path : path
         ``.npz``.
+    new_site : array, [2], optional
+        Of `Trained`, kept beside them.
     """
     arrays = {"n_nodes": np.array(len(cohort.nodes)), "spec": _described(next(iter(models.values())), cohort)}
+    if new_site is not None:
+        arrays["new_site"] = new_site
     for place, model in models.items():
         arrays |= {f"{'.'.join(map(str, place))}/{name}": value for name, value in model.state().items()}
     save_arrays(path, arrays)

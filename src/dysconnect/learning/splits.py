@@ -11,6 +11,7 @@ from dysconnect.data.participants import scan_groups
 
 NEVER_TESTED = -1  # `fold` of those whom a fixed split only trains on
 MANY = 5  # names that a message spells out
+FEWEST = 2  # people of each group who must be left to fit on where sites are left out inside
 
 
 def strata(participants: pd.DataFrame, folds: int) -> np.ndarray:
@@ -274,6 +275,49 @@ def scored_folds(splits: pd.DataFrame) -> list[tuple[int, int]]:
     """(repeat, fold) of every test set, in order."""
     tested = splits.loc[splits["fold"] != NEVER_TESTED, ["repeat", "fold"]].drop_duplicates()
     return sorted((int(repeat), int(fold)) for repeat, fold in tested.to_numpy())
+
+
+def site_folds(participants: pd.DataFrame, folds: int = 5) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Inner folds of whole sites: positions to fit on and to watch.
+
+    Sites that share copies of a scan stay together.
+
+    Parameters
+    ----------
+    participants : DataFrame, [n rows]
+        With `label`, `site` and, where scans are copies, `scan_group`.
+    folds : int
+        At most; fewer where there are fewer sites, or fewer people of a group.
+
+    Returns
+    -------
+    list of (array, array)
+        Empty where nothing can be learned so: one site only, or a group is at one site only.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    sites, labels = participants["site"].astype(str), participants["label"].to_numpy(int)
+    parts = joined_sites(sites.to_numpy(), scan_groups(participants))
+    number = {site: k for k, part in enumerate(parts) for site in part}
+    folds = min(folds, len(parts), *np.bincount(labels, minlength=2))
+    if folds < 2:
+        return []
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
+    found = [(fit, watch) for fit, watch in splitter.split(labels, labels, sites.map(number)) if len(watch)]
+    enough = all(np.bincount(labels[fit], minlength=2).min() >= FEWEST for fit, _ in found)
+    return found if enough else []
+
+
+def unseen_sites(splits: pd.DataFrame) -> pd.DataFrame:
+    """Sites of which a fold tests people and trains on none: `repeat`, `fold`, `site` and `people`, a row each."""
+    counts = splits.groupby(["repeat", "fold", "site"]).size().rename("people").reset_index()
+    together = ~counts.duplicated(["repeat", "site"], keep=False)
+    return counts[together & (counts["fold"] != NEVER_TESTED)].reset_index(drop=True)
+
+
+def leaves_sites_out(splits: pd.DataFrame) -> bool:
+    """Whether everybody is tested by models that have seen nobody of the same site."""
+    return int((splits["fold"] != NEVER_TESTED).sum()) == unseen_sites(splits)["people"].sum()
 
 
 def fold_rows(

@@ -32,6 +32,8 @@ class Trained:
         The models of every repeat, fold and seed: each predicts whom it never saw.
     pretraining : list of dict
         `epoch`, `train_loss`, `val_loss`, `val_explained`; empty without pretraining.
+    new_site : array or None, [2]
+        Factor and summand that turn a calibrated logit into that of somebody of a new site (`calibrate_final`).
     """
 
     predictions: pd.DataFrame
@@ -42,6 +44,7 @@ class Trained:
     final: Model
     folds: dict[tuple[int, int, int], Model]
     pretraining: list[dict]
+    new_site: np.ndarray | None = None
 
     @property
     def first_repeat(self) -> dict[int, Model]:

@@ -15,6 +15,7 @@ BESIDE = {  # a network: a linear model of all edges that is trained with it; wh
     "linear": {"type": "boolean", "default": True},
     "start": {"enum": ["none", "ridge"], "default": "none"},
 }
+TRACE = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}  # of the low-rank weights
 EDGES = ("correlations or covariances", "undirected edges")  # what networks need
 
 
@@ -179,7 +180,7 @@ CARDS = {
             kind="linear",
             load=_low_rank,
             options={
-                "trace": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+                "trace": TRACE,
                 "power": {"type": "number", "minimum": 0.5, "maximum": 3},
                 "share": SHARE,
                 "penalties": PENALTIES,
@@ -197,20 +198,24 @@ CARDS = {
             load=_wide,
             options={
                 "depth": {"type": "integer", "minimum": 0},
-                "learned": {"type": "number", "minimum": 0, "maximum": 1},
+                "learned": SHARE,
+                "share": {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
+                "trace": TRACE,
                 "penalties": PENALTIES,
                 **SOFTENED,
                 **PREPARED,
             },
             sentence="a graph network of {depth} infinitely wide layers (Cho and Saul 2009; Du et al. 2019) that read "
             "every region's profile, the first following the gradients of the decision (Radhakrishnan et al. 2024) "
-            "by a share of {learned:g}, on {measure}, its penalty chosen inside the training fold by leave-one-out "
+            "by a share of {learned:g}, with {share:.0%} of the decision from weights of low rank (trace norm, Tomioka "
+            "and Müller 2010), on {measure}, its penalty chosen inside the training fold by leave-one-out "
             "error (Golub et al. 1979), its probabilities from Platt's curve (Platt 1999)",
             needs=("covariances",),
             papers=(
                 "Cho and Saul 2009",
                 "Du et al. 2019",
                 "Radhakrishnan et al. 2024",
+                "Tomioka and Müller 2010",
                 "Golub et al. 1979",
                 "Platt 1999",
             ),

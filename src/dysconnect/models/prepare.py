@@ -6,6 +6,7 @@ that preserves it in the training fold alone treats the two folds differently. S
 """
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -14,6 +15,10 @@ import pandas as pd
 from dysconnect.models.floor import CovariateEncoder
 
 STEPS, SETTLED = 200, 1e-5  # of the empirical Bayes iteration: at most, and the relative change at which it stops
+
+
+class UnseenSite(UserWarning):
+    """ComBat met people of a site that it was not fitted on."""
 
 
 class ComBat:
@@ -68,14 +73,36 @@ class ComBat:
         return self
 
     def transform(self, features: np.ndarray, sites: np.ndarray) -> np.ndarray:
-        """Harmonise, [n, E] float32."""
+        """Harmonise, [n, E] float32.
+
+        Warns
+        -----
+        UnseenSite
+            With the names of sites that the training subjects lack, whose subjects are left as they are.
+        """
         known = {site: k for k, site in enumerate(self.sites_)}
         harmonised = np.array(features, np.float32)
         sites = np.asarray(sites).astype(str)
+        if not set(sites.tolist()) <= set(known):
+            warnings.warn(self._not_seen(sites), UnseenSite, stacklevel=2)
         for site in set(sites.tolist()) & set(known):
             members, k = sites == site, known[site]
             harmonised[members] = (features[members] - self.mean_ - self.shift_[k]) / self.scale_[k] + self.mean_
         return harmonised
+
+    def gradients(self, gradients: np.ndarray, sites: np.ndarray) -> np.ndarray:
+        """Gradients by the features of people of some sites, from those by their harmonised features, [n, E]."""
+        known = {site: k for k, site in enumerate(self.sites_)}
+        scale = np.array([self.scale_[known[s]] if s in known else np.ones_like(self.mean_) for s in map(str, sites)])
+        return gradients / scale
+
+    def _not_seen(self, sites: np.ndarray) -> str:
+        names, counts = np.unique(sites[~np.isin(sites, self.sites_)], return_counts=True)
+        people = ", ".join(f"{name or '(no name)'} ({count})" for name, count in zip(names, counts))
+        return (
+            f"ComBat has not seen anybody of site {people}: these subjects are not harmonised, and stay as they are. "
+            f"It was fitted on {', '.join(self.sites_)}."
+        )
 
 
 def _posterior(location: np.ndarray, squares: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -162,6 +189,10 @@ class Preparation:
         if self.combat_:
             features = self.combat_.transform(features, participants["site"])
         return self.confounds_.transform(features, participants) if self.confounds_ else features
+
+    def gradients(self, gradients: np.ndarray, participants: pd.DataFrame) -> np.ndarray:
+        """Gradients by the features before the steps, from those by what comes of them; of people, [n, E]."""
+        return self.combat_.gradients(gradients, participants["site"]) if self.combat_ else gradients
 
     def state(self) -> dict[str, np.ndarray]:
         """What was learned, as arrays."""

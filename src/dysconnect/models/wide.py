@@ -7,32 +7,38 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from dysconnect.models.dual import PENALTIES, Calibrated, DualRidge, inner_folds, platt
-from dysconnect.models.low_rank import fold, unfold
+from dysconnect.models.low_rank import BATCH, fold, low_rank_weights, unfold
 from dysconnect.models.tangent import in_threads
 
 
 class Wide(Calibrated, ClassifierMixin, BaseEstimator):
-    """A graph network that reads the profile of every region, infinitely wide.
+    """A graph network that reads the profile of every region, infinitely wide, and beside it weights of low rank.
 
     A network with L hidden layers of ReLU, whose random weights all regions share, and a trained read-out for every
     region becomes ridge regression on the kernel of `profile_kernel` as its layers widen. So its penalty has a
     leave-one-out error in closed form, no seed matters, and a permutation of the labels is one more right-hand side.
 
     Such a network trains its read-out alone. One of finite width also trains its first layer, which comes to look where
-    the decision is steep; `learned` = a > 0 does so in one step. M, the outer products of the decision's gradients by
+    the decision is steep; `learned` = g > 0 does so in one step. M, the outer products of the decision's gradients by
     the profiles of regions, summed over regions and training people and scaled to a mean eigenvalue of 1, says which
-    directions of a profile matter; products of profiles are taken in the metric ``(1 - a) I + a M``, and the read-out
+    directions of a profile matter; products of profiles are taken in the metric ``(1 - g) I + g M``, and the read-out
     is solved again, its penalty as it was: leaving one out means little after its label has formed M. Every permutation
     of the labels then needs a kernel of its own.
 
-    Calibrated on an inner split, in which the metric is learned anew as well.
+    ``decision = (1 - h) f / a + h <B, T> / b``: f is the network, a the spread of its decisions (left out one by one),
+    B the low-rank weights of `LowRank`, b the spread of theirs (of the training people). Calibrated on an inner split,
+    in which everything is learned anew.
 
     Parameters
     ----------
     depth : int
         L; 0 is ridge regression.
     learned : float
-        a, from 0 to 1.
+        From 0 to 1.
+    share : float
+        h, below 1; 0 is the network alone.
+    trace : float
+        Of the low-rank weights, see `LowRank`.
     penalties : sequence of float
         Of the read-out, relative to the mean of the centred kernel's diagonal; one is chosen by leave-one-out error.
 
@@ -45,6 +51,7 @@ class Wide(Calibrated, ClassifierMixin, BaseEstimator):
     metric_ : array, [N, N], or None
         In which profiles are compared, if that was learned.
     dual_ : array, [n]
+    low_ : array, [N (N + 1) / 2]
     intercept_, slope_, offset_ : float
         Probability = expit(slope_ * decision + offset_).
 
@@ -54,8 +61,10 @@ class Wide(Calibrated, ClassifierMixin, BaseEstimator):
     infinite width); Radhakrishnan et al. (2024), doi:10.1126/science.adi5639 (the metric).
     """
 
-    def __init__(self, depth: int = 2, learned: float = 0.0, penalties=PENALTIES):
-        self.depth, self.learned, self.penalties = depth, learned, penalties
+    def __init__(
+        self, depth: int = 2, learned: float = 0.0, share: float = 0.0, trace: float = 0.3, penalties=PENALTIES
+    ):
+        self.depth, self.learned, self.share, self.trace, self.penalties = depth, learned, share, trace, penalties
 
     def fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None) -> "Wide":
         """Fit on tangent vectors [n, N (N + 1) / 2], off-diagonal entries times sqrt(2), and labels [n] (1: patient).
@@ -67,19 +76,20 @@ class Wide(Calibrated, ClassifierMixin, BaseEstimator):
         kernel, held_out = profile_kernel(X, X, self.depth), np.empty(len(y))
         for fit, watch in inner_folds(y, groups):
             some = None if groups is None else groups[fit]
-            metric, dual, intercept = self._learn(X[fit], kernel[np.ix_(fit, fit)], y[fit, None], some)
+            metric, dual, low, intercept = self._learn(X[fit], kernel[np.ix_(fit, fit)], y[fit, None], some)
             plain = metric is None
             cross = kernel[np.ix_(watch, fit)] if plain else profile_kernel(X[watch], X[fit], self.depth, metric)
-            held_out[watch] = (cross @ dual + intercept)[:, 0]
-        self.metric_, dual, intercept = self._learn(X, kernel, y[:, None], groups)
-        self.dual_, self.intercept_ = dual[:, 0], float(intercept[0])
+            held_out[watch] = (cross @ dual + X[watch] @ low + intercept)[:, 0]
+        self.metric_, dual, low, intercept = self._learn(X, kernel, y[:, None], groups)
+        self.dual_, self.low_, self.intercept_ = dual[:, 0], low[:, 0], float(intercept[0])
         self.slope_, self.offset_ = platt(held_out, y)
         return self
 
     def decision_function(self, X: np.ndarray) -> np.ndarray:
         """Signed distance, [n]; positive is patient."""
         X = np.asarray(X, np.float32) - self.origin_
-        return profile_kernel(X, self._people(), self.depth, self.metric_) @ self.dual_ + self.intercept_
+        kernel = profile_kernel(X, self._people(), self.depth, self.metric_)
+        return kernel @ self.dual_ + X @ self.low_ + self.intercept_
 
     def decide_many(
         self, X: np.ndarray, labels: np.ndarray, X_test: np.ndarray, groups: np.ndarray | None = None
@@ -88,32 +98,34 @@ class Wide(Calibrated, ClassifierMixin, BaseEstimator):
         X = self._remember(X)
         X_test = np.asarray(X_test, np.float32) - self.origin_
         kernel, decided = profile_kernel(X, X, self.depth), []
-        for part in np.split(labels, labels.shape[1], axis=1) if self.learned else [labels]:
-            metric, dual, intercept = self._learn(X, kernel, part, groups)
-            decided.append(profile_kernel(X_test, X, self.depth, metric) @ dual + intercept)
+        step = 1 if self.learned else BATCH if self.share else labels.shape[1]
+        for start in range(0, labels.shape[1], step):
+            metric, dual, low, intercept = self._learn(X, kernel, labels[:, start : start + step], groups)
+            decided.append(profile_kernel(X_test, X, self.depth, metric) @ dual + X_test @ low + intercept)
         return np.hstack(decided)
 
     def gradient(self, X: np.ndarray) -> np.ndarray:
         """What the decision gains for every entry of the tangent vectors [m, E] of some people: [m, E]."""
         X = np.asarray(X, np.float32) - self.origin_
-        return profile_gradient(X, self._people(), self.dual_, self.depth, self.metric_)
+        return profile_gradient(X, self._people(), self.dual_, self.depth, self.metric_) + self.low_
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything needed to predict, as arrays."""
         metric = {} if self.metric_ is None else {"metric": self.metric_}
-        return {"people": self.people_, "unit": self.unit_, "dual": self.dual_, "numbers": self._numbers(), **metric}
+        weights = {"dual": self.dual_, "low": self.low_, "numbers": self._numbers()}
+        return {"people": self.people_, "unit": self.unit_, **weights, **metric}
 
     def load_state(self, arrays: Mapping[str, np.ndarray]) -> "Wide":
         """Restore from `state`."""
-        self.people_, self.unit_, self.dual_ = arrays["people"], arrays["unit"], arrays["dual"]
-        self.metric_ = arrays.get("metric")
+        self.people_, self.unit_ = arrays["people"], arrays["unit"]
+        self.dual_, self.low_, self.metric_ = arrays["dual"], arrays["low"], arrays.get("metric")
         self.origin_ = self._vectors().mean(0)
         return self._take_numbers(arrays["numbers"])
 
     def shuffled(self, rng: np.random.Generator) -> "Wide":
         """The same classifier with its weights permuted."""
         twin = copy.copy(self)
-        twin.dual_ = rng.permutation(self.dual_)
+        twin.dual_, twin.low_ = rng.permutation(self.dual_), rng.permutation(self.low_)
         return twin
 
     def _remember(self, X: np.ndarray) -> np.ndarray:
@@ -133,14 +145,39 @@ class Wide(Calibrated, ClassifierMixin, BaseEstimator):
 
     def _learn(
         self, X: np.ndarray, kernel: np.ndarray, labels: np.ndarray, groups: np.ndarray | None
-    ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
-        """The metric (of one label vector), dual weights [n, P] and intercepts [P] on people X [n, E]."""
+    ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray, np.ndarray]:
+        """What people X [n, E] teach: metric (of one label vector), weights [n, P], [E, P or 1], intercepts [P]."""
+        metric, dual, intercept, spread = self._network(X, kernel, labels, groups)
+        if not self.share:
+            return metric, dual, np.zeros((X.shape[1], 1), np.float32), intercept
+        low, mean = self._low_rank(X, labels)
+        part = (1 - self.share) / np.maximum(spread, 1e-12)
+        return metric, part * dual, low, part * intercept + mean
+
+    def _network(
+        self, X: np.ndarray, kernel: np.ndarray, labels: np.ndarray, groups: np.ndarray | None
+    ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray, np.ndarray | float]:
+        """Metric, weights [n, P] and intercepts [P] of the network, and the spread of its decisions, if needed."""
+        ridge = DualRidge(self.penalties)
+        if not (self.learned or self.share):
+            return None, *_solve(ridge.solve_many, kernel, labels, groups), 1.0
+        dual, intercept, chosen, held_out = _solve(ridge.solve, kernel, labels, groups)
         if not self.learned:
-            return None, *_solve(DualRidge(self.penalties).solve_many, kernel, labels, groups)
-        dual, _, chosen, _ = _solve(DualRidge(self.penalties).solve, kernel, labels, groups)
+            return None, dual, intercept, held_out.std(0)
         metric = learned_metric(X, dual[:, 0], self.depth, self.learned)
         ridge = DualRidge((self.penalties[int(chosen[0])],))
-        return metric, *_solve(ridge.solve_many, profile_kernel(X, X, self.depth, metric), labels, groups)
+        own = profile_kernel(X, X, self.depth, metric)
+        dual, intercept, _, held_out = _solve(ridge.solve, own, labels, groups)
+        return metric, dual, intercept, held_out.std(0)
+
+    def _low_rank(self, X: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The part of the low-rank weights in the decision, [E, P], and its intercepts [P]."""
+        mean, signs = X.mean(0), (2.0 * labels - 1).astype(np.float32)
+        centred = X - mean
+        size = max(float(np.sqrt((centred**2).sum(dtype=float) / len(centred))), np.finfo(np.float32).tiny)
+        low = low_rank_weights(centred / np.float32(size), signs - signs.mean(0), self.trace)
+        low *= (self.share / np.maximum((centred @ low).std(0), 1e-12)).astype(np.float32)
+        return low, -mean @ low
 
 
 def _solve(solver, kernel: np.ndarray, labels: np.ndarray, groups: np.ndarray | None) -> tuple[np.ndarray, ...]:
@@ -206,7 +243,7 @@ def profile_gradient(
 def learned_metric(X: np.ndarray, dual: np.ndarray, depth: int, learned: float) -> np.ndarray:
     """Metric of profiles in which directions count by how steep the decision is along them, [N, N]; see `Wide`.
 
-    ``(1 - a) I + a M``, M the outer products of the gradients of ``sum_t dual_t k(S, T_t)`` by the rows of the people
+    ``(1 - g) I + g M``, M the outer products of the gradients of ``sum_t dual_t k(S, T_t)`` by the rows of the people
     S of X [n, E], who are the T as well, summed over rows and people and scaled to the trace N.
     """
     S = _Profiles(X)

@@ -1,7 +1,7 @@
 """Calibration of the models of all folds, learned from out-of-fold predictions and never from the person."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -57,6 +57,14 @@ class Calibration:
         spread = expit(self.samples[:, :1] + self.samples[:, 1:] * self._standardised(raw))
         low, high = np.quantile(spread, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         return float(low), float(high)
+
+    def elsewhere(self, factor: float, summand: float) -> "Calibration":
+        """The curve of the same models for people of new sites, whose logits are ``summand + factor * logit``."""
+        turn = np.array([summand, 0.0])
+        probability = expit(summand + factor * _logit(self.probability))
+        return replace(
+            self, curve=factor * self.curve + turn, samples=factor * self.samples + turn, probability=probability
+        )
 
     def alike(self, probability: float) -> tuple[int, int]:
         """How many people of the cohort were given nearly this probability, and how many of them were patients."""

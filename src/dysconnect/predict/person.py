@@ -1,5 +1,6 @@
 """What the models of all folds say about one person, how near the person is to their cohort, and what deviates."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -12,6 +13,7 @@ from dysconnect.data.series import has_signal
 from dysconnect.learning.estimators import Model
 from dysconnect.learning.saved import restore_folds
 from dysconnect.learning.splits import NEVER_TESTED
+from dysconnect.models.prepare import UnseenSite
 from dysconnect.predict.bundle import Bundle
 from dysconnect.predict.calibrate import LEVEL, Calibration
 from dysconnect.predict.make import sketch
@@ -24,6 +26,7 @@ RESEARCH_ONLY = "For research only: no diagnosis and no basis for treatment."
 YEARS = 5.0  # beyond the cohort's ages, up to which somebody counts as of it
 FASTER, SLOWER = 0.5, 2.0  # times the cohort's repetition times, within which a scan counts as alike
 UNUSUAL = 0.05  # share of the cohort that is as unusual, up to which it is a warning
+NEW_SITE = "model/new_site"  # turns logits into those of people of new sites (`calibrate_final`); not in every file
 SAME = 1e-4  # between sketches of connectomes, whose spread over people is near 0.2
 MEANING = (
     "Middle 95% over the models of the folds, each trained on other people, and over bootstrap samples of the people "
@@ -64,15 +67,17 @@ def predict_person(bundle: Bundle, scan: Scan, covariates: Mapping[str, object],
         complete = np.where(Pairs(len(missing)).touching(missing), bundle.arrays["norm/filler"], edges)
     row = _met(bundle, edges)
     distance = _distance(bundle, scan, person, complete, row)
-    refused, warnings = _judge(bundle, distance)
+    refused, doubts = _judge(bundle, distance)
     seen = None if row is None else _places(bundle, row)
     if seen is not None:
-        warnings.append(_met_warning(seen))
+        doubts.append(_met_warning(seen))
+    elif "site" in distance and not distance["site"]["known"]:
+        doubts += _new_site_warnings(bundle, distance["site"]["value"])
     said = _probabilities(bundle, scan, person, seen) if anyway or not refused else dict.fromkeys(SAID)
     return {
         "research_only": RESEARCH_ONLY,
         "refused": refused,
-        "warnings": [*warnings, *scan.notes, *_doubts(bundle)],
+        "warnings": [*doubts, *scan.notes, *_doubts(bundle)],
         **said,
         "distance": distance,
         "deviation": _deviation(bundle, complete, person),
@@ -155,8 +160,9 @@ def _probabilities(
     edges, missing = _edges(bundle, scan, stored)
     names = bundle.nodes["name"].to_numpy(str)
     cohort = Cohort(person, edges[None], missing[None], names, bundle.about["measure"])
-    raw = _raw(restore_folds(bundle.part("model")), cohort, seen)
-    curve = Calibration(**bundle.part("calibration"))
+    raw, curve = _raw(restore_folds(bundle.part("model")), cohort, seen), Calibration(**bundle.part("calibration"))
+    if seen is None and NEW_SITE in bundle.arrays and person["site"].iloc[0] not in _sites(bundle):
+        curve = curve.elsewhere(*bundle.arrays[NEW_SITE])
     models = [
         {"repeat": repeat, "fold": fold, "raw": value, "calibrated": float(calibrated)}
         for ((repeat, fold), value), calibrated in zip(raw.items(), curve.apply(raw))
@@ -164,15 +170,36 @@ def _probabilities(
     return {"probability": _summed(curve, raw), "floor": _floor(bundle, cohort, seen), "models": models}
 
 
+def _sites(bundle: Bundle) -> list[str]:
+    return bundle.about["covariates"]["site"]["levels"]
+
+
+def _new_site_warnings(bundle: Bundle, site: str | None) -> list[str]:
+    """What a site that the models have not seen, or that is not known, does to the answer."""
+    who = (
+        f"at site {site}, which is new to the models," if site else "at a site that is not known, and so taken for new,"
+    )
+    how = "are calibrated on the cohort's own sites, and may be too near to 0 and 1"
+    if NEW_SITE in bundle.arrays:
+        how = "are calibrated on whole sites that were left out of the cohort"
+    said = [f"probabilities {who} {how}"]
+    if bundle.about["sections"]["model"].get("harmonise") == "combat":
+        known = ", ".join(_levels(bundle, "site"))
+        said.append(f"ComBat has not seen the site: the scan is not harmonised, and stays as it is (fitted on {known})")
+    return said
+
+
 def _raw(
     models: Mapping[tuple[int, int, int], Model], cohort: Cohort, seen: Sequence[tuple[int, int]] | None
 ) -> dict[tuple[int, int], float]:
     """Probability of the only person by every model, or by those that never saw this scan."""
-    return {
-        tuple(place): float(model.predict(cohort, np.array([0]))[0])
-        for (*place, _), model in models.items()
-        if not seen or tuple(place) in seen
-    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnseenSite)  # said once for all models, in words
+        return {
+            tuple(place): float(model.predict(cohort, np.array([0]))[0])
+            for (*place, _), model in models.items()
+            if not seen or tuple(place) in seen
+        }
 
 
 def _summed(curve: Calibration, raw: Mapping) -> dict[str, object]:
@@ -230,12 +257,12 @@ def _distance(bundle: Bundle, scan: Scan, person: pd.DataFrame, edges: np.ndarra
 
 def _judge(bundle: Bundle, distance: Mapping[str, Mapping]) -> tuple[list[str], list[str]]:
     """Reasons to refuse, and what is doubtful."""
-    refused, warnings = [], []
+    refused, doubts = [], []
     for judge in (_judge_connectivity, _judge_motion, _judge_people, _judge_times):
         no, doubt = judge(bundle, distance)
         refused += no
-        warnings += doubt
-    return refused, warnings
+        doubts += doubt
+    return refused, doubts
 
 
 STRANGE = {

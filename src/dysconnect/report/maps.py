@@ -154,9 +154,10 @@ def paragraph(maps: Maps, spec: Mapping) -> str:
     words = (
         "Maps were taken on held-out people only, averaged over folds, repeats and seeds: weights of linear models in "
         "units of a connection's spread, patterns of the decision (Haufe et al. 2014), and of networks integrated "
-        "gradients from the mean of the training controls (Sundararajan et al. 2017) and the mean gradient. They are "
-        "shown of models that beat their permutation null only. Stability follows Nogueira et al. 2018; sanity checks "
-        "follow Adebayo et al. 2018."
+        "gradients from the mean of the training controls (Sundararajan et al. 2017) and the mean gradient. Of models "
+        "in the tangent space the gradient by the tangent vector was taken back, through the derivative of the matrix "
+        "logarithm, to the correlation of each pair, all others held. Maps are shown of models that beat their "
+        "permutation null only. Stability follows Nogueira et al. 2018; sanity checks follow Adebayo et al. 2018."
     )
     if any("weights" in model for model in maps.values()):
         words += " Weights of ridge regression were tested by max-T over permutations, the nuisance projected out."

@@ -12,6 +12,7 @@ from scipy.stats import rankdata
 
 from dysconnect.data.cohort import Cohort
 from dysconnect.learning.estimators import Model, build
+from dysconnect.learning.new_sites import calibrate_final, calibrate_fold, for_new_sites
 from dysconnect.learning.permuted import design_permutations
 from dysconnect.learning.saved import save_folds, save_model
 from dysconnect.learning.seeds import candidates, fold_seeds, is_graph, n_permutations, rounds, seed_of
@@ -69,13 +70,15 @@ def cross_validate(
     start = None if pretrained is None else pretrained.weights
     fit = partial(_fit, sections, cohort, start=start, store=store)
     seeds = range(sections["training"]["seeds"] if is_graph(sections) else 1)
-    parts = list(scored_folds(splits))
+    parts, elsewhere = list(scored_folds(splits)), for_new_sites(sections, splits)
     ticks = Ticks(track(range((len(parts) * len(seeds) + 1) * rounds(sections)), f"training {experiment}"))
     predictions, histories, searches, starts, weights, folds = [], [], [], [], [], {}
     for repeat, fold in parts:
         train, test = fold_rows(splits, cohort.participants, repeat, fold)
         ticks.hear = live and partial(live.hear, {"repeat": repeat, "fold": fold}, len(seeds))
         models = fit(train, fold_seeds(sections, repeat, fold), ticks=ticks)
+        if elsewhere:
+            calibrate_fold(models[0], cohort, train, f"{experiment}, repeat {repeat}, fold {fold}")
         for seed, model in zip(seeds, models):
             predictions.append(_predictions(cohort, test, model, (experiment, repeat, fold, seed)))
             place = {"repeat": repeat, "fold": fold, "seed": seed}
@@ -86,10 +89,11 @@ def cross_validate(
             folds[repeat, fold, seed] = model
     ticks.hear = live and partial(live.hear, {}, 1)
     (final,) = fit(np.arange(len(cohort.labels)), [seed_of(sections, 9999, 0, 0)], ticks=ticks)
+    new_site = calibrate_final(final, cohort, sections, splits)
     list(ticks)  # says that all is done
     stacked = np.stack(weights).astype(np.float32) if weights[0] is not None else None
     tables = (pd.concat(rows, ignore_index=True) for rows in (predictions, histories, searches, starts))
-    return Trained(*tables, stacked, final, folds, [] if pretrained is None else pretrained.history)
+    return Trained(*tables, stacked, final, folds, [] if pretrained is None else pretrained.history, new_site)
 
 
 def write_trained(trained: Trained, null: pd.DataFrame, cohort: Cohort, files: Mapping[str, str | Path]) -> None:
@@ -109,7 +113,7 @@ def write_trained(trained: Trained, null: pd.DataFrame, cohort: Cohort, files: M
         getattr(trained, name).to_csv(files[name], sep="\t", index=False)
     null.to_csv(files["null"], sep="\t", index=False)
     save_model(trained.final, cohort, files["model"], trained.weights)
-    save_folds(trained.folds, cohort, files["folds"])
+    save_folds(trained.folds, cohort, files["folds"], trained.new_site)
 
 
 def clear_store(store: Path) -> None:

@@ -63,7 +63,9 @@ def section(study: Study) -> Section:
 def _kind(config: Mapping) -> str:
     """Kind of a model in the table; what carries a network beside it is named."""
     beside = " beside a linear model" if config["model"].get("linear") else ""
-    beside += " that learns its first layer" if kind(config) == "wide" and config["model"]["learned"] else ""
+    if kind(config) == "wide":
+        beside += " that learns its first layer" if config["model"]["learned"] else ""
+        beside += " beside weights of low rank" if config["model"]["share"] else ""
     beside += " added to ridge regression" if config["model"].get("start", "none") != "none" else ""
     return f"{KINDS[kind(config)]}{beside}"
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from dysconnect.data.measures import MEASURES
+from dysconnect.learning.new_sites import for_new_sites
+from dysconnect.learning.splits import unseen_sites
 from dysconnect.models.cards import CARDS, label
 from dysconnect.paper.text import counted, covariate_names, listed
 from dysconnect.report.prediction.figures import mean_loss
@@ -115,7 +117,8 @@ def evaluation_text(results: Results, cohort: Mapping, experiments: Mapping[str,
     spec = cohort["evaluate"]
     tested = results.scores.loc[(results.scores["metric"] == "auc") & results.scores["p"].notna(), "experiment"]
     text = (
-        f"{splits_text(cohort['splits'])} Whatever learns, learned inside the training fold. The AUC compares "
+        f"{splits_text(cohort['splits'])} Whatever learns, learned inside the training fold. "
+        f"{new_sites_text(results.splits, experiments)}The AUC compares "
         f"patients and controls that were tested in the same fold. Intervals ({spec['level']:.0%}) and paired "
         f"differences come from {spec['bootstraps']:,} bootstrap samples of subjects, the same ones for all "
         "experiments. Experiments were also compared by the resampled t-test over folds, corrected for the training "
@@ -155,6 +158,21 @@ def splits_text(splits: Mapping) -> str:
         return f"Models were trained on all sites but {listed(splits['test_sites'])}, and tested on those."
     repeated = f", repeated {splits['repeats']} times with other folds" if splits["repeats"] > 1 else ""
     return f"{splits['folds']}-fold cross-validation by subject, stratified by group and site{repeated}."
+
+
+def new_sites_text(splits: pd.DataFrame, experiments: Mapping[str, Mapping]) -> str:
+    """What models did about sites that they were tested on and had not seen; empty where there are none."""
+    unseen = unseen_sites(splits).groupby("site")["people"].max()
+    if unseen.empty:
+        return ""
+    calibrated = [label(name) for name, config in experiments.items() if for_new_sites(config, splits)]
+    aligned = [label(name) for name, config in experiments.items() if config["model"].get("harmonise") == "combat"]
+    sites, text = listed(f"{site} ({people})" for site, people in unseen.items()), ""
+    if calibrated:
+        text = f"Probabilities of {listed(calibrated)} come from Platt's curve (Platt 1999) on sites left out inside. "
+    if aligned:
+        text += f"ComBat ({listed(aligned)}) left subjects of sites that it was not fitted on as they were: {sites}. "
+    return text
 
 
 def learning_caption(name: str, history: pd.DataFrame) -> str:
