@@ -2,21 +2,41 @@
 
 from dataclasses import replace
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
+from dysconnect.data.estimate import scan_connectome
 from dysconnect.data.measures import fisher_z
+from dysconnect.data.timing import Timing
 from dysconnect.denoising.projection import cosines
 from dysconnect.denoising.regressors import UnusableError
-from dysconnect.denoising.task import flexible_responses, task_connectome, task_design, task_regression
+from dysconnect.denoising.task import flexible_responses, task_design, task_regression
 from dysconnect.planted import tapping
 from dysconnect.planted.motion import motion_artefact
 from dysconnect.planted.tapping import Tapping, edge_sources, tapping_events, tapping_motion, tapping_series
 
 T, TR, N = 360, 2.0, 8
+
+
+def task_connectome(series, regression) -> SimpleNamespace:
+    """What the stages make of a person: edges of both measures, activation, volumes, freedom and motion."""
+    timing = Timing(TR, regression.remove.kept, regression.load, regression.activation(series))
+    cleaned = regression.remove.clean(series)
+    made = {name: scan_connectome(cleaned, name, None, timing) for name in ("task", "task_change")}
+    return SimpleNamespace(
+        task=made["task"].edges,
+        change=made["task_change"].edges,
+        activation=made["task"].regional[0],
+        n_volumes={name: int(rows.sum()) for name, rows in regression.volumes.items()},
+        freedom=regression.refuse_short(),
+        mean_fd={name.removeprefix("mean_fd_"): value for name, value in regression.mean_displacement().items()},
+    )
+
+
 PLAIN = {
     "motion": None, "wm_csf": None, "global_signal": None, "compcor": None, "n_compcor": 5, "fd_threshold": None,
     "std_dvars_threshold": None, "scrub": 5, "detrend": True, "high_pass": 0.01, "min_seconds": 240,

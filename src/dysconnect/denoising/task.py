@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.data.conditions import HIGH, LOW, volumes_of
-from dysconnect.data.estimate import connectome
 from dysconnect.data.series import has_signal
 from dysconnect.denoising.checks import check_map
 from dysconnect.denoising.projection import NOTHING, Projection, projection
@@ -97,6 +96,13 @@ class TaskRegression:
                 )
         return freedom
 
+    def mean_displacement(self) -> dict[str, float]:
+        """Mean framewise displacement (mm) within `mean_fd_task` and `mean_fd_rest`; NaN where it is not known.
+
+        Motion that goes with the task differs between groups where that of the whole run does not: both are covariates.
+        """
+        return {f"mean_fd_{name}": _mean(self.displacement[rows]) for name, rows in self.volumes.items()}
+
     def activation(self, series: np.ndarray) -> np.ndarray:
         """Mean amplitude of the response to the task, [N], of `series` [T, N]; zero where there is no signal.
 
@@ -109,28 +115,6 @@ class TaskRegression:
         before = series[self.nuisance.kept]
         alive = has_signal(before) & (spread > NOTHING * before.std(0))
         return np.where(alive, slopes[0] / np.where(alive, spread, 1), 0.0)
-
-
-@dataclass(frozen=True)
-class TaskConnectome:
-    """Task connectivity of one person.
-
-    Attributes
-    ----------
-    task, change : array of float32, [E]
-        Fisher z within the task, and its difference to rest.
-    activation : array, [N]
-        As of `TaskRegression.activation`.
-    n_volumes, freedom, mean_fd : dict of str to number
-        Of `task` and `rest`: volumes, degrees of freedom within them, mean framewise displacement (mm).
-    """
-
-    task: np.ndarray
-    change: np.ndarray
-    activation: np.ndarray
-    n_volumes: dict[str, int]
-    freedom: dict[str, float]
-    mean_fd: dict[str, float]
 
 
 def task_design(events: pd.DataFrame, n_volumes: int, repetition_time: float) -> TaskDesign:
@@ -243,33 +227,6 @@ def _convolved(condition: tuple, model: str, n_volumes: int, repetition_time: fl
 
     time, fine = np.arange(n_volumes) * repetition_time, int(np.ceil(repetition_time / STEP))
     return compute_regressor(condition, model, time, oversampling=fine, min_onset=EARLIEST)[0]
-
-
-def task_connectome(series: np.ndarray, regression: TaskRegression) -> TaskConnectome:
-    """Correlate what is left after all responses, in the volumes of the task and in those of rest.
-
-    Parameters
-    ----------
-    series : array, [T, N]
-    regression : TaskRegression
-        Of the run.
-
-    Raises
-    ------
-    UnusableError
-        When too few degrees of freedom are left within either.
-    """
-    volumes, freedom = regression.volumes, regression.refuse_short()
-    cleaned = regression.remove.clean(series)
-    z = {name: connectome(cleaned[rows], "correlation", "empirical") for name, rows in volumes.items()}
-    return TaskConnectome(
-        task=z["task"],
-        change=z["task"] - z["rest"],
-        activation=regression.activation(series),
-        n_volumes={name: int(rows.sum()) for name, rows in volumes.items()},
-        freedom=freedom,
-        mean_fd={name: _mean(regression.displacement[rows]) for name, rows in volumes.items()},
-    )
 
 
 def _without(columns: np.ndarray, nuisance: Projection) -> np.ndarray:

@@ -10,6 +10,7 @@ from dysconnect.planted.motion import head_motion, motion_artefact
 from dysconnect.planted.plant import plant_cohort
 
 TASKS, TIMED = ("task", "task_change"), ("lagged", "variability")  # measures of which a truth of its own is planted
+RUN = 360  # volumes of a task run at least: twelve minutes, as in OpenNeuro ds006395
 ACTIVATION = 2.0  # of the motor loops by tapping, relative to the spread of their series
 LESS = 0.7  # of it in patients: they activate less, which is no difference of connections
 
@@ -242,9 +243,12 @@ def simulate_dataset(spec: dict, nodes: pd.DataFrame) -> Simulated:
     """
     from dysconnect.planted.timed import plant_in_time  # with scipy.signal, which the plan of a run need not load
 
+    measure = spec["plant"].get("measure")
+    if measure in TASKS:
+        spec = spec | {"volumes": max(spec["volumes"], RUN)}
     participants, series, confounds = simulate_cohort(spec, nodes)
     patients = np.flatnonzero(participants["group"].isin(spec["contrast"]["cases"]))
-    times, measure = [spec["repetition_time"]] * len(participants), spec["plant"].get("measure")
+    times = [spec["repetition_time"]] * len(participants)
     if measure in TIMED:
         series, truth, carriers = plant_in_time(series, nodes, times, spec["plant"], patients, measure)
     else:

@@ -12,7 +12,7 @@ from dysconnect.planted.plant import choose_carriers, choose_edges, resting_band
 
 SHARE = 3  # a third of the circuits' connections at most are planted: the rest must stay as they are
 SWITCHING = 4  # regions among which connections switch
-LED, SWITCHED = 0.2, 0.5  # what a region gains where the effect is one, relative to its spread in the resting band
+LED, SWITCHED = 0.3, 1.0  # what a region gains where the effect is one, relative to its spread in the resting band
 BLOCK = (40.0, 80.0)  # s that a connection stays as it is before it switches
 
 
