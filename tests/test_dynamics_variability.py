@@ -135,6 +135,15 @@ def test_people_who_switch_are_told_from_people_who_do_not():
     assert np.abs(np.mean(moving, 0)[Pairs(6).among(np.array([3, 4, 5]))]).max() < 0.8
 
 
+def test_regions_without_signal_do_not_switch():
+    x = stationary(np.random.default_rng(10))
+    x[:, :2] = 5.0
+    y = switch(x, np.array([0, 1, 2]), TR, 1.0, np.random.default_rng(0))
+    np.testing.assert_array_equal(y, x)
+    y = switch(x, np.array([0, 2, 3]), TR, 1.0, np.random.default_rng(0))
+    assert np.isfinite(y).all() and np.array_equal(y[:, 0], x[:, 0]) and not np.allclose(y[:, 2], x[:, 2])
+
+
 def test_same_seed_gives_the_same_numbers():
     x, kept = stationary(np.random.default_rng(7)), np.ones(400, bool)
     first, again, other = (variability(x, kept, TR, surrogates=5, seed=seed) for seed in (0, 0, 1))

@@ -7,20 +7,25 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from test_acquire import compose, composer, fetch, published
 from tiny import NOT_PACKED, TURNED, write_image
 
 from dysconnect.acquire import Acquired, acquire, write_acquired
 from dysconnect.acquire.events import events_above, find_events
 from dysconnect.acquire.find import find_scan
-from dysconnect.acquire.images import acquire_images, discard, plan_images, plan_scans
+from dysconnect.acquire.images import Plan, acquire_images, discard, fetch_unit, plan_images, plan_scans
 from dysconnect.acquire.manifest import of_task, read_manifest
+from dysconnect.acquire.manifest.__main__ import gigabytes
 from dysconnect.acquire.scan import describe_scan
+from dysconnect.commands.withdraw import find_removal
+from dysconnect.data.images.receipts import write_receipt
 from dysconnect.data.images.volumes import open_bold, reading
 from dysconnect.data.series import read_index
+from dysconnect.fetching.remote import LEDGER
 from dysconnect.preprocess.engine import run_engine
 from dysconnect.preprocess.run import Run
-from dysconnect.reading.bids import Ambiguity, read_name
+from dysconnect.reading.bids import Ambiguity, list_folder, read_name
 
 __all__ = ["compose", "published"]  # fixtures
 
@@ -127,6 +132,8 @@ def test_rows_of_another_task_are_passed_over_but_not_where_there_is_nothing_els
     table = read_manifest(repository / "configs/manifest/ds006395.tsv")
     counts = {task: len(of_task(table, task)) for task in ("rest", "finger", "walking", None)}
     assert counts == {"rest": 2 + 2 * 91 + 2 * 90, "finger": 2 + 5 * 91, "walking": len(table), None: len(table)}
+    text = (repository / "configs/dataset/ds006395_finger.yaml").read_text()
+    assert yaml.safe_load(text)["dataset"]["size_gb"] == gigabytes(of_task(table, "finger"))
 
 
 def test_another_task_of_the_manifest_is_named_as_before(compose, published):
@@ -239,6 +246,34 @@ def test_a_link_without_content_is_said(tmp_path):
     (tmp_path / EVENTS).symlink_to("nowhere")
     told = describe_scan(tmp_path, [BOLD, EVENTS], RAW | {"events": []})
     assert "is a link without content" in told["problem"] and EVENTS in told["problem"]
+
+
+def test_a_change_of_the_events_of_ones_own_images_is_noticed(tmp_path):
+    """They are among the files that a job reads."""
+    write_image(tmp_path / BOLD, (4, 4, 4, 20), np.eye(4), 2.0, 0)
+    (tmp_path / "task-finger_events.tsv").write_text(TABLE)
+    listing = list_folder(tmp_path)
+    plan = Plan(tmp_path, pd.DataFrame({"participant_id": ["sub-1"], "group": "a", "reason": ""}), {"sub-1": []})
+    spec = RAW | events_above(listing.files, RAW)
+    assert plan_scans(plan, spec, listing)["sub-1"]["files"] == [BOLD, "task-finger_events.tsv"]
+    receipt = fetch_unit("sub-1", [], tmp_path, None, spec)
+    assert set(receipt["changed"]) == {BOLD, "task-finger_events.tsv"} and receipt["problem"] == ""
+
+
+@pytest.mark.parametrize(("events", "gone"), [(EVENTS, True), ("task-finger_events.tsv", False)])
+def test_who_withdraws_takes_their_own_events_along_and_nobody_elses(tmp_path, events, gone):
+    data, results = tmp_path / "results/data/ds006395", tmp_path / "results"
+    for path in (BOLD, events):
+        (data / path).parent.mkdir(parents=True, exist_ok=True)
+        (data / path).write_text("x")
+    ledger = "\n".join(["path", f"{BOLD}\t", f"{events}\t"])
+    (data / LEDGER).write_text(ledger)
+    receipt = {"unit": "sub-1", "folder": str(data), "scan": {"bold": BOLD, "events": events}}
+    folder = results / "ds006395_finger/acquire/receipts"
+    folder.mkdir(parents=True)
+    write_receipt(receipt | {"files": [{"path": BOLD}], "problem": ""}, folder / "sub-1.json")
+    downloads = find_removal(results, "ds006395_finger", "sub-1").downloads
+    assert data / BOLD in downloads and (data / events in downloads) == gone
 
 
 # through the second stage

@@ -130,9 +130,8 @@ def _manifest(spec: Mapping, manifests: Path) -> pd.DataFrame:
 def _without_scan(people: pd.DataFrame, table: pd.DataFrame, needed: pd.DataFrame, spec: Mapping) -> list[str]:
     """Why there is nothing to fetch of those who have scans of other tasks only; "" for the others."""
     paths, left = (rows.groupby("participant_id")["path"].agg(list) for rows in (table, needed))
-    lacking = {name for name in people["participant_id"] if len(left.get(name, [])) < len(paths[name])}
-    lacking = {name for name in lacking if not _scans(left.get(name, []), spec) and _scans(paths[name], spec)}
-    return [no_scan(paths[name], spec) if name in lacking else "" for name in people["participant_id"]]
+    others = {name for name in paths.index if not _scans(left.get(name, []), spec) and _scans(paths[name], spec)}
+    return [no_scan(paths[name], spec) if name in others else "" for name in people["participant_id"]]
 
 
 def _scans(paths: Sequence[str], spec: Mapping) -> list[Named]:

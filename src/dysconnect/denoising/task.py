@@ -2,8 +2,9 @@
 
 A mean response that is flexible in time (finite impulse response, FIR) is needed, for what activation leaves behind
 seems connectivity (Cole et al. 2019, doi:10.1016/j.neuroimage.2018.12.054), and is not enough: attention makes
-responses rise and fall together from block to block, and regions that respond more then seem more connected. So every
-block has a response as well, the canonical one and its derivative. Connected is what fluctuates together beyond them.
+responses rise and fall together from block to block, and fade or grow within them, and regions that respond more then
+seem more connected. So every block has a response as well: the canonical one, its derivative, and a slope within the
+block. Connected is what fluctuates together beyond them.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.data.conditions import HIGH, LOW, volumes_of
-from dysconnect.data.estimate import connectome
 from dysconnect.data.series import has_signal
 from dysconnect.denoising.checks import check_map
 from dysconnect.denoising.projection import NOTHING, Projection, projection
@@ -21,8 +21,25 @@ from dysconnect.reading.events import EARLIEST
 
 RESPONSE = 20.0  # s after the end of a block that the flexible response covers
 STEP = 0.1  # s, of the time grid on which boxcars meet the response
+LASTING = 10.0  # s; the slope within shorter events cannot be told from the derivative of the response
 LEAST_FREEDOM = 30  # degrees of freedom within the volumes of task, and of rest
 LEAST_LOAD = 0.05  # fraction of the task's course that drift and confounds must leave, for an activation to be known
+
+
+@dataclass(frozen=True)
+class TaskDesign:
+    """What events do to a scan of T volumes, whoever lies in it.
+
+    Attributes
+    ----------
+    responses : DataFrame, [T, P]
+        Flexible responses of every kind of event, and the courses of every event as of `block_courses`.
+    course : array, [T, 2]
+        Canonical course of the whole task, with a maximum of one, and its derivative.
+    """
+
+    responses: pd.DataFrame
+    course: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -35,21 +52,21 @@ class TaskRegression:
         Takes out confounds, drift and all responses.
     nuisance : Projection
         Takes out confounds and drift only.
-    response : array, [K, 2]
-        Course of the whole task, canonical with a maximum of one in the scan, and its derivative.
+    course : array, [K, 2]
+        As of `TaskDesign`.
     displacement : array, [K]
         Framewise displacement in mm; NaN where it is not known.
     """
 
     remove: Projection
     nuisance: Projection
-    response: np.ndarray
+    course: np.ndarray
     displacement: np.ndarray
 
     @property
     def load(self) -> np.ndarray:
         """Canonical course of the task, [K], at most one."""
-        return self.response[:, 0]
+        return self.course[:, 0]
 
     @property
     def volumes(self) -> dict[str, np.ndarray]:
@@ -79,6 +96,13 @@ class TaskRegression:
                 )
         return freedom
 
+    def mean_displacement(self) -> dict[str, float]:
+        """Mean framewise displacement (mm) within `mean_fd_task` and `mean_fd_rest`; NaN where it is not known.
+
+        Motion that goes with the task differs between groups where that of the whole run does not: both are covariates.
+        """
+        return {f"mean_fd_{name}": _mean(self.displacement[rows]) for name, rows in self.volumes.items()}
+
     def activation(self, series: np.ndarray) -> np.ndarray:
         """Mean amplitude of the response to the task, [N], of `series` [T, N]; zero where there is no signal.
 
@@ -86,37 +110,39 @@ class TaskRegression:
         alone percent can be told, and it is in this unit that a response left in would raise a correlation.
         """
         left, signal = self.remove(series), self.nuisance(series)
-        slopes = np.linalg.lstsq(_without(self.response, self.nuisance), signal, rcond=None)[0]
+        slopes = np.linalg.lstsq(_without(self.course, self.nuisance), signal, rcond=None)[0]
         spread = np.sqrt((left**2).sum(0) / self.remove.degrees_of_freedom)
         before = series[self.nuisance.kept]
         alive = has_signal(before) & (spread > NOTHING * before.std(0))
         return np.where(alive, slopes[0] / np.where(alive, spread, 1), 0.0)
 
 
-@dataclass(frozen=True)
-class TaskConnectome:
-    """Task connectivity of one person.
+def task_design(events: pd.DataFrame, n_volumes: int, repetition_time: float) -> TaskDesign:
+    """Model the events of the task.
 
-    Attributes
+    Parameters
     ----------
-    task, change : array of float32, [E]
-        Fisher z within the task, and its difference to rest.
-    activation : array, [N]
-        As of `TaskRegression.activation`.
-    n_volumes, freedom, mean_fd : dict of str to number
-        Of `task` and `rest`: volumes, degrees of freedom within them, mean framewise displacement (mm).
-    """
+    events : DataFrame
+        `onset` (s), `duration` (s), `trial_type` of the task alone: from ``reading.events.task_events``.
+    n_volumes : int
+    repetition_time : float
+        Seconds.
 
-    task: np.ndarray
-    change: np.ndarray
-    activation: np.ndarray
-    n_volumes: dict[str, int]
-    freedom: dict[str, float]
-    mean_fd: dict[str, float]
+    Raises
+    ------
+    UnusableError
+        When no response falls into the scan.
+    """
+    blocks = [block_courses(event, n_volumes, repetition_time) for event in events.itertuples()]
+    course = np.sum([block.to_numpy()[:, :2] for block in blocks], axis=0)
+    if not course[:, 0].max() > 0:
+        raise UnusableError("no response to the task falls into the scan: its events are at the very end")
+    responses = pd.concat([flexible_responses(events, n_volumes, repetition_time), *blocks], axis=1)
+    return TaskDesign(responses, course / course[:, 0].max())
 
 
 def task_regression(
-    series: np.ndarray, confounds: pd.DataFrame | None, events: pd.DataFrame, repetition_time: float, spec: dict
+    series: np.ndarray, confounds: pd.DataFrame | None, design: TaskDesign, repetition_time: float, spec: dict
 ) -> TaskRegression:
     """Build the one regression of a task run.
 
@@ -125,12 +151,11 @@ def task_regression(
     series : array, [T, N]
     confounds : DataFrame or None, [T rows]
         With fMRIPrep's column names.
-    events : DataFrame
-        `onset` (s), `duration` (s), `trial_type` of the task alone: from ``reading.events.task_events``.
+    design : TaskDesign
     repetition_time : float
         Seconds.
     spec : dict
-        As the `denoise` section. There is no low-pass: with one at 0.1 Hz hardly a degree of freedom is left.
+        As the `denoise` section, without a low-pass; the filter is a projection (``cosine``), whatever it says.
 
     Raises
     ------
@@ -138,19 +163,18 @@ def task_regression(
         When too few degrees of freedom or seconds are left, as `check_map` says, or too little of the task's course.
     """
     if spec.get("low_pass"):
-        raise ValueError(f"denoise.low_pass={spec['low_pass']:g}: set it to null for a task, whose responses need it")
+        raise ValueError(
+            f"denoise.low_pass={spec['low_pass']:g}: set it to null for a task, or hardly a degree of freedom is left"
+        )
     spec = {**spec, "filter": "cosine", "low_pass": None}
     kept = kept_volumes(confounds, len(series), spec)
     nuisance = nuisance_regressors(series, confounds, kept, spec)
-    courses = [block_courses(event, len(series), repetition_time) for event in events.itertuples()]
-    removed = pd.concat([nuisance, flexible_responses(events, len(series), repetition_time), *courses], axis=1)
-    remove = projection(removed, kept, repetition_time, spec)
+    remove = projection(pd.concat([nuisance, design.responses], axis=1), kept, repetition_time, spec)
     check_map(remove, repetition_time, spec)
     drift = projection(nuisance, kept, repetition_time, spec)
-    response = _response([course.to_numpy() for course in courses])[kept]
-    _refuse_explained(response[:, :1], drift)
+    _refuse_explained(design.course[kept, :1], drift)
     displacement = np.full(len(series), np.nan) if confounds is None else confounds["framewise_displacement"].to_numpy()
-    return TaskRegression(remove, drift, response, displacement[kept])
+    return TaskRegression(remove, drift, design.course[kept], displacement[kept])
 
 
 def flexible_responses(events: pd.DataFrame, n_volumes: int, repetition_time: float) -> pd.DataFrame:
@@ -161,7 +185,7 @@ def flexible_responses(events: pd.DataFrame, n_volumes: int, repetition_time: fl
     Parameters
     ----------
     events : DataFrame
-        As of `task_regression`.
+        As of `task_design`.
     n_volumes : int
     repetition_time : float
         Seconds.
@@ -175,7 +199,9 @@ def flexible_responses(events: pd.DataFrame, n_volumes: int, repetition_time: fl
 
 
 def block_courses(event, n_volumes: int, repetition_time: float) -> pd.DataFrame:
-    """Canonical response to one event and its derivative, [T, 2]: the boxcar through nilearn's SPM response.
+    """Canonical response to one event, its derivative, and of a block its slope, [T, 2 or 3].
+
+    The event is a boxcar, and the slope a ramp from -1 to 1 in its place, through nilearn's SPM response.
 
     Parameters
     ----------
@@ -184,49 +210,23 @@ def block_courses(event, n_volumes: int, repetition_time: float) -> pd.DataFrame
     repetition_time : float
         Seconds.
     """
+    name = f"{event.trial_type} at {event.onset:g} s"
+    courses = _convolved(([event.onset], [event.duration], [1.0]), "spm + derivative", n_volumes, repetition_time)
+    table = pd.DataFrame(courses, columns=[name, f"{name}, derivative"])
+    if event.duration >= LASTING:
+        n_steps = round(event.duration)
+        step = event.duration / n_steps
+        ramp = event.onset + step * np.arange(n_steps), np.full(n_steps, step), np.linspace(-1, 1, n_steps)
+        table[f"{name}, slope"] = _convolved(ramp, "spm", n_volumes, repetition_time)[:, 0]
+    return table
+
+
+def _convolved(condition: tuple, model: str, n_volumes: int, repetition_time: float) -> np.ndarray:
+    """Onsets, durations and heights through a response of nilearn's, [T, columns of the model]."""
     from nilearn.glm.first_level import compute_regressor  # takes a second to load
 
-    condition = [event.onset], [event.duration], [1.0]
-    time = np.arange(n_volumes) * repetition_time
-    fine = int(np.ceil(repetition_time / STEP))
-    courses, _ = compute_regressor(condition, "spm + derivative", time, oversampling=fine, min_onset=EARLIEST)
-    name = f"{event.trial_type} at {event.onset:g} s"
-    return pd.DataFrame(courses, columns=[name, f"{name}, derivative"])
-
-
-def task_connectome(series: np.ndarray, regression: TaskRegression) -> TaskConnectome:
-    """Correlate what is left after all responses, in the volumes of the task and in those of rest.
-
-    Parameters
-    ----------
-    series : array, [T, N]
-    regression : TaskRegression
-        Of the run.
-
-    Raises
-    ------
-    UnusableError
-        When too few degrees of freedom are left within either.
-    """
-    volumes, freedom = regression.volumes, regression.refuse_short()
-    cleaned = regression.remove.clean(series)
-    z = {name: connectome(cleaned[rows], "correlation", "empirical") for name, rows in volumes.items()}
-    return TaskConnectome(
-        task=z["task"],
-        change=z["task"] - z["rest"],
-        activation=regression.activation(series),
-        n_volumes={name: int(rows.sum()) for name, rows in volumes.items()},
-        freedom=freedom,
-        mean_fd={name: _mean(regression.displacement[rows]) for name, rows in volumes.items()},
-    )
-
-
-def _response(courses: list[np.ndarray]) -> np.ndarray:
-    """Course of the whole task and its derivative, [T, 2], in units of the largest load."""
-    course = np.sum(courses, axis=0)
-    if not course[:, 0].max() > 0:
-        raise UnusableError("no response to the task falls into the scan: its events are at the very end")
-    return course / course[:, 0].max()
+    time, fine = np.arange(n_volumes) * repetition_time, int(np.ceil(repetition_time / STEP))
+    return compute_regressor(condition, model, time, oversampling=fine, min_onset=EARLIEST)[0]
 
 
 def _without(columns: np.ndarray, nuisance: Projection) -> np.ndarray:

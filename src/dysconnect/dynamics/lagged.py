@@ -153,8 +153,8 @@ def delay_and_noise(series: np.ndarray, kept: np.ndarray, repetition_time: float
     Returns
     -------
     delay : array, [N]
-        Seconds by which a region follows the others, taken together by the weights of the first principal component:
-        peak of the cross-correlation, of either sign, up to 6 s, by a parabola between volumes.
+        Seconds by which a region follows the others, each weighted by its correlation with the region: the peak of the
+        cross-correlation, up to 6 s, by a parabola between volumes.
     noise : array, [N]
         Share of the variance that is gone one volume later: ``1 - (4 c1 - c2) / 3`` of the autocorrelations c1 and c2,
         the parabola through both at lag zero. About zero for a smooth region, one for white noise.
@@ -163,8 +163,7 @@ def delay_and_noise(series: np.ndarray, kept: np.ndarray, repetition_time: float
     if scaled.shape[1] < 2:
         raise ValueError("the delay of a region is that to others, and there is one region; take two or more")
     whole, mask = on_time(scaled, kept), kept.astype(float)
-    share = np.linalg.eigh(scaled.T @ scaled)[1][:, -1]
-    others = (whole @ share)[:, None] - whole * share
+    others = whole @ (scaled.T @ scaled / len(scaled) - np.eye(scaled.shape[1]))
     longest = max(2, round(LONGEST_LAG / repetition_time))
     courses = np.array([_at_lag(whole, others, mask, lag) for lag in range(-longest, longest + 1)])
     near, far = (_at_lag(whole, whole, mask, lag) for lag in (1, 2))
@@ -180,10 +179,10 @@ def _at_lag(first: np.ndarray, second: np.ndarray, mask: np.ndarray, lag: int) -
 
 
 def _peaks(courses: np.ndarray) -> np.ndarray:
-    """Lag of the largest absolute value of courses [2 L + 1, N] around lag zero, in volumes, by a parabola, [N]."""
+    """Lag of the largest value of courses [2 L + 1, N] around lag zero, in volumes, by a parabola, [N]."""
     middle, column = len(courses) // 2, np.arange(courses.shape[1])
-    place = np.clip(np.abs(courses).argmax(0), 1, len(courses) - 2)
-    left, top, right = (np.abs(courses)[place + step, column] for step in (-1, 0, 1))
+    place = np.clip(courses.argmax(0), 1, len(courses) - 2)
+    left, top, right = (courses[place + step, column] for step in (-1, 0, 1))
     bend = left - 2 * top + right
     shift = np.where(bend < 0, 0.5 * (left - right) / np.where(bend < 0, bend, 1), 0)
     return place - middle + np.clip(shift, -1, 1)

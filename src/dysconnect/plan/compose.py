@@ -72,7 +72,7 @@ def compose_workflow(
     with hydra.initialize_config_dir(str(Path(config_dir).resolve()), version_base="1.3"):
         used: set[str] = set()
         validated = [f"experiment={VALIDATION}"] if VALIDATION in (chosen or []) else []
-        cohort = _planted(_compose([*groups, *validated], overrides, rules, used))
+        cohort = _suited(_compose([*groups, *validated], overrides, rules, used))
         names = _experiment_names(cohort, chosen, config_dir)
         experiments = {name: _compose([*groups, f"experiment={name}"], overrides, rules, used) for name in names}
     _refuse_unused(overrides, used, [cohort, *experiments.values()])
@@ -171,11 +171,17 @@ def _compose(groups: Sequence[str], overrides: Sequence[Override], rules: Mappin
         raise ConfigError(f"a ${{...}} does not resolve: {' '.join(str(error).split())[:300]}") from error
 
 
-def _planted(config: dict) -> dict:
-    """A simulated cohort is one in which what the run measures differs: of a task, or in time."""
-    measure, dataset = MEASURES.get(config["connectivity"]["measure"]), config["dataset"]
+def _suited(config: dict) -> dict:
+    """Suit what follows from the measure: what is planted in a simulated cohort, and motion in a task and at rest.
+
+    Motion that goes with the task differs between groups where that of the whole run does not.
+    """
+    measure, dataset, localize = MEASURES.get(config["connectivity"]["measure"]), config["dataset"], config["localize"]
     if measure and measure.timed and dataset.get("kind") == "simulated":
         dataset["plant"] |= {"measure": measure.name}
+    if config["denoise"].get("task"):
+        parts = {"mean_fd": ["mean_fd_task", "mean_fd_rest"]}
+        localize["nuisance"] = [part for name in localize["nuisance"] for part in parts.get(name, [name])]
     return config
 
 

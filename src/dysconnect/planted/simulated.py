@@ -6,13 +6,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from dysconnect.planted.motion import head_motion, motion_artefact
 from dysconnect.planted.plant import plant_cohort
 
-CONFOUNDS = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
 TASKS, TIMED = ("task", "task_change"), ("lagged", "variability")  # measures of which a truth of its own is planted
+RUN = 360  # volumes of a task run at least: twelve minutes, as in OpenNeuro ds006395
 ACTIVATION = 2.0  # of the motor loops by tapping, relative to the spread of their series
 LESS = 0.7  # of it in patients: they activate less, which is no difference of connections
-HEAD_RADIUS = 50.0  # mm; Power et al. 2012, doi:10.1016/j.neuroimage.2011.10.018
 
 
 @dataclass(frozen=True)
@@ -87,40 +87,6 @@ def bold_noise(n_volumes: int, n_columns: int, tr: float, rng: np.random.Generat
     spectrum = np.fft.rfft(rng.standard_normal((n_volumes, n_columns)), axis=0) * amplitude[:, None]
     noise = np.fft.irfft(spectrum, n=n_volumes, axis=0)
     return noise / np.sqrt((amplitude**2).mean())
-
-
-def head_motion(n_volumes: int, mean_fd: float, rng: np.random.Generator) -> pd.DataFrame:
-    """Six rigid-body parameters (mm, radians) with jerks, and framewise displacement of the given mean (mm).
-
-    Framewise displacement follows Power et al. (2012): the sum of absolute differences, rotations taken as
-    arcs on a sphere of 50 mm.
-    """
-    steps = rng.standard_normal((n_volumes - 1, 6))
-    jerks = rng.random(n_volumes - 1) < 0.06
-    steps[jerks] *= rng.uniform(3, 8, (jerks.sum(), 1))
-    steps[:, 3:] /= HEAD_RADIUS
-    size = np.abs(steps) @ np.r_[np.ones(3), np.full(3, HEAD_RADIUS)]
-    steps *= mean_fd / size.mean()
-    parameters = pd.DataFrame(np.vstack([np.zeros(6), steps.cumsum(0)]), columns=list(CONFOUNDS))
-    parameters["framewise_displacement"] = np.r_[np.nan, size * mean_fd / size.mean()]
-    return parameters
-
-
-def motion_artefact(confounds: pd.DataFrame, xyz: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """Signal changes shared by neighbouring regions whenever the head moves, [T, N].
-
-    Their amplitude follows framewise displacement but not linearly the six parameters, so that regression
-    leaves part of them: what inflates short-range correlations in real data (Power et al. 2012).
-    """
-    from scipy.spatial.distance import cdist  # not with the plan of every run
-
-    displacement = confounds["framewise_displacement"].fillna(0).to_numpy()
-    centres = xyz[rng.choice(len(xyz), 8, replace=False)]
-    fields = np.exp(-((cdist(centres, xyz) / 30.0) ** 2)) * rng.choice([-1.0, 1.0], (8, 1))
-    jolts = displacement[:, None] * rng.standard_normal((len(displacement), 8))
-    decay = np.exp(-np.arange(8) / 3.0)  # volumes: the signal recovers slowly after a movement
-    courses = np.stack([np.convolve(jolt, decay)[: len(jolt)] for jolt in jolts.T], axis=1)
-    return strength * courses @ fields
 
 
 def simulate_participants(spec: dict, rng: np.random.Generator) -> pd.DataFrame:
@@ -277,9 +243,12 @@ def simulate_dataset(spec: dict, nodes: pd.DataFrame) -> Simulated:
     """
     from dysconnect.planted.timed import plant_in_time  # with scipy.signal, which the plan of a run need not load
 
+    measure = spec["plant"].get("measure")
+    if measure in TASKS:
+        spec = spec | {"volumes": max(spec["volumes"], RUN)}
     participants, series, confounds = simulate_cohort(spec, nodes)
     patients = np.flatnonzero(participants["group"].isin(spec["contrast"]["cases"]))
-    times, measure = [spec["repetition_time"]] * len(participants), spec["plant"].get("measure")
+    times = [spec["repetition_time"]] * len(participants)
     if measure in TIMED:
         series, truth, carriers = plant_in_time(series, nodes, times, spec["plant"], patients, measure)
     else:

@@ -1,7 +1,8 @@
 """Simulate runs of finger tapping with a known truth: who shares a source while tapping, who responds, how late.
 
-The traps of real runs are in it. Responses rise and fall together from block to block, as attention does, so that
-regions that only respond seem connected; their delays differ; and people move more while they tap.
+The traps of real runs are in it. Responses rise and fall together from block to block, as attention does, and within
+blocks, as strength does, so that regions that only respond seem connected; their delays differ; and people move more
+while they tap.
 """
 
 from dataclasses import dataclass
@@ -11,13 +12,14 @@ import pandas as pd
 from scipy.signal import lfilter, oaconvolve
 from scipy.stats import gamma
 
-from dysconnect.planted.simulated import CONFOUNDS, head_motion
+from dysconnect.planted.motion import CONFOUNDS, head_motion
 
 KINDS = ("bimanual", "left", "right")
 BLOCK, PAUSE = 30.0, 32.0  # s, as in OpenNeuro ds006395
 STEP = 0.5  # s, of the grid on which neural activity is simulated
 MEMORY = 1.0  # s, in which it forgets (a first-order process)
 VARIES = 0.3  # relative spread of a response: of its amplitude over regions and people, and together over blocks
+FADES = 0.3  # relative spread over blocks of its change from the middle of a block to the end, in all regions together
 PEAKS = 0.5  # s, spread over regions and people of the peak of the haemodynamic response
 NOISE = 0.45  # of the scanner; what activity of variance one leaves in the signal is about as large
 LENGTH = 32.0  # s, of the haemodynamic response
@@ -71,6 +73,13 @@ def tapping_events(n_volumes: int, repetition_time: float, rng: np.random.Genera
     return events
 
 
+def edge_sources(i: np.ndarray, j: np.ndarray, n_regions: int, loading: float) -> np.ndarray:
+    """Loadings of a source for each pair of regions (i, j) that is to be coupled while tapping, [pairs, N]."""
+    sources, pairs = np.zeros((len(i), n_regions)), np.arange(len(i))
+    sources[pairs, i] = sources[pairs, j] = loading
+    return sources
+
+
 def tapping_series(
     events: pd.DataFrame,
     n_volumes: int,
@@ -101,13 +110,14 @@ def tapping_series(
     fine = max(1, round(repetition_time / STEP))
     step, n_regions = repetition_time / fine, len(truth.activation)
     lead = int(np.ceil(LENGTH / step))  # before the scan, for the responses to begin
-    blocks = _blocks(events, np.arange(-lead, n_volumes * fine) * step)
+    blocks, ramps = _blocks(events, np.arange(-lead, n_volumes * fine) * step)
     activity = _fluctuations(n_people, len(blocks), len(truth.background), step, rng) @ truth.background
     shared = _fluctuations(n_people, len(blocks), len(truth.coupling), step, rng)
     activity += (shared * blocks.any(1)[:, None]) @ truth.coupling
-    attention = np.maximum(0, 1 + VARIES * rng.standard_normal((n_people, blocks.shape[1])))
+    height = np.maximum(0, 1 + VARIES * rng.standard_normal((n_people, blocks.shape[1])))
+    slope = FADES * rng.standard_normal(height.shape)
     amplitude = truth.activation * (1 + VARIES * rng.standard_normal((n_people, n_regions)))
-    activity += (attention @ blocks.T)[..., None] * amplitude[:, None]
+    activity += (height @ blocks.T + slope @ ramps.T)[..., None] * amplitude[:, None]
     peak = 6 + truth.delay + PEAKS * rng.standard_normal((n_people, 1, n_regions))
     bold = oaconvolve(activity, haemodynamic_response(step, peak), axes=1)[:, lead : len(blocks) : fine]
     return 1000 + 10 * (bold + NOISE * rng.standard_normal(bold.shape))
@@ -167,16 +177,17 @@ def tapping_motion(
         As of `head_motion`.
     """
     motion = head_motion(n_volumes, mean_fd, rng)
-    factor = 1 + excess * _blocks(events, np.arange(n_volumes) * repetition_time).any(1)
+    factor = 1 + excess * _blocks(events, np.arange(n_volumes) * repetition_time)[0].any(1)
     steps = motion[list(CONFOUNDS)].diff().fillna(0.0).mul(factor, axis=0)
     return steps.cumsum().assign(framewise_displacement=motion["framewise_displacement"] * factor)
 
 
-def _blocks(events: pd.DataFrame, time: np.ndarray) -> np.ndarray:
-    """Which times (s) lie in which block of tapping, bool [times, blocks]."""
+def _blocks(events: pd.DataFrame, time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which times (s) lie in which block of tapping, bool [times, blocks], and how far in it, from -1 to 1."""
     tapping = events[events["trial_type"] != "rest"]
-    since = time[:, None] - tapping["onset"].to_numpy()
-    return (since >= 0) & (since < tapping["duration"].to_numpy())
+    since, duration = time[:, None] - tapping["onset"].to_numpy(), tapping["duration"].to_numpy()
+    inside = (since >= 0) & (since < duration)
+    return inside, np.where(inside, 2 * since / duration - 1, 0)
 
 
 def _fluctuations(n_people: int, n_steps: int, n_sources: int, step: float, rng: np.random.Generator) -> np.ndarray:

@@ -10,9 +10,11 @@ from dysconnect.data.edges import Pairs
 from dysconnect.data.series import has_signal
 from dysconnect.planted.plant import choose_carriers, choose_edges, resting_band, truth_table
 
-SHARE = 3  # a third of the circuits' connections at most are planted: the rest must stay as they are
+SHARE = (
+    9  # of the circuits' connections one in nine at most is planted: many would be delays of regions, not connections
+)
 SWITCHING = 4  # regions among which connections switch
-LED, SWITCHED = 0.2, 0.5  # what a region gains where the effect is one, relative to its spread in the resting band
+LED, SWITCHED = 0.35, 1.5  # what a region gains where the effect is one, relative to its spread in the resting band
 BLOCK = (40.0, 80.0)  # s that a connection stays as it is before it switches
 
 
@@ -114,17 +116,18 @@ def lead(
 def switch(
     series: np.ndarray, regions: np.ndarray, repetition_time: float, strength: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Let the connections between some regions switch between stronger and weaker, without another mean over people.
+    """Let the connections between some regions switch between stronger and weaker, about the same mean.
 
     One slow course is added to all the regions, with signs that are drawn anew for each of them after 40 to 80 s: while
-    two have the same sign they are more correlated, and less while not.
+    two have the same sign they are more correlated, and less while not. Another course that all share with one sign
+    makes up for the correlation that this dilutes.
 
     Parameters
     ----------
     series : array, [T, N]
         Regional BOLD of one person.
     regions : array of int, [P]
-        Positions of the regions.
+        Positions of the regions, two or more.
     repetition_time : float
         Seconds.
     strength : float
@@ -136,8 +139,12 @@ def switch(
     array, [T, N]
         Same means and standard deviations.
     """
+    regions = regions[has_signal(series[:, regions])]
+    if len(regions) < 2:
+        return series.astype(float)
     band, n_volumes = resting_band(series, repetition_time), len(series)
-    course = resting_band(rng.standard_normal((n_volumes, 1)), repetition_time)
+    courses = resting_band(rng.standard_normal((n_volumes, 2)), repetition_time)
+    courses /= courses.std(0)
     signs = np.empty((n_volumes, len(regions)))
     start = 0
     while start < n_volumes:
@@ -145,7 +152,9 @@ def switch(
         signs[start:end] = rng.choice([-1.0, 1.0], len(regions))
         start = end
     gained = np.zeros(series.shape)
-    gained[:, regions] = strength * band[:, regions].std(0) * signs * course / course.std()
+    steady = np.clip(np.corrcoef(band[:, regions].T)[np.triu_indices(len(regions), 1)].mean(), 0, 1)
+    added = np.sqrt(1 - steady) * signs * courses[:, :1] + np.sqrt(steady) * courses[:, 1:]
+    gained[:, regions] = strength * band[:, regions].std(0) * added
     return _as_spread(series, gained)
 
 

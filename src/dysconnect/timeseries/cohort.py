@@ -21,7 +21,7 @@ from dysconnect.data.timing import Timing
 from dysconnect.denoising.checks import check_map, check_series, mean_displacement, usable_confounds
 from dysconnect.denoising.projection import Projection, plan
 from dysconnect.denoising.regressors import UnusableError
-from dysconnect.denoising.task import TaskRegression, task_regression
+from dysconnect.denoising.task import TaskRegression, task_design, task_regression
 from dysconnect.problems import MachineError, one_line, reason, refuse_gone
 from dysconnect.progress import track
 from dysconnect.reading.events import read_events, task_events
@@ -32,7 +32,8 @@ from dysconnect.version import __version__
 class Verdict:
     """What became of one subject; `series` is None for the excluded, `removed` goes into the sidecar.
 
-    `note` says what was decided about a file that could be used.
+    `note` says what was decided about a file that could be used; `moved` has mean framewise displacements of parts of a
+    scan (mm), by column of the participants.
     """
 
     participant_id: str
@@ -43,6 +44,7 @@ class Verdict:
     exclusion_reason: str
     removed: dict = field(default_factory=dict)
     note: str = ""
+    moved: dict = field(default_factory=dict)
 
 
 def prepare_subject(
@@ -71,7 +73,7 @@ def prepare_subject(
     kinds : mapping, optional
         Kinds of events that are of the `task`, and those of `rest`, where the task's responses are removed.
     """
-    name, mean_fd, n_volumes = row["participant_id"], float(row.get("mean_fd", np.nan)), 0
+    name, mean_fd, n_volumes, moved = row["participant_id"], float(row.get("mean_fd", np.nan)), 0, {}
     if earlier_reason(row):
         return Verdict(name, None, mean_fd, n_volumes, 0.0, earlier_reason(row))
     try:
@@ -88,9 +90,10 @@ def prepare_subject(
         _check_subject(row, mean_fd, spec, covariates)
         if spec.get("task"):
             events, said = _events(entry, n_volumes, repetition_time, kinds)
-            regression = task_regression(series, confounds, events, repetition_time, spec)
+            design = task_design(events, n_volumes, repetition_time)
+            regression = task_regression(series, confounds, design, repetition_time, spec)
             denoising, timing = regression.remove, _task_timing(regression, series, repetition_time)
-            note = "; ".join([*filter(None, [note]), *said])
+            note, moved = "; ".join([*filter(None, [note]), *said]), regression.mean_displacement()
         else:
             denoising = plan(series, confounds, repetition_time, spec)
             timing = Timing(repetition_time, denoising.kept)
@@ -99,7 +102,7 @@ def prepare_subject(
     except Exception as problem:  # whatever a person's files raise is their reason; the machine's troubles go on
         return Verdict(name, None, mean_fd, n_volumes, 0.0, reason(problem, name))
     removed = timing.written() | _removed(denoising)
-    return Verdict(name, cleaned, mean_fd, n_volumes, len(cleaned) * repetition_time, "", removed, note)
+    return Verdict(name, cleaned, mean_fd, n_volumes, len(cleaned) * repetition_time, "", removed, note, moved)
 
 
 def _events(
@@ -113,9 +116,10 @@ def _events(
         )
     if not entry.get("events"):
         raise UnusableError("no table of events (task-NAME_events.tsv) beside the scan: nothing says when the task was")
-    events, notes = read_events(entry["events"], n_volumes, repetition_time)
+    start = float(entry.get("start_time") or 0)  # of the first volume, on the clock of the events
+    events, notes = read_events(entry["events"], n_volumes + int(start // repetition_time), repetition_time)
     events = task_events(events, kinds["task"], kinds["rest"], Path(entry["events"]).name)
-    return events.assign(onset=events["onset"] - float(entry.get("start_time") or 0)), notes
+    return events.assign(onset=events["onset"] - start), notes
 
 
 def _task_timing(regression: TaskRegression, series: np.ndarray, repetition_time: float) -> Timing:
@@ -250,6 +254,8 @@ def _with_verdicts(participants: pd.DataFrame, verdicts: Sequence[Verdict]) -> p
         included=[verdict.exclusion_reason == "" for verdict in verdicts],
         exclusion_reason=[verdict.exclusion_reason for verdict in verdicts],
     )
+    for name in dict.fromkeys(name for verdict in verdicts for name in verdict.moved):
+        table[name] = [verdict.moved.get(name, np.nan) for verdict in verdicts]
     for verdict in verdicts:
         if verdict.exclusion_reason:
             print(f"{verdict.participant_id}: {verdict.exclusion_reason}; excluded.", flush=True)
