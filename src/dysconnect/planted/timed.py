@@ -10,9 +10,8 @@ from dysconnect.data.edges import Pairs
 from dysconnect.data.series import has_signal
 from dysconnect.planted.plant import choose_carriers, choose_edges, resting_band, truth_table
 
-SHARE = (
-    9  # of the circuits' connections one in nine at most is planted: many would be delays of regions, not connections
-)
+# one of so many connections of the circuits is planted: many would be delays of regions, not connections
+SHARE = 18
 SWITCHING = 4  # regions among which connections switch
 LED, SWITCHED = 0.35, 1.5  # what a region gains where the effect is one, relative to its spread in the resting band
 BLOCK = (40.0, 80.0)  # s that a connection stays as it is before it switches
