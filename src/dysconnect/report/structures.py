@@ -9,7 +9,7 @@ from dysconnect.data.atlas import circuit_titles
 from dysconnect.paper.tables import Column, Row, Table, page_link
 from dysconnect.paper.text import NONE, counted, listed, number, p_value
 from dysconnect.report.budget import family, held_back, may_name
-from dysconnect.report.localization.direction import CIRCUITS_GO
+from dysconnect.report.direction import CIRCUITS_GO
 from dysconnect.report.results import Study
 from dysconnect.report.section import Section
 

@@ -10,14 +10,14 @@ from dysconnect.localize.methods import sentences
 from dysconnect.paper.tables import Column, Row, Table, region_cell, significant
 from dysconnect.paper.text import NONE, Estimate, counted, covariate_names, listed, number, p_value
 from dysconnect.report.budget import budget_text, family, held_back, may_name, out_of_reach
-from dysconnect.report.localization.beside import beside_table, beside_text, explained_sentence, regional_table
-from dysconnect.report.localization.brain import as_script, brain_data
-from dysconnect.report.localization.direction import (
+from dysconnect.report.direction import (
     CIRCUITS_GO,
     direction_sentence,
     end_columns,
     exploratory_sentence,
 )
+from dysconnect.report.localization.beside import beside_table, beside_text, explained_sentence, regional_table
+from dysconnect.report.localization.brain import as_script, brain_data
 from dysconnect.report.localization.figures import circuits_figure, connectome_figure, drawn_edges, stability_figure
 from dysconnect.report.localization.groups import MOST_POINTS, means_figure, points_figure
 from dysconnect.report.localization.matrix import matrix_figure

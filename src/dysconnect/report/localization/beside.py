@@ -7,7 +7,7 @@ import pandas as pd
 from dysconnect.data.measures import Measure
 from dysconnect.paper.tables import Column, Row, Table, region_cell
 from dysconnect.paper.text import NONE, counted, covariate_names, listed, number, p_value
-from dysconnect.report.localization.direction import end_columns
+from dysconnect.report.direction import end_columns
 
 MOST = 10  # regions of a table
 UNITS = {

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from dysconnect.paper.shell import brain_shell
 from dysconnect.paper.style import HIGHER, LOWER
 from dysconnect.paper.text import number, p_value
-from dysconnect.report.localization.direction import arrow
+from dysconnect.report.direction import arrow
 from dysconnect.report.localization.figures import drawn_edges
 
 
