@@ -40,10 +40,14 @@ class Timing:
             Where the sidecar does not say it: series that come denoised from elsewhere.
         """
         sidecar = Path(path).with_suffix(".json")
-        about = read_object(sidecar) if sidecar.exists() else {}
+        return cls.of(read_object(sidecar) if sidecar.exists() else {}, Path(path).name)
+
+    @classmethod
+    def of(cls, about: Mapping, name: str) -> "Timing":
+        """Take what a sidecar says of a series of this name; errors as of `read`."""
         if absent := [name for name in ("RepetitionTime", "NumberOfVolumes", "CensoredVolumes") if name not in about]:
             raise ValueError(
-                f"{Path(path).name}: its sidecar does not give {', '.join(absent)}, and this measure needs to know "
+                f"{name}: its sidecar does not give {', '.join(absent)}, and this measure needs to know "
                 "when every volume was taken. Make the series again: add --forcerun timeseries to the command."
             )
         censored = np.asarray(about["CensoredVolumes"], int)

@@ -10,6 +10,7 @@ from dysconnect.planted.motion import head_motion, motion_artefact
 from dysconnect.planted.plant import plant_cohort
 
 TASKS, TIMED = ("task", "task_change"), ("lagged", "variability")  # measures of which a truth of its own is planted
+EXCESS = 0.5  # by which everybody moves more while tapping; patients `motion_ratio` times as much more
 RUN = 360  # volumes of a task run at least: twelve minutes, as in OpenNeuro ds006395
 ACTIVATION = 2.0  # of the motor loops by tapping, relative to the spread of their series
 LESS = 0.7  # of it in patients: they activate less, which is no difference of connections
@@ -156,13 +157,20 @@ def simulate_cohort(spec: dict, nodes: pd.DataFrame) -> tuple[pd.DataFrame, list
     return participants, [scan[0] for scan in scans], [scan[1] for scan in scans]
 
 
-def simulate_tapping(spec: dict, n: int) -> tuple[list[pd.DataFrame], list[np.ndarray]]:
-    """Everybody's events of tapping, and how much of it is in every volume, [T] each, the connections' own share."""
-    from dysconnect.planted.tapping import tapping_events, tapping_load
+def simulate_tapping(
+    spec: dict, participants: pd.DataFrame
+) -> tuple[list[pd.DataFrame], list[np.ndarray], list[pd.DataFrame]]:
+    """Everybody's events of tapping, how much of it is in every volume, [T] each, and motion that goes with it."""
+    from dysconnect.planted.tapping import tapping_events, tapping_load, tapping_motion
 
     timed = spec["volumes"], spec["repetition_time"]
-    events = [tapping_events(*timed, np.random.default_rng([spec["seed"], 6, k])) for k in range(n)]
-    return events, [tapping_load(own, *timed) for own in events]
+    rngs = [np.random.default_rng([spec["seed"], 6, k]) for k in range(len(participants))]
+    events = [tapping_events(*timed, rng) for rng in rngs]
+    loads = [tapping_load(own, *timed) for own in events]
+    case = participants["group"].isin(spec["contrast"]["cases"])
+    excess = np.where(case, EXCESS * spec["motion_ratio"], EXCESS)
+    people = zip(events, participants["target_fd"], excess, rngs)
+    return events, loads, [tapping_motion(own, *timed, fd, more, rng) for own, fd, more, rng in people]
 
 
 def add_responses(
@@ -252,7 +260,7 @@ def simulate_dataset(spec: dict, nodes: pd.DataFrame) -> Simulated:
     if measure in TIMED:
         series, truth, carriers = plant_in_time(series, nodes, times, spec["plant"], patients, measure)
     else:
-        events, loads = simulate_tapping(spec, len(participants)) if measure in TASKS else (None, None)
+        events, loads, confounds = simulate_tapping(spec, participants) if measure in TASKS else (None, None, confounds)
         series, truth, carriers = plant_cohort(series, participants, nodes, times, spec["plant"], patients, loads)
         series = add_responses(series, events, nodes, spec, patients) if events else series
     participants["severity"] = simulate_severity(patients, carriers, spec, len(participants))

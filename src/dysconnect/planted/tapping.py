@@ -130,27 +130,33 @@ def tapping_responses(
 
     Parameters as of `tapping_series`.
     """
-    attention = np.maximum(0, 1 + VARIES * rng.standard_normal(int((events["trial_type"] != "rest").sum())))
+    n_blocks = int((events["trial_type"] != "rest").sum())
+    height = np.maximum(0, 1 + VARIES * rng.standard_normal(n_blocks)), FADES * rng.standard_normal(n_blocks)
     amplitude = activation * (1 + VARIES * rng.standard_normal(len(activation)))
     peak = 6 + PEAKS * rng.standard_normal(len(activation))
-    return amplitude * _responses(events, n_volumes, repetition_time, attention, peak)
+    return amplitude * _responses(events, n_volumes, repetition_time, *height, peak)
 
 
 def tapping_load(events: pd.DataFrame, n_volumes: int, repetition_time: float) -> np.ndarray:
     """How much of tapping is in every volume, blurred as the response to it is, [T], 0 to 1; parameters as above."""
     even = np.ones(int((events["trial_type"] != "rest").sum()))
-    return np.clip(_responses(events, n_volumes, repetition_time, even, np.full(1, 6.0))[:, 0], 0, 1)
+    return np.clip(_responses(events, n_volumes, repetition_time, even, 0 * even, np.full(1, 6.0))[:, 0], 0, 1)
 
 
 def _responses(
-    events: pd.DataFrame, n_volumes: int, repetition_time: float, blocks: np.ndarray, peaks: np.ndarray
+    events: pd.DataFrame,
+    n_volumes: int,
+    repetition_time: float,
+    height: np.ndarray,
+    slope: np.ndarray,
+    peaks: np.ndarray,
 ) -> np.ndarray:
-    """Responses to blocks of these amplitudes that peak at `peaks` (s), [T, P]."""
+    """Responses to blocks of these heights and slopes that peak at `peaks` (s), [T, P]."""
     fine = max(1, round(repetition_time / STEP))
     step = repetition_time / fine
     lead = int(np.ceil(LENGTH / step))  # before the scan, for the responses to begin
-    course = _blocks(events, np.arange(-lead, n_volumes * fine) * step) @ blocks
-    course = np.broadcast_to(course[:, None], (len(course), len(peaks)))
+    blocks, ramps = _blocks(events, np.arange(-lead, n_volumes * fine) * step)
+    course = np.broadcast_to((blocks @ height + ramps @ slope)[:, None], (len(blocks), len(peaks)))
     return oaconvolve(course, haemodynamic_response(step, peaks), axes=0)[lead : len(course) : fine]
 
 
