@@ -141,8 +141,8 @@ def _matrix_caption(alpha: float) -> str:
 def _directed_matrix_caption(alpha: float) -> str:
     return (
         "Connections by system and network, from the region of the row to that of the column: t of every connection, "
-        f"adjusted for the covariates (blue: weaker in patients). Marks: those that survive at {alpha:g}, filled for "
-        "the family-wise error rate, hollow for the false-discovery rate only, pointing down where patients are "
+        f"adjusted for the covariates (blue: weaker in patients). White marks: those that survive at {alpha:g}, filled "
+        "for the family-wise error rate, hollow for the false-discovery rate only, pointing down where patients are "
         "weaker. Columns are ordered like rows, left hemisphere before right in every network."
     )
 

@@ -43,7 +43,7 @@ def matrix_figure(edges: pd.DataFrame, nodes: pd.DataFrame, alpha: float, direct
     limit = max(float(np.nanquantile(np.abs(t), 0.998)), 3.0)
     colours = ScalarMappable(Normalize(-limit, limit), colormaps["RdBu_r"].resampled(33))  # few colours: a small file
     axes.imshow(_painted(t, colours, directed), interpolation="none")  # one pixel a connection, also in SVG
-    _mark_survivors(axes, marked, alpha, INK if directed else None)
+    _mark_survivors(axes, marked, alpha, "white" if directed else None)
     draw_blocks(axes, ordered)
     _name_blocks(axes, ordered)
     bar = figure.add_axes((0.165, 0.08, 0.3, 0.016))
@@ -98,7 +98,7 @@ def _painted(t: np.ndarray, colours: ScalarMappable, directed: bool) -> np.ndarr
 def _mark_survivors(axes: Axes, above: pd.DataFrame, alpha: float, ink: str | None = None) -> None:
     """Triangles above the diagonal: filled for the family-wise rate, small for false discoveries only.
 
-    On cells that have a colour they are drawn in `ink`.
+    On cells that have a colour already they are drawn in `ink`.
     """
     strict, loose = above["p_fwer"] <= alpha, (above["p_fdr"] <= alpha) & (above["p_fwer"] > alpha)
     many = int(strict.sum() + loose.sum())
@@ -137,7 +137,7 @@ def _name_blocks(axes: Axes, ordered: pd.DataFrame) -> None:
     named = ordered[large & (ordered["network"] != "")]
     networks = named.groupby(["system", "network"], sort=False)
     blocks = [(name, part.index.to_numpy().mean()) for (_, name), part in networks if len(part) >= LEAST_ROWS * n]
-    _name_side(axes, blocks, APART * n, -0.5, -0.03 * n, {"size": 6.5, "ha": "right"})
+    _name_side(axes, blocks, APART * n, -0.5, -0.5 - 0.03 * n, {"size": 6.5, "ha": "right"})
     name_systems(axes, ordered)
 
 
@@ -146,7 +146,7 @@ def name_systems(axes: Axes, ordered: pd.DataFrame, left: bool = False) -> None:
     n = len(ordered)
     systems = [(name, part.index.to_numpy().mean()) for name, part in ordered.groupby("system", sort=False)]
     if left:
-        _name_side(axes, systems, 0.055 * n, -0.5, -0.03 * n, {"size": 7, "weight": "bold", "ha": "right"})
+        _name_side(axes, systems, 0.055 * n, -0.5, -0.5 - 0.03 * n, {"size": 7, "weight": "bold", "ha": "right"})
     else:
         _name_side(axes, systems, 1.45 * APART * n, n - 0.5, 1.03 * n, {"size": 8, "weight": "bold"})
 
