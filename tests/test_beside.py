@@ -1,12 +1,17 @@
 """Values of both ends as covariates of an edge: closed forms, and what a difference of regions alone does."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import Pairs
-from dysconnect.localize.beside import adjusted, also_explained, beside, regional_values
+from dysconnect.data.measures import MEASURES
+from dysconnect.dynamics.direction import direction_accuracy
+from dysconnect.localize import localize
+from dysconnect.localize.beside import REGIONAL, adjusted, also_explained, beside, regional_table, regional_values
 from dysconnect.localize.statistics import edge_statistics
 
 N = 6
@@ -102,3 +107,56 @@ def test_who_lacks_a_region_has_the_mean_of_the_others():
     known = regional_values(cohort)[0]
     assert known[0, 1] == np.mean([4, 7, 10])
     assert not known[:, 2].any()
+
+
+def cohort_of(measure: str, n: int = 60, regions: int = 4) -> Cohort:
+    """A cohort whose groups differ in the values of regions, and whose connections follow these."""
+    rng, table = np.random.default_rng(5), people(n)
+    pairs = Pairs(regions, MEASURES[measure].directed)
+    values = rng.standard_normal((n, regions)) + table["label"].to_numpy()[:, None] * np.linspace(0, 2, regions)
+    edges = values[:, pairs.cols] + rng.standard_normal((n, len(pairs)))
+    names = np.array([f"region {k}" for k in range(regions)])
+    regional = {name: values + k for k, name in enumerate(MEASURES[measure].regional)}
+    whole = pairs.directed, None, regional, {"pairs": 200.4, "repetition_time": 2.0, "reversal": -0.5}
+    return Cohort(table, edges, np.zeros((n, regions), bool), names, measure, *whole)
+
+
+def test_the_groups_values_of_regions_are_those_of_ordinary_least_squares():
+    cohort = cohort_of("lagged")
+    table, found = cohort.participants, regional_table(cohort, ["age"])
+    assert found["quantity"].tolist() == ["delay"] * 4 + ["noise"] * 4 and tuple(found) == REGIONAL
+    values, row = cohort.regional["delay"][:, 3], found.iloc[3]
+    assert row["mean_cases"] == pytest.approx(values[table["label"] == 1].mean())
+    design = np.column_stack([table["label"], np.ones(60), table["age"]])
+    beta, rss, *_ = np.linalg.lstsq(design, values, rcond=None)
+    variance = rss[0] / 57
+    assert row["t"] == pytest.approx(beta[0] / np.sqrt(variance * np.linalg.inv(design.T @ design)[0, 0]))
+    assert row["d"] == pytest.approx(beta[0] / np.sqrt(variance), rel=1e-9)
+    assert found["t"].iloc[0] == pytest.approx(found["t"].iloc[4])  # a constant more changes nothing
+    none = regional_table(replace(cohort, regional={}), ["age"])
+    assert none.empty and tuple(none) == REGIONAL
+
+
+def test_what_is_shown_of_a_connection_is_as_it_was_measured():
+    """Tested is what the values of regions leave; the means of the groups, and the raw points, are not changed."""
+    cohort = cohort_of("lagged")
+    spec = {
+        "nuisance": ["age"], "permutations": 50, "permutation": "smith", "device": "cpu", "alpha": 0.05,
+        "thresholds": [3.0], "prior": 4, "prior_circuits": [], "stability_draws": 2, "stability_top": 5,
+        "max_missing": 0.1, "seed": 0,
+    }  # fmt: skip
+    found = localize(cohort, np.full(len(cohort.pairs), ""), spec)
+    label, pairs = cohort.labels, cohort.edge_names
+    for row in found.edges.itertuples():
+        edge = ((pairs["region_a"] == row.region_a) & (pairs["region_b"] == row.region_b)).to_numpy()
+        assert row.mean_cases == pytest.approx(cohort.values[label == 1][:, edge].mean(), rel=1e-5)
+    last = found.edges[found.edges["region_b"] == "region 3"]
+    assert (last["mean_cases"] - last["mean_controls"] > 1).all() and (last["effect_size"] < 1).all()
+    first = found.points[["region_a", "region_b"]].iloc[0]
+    own = found.edges.merge(first.to_frame().T).iloc[0]
+    points = found.points.head(60)
+    assert points.loc[points["label"] == 1, "raw"].mean() == pytest.approx(own["mean_cases"], rel=1e-5)
+    known = found.summary["direction"]
+    assert (known["pairs"], known["reversal"]) == (200.4, -0.5)
+    wanted = direction_accuracy(4, 200, 2.0, 1.0, networks=100)
+    assert known["direction"]["differing"] == pytest.approx(wanted.direction, abs=1e-4)

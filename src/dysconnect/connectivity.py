@@ -38,12 +38,15 @@ def cohort_connectomes(
         values = np.empty((len(index), len(measure_pairs(measure, len(nodes)))), np.float32)
         missing = np.empty((len(index), len(nodes)), bool)
         regional = np.empty((len(index), len(measure_of(measure).regional), len(nodes)), np.float32)
+        scans = []
         for person, (made, dead) in enumerate(track(results, f"{measure} connectomes", total=len(index))):
-            values[person], regional[person], missing[person] = *made, dead
+            values[person], regional[person], missing[person] = made.edges, made.regional, dead
+            scans.append(made.scan)
     subjects = index["participant_id"].to_numpy(str)
     names = nodes["name"].to_numpy(str)
     beside = {name: regional[:, k] for k, name in enumerate(measure_of(measure).regional)}
-    return replace(_connectomes(values, missing, subjects, names, measure), regional=beside)
+    means = pd.DataFrame(scans).mean().to_dict()
+    return replace(_connectomes(values, missing, subjects, names, measure), regional=beside, scan_means=means)
 
 
 def _from_file(row: dict, nodes: pd.DataFrame, measure: str, estimator: str | None) -> tuple[Connectome, np.ndarray]:

@@ -32,6 +32,8 @@ class Cohort:
         everybody stands for a connection that was measured in nobody.
     regional : dict of str to array, [n, N]
         What the measure says of every region beside connections.
+    scan_means : dict of str to float
+        Means of what it says of a scan as a whole, over everybody in the file.
 
     Raises
     ------
@@ -47,6 +49,7 @@ class Cohort:
     directed: bool = False
     known: np.ndarray | None = None
     regional: Mapping[str, np.ndarray] = field(default_factory=dict)
+    scan_means: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self):
         if self.directed and measure_of(self.measure).tangent:

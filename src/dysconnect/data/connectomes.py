@@ -64,6 +64,8 @@ class Connectomes:
         Connections that were measured in somebody; those of a file are always known.
     regional : dict of str to array of float32, [S, N]
         What the measure says of every region beside connections.
+    scan_means : dict of str to float
+        Means over everybody of the file of what the measure says of a scan as a whole.
     """
 
     values: np.ndarray
@@ -76,6 +78,7 @@ class Connectomes:
     zero_measured: bool = False
     measured: np.ndarray | None = None
     regional: Mapping[str, np.ndarray] = field(default_factory=dict)
+    scan_means: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def pairs(self) -> Pairs:
@@ -139,6 +142,7 @@ def write_connectomes(connectomes: Connectomes, path: str | Path, attributes: di
         file.create_variable("person_hash", ("subject", "byte"), data=hashes)
         kept = {key: value if isinstance(value, str) else json.dumps(value) for key, value in attributes.items()}
         kept |= {name: "true" for name in KINDS if getattr(connectomes, name)}
+        kept |= {"scan_means": json.dumps(dict(connectomes.scan_means))} if connectomes.scan_means else {}
         kept |= {"measure": connectomes.measure, "data_hash": connectomes.data_hash, "dysconnect": __version__}
         file.attrs.update(kept | {"seal": _seal(labels, hashes, kept)})
 
@@ -329,4 +333,5 @@ def read_connectomes(path: str | Path, subjects: Sequence[str] | None = None, re
         *(attributes.get(name) == "true" for name in KINDS),
         values.measured,
         {name: labels["regional"][rows, k] for k, name in enumerate(labels.get("quantity", ()))},
+        json.loads(attributes.get("scan_means", "{}")),
     )

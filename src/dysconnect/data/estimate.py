@@ -1,5 +1,6 @@
 """One person's connectome from regional series: by nilearn, or as the measure says itself."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -11,10 +12,11 @@ from dysconnect.data.timing import Timing
 
 
 class Connectome(NamedTuple):
-    """`edges` [E], and what the measure says of every region beside them, `regional` [R, N]."""
+    """`edges` [E], and what the measure says beside them: `regional` [R, N] of every region, `scan` of the whole."""
 
     edges: np.ndarray
     regional: np.ndarray
+    scan: Mapping[str, float]
 
 
 def connectome(series: np.ndarray, measure: str, estimator: str | None, timing: Timing | None = None) -> np.ndarray:
@@ -58,7 +60,8 @@ def scan_connectome(
         made = _through_nilearn(seen, entry, estimator)
     matrix[np.ix_(alive, alive)] = made
     edges = entry.transformed(measure_pairs(measure, len(matrix)).edges(matrix)).astype(np.float32)
-    return Connectome(edges, regional)
+    scan = entry.per_scan(seen, timing.among(alive)) if entry.per_scan else {}
+    return Connectome(edges, regional, scan)
 
 
 def _computed(series: np.ndarray, measure: Measure, timing: Timing | None) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dysconnect.data.conditions import task_change, within_task
-from dysconnect.data.overtime import lagged_coupling, variability_excess
+from dysconnect.data.overtime import lagged_coupling, lagged_scan, variability_excess
 from dysconnect.dynamics.fisher import fisher_z
 
 ESTIMATORS = ("empirical", "ledoit_wolf")  # of covariances
@@ -38,6 +38,12 @@ class Measure:
     everywhere : bool
         Whether the values of all regions stand beside a connection, not only those of its ends: one that looks at all
         regions for each changes with any of them.
+    per_scan : callable, optional
+        Series and timing, of a timed measure, to what is said of a scan as a whole: a number by name. The means over
+        people go with the connectomes.
+    exploratory : str
+        Why what is found in it is exploratory, as the end of a sentence: then the verdict of a report names no
+        connection. Empty where it is not.
     asks : dict
         Values that keys of `denoise` must have for it.
     stored : str
@@ -68,6 +74,8 @@ class Measure:
     regional: tuple[str, ...] = ()
     adjusted: bool = False
     everywhere: bool = False
+    per_scan: Callable | None = None
+    exploratory: str = ""
     asks: Mapping[str, object] = field(default_factory=dict)
     stored: str = ""
     estimator: str | None = None
@@ -151,6 +159,9 @@ MEASURES = {
             regional=("delay", "noise"),
             adjusted=True,
             everywhere=True,
+            per_scan=lagged_scan,
+            exploratory="scans this short give the direction of a connection with many errors, and the blood answers "
+            "later in some regions than in others, which looks like a direction",
             transform="none",
             directed=True,
             asks={"low_pass": None},
@@ -163,6 +174,8 @@ MEASURES = {
             timed=True,
             regional=("delay", "noise"),
             adjusted=True,
+            exploratory="what changes within minutes is mostly chance, and motion, noise and drowsiness change "
+            "connections too",
             transform="none",
         ),
     )

@@ -8,10 +8,11 @@ import pandas as pd
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.measures import measure_of
 from dysconnect.localize import methods
-from dysconnect.localize.beside import adjusted, also_explained, beside, regional_values
+from dysconnect.localize.beside import adjusted, also_explained, beside, regional_table, regional_values
 from dysconnect.localize.bounds import DiscoveryBound
 from dysconnect.localize.component_power import component_power
 from dysconnect.localize.components import Components
+from dysconnect.localize.direction import expected_direction
 from dysconnect.localize.effects import effect_interval, selection_shrinkage
 from dysconnect.localize.families import COLUMNS as SETS
 from dysconnect.localize.families import enrichment
@@ -30,7 +31,7 @@ COLUMNS = (  # of edges.tsv, after the names of the regions; those of new method
 
 
 class Localization(NamedTuple):
-    """What `localize` finds: edges, a summary, components, sets, what could have been found, and points."""
+    """What `localize` finds: edges, a summary, components, sets, what could have been found, points, and regions."""
 
     edges: pd.DataFrame
     summary: dict
@@ -38,6 +39,7 @@ class Localization(NamedTuple):
     circuits: pd.DataFrame
     power: pd.DataFrame
     points: pd.DataFrame
+    regional: pd.DataFrame
 
 
 def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFrame | None = None) -> Localization:
@@ -71,7 +73,8 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
         `also_explained`: by which, of an edge with `p_fwer` <= alpha and `p_beside` above it.
     summary : dict
         Counts, degrees of freedom, and the critical t; `families`: of every family of tests (edge, component, circuit,
-        block) its `p`, and `p_any` that allows for all of them (`overall`), the smallest of which is `p_any`.
+        block) its `p`, and `p_any` that allows for all of them (`overall`), the smallest of which is `p_any`. Of
+        directed connections also `direction`, as of `expected_direction`.
     components : DataFrame
         Each that is the most significant of one of its edges, best first: `component`, `family`, `direction`,
         `threshold`, `n_edges`, `n_nodes`, `intensity`, `p_fwer`, `true_edges` (at least so many of its edges differ,
@@ -83,6 +86,8 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
         would have needed.
     points : DataFrame
         Everybody's value of the strongest edges, as of `edge_points`.
+    regional : DataFrame
+        Values of regions in both groups, as of `regional_table`.
 
     Raises
     ------
@@ -91,8 +96,8 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
     """
     check_permutations(spec)
     cohort = without_copies(cohort)
-    complete, tested, lost = complete_edges(cohort, spec["max_missing"])
-    complete, p_beside = _beside(cohort, complete, tested, spec)
+    measured, tested, lost = complete_edges(cohort, spec["max_missing"])
+    complete, p_beside = _beside(cohort, measured, tested, spec)
     atlas = None if atlas is None else atlas.set_index("name").loc[cohort.nodes]
     shared = Ingredients(complete, cohort.participants, _regions(cohort, tested, circuits, atlas), spec)
     statistics = shared.statistics()
@@ -100,7 +105,7 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
     half = spec["nuisance"], top, spec["stability_draws"], spec["seed"] + 1
     stability = selection_stability(complete, cohort.participants, *half)
     members, components = _reported(shared.adaptive, cohort.nodes, shared.bound)
-    numbers = _edge_numbers(shared) | {"stability": stability, "component": members}
+    numbers = _edge_numbers(shared, measured) | {"stability": stability, "component": members}
     if p_beside is not None:
         explained = also_explained(numbers["p_fwer"], p_beside, cohort.regional, spec["alpha"])
         numbers |= {"p_beside": p_beside, "also_explained": explained}
@@ -112,10 +117,13 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
     summary["shrinkage"] = shrinkage
     summary["families"] = _overall(shared.adaptive, smallest, float(statistics.p_fwer.min()))
     summary["p_any"] = min(family["p_any"] for family in summary["families"])
+    summary |= {"direction": known} if (known := expected_direction(cohort)) else {}
     summary["n_component_true"] = shared.bound.true_discoveries(shared.adaptive.p_edge <= spec["alpha"])
     power = _power(shared, summary["critical_t"])
-    points = _points(shared, table.loc[tested], order)
-    return Localization(table.iloc[order].reset_index(drop=True), summary, components, families, power, points)
+    points = _points(shared, measured, table.loc[tested], order)
+    regions = regional_table(cohort, spec["nuisance"])
+    edges = table.iloc[order].reset_index(drop=True)
+    return Localization(edges, summary, components, families, power, points, regions)
 
 
 def _beside(cohort: Cohort, edges: np.ndarray, tested: np.ndarray, spec: dict) -> tuple[np.ndarray, np.ndarray | None]:
@@ -136,11 +144,12 @@ def _regions(cohort: Cohort, tested: np.ndarray, circuits: np.ndarray, atlas: pd
     return Regions((rows[tested], cols[tested], len(cohort.nodes)), loops, systems)
 
 
-def _points(shared: Ingredients, tested: pd.DataFrame, order: np.ndarray) -> pd.DataFrame:
+def _points(shared: Ingredients, measured: np.ndarray, tested: pd.DataFrame, order: np.ndarray) -> pd.DataFrame:
     """Everybody's value of the strongest edges that were tested; `order` has all edges, strongest first."""
     strongest = order[:STRONGEST][np.isin(order[:STRONGEST], tested.index)]
     columns = tested.index.get_indexer(strongest)
-    return edge_points(shared.edges[:, columns], shared.people, shared.spec["nuisance"], tested.loc[strongest])
+    who = shared.people, shared.spec["nuisance"], tested.loc[strongest]
+    return edge_points(shared.edges[:, columns], *who, measured[:, columns])
 
 
 def _power(shared: Ingredients, critical_t: float) -> pd.DataFrame:
@@ -232,11 +241,11 @@ def _counts(table: pd.DataFrame, components: pd.DataFrame, families: pd.DataFram
     }
 
 
-def _edge_numbers(shared: Ingredients) -> dict[str, np.ndarray]:
+def _edge_numbers(shared: Ingredients, measured: np.ndarray) -> dict[str, np.ndarray]:
     """Columns of the edges that were tested, each [tested]: the tests, and what every method with a column says."""
     statistics = shared.statistics()
     low, high = effect_interval(statistics.t, statistics.size, statistics.df, shared.spec["alpha"])
-    tests = group_means(shared.edges, shared.people["label"].to_numpy()) | {
+    tests = group_means(measured, shared.people["label"].to_numpy()) | {
         "effect_size": statistics.effect_size,
         "effect_low": low,
         "effect_high": high,

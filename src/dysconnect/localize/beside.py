@@ -13,8 +13,9 @@ import pandas as pd
 from scipy.special import stdtr
 
 from dysconnect.data.cohort import Cohort
-from dysconnect.localize.statistics import nuisance_basis
+from dysconnect.localize.statistics import nuisance_basis, residual_unit, to_t
 
+REGIONAL = ("region", "quantity", "mean_cases", "mean_controls", "d", "t", "p")  # columns of regional.tsv
 AT_ONCE = 2e7  # entries of the bases that are held at a time
 LEAST = 0.5  # of the degrees of freedom: what the values of all regions may take
 NOTHING = 1e-8  # share of a direction's variance in the values of both ends below which there is none
@@ -106,6 +107,34 @@ def also_explained(p_fwer: np.ndarray, p_beside: np.ndarray, names: Mapping, alp
     """What also explains an edge that is called, [E] of str: the regional values beside which it is not found."""
     dies = (p_fwer <= alpha) & ~(p_beside <= alpha)
     return np.where(dies, " and ".join(names), "")
+
+
+def regional_table(cohort: Cohort, covariates: Sequence[str]) -> pd.DataFrame:
+    """Group difference of every value of every region, given the covariates.
+
+    Returns
+    -------
+    DataFrame
+        `region`, `quantity`, `mean_cases`, `mean_controls` (of those in whom it was measured), `d`, `t`, `p` (for
+        itself, two-sided); quantity after quantity. No rows where the measure has no values of regions.
+    """
+    tables = [pd.DataFrame(columns=REGIONAL)]
+    patient = cohort.labels == 1
+    for (name, seen), values in zip(cohort.regional.items(), regional_values(cohort)):
+        known = pd.DataFrame(np.where(cohort.missing, np.nan, seen))
+        means = {"mean_cases": known[patient].mean().to_numpy(), "mean_controls": known[~patient].mean().to_numpy()}
+        tests = _group_tests(values, cohort.participants, covariates)
+        tables.append(pd.DataFrame({"region": cohort.nodes, "quantity": name, **means, **tests}))
+    return pd.concat(tables[1:] or tables, ignore_index=True)
+
+
+def _group_tests(values: np.ndarray, people: pd.DataFrame, covariates: Sequence[str]) -> dict[str, np.ndarray]:
+    """d, t and p of the group in values [n, N]; NaN where they are the same in everybody."""
+    basis, label = nuisance_basis(people, covariates), people["label"].to_numpy(float)
+    group, df = label - basis @ (basis.T @ label), len(people) - basis.shape[1] - 1
+    unit, size = residual_unit(values, basis), float(np.linalg.norm(group))
+    t = np.where(unit.any(0), to_t(group @ unit / size, df), np.nan)
+    return {"d": t / size, "t": t, "p": 2 * stdtr(df, -np.abs(t))}
 
 
 def _spans(

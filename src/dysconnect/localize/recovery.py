@@ -74,8 +74,8 @@ def _table(rows: list[tuple], truth: pd.DataFrame) -> pd.DataFrame:
     columns = ["method", "called", "tpr", "fdp", "fwer", "sign_accuracy", "auprc", "auprc_ratio"]
     pattern = "+".join(sorted(truth["circuit"].unique())) if len(truth) else "null"
     effect = float(truth["effect"].iloc[0]) if len(truth) else 0.0
-    table = pd.DataFrame(rows, columns=columns).assign(pattern=pattern, d=effect, cohorts=1)
-    order = ["method", "pattern", "d", "cohorts", "called", "tpr", "fdp", "fwer", "auprc", "auprc_ratio"]
+    table = pd.DataFrame(rows, columns=columns).assign(pattern=pattern, d=effect, cohorts=1, planted=len(truth))
+    order = ["method", "pattern", "d", "cohorts", "planted", "called", "tpr", "fdp", "fwer", "auprc", "auprc_ratio"]
     return table[[*order, "sign_accuracy"]]
 
 

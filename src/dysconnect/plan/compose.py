@@ -233,13 +233,19 @@ def _parsed(override: Override) -> object:
 
 
 def check_denoising(config: Mapping, where: str) -> None:
-    """Refuse a measure of series that were not denoised as it needs."""
+    """Refuse a measure of series that were not denoised as it needs, or of data that cannot have it."""
     measure, denoise, dataset = MEASURES[config["connectivity"]["measure"]], config["denoise"], config["dataset"]
-    if denoise.get("task") and not dataset.get("trial_types"):
+    if (denoise.get("task") or measure.asks.get("task")) and not dataset.get("trial_types"):
+        who = f"connectivity={measure.name}" if measure.asks.get("task") else f"denoise={denoise['name']}"
         raise ConfigError(
-            f"{where}denoise={denoise['name']} takes out responses to events, and of dataset={dataset['name']} none "
-            "is said to be of a task. Choose one that does (dataset=ds006395_finger), or set dataset.task and "
+            f"{where}{who} needs events of a task, whose responses are taken out, and of dataset={dataset['name']} no "
+            "events are said to be of one. Choose one that does (dataset=ds006395_finger), or set dataset.task and "
             "dataset.trial_types={task: [...], rest: [...]}, with the trial_type of each."
+        )
+    if "low_pass" in measure.asks and str(dataset.get("strategy")).startswith("filt"):
+        raise ConfigError(
+            f"{where}connectivity={measure.name} needs series without a low-pass, and dataset={dataset['name']} was "
+            "band-passed by those who prepared it. Set dataset.strategy=nofilt_global or nofilt_noglobal."
         )
     wrong = {key: value for key, value in measure.asks.items() if denoise.get(key) != value}
     if wrong:
