@@ -211,7 +211,8 @@ CARDS = {
             },
             sentence="a graph network of infinite width and depth {depth} (Cho and Saul 2009; Du et al. 2019) that "
             f"reads every region's profile{FIRST_LAYER}{LOW_RANK}, on {{measure}}, its penalty chosen inside the "
-            "training fold by leave-one-out error (Golub et al. 1979), its probabilities from Platt's curve (Platt 1999)",
+            "training fold by leave-one-out error (Golub et al. 1979), its probabilities from Platt's curve (Platt "
+            "1999)",
             clauses={"learned": FIRST_LAYER, "share": LOW_RANK},
             needs=("covariances",),
             papers=(
