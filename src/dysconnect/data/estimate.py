@@ -36,8 +36,8 @@ def scan_connectome(
     measure : str
         As it is stored: Fisher z of a correlation without the diagonal, say, or the covariance with it.
     estimator : {"empirical", "ledoit_wolf", None}
-        Covariance estimator; `partial` with T <= N needs the shrinkage of Ledoit and Wolf (2004). None where the
-        measure needs no covariance.
+        Covariance estimator; what needs its inverse or logarithm, `partial` and `tangent`, needs the shrinkage of
+        Ledoit and Wolf (2004) with T <= N. None where the measure needs no covariance.
     timing : Timing, optional
         Of the volumes, where the measure asks for it.
 
@@ -47,9 +47,10 @@ def scan_connectome(
         N(N-1)/2 edges, N(N+1)/2 with the diagonal; zero where a region is missing (one on the diagonal).
     """
     entry, alive = measure_of(measure), np.flatnonzero(has_signal(series))
-    if measure == "partial" and estimator == "empirical" and len(series) <= len(alive):
+    inverted = "tangent space" if entry.tangent else "partial correlation" if measure == "partial" else ""
+    if inverted and estimator == "empirical" and len(series) <= len(alive):
         raise ValueError(
-            f"partial correlation of {len(alive)} regions from {len(series)} volumes needs shrinkage: "
+            f"{inverted} of {len(alive)} regions from {len(series)} volumes needs shrinkage: "
             "set connectivity.estimator=ledoit_wolf."
         )
     matrix, regional = np.eye(series.shape[1]), np.zeros((len(entry.regional), series.shape[1]), np.float32)

@@ -257,14 +257,30 @@ def check_denoising(config: Mapping, where: str) -> None:
 
 
 def check_model(config: Mapping, name: str) -> None:
-    """Refuse a model on a measure that has not what it needs: a network on features that are no edges, say."""
-    model, measure = config["model"]["name"], config["connectivity"]["measure"]
-    card = CARDS[model]
+    """Refuse a model without what it needs: a network on features that are no edges, say, or a start that none judge.
+
+    Raises
+    ------
+    ConfigError
+        Names the experiment and the key.
+    """
+    model, measure = config["model"], config["connectivity"]["measure"]
+    card = CARDS[model["name"]]
     lacking = card.lacks(MEASURES[measure])
     if lacking:
         raise ConfigError(
-            f"experiment {name}: model={model} needs {lacking}, and connectivity={measure} has none. "
+            f"experiment {name}: model={model['name']} needs {lacking}, and connectivity={measure} has none. "
             f"Choose connectivity={' or '.join(card.suited())} for it."
+        )
+    if any(model.get("soften", ())) and not MEASURES[measure].tangent:
+        raise ConfigError(
+            f"experiment {name}: model.soften={model['soften']} is for the tangent space, and connectivity={measure} "
+            "has none. Leave it at [0]."
+        )
+    if model.get("start", "none") != "none" and not config["training"]["inner_folds"]:
+        raise ConfigError(
+            f"experiment {name}: model.start={model['start']} needs people whom the network was not fitted on, to say "
+            "how much it counts. Set training.inner_folds to 2 or more."
         )
 
 
