@@ -158,7 +158,7 @@ class EdgeModel(FeatureModel):
             return tuple(preparation.transform(features[some], people.iloc[some]) for some in (fit, watch))
 
     def _represented(self) -> Represented:
-        return Represented(self.tangent, partial(self.card.space, self.spec))
+        return Represented(self.tangent, partial(self.card.space, self.spec), curved=self.card.kind == "wide")
 
     def _classifier(self):
         return self._built(skipped=(*PREPARED, *SOFTENED))
