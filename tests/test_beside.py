@@ -11,7 +11,15 @@ from dysconnect.data.edges import Pairs
 from dysconnect.data.measures import MEASURES
 from dysconnect.dynamics.direction import direction_accuracy
 from dysconnect.localize import localize
-from dysconnect.localize.beside import REGIONAL, adjusted, also_explained, beside, regional_table, regional_values
+from dysconnect.localize.beside import (
+    REGIONAL,
+    adjusted,
+    also_explained,
+    beside,
+    regional_table,
+    regional_values,
+    with_regions,
+)
 from dysconnect.localize.statistics import edge_statistics
 
 N = 6
@@ -160,3 +168,18 @@ def test_what_is_shown_of_a_connection_is_as_it_was_measured():
     assert (known["pairs"], known["reversal"]) == (200.4, -0.5)
     wanted = direction_accuracy(4, 200, 2.0, 1.0, networks=100)
     assert known["direction"]["differing"] == pytest.approx(wanted.direction, abs=1e-4)
+
+
+def test_values_of_all_regions_join_the_covariates_of_a_measure_that_looks_at_all():
+    rng, table = np.random.default_rng(1), people(60)
+    directed = Pairs(3, directed=True)
+    edges, delay, noise = (rng.standard_normal((60, k)) for k in (len(directed), 3, 3))
+    missing = np.zeros((60, 3), bool)
+    regional = {"delay": delay, "noise": noise}
+    cohort = Cohort(table, edges, missing, np.array(list("abc")), "lagged", directed=True, regional=regional)
+    who, names = with_regions(cohort, ["age"])
+    assert names == ["age", *(f"{what} of {region}" for what in ("delay", "noise") for region in "abc")]
+    by_hand = beside(edges, np.stack([delay, noise]), None, table, ["age"])
+    np.testing.assert_allclose(edge_statistics(edges, who, names, 20, 0).t, by_hand.t, rtol=1e-6)
+    plain, same = with_regions(replace(cohort, measure="correlation"), ["age"])
+    assert same == ["age"] and plain is table

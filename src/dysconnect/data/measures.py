@@ -36,8 +36,8 @@ class Measure:
     adjusted : bool
         Whether only that is tested which these values leave of a connection.
     everywhere : bool
-        Whether the values of all regions stand beside a connection, not only those of its ends: one that looks at all
-        regions for each changes with any of them.
+        Whether the values of all regions are covariates of every test: a measure that looks at all regions for each
+        connection changes with any of them.
     per_scan : callable, optional
         Series and timing, of a timed measure, to what is said of a scan as a whole: a number by name. The means over
         people go with the connectomes.
@@ -157,7 +157,6 @@ MEASURES = {
             compute=lagged_coupling,
             timed=True,
             regional=("delay", "noise"),
-            adjusted=True,
             everywhere=True,
             per_scan=lagged_scan,
             exploratory="scans this short give the direction of a connection with many errors, and the blood answers "

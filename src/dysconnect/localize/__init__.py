@@ -8,7 +8,14 @@ import pandas as pd
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.measures import measure_of
 from dysconnect.localize import methods
-from dysconnect.localize.beside import adjusted, also_explained, beside, regional_table, regional_values
+from dysconnect.localize.beside import (
+    adjusted,
+    also_explained,
+    beside,
+    regional_table,
+    regional_values,
+    with_regions,
+)
 from dysconnect.localize.bounds import DiscoveryBound
 from dysconnect.localize.component_power import component_power
 from dysconnect.localize.components import Components
@@ -98,12 +105,14 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
     cohort = without_copies(cohort)
     measured, tested, lost = complete_edges(cohort, spec["max_missing"])
     complete, p_beside = _beside(cohort, measured, tested, spec)
+    people, nuisance = with_regions(cohort, spec["nuisance"])
     atlas = None if atlas is None else atlas.set_index("name").loc[cohort.nodes]
-    shared = Ingredients(complete, cohort.participants, _regions(cohort, tested, circuits, atlas), spec)
+    asked = spec | {"nuisance": nuisance}
+    shared = Ingredients(complete, people, _regions(cohort, tested, circuits, atlas), asked)
     statistics = shared.statistics()
     top = min(spec["stability_top"], complete.shape[1])
-    half = spec["nuisance"], top, spec["stability_draws"], spec["seed"] + 1
-    stability = selection_stability(complete, cohort.participants, *half)
+    half = nuisance, top, spec["stability_draws"], spec["seed"] + 1
+    stability = selection_stability(complete, people, *half)
     members, components = _reported(shared.adaptive, cohort.nodes, shared.bound)
     numbers = _edge_numbers(shared, measured) | {"stability": stability, "component": members}
     if p_beside is not None:

@@ -13,6 +13,7 @@ import pandas as pd
 from scipy.special import stdtr
 
 from dysconnect.data.cohort import Cohort
+from dysconnect.data.measures import measure_of
 from dysconnect.localize.statistics import nuisance_basis, residual_unit, to_t
 
 REGIONAL = ("region", "quantity", "mean_cases", "mean_controls", "d", "t", "p")  # columns of regional.tsv
@@ -101,6 +102,18 @@ def adjusted(
         kept = edges[:, part] - basis @ (basis.T @ edges[:, part])
         out[:, part] -= _onto(spans, kept.T).T.astype(np.float32)
     return out
+
+
+def with_regions(cohort: Cohort, covariates: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
+    """People and covariates of all tests, with the values of all regions where the measure asks for them."""
+    if not measure_of(cohort.measure).everywhere:
+        return cohort.participants, list(covariates)
+    columns = {
+        f"{name} of {region}": values[:, k]
+        for name, values in zip(cohort.regional, regional_values(cohort))
+        for k, region in enumerate(cohort.nodes)
+    }
+    return cohort.participants.assign(**columns), [*covariates, *columns]
 
 
 def also_explained(p_fwer: np.ndarray, p_beside: np.ndarray, names: Mapping, alpha: float) -> np.ndarray:

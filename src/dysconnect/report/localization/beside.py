@@ -49,6 +49,8 @@ def beside_text(measure: Measure) -> str:
         if measure.adjusted
         else ""
     )
+    if measure.everywhere:
+        return f" {names.capitalize()} of all regions were covariates of every test as well."
     return (
         f"{first} Every connection was also tested with {names} of {of} as further covariates (p beside, by Student's "
         f"t); one that survives, and whose p beside is above the error rate, is called also explained by {names}."
