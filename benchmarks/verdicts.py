@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,10 +29,11 @@ from threadpoolctl import threadpool_limits
 from dysconnect.data.atlas import edge_circuits, load_atlas
 from dysconnect.data.atlas.targets import target_regions
 from dysconnect.data.cohort import Cohort
-from dysconnect.data.estimate import connectome
-from dysconnect.data.measures import STORED
+from dysconnect.data.estimate import scan_connectome
+from dysconnect.data.measures import STORED, measure_of
 from dysconnect.data.participants import read_participants, with_labels, write_participants
 from dysconnect.data.series import has_signal
+from dysconnect.data.timing import Timing
 from dysconnect.evaluate import Evaluation, evaluate
 from dysconnect.keeping.settings import config_hash
 from dysconnect.learning.splits import make_splits
@@ -59,19 +61,30 @@ def six_digits(values: np.ndarray) -> np.ndarray:
     return np.rint(values * scale) / scale
 
 
-def prepare(made: Simulated, run: Run, nodes: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+class Denoised(NamedTuple):
+    """A denoised series [K, N], and when its volumes were taken."""
+
+    series: np.ndarray
+    timing: Timing
+
+
+def prepare(made: Simulated, run: Run, nodes: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Denoised]]:
     """Everybody's row as the stage `timeseries` leaves it, and the denoised series of the included."""
     subjects = {subject.participant_id: subject for subject in made.subjects}
     rows, series = [], {}
     with tempfile.TemporaryDirectory() as folder:
         people = as_read(made.participants, Path(folder))
         for _, row in people.iterrows():
-            entry = entry_of(subjects[row["participant_id"]], run.cohort["dataset"]["repetition_time"], Path(folder))
-            covariates = run.cohort["dataset"]["covariates"]
-            judged = prepare_subject(row, entry, nodes, run.cohort["denoise"], covariates)
-            rows.append({"mean_fd": judged.mean_fd, "included": judged.series is not None})
+            dataset = run.cohort["dataset"]
+            entry = entry_of(subjects[row["participant_id"]], dataset["repetition_time"], Path(folder))
+            asked = run.cohort["denoise"], dataset["covariates"], dataset.get("trial_types")
+            judged = prepare_subject(row, entry, nodes, *asked)
+            rows.append({"mean_fd": judged.mean_fd, "included": judged.series is not None} | judged.moved)
             if judged.series is not None:
-                series[judged.participant_id] = six_digits(judged.series)
+                timing = Timing.of(
+                    {"RepetitionTime": dataset["repetition_time"]} | judged.removed, row["participant_id"]
+                )
+                series[judged.participant_id] = Denoised(six_digits(judged.series), timing)
         return as_read(people.join(pd.DataFrame(rows)), Path(folder)), series
 
 
@@ -88,7 +101,11 @@ def entry_of(subject: Subject, repetition_time: float, folder: Path) -> pd.Serie
     motion, path = folder / "motion.tsv", folder / "series.npz"
     subject.confounds.to_csv(motion, sep="\t", index=False, na_rep="n/a", float_format="%.6g")
     np.savez(path, series=six_digits(subject.series))
-    return pd.Series({"series": path, "key": "series", "confounds": motion, "repetition_time": repetition_time})
+    entry = {"series": path, "key": "series", "confounds": motion, "repetition_time": repetition_time}
+    if subject.events is not None:
+        subject.events.to_csv(folder / "events.tsv", sep="\t", index=False)
+        entry |= {"events": folder / "events.tsv", "start_time": 0.0}
+    return pd.Series(entry)
 
 
 def cohort_of(measure: str, people: pd.DataFrame, series: dict, run: Run, nodes: pd.DataFrame) -> Cohort:
@@ -96,8 +113,11 @@ def cohort_of(measure: str, people: pd.DataFrame, series: dict, run: Run, nodes:
     stored = STORED[measure]
     table = with_labels(people, run.cohort["dataset"]["contrast"])
     kept = [series[name] for name in table["participant_id"]]
-    values = np.stack([connectome(x, stored, run.estimator(stored)) for x in kept])
-    return Cohort(table, values, np.stack([~has_signal(x) for x in kept]), nodes["name"].to_numpy(str), measure)
+    made = [scan_connectome(own.series, stored, run.estimator(stored), own.timing) for own in kept]
+    missing, names = np.stack([~has_signal(own.series) for own in kept]), nodes["name"].to_numpy(str)
+    regional = {name: np.stack([own.regional[k] for own in made]) for k, name in enumerate(measure_of(stored).regional)}
+    values, directed = np.stack([own.edges for own in made]), measure_of(stored).directed
+    return Cohort(table, values, missing, names, measure, directed, regional=regional)
 
 
 def judge(run: Run, seed: int, regions: int | None) -> dict:

@@ -7,7 +7,7 @@ import pytest
 from dysconnect.data.atlas import BUILT_IN, SYSTEMS, circuit_edges, circuit_titles, edge_circuits, load_atlas
 from dysconnect.data.edges import Pairs
 
-SIZES = {"seitzman300": 300, "cc200": 200, "ho110": 110, "degeneration": 11}
+SIZES = {"seitzman300": 300, "motor10": 10, "cc200": 200, "ho110": 110, "degeneration": 11}
 
 
 @pytest.fixture
@@ -101,9 +101,10 @@ def test_deep_nuclei_are_on_both_sides(atlas, regions):
         assert set(nodes.loc[nodes["name"].str.startswith(region), "hemisphere"]) == {"L", "R"}
 
 
-def test_every_circuit_but_the_subthalamic_has_edges_in_seitzman():
+def test_every_circuit_but_the_subthalamic_and_those_of_scan_has_edges_in_seitzman():
     found = set(circuit_edges(load_atlas("seitzman300"))["circuit"])
-    assert found == set(circuit_titles()) - {"subthalamic"}  # there is no sphere in the subthalamic nucleus
+    without = {name for name in circuit_titles() if name == "subthalamic" or name.startswith("scan_")}
+    assert found == set(circuit_titles()) - without  # there is no sphere in the subthalamic nucleus
 
 
 def test_circuits_tell_the_segments_of_the_pallidum_and_the_deep_nuclei_apart(tiny):
@@ -207,7 +208,7 @@ def test_bad_tables_are_named(bad_table, column, value, message):
 
 
 def test_unknown_atlas_names_the_built_in_ones():
-    with pytest.raises(FileNotFoundError, match=r"aal999: no such atlas.*seitzman300, cc200, ho110"):
+    with pytest.raises(FileNotFoundError, match=r"aal999: no such atlas.*seitzman300, motor10, cc200, ho110"):
         load_atlas("aal999")
 
 
@@ -218,3 +219,10 @@ def test_radius_is_optional_and_further_columns_stay(tmp_path):
     assert list(mine)[-2:] == ["radius", "lobe"]
     assert mine["radius"].isna().all()
     assert mine.dtypes.equals(load_atlas("seitzman300").dtypes.reindex(list(mine), fill_value=mine["lobe"].dtype))
+
+
+def test_the_motor_loops_are_rows_of_seitzman():
+    few, all_of_them = load_atlas("motor10"), load_atlas("seitzman300").set_index("node")
+    for row in few.to_dict("records"):
+        assert row == {"node": row["node"], **all_of_them.loc[row["node"]].to_dict()}
+    assert (few["hemisphere"].value_counts() == 5).all()

@@ -194,6 +194,18 @@ def test_a_typo_on_the_command_line_is_named_with_the_nearest(compose, command_l
         compose(**{"experiment": "gcn", **command_line})
 
 
+@pytest.mark.parametrize(
+    ("experiment", "overrides", "message"),
+    [
+        ("correlation_ridge", "model.soften=[0.5]", r"ridge: model\.soften=\[0\.5\] is for the tangent space"),
+        ("gcn", "model.start=ridge training.inner_folds=0", r"gcn: model\.start=ridge .* Set training\.inner_folds"),
+    ],
+)
+def test_what_a_job_would_refuse_is_refused_before_any_job(compose, experiment, overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        compose(experiment=experiment, overrides=overrides)
+
+
 @pytest.mark.parametrize(("overrides", "wrong"), [("model.hidden", r"model\.hidden"), ("model.hidden= 64", "64")])
 def test_an_override_without_equals_sign_is_quoted(compose, overrides, wrong):
     with pytest.raises(ConfigError, match=wrong):

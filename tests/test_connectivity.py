@@ -66,9 +66,13 @@ def test_covariance_equals_ledoit_wolf_with_diagonal(series):
     np.testing.assert_allclose(connectome(series, "covariance", "ledoit_wolf"), expected, atol=1e-5)
 
 
-def test_partial_without_shrinkage_needs_more_volumes_than_regions(series):
-    with pytest.raises(ValueError, match=r"10 regions from 9 volumes needs shrinkage: set connectivity\.estimator"):
-        connectome(series[:9], "partial", "empirical")
+@pytest.mark.parametrize("measure", ["partial", "covariance"])
+def test_what_is_inverted_needs_more_volumes_than_regions_without_shrinkage(series, measure):
+    """A singular covariance has no logarithm: its tangent vectors would be those of rounding errors."""
+    with pytest.raises(ValueError, match=r"10 regions from 10 volumes needs shrinkage: set connectivity\.estimator"):
+        connectome(series[:10], measure, "empirical")
+    assert np.isfinite(connectome(series[:11], measure, "empirical")).all()
+    assert np.isfinite(connectome(series[:10], "correlation", "empirical")).all()
 
 
 @pytest.mark.parametrize("measure", ["correlation", "partial", "covariance"])

@@ -225,14 +225,23 @@ def test_a_directed_cohort_is_localized_by_name(directed):
     assert (first["p_fwer"] <= 0.05).all() and found.edges["p_fwer"][2] > 0.05
 
 
-def test_directed_circuits_are_those_of_the_undirected_both_ways():
+def test_directed_circuits_go_the_way_that_their_rules_go():
     nodes = load_atlas("seitzman300")
-    names, both = edge_circuits(nodes), edge_circuits(nodes, directed=True)
+    table, both = circuit_edges(nodes, directed=True), circuit_edges(nodes)
     pairs = Pairs(len(nodes), directed=True)
-    np.testing.assert_array_equal(both, names[Pairs(len(nodes)).position(*pairs.ends)])
-    table = circuit_edges(nodes, directed=True)
     np.testing.assert_array_equal(table["edge"], pairs.position(table["i"], table["j"]))
-    assert len(table) == 2 * len(circuit_edges(nodes))
+    undirected = Pairs(len(nodes)).position(np.minimum(table["i"], table["j"]), np.maximum(table["i"], table["j"]))
+    for circuit, rows in table.assign(both=undirected).groupby("circuit"):
+        assert set(rows["both"]) == set(both.loc[both["circuit"] == circuit, "edge"]), circuit
+    system = nodes["system"].to_numpy()
+    ends = table.assign(source=system[table["i"]], target=system[table["j"]]).groupby("circuit")
+    ways = {circuit: set(zip(rows["source"], rows["target"])) for circuit, rows in ends}
+    ahead = {("cerebellum", "thalamus"), ("thalamus", "cortex"), ("cerebellum", "cortex")}
+    assert ways["cerebello_thalamo_cortical"] == ahead
+    assert ways["cortico_striatal"] == {("cortex", "basal_ganglia")}
+    assert ways["pallido_thalamic"] == {("basal_ganglia", "thalamus")}
+    named = edge_circuits(nodes, directed=True)
+    assert set(np.flatnonzero(named)) == set(table["edge"])
 
 
 def test_missing_directed_edges_take_the_mean_of_those_who_have_them(directed):

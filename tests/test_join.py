@@ -297,7 +297,7 @@ def test_the_joined_table_keeps_the_contract_and_has_every_circuit(joined, tmp_p
     write_atlas(*joined[size], {"nodes": tmp_path / "nodes.tsv", "image": tmp_path / "dseg.nii.gz"})
     nodes = load_atlas(tmp_path / "nodes.tsv")
     edges = circuit_edges(nodes)
-    assert set(edges["circuit"]) == set(circuit_titles())
+    assert set(edges["circuit"]) == {name for name in circuit_titles() if not name.startswith("scan_")}
     ends = edges.assign(a=nodes["name"].to_numpy()[edges["i"]], b=nodes["name"].to_numpy()[edges["j"]])
 
     def has(circuit, a, b):

@@ -18,6 +18,7 @@ from dysconnect.acquire.manifest import (
     COLUMNS,
     ManifestError,
     describe_changes,
+    of_task,
     openneuro,
     read_manifest,
     write_manifest,
@@ -575,7 +576,7 @@ def test_the_yaml_of_a_dataset_agrees_with_its_manifest(datasets, manifests):
         people = set(table["participant_id"]) - {""}
         groups = set(table["group"]) - {""}
         assert spec["name"] == spec["manifest"] == name
-        assert spec["size_gb"] == gigabytes(table), name
+        assert spec["size_gb"] == gigabytes(of_task(table, spec["task"])), name
         assert wanted(table["path"], spec["select"]) == table["path"].tolist(), name
         assert all(wanted(table["path"], [pattern]) for pattern in spec["select"]), name
         assert set(spec["exclude"]) <= people, name
@@ -597,6 +598,9 @@ def test_counts_of_people_and_scans_are_those_of_the_papers(manifests):
     assert groups("ds000245") == groups("ds000245_fmriprep") == {"CTL": 15, "ODN": 15, "ODP": 15}
     assert groups("ds001907") == {"HC": 25, "PD": 21}
     assert (scans("ds006395", "rest_bold.nii.gz"), scans("ds006395", "T1w.nii.gz")) == (90, 91)
+    assert scans("ds006395", "finger_bold.nii.gz") == scans("ds006395", "finger_events.tsv") == 91
+    bold = manifests["ds006395"]["path"].str.endswith("finger_bold.nii.gz")
+    assert gigabytes(manifests["ds006395"][bold]) == 11.9
     assert (scans("ds001907", "rest_bold.nii.gz"), scans("ds001907", "T1w.nii.gz")) == (92, 92)
     assert scans("ds000245", "rest_bold.nii.gz") == scans("ds000245_fmriprep", "preproc_bold.nii.gz") == 45
 
@@ -615,7 +619,7 @@ def test_ds006395_agrees_with_pins_that_were_made_another_way(real_data, dataset
     if not path.exists():
         pytest.skip(f"no {path.name} of ds006395 in the real data")
     pins = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False).set_index("id")
-    table = manifests["ds006395"].set_index("path")
+    table = of_task(manifests["ds006395"], "rest").set_index("path")
     checked = 0
     for name, pin in pins.iterrows():
         for kind, place in (("rest", f"func/{name}_task-rest_bold"), ("t1w", f"anat/{name}_T1w")):

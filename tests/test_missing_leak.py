@@ -10,9 +10,11 @@ from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import BorrowedRegions, MissingRegions, Pairs
 from dysconnect.data.estimate import connectome
 from dysconnect.learning.estimators import build
+from dysconnect.learning.represented import Represented
 from dysconnect.learning.saved import read_folds, save_folds
 from dysconnect.learning.splits import make_splits
 from dysconnect.models import riemann
+from dysconnect.models.dual import concordance
 from dysconnect.models.masked import MaskedRegression, StandIns, _weights
 from dysconnect.models.riemann import ReducedTangent, common_regions
 from dysconnect.models.tangent import TangentSpace
@@ -459,3 +461,39 @@ def test_a_saved_network_lends_mixtures(borrowing):
     np.testing.assert_array_equal(restored.state()["filler_lent"], arrays["filler_lent"])
     filled = restored.transform(values, missing)
     assert np.isfinite(filled).all() and filled[::4, Pairs(missing.shape[-1]).touching(missing)[0]].std() > 0.05
+
+
+def noise_of_patients_with_few_regions(seed: int, n: int = 48, n_regions: int = 12) -> Cohort:
+    """Covariances of noise; patients, every other one, lack seven regions."""
+    rng, pairs, label = np.random.default_rng(seed), Pairs(n_regions, diagonal=True), np.arange(n) % 2
+    series = rng.standard_normal((n, 60, n_regions)) @ (np.eye(n_regions) + rng.normal(0, 0.25, (n_regions, n_regions)))
+    values = pairs.edges(series.swapaxes(1, 2) @ series / 60 + 0.1 * np.eye(n_regions)).astype(np.float32)
+    names = [f"sub-{k}" for k in range(n)]
+    people = pd.DataFrame({"participant_id": names, "scan_group": names, "label": label, "site": "A"})
+    missing = np.zeros((n, n_regions), bool)
+    missing[label == 1, :7] = True
+    return Cohort(people, values, missing, np.array([f"r{k}" for k in range(n_regions)]), "tangent")
+
+
+@pytest.mark.parametrize("name", ["wide", "wide_learned"])
+def test_a_wide_network_does_not_see_that_most_regions_are_completed(name):
+    """Completed profiles are shorter: before residuals were given back noise was told apart without an error."""
+    aucs = []
+    for seed in range(6):
+        cohort = noise_of_patients_with_few_regions(seed)
+        for fold in range(2):
+            test = np.flatnonzero(np.arange(48) // 2 % 2 == fold)
+            model = built(name).fit(cohort, np.setdiff1d(np.arange(48), test))
+            aucs.append(concordance(model.predict(cohort, test), cohort.labels[test]))
+    assert np.mean(aucs) < 0.7
+
+
+def test_residuals_given_back_belong_to_the_person_and_are_as_large_as_those_lost():
+    cohort = noise_of_patients_with_few_regions(0, n=160)
+    rows, controls = np.arange(160), np.flatnonzero(cohort.labels == 0)
+    represented = Represented(True, lambda missing: TangentSpace(), curved=True)
+    features = represented.fit_transform(cohort, rows)
+    patients = features[cohort.labels == 1]
+    assert 0.8 < patients.var(0).sum() / features[controls].var(0).sum() < 1.25
+    alone = represented.transform(cohort, np.flatnonzero(cohort.labels == 1)[:1])
+    np.testing.assert_allclose(alone[0], patients[0], atol=1e-5)

@@ -193,4 +193,32 @@ def test_a_site_left_out_is_named_in_the_log_and_in_the_report(make_cohort):
         "left subjects of sites that it was not fitted on as they were: s0 (20), s1 (20), s2 (20) and s3 (20)" in text
     )
     assert "Platt's curve (Platt 1999) on sites left out inside" in text
-    assert new_sites_text(make_splits(cohort.participants, 4, 1, 0), {"tangent_ridge_combat": config}) == ""
+    kfold = make_splits(cohort.participants, 4, 1, 0)
+    assert new_sites_text(kfold, {"tangent_ridge_combat": config}) == ""
+    config["training"]["calibration"] = "sites"
+    assert "on sites left out inside. " in new_sites_text(kfold, {"tangent_ridge_combat": config})  # all were seen
+
+
+def test_the_report_says_where_no_site_could_be_left_out_inside(make_participants):
+    """Of two sites none; of four with patients at two, none where one of these two is tested."""
+    experiments = {"ridge": {"model": {"name": "ridge"}, "training": {"calibration": "auto"}}}
+    people = make_participants(48)
+    text = new_sites_text(make_splits(people, 4, 1, 0, "leave_one_site_out"), experiments)
+    assert "none could be left out inside" in text and "come from" not in text
+    people["site"] = [f"s{k // 2 % 4}" for k in range(48)]
+    people.loc[people["site"] > "s1", "label"] = 0
+    with pytest.warns(UserWarning, match="one class only"):
+        splits = make_splits(people, 4, 1, 0, "leave_one_site_out")
+    text = new_sites_text(splits, experiments)
+    assert "on sites left out inside (in 2 of 4 folds none could be: there, on people of the same sites)" in text
+
+
+def test_copies_count_once_where_sites_are_left_out(make_participants):
+    """Two copies of one patient are not two patients: an inner choice could not leave one of them out."""
+    people = make_participants(24)
+    people["site"] = np.repeat(["a", "b"], [8, 16])
+    assert len(site_folds(people)) == 2
+    people["label"] = [1, 1, 0, 0, 0, 0, 0, 0] + [0, 1] * 8
+    assert len(site_folds(people)) == 2
+    people.loc[[0, 1], "scan_group"] = "twice"
+    assert site_folds(people) == []

@@ -1025,6 +1025,8 @@ def test_quality_warns_of_motion_and_says_what_it_means():
     results.summary["nuisance"].remove("mean_fd")
     sentence = said(results)["Quality"]
     assert "controls move more" in sentence and sentence.endswith("a difference may be one of motion alone.")
+    results.summary["nuisance"].append("mean_fd_task")
+    assert "Connections are tested with motion as a covariate" in said(results)["Quality"]
 
 
 def test_quality_warns_of_connections_that_follow_motion():

@@ -179,6 +179,19 @@ def test_a_floor_that_sees_nothing_is_no_floor_in_the_forest():
     assert "No confound floor was run" in section(alone).figures["forest"].caption
 
 
+@pytest.mark.parametrize("learned", [0, 0.5])
+@pytest.mark.parametrize("share", [0, 0.333])
+def test_the_methods_say_of_a_wide_network_what_was_done_and_no_more(learned, share):
+    config = experiments_of(["gcn"])["gcn"]
+    soften = {"soften": [0], "harmonise": "none", "deconfound": []}
+    config["model"] = {"name": "wide", "depth": 2, "learned": learned, "share": share, "trace": 0.3, **soften}
+    text = models_text({"wide": config}, cohort_of())
+    assert "infinite width and depth 2 (Cho and Saul 2009; Du et al. 2019) that reads every region's profile" in text
+    assert ("gradients of the decision (Radhakrishnan et al. 2024) by a share of 0.5" in text) == bool(learned)
+    assert ("33% of the decision from weights of low rank" in text) == bool(share)
+    assert ("Radhakrishnan" in text, "Tomioka" in text) == (bool(learned), bool(share)) and "{" not in text
+
+
 def test_the_methods_say_what_a_network_starts_from_and_who_stopped_it():
     config = experiments_of(["gcn"])["gcn"]
     plain = models_text({"gcn": config}, cohort_of())

@@ -6,15 +6,8 @@ from scipy.spatial.distance import cdist
 from scipy.stats import spearmanr
 
 from dysconnect.data.atlas import load_atlas
-from dysconnect.planted.simulated import (
-    HEAD_RADIUS,
-    add_motion,
-    bold_noise,
-    head_motion,
-    simulate_cohort,
-    simulate_participants,
-    spoil,
-)
+from dysconnect.planted.motion import HEAD_RADIUS, head_motion
+from dysconnect.planted.simulated import add_motion, bold_noise, simulate_cohort, simulate_participants, spoil
 
 QUIET = {"patients": 6, "controls": 6, "volumes": 150, "repetition_time": 2.0, "motion_ratio": 1.0, "seed": 1}
 

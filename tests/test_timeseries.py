@@ -12,7 +12,7 @@ from scipy.interpolate import CubicSpline
 
 from dysconnect.data.series import read_series, write_series
 from dysconnect.denoising.projection import projection
-from dysconnect.planted.simulated import head_motion, motion_artefact
+from dysconnect.planted.motion import head_motion, motion_artefact
 from dysconnect.timeseries import (
     MOTION,
     UnusableError,

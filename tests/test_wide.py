@@ -158,6 +158,16 @@ def test_features_on_another_scale_change_nothing(learned):
     np.testing.assert_allclose(larger.predict_proba(1e6 * new), plain.predict_proba(new), atol=1e-3)
 
 
+@pytest.mark.parametrize("vector", [np.zeros(21), np.linspace(-1, 1, 21)])
+def test_people_who_are_all_the_same_are_refused(vector):
+    same, y = np.tile(vector, (12, 1)), np.arange(12) % 2
+    for learned in (0, 0.5):
+        with pytest.raises(ValueError, match="all 12 training people is the same"):
+            Wide(learned=learned).fit(same, y)
+        with pytest.raises(ValueError, match="all 12 training people is the same"):
+            Wide(learned=learned).decide_many(same, y[:, None], same)
+
+
 def test_one_class_is_refused():
     with pytest.raises(ValueError, match="one class only"):
         Wide().fit(people(10), np.zeros(10, int))

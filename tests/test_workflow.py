@@ -113,6 +113,7 @@ def test_files(project):
     expected |= {f"evaluate/{name}.tsv" for name in ("scores", "comparisons", "curves", "folds", "subgroups", "power")}
     expected |= {"evaluate/tried.json", *(f"evaluate/tried/{own}" for own in settings_tried(results / "simulated"))}
     expected |= {"localize/components.tsv", "localize/circuits.tsv", "localize/power.tsv", "localize/points.tsv"}
+    expected |= {"localize/regional.tsv"}
     expected |= {f"localize/people{table}.tsv" for table in ("", "_circuits", "_edges")}
     expected |= {"localize/edges.tsv", "localize/summary.json", "localize/recovery.tsv"}
     expected |= {"attribute/edges.tsv", "attribute/edges.json", "attribute/recovery.tsv"}

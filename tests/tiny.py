@@ -18,6 +18,9 @@ DS006395 = {
     "sub-P00777": {"RepetitionTime": 2}, "sub-C01856": {"PhaseEncodingDirection": "i-"},
     "sub-P00964": {"PhaseEncodingDirection": "i-"}, "sub-P00987": {"volumes": 10}, "sub-P00821": {"cut": True},
 }  # fmt: skip
+TURNED = {"sub-C01715": "i", "sub-C01721": "i", "sub-P00777": "i", "sub-P00816": "i", "sub-P00804": "j",
+          "sub-P00880": "j"}  # fmt: skip
+NOT_PACKED = ("sub-C01718", "sub-C01719", "sub-C01722", "sub-C01725", "sub-C01731", "sub-P00782", "sub-P00790")
 
 
 def write_image(path: Path, shape: tuple[int, ...], affine: np.ndarray, repetition_time: float, seed: int) -> None:
@@ -39,6 +42,7 @@ def raw_like_ds006395(folder: Path, manifest: pd.DataFrame) -> None:
         name, own = row.participant_id, DS006395.get(row.participant_id, {})
         write_image(folder / f"{name}/anat/{name}_T1w.nii.gz", (4, 4, 4), np.eye(4), 0, k)
         (folder / f"{name}/anat/{name}_T1w.json").write_text("{}")
+        _finger_tapping(folder / f"{name}/func", name, k)
         if name == "sub-P00927":
             continue
         bold = folder / f"{name}/func/{name}_task-rest_bold.nii.gz"
@@ -61,6 +65,24 @@ def raw_like_ds006395(folder: Path, manifest: pd.DataFrame) -> None:
     )
     table.to_csv(folder / "participants.tsv", sep="\t", index=False)
     (folder / "dataset_description.json").write_text(json.dumps({"Name": "tiny", "BIDSVersion": "1.2.1"}))
+
+
+def _finger_tapping(folder: Path, name: str, seed: int) -> None:
+    """Write a scan of finger tapping and its events: two blocks, and rest after each."""
+    bold = folder / f"{name}_task-finger_bold.nii.gz"
+    write_image(bold, (4, 4, 4, 12), np.eye(4), 2.0, 1000 + seed)
+    if name in NOT_PACKED:
+        bold.write_bytes(gzip.decompress(bold.read_bytes()))
+    sidecar = {
+        "RepetitionTime": 2,
+        "PhaseEncodingDirection": TURNED.get(name, "j-"),
+        "SoftwareVersions": "syngo_MR_E11",
+    }
+    bold.with_name(f"{name}_task-finger_bold.json").write_text(json.dumps(sidecar))
+    hands = ("right", "left") if seed % 2 else ("left", "right")
+    rows = [f"{6 * k:.3f}\t6.0\t{name}" for k, name in enumerate((hands[0], "rest", hands[1], "rest"))]
+    text = "\n".join(["onset\tduration\ttrial_type", *rows, ""])
+    (folder / f"{name}_task-finger_events.tsv").write_text(text)
 
 
 def point_at(manifest: pd.DataFrame, folder: Path, base: str) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """Stage `connectivity`: one labelled file of connectomes a measure."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ from threadpoolctl import threadpool_limits
 
 from dysconnect.data.connectomes import Connectomes, data_hash
 from dysconnect.data.edges import Pairs, measure_pairs
-from dysconnect.data.estimate import connectome
+from dysconnect.data.estimate import Connectome, scan_connectome
 from dysconnect.data.measures import measure_of
 from dysconnect.data.series import has_signal, read_series, series_hash
+from dysconnect.data.timing import Timing
 from dysconnect.keeping.sealed import NotAsWrittenError
 from dysconnect.problems import refuse_gone
 from dysconnect.progress import track
@@ -35,14 +37,19 @@ def cohort_connectomes(
         results = Parallel(n_jobs=workers, backend="threading", return_as="generator")(jobs)
         values = np.empty((len(index), len(measure_pairs(measure, len(nodes)))), np.float32)
         missing = np.empty((len(index), len(nodes)), bool)
-        for person, (edges, dead) in enumerate(track(results, f"{measure} connectomes", total=len(index))):
-            values[person], missing[person] = edges, dead
+        regional = np.empty((len(index), len(measure_of(measure).regional), len(nodes)), np.float32)
+        scans = []
+        for person, (made, dead) in enumerate(track(results, f"{measure} connectomes", total=len(index))):
+            values[person], regional[person], missing[person] = made.edges, made.regional, dead
+            scans.append(made.scan)
     subjects = index["participant_id"].to_numpy(str)
     names = nodes["name"].to_numpy(str)
-    return _connectomes(values, missing, subjects, names, measure)
+    beside = {name: regional[:, k] for k, name in enumerate(measure_of(measure).regional)}
+    means = pd.DataFrame(scans).mean().to_dict()
+    return replace(_connectomes(values, missing, subjects, names, measure), regional=beside, scan_means=means)
 
 
-def _from_file(row: dict, nodes: pd.DataFrame, measure: str, estimator: str | None) -> tuple[np.ndarray, np.ndarray]:
+def _from_file(row: dict, nodes: pd.DataFrame, measure: str, estimator: str | None) -> tuple[Connectome, np.ndarray]:
     path = Path(row["series"])
     if row.get("sha256") and path.exists() and series_hash(path.read_bytes()) != row["sha256"]:
         raise NotAsWrittenError(
@@ -50,7 +57,11 @@ def _from_file(row: dict, nodes: pd.DataFrame, measure: str, estimator: str | No
             "--forcerun timeseries to the command."
         )
     series = read_series(path, "", nodes)
-    return connectome(series, measure, estimator), ~has_signal(series)
+    timing = Timing.read(path) if measure_of(measure).timed else None
+    try:
+        return scan_connectome(series, measure, estimator, timing), ~has_signal(series)
+    except ValueError as problem:
+        raise ValueError(f"{row['participant_id']}: {problem}") from problem
 
 
 def table_connectomes(edges: pd.DataFrame, nodes: pd.DataFrame, measure: str) -> Connectomes:

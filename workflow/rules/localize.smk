@@ -28,6 +28,7 @@ rule localize:
         circuits="results/{dataset}/localize/circuits.tsv",
         power="results/{dataset}/localize/power.tsv",
         points="results/{dataset}/localize/points.tsv",
+        regional="results/{dataset}/localize/regional.tsv",
         summary="results/{dataset}/localize/summary.json",
     log:
         "results/logs/{dataset}/localize.log",

@@ -33,6 +33,7 @@ rule report:
         people="results/{dataset}/localize/people.tsv",
         detectable="results/{dataset}/localize/power.tsv",
         points="results/{dataset}/localize/points.tsv",
+        regional="results/{dataset}/localize/regional.tsv",
         summary="results/{dataset}/localize/summary.json",
         qcfc="results/{dataset}/quality/qcfc.tsv",
         quality="results/{dataset}/quality/summary.json",

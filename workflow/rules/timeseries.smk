@@ -24,6 +24,8 @@ rule timeseries:
         atlas=COHORT["atlas"],
         denoise=COHORT["denoise"],
         covariates=COHORT["dataset"]["covariates"],
+        task=COHORT["dataset"].get("task"),
+        kinds=COHORT["dataset"].get("trial_types"),
         dataset={
             key: COHORT["dataset"][key]
             for key in ("name", "title", "citation", "licence")

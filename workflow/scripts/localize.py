@@ -14,7 +14,7 @@ spec = params.localize
 cohort, _ = labelled_cohort(input.connectomes, input.participants, params.contrast, spec["measure"])
 atlas = load_atlas(params.atlas["nodes"])
 result = localize(cohort, edge_circuits(atlas, cohort.directed), spec, atlas)
-for name in ("edges", "components", "circuits", "power", "points"):
+for name in ("edges", "components", "circuits", "power", "points", "regional"):
     getattr(result, name).to_csv(output[name], sep="\t", index=False, float_format="%.6g")
 Path(output.summary).write_text(json.dumps(result.summary, indent=1))
 finish(snakemake)

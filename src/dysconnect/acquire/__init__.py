@@ -2,7 +2,8 @@
 
 Every dataset ends in the same contract: a participants table, an index of series (`participant_id`,
 `series`, `key`, `confounds`, `repetition_time`, `sha256`) or of scans (`bold`, `mask`, `confounds`, `t1w` instead of
-series), and, where a truth was planted, that truth. Whoever has no data keeps the row, with `exclusion_reason`.
+series), with the `events` of a task that has some, and, where a truth was planted, that truth. Whoever has no data
+keeps the row, with `exclusion_reason`.
 """
 
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ from dysconnect.problems import reason
 from dysconnect.progress import track
 from dysconnect.reading.bids import Listing, list_folder
 
-LOCATED = ("series", "confounds", "bold", "mask", "t1w")  # columns of an index that hold paths
+LOCATED = ("series", "confounds", "bold", "mask", "t1w", "events")  # columns of an index that hold paths
 
 
 @dataclass(frozen=True)
@@ -195,11 +196,15 @@ def _simulated(dataset: dict, nodes: pd.DataFrame, folder: Path) -> Acquired:
     for subject in track(made.subjects, "writing simulated series"):
         if subject.series is None:
             continue
-        path = folder / f"{subject.participant_id}_task-rest_desc-raw_timeseries.tsv"
-        motion = folder / f"{subject.participant_id}_task-rest_desc-confounds_timeseries.tsv"
+        name = f"{subject.participant_id}_task-{'rest' if subject.events is None else dataset['task']}"
+        path, motion = (folder / f"{name}_desc-{what}_timeseries.tsv" for what in ("raw", "confounds"))
         write_series(subject.series, nodes["name"], path)
         subject.confounds.to_csv(motion, sep="\t", index=False, na_rep="n/a", float_format="%.6g")
         rows.append(_entry(subject.participant_id, path, motion, dataset["repetition_time"]))
+        if subject.events is not None:
+            events = folder / f"{name}_events.tsv"
+            subject.events.to_csv(events, sep="\t", index=False, float_format="%.6g")
+            rows[-1] |= {"events": f"{folder.name}/{events.name}", "start_time": 0.0}
     return Acquired(made.participants, pd.DataFrame(rows), made.truth, made.carriers)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from dysconnect.acquire.events import find_events
 from dysconnect.acquire.kinds import IMAGES, is_confounds, is_prepared, is_raw, newest_first
 from dysconnect.data.images.spaces import is_grayordinates
 from dysconnect.problems import one_line
@@ -9,6 +10,7 @@ from dysconnect.reading.bids import Ambiguity, Choice, Named, agree, asked_entit
 
 NONE_OF_THIS = "none of the same scan"
 FILES = ("bold", "mask", "confounds", "t1w")
+ALL_FILES = (*FILES, "events")  # events only of a task that has some
 
 
 def find_scan(paths: Sequence[str], spec: Mapping) -> dict:
@@ -20,13 +22,15 @@ def find_scan(paths: Sequence[str], spec: Mapping) -> dict:
         Files of one participant, relative to the data folder.
     spec : mapping
         The `dataset` section: `kind` (`bids` or `derivatives`), `task`, `space` (derivatives), and where it has them
-        `session`, `run` and `entities`; `engine`, where it is known: fMRIPrep combines echoes.
+        `session`, `run` and `entities`; `engine`, where it is known: fMRIPrep combines echoes; `events` of a task
+        that has some, see `events_above`.
 
     Returns
     -------
     dict
-        `bold`, `mask`, `confounds`, `t1w`: paths, "" where there is none of this scan; `choices`: what was chosen of
-        several, and what was not taken though it was there (`what`, `chosen`, `others`, `why`).
+        `bold`, `mask`, `confounds`, `t1w`, and `events` where they are asked for: paths, "" where there is none of this
+        scan; `choices`: what was chosen of several, and what was not taken though it was there (`what`, `chosen`,
+        `others`, `why`).
 
     Raises
     ------
@@ -43,6 +47,8 @@ def find_scan(paths: Sequence[str], spec: Mapping) -> dict:
     rivals = [file for file in files if file.suffix == "bold" and file.extension not in (".json", ".tsv")]
     choices = {"bold": bold, **_companions(bold.file, files, rivals, spec)}
     paths_of = {name: choices[name].file.path if name in choices and choices[name].file else "" for name in FILES}
+    if "events" in spec:
+        paths_of["events"] = find_events(bold.file, files, spec["events"], rivals, spec["task"])
     rows = [row for name, choice in choices.items() if (row := _row(name, choice, bold.file, combined))]
     return paths_of | {"choices": rows}
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dysconnect.acquire.find import FILES, files_of_subject, find_scan, is_scan
+from dysconnect.acquire.find import ALL_FILES, files_of_subject, find_scan, is_scan
 from dysconnect.acquire.kinds import NAMES, refuse_other_task
-from dysconnect.acquire.manifest import read_manifest
+from dysconnect.acquire.manifest import of_task, read_manifest
 from dysconnect.acquire.participants_table import people_files
 from dysconnect.acquire.people import read_people, with_sites
 from dysconnect.acquire.scan import describe_scan, echo_times, no_scan
@@ -26,6 +26,7 @@ from dysconnect.problems import counted
 from dysconnect.reading.bids import (
     Ambiguity,
     Listing,
+    Named,
     is_pointer,
     list_folder,
     read_name,
@@ -62,6 +63,11 @@ class Plan:
         """Participants to fetch, in the order of the table."""
         return self.people.loc[self.people["reason"] == "", "participant_id"].tolist()
 
+    @property
+    def paths(self) -> list[str]:
+        """All files to fetch."""
+        return [file["path"] for files in self.units.values() for file in files]
+
 
 def plan_images(spec: Mapping, acquire: Mapping, manifests: Path) -> Plan:
     """Decide whom and what to fetch; nothing is read but the manifest, or the user's folder.
@@ -87,8 +93,9 @@ def plan_images(spec: Mapping, acquire: Mapping, manifests: Path) -> Plan:
     folder = Path(acquire["folder"]) / spec["manifest"]
     personal = table[table["participant_id"] != ""]
     people = personal.drop_duplicates("participant_id")[["participant_id", "group"]].reset_index(drop=True)
-    files = {name or SHARED: _files(rows, spec) for name, rows in table.groupby("participant_id")}
-    reasons = select(people, spec)
+    needed = of_task(table, spec["task"])
+    files = {name or SHARED: _files(rows, spec) for name, rows in needed.groupby("participant_id")}
+    reasons = select(people.assign(reason=_without_scan(people, table, needed, spec)), spec)
     people, notes = people.assign(reason=[reasons[name] for name in people["participant_id"]]), ()
     if spec.get("people"):
         people, notes = _read_already(spec, folder, people)
@@ -118,6 +125,18 @@ def _manifest(spec: Mapping, manifests: Path) -> pd.DataFrame:
             f"python -m dysconnect.acquire.manifest {spec['manifest']} {spec['tag']}"
         )
     return read_manifest(path)
+
+
+def _without_scan(people: pd.DataFrame, table: pd.DataFrame, needed: pd.DataFrame, spec: Mapping) -> list[str]:
+    """Why there is nothing to fetch of those who have scans of other tasks only; "" for the others."""
+    paths, left = (rows.groupby("participant_id")["path"].agg(list) for rows in (table, needed))
+    others = {name for name in paths.index if not _scans(left.get(name, []), spec) and _scans(paths[name], spec)}
+    return [no_scan(paths[name], spec) if name in others else "" for name in people["participant_id"]]
+
+
+def _scans(paths: Sequence[str], spec: Mapping) -> list[Named]:
+    """Scans among the files of a person, of any task."""
+    return [file for file in files_of_subject(paths) if is_scan(file, spec)]
 
 
 def _files(rows: pd.DataFrame, spec: Mapping) -> list[dict]:
@@ -185,7 +204,7 @@ def _refuse_nobody(plan: Plan, spec: Mapping, scans: Mapping, paths: Mapping[str
     """Stop where nobody has a scan, and say what there is instead."""
     if any(scan["bold"] for scan in scans.values()):
         return
-    files = [file for names in paths.values() for file in files_of_subject(names) if is_scan(file, spec)]
+    files = [file for names in paths.values() for file in _scans(names, spec)]
     refuse_other_task(files, spec["task"], plan.folder, NAMES[spec["kind"]])
     first = next(iter(paths), "")
     raise FileNotFoundError(
@@ -208,7 +227,7 @@ def _watched(scan: Mapping, paths: Sequence[str], spec: Mapping, listing: Listin
 
     fMRIPrep reads every run, echo and anatomy of the person.
     """
-    images = [scan[name] for name in FILES if scan[name]]
+    images = [scan[name] for name in ALL_FILES if scan.get(name)]
     if spec.get("engine") == "fmriprep":
         images += [path for path in paths if ".nii" in path and ("/anat/" in path or f"_task-{spec['task']}_" in path)]
     about = [sidecar for path in images for sidecar in listing.applying(read_name(path))]
@@ -255,7 +274,7 @@ def fetch_unit(unit: str, files: Iterable[Mapping], folder: Path, transport: Tra
 
 def _changed(folder: Path, scan: Mapping) -> dict[str, int]:
     """When the files of a scan and its sidecars were last changed, ns; those that are there."""
-    read = [folder / scan[name] for name in FILES if scan.get(name)]
+    read = [folder / scan[name] for name in ALL_FILES if scan.get(name)]
     read += sidecars_of(folder / scan["bold"], folder) if scan.get("bold") else []
     return {path.relative_to(folder).as_posix(): path.stat().st_mtime_ns for path in read if path.exists()}
 
@@ -271,12 +290,20 @@ def _listing(folder: Path, unit: str) -> list[str]:
     return sorted(path for path in list_folder(folder, only=unit).files if path.startswith(f"{unit}/"))
 
 
-def discard(receipt: Mapping) -> int:
-    """Delete the images of a participant that were fetched; return the bytes that became free."""
+def discard(receipt: Mapping, others: Iterable[Mapping] = ()) -> int:
+    """Delete the images of a participant that were fetched; return the bytes that became free.
+
+    Parameters
+    ----------
+    receipt : mapping
+    others : iterable of mapping
+        Receipts of the same participant in other data sets, which keep their images: the T1w may be one of them.
+    """
+    kept = {Path(other["folder"]) / file["path"] for other in others for file in other["files"]}
     folder, free = Path(receipt["folder"]), 0
     for file in receipt["files"]:
         path = folder / file["path"]
-        if ".nii" in path.name and path.exists():
+        if ".nii" in path.name and path.exists() and path not in kept:
             free += path.stat().st_size
             path.unlink()
     return free
@@ -316,7 +343,8 @@ def acquire_images(
         Everybody of the dataset, with `exclusion_reason` for those without a scan to use.
     index : DataFrame
         `participant_id`, `bold`, `mask`, `confounds`, `t1w` (absolute paths, "" where there is none),
-        `repetition_time` (s), `n_volumes`, `sha256` (of the BOLD; "" for a user's files).
+        `repetition_time` (s), `n_volumes`, `sha256` (of the BOLD; "" for a user's files), `events` of a task that has
+        some.
 
     Raises
     ------

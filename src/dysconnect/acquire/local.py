@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dysconnect.acquire.events import events_above, find_events, no_events
 from dysconnect.acquire.find import NONE_OF_THIS, describe_choice, joined
 from dysconnect.acquire.kinds import (
     NAMES,
@@ -44,7 +45,7 @@ from dysconnect.reading.bids import (
     refuse_ambiguities,
 )
 from dysconnect.reading.numeric import refuse_absent
-from dysconnect.reading.repetition import SAME, sidecar_seconds
+from dysconnect.reading.repetition import SAME, sidecar_seconds, start_time
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ class SeriesFiles:
         Series that could have been meant; confounds that lie beside, and are of other scans.
     problem : str
         Why it cannot be used; "" when all is well.
+    events : str
+        Table of the events of a task that has some, relative; "" elsewhere.
     """
 
     series: Named
@@ -74,12 +77,14 @@ class SeriesFiles:
     others: tuple[Named, ...]
     foreign: tuple[Named, ...] = ()
     problem: str = ""
+    events: str = ""
 
     @property
     def files(self) -> list[str]:
         """Everything that is read of this person, relative."""
         tables = [file.path for file in (self.series, self.confounds or self.motion) if file]
-        about = [path.removesuffix(".tsv") + ".json" for path in tables[1:]]
+        about = [path.removesuffix(".tsv") + ".json" for path in tables[1:]]  # of XCP-D
+        tables += [self.events] if self.events else []
         return [*tables, *about, *self.sidecars, *(file.path for level in self.scans for file in level)]
 
 
@@ -137,14 +142,14 @@ def plan_local(spec: Mapping, root: str | Path, listing: Listing | None = None) 
     _refuse_nobody(series, table, listing, spec)
     by_name = _by_participant(series)
     files = {name: by_name[name] for name in wanted if name in by_name}
-    asked = asked_entities(spec)
+    asked, events = asked_entities(spec), events_above(listing.files, spec)
     fitting = {name: [file for file in candidates if _fits(file, asked, spec)] for name, candidates in files.items()}
     _refuse_several_atlases(file for candidates in fitting.values() for file in candidates)
     chosen, unclear = {}, []
     for name, candidates in fitting.items():
         try:
             choice = choose(candidates, asked)
-            chosen |= {name: _series_files(choice, files[name], listing)} if choice.file else {}
+            chosen |= {name: _series_files(choice, files[name], listing, spec | events)} if choice.file else {}
         except Ambiguity as error:
             unclear.append(error)
     refuse_ambiguities(unclear, root)
@@ -159,9 +164,9 @@ def _fits(file: Named, asked: Mapping, spec: Mapping) -> bool:
     return fits(file, asked) and (not spec.get("segmentation") or segmentation(file) in ("", spec["segmentation"]))
 
 
-def _series_files(choice: Choice, candidates: Sequence[Named], listing: Listing) -> SeriesFiles:
+def _series_files(choice: Choice, candidates: Sequence[Named], listing: Listing, spec: Mapping) -> SeriesFiles:
     """What belongs to a series: tables and sidecars of the same scan, in the same folder or above."""
-    series = choice.file
+    series, events = choice.file, ""
     beside = [file for file in listing.by_participant[series.participant_id] if file.folder == series.folder]
     moved = [
         file for file in beside if file.extension == ".tsv" and "motion" in (*file.words, file.entities.get("desc"))
@@ -170,14 +175,29 @@ def _series_files(choice: Choice, candidates: Sequence[Named], listing: Listing)
     try:
         confounds = companion(series, newest_first(filter(is_confounds, beside)), candidates)
         motion = companion(series, moved, candidates).file
-    except Ambiguity as error:
+        events = _events(series, candidates, listing, spec) if "events" in spec else ""
+    except ValueError as error:
         problem = reason(error)
     sidecars = tuple(listing.applying(series))
     scans = tuple(_nearest(series, level, candidates) for level in listing.scans_beside(series, "bold"))
     foreign = () if confounds.file else confounds.others
-    chosen = SeriesFiles(series, confounds.file, motion, sidecars, scans, choice.others, foreign, problem)
+    chosen = SeriesFiles(series, confounds.file, motion, sidecars, scans, choice.others, foreign, problem, events)
     dead = [path for path in chosen.files if path in listing.dead]
     return chosen if problem or not dead else replace(chosen, problem=absent_content(listing.root, dead))
+
+
+def _events(series: Named, rivals: Sequence[Named], listing: Listing, spec: Mapping) -> str:
+    """Events of a person's series, wherever in the folder they lie.
+
+    Raises
+    ------
+    ValueError
+        When there are none, or nothing says which.
+    """
+    files = listing.by_participant[series.participant_id]
+    if events := find_events(series, files, spec["events"], rivals, spec["task"]):
+        return events
+    raise ValueError(no_events(series.name, series.participant_id, spec["task"]))
 
 
 def _nearest(series: Named, level: Sequence[Named], rivals: Sequence[Named]) -> tuple[Named, ...]:
@@ -223,7 +243,8 @@ def acquire_local(spec: Mapping, root: str | Path, plan: LocalPlan | None = None
     participants : DataFrame
         Everybody, with `exclusion_reason` for those who are not wanted. Copies of one file share a `scan_group`.
     index : DataFrame
-        `participant_id`, `series`, `key`, `confounds` (absolute paths), `repetition_time`, `sha256`, `problem`.
+        `participant_id`, `series`, `key`, `confounds` (absolute paths), `repetition_time`, `sha256`, `problem`; of a
+        task that has some `events` (absolute path) and `start_time` (s), see `read_index`.
 
     Raises
     ------
@@ -240,7 +261,8 @@ def acquire_local(spec: Mapping, root: str | Path, plan: LocalPlan | None = None
     participants = participants.assign(
         scan_group=names.map(index["scan_group"]).fillna(names), mean_fd=names.map(index["mean_fd"]).fillna(in_table)
     )
-    return participants, index.drop(columns=["scan_group", "mean_fd"]).reset_index()
+    index = index.drop(columns=["scan_group", "mean_fd"]).reset_index()
+    return participants, index.fillna({"events": ""}) if "events" in index else index
 
 
 def _by_participant(files: Iterable[Named]) -> dict[str, list[Named]]:
@@ -318,7 +340,14 @@ def _read(chosen: SeriesFiles, spec: Mapping, root: Path) -> dict:
         )
     refuse_absent(root / chosen.series.path)  # a device never ends
     hashed = series_hash((root / chosen.series.path).read_bytes())
-    return {"repetition_time": float(seconds), "sha256": hashed, "mean_fd": _mean_fd(chosen, root)}
+    row = {"repetition_time": float(seconds), "sha256": hashed, "mean_fd": _mean_fd(chosen, root)}
+    return row | (_timing(chosen, float(seconds), root) if chosen.events else {})
+
+
+def _timing(chosen: SeriesFiles, seconds: float, root: Path) -> dict:
+    """The table of events, and when the first volume was taken on their clock (s)."""
+    sidecar, _ = read_sidecars(root / path for path in chosen.sidecars)
+    return {"events": os.path.abspath(root / chosen.events), "start_time": start_time(sidecar, seconds)}
 
 
 def _mean_fd(chosen: SeriesFiles, root: Path) -> float:

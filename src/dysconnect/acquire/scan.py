@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dysconnect.acquire.find import FILES, files_of_subject, find_scan, is_scan
+from dysconnect.acquire.events import no_events
+from dysconnect.acquire.find import ALL_FILES, FILES, files_of_subject, find_scan, is_scan
 from dysconnect.acquire.kinds import first_line, is_confounds, is_nuisance, old_names
+from dysconnect.data.images.bare import is_bare
 from dysconnect.data.images.spaces import GRAYORDINATES, is_grayordinates, space_of
 from dysconnect.problems import one_line, reason
 from dysconnect.reading.bids import Ambiguity, absent_content, listed, read_name, read_sidecars, sidecars_of
@@ -67,11 +69,14 @@ def describe_scan(folder: Path, paths: Sequence[str], spec: Mapping) -> dict:
 
 
 def _refuse_absent(scan: dict, folder: Path, spec: Mapping) -> None:
-    """Refuse links without content, a missing T1w, and confounds under old names."""
-    if absent := absent_content(folder, [scan[name] for name in FILES]):
+    """Refuse links without content, a missing T1w, missing events, and confounds under old names."""
+    if absent := absent_content(folder, [scan[name] for name in ALL_FILES if name in scan]):
         raise ValueError(absent)
     if spec.get("engine") in RAW_ENGINES and spec["kind"] == "bids" and not scan["t1w"]:
         raise ValueError(f"no T1w beside {Path(scan['bold']).name}, nor in another session: it cannot be registered")
+    if not scan.get("events", "-"):
+        name = Path(scan["bold"]).name
+        raise ValueError(no_events(name, read_name(name).participant_id, spec["task"]))
     if not scan["confounds"]:
         return
     cells, name = first_line(folder / scan["confounds"]), Path(scan["confounds"]).name
@@ -152,8 +157,8 @@ def read_header(path: Path) -> tuple[tuple[int, ...], float]:
     import nibabel as nib
     from nibabel.wrapstruct import WrapStructError
 
-    packed = path.name.endswith(".gz")
     try:
+        packed = path.name.endswith(".gz") and not is_bare(path)
         with (gzip.open if packed else open)(path, "rb") as file:
             header = nib.Nifti1Header.from_fileobj(file)
     except (OSError, EOFError, zlib.error, WrapStructError, nib.spatialimages.HeaderDataError) as error:

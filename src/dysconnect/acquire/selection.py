@@ -15,9 +15,10 @@ def select(people: pd.DataFrame, spec: Mapping) -> dict[str, str]:
     people : DataFrame
         `participant_id` and `group`, one row a participant; `reason` where somebody cannot be used anyway.
     spec : mapping
-        The `dataset` section: `contrast`, and where the dataset has them `exclude` (participant to reason),
-        `participants` (the only ones wanted, or None) and `limit` (that many, balanced over the groups of the
-        contrast, or None); `withdrawn`, those who have withdrawn (``withdrawn.tsv``).
+        The `dataset` section: `contrast`, and where the dataset has them `exclude` (participant to reason; None for
+        somebody whom another dataset's list has), `participants` (the only ones wanted, or None) and `limit` (that
+        many, balanced over the groups of the contrast, or None); `withdrawn`, those who have withdrawn
+        (``withdrawn.tsv``).
 
     Returns
     -------
@@ -29,7 +30,8 @@ def select(people: pd.DataFrame, spec: Mapping) -> dict[str, str]:
     ValueError
         When `exclude` or `participants` names somebody who is not there, or nobody is left.
     """
-    known, exclude = set(people["participant_id"]), spec.get("exclude") or {}
+    known = set(people["participant_id"])
+    exclude = {name: why for name, why in (spec.get("exclude") or {}).items() if why}
     chosen, limit = spec.get("participants"), spec.get("limit")
     for key, names in (("exclude", exclude), ("participants", chosen or [])):
         unknown = sorted(set(names) - known)

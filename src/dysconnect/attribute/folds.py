@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import logit
 
-from dysconnect.attribute.tangent import tangent_gradient
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import Pairs
 from dysconnect.data.measures import MEASURES, fisher_z
@@ -65,6 +64,8 @@ def fold_maps(fold: HeldOut) -> dict[str, np.ndarray]:
     """
     maps = {"haufe": haufe_pattern(fisher_edges(fold.people), fold.decide(fold.people.values))}
     if fold.model.tangent:
+        from dysconnect.attribute.tangent import tangent_gradient  # with torch, which takes seconds to load
+
         return {"gradient": tangent_gradient(fold.model, fold.people) * fold.spread} | maps
     if is_graph(fold.model.spec["name"]):
         return _network_maps(fold) | maps

@@ -193,16 +193,18 @@ def _of_dataset(config: Path, dataset: str) -> bool:
 
 
 def _named(folder: Path, name: str) -> list[Path]:
-    """Files that the indices of the stages and the receipt of somebody name."""
+    """Files that the indices of the stages and the receipt of somebody name, but for events that are everybody's."""
     cells = [
         (path.parent, row.get(key, ""))
         for path in folder.glob("*/*.tsv")
         for row in _rows(path)
-        for key in ("series", "confounds", "bold", "mask", "t1w")
-        if row.get("participant_id") == name
+        for key in ("series", "confounds", "bold", "mask", "t1w", "events")
+        if row.get("participant_id") == name and (key != "events" or is_of(name, row.get(key, "")))
     ]
     receipt = _receipt(folder, name)
-    cells += [(Path(receipt["folder"]), cell) for cell in receipt["scan"].values() if isinstance(cell, str)]
+    scan = receipt["scan"].items()
+    scan = [cell for key, cell in scan if isinstance(cell, str) and (key != "events" or is_of(name, cell))]
+    cells += [(Path(receipt["folder"]), cell) for cell in scan]
     return _there(cells)
 
 

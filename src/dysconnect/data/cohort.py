@@ -1,6 +1,7 @@
 """People with their labels and connectomes, as all models and tests take them."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,10 @@ class Cohort:
     known : array of bool, [E], optional
         Edges that were measured in somebody of the whole file, where zero is a value as any other. Without it zero in
         everybody stands for a connection that was measured in nobody.
+    regional : dict of str to array, [n, N]
+        What the measure says of every region beside connections.
+    scan_means : dict of str to float
+        Means of what it says of a scan as a whole, over everybody in the file.
 
     Raises
     ------
@@ -43,6 +48,8 @@ class Cohort:
     measure: str
     directed: bool = False
     known: np.ndarray | None = None
+    regional: Mapping[str, np.ndarray] = field(default_factory=dict)
+    scan_means: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self):
         if self.directed and measure_of(self.measure).tangent:

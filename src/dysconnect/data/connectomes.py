@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -29,6 +29,10 @@ DIMENSIONS = {
     "subject": ("subject",), "node": ("node",), "node_a": ("edge",), "node_b": ("edge",),
     "missing": ("subject", "node"), "measured": ("edge",),
 }  # fmt: skip
+BESIDE = {
+    "quantity": ("quantity",),
+    "regional": ("subject", "quantity", "node"),
+}  # where a measure says more of regions
 
 KINDS = ("directed", "zero_measured")  # attributes of a file of such connectomes; others have neither
 
@@ -58,6 +62,10 @@ class Connectomes:
         connection that was measured in nobody, unless `measured` says otherwise.
     measured : array of bool, [E], optional
         Connections that were measured in somebody; those of a file are always known.
+    regional : dict of str to array of float32, [S, N]
+        What the measure says of every region beside connections.
+    scan_means : dict of str to float
+        Means over everybody of the file of what the measure says of a scan as a whole.
     """
 
     values: np.ndarray
@@ -69,6 +77,8 @@ class Connectomes:
     directed: bool = False
     zero_measured: bool = False
     measured: np.ndarray | None = None
+    regional: Mapping[str, np.ndarray] = field(default_factory=dict)
+    scan_means: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def pairs(self) -> Pairs:
@@ -132,6 +142,7 @@ def write_connectomes(connectomes: Connectomes, path: str | Path, attributes: di
         file.create_variable("person_hash", ("subject", "byte"), data=hashes)
         kept = {key: value if isinstance(value, str) else json.dumps(value) for key, value in attributes.items()}
         kept |= {name: "true" for name in KINDS if getattr(connectomes, name)}
+        kept |= {"scan_means": json.dumps(dict(connectomes.scan_means))} if connectomes.scan_means else {}
         kept |= {"measure": connectomes.measure, "data_hash": connectomes.data_hash, "dysconnect": __version__}
         file.attrs.update(kept | {"seal": _seal(labels, hashes, kept)})
 
@@ -139,6 +150,10 @@ def write_connectomes(connectomes: Connectomes, path: str | Path, attributes: di
 def _labels(connectomes: Connectomes, measured: np.ndarray) -> dict[str, np.ndarray]:
     """Everything of the file but the values, by the name of its variable."""
     rows, cols = connectomes.pairs.ends
+    beside = connectomes.regional
+    more = (
+        {"quantity": np.array(list(beside), object), "regional": np.stack(list(beside.values()), 1)} if beside else {}
+    )
     return {
         "subject": connectomes.subjects.astype(object),
         "node": connectomes.nodes.astype(object),
@@ -146,6 +161,7 @@ def _labels(connectomes: Connectomes, measured: np.ndarray) -> dict[str, np.ndar
         "node_b": connectomes.nodes[cols].astype(object),
         "missing": connectomes.missing.astype(np.int8),
         "measured": measured.astype(np.int8),
+        **more,
     }
 
 
@@ -153,9 +169,11 @@ def _lay_out(file: "h5netcdf.File", connectomes: Connectomes, labels: dict[str, 
     """Write the labels; return the variable for the values."""
     n, n_edges = connectomes.values.shape
     file.dimensions = {"subject": n, "node": len(connectomes.nodes), "edge": n_edges, "byte": 32}
+    if connectomes.regional:
+        file.dimensions["quantity"] = len(connectomes.regional)
     for name, values in labels.items():
         kind = h5py.string_dtype() if values.dtype == object else values.dtype
-        file.create_variable(name, DIMENSIONS[name], kind, data=values)
+        file.create_variable(name, (DIMENSIONS | BESIDE)[name], kind, data=values)
     chunk = (int(np.clip(CHUNK // (4 * n_edges), 1, max(n, 1))), n_edges)
     form = {"chunks": chunk, "compression": "gzip", "compression_opts": 1, "shuffle": True, "fillvalue": np.nan}
     variable = file.create_variable("connectome", VALUES, np.float32, **form)
@@ -180,7 +198,7 @@ def _person_hashes(values: np.ndarray, subjects: np.ndarray) -> np.ndarray:
 def _seal(labels: dict[str, np.ndarray], hashes: np.ndarray, attributes: dict) -> str:
     """SHA-256 over the labels, the attributes and everybody's hash: who is who, and which edge is which."""
     digest = hashlib.sha256(json.dumps({name: str(attributes[name]) for name in sorted(attributes)}).encode())
-    for name in DIMENSIONS:
+    for name in (name for name in (*DIMENSIONS, *BESIDE) if name in labels):
         values = labels[name]
         digest.update(f"\n{name} {values.shape} ".encode())
         digest.update("\n".join(values).encode() if values.dtype == object else np.ascontiguousarray(values).data)
@@ -274,7 +292,7 @@ def _read_labels(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray, dict[st
             raise NotAsWrittenError(
                 f"{path} was written by an older version. Run the connectivity stage again. {remedy(path)}"
             )
-        stored = {name: file[name] for name in DIMENSIONS}
+        stored = {name: file[name] for name in (*DIMENSIONS, *BESIDE) if name in file}
         labels = {name: (column.asstr() if column.dtype == object else column)[:] for name, column in stored.items()}
         hashes, shape = file["person_hash"][:], file["connectome"].shape
     said, expected = attributes.pop("seal"), (len(labels["subject"]), len(labels["measured"]))
@@ -314,4 +332,6 @@ def read_connectomes(path: str | Path, subjects: Sequence[str] | None = None, re
         attributes["data_hash"],
         *(attributes.get(name) == "true" for name in KINDS),
         values.measured,
+        {name: labels["regional"][rows, k] for k, name in enumerate(labels.get("quantity", ()))},
+        json.loads(attributes.get("scan_means", "{}")),
     )

@@ -1,14 +1,33 @@
 """One person's connectome from regional series: by nilearn, or as the measure says itself."""
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import numpy as np
 
 from dysconnect.data.edges import measure_pairs
 from dysconnect.data.measures import Measure, measure_of
 from dysconnect.data.series import has_signal
+from dysconnect.data.timing import Timing
 
 
-def connectome(series: np.ndarray, measure: str, estimator: str | None) -> np.ndarray:
-    """Connectome of one subject, [E].
+class Connectome(NamedTuple):
+    """`edges` [E], and what the measure says beside them: `regional` [R, N] of every region, `scan` of the whole."""
+
+    edges: np.ndarray
+    regional: np.ndarray
+    scan: Mapping[str, float]
+
+
+def connectome(series: np.ndarray, measure: str, estimator: str | None, timing: Timing | None = None) -> np.ndarray:
+    """Edges of one subject alone, [E], see `scan_connectome`."""
+    return scan_connectome(series, measure, estimator, timing).edges
+
+
+def scan_connectome(
+    series: np.ndarray, measure: str, estimator: str | None, timing: Timing | None = None
+) -> Connectome:
+    """Connectome of one subject.
 
     Parameters
     ----------
@@ -17,38 +36,52 @@ def connectome(series: np.ndarray, measure: str, estimator: str | None) -> np.nd
     measure : str
         As it is stored: Fisher z of a correlation without the diagonal, say, or the covariance with it.
     estimator : {"empirical", "ledoit_wolf", None}
-        Covariance estimator; `partial` with T <= N needs the shrinkage of Ledoit and Wolf (2004). None where the
-        measure needs no covariance.
+        Covariance estimator; what needs its inverse or logarithm, `partial` and `tangent`, needs the shrinkage of
+        Ledoit and Wolf (2004) with T <= N. None where the measure needs no covariance.
+    timing : Timing, optional
+        Of the volumes, where the measure asks for it.
 
     Returns
     -------
-    array of float32
+    Connectome of float32
         N(N-1)/2 edges, N(N+1)/2 with the diagonal; zero where a region is missing (one on the diagonal).
     """
     entry, alive = measure_of(measure), np.flatnonzero(has_signal(series))
-    if measure == "partial" and estimator == "empirical" and len(series) <= len(alive):
+    inverted = "tangent space" if entry.tangent else "partial correlation" if measure == "partial" else ""
+    if inverted and estimator == "empirical" and len(series) <= len(alive):
         raise ValueError(
-            f"partial correlation of {len(alive)} regions from {len(series)} volumes needs shrinkage: "
+            f"{inverted} of {len(alive)} regions from {len(series)} volumes needs shrinkage: "
             "set connectivity.estimator=ledoit_wolf."
         )
-    matrix = np.eye(series.shape[1])
+    matrix, regional = np.eye(series.shape[1]), np.zeros((len(entry.regional), series.shape[1]), np.float32)
     seen = series[:, alive]
-    made = _computed(seen, entry) if entry.compute else _through_nilearn(seen, entry, estimator)
+    if entry.compute:
+        made, regional[:, alive] = _computed(seen, entry, timing and timing.among(alive))
+    else:
+        made = _through_nilearn(seen, entry, estimator)
     matrix[np.ix_(alive, alive)] = made
-    return entry.transformed(measure_pairs(measure, len(matrix)).edges(matrix)).astype(np.float32)
+    edges = entry.transformed(measure_pairs(measure, len(matrix)).edges(matrix)).astype(np.float32)
+    scan = entry.per_scan(seen, timing.among(alive)) if entry.per_scan else {}
+    return Connectome(edges, regional, scan)
 
 
-def _computed(series: np.ndarray, measure: Measure) -> np.ndarray:
-    """Matrix by the measure's own function, [T, N] -> [N, N]; refused where it is not what the row says."""
-    made, n_regions = np.asarray(measure.compute(series)), series.shape[1]
+def _computed(series: np.ndarray, measure: Measure, timing: Timing | None) -> tuple[np.ndarray, np.ndarray]:
+    """Matrix [N, N] by the measure's own function, its values of regions [R, N]; refused where the row says other."""
+    if measure.timed and timing is None:
+        raise ValueError(f"measure {measure.name} needs to know when the volumes were taken, and nothing says it.")
+    answer = measure.compute(series, timing) if measure.timed else measure.compute(series)
+    made, regional = answer if measure.regional else (answer, np.zeros((0, series.shape[1])))
+    made, n_regions = np.asarray(made), series.shape[1]
     if made.shape != (n_regions, n_regions) or made.dtype.kind not in "fiu":
         wrong = f"an array of shape {made.shape} of {made.dtype}, not a real matrix of {n_regions} regions"
     elif not measure.directed and not np.allclose(made, made.T, rtol=1e-6, atol=1e-8, equal_nan=True):
         wrong = "a matrix that is not symmetric, and its row does not say `directed=True`"
     elif measure.transform == "fisher" and np.abs(made).max(initial=0) > 1 + 1e-6:
         wrong = 'values beyond 1, which have no Fisher z, and its row does not say `transform="none"`'
+    elif np.shape(regional) != (len(measure.regional), n_regions):
+        wrong = f"values of regions of shape {np.shape(regional)}, and its row names {', '.join(measure.regional)}"
     else:
-        return made
+        return made, regional
     raise ValueError(f"measure {measure.name}: `compute` returns {wrong} (data/measures.py).")
 
 

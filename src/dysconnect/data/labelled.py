@@ -45,7 +45,8 @@ def labelled_cohort(
         )
     if 4 * np.prod(held.values.shape, dtype=float) <= data_memory(memory):
         held = replace(held, values=held.values[:])
-    cohort = Cohort(table, held.values, held.missing, held.nodes, measure, held.directed, held.known)
+    whole = held.directed, held.known, held.regional, held.scan_means
+    cohort = Cohort(table, held.values, held.missing, held.nodes, measure, *whole)
     return cohort, held.data_hash
 
 

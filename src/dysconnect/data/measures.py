@@ -1,18 +1,16 @@
 """What a connection is: the measures, how each is computed, stored and put into words. One row is one measure."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from dysconnect.data.conditions import task_change, within_task
+from dysconnect.data.overtime import lagged_coupling, lagged_scan, variability_excess
+from dysconnect.dynamics.fisher import fisher_z
+
 ESTIMATORS = ("empirical", "ledoit_wolf")  # of covariances
 KINDS = ("correlation", "partial correlation", "covariance")  # of nilearn
-LARGEST = 0.999999  # |r| of which Fisher's z is still taken
-
-
-def fisher_z(r: np.ndarray) -> np.ndarray:
-    """Fisher's z of correlations; one of exactly 1 or -1 stays finite."""
-    return np.arctanh(np.clip(r, -LARGEST, LARGEST))
 
 
 @dataclass(frozen=True)
@@ -30,6 +28,24 @@ class Measure:
     compute : callable, optional
         Series [T, N] without constant columns to a matrix [N, N]. It imports scipy alone, and that when called: models
         read this table on machines that have little else, and whoever plans a run at once.
+    timed : bool
+        Whether `compute` takes the `Timing` of the volumes beside them.
+    regional : tuple of str
+        What it says of every region as well, as a second array [R, N]: a difference in them may look like one of
+        connections, so that the test is made again beside the values of both ends.
+    adjusted : bool
+        Whether only that is tested which these values leave of a connection.
+    everywhere : bool
+        Whether the values of all regions are covariates of every test: a measure that looks at all regions for each
+        connection changes with any of them.
+    per_scan : callable, optional
+        Series and timing, of a timed measure, to what is said of a scan as a whole: a number by name. The means over
+        people go with the connectomes.
+    exploratory : str
+        Why what is found in it is exploratory, as the end of a sentence: then the verdict of a report names no
+        connection. Empty where it is not.
+    asks : dict
+        Values that keys of `denoise` must have for it.
     stored : str
         Name in the file of connectomes; several measures may be learned from one.
     estimator : {"empirical", "ledoit_wolf", None}
@@ -53,7 +69,14 @@ class Measure:
     name: str
     sentence: str
     kind: str = ""
-    compute: Callable[[np.ndarray], np.ndarray] | None = None
+    compute: Callable | None = None
+    timed: bool = False
+    regional: tuple[str, ...] = ()
+    adjusted: bool = False
+    everywhere: bool = False
+    per_scan: Callable | None = None
+    exploratory: str = ""
+    asks: Mapping[str, object] = field(default_factory=dict)
     stored: str = ""
     estimator: str | None = None
     transform: str = "fisher"
@@ -109,6 +132,50 @@ MEASURES = {
             diagonal=True,
             tangent=True,
             papers=("Varoquaux et al. 2010",),
+        ),
+        Measure(
+            name="task",
+            sentence="the Fisher z of correlations in the volumes of the task, of what no response to it explains",
+            compute=within_task,
+            timed=True,
+            regional=("activation",),
+            asks={"task": True, "low_pass": None},
+        ),
+        Measure(
+            name="task_change",
+            sentence="the Fisher z of correlations in the volumes of the task less that in those of rest in the same "
+            "scan, of what no response to the task explains",
+            compute=task_change,
+            timed=True,
+            regional=("activation",),
+            transform="none",
+            asks={"task": True, "low_pass": None},
+        ),
+        Measure(
+            name="lagged",
+            sentence="the coupling of every region to every other one volume later, by ridge regression on all regions",
+            compute=lagged_coupling,
+            timed=True,
+            regional=("delay", "noise"),
+            everywhere=True,
+            per_scan=lagged_scan,
+            exploratory="scans this short give the direction of a connection with many errors, and the blood answers "
+            "later in some regions than in others, which looks like a direction",
+            transform="none",
+            directed=True,
+            asks={"low_pass": None},
+        ),
+        Measure(
+            name="variability",
+            sentence="the variance in time of windowed Fisher z, in standard deviations of that of the person's own "
+            "phase-randomised series",
+            compute=variability_excess,
+            timed=True,
+            regional=("delay", "noise"),
+            adjusted=True,
+            exploratory="what changes within minutes is mostly chance, and motion, noise and drowsiness change "
+            "connections too",
+            transform="none",
         ),
     )
 }

@@ -309,10 +309,19 @@ def refuse_changed(index: pd.DataFrame) -> None:
 
 
 def read_index(path: str | Path) -> pd.DataFrame:
-    """Read an index of series; relative paths are resolved against the folder of the index."""
+    """Read an index of series; relative paths are resolved against the folder of the index.
+
+    Returns
+    -------
+    DataFrame
+        `participant_id`, `series`, `key`, `confounds`, `repetition_time` (s), `sha256`; of a task that has events
+        `events`, their table, and `start_time`: when the first volume was taken, s on the clock of the events.
+    """
     path = Path(path)
     index = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
-    for column in ("series", "confounds"):
+    for column in {"series", "confounds", "events"} & set(index):
         index[column] = [located(cell, path.parent) for cell in index[column]]
     index["repetition_time"] = index["repetition_time"].astype(float)
+    if "start_time" in index:
+        index["start_time"] = pd.to_numeric(index["start_time"])  # NaN of people without series
     return index

@@ -18,7 +18,6 @@ from dysconnect.learning.represented import Represented
 from dysconnect.learning.splits import site_folds
 from dysconnect.models.card import PREPARED, SOFTENED
 from dysconnect.models.cards import card_of
-from dysconnect.models.dual import platt
 from dysconnect.models.floor import CovariateEncoder
 from dysconnect.models.prepare import Preparation, UnseenSite
 
@@ -57,6 +56,8 @@ class FeatureModel:
         classifiers and steps of preparation that are fitted without them. The reference of the tangent space, which
         sees no label, is that of all rows. None where no site can be left out.
         """
+        from dysconnect.models.dual import platt  # with scikit-learn, which takes a second to load
+
         people, labels = cohort.participants.iloc[rows], cohort.labels[rows]
         folds, held_out, groups = site_folds(people), np.empty(len(rows)), scan_groups(people)
         for fit, watch in folds:
@@ -158,7 +159,7 @@ class EdgeModel(FeatureModel):
             return tuple(preparation.transform(features[some], people.iloc[some]) for some in (fit, watch))
 
     def _represented(self) -> Represented:
-        return Represented(self.tangent, partial(self.card.space, self.spec))
+        return Represented(self.tangent, partial(self.card.space, self.spec), curved=self.card.kind == "wide")
 
     def _classifier(self):
         return self._built(skipped=(*PREPARED, *SOFTENED))

@@ -26,6 +26,8 @@ class Represented:
         Missing regions [n, N] of the training people, or None for a space that is to be restored, to the tangent space.
     filler : class
         What completes edges or covariances: by the mean of the training people, unless told otherwise.
+    curved : bool
+        Whether a model sees more of the features than a linear one: then `masked_` gives residuals back.
 
     Attributes
     ----------
@@ -36,9 +38,13 @@ class Represented:
     """
 
     def __init__(
-        self, tangent: bool, space: Callable[[np.ndarray | None], "TangentSpace"], filler: type = MissingRegions
+        self,
+        tangent: bool,
+        space: Callable[[np.ndarray | None], "TangentSpace"],
+        filler: type = MissingRegions,
+        curved: bool = False,
     ):
-        self.tangent, self.space, self.filler = tangent, space, filler
+        self.tangent, self.space, self.filler, self.curved = tangent, space, filler, curved
         self.kept_: list[tuple] = []
 
     def fit_transform(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
@@ -100,10 +106,10 @@ class Represented:
             self.filler_.remember(values, missing)
 
     def _represent(self, edges: np.ndarray, missing: np.ndarray) -> np.ndarray:
-        return self.masked_.transform(self.space_.transform(edges), missing) if self.tangent else edges
+        return self.masked_.transform(self.space_.transform(edges), missing, edges) if self.tangent else edges
 
     def _masked(self) -> MaskedRegression:
-        return MaskedRegression(self.filler_, self.space_.transform)
+        return MaskedRegression(self.filler_, self.space_.transform, self.curved)
 
     def _keep(self, cohort: Cohort, rows: np.ndarray, features: np.ndarray) -> np.ndarray:
         if self.tangent and features.nbytes + sum(kept.nbytes for *_, kept in self.kept_) <= KEPT:

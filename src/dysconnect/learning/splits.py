@@ -11,7 +11,7 @@ from dysconnect.data.participants import scan_groups
 
 NEVER_TESTED = -1  # `fold` of those whom a fixed split only trains on
 MANY = 5  # names that a message spells out
-FEWEST = 2  # people of each group who must be left to fit on where sites are left out inside
+FEWEST = 2  # people of each group, copies counted once, who must be left to fit on where sites are left out inside
 
 
 def strata(participants: pd.DataFrame, folds: int) -> np.ndarray:
@@ -297,14 +297,15 @@ def site_folds(participants: pd.DataFrame, folds: int = 5) -> list[tuple[np.ndar
     from sklearn.model_selection import StratifiedGroupKFold
 
     sites, labels = participants["site"].astype(str), participants["label"].to_numpy(int)
-    parts = joined_sites(sites.to_numpy(), scan_groups(participants))
+    groups = scan_groups(participants)
+    parts, once = joined_sites(sites.to_numpy(), groups), ~pd.Series(groups).duplicated().to_numpy()
     number = {site: k for k, part in enumerate(parts) for site in part}
     folds = min(folds, len(parts), *np.bincount(labels, minlength=2))
     if folds < 2:
         return []
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
     found = [(fit, watch) for fit, watch in splitter.split(labels, labels, sites.map(number)) if len(watch)]
-    enough = all(np.bincount(labels[fit], minlength=2).min() >= FEWEST for fit, _ in found)
+    enough = all(np.bincount(labels[fit][once[fit]], minlength=2).min() >= FEWEST for fit, _ in found)
     return found if enough else []
 
 

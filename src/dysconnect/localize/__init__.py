@@ -6,10 +6,20 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.data.cohort import Cohort
+from dysconnect.data.measures import measure_of
 from dysconnect.localize import methods
+from dysconnect.localize.beside import (
+    adjusted,
+    also_explained,
+    beside,
+    regional_table,
+    regional_values,
+    with_regions,
+)
 from dysconnect.localize.bounds import DiscoveryBound
 from dysconnect.localize.component_power import component_power
 from dysconnect.localize.components import Components
+from dysconnect.localize.direction import expected_direction
 from dysconnect.localize.effects import effect_interval, selection_shrinkage
 from dysconnect.localize.families import COLUMNS as SETS
 from dysconnect.localize.families import enrichment
@@ -23,12 +33,12 @@ from dysconnect.localize.tested import check_permutations, complete_edges, witho
 COLUMNS = (  # of edges.tsv, after the names of the regions; those of new methods follow
     "mean_cases", "mean_controls", "effect_size", "effect_low", "effect_high", "effect_corrected",
     "direction", "statistic", "p", "p_fwer", "p_fdr", "p_fwer_higher", "p_fwer_lower", "stability",
-    "p_weighted", "p_component",
+    "p_weighted", "p_component", "p_beside", "also_explained",
 )  # fmt: skip
 
 
 class Localization(NamedTuple):
-    """What `localize` finds: edges, a summary, components, sets, what could have been found, and points."""
+    """What `localize` finds: edges, a summary, components, sets, what could have been found, points, and regions."""
 
     edges: pd.DataFrame
     summary: dict
@@ -36,6 +46,7 @@ class Localization(NamedTuple):
     circuits: pd.DataFrame
     power: pd.DataFrame
     points: pd.DataFrame
+    regional: pd.DataFrame
 
 
 def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFrame | None = None) -> Localization:
@@ -65,10 +76,12 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
         `p_fwer`, `p_fdr`, `p_fwer_higher`, `p_fwer_lower` (one-sided), `stability`, `p_weighted` (Benjamini-Hochberg
         with the circuits as prior), `p_component` (family-wise, adaptive NBS), `component` (row of `components`; 0:
         none), `circuit`, `n_missing`; the numbers are NaN for an edge that is missing in too many subjects to be
-        tested.
+        tested. Where the measure has values of regions, `p_beside` (parametric, beside those of both ends) and
+        `also_explained`: by which, of an edge with `p_fwer` <= alpha and `p_beside` above it.
     summary : dict
         Counts, degrees of freedom, and the critical t; `families`: of every family of tests (edge, component, circuit,
-        block) its `p`, and `p_any` that allows for all of them (`overall`), the smallest of which is `p_any`.
+        block) its `p`, and `p_any` that allows for all of them (`overall`), the smallest of which is `p_any`. Of
+        directed connections also `direction`, as of `expected_direction`.
     components : DataFrame
         Each that is the most significant of one of its edges, best first: `component`, `family`, `direction`,
         `threshold`, `n_edges`, `n_nodes`, `intensity`, `p_fwer`, `true_edges` (at least so many of its edges differ,
@@ -80,6 +93,8 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
         would have needed.
     points : DataFrame
         Everybody's value of the strongest edges, as of `edge_points`.
+    regional : DataFrame
+        Values of regions in both groups, as of `regional_table`.
 
     Raises
     ------
@@ -88,15 +103,21 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
     """
     check_permutations(spec)
     cohort = without_copies(cohort)
-    complete, tested, lost = complete_edges(cohort, spec["max_missing"])
+    measured, tested, lost = complete_edges(cohort, spec["max_missing"])
+    complete, p_beside = _beside(cohort, measured, tested, spec)
+    people, nuisance = with_regions(cohort, spec["nuisance"])
     atlas = None if atlas is None else atlas.set_index("name").loc[cohort.nodes]
-    shared = Ingredients(complete, cohort.participants, _regions(cohort, tested, circuits, atlas), spec)
+    asked = spec | {"nuisance": nuisance}
+    shared = Ingredients(complete, people, _regions(cohort, tested, circuits, atlas), asked)
     statistics = shared.statistics()
     top = min(spec["stability_top"], complete.shape[1])
-    half = spec["nuisance"], top, spec["stability_draws"], spec["seed"] + 1
-    stability = selection_stability(complete, cohort.participants, *half)
+    half = nuisance, top, spec["stability_draws"], spec["seed"] + 1
+    stability = selection_stability(complete, people, *half)
     members, components = _reported(shared.adaptive, cohort.nodes, shared.bound)
-    numbers = _edge_numbers(shared) | {"stability": stability, "component": members}
+    numbers = _edge_numbers(shared, measured) | {"stability": stability, "component": members}
+    if p_beside is not None:
+        explained = also_explained(numbers["p_fwer"], p_beside, cohort.regional, spec["alpha"])
+        numbers |= {"p_beside": p_beside, "also_explained": explained}
     table = _edge_table(cohort.edge_names, tested, numbers).assign(circuit=circuits, n_missing=lost)
     shrinkage = _shrunken(table, shared, *half[2:])
     order = np.lexsort((-table["statistic"].abs().fillna(-1), table["p_fwer"].fillna(2)))
@@ -105,10 +126,23 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
     summary["shrinkage"] = shrinkage
     summary["families"] = _overall(shared.adaptive, smallest, float(statistics.p_fwer.min()))
     summary["p_any"] = min(family["p_any"] for family in summary["families"])
+    summary |= {"direction": known} if (known := expected_direction(cohort)) else {}
     summary["n_component_true"] = shared.bound.true_discoveries(shared.adaptive.p_edge <= spec["alpha"])
     power = _power(shared, summary["critical_t"])
-    points = _points(shared, table.loc[tested], order)
-    return Localization(table.iloc[order].reset_index(drop=True), summary, components, families, power, points)
+    points = _points(shared, measured, table.loc[tested], order)
+    regions = regional_table(cohort, spec["nuisance"])
+    edges = table.iloc[order].reset_index(drop=True)
+    return Localization(edges, summary, components, families, power, points, regions)
+
+
+def _beside(cohort: Cohort, edges: np.ndarray, tested: np.ndarray, spec: dict) -> tuple[np.ndarray, np.ndarray | None]:
+    """Edges [n, tested] as they are to be tested, and p of each beside the values of regions, if there are any."""
+    if not cohort.regional:
+        return edges, None
+    measure = measure_of(cohort.measure)
+    ends = None if measure.everywhere else [end[tested] for end in cohort.pairs.ends]
+    given = edges, regional_values(cohort), ends, cohort.participants, spec["nuisance"]
+    return adjusted(*given) if measure.adjusted else edges, beside(*given).p
 
 
 def _regions(cohort: Cohort, tested: np.ndarray, circuits: np.ndarray, atlas: pd.DataFrame | None) -> Regions:
@@ -119,11 +153,12 @@ def _regions(cohort: Cohort, tested: np.ndarray, circuits: np.ndarray, atlas: pd
     return Regions((rows[tested], cols[tested], len(cohort.nodes)), loops, systems)
 
 
-def _points(shared: Ingredients, tested: pd.DataFrame, order: np.ndarray) -> pd.DataFrame:
+def _points(shared: Ingredients, measured: np.ndarray, tested: pd.DataFrame, order: np.ndarray) -> pd.DataFrame:
     """Everybody's value of the strongest edges that were tested; `order` has all edges, strongest first."""
     strongest = order[:STRONGEST][np.isin(order[:STRONGEST], tested.index)]
     columns = tested.index.get_indexer(strongest)
-    return edge_points(shared.edges[:, columns], shared.people, shared.spec["nuisance"], tested.loc[strongest])
+    who = shared.people, shared.spec["nuisance"], tested.loc[strongest]
+    return edge_points(shared.edges[:, columns], *who, measured[:, columns])
 
 
 def _power(shared: Ingredients, critical_t: float) -> pd.DataFrame:
@@ -215,11 +250,11 @@ def _counts(table: pd.DataFrame, components: pd.DataFrame, families: pd.DataFram
     }
 
 
-def _edge_numbers(shared: Ingredients) -> dict[str, np.ndarray]:
+def _edge_numbers(shared: Ingredients, measured: np.ndarray) -> dict[str, np.ndarray]:
     """Columns of the edges that were tested, each [tested]: the tests, and what every method with a column says."""
     statistics = shared.statistics()
     low, high = effect_interval(statistics.t, statistics.size, statistics.df, shared.spec["alpha"])
-    tests = group_means(shared.edges, shared.people["label"].to_numpy()) | {
+    tests = group_means(measured, shared.people["label"].to_numpy()) | {
         "effect_size": statistics.effect_size,
         "effect_low": low,
         "effect_high": high,

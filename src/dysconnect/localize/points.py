@@ -40,27 +40,33 @@ def adjusted(values: np.ndarray, group: np.ndarray, basis: np.ndarray) -> np.nda
 
 
 def edge_points(
-    edges: np.ndarray, people: pd.DataFrame, covariates: Sequence[str], names: pd.DataFrame
+    edges: np.ndarray,
+    people: pd.DataFrame,
+    covariates: Sequence[str],
+    names: pd.DataFrame,
+    measured: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Everybody's value of some edges, as measured and adjusted for the covariates.
 
     Parameters
     ----------
     edges : array, [n, k]
-        Complete, in the unit of their measure.
+        Complete, in the unit of their measure, as they were tested.
     people : DataFrame, [n rows]
         `participant_id`, `label` and the covariates.
     covariates : sequence of str
     names : DataFrame, [k rows]
         `region_a`, `region_b`.
+    measured : array, [n, k], optional
+        The edges before anything was taken out of them, where something was.
 
     Returns
     -------
     DataFrame, [k n rows]
         `participant_id`, `label`, `region_a`, `region_b`, `raw`, `adjusted`; edge after edge, in their order.
     """
-    raw = edges.astype(float)
-    without = adjusted(raw, people["label"].to_numpy(float), nuisance_basis(people, covariates))
+    raw = (edges if measured is None else measured).astype(float)
+    without = adjusted(edges.astype(float), people["label"].to_numpy(float), nuisance_basis(people, covariates))
     who = pd.concat([people[["participant_id", "label"]]] * len(names), ignore_index=True)
     of_edges = names[["region_a", "region_b"]].loc[names.index.repeat(len(people))].reset_index(drop=True)
     return who.join(of_edges).assign(raw=raw.T.ravel(), adjusted=without.T.ravel())

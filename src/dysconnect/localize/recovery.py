@@ -74,8 +74,8 @@ def _table(rows: list[tuple], truth: pd.DataFrame) -> pd.DataFrame:
     columns = ["method", "called", "tpr", "fdp", "fwer", "sign_accuracy", "auprc", "auprc_ratio"]
     pattern = "+".join(sorted(truth["circuit"].unique())) if len(truth) else "null"
     effect = float(truth["effect"].iloc[0]) if len(truth) else 0.0
-    table = pd.DataFrame(rows, columns=columns).assign(pattern=pattern, d=effect, cohorts=1)
-    order = ["method", "pattern", "d", "cohorts", "called", "tpr", "fdp", "fwer", "auprc", "auprc_ratio"]
+    table = pd.DataFrame(rows, columns=columns).assign(pattern=pattern, d=effect, cohorts=1, planted=len(truth))
+    order = ["method", "pattern", "d", "cohorts", "planted", "called", "tpr", "fdp", "fwer", "auprc", "auprc_ratio"]
     return table[[*order, "sign_accuracy"]]
 
 
@@ -85,10 +85,12 @@ def _size(edges: pd.DataFrame) -> np.ndarray:
 
 
 def match_truth(edges: pd.DataFrame, truth: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Match planted edges by the names of their regions, in either order: is planted [E], direction [E]."""
-    pairs = pd.Index(["\t".join(sorted(pair)) for pair in zip(edges["region_a"], edges["region_b"])])
-    wanted = ["\t".join(sorted(pair)) for pair in zip(truth["region_a"], truth["region_b"])]
-    position = pairs.get_indexer(wanted)
+    """Match planted edges by the names of their regions: is planted [E], direction [E]; either way unless directed."""
+    ends, wanted = (list(zip(table["region_a"], table["region_b"])) for table in (edges, truth))
+    directed = bool(ends) and ends[0][::-1] in set(ends)
+    order = list if directed else sorted
+    pairs = pd.Index(["\t".join(order(pair)) for pair in ends])
+    position = pairs.get_indexer(["\t".join(order(pair)) for pair in wanted])
     if (position < 0).any():
         first = truth.iloc[int(np.argmax(position < 0))]
         raise ValueError(

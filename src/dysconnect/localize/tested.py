@@ -27,7 +27,10 @@ def without_copies(cohort: Cohort) -> Cohort:
 def chosen_people(cohort: Cohort, chosen: np.ndarray) -> Cohort:
     """Some people of a cohort, by a mask [n]."""
     people = cohort.participants[chosen].reset_index(drop=True)
-    return replace(cohort, participants=people, values=cohort.values[chosen], missing=cohort.missing[chosen])
+    regional = {name: values[chosen] for name, values in cohort.regional.items()}
+    return replace(
+        cohort, participants=people, values=cohort.values[chosen], missing=cohort.missing[chosen], regional=regional
+    )
 
 
 def complete_edges(cohort: Cohort, max_missing: float) -> CompleteEdges:

@@ -72,6 +72,8 @@ class Card:
         Modules of a network behind the embeddings of the regions, which pretraining leaves as they are.
     sparse : bool
         Whether a network has a twin on ``edge_index``, which PyTorch Geometric explains.
+    clauses : mapping of str to str
+        Parts of `sentence` that hold only where an option is above zero, by the option.
     """
 
     name: str
@@ -86,6 +88,7 @@ class Card:
     space: Callable = field(default=_tangent_space, repr=False)
     fresh: tuple[str, ...] = ()
     sparse: bool = False
+    clauses: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self):
         words = {name for _, name, _, _ in Formatter().parse(self.sentence) if name is not None}
@@ -106,6 +109,13 @@ class Card:
         }
         needs = self.needs if self.kind == "floor" else (*self.needs, *ALWAYS)
         return next((need for need in needs if not there.get(need, True)), "")
+
+    def sentence_for(self, options: Mapping) -> str:
+        """`sentence` without the clauses that do not hold for these options, yet to be filled in."""
+        text = self.sentence
+        for option, clause in self.clauses.items():
+            text = text if options[option] else text.replace(clause, "")
+        return text
 
     def suited(self) -> list[str]:
         """Names of the measures that it can be given."""

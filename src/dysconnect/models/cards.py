@@ -16,6 +16,10 @@ BESIDE = {  # a network: a linear model of all edges that is trained with it; wh
     "start": {"enum": ["none", "ridge"], "default": "none"},
 }
 TRACE = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}  # of the low-rank weights
+FIRST_LAYER = (  # what is said of a wide network that learns it
+    ", the first layer following the gradients of the decision (Radhakrishnan et al. 2024) by a share of {learned:g}"
+)
+LOW_RANK = ", with {share:.0%} of the decision from weights of low rank (trace norm, Tomioka and Müller 2010)"
 EDGES = ("correlations or covariances", "undirected edges")  # what networks need
 
 
@@ -205,11 +209,11 @@ CARDS = {
                 **SOFTENED,
                 **PREPARED,
             },
-            sentence="a graph network of {depth} infinitely wide layers (Cho and Saul 2009; Du et al. 2019) that read "
-            "every region's profile, the first following the gradients of the decision (Radhakrishnan et al. 2024) "
-            "by a share of {learned:g}, with {share:.0%} of the decision from weights of low rank (trace norm, Tomioka "
-            "and Müller 2010), on {measure}, its penalty chosen inside the training fold by leave-one-out "
-            "error (Golub et al. 1979), its probabilities from Platt's curve (Platt 1999)",
+            sentence="a graph network of infinite width and depth {depth} (Cho and Saul 2009; Du et al. 2019) that "
+            f"reads every region's profile{FIRST_LAYER}{LOW_RANK}, on {{measure}}, its penalty chosen inside the "
+            "training fold by leave-one-out error (Golub et al. 1979), its probabilities from Platt's curve (Platt "
+            "1999)",
+            clauses={"learned": FIRST_LAYER, "share": LOW_RANK},
             needs=("covariances",),
             papers=(
                 "Cho and Saul 2009",

@@ -10,6 +10,8 @@ from dysconnect.models.dual import PENALTIES, Calibrated, DualRidge, inner_folds
 from dysconnect.models.low_rank import BATCH, fold, low_rank_weights, unfold
 from dysconnect.models.tangent import in_threads
 
+SAME = 1e-6  # of the size of tangent vectors: people who differ by less, as rounding errors do, are the same
+
 
 class Wide(Calibrated, ClassifierMixin, BaseEstimator):
     """A graph network that reads the profile of every region, infinitely wide, and beside it weights of low rank.
@@ -129,12 +131,24 @@ class Wide(Calibrated, ClassifierMixin, BaseEstimator):
         return twin
 
     def _remember(self, X: np.ndarray) -> np.ndarray:
-        """Keep the training people as they are saved; their tangent vectors less their mean, [n, E] float32."""
+        """Keep the training people as they are saved; their tangent vectors less their mean, [n, E] float32.
+
+        Raises
+        ------
+        ValueError
+            When all are the same.
+        """
         size = np.sqrt(np.mean(np.square(X, dtype=float)))
         self.unit_ = np.float32(max(size, np.finfo(np.float32).tiny))
         self.people_ = (X / self.unit_).astype(np.float16)
         self.origin_ = self._vectors().mean(0)
-        return self._people()
+        people = self._people()
+        if np.abs(people).max() <= SAME * self.unit_:
+            raise ValueError(
+                f"the connectivity of all {len(X)} training people is the same: nothing tells them apart. "
+                "Are their scans copies of one?"
+            )
+        return people
 
     def _vectors(self) -> np.ndarray:
         return self.people_.astype(np.float32) * self.unit_

@@ -12,7 +12,7 @@ RESEARCH_ONLY = "For research only: no diagnosis and no basis for treatment."
 NONE = "—"
 
 
-COVARIATES = {"mean_fd": "motion"}
+COVARIATES = {"mean_fd": "motion", "mean_fd_task": "motion during the task", "mean_fd_rest": "motion at rest"}
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Compose the configuration of a cohort and of its experiments from what was typed, with Hydra."""
 
+import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -71,14 +72,16 @@ def compose_workflow(
     with hydra.initialize_config_dir(str(Path(config_dir).resolve()), version_base="1.3"):
         used: set[str] = set()
         validated = [f"experiment={VALIDATION}"] if VALIDATION in (chosen or []) else []
-        cohort = _compose([*groups, *validated], overrides, rules, used)
+        cohort = _suited(_compose([*groups, *validated], overrides, rules, used))
         names = _experiment_names(cohort, chosen, config_dir)
         experiments = {name: _compose([*groups, f"experiment={name}"], overrides, rules, used) for name in names}
     _refuse_unused(overrides, used, [cohort, *experiments.values()])
     validate(cohort, schema)
+    check_denoising(cohort, "")
     for name, config in experiments.items():
         validate(config, schema, f"experiment {name}")
         check_model(config, name)
+        check_denoising(config, f"experiment {name}: ")
         _refuse_contradiction(Path(config_dir) / "experiment" / f"{name}.yaml", name, groups, overrides)
     check_values(cohort)
     check_asked(cohort, experiments, [*_options(config_dir, "experiment")], {override.key for override in overrides})
@@ -168,6 +171,20 @@ def _compose(groups: Sequence[str], overrides: Sequence[Override], rules: Mappin
         raise ConfigError(f"a ${{...}} does not resolve: {' '.join(str(error).split())[:300]}") from error
 
 
+def _suited(config: dict) -> dict:
+    """Suit what follows from the measure: what is planted in a simulated cohort, and motion in a task and at rest.
+
+    Motion that goes with the task differs between groups where that of the whole run does not.
+    """
+    measure, dataset, localize = MEASURES.get(config["connectivity"]["measure"]), config["dataset"], config["localize"]
+    if measure and measure.timed and dataset.get("kind") == "simulated":
+        dataset["plant"] |= {"measure": measure.name}
+    if config["denoise"].get("task"):
+        parts = {"mean_fd": ["mean_fd_task", "mean_fd_rest"]}
+        localize["nuisance"] = [part for name in localize["nuisance"] for part in parts.get(name, [name])]
+    return config
+
+
 def _name_atlas(config: DictConfig, typed: Collection[str]) -> None:
     """Give another table of regions than the chosen atlas's a title and a citation of its own."""
     defaults = {"title": f"own regions, {Path(str(config.atlas.nodes)).name}", "citation": "not published"}
@@ -215,15 +232,55 @@ def _parsed(override: Override) -> object:
     return value
 
 
+def check_denoising(config: Mapping, where: str) -> None:
+    """Refuse a measure of series that were not denoised as it needs, or of data that cannot have it."""
+    measure, denoise, dataset = MEASURES[config["connectivity"]["measure"]], config["denoise"], config["dataset"]
+    if (denoise.get("task") or measure.asks.get("task")) and not dataset.get("trial_types"):
+        who = f"connectivity={measure.name}" if measure.asks.get("task") else f"denoise={denoise['name']}"
+        raise ConfigError(
+            f"{where}{who} needs events of a task, whose responses are taken out, and of dataset={dataset['name']} no "
+            "events are said to be of one. Choose one that does (dataset=ds006395_finger), or set dataset.task and "
+            "dataset.trial_types={task: [...], rest: [...]}, with the trial_type of each."
+        )
+    if "low_pass" in measure.asks and str(dataset.get("strategy")).startswith("filt"):
+        raise ConfigError(
+            f"{where}connectivity={measure.name} needs series without a low-pass, and dataset={dataset['name']} was "
+            "band-passed by those who prepared it. Set dataset.strategy=nofilt_global or nofilt_noglobal."
+        )
+    wrong = {key: value for key, value in measure.asks.items() if denoise.get(key) != value}
+    if wrong:
+        asked = " ".join(f"denoise.{key}={json.dumps(value)}" for key, value in wrong.items())
+        raise ConfigError(
+            f"{where}connectivity={measure.name} needs {asked}, and denoise={denoise['name']} is other. Leave that "
+            f"choice to connectivity={measure.name}, or set this."
+        )
+
+
 def check_model(config: Mapping, name: str) -> None:
-    """Refuse a model on a measure that has not what it needs: a network on features that are no edges, say."""
-    model, measure = config["model"]["name"], config["connectivity"]["measure"]
-    card = CARDS[model]
+    """Refuse a model without what it needs: a network on features that are no edges, say, or a start that none judge.
+
+    Raises
+    ------
+    ConfigError
+        Names the experiment and the key.
+    """
+    model, measure = config["model"], config["connectivity"]["measure"]
+    card = CARDS[model["name"]]
     lacking = card.lacks(MEASURES[measure])
     if lacking:
         raise ConfigError(
-            f"experiment {name}: model={model} needs {lacking}, and connectivity={measure} has none. "
+            f"experiment {name}: model={model['name']} needs {lacking}, and connectivity={measure} has none. "
             f"Choose connectivity={' or '.join(card.suited())} for it."
+        )
+    if any(model.get("soften", ())) and not MEASURES[measure].tangent:
+        raise ConfigError(
+            f"experiment {name}: model.soften={model['soften']} is for the tangent space, and connectivity={measure} "
+            "has none. Leave it at [0]."
+        )
+    if model.get("start", "none") != "none" and not config["training"]["inner_folds"]:
+        raise ConfigError(
+            f"experiment {name}: model.start={model['start']} needs people whom the network was not fitted on, to say "
+            "how much it counts. Set training.inner_folds to 2 or more."
         )
 
 

@@ -46,7 +46,7 @@ def read_schema(schema_file: str | Path) -> dict:
     parts["connectivity"] |= _one_of(
         "measure", {name: _estimators(measure.estimator) for name, measure in MEASURES.items()}
     )
-    plain = (m for m in MEASURES.values() if not (m.tangent or m.diagonal or m.directed))  # as norms and recovery need
+    plain = (m for m in MEASURES.values() if not (m.tangent or m.diagonal))  # as norms and recovery need
     alone = [measure.name for measure in plain]
     parts["localize"]["properties"]["measure"] = {"enum": alone}
     return schema

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dysconnect.acquire import kind_of, list_folder_of, source_files
+from dysconnect.acquire.events import events_above
 from dysconnect.acquire.images import SHARED, Plan, plan_images, plan_scans, users_files
 from dysconnect.acquire.people import people_notes
 from dysconnect.acquire.scan import SETTINGS
@@ -380,6 +381,7 @@ def plan_run(root: str | Path, command_line: Mapping[str, object]) -> Run:
     if dataset["kind"] not in ("bids", "derivatives"):
         return Run(*known)
     plan = plan_images(dataset | {"withdrawn": withdrawn}, fetching, root / "configs/manifest")
+    scan |= events_above(listing.files if listing else plan.paths, scan)
     scans = plan_scans(plan, scan, listing)
     if (dataset["kind"], engine) != ("bids", "fmriprep"):
         return Run(*known, plan, scans)

@@ -64,7 +64,12 @@ def choose_pattern(
 
 
 def choose_edges(
-    nodes: pd.DataFrame, circuits: Sequence[str], n_edges: int, direction: str, rng: np.random.Generator
+    nodes: pd.DataFrame,
+    circuits: Sequence[str],
+    n_edges: int,
+    direction: str,
+    rng: np.random.Generator,
+    directed: bool = False,
 ) -> pd.DataFrame:
     """Draw the edges of the planted truth from the loops of dystonia, evenly over the circuits.
 
@@ -78,6 +83,8 @@ def choose_edges(
         How many edges in all.
     direction : {"down", "up", "mixed"}
         Sign of the change in the patients.
+    directed : bool
+        Edges from `i` to `j`, as the circuits go.
 
     Returns
     -------
@@ -89,7 +96,7 @@ def choose_edges(
     ValueError
         When a circuit is unknown, has no edge in this atlas, or there are fewer edges than asked.
     """
-    pool = circuit_edges(nodes)
+    pool = circuit_edges(nodes, directed)
     pool = pool[pool["circuit"].isin(circuits)].drop_duplicates("edge")
     empty = [name for name in circuits if name not in set(pool["circuit"])]
     if empty:
@@ -282,6 +289,7 @@ def plant_cohort(
     repetition_times: Sequence[float],
     spec: dict,
     patients: np.ndarray,
+    loads: Sequence[np.ndarray] | None = None,
 ) -> tuple[list[np.ndarray], pd.DataFrame, np.ndarray]:
     """Plant one truth in the carriers among the patients of a cohort.
 
@@ -300,6 +308,8 @@ def plant_cohort(
         carriers), `carriers` (fraction of the patients), `direction`, `seed`.
     patients : array of int
         Positions of the patients.
+    loads : sequence of array, each [T], optional
+        How far every volume is moved, 0 to 1, one a subject: of a task, say. Without them all are, all the way.
 
     Returns
     -------
@@ -324,5 +334,6 @@ def plant_cohort(
         with threadpool_limits(1, "blas"):  # small matrices: one thread a person
             changed = Parallel(n_jobs=os.cpu_count(), backend="threading", return_as="generator")(jobs)
             for subject, x in zip(sound, track(changed, "planting the disruption", total=len(sound))):
-                planted[subject] = x
+                before = series[subject]
+                planted[subject] = x if loads is None else before + loads[subject][:, None] * (x - before)
     return planted, truth, carriers

@@ -1,24 +1,29 @@
 """Simulate a case-control cohort of regional BOLD with the traps of real data and a planted truth."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from dysconnect.planted.motion import head_motion, motion_artefact
 from dysconnect.planted.plant import plant_cohort
 
-CONFOUNDS = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
-HEAD_RADIUS = 50.0  # mm; Power et al. 2012, doi:10.1016/j.neuroimage.2011.10.018
+TASKS, TIMED = ("task", "task_change"), ("lagged", "variability")  # measures of which a truth of its own is planted
+EXCESS = 0.5  # by which everybody moves more while tapping; patients `motion_ratio` times as much more
+RUN = 360  # volumes of a task run at least: twelve minutes, as in OpenNeuro ds006395
+ACTIVATION = 2.0  # of the motor loops by tapping, relative to the spread of their series
+LESS = 0.7  # of it in patients: they activate less, which is no difference of connections
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One simulated scan: `series` [T, N] (None when the file is to be missing) and `confounds` [T rows]."""
+    """One simulated scan: `series` [T, N] (None when the file is to be missing), `confounds` [T rows], `events`."""
 
     participant_id: str
     series: np.ndarray | None
     confounds: pd.DataFrame | None
+    events: pd.DataFrame | None = None
 
 
 class Simulated(NamedTuple):
@@ -83,40 +88,6 @@ def bold_noise(n_volumes: int, n_columns: int, tr: float, rng: np.random.Generat
     spectrum = np.fft.rfft(rng.standard_normal((n_volumes, n_columns)), axis=0) * amplitude[:, None]
     noise = np.fft.irfft(spectrum, n=n_volumes, axis=0)
     return noise / np.sqrt((amplitude**2).mean())
-
-
-def head_motion(n_volumes: int, mean_fd: float, rng: np.random.Generator) -> pd.DataFrame:
-    """Six rigid-body parameters (mm, radians) with jerks, and framewise displacement of the given mean (mm).
-
-    Framewise displacement follows Power et al. (2012): the sum of absolute differences, rotations taken as
-    arcs on a sphere of 50 mm.
-    """
-    steps = rng.standard_normal((n_volumes - 1, 6))
-    jerks = rng.random(n_volumes - 1) < 0.06
-    steps[jerks] *= rng.uniform(3, 8, (jerks.sum(), 1))
-    steps[:, 3:] /= HEAD_RADIUS
-    size = np.abs(steps) @ np.r_[np.ones(3), np.full(3, HEAD_RADIUS)]
-    steps *= mean_fd / size.mean()
-    parameters = pd.DataFrame(np.vstack([np.zeros(6), steps.cumsum(0)]), columns=list(CONFOUNDS))
-    parameters["framewise_displacement"] = np.r_[np.nan, size * mean_fd / size.mean()]
-    return parameters
-
-
-def motion_artefact(confounds: pd.DataFrame, xyz: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """Signal changes shared by neighbouring regions whenever the head moves, [T, N].
-
-    Their amplitude follows framewise displacement but not linearly the six parameters, so that regression
-    leaves part of them: what inflates short-range correlations in real data (Power et al. 2012).
-    """
-    from scipy.spatial.distance import cdist  # not with the plan of every run
-
-    displacement = confounds["framewise_displacement"].fillna(0).to_numpy()
-    centres = xyz[rng.choice(len(xyz), 8, replace=False)]
-    fields = np.exp(-((cdist(centres, xyz) / 30.0) ** 2)) * rng.choice([-1.0, 1.0], (8, 1))
-    jolts = displacement[:, None] * rng.standard_normal((len(displacement), 8))
-    decay = np.exp(-np.arange(8) / 3.0)  # volumes: the signal recovers slowly after a movement
-    courses = np.stack([np.convolve(jolt, decay)[: len(jolt)] for jolt in jolts.T], axis=1)
-    return strength * courses @ fields
 
 
 def simulate_participants(spec: dict, rng: np.random.Generator) -> pd.DataFrame:
@@ -186,6 +157,37 @@ def simulate_cohort(spec: dict, nodes: pd.DataFrame) -> tuple[pd.DataFrame, list
     return participants, [scan[0] for scan in scans], [scan[1] for scan in scans]
 
 
+def simulate_tapping(
+    spec: dict, participants: pd.DataFrame
+) -> tuple[list[pd.DataFrame], list[np.ndarray], list[pd.DataFrame]]:
+    """Everybody's events of tapping, how much of it is in every volume, [T] each, and motion that goes with it."""
+    from dysconnect.planted.tapping import tapping_events, tapping_load, tapping_motion
+
+    timed = spec["volumes"], spec["repetition_time"]
+    rngs = [np.random.default_rng([spec["seed"], 6, k]) for k in range(len(participants))]
+    events = [tapping_events(*timed, rng) for rng in rngs]
+    loads = [tapping_load(own, *timed) for own in events]
+    case = participants["group"].isin(spec["contrast"]["cases"])
+    excess = np.where(case, EXCESS * spec["motion_ratio"], EXCESS)
+    people = zip(events, participants["target_fd"], excess, rngs)
+    return events, loads, [tapping_motion(own, *timed, fd, more, rng) for own, fd, more, rng in people]
+
+
+def add_responses(
+    series: list[np.ndarray], events: list[pd.DataFrame], nodes: pd.DataFrame, spec: dict, patients: np.ndarray
+) -> list[np.ndarray]:
+    """Add the responses of the motor loops to tapping; those of patients are weaker, wherever connections differ."""
+    from dysconnect.planted.tapping import tapping_responses
+
+    loops = np.diag(covariance_kernels(nodes).loops)
+    responded = []
+    for k, (x, own) in enumerate(zip(series, events)):
+        strength = 10 * ACTIVATION * (LESS if k in patients else 1.0) * loops
+        rng = np.random.default_rng([spec["seed"], 9, k])
+        responded.append(x + tapping_responses(own, spec["volumes"], spec["repetition_time"], strength, rng))
+    return responded
+
+
 def simulate_severity(patients: np.ndarray, carriers: np.ndarray, spec: dict, n: int) -> np.ndarray:
     """Clinical score of everybody, [n]: 0 in controls, higher in patients with than without the planted disruption.
 
@@ -247,12 +249,24 @@ def simulate_dataset(spec: dict, nodes: pd.DataFrame) -> Simulated:
     nodes : DataFrame, [N rows]
         Atlas table.
     """
+    from dysconnect.planted.timed import plant_in_time  # with scipy.signal, which the plan of a run need not load
+
+    measure = spec["plant"].get("measure")
+    if measure in TASKS:
+        spec = spec | {"volumes": max(spec["volumes"], RUN)}
     participants, series, confounds = simulate_cohort(spec, nodes)
     patients = np.flatnonzero(participants["group"].isin(spec["contrast"]["cases"]))
     times = [spec["repetition_time"]] * len(participants)
-    series, truth, carriers = plant_cohort(series, participants, nodes, times, spec["plant"], patients)
+    if measure in TIMED:
+        series, truth, carriers = plant_in_time(series, nodes, times, spec["plant"], patients, measure)
+    else:
+        events, loads, confounds = simulate_tapping(spec, participants) if measure in TASKS else (None, None, confounds)
+        series, truth, carriers = plant_cohort(series, participants, nodes, times, spec["plant"], patients, loads)
+        series = add_responses(series, events, nodes, spec, patients) if events else series
     participants["severity"] = simulate_severity(patients, carriers, spec, len(participants))
     subjects = spoil(participants, add_motion(series, confounds, nodes, spec), confounds, spec)
+    if measure in TASKS:
+        subjects = [replace(subject, events=own) for subject, own in zip(subjects, events)]
     participants["scan_group"] = participants["participant_id"]
     names = participants["participant_id"].iloc[carriers].to_frame()
     return Simulated(participants.drop(columns="target_fd"), subjects, truth, names)

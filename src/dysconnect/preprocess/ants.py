@@ -30,6 +30,7 @@ from dysconnect.data.images.spaces import TEMPLATE_SPACE, refuse_other_space
 from dysconnect.data.images.volumes import read_sidecar
 from dysconnect.preprocess.confounds import confounds_table, erode, write_confounds
 from dysconnect.preprocess.distortion import Distortion
+from dysconnect.preprocess.kept import keep_anatomy, place_of, read_anatomy
 from dysconnect.preprocess.motion import Motion, foreground, register
 from dysconnect.preprocess.pictures import registration_figure
 from dysconnect.preprocess.registration import (
@@ -87,12 +88,13 @@ def run_subject(scan: Mapping, nodes: pd.DataFrame, atlas: Mapping, folder: Path
     Parameters
     ----------
     scan : mapping
-        `participant_id`, `bold` and `t1w` (paths); the BOLD's sidecar lies beside it.
+        `participant_id`, `bold` and `t1w` (paths), `events` of a task; the BOLD's sidecar lies beside it.
     nodes : DataFrame, [N rows], in template mm
     atlas : mapping
         The `atlas` section: label image `image` and its template `space`, where it has them.
     folder : path
-        Where the tables go; images and the report go into the folder `bold` beside it.
+        Where the tables go; images and the report go into the folder `bold` beside it, what the T1w alone tells into
+        `anatomy`.
     spec : mapping
         The `preprocess` section: `transform` (`affine`, `fast`, `accurate`), `resolution` (mm), `slice_timing` (bool),
         `susceptibility` (`none`, `syn`), `save_bold`, `save_mni` (bool), `min_coverage`, `seed`, `threads`, `device`.
@@ -116,7 +118,9 @@ def run_subject(scan: Mapping, nodes: pd.DataFrame, atlas: Mapping, folder: Path
         run = read_run(scan["bold"], spec.get("slice_timing", True))
         axis = phase_axis(read_sidecar(scan["bold"]), Path(scan["bold"]).name) if _corrects(spec) else None
     with tempfile.TemporaryDirectory() as scratch:
-        motion, place = _placed(run, scan, axis, Path(scratch), spec, clock)
+        with timed(clock, "T1w to template"):
+            anatomy = _anatomy(scan, stem, Path(scratch), spec)
+        motion, place = _placed(run, anatomy, axis, Path(scratch), spec, clock)
         masks, overlap = brain_masks(motion, run.affine, place, Path(scan["bold"]).name)
         with timed(clock, "realign"):
             series, masks["brain"] = brain_series(run, motion.matrices, masks["brain"])
@@ -127,6 +131,7 @@ def run_subject(scan: Mapping, nodes: pd.DataFrame, atlas: Mapping, folder: Path
         bold = _write_bold(run, series, masks["brain"], stem)
         del series
         entry = {"participant_id": scan["participant_id"], "bold": str(bold), **paths}
+        entry |= {"events": scan.get("events", ""), "start_time": run.start_time}
         row = preprocess_subject(entry, nodes, Path(folder), {"image": image or None}, spec)
         kept = _kept(bold, spec)
     with timed(clock, "picture"):
@@ -155,13 +160,18 @@ def _corrects(spec: Mapping) -> bool:
     return spec.get("susceptibility", "none") == "syn"
 
 
+def _anatomy(scan: Mapping, stem: Path, scratch: Path, spec: Mapping) -> Anatomy:
+    """Where the T1w lies in the template: as it was found for another scan of it, or found now and kept."""
+    t1w = scan.get("t1w") or ""
+    place = place_of(t1w, stem.parents[1] / "anatomy", scan["participant_id"], spec)
+    return read_anatomy(place) or keep_anatomy(prepare_anatomy(t1w, scratch, spec), place)
+
+
 def _placed(
-    run: Run, scan: Mapping, axis: int | None, scratch: Path, spec: Mapping, clock: dict
+    run: Run, anatomy: Anatomy, axis: int | None, scratch: Path, spec: Mapping, clock: dict
 ) -> tuple[Motion, Place]:
     """Find the motion of the run, and where the head lies; `axis` is that of phase encoding, to be corrected."""
     seed, distortion, more = int(spec.get("seed", 0)), None, {}
-    with timed(clock, "T1w to template"):
-        anatomy = prepare_anatomy(scan.get("t1w") or "", scratch, spec)
     with timed(clock, "motion"):
         motion = register(run.data, run.affine, device=spec.get("device", "auto"))
     with timed(clock, "BOLD to T1w"):

@@ -29,18 +29,19 @@ def run_engine(entry: Mapping, nodes: pd.DataFrame, folder: Path, atlas: Mapping
     Returns
     -------
     dict
-        One row of the index of series, as of `preprocess_subject`; of `fmriprep` with the path of its `report`.
+        One row of the index of series, as of `preprocess_subject`; of `fmriprep` with the path of its `report`; of a
+        task with its `events`, and the `start_time` (s) of the series on their clock.
     """
     if spec["engine"] == "ants" and not entry["problem"]:
         from dysconnect.preprocess.ants import run_subject
 
         try:
             row = run_subject(entry, nodes, atlas, folder, spec)
-            return row | {name: _beside(row[name], folder.parent) for name in FILES}
+            return row | {name: _beside(row[name], folder.parent) for name in (*FILES, "events") if name in row}
         except Exception as problem:  # whatever a person's images raise is their reason; not the machine's troubles
             entry = {**entry, "problem": reason(problem, entry["participant_id"])}
     row = preprocess_subject(entry, nodes, folder, atlas, spec)
-    row["confounds"] = _beside(row["confounds"], folder.parent)
+    row |= {name: _beside(row[name], folder.parent) for name in ("confounds", "events") if name in row}
     if spec["engine"] == "fmriprep":
         row["report"] = _beside(entry["report"], folder.parent)
     return row

@@ -47,6 +47,11 @@ class Run:
     dropped: int
     notes: tuple[str, ...]
 
+    @property
+    def start_time(self) -> float:
+        """When the first volume that is left was taken, s from the beginning of the file: the middle of its time."""
+        return (self.dropped + 0.5) * self.seconds
+
 
 def read_run(bold: str | Path, slice_timing: bool = True) -> Run:
     """Read a raw BOLD run, refuse what is none, and leave out its unsteady start.

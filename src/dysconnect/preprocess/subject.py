@@ -10,9 +10,11 @@ import pandas as pd
 from dysconnect.data.images.averages import MIN_COVERAGE, Averages
 from dysconnect.data.images.regions import regional_series
 from dysconnect.data.images.spaces import refuse_other_space, refuse_without_surface, space_of
+from dysconnect.data.images.volumes import read_sidecar
 from dysconnect.data.series import displacement_of, series_hash, write_series
 from dysconnect.preprocess.quality import Brain, subject_measures, write_picture
 from dysconnect.problems import one_line, reason
+from dysconnect.reading.repetition import start_time
 from dysconnect.version import __version__
 
 
@@ -24,8 +26,8 @@ def preprocess_subject(
     Parameters
     ----------
     entry : mapping
-        Row of the index of scans: `participant_id`, `bold`, `mask`, `confounds` and, when it is known that there
-        is no scan to use, `problem`.
+        Row of the index of scans: `participant_id`, `bold`, `mask`, `confounds`; `events` of a task that has some;
+        and, when it is known that there is no scan to use, `problem`.
     nodes : DataFrame, [N rows]
         In the space of the BOLD.
     folder : path
@@ -41,7 +43,8 @@ def preprocess_subject(
     dict
         One row of the index of series: `participant_id`, `series`, `key`, `confounds`, `repetition_time` (s), `sha256`,
         `coverage` (table: name, coverage, voxels, tsnr), `quality` (JSON of `subject_measures`), `picture`, `tsnr`,
-        `silent_regions` (number), `note` (doubtful, and used all the same), `problem` ("" when all is well).
+        `silent_regions` (number), `note` (doubtful, and used all the same), `problem` ("" when all is well); of a task
+        `events` (table) and `start_time` (s) of the series on their clock.
     """
     name = entry["participant_id"]
     row = {"participant_id": name, "series": "", "key": "", "confounds": entry["confounds"], "repetition_time": 0.0}
@@ -53,6 +56,9 @@ def preprocess_subject(
     except Exception as problem:  # whatever a person's files raise is their reason; the machine's troubles go on
         row["problem"] = reason(problem, name)
         print(f"{name}: {row['problem']}; goes on without.", flush=True)
+    if entry.get("events") and not row["problem"]:
+        told = start_time(read_sidecar(entry["bold"]), row["repetition_time"])
+        row |= {"events": entry["events"], "start_time": entry.get("start_time", told)}
     if row["note"]:
         print(f"{name}: {row['note']}.", flush=True)
     return row

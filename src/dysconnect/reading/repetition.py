@@ -81,6 +81,19 @@ def time_of(sidecar: Mapping, origins: Mapping[str, str], header_time: float, na
     return seconds_of(header_time, name, "repetition time of the header") if seconds is None else seconds
 
 
+def start_time(sidecar: Mapping, seconds: float) -> float:
+    """When the first volume was taken, s on the clock of the events: `StartTime`, else the middle of its time.
+
+    Parameters
+    ----------
+    sidecar : mapping
+    seconds : float
+        Repetition time.
+    """
+    told = sidecar.get("StartTime")
+    return float(told) if isinstance(told, int | float) and not isinstance(told, bool) else seconds / 2
+
+
 def times_by_group(participants: pd.DataFrame, index: pd.DataFrame, contrast: Mapping[str, Sequence[str]]) -> list[str]:
     """Say by group which repetition times a cohort has, where it has several; nothing where it has one.
 

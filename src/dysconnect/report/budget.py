@@ -30,7 +30,12 @@ def model_share(study: Study) -> float:
 
 
 def connection_share(study: Study) -> float:
-    """Largest p of a family of tests that the verdict calls a finding, shared by all questions to the connections."""
+    """Largest p of a family of tests that the verdict calls a finding, shared by all questions to the connections.
+
+    Zero for a measure that is exploratory: nothing of it is named.
+    """
+    if study.measure.exploratory:
+        return 0.0
     asked = 1 + sum(question is not None for question in (study.results.severity, study.results.groups))
     return study.alpha / 2 / asked + SLACK
 
@@ -54,7 +59,7 @@ def may_name(study: Study, name: str) -> bool:
 def out_of_reach(study: Study) -> str:
     """Say that the permutations are too few for any connection to be named; empty where they are enough."""
     n, share = study.results.summary["permutations"], connection_share(study)
-    if 1 / (1 + n) <= share:
+    if study.measure.exploratory or 1 / (1 + n) <= share:
         return ""
     return (
         f"{n:,} permutations give no p below {1 / (1 + n):.2g}, where the error rate of the page asks for {share:.2g}: "
@@ -70,10 +75,15 @@ def budget_text(study: Study) -> str:
         if question is not None
     ]
     shared = f", shared with the questions of {listed(asked)}" if asked else ""
-    return (
+    models = (
         "Every family of tests keeps its own error rate. The verdict names a difference only at "
         f"{model_share(study):.2g} for the best model, by the highest standardised AUC of all models under the same "
-        f"permutations, and at {connection_share(study):.2g} for connections{shared}, by the smallest p over single "
+        "permutations"
+    )
+    if study.measure.exploratory:
+        return f"{models}. Connections are exploratory: it names none, single or together, and no target."
+    return (
+        f"{models}, and at {connection_share(study):.2g} for connections{shared}, by the smallest p over single "
         "connections, components, circuits and pairs of systems under the same permutations (Westfall and Young 1993)."
         f"{_targets_text(study)}"
     )
@@ -99,6 +109,8 @@ def held_back(study: Study, p: float, name: str = "") -> str:
     families = len(study.results.summary["families"])
     several = f"; {p:.2g} once the {families} families of tests are allowed for" if name else ""
     own = family(study.results.summary, name).p if name else p
+    if study.measure.exploratory:
+        return f"p = {own:.2g} at its own error rate{several}; exploratory, and not counted as a finding"
     return (
         f"p = {own:.2g} at its own error rate{several}, where the error rate of the page asks for "
         f"{connection_share(study):.2g}: not counted as a finding"
@@ -128,7 +140,9 @@ def passed_on(study: Study) -> float:
 
 
 def target_share(study: Study) -> float:
-    """Largest family-wise p of a target that the verdict names; 0 where it names no difference."""
+    """Largest family-wise p of a target that the verdict names; 0 where it names no difference, or may name none."""
+    if study.measure.exploratory:
+        return 0.0
     return min(study.cohort["stimulate"]["alpha"] + SLACK, passed_on(study))
 
 
@@ -137,6 +151,7 @@ def target_held_back(study: Study, p: float) -> str:
     asks = f"the error rate of the page asks for {target_share(study):.2g}"
     none = "a target is named only beside a difference that this page names, and there is none"
     why = asks if passed_on(study) else none
+    why = "connections of this kind are exploratory" if study.measure.exploratory else why
     return f"p = {p:.2g} at its own error rate, but {why}: not counted as a finding"
 
 

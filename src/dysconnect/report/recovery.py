@@ -50,9 +50,8 @@ def recovery_sentence(results: Results, plant: Mapping | None) -> str:
         calls = counted(called, "connection")
         return f"Nothing was planted: whatever is found is false. {strict['method']} calls {calls}."
     of = f" of {plant['region']}" if plant["region"] else ""
-    planted = (
-        f"{plant['edges']} planted connections{of} (d = {plant['effect']:g} in {plant['carriers']:.0%} of the patients)"
-    )
+    n = int(strict.get("planted", plant["edges"]))
+    planted = f"{n} planted connections{of} (d = {plant['effect']:g} in {plant['carriers']:.0%} of the patients)"
     return (
         f"Of {planted}, {strict['method']} finds {called - wrong}; "
         f"{wrong or 'none'} of its {counted(called, 'call')} {'are' if wrong > 1 else 'is'} false."

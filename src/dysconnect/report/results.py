@@ -8,13 +8,14 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from dysconnect.data.measures import Measure, measure_of
 from dysconnect.data.participants import read_participants
 from dysconnect.localize.recovery import read_recovery
 from dysconnect.quality.scans import Scans, read_scans
 
 TABLES = (
     "splits", "scores", "comparisons", "curves", "folds", "subgroups", "power", "components", "families", "people",
-    "detectable", "points", "qcfc", "targets", "patient_targets", "edits", "validation",
+    "detectable", "points", "regional", "qcfc", "targets", "patient_targets", "edits", "validation",
 )  # fmt: skip
 GROUP = "group"  # in the place of a participant, in edits.tsv
 AS_TEXT = {"group": str, "reason": str, "pattern": str}  # names of sites may be numbers
@@ -51,6 +52,8 @@ class Results:
         Effects that a connection, a circuit and a component would have needed.
     points : DataFrame
         Everybody's value of the strongest connections, raw and adjusted.
+    regional : DataFrame or None
+        What the measure says of every region in both groups; no rows where it says nothing.
     people : DataFrame
         Every person against the norm of the controls.
     summary : mapping
@@ -105,6 +108,7 @@ class Results:
     summary: Mapping
     quality: Mapping
     qcfc: pd.DataFrame
+    regional: pd.DataFrame | None = None
     index: pd.DataFrame | None = None
     choices: pd.DataFrame | None = None
     recovery: pd.DataFrame | None = None
@@ -146,6 +150,11 @@ class Study:
     def contrast(self) -> Mapping:
         """Names of the groups that are `cases`, and of those that are `controls`."""
         return self.cohort["dataset"]["contrast"]
+
+    @property
+    def measure(self) -> Measure:
+        """What a connection is that was tested."""
+        return measure_of(self.cohort["localize"]["measure"])
 
     @property
     def alpha(self) -> float:
@@ -202,7 +211,8 @@ def read_results(paths: Mapping, experiments: Sequence[str], histories: Sequence
         for name in ("index", "choices")
         if paths.get(name)
     }
-    edges = pd.read_csv(paths["edges"], sep="\t").dropna(subset="statistic").fillna({"circuit": ""})
+    edges = pd.read_csv(paths["edges"], sep="\t").dropna(subset="statistic")
+    edges = edges.fillna({"circuit": "", "also_explained": ""})
     each = {"histories": histories} | {name: paths.get(name, ()) for name in ("predictions", "nulls", "starts")}
     return Results(
         read_participants(paths["participants"]),

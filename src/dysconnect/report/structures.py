@@ -9,6 +9,7 @@ from dysconnect.data.atlas import circuit_titles
 from dysconnect.paper.tables import Column, Row, Table, page_link
 from dysconnect.paper.text import NONE, counted, listed, number, p_value
 from dysconnect.report.budget import family, held_back, may_name
+from dysconnect.report.direction import CIRCUITS_GO
 from dysconnect.report.results import Study
 from dysconnect.report.section import Section
 
@@ -27,7 +28,7 @@ def section(study: Study) -> Section:
         sentences=[detectable_sentence(results.detectable, titles)],
         tables={
             "components": component_table(results.components, titles, alpha, MOST) if len(results.components) else None,
-            "circuits": family_table(circuits, titles, alpha) if len(circuits) else None,
+            "circuits": family_table(circuits, titles, alpha, study.measure.directed) if len(circuits) else None,
             "detectable": detectable_table(results.detectable, titles),
             "deviants": deviant_table(results.people, titles, alpha, MOST),
             "blocks": family_table(first, {}, alpha) if len(blocks) else None,
@@ -84,7 +85,7 @@ def inside(components: pd.DataFrame) -> dict[int, int]:
     return holders
 
 
-def family_table(families: pd.DataFrame, titles: Mapping[str, str], alpha: float) -> Table:
+def family_table(families: pd.DataFrame, titles: Mapping[str, str], alpha: float, directed: bool = False) -> Table:
     """Circuits or blocks as wholes."""
     enriched = "enrichment" in families and families["enrichment"].notna().any()
     bounded = "true_edges" in families and families["true_edges"].notna().any()
@@ -110,7 +111,7 @@ def family_table(families: pd.DataFrame, titles: Mapping[str, str], alpha: float
             " Enrichment: mean |t| relative to that of connections of like strength and length; its p "
             "compares with permuted people and is corrected over the circuits."
         )
-    return Table(caption, columns, rows)
+    return Table(caption + (f" {CIRCUITS_GO}" if directed else ""), columns, rows)
 
 
 def detectable_effect(detectable: pd.DataFrame) -> float:

@@ -17,11 +17,14 @@ from dysconnect.data.series import (
     series_hash,
     write_series,
 )
+from dysconnect.data.timing import Timing
 from dysconnect.denoising.checks import check_map, check_series, mean_displacement, usable_confounds
 from dysconnect.denoising.projection import Projection, plan
 from dysconnect.denoising.regressors import UnusableError
+from dysconnect.denoising.task import TaskRegression, task_design, task_regression
 from dysconnect.problems import MachineError, one_line, reason, refuse_gone
 from dysconnect.progress import track
+from dysconnect.reading.events import read_events, task_events
 from dysconnect.version import __version__
 
 
@@ -29,7 +32,8 @@ from dysconnect.version import __version__
 class Verdict:
     """What became of one subject; `series` is None for the excluded, `removed` goes into the sidecar.
 
-    `note` says what was decided about a file that could be used.
+    `note` says what was decided about a file that could be used; `moved` has mean framewise displacements of parts of a
+    scan (mm), by column of the participants.
     """
 
     participant_id: str
@@ -40,6 +44,7 @@ class Verdict:
     exclusion_reason: str
     removed: dict = field(default_factory=dict)
     note: str = ""
+    moved: dict = field(default_factory=dict)
 
 
 def prepare_subject(
@@ -48,6 +53,7 @@ def prepare_subject(
     nodes: pd.DataFrame,
     spec: dict,
     covariates: Sequence[str] = COVARIATES,
+    kinds: Mapping[str, Sequence[str]] | None = None,
 ) -> Verdict:
     """Read, check and denoise one subject; a problem becomes the exclusion reason, never an exception.
 
@@ -64,8 +70,10 @@ def prepare_subject(
         The `denoise` section.
     covariates : sequence of str
         What must be known of everybody.
+    kinds : mapping, optional
+        Kinds of events that are of the `task`, and those of `rest`, where the task's responses are removed.
     """
-    name, mean_fd, n_volumes = row["participant_id"], float(row.get("mean_fd", np.nan)), 0
+    name, mean_fd, n_volumes, moved = row["participant_id"], float(row.get("mean_fd", np.nan)), 0, {}
     if earlier_reason(row):
         return Verdict(name, None, mean_fd, n_volumes, 0.0, earlier_reason(row))
     try:
@@ -80,21 +88,47 @@ def prepare_subject(
             mean_fd = mean_displacement(confounds)
         check_series(series, repetition_time, spec)
         _check_subject(row, mean_fd, spec, covariates)
-        denoising = plan(series, confounds, repetition_time, spec)
+        if spec.get("task"):
+            events, said = _events(entry, n_volumes, repetition_time, kinds)
+            design = task_design(events, n_volumes, repetition_time)
+            regression = task_regression(series, confounds, design, repetition_time, spec)
+            denoising, timing = regression.remove, _task_timing(regression, series, repetition_time)
+            note, moved = "; ".join([*filter(None, [note]), *said]), regression.mean_displacement()
+        else:
+            denoising = plan(series, confounds, repetition_time, spec)
+            timing = Timing(repetition_time, denoising.kept)
         check_map(denoising, repetition_time, spec)
         cleaned = denoising.clean(series)
     except Exception as problem:  # whatever a person's files raise is their reason; the machine's troubles go on
         return Verdict(name, None, mean_fd, n_volumes, 0.0, reason(problem, name))
-    return Verdict(name, cleaned, mean_fd, n_volumes, len(cleaned) * repetition_time, "", _removed(denoising), note)
+    removed = timing.written() | _removed(denoising)
+    return Verdict(name, cleaned, mean_fd, n_volumes, len(cleaned) * repetition_time, "", removed, note, moved)
+
+
+def _events(
+    entry: pd.Series, n_volumes: int, repetition_time: float, kinds: Mapping[str, Sequence[str]] | None
+) -> tuple[pd.DataFrame, list[str]]:
+    """Events of the task, on the clock of the volumes, and what was let pass in their table."""
+    if not kinds:
+        raise ValueError(
+            "denoise.task=true, and nothing says which events are of the task: give dataset.trial_types={task: [...], "
+            "rest: [...]}, with the trial_type of each"
+        )
+    if not entry.get("events"):
+        raise UnusableError("no table of events (task-NAME_events.tsv) beside the scan: nothing says when the task was")
+    start = float(entry.get("start_time") or 0)  # of the first volume, on the clock of the events
+    events, notes = read_events(entry["events"], n_volumes + int(start // repetition_time), repetition_time)
+    events = task_events(events, kinds["task"], kinds["rest"], Path(entry["events"]).name)
+    return events.assign(onset=events["onset"] - start), notes
+
+
+def _task_timing(regression: TaskRegression, series: np.ndarray, repetition_time: float) -> Timing:
+    regression.refuse_short()
+    return Timing(repetition_time, regression.remove.kept, regression.load, regression.activation(series))
 
 
 def _removed(denoising: Projection) -> dict:
-    return {
-        "NumberOfVolumes": int(denoising.kept.sum()),
-        "CensoredVolumes": np.flatnonzero(~denoising.kept).tolist(),  # from 0
-        "Regressors": denoising.regressors,
-        "DegreesOfFreedom": round(denoising.degrees_of_freedom, 2),
-    }
+    return {"Regressors": denoising.regressors, "DegreesOfFreedom": round(denoising.degrees_of_freedom, 2)}
 
 
 def earlier_reason(row: pd.Series) -> str:
@@ -130,6 +164,7 @@ def prepare_cohort(
     names: dict,
     workers: int = 1,
     covariates: Sequence[str] = COVARIATES,
+    kinds: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Prepare everybody and write one series file (and sidecar) for each included subject.
 
@@ -143,11 +178,13 @@ def prepare_cohort(
     folder : path
         Of the BIDS derivative; the series go to ``sub-X/func`` in it.
     names : dict
-        `atlas` and `denoise`, for the file names.
+        `atlas`, `denoise` and `task` (rest without it), for the file names.
     workers : int
         Processes.
     covariates : sequence of str
         What must be known of everybody.
+    kinds : mapping, optional
+        As of `prepare_subject`.
 
     Returns
     -------
@@ -166,8 +203,9 @@ def prepare_cohort(
     """
     entries = {entry["participant_id"]: entry for _, entry in index.iterrows()}
     _refuse_gone(participants, entries)
+    settings = nodes, spec, folder, names, covariates, kinds
     jobs = (
-        delayed(_prepare_and_write)(row, entries.get(row["participant_id"]), nodes, spec, folder, names, covariates)
+        delayed(_prepare_and_write)(row, entries.get(row["participant_id"]), *settings)
         for _, row in participants.iterrows()
     )
     results = Parallel(n_jobs=workers, return_as="generator")(jobs)
@@ -204,7 +242,7 @@ def _refuse_gone(participants: pd.DataFrame, entries: Mapping[str, pd.Series]) -
     """Stop where files that the index lists are gone, of those that are read."""
     names = [row["participant_id"] for _, row in participants.iterrows() if not earlier_reason(row)]
     read = [(name, entries[name]) for name in names if name in entries and not entries[name].get("problem")]
-    refuse_gone((name, entry[key]) for name, entry in read for key in ("series", "confounds"))
+    refuse_gone((name, entry[key]) for name, entry in read for key in ("series", "confounds", "events") if key in entry)
 
 
 def _with_verdicts(participants: pd.DataFrame, verdicts: Sequence[Verdict]) -> pd.DataFrame:
@@ -216,6 +254,8 @@ def _with_verdicts(participants: pd.DataFrame, verdicts: Sequence[Verdict]) -> p
         included=[verdict.exclusion_reason == "" for verdict in verdicts],
         exclusion_reason=[verdict.exclusion_reason for verdict in verdicts],
     )
+    for name in dict.fromkeys(name for verdict in verdicts for name in verdict.moved):
+        table[name] = [verdict.moved.get(name, np.nan) for verdict in verdicts]
     for verdict in verdicts:
         if verdict.exclusion_reason:
             print(f"{verdict.participant_id}: {verdict.exclusion_reason}; excluded.", flush=True)
@@ -270,11 +310,13 @@ def _prepare_and_write(
     folder: Path,
     names: dict,
     covariates: Sequence[str],
+    kinds: Mapping[str, Sequence[str]] | None,
 ) -> tuple[Verdict, dict | None]:
-    verdict = prepare_subject(row, entry, nodes, spec, covariates)
+    verdict = prepare_subject(row, entry, nodes, spec, covariates, kinds)
     if verdict.series is None:
         return verdict, None
-    stem = f"{verdict.participant_id}_task-rest_seg-{names['atlas']}_desc-{names['denoise']}_timeseries"
+    task = names.get("task", "rest")
+    stem = f"{verdict.participant_id}_task-{task}_seg-{names['atlas']}_desc-{names['denoise']}_timeseries"
     path = folder / verdict.participant_id / "func" / f"{stem}.tsv"
     sidecar = {
         "RepetitionTime": float(entry["repetition_time"]),

@@ -23,6 +23,8 @@ from urllib.parse import urlsplit
 
 import pandas as pd
 
+from dysconnect.reading.bids import read_name, same
+
 COLUMNS = ("participant_id", "group", "path", "bytes", "hash", "version_id", "urls")
 HASHES = re.compile(r"sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}|git:[0-9a-f]{40}|")
 UNSAFE = re.compile(r"[\\\x00-\x1f\x7f]|^[A-Za-z]:")
@@ -119,6 +121,22 @@ def safe_url(url: str) -> bool:
         return False
     secure = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
     return bool(secure and parts.hostname and parts.username is None)
+
+
+def of_task(table: pd.DataFrame, task: str | None) -> pd.DataFrame:
+    """Rows that one task needs: its scans and what belongs to them, and whatever is of no task; all where it has none.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Manifest.
+    task : str or None
+        As in the file names; None for any.
+    """
+    tasks = [read_name(path).entities.get("task") for path in table["path"]]
+    if not any(same("task", each, task) for each in tasks if each):
+        return table
+    return table[[not each or same("task", each, task) for each in tasks]]
 
 
 def write_manifest(table: pd.DataFrame, path: str | Path) -> None:

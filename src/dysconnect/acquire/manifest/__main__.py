@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from dysconnect.acquire.manifest import ManifestError, describe_changes, read_manifest, write_manifest
+from dysconnect.acquire.manifest import ManifestError, describe_changes, of_task, read_manifest, write_manifest
 from dysconnect.acquire.manifest.build import Snapshot, build_manifest, repository
 from dysconnect.acquire.manifest.clone import read_clone
 from dysconnect.acquire.manifest.openneuro import GRAPHQL, read_openneuro
@@ -126,7 +126,7 @@ def gigabytes(table: pd.DataFrame) -> float:
 
 def _remind(spec: dict, snapshot: Snapshot, table: pd.DataFrame) -> None:
     """Say what the dataset's yaml must say now."""
-    now = {"tag": snapshot.label, "size_gb": gigabytes(table)}
+    now = {"tag": snapshot.label, "size_gb": gigabytes(of_task(table, spec.get("task")))}
     stale = {key: value for key, value in now.items() if str(spec.get(key)) != str(value)}
     for key, value in stale.items():
         print(f"the dataset's yaml has {key}: {spec.get(key)}; set {key}: {value}")

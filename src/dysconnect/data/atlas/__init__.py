@@ -12,7 +12,7 @@ import pandas as pd
 from dysconnect.data.edges import Pairs
 
 FOLDER = Path(__file__).parent
-BUILT_IN = ("seitzman300", "cc200", "ho110", "degeneration")
+BUILT_IN = ("seitzman300", "motor10", "cc200", "ho110", "degeneration")
 SYSTEMS = ("cortex", "basal_ganglia", "thalamus", "cerebellum", "brainstem", "limbic")
 HEMISPHERES = ("L", "R", "M")
 TEXT = ("name", "hemisphere", "system", "network")
@@ -26,7 +26,7 @@ def load_atlas(nodes: str | Path) -> pd.DataFrame:
     Parameters
     ----------
     nodes : str or Path
-        ``seitzman300``, ``cc200``, ``ho110``, ``degeneration``, or the path of a tab-separated table with
+        ``seitzman300``, ``motor10``, ``cc200``, ``ho110``, ``degeneration``, or the path of a tab-separated table with
         the columns `node`, `name`, `hemisphere`, `x`, `y`, `z`, `system`, `network` and, for spheres, `radius`.
 
     Returns
@@ -61,7 +61,7 @@ def circuit_edges(nodes: pd.DataFrame, directed: bool = False) -> pd.DataFrame:
     nodes : DataFrame, [N rows]
         Node table with `name`, `system` and `network`.
     directed : bool
-        A circuit has the edges of both ways.
+        A circuit has the edges of the way that its rules go, from a to b.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def circuit_edges(nodes: pd.DataFrame, directed: bool = False) -> pd.DataFrame:
     rows, cols = Pairs(len(nodes), directed).ends
     tables = []
     for circuit, rules in _circuit_rules().groupby("circuit", sort=False):
-        edge = np.flatnonzero(_joined(nodes, rules, rows, cols))
+        edge = np.flatnonzero(_joined(nodes, rules, rows, cols, directed))
         tables.append(pd.DataFrame({"circuit": circuit, "edge": edge, "i": rows[edge], "j": cols[edge]}))
     return pd.concat(tables, ignore_index=True).astype({"circuit": object})
 
@@ -91,7 +91,7 @@ def edge_circuits(nodes: pd.DataFrame, directed: bool = False) -> np.ndarray:
     nodes : DataFrame, [N rows]
         Node table with `name`, `system` and `network`.
     directed : bool
-        A circuit has the edges of both ways.
+        A circuit has the edges of the way that it goes.
 
     Returns
     -------
@@ -114,12 +114,12 @@ def _circuit_rules() -> pd.DataFrame:
     return pd.read_csv(FOLDER / "circuits.tsv", sep="\t", dtype=str, keep_default_na=False)
 
 
-def _joined(nodes: pd.DataFrame, rules: pd.DataFrame, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
-    """Whether any of the rules joins the two ends of each edge, in either direction, [E] bool."""
+def _joined(nodes: pd.DataFrame, rules: pd.DataFrame, rows: np.ndarray, cols: np.ndarray, directed: bool) -> np.ndarray:
+    """Whether any of the rules joins the two ends of each edge, [E] bool: from a to b, or in either direction."""
     hit = np.zeros(len(rows), dtype=bool)
     for rule in rules.to_dict("records"):
         a, b = _matches(nodes, rule, "a"), _matches(nodes, rule, "b")
-        hit |= (a[rows] & b[cols]) | (b[rows] & a[cols])
+        hit |= a[rows] & b[cols] if directed else (a[rows] & b[cols]) | (b[rows] & a[cols])
     return hit
 
 

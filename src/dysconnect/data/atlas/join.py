@@ -26,7 +26,7 @@ COLUMNS = (*REQUIRED, "radius", "source", "source_label", "voxels", "lost")
 
 @dataclass(frozen=True)
 class Source:
-    """One downloaded atlas: its label image and what its labels mean."""
+    """One atlas: its label image, downloaded or drawn, and what its labels mean."""
 
     codes: np.ndarray  # [X, Y, Z] int, 0 outside
     affine: np.ndarray  # [4, 4], voxel to MNI mm
@@ -66,7 +66,8 @@ def join_atlas(spec: Mapping, folder: Path) -> tuple[pd.DataFrame, nib.Nifti1Ima
     ----------
     spec : mapping
         The `atlas` section: `grid` (name of the source whose grid is used), `sources` (each with `image`,
-        `labels` and the parts of ``names.tsv`` to read, `names`) and `pieces` in the order of painting (`source`,
+        `labels` and the parts of ``names.tsv`` to read, `names`) or `spheres`, a table
+        of this folder that is drawn) and `pieces` in the order of painting (`source`,
         `take`: a pattern of its labels, `fill`: share of a voxel, 0 to 1).
     folder : path
         Where the files of `remotes` lie.
@@ -86,7 +87,10 @@ def join_atlas(spec: Mapping, folder: Path) -> tuple[pd.DataFrame, nib.Nifti1Ima
         When a file is not what its piece needs, a region vanishes, a name comes twice, or a region's centre lies
         in the other hemisphere than its name.
     """
-    sources = {name: read_source(source, Path(folder)) for name, source in spec["sources"].items()}
+    sources = {
+        name: draw_spheres(source["spheres"]) if "spheres" in source else read_source(source, Path(folder))
+        for name, source in spec["sources"].items()
+    }
     grid = sources[spec["grid"]]
     voxels = np.indices(grid.codes.shape).reshape(3, -1).T
     painted, parts, first = np.zeros(len(voxels), np.int16), [], 1
@@ -155,6 +159,31 @@ def label_shares(
         parts.append(_counted(labels[_flat(index.shape, mixed)], block[~whole], none))
     label, voxel, share = np.concatenate(parts, axis=1)
     return sparse.csr_array((share, (label.astype(int), voxel.astype(int))), shape=(len(wanted), len(voxels)))
+
+
+def draw_spheres(table: str) -> Source:
+    """Draw a table of spheres of this folder on a grid of 1 mm; where two overlap, the nearer centre has the point.
+
+    Parameters
+    ----------
+    table : str
+        Without its ending: columns `code`, `label`, `name`, `system`, `network`, `x`, `y`, `z` and `radius` (mm).
+    """
+    spheres = pd.read_csv(FOLDER / f"{table}.tsv", sep="\t")
+    centres, radius = spheres[list(COORDINATES)].to_numpy(float), spheres["radius"].to_numpy(float)
+    first = np.floor((centres - radius[:, None]).min(axis=0))
+    shape = (np.ceil((centres + radius[:, None]).max(axis=0)) - first + 1).astype(int)
+    codes, nearest = np.zeros(shape, np.int32), np.full(shape, np.inf)
+    points = np.indices(shape) + first[:, None, None, None]
+    for code, centre, reach in zip(spheres["code"], centres, radius):
+        distance = np.linalg.norm(points - centre[:, None, None, None], axis=0)
+        nearer = (distance <= reach) & (distance < nearest)
+        codes[nearer], nearest[nearer] = code, distance[nearer]
+    affine = np.eye(4)
+    affine[:3, 3] = first
+    volumes = np.bincount(codes.ravel(), minlength=spheres["code"].max() + 1)
+    regions = spheres[["code", "label", "name", "system", "network"]]
+    return Source(codes, affine, regions.assign(voxels=volumes[spheres["code"]], source=table))
 
 
 def read_source(source: Mapping, folder: Path) -> Source:

@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.openers import Opener
 
+from dysconnect.data.images.bare import is_bare
 from dysconnect.reading.bids import read_sidecars, sidecars_of
 from dysconnect.reading.numeric import refuse_absent
 from dysconnect.reading.repetition import time_of
@@ -63,7 +64,7 @@ def open_image(path: str | Path) -> nib.spatialimages.SpatialImage:
     path = Path(path)
     refuse_absent(path, "image")
     try:
-        image = nib.load(path)
+        image = _loaded(path)
     except (*DAMAGE, ValueError, nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError) as error:
         raise ValueError(f"{path.name} cannot be read as an image ({error}); fetch it again") from error
     if min(image.shape, default=0) < 1:
@@ -75,6 +76,14 @@ def open_image(path: str | Path) -> nib.spatialimages.SpatialImage:
     if held < needed:  # before anybody asks for so much memory
         raise ValueError(f"{path.name} is too small for its shape {image.shape}: it is cut short; fetch it again")
     return image
+
+
+def _loaded(path: Path) -> nib.spatialimages.SpatialImage:
+    """Open an image by its name, but for one that is called packed and is not."""
+    if path.suffix != ".gz" or not is_bare(path):
+        return nib.load(path)
+    holder = nib.fileholders.FileHolder(str(path), open(path, "rb"))  # open as long as the image is  # noqa: SIM115
+    return nib.Nifti1Image.from_file_map({"image": holder})
 
 
 @contextmanager
@@ -116,9 +125,9 @@ def _blocks(scan: nib.Nifti1Image) -> Iterator[np.ndarray]:
     proxy, n_volumes = scan.dataobj, scan.shape[3]
     n_voxels, done = int(np.prod(scan.shape[:3])), 0
     step = max(1, BLOCK // (n_voxels * proxy.dtype.itemsize))
-    path = Path(proxy.file_like)
+    path = Path(scan.get_filename())
     try:
-        with GZIP(path, "rb") if path.suffix == ".gz" else Opener(path) as file:
+        with _opened(path) as file:
             file.seek(proxy.offset)
             while done < n_volumes:
                 block = np.empty((min(step, n_volumes - done), n_voxels), proxy.dtype)
@@ -131,6 +140,13 @@ def _blocks(scan: nib.Nifti1Image) -> Iterator[np.ndarray]:
         raise ValueError(
             f"{path.name} is cut short or damaged (after volume {done} of {n_volumes}: {error}); fetch it again"
         ) from error
+
+
+def _opened(path: Path):
+    """Open a file for reading, and unpack what is packed."""
+    if path.suffix != ".gz":
+        return Opener(path)
+    return open(path, "rb") if is_bare(path) else GZIP(path, "rb")
 
 
 def _fill(file, block: np.ndarray) -> None:

@@ -5,11 +5,18 @@ from collections.abc import Mapping
 import pandas as pd
 
 from dysconnect.data.atlas import circuit_titles
-from dysconnect.data.measures import MEASURES
+from dysconnect.data.measures import MEASURES, Measure
 from dysconnect.localize.methods import sentences
 from dysconnect.paper.tables import Column, Row, Table, region_cell, significant
 from dysconnect.paper.text import NONE, Estimate, counted, covariate_names, listed, number, p_value
 from dysconnect.report.budget import budget_text, family, held_back, may_name, out_of_reach
+from dysconnect.report.direction import (
+    CIRCUITS_GO,
+    direction_sentence,
+    end_columns,
+    exploratory_sentence,
+)
+from dysconnect.report.localization.beside import beside_table, beside_text, explained_sentence, regional_table
 from dysconnect.report.localization.brain import as_script, brain_data
 from dysconnect.report.localization.figures import circuits_figure, connectome_figure, drawn_edges, stability_figure
 from dysconnect.report.localization.groups import MOST_POINTS, means_figure, points_figure
@@ -24,16 +31,24 @@ WHOLES = {"component": "components of connections", "circuit": "circuits", "bloc
 def section(study: Study) -> Section:
     """Which connections differ: figures, facts, and a table of the strongest."""
     results, summary, most = study.results, study.results.summary, study.cohort["report"]["edges"]
-    single = localization_sentence(study)
+    single, measure, directed = localization_sentence(study), study.measure, study.measure.directed
+    regional = results.regional, study.nodes
+    said = exploratory_sentence(measure), direction_sentence(summary)
     return Section(
         "localization",
         "Localization",
+        sentences=[*filter(None, [*said, explained_sentence(results.edges, measure, study.alpha)])],
         facts=_facts(results),
         figures=_drawings(study, most),
-        tables={"edges": edge_table(results.edges, study.nodes, circuit_titles(), study.alpha, most)},
+        tables={
+            "edges": edge_table(results.edges, study.nodes, circuit_titles(), study.alpha, most, directed),
+            "beside": beside_table(results.edges, *regional, measure, study.alpha, most),
+            "regional": regional_table(*regional, summary["nuisance"]),
+        },
         more={
-            "brain": as_script(brain_data(results.edges, study.nodes, study.alpha, most)),
+            "brain": as_script(brain_data(results.edges, study.nodes, study.alpha, most, directed)),
             "attribution": summary.get("attribution", ""),
+            "directed": directed,
         },
         verdict=[("Connections", single)],
         methods=[
@@ -47,18 +62,29 @@ def _drawings(study: Study, most: int) -> dict[str, Drawing]:
     edges, nodes, alpha = study.results.edges, study.nodes, study.alpha
     critical, top = study.results.summary["critical_t"], study.cohort["localize"]["stability_top"]
     survive = drawn_edges(edges, alpha, most)[1]
-    points, measure = study.results.points, MEASURES[study.cohort["localize"]["measure"]]
-    unit = measure.sentence.removeprefix("the ")
+    points, unit, directed = study.results.points, study.measure.sentence.removeprefix("the "), study.measure.directed
     return {
         "connectome": Drawing(
-            lambda: connectome_figure(edges, nodes, alpha, most), _connectome_caption(survive, alpha), wide=True
+            lambda: connectome_figure(edges, nodes, alpha, most, directed),
+            _connectome_caption(survive, alpha, directed),
+            wide=True,
         ),
         "circuits": Drawing(
-            lambda: circuits_figure(edges, circuit_titles(), alpha), _circuits_caption(alpha), wide=True
+            lambda: circuits_figure(edges, circuit_titles(), alpha), _circuits_caption(alpha, directed), wide=True
         ),
-        "edges": Drawing(lambda: points_figure(points, unit), points_caption(points, study.results.summary), wide=True),
-        "matrix": Drawing(lambda: matrix_figure(edges, nodes, alpha), _matrix_caption(alpha), wide=True),
-        "means": Drawing(lambda: means_figure(edges, nodes, unit), MEANS_CAPTION, wide=True),
+        "edges": Drawing(
+            lambda: points_figure(points, unit, directed), points_caption(points, study.results.summary), wide=True
+        ),
+        "matrix": Drawing(
+            lambda: matrix_figure(edges, nodes, alpha, directed),
+            _matrix_caption(alpha) if not directed else _directed_matrix_caption(alpha),
+            wide=True,
+        ),
+        "means": Drawing(
+            lambda: means_figure(edges, nodes, unit),
+            MEANS_CAPTION + (" Connections go from the region of the row to that of the column." if directed else ""),
+            wide=True,
+        ),
         "stability": Drawing(lambda: stability_figure(edges, alpha, critical), stability_caption(edges, alpha, top)),
     }
 
@@ -82,23 +108,24 @@ MEANS_CAPTION = (
 )
 
 
-def _connectome_caption(survive: bool, alpha: float) -> str:
+def _connectome_caption(survive: bool, alpha: float, directed: bool) -> str:
     glass = (
         f"Connections that survive a family-wise error rate of {alpha:g}."
         if survive
         else "The strongest connections, none of which survives correction. They are shown for orientation only."
     )
+    lines = "arrows go the way of the connection; filled blue" if directed else "solid blue"
     return (
-        f"{glass} Seen from the right, from behind and from above, left (L) and right (R) marked; solid blue is weaker "
-        "in patients, dashed red stronger."
+        f"{glass} Seen from the right, from behind and from above, left (L) and right (R) marked; {lines} is weaker "
+        f"in patients, {'hollow' if directed else 'dashed'} red stronger."
     )
 
 
-def _circuits_caption(alpha: float) -> str:
+def _circuits_caption(alpha: float, directed: bool) -> str:
     return (
         f"Findings by circuit. Left: connections that survive at {alpha:g}. Right: effect sizes of all connections of "
         "the circuit, their mean (diamond), middle half (bar) and middle 90% (line). An edge of several circuits "
-        "counts in the first."
+        "counts in the first." + (f" {CIRCUITS_GO}" if directed else "")
     )
 
 
@@ -108,6 +135,15 @@ def _matrix_caption(alpha: float) -> str:
         f"(blue: weaker in patients). Above it: those that survive at {alpha:g}, filled for the family-wise error "
         "rate, hollow for the false-discovery rate only, pointing down where patients are weaker. Columns are ordered "
         "like rows, left hemisphere before right in every network."
+    )
+
+
+def _directed_matrix_caption(alpha: float) -> str:
+    return (
+        "Connections by system and network, from the region of the row to that of the column: t of every connection, "
+        f"adjusted for the covariates (blue: weaker in patients). White marks: those that survive at {alpha:g}, filled "
+        "for the family-wise error rate, hollow for the false-discovery rate only, pointing down where patients are "
+        "weaker. Columns are ordered like rows, left hemisphere before right in every network."
     )
 
 
@@ -145,10 +181,17 @@ def _facts(results: Results) -> list[tuple[str, str]]:
     ]
 
 
-def edge_table(edges: pd.DataFrame, nodes: pd.DataFrame, titles: Mapping[str, str], alpha: float, n: int) -> Table:
+def edge_table(
+    edges: pd.DataFrame,
+    nodes: pd.DataFrame,
+    titles: Mapping[str, str],
+    alpha: float,
+    n: int,
+    directed: bool = False,
+) -> Table:
     """Name the strongest edges, with coordinates; the attribution column is hidden where it is withheld."""
     places = nodes.set_index("name")[["x", "y", "z"]]
-    weighted = bool(edges["attribution"].notna().any())
+    weighted, beside = bool(edges["attribution"].notna().any()), "also_explained" in edges
     rows = []
     for rank, row in enumerate(edges.head(n).itertuples(), start=1):
         cells = [
@@ -158,22 +201,22 @@ def edge_table(edges: pd.DataFrame, nodes: pd.DataFrame, titles: Mapping[str, st
             number(row.statistic),
             p_value(row.p), p_value(row.p_fwer), p_value(row.p_fdr), number(row.stability),
         ]  # fmt: skip
-        rows.append(
-            Row(cells + ([significant(row.attribution)] if weighted else []), "best" if row.p_fwer <= alpha else "")
-        )
+        cells += [row.also_explained or NONE] if beside else []
+        cells += [significant(row.attribution)] if weighted else []
+        rows.append(Row(cells, "best" if row.p_fwer <= alpha else ""))
     columns = [
-        Column("#"), Column("Region", False), Column("Region", False), Column("Circuit", False),
+        Column("#"), *end_columns(directed), Column("Circuit", False),
         Column("d\u00a0[interval]"),
         Column("Corrected\u00a0d"),
         Column("In\u00a0patients", False), Column("t"), Column("p"), Column("p\u00a0FWER"), Column("p\u00a0FDR"),
-        Column("Stability"),
+        Column("Stability"), *([Column("Also\u00a0explained\u00a0by", False)] if beside else []),
     ]  # fmt: skip
     caption = (
         f"The {len(rows)} strongest of {len(edges):,} connections, with the MNI coordinates of both regions (x, y, z "
         f"in mm). d: difference in residual standard deviations, with its {1 - alpha:.0%} interval; corrected d: what "
         "is left once it is allowed for that edges were called for being strong, on average over the called. "
         f"Marked: those that survive a family-wise error rate of {alpha:g}."
-    )
+    ) + (" Also explained by: values of the regions beside which the difference is not found." if beside else "")
     return Table(caption, columns + ([Column("Attribution")] if weighted else []), rows)
 
 
@@ -185,6 +228,8 @@ def localization_sentence(study: Study) -> str:
     """How many connections differ, or which difference (d) would have been seen."""
     edges, summary, detectable = study.results.edges, study.results.summary, detectable_effect(study.results.detectable)
     alpha, tested = summary["alpha"], counted(summary["n_edges"], "connection")
+    if study.measure.exploratory:
+        return _exploratory(study)
     if out_of_reach(study):
         return f"{_none_named(study)} {out_of_reach(study)}"
     if not may_name(study, "edge"):
@@ -201,8 +246,25 @@ def localization_sentence(study: Study) -> str:
         f"rate of {alpha:g} ({summary['n_fdr']:,} at the same false-discovery rate): {lower:,} weaker and "
         f"{len(survivors) - lower:,} stronger in patients. The strongest is {top['region_a']} to {top['region_b']}, "
         f"d = {number(top['effect_size'])} [{number(top['effect_low'])}, {number(top['effect_high'])}]"
-        f"{_corrected(top, summary)}."
+        f"{_corrected(top, summary)}.{_also_explained(survivors, study.measure)}"
     )
+
+
+def _exploratory(study: Study) -> str:
+    """How many connections of an exploratory measure survive, without a name."""
+    summary, n = study.results.summary, study.results.summary["n_fwer"]
+    verb = "passes" if n == 1 else "pass"
+    return (
+        f"Exploratory, as {study.measure.exploratory}: {n or 'none'} of {counted(summary['n_edges'], 'connection')} "
+        f"{verb if n else 'passes'} a family-wise error rate of {summary['alpha']:g}"
+        f"{', and none is counted as a finding' if n else ''}."
+    )
+
+
+def _also_explained(survivors: pd.DataFrame, measure: Measure) -> str:
+    """How many of those that survive may differ for their regions' sake; empty where none does."""
+    n = int((survivors["also_explained"] != "").sum()) if measure.regional else 0
+    return f" {n:,} of them {'is' if n == 1 else 'are'} also explained by {listed(measure.regional)}." if n else ""
 
 
 def _none_named(study: Study) -> str:
@@ -230,6 +292,8 @@ def connections_in_short(study: Study) -> str:
     """How many connections differ, and which way; or what differs as a whole."""
     results, summary = study.results, study.results.summary
     tested, rate = counted(summary["n_edges"], "connection"), f"a family-wise error rate of {summary['alpha']:g}"
+    if study.measure.exploratory:
+        return f"{tested} were tested, which are exploratory: none is named here, whatever was found."
     if not may_name(study, "edge"):
         wholes = [WHOLES[name] for name in WHOLES if may_name(study, name)]
         if wholes:
@@ -243,7 +307,7 @@ def connections_in_short(study: Study) -> str:
     words = sides.get(weaker, f"{weaker:,} weaker and {len(survivors) - weaker:,} stronger in patients")
     words = words.removeprefix("all ") if len(survivors) == 1 else words
     verb = "differs" if summary["n_fwer"] == 1 else "differ"
-    return f"{summary['n_fwer']:,} of {tested} {verb} at {rate}, {words}."
+    return f"{summary['n_fwer']:,} of {tested} {verb} at {rate}, {words}.{_also_explained(survivors, study.measure)}"
 
 
 def localization_text(summary: Mapping, spec: Mapping) -> str:
@@ -263,10 +327,10 @@ def localization_text(summary: Mapping, spec: Mapping) -> str:
     return (
         f"{summary['n_edges']:,} connections ({MEASURES[spec['measure']].sentence}) were tested{left_out}, each with a "
         f"linear model of group adjusted for {covariate_names(summary['nuisance'])} ({summary['df']} degrees of "
-        f"freedom). {single}. Effect sizes are t over the norm of the group residualised for the covariates: Cohen's "
-        "d in residual standard deviations, with intervals from the noncentral t distribution. Those of called "
-        "connections are corrected by what a list as long, chosen in random halves, keeps in the other halves (stepped "
-        "up from half the cohort to all of it). Stability is the share of "
+        f"freedom).{beside_text(MEASURES[spec['measure']])} {single}. Effect sizes are t over the norm of the group "
+        "residualised for the covariates: Cohen's d in residual standard deviations, with intervals from the "
+        "noncentral t distribution. Those of called connections are corrected by what a list as long, chosen in random "
+        "halves, keeps in the other halves (stepped up from half the cohort to all of it). Stability is the share of "
         f"{spec['stability_draws']} random halves of the cohort (after Meinshausen and Bühlmann 2010) in which a "
         f"connection is among the {spec['stability_top']} strongest. {wholes} Detectable differences of connections "
         "and circuits follow from the noncentral t distribution and the residuals of this cohort; those of components "

@@ -1,16 +1,23 @@
 """Figures of what differs: a glass brain, the circuits, and stability in halves of the cohort."""
 
+import warnings
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrow
 
 from dysconnect.paper.style import COLUMN, GREY, HIGHER, INK, LIGHT, LOWER, PAGE, note_figure, styled
 
+if TYPE_CHECKING:
+    from nilearn.plotting.displays import OrthoProjector
+
 MOST_DRAWN = 200
+SIDES = ((-1, LOWER, "-"), (1, HIGHER, (0, (2.2, 1.1))))  # sign of the effect, and how it is drawn
 
 
 def drawn_edges(edges: pd.DataFrame, alpha: float, strongest: int) -> tuple[pd.DataFrame, bool]:
@@ -22,7 +29,9 @@ def drawn_edges(edges: pd.DataFrame, alpha: float, strongest: int) -> tuple[pd.D
 
 
 @styled
-def connectome_figure(edges: pd.DataFrame, nodes: pd.DataFrame, alpha: float, strongest: int) -> Figure:
+def connectome_figure(
+    edges: pd.DataFrame, nodes: pd.DataFrame, alpha: float, strongest: int, directed: bool = False
+) -> Figure:
     """Glass brain of the edges that survive; of the strongest uncorrected where none does, and says so.
 
     Parameters
@@ -35,6 +44,8 @@ def connectome_figure(edges: pd.DataFrame, nodes: pd.DataFrame, alpha: float, st
         Family-wise error rate.
     strongest : int
         Edges drawn where none survives.
+    directed : bool
+        Arrows from `region_a` to `region_b`, hollow where patients are stronger.
     """
     from nilearn.plotting import plot_connectome  # slow to import, and only needed here
 
@@ -48,15 +59,12 @@ def connectome_figure(edges: pd.DataFrame, nodes: pd.DataFrame, alpha: float, st
     look = {"node_size": 9, "node_color": INK, "colorbar": False, "annotate": False}
     display = plot_connectome(blank, xyz, display_mode="ortho", figure=figure, axes=panel, **look)
     display.annotate(size=8, positions=False)
-    for sign, colour, line in ((-1, LOWER, "-"), (1, HIGHER, (0, (2.2, 1.1)))):
+    for sign, colour, line in SIDES:
         side = shown[np.sign(shown["effect_size"]) == sign]
         if len(side):
-            matrix = blank.copy()
-            ends = row[side["region_a"]].to_numpy(), row[side["region_b"]].to_numpy()
-            matrix[ends] = matrix[ends[::-1]] = side["effect_size"]
-            kwargs = {"color": colour, "linestyle": line, "linewidth": 1.4 if len(shown) < 60 else 0.9}
-            display.add_graph(matrix, xyz, node_size=0, edge_kwargs=kwargs)
-    for place, sign, colour, line in ((0.3, "weaker", LOWER, "-"), (0.62, "stronger", HIGHER, (0, (2.2, 1.1)))):
+            look = {"color": colour, "linestyle": line, "linewidth": 1.4 if len(shown) < 60 else 0.9}
+            _add_edges(display, side, row, xyz, look, directed)
+    for place, sign, (_, colour, line) in zip((0.3, 0.62), ("weaker", "stronger"), SIDES):
         figure.add_artist(
             matplotlib.lines.Line2D([place - 0.05, place - 0.01], [0.04, 0.04], color=colour, linestyle=line)
         )
@@ -64,6 +72,22 @@ def connectome_figure(edges: pd.DataFrame, nodes: pd.DataFrame, alpha: float, st
     count = f"{len(shown)} connections" if len(shown) != 1 else "1 connection"
     figure.text(0.01, 0.96, _glass_title(count, survive, len(shown), edges, alpha), va="center")
     return figure
+
+
+def _add_edges(
+    display: "OrthoProjector", side: pd.DataFrame, row: pd.Series, xyz: np.ndarray, look: dict, directed: bool
+) -> None:
+    """Add the edges of one sign to a glass brain: lines, or arrows that are filled or hollow."""
+    matrix, ends = np.zeros((len(xyz), len(xyz))), (row[side["region_a"]].to_numpy(), row[side["region_b"]].to_numpy())
+    matrix[ends[::-1]] = 0 if directed else side["effect_size"]
+    matrix[ends] = side["effect_size"]
+    more = {"linestyle": "-", "linewidth": 0.8, "fill": look["linestyle"] == "-"} if directed else {}
+    with warnings.catch_warnings():  # that a graph is directed
+        warnings.simplefilter("ignore", UserWarning)
+        display.add_graph(matrix, xyz, node_size=0, edge_kwargs=look | more)
+    for panel in display.axes.values():
+        for arrow in (patch for patch in panel.ax.patches if isinstance(patch, FancyArrow)):
+            arrow.set_data(width=0.5, head_width=5, head_length=7)  # nilearn's are as wide as regions
 
 
 def _glass_title(count: str, survive: bool, shown: int, edges: pd.DataFrame, alpha: float) -> str:

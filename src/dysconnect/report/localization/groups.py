@@ -19,7 +19,7 @@ MOST_POINTS = 200  # people that are drawn as points; more would fill a file and
 
 
 @styled
-def points_figure(points: pd.DataFrame, unit: str) -> Figure:
+def points_figure(points: pd.DataFrame, unit: str, directed: bool = False) -> Figure:
     """Strongest connections, a panel each: patients and controls, raw and adjusted for the covariates.
 
     Parameters
@@ -28,6 +28,8 @@ def points_figure(points: pd.DataFrame, unit: str) -> Figure:
         `label`, `region_a`, `region_b`, `raw`, `adjusted`; connection after connection.
     unit : str
         Of the measure.
+    directed : bool
+        Whether the connections go from `region_a` to `region_b`.
     """
     if points.empty:
         return note_figure("No connection was tested.")
@@ -37,7 +39,7 @@ def points_figure(points: pd.DataFrame, unit: str) -> Figure:
     grid = figure.subplots(rows, ACROSS, squeeze=False).ravel()
     for axes, (pair, people) in zip(grid, panels):
         _panel(axes, people)
-        axes.set_title("\n".join(pair), loc="left", size=7)
+        axes.set_title("\n→ ".join(pair) if directed else "\n".join(pair), loc="left", size=7)
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
     figure.supylabel(unit, size=8)

@@ -24,8 +24,8 @@ APART = 0.024  # share of the height between two names
 
 
 @styled
-def matrix_figure(edges: pd.DataFrame, nodes: pd.DataFrame, alpha: float) -> Figure:
-    """Matrix of t by system and network, the survivors above the diagonal.
+def matrix_figure(edges: pd.DataFrame, nodes: pd.DataFrame, alpha: float, directed: bool = False) -> Figure:
+    """Matrix of t by system and network, the survivors above the diagonal; of directed edges from row to column.
 
     Parameters
     ----------
@@ -37,19 +37,21 @@ def matrix_figure(edges: pd.DataFrame, nodes: pd.DataFrame, alpha: float) -> Fig
         Error rate, family-wise and of false discoveries.
     """
     ordered = ordered_nodes(nodes)
-    t, above = split_triangles(edges, ordered)
+    t, marked = split_triangles(edges, ordered, directed)
     figure = Figure(figsize=(PAGE, 5.75))
     axes = figure.add_axes((0.165, 0.155, 0.66, 0.66 * PAGE / 5.75))
     limit = max(float(np.nanquantile(np.abs(t), 0.998)), 3.0)
     colours = ScalarMappable(Normalize(-limit, limit), colormaps["RdBu_r"].resampled(33))  # few colours: a small file
-    axes.imshow(_painted(t, colours), interpolation="none")  # one pixel a connection, also in SVG
-    _mark_survivors(axes, above, alpha)
+    axes.imshow(_painted(t, colours, directed), interpolation="none")  # one pixel a connection, also in SVG
+    _mark_survivors(axes, marked, alpha, "white" if directed else None)
     draw_blocks(axes, ordered)
     _name_blocks(axes, ordered)
     bar = figure.add_axes((0.165, 0.08, 0.3, 0.016))
     figure.colorbar(colours, cax=bar, orientation="horizontal", extend="both")
-    bar.set_xlabel("t, below the diagonal (negative: weaker in patients)", labelpad=2)
-    _legend(figure, above, alpha)
+    bar.set_xlabel(f"t{'' if directed else ', below the diagonal'} (negative: weaker in patients)", labelpad=2)
+    if directed:
+        axes.set_xlabel("From the region of the row to that of the column", size=8)
+    _legend(figure, marked, alpha, "Marks" if directed else "Above the diagonal")
     return figure
 
 
@@ -62,41 +64,47 @@ def ordered_nodes(nodes: pd.DataFrame) -> pd.DataFrame:
     return regions.sort_values(["rank", "last", "network", "hemisphere"], kind="stable").reset_index(drop=True)
 
 
-def split_triangles(edges: pd.DataFrame, ordered: pd.DataFrame) -> tuple[np.ndarray, pd.DataFrame]:
-    """Put t below the diagonal, and give every edge its place above it.
+def split_triangles(
+    edges: pd.DataFrame, ordered: pd.DataFrame, directed: bool = False
+) -> tuple[np.ndarray, pd.DataFrame]:
+    """Put t below the diagonal, and give every edge its place above it; directed ones have one place for both.
 
     Returns
     -------
     ndarray, [N, N]
-        t below the diagonal, NaN where nothing was tested and elsewhere.
+        t below the diagonal, NaN where nothing was tested and elsewhere; of directed edges from row to column.
     DataFrame
-        `edges` with `row` < `column`, places in `ordered`.
+        `edges` with `row` < `column`, places in `ordered`; of directed ones the place of t.
     """
     place = pd.Series(range(len(ordered)), ordered["name"])
     ends = np.stack([place.reindex(edges[name]).to_numpy() for name in ("region_a", "region_b")])
     known = np.isfinite(ends).all(axis=0)
-    low, high = np.sort(ends[:, known].astype(int), axis=0)
+    ends = ends[:, known].astype(int)
+    low, high = ends if directed else np.sort(ends, axis=0)
     t = np.full((len(ordered), len(ordered)), np.nan)
-    t[high, low] = edges["statistic"].to_numpy()[known]
+    t[(low, high) if directed else (high, low)] = edges["statistic"].to_numpy()[known]
     return t, edges[known].assign(row=low, column=high)
 
 
-def _painted(t: np.ndarray, colours: ScalarMappable) -> np.ndarray:
-    """Colours of the lower triangle, grey where nothing was tested; nothing above it."""
-    below = np.tri(len(t), k=-1, dtype=bool)
+def _painted(t: np.ndarray, colours: ScalarMappable, directed: bool) -> np.ndarray:
+    """Colours of the lower triangle (of both, if directed), grey where nothing was tested; nothing elsewhere."""
+    below = ~np.eye(len(t), dtype=bool) if directed else np.tri(len(t), k=-1, dtype=bool)
     paint = colours.to_rgba(np.nan_to_num(t))
     paint[below & np.isnan(t)] = to_rgba(UNTESTED)
     paint[~below] = 0
     return paint
 
 
-def _mark_survivors(axes: Axes, above: pd.DataFrame, alpha: float) -> None:
-    """Triangles above the diagonal: filled for the family-wise rate, small for false discoveries only."""
+def _mark_survivors(axes: Axes, above: pd.DataFrame, alpha: float, ink: str | None = None) -> None:
+    """Triangles above the diagonal: filled for the family-wise rate, small for false discoveries only.
+
+    On cells that have a colour already they are drawn in `ink`.
+    """
     strict, loose = above["p_fwer"] <= alpha, (above["p_fdr"] <= alpha) & (above["p_fwer"] > alpha)
     many = int(strict.sum() + loose.sum())
     size = float(np.clip(2600 / max(many, 1), 5, 26))
     for sign, colour, marker in ((-1, LOWER, "v"), (1, HIGHER, "^")):
-        side = np.sign(above["statistic"]) == sign
+        side, colour = np.sign(above["statistic"]) == sign, ink or colour
         rest, filled = above[loose & side], above[strict & side]
         axes.scatter(
             rest["column"], rest["row"], s=size / 2, marker=marker, c="none", edgecolors=colour, linewidths=0.6
@@ -129,7 +137,7 @@ def _name_blocks(axes: Axes, ordered: pd.DataFrame) -> None:
     named = ordered[large & (ordered["network"] != "")]
     networks = named.groupby(["system", "network"], sort=False)
     blocks = [(name, part.index.to_numpy().mean()) for (_, name), part in networks if len(part) >= LEAST_ROWS * n]
-    _name_side(axes, blocks, APART * n, -0.5, -0.03 * n, {"size": 6.5, "ha": "right"})
+    _name_side(axes, blocks, APART * n, -0.5, -0.5 - 0.03 * n, {"size": 6.5, "ha": "right"})
     name_systems(axes, ordered)
 
 
@@ -138,7 +146,7 @@ def name_systems(axes: Axes, ordered: pd.DataFrame, left: bool = False) -> None:
     n = len(ordered)
     systems = [(name, part.index.to_numpy().mean()) for name, part in ordered.groupby("system", sort=False)]
     if left:
-        _name_side(axes, systems, 0.055 * n, -0.5, -0.03 * n, {"size": 7, "weight": "bold", "ha": "right"})
+        _name_side(axes, systems, 0.055 * n, -0.5, -0.5 - 0.03 * n, {"size": 7, "weight": "bold", "ha": "right"})
     else:
         _name_side(axes, systems, 1.45 * APART * n, n - 0.5, 1.03 * n, {"size": 8, "weight": "bold"})
 
@@ -160,7 +168,7 @@ def spoken(name: str) -> str:
     return words[:1].upper() + (words[1:].lower() if re.search("[a-z]", words) else words[1:])
 
 
-def _legend(figure: Figure, above: pd.DataFrame, alpha: float) -> None:
+def _legend(figure: Figure, above: pd.DataFrame, alpha: float, title: str) -> None:
     strict = above["p_fwer"] <= alpha
     loose = (above["p_fdr"] <= alpha) & ~strict
     look = {"linestyle": "", "markersize": 4.5, "markeredgewidth": 0.6}
@@ -174,5 +182,5 @@ def _legend(figure: Figure, above: pd.DataFrame, alpha: float) -> None:
     ]  # fmt: skip
     figure.legend(
         handles=handles, loc="lower right", bbox_to_anchor=(0.99, 0.005), ncols=2, columnspacing=1.2, handletextpad=0.5,
-        title="Above the diagonal", title_fontsize=7, alignment="left", handlelength=1.2,
+        title=title, title_fontsize=7, alignment="left", handlelength=1.2,
     )  # fmt: skip

@@ -6,7 +6,7 @@ import pandas as pd
 
 from dysconnect.data.measures import MEASURES
 from dysconnect.learning.new_sites import for_new_sites
-from dysconnect.learning.splits import unseen_sites
+from dysconnect.learning.splits import scored_folds, site_folds, unseen_sites
 from dysconnect.models.cards import CARDS, label
 from dysconnect.paper.text import counted, covariate_names, listed
 from dysconnect.report.prediction.figures import mean_loss
@@ -31,7 +31,7 @@ def _model_text(config: Mapping, is_floor: bool) -> str:
     model, card = config["model"], CARDS[config["model"]["name"]]
     prepared, seen = _prepared_text(model), covariate_names(model.get("covariates", ()))
     words = {"measure": _measure_text(config["connectivity"]) + prepared, "prepared": prepared, "covariates": seen}
-    text = card.sentence.format(**{**model, **words})
+    text = card.sentence_for(model).format(**{**model, **words})
     if card.kind == "graph":
         return f"{_graph_text(text, config)}, on {words['measure']}"
     return f"{text} (the confound floor)" if is_floor else text
@@ -161,18 +161,29 @@ def splits_text(splits: Mapping) -> str:
 
 
 def new_sites_text(splits: pd.DataFrame, experiments: Mapping[str, Mapping]) -> str:
-    """What models did about sites that they were tested on and had not seen; empty where there are none."""
+    """What models did about sites that they had not seen; empty where nothing was done and no such site was tested."""
     unseen = unseen_sites(splits).groupby("site")["people"].max()
-    if unseen.empty:
-        return ""
     calibrated = [label(name) for name, config in experiments.items() if for_new_sites(config, splits)]
     aligned = [label(name) for name, config in experiments.items() if config["model"].get("harmonise") == "combat"]
-    sites, text = listed(f"{site} ({people})" for site, people in unseen.items()), ""
-    if calibrated:
-        text = f"Probabilities of {listed(calibrated)} come from Platt's curve (Platt 1999) on sites left out inside. "
-    if aligned:
+    text = _calibrated_text(listed(calibrated), splits) if calibrated else ""
+    if aligned and len(unseen):
+        sites = listed(f"{site} ({people})" for site, people in unseen.items())
         text += f"ComBat ({listed(aligned)}) left subjects of sites that it was not fitted on as they were: {sites}. "
     return text
+
+
+def _calibrated_text(names: str, splits: pd.DataFrame) -> str:
+    """Whether sites were left out inside to calibrate models: in some folds there may be none that can be."""
+    parts = scored_folds(splits)
+    inside = [splits[(splits["repeat"] == repeat) & (splits["fold"] != fold)] for repeat, fold in parts]
+    stuck = sum(not site_folds(people) for people in inside)
+    if stuck == len(parts):
+        return (
+            f"Probabilities of {names} are calibrated on people of the sites that the models learned from, of which "
+            "none could be left out inside: elsewhere they may be too near to 0 and 1. "
+        )
+    but = f" (in {stuck} of {len(parts)} folds none could be: there, on people of the same sites)" if stuck else ""
+    return f"Probabilities of {names} come from Platt's curve (Platt 1999) on sites left out inside{but}. "
 
 
 def learning_caption(name: str, history: pd.DataFrame) -> str:

@@ -28,7 +28,7 @@ def quality_sentence(results: Results, cohort: Mapping) -> str:
         return ". ".join(warnings) + "."
     adjusted = (
         "Connections are tested with motion as a covariate, which removes what is linear in its mean, not all"
-        if "mean_fd" in results.summary["nuisance"]
+        if any(name.startswith("mean_fd") for name in results.summary["nuisance"])  # of the whole scan, or parts
         else "The tests do not adjust for motion: a difference may be one of motion alone"
     )
     return ". ".join([*warnings, adjusted]) + "."

@@ -100,6 +100,8 @@ def stimulation_in_short(study: Study) -> str:
 def _untested(study: Study) -> str:
     """Say which target comes first though none was tested, beside a difference that is named."""
     untested = "no target was tested against permuted labels"
+    if study.measure.exploratory:
+        return f"Virtual stimulation shows no target: {untested}, and connections of this kind are exploratory."
     if not passed_on(study):
         return f"Virtual stimulation shows no target: {untested}, and no difference is shown beside which to name one."
     first = spoken(study.results.targets.iloc[0])

@@ -1,0 +1,41 @@
+"""Connectivity of a scan of a task: in the volumes of the task, and against those of rest in the same scan."""
+
+import numpy as np
+
+from dysconnect.data.timing import Timing
+from dysconnect.dynamics.fisher import fisher_z
+
+HIGH, LOW = 0.8, 0.2  # of the largest load: volumes above are task, below rest
+
+
+def volumes_of(load: np.ndarray) -> dict[str, np.ndarray]:
+    """Which volumes are `task` and which `rest`, bool [K] each, by how much of the task is in each, [K]."""
+    return {"task": load > HIGH, "rest": load < LOW}
+
+
+def within_task(series: np.ndarray, timing: Timing) -> tuple[np.ndarray, np.ndarray]:
+    """Correlations in the volumes of the task, [N, N], and the activation of every region, [1, N].
+
+    Parameters
+    ----------
+    series : array, [K, N]
+        What no response to the task explains.
+    timing : Timing
+        With `load` and `activation`.
+    """
+    return _correlation(series, timing, "task"), timing.activation[None]
+
+
+def task_change(series: np.ndarray, timing: Timing) -> tuple[np.ndarray, np.ndarray]:
+    """Fisher z in the volumes of the task less that in those of rest, [N, N]; otherwise as `within_task`."""
+    z = [fisher_z(_correlation(series, timing, name)) for name in ("task", "rest")]
+    return z[0] - z[1], timing.activation[None]
+
+
+def _correlation(series: np.ndarray, timing: Timing, name: str) -> np.ndarray:
+    if timing.load is None or timing.activation is None:
+        raise ValueError(
+            "the series were not denoised for a task: nothing says when it went on. Choose denoise=task, and make the "
+            "series again: add --forcerun timeseries to the command."
+        )
+    return np.corrcoef(series[volumes_of(timing.load)[name]].T)

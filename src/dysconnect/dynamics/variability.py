@@ -1,0 +1,175 @@
+"""Variability of connections: how much more they change during a scan than chance makes them seem to."""
+
+import numpy as np
+
+from dysconnect.dynamics.fisher import fisher_z
+from dysconnect.dynamics.scans import check_scan, on_time
+
+SHORTEST_WINDOW = 60.0  # s
+STEPS = 10  # in which a window moves by its own length
+WINDOWS = 3  # lengths of a window that a scan must have
+NUGGET = 1e-6  # of the variance, without which the covariance of filtered series has no inverse
+SMALLEST_VARIANCE = 1e-6  # within a window, of a region of variance one: constant there, and uncorrelated
+
+
+def variability(
+    series: np.ndarray,
+    kept: np.ndarray,
+    repetition_time: float,
+    window: float = SHORTEST_WINDOW,
+    surrogates: int = 200,
+    seed: int = 0,
+) -> np.ndarray:
+    """Excess of every connection's variance in time over that of the person's own stationary surrogates, [E].
+
+    The correlation in a window of a minute is uncertain, the more so the smoother the series: its Fisher z varies
+    between windows even where nothing changes. The surrogates (`phase_randomized`) have the same covariance and spectra
+    but are stationary. They are made of the series with censored volumes interpolated, and censored alike. Shuffled
+    time is no such null: it is white, and any smooth series exceeds it.
+
+    Parameters
+    ----------
+    series : array, [K, N]
+        Denoised, of the kept volumes.
+    kept : bool array, [T]
+    repetition_time : float
+        Seconds.
+    window : float
+        Seconds: at least 60, and at least the period of the lowest frequency that denoising left.
+    surrogates : int
+    seed : int
+
+    Returns
+    -------
+    array of float32, [E]
+        ``(variance - mean) / standard deviation`` over the surrogates, above the diagonal row by row. As a difference,
+        the variance of those who are smoother or noisier would have another scale, and so groups of them.
+
+    Raises
+    ------
+    ValueError
+        When the series are unusable (`check_scan`), the window is short or the scan shorter than three windows.
+    """
+    rng = np.random.default_rng(seed)
+    whole, mask = _filled(check_scan(series, kept), kept, rng)
+    length, step = window_volumes(window, repetition_time)
+    if len(whole) < WINDOWS * length:
+        raise ValueError(
+            f"{len(whole)} volumes from the first to the last that is kept are shorter than {WINDOWS} windows of "
+            f"{length}: too short for variability; leave this scan out"
+        )
+    whole = whole.astype(np.float32)
+    seen = windowed_variance(whole, mask, length, step).astype(float)
+    total, squares = np.zeros_like(seen), np.zeros_like(seen)
+    for _ in range(surrogates):
+        away = windowed_variance(phase_randomized(whole, rng), mask, length, step) - seen
+        total += away
+        squares += away.astype(float) ** 2
+    mean = total / surrogates
+    spread = np.sqrt(np.maximum(squares - surrogates * mean**2, 0) / (surrogates - 1))
+    return np.where(spread > 0, -mean / np.where(spread > 0, spread, 1), 0).astype(np.float32)
+
+
+def window_volumes(window: float, repetition_time: float) -> tuple[int, int]:
+    """Length of a window of so many seconds or a little more, and its step, in volumes.
+
+    Raises
+    ------
+    ValueError
+        Below 60 s, or below ten volumes.
+    """
+    if window < SHORTEST_WINDOW:
+        raise ValueError(f"windows of {window:g} s are too short for resting connectivity: give 60 s or more")
+    step = int(np.ceil(window / repetition_time / STEPS - 1e-9))
+    if window / repetition_time < STEPS:
+        raise ValueError(
+            f"a window of {window:g} s has fewer than {STEPS} volumes of {repetition_time:g} s; lengthen it"
+        )
+    return STEPS * step, step
+
+
+def phase_randomized(series: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Surrogate of series [T, N]: random phases, the same in all regions, so that covariance and spectra are kept.
+
+    References
+    ----------
+    Schreiber and Schmitz (2000), Surrogate time series, arXiv:chao-dyn/9909037.
+    """
+    from scipy.fft import irfft, rfft
+
+    spectrum = rfft(series, axis=0)
+    phases = np.exp(2j * np.pi * rng.random(len(spectrum)))
+    phases[0] = 1
+    if len(series) % 2 == 0:
+        phases[-1] = 1
+    return irfft(spectrum * phases.astype(spectrum.dtype)[:, None], n=len(series), axis=0)
+
+
+def windowed_variance(series: np.ndarray, mask: np.ndarray, length: int, step: int) -> np.ndarray:
+    """Variance over windows of Fisher's z of every pair, [E].
+
+    Windows are rectangular. Only volumes of the mask count, and only windows that keep half of theirs.
+
+    Parameters
+    ----------
+    series : array, [T, N]
+    mask : bool array, [T]
+    length, step : int
+        Of the windows, in volumes; `step` divides `length`.
+
+    Raises
+    ------
+    ValueError
+        When fewer than two windows are left.
+    """
+    z = windowed_fisher(series, mask, length, step)
+    if len(z) < 2:
+        raise ValueError(f"fewer than two windows of {length} volumes keep half of them: too much is censored")
+    return z.var(0, ddof=1)
+
+
+def windowed_fisher(series: np.ndarray, mask: np.ndarray, length: int, step: int) -> np.ndarray:
+    """Fisher's z of every pair in every window, [windows, E]; parameters as of `windowed_variance`."""
+    blocks, width = len(series) // step, length // step
+    parts = np.where(mask[:, None], series, 0)[: blocks * step].reshape(blocks, step, -1)
+    counts = _moving(mask[: blocks * step].reshape(blocks, step).sum(1), width)
+    used = counts >= length / 2
+    count = counts[used, None].astype(series.dtype)
+    rows, cols = np.triu_indices(series.shape[1], 1)
+    products = parts.transpose(0, 2, 1) @ parts
+    mean = _moving(parts.sum(1), width)[used] / count
+    square = _moving(np.einsum("bnn->bn", products), width)[used] / count
+    spread = np.sqrt(np.maximum(square - mean**2, SMALLEST_VARIANCE))
+    shared = _moving(products[:, rows, cols], width)[used] / count - mean[:, rows] * mean[:, cols]
+    return fisher_z(shared / (spread[:, rows] * spread[:, cols]))
+
+
+def _moving(blocks: np.ndarray, width: int) -> np.ndarray:
+    """Sums of `width` blocks that follow each other, [B, ...] -> [B - width + 1, ...]."""
+    total = np.concatenate([np.zeros_like(blocks[:1]), np.cumsum(blocks, axis=0)])
+    return total[width:] - total[:-width]
+
+
+def _filled(series: np.ndarray, kept: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Series [K, N] from the first kept volume to the last, [T', N], and the mask [T'] of those that are kept.
+
+    Straight lines over what is censored are smoother than BOLD, and surrogates spread that over the whole scan: they
+    would vary more than what was seen. So lines are only where it starts from; the gaps then take a Gaussian draw given
+    the kept volumes, by the autocovariance of the regions together.
+    """
+    from scipy.fft import irfft, rfft
+    from scipy.interpolate import make_interp_spline
+    from scipy.linalg import toeplitz
+
+    time = np.flatnonzero(kept)
+    inside = slice(time[0], time[-1] + 1)
+    whole, mask = on_time(series, kept)[inside], kept[inside]
+    if mask.all():
+        return whole, mask
+    whole[~mask] = make_interp_spline(time - time[0], series, k=1)(np.flatnonzero(~mask))
+    power = np.mean(np.abs(rfft(whole, axis=0)) ** 2, axis=1)
+    covariance = toeplitz(irfft(power, n=len(whole))) + NUGGET * power.mean() * np.eye(len(whole))
+    weights = np.linalg.solve(covariance[np.ix_(mask, mask)], covariance[np.ix_(mask, ~mask)]).T
+    draw = phase_randomized(whole, rng)
+    whole[~mask] = draw[~mask] + weights @ (whole[mask] - draw[mask])
+    return whole, mask

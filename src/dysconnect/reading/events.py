@@ -1,0 +1,185 @@
+"""Events of a task run (BIDS ``*_events.tsv``): what happened when, in seconds of the scan, or refused by line.
+
+Times are never divided, moved or cut in silence. What BIDS allows and a response can be modelled for is read: a
+duration of zero (an impulse), and an onset before the first volume, where volumes at the beginning were not stored.
+Events that last and overlap are refused: their load would add up, and a rest that a task overlaps is none.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dysconnect.reading.cells import folded, form, is_missing, label, number
+from dysconnect.reading.numeric import refuse_absent
+from dysconnect.reading.tables import TableError, read_table, read_text, shown
+
+COLUMNS = ("onset", "duration", "trial_type")
+EARLIEST = -24.0  # s; of what began before, nothing is left in the first volume (nilearn's limit as well)
+SLACK = 0.1  # s that an event may be logged late: a few frames of a display
+
+
+def read_events(path: str | Path, n_volumes: int, repetition_time: float) -> tuple[pd.DataFrame, list[str]]:
+    """Read the events of a run, and check that they are those of a scan of this length.
+
+    Parameters
+    ----------
+    path : path
+    n_volumes : int
+        Of the scan.
+    repetition_time : float
+        Seconds.
+
+    Returns
+    -------
+    events : DataFrame
+        `onset` (s, from the first volume), `duration` (s) and `trial_type`, by onset; the index is the line of the
+        file.
+    notes : list of str
+        What was unusual and let pass: rows out of order, an event that outlasts the scan, half a scan without any.
+
+    Raises
+    ------
+    FileNotFoundError
+        When the file is missing.
+    TableError
+        Names file, line and remedy: no such table, a column that is not there, no event, a cell that is no number,
+        times in milliseconds, before or after the scan, or events that overlap.
+    """
+    path, seconds = Path(path), n_volumes * repetition_time
+    refuse_absent(path, "events file")
+    table = read_table(path.name, required=COLUMNS, text=read_text(path))
+    if table.empty:
+        raise TableError(f"{path.name} holds no event; without them it cannot be said when the task was")
+    events = pd.DataFrame({column: _times(table[column], path.name) for column in COLUMNS[:2]})
+    events["trial_type"] = _kinds(table["trial_type"], path.name)
+    _refuse_outside(events, n_volumes, repetition_time, path.name)
+    ordered = events.sort_values("onset", kind="stable")
+    _refuse_overlap(ordered, path.name)
+    return ordered, _notes(events, ordered, seconds, path.name)
+
+
+def task_events(events: pd.DataFrame, task: Sequence[str], rest: Sequence[str], where: str) -> pd.DataFrame:
+    """Take the events of the task; every kind of event must be said to be of the task or not.
+
+    Parameters
+    ----------
+    events : DataFrame
+        From `read_events`.
+    task, rest : sequence of str
+        Kinds (`trial_type`) that are modelled, and those that are not: rest, and what means nothing here.
+    where : str
+        Name of the file, for messages.
+
+    Returns
+    -------
+    DataFrame
+        Rows of `events`.
+
+    Raises
+    ------
+    ValueError
+        When both lists name a kind, or none is of the task.
+    TableError
+        When the file lacks a kind of the task, or has one that neither list names; it lists those that there are.
+    """
+    both = sorted(set(task) & set(rest))
+    if both or not task:
+        raise ValueError(f"trial_type {', '.join(both)} is task and rest" if both else "no trial_type is of the task")
+    there = list(dict.fromkeys(events["trial_type"]))
+    counts = ", ".join(f"{kind} ({(events['trial_type'] == kind).sum()})" for kind in there[:20])
+    absent = [kind for kind in task if kind not in there]
+    if absent:
+        near = [kind for kind in there if folded(kind) in {folded(name) for name in absent}]
+        hint = f"; {shown(near)} differs in case or blanks only" if near else ""
+        raise TableError(f"{where} has no event of trial_type {shown(absent)}; there are {counts}{hint}")
+    unknown = [kind for kind in there if kind not in {*task, *rest}]
+    if unknown:
+        raise TableError(
+            f"{where}, line {events.index[events['trial_type'] == unknown[0]][0]}: trial_type {shown(unknown)} is not "
+            f"said to be task or rest; there are {counts}. Name it in one of the two"
+        )
+    return events[events["trial_type"].isin(task)]
+
+
+def _times(cells: pd.Series, where: str) -> pd.Series:
+    """Numbers of the column of onsets or durations; each must be one."""
+    values = cells.map(number)
+    for line in cells.index[values.isna()]:
+        cell = cells[line]
+        what = "is missing" if is_missing(cell) else f"{cell!r:.40} is no number of seconds ({form(cell)})"
+        raise TableError(f"{where}, line {line}: {cells.name} {what}; an event needs both times")
+    return values
+
+
+def _kinds(cells: pd.Series, where: str) -> pd.Series:
+    missing = cells.index[cells.map(is_missing)]
+    if len(missing):
+        raise TableError(
+            f"{where}, line {missing[0]}: trial_type is missing ({len(missing)} of {len(cells)} events); say what "
+            "it was, or remove the line"
+        )
+    return cells.map(label)
+
+
+def _refuse_outside(events: pd.DataFrame, n_volumes: int, repetition_time: float, where: str) -> None:
+    """Refuse times that the scan does not have, with the first line of each."""
+    onset, duration, seconds = events["onset"], events["duration"], n_volumes * repetition_time
+    scan = f"the scan ({n_volumes} volumes x {repetition_time:g} s = {seconds:g} s)"
+    for problem, wrong, values in (
+        ("an event cannot last so long: duration", duration < 0, duration),
+        (f"begins more than {-EARLIEST:g} s before the first volume: onset", onset < EARLIEST, onset),
+        (f"begins after the last volume of {scan}: onset", onset >= seconds, onset),
+        (f"lasts longer than {scan}: duration", duration > seconds, duration),
+    ):
+        if wrong.any():
+            line = events.index[wrong][0]
+            raise TableError(
+                f"{where}, line {line} ({events['trial_type'][line]:.40}): {problem} {values[line]:g} s "
+                f"({wrong.sum()} of {len(events)} events so){_remedy(values, wrong, seconds)}"
+            )
+
+
+def _remedy(values: pd.Series, wrong: pd.Series, seconds: float) -> str:
+    """Say what times outside the scan seem to be."""
+    others = (values != 0).sum()
+    if values.min() >= 0 and values.max() <= 1000 * seconds and 2 * wrong.sum() > others:
+        return ": milliseconds? BIDS has seconds; divide them and write the file again"
+    return ": the file is of another run, the scan is cut short, or the times are wrong"
+
+
+def _refuse_overlap(ordered: pd.DataFrame, where: str) -> None:
+    """Refuse events that begin while another lasts; impulses may lie anywhere."""
+    lasting = ordered[ordered["duration"] > 0]
+    twice = ordered.duplicated(list(COLUMNS))
+    if twice.any():
+        raise TableError(f"{where}, line {ordered.index[twice][0]} holds an event that stands there already; remove it")
+    begin, end = lasting["onset"].to_numpy(), (lasting["onset"] + lasting["duration"]).to_numpy()
+    latest = np.maximum.accumulate(end)
+    late = np.flatnonzero(begin[1:] < latest[:-1] - SLACK)
+    if len(late):
+        k, before = late[0] + 1, int(np.argmax(end[: late[0] + 1]))
+        apart = np.all(np.diff(begin) >= lasting["duration"].to_numpy()[:-1] / 1000)
+        hint = " (milliseconds? BIDS has seconds)" if apart and lasting["duration"].median() >= 100 else ""
+        kinds = lasting["trial_type"].to_numpy()
+        raise TableError(
+            f"{where}, lines {lasting.index[before]} and {lasting.index[k]}: {kinds[before]:.40} lasts from "
+            f"{begin[before]:g} to {end[before]:g} s{hint}, and {kinds[k]:.40} begins at {begin[k]:g} s. Responses "
+            "that overlap in time cannot be told apart; write the times again, or leave one of the two out"
+        )
+
+
+def _notes(events: pd.DataFrame, ordered: pd.DataFrame, seconds: float, where: str) -> list[str]:
+    """Say what is unusual and harmless, or only perhaps wrong."""
+    notes, end = [], events["onset"] + events["duration"]
+    if not events.index.equals(ordered.index):
+        notes.append(f"the rows of {where} were not in the order of their onsets, and were sorted")
+    beyond = end.max() - seconds
+    if beyond > SLACK:
+        notes.append(f"line {end.idxmax()} of {where} is cut at the end of the scan, {beyond:.1f} s early")
+    if end.max() < seconds / 2:
+        notes.append(
+            f"the last event of {where} ends at {end.max():g} s of {seconds:g} s: are the times counted in volumes?"
+        )
+    return notes
