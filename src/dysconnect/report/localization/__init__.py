@@ -38,7 +38,7 @@ def section(study: Study) -> Section:
         "localization",
         "Localization",
         sentences=[*filter(None, [*said, explained_sentence(results.edges, measure, study.alpha)])],
-        facts=_facts(results),
+        facts=_facts(results, measure),
         figures=_drawings(study, most),
         tables={
             "edges": edge_table(results.edges, study.nodes, circuit_titles(), study.alpha, most, directed),
@@ -158,9 +158,10 @@ def stability_caption(edges: pd.DataFrame, alpha: float, top: int) -> str:
     )
 
 
-def _facts(results: Results) -> list[tuple[str, str]]:
+def _facts(results: Results, measure: Measure) -> list[tuple[str, str]]:
     """What the localization rests on, in numbers."""
     summary = results.summary
+    beside = [f"{name} of all regions" for name in measure.regional if measure.everywhere]
     missing = (
         f" ({summary['n_untested']:,} more were not measured, or missing in too many subjects)"
         if summary["n_untested"]
@@ -173,7 +174,7 @@ def _facts(results: Results) -> list[tuple[str, str]]:
             "Survive",
             f"{summary['n_fwer']:,} at FWER {summary['alpha']:g}; {summary['n_fdr']:,} at FDR {summary['alpha']:g}",
         ),
-        ("Adjusted for", covariate_names(summary["nuisance"])),
+        ("Adjusted for", covariate_names([*summary["nuisance"], *beside])),
         ("Permutations", f"{summary['permutations']:,}"),
         ("Critical |t|", f"{number(summary['critical_t'])} ({summary['df']} degrees of freedom)"),
         ("Detectable d", f"{number(detectable_effect(results.detectable))} (power 80%)"),

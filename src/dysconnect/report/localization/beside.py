@@ -20,7 +20,7 @@ UNITS = {
 def explained_sentence(edges: pd.DataFrame, measure: Measure, alpha: float) -> str:
     """How many called connections are also explained by values of regions; empty where there are no such values."""
     called = edges[edges["p_fwer"] <= alpha]
-    if not measure.regional or called.empty:
+    if not measure.regional or measure.everywhere or called.empty:  # everywhere: every test is beside them
         return ""
     n, names = int((called["also_explained"] != "").sum()), listed(measure.regional)
     one = "connection" if len(called) == 1 else "connections"
