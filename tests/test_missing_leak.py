@@ -290,7 +290,7 @@ def told_apart(series, name: str, regions: int, rates, pattern: str = "fixed", d
 
 def forget(monkeypatch) -> None:
     """Complete covariances and leave it there, as was done before."""
-    monkeypatch.setattr(MaskedRegression, "transform", lambda self, features, missing: features)
+    monkeypatch.setattr(MaskedRegression, "transform", lambda self, features, *_: features)
     monkeypatch.setattr(riemann, "common_regions", lambda missing: np.ones(missing.shape[1], bool))
 
 

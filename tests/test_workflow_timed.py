@@ -69,4 +69,7 @@ def test_lagged_coupling_comes_to_the_report_as_exploratory(lagged):
     assert len(regional) == 16 and set(regional["quantity"]) == {"delay", "noise"}
     assert "56 connections were tested, which are exploratory: none is named here" in text
     assert f"seen in {known['pairs']:.0f} pairs of volumes 2 s apart as here" in text and "chance is 50%" in text
-    assert "delay and noise of all regions explain" in text and "A circuit has the connections of the way" in text
+    assert (
+        "Delay and noise of all regions were covariates of every test" in text
+        and "A circuit has the connections of the way" in text
+    )
