@@ -1,9 +1,11 @@
 """Support vector machine, elastic net, Riemannian model: equal to their peers, honest inside the fold, saved whole."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from pyriemann.classification import FgMDM
 from pyriemann.preprocessing import Whitening
 from sklearn.linear_model import ElasticNet as PeerElasticNet
@@ -21,28 +23,13 @@ from dysconnect.models.riemann import FilteredMDM, ReducedTangent
 from dysconnect.models.sparse import ElasticNet, correlations, screen
 from dysconnect.train import cross_validate, permutation_null
 
+WIDE = yaml.safe_load((Path(__file__).parents[1] / "configs/model/wide.yaml").read_text())
 SPECS = {
     "svm": {"name": "svm", "penalties": [0.1, 1.0, 10.0]},
     "elastic_net": {"name": "elastic_net", "ratio": 0.2, "screened": 30, "steps": 8, "shortest": 0.1},
     "low_rank": {"name": "low_rank", "trace": 0.3, "power": 1.5, "share": 0.333, "penalties": [0.1, 1.0, 10.0]},
-    "wide": {
-        "name": "wide",
-        "depth": 2,
-        "learned": 0,
-        "share": 0,
-        "trace": 0.3,
-        "penalties": [0.1, 1.0, 10.0],
-        "soften": [0, 0.5],
-    },
-    "wide_learned": {
-        "name": "wide",
-        "depth": 2,
-        "learned": 0.5,
-        "share": 0,
-        "trace": 0.3,
-        "penalties": [0.1, 1.0, 10.0],
-        "soften": [0],
-    },
+    "wide": WIDE | {"penalties": [0.1, 1.0, 10.0]},
+    "wide_learned": WIDE | {"penalties": [0.1, 1.0, 10.0], "learned": 0.5, "soften": [0]},
     "riemann": {"name": "riemann", "components": 5},
     "ridge": {"name": "ridge", "penalties": [0.1, 1.0, 10.0]},
     "logistic": {"name": "logistic", "penalties": [0.1, 1.0, 10.0]},

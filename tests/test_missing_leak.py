@@ -1,8 +1,11 @@
 """Which regions are missing tells no model who is a patient: by closed forms, on simulated series and on real ones."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from scipy.stats import mannwhitneyu
 
 from dysconnect.attribute.folds import held_out
@@ -22,6 +25,7 @@ from dysconnect.quality.people import lacking
 from dysconnect.report.quality.sentences import quality_warnings
 from dysconnect.train import cross_validate
 
+WIDE = yaml.safe_load((Path(__file__).parents[1] / "configs/model/wide.yaml").read_text())
 PENALTIES = [0.01, 0.1, 1.0, 10.0, 100.0]
 PREPARED = {"harmonise": "none", "deconfound": []}
 SPECS = {
@@ -30,24 +34,8 @@ SPECS = {
     "svm": {"name": "svm", "penalties": PENALTIES},
     "elastic_net": {"name": "elastic_net", "ratio": 0.1, "screened": 200, "steps": 8, "shortest": 0.1},
     "low_rank": {"name": "low_rank", "trace": 0.3, "power": 1.5, "share": 0.333, "penalties": PENALTIES},
-    "wide": {
-        "name": "wide",
-        "depth": 2,
-        "learned": 0,
-        "share": 0,
-        "trace": 0.3,
-        "penalties": PENALTIES,
-        "soften": [0, 0.5],
-    },
-    "wide_learned": {
-        "name": "wide",
-        "depth": 2,
-        "learned": 0.5,
-        "share": 0,
-        "trace": 0.3,
-        "penalties": PENALTIES,
-        "soften": [0],
-    },
+    "wide": WIDE | {"penalties": PENALTIES},
+    "wide_learned": WIDE | {"penalties": PENALTIES, "learned": 0.5, "soften": [0]},
     "riemann": {"name": "riemann", "components": 15},
     "combat": {"name": "ridge", "penalties": PENALTIES, "harmonise": "combat"},
     "deconfounded": {"name": "ridge", "penalties": PENALTIES, "deconfound": ["age"]},

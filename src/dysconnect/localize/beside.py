@@ -18,7 +18,7 @@ from dysconnect.localize.statistics import nuisance_basis, residual_unit, to_t
 
 REGIONAL = ("region", "quantity", "mean_cases", "mean_controls", "d", "t", "p")  # columns of regional.tsv
 AT_ONCE = 2e7  # entries of the bases that are held at a time
-LEAST = 0.5  # of the degrees of freedom: what the values of all regions may take
+MOST = 0.5  # of the degrees of freedom: what the values of all regions may take
 NOTHING = 1e-8  # share of a direction's variance in the values of both ends below which there is none
 
 
@@ -172,10 +172,10 @@ def _spans(
 
 
 def _refuse_too_many(left: int, covariates: int) -> None:
-    if covariates >= LEAST * left:
+    if covariates >= MOST * left:
         raise ValueError(
             f"the values of all regions are {covariates} covariates, and {left} degrees of freedom are there: too many "
-            f"beside one another (at most {LEAST:.0%}). Take fewer regions, or more people."
+            f"beside one another (at most {MOST:.0%}). Take fewer regions, or more people."
         )
 
 

@@ -204,7 +204,7 @@ class TangentSpace:
     ----------
     whitening_ : array, [N, N]
         ``M^-1/2``, learned from the training subjects only; of more than 192 in single precision, in which people are
-        then projected: a smaller cohort repeats to the digit on other processors.
+        then projected; a smaller cohort is projected in double precision.
 
     References
     ----------
