@@ -199,9 +199,11 @@ def flexible_responses(events: pd.DataFrame, n_volumes: int, repetition_time: fl
 
 
 def block_courses(event, n_volumes: int, repetition_time: float) -> pd.DataFrame:
-    """Canonical response to one event, its derivative, and of a block its slope, [T, 2 or 3].
+    """Canonical response to one event, its derivative, and of a block its slope and its end, [T, 2 or 4].
 
-    The event is a boxcar, and the slope a ramp from -1 to 1 in its place, through nilearn's SPM response.
+    The event is a boxcar, the slope a ramp from -1 to 1 in its place, and the end an impulse, through nilearn's SPM
+    response. The derivative is about an impulse at the beginning less one at the end: with the latter it lets a block
+    begin and end early or late, each by itself.
 
     Parameters
     ----------
@@ -218,6 +220,8 @@ def block_courses(event, n_volumes: int, repetition_time: float) -> pd.DataFrame
         step = event.duration / n_steps
         ramp = event.onset + step * np.arange(n_steps), np.full(n_steps, step), np.linspace(-1, 1, n_steps)
         table[f"{name}, slope"] = _convolved(ramp, "spm", n_volumes, repetition_time)[:, 0]
+        end = [event.onset + event.duration], [0.0], [1.0]
+        table[f"{name}, end"] = _convolved(end, "spm", n_volumes, repetition_time)[:, 0]
     return table
 
 
