@@ -151,7 +151,7 @@ MEASURES = {
             sentence="the Fisher z of correlations in the volumes of the task, of what no response to it explains",
             compute=within_task,
             timed=True,
-            regional=("activation",),
+            regional=("activation", "noise"),
             asks={"task": True, "low_pass": None},
         ),
         Measure(
@@ -160,7 +160,7 @@ MEASURES = {
             "scan, of what no response to the task explains",
             compute=task_change,
             timed=True,
-            regional=("activation",),
+            regional=("activation", "noise"),
             transform="none",
             asks={"task": True, "low_pass": None},
         ),
