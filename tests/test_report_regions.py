@@ -64,7 +64,9 @@ def pages():
 
 def test_activation_stands_beside_every_called_connection(pages):
     text = re.sub(r"\s+", " ", pages["task"].text)
-    said = "1 of the 2 connections that survive is also explained by activation and noise: beside activation and noise of"
+    said = (
+        "1 of the 2 connections that survive is also explained by activation and noise: beside activation and noise of"
+    )
     assert f"{said} both its" in text
     assert text.count("0.31 | 0.47") == 8  # two called connections, two ends each, two values of a region
     for head in ("Also\u00a0explained\u00a0by", "Activation, first", "Activation, second"):
@@ -74,7 +76,9 @@ def test_activation_stands_beside_every_called_connection(pages):
 
 def test_the_verdict_says_which_differences_the_regions_explain():
     assert "2 of 60 connections differ" in words_of(study_of("task"))
-    assert "all weaker in patients. 1 of them is also explained by activation and noise." in in_short(study_of("task"))[2]
+    assert (
+        "all weaker in patients. 1 of them is also explained by activation and noise." in in_short(study_of("task"))[2]
+    )
     assert words_of(study_of("task")).count("also explained") == 2
     assert "also explained" not in words_of(study_of("task", explained=0))
     assert "also explained" not in words_of(study_of("correlation"))

@@ -180,8 +180,7 @@ MEASURES = {
         ),
         Measure(
             name="variability",
-            sentence="the variance in time of windowed Fisher z, in standard deviations of that of the person's own "
-            "phase-randomised series",
+            sentence="the variance in time of windowed Fisher z less that of the person's own phase-randomised series",
             compute=variability_excess,
             timed=True,
             regional=("delay", "noise"),
@@ -189,6 +188,8 @@ MEASURES = {
             exploratory="what changes within minutes is mostly chance, and motion, noise and drowsiness change "
             "connections too",
             transform="none",
+            unit="excess variance of Fisher z",
+            asks={"low_pass": None},
         ),
         Measure(
             name="fa",
