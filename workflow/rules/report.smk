@@ -57,6 +57,10 @@ rule report:
             "results/{{dataset}}/localize/groups.{kind}",
             kind=("tsv", "json") if RUN.grouped else (),
         ),
+        joint=expand(
+            "results/{{dataset}}/localize/joint.{kind}",
+            kind=("tsv", "json") if RUN.pictures else (),
+        ),
         maps=expand(
             "results/{{dataset}}/attribute/maps/{experiment}.json",
             experiment=RUN.seeing,

@@ -24,6 +24,7 @@ from dysconnect.models.cards import is_graph
 from dysconnect.plan.checks import check_engine, check_pretraining, check_validation
 from dysconnect.plan.compose import compose_workflow
 from dysconnect.plan.config import ConfigError, training_sections, without
+from dysconnect.plan.pictures import pictures
 from dysconnect.preprocess.fmriprep import Places, find_places, fmriprep_command
 
 OF_OUTPUTS = ("engine", "min_coverage", "space")  # settings of fMRIPrep that tell where its outputs are
@@ -288,6 +289,11 @@ class Run:
         return bool(self.cohort["localize"]["groups"])
 
     @property
+    def pictures(self) -> dict[str, dict[str, str]]:
+        """Files of the maps that are tested together, by name; empty where nobody asked."""
+        return pictures(self.cohort, self.dataset, self.atlas)
+
+    @property
     def floor(self) -> str:
         """Experiment that sees covariates only."""
         return self.cohort["evaluate"]["floor"]
@@ -306,11 +312,12 @@ class Run:
         dataset, stage, *rest = place.split("/")
         name = rest[-1].split(".")[0]
         files = [f"{self.atlas}_{self.cohort['localize']['measure']}", *map(self.connectome_file, self.experiments)]
+        asked = {"severity": self.scored, "groups": self.grouped, "joint": bool(self.pictures)}
         wanted = {
             "connectivity": name in [Path(file).stem for file in files],
             "train": len(rest) == 1 or rest[0] in self.experiments,
             "predict": name in self.bundled,
-            "localize": len(rest) == 1 and {"severity": self.scored, "groups": self.grouped}.get(name, True),
+            "localize": len(rest) == 1 and asked.get(name.split("_")[0], True),
             "attribute": len(rest) == 1 or name in self.seeing,
             "stimulate": self.stimulated is not None,
             "validate": self.validated,

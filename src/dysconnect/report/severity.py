@@ -1,12 +1,13 @@
-"""What goes with a score inside the patients, and what differs between several groups."""
+"""What goes with a score inside the patients, what differs between several groups, and what in several maps."""
 
 from collections.abc import Mapping
+from math import isfinite
 
 from dysconnect.data.atlas import circuit_titles
 from dysconnect.paper.tables import Column, Row, Table
 from dysconnect.paper.text import NONE, counted, covariate_names, listed, number, p_value
 from dysconnect.report.budget import asked_p, connection_share, held_back
-from dysconnect.report.results import Asked, Results, Study
+from dysconnect.report.results import QUESTIONS, Asked, Results, Study
 from dysconnect.report.section import Section
 
 MOST = 10  # connections of a table
@@ -14,13 +15,18 @@ MOST = 10  # connections of a table
 
 def section(study: Study) -> Section | None:
     """What was asked of the connections beside the difference of the two groups; None where nothing was."""
+    words = {
+        "severity": (severity_sentence, severity_table),
+        "groups": (groups_sentence, groups_table),
+        "joint": (joint_sentence, joint_table),
+    }
     asked = [
-        (heading, sentence(question) + _unnamed(study, question), table(question, circuit_titles(), MOST))
-        for heading, question, sentence, table in (
-            ("Severity", study.results.severity, severity_sentence, severity_table),
-            ("Several groups", study.results.groups, groups_sentence, groups_table),
+        (
+            QUESTIONS[name].capitalize(),
+            words[name][0](question) + _unnamed(study, question),
+            words[name][1](question, circuit_titles(), MOST),
         )
-        if question is not None
+        for name, question in study.results.asked.items()
     ]
     if not asked:
         return None
@@ -110,6 +116,53 @@ def groups_table(asked: Asked, titles: Mapping[str, str], n: int) -> Table | Non
     return Table(caption, columns, rows)
 
 
+def joint_sentence(asked: Asked) -> str:
+    """How many connections differ in several maps, who has which, and what carries them."""
+    summary = asked.summary
+    maps = listed(
+        f"{_words(row['name'])} ({row['n_cases']:,} and {row['n_controls']:,})" for row in summary["pictures"]
+    )
+    called = asked.edges[asked.edges["p_fwer"] <= summary["alpha"]]
+    verb = "differs" if len(called) == 1 else "differ"
+    single = int((called["carried_by"] != "sum").sum())
+    carried = f": {len(called) - single} by the sum of all maps, {single} by one map" if len(called) else ""
+    groups, circuits = summary["n_components"], summary["n_circuits"]
+    return (
+        f"{len(called) or 'None'} of {counted(summary['n_edges'], 'connection')} {verb} in the maps {maps} (patients "
+        f"and controls) tested as one, at a family-wise error rate of {summary['alpha']:g} over all connections and "
+        f"maps{carried}. {counted(groups, 'component')} and {counted(circuits, 'circuit')} pass theirs. "
+        f"{summary['n_all']:,} of {summary['n']:,} people have all maps{_lacking(summary)}."
+        f"{_left_out(summary)}"
+    )
+
+
+def _lacking(summary: Mapping) -> str:
+    """How many people lack each map that somebody lacks."""
+    some = [f"{n:,} without {_words(name)}" for name, n in summary["without"].items() if n]
+    return f"; {listed(some)} count in the others" if some else ""
+
+
+def joint_table(asked: Asked, titles: Mapping[str, str], n: int) -> Table | None:
+    """Connections that differ most in all maps together, with the t of each map; None where nothing was tested."""
+    edges, alpha = asked.edges, asked.summary["alpha"]
+    if edges.empty:
+        return None
+    maps = [row["name"] for row in asked.summary["pictures"]]
+    rows = []
+    for row in edges.head(n).to_dict("records"):
+        t = [number(row[f"t_{name}"]) if isfinite(row[f"t_{name}"]) else NONE for name in maps]
+        numbers = [number(row["statistic"]), _words(row["carried_by"]), *t, p_value(row["p_fwer"])]
+        rows.append(Row([*_names(row, titles), *numbers], _mark(row, alpha)))
+    columns = [*_heads(), Column("z"), Column("carried by", False), *(Column(f"t {_words(name)}") for name in maps)]
+    caption = (
+        f"The {len(rows)} of {len(edges):,} connections that differ most in {listed(map(_words, maps))} together. z is "
+        "the larger of the sum of the maps' scores and of the largest score, corrected for the choice (negative: "
+        "weaker in patients); t is that of each map, given its own covariates. Marked: family-wise p of "
+        f"{alpha:g} or less."
+    )
+    return Table(caption, [*columns, Column("p\u00a0FWER")], rows)
+
+
 def _tests_text(results: Results) -> str:
     """How the further questions were tested, for the methods."""
     asked = []
@@ -117,7 +170,20 @@ def _tests_text(results: Results) -> str:
         asked.append(f"its association with {_words(results.severity.summary['score'])} inside the patients by t")
     if results.groups is not None:
         asked.append(f"its differences between {listed(results.groups.summary['groups'])} by F")
-    return f"In the same way every connection was tested for {listed(asked)}."
+    text = f"In the same way every connection was tested for {listed(asked)}." if asked else ""
+    return f"{text} {_joint_text(results.joint)}".strip() if results.joint is not None else text
+
+
+def _joint_text(asked: Asked) -> str:
+    """How several maps were tested as one."""
+    maps = [_words(row["name"]) for row in asked.summary["pictures"]]
+    return (
+        f"The maps {listed(maps)} were tested as one: the group of whole people was permuted, the same in all maps, "
+        "inside sites and among those with the same maps; t of every map, given the covariates of its own scans, "
+        "became a normal score by its degrees of freedom; and the larger of the standardised sum of the scores and of "
+        "the largest, corrected for the choice, was compared with the largest of all connections under "
+        f"{asked.summary['permutations']:,} permutations (non-parametric combination: Winkler et al. 2016)."
+    )
 
 
 def _survivors(summary: Mapping) -> str:
