@@ -374,6 +374,7 @@ def quality_of(**changes) -> dict:
         "excluded": excluded,
         "nuisance": ["age", "sex", "site"],
         "motion": {**COMPARED, "p": 0.7, "d": 0.1, "low": -0.8, "high": 1.0},
+        "motion_within": {},
         "seconds": {**COMPARED, "reason": "the same in everybody"},
         "volumes": {**COMPARED, "reason": "the same in everybody"},
         "lacking": {"cases": 0.0, "controls": 0.0, "p": None, "regions": []},
