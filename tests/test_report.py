@@ -897,6 +897,15 @@ def test_methods_name_what_was_removed_and_left_out():
     assert "Volumes with" not in methods(results_of(), cohort_of(), experiments_of(GOOD), NODES)[0][1]
 
 
+def test_methods_say_how_responses_to_a_task_were_removed():
+    cohort = cohort_of()
+    assert "responses" not in methods(results_of(), cohort, experiments_of(GOOD), NODES)[0][1]
+    cohort["denoise"] |= {"task": True, "min_degrees_of_freedom": 100}
+    text = methods(results_of(), cohort, experiments_of(GOOD), NODES)[0][1]
+    assert "; all responses to the task and z-scored" in text and "of every single event the canonical one" in text
+    assert "fewer than 100 degrees of freedom in all" in text and "or 30 within the task or at rest" in text
+
+
 def test_methods_say_where_first_weights_come_from():
     experiments = experiments_of(GOOD)
     plain = dict(methods(results_of(), cohort_of(), experiments, NODES))["Connectivity and models"]

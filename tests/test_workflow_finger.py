@@ -14,6 +14,9 @@ from tiny import point_at, served
 
 from dysconnect.acquire.manifest import read_manifest
 from dysconnect.data.atlas import load_atlas
+from dysconnect.data.connectomes import read_connectomes
+from dysconnect.data.edges import Pairs
+from dysconnect.data.series import read_index
 from dysconnect.planted.tapping import Tapping, edge_sources, tapping_events, tapping_series
 
 ROOT = Path(__file__).parents[1]
@@ -26,13 +29,14 @@ GROUPS = {
 PEOPLE = [name for names in GROUPS.values() for name in names]
 TAPPED = sorted(set(PEOPLE) - {ONLY_REST})
 USED = sorted(set(TAPPED) - {MILLISECONDS, BROKEN})
-DUMMIES, VOLUMES, SECONDS = 2, 232, 2.0
+DUMMIES, VOLUMES, SHORT, SECONDS = 2, 222, 80, 2.0
 REGIONS = [0, 60, 120, 180, 240, 247, 250, 253, 256, 265, 274, 286, 298]  # of the Seitzman atlas
 LOW = [10, 11]  # of these, in the lower cerebellum
-COUPLED, ACTIVE = (3, 8), 1  # a pair that shares a source while tapping, and a region that responds
-COARSE = ("preprocess.transform=affine", "preprocess.resolution=3", f"dataset.participants=[{','.join(PEOPLE)}]")
+COUPLED, ACTIVE = (3, 7), 1  # a pair that shares a source while tapping, and a region that responds
+COARSE = ("preprocess.transform=affine", "preprocess.resolution=4", f"dataset.participants=[{','.join(PEOPLE)}]")
 MEASURES = ("task_change", "task")
 FEW = (
+    "denoise.min_seconds=100",
     "localize.measure=task_change",
     "localize.attribution=task_change_ridge",
     "localize.nuisance=[]",
@@ -58,7 +62,7 @@ def tapped_image(still: nib.Nifti1Image, owner: np.ndarray, seed: int) -> tuple[
     signal = tapping_series(events, VOLUMES, SECONDS, truth, rng)[0] - 1000
     volumes = np.asarray(still.dataobj, float)[..., [*range(DUMMIES), *[DUMMIES] * (VOLUMES - DUMMIES)]]
     volumes[owner >= 0] *= 1 + 0.002 * signal.T[owner[owner >= 0]]
-    volumes += 20 * rng.standard_normal(volumes.shape)
+    volumes += 10 * rng.standard_normal(volumes.shape)
     return nib.Nifti1Image(volumes.clip(0).astype(np.int16), still.affine), events
 
 
@@ -73,7 +77,7 @@ def still_head(nodes: pd.DataFrame):
     places = head.from_t1w(apply_affine(back, _grid(head.shape, head.bold_affine)))
     away, owner = cKDTree(nodes[["x", "y", "z"]].to_numpy()).query(places)
     still = bold_image(head, noise=0, percent=0, drift=0, dummies=DUMMIES)
-    return t1w_image(head, 3.0), still, np.where(away < 15, owner, -1).reshape(head.shape)
+    return t1w_image(head, 4.0), still, np.where(away < 15, owner, -1).reshape(head.shape)
 
 
 def write_scan(folder: Path, name: str, task: str, image: nib.Nifti1Image, seconds: float, direction: str) -> None:
@@ -103,8 +107,10 @@ def like_ds006395(folder: Path) -> None:
             write_scan(folder, name, "rest", image.slicer[..., :24], 0.9, "j")
         if name == CUT:  # three slices of 8 mm above the lowest of the others
             image = image.slicer[:, :, 6:]
+        if name in (MILLISECONDS, BROKEN):  # nobody needs more of them
+            image, events = image.slicer[..., :SHORT], events[events["onset"] < SHORT * SECONDS]
         if name == MILLISECONDS:
-            events[["onset", "duration"]] *= 1000
+            events = events.assign(onset=1000 * events["onset"], duration=1000 * events["duration"])
         if name == BROKEN:
             events = events.astype({"onset": str}).replace({"onset": {"62.0": "62,0"}})
         if name != ONLY_REST:
@@ -155,9 +161,86 @@ def both(tmp_path_factory):
         yield rest, finger, [[path.lstrip("/") for path in part] for part in (requests[:asked], requests[asked:])]
 
 
-def test_x(both):
-    import subprocess
+def read(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, sep="\t", keep_default_na=False)
 
-    print(both[1].results)
-    subprocess.run(["rm", "-rf", "/work/w3/finger_runs/try/p"])
-    subprocess.run(["cp", "-r", str(both[1].folder), "/work/w3/finger_runs/try/p"])
+
+def test_each_task_fetches_its_own_and_a_t1w_comes_once(both):
+    _, _, (first, second) = both
+    assert not any("finger" in path for path in first) and sum("_T1w.nii.gz" in path for path in first) == 1
+    ends = ("bold.json", "bold.nii.gz", "events.tsv")
+    func = [f"{name}/func/{name}_task-finger_{end}" for name in TAPPED for end in ends]
+    anat = [f"{name}/anat/{name}_T1w.{end}" for name in TAPPED if name != REST for end in ("json", "nii.gz")]
+    assert sorted(second) == sorted([*func, *anat])
+
+
+def test_images_of_the_task_are_gone_and_those_that_rest_keeps_are_not(both):
+    rest, _, _ = both
+    data = rest.folder / "results/data/ds006395"
+    left = {path.name for path in data.rglob("*.nii.gz")}
+    assert left == {f"{REST}_{what}.nii.gz" for what in ("T1w", "task-rest_bold")}
+    assert len(list(data.rglob("*_events.tsv"))) == len(TAPPED)
+
+
+def test_the_t1w_is_registered_once(both):
+    rest, finger, _ = both
+    log = rest.folder / "results/logs/{}/preprocess" / f"{REST}.log"
+    said = [Path(str(log).format(each.dataset)).read_text() for each in (rest, finger)]
+    assert "already" not in said[0] and "its T1w was registered for ds006395 already" in said[1]
+    places = [next((each.results / "preprocess/anatomy").glob(f"{REST}_*")) for each in (rest, finger)]
+    assert places[0].name == places[1].name
+    engines = [each.results / f"preprocess/bold/{REST}_desc-engine.json" for each in (rest, finger)]
+    measures = [json.loads(path.read_text())["measures"] for path in engines]
+    assert all(measures[0][key] == measures[1][key] for key in measures[0] if "t1w_template" in key)
+
+
+def test_the_index_of_series_has_events_only_of_the_task(both):
+    rest, finger, _ = both
+    assert not {"events", "start_time"} & set(read_index(rest.results / "preprocess/series.tsv"))
+    index = read_index(finger.results / "preprocess/series.tsv").set_index("participant_id")
+    assert set(index.index) == set(TAPPED) and not index["problem"].any()
+    assert Path(index.loc[REST, "events"]).read_text().startswith("onset\tduration\ttrial_type\n0.0\t30.0\t")
+    assert set(index["start_time"]) == {5.0}  # two volumes of 2 s were left out, and half of the third
+    assert not read(finger.results / "preprocess/series.tsv")["events"].str.startswith("/").any()  # it can be moved
+
+
+def test_who_cannot_be_used_is_named_and_stops_nobody(both):
+    _, finger, _ = both
+    people = read(finger.results / "timeseries/participants.tsv").set_index("participant_id")
+    assert sorted(people.index[people["included"] == "True"]) == USED
+    reasons, page = people["exclusion_reason"], (finger.results / "report/index.html").read_text()
+    for name, words in ((ONLY_REST, "no finger scan"), (MILLISECONDS, "milliseconds?"), (BROKEN, "62,0")):
+        assert words in reasons[name] and name in page and words in page
+    assert people.loc[USED, ["mean_fd_task", "mean_fd_rest"]].astype(float).gt(0).all().all()
+
+
+def test_the_lower_cerebellum_of_one_person_is_said_to_be_outside(both):
+    _, finger, _ = both
+    quality = json.loads((finger.results / "quality/summary.json").read_text())
+    low, page = regions()["name"].iloc[LOW], (finger.results / "report/index.html").read_text()
+    assert quality["people"] == [{"participant_id": CUT, "group": "ULD", "regions": 2, "outside": 2}]
+    assert {row["region"] for row in quality["regions"]} == set(low)
+    assert all(name in page for name in [CUT, *low]) and "outside the field of view" in page
+
+
+def test_what_was_planted_in_the_images_is_in_both_measures(both):
+    """Coupled while tapping and not at rest; a region that only responds is connected to nothing."""
+    _, finger, _ = both
+    names, (rows, cols) = regions()["name"].to_numpy(), Pairs(len(REGIONS)).ends
+    planted = (rows == COUPLED[0]) & (cols == COUPLED[1])
+    for measure in MEASURES:
+        held = read_connectomes(finger.results / f"connectivity/tiny_{measure}.h5")
+        assert list(held.nodes) == list(names) and len(held.values) == len(USED)
+        mean = np.nanmean(held.values, axis=0)
+        assert mean[planted] > 0.4 and np.abs(mean[~planted]).max() < mean[planted]
+    regional = read(finger.results / "localize/regional.tsv").set_index("region")
+    assert (regional[["mean_cases", "mean_controls"]].idxmax() == names[ACTIVE]).all()
+    for path in (finger.results / "timeseries").rglob("*_timeseries.json"):
+        assert json.loads(path.read_text())["DegreesOfFreedom"] >= 100
+
+
+def test_the_report_says_what_was_removed_and_how_both_groups_moved(both):
+    _, finger, _ = both
+    page = (finger.results / "report/index.html").read_text()
+    assert "all responses to the task" in page and "fewer than 100 degrees of freedom" in page
+    assert "Motion during the task" in page and "Motion at rest" in page
