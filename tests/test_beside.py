@@ -21,6 +21,7 @@ from dysconnect.localize.beside import (
     with_regions,
 )
 from dysconnect.localize.statistics import edge_statistics
+from dysconnect.report.localization.beside import beside_table as beside_shown
 
 N = 6
 PAIRS = Pairs(N)
@@ -115,6 +116,20 @@ def test_who_lacks_a_region_has_the_mean_of_the_others():
     known = regional_values(cohort)[0]
     assert known[0, 1] == np.mean([4, 7, 10])
     assert not known[:, 2].any()
+
+
+def test_activation_stands_beside_every_connection_that_is_called():
+    pairs = Pairs(30)
+    names = np.array([f"region {k}" for k in range(30)])
+    nodes = pd.DataFrame({"name": names, "x": 0.0, "y": 1.0, "z": 2.0})
+    values = {"mean_cases": 1.0, "mean_controls": 2.0, "d": -1.0}
+    regional = pd.DataFrame({"region": names, "quantity": "activation", **values})
+    edges = pairs.named(names).assign(p_fwer=0.001, p_beside=0.2, also_explained="activation")
+    few = beside_shown(edges[:60], regional, nodes, MEASURES["task"], 0.05)
+    assert len(few.rows) == 60 and "all 60 connections" in few.caption
+    many = beside_shown(edges, regional, nodes, MEASURES["task"], 0.05)
+    assert len(many.rows) == 200 and "the 200 strongest of 435 connections" in many.caption
+    assert beside_shown(edges.assign(p_fwer=1.0), regional, nodes, MEASURES["task"], 0.05) is None
 
 
 def cohort_of(measure: str, n: int = 60, regions: int = 4) -> Cohort:

@@ -124,6 +124,12 @@ def test_preprocessed_images_bring_what_their_space_needs():
     assert run.stimulated is None and any("No targets will be ranked" in line for line in run.notes())
 
 
+def test_a_scan_of_a_task_analysed_as_rest_is_said_to_keep_its_responses():
+    told = [planned(**choice, dataset="ds006395_finger").notes() for choice in ({}, {"connectivity": "task_change"})]
+    assert [any("leaves the responses to it in" in line for line in lines) for lines in told] == [True, False]
+    assert not any("responses" in line for line in planned().notes())
+
+
 def test_fmriprep_runs_where_it_is_the_engine_of_raw_images(project):
     (project / "license.txt").touch()
     settings = "dataset.limit=2", "preprocess.fs_license=license.txt", "preprocess.keep_outputs=false"

@@ -348,12 +348,22 @@ class Run:
         return list(range(batch * size, min((batch + 1) * size, count)))
 
     def notes(self) -> tuple[str, ...]:
-        """Lines for the terminal on how the user's table of people was read, and what is not done."""
+        """Lines for the terminal on how the user's table of people was read, what is not done, and what is left in."""
         dataset, name = self.cohort["dataset"], self.cohort["stimulate"]["experiment"]
         people = self.plan.notes if self.plan else people_notes(dataset | {"withdrawn": self.withdrawn})
-        if not name or self.stimulated:
-            return people
-        return *people, f"No targets will be ranked: stimulate.experiment={name} is not among the experiments."
+        targets = f"No targets will be ranked: stimulate.experiment={name} is not among the experiments."
+        return *people, *self._left_in(), *([targets] if name and not self.stimulated else [])
+
+    def _left_in(self) -> tuple[str, ...]:
+        """What to know where a scan of a task is analysed as if it were one of rest."""
+        dataset, denoise = self.cohort["dataset"], self.cohort["denoise"]
+        if denoise.get("task") or not dataset.get("trial_types") or dataset["kind"] == "simulated":
+            return ()
+        return (
+            f"These are scans of a task (dataset.task={dataset['task']}), and denoise={denoise['name']} leaves the "
+            "responses to it in: regions that respond alike seem connected. Choose connectivity=task or task_change "
+            "to take them out.",
+        )
 
 
 def plan_run(root: str | Path, command_line: Mapping[str, object]) -> Run:

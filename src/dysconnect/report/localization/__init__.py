@@ -42,7 +42,7 @@ def section(study: Study) -> Section:
         figures=_drawings(study, most),
         tables={
             "edges": edge_table(results.edges, study.nodes, circuit_titles(), study.alpha, most, directed),
-            "beside": beside_table(results.edges, *regional, measure, study.alpha, most),
+            "beside": beside_table(results.edges, *regional, measure, study.alpha),
             "regional": regional_table(*regional, summary["nuisance"]),
         },
         more={

@@ -10,6 +10,7 @@ from dysconnect.paper.text import NONE, counted, covariate_names, listed, number
 from dysconnect.report.direction import end_columns
 
 MOST = 10  # regions of a table
+MOST_CALLED = 200  # connections of a table
 UNITS = {
     "activation": "activation is the response to the blocks, in standard deviations of what no response explains",
     "delay": "delay is the time in seconds by which a region follows all others",
@@ -58,10 +59,11 @@ def beside_text(measure: Measure) -> str:
 
 
 def beside_table(
-    edges: pd.DataFrame, regional: pd.DataFrame | None, nodes: pd.DataFrame, measure: Measure, alpha: float, n: int
+    edges: pd.DataFrame, regional: pd.DataFrame | None, nodes: pd.DataFrame, measure: Measure, alpha: float
 ) -> Table | None:
     """Values of both regions of every called connection in both groups; None where there are none."""
-    called = edges[edges["p_fwer"] <= alpha].head(n)
+    every = edges[edges["p_fwer"] <= alpha]
+    called = every.head(MOST_CALLED)
     if regional is None or regional.empty or called.empty:
         return None
     places = nodes.set_index("name")[["x", "y", "z"]]
@@ -77,8 +79,9 @@ def beside_table(
     columns = [Column("#"), *end_columns(measure.directed), Column("p\u00a0beside"), Column("Also explained by", False)]
     sides = ("from", "to") if measure.directed else ("first", "second")
     columns += [Column(f"{name.capitalize()}, {side}") for name in measure.regional for side in sides]
+    which = f"the {len(called)} strongest of {len(every):,}" if len(called) < len(every) else f"all {len(called)}"
     caption = (
-        f"{listed(measure.regional).capitalize()} of both regions of the connections that survive, in patients | "
+        f"{listed(measure.regional).capitalize()} of both regions of {which} connections that survive, in patients | "
         f"controls: means as measured, and below them d given the covariates. p beside: of the connection, beside "
         f"{listed(measure.regional)} of {whose(measure)}. {_units(measure.regional)}"
     )
