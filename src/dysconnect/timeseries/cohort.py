@@ -23,7 +23,7 @@ from dysconnect.denoising.checks import check_map, check_series, mean_displaceme
 from dysconnect.denoising.projection import Projection, plan
 from dysconnect.denoising.regressors import UnusableError
 from dysconnect.denoising.task import TaskRegression, task_design, task_regression
-from dysconnect.problems import MachineError, frequent, one_line, reason, refuse_gone
+from dysconnect.problems import MachineError, counted, frequent, one_line, reason, refuse_gone
 from dysconnect.progress import track
 from dysconnect.reading.events import read_events, task_events
 from dysconnect.version import __version__
@@ -263,14 +263,15 @@ def _with_verdicts(participants: pd.DataFrame, verdicts: Sequence[Verdict]) -> p
     )
     for name in dict.fromkeys(name for verdict in verdicts for name in verdict.moved):
         table[name] = [verdict.moved.get(name, np.nan) for verdict in verdicts]
+    if not table["included"].any():
+        print(*counted(dict(zip(table["participant_id"], table["exclusion_reason"]))), sep="\n", flush=True)
+        reasons = "; ".join(frequent(table["exclusion_reason"]))
+        raise ValueError(f"none of the {len(table)} subjects can be used. Most frequent reasons: {reasons}.")
     for verdict in verdicts:
         if verdict.exclusion_reason:
             print(f"{verdict.participant_id}: {verdict.exclusion_reason}; excluded.", flush=True)
         elif verdict.note:
             print(f"{verdict.participant_id}: {verdict.note}.", flush=True)
-    if not table["included"].any():
-        reasons = "; ".join(frequent(table["exclusion_reason"]))
-        raise ValueError(f"none of the {len(table)} subjects can be used. Most frequent reasons: {reasons}.")
     return table
 
 
