@@ -167,6 +167,7 @@ def test_cohorts_of_the_validation_come_in_batches_that_cover_them():
     ("choices", "overrides", "message"),
     [
         ({"dataset": "degeneration", "experiment": "validate_localization"}, "", "the validation plants in series"),
+        ({"connectivity": "lagged", "experiment": "validate_localization"}, "", "connectivity=lagged depends on when"),
         ({"experiment": "gcn_pretrained"}, "", "snakemake --config dataset=abide --until connectivity"),
         ({"preprocess": "ants", "dataset": "ds000245_fmriprep"}, "", "does not fit dataset=ds000245_fmriprep"),
         ({}, "tracking.uri=https://a:b@c.de", "holds a password"),
@@ -178,6 +179,13 @@ def test_what_does_not_fit_together_is_refused_before_any_job(choices, overrides
     with pytest.raises((ValueError, OSError)) as refused:
         planned(overrides, **choices)
     assert message in str(refused.value)
+
+
+def test_measures_that_a_scan_may_have_too_little_for_are_asked_where_series_are_judged(default):
+    assert default.demanding == planned(connectivity="task").demanding == []
+    assert planned(connectivity="lagged").demanding == ["lagged"]
+    both = planned("localize.measure=variability", "denoise.high_pass=0.017", connectivity="lagged")
+    assert both.demanding == ["lagged", "variability"]  # whoever is out, is out of all experiments
 
 
 def test_two_estimators_of_one_measure_are_refused(default):

@@ -242,6 +242,12 @@ class Run:
         return asked.pop() if asked else measure_of(measure).estimator
 
     @property
+    def demanding(self) -> list[str]:
+        """Stored measures that a scan may have too little for: whoever has is left out of all experiments."""
+        names = {self.cohort["localize"]["measure"], *map(self.stored, self.experiments)}
+        return sorted(name for name in names if measure_of(name).refuse)
+
+    @property
     def learning(self) -> list[str]:
         """Experiments that train in epochs and so leave a learning curve."""
         return [name for name in self.experiments if "epochs" in self.sections(name)["training"]]

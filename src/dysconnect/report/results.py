@@ -247,5 +247,5 @@ def read_results(paths: Mapping, experiments: Sequence[str], histories: Sequence
 
 def read_asked(table: str | Path, summary: str | Path) -> Asked:
     """Read what a further question to the connections found; those that were not tested are left out."""
-    edges = pd.read_csv(table, sep="\t").dropna(subset="statistic").fillna({"circuit": ""})
+    edges = pd.read_csv(table, sep="\t").dropna(subset="statistic").fillna({"circuit": "", "also_explained": ""})
     return Asked(edges, json.loads(Path(summary).read_text()))

@@ -1,12 +1,17 @@
 """What goes with a score inside the patients, what differs between several groups, and what in several maps."""
 
 from collections.abc import Mapping
+from functools import partial
 from math import isfinite
 
+import pandas as pd
+
 from dysconnect.data.atlas import circuit_titles
+from dysconnect.data.measures import Measure
 from dysconnect.paper.tables import Column, Row, Table
 from dysconnect.paper.text import NONE, counted, covariate_names, listed, number, p_value
 from dysconnect.report.budget import asked_p, connection_share, held_back
+from dysconnect.report.localization.beside import also_explained, whose
 from dysconnect.report.results import QUESTIONS, Asked, Results, Study
 from dysconnect.report.section import Section
 
@@ -16,14 +21,14 @@ MOST = 10  # connections of a table
 def section(study: Study) -> Section | None:
     """What was asked of the connections beside the difference of the two groups; None where nothing was."""
     words = {
-        "severity": (severity_sentence, severity_table),
-        "groups": (groups_sentence, groups_table),
+        "severity": (severity_sentence, partial(severity_table, measure=study.measure)),
+        "groups": (groups_sentence, partial(groups_table, measure=study.measure)),
         "joint": (joint_sentence, joint_table),
     }
     asked = [
         (
             QUESTIONS[name].capitalize(),
-            words[name][0](question) + _unnamed(study, question),
+            words[name][0](question) + _more(study, question),
             words[name][1](question, circuit_titles(), MOST),
         )
         for name, question in study.results.asked.items()
@@ -38,12 +43,14 @@ def section(study: Study) -> Section | None:
     )
 
 
-def _unnamed(study: Study, asked: Asked) -> str:
-    """What is added where connections survive, but not the error rate of the page."""
+def _more(study: Study, asked: Asked) -> str:
+    """What is added where connections survive: what else explains them, and whether they do for the whole page."""
     p = asked_p(asked)
-    if not asked.summary.get("n_fwer") or p <= connection_share(study):
+    if not asked.summary.get("n_fwer"):
         return ""
-    return f" That is {held_back(study, p)}."
+    called = asked.edges[asked.edges["p_fwer"] <= asked.summary["alpha"]]
+    held = f" That is {held_back(study, p)}." if p > connection_share(study) else ""
+    return also_explained(called, study.measure) + held
 
 
 def severity_sentence(asked: Asked) -> str:
@@ -77,7 +84,7 @@ def groups_sentence(asked: Asked) -> str:
     )
 
 
-def severity_table(asked: Asked, titles: Mapping[str, str], n: int) -> Table | None:
+def severity_table(asked: Asked, titles: Mapping[str, str], n: int, measure: Measure) -> Table | None:
     """Connections that go most with the score; None where nothing was tested."""
     edges, alpha = asked.edges, asked.summary["alpha"]
     if edges.empty:
@@ -86,16 +93,16 @@ def severity_table(asked: Asked, titles: Mapping[str, str], n: int) -> Table | N
         Row([*_names(row, titles), number(row["effect_size"]), number(row["statistic"]), *_p(row)], _mark(row, alpha))
         for row in edges.head(n).to_dict("records")
     ]
-    columns = [*_heads(), Column("r"), Column("t"), *_p_heads()]
+    columns = [*_heads(), Column("r"), Column("t"), *_p_heads(edges)]
     caption = (
         f"The {len(rows)} of {len(edges):,} connections that go most with {_words(asked.summary['score'])} in the "
-        f"patients. r is the partial correlation, adjusted for {covariate_names(asked.summary['nuisance'])} "
+        f"patients. r is the partial correlation, adjusted for {_adjusted(asked, measure)} "
         f"(negative: weaker in those who score higher). Marked: family-wise p of {alpha:g} or less."
     )
     return Table(caption, columns, rows)
 
 
-def groups_table(asked: Asked, titles: Mapping[str, str], n: int) -> Table | None:
+def groups_table(asked: Asked, titles: Mapping[str, str], n: int, measure: Measure) -> Table | None:
     """Connections that differ most between the groups, with the groups' means; None where nothing was tested."""
     edges, alpha = asked.edges, asked.summary["alpha"]
     if edges.empty:
@@ -106,10 +113,10 @@ def groups_table(asked: Asked, titles: Mapping[str, str], n: int) -> Table | Non
         means = [number(row[f"mean_{name}"]) for name in groups]
         numbers = [number(row["effect_size"]), number(row["statistic"]), *means, *_p(row)]
         rows.append(Row([*_names(row, titles), *numbers], _mark(row, alpha)))
-    columns = [*_heads(), Column("η²"), Column("F"), *map(Column, groups), *_p_heads()]
+    columns = [*_heads(), Column("η²"), Column("F"), *map(Column, groups), *_p_heads(edges)]
     caption = (
         f"The {len(rows)} of {len(edges):,} connections that differ most between the groups, adjusted for "
-        f"{covariate_names(asked.summary['nuisance'])}. η² is the share of the variance that the groups explain; below "
+        f"{_adjusted(asked, measure)}. η² is the share of the variance that the groups explain; below "
         "their names is each group's deviation from the mean of the groups, in standard deviations. Marked: "
         f"family-wise p of {alpha:g} or less."
     )
@@ -212,8 +219,15 @@ def _names(row: Mapping, titles: Mapping[str, str]) -> list[str]:
     return [row["region_a"], row["region_b"], titles.get(row["circuit"], NONE)]
 
 
+def _adjusted(asked: Asked, measure: Measure) -> str:
+    """What a statistic is adjusted for: covariates, and values of regions where the measure asks for that."""
+    regions = measure.regional if measure.adjusted or measure.everywhere else ()
+    return covariate_names([*asked.summary["nuisance"], *(f"{name} of {whose(measure)}" for name in regions)])
+
+
 def _p(row: Mapping) -> list[str]:
-    return [p_value(row[name]) for name in ("p", "p_fwer", "p_fdr")]
+    beside = [row["also_explained"] or NONE] if "also_explained" in row else []
+    return [p_value(row[name]) for name in ("p", "p_fwer", "p_fdr")] + beside
 
 
 def _mark(row: Mapping, alpha: float) -> str:
@@ -224,5 +238,6 @@ def _heads() -> list[Column]:
     return [Column("Region", False), Column("Region", False), Column("Circuit", False)]
 
 
-def _p_heads() -> list[Column]:
-    return [Column("p"), Column("p\u00a0FWER"), Column("p\u00a0FDR")]
+def _p_heads(edges: pd.DataFrame) -> list[Column]:
+    beside = [Column("Also explained by", False)] if "also_explained" in edges else []
+    return [Column("p"), Column("p\u00a0FWER"), Column("p\u00a0FDR"), *beside]

@@ -16,7 +16,13 @@ from dysconnect.report.direction import (
     end_columns,
     exploratory_sentence,
 )
-from dysconnect.report.localization.beside import beside_table, beside_text, explained_sentence, regional_table
+from dysconnect.report.localization.beside import (
+    also_explained,
+    beside_table,
+    beside_text,
+    explained_sentence,
+    regional_table,
+)
 from dysconnect.report.localization.brain import as_script, brain_data
 from dysconnect.report.localization.figures import circuits_figure, connectome_figure, drawn_edges, stability_figure
 from dysconnect.report.localization.groups import MOST_POINTS, means_figure, points_figure
@@ -247,7 +253,7 @@ def localization_sentence(study: Study) -> str:
         f"rate of {alpha:g} ({summary['n_fdr']:,} at the same false-discovery rate): {lower:,} weaker and "
         f"{len(survivors) - lower:,} stronger in patients. The strongest is {top['region_a']} to {top['region_b']}, "
         f"d = {number(top['effect_size'])} [{number(top['effect_low'])}, {number(top['effect_high'])}]"
-        f"{_corrected(top, summary)}.{_also_explained(survivors, study.measure)}"
+        f"{_corrected(top, summary)}.{also_explained(survivors, study.measure)}"
     )
 
 
@@ -260,12 +266,6 @@ def _exploratory(study: Study) -> str:
         f"{verb if n else 'passes'} a family-wise error rate of {summary['alpha']:g}"
         f"{', and none is counted as a finding' if n else ''}."
     )
-
-
-def _also_explained(survivors: pd.DataFrame, measure: Measure) -> str:
-    """How many of those that survive may differ for their regions' sake; empty where none does."""
-    n = int((survivors["also_explained"] != "").sum()) if measure.regional else 0
-    return f" {n:,} of them {'is' if n == 1 else 'are'} also explained by {listed(measure.regional)}." if n else ""
 
 
 def _none_named(study: Study) -> str:
@@ -308,7 +308,7 @@ def connections_in_short(study: Study) -> str:
     words = sides.get(weaker, f"{weaker:,} weaker and {len(survivors) - weaker:,} stronger in patients")
     words = words.removeprefix("all ") if len(survivors) == 1 else words
     verb = "differs" if summary["n_fwer"] == 1 else "differ"
-    return f"{summary['n_fwer']:,} of {tested} {verb} at {rate}, {words}.{_also_explained(survivors, study.measure)}"
+    return f"{summary['n_fwer']:,} of {tested} {verb} at {rate}, {words}.{also_explained(survivors, study.measure)}"
 
 
 def localization_text(summary: Mapping, spec: Mapping) -> str:

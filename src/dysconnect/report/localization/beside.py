@@ -34,6 +34,12 @@ def explained_sentence(edges: pd.DataFrame, measure: Measure, alpha: float) -> s
     )
 
 
+def also_explained(survivors: pd.DataFrame, measure: Measure) -> str:
+    """How many of those that survive may do so for their regions' sake; empty where none does."""
+    n = int((survivors["also_explained"] != "").sum()) if "also_explained" in survivors else 0
+    return f" {n:,} of them {'is' if n == 1 else 'are'} also explained by {listed(measure.regional)}." if n else ""
+
+
 def whose(measure: Measure) -> str:
     """Of which regions the values stand beside a connection."""
     return "all regions" if measure.everywhere else "both its regions"
