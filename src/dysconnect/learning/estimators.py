@@ -166,7 +166,7 @@ class EdgeModel(FeatureModel):
 
 
 class FloorModel(FeatureModel):
-    """The confound floor: logistic regression on covariates alone.
+    """The confound floor: logistic regression on covariates alone, and what the measure says of regions if it may.
 
     Where training subjects differ in it, it also sees how many regions a person lacks, but not which.
     """
@@ -185,25 +185,28 @@ class FloorModel(FeatureModel):
     def load_state(self, arrays: dict[str, np.ndarray]) -> "FloorModel":
         """Restore from `state`."""
         encoding = json.loads(str(arrays["encoding"]))
-        lacking = [LACKING] if LACKING in encoding["numeric"] else []
-        self.encoder_ = CovariateEncoder([*self.spec["covariates"], *lacking]).load_state(encoding)
+        names = dict.fromkeys([*self.spec["covariates"], *encoding["numeric"]])
+        self.encoder_ = CovariateEncoder(names).load_state(encoding)
         self.classifier_ = self._classifier().load_state(arrays)
         return self
 
     def _classifier(self):
-        return self._built(skipped=("covariates",))
+        return self._built(skipped=("covariates", "regional"))
 
     def _learn_features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
         differ = len(np.unique(cohort.missing[rows].sum(1))) > 1
-        names = [*self.spec["covariates"], *([LACKING] if differ else [])]
-        self.encoder_ = CovariateEncoder(names).fit(self._people(cohort, rows))
+        people = self._people(cohort, rows)
+        regions = people.columns.intersection(cohort.regional_table.columns)
+        names = [*self.spec["covariates"], *([LACKING] if differ else []), *regions[people[regions].notna().any()]]
+        self.encoder_ = CovariateEncoder(names).fit(people)
         return self._features(cohort, rows)
 
     def _features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
         return self.encoder_.transform(self._people(cohort, rows))
 
     def _people(self, cohort: Cohort, rows: np.ndarray) -> pd.DataFrame:
-        return cohort.participants.iloc[rows].assign(**{LACKING: cohort.missing[rows].sum(1).astype(float)})
+        people = cohort.participants.assign(**{LACKING: cohort.missing.sum(1).astype(float)})
+        return (people.join(cohort.regional_table) if self.spec.get("regional") else people).iloc[rows]
 
 
 Model = EdgeModel | FloorModel | GraphModel
