@@ -171,10 +171,8 @@ def patient_rows(patients: pd.DataFrame, edits: pd.DataFrame | None = None, dire
 
 def _carriers(edits: pd.DataFrame, directed: bool) -> dict[tuple[str, str], str]:
     """The connection with the largest share in the first target, by participant and kind."""
-    lead = edits.drop_duplicates(["participant_id", "kind"])
+    lead, way = edits.drop_duplicates(["participant_id", "kind"]), arrow(directed)
     return {
-        (row.participant_id, row.kind): f"{row.region_a} {arrow(directed)} {row.region_b}, {row.share:.0%}".replace(
-            "-", "−"
-        )
+        (row.participant_id, row.kind): f"{row.region_a} {way} {row.region_b}, {row.share:.0%}".replace("-", "−")
         for row in lead.itertuples()
     }
