@@ -19,7 +19,7 @@ TRACE = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}  # of t
 FIRST_LAYER = (  # what is said of a wide network that learns it
     ", the first layer following the gradients of the decision (Radhakrishnan et al. 2024) by a share of {learned:g}"
 )
-REGIONAL = " and {regional} of every region"
+REGIONAL = " with {regional} of every region"
 LOW_RANK = ", with {share:.0%} of the decision from weights of low rank (trace norm, Tomioka and Müller 2010)"
 EDGES = ("correlations or covariances", "undirected edges")  # what networks need
 

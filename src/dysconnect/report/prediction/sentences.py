@@ -101,7 +101,7 @@ def regional_sentence(study: Study) -> str:
     if floor is None:
         return ""
     score, gap, seen = aucs(study.results.scores)[floor], gap_between(study, best, floor), _seen_of_regions(study, best)
-    reached = f"{label(floor)}, which sees {seen} and no connection, reaches an AUC of {score} ({p_text(score.p)})"
+    reached = f"{label(floor)}, which sees {seen} but no connection, reaches an AUC of {score} ({p_text(score.p)})"
     if not beats_chance(auc[best], model_share(study)):
         differ = above_chance(score, study.score_alpha)
         return f"{'The groups differ in what is no connection' if differ else 'Without connections'}: {reached}."
@@ -121,7 +121,7 @@ def _seen_of_regions(study: Study, name: str) -> str:
     """What the floor with regions sees."""
     given = study.experiments[regional_floor(study, name)]["model"]["covariates"]
     of_regions = f"{listed(measure_seen(study, name).regional)} of every region"
-    return f"{covariate_names(given)} and {of_regions}" if given else of_regions
+    return f"{of_regions} beside {covariate_names(given)}" if given else of_regions
 
 
 def exploratory_models(study: Study) -> str:
@@ -286,15 +286,15 @@ def prediction_in_short(study: Study) -> str:
 
 
 def _regions_in_short(study: Study, best: str) -> str:
-    """That a model is not shown to beat what differs in regions; empty where it is, or nothing is said of them."""
+    """Whether a model beats what regions tell without their connections; empty where nothing is said of them."""
     floor = regional_floor(study, best)
     gap = gap_between(study, best, floor) if floor else None
-    if floor is None or (gap is not None and gap.shown > 0):
+    if floor is None:
         return ""
-    return (
-        f", but is not shown to do better than {_seen_of_regions(study, best)} do without any connection "
-        f"({aucs(study.results.scores)[floor]}): it may have found nothing in the connections"
-    )
+    told = f"{_seen_of_regions(study, best)} tell without any connection ({aucs(study.results.scores)[floor]})"
+    if gap is not None and gap.shown > 0:
+        return f", and more than {told}"
+    return f", but is not shown to do better than what {told}: it may have found nothing in the connections"
 
 
 def rivalry_in_short(study: Study) -> str:

@@ -75,9 +75,8 @@ def paragraph(targets: pd.DataFrame, ranking: Mapping, alpha: float) -> str:
         f"whom the model did not see move furthest towards the controls: by {significant(node['shift'])} logits, where "
         f"held-out controls move by {significant(node['controls'])} ({_tested(node)}); {node['consistency']:.0%} of "
         f"{counted(ranking['patients'], 'patient')} move further than the mean control. Among nodes of like strength "
-        f"its effect stands at z = {number(node['matched_z'])}. It is among the ten strongest in "
-        f"{node['top10']:.0%} of the {ranking['folds']} folds; two folds rank the nodes alike with a mean "
-        f"rank correlation of {number(ranking['agreement'])}."
+        f"its effect stands at z = {number(node['matched_z'])}. {_among_ten(node, ranking)}wo folds rank the nodes "
+        f"alike with a mean rank correlation of {number(ranking['agreement'])}."
     )
     regions = targets[targets["kind"] == "region"]
     if len(regions):
@@ -87,6 +86,13 @@ def paragraph(targets: pd.DataFrame, ranking: Mapping, alpha: float) -> str:
             f"matched z = {number(first['matched_z'])})."
         )
     return text + " " + _survivors(targets, alpha)
+
+
+def _among_ten(node: pd.Series, ranking: Mapping) -> str:
+    """In how many folds a node is among the ten strongest, where there are more; the beginning of a sentence."""
+    if not np.isfinite(node["top10"]):
+        return "T"
+    return f"It is among the ten strongest in {node['top10']:.0%} of the {ranking['folds']} folds; t"
 
 
 def _tested(row: pd.Series) -> str:
