@@ -21,7 +21,7 @@ from dysconnect.models.cards import card_of
 from dysconnect.models.floor import CovariateEncoder
 from dysconnect.models.prepare import Preparation, UnseenSite
 
-LACKING = "regions_missing"  # what the floor calls the number of regions that a person lacks
+LACKING = ("regions_missing", "edges_missing")  # what the floor calls the number of those that a person lacks
 
 
 class FeatureModel:
@@ -168,7 +168,7 @@ class EdgeModel(FeatureModel):
 class FloorModel(FeatureModel):
     """The confound floor: logistic regression on covariates alone, and what the measure says of regions if it may.
 
-    Where training subjects differ in it, it also sees how many regions a person lacks, but not which.
+    Where training subjects differ in it, it also sees how many regions or edges a person lacks, but not which.
     """
 
     measure = "covariates"
@@ -194,10 +194,10 @@ class FloorModel(FeatureModel):
         return self._built(skipped=("covariates", "regional"))
 
     def _learn_features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
-        differ = len(np.unique(cohort.missing[rows].sum(1))) > 1
-        people = self._people(cohort, rows)
+        people, counted = self._people(cohort, rows), self._counted(cohort)
         regions = people.columns.intersection(cohort.regional_table.columns)
-        names = [*self.spec["covariates"], *([LACKING] if differ else []), *regions[people[regions].notna().any()]]
+        names = [*self.spec["covariates"], *([counted] if (people[counted] != people[counted].iloc[0]).any() else [])]
+        names += [*regions[people[regions].notna().any()]]
         self.encoder_ = CovariateEncoder(names).fit(people)
         return self._features(cohort, rows)
 
@@ -205,8 +205,14 @@ class FloorModel(FeatureModel):
         return self.encoder_.transform(self._people(cohort, rows))
 
     def _people(self, cohort: Cohort, rows: np.ndarray) -> pd.DataFrame:
-        people = cohort.participants.assign(**{LACKING: cohort.missing.sum(1).astype(float)})
-        return (people.join(cohort.regional_table) if self.spec.get("regional") else people).iloc[rows]
+        name = self._counted(cohort)
+        lacked = cohort.missing[rows] if name == LACKING[0] else cohort.lacking(rows)
+        people = cohort.participants.iloc[rows].assign(**{name: lacked.sum(1).astype(float)})
+        return pd.concat([people, cohort.regional_table.iloc[rows]], axis=1) if self.spec.get("regional") else people
+
+    @staticmethod
+    def _counted(cohort: Cohort) -> str:
+        return LACKING[MEASURES[cohort.measure].gaps]
 
 
 Model = EdgeModel | FloorModel | GraphModel
