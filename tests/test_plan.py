@@ -147,6 +147,23 @@ def test_connections_as_numbers_have_no_series_and_no_bundle():
     assert run.bundled == [] and run.bundle_file(run.seeing[0]) == []
 
 
+@pytest.mark.parametrize("measure", ["lagged", "variability", "task"])
+def test_measures_over_time_have_a_floor_of_regions_and_no_bundle(measure):
+    run = planned(connectivity=measure, experiment="ridge")
+    assert list(run.experiments) == ["floor", "floor_regional", "ridge"] and run.seeing == ["ridge"]
+    assert run.connectome_file("floor_regional") == run.connectome_file("ridge")
+    assert run.bundled == [] and run.stimulated_measure == measure
+    assert "floor_regional" not in planned(experiment="correlation_ridge").experiments
+    with pytest.raises(ConfigError, match="floor_regional sees more than covariates"):
+        planned("evaluate.floor=floor_regional", connectivity=measure)
+
+
+def test_direction_trains_linear_models_by_default(project):
+    run = plan_run(ROOT, {"connectivity": "lagged"})
+    assert list(run.experiments) == ["floor", "floor_regional", "ridge", "logistic"]
+    assert run.attributed == run.stimulated == "ridge"
+
+
 def test_abide_is_fetched_where_there_is_no_folder():
     run = planned(dataset="abide")
     assert (run.kind, run.images, run.fetched, run.sources) == ("abide", False, True, [])

@@ -180,12 +180,9 @@ def with_regions(cohort: Cohort, covariates: Sequence[str]) -> tuple[pd.DataFram
     """People and covariates of all tests, with the values of all regions where the measure asks for them."""
     if not measure_of(cohort.measure).everywhere:
         return cohort.participants, list(covariates)
-    columns = {
-        f"{name} of {region}": values[:, k]
-        for name, values in zip(cohort.regional, regional_values(cohort))
-        for k, region in enumerate(cohort.nodes)
-    }
-    return cohort.participants.assign(**columns), [*covariates, *columns]
+    table = cohort.regional_table
+    table = table.fillna(table.mean()).fillna(0)  # as of `regional_values`
+    return cohort.participants.join(table), [*covariates, *table]
 
 
 def also_explained(p_fwer: np.ndarray, p_beside: np.ndarray, names: Mapping, alpha: float) -> np.ndarray:

@@ -194,7 +194,7 @@ def check_asked(
         With the nearest name, or how to choose it, or what else could be asked.
     """
     floor = cohort["evaluate"]["floor"]
-    if experiments[floor]["model"]["name"] != "floor":
+    if experiments[floor]["model"]["name"] != "floor" or experiments[floor]["model"].get("regional"):
         raise ConfigError(f"evaluate.floor: {floor} sees more than covariates, and no floor does.")
     for key in ("localize.attribution", "stimulate.experiment"):
         section, _, setting = key.partition(".")

@@ -272,9 +272,9 @@ class Run:
         return self._among(self.cohort["stimulate"]["experiment"])
 
     @property
-    def stimulated_unit(self) -> str:
-        """What the stimulated experiment's connections are measured in; empty where nobody asks."""
-        return measure_of(self.stored(self.stimulated)).sentence if self.stimulated else ""
+    def stimulated_measure(self) -> str:
+        """Measure of the stimulated experiment's connections; empty where nobody asks."""
+        return self.stored(self.stimulated) if self.stimulated else ""
 
     @property
     def attributed(self) -> str | None:
@@ -306,8 +306,10 @@ class Run:
 
     @property
     def bundled(self) -> list[str]:
-        """Experiments with which a new person can be predicted."""
-        return [] if self.table else self.seeing
+        """Experiments with which a new person can be predicted; a measure over time is one of cohorts."""
+        timed = {name for name in self.experiments if measure_of(self.stored(name)).timed}
+        nobody = self.table or measure_of(self.cohort["localize"]["measure"]).timed
+        return [] if nobody else [name for name in self.seeing if name not in timed]
 
     def bundle_file(self, experiment: str) -> list[str]:
         """What predicts a new person with the models of an experiment; the floor has none of its own."""
