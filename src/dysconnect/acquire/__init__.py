@@ -30,16 +30,7 @@ from dysconnect.problems import reason
 from dysconnect.progress import track
 from dysconnect.reading.bids import Listing, list_folder
 
-LOCATED = (
-    "series",
-    "confounds",
-    "bold",
-    "mask",
-    "t1w",
-    "events",
-    "matrix",
-    "labels",
-)  # columns of an index that hold paths
+LOCATED = ("series", "confounds", "bold", "mask", "t1w", "events", "matrix", "labels")  # columns of paths
 
 
 @dataclass(frozen=True)

@@ -55,9 +55,9 @@ def _lacking(table: Numbers, nodes: pd.DataFrame) -> str:
         f"{table.name} has {len(names)} columns and lacks {len(absent)} of the atlas's {len(nodes)} regions "
         f"(first: {absent[0]})"
     )
-    loose = {loose(name): name for name in table.names}
-    if loose(absent[0]) in loose and len({*map(loose, absent)} & set(loose)) == len(absent):
-        return f"{about}: it is spelt {loose[loose(absent[0])]}. Write names as the atlas has them"
+    spelt = {loose(name): name for name in table.names}
+    if loose(absent[0]) in spelt and len({*map(loose, absent)} & set(spelt)) == len(absent):
+        return f"{about}: it is spelt {spelt[loose(absent[0])]}. Write names as the atlas has them"
     if 2 * len(absent) < len(nodes):
         return f"{about}. Add a column (n/a throughout if not measured), or choose the atlas of the series: atlas=NAME"
     order = len(names) == len(nodes) or is_numbering(table.names)
