@@ -193,7 +193,7 @@ def _refuse_values(
         )
     if content.limits == (-1, 1):
         _refuse_ones(np.argwhere(seen & (np.abs(values) == 1)), names, name)
-    if content.name == "fisher_z" and np.abs(there).max() < 1 and (np.diag(values) == 1).all():
+    if content.name == "fisher_z" and np.abs(there).max() < 1 and np.allclose(np.diag(values), 1):
         raise TableError(
             f"{said}, but has ones on its diagonal and nothing beyond: correlations? Say "
             "dataset.matrices.content=correlation"

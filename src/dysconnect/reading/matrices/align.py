@@ -8,7 +8,7 @@ import pandas as pd
 from dysconnect.reading.matrices.halves import symmetric
 from dysconnect.reading.matrices.rows import RowNames
 from dysconnect.reading.matrices.square import Square
-from dysconnect.reading.numeric.cells import is_numbering, short
+from dysconnect.reading.numeric.cells import is_numbering
 from dysconnect.reading.numeric.match import loose, positions_of
 from dysconnect.reading.tables import TableError
 
@@ -57,7 +57,7 @@ def aligned(square: Square, nodes: pd.DataFrame, by_order: bool = False) -> tupl
 
 
 def _shown(name: str) -> str:
-    return f" (first: {short(name)})" if name else ""
+    return f" (first: {name[:60]})" if name else ""
 
 
 def _places(named: RowNames, square: Square, nodes: pd.DataFrame, by_order: bool) -> np.ndarray:
@@ -94,7 +94,7 @@ def _refuse_twice(way: tuple[str, ...], places: list[int], name: str) -> None:
     count = Counter(way)
     twice = next((way[k] for k in places if count[way[k]] > 1), None)
     if twice:
-        raise TableError(f"{name}: {short(twice)} names {count[twice]} rows; nothing says which is meant. Keep one")
+        raise TableError(f"{name}: {twice[:60]} names {count[twice]} rows; nothing says which is meant. Keep one")
 
 
 def _refuse_nameless(values: np.ndarray, named: RowNames, name: str) -> None:
@@ -128,7 +128,7 @@ def _lacking(named: RowNames, name: str, nodes: pd.DataFrame) -> str:
         return f"{about}. Choose the atlas of the matrices with atlas=NAME"
     if unknown:
         return (
-            f"{about}, but has {short(unknown[-1])}, which the atlas has not: are names shifted by a number that was "
+            f"{about}, but has {unknown[-1][:60]}, which the atlas has not: are names shifted by a number that was "
             "skipped? Give the table of names that the matrix was made with"
         )
     return f"{about}. Add a row and a column (n/a throughout if not measured), or choose the atlas with atlas=NAME"

@@ -93,19 +93,20 @@ def _texts(value: np.ndarray) -> list[str]:
 
 def _variables(path: Path) -> dict[str, np.ndarray]:
     """Variables of a file of any version, by name."""
+    import h5py
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
     try:
+        if h5py.is_hdf5(path):  # version 7.3
+            return _of_hdf5(path)
         return {name: value for name, value in loadmat(path).items() if isinstance(value, np.ndarray)}
-    except NotImplementedError:
-        return _of_hdf5(path)
     except (ValueError, TypeError, MatReadError, OSError) as error:
         raise TableError(f"{path.name} cannot be read as a file of MATLAB ({error}); fetch or save it again") from error
 
 
 def _of_hdf5(path: Path) -> dict[str, np.ndarray]:
-    """Variables of version 7.3: arrays lie the other way round, words are numbers, cells refer to them."""
+    """Variables of HDF5: arrays lie the other way round, words are numbers, cells refer to them."""
     import h5py
 
     with h5py.File(path) as file:

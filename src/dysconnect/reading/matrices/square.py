@@ -10,10 +10,11 @@ import pandas as pd
 from dysconnect.reading.matrices.mat import read_mat
 from dysconnect.reading.matrices.rows import RowNames
 from dysconnect.reading.numeric import Numbers, read_array, read_content, refuse_absent
-from dysconnect.reading.numeric.cells import INTEGER, MISSING, is_plain
+from dysconnect.reading.numeric.cells import COMMA, INTEGER, MISSING, is_plain
 from dysconnect.reading.numeric.lines import rows_and_comments, separator_of, splitter
 from dysconnect.reading.tables import TableError, clean, read_text
 
+MARKS = " \t,;"
 TEXT = (".tsv", ".csv", ".txt", ".dense.tsv")
 EXTENSIONS = (*TEXT, ".npy", ".mat", ".shape.gii", ".gii")
 
@@ -96,7 +97,7 @@ def _of_gifti(path: Path) -> np.ndarray:
 def _of_text(path: Path) -> tuple[np.ndarray, RowNames, RowNames]:
     """Numbers of a text file, and the names in its first column and line, where there are some."""
     lines = read_text(Path(path.name), read_content(path)).split("\n")
-    numbers, _ = rows_and_comments(lines, path.name)
+    numbers = _rows(lines, path.name)
     first = lines[numbers[0] - 1]
     if first.lstrip().startswith("<"):
         raise TableError(f"{path.name} cannot be read as a matrix: it is a web page or XML; fetch it again")
@@ -108,6 +109,13 @@ def _of_text(path: Path) -> tuple[np.ndarray, RowNames, RowNames]:
     values = Numbers(path.name, body, cells[0][beside:] if above else [], numbers[above:]).values()
     rows = RowNames.of([row[0] for row in cells[above:]]) if beside else RowNames()
     return values, rows, RowNames.of(cells[0][beside:]) if above else RowNames()
+
+
+def _rows(lines: Sequence[str], name: str) -> list[int]:
+    """Numbers of the lines that are rows, from 1: those of separators only too, as a missing region may have."""
+    there = set(rows_and_comments(lines, name)[0])
+    empty = {k for k, line in enumerate(lines, 1) if k > min(there) and line.strip(" ") and not line.strip(MARKS)}
+    return sorted(there | empty)
 
 
 def _evened(cells: list[list[str]], numbers: Sequence[int], name: str) -> list[list[str]]:
@@ -136,7 +144,7 @@ def _ends_empty(cells: list[list[str]]) -> bool:
 
 
 def _is_word(cell: str) -> bool:
-    return cell.lower() not in MISSING and not is_plain(cell)
+    return cell.lower() not in MISSING and not is_plain(cell) and not COMMA.fullmatch(cell[:99])
 
 
 def _names_around(cells: list[list[str]]) -> tuple[int, int]:
@@ -146,6 +154,7 @@ def _names_around(cells: list[list[str]]) -> tuple[int, int]:
         return int(above == 1), int(above == -1)
     head, side = cells[0][1:], [row[0] for row in cells[1:]]
     named = sum(map(_is_word, [*head, *side])) > len(head)
-    codes = cells[0][0] == "" and head == side and len(set(head)) == len(head) and all(map(INTEGER.fullmatch, head))
+    codes = cells[0][0] == "" and sorted(head) == sorted(side) and all(map(INTEGER.fullmatch, head))
+    codes &= len(set(head)) == len(head)
     both = above == 0 and (named or codes)
     return int(both), int(both)
