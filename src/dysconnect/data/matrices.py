@@ -50,7 +50,7 @@ CONTENTS = {
         Content("fisher_z", ("correlation", "partial"), (-LARGEST_Z, LARGEST_Z), "Fisher z", transformed=True),
         Content("partial", ("partial",), (-1, 1), "partial correlations, between -1 and 1"),
         Content("fa", ("fa",), (0, 1), "fractional anisotropy, between 0 and 1"),
-        Content("count", ("count",), (0, np.inf), "counts of streamlines, whole numbers from 0"),
+        Content("count", ("count",), (0, np.inf), "counts of streamlines from 0"),
         Content("length", ("length",), (0, LONGEST), f"lengths of streamlines, 0 to {LONGEST:g} mm"),
         Content("binary", ("binary",), (0, 1), "0 and 1"),
     )
@@ -188,7 +188,7 @@ def _refuse_values(
         raise TableError(f"{said} only, and holds {fractions[0]:g} too. Say what it is: dataset.matrices.content=...")
     if content.name == "count" and len(fractions) and not scaled:
         raise TableError(
-            f"{said}, and {fractions[0]:g} is none. If they are weighted (SIFT2) or divided by volumes, say "
+            f"{said}, and {fractions[0]:g} is not whole. If they are weighted (SIFT2) or divided by volumes, say "
             "dataset.matrices.scaled=true"
         )
     if content.limits == (-1, 1):
