@@ -147,10 +147,15 @@ def content_of(spec: Mapping, measure: str, listing: Listing) -> str:
             f"connectivity={' or '.join(CONTENTS[asked].measures)}."
         )
     asked_for = asked_entities(spec)
-    named = {said(file) for file in matrix_files(listing) if _fits(file, asked_for, spec)} & set(fitting)
-    known = [asked] if asked else fitting if len(fitting) == 1 else sorted(named)
+    named = {said(file) for file in matrix_files(listing) if _fits(file, asked_for, spec)} - {""}
+    known = [asked] if asked else fitting if len(fitting) == 1 else sorted(named & set(fitting))
     if len(known) == 1:
         return known[0]
+    if named and not known:
+        raise ValueError(
+            f"{listing.root}: the names of the matrices say {' and '.join(sorted(named))}, not {measure}. Add --config "
+            f"connectivity={CONTENTS[min(named)].measures[0]}, or say dataset.matrices.content={' or '.join(fitting)}."
+        )
     raise ValueError(
         "nothing says what the matrices hold, correlations or their Fisher z: say "
         f"dataset.matrices.content={' or '.join(fitting)}."
