@@ -108,4 +108,4 @@ def test_the_report_says_what_was_given(finished):
 def test_what_needs_series_is_refused_before_any_job(finished):
     folder, _, _ = finished
     done = snakemake(folder, "connectivity=correlation", "--dry-run")
-    assert done.returncode != 0 and "the names of the matrices say fa, not correlation" in done.stderr
+    assert done.returncode != 0 and "the names of the matrices say fa, not correlation" in done.stdout + done.stderr
