@@ -17,10 +17,10 @@ from scipy.sparse.linalg import LinearOperator, cg
 
 from dysconnect.data.images.rigid import rigid_matrices
 
-LEVELS = (  # mm: width (FWHM) of the smoothing, distance of the points, half period of the finest cosine; steps
-    (14.0, 6.0, 40.0, 6),
-    (8.0, 4.0, 24.0, 5),
-    (4.0, 2.0, 14.0, 5),
+LEVELS = (  # mm: width (FWHM) of the smoothing, distance of the points, half period of the finest cosine; steps; whether
+    (14.0, 6.0, 40.0, 6, False),  # motion is sought, which a blurred head hardly tells
+    (8.0, 4.0, 24.0, 5, True),
+    (4.0, 2.0, 12.0, 5, True),
 )
 STIFFNESS = 1e-3  # weight of the bending beside the squared difference of the images, which are scaled to 1
 RIDGE = 1e-4  # of the equations' diagonal
@@ -65,11 +65,7 @@ class _Level:
     cosines: list[np.ndarray]  # [points along an axis, cosines]
     slopes: list[np.ndarray]  # the same, with their derivative along the phase axis
     penalty: np.ndarray  # [cosines, cosines, cosines]
-
-    @property
-    def moves(self) -> bool:
-        """Whether motion can be told: not from a slab of few slices."""
-        return min(self.minus.shape[1:]) >= FEWEST
+    moves: bool  # whether motion is sought
 
     def seen(self, coefficients: np.ndarray, motion: np.ndarray, slopes: bool = True) -> tuple[np.ndarray, ...]:
         """Both images at the points, unwarped but for the intensities: [2 or 1, x, y, z], [4 or 1, x, y, z]."""
@@ -125,8 +121,8 @@ def estimate_field(
     if pair[0].shape != pair[1].shape:
         raise ValueError(f"the b0 has shape {pair[0].shape}, the reversed one {pair[1].shape}; resample one of them")
     coefficients, motion = np.zeros((1, 1, 1)), np.eye(4)
-    for width, distance, period, steps in LEVELS:
-        level = _level(pair, affine, axis, ratio, (width, distance, period))
+    for *scale, steps, moves in LEVELS:
+        level = _level(pair, affine, axis, ratio, scale, moves and min(plus.shape) >= FEWEST)
         coefficients = _grown(coefficients, level.penalty.shape)
         for _ in range(steps):
             coefficients, motion = _improved(level, coefficients, motion)
@@ -143,7 +139,7 @@ def _scaled(image: np.ndarray) -> np.ndarray:
     return image / image[image > image.mean()].mean()
 
 
-def _level(pair: list[np.ndarray], affine: np.ndarray, axis: int, ratio: float, scale: tuple) -> _Level:
+def _level(pair: list[np.ndarray], affine: np.ndarray, axis: int, ratio: float, scale: list, moves: bool) -> _Level:
     width, distance, period = scale
     shape, size = pair[0].shape, voxel_sizes(affine)
     plus, minus = (ndimage.gaussian_filter(image, width / 2.3548 / size, mode="nearest") for image in pair)
@@ -159,7 +155,7 @@ def _level(pair: list[np.ndarray], affine: np.ndarray, axis: int, ratio: float, 
     penalty = STIFFNESS * np.prod([len(a) for a in at]) / 8 * bending
     points = np.stack(np.meshgrid(*at, indexing="ij")).astype(float)
     images = np.stack([plus, np.gradient(plus, axis=axis)]), np.stack([minus, *_gradients(minus)])
-    return _Level(*images, points, affine, axis, ratio, cosines, slopes, penalty)
+    return _Level(*images, points, affine, axis, ratio, cosines, slopes, penalty, moves)
 
 
 def _gradients(image: np.ndarray) -> list[np.ndarray]:
