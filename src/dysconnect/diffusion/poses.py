@@ -102,8 +102,9 @@ class Pose:
     eddy: np.ndarray
 
     def after(self, step: np.ndarray, centre: np.ndarray) -> "Pose":
-        """The pose that a small step improves: three shifts (mm), three turns (radians), three slopes."""
-        return Pose(self.motion @ rigid_matrices(step[None, :6], centre)[0], self.eddy + step[6:9])
+        """The pose that a small step improves: three shifts (mm), three turns (radians), perhaps three slopes."""
+        eddy = self.eddy + step[6:] if len(step) > 6 else self.eddy
+        return Pose(self.motion @ rigid_matrices(step[None, :6], centre)[0], eddy)
 
 
 STILL = Pose(np.eye(4), np.zeros(3))
