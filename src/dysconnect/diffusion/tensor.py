@@ -1,0 +1,67 @@
+"""The diffusion tensor by weighted least squares, and what is read from it."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from dipy.core.gradients import GradientTable
+
+UNWEIGHTED = 50  # s/mm2: volumes up to this b are taken as unweighted
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """Maps of the diffusion tensor, zero outside the mask.
+
+    Attributes
+    ----------
+    fa : array of float32, [X, Y, Z]
+        Fractional anisotropy, 0 to 1.
+    md : array of float32, [X, Y, Z]
+        Mean diffusivity, mm2/s.
+    direction : array of float32, [X, Y, Z, 3]
+        Unit vector along the axes of the voxels in which diffusion is fastest.
+    """
+
+    fa: np.ndarray
+    md: np.ndarray
+    direction: np.ndarray
+
+
+def gradients(bvals: np.ndarray, bvecs: np.ndarray) -> "GradientTable":
+    """Table of dipy of b values [V] (s/mm2) and unit directions [V, 3] along the axes of the voxels."""
+    from dipy.core.gradients import gradient_table
+
+    bvecs = np.where(np.asarray(bvals)[:, None] > UNWEIGHTED, bvecs, 0.0)
+    return gradient_table(np.asarray(bvals, float), bvecs=bvecs, b0_threshold=UNWEIGHTED)
+
+
+def tensor_maps(data: np.ndarray, bvals: np.ndarray, bvecs: np.ndarray, mask: np.ndarray) -> Tensor:
+    """Fit the tensor to cleaned volumes.
+
+    Parameters
+    ----------
+    data : array, [X, Y, Z, V]
+    bvals : array, [V]
+        s/mm2.
+    bvecs : array, [V, 3]
+        Along the axes of the voxels, as the volumes lie now.
+    mask : array of bool, [X, Y, Z]
+
+    Returns
+    -------
+    Tensor
+    """
+    from dipy.reconst.dti import TensorModel
+
+    fit = TensorModel(gradients(bvals, bvecs), fit_method="WLS").fit(data[mask])
+    maps = {"fa": np.clip(np.nan_to_num(fit.fa), 0, 1), "md": fit.md, "direction": fit.evecs[..., 0]}
+    return Tensor(**{name: _inside(values, mask) for name, values in maps.items()})
+
+
+def _inside(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    out = np.zeros((*mask.shape, *values.shape[1:]), np.float32)
+    out[mask] = values
+    return out
