@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from dysconnect.diffusion.tracking import Tissues
 
@@ -23,6 +24,7 @@ class Slab:
     labels: np.ndarray  # [X, Y, Z], codes 1 to 8
     white: np.ndarray  # [X, Y, Z] bool
     affine: np.ndarray
+    centres: np.ndarray  # [8, 3] voxels
 
     @property
     def tissues(self) -> Tissues:
@@ -40,8 +42,18 @@ def directions(number: int = 60, seed: int = 0) -> np.ndarray:
     return points @ np.linalg.qr(np.random.default_rng(seed).standard_normal((3, 3)))[0]
 
 
-def slab(seed: int, snr: float = 20.0, across: dict[int, float] | None = None, jitter: float = 1.0) -> Slab:
-    """One phantom: places of the regions and width of the bundles vary with the seed, as does the noise.
+def arc(start: np.ndarray, end: np.ndarray, bend: float) -> np.ndarray:
+    """Points of a line from `start` to `end`, [3] each, that bends in the plane by so many voxels: [200, 3]."""
+    share = np.linspace(0, 1, 200)[:, None]
+    way = end - start
+    aside = np.array([-way[1], way[0], 0]) / np.hypot(way[0], way[1])
+    return start + share * way + 4 * share * (1 - share) * bend * aside
+
+
+def slab(
+    seed: int, snr: float = 20.0, across: dict[int, float] | None = None, jitter: float = 1.0, bend: float = 2.5
+) -> Slab:
+    """One phantom: places of the regions, course and width of the bundles vary with the seed, as does the noise.
 
     Parameters
     ----------
@@ -52,6 +64,8 @@ def slab(seed: int, snr: float = 20.0, across: dict[int, float] | None = None, j
         Diffusivity across the fibres of some bundles, mm2/s.
     jitter : float
         Voxels by which regions are moved, at most.
+    bend : float
+        Voxels by which the middle of a bundle is moved, at most.
     """
     rng = np.random.default_rng(seed)
     bvals = np.r_[np.zeros(9), np.full(60, B)]
@@ -63,19 +77,20 @@ def slab(seed: int, snr: float = 20.0, across: dict[int, float] | None = None, j
         labels[(np.abs(grid - centre) <= 2.5).all(-1)] = code
     signal, fibres = np.zeros((*SHAPE, len(bvals)), np.float32), np.zeros(SHAPE, int)
     for k, (a, b) in enumerate(BUNDLES):
-        way = centres[b] - centres[a]
-        share = ((grid - centres[a]) @ way / (way @ way)).clip(0, 1)
-        near = np.linalg.norm(grid - centres[a] - share[..., None] * way, axis=-1) <= 2.2 + rng.uniform(-0.2, 0.2)
+        line = arc(centres[a], centres[b], rng.uniform(-bend, bend))
+        away, at = cKDTree(line).query(grid)
+        near = away <= 2.2 + rng.uniform(-0.2, 0.2)
+        tangent = np.gradient(line, axis=0)[at[near]]
+        along = (tangent / np.linalg.norm(tangent, axis=1, keepdims=True) @ bvecs.T) ** 2
         side = (across or {}).get(k, ACROSS)
-        along = (bvecs @ way / np.linalg.norm(way)) ** 2
-        signal[near] += np.exp(-bvals * (side + (ALONG - side) * along)).astype(np.float32)
+        signal[near] += np.exp(-bvals * (side + (ALONG - side) * along))
         fibres += near
     white = fibres > 0
     signal[white] /= fibres[white, None]
     signal[~white] = np.exp(-bvals * FREE)
     noise = rng.standard_normal((2, *signal.shape), np.float32) / snr
     data = SIGNAL * np.hypot(signal + noise[0], noise[1])
-    return Slab(data, bvals, bvecs, labels, white, np.diag([VOXEL, VOXEL, VOXEL, 1.0]))
+    return Slab(data, bvals, bvecs, labels, white, np.diag([VOXEL, VOXEL, VOXEL, 1.0]), centres)
 
 
 def truth() -> np.ndarray:

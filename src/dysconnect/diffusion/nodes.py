@@ -51,7 +51,7 @@ class Regions:
         return cls(apply_affine(affine, np.argwhere(inside)), owner, volumes)
 
     def at(self, points: np.ndarray, reach: float = REACH) -> np.ndarray:
-        """Region of the nearest labelled voxel within `reach` mm of each point [M, 3], [M] int; -1 where there is none."""
+        """Region of the nearest labelled voxel within `reach` mm of each point [M, 3], or -1: [M] int."""
         if not len(self.points):
             return np.full(len(points), -1)
         distance, nearest = cKDTree(self.points).query(points, distance_upper_bound=reach)
@@ -82,10 +82,10 @@ def connected(
     Returns
     -------
     dict of str to array, [N, N]
-        Symmetric, without diagonal (NaN, or zero of `count` and `density`). `count` of streamlines; `length`, their mean
-        length in mm; `density`, the count divided by length and by the mean volume of both regions, 1 / mm4; and of
-        every map the mean along each streamline, averaged over those of a pair. Where no streamline is, count and
-        density are zero, all else is missing: NaN.
+        Symmetric. `count` of streamlines; `length`, their mean length in mm; `density`, the count divided by length and
+        by the mean volume of both regions, 1 / mm4; and of every map the mean along each streamline, averaged over
+        those of a pair. Where there is no streamline, and on the diagonal, count and density are zero and all else is
+        missing: NaN.
     """
     n = len(regions.volumes)
     sums = {name: np.zeros(n * n) for name in ("count", "length", *maps)}

@@ -22,7 +22,7 @@ class Tensor:
     md : array of float32, [X, Y, Z]
         Mean diffusivity, mm2/s.
     direction : array of float32, [X, Y, Z, 3]
-        Unit vector along the axes of the voxels in which diffusion is fastest.
+        Unit vector in which diffusion is fastest, in the axes of the gradients.
     """
 
     fa: np.ndarray
@@ -31,7 +31,7 @@ class Tensor:
 
 
 def gradients(bvals: np.ndarray, bvecs: np.ndarray) -> "GradientTable":
-    """Table of dipy of b values [V] (s/mm2) and unit directions [V, 3] along the axes of the voxels."""
+    """Table of dipy of b values [V] (s/mm2) and unit directions [V, 3]."""
     from dipy.core.gradients import gradient_table
 
     bvecs = np.where(np.asarray(bvals)[:, None] > UNWEIGHTED, bvecs, 0.0)
@@ -47,7 +47,7 @@ def tensor_maps(data: np.ndarray, bvals: np.ndarray, bvecs: np.ndarray, mask: np
     bvals : array, [V]
         s/mm2.
     bvecs : array, [V, 3]
-        Along the axes of the voxels, as the volumes lie now.
+        Unit vectors, turned with the head; along any axes.
     mask : array of bool, [X, Y, Z]
 
     Returns

@@ -36,7 +36,9 @@ class Tissues:
     fluid: np.ndarray
 
 
-def orientations(data: np.ndarray, bvals: np.ndarray, bvecs: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def orientations(
+    data: np.ndarray, bvals: np.ndarray, bvecs: np.ndarray, mask: np.ndarray, affine: np.ndarray
+) -> np.ndarray:
     """Distribution of fibre orientations in every voxel, by constrained spherical deconvolution.
 
     The response of one fibre is the mean of the most anisotropic voxels in the middle of the mask.
@@ -48,14 +50,17 @@ def orientations(data: np.ndarray, bvals: np.ndarray, bvecs: np.ndarray, mask: n
     bvals : array, [V]
         s/mm2, of one shell.
     bvecs : array, [V, 3]
-        Along the axes of the voxels.
+        Unit vectors along the scanner's axes.
     mask : array of bool, [X, Y, Z]
         Where to fit.
+    affine : array, [4, 4]
+        Voxel to mm.
 
     Returns
     -------
     array, [X, Y, Z, 28]
-        Coefficients of spherical harmonics in dipy's legacy basis; zero outside the mask.
+        Coefficients of spherical harmonics along the axes of the voxels, where streamlines are followed, in dipy's
+        legacy basis; zero outside the mask.
 
     Raises
     ------
@@ -64,7 +69,8 @@ def orientations(data: np.ndarray, bvals: np.ndarray, bvecs: np.ndarray, mask: n
     """
     from dipy.reconst.csdeconv import ConstrainedSphericalDeconvModel
 
-    table = gradients(bvals, bvecs)
+    left, _, right = np.linalg.svd(affine[:3, :3])  # the affine without sizes and shears
+    table = gradients(bvals, bvecs @ (left @ right))
     model = ConstrainedSphericalDeconvModel(table, _response(table, data, mask), sh_order_max=ORDER)
     out = np.zeros((*mask.shape, (ORDER + 1) * (ORDER + 2) // 2))
     out[mask] = model.fit(np.asarray(data[mask], float)).shm_coeff
