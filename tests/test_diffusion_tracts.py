@@ -107,7 +107,7 @@ def test_matrices_of_straight_streamlines_are_what_geometry_says():
     assert out["length"][0, 2] == pytest.approx(42) and out["length"][1, 0] == pytest.approx(42)
     assert out["fa"][2, 0] == pytest.approx(np.interp(29 / 2, np.arange(30), fa[:, 0, 0]))  # of its middle
     assert out["fa"][0, 1] == pytest.approx(fa[3, 0, 0])
-    assert out["density"][0, 1] == pytest.approx(1 / (42 * 8 * (27 + 36) / 2))
+    assert out["density"][0, 1] == pytest.approx(1 / (0.42 * 8e-3 * (27 + 36) / 2))  # dm, cm3
     none = counts == 0
     for name in ("fa", "length"):
         assert np.isnan(out[name][none]).all()

@@ -8,6 +8,7 @@ from nibabel.affines import apply_affine
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+PER = 1e5  # mm4, of a density: a cm3 of region and a dm of length, which leaves numbers about as large as counts
 REACH = 2.0  # mm from an end to the centre of the nearest labelled voxel, at most
 
 
@@ -82,10 +83,10 @@ def connected(
     Returns
     -------
     dict of str to array, [N, N]
-        Symmetric. `count` of streamlines; `length`, their mean length in mm; `density`, the count divided by length and
-        by the mean volume of both regions, 1 / mm4; and of every map the mean along each streamline, averaged over
-        those of a pair. Where there is no streamline, and on the diagonal, count and density are zero and all else is
-        missing: NaN.
+        Symmetric. `count` of streamlines; `length`, their mean length in mm; `density`, the count divided by that
+        length and by the mean volume of both regions, streamlines a dm and cm3; and of every map the mean along each
+        streamline, averaged over those of a pair. Where there is no streamline, and on the diagonal, count and density
+        are zero and all else is missing: NaN.
     """
     n = len(regions.volumes)
     sums = {name: np.zeros(n * n) for name in ("count", "length", *maps)}
@@ -98,7 +99,7 @@ def connected(
     with np.errstate(invalid="ignore"):
         means = {name: total / np.where(count > 0, count, np.nan) for name, total in full.items()}
     between = (regions.volumes[:, None] + regions.volumes) / 2
-    density = np.divide(count, means["length"] * between, out=np.zeros_like(count), where=count > 0)
+    density = PER * np.divide(count, means["length"] * between, out=np.zeros_like(count), where=count > 0)
     return {"count": count, **means, "density": density}
 
 

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dysconnect.reading.gradients import B0
+
 if TYPE_CHECKING:
     from dipy.core.gradients import GradientTable
-
-UNWEIGHTED = 50  # s/mm2: volumes up to this b are taken as unweighted
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ def gradients(bvals: np.ndarray, bvecs: np.ndarray) -> "GradientTable":
     """Table of dipy of b values [V] (s/mm2) and unit directions [V, 3]."""
     from dipy.core.gradients import gradient_table
 
-    bvecs = np.where(np.asarray(bvals)[:, None] > UNWEIGHTED, bvecs, 0.0)
-    return gradient_table(np.asarray(bvals, float), bvecs=bvecs, b0_threshold=UNWEIGHTED)
+    bvecs = np.where(np.asarray(bvals)[:, None] > B0, bvecs, 0.0)
+    return gradient_table(np.asarray(bvals, float), bvecs=bvecs, b0_threshold=B0)
 
 
 def tensor_maps(data: np.ndarray, bvals: np.ndarray, bvecs: np.ndarray, mask: np.ndarray) -> Tensor:
