@@ -21,7 +21,7 @@ def write_person(
     affine: np.ndarray,
     about: Mapping,
 ) -> None:
-    """Write matrices [N, N] with the names of their rows, maps [X, Y, Z] with their affine, and what to know of them."""
+    """Write matrices [N, N] with the names of their rows, maps [X, Y, Z] with their affine, and notes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     with h5py.File(part, "w") as file:
