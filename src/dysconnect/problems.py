@@ -164,10 +164,10 @@ def left_out(reasons: Mapping[str, str]) -> str:
     return "\n".join([f"{summary}; left out:", *lines] if lines else [f"{summary}."])
 
 
-def decided(notes: Mapping[str, str]) -> str:
-    """Say for the terminal what was decided about columns of people's tables (`notes` by person); else nothing."""
+def decided(notes: Mapping[str, str], what: str = "columns") -> str:
+    """Say for the terminal what was decided about people's files (`notes` by person); else nothing."""
     lines = counted(notes)
-    return "\n".join(["What was decided about columns:", *lines]) if lines else ""
+    return "\n".join([f"What was decided about {what}:", *lines]) if lines else ""
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

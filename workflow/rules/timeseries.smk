@@ -30,8 +30,8 @@ rule timeseries:
             key: COHORT["dataset"][key]
             for key in ("name", "title", "citation", "licence")
         },
-        code=code("judge" if RUN.table else "timeseries"),
+        code=code(RUN.judging),
     message:
         "Denoising the series of {wildcards.dataset}, deciding who can be used"
     script:
-        f"../scripts/{'judge' if RUN.table else 'timeseries'}.py"
+        f"../scripts/{RUN.judging}.py"

@@ -211,6 +211,15 @@ MEASURES = {
             limits=(0, np.inf),
         ),
         Measure(
+            name="binary",
+            sentence="whether two regions are joined, as 0 and 1",
+            given=True,
+            transform="none",
+            unit="joined (0 or 1)",
+            zero=True,
+            limits=(0, 1),
+        ),
+        Measure(
             name="length",
             sentence="the mean length of the streamlines that join two regions; where none do, the connection was not "
             "measured",

@@ -11,17 +11,18 @@ from pathlib import Path
 from dysconnect.acquire import kind_of, list_folder_of, source_files
 from dysconnect.acquire.events import events_above
 from dysconnect.acquire.images import SHARED, Plan, plan_images, plan_scans, users_files
+from dysconnect.acquire.matrices import content_of
 from dysconnect.acquire.people import people_notes
 from dysconnect.acquire.scan import SETTINGS
 from dysconnect.acquire.withdrawn import read_withdrawn
 from dysconnect.data.labelled import pretraining
-from dysconnect.data.measures import STORED, measure_of
+from dysconnect.data.measures import MEASURES, STORED, measure_of
 from dysconnect.keeping.address import choose_uri, shown
 from dysconnect.keeping.place import portable
 from dysconnect.keeping.settings import TOLD
 from dysconnect.learning.seeds import candidates
 from dysconnect.models.cards import is_graph
-from dysconnect.plan.checks import check_engine, check_pretraining, check_validation
+from dysconnect.plan.checks import check_engine, check_given, check_pretraining, check_validation
 from dysconnect.plan.compose import compose_workflow
 from dysconnect.plan.config import ConfigError, training_sections, without
 from dysconnect.preprocess.fmriprep import Places, find_places, fmriprep_command
@@ -77,7 +78,7 @@ class Run:
 
     @property
     def kind(self) -> str:
-        """How the dataset is read: `simulated`, `local`, `bids`, `derivatives`, `table` or `abide`."""
+        """How the dataset is read: `simulated`, `local`, `matrices`, `bids`, `derivatives`, `table` or `abide`."""
         return self.cohort["dataset"]["kind"]
 
     @property
@@ -93,7 +94,17 @@ class Run:
     @property
     def table(self) -> bool:
         """Whether the dataset is connections as numbers, without series."""
-        return self.kind == "table"
+        return self.kind in ("table", "matrices")
+
+    @property
+    def judging(self) -> str:
+        """Script that decides who can be used."""
+        return {"table": "judge", "matrices": "judge_matrices"}.get(self.kind, "timeseries")
+
+    @property
+    def arranging(self) -> str:
+        """Script that makes connectomes."""
+        return {"table": "arrange", "matrices": "arrange_matrices"}.get(self.kind, "connectivity")
 
     @property
     def planted(self) -> bool:
@@ -178,7 +189,7 @@ class Run:
     @property
     def index(self) -> str:
         """Word of the table that lists everybody's data."""
-        return "edges" if self.table else "series"
+        return {"table": "edges", "matrices": "matrices"}.get(self.kind, "series")
 
     @property
     def series_from(self) -> str:
@@ -370,7 +381,11 @@ def plan_run(root: str | Path, command_line: Mapping[str, object]) -> Run:
     fetching, *_ = [config.pop("acquire") for config in (cohort, *experiments.values())]
     dataset, engine = cohort["dataset"], cohort["preprocess"]["engine"]
     listing = list_folder_of(dataset)
-    dataset["kind"] = kind_of(dataset, listing, engine)
+    measure = cohort["localize"]["measure"]
+    dataset["kind"] = kind_of(dataset, listing, engine, MEASURES[measure].given)
+    if dataset["kind"] == "matrices":
+        dataset["matrices"]["content"] = content_of(dataset, measure, listing)
+        check_given(experiments, dataset["matrices"]["content"])
     check_engine(dataset, cohort["preprocess"], cohort["atlas"])
     check_pretraining(experiments, dataset["name"])
     check_validation(cohort)

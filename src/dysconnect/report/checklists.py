@@ -187,7 +187,7 @@ def _scans(study: Study) -> dict[str, str]:
     """How people were scanned, and how scans became series."""
     cohort, results = study.cohort, study.results
     dataset, spec, atlas = cohort["dataset"], cohort["denoise"], cohort["atlas"]
-    scanned, given = dataset["kind"] in SCANNED, dataset["kind"] == "table"
+    scanned, given = dataset["kind"] in SCANNED, dataset["kind"] in ("table", "matrices")
     simulated = "Does not apply: the series are simulated." if dataset["kind"] == "simulated" else ""
     engine = {} if results.scans is None else results.scans.engine
     motion = results.quality["motion"]

@@ -87,7 +87,7 @@ def prepare_subject(
         if confounds is not None:
             mean_fd = mean_displacement(confounds)
         check_series(series, repetition_time, spec)
-        _check_subject(row, mean_fd, spec, covariates)
+        check_subject(row, mean_fd, spec, covariates)
         if spec.get("task"):
             events, said = _events(entry, n_volumes, repetition_time, kinds)
             design = task_design(events, n_volumes, repetition_time)
@@ -137,7 +137,7 @@ def earlier_reason(row: pd.Series) -> str:
     return cell if isinstance(cell, str) else ""
 
 
-def _check_subject(row: pd.Series, mean_fd: float, spec: dict, covariates: Sequence[str]) -> None:
+def check_subject(row: pd.Series, mean_fd: float, spec: dict, covariates: Sequence[str]) -> None:
     problem = covariate_problem(row, covariates)
     if problem:
         raise UnusableError(problem)
@@ -217,7 +217,7 @@ def prepare_cohort(
             f"more memory or fewer threads, and run the same command again ({one_line(str(problem))})"
         ) from problem
     verdicts, rows = [verdict for verdict, _ in done], [row for _, row in done if row is not None]
-    return _with_verdicts(participants, verdicts), pd.DataFrame(rows)
+    return with_verdicts(participants, verdicts), pd.DataFrame(rows)
 
 
 def emptied(folder: Path) -> Path:
@@ -245,7 +245,7 @@ def _refuse_gone(participants: pd.DataFrame, entries: Mapping[str, pd.Series]) -
     refuse_gone((name, entry[key]) for name, entry in read for key in ("series", "confounds", "events") if key in entry)
 
 
-def _with_verdicts(participants: pd.DataFrame, verdicts: Sequence[Verdict]) -> pd.DataFrame:
+def with_verdicts(participants: pd.DataFrame, verdicts: Sequence[Verdict]) -> pd.DataFrame:
     """Join the verdicts to the participants; refuse a cohort of which nobody is left."""
     table = participants.drop(columns=["mean_fd"], errors="ignore").assign(
         mean_fd=[verdict.mean_fd for verdict in verdicts],
@@ -297,7 +297,7 @@ def judge_cohort(
         if not why and n_missing:
             why = f"lacks {n_missing} of the {len(pairs)} connections of the table"
         verdicts.append(Verdict(name, None, float(row.get("mean_fd", np.nan)), 0, 0.0, why))
-    table = _with_verdicts(participants, verdicts)
+    table = with_verdicts(participants, verdicts)
     kept = table.loc[table["included"], "participant_id"]
     return table, edges[edges["participant_id"].isin(kept)].reset_index(drop=True)
 
