@@ -79,9 +79,9 @@ def write_person(
     along = bvecs @ (turn[0] @ turn[2])
     if np.linalg.det(image.affine[:3, :3]) > 0:
         along[:, 0] *= -1
-    paths = {"dwi": folder / "sub-01_dwi.nii.gz", "reverse": folder / "sub-01_dir-PA_dwi.nii.gz"}
+    paths = {"bold": folder / "sub-01_dwi.nii.gz", "reverse": folder / "sub-01_dir-PA_dwi.nii.gz"}
     nib.openers.Opener.default_compresslevel = 1
-    nib.save(image, paths["dwi"])
+    nib.save(image, paths["bold"])
     nib.save(image.slicer[..., :2], paths["reverse"])
     np.savetxt(folder / "sub-01_dwi.bval", 1000.0 * bvecs.any(1)[None], "%g")
     np.savetxt(folder / "sub-01_dwi.bvec", along.T, "%.8f")

@@ -35,7 +35,8 @@ def run_person(
     Parameters
     ----------
     entry : mapping
-        `participant_id`, `dwi`, `reverse` ("" where there is none), `t1w` (paths), `problem`.
+        Row of the index of scans: `participant_id`, `bold` (the diffusion images), `reverse` where there is one, `t1w`
+        (paths), `problem`.
     nodes : DataFrame, [N rows]
     folder : path
         ``results/DATASET/tractography``.
@@ -69,7 +70,7 @@ def _traced(entry: Mapping, nodes: pd.DataFrame, folder: Path, atlas: Mapping, s
         )
     name, clock = entry["participant_id"], {}
     with timed(clock, "read"):
-        scan = read_scan(entry["dwi"], entry.get("reverse", ""))
+        scan = read_scan(entry["bold"], entry.get("reverse", ""))
     clean, tensor = prepared(scan, spec, clock)
     with tempfile.TemporaryDirectory() as scratch, timed(clock, "anatomy and atlas"):
         head = anatomy_of(entry["t1w"], name, folder.parent, Path(scratch), anatomy)
