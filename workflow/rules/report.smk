@@ -42,7 +42,7 @@ rule report:
         engine="results/{dataset}/quality/engine.json" if RUN.images else [],
         pages=expand(
             "results/{{dataset}}/report/subjects/{participant}.html",
-            participant=RUN.wanted if RUN.paged else (),
+            participant=RUN.wanted if RUN.images and RUN.paged else (),
         ),
         everybody="results/{dataset}/report/people/index.html" if RUN.paged else [],
         recovery=expand(

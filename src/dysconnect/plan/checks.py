@@ -11,7 +11,7 @@ from dysconnect.acquire.images import Plan, room_needed
 from dysconnect.acquire.scan import RAW_ENGINES
 from dysconnect.data.images.spaces import TEMPLATE_SPACE, refuse_other_space, refuse_without_surface
 from dysconnect.data.labelled import pretraining
-from dysconnect.data.matrices import CONTENTS
+from dysconnect.data.matrices import CONTENTS, TRACED
 from dysconnect.data.measures import MEASURES, measure_of
 from dysconnect.fetching import check_room
 from dysconnect.keeping.place import SHARED_FOLDERS
@@ -118,6 +118,30 @@ def check_given(experiments: Mapping[str, Mapping], content: str) -> None:
             f"series; the matrices give {' or '.join(given)}. Choose experiments that see it: --config "
             f"experiment={','.join([*going, 'ridge', 'logistic'] if len(going) < 2 else going)}"
         )
+
+
+def check_tracts(cohort: Mapping) -> None:
+    """Refuse what diffusion images cannot give, before any job.
+
+    Raises
+    ------
+    ConfigError
+        For a measure that streamlines do not give, an atlas without label image, or another engine than `ants`.
+    """
+    measure, engine = cohort["localize"]["measure"], cohort["preprocess"]["engine"]
+    if measure not in TRACED:
+        raise ConfigError(
+            f"dataset={cohort['dataset']['name']} is diffusion images, which give no {measure}. Choose --config "
+            f"connectivity={' or '.join(TRACED)}."
+        )
+    if "image" not in cohort["atlas"]:
+        raise ConfigError(
+            f"atlas={cohort['atlas']['name']} has spheres, and streamlines end between them. Choose one with a label "
+            "image: --config atlas=wholebrain100."
+        )
+    if engine != "ants":
+        raise ConfigError(f"preprocess={engine}: diffusion images need preprocess=ants, which registers their T1w.")
+    check_validation(cohort)
 
 
 def check_validation(cohort: Mapping) -> None:

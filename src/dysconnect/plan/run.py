@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dysconnect.acquire import kind_of, list_folder_of, source_files
+from dysconnect.acquire.diffusion import is_diffusion
 from dysconnect.acquire.events import events_above
 from dysconnect.acquire.images import SHARED, Plan, plan_images, plan_scans, users_files
 from dysconnect.acquire.matrices import content_of
@@ -16,13 +17,14 @@ from dysconnect.acquire.people import people_notes
 from dysconnect.acquire.scan import SETTINGS
 from dysconnect.acquire.withdrawn import read_withdrawn
 from dysconnect.data.labelled import pretraining
+from dysconnect.data.matrices import traced_matrices
 from dysconnect.data.measures import MEASURES, STORED, measure_of
 from dysconnect.keeping.address import choose_uri, shown
 from dysconnect.keeping.place import portable
 from dysconnect.keeping.settings import TOLD
 from dysconnect.learning.seeds import candidates
 from dysconnect.models.cards import is_graph
-from dysconnect.plan.checks import check_engine, check_given, check_pretraining, check_validation
+from dysconnect.plan.checks import check_engine, check_given, check_pretraining, check_tracts, check_validation
 from dysconnect.plan.compose import compose_workflow
 from dysconnect.plan.config import ConfigError, training_sections, without
 from dysconnect.plan.pictures import pictures
@@ -85,7 +87,12 @@ class Run:
     @property
     def images(self) -> bool:
         """Whether regional series are made of images, one job a person."""
-        return self.plan is not None
+        return self.plan is not None and not self.traced
+
+    @property
+    def traced(self) -> bool:
+        """Whether matrices are made of diffusion images, one job a person."""
+        return self.plan is not None and self.kind == "matrices"
 
     @property
     def fmriprep(self) -> bool:
@@ -195,13 +202,14 @@ class Run:
     @property
     def series_from(self) -> str:
         """Stage that makes the table of everybody's data."""
-        return "preprocess" if self.images else "acquire"
+        return "tractography" if self.traced else "preprocess" if self.images else "acquire"
 
     @property
     def settings_of_series(self) -> dict:
         """Settings that made what connectomes are computed from, for the record."""
         settings = {name: self.cohort[name] for name in ("dataset", "atlas", "denoise")}
-        return settings | ({"preprocess": self.reading} if self.images else {})
+        made = {"preprocess": self.reading} if self.plan else {}
+        return settings | made | ({"tractography": self.cohort["tractography"]} if self.traced else {})
 
     @property
     def settings_of_predictions(self) -> dict:
@@ -423,6 +431,11 @@ def plan_run(root: str | Path, command_line: Mapping[str, object]) -> Run:
     plan = plan_images(dataset | {"withdrawn": withdrawn}, fetching, root / "configs/manifest")
     scan |= events_above(listing.files if listing else plan.paths, scan)
     scans = plan_scans(plan, scan, listing)
+    if is_diffusion(dataset):
+        dataset |= {"kind": "matrices", "matrices": traced_matrices(measure)}
+        check_given(experiments, dataset["matrices"]["content"])
+        check_tracts(cohort)
+        return Run(*known, plan, scans)
     if (dataset["kind"], engine) != ("bids", "fmriprep"):
         return Run(*known, plan, scans)
     places = find_places(cohort["preprocess"], plan.folder, dataset["name"], complete=bool(dataset["root"]))
