@@ -267,3 +267,4 @@ def test_the_report_says_what_was_removed_and_how_both_groups_moved(both):
     page = (finger.results / "report/index.html").read_text()
     assert "all responses to the task" in page and "fewer than 100 degrees of freedom" in page
     assert "Motion during the task" in page and "Motion at rest" in page
+    assert "in the volumes of the task less that in those of rest" in page
