@@ -49,11 +49,15 @@ pytestmark = pytest.mark.workflow
 pytest.importorskip("ants", reason="antspyx is not installed: pip install -e '.[imaging]' -c requirements.lock")
 
 
-# Where the head lies and how little it moves is known; other tests estimate both.
+# In the place of three modules: where the head lies and how little it moves is known here, and estimated in other tests
 PLACED = """
 
 def register_bold(*_):
     return np.array({matrix}), {{"mi_bold_t1w_before": 0.5, "mi_bold_t1w_after": 1.0}}
+
+
+def points_to_bold(*_):
+    return np.array({points})
 """
 STILL = """
 
@@ -62,6 +66,11 @@ def register(volumes, affine, **_):
     mask = foreground(reference, affine)
     moves = np.random.default_rng(int(volumes[..., -1].sum())).standard_normal((volumes.shape[3], 6))
     return Motion(moves * ([0.01] * 3 + [0.0001] * 3), centre_of_mass(mask, affine), reference, mask)
+"""
+DRAWN = """
+
+def registration_figure(*_):
+    return Figure(figsize=(1, 1))
 """
 
 
@@ -82,8 +91,8 @@ def tapped_image(still: nib.Nifti1Image, owner: np.ndarray, seed: int) -> tuple[
     return nib.Nifti1Image(volumes.clip(0).astype(np.int16), still.affine), events
 
 
-def still_head(nodes: pd.DataFrame) -> tuple:
-    """A T1w, three volumes of which two are bright, the region of every voxel (none: -1), and BOLD mm to T1w mm."""
+def still_head(nodes: pd.DataFrame) -> tuple[nib.Nifti1Image, nib.Nifti1Image, np.ndarray, dict[str, str]]:
+    """A T1w, three volumes of which two are bright, the region of every voxel (none: -1), and what is known."""
     from nibabel.affines import apply_affine
     from phantom import Head, _grid, bold_image, t1w_image
     from scipy.spatial import cKDTree
@@ -93,7 +102,10 @@ def still_head(nodes: pd.DataFrame) -> tuple:
     places = head.from_t1w(apply_affine(back, _grid(head.shape, head.bold_affine)))
     away, owner = cKDTree(nodes[["x", "y", "z"]].to_numpy()).query(places)
     still = bold_image(head, noise=0, percent=0, drift=0, dummies=DUMMIES)
-    return t1w_image(head, 4.0), still, np.where(away < 15, owner, -1).reshape(head.shape), back
+    points = head.to_bold(nodes[["x", "y", "z"]].to_numpy(float))
+    placed = PLACED.format(matrix=back.tolist(), points=points.tolist())
+    given = {"registration": placed, "motion": STILL, "pictures": DRAWN}
+    return t1w_image(head, 4.0), still, np.where(away < 15, owner, -1).reshape(head.shape), given
 
 
 def write_scan(folder: Path, name: str, task: str, image: nib.Nifti1Image, seconds: float, direction: str) -> None:
@@ -107,12 +119,12 @@ def write_scan(folder: Path, name: str, task: str, image: nib.Nifti1Image, secon
     path.with_name(f"{name}_task-{task}_bold.json").write_text(json.dumps(sidecar))
 
 
-def like_ds006395(folder: Path) -> np.ndarray:
+def like_ds006395(folder: Path) -> dict[str, str]:
     """Write nine people under names of the real data set, all of one head, and what is wrong with four of them.
 
-    Returns BOLD mm to T1w mm, [4, 4].
+    Returns what is known of the head, by the module that is given it.
     """
-    t1w, still, owner, to_t1w = still_head(regions())
+    t1w, still, owner, given = still_head(regions())
     for seed, name in enumerate(PEOPLE):
         (folder / name / "anat").mkdir(parents=True)
         if seed:
@@ -143,7 +155,7 @@ def like_ds006395(folder: Path) -> np.ndarray:
     ]
     (folder / "participants.tsv").write_text("\n".join([head, *rows, ""]))
     (folder / "dataset_description.json").write_text(json.dumps({"Name": "tiny", "BIDSVersion": "1.2.1"}))
-    return to_t1w
+    return given
 
 
 def manifest_of(folder: Path, base: str) -> pd.DataFrame:
@@ -160,10 +172,10 @@ def both(tmp_path_factory):
     All have the same T1w. It is registered once; the others find it as if their resting scans had been analysed too.
     """
     root = tmp_path_factory.mktemp("finger")
-    to_t1w = like_ds006395(root / "server")
+    given = like_ds006395(root / "server")
     with served(root / "server") as (base, requests):
         rest = Project(root / "project", "ds006395", manifest_of(root / "server", base).sort_values("path"))
-        for module, text in (("registration", PLACED.format(matrix=to_t1w.tolist())), ("motion", STILL)):
+        for module, text in given.items():
             with (rest.folder / f"src/dysconnect/preprocess/{module}.py").open("a") as file:
                 file.write(text)
         regions().to_csv(rest.folder / "tiny.tsv", sep="\t", index=False)
@@ -179,7 +191,7 @@ def both(tmp_path_factory):
         finger.dataset, finger.results = "ds006395_finger", rest.folder / "results/ds006395_finger"
         choice = ("denoise=task", f"experiment={','.join(f'{measure}_ridge' for measure in MEASURES)}")
         report = "results/ds006395_finger/report/index.html"
-        done = finger.snakemake(report, overrides=(*COARSE, *FEW, "acquire.keep=false"), config=choice)
+        done = finger.snakemake(report, "--cores", "1", overrides=(*COARSE, *FEW, "acquire.keep=false"), config=choice)
         assert done.returncode == 0, finger.said(done)
         yield rest, finger, [[path.lstrip("/") for path in part] for part in (requests[:asked], requests[asked:])]
 
