@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from dysconnect.data.conditions import HIGH, LOW
+from dysconnect.data.matrices import CONTENTS
 from dysconnect.denoising.task import LASTING, LEAST_FREEDOM, RESPONSE
 from dysconnect.paper.text import counted, listed, worded
 from dysconnect.report.results import Results, Study
@@ -48,6 +49,11 @@ def _series_text(results: Results, cohort: Mapping, nodes: pd.DataFrame) -> str:
             f"({atlas['title']}; {_authors(atlas['citation'])}) were published as numbers; the scans had been prepared "
             f"by the data's providers. {criteria(cohort)} were excluded, {excluded}"
         )
+    if dataset["kind"] == "matrices":
+        return (
+            f"Data: {dataset['title']}. {matrices_text(dataset)} Regions were {len(nodes)} ({atlas['title']}; "
+            f"{_authors(atlas['citation'])}). {criteria(cohort)} were excluded, {excluded}"
+        )
     engine = {} if results.scans is None else results.scans.engine
     scans = images_text(cohort, engine) if dataset["kind"] in ("bids", "derivatives") else ""
     return (
@@ -63,10 +69,27 @@ def criteria(cohort: Mapping) -> str:
     known = ", ".join(name for name in dataset["covariates"] if name != "mean_fd")
     if dataset["kind"] == "table":
         return f"Subjects without {known} or one of the connections"
+    if dataset["kind"] == "matrices":
+        return (
+            f"Subjects without {known} or a matrix of which every region of the atlas is known and whose values can be "
+            f"what they are called, with a mean framewise displacement above {spec['max_mean_fd']:g} mm (Power et al. "
+            f"2012), or no connection of more than {spec['max_missing_regions']:.0%} of the regions"
+        )
     return (
         f"Subjects without {known} or a readable scan, with less than {spec['min_seconds']:g} s, a mean "
         f"framewise displacement above {spec['max_mean_fd']:g} mm (Power et al. 2012), or no "
         f"signal in more than {spec['max_missing_regions']:.0%} of the regions"
+    )
+
+
+def matrices_text(dataset: Mapping) -> str:
+    """What was given in place of scans, and how rows became regions."""
+    content = CONTENTS[dataset["matrices"]["content"]]
+    weighted = ", weighted or divided" if dataset["matrices"]["scaled"] else ""
+    rows = "the order of the atlas, as the user says" if dataset["order"] == "atlas" else "their names"
+    return (
+        f"Connections came as matrices, one a subject, that had been made elsewhere ({content.words}{weighted}). Rows "
+        f"were matched to regions by {rows}."
     )
 
 
