@@ -180,6 +180,7 @@ def _facts(results: Results, measure: Measure) -> list[tuple[str, str]]:
     return [
         ("Patients, controls", f"{summary['n_cases']:,}, {summary['n_controls']:,}"),
         ("Tested", f"{counted(summary['n_edges'], 'connection')}{missing}"),
+        *([("A connection", measure.sentence)] if measure.timed else []),
         (
             "Survive",
             f"{summary['n_fwer']:,} at FWER {summary['alpha']:g}; {summary['n_fdr']:,} at FDR {summary['alpha']:g}",
