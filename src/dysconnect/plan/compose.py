@@ -31,8 +31,8 @@ from dysconnect.plan.config import (
 from dysconnect.plan.overrides import FORM, QUOTED, Override, mapping_of, read_overrides, text_of, texts_of
 
 GROUPS = (
-    "dataset", "preprocess", "atlas", "denoise", "connectivity", "graph", "training", "localize", "stimulate",
-    "validate",
+    "dataset", "preprocess", "tractography", "atlas", "denoise", "connectivity", "graph", "training", "localize",
+    "stimulate", "validate",
 )  # fmt: skip
 VALIDATION = "validate_localization"  # chosen like an experiment, but of the cohort: nothing is trained
 REGIONAL = "floor_regional"  # joins the floor where the measure says something of every region

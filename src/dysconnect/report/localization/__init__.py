@@ -18,6 +18,7 @@ from dysconnect.report.direction import (
 )
 from dysconnect.report.localization.beside import (
     adjusted_for,
+    also_explained,
     asked_beside,
     beside_table,
     beside_text,
@@ -49,7 +50,7 @@ def section(study: Study) -> Section:
         figures=_drawings(study, most),
         tables={
             "edges": edge_table(results.edges, study.nodes, circuit_titles(), study.alpha, most, measure),
-            "beside": beside_table(results.edges, *regional, measure, study.alpha, most),
+            "beside": beside_table(results.edges, *regional, measure, study.alpha),
             "regional": regional_table(*regional, summary["nuisance"]),
         },
         more={
@@ -257,7 +258,7 @@ def localization_sentence(study: Study) -> str:
         f"rate of {alpha:g} ({summary['n_fdr']:,} at the same false-discovery rate): {lower:,} weaker and "
         f"{len(survivors) - lower:,} stronger in patients. The strongest is {top['region_a']} to {top['region_b']}, "
         f"d = {number(top['effect_size'])} [{number(top['effect_low'])}, {number(top['effect_high'])}]"
-        f"{_corrected(top, summary)}.{_also_explained(survivors, study.measure)}"
+        f"{_corrected(top, summary)}.{also_explained(survivors, study.measure)}"
     )
 
 
@@ -270,12 +271,6 @@ def _exploratory(study: Study) -> str:
         f"{verb if n else 'passes'} a family-wise error rate of {summary['alpha']:g}"
         f"{', and none is counted as a finding' if n else ''}."
     )
-
-
-def _also_explained(survivors: pd.DataFrame, measure: Measure) -> str:
-    """How many of those that survive may differ for their regions' sake; empty where none does."""
-    n = int((survivors["also_explained"] != "").sum()) if measure.regional else 0
-    return f" {n:,} of them {'is' if n == 1 else 'are'} also explained by {listed(measure.regional)}." if n else ""
 
 
 def _none_named(study: Study) -> str:
@@ -318,7 +313,7 @@ def connections_in_short(study: Study) -> str:
     words = sides.get(weaker, f"{weaker:,} weaker and {len(survivors) - weaker:,} stronger in patients")
     words = words.removeprefix("all ") if len(survivors) == 1 else words
     verb = "differs" if summary["n_fwer"] == 1 else "differ"
-    return f"{summary['n_fwer']:,} of {tested} {verb} at {rate}, {words}.{_also_explained(survivors, study.measure)}"
+    return f"{summary['n_fwer']:,} of {tested} {verb} at {rate}, {words}.{also_explained(survivors, study.measure)}"
 
 
 def localization_text(summary: Mapping, spec: Mapping) -> str:

@@ -10,6 +10,7 @@ from dysconnect.paper.text import NONE, counted, covariate_names, listed, number
 from dysconnect.report.direction import end_columns
 
 MOST = 10  # regions of a table
+MOST_CALLED = 200  # connections of a table
 UNITS = {
     "activation": "activation is the response to the blocks, in standard deviations of what no response explains",
     "delay": "delay is the time in seconds by which a region follows all others",
@@ -31,6 +32,12 @@ def explained_sentence(edges: pd.DataFrame, measure: Measure, alpha: float) -> s
         f"{of}: beside {names} of {whose(measure)} {'its' if n == 1 else 'their'} difference is not found (p above "
         f"{alpha:g}), so that a difference of the regions may be all there is."
     )
+
+
+def also_explained(survivors: pd.DataFrame, measure: Measure) -> str:
+    """How many of those that survive may do so for their regions' sake; empty where none does."""
+    n = int((survivors["also_explained"] != "").sum()) if "also_explained" in survivors else 0
+    return f" {n:,} of them {'is' if n == 1 else 'are'} also explained by {listed(measure.regional)}." if n else ""
 
 
 def asked_beside(measure: Measure) -> bool:
@@ -70,10 +77,11 @@ def beside_text(measure: Measure) -> str:
 
 
 def beside_table(
-    edges: pd.DataFrame, regional: pd.DataFrame | None, nodes: pd.DataFrame, measure: Measure, alpha: float, n: int
+    edges: pd.DataFrame, regional: pd.DataFrame | None, nodes: pd.DataFrame, measure: Measure, alpha: float
 ) -> Table | None:
     """Values of both regions of every called connection in both groups; None where there are none."""
-    called = edges[edges["p_fwer"] <= alpha].head(n)
+    every = edges[edges["p_fwer"] <= alpha]
+    called = every.head(MOST_CALLED)
     if regional is None or regional.empty or called.empty:
         return None
     places, again = nodes.set_index("name")[["x", "y", "z"]], asked_beside(measure)
@@ -92,8 +100,9 @@ def beside_table(
     columns += [Column(f"{name.capitalize()}, {side}") for name in measure.regional for side in sides]
     names = listed(measure.regional)
     beside = f" p beside: of the connection, beside {names} of {whose(measure)}." if again else ""
+    which = f"the {len(called)} strongest of {len(every):,}" if len(called) < len(every) else f"all {len(called)}"
     caption = (
-        f"{names.capitalize()} of both regions of the connections that survive, in patients | controls: means as "
+        f"{names.capitalize()} of both regions of {which} connections that survive, in patients | controls: means as "
         f"measured, and below them d given the covariates.{beside} {_units(measure.regional)}"
     )
     return Table(caption, columns, rows)
