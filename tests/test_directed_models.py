@@ -257,8 +257,8 @@ def test_scans_that_differ_in_delay_alone_are_told_by_their_regions():
     scans = simulate_scans(np.broadcast_to(network, (n, 10, 10)), 240, 2.0, peaks, noise, rng)
     measured = [lagged_coupling(scan, Timing(2.0, np.ones(240, bool))) for scan in scans]
     pairs, names = Pairs(10, directed=True), np.array([f"region {k}" for k in range(10)])
-    values = pairs.edges(np.stack([matrix for matrix, _ in measured])).astype(np.float32)
-    regional = dict(zip(("delay", "noise"), np.stack([beside for _, beside in measured], axis=1)))
+    values = pairs.edges(np.stack([matrix for matrix, *_ in measured])).astype(np.float32)
+    regional = dict(zip(("delay", "noise"), np.stack([beside for _, beside, _ in measured], axis=1)))
     people, lost = cohort(n).participants, np.zeros((n, 10), bool)
     late = Cohort(people, values, lost, names, "lagged", directed=True, regional=regional)
     auc = {}
