@@ -17,6 +17,7 @@ from dysconnect.denoising.regressors import UnusableError
 from dysconnect.denoising.task import block_courses, flexible_responses, task_design, task_regression
 from dysconnect.dynamics.lagged import delay_and_noise
 from dysconnect.localize.beside import beside
+from dysconnect.localize.severity import score_statistics
 from dysconnect.planted import tapping
 from dysconnect.planted.motion import motion_artefact
 from dysconnect.planted.tapping import Tapping, edge_sources, tapping_events, tapping_motion, tapping_series
@@ -297,7 +298,7 @@ def people(fresh, coupling=0.6, activation=1.0, delay=0.0, noise=1.0, case=1):
         z = within(series, design)
         edges["task"].append(z["task"])
         edges["change"].append(z["task"] - z["rest"])
-        regional.append(z["regional"])
+        regional.append(activation_and_noise(series, design))
         level = design.responses.drop(columns=design.responses.filter(regex=", (slope|end)"))
         for kind, responses in (("flexible", level.iloc[:, :75]), ("level", level)):
             edges[kind].append(within(series, replace(design, responses=responses))["task"])
@@ -305,12 +306,18 @@ def people(fresh, coupling=0.6, activation=1.0, delay=0.0, noise=1.0, case=1):
 
 
 def within(series, design):
-    """Fisher z of everybody in volumes of task and of rest, [people, pairs]; activation and noise, [2, people, N]."""
+    """Fisher z of everybody in the volumes of task and of rest, [people, pairs]."""
     regression = task_regression(series, None, design, TR, PLAIN)
     left = regression.remove(series)
-    regional = np.stack([regression.activation(series), delay_and_noise(left, regression.remove.kept, TR)[1]])
-    z = {name: fisher_z(pairwise(left[rows], N)) for name, rows in regression.volumes.items()}
-    return z | {"regional": regional.reshape(2, -1, N)}
+    return {name: fisher_z(pairwise(left[rows], N)) for name, rows in regression.volumes.items()}
+
+
+def activation_and_noise(series, design):
+    """Of everybody's regions, [2, people, N]."""
+    regression = task_regression(series, None, design, TR, PLAIN)
+    left = regression.remove(series).reshape(T, -1, N)
+    noise = [delay_and_noise(left[:, k], regression.remove.kept, TR)[1] for k in range(left.shape[1])]
+    return np.stack([regression.activation(series).reshape(-1, N), noise])
 
 
 def called(cases, controls, edges, covariates=None):
@@ -379,6 +386,25 @@ def test_planted_coupling_is_found_beside_activation_and_noise():
 @pytest.mark.parametrize("kind", ["flexible", "level"])
 def test_without_a_response_and_a_slope_for_each_block_activation_seems_connectivity(kind):
     assert called(people(0, activation=2.0)[kind], people(0, case=0)[kind], UNCOUPLED)[0] > 0.3
+
+
+def scored(kind, fresh):
+    """Share of uncoupled edges that a score calls which goes with activation alone, and its standard error."""
+    strong, weak = people(fresh=fresh, activation=2.0)[kind], people(fresh, case=0)[kind]
+    rng, shares = np.random.default_rng(fresh), []
+    for start in range(0, len(strong) - 29, 30):
+        edges = np.vstack([own[start : start + 30][:, UNCOUPLED] for own in (strong, weak)])
+        score = np.repeat([1.0, 0.0], 30) + 0.3 * rng.standard_normal(60)
+        table = pd.DataFrame({"participant_id": np.arange(60), "site": "A", "score": score})
+        shares.append((score_statistics(edges, table, "score", [], 1, 0).p < 0.05).mean())
+    return np.mean(shares), np.std(shares, ddof=1) / np.sqrt(len(shares))
+
+
+@pytest.mark.parametrize("kind", ["task", "change"])
+def test_a_score_that_goes_with_activation_alone_is_not_called(kind):
+    counts = (scored(kind, fresh) for fresh in range(2))
+    assert any(share <= 0.05 + 2 * error for share, error in counts)
+    assert scored("flexible", 0)[0] > 0.3  # without a response for each block
 
 
 def moving(seed, excess, n=150):

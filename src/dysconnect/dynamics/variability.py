@@ -50,9 +50,10 @@ def variability(
     Raises
     ------
     ValueError
-        When the series are unusable (`check_scan`), the window is short or the scan shorter than three windows.
+        When the series are unusable (`check_scan`), or the scan is too short (`check_windows`).
     """
     rng = np.random.default_rng(seed)
+<<<<<<< HEAD
     whole, mask = _filled(check_scan(series, kept), kept, rng)
     length, step = window_volumes(window, repetition_time)
     if len(whole) < WINDOWS * length:
@@ -61,11 +62,37 @@ def variability(
             f"{length}: too short for variability; leave this scan out"
         )
     whole = _slow(whole, repetition_time).astype(np.float32)
+=======
+    scaled = check_scan(series, kept)
+    length, step = check_windows(kept, repetition_time, window)
+    whole, mask = _filled(scaled, kept, rng)
+    whole = whole.astype(np.float32)
+>>>>>>> main
     seen = windowed_variance(whole, mask, length, step).astype(float)
     still = np.zeros_like(seen)
     for _ in range(surrogates):
         still += windowed_variance(phase_randomized(whole, rng), mask, length, step)
     return (seen - still / surrogates).astype(np.float32)
+
+
+def check_windows(kept: np.ndarray, repetition_time: float, window: float = SHORTEST_WINDOW) -> tuple[int, int]:
+    """Length and step of windows in volumes, as of `window_volumes`, where a scan with these kept volumes has enough.
+
+    Raises
+    ------
+    ValueError
+        When the window is short, the scan shorter than three windows, or fewer than two windows keep half of theirs.
+    """
+    length, step = window_volumes(window, repetition_time)
+    mask = kept[_inside(kept)]
+    if len(mask) < WINDOWS * length:
+        raise ValueError(
+            f"{len(mask)} volumes from the first to the last that is kept are shorter than {WINDOWS} windows of "
+            f"{length}, too short for variability"
+        )
+    if (_kept_in_windows(mask, length, step) >= length / 2).sum() < 2:
+        raise ValueError(f"fewer than two windows of {length} volumes keep half of them, too much is censored")
+    return length, step
 
 
 def window_volumes(window: float, repetition_time: float) -> tuple[int, int]:
@@ -114,25 +141,30 @@ def windowed_variance(series: np.ndarray, mask: np.ndarray, length: int, step: i
     ----------
     series : array, [T, N]
     mask : bool array, [T]
+        With two such windows or more (`check_windows`).
     length, step : int
         Of the windows, in volumes; `step` divides `length`.
-
-    Raises
-    ------
-    ValueError
-        When fewer than two windows are left.
     """
+<<<<<<< HEAD
     z = windowed_fisher(series, mask, length, step)
     if len(z) < 2:
         raise ValueError(f"fewer than two windows of {length} volumes keep half of them: too much is censored")
     return z.var(0, ddof=1) / _apart(_windows(mask, length, step)[1], length // step)
+=======
+    return windowed_fisher(series, mask, length, step).var(0, ddof=1)
+>>>>>>> main
 
 
 def windowed_fisher(series: np.ndarray, mask: np.ndarray, length: int, step: int) -> np.ndarray:
     """Fisher's z of every pair in every window, [windows, E]; parameters as of `windowed_variance`."""
     blocks, width = len(series) // step, length // step
     parts = np.where(mask[:, None], series, 0)[: blocks * step].reshape(blocks, step, -1)
+<<<<<<< HEAD
     counts, used = _windows(mask, length, step)
+=======
+    counts = _kept_in_windows(mask, length, step)
+    used = counts >= length / 2
+>>>>>>> main
     count = counts[used, None].astype(series.dtype)
     rows, cols = np.triu_indices(series.shape[1], 1)
     products = parts.transpose(0, 2, 1) @ parts
@@ -143,6 +175,7 @@ def windowed_fisher(series: np.ndarray, mask: np.ndarray, length: int, step: int
     return fisher_z(shared / (spread[:, rows] * spread[:, cols]))
 
 
+<<<<<<< HEAD
 def _windows(mask: np.ndarray, length: int, step: int) -> tuple[np.ndarray, np.ndarray]:
     """Volumes that every window keeps, and whether these are enough, [windows] each."""
     blocks = len(mask) // step
@@ -158,6 +191,18 @@ def _apart(used: np.ndarray, width: int) -> float:
     start = np.flatnonzero(used)
     overlap = np.clip(1 - np.abs(start[:, None] - start) / width, 0, 1)
     return 1 - (overlap.sum() - len(start)) / (len(start) * (len(start) - 1))
+=======
+def _kept_in_windows(mask: np.ndarray, length: int, step: int) -> np.ndarray:
+    """How many volumes of the mask [T] are in every window, [windows]."""
+    blocks = len(mask) // step
+    return _moving(mask[: blocks * step].reshape(blocks, step).sum(1), length // step)
+
+
+def _inside(kept: np.ndarray) -> slice:
+    """Volumes from the first that is kept to the last."""
+    time = np.flatnonzero(kept)
+    return slice(time[0], time[-1] + 1)
+>>>>>>> main
 
 
 def _moving(blocks: np.ndarray, width: int) -> np.ndarray:
@@ -186,8 +231,7 @@ def _filled(series: np.ndarray, kept: np.ndarray, rng: np.random.Generator) -> t
     from scipy.interpolate import make_interp_spline
     from scipy.linalg import toeplitz
 
-    time = np.flatnonzero(kept)
-    inside = slice(time[0], time[-1] + 1)
+    time, inside = np.flatnonzero(kept), _inside(kept)
     whole, mask = on_time(series, kept)[inside], kept[inside]
     if mask.all():
         return whole, mask
