@@ -53,21 +53,10 @@ def variability(
         When the series are unusable (`check_scan`), or the scan is too short (`check_windows`).
     """
     rng = np.random.default_rng(seed)
-<<<<<<< HEAD
-    whole, mask = _filled(check_scan(series, kept), kept, rng)
-    length, step = window_volumes(window, repetition_time)
-    if len(whole) < WINDOWS * length:
-        raise ValueError(
-            f"{len(whole)} volumes from the first to the last that is kept are shorter than {WINDOWS} windows of "
-            f"{length}: too short for variability; leave this scan out"
-        )
-    whole = _slow(whole, repetition_time).astype(np.float32)
-=======
     scaled = check_scan(series, kept)
     length, step = check_windows(kept, repetition_time, window)
     whole, mask = _filled(scaled, kept, rng)
-    whole = whole.astype(np.float32)
->>>>>>> main
+    whole = _slow(whole, repetition_time).astype(np.float32)
     seen = windowed_variance(whole, mask, length, step).astype(float)
     still = np.zeros_like(seen)
     for _ in range(surrogates):
@@ -145,26 +134,16 @@ def windowed_variance(series: np.ndarray, mask: np.ndarray, length: int, step: i
     length, step : int
         Of the windows, in volumes; `step` divides `length`.
     """
-<<<<<<< HEAD
-    z = windowed_fisher(series, mask, length, step)
-    if len(z) < 2:
-        raise ValueError(f"fewer than two windows of {length} volumes keep half of them: too much is censored")
-    return z.var(0, ddof=1) / _apart(_windows(mask, length, step)[1], length // step)
-=======
-    return windowed_fisher(series, mask, length, step).var(0, ddof=1)
->>>>>>> main
+    used = _kept_in_windows(mask, length, step) >= length / 2
+    return windowed_fisher(series, mask, length, step).var(0, ddof=1) / _apart(used, length // step)
 
 
 def windowed_fisher(series: np.ndarray, mask: np.ndarray, length: int, step: int) -> np.ndarray:
     """Fisher's z of every pair in every window, [windows, E]; parameters as of `windowed_variance`."""
     blocks, width = len(series) // step, length // step
     parts = np.where(mask[:, None], series, 0)[: blocks * step].reshape(blocks, step, -1)
-<<<<<<< HEAD
-    counts, used = _windows(mask, length, step)
-=======
     counts = _kept_in_windows(mask, length, step)
     used = counts >= length / 2
->>>>>>> main
     count = counts[used, None].astype(series.dtype)
     rows, cols = np.triu_indices(series.shape[1], 1)
     products = parts.transpose(0, 2, 1) @ parts
@@ -175,23 +154,6 @@ def windowed_fisher(series: np.ndarray, mask: np.ndarray, length: int, step: int
     return fisher_z(shared / (spread[:, rows] * spread[:, cols]))
 
 
-<<<<<<< HEAD
-def _windows(mask: np.ndarray, length: int, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """Volumes that every window keeps, and whether these are enough, [windows] each."""
-    blocks = len(mask) // step
-    counts = _moving(mask[: blocks * step].reshape(blocks, step).sum(1), length // step)
-    return counts, counts >= length / 2
-
-
-def _apart(used: np.ndarray, width: int) -> float:
-    """One less the mean overlap, as a fraction of their length, of two windows that are used; see `windowed_variance`.
-
-    Windows of `width` steps, each a step after the one before; `used` says which count.
-    """
-    start = np.flatnonzero(used)
-    overlap = np.clip(1 - np.abs(start[:, None] - start) / width, 0, 1)
-    return 1 - (overlap.sum() - len(start)) / (len(start) * (len(start) - 1))
-=======
 def _kept_in_windows(mask: np.ndarray, length: int, step: int) -> np.ndarray:
     """How many volumes of the mask [T] are in every window, [windows]."""
     blocks = len(mask) // step
@@ -202,7 +164,16 @@ def _inside(kept: np.ndarray) -> slice:
     """Volumes from the first that is kept to the last."""
     time = np.flatnonzero(kept)
     return slice(time[0], time[-1] + 1)
->>>>>>> main
+
+
+def _apart(used: np.ndarray, width: int) -> float:
+    """One less the mean overlap, as a fraction of their length, of two windows that are used; see `windowed_variance`.
+
+    Windows of `width` steps, each a step after the one before; `used` says which count.
+    """
+    start = np.flatnonzero(used)
+    overlap = np.clip(1 - np.abs(start[:, None] - start) / width, 0, 1)
+    return 1 - (overlap.sum() - len(start)) / (len(start) * (len(start) - 1))
 
 
 def _moving(blocks: np.ndarray, width: int) -> np.ndarray:
