@@ -42,7 +42,7 @@ def gaps(rng: np.random.Generator, share: float, n_volumes: int = 400) -> np.nda
 def person(x: np.ndarray, kept: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Variability [15] of one person, and delay and noise of the regions, [2, 6]."""
     seen = x[kept]
-    return variability(seen, kept, TR, surrogates=30, seed=seed), np.stack(delay_and_noise(seen, kept, TR))
+    return variability(seen, kept, TR, surrogates=12, seed=seed), np.stack(delay_and_noise(seen, kept, TR))
 
 
 def still(rng: np.random.Generator, share: float = 0.0, **kinds: float) -> tuple[np.ndarray, np.ndarray]:
@@ -53,8 +53,9 @@ def still(rng: np.random.Generator, share: float = 0.0, **kinds: float) -> tuple
 def called(groups: list[list[tuple[np.ndarray, np.ndarray]]]) -> float:
     """Share of connections in which two groups differ, beside delay and noise of both ends, as they are tested."""
     edges, values = zip(*groups[0], *groups[1])
-    people = pd.DataFrame({"label": np.repeat([1.0, 0.0], [len(group) for group in groups])})
-    return float((beside(np.stack(edges), np.stack(values, axis=1), Pairs(6).ends, people, []).p < 0.05).mean())
+    label = np.repeat([1.0, 0.0], [len(group) for group in groups])
+    rest = pd.DataFrame(index=range(len(label)))
+    return float((beside(np.stack(edges), np.stack(values, axis=1), Pairs(6).ends, rest, [], label).p < 0.05).mean())
 
 
 # closed forms

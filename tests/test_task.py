@@ -333,12 +333,14 @@ def called(cases, controls, edges, covariates=None):
 
 def called_beside(cases, controls, kind, edges):
     """As `called`, beside activation and noise of both ends."""
-    shares, who = [], pd.DataFrame({"label": np.repeat([1.0, 0.0], 30)})
+    shares, label = [], np.repeat([1.0, 0.0], 30)
     for start in range(0, 600, 30):
         cohort = slice(start, start + 30)
         values = np.concatenate([group[kind][cohort] for group in (cases, controls)])
         regional = np.concatenate([group["regional"][:, cohort] for group in (cases, controls)], axis=1)
-        shares.append((beside(values, regional, (ROWS, COLS), who, []).p[edges] < 0.05).mean())
+        shares.append(
+            (beside(values, regional, (ROWS, COLS), pd.DataFrame(index=range(60)), [], label).p[edges] < 0.05).mean()
+        )
     return np.mean(shares), np.std(shares, ddof=1) / np.sqrt(len(shares))
 
 
