@@ -2,9 +2,9 @@
 
 A mean response that is flexible in time (finite impulse response, FIR) is needed, for what activation leaves behind
 seems connectivity (Cole et al. 2019, doi:10.1016/j.neuroimage.2018.12.054), and is not enough: attention makes
-responses rise and fall together from block to block, and fade or grow within them, and regions that respond more then
-seem more connected. So every block has a response as well: the canonical one, its derivative, and a slope within the
-block. Connected is what fluctuates together beyond them.
+responses rise and fall together from block to block, fade or grow within them, and begin and end early or late, and
+regions that respond more then seem more connected. So every block has a response as well: the canonical one, its
+derivative, a slope within the block, and an impulse at its end. Connected is what fluctuates together beyond them.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from dysconnect.reading.events import EARLIEST
 
 RESPONSE = 20.0  # s after the end of a block that the flexible response covers
 STEP = 0.1  # s, of the time grid on which boxcars meet the response
-LASTING = 10.0  # s; the slope within shorter events cannot be told from the derivative of the response
+LASTING = 10.0  # s; slope and end of shorter events cannot be told from the derivative of the response
 LEAST_FREEDOM = 30  # degrees of freedom within the volumes of task, and of rest
 LEAST_LOAD = 0.05  # fraction of the task's course that drift and confounds must leave, for an activation to be known
 
