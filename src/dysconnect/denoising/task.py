@@ -1,10 +1,10 @@
 """Task connectivity of one run: one regression that leaves nothing of the responses, then correlations of the rest.
 
 A mean response that is flexible in time (finite impulse response, FIR) is needed, for what activation leaves behind
-seems connectivity (Cole et al. 2019, doi:10.1016/j.neuroimage.2018.12.054), and is not enough: attention makes
-responses rise and fall together from block to block, fade or grow within them, and begin and end early or late, and
-regions that respond more then seem more connected. So every block has a response as well: the canonical one, its
-derivative, a slope within the block, and an impulse at its end. Connected is what fluctuates together beyond them.
+seems connectivity (Cole et al. 2019, doi:10.1016/j.neuroimage.2018.12.054), and is not enough: responses rise and fall
+together from block to block, fade or grow within them, begin and end early or late, and regions that respond more then
+seem more connected. So every block has a response as well: the canonical one, its derivative, a slope within the
+block, and an impulse at its end. Connected is what fluctuates together beyond them.
 """
 
 from dataclasses import dataclass
