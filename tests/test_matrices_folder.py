@@ -69,9 +69,9 @@ def write(root, path, values, names=None, sep="\t"):
     table.to_csv(root / path, sep=sep, index=names is not None, header=names is not None, index_label="Node")
 
 
-def judged(root, nodes, measure="correlation", **asked):
+def judged(root, nodes, measure="correlation", only="", **asked):
     """Everybody's verdict, and the connectomes of those who are left."""
-    spec = dataset(**asked)
+    spec, root = dataset(**asked) | {"people": str(root / "participants.tsv")}, root / only
     spec["matrices"]["content"] = content_of(spec, measure, list_folder(root))
     plan = plan_matrices(spec, root)
     participants, index = acquire_matrices(spec, plan)
@@ -181,6 +181,19 @@ def test_qsirecon(tmp_path, few):
     table, made, _ = judged(tmp_path, few, "count", scaled=True, key="sift_radius2_count")
     assert table["included"].all()
     np.testing.assert_allclose(made.values[1], np.log1p(Pairs(8).edges(weights_of(1))), rtol=1e-5)
+
+
+def test_several_data_sets_below_one_folder_are_named(tmp_path, few):
+    people(tmp_path)
+    for suffix in ("A", "B"):
+        for k, name in enumerate(PEOPLE):
+            write(
+                tmp_path, f"derivatives/qsirecon-{suffix}/{name}/dwi/{name}_connectivity.csv", r_of(k), few["name"], ","
+            )
+    with pytest.raises(ValueError, match=r"in 2 folders \(derivatives/qsirecon-A/, .*dataset\.root=.*qsirecon-A or"):
+        judged(tmp_path, few, content="correlation")
+    table, _, _ = judged(tmp_path, few, content="correlation", only="derivatives/qsirecon-B")
+    assert table["included"].all()
 
 
 # what is meant

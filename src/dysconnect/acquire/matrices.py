@@ -185,6 +185,7 @@ def plan_matrices(spec: Mapping, root: str | Path, listing: Listing | None = Non
     wanted = table.loc[table["exclusion_reason"] == "", "participant_id"]
     asked, files = asked_entities(spec), matrix_files(listing)
     fitting = [file for file in files if _fits(file, asked, spec)]
+    _refuse_several_folders(fitting, spec, listing)
     chosen, unclear = {}, []
     for name in wanted:
         candidates = _of_content([file for file in fitting if file.participant_id == name], spec)
@@ -210,6 +211,18 @@ def _of_content(files: Sequence[Named], spec: Mapping) -> list[Named]:
     """Files of a person whose names say the content; else those whose names say nothing."""
     content = spec["matrices"]["content"]
     return [file for file in files if said(file) == content] or [file for file in files if not said(file)]
+
+
+def _refuse_several_folders(files: Sequence[Named], spec: Mapping, listing: Listing) -> None:
+    """Refuse matrices of one content in several data sets below one folder, as QSIRecon writes them."""
+    of_content = _of_content(files, spec)
+    folders = sorted({file.path.partition("sub-")[0] for file in of_content if "/sub-" in file.path})
+    if len(folders) > 1:
+        roots = [f"dataset.root={(listing.root / folder).as_posix()}" for folder in folders[:3]]
+        raise ValueError(
+            f"{listing.root}: matrices lie in {len(folders)} folders ({', '.join(folders[:4])}). Say which: "
+            f"{' or '.join(roots)}; if that has no participants.tsv, dataset.people=FILE says where it is."
+        )
 
 
 def _nobody(people: pd.DataFrame, files: Sequence[Named], fitting: Sequence[Named], spec: Mapping, root) -> str:
