@@ -297,7 +297,10 @@ def test_a_half_is_mirrored_and_said_and_two_that_differ_are_refused(r):
         values, note = symmetric(half, "m")
         np.testing.assert_allclose(values, r)
         assert note == f"only the {word} half is stored, and was mirrored"
-    assert symmetric(np.round(r, 5) + np.triu(np.full((8, 8), 1e-5)), "m")[1] == ""  # rounded
+    assert symmetric(r + np.triu(np.full((8, 8), 1e-8)), "m")[1] == ""  # rounded
+    counts = np.diag(np.full(8, 1e7)) + np.triu(np.ones((8, 8)), 1) * 3 + np.tril(np.ones((8, 8)), -1) * 4
+    with pytest.raises(ValueError, match="m is not symmetric: 100% of its pairs"):  # next to large self-connections
+        symmetric(counts, "m")
     p_below = np.triu(r) + np.tril(np.abs(r) / 9, -1)
     with pytest.raises(ValueError, match=r"m is not symmetric: 100% of its pairs.*two different things"):
         symmetric(p_below, "m")

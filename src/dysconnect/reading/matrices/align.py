@@ -38,26 +38,21 @@ def aligned(square: Square, nodes: pd.DataFrame, by_order: bool = False) -> tupl
     """
     rows, columns = square.rows or square.columns, square.columns or square.rows
     places = [_places(named, square, nodes, by_order) for named in (rows, columns)]
-    straight = np.array_equal(*places)
-    values, notes = square.values, []
-    if straight:  # in the order of the file, where a half is a triangle
-        values, note = symmetric(values, square.name)
-        notes.append(note)
-    _refuse_nameless(values, rows, square.name)
-    extra = len(values) - len(nodes)
-    if extra:
-        known = set(places[0].tolist())
-        other = next((name for k, name in enumerate(rows.first) if k not in known and name), "")
-        notes.append(f"{extra} of {len(values)} rows are none of the atlas's{_shown(other)}, and were left out")
-    values = values[np.ix_(*places)]
-    if not straight:
-        values, note = symmetric(values, square.name)
-        notes.append(note)
-    return values, "; ".join(filter(None, notes))
+    _refuse_nameless(square.values, rows, square.name)
+    order = np.argsort(places[0])  # of the file, where a half is a triangle
+    values, note = symmetric(square.values[np.ix_(*(place[order] for place in places))], square.name)
+    back = np.argsort(order)
+    return values[np.ix_(back, back)], "; ".join(filter(None, [note, _left_out(rows, places[0], len(square.values))]))
 
 
-def _shown(name: str) -> str:
-    return f" (first: {name[:60]})" if name else ""
+def _left_out(rows: RowNames, places: np.ndarray, size: int) -> str:
+    """Say how many rows of a matrix are no regions of the atlas."""
+    extra, known = size - len(places), set(places.tolist())
+    if not extra:
+        return ""
+    other = next((name for k, name in enumerate(rows.first) if k not in known and name), "")
+    shown = f" (first: {other[:60]})" if other else ""
+    return f"{extra} of {size} rows are none of the atlas's{shown}, and were left out"
 
 
 def _places(named: RowNames, square: Square, nodes: pd.DataFrame, by_order: bool) -> np.ndarray:
@@ -102,7 +97,8 @@ def _refuse_nameless(values: np.ndarray, named: RowNames, name: str) -> None:
     if not named:
         return
     nameless = np.array([not text for text in named.first])
-    filled = np.flatnonzero(nameless & (np.nan_to_num(values) != 0).any(1))
+    there = np.nan_to_num(values) != 0
+    filled = np.flatnonzero(nameless & (there.any(0) | there.any(1)))
     if len(filled):
         raise TableError(
             f"{name}: row {filled[0] + 1} holds connections and has no name in its table. Give the table of names that "
