@@ -255,7 +255,7 @@ def test_experiments_that_need_series_are_refused_with_those_that_go(tmp_path, f
     ):
         plan_run(ROOT, {"dataset": "local", "overrides": overrides})
     run = plan_run(ROOT, {"dataset": "local", "experiment": "floor,correlation_ridge", "overrides": overrides})
-    assert (run.kind, run.index, run.judging, run.arranging) == (
+    assert (run.kind, run.index, *run.scripts) == (
         "matrices", "matrices", "judge_matrices", "arrange_matrices",
     )  # fmt: skip
     assert run.cohort["dataset"]["matrices"]["content"] == "correlation"

@@ -135,17 +135,7 @@ def content_of(spec: Mapping, measure: str, listing: Listing) -> str:
         When nothing says it, or what is said does not give the measure.
     """
     fitting, asked = contents_of(measure), spec["matrices"]["content"]
-    if not fitting:
-        given = dict.fromkeys(name for one in CONTENTS.values() for name in one.measures)
-        raise ValueError(
-            f"{measure} is computed from series, and {listing.root} has matrices. Choose what they give: --config "
-            f"connectivity={' or '.join(given)}."
-        )
-    if asked and asked not in fitting:
-        raise ValueError(
-            f"dataset.matrices.content={asked} does not give connectivity={measure}. Add --config "
-            f"connectivity={' or '.join(CONTENTS[asked].measures)}."
-        )
+    _refuse_content(asked, fitting, measure, listing)
     asked_for = asked_entities(spec)
     named = {said(file) for file in matrix_files(listing) if _fits(file, asked_for, spec)} - {""}
     known = [asked] if asked else fitting if len(fitting) == 1 else sorted(named & set(fitting))
@@ -160,6 +150,21 @@ def content_of(spec: Mapping, measure: str, listing: Listing) -> str:
         "nothing says what the matrices hold, correlations or their Fisher z: say "
         f"dataset.matrices.content={' or '.join(fitting)}."
     )
+
+
+def _refuse_content(asked: str | None, fitting: Sequence[str], measure: str, listing: Listing) -> None:
+    """Refuse a measure that no matrices give, or those that are there do not."""
+    if not fitting:
+        given = dict.fromkeys(name for one in CONTENTS.values() for name in one.measures)
+        raise ValueError(
+            f"{measure} is computed from series, and {listing.root} has matrices. Choose what they give: --config "
+            f"connectivity={' or '.join(given)}."
+        )
+    if asked and asked not in fitting:
+        raise ValueError(
+            f"dataset.matrices.content={asked} does not give connectivity={measure}. Add --config "
+            f"connectivity={' or '.join(CONTENTS[asked].measures)}."
+        )
 
 
 def plan_matrices(spec: Mapping, root: str | Path, listing: Listing | None = None) -> MatrixPlan:

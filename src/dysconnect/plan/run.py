@@ -97,14 +97,10 @@ class Run:
         return self.kind in ("table", "matrices")
 
     @property
-    def judging(self) -> str:
-        """Script that decides who can be used."""
-        return {"table": "judge", "matrices": "judge_matrices"}.get(self.kind, "timeseries")
-
-    @property
-    def arranging(self) -> str:
-        """Script that makes connectomes."""
-        return {"table": "arrange", "matrices": "arrange_matrices"}.get(self.kind, "connectivity")
+    def scripts(self) -> tuple[str, str]:
+        """Scripts that decide who can be used, and that make connectomes."""
+        given = {"table": ("judge", "arrange"), "matrices": ("judge_matrices", "arrange_matrices")}
+        return given.get(self.kind, ("timeseries", "connectivity"))
 
     @property
     def planted(self) -> bool:
