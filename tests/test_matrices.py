@@ -417,3 +417,4 @@ def test_a_person_is_read_from_the_index(tmp_path, few, r):
     (tmp_path / "labels.txt").write_text("\n".join(few["name"].to_numpy()[order]))
     made = read_connections(entry(tmp_path / "m.npy", "correlation", labels=str(tmp_path / "labels.txt")), few)
     np.testing.assert_allclose(np.tanh(made.values)[0, 1:], r[0, 1:])
+    assert made.note == "rows are named by labels.txt"
