@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.acquire.abide import acquire_abide, fetch_abide, phenotype_file, read_abide, series_files
+from dysconnect.acquire.diffusion import is_diffusion
 from dysconnect.acquire.images import Plan, TransferFailed, acquire_images
 from dysconnect.acquire.kinds import kind_of_folder
 from dysconnect.acquire.kinds import series_files as local_series
@@ -30,7 +31,7 @@ from dysconnect.problems import reason
 from dysconnect.progress import track
 from dysconnect.reading.bids import Listing, list_folder
 
-LOCATED = ("series", "confounds", "bold", "mask", "t1w", "events", "matrix", "labels")  # columns of paths
+LOCATED = ("series", "confounds", "bold", "mask", "t1w", "events", "reverse", "matrix", "labels")  # columns of paths
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ def kind_of(dataset: dict, listing: Listing | None = None, engine: str | None = 
     """
     if dataset["kind"] != "local":
         return dataset["kind"]
+    if is_diffusion(dataset):
+        return "bids"
     if given or dataset.get("matrices", {}).get("content"):
         return "matrices"
     listing = listing or list_folder_of(dataset)

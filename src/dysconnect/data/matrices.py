@@ -57,6 +57,15 @@ CONTENTS = {
 }
 
 
+TRACED = ("fa", "count", "length")  # measures that streamlines give
+
+
+def traced_matrices(measure: str) -> dict:
+    """How matrices of this project's streamlines are read, as `dataset.matrices`; counts are divided by volumes."""
+    content = measure if measure in TRACED else TRACED[0]
+    return {"content": content, "key": None, "labels": None, "scaled": content == "count"}
+
+
 @dataclass(frozen=True)
 class Connections:
     """One person's connections in the order of the atlas.

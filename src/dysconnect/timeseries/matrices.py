@@ -61,7 +61,8 @@ def judge_matrices(
 def _verdict(
     row: pd.Series, entry: Mapping | None, nodes: pd.DataFrame, spec: Mapping, covariates: Sequence[str]
 ) -> Verdict:
-    name, mean_fd = row["participant_id"], float(row.get("mean_fd", np.nan))
+    name, of_scan = row["participant_id"], (entry or {}).get("mean_fd")  # of diffusion images, as they were registered
+    mean_fd = float(of_scan or row.get("mean_fd", np.nan))
     if earlier_reason(row):
         return Verdict(name, None, mean_fd, 0, 0.0, earlier_reason(row))
     try:
