@@ -125,14 +125,15 @@ def test_bids_with_node_indices(tmp_path, few):
     np.testing.assert_allclose(lengths.values[0], np.where(expected, 2 * expected, np.nan), rtol=1e-5)
 
 
-def test_mrtrix3_connectome(tmp_path, few):
+@pytest.mark.parametrize(("parts", "level"), [("desc-desikan", ""), ("parc-desikan", "_level-participant")])
+def test_mrtrix3_connectome(tmp_path, few, parts, level):
     people(tmp_path)
     lookup = "# LUT\n0 ??? Unknown 0 0 0 0\n" + "".join(
         f"{k + 1} R{k} {n} 1 2 3 255\n" for k, n in enumerate(few["name"])
     )
-    (tmp_path / "desc-desikan_lookup.txt").write_text(lookup)
+    (tmp_path / f"{parts}_lookup.txt").write_text(lookup)
     for k, name in enumerate(PEOPLE):
-        stem = f"{name}/connectome/{name}_desc-desikan"
+        stem = f"{name}/connectome/{name}_{parts}{level}"
         write(tmp_path, f"{stem}_connectome.csv", weights_of(k), sep=",")
         write(tmp_path, f"{stem}_meanlength.csv", 1 + (weights_of(k) > 0) * 40.5, sep=",")
         (tmp_path / name / "tractogram").mkdir()
@@ -194,6 +195,13 @@ def test_several_data_sets_below_one_folder_are_named(tmp_path, few):
         judged(tmp_path, few, content="correlation")
     table, _, _ = judged(tmp_path, few, content="correlation", only="derivatives/qsirecon-B")
     assert table["included"].all()
+
+
+def test_folders_of_groups_are_one_data_set(tmp_path, few):
+    people(tmp_path)
+    for k, (folder, name) in enumerate(zip(("patients", "controls", "patients"), PEOPLE)):
+        write(tmp_path, f"{folder}/{name}_relmat.tsv", r_of(k), few["name"])
+    assert judged(tmp_path, few, content="correlation")[0]["included"].all()
 
 
 # what is meant

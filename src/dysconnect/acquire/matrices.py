@@ -219,11 +219,14 @@ def _of_content(files: Sequence[Named], spec: Mapping) -> list[Named]:
 
 
 def _refuse_several_folders(files: Sequence[Named], spec: Mapping, listing: Listing) -> None:
-    """Refuse matrices of one content in several data sets below one folder, as QSIRecon writes them."""
-    of_content = _of_content(files, spec)
-    folders = sorted({file.path.partition("sub-")[0] for file in of_content if "/sub-" in file.path})
+    """Refuse matrices of one content and person in several data sets below one folder, as QSIRecon writes them."""
+    by_person: dict[str, set[str]] = {}
+    for file in _of_content(files, spec):
+        by_person.setdefault(file.participant_id, set()).add(re.split(r"(?:^|(?<=/))sub-", file.path)[0])
+    folders = sorted(max(by_person.values(), key=len, default=()))
     if len(folders) > 1:
         roots = [f"dataset.root={(listing.root / folder).as_posix()}" for folder in folders[:3]]
+        folders = [folder or "." for folder in folders]
         raise ValueError(
             f"{listing.root}: matrices lie in {len(folders)} folders ({', '.join(folders[:4])}). Say which: "
             f"{' or '.join(roots)}; if that has no participants.tsv, dataset.people=FILE says where it is."
