@@ -115,6 +115,18 @@ def test_rows_that_the_atlas_lacks_are_left_out_and_said(tmp_path, few, r):
     assert note == f"6 of 8 rows are none of the atlas's (first: {few['name'][0]}), and were left out"
 
 
+def test_names_of_another_atlas_are_passed_over_where_the_user_says_so(tmp_path, few, r):
+    other = [f"Area {k}" for k in range(8)]
+    pd.DataFrame(r, other, other).to_csv(tmp_path / "m.csv")
+    values, note = read(tmp_path / "m.csv", few, by_order=True)
+    np.testing.assert_allclose(values, r)
+    assert note == "its rows have names that the atlas lacks (Area 0, ...), and are taken in its order"
+    some = [*few["name"][:4], *other[4:]]
+    pd.DataFrame(r, some, some).to_csv(tmp_path / "m.csv")
+    with pytest.raises(ValueError, match="lacks 4 of the atlas's 8 regions"):
+        read(tmp_path / "m.csv", few, by_order=True)
+
+
 def test_another_atlas_and_absent_regions_are_refused(tmp_path, few, r):
     pd.DataFrame(r, few["name"], few["name"]).to_csv(tmp_path / "m.csv")
     other = few.assign(name=[f"Area {k}" for k in range(8)], node=range(101, 109), x=0.0, y=0.0, z=0.0)
@@ -207,6 +219,25 @@ def test_a_lookup_table_that_skips_a_number_names_rows_by_number(tmp_path, few, 
     spread[6, 0] = spread[0, 6] = 0.3
     with pytest.raises(ValueError, match="row 7 holds connections and has no name"):
         beside(tmp_path, few, spread, table, "labels.tsv")
+
+
+def test_numbers_beside_names_count_only_where_they_are_those_of_the_atlas(tmp_path, few, r):
+    """A lookup table of other names that counts from 1 fits every atlas of as many regions."""
+    other, counted = [f"Area {k}" for k in range(8)], few.assign(node=range(1, 9))
+    table = "index\tname\n" + "".join(f"{k + 1}\t{name}\n" for k, name in enumerate(other))
+    with pytest.raises(ValueError, match="lacks 8 of the atlas's 8 regions"):
+        beside(tmp_path, counted, r, table, "labels.tsv")
+    table = "index\tname\n" + "".join(f"{code}\t{name}\n" for code, name in zip(few["node"], other))
+    np.testing.assert_allclose(beside(tmp_path, few, r, table, "labels.tsv"), r)
+
+
+def test_a_first_line_that_counts_as_the_atlas_does_is_taken_for_its_numbers_and_said(tmp_path, few, r):
+    pd.DataFrame(r, columns=range(1, 9)).to_csv(tmp_path / "m.csv", index=False)
+    values, note = read(tmp_path / "m.csv", few.assign(node=range(1, 9)))
+    np.testing.assert_allclose(values, r)
+    assert note == "its rows are called 1 to 8, taken for the atlas's numbers"
+    with pytest.raises(ValueError, match="nothing names its 8 rows"):
+        read(tmp_path / "m.csv", few.head(7).assign(node=range(1, 8)))
 
 
 def test_numbers_of_a_lookup_table_that_do_not_ascend_are_refused(tmp_path, few, r):

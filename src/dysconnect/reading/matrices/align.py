@@ -8,7 +8,7 @@ import pandas as pd
 from dysconnect.reading.matrices.halves import symmetric
 from dysconnect.reading.matrices.rows import RowNames
 from dysconnect.reading.matrices.square import Square
-from dysconnect.reading.numeric.cells import is_numbering
+from dysconnect.reading.numeric.cells import INTEGER, is_numbering
 from dysconnect.reading.numeric.match import loose, positions_of
 from dysconnect.reading.tables import TableError
 
@@ -41,8 +41,18 @@ def aligned(square: Square, nodes: pd.DataFrame, by_order: bool = False) -> tupl
     _refuse_nameless(square.values, rows, square.name)
     order = np.argsort(places[0])  # of the file, where a half is a triangle
     values, note = symmetric(square.values[np.ix_(*(place[order] for place in places))], square.name)
-    back = np.argsort(order)
-    return values[np.ix_(back, back)], "; ".join(filter(None, [note, _left_out(rows, places[0], len(square.values))]))
+    back, size = np.argsort(order), len(square.values)
+    notes = [note, _taken(rows, size, by_order and not _known(rows, nodes)), _left_out(rows, places[0], size)]
+    return values[np.ix_(back, back)], "; ".join(filter(None, notes))
+
+
+def _taken(rows: RowNames, size: int, by_order: bool) -> str:
+    """Say what was made of names that are none."""
+    if rows.words and by_order:
+        return f"its rows have names that the atlas lacks ({rows.first[0][:60]}, ...), and are taken in its order"
+    if rows and not rows.words and not by_order:
+        return f"its rows are called 1 to {size}, taken for the atlas's numbers"
+    return ""
 
 
 def _left_out(rows: RowNames, places: np.ndarray, size: int) -> str:
@@ -59,9 +69,7 @@ def _places(named: RowNames, square: Square, nodes: pd.DataFrame, by_order: bool
     """Where in the file each region of the atlas stands, [N]."""
     size = len(square.values)
     for way in named.ways:
-        if is_numbering(way) and (way[0] == "0" or size != len(nodes)):
-            continue  # a count, of which nobody knows where it starts, or of another atlas
-        found = positions_of(way, nodes)
+        found = positions_of(way, nodes) if _is_naming(way, named, nodes) else None
         if found is not None:
             _refuse_twice(way, found, square.name)
             return np.array(found)
@@ -79,6 +87,17 @@ def _places(named: RowNames, square: Square, nodes: pd.DataFrame, by_order: bool
             )
         return np.arange(size)
     raise TableError(_lacking(named, square.name, nodes))
+
+
+def _is_naming(way: tuple[str, ...], named: RowNames, nodes: pd.DataFrame) -> bool:
+    """Whether a way to call rows tells regions; beside names, numbers do where they are the atlas's and no count."""
+    if is_numbering(way):
+        return way[0] == "1" and len(way) == len(nodes) and not named.words
+    return not _is_whole(way) or len(named.ways) == 1 or set(way) == _column(nodes, "node")
+
+
+def _is_whole(way: tuple[str, ...]) -> bool:
+    return all(INTEGER.fullmatch(text) for text in way if text)
 
 
 def _known(named: RowNames, nodes: pd.DataFrame) -> set[str]:
@@ -108,8 +127,10 @@ def _refuse_nameless(values: np.ndarray, named: RowNames, name: str) -> None:
 
 def _lacking(named: RowNames, name: str, nodes: pd.DataFrame) -> str:
     """Say which regions have no row, and what may be the reason."""
-    way = max(named.ways, key=lambda way: max(len(set(way) & _column(nodes, column)) for column in nodes))
-    column = max(nodes, key=lambda column: len(set(way) & _column(nodes, column)))
+    ways = [way for way in named.ways if not _is_whole(way)] or named.ways
+    unique = [column for column in nodes if nodes[column].astype(str).is_unique]
+    way = max(ways, key=lambda way: max(len(set(way) & _column(nodes, column)) for column in unique))
+    column = max(unique, key=lambda column: len(set(way) & _column(nodes, column)))
     column = column if set(way) & _column(nodes, column) else "name"
     wanted, there = nodes[column].astype(str).tolist(), set(way)
     absent = [text for text in wanted if text not in there]
