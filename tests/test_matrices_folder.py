@@ -225,7 +225,7 @@ def test_nothing_is_chosen_in_silence(tmp_path, few):
         judged(tmp_path, few, session="ses-3", content="correlation")
 
 
-def test_two_tables_that_could_name_the_rows_are_a_problem_and_a_key_decides(tmp_path, few):
+def test_two_tables_that_could_name_the_rows_are_a_problem_and_a_key_decides(tmp_path, few, monkeypatch):
     people(tmp_path)
     for k, name in enumerate(PEOPLE):
         np.save(tmp_path / f"{name}_relmat.npy", r_of(k))
@@ -233,8 +233,11 @@ def test_two_tables_that_could_name_the_rows_are_a_problem_and_a_key_decides(tmp
         (tmp_path / name).write_text("\n".join(few["name"]))
     with pytest.raises(ValueError, match=r"labels\.txt, nodes\.txt.*dataset\.matrices\.labels=FILE"):
         judged(tmp_path, few, content="correlation")
-    table, _, plan = judged(tmp_path, few, content="correlation", labels=str(tmp_path / "nodes.txt"))
+    monkeypatch.chdir(tmp_path.parent)  # a path is one from where the command is given
+    table, _, plan = judged(tmp_path, few, content="correlation", labels=f"{tmp_path.name}/nodes.txt")
     assert table["included"].all()
+    with pytest.raises(FileNotFoundError, match=r"dataset\.matrices\.labels=lut\.csv: no such file"):
+        judged(tmp_path, few, content="correlation", labels="lut.csv")
     names = [path.name for path in matrix_sources(dataset(), plan)]
     assert names == ["participants.tsv", "sub-01_relmat.npy", "nodes.txt", "sub-02_relmat.npy", "sub-03_relmat.npy"]
 

@@ -188,6 +188,7 @@ def plan_matrices(spec: Mapping, root: str | Path, listing: Listing | None = Non
     people = read_people(spec, root)
     table = people.table
     wanted = table.loc[table["exclusion_reason"] == "", "participant_id"]
+    _refuse_absent_labels(spec["matrices"]["labels"])
     asked, files = asked_entities(spec), matrix_files(listing)
     fitting = [file for file in files if _fits(file, asked, spec)]
     _refuse_several_folders(fitting, spec, listing)
@@ -205,6 +206,11 @@ def plan_matrices(spec: Mapping, root: str | Path, listing: Listing | None = Non
     if not chosen:
         raise FileNotFoundError(_nobody(table, files, fitting, spec, root))
     return MatrixPlan(people, chosen, listing)
+
+
+def _refuse_absent_labels(path: str | None) -> None:
+    if path and not Path(path).is_file():
+        raise FileNotFoundError(f"dataset.matrices.labels={path}: no such file (seen from {Path.cwd()}).")
 
 
 def _fits(file: Named, asked: Mapping, spec: Mapping) -> bool:
@@ -254,8 +260,9 @@ def _nobody(people: pd.DataFrame, files: Sequence[Named], fitting: Sequence[Name
 
 def _with_labels(file: Named, others: tuple[Named, ...], spec: Mapping, listing: Listing) -> MatrixFile:
     """A matrix and the table that names its rows; links without content are its owner's problem."""
+    asked = spec["matrices"]["labels"]
     try:
-        labels = spec["matrices"]["labels"] or _labels_beside(file, listing)
+        labels = os.path.abspath(asked) if asked else _labels_beside(file, listing)
     except Ambiguity as error:
         return MatrixFile(file, "", others, reason(error))
     dead = [path for path in (file.path, labels) if path in listing.dead]
