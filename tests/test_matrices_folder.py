@@ -281,6 +281,12 @@ def test_experiments_that_need_series_are_refused_with_those_that_go(tmp_path, f
         )
 
 
+@pytest.mark.parametrize("source", ["simulated", "abide"])
+def test_measures_of_streamlines_are_refused_where_there_are_series(source):
+    with pytest.raises(ValueError, match=rf"fa is computed from no series.*dataset={source} has neither"):
+        plan_run(ROOT, {"dataset": source, "connectivity": "fa"})
+
+
 # who can be used
 
 

@@ -24,7 +24,14 @@ from dysconnect.keeping.place import portable
 from dysconnect.keeping.settings import TOLD
 from dysconnect.learning.seeds import candidates
 from dysconnect.models.cards import is_graph
-from dysconnect.plan.checks import check_engine, check_given, check_pretraining, check_tracts, check_validation
+from dysconnect.plan.checks import (
+    check_engine,
+    check_given,
+    check_pretraining,
+    check_source,
+    check_tracts,
+    check_validation,
+)
 from dysconnect.plan.compose import compose_workflow
 from dysconnect.plan.config import ConfigError, training_sections, without
 from dysconnect.plan.pictures import pictures
@@ -415,6 +422,7 @@ def plan_run(root: str | Path, command_line: Mapping[str, object]) -> Run:
     if dataset["kind"] == "matrices":
         dataset["matrices"]["content"] = content_of(dataset, measure, listing)
         check_given(experiments, dataset["matrices"]["content"])
+    check_source(cohort, experiments)
     check_engine(dataset, cohort["preprocess"], cohort["atlas"])
     check_pretraining(experiments, dataset["name"])
     check_validation(cohort)
