@@ -116,7 +116,8 @@ def check_source(cohort: Mapping, experiments: Mapping[str, Mapping]) -> None:
     if given:
         raise ConfigError(
             f"{given} is computed from no series: it comes as matrices (dataset=local, docs/how-to/matrices.md) or of "
-            f"diffusion images (dataset=ds006395_dwi). dataset={dataset['name']} has neither; choose another connectivity."
+            f"diffusion images (dataset=ds006395_dwi). dataset={dataset['name']} has neither. Choose another "
+            "connectivity."
         )
 
 
