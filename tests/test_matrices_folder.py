@@ -225,6 +225,16 @@ def test_nothing_is_chosen_in_silence(tmp_path, few):
         judged(tmp_path, few, session="ses-3", content="correlation")
 
 
+def test_names_of_files_that_say_another_content_are_heard(tmp_path, few):
+    people(tmp_path)
+    for k, name in enumerate(PEOPLE):
+        write(tmp_path, f"{name}_meanFA.csv", weights_of(k) / 999, sep=",")
+    with pytest.raises(ValueError, match=r"names of the matrices say fa, not correlation.*connectivity=fa"):
+        judged(tmp_path, few)
+    with pytest.raises(FileNotFoundError, match=r"none of anybody in participants\.tsv .* that holds length"):
+        judged(tmp_path, few, "length")
+
+
 def test_two_tables_that_could_name_the_rows_are_a_problem_and_a_key_decides(tmp_path, few, monkeypatch):
     people(tmp_path)
     for k, name in enumerate(PEOPLE):
