@@ -105,7 +105,7 @@ def test_the_report_says_what_was_given(finished):
     assert (folder / "results/study/stimulate/targets.tsv").exists()
 
 
-def test_what_needs_series_is_refused_before_any_job(finished):
+def test_what_the_names_of_the_files_do_not_say_is_refused_before_any_job(finished):
     folder, _, _ = finished
-    done = snakemake(folder, "connectivity=correlation", "--dry-run")
-    assert done.returncode != 0 and "the names of the matrices say fa, not correlation" in done.stdout + done.stderr
+    done = snakemake(folder, "connectivity=count", "--dry-run")
+    assert done.returncode != 0 and "that holds count" in done.stdout + done.stderr

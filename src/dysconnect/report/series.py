@@ -86,7 +86,7 @@ def matrices_text(dataset: Mapping) -> str:
     """What was given in place of scans, and how rows became regions."""
     content = CONTENTS[dataset["matrices"]["content"]]
     weighted = ", weighted or divided" if dataset["matrices"]["scaled"] else ""
-    rows = "the order of the atlas, as the user says" if dataset["order"] == "atlas" else "their names"
+    rows = "the order of the atlas, as the user says" if dataset.get("order") == "atlas" else "their names"
     return (
         f"Connections came as matrices, one a subject, that had been made elsewhere ({content.words}{weighted}). Rows "
         f"were matched to regions by {rows}."
