@@ -226,7 +226,8 @@ def _convolved(condition: tuple, model: str, n_volumes: int, repetition_time: fl
     from nilearn.glm.first_level import compute_regressor  # takes a second to load
 
     time, fine = np.arange(n_volumes) * repetition_time, int(np.ceil(repetition_time / STEP))
-    return compute_regressor(condition, model, time, oversampling=fine, min_onset=EARLIEST)[0]
+    first = min(EARLIEST, *condition[0])  # what began long before may last into the scan
+    return compute_regressor(condition, model, time, oversampling=fine, min_onset=first)[0]
 
 
 def _without(columns: np.ndarray, nuisance: Projection) -> np.ndarray:

@@ -115,11 +115,11 @@ def _events(
             "rest: [...]}, with the trial_type of each"
         )
     if not entry.get("events"):
-        raise UnusableError("no table of events (task-NAME_events.tsv) beside the scan: nothing says when the task was")
+        none = "no table of events (task-NAME_events.tsv) beside the scan: nothing says when the task was"
+        raise UnusableError(entry.get("events_problem") or none)
     start = float(entry.get("start_time") or 0)  # of the first volume, on the clock of the events
-    events, notes = read_events(entry["events"], n_volumes + int(start // repetition_time), repetition_time)
-    events = task_events(events, kinds["task"], kinds["rest"], Path(entry["events"]).name)
-    return events.assign(onset=events["onset"] - start), notes
+    events, notes = read_events(entry["events"], n_volumes, repetition_time, kinds, start)
+    return task_events(events, kinds, Path(entry["events"]).name), notes
 
 
 def _task_timing(regression: TaskRegression, series: np.ndarray, repetition_time: float) -> Timing:
