@@ -8,38 +8,14 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
+from dysconnect.data.images.rigid import framewise_displacement
+
 MOTION = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
 PLACES = {"csf": "CSF", "white_matter": "WM"}
 COMPCOR = {"combined": "a", "CSF": "c", "WM": "w"}  # fMRIPrep's prefixes of the columns
 PERIOD = 128.0  # s: slower than this is drift
 NOISE_VOXELS = 50  # a tissue mask is eroded only while this many voxels stay
 CHUNK = 20_000  # voxels
-
-
-def framewise_displacement(parameters: np.ndarray, radius: float = 50.0) -> np.ndarray:
-    """Sum of the absolute changes of the six parameters, rotations as arcs on a sphere.
-
-    Parameters
-    ----------
-    parameters : array, [T, 6]
-        Translations (mm), rotations (radians).
-    radius : float
-        Of the sphere, mm.
-
-    Returns
-    -------
-    array, [T]
-        mm; the first is NaN.
-
-    References
-    ----------
-    Power et al. 2012, doi:10.1016/j.neuroimage.2011.10.018.
-    """
-    parameters = np.asarray(parameters, float)
-    if parameters.ndim != 2 or parameters.shape[1] != 6:
-        raise ValueError(f"motion parameters have shape {parameters.shape}, expected [T, 6]")
-    change = np.abs(np.diff(parameters, axis=0))
-    return np.r_[np.nan, change[:, :3].sum(1) + radius * change[:, 3:].sum(1)]
 
 
 def expand_motion(parameters: np.ndarray) -> pd.DataFrame:

@@ -23,6 +23,7 @@ import torch
 from nilearn.masking import compute_epi_mask
 from scipy import ndimage
 
+from dysconnect.data.images.rigid import centre_of_mass, rigid_matrices, rigid_parameters
 from dysconnect.preprocess.leastsquares import build_level, refine_poses
 
 LEVELS = ((16.0, 8.0), (8.0, 6.0), (5.0, 4.0))  # mm: width (FWHM) of the smoothing, distance of the points
@@ -113,36 +114,10 @@ def register(
     for fwhm, distance in LEVELS:
         last = (fwhm, distance) == LEVELS[-1]
         if last and refine:
-            reference = _realigned_mean(volumes, affine, rigid_matrices(_parameters(pose.cpu().numpy()), centre))
+            reference = _realigned_mean(volumes, affine, rigid_matrices(rigid_parameters(pose.cpu().numpy()), centre))
         level = build_level(reference, mask, affine, centre, fwhm, distance, at)
         pose = refine_poses(volumes, level, pose, TOLERANCE if last else 20 * TOLERANCE)
-    return Motion(_parameters(pose.cpu().numpy()), centre, reference, mask)
-
-
-def rigid_matrices(parameters: np.ndarray, centre: np.ndarray) -> np.ndarray:
-    """Turn parameters into matrices, volume to reference, both in scanner mm.
-
-    Parameters
-    ----------
-    parameters : array, [T, 6]
-        trans_x, trans_y, trans_z (mm), rot_x, rot_y, rot_z (radians).
-    centre : array, [3]
-        Centre of rotation, mm.
-
-    Returns
-    -------
-    array, [T, 4, 4]
-    """
-    parameters = np.asarray(parameters, float)
-    cos, sin = np.cos(parameters[:, 3:]), np.sin(parameters[:, 3:])
-    turns = np.broadcast_to(np.eye(3), (3, len(parameters), 3, 3)).copy()
-    for axis, (i, j) in enumerate(((1, 2), (2, 0), (0, 1))):
-        turns[axis, :, i, i] = turns[axis, :, j, j] = cos[:, axis]
-        turns[axis, :, i, j], turns[axis, :, j, i] = -sin[:, axis], sin[:, axis]
-    matrices = np.broadcast_to(np.eye(4), (len(parameters), 4, 4)).copy()
-    matrices[:, :3, :3] = turns[0] @ turns[1] @ turns[2]
-    matrices[:, :3, 3] = parameters[:, :3] + centre - matrices[:, :3, :3] @ centre
-    return matrices
+    return Motion(rigid_parameters(pose.cpu().numpy()), centre, reference, mask)
 
 
 def realign(
@@ -226,14 +201,6 @@ def foreground(reference: np.ndarray, affine: np.ndarray) -> np.ndarray:
     return compute_epi_mask(image, ensure_finite=True).get_fdata() > 0
 
 
-def centre_of_mass(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Centre of a mask in scanner mm, [3]."""
-    inside = np.argwhere(np.asarray(mask) > 0)
-    if not len(inside):
-        raise ValueError("the brain mask is empty: nothing to register. Check the mask, or leave it out.")
-    return nib.affines.apply_affine(affine, inside.mean(0))
-
-
 def _choose_device(wanted: str) -> torch.device:
     if wanted == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -264,14 +231,6 @@ def _mean_type(volumes):
 
 def _mean_volume(volumes: np.ndarray | torch.Tensor, rows: range) -> np.ndarray:
     return np.mean([np.asarray(volumes[..., t], np.float64) for t in rows], axis=0)
-
-
-def _parameters(pose: np.ndarray) -> np.ndarray:
-    """Read shifts and Euler angles (R = Rx Ry Rz) from poses about the centre, [T, 6]."""
-    turn = pose[:, :3, :3]
-    angles = [np.arctan2(-turn[:, 1, 2], turn[:, 2, 2]), np.arcsin(turn[:, 0, 2].clip(-1, 1))]
-    angles.append(np.arctan2(-turn[:, 0, 1], turn[:, 0, 0]))
-    return np.column_stack([pose[:, :3, 3], *angles])
 
 
 def _realigned_mean(volumes, affine: np.ndarray, matrices: np.ndarray) -> np.ndarray:
