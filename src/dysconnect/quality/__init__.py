@@ -55,9 +55,10 @@ def assess(
     qcfc : DataFrame, [E rows]
         `region_a`, `region_b`, `distance` (mm), `r`, `p`, `p_fdr`, `r_cases`, `r_controls`; NaN where not tested.
     summary : dict
-        `subjects`, `excluded`, `motion`, `motion_within` (in parts of a scan, where it is known), `seconds`,
-        `volumes`, `lacking` (regions), `qcfc` (by group), `edges`, `regions`, `people`. Where there is nothing to
-        test, `reason` says why and the numbers are left out.
+        `subjects`, `excluded`, `motion`, `motion_within` (in parts of a scan, where it is known), `off_clock` (whose
+        responses fit the task at another time, and how much later, s), `seconds`, `volumes`, `lacking` (regions),
+        `qcfc` (by group), `edges`, `regions`, `people`. Where there is nothing to test, `reason` says why and the
+        numbers are left out.
     """
     people, missing, edges = cohort.participants, cohort.missing, known_edges(cohort)
     distance = edge_distances(nodes[["x", "y", "z"]].to_numpy(float), cohort.pairs)
@@ -68,6 +69,7 @@ def assess(
         "nuisance": nuisance,
         "motion": compared(people, "mean_fd", spec["level"]),
         "motion_within": {name: compared(people, name, spec["level"]) for name in WITHIN if name in people},
+        "off_clock": _off_clock(people),
         "seconds": compared(people, "seconds_kept", spec["level"]),
         "volumes": compared(people, "n_volumes", spec["level"]),
         "lacking": lacking(missing, people, names),
@@ -76,6 +78,15 @@ def assess(
         **missing_regions(missing, people, names, outside),
     }
     return _edge_table(cohort.pairs.named(names).assign(distance=distance), links), summary
+
+
+def _off_clock(people: pd.DataFrame) -> list[dict]:
+    """`participant_id` and `shift` (s) of those whose events are perhaps on another clock, the furthest first."""
+    shift = people.get("task_shift", pd.Series(0.0, people.index)).fillna(0)
+    rows = zip(people["participant_id"], shift)
+    return sorted(
+        ({"participant_id": name, "shift": float(by)} for name, by in rows if by), key=lambda row: -abs(row["shift"])
+    )
 
 
 def _linked_by_group(

@@ -20,6 +20,7 @@ from dysconnect.data.series import (
 )
 from dysconnect.data.timing import Timing
 from dysconnect.denoising.checks import check_map, check_series, mean_displacement, usable_confounds
+from dysconnect.denoising.clock import off_clock, shifted_fits
 from dysconnect.denoising.projection import Projection, plan
 from dysconnect.denoising.regressors import UnusableError
 from dysconnect.denoising.task import TaskRegression, task_design, task_regression
@@ -34,7 +35,7 @@ class Verdict:
     """What became of one subject; `series` is None for the excluded, `removed` goes into the sidecar.
 
     `note` says what was decided about a file that could be used; `moved` has mean framewise displacements of parts of a
-    scan (mm), by column of the participants.
+    scan (mm), by column of the participants; `fits`, of a task, is that of `shifted_fits`.
     """
 
     participant_id: str
@@ -46,6 +47,7 @@ class Verdict:
     removed: dict = field(default_factory=dict)
     note: str = ""
     moved: dict = field(default_factory=dict)
+    fits: np.ndarray | None = None
 
 
 def prepare_subject(
@@ -77,7 +79,7 @@ def prepare_subject(
     measures : sequence of str
         Measures of connectivity, of which each may refuse a scan that has too little for it.
     """
-    name, mean_fd, n_volumes, moved = row["participant_id"], float(row.get("mean_fd", np.nan)), 0, {}
+    name, mean_fd, n_volumes, of_task = row["participant_id"], float(row.get("mean_fd", np.nan)), 0, {}
     if earlier_reason(row):
         return Verdict(name, None, mean_fd, n_volumes, 0.0, earlier_reason(row))
     try:
@@ -97,7 +99,9 @@ def prepare_subject(
             design = task_design(events, n_volumes, repetition_time)
             regression = task_regression(series, confounds, design, repetition_time, spec)
             denoising, timing = regression.remove, _task_timing(regression, series, repetition_time)
-            note, moved = "; ".join([*filter(None, [note]), *said]), regression.mean_displacement()
+            note = "; ".join([*filter(None, [note]), *said])
+            of_task["moved"] = regression.mean_displacement()
+            of_task["fits"] = shifted_fits(series, design, regression, repetition_time)
         else:
             denoising = plan(series, confounds, repetition_time, spec)
             timing = Timing(repetition_time, denoising.kept)
@@ -108,7 +112,7 @@ def prepare_subject(
     except Exception as problem:  # whatever a person's files raise is their reason; the machine's troubles go on
         return Verdict(name, None, mean_fd, n_volumes, 0.0, reason(problem, name))
     removed = timing.written() | _removed(denoising)
-    return Verdict(name, cleaned, mean_fd, n_volumes, len(cleaned) * repetition_time, "", removed, note, moved)
+    return Verdict(name, cleaned, mean_fd, n_volumes, len(cleaned) * repetition_time, "", removed, note, **of_task)
 
 
 def _events(
@@ -196,7 +200,8 @@ def prepare_cohort(
     Returns
     -------
     participants : DataFrame
-        With `mean_fd` (mm), `n_volumes`, `seconds_kept`, `included` and `exclusion_reason`.
+        With `mean_fd` (mm), `n_volumes`, `seconds_kept`, `included` and `exclusion_reason`; of a task with `task_shift`
+        (s), see `off_clock`, and mean displacements (mm) within task and rest.
     index : DataFrame
         Index of the denoised series of the included, paths from `folder`; `note` says what was decided about their
         columns.
@@ -263,6 +268,8 @@ def with_verdicts(participants: pd.DataFrame, verdicts: Sequence[Verdict]) -> pd
     )
     for name in dict.fromkeys(name for verdict in verdicts for name in verdict.moved):
         table[name] = [verdict.moved.get(name, np.nan) for verdict in verdicts]
+    if shifts := _task_shifts(verdicts):
+        table["task_shift"] = table["participant_id"].map(shifts)
     if not table["included"].any():
         print(*counted(dict(zip(table["participant_id"], table["exclusion_reason"]))), sep="\n", flush=True)
         reasons = "; ".join(frequent(table["exclusion_reason"]))
@@ -273,6 +280,17 @@ def with_verdicts(participants: pd.DataFrame, verdicts: Sequence[Verdict]) -> pd
         elif verdict.note:
             print(f"{verdict.participant_id}: {verdict.note}.", flush=True)
     return table
+
+
+def _task_shifts(verdicts: Sequence[Verdict]) -> dict[str, float]:
+    """How much later (s) the task fits people's responses, by person; who is doubtful is named, and stays."""
+    people = {verdict.participant_id: verdict.fits for verdict in verdicts if verdict.fits is not None}
+    shifts = dict(zip(people, off_clock(list(people.values())).tolist())) if people else {}
+    for name, shift in shifts.items():
+        if shift:
+            when = f"{abs(shift):g} s {'later' if shift > 0 else 'earlier'}"
+            print(f"{name}: responses fit the task {when} than its events say: another clock, another run?", flush=True)
+    return shifts
 
 
 def judge_cohort(
