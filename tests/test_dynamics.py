@@ -184,14 +184,14 @@ def test_a_score_that_goes_with_delay_or_noise_alone_is_not_called(kind):
     for seed in range(8):
         edges, values, _ = cohort(kind, seed)
         n, rng, names = len(edges), np.random.default_rng(seed), np.array([f"region {k}" for k in range(12)])
-        score = np.repeat([0.0, 1.0], n // 2) + 0.3 * rng.standard_normal(n)
+        score = np.repeat([0.0, 1.0], n // 2) + 0.1 * rng.standard_normal(n)
         people = pd.DataFrame({"participant_id": np.arange(n), "site": "A", "label": 1, "bfm": score})
         regional = dict(zip(("delay", "noise"), np.split(values, 2, axis=1)))
         patients = Cohort(people, edges, np.zeros((n, 12), bool), names, "lagged", True, regional=regional)
         with_them.append((severity(patients, np.full(132, ""), asked).edges["p"] < 0.05).mean())
         without.append((score_statistics(edges, people, "bfm", [], 19, 0).p < 0.05).mean())
     assert np.mean(with_them) <= 0.05 + 2 * np.std(with_them, ddof=1) / np.sqrt(8)
-    assert np.mean(without) > 0.08
+    assert np.mean(without) > 0.07
 
 
 def test_coupling_that_differs_is_still_seen_beside_delay_and_noise():

@@ -35,7 +35,7 @@ KINDS = {"task": ["tap"], "rest": ["rest"]}
             {"connectivity": "lagged", "dataset": "abide"},
             "band-passed by those who prepared it. Set dataset.strategy=no",
         ),
-        ({"connectivity": "lagged", "experiment": "floor,correlation_ridge"}, "model=ridge needs undirected edges"),
+        ({"connectivity": "lagged", "experiment": "floor,gcn"}, "model=gcn needs correlations or covariances"),
     ],
 )
 def test_what_does_not_fit_is_said_before_any_job(repository, asked, words):
