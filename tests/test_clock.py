@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from dysconnect.data.conditions import POOR
 from dysconnect.denoising.clock import SHIFTS, off_clock, shifted_fits
 from dysconnect.denoising.task import task_design, task_regression
 from dysconnect.planted.tapping import Tapping, tapping_events, tapping_series
@@ -43,15 +44,20 @@ def test_a_fit_is_the_correlation_with_the_course_where_nothing_else_is_removed(
 def test_who_is_off_the_clock_is_seen_with_the_time_and_nobody_else(shift):
     shifts = np.zeros(12)
     shifts[4] = shift
-    later = off_clock(fits_of(1.0, shifts))
+    later, fit = off_clock(fits_of(1.0, shifts))
     assert np.flatnonzero(later).tolist() == [4]
     assert abs(later[4] + shift) <= 4 or shift == 31.0  # half a period later or earlier is alike
+    assert fit[shifts == 0].min() > POOR
 
 
-def test_people_who_respond_more_or_less_or_not_at_all_are_not_doubted():
-    assert not off_clock([*fits_of(2.0, np.zeros(8)), *fits_of(0.4, np.zeros(8), 0)[:4]]).any()
-    assert not off_clock(fits_of(0.0, np.zeros(8))).any()
-    mixed = [*fits_of(1.0, np.zeros(10)), *fits_of(0.0, np.zeros(2))]
-    assert not off_clock(mixed).any()
-    assert off_clock(fits_of(1.0, [0, 0, 0, 20])).tolist() == [0, 0, 0, 0]  # of few nobody knows who is right
-    assert len(off_clock([])) == 0
+def test_people_who_respond_more_or_less_are_not_doubted_and_who_does_not_respond_is():
+    shift, fit = off_clock([*fits_of(2.0, np.zeros(8)), *fits_of(0.4, np.zeros(8), 0)[:4]])
+    assert not shift.any() and fit.min() > POOR
+    shift, fit = off_clock([*fits_of(1.0, np.zeros(10)), *fits_of(0.0, np.zeros(2))])
+    assert not shift.any() and np.flatnonzero(fit < POOR).tolist() == [10, 11]
+
+
+def test_nobody_is_doubted_where_nothing_is_typical():
+    for fits in (fits_of(0.0, np.zeros(8)), fits_of(1.0, [0, 0, 0, 20]), []):
+        shift, fit = off_clock(fits)
+        assert len(shift) == len(fits) and not shift.any() and np.isnan(fit).all()

@@ -39,20 +39,28 @@ def shifted_fits(
     return ((course.T @ signal) / np.maximum(np.outer(*lengths), np.finfo(float).tiny)).astype(np.float32)
 
 
-def off_clock(fits: Sequence[np.ndarray]) -> np.ndarray:
-    """How much later (s) the task fits everybody's responses, [n]; zero where it fits as it is, or nothing does.
+def off_clock(fits: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """How much later (s) the task fits everybody's responses, and how well it fits as it is.
 
     Parameters
     ----------
     fits : sequence of array, [S, N]
         From `shifted_fits`, one a person.
+
+    Returns
+    -------
+    shift : array, [n]
+        Zero where the task fits as it is, or fits nowhere.
+    fit : array, [n]
+        Relative to the median person; below `POOR` (`data.conditions`) these are perhaps not the events. NaN where too
+        few people, or none of the regions, say what is typical.
     """
     fits, there = np.array(fits), np.flatnonzero(SHIFTS == 0)[0]
     typical = np.median(fits[:, there], axis=0) if len(fits) else np.zeros(1)
     if len(fits) < FEWEST or np.abs(typical).max() < LEAST:
-        return np.zeros(len(fits))
+        return np.zeros(len(fits)), np.full(len(fits), np.nan)
     scores = fits @ typical  # [n, S]
-    now, best = scores[:, there], scores.max(axis=1)
-    shift = SHIFTS[scores.argmax(axis=1)]
-    doubtful = (np.abs(shift) > NEAR) & (best > BETTER * now) & (best > TYPICAL * np.median(now))
-    return np.where(doubtful, shift, 0.0)
+    scores = scores / np.median(scores[:, there])
+    now, best, shift = scores[:, there], scores.max(axis=1), SHIFTS[scores.argmax(axis=1)]
+    doubtful = (np.abs(shift) > NEAR) & (best > BETTER * now) & (best > TYPICAL)
+    return np.where(doubtful, shift, 0.0), now

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.data.cohort import Cohort
+from dysconnect.data.conditions import POOR
 from dysconnect.quality.motion import (
     EdgeMotion,
     UntestableError,
@@ -81,12 +82,12 @@ def assess(
 
 
 def _off_clock(people: pd.DataFrame) -> list[dict]:
-    """`participant_id` and `shift` (s) of those whose events are perhaps on another clock, the furthest first."""
-    shift = people.get("task_shift", pd.Series(0.0, people.index)).fillna(0)
-    rows = zip(people["participant_id"], shift)
-    return sorted(
-        ({"participant_id": name, "shift": float(by)} for name, by in rows if by), key=lambda row: -abs(row["shift"])
-    )
+    """Whose events are perhaps not theirs, or on another clock: `participant_id`, and `shift` (s) where one fits."""
+    if "task_shift" not in people:
+        return []
+    doubtful = people[(people["task_shift"].fillna(0) != 0) | (people["task_fit"] < POOR)]
+    rows = zip(doubtful["participant_id"], doubtful["task_shift"])
+    return [{"participant_id": name, "shift": float(shift) or None} for name, shift in rows]
 
 
 def _linked_by_group(

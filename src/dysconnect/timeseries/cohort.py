@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
+from dysconnect.data.conditions import POOR
 from dysconnect.data.measures import measure_of
 from dysconnect.data.participants import COVARIATES, covariate_problem
 from dysconnect.data.series import (
@@ -201,7 +202,7 @@ def prepare_cohort(
     -------
     participants : DataFrame
         With `mean_fd` (mm), `n_volumes`, `seconds_kept`, `included` and `exclusion_reason`; of a task with `task_shift`
-        (s), see `off_clock`, and mean displacements (mm) within task and rest.
+        (s) and `task_fit`, see `off_clock`, and mean displacements (mm) within task and rest.
     index : DataFrame
         Index of the denoised series of the included, paths from `folder`; `note` says what was decided about their
         columns.
@@ -268,8 +269,7 @@ def with_verdicts(participants: pd.DataFrame, verdicts: Sequence[Verdict]) -> pd
     )
     for name in dict.fromkeys(name for verdict in verdicts for name in verdict.moved):
         table[name] = [verdict.moved.get(name, np.nan) for verdict in verdicts]
-    if shifts := _task_shifts(verdicts):
-        table["task_shift"] = table["participant_id"].map(shifts)
+    table = table.join(_clock(verdicts), on="participant_id")
     if not table["included"].any():
         print(*counted(dict(zip(table["participant_id"], table["exclusion_reason"]))), sep="\n", flush=True)
         reasons = "; ".join(frequent(table["exclusion_reason"]))
@@ -282,15 +282,20 @@ def with_verdicts(participants: pd.DataFrame, verdicts: Sequence[Verdict]) -> pd
     return table
 
 
-def _task_shifts(verdicts: Sequence[Verdict]) -> dict[str, float]:
-    """How much later (s) the task fits people's responses, by person; who is doubtful is named, and stays."""
+def _clock(verdicts: Sequence[Verdict]) -> pd.DataFrame:
+    """`task_shift` and `task_fit` by person, see `off_clock`; who is doubtful is printed. No columns without a task."""
     people = {verdict.participant_id: verdict.fits for verdict in verdicts if verdict.fits is not None}
-    shifts = dict(zip(people, off_clock(list(people.values())).tolist())) if people else {}
-    for name, shift in shifts.items():
-        if shift:
-            when = f"{abs(shift):g} s {'later' if shift > 0 else 'earlier'}"
+    if not people:
+        return pd.DataFrame()
+    shift, fit = off_clock(list(people.values()))
+    table = pd.DataFrame({"task_shift": shift, "task_fit": fit}, index=list(people))
+    for name, row in table.iterrows():
+        if row["task_shift"]:
+            when = f"{abs(row['task_shift']):g} s {'later' if row['task_shift'] > 0 else 'earlier'}"
             print(f"{name}: responses fit the task {when} than its events say: another clock, another run?", flush=True)
-    return shifts
+        elif row["task_fit"] < POOR:
+            print(f"{name}: responses do not fit the events as the others' do: those of another run?", flush=True)
+    return table
 
 
 def judge_cohort(

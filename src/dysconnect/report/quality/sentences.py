@@ -72,11 +72,12 @@ def _clock_warned(people: list[Mapping]) -> list[str]:
     """Whose events of the task are perhaps on another clock; nobody is left out for it."""
     if not people:
         return []
-    named = [f"{row['participant_id']} ({row['shift']:+.0f} s)" for row in people[:MOST]]
+    when = ["at no time" if row["shift"] is None else f"{row['shift']:+.0f} s" for row in people]
+    named = [f"{row['participant_id']} ({then})" for row, then in zip(people[:MOST], when)]
     more = [counted(len(people) - MOST, "other")] if len(people) > MOST else []
     return [
-        f"The responses of {listed([*named, *more])} fit the task clearly better at another time than the events say, "
-        "and those of the others do not: events may count from another moment there, or be those of another run"
+        f"The responses of {listed([*named, *more])} fit the task at another time than the events say, or not at all, "
+        "unlike those of the others: their events may count from another moment, or be of another run"
     ]
 
 
