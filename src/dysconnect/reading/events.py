@@ -18,7 +18,7 @@ from dysconnect.reading.tables import TableError, read_table, read_text, shown
 
 COLUMNS = ("onset", "duration", "trial_type")
 LISTS = ("task", "rest", "ignore")  # what a kind of event can be said to be
-EARLIEST = -24.0  # s; of what ended before, nothing is left in the first volume
+EARLIEST = -24.0  # s; of what began before and is over, hardly anything is left in the first volume
 SLACK = 0.1  # s that an event may be logged late: a few frames of a display
 
 
@@ -168,7 +168,7 @@ def _refuse_volumes(
     if (whole and to_the_last) or 0 < end - start_time <= seconds / 2 + repetition_time:
         raise TableError(
             f"{where}: the last event ends at {end:g}; the scan has {n_volumes} volumes and {seconds:g} s. Are the "
-            "times counted in volumes? BIDS has seconds; multiply them. Where they are seconds, add times: seconds to "
+            "times counted in volumes, or minutes? BIDS has seconds; multiply them. Where they are seconds, add times: seconds to "
             "dataset.trial_types"
         )
 
@@ -180,10 +180,10 @@ def _refuse_outside(
     onset, duration, seconds = events["onset"], events["duration"], n_volumes * repetition_time
     later = f" after {start_time:g} s" if start_time >= repetition_time else ""
     scan = f"the scan ({n_volumes} volumes x {repetition_time:g} s = {seconds:g} s{later})"
-    written = onset + start_time
+    written, over = onset + start_time, (onset < EARLIEST) & (onset + duration <= 0)
     for problem, wrong, values in (
         ("an event cannot last so long: duration", duration < 0, duration),
-        (f"ends more than {-EARLIEST:g} s before the first volume{later}: onset", onset + duration < EARLIEST, written),
+        (f"is over, and began more than {-EARLIEST:g} s before the first volume{later}: onset", over, written),
         (f"begins after the last volume of {scan}: onset", onset >= seconds, written),
         (f"lasts longer than {scan}: duration", duration > seconds, duration),
     ):
