@@ -3,7 +3,7 @@ rule bundle:
     input:
         connectomes=f"results/{{dataset}}/connectivity/{ATLAS}_{COHORT['localize']['measure']}.h5",
         participants="results/{dataset}/timeseries/participants.tsv",
-        index="results/{dataset}/timeseries/series.tsv",
+        index=f"results/{{dataset}}/timeseries/{RUN.index}.tsv",
         splits="results/{dataset}/train/splits.tsv",
         scores="results/{dataset}/evaluate/scores.tsv",
         folds="results/{dataset}/train/{experiment}/folds.npz",
