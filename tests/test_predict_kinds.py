@@ -21,6 +21,7 @@ from dysconnect.learning.saved import save_folds
 from dysconnect.learning.splits import make_splits
 from dysconnect.predict.bundle import read_bundle
 from dysconnect.predict.make import make_bundle
+from dysconnect.predict.person import predict_person
 from dysconnect.predict.scan import ScanError, scan_from_bold, scan_from_matrix, scan_from_series, scan_from_table
 from dysconnect.train import cross_validate
 
@@ -189,6 +190,18 @@ def test_a_scan_of_a_task_is_predicted_from_what_the_workflow_wrote(made, tmp_pa
     seen = asked(lab, tmp_path / "seen", SEEN, "--series", "timeseries.tsv")
     assert [model["raw"] for model in seen["models"]] == pytest.approx([out_of_fold(lab, SEEN)], abs=1e-5)
     assert len(asked(lab, tmp_path / "new", NEW, "--series", "timeseries.tsv")["models"]) == 3
+
+
+def test_a_model_that_does_not_beat_activation_says_so(made):
+    lab = made["task_change"]
+    scores = pd.read_csv(lab.files["scores"], sep="\t")
+    better = scores.query("metric == 'auc' and experiment == 'ridge'").assign(experiment="floor_regional", value=1.0)
+    pd.concat([scores, better]).to_csv(lab.folder / "both.tsv", sep="\t", index=False)
+    files = lab.files | {"scores": lab.folder / "both.tsv"}
+    make_bundle(files, lab.spec | {"regional": "floor_regional"}, lab.folder / "both.npz")
+    bundle = read_bundle(lab.folder / "both.npz")
+    scan = scan_from_series(lab.folder / f"{NEW}_timeseries.tsv", None, bundle)
+    assert any("not beat activation of the regions" in words for words in predict_person(bundle, scan, {})["warnings"])
 
 
 def test_a_scan_without_its_task_is_refused_at_the_door(made, few, tmp_path):

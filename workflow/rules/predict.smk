@@ -23,6 +23,7 @@ rule bundle:
         runtime=30,
     params:
         sections=sections,
+        regional=RUN.regional_floor,
         atlas=COHORT["atlas"],
         denoise=COHORT["denoise"],
         min_coverage=COHORT["preprocess"].get("min_coverage", 0.5),

@@ -324,6 +324,11 @@ class Run:
         return self.cohort["evaluate"]["floor"]
 
     @property
+    def regional_floor(self) -> str | None:
+        """Floor that also sees what the measure says of every region, where there is one."""
+        return next((name for name in self.experiments if self.sections(name)["model"].get("regional")), None)
+
+    @property
     def bundled(self) -> list[str]:
         """Experiments with which a new person can be predicted; of an exploratory measure nobody is."""
         if self.kind == "table" or measure_of(self.cohort["localize"]["measure"]).exploratory:

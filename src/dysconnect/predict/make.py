@@ -36,7 +36,8 @@ def make_bundle(files: Mapping, spec: Mapping, path: str | Path) -> dict:
     spec : mapping
         `experiment`, `floor`, `sections` (of its training), `stored` and `estimators` (by stored measure), `dataset`
         (with `contrast` and `covariates`), `atlas`, `denoise`, `localize`, `min_coverage`, `surface`
-        (whether the cortex was averaged over a surface).
+        (whether the cortex was averaged over a surface), `regional` (a floor that also sees what the measure says of
+        regions; optional).
     path : path
         ``.npz``.
 
@@ -193,4 +194,6 @@ def _scores(scores: pd.DataFrame, spec: Mapping) -> dict:
     aucs = scores[scores["metric"] == "auc"].set_index("experiment")
     row = aucs.loc[spec["experiment"]]
     values = {key: float(row[key]) for key in ("value", "low", "high", "p", "floor")}
+    if spec.get("regional") in aucs.index:
+        values["regional"] = float(aucs.loc[spec["regional"], "value"])
     return {"auc": {key: value if np.isfinite(value) else None for key, value in values.items()}}

@@ -365,6 +365,12 @@ def _doubts(bundle: Bundle) -> list[str]:
             f"the model does not beat the confound floor in its own cohort (AUC {auc['value']:.2f}, floor "
             f"{auc['floor']:.2f})"
         )
+    if auc.get("regional") is not None and auc["value"] <= auc["regional"]:
+        seen = " and ".join(measure_of(bundle.about["stored"]).regional)
+        doubts.append(
+            f"the model does not beat {seen} of the regions alone in its own cohort (AUC {auc['value']:.2f}, they "
+            f"{auc['regional']:.2f}): it may have learned no connection"
+        )
     return doubts
 
 
