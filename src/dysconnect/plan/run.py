@@ -327,11 +327,16 @@ class Run:
         return self.cohort["evaluate"]["floor"]
 
     @property
+    def regional_floor(self) -> str | None:
+        """Floor that also sees what the measure says of every region, where there is one."""
+        return next((name for name in self.experiments if self.sections(name)["model"].get("regional")), None)
+
+    @property
     def bundled(self) -> list[str]:
-        """Experiments with which a new person can be predicted; a measure over time is one of cohorts."""
-        timed = {name for name in self.experiments if measure_of(self.stored(name)).timed}
-        nobody = self.table or measure_of(self.cohort["localize"]["measure"]).timed
-        return [] if nobody else [name for name in self.seeing if name not in timed]
+        """Experiments with which a new person can be predicted; of an exploratory measure nobody is."""
+        if self.kind == "table" or measure_of(self.cohort["localize"]["measure"]).exploratory:
+            return []
+        return [name for name in self.seeing if not measure_of(self.stored(name)).exploratory]
 
     def bundle_file(self, experiment: str) -> list[str]:
         """What predicts a new person with the models of an experiment; the floor has none of its own."""
