@@ -177,7 +177,7 @@ class _Scan:
     def replace_lost(self) -> None:
         """Find slices that lost signal, as scanned, and write their prediction into copies of the volumes."""
         predictions = self.predicted()
-        losses = slice_losses(self.fetched(self.original), predictions, self.frame, self.poses, self.field.shape[2])
+        losses = slice_losses(self.original, predictions, self.frame, self.poses, self.field)
         self.judged, self.dropped = np.isfinite(losses), dropped_slices(losses, self.weighted)
         for k, volume in enumerate(self.original):
             self.volumes[k] = volume

@@ -72,7 +72,7 @@ class Frame:
         at = self.seen_at(pose)
         return ndimage.map_coordinates(volume, at, order=order, mode="nearest", prefilter=prefilter) * self.stretch(pose)
 
-    def inverted(self, pose: "Pose", at: np.ndarray, field: np.ndarray, steps: int = 10) -> np.ndarray:
+    def inverted(self, pose: "Pose", at: np.ndarray, field: np.ndarray, steps: int = 5) -> np.ndarray:
         """Which (fractional) voxels of the reference lie at places of the volume, [3, P]: a fixed point.
 
         `field` is the shift on the whole grid, [X, Y, Z].
