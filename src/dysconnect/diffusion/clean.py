@@ -9,7 +9,7 @@ from scipy import ndimage
 from dysconnect.data.images.rigid import framewise_displacement, rigid_parameters
 from dysconnect.diffusion.brain import brain_of
 from dysconnect.diffusion.dropout import dropped_slices, replace_slices, slice_losses
-from dysconnect.diffusion.motion import between, common_motion, register, rotated
+from dysconnect.diffusion.motion import between, common_motion, register, rotated, without_common_eddy
 from dysconnect.diffusion.poses import STILL, Frame, Pose
 from dysconnect.diffusion.prediction import predict
 from dysconnect.diffusion.quality import scan_quality
@@ -168,6 +168,7 @@ class _Scan:
 
     def align_weighted(self) -> None:
         """Move all weighted volumes together to where the b0 are."""
+        self.poses = without_common_eddy(self.poses, self.bvals, self.bvecs, self.weighted)
         seen = self.fetched(self.volumes)
         means = [seen[chosen].mean(0) for chosen in (~self.weighted, self.weighted)]
         common = common_motion(*means, self.frame, self.field.shape)
