@@ -1,4 +1,4 @@
-"""A head scanned by trxscan's simulated EPI: known field, motion, eddy currents and lost slices; nothing is downloaded."""
+"""A head scanned by trxscan's simulated EPI: known field, motion, eddy currents, lost slices; nothing is fetched."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""From diffusion images as scanned to images in register: field, motion, eddy currents and lost slices undone at once."""
+"""From diffusion images as scanned to images in register: field, motion, eddy currents, lost slices undone at once."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 from nibabel.affines import apply_affine, voxel_sizes
 from scipy import ndimage
 
-from dysconnect.data.images.rigid import framewise_displacement, rigid_parameters
+from dysconnect.data.images.rigid import rigid_parameters
 from dysconnect.diffusion.brain import brain_of
 from dysconnect.diffusion.dropout import dropped_slices, replace_slices, slice_losses
 from dysconnect.diffusion.motion import between, common_motion, register, rotated, without_common_eddy
@@ -18,7 +18,7 @@ from dysconnect.reading.encoding import Encoding, readout_ratio
 from dysconnect.reading.gradients import B0
 
 AROUND = 6.0  # mm around the brain that are kept
-ROUNDS = ((8.0, 6.0), (6.0, 4.0), (5.0, 4.0))  # mm: smoothing (FWHM) and distance of the points, prediction by prediction
+ROUNDS = ((8.0, 6.0), (6.0, 4.0), (5.0, 4.0))  # mm: smoothing (FWHM) and distance of points, a prediction each
 
 
 @dataclass(frozen=True)
@@ -184,9 +184,7 @@ class _Scan:
             self.volumes[k] = volume
             if self.dropped[k].any():
                 self.volumes[k] = volume.copy()
-                replace_slices(
-                    self.volumes[k], predictions[k], self.dropped[k], self.frame, self.poses[k], self.field
-                )
+                replace_slices(self.volumes[k], predictions[k], self.dropped[k], self.frame, self.poses[k], self.field)
 
 
 def _mean_still(images: list[np.ndarray], affine: np.ndarray, axis: int) -> np.ndarray:
@@ -217,12 +215,13 @@ def _around(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
 def _check(dwi: np.ndarray, bvals: np.ndarray, bvecs: np.ndarray, reverse: np.ndarray | None) -> None:
     if dwi.ndim != 4 or len(bvals) != dwi.shape[3] or np.shape(bvecs) != (dwi.shape[3], 3):
         raise ValueError(
-            f"the diffusion image has shape {dwi.shape}, with {len(bvals)} b values and b vectors {np.shape(bvecs)}: one "
-            "a volume is expected"
+            f"the diffusion image has shape {dwi.shape}, with {len(bvals)} b values and b vectors {np.shape(bvecs)}: "
+            "one a volume is expected"
         )
     if reverse is not None and reverse.shape[:3] != dwi.shape[:3]:
         raise ValueError(
-            f"the reversed b0 has shape {reverse.shape[:3]}, the diffusion image {dwi.shape[:3]}; resample it to that grid"
+            f"the reversed b0 has shape {reverse.shape[:3]}, the diffusion image {dwi.shape[:3]}; resample "
+            "it to that grid"
         )
     if not np.isfinite(dwi).all():
         raise ValueError("the diffusion image holds NaN or infinity; convert the scan again")

@@ -110,12 +110,10 @@ def between(poses: list[Pose], known: np.ndarray, centre: np.ndarray) -> list[Po
     return [pose if there else Pose(motion, pose.eddy) for pose, there, motion in zip(poses, known, motions)]
 
 
-def without_common_eddy(
-    poses: list[Pose], bvals: np.ndarray, bvecs: np.ndarray, weighted: np.ndarray
-) -> list[Pose]:
+def without_common_eddy(poses: list[Pose], bvals: np.ndarray, bvecs: np.ndarray, weighted: np.ndarray) -> list[Pose]:
     """Take away what does not change with the gradient from the shears and scales of weighted volumes.
 
-    They are linear in the gradient in the main, so what all volumes share beside that is the turn of all heads, mistaken.
+    They are linear in the gradient in the main: what all volumes share beside that is a turn of the head, mistaken.
     """
     gradients = np.sqrt(bvals / 1000)[:, None] * bvecs
     design = np.column_stack([gradients, np.ones(len(bvals))])[weighted]
@@ -153,7 +151,7 @@ def common_motion(still: np.ndarray, mean: np.ndarray, frame: Frame, shape: tupl
 
 
 def _information(rows: np.ndarray, columns: np.ndarray) -> float:
-    """Mutual information (nats) of the number of a bin and a place among bins, each place shared by the two around it."""
+    """Mutual information (nats) of numbers of bins and places among bins, each place shared by the two around it."""
     low = np.minimum(columns.astype(int), BINS - 1)
     part = columns - low
     flat = rows * (BINS + 1) + low
@@ -187,5 +185,3 @@ def rotated(bvecs: np.ndarray, motions: np.ndarray) -> np.ndarray:
         Reference to scanner, mm.
     """
     return np.einsum("vji,vj->vi", motions[:, :3, :3], bvecs)
-
-
