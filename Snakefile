@@ -13,6 +13,7 @@ container: os.environ.get("DYSCONNECT_IMAGE")  # none unless somebody names one:
 include: "workflow/rules/tracking.smk"
 include: "workflow/rules/acquire.smk"
 include: "workflow/rules/preprocess.smk"
+include: "workflow/rules/tractography.smk"
 include: "workflow/rules/timeseries.smk"
 include: "workflow/rules/connectivity.smk"
 include: "workflow/rules/quality.smk"

@@ -293,12 +293,12 @@ def test_found_components_are_apart_by_sign():
 
 def test_without_a_place_for_its_cache_code_is_compiled_all_the_same(monkeypatch):
     """As on a read-only checkout without a home."""
-    from dysconnect.localize import kernels
+    from dysconnect.keeping import compiled
 
     def njit(cache=False, **_):
         if cache:
             raise RuntimeError("cannot cache function 'find': no locator available for file 'kernels.py'")
         return lambda function: function
 
-    monkeypatch.setattr(kernels, "njit", njit)
-    assert kernels.compiled(len) is len
+    monkeypatch.setattr(compiled, "njit", njit)
+    assert compiled.compiled(len) is len

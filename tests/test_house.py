@@ -14,7 +14,7 @@ STAGES = {rules.stem for rules in (ROOT / "workflow/rules").glob("*.smk")} - {"c
 ALLOWED = {
     ("attribute", "localize"), ("predict", "localize"), ("quality", "localize"), ("stimulate", "localize"),
     ("validate", "localize"), ("report", "localize"), ("report", "quality"), ("tracking", "predict"),
-    ("tracking", "report"),
+    ("tracking", "report"), ("tractography", "preprocess"),
 }  # fmt: skip
 
 

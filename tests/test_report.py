@@ -374,6 +374,7 @@ def quality_of(**changes) -> dict:
         "excluded": excluded,
         "nuisance": ["age", "sex", "site"],
         "motion": {**COMPARED, "p": 0.7, "d": 0.1, "low": -0.8, "high": 1.0},
+        "motion_within": {},
         "seconds": {**COMPARED, "reason": "the same in everybody"},
         "volumes": {**COMPARED, "reason": "the same in everybody"},
         "lacking": {"cases": 0.0, "controls": 0.0, "p": None, "regions": []},
@@ -894,6 +895,15 @@ def test_methods_name_what_was_removed_and_left_out():
     assert "Volumes with a framewise displacement above 0.5 mm were left out, and runs of fewer than 5 volumes" in text
     assert any("Behzadi Y" in reference for reference in references(paragraphs))
     assert "Volumes with" not in methods(results_of(), cohort_of(), experiments_of(GOOD), NODES)[0][1]
+
+
+def test_methods_say_how_responses_to_a_task_were_removed():
+    cohort = cohort_of()
+    assert "responses" not in methods(results_of(), cohort, experiments_of(GOOD), NODES)[0][1]
+    cohort["denoise"] |= {"task": True, "min_degrees_of_freedom": 100}
+    text = methods(results_of(), cohort, experiments_of(GOOD), NODES)[0][1]
+    assert "; all responses to the task and z-scored" in text and "of every single event the canonical one" in text
+    assert "fewer than 100 degrees of freedom in all" in text and "or 30 within the task or at rest" in text
 
 
 def test_methods_say_where_first_weights_come_from():

@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 from dysconnect.data.connectomes import Connectomes, data_hash
 from dysconnect.data.edges import Pairs, measure_pairs
 from dysconnect.data.estimate import Connectome, scan_connectome
+from dysconnect.data.matrices import CONTENTS, contents_of, matrix_hash, read_connections
 from dysconnect.data.measures import measure_of
 from dysconnect.data.series import has_signal, read_series, series_hash
 from dysconnect.data.timing import Timing
@@ -94,6 +95,51 @@ def table_connectomes(edges: pd.DataFrame, nodes: pd.DataFrame, measure: str) ->
     values[rows, columns] = measure_of(measure).transformed(edges["connectivity"])
     measured = np.isin(np.arange(len(pairs)), columns)
     return _connectomes(values, np.zeros((len(subjects), len(names)), bool), subjects, names, measure, measured)
+
+
+def matrix_connectomes(index: pd.DataFrame, nodes: pd.DataFrame, measure: str) -> Connectomes:
+    """Arrange connections that are given as a matrix a person.
+
+    Parameters
+    ----------
+    index : DataFrame
+        From `judge_matrices`.
+    nodes : DataFrame, [N rows]
+    measure : str
+
+    Raises
+    ------
+    ValueError
+        When the matrices hold something else.
+    NotAsWrittenError
+        When somebody's matrix is not what it was when it was judged.
+    MachineError
+        When one is gone.
+    """
+    refuse_gone((row["participant_id"], row[key]) for _, row in index.iterrows() for key in ("matrix", "labels"))
+    _refuse_other_content(index, measure)
+    subjects, names = index["participant_id"].to_numpy(str), nodes["name"].to_numpy(str)
+    pairs = measure_pairs(measure, len(nodes))
+    values, missing = np.empty((len(index), len(pairs)), np.float32), np.empty((len(index), len(nodes)), bool)
+    for person, row in enumerate(track(index.to_dict("records"), f"{measure} connectomes")):
+        if matrix_hash(row) != row["sha256"]:
+            raise NotAsWrittenError(
+                f"{row['participant_id']}: {row['matrix']}, or the table of its names, is not what it was when it was "
+                "collected. Collect everybody again: add --forcerun acquire to the command."
+            )
+        made = read_connections(row, nodes)
+        values[person], missing[person] = pairs.edges(made.values), made.missing
+    values[pairs.touching(missing)] = 0
+    return _connectomes(values, missing, subjects, names, measure)
+
+
+def _refuse_other_content(index: pd.DataFrame, measure: str) -> None:
+    content = index["content"].iloc[0]
+    if content not in contents_of(measure):
+        raise ValueError(
+            f"the matrices hold {content}, which gives no {measure}. Choose experiments with "
+            f"connectivity={' or '.join(CONTENTS[content].measures)}."
+        )
 
 
 def _connectomes(

@@ -156,6 +156,14 @@ def counted(reasons: Mapping[str, str], most: int = 3) -> list[str]:
     return lines
 
 
+def frequent(reasons: Iterable[str], most: int = 3) -> list[str]:
+    """Most frequent reasons, the first of every kind: numbers in a reason do not make it another one."""
+    alike: dict[str, list[str]] = {}
+    for text in filter(None, reasons):
+        alike.setdefault(re.sub(r"\d[\d.,]*", "", text), []).append(text)
+    return [texts[0] for texts in sorted(alike.values(), key=len, reverse=True)[:most]]
+
+
 def left_out(reasons: Mapping[str, str]) -> str:
     """Say for the terminal how many people are included, and why the others are not (`reasons` by person)."""
     lines = counted(reasons)
@@ -164,10 +172,10 @@ def left_out(reasons: Mapping[str, str]) -> str:
     return "\n".join([f"{summary}; left out:", *lines] if lines else [f"{summary}."])
 
 
-def decided(notes: Mapping[str, str]) -> str:
-    """Say for the terminal what was decided about columns of people's tables (`notes` by person); else nothing."""
+def decided(notes: Mapping[str, str], what: str = "columns") -> str:
+    """Say for the terminal what was decided about people's files (`notes` by person); else nothing."""
     lines = counted(notes)
-    return "\n".join(["What was decided about columns:", *lines]) if lines else ""
+    return "\n".join([f"What was decided about {what}:", *lines]) if lines else ""
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -98,7 +98,7 @@ def figure(name, caption, category):
 
 
 onstart:
-    if RUN.images and RUN.fetched:
+    if RUN.plan and RUN.fetched:
         asked(check_disk, RUN.plan, RUN.keep, workflow.cores or 1)
     if RUN.fmriprep:
         waiting = [job.rule.name for job in workflow.dag.needrun_jobs()].count(

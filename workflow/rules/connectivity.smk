@@ -20,8 +20,8 @@ rule connectivity:
         estimator=lambda wildcards: asked(RUN.estimator, wildcards.measure),
         # for the record: what depends on resources is not compared, and the rules before compare these
         settings=lambda wildcards, resources: RUN.settings_of_series,
-        code=code("arrange" if RUN.table else "connectivity"),
+        code=code(RUN.arranging),
     message:
         "Computing {wildcards.measure} connectomes of {wildcards.dataset}"
     script:
-        f"../scripts/{'arrange' if RUN.table else 'connectivity'}.py"
+        f"../scripts/{RUN.arranging}.py"

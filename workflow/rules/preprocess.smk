@@ -45,7 +45,7 @@ rule discard:
         done=(
             "results/{dataset}/preprocess/fmriprep/{participant}.json"
             if RUN.fmriprep
-            else "results/{dataset}/preprocess/participants/{participant}.tsv"
+            else f"results/{{dataset}}/{RUN.series_from}/participants/{{participant}}.tsv"
         ),
     output:
         touch("results/{dataset}/preprocess/discarded/{participant}"),

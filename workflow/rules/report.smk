@@ -42,7 +42,7 @@ rule report:
         engine="results/{dataset}/quality/engine.json" if RUN.images else [],
         pages=expand(
             "results/{{dataset}}/report/subjects/{participant}.html",
-            participant=RUN.wanted if RUN.paged else (),
+            participant=RUN.wanted if RUN.images and RUN.paged else (),
         ),
         everybody="results/{dataset}/report/people/index.html" if RUN.paged else [],
         recovery=expand(
@@ -56,6 +56,10 @@ rule report:
         groups=expand(
             "results/{{dataset}}/localize/groups.{kind}",
             kind=("tsv", "json") if RUN.grouped else (),
+        ),
+        joint=expand(
+            "results/{{dataset}}/localize/joint.{kind}",
+            kind=("tsv", "json") if RUN.pictures else (),
         ),
         maps=expand(
             "results/{{dataset}}/attribute/maps/{experiment}.json",
@@ -184,8 +188,9 @@ rule report_people:
             "alpha": COHORT["localize"]["alpha"],
             "marked_fd": COHORT["quality"]["max_mean_fd"],
             "nuisance": COHORT["localize"]["nuisance"],
-            "floor": COHORT["evaluate"]["floor"],
-            "unit": RUN.stimulated_unit,
+            "floors": [name for name in EXPERIMENTS if name not in RUN.seeing],
+            "measure": COHORT["localize"]["measure"],
+            "stimulated": RUN.stimulated_measure,
             "scanned": RUN.images,
         },
         code=code("report_people"),

@@ -26,12 +26,13 @@ rule timeseries:
         covariates=COHORT["dataset"]["covariates"],
         task=COHORT["dataset"].get("task"),
         kinds=COHORT["dataset"].get("trial_types"),
+        measures=RUN.demanding,
         dataset={
             key: COHORT["dataset"][key]
             for key in ("name", "title", "citation", "licence")
         },
-        code=code("judge" if RUN.table else "timeseries"),
+        code=code(RUN.judging),
     message:
         "Denoising the series of {wildcards.dataset}, deciding who can be used"
     script:
-        f"../scripts/{'judge' if RUN.table else 'timeseries'}.py"
+        f"../scripts/{RUN.judging}.py"

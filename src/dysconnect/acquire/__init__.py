@@ -1,9 +1,9 @@
 """Stage `acquire`: from a dataset's configuration to participants and an index of verified series.
 
 Every dataset ends in the same contract: a participants table, an index of series (`participant_id`,
-`series`, `key`, `confounds`, `repetition_time`, `sha256`) or of scans (`bold`, `mask`, `confounds`, `t1w` instead of
-series), with the `events` of a task that has some, and, where a truth was planted, that truth. Whoever has no data
-keeps the row, with `exclusion_reason`.
+`series`, `key`, `confounds`, `repetition_time`, `sha256`), of matrices or of scans (`bold`, `mask`, `confounds`, `t1w`
+instead of series), with the `events` of a task that has some, and, where a truth was planted, that truth. Whoever has
+no data keeps the row, with `exclusion_reason`.
 """
 
 from dataclasses import dataclass, field
@@ -13,9 +13,12 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.acquire.abide import acquire_abide, fetch_abide, phenotype_file, read_abide, series_files
+from dysconnect.acquire.diffusion import is_diffusion
 from dysconnect.acquire.images import Plan, TransferFailed, acquire_images
 from dysconnect.acquire.kinds import kind_of_folder
+from dysconnect.acquire.kinds import series_files as local_series
 from dysconnect.acquire.local import acquire_local, local_files, plan_local
+from dysconnect.acquire.matrices import acquire_matrices, matrix_files, matrix_sources, plan_matrices
 from dysconnect.acquire.table import acquire_table, table_files
 from dysconnect.data.images.receipts import CHOICES, read_receipt, scan_choices
 from dysconnect.data.participants import write_participants
@@ -28,7 +31,7 @@ from dysconnect.problems import reason
 from dysconnect.progress import track
 from dysconnect.reading.bids import Listing, list_folder
 
-LOCATED = ("series", "confounds", "bold", "mask", "t1w", "events")  # columns of an index that hold paths
+LOCATED = ("series", "confounds", "bold", "mask", "t1w", "events", "reverse", "matrix", "labels")  # columns of paths
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,8 @@ def list_folder_of(dataset: dict) -> Listing | None:
     return None
 
 
-def kind_of(dataset: dict, listing: Listing | None = None, engine: str | None = None) -> str:
-    """Say how a dataset is read; a folder of the user's is looked at: series, fMRIPrep's images or raw ones.
+def kind_of(dataset: dict, listing: Listing | None = None, engine: str | None = None, given: bool = False) -> str:
+    """Say how a dataset is read; a folder of the user's is looked at: series, matrices, fMRIPrep's images or raw ones.
 
     Parameters
     ----------
@@ -62,10 +65,18 @@ def kind_of(dataset: dict, listing: Listing | None = None, engine: str | None = 
         From `list_folder_of`.
     engine : str, optional
         Of `preprocess`.
+    given : bool
+        Whether the measure of connectivity comes as matrices.
     """
     if dataset["kind"] != "local":
         return dataset["kind"]
-    return kind_of_folder(listing or list_folder_of(dataset), dataset, engine)
+    if is_diffusion(dataset):
+        return "bids"
+    if given or dataset.get("matrices", {}).get("content"):
+        return "matrices"
+    listing = listing or list_folder_of(dataset)
+    kind = kind_of_folder(listing, dataset, engine)
+    return "matrices" if kind == "local" and not local_series(listing) and matrix_files(listing) else kind
 
 
 def source_files(dataset: dict, listing: Listing | None = None) -> list[str]:
@@ -82,13 +93,15 @@ def source_files(dataset: dict, listing: Listing | None = None) -> list[str]:
     FileNotFoundError, ValueError
         When it is not clear which files are meant.
     """
-    if dataset["kind"] not in ("abide", "table", "local") or not dataset["root"]:
+    if dataset["kind"] not in ("abide", "table", "local", "matrices") or not dataset["root"]:
         return []
     root = data_root(dataset)
     if dataset["kind"] == "table":
         return [str(root / file["path"]) for file in table_files(dataset)]
     if dataset["kind"] == "local":
         return [str(path) for path in local_files(dataset, plan_local(dataset, root, listing))]
+    if dataset["kind"] == "matrices":
+        return [str(path) for path in matrix_sources(dataset, plan_matrices(dataset, root, listing))]
     files = series_files(root, dataset["source_atlas"], dataset["strategy"])
     return [str(phenotype_file(root)), *map(str, files)]
 
@@ -127,6 +140,9 @@ def acquire(dataset: dict, nodes: pd.DataFrame, folder: Path, fetching: dict | N
     if dataset["kind"] == "local":
         plan = plan_local(dataset, data_root(dataset))
         return Acquired(*acquire_local(dataset, data_root(dataset), plan), choices=plan.choices)
+    if dataset["kind"] == "matrices":
+        plan = plan_matrices(dataset, data_root(dataset))
+        return Acquired(*acquire_matrices(dataset, plan), choices=plan.choices)
     if dataset["root"]:
         read = read_abide(dataset, data_root(dataset))
     else:

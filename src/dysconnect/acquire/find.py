@@ -2,6 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
+from dysconnect.acquire.diffusion import (
+    GRADIENTS,
+    asked_of_diffusion,
+    belonging,
+    forward,
+    is_diffusion,
+    is_diffusion_image,
+)
 from dysconnect.acquire.events import find_events
 from dysconnect.acquire.kinds import IMAGES, is_confounds, is_prepared, is_raw, newest_first
 from dysconnect.data.images.spaces import is_grayordinates
@@ -10,7 +18,7 @@ from dysconnect.reading.bids import Ambiguity, Choice, Named, agree, asked_entit
 
 NONE_OF_THIS = "none of the same scan"
 FILES = ("bold", "mask", "confounds", "t1w")
-ALL_FILES = (*FILES, "events")  # events only of a task that has some
+ALL_FILES = (*FILES, "events", "reverse", *GRADIENTS)  # events of a task that has some; the others of diffusion
 
 
 def find_scan(paths: Sequence[str], spec: Mapping) -> dict:
@@ -30,7 +38,8 @@ def find_scan(paths: Sequence[str], spec: Mapping) -> dict:
     dict
         `bold`, `mask`, `confounds`, `t1w`, and `events` where they are asked for: paths, "" where there is none of this
         scan; `choices`: what was chosen of several, and what was not taken though it was there (`what`, `chosen`,
-        `others`, `why`).
+        `others`, `why`). Of diffusion images (`task` dwi) `bold` is the scan, and there are `bval`, `bvec` and
+        `reverse`.
 
     Raises
     ------
@@ -39,9 +48,9 @@ def find_scan(paths: Sequence[str], spec: Mapping) -> dict:
     """
     files = files_of_subject(paths)
     scans = [file for file in files if is_scan(file, spec)]
-    wanted = [file for file in scans if same("task", file.entities.get("task"), spec["task"])]
+    wanted, asked = _wanted(scans, spec)
     combined = ("echo",) if spec.get("engine") == "fmriprep" else ()
-    bold = choose(wanted, asked_entities(spec), combined)
+    bold = choose(wanted, asked, combined)
     if bold.file is None:
         return dict.fromkeys(FILES, "") | {"choices": []}
     rivals = [file for file in files if file.suffix == "bold" and file.extension not in (".json", ".tsv")]
@@ -49,6 +58,7 @@ def find_scan(paths: Sequence[str], spec: Mapping) -> dict:
     paths_of = {name: choices[name].file.path if name in choices and choices[name].file else "" for name in FILES}
     if "events" in spec:
         paths_of["events"] = find_events(bold.file, files, spec["events"], rivals, spec["task"])
+    paths_of |= belonging(bold.file, files) if is_diffusion(spec) else {}
     rows = [row for name, choice in choices.items() if (row := _row(name, choice, bold.file, combined))]
     return paths_of | {"choices": rows}
 
@@ -70,8 +80,18 @@ def files_of_subject(paths: Sequence[str]) -> list[Named]:
     ]
 
 
+def _wanted(scans: Sequence[Named], spec: Mapping) -> tuple[list[Named], dict[str, str | None]]:
+    """Scans of the task, or diffusion images of the direction; and what else is asked of their names."""
+    if is_diffusion(spec):
+        asked = asked_of_diffusion(spec)
+        return forward(scans, asked), asked
+    return [file for file in scans if same("task", file.entities.get("task"), spec["task"])], asked_entities(spec)
+
+
 def is_scan(file: Named, spec: Mapping) -> bool:
-    """Whether a file is BOLD as it is read of this dataset, of any task."""
+    """Whether a file is BOLD as it is read of this dataset, of any task; or diffusion images, where asked for."""
+    if is_diffusion(spec):
+        return is_diffusion_image(file)
     return is_raw(file) if spec["kind"] == "bids" else is_prepared(file, spec["space"])
 
 

@@ -208,4 +208,8 @@ def old_names(cells: Sequence[str]) -> list[str]:
 def shown_matrices(listing: Listing) -> str:
     """A sentence on matrices that lie where series are looked for; "" where there are none."""
     files = matrices(listing)
-    return f" Matrices of connectivity ({listed(files, 2)}) are no series." if files else ""
+    if not files:
+        return ""
+    return (
+        f" Matrices of connectivity ({listed(files, 2)}) are read where dataset.matrices.content says what they hold."
+    )

@@ -90,9 +90,9 @@ def read_people(spec: Mapping, folder: str | Path, known: pd.DataFrame | None = 
 def _refuse_folder(spec: Mapping, folder: Path) -> None:
     if not folder.is_dir():
         raise FileNotFoundError(f"dataset.root={folder}: no such folder (seen from {Path.cwd()}).")
-    if spec.get("kind") == "local" and spec.get("site"):
+    if spec.get("kind") in ("local", "matrices") and spec.get("site"):
         raise ValueError(
-            f"dataset.site={spec['site']} is a field of the sidecars of images, and {folder} holds series. Name the "
+            f"dataset.site={spec['site']} is a field of the sidecars of images, and {folder} holds none. Name the "
             "column of the participants table instead: dataset.columns={site:NAME}."
         )
 
@@ -105,7 +105,7 @@ def people_notes(spec: Mapping) -> tuple[str, ...]:
     FileNotFoundError, ValueError
         As `read_people`.
     """
-    return read_people(spec, spec["root"]).notes if spec["kind"] == "local" else ()
+    return read_people(spec, spec["root"]).notes if spec["kind"] in ("local", "matrices") else ()
 
 
 def _people_by_folder(spec: Mapping, folder: Path, path: Path) -> pd.DataFrame:

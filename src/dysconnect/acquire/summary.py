@@ -57,7 +57,7 @@ def without_data(participants: pd.DataFrame, index: pd.DataFrame | None = None) 
     names = participants.get("participant_id", participants.index)
     in_table = participants.get("exclusion_reason", pd.Series("", index=participants.index)).fillna("")
     reasons = pd.Series(in_table.to_numpy(object), index=names)
-    if index is None or not {"series", "bold"} & set(index):
+    if index is None or not {"series", "bold", "matrix"} & set(index):
         return reasons
     problems = index.set_index("participant_id").get("problem", pd.Series("", index=index["participant_id"]))
     in_index = problems.fillna("").reindex(names, fill_value="no file of theirs was found")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from dysconnect.data.edges import Pairs, measure_pairs
+from dysconnect.data.edges import Pairs, blocks, lacking, measure_pairs
 from dysconnect.data.measures import measure_of
 
 
@@ -19,7 +19,8 @@ class Cohort:
     participants : DataFrame, [n rows]
         With `label`, `site`, `scan_group` and the covariates.
     values : array, [n, E]
-        Fisher z edges, or covariances with their diagonal for the tangent space.
+        Fisher z edges, or covariances with their diagonal for the tangent space. NaN is a single edge that somebody
+        lacks, as the FA of two regions that no streamline joins.
     missing : array of bool, [n, N]
         Regions without signal.
     nodes : array of str, [N]
@@ -68,12 +69,33 @@ class Cohort:
         """Edges that were measured in somebody of these people, [E] bool."""
         if self.known is None:
             return self.values.any(0)
-        return self.known & ~self.pairs.touching(self.missing).all(0)
+        return self.known & (self.n_lacking < len(self.values))
+
+    @property
+    def n_lacking(self) -> np.ndarray:
+        """How many people lack every edge, [E]; the values are read in blocks, where they must be."""
+        return sum(self.lacking(part).sum(0) for part in blocks(self.values.shape))
+
+    def lacking(self, rows: slice | np.ndarray) -> np.ndarray:
+        """Edges that some of the people lack, [len(rows), E] bool."""
+        if not measure_of(self.measure).gaps:
+            return self.pairs.touching(self.missing[rows])
+        return lacking(self.values[rows], self.missing[rows], self.pairs)
 
     @property
     def edge_names(self) -> pd.DataFrame:
         """Names of both regions of every edge: `region_a`, `region_b`, [E rows]."""
         return self.pairs.named(self.nodes)
+
+    @property
+    def regional_table(self) -> pd.DataFrame:
+        """What the measure says of every region, [n rows], as `delay of NAME`; NaN where somebody lacks it."""
+        columns = {
+            f"{name} of {region}": np.where(self.missing[:, k], np.nan, values[:, k])
+            for name, values in self.regional.items()
+            for k, region in enumerate(self.nodes)
+        }
+        return pd.DataFrame(columns, index=self.participants.index)
 
     @property
     def labels(self) -> np.ndarray:

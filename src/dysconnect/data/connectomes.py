@@ -13,7 +13,8 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from dysconnect.data.edges import Pairs, blocks, measure_pairs
+from dysconnect.data.edges import Pairs, blocks, lacking, measure_pairs
+from dysconnect.data.measures import measure_of
 from dysconnect.keeping.sealed import NotAsWrittenError, remedy
 from dysconnect.keeping.whole import whole_file
 from dysconnect.version import __version__
@@ -47,7 +48,8 @@ class Connectomes:
     ----------
     values : array of float32, [S, E], or StoredEdges
         Fisher z (correlation, partial) or covariance with its diagonal, in the order of `pairs`; zero where missing.
-        NaN in the file, and zero here, is a connection that was measured in nobody.
+        NaN in the file, and zero here, is a connection that was measured in nobody; NaN here as well is one that a
+        person lacks, of a measure that has `gaps`.
     missing : array of bool, [S, N]
         Regions without signal: their edges are not known, and are filled in inside each training fold.
     subjects, nodes : array of str
@@ -95,11 +97,17 @@ class Connectomes:
         if self.measured is not None:
             return self.measured
         if self.zero_measured:
-            return ~self.pairs.touching(self.missing).all(0)
+            return ~self._lacking_in_all()
         measured = np.zeros(self.values.shape[1], bool)  # no Fisher z or variance is exactly zero in everybody
         for part in blocks(self.values.shape):
             measured |= self.values[part].any(0)
         return measured
+
+    def _lacking_in_all(self) -> np.ndarray:
+        if not measure_of(self.measure).gaps:
+            return self.pairs.touching(self.missing).all(0)
+        parts = blocks(self.values.shape)
+        return np.all([lacking(self.values[part], self.missing[part], self.pairs).all(0) for part in parts], axis=0)
 
 
 def data_hash(values: "np.ndarray | StoredEdges", subjects: np.ndarray, names: np.ndarray) -> str:
@@ -128,6 +136,7 @@ def write_connectomes(connectomes: Connectomes, path: str | Path, attributes: di
     import h5netcdf
 
     values, measured = connectomes.values, connectomes.measured_edges()
+    gaps = measure_of(connectomes.measure).gaps
     labels = _labels(connectomes, measured)
     hashes = np.empty((len(values), 32), np.uint8)
     needed = 4 * values.shape[0] * values.shape[1] * 1.01 + 64 * sum(kept.size for kept in labels.values()) + 100_000
@@ -135,7 +144,7 @@ def write_connectomes(connectomes: Connectomes, path: str | Path, attributes: di
         variable = _lay_out(file, connectomes, labels)
         for part in blocks(values.shape):
             known = np.where(measured, values[part], np.float32(0))
-            _refuse_infinite(known, connectomes.subjects[part], path)
+            _refuse_infinite(known, gaps, connectomes.subjects[part], path)
             hashes[part] = _person_hashes(known, connectomes.subjects[part])
             variable[part] = np.where(measured, known, np.float32(np.nan))
             raw.check()
@@ -182,8 +191,8 @@ def _lay_out(file: "h5netcdf.File", connectomes: Connectomes, labels: dict[str, 
     return variable
 
 
-def _refuse_infinite(values: np.ndarray, subjects: np.ndarray, path: str | Path) -> None:
-    fine = np.isfinite(values).all(1)
+def _refuse_infinite(values: np.ndarray, gaps: bool, subjects: np.ndarray, path: str | Path) -> None:
+    fine = (np.isfinite(values) | (np.isnan(values) & gaps)).all(1)
     if not fine.all():
         raise ValueError(f"{path}: the connectome of {subjects[~fine][0]} holds NaN or infinity; nothing is written.")
 

@@ -161,6 +161,11 @@ def _ends(pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
     return ends
 
 
+def lacking(edges: np.ndarray, missing: np.ndarray, pairs: Pairs) -> np.ndarray:
+    """Edges that somebody lacks, [..., E] bool: of regions without signal [..., N], or single ones, which are NaN."""
+    return pairs.touching(missing) | np.isnan(edges)
+
+
 def measure_pairs(measure: str, n_nodes: int, directed: bool = False) -> Pairs:
     """Pairs of regions that a measure, as stored or as a model sees it, has values of."""
     entry = measure_of(measure)
@@ -172,9 +177,9 @@ class MissingRegions:
 
     A region outside the field of view is no zero connection, and its pattern betrays the site: so what is
     filled in carries no information of its own. Edges of a correlation take the mean of the training
-    subjects that have them. A covariance is completed as a Gaussian conditional on the regions that were
-    seen, ``C_ro = B C_oo``, ``C_rr = M_rr - B M_or + B C_oo B^T`` with ``B = M_ro M_oo^-1`` and the training
-    mean M, which keeps it positive definite.
+    subjects that have them; so do single edges that a person lacks, which are NaN. A covariance is completed as
+    a Gaussian conditional on the regions that were seen, ``C_ro = B C_oo``, ``C_rr = M_rr - B M_or + B C_oo B^T``
+    with ``B = M_ro M_oo^-1`` and the training mean M, which keeps it positive definite.
     """
 
     def fit(self, edges: np.ndarray, missing: np.ndarray, pairs: Pairs | None = None) -> "MissingRegions":
@@ -185,8 +190,9 @@ class MissingRegions:
         self.pairs_ = Pairs(missing.shape[1]) if pairs is None else pairs
         total, seen = np.zeros(edges.shape[1]), np.zeros(edges.shape[1], int)
         for part in blocks(edges.shape):
-            lost = self.pairs_.touching(missing[part])
-            total += np.where(lost, 0, edges[part]).sum(0, dtype=float)
+            block = edges[part]
+            lost = lacking(block, missing[part], self.pairs_)
+            total += np.where(lost, 0, block).sum(0, dtype=float)
             seen += (~lost).sum(0)
         self.mean_ = total / np.maximum(seen, 1)
         if self.pairs_.diagonal:  # a region that nobody has: variance one, alone; with zero there would be no inverse
@@ -195,26 +201,32 @@ class MissingRegions:
         return self
 
     def transform(self, edges: np.ndarray, missing: np.ndarray) -> np.ndarray:
-        """Fill in, [n, E] -> [n, E]; subjects with all regions are returned as they are."""
-        if not missing.any():
-            return edges
-        filled = edges.copy()
-        for subject in np.flatnonzero(missing.any(1)):
+        """Fill in, [n, E] -> [n, E]; where everybody has everything, the edges are returned as they are."""
+        some = self._incomplete(edges, missing)
+        filled = edges.copy() if len(some) else edges
+        for subject in some:
             if self.pairs_.diagonal:
                 filled[subject] = self._complete(edges[subject], missing[subject])
             else:
-                lost = self.pairs_.touching(missing[subject])
+                lost = lacking(edges[subject], missing[subject], self.pairs_)
                 filled[subject, lost] = self.mean_[lost]
         return filled
 
+    def _incomplete(self, edges: np.ndarray, missing: np.ndarray) -> np.ndarray:
+        """Who lacks a region or an edge."""
+        holes = False if self.pairs_.diagonal else np.isnan(edges.sum(1))  # a sum is NaN where an edge is
+        return np.flatnonzero(missing.any(1) | holes)
+
     def state(self) -> dict[str, np.ndarray]:
         """What was learned, as arrays: edges that are filled in are float32 themselves, a covariance is solved for."""
-        return {"filler_mean": self.mean_ if self.pairs_.diagonal else self.mean_.astype(np.float32)}
+        mean = self.mean_ if self.pairs_.diagonal else self.mean_.astype(np.float32)
+        return {"filler_mean": mean, "filler_directed": np.array(self.pairs_.directed)}
 
     def load_state(self, arrays: Mapping[str, np.ndarray], diagonal: bool) -> "MissingRegions":
         """Restore from `state`."""
         self.mean_ = arrays["filler_mean"]
-        self.pairs_ = Pairs.of(len(self.mean_), diagonal=diagonal)
+        directed = bool(arrays.get("filler_directed", False))  # older files knew of none
+        self.pairs_ = Pairs.of(len(self.mean_), directed, diagonal)
         return self
 
     def _complete(self, edges: np.ndarray, missing: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
@@ -252,17 +264,31 @@ class BorrowedRegions(Borrowed):
     """
 
     def transform(self, edges: np.ndarray, missing: np.ndarray) -> np.ndarray:
-        """Fill in, [n, E] -> [n, E]; subjects with all regions are returned as they are."""
-        if not missing.any():
-            return edges
+        """Fill in, [n, E] -> [n, E]; where everybody has everything, the edges are returned as they are."""
         filled = super().transform(edges, missing)
-        for person in np.flatnonzero(missing.any(1)):
+        for person in self._incomplete(edges, missing):
             lacked = (self.missing_ & missing[person]).sum(1)
             rng = np.random.default_rng(crc32(np.ascontiguousarray(edges[person], np.float32)))
-            lender = rng.choice(np.flatnonzero(lacked == lacked.min()), 1)
-            lent = self.pairs_.touching(missing[person]) & ~self.pairs_.touching(self.missing_[lender])[0]
-            filled[person, lent] = self.edges_[lender][0, lent]
+            first = rng.choice(np.flatnonzero(lacked == lacked.min()), 1)[0]
+            lost = lacking(edges[person], missing[person], self.pairs_)
+            filled[person, lost] = self._lent(first, lost, rng)
         return filled
+
+    def _lent(self, first: int, lost: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Edges of the mask `lost` [E] of a lender, and of others in turn those single ones that he lacks himself."""
+        values, wanted = self.mean_[lost], np.ones(int(lost.sum()), bool)
+        for lender in self._lenders(first, rng):
+            edges = self.edges_[[lender]][0]
+            has = wanted & ~lacking(edges, self.missing_[lender], self.pairs_)[lost]
+            values[has] = edges[lost][has]
+            wanted &= np.isnan(edges[lost])
+            if not wanted.any():
+                break
+        return values
+
+    def _lenders(self, first: int, rng: np.random.Generator) -> Iterator[int]:
+        yield first
+        yield from rng.permutation(len(self.missing_))
 
     def state(self) -> dict[str, np.ndarray]:
         """What was learned; in place of people who lend, random mixtures of them all, as many as a quarter or 32."""

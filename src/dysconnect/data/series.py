@@ -153,7 +153,7 @@ def matrix_like(values: np.ndarray) -> str:
     return f"holds {what} ({about}), no series. {INSTEAD}"
 
 
-INSTEAD = "Give the series themselves, one row a volume; matrices of connections are not read"
+INSTEAD = "Give the series themselves, one row a volume; or, if all are matrices, say dataset.matrices.content"
 
 
 def refuse_repeated(series: np.ndarray) -> None:

@@ -21,7 +21,7 @@ from dysconnect.models.cards import card_of
 from dysconnect.models.floor import CovariateEncoder
 from dysconnect.models.prepare import Preparation, UnseenSite
 
-LACKING = "regions_missing"  # what the floor calls the number of regions that a person lacks
+LACKING = ("regions_missing", "edges_missing")  # what the floor calls the number of those that a person lacks
 
 
 class FeatureModel:
@@ -166,9 +166,9 @@ class EdgeModel(FeatureModel):
 
 
 class FloorModel(FeatureModel):
-    """The confound floor: logistic regression on covariates alone.
+    """The confound floor: logistic regression on covariates alone, and what the measure says of regions if it may.
 
-    Where training subjects differ in it, it also sees how many regions a person lacks, but not which.
+    Where training subjects differ in it, it also sees how many regions or edges a person lacks, but not which.
     """
 
     measure = "covariates"
@@ -185,25 +185,34 @@ class FloorModel(FeatureModel):
     def load_state(self, arrays: dict[str, np.ndarray]) -> "FloorModel":
         """Restore from `state`."""
         encoding = json.loads(str(arrays["encoding"]))
-        lacking = [LACKING] if LACKING in encoding["numeric"] else []
-        self.encoder_ = CovariateEncoder([*self.spec["covariates"], *lacking]).load_state(encoding)
+        names = dict.fromkeys([*self.spec["covariates"], *encoding["numeric"]])
+        self.encoder_ = CovariateEncoder(names).load_state(encoding)
         self.classifier_ = self._classifier().load_state(arrays)
         return self
 
     def _classifier(self):
-        return self._built(skipped=("covariates",))
+        return self._built(skipped=("covariates", "regional"))
 
     def _learn_features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
-        differ = len(np.unique(cohort.missing[rows].sum(1))) > 1
-        names = [*self.spec["covariates"], *([LACKING] if differ else [])]
-        self.encoder_ = CovariateEncoder(names).fit(self._people(cohort, rows))
+        people, counted = self._people(cohort, rows), self._counted(cohort)
+        regions = people.columns.intersection(cohort.regional_table.columns)
+        names = [*self.spec["covariates"], *([counted] if (people[counted] != people[counted].iloc[0]).any() else [])]
+        names += [*regions[people[regions].notna().any()]]
+        self.encoder_ = CovariateEncoder(names).fit(people)
         return self._features(cohort, rows)
 
     def _features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
         return self.encoder_.transform(self._people(cohort, rows))
 
     def _people(self, cohort: Cohort, rows: np.ndarray) -> pd.DataFrame:
-        return cohort.participants.iloc[rows].assign(**{LACKING: cohort.missing[rows].sum(1).astype(float)})
+        name = self._counted(cohort)
+        lacked = cohort.missing[rows] if name == LACKING[0] else cohort.lacking(rows)
+        people = cohort.participants.iloc[rows].assign(**{name: lacked.sum(1).astype(float)})
+        return pd.concat([people, cohort.regional_table.iloc[rows]], axis=1) if self.spec.get("regional") else people
+
+    @staticmethod
+    def _counted(cohort: Cohort) -> str:
+        return LACKING[MEASURES[cohort.measure].gaps]
 
 
 Model = EdgeModel | FloorModel | GraphModel

@@ -5,21 +5,11 @@ They hold no lock of the interpreter, so threads share the rows of a chunk. numb
 """
 
 import numpy as np
-from numba import njit
+
+from dysconnect.keeping.compiled import compiled
 
 BITS = 11  # of a pass of the sort
 SCALE = 1 << 2 * BITS  # two passes tell apart what float32 sums can: 2e-7
-
-
-def compiled(function):
-    """Compile, and keep it for the next process where there is a place for that.
-
-    numba keeps it beside this file, else in the home folder, or in NUMBA_CACHE_DIR; it raises where it can write none.
-    """
-    try:
-        return njit(cache=True, nogil=True)(function)
-    except RuntimeError:
-        return njit(nogil=True)(function)
 
 
 @compiled

@@ -6,7 +6,11 @@ from typing import NamedTuple
 import numpy as np
 
 from dysconnect.data.cohort import Cohort
-from dysconnect.data.edges import MissingRegions, blocks
+from dysconnect.data.edges import MissingRegions
+
+
+class NothingToTest(ValueError):
+    """The people of this cohort cannot answer the question; the message says why and what to do."""
 
 
 class CompleteEdges(NamedTuple):
@@ -35,7 +39,7 @@ def chosen_people(cohort: Cohort, chosen: np.ndarray) -> Cohort:
 
 def complete_edges(cohort: Cohort, max_missing: float) -> CompleteEdges:
     """Leave out edges that are missing in too many people, or were measured in nobody; fill in the rest."""
-    lost = sum(cohort.pairs.touching(cohort.missing[part]).sum(0) for part in blocks(cohort.values.shape))
+    lost = cohort.n_lacking
     lost[~cohort.measured] = len(cohort.values)  # measured in nobody
     tested = lost / len(cohort.values) <= max_missing
     filler = MissingRegions().fit(cohort.values, cohort.missing, cohort.pairs)

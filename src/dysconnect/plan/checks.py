@@ -11,7 +11,8 @@ from dysconnect.acquire.images import Plan, room_needed
 from dysconnect.acquire.scan import RAW_ENGINES
 from dysconnect.data.images.spaces import TEMPLATE_SPACE, refuse_other_space, refuse_without_surface
 from dysconnect.data.labelled import pretraining
-from dysconnect.data.measures import MEASURES
+from dysconnect.data.matrices import CONTENTS, TRACED
+from dysconnect.data.measures import MEASURES, measure_of
 from dysconnect.fetching import check_room
 from dysconnect.keeping.place import SHARED_FOLDERS
 from dysconnect.plan.config import ConfigError, nearest, training_sections
@@ -31,10 +32,11 @@ def check_engine(dataset: dict, spec: dict, atlas: dict) -> None:
     """
     engine, kind = spec["engine"], dataset["kind"]
     fitting = {"bids": RAW_ENGINES, "derivatives": ("derivatives",)}.get(kind, (engine,))
-    if kind == "local" and engine in RAW_ENGINES:
+    if kind in ("local", "matrices") and engine in RAW_ENGINES:
+        what = "regional series" if kind == "local" else "matrices of connections"
         raise ValueError(
             f"preprocess={engine} is for raw images, but dataset.root={dataset['root']} holds none (of this task) and "
-            "is read as regional series. Leave preprocess out, or give the folder of the raw images."
+            f"is read as {what}. Leave preprocess out, or give the folder of the raw images."
         )
     if engine not in fitting:
         raise ValueError(
@@ -97,6 +99,51 @@ def check_pretraining(experiments: Mapping[str, Mapping], dataset: str) -> None:
             )
 
 
+def check_given(experiments: Mapping[str, Mapping], content: str) -> None:
+    """Refuse experiments that need another measure than matrices of a content give, before any job.
+
+    Raises
+    ------
+    ConfigError
+        With the experiments of this run that go.
+    """
+    measures = {name: config["connectivity"]["measure"] for name, config in experiments.items()}
+    blind = [name for name, config in experiments.items() if config["model"]["name"] == "floor"]
+    given = CONTENTS[content].measures
+    wrong = [name for name, measure in measures.items() if name not in blind and measure not in given]
+    if wrong:
+        going = [*(name for name in experiments if name not in wrong)]
+        raise ConfigError(
+            f"{', '.join(wrong)} {'needs' if len(wrong) == 1 else 'need'} {measures[wrong[0]]}, which is computed from "
+            f"series; the matrices give {' or '.join(given)}. Choose experiments that see it: --config "
+            f"experiment={','.join([*going, 'ridge', 'logistic'] if len(going) < 2 else going)}"
+        )
+
+
+def check_tracts(cohort: Mapping) -> None:
+    """Refuse what diffusion images cannot give, before any job.
+
+    Raises
+    ------
+    ConfigError
+        For a measure that streamlines do not give, an atlas without label image, or another engine than `ants`.
+    """
+    measure, engine = cohort["localize"]["measure"], cohort["preprocess"]["engine"]
+    if measure not in TRACED:
+        raise ConfigError(
+            f"dataset={cohort['dataset']['name']} is diffusion images, which give no {measure}. Choose --config "
+            f"connectivity={' or '.join(TRACED)}."
+        )
+    if "image" not in cohort["atlas"]:
+        raise ConfigError(
+            f"atlas={cohort['atlas']['name']} has spheres, and streamlines end between them. Choose one with a label "
+            "image: --config atlas=wholebrain100."
+        )
+    if engine != "ants":
+        raise ConfigError(f"preprocess={engine}: diffusion images need preprocess=ants, which registers their T1w.")
+    check_validation(cohort)
+
+
 def check_validation(cohort: Mapping) -> None:
     """Refuse a validation that cannot be made, before any job.
 
@@ -108,10 +155,16 @@ def check_validation(cohort: Mapping) -> None:
     spec, dataset = cohort["validate"], cohort["dataset"]
     if not any(spec["cohorts"].values()):
         return
-    if dataset["kind"] == "table":
+    if dataset["kind"] in ("table", "matrices"):
         raise ConfigError(
             f"dataset={dataset['name']} holds connections without series, and the validation plants in series. "
             "Leave validate_localization out, or choose another dataset."
+        )
+    measure = measure_of(cohort["localize"]["measure"])
+    if measure.timed:
+        raise ConfigError(
+            f"the validation plants in series of rest, whatever time it is, and connectivity={measure.name} depends on "
+            "when volumes were taken. Leave validate_localization out, or choose connectivity=correlation."
         )
     needed = ceil(1 / cohort["localize"]["alpha"]) - 1
     if spec["permutations"] < needed:
@@ -188,7 +241,7 @@ def check_asked(
         With the nearest name, or how to choose it, or what else could be asked.
     """
     floor = cohort["evaluate"]["floor"]
-    if experiments[floor]["model"]["name"] != "floor":
+    if experiments[floor]["model"]["name"] != "floor" or experiments[floor]["model"].get("regional"):
         raise ConfigError(f"evaluate.floor: {floor} sees more than covariates, and no floor does.")
     for key in ("localize.attribution", "stimulate.experiment"):
         section, _, setting = key.partition(".")

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.data.cohort import Cohort
-from dysconnect.data.edges import MissingRegions, Pairs
+from dysconnect.data.edges import MissingRegions, Pairs, lacking
 from dysconnect.localize.deviation import FEWEST, LARGEST_Z, deviations, normal_scores
 from dysconnect.localize.statistics import false_discovery
 from dysconnect.models.floor import CovariateEncoder
@@ -128,7 +128,7 @@ class Norm:
 
     def fill(self, edges: np.ndarray, missing: np.ndarray) -> np.ndarray:
         """Edges [E] of one person, those of missing regions [N] as the cohort's mean."""
-        return np.where(Pairs(len(missing)).touching(missing), self.filler, edges)
+        return np.where(lacking(edges, missing, Pairs(len(missing))), self.filler, edges)
 
     def _encoder(self) -> CovariateEncoder:
         return CovariateEncoder(self.encoding["covariates"]).load_state(self.encoding)
@@ -159,7 +159,7 @@ def learn_norm(
     dysconnect.localize.deviation.NoNormError
         When there are too few controls.
     """
-    tested = (cohort.pairs.touching(cohort.missing).mean(0) <= max_missing) & cohort.measured
+    tested = (cohort.n_lacking / len(cohort.values) <= max_missing) & cohort.measured
     rows = np.flatnonzero(cohort.labels == 0)
     edges = filler.transform(cohort.values[rows], cohort.missing[rows])[:, tested]
     table = cohort.participants.iloc[rows].reset_index(drop=True)

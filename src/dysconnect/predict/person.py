@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.data.cohort import Cohort
-from dysconnect.data.edges import Pairs
+from dysconnect.data.edges import Pairs, lacking
 from dysconnect.data.estimate import connectome
 from dysconnect.data.series import has_signal
 from dysconnect.learning.estimators import Model
@@ -64,7 +64,7 @@ def predict_person(bundle: Bundle, scan: Scan, covariates: Mapping[str, object],
     edges, missing = _edges(bundle, scan, bundle.about["norm_measure"])
     complete = edges
     if "norm/filler" in bundle.arrays:
-        complete = np.where(Pairs(len(missing)).touching(missing), bundle.arrays["norm/filler"], edges)
+        complete = np.where(lacking(edges, missing, Pairs(len(missing))), bundle.arrays["norm/filler"], edges)
     row = _met(bundle, edges)
     distance = _distance(bundle, scan, person, complete, row)
     refused, doubts = _judge(bundle, distance)

@@ -74,7 +74,7 @@ class EdgeMotion:
 
 def known_edges(cohort: Cohort) -> np.ndarray:
     """Edges with NaN where one of the regions has no signal, or where nobody was measured, [n, E] float32."""
-    unknown = cohort.pairs.touching(cohort.missing) | ~cohort.measured
+    unknown = cohort.lacking(np.s_[:]) | ~cohort.measured
     return np.where(unknown, np.float32(np.nan), cohort.values.astype(np.float32, copy=False))
 
 

@@ -114,7 +114,7 @@ def fitted_folds(cohort: Cohort, splits: pd.DataFrame, sections: dict) -> Iterat
             )
         model.fit(cohort, train)
         features = np.asarray(model.features(cohort, everybody), np.float32)
-        yield Fold(repeat, fold, train, test, features, model.classifier_, cohort.pairs.touching(cohort.missing[test]))
+        yield Fold(repeat, fold, train, test, features, model.classifier_, cohort.lacking(test))
 
 
 def expected_control(fold: Fold, basis: np.ndarray, labels: np.ndarray) -> np.ndarray:

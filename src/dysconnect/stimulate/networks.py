@@ -84,7 +84,7 @@ def fitted_networks(cohort: Cohort, splits: pd.DataFrame, sections: dict) -> Ite
     for repeat, fold in track(scored_folds(splits), "targets of the networks, by fold"):
         train, test = fold_rows(splits, cohort.participants, repeat, fold)
         model = build(sections["model"], sections["measure"], sections["graph"], sections["training"])
-        lost = cohort.pairs.touching(cohort.missing[test])
+        lost = cohort.lacking(test)
         for fitted in model.fit_many(cohort, train, fold_seeds(sections, repeat, fold)):
             features = fitted.filler_.transform(cohort.values[everybody], cohort.missing)
             yield Fold(repeat, fold, train, test, features, NetworkDecision(fitted.networks_), lost)

@@ -50,7 +50,7 @@ def retrained_shifts(
         model = build(sections["model"], sections["measure"], sections["graph"], sections["training"])
         source, networks = model.fit_labels(cohort, train, labels[train], fold_seeds(sections, 0, fold)[0], ticks=ticks)
         features = source.filler_.transform(cohort.values[np.arange(len(people))], cohort.missing)
-        unseen = Fold(0, fold, train, test, features, None, cohort.pairs.touching(cohort.missing[test]))
+        unseen = Fold(0, fold, train, test, features, None, cohort.lacking(test))
         total += (targets.members @ permuted_parts(unseen, networks, basis, labels).T).T
     list(ticks)  # says that all is done
     return total

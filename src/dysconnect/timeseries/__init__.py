@@ -12,6 +12,7 @@ from dysconnect.timeseries.cohort import (
     prepare_subject,
 )
 from dysconnect.timeseries.description import describe_dataset
+from dysconnect.timeseries.matrices import judge_matrices
 
 __all__ = [
     "MOTION",
@@ -24,6 +25,7 @@ __all__ = [
     "earlier_reason",
     "emptied",
     "judge_cohort",
+    "judge_matrices",
     "kept_volumes",
     "nuisance_regressors",
     "prepare_cohort",

@@ -12,6 +12,7 @@ OUTSIDE = {
     "series": ("series.tsv", "series.json", "sub-*/func/sub-*_timeseries.tsv", "sub-*/func/sub-*_timeseries.json"),
     # BIDS wants a folder of everybody in participants.tsv, and here nobody has files
     "edges": ("edges.tsv", "edges.json", "participants.tsv", "participants.json"),
+    "matrices": ("matrices.tsv", "matrices.json", "participants.tsv", "participants.json"),
 }
 WORDS = {
     "series": """\
@@ -23,6 +24,10 @@ WORDS = {
     "edges": """\
 - `participants.tsv`: everybody, who is analysed (`included`), and why the others are not (`exclusion_reason`)
 - `edges.tsv`: connections of those who are, as they were given
+""",
+    "matrices": """\
+- `participants.tsv`: everybody, who is analysed (`included`), and why the others are not (`exclusion_reason`)
+- `matrices.tsv`: index of the matrices of those who are, with their SHA-256
 """,
 }
 
@@ -38,7 +43,7 @@ def describe_dataset(dataset: dict, folder: str | Path, index: str = "series") -
         `name`, `title`, `citation` and `licence` of the dataset that these come from.
     folder : path
         It exists.
-    index : {"series", "edges"}
+    index : {"series", "edges", "matrices"}
         What the folder holds beside the participants.
     """
     folder, name = Path(folder), f"{dataset['title']}: what each subject gave, and who can be used"

@@ -10,11 +10,11 @@ CHOICES = ("participant_id", "what", "chosen", "others", "why")  # columns of th
 
 
 def scan_entry(name: str, receipt: Mapping) -> dict:
-    """Row of the index of scans for one participant; `problem` says why there is no scan to use; `events` of a task."""
+    """Row of the index of scans for one participant; `problem` says why there is none to use."""
     scan, folder = receipt["scan"], Path(receipt["folder"]).absolute()
     hashes = {file["path"]: file["sha256"] for file in receipt["files"]}
     located = {key: str(folder / scan[key]) if scan.get(key) else "" for key in ("bold", "mask", "confounds", "t1w")}
-    events = {"events": str(folder / scan["events"])} if scan.get("events") else {}
+    more = {key: str(folder / scan[key]) for key in ("events", "reverse") if scan.get(key)}
     return {
         "participant_id": name,
         **located,
@@ -22,7 +22,7 @@ def scan_entry(name: str, receipt: Mapping) -> dict:
         "n_volumes": scan.get("volumes", 0),
         "sha256": hashes.get(scan.get("bold", ""), ""),
         "problem": receipt["problem"],
-        **events,
+        **more,
     }
 
 

@@ -16,8 +16,8 @@ from dysconnect.reading.numeric.match import begins_with_codes, in_order, match
 from dysconnect.reading.tables import read_text
 
 __all__ = [
-    "Numbers", "are_numbers", "begins_with_codes", "check_member", "in_order", "is_numbering", "match", "read_numbers",
-    "refuse_absent",
+    "Numbers", "are_numbers", "begins_with_codes", "check_member", "in_order", "is_numbering", "match", "read_array",
+    "read_content", "read_numbers", "refuse_absent",
 ]  # fmt: skip
 
 

@@ -29,11 +29,11 @@ WIDEST = 50_000  # columns; more are voxels, not regions
 
 def parse_lines(lines: list[str], name: str, blanks: bool) -> Numbers:
     """Read the lines of a table; cells between `blanks` whatever else there is."""
-    numbers, comments = _rows(lines, name)
+    numbers, comments = rows_and_comments(lines, name)
     if lines[numbers[0] - 1].lstrip().startswith("<"):
         raise TableError(f"{name} cannot be read as a table of numbers: it is a web page or XML; fetch it again")
-    separator = None if blanks else _separator(lines[numbers[0] - 1])
-    split = _splitter(separator, any('"' in lines[number - 1] for number in numbers), name)
+    separator = None if blanks else separator_of(lines[numbers[0] - 1])
+    split = splitter(separator, any('"' in lines[number - 1] for number in numbers), name)
     header = _headline(numbers, comments, lines, split)
     names = _names(split(lines[header - 1], header)) if header else []
     numbers = [number for number in numbers if number != header]
@@ -50,7 +50,7 @@ def parse_lines(lines: list[str], name: str, blanks: bool) -> Numbers:
     return _without_index(Numbers(name, _parsed(body, separator, widths[0], blanks), names, numbers))
 
 
-def _rows(lines: list[str], name: str) -> tuple[list[int], list[int]]:
+def rows_and_comments(lines: list[str], name: str) -> tuple[list[int], list[int]]:
     """Numbers of the lines that are rows (or names), and of those that are comments, from 1."""
     rows, comments = [], []
     for number, line in enumerate(lines, 1):
@@ -62,7 +62,7 @@ def _rows(lines: list[str], name: str) -> tuple[list[int], list[int]]:
     return rows, comments
 
 
-def _separator(line: str) -> str | None:
+def separator_of(line: str) -> str | None:
     """What stands between the cells of a line: a tab, semicolon or comma; None for blanks.
 
     Commas within numbers, with blanks between, are decimal.
@@ -76,7 +76,7 @@ def _separator(line: str) -> str | None:
     return next((mark for mark in ";," if mark in bare), None)
 
 
-def _splitter(separator: str | None, quoted: bool, name: str) -> Callable[[str, int], list[str]]:
+def splitter(separator: str | None, quoted: bool, name: str) -> Callable[[str, int], list[str]]:
     """How a line, with its number, falls into cells; blanks may stand within double quotes."""
     if separator is None and quoted:
         return lambda line, number: re.findall(r'"[^"]*"|\S+', line)

@@ -18,7 +18,7 @@ def begins_with_codes(table: Numbers, nodes: pd.DataFrame) -> bool:
 def match(table: Numbers, nodes: pd.DataFrame) -> list[int]:
     """Positions of the atlas's regions among the named columns; refuse a table without names."""
     if table.names:
-        positions = _positions(table.names, nodes)
+        positions = positions_of(table.names, nodes)
         if positions is None:
             raise TableError(_lacking(table, nodes))
         return positions
@@ -34,7 +34,7 @@ def match(table: Numbers, nodes: pd.DataFrame) -> list[int]:
     )
 
 
-def _positions(names: Sequence[str], nodes: pd.DataFrame) -> list[int] | None:
+def positions_of(names: Sequence[str], nodes: pd.DataFrame) -> list[int] | None:
     """Positions of the atlas's regions among names, by name, code, or another column of the atlas."""
     position = {re.sub(r"(?<=\d)\.0+$", "", name): k for k, name in enumerate(names)}  # pandas: 2001.0
     position |= {name: k for k, name in enumerate(names)}
@@ -55,9 +55,9 @@ def _lacking(table: Numbers, nodes: pd.DataFrame) -> str:
         f"{table.name} has {len(names)} columns and lacks {len(absent)} of the atlas's {len(nodes)} regions "
         f"(first: {absent[0]})"
     )
-    loose = {_loose(name): name for name in table.names}
-    if _loose(absent[0]) in loose and len({*map(_loose, absent)} & set(loose)) == len(absent):
-        return f"{about}: it is spelt {loose[_loose(absent[0])]}. Write names as the atlas has them"
+    spelt = {loose(name): name for name in table.names}
+    if loose(absent[0]) in spelt and len({*map(loose, absent)} & set(spelt)) == len(absent):
+        return f"{about}: it is spelt {spelt[loose(absent[0])]}. Write names as the atlas has them"
     if 2 * len(absent) < len(nodes):
         return f"{about}. Add a column (n/a throughout if not measured), or choose the atlas of the series: atlas=NAME"
     order = len(names) == len(nodes) or is_numbering(table.names)
@@ -65,13 +65,13 @@ def _lacking(table: Numbers, nodes: pd.DataFrame) -> str:
     return f"{about}. Choose the atlas of the series with atlas=NAME{hint}"
 
 
-def _loose(name: str) -> str:
+def loose(name: str) -> str:
     return re.sub(r"[\W_]+", "", name).lower()
 
 
 def in_order(table: Numbers, nodes: pd.DataFrame) -> tuple[Numbers, list[int], str]:
     """Columns in the order of the atlas, as the user says, unless names tell; what was decided about the first line."""
-    positions = _positions(table.names, nodes) if table.names and not is_numbering(table.names) else None
+    positions = positions_of(table.names, nodes) if table.names and not is_numbering(table.names) else None
     if positions is not None:
         return table, positions, ""
     note = ""

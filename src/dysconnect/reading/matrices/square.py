@@ -1,0 +1,160 @@
+"""Files that hold one square matrix of a person: text with or without names, arrays of numpy, MATLAB and GIFTI."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dysconnect.reading.matrices.mat import read_mat
+from dysconnect.reading.matrices.rows import RowNames
+from dysconnect.reading.numeric import Numbers, read_array, read_content, refuse_absent
+from dysconnect.reading.numeric.cells import COMMA, INTEGER, MISSING, is_plain
+from dysconnect.reading.numeric.lines import rows_and_comments, separator_of, splitter
+from dysconnect.reading.tables import TableError, clean, read_text
+
+MARKS = " \t,;"
+TEXT = (".tsv", ".csv", ".txt", ".dense.tsv")
+EXTENSIONS = (*TEXT, ".npy", ".mat", ".shape.gii", ".gii")
+
+
+@dataclass(frozen=True)
+class Square:
+    """A matrix as its file has it.
+
+    Attributes
+    ----------
+    name : str
+        Of the file, for messages.
+    values : array of float, [M, M]
+    rows, columns : RowNames
+        What the file calls them.
+    """
+
+    name: str
+    values: np.ndarray
+    rows: RowNames = field(default_factory=RowNames)
+    columns: RowNames = field(default_factory=RowNames)
+
+
+def read_square(path: str | Path, key: str = "", segmentation: str = "") -> Square:
+    """Read the matrix of one person.
+
+    Parameters
+    ----------
+    path : path
+        ``.npy``; ``.mat`` (any version); text whose cells are separated by tabs, semicolons, commas or blanks, with
+        names in the first line, the first column, both or neither; ``.gii`` with one array, as micapipe writes it.
+    key : str
+        Of several matrices in a ``.mat`` the name of the one, or a part of it between underscores.
+    segmentation : str
+        Atlas, of a ``.mat`` that has several.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is none.
+    TableError
+        When it holds no square matrix of numbers, or several, with the remedy.
+    """
+    path = Path(path)
+    refuse_absent(path, "matrix")
+    if path.suffix == ".npy":
+        values, rows, columns = read_array(path).astype(float), RowNames(), RowNames()
+    elif path.suffix == ".mat":
+        values, rows = read_mat(path, key, segmentation)
+        columns = rows
+    elif path.suffix == ".gii":
+        values, rows, columns = _of_gifti(path), RowNames(), RowNames()
+    else:
+        values, rows, columns = _of_text(path)
+    _refuse_shape(values, path.name)
+    return Square(path.name, values, rows, columns)
+
+
+def _refuse_shape(values: np.ndarray, name: str) -> None:
+    if values.ndim != 2 or values.shape[0] != values.shape[1] or len(values) < 2:
+        size = " x ".join(map(str, values.shape))
+        raise TableError(
+            f"{name} holds {size} numbers: no square matrix. Write one row and one column a region; series of a scan "
+            "are read without dataset.matrices"
+        )
+
+
+def _of_gifti(path: Path) -> np.ndarray:
+    import nibabel
+
+    try:
+        arrays = nibabel.load(path).darrays
+    except Exception as error:
+        raise TableError(f"{path.name} cannot be read as GIFTI ({error}); fetch it again") from error
+    if len(arrays) != 1:
+        raise TableError(f"{path.name} holds {len(arrays)} arrays; one with the matrix is expected")
+    return np.asarray(arrays[0].data, float)
+
+
+def _of_text(path: Path) -> tuple[np.ndarray, RowNames, RowNames]:
+    """Numbers of a text file, and the names in its first column and line, where there are some."""
+    lines = read_text(Path(path.name), read_content(path)).split("\n")
+    numbers = _rows(lines, path.name)
+    first = lines[numbers[0] - 1]
+    if first.lstrip().startswith("<"):
+        raise TableError(f"{path.name} cannot be read as a matrix: it is a web page or XML; fetch it again")
+    split = splitter(separator_of(first), any('"' in lines[number - 1] for number in numbers), path.name)
+    cells = [[clean(cell) for cell in split(lines[number - 1], number)] for number in numbers]
+    cells = _evened(cells, numbers, path.name)
+    above, beside = _names_around(cells)
+    body = pd.DataFrame([row[beside:] for row in cells[above:]])
+    values = Numbers(path.name, body, cells[0][beside:] if above else [], numbers[above:]).values()
+    rows = RowNames.of([row[0] for row in cells[above:]]) if beside else RowNames()
+    return values, rows, RowNames.of(cells[0][beside:]) if above else RowNames()
+
+
+def _rows(lines: Sequence[str], name: str) -> list[int]:
+    """Numbers of the lines that are rows, from 1: those of separators only too, as a missing region may have."""
+    there = set(rows_and_comments(lines, name)[0])
+    empty = {k for k, line in enumerate(lines, 1) if k > min(there) and line.strip(" ") and not line.strip(MARKS)}
+    return sorted(there | empty)
+
+
+def _evened(cells: list[list[str]], numbers: Sequence[int], name: str) -> list[list[str]]:
+    """Rows of one length: without a separator that ends each of them, and with the corner that R leaves out."""
+    while len(cells) > 2 and len(cells[1]) > 1 and _ends_empty(cells):
+        head = cells[0][:-1] if len(cells[0]) == len(cells[1]) else cells[0]
+        cells = [head, *(row[:-1] for row in cells[1:])]
+    width = len(cells[-1])
+    if len(cells[0]) == width - 1 and len(cells) == width:
+        cells = [["", *cells[0]], *cells[1:]]
+    wrong = next((k for k, row in enumerate(cells) if len(row) != width), None)
+    if wrong is not None:
+        raise TableError(
+            f"{name}, line {numbers[wrong]}: {len(cells[wrong])} cells, but the last line has {width}. Write n/a in a "
+            "cell without a value, and decimal points instead of commas"
+        )
+    return cells
+
+
+def _ends_empty(cells: list[list[str]]) -> bool:
+    """Whether an empty cell at the end of every row is a separator too many, and no region without values."""
+    head, width = cells[0], len(cells[1])
+    if any(row[-1] != "" for row in cells[1:]):
+        return False
+    return len(head) < width or (head[-1] == "" and (width > len(cells) or any(map(_is_word, head))))
+
+
+def _is_word(cell: str) -> bool:
+    return cell.lower() not in MISSING and not is_plain(cell) and not COMMA.fullmatch(cell[:99])
+
+
+def _names_around(cells: list[list[str]]) -> tuple[int, int]:
+    """How many first lines and first columns are names (0 or 1 each), as what is left is square."""
+    above = len(cells) - len(cells[0])
+    if above in (1, -1):
+        return int(above == 1), int(above == -1)
+    head, side = cells[0][1:], [row[0] for row in cells[1:]]
+    named = sum(map(_is_word, [*head, *side])) > len(head)
+    codes = cells[0][0] == "" and sorted(head) == sorted(side) and all(map(INTEGER.fullmatch, head))
+    codes &= len(set(head)) == len(head)
+    both = above == 0 and (named or codes)
+    return int(both), int(both)

@@ -1,0 +1,60 @@
+rule tractography:
+    """Follow a participant's fibres and count them by region; a failed participant fails alone."""
+    input:
+        receipt="results/{dataset}/acquire/receipts/{participant}.json",
+        images="results/{dataset}/acquire/receipts/{participant}.images",
+        atlas=RUN.atlas_files,
+    output:
+        index="results/{dataset}/tractography/participants/{participant}.tsv",
+    log:
+        "results/logs/{dataset}/tractography/{participant}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/tractography/{participant}.tsv"
+    priority: 10  # before further downloads, so that few images wait on the disk
+    conda:
+        ENVIRONMENT
+    threads: 1  # more would give other streamlines
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        atlas=COHORT["atlas"],
+        tractography=COHORT["tractography"],
+        preprocess=COHORT["preprocess"],
+        code=code("tractography"),
+    message:
+        "Following the fibres of {wildcards.participant}"
+    script:
+        "../scripts/tractography.py"
+
+
+rule tractography_cohort:
+    """Collect everybody's matrices of connections."""
+    input:
+        rows=expand(
+            "results/{{dataset}}/tractography/participants/{participant}.tsv",
+            participant=RUN.wanted,
+        ),
+        discarded=expand(
+            "results/{{dataset}}/preprocess/discarded/{participant}",
+            participant=[] if RUN.keep else RUN.wanted,
+        ),
+    output:
+        index="results/{dataset}/tractography/matrices.tsv",
+        quality="results/{dataset}/tractography/quality.tsv",
+    log:
+        "results/logs/{dataset}/tractography.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        matrices=COHORT["dataset"].get("matrices"),
+        code=code("tractography_cohort"),
+    message:
+        "Collecting the matrices of {wildcards.dataset}"
+    script:
+        "../scripts/tractography_cohort.py"
