@@ -725,7 +725,7 @@ def test_verdict_needs_the_corrected_test_too():
 
 def test_verdict_says_what_else_beats_the_floor_and_what_remains():
     sentence = said(results_of())["Confounds"]
-    assert "Of the other 1 model, none does." in sentence
+    assert "The other model is not shown to." in sentence
     assert sentence.endswith("With the covariates held equal its AUC is 0.77 [0.67, 0.87], which is above chance.")
     scores = results_of().scores
     scores.loc[scores["metric"] == "auc_deconfounded", ["value", "low", "high"]] = np.nan

@@ -133,6 +133,12 @@ class Results:
     starts: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     tried: Mapping = field(default_factory=dict)
 
+    @property
+    def asked(self) -> dict[str, Asked]:
+        """Further questions to the connections that were asked, by name."""
+        answers = {name: getattr(self, name) for name in QUESTIONS}
+        return {name: answer for name, answer in answers.items() if answer is not None}
+
 
 @dataclass(frozen=True)
 class Study:

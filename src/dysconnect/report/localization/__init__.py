@@ -103,7 +103,8 @@ def _drawings(study: Study, most: int) -> dict[str, Drawing]:
 def points_caption(points: pd.DataFrame, summary: Mapping, measure: Measure) -> str:
     """What the points are, and that the strongest of many connections look stronger than they are."""
     shown = len(points[["region_a", "region_b"]].drop_duplicates())
-    survive = f"{min(shown, summary['n_fwer']):,} of them survive" if summary["n_fwer"] else "None of them survives"
+    n = min(shown, summary["n_fwer"])
+    survive = f"{n:,} of them {'survives' if n == 1 else 'survive'}" if n else "None of them survives"
     return (
         f"The {counted(shown, 'strongest connection')} in everybody, raw and adjusted for "
         f"{adjusted_for(summary['nuisance'], measure)}; the adjusted values keep the difference of the groups and the "
@@ -180,6 +181,7 @@ def _facts(results: Results, measure: Measure) -> list[tuple[str, str]]:
     return [
         ("Patients, controls", f"{summary['n_cases']:,}, {summary['n_controls']:,}"),
         ("Tested", f"{counted(summary['n_edges'], 'connection')}{missing}"),
+        *([("A connection", measure.sentence)] if measure.timed else []),
         (
             "Survive",
             f"{summary['n_fwer']:,} at FWER {summary['alpha']:g}; {summary['n_fdr']:,} at FDR {summary['alpha']:g}",

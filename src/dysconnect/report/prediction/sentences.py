@@ -183,6 +183,8 @@ def _others_above(study: Study, auc: Mapping, best: str) -> str:
     above = sum(gap is not None and gap.shown > 0 for gap in gaps)
     if not others:
         return ""
+    if len(others) == 1:
+        return "The other model does as well. " if above else "The other model is not shown to. "
     do = f"{above:,} {'does' if above == 1 else 'do'}" if above else "none does"
     return f"Of the other {counted(len(others), 'model')}, {do}. "
 
