@@ -34,11 +34,12 @@ class Cleaned:
     mask : array of bool, [X, Y, Z]
         The brain.
     motion : array, [V, 6]
-        Of the head (reference to scanner): trans_x, trans_y, trans_z (mm), rot_x, rot_y, rot_z (radians).
+        Of the head (reference to scanner), about the middle of the grid: trans_x, trans_y, trans_z (mm), rot_x, rot_y,
+        rot_z (radians).
     eddy : array, [V, 3]
         Voxels along the phase axis a mm along the scanner's axes.
     dropped : array of bool, [V, Z]
-        Slices that were replaced by their prediction.
+        Slices (along the last axis) that were replaced by their prediction.
     field : Field or None
         None where there was no reversed b0.
     quality : dict of str to float
@@ -107,7 +108,7 @@ def cleaned(
     mask = brain_of(undistorted, affine) if mask is None else np.asarray(mask) > 0
     shift = np.zeros(mask.shape, np.float32) if field is None else field.shift
     frame = _whole_frame(mask.shape, affine, encoding.axis, shift).only(_around(mask, affine).ravel())
-    scan = _Scan(dwi, bvals, bvecs, weighted, frame, shift)
+    scan = _Scan(dwi, bvals, bvecs, frame, shift)
     scan.begin(*ROUNDS[0])
     for width, distance in ROUNDS:
         scan.improve(width, distance)
@@ -125,12 +126,13 @@ def cleaned(
 class _Scan:
     """The volumes and what is known of each so far."""
 
-    def __init__(self, dwi, bvals, bvecs, weighted, frame, field):
+    def __init__(self, dwi: np.ndarray, bvals: np.ndarray, bvecs: np.ndarray, frame: Frame, field: np.ndarray):
         self.original = [np.asarray(dwi[..., k], np.float32) for k in range(dwi.shape[3])]
         self.volumes = list(self.original)  # with lost slices replaced
-        self.bvals, self.bvecs, self.weighted, self.frame, self.field = bvals, bvecs, weighted, frame, field
+        self.bvals, self.bvecs, self.weighted = np.asarray(bvals), np.asarray(bvecs), np.asarray(bvals) > B0
+        self.frame, self.field = frame, field
         self.poses = [STILL] * len(self.original)
-        self.dropped = np.zeros((len(self.original), field.shape[2]), bool)
+        self.judged = self.dropped = np.zeros((len(self.original), field.shape[2]), bool)
 
     def improve(self, width: float, distance: float) -> None:
         """Predict every volume and register it to its prediction; then look for lost slices."""

@@ -14,8 +14,8 @@ from dysconnect.diffusion.prediction import fitted_tensor
 
 ALONG = np.cos(np.deg2rad(35))  # of a direction with the line to the neighbour
 ANISOTROPIC = 0.25  # fractional anisotropy: fibres, below it directions are noise
-FEWEST = 200  # voxels of that kind, to tell anything
-CLEAR = 1.1  # times as coherent: another orientation is taken for the right one
+FEWEST = 1000  # voxels of that kind, to tell anything
+CLEAR = 1.15  # times as coherent: another orientation is taken for the right one
 
 
 @dataclass(frozen=True)
