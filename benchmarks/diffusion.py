@@ -1,4 +1,4 @@
-"""Diffusion: cost of one person of ds006395's size, Gibbs ringing against dipy, and whether a bundle's FA is found again.
+"""Diffusion: cost of one person of ds006395's size, ringing against dipy, and whether a bundle's FA is found again.
 
 python benchmarks/diffusion.py person    # 96 x 96 x 60 voxels of 2 mm, 60 directions, 10 b0; 200,000 seeds
 python benchmarks/diffusion.py ringing
@@ -55,7 +55,9 @@ def make(args: argparse.Namespace) -> None:
     from dysconnect.data.atlas import load_atlas
 
     folder = Path(args.folder)
-    (folder / "entry.json").write_text(json.dumps(write_person(folder, (96, 96, 60), 2.0, 60, 1.0)))
+    (folder / "entry.json").write_text(
+        json.dumps(write_person(folder, shape=(96, 96, 60), voxel=2.0, number=60, t1w=1.0))
+    )
     write_atlas(folder / "atlas.nii.gz", load_atlas("seitzman300"))
 
 
@@ -82,8 +84,8 @@ def ringing(args: argparse.Namespace) -> dict:
 
 def chain(args: argparse.Namespace) -> dict:
     """FA of one bundle is lower in half of the phantoms: which edges does the localization name?"""
-    from tracts import ACROSS, BUNDLES, slab
     from test_diffusion_tracts import PAIRS, fits, matrices
+    from tracts import ACROSS, BUNDLES, slab
 
     from dysconnect.localize.statistics import edge_statistics
 
