@@ -27,7 +27,7 @@ def brain_of(b0: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """
     size = voxel_sizes(affine)
     smooth = ndimage.gaussian_filter(np.asarray(b0, np.float32), SMOOTH / 2.3548 / size)
-    bright = smooth > _otsu(np.minimum(smooth, np.percentile(smooth, 98)))  # so that fluid is no class for itself
+    bright = smooth > _otsu(np.minimum(smooth, _otsu(smooth)))  # twice: the first may part fluid from tissue
     ball = _ball(THIN, size)
     opened = ndimage.binary_erosion(bright, ball)
     labels, count = ndimage.label(opened if opened.any() else bright)

@@ -135,7 +135,7 @@ class _Scan:
     def improve(self, width: float, distance: float) -> None:
         """Predict every volume and register it to its prediction; then look for lost slices."""
         self.register(self.predicted(), width, distance)
-        self.align_weighted(width, distance)
+        self.align_weighted()
         self.replace_lost()
 
     def fetched(self, volumes: list[np.ndarray]) -> np.ndarray:
@@ -166,18 +166,18 @@ class _Scan:
         back = np.linalg.inv(poses[first].motion)
         self.poses = [Pose(pose.motion @ back, pose.eddy) for pose in poses]
 
-    def align_weighted(self, width: float, distance: float) -> None:
+    def align_weighted(self) -> None:
         """Move all weighted volumes together to where the b0 are."""
         seen = self.fetched(self.volumes)
         means = [seen[chosen].mean(0) for chosen in (~self.weighted, self.weighted)]
-        common = common_motion(*means, self.frame, width, distance, self.field.shape)
+        common = common_motion(*means, self.frame, self.field.shape)
         moved = [Pose(pose.motion @ common, pose.eddy) for pose in self.poses]
         self.poses = [new if there else pose for new, pose, there in zip(moved, self.poses, self.weighted)]
 
     def replace_lost(self) -> None:
         """Find slices that lost signal, as scanned, and write their prediction into copies of the volumes."""
         predictions = self.predicted()
-        losses = slice_losses(self.fetched(self.original), predictions, self.frame, self.poses, self.field.shape[2])
+        losses = slice_losses(self.original, predictions, self.frame, self.poses, self.field)
         self.judged, self.dropped = np.isfinite(losses), dropped_slices(losses, self.weighted)
         for k, volume in enumerate(self.original):
             self.volumes[k] = volume

@@ -4,20 +4,25 @@ Gauss-Newton on intensities, with Tukey's weights and the gain of each volume, f
 prediction is made anew each time. A b0 moves rigidly, a weighted volume is also sheared and scaled along the phase
 axis. The first b0 is where the head is at rest: the other b0 are registered to it, the weighted volumes begin where
 the b0 around them are, and as their predictions come from weighted volumes only in the main, all of them together are
-registered to the b0 once more.
+registered to the b0 by mutual information.
 """
+
+from dataclasses import replace
 
 import numpy as np
 from nibabel.affines import voxel_sizes
 from scipy import ndimage
+from scipy.optimize import minimize
 
 from dysconnect.data.images.rigid import rigid_matrices, rigid_parameters
 from dysconnect.diffusion.poses import STILL, Frame, Pose
 
 RADIUS = 50.0  # mm, makes rotations comparable with translations
+SCALE = np.r_[np.ones(3), np.full(3, RADIUS)]
 STEPS = 12  # at most
 LONGEST = 5.0  # mm a step, so that a poor first step throws no volume out of the field of view
 CLOSE = 0.005  # mm: a step that is smaller ends it
+ACROSS, BINS = 3.0, 32  # b0 beside weighted volumes: mm of smoothing and between points; bins of either brightness
 TUKEY = 4.685  # robust standard deviations: 95 % efficiency for normal noise
 
 
@@ -48,7 +53,7 @@ def register(
     wanted, rises, chosen = _template(prediction, frame, sigma, distance, volume.shape)
     points = frame.only(chosen)
     columns = _columns(wanted, rises, points, eddy)
-    shape, scale = np.array(volume.shape)[:, None], np.r_[np.ones(3), np.full(3, RADIUS), np.full(3, RADIUS)]
+    shape, scale = np.array(volume.shape)[:, None], np.r_[SCALE, np.full(3, RADIUS)]
     for _ in range(STEPS):
         at = points.seen_at(pose)
         inside = ((at >= 0) & (at <= shape - 1)).all(0)
@@ -68,11 +73,8 @@ def register(
 
 def _template(prediction: np.ndarray, frame: Frame, sigma: np.ndarray, distance: float, shape: tuple) -> tuple:
     """Smoothed prediction [n], its slopes (a voxel) [3, n], and which of the frame's voxels are compared [n]."""
-    image = np.zeros(shape, np.float32)
-    image[tuple(frame.voxels)] = prediction
-    image = ndimage.gaussian_filter(image, sigma, mode="nearest")
-    stride = np.round(distance / voxel_sizes(frame.affine)).astype(int).clip(1)
-    chosen = np.flatnonzero((frame.voxels % stride[:, None] == 0).all(0))
+    image = ndimage.gaussian_filter(_image(prediction, frame, shape), sigma, mode="nearest")
+    chosen = _spread(frame, distance)
     at = tuple(frame.voxels[:, chosen])
     return image[at], np.stack([np.gradient(image, axis=k)[at] for k in range(3)]), chosen
 
@@ -108,31 +110,57 @@ def between(poses: list[Pose], known: np.ndarray, centre: np.ndarray) -> list[Po
     return [pose if there else Pose(motion, pose.eddy) for pose, there, motion in zip(poses, known, motions)]
 
 
-def common_motion(
-    still: np.ndarray, mean: np.ndarray, frame: Frame, width: float, distance: float, shape: tuple
-) -> np.ndarray:
-    """Where the mean of the weighted volumes lies beside the b0, whose contrast is another, [4, 4] mm.
+def common_motion(still: np.ndarray, mean: np.ndarray, frame: Frame, shape: tuple) -> np.ndarray:
+    """Where the mean of the weighted volumes lies beside that of the b0, by mutual information, [4, 4] mm.
 
-    The b0's signal is turned into that of the weighted mean by a curve, fitted anew while the motion is sought.
+    Parameters
+    ----------
+    still, mean : array, [N]
+        At the frame's voxels.
+    frame : Frame
+    shape : tuple
+        Of the image.
     """
-    volume = np.zeros(shape, np.float32)
-    volume[tuple(frame.voxels)] = mean
-    flat = Frame(frame.affine, frame.axis, frame.voxels, 0 * frame.shift, 0 * frame.slope, frame.centre)
-    pose = STILL
-    for _ in range(3):
-        seen = flat.fetched(volume, pose)
-        pose = register(volume, _recoloured(still, seen), flat, pose, width, distance, eddy=False)
-    return pose.motion
+    sigma = ACROSS / 2.3548 / voxel_sizes(frame.affine)
+    there, moving = (ndimage.gaussian_filter(_image(values, frame, shape), sigma) for values in (still, mean))
+    points = frame.only(_spread(frame, ACROSS))
+    # between voxels, at random: on them nothing is interpolated, and so sharp an image holds the head where it is
+    between_voxels = points.voxels + np.random.default_rng(0).uniform(-0.5, 0.5, points.voxels.shape)
+    points = replace(points, voxels=between_voxels, shift=0 * points.shift, slope=0 * points.slope)
+    values, moved = points.fetched(there, STILL), points.fetched(moving, STILL)
+    edges = np.quantile(moved, np.linspace(0, 1, BINS + 1))
+    rows = np.searchsorted(np.quantile(values, np.linspace(0, 1, BINS + 1))[1:-1], values)
+
+    def unlike(numbers: np.ndarray) -> float:
+        values = points.fetched(moving, STILL.after(numbers / SCALE, frame.centre))
+        return -_information(rows, np.interp(values, edges, np.arange(BINS + 1)))
+
+    found = minimize(unlike, np.zeros(6), method="Powell", options={"xtol": 0.003, "ftol": 1e-7})
+    return STILL.after(found.x / SCALE, frame.centre).motion
 
 
-def _recoloured(image: np.ndarray, like: np.ndarray, bins: int = 32) -> np.ndarray:
-    """An image with the mean of another one at each of its brightnesses."""
-    edges = np.quantile(image, np.linspace(0, 1, bins + 1))[1:-1]
-    bin_of = np.searchsorted(edges, image)
-    counts = np.bincount(bin_of, minlength=bins).clip(1)
-    middles = np.bincount(bin_of, image, bins) / counts
-    means = np.bincount(bin_of, like, bins) / counts
-    return np.interp(image, middles, means)
+def _information(rows: np.ndarray, columns: np.ndarray) -> float:
+    """Mutual information (nats) of the number of a bin and a place among bins, each place shared by the two around it."""
+    low = np.minimum(columns.astype(int), BINS - 1)
+    part = columns - low
+    flat = rows * (BINS + 1) + low
+    joint = np.bincount(flat, 1 - part, BINS * (BINS + 1)) + np.bincount(flat + 1, part, BINS * (BINS + 1))
+    joint = joint.reshape(BINS, BINS + 1) / len(rows)
+    alone = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True)
+    seen = joint > 0
+    return float((joint[seen] * np.log(joint[seen] / alone[seen])).sum())
+
+
+def _image(values: np.ndarray, frame: Frame, shape: tuple) -> np.ndarray:
+    image = np.zeros(shape, np.float32)
+    image[tuple(frame.voxels)] = values
+    return image
+
+
+def _spread(frame: Frame, distance: float) -> np.ndarray:
+    """Every so many voxels of a frame, so that they lie about a distance (mm) apart."""
+    stride = np.round(distance / voxel_sizes(frame.affine)).astype(int).clip(1)
+    return np.flatnonzero((frame.voxels % stride[:, None] == 0).all(0))
 
 
 def rotated(bvecs: np.ndarray, motions: np.ndarray) -> np.ndarray:

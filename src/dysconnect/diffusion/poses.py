@@ -72,7 +72,7 @@ class Frame:
         at = self.seen_at(pose)
         return ndimage.map_coordinates(volume, at, order=order, mode="nearest", prefilter=prefilter) * self.stretch(pose)
 
-    def inverted(self, pose: "Pose", at: np.ndarray, field: np.ndarray, steps: int = 10) -> np.ndarray:
+    def inverted(self, pose: "Pose", at: np.ndarray, field: np.ndarray, steps: int = 5) -> np.ndarray:
         """Which (fractional) voxels of the reference lie at places of the volume, [3, P]: a fixed point.
 
         `field` is the shift on the whole grid, [X, Y, Z].
@@ -102,8 +102,9 @@ class Pose:
     eddy: np.ndarray
 
     def after(self, step: np.ndarray, centre: np.ndarray) -> "Pose":
-        """The pose that a small step improves: three shifts (mm), three turns (radians), three slopes."""
-        return Pose(self.motion @ rigid_matrices(step[None, :6], centre)[0], self.eddy + step[6:9])
+        """The pose that a small step improves: three shifts (mm), three turns (radians), perhaps three slopes."""
+        eddy = self.eddy + step[6:] if len(step) > 6 else self.eddy
+        return Pose(self.motion @ rigid_matrices(step[None, :6], centre)[0], eddy)
 
 
 STILL = Pose(np.eye(4), np.zeros(3))
