@@ -1,4 +1,4 @@
-"""A simulated person with diffusion images: the phantom's head, whose fibres are arcs from one hemisphere to the other."""
+"""A simulated person with diffusion images: the phantom's head, whose fibres are arcs from side to side."""
 
 import json
 from pathlib import Path
