@@ -77,7 +77,7 @@ def prepare(made: Simulated, run: Run, nodes: pd.DataFrame) -> tuple[pd.DataFram
         for _, row in people.iterrows():
             dataset = run.cohort["dataset"]
             entry = entry_of(subjects[row["participant_id"]], dataset["repetition_time"], Path(folder))
-            asked = run.cohort["denoise"], dataset["covariates"], dataset.get("trial_types")
+            asked = run.cohort["denoise"], dataset["covariates"], dataset.get("trial_types"), run.demanding
             judged = prepare_subject(row, entry, nodes, *asked)
             rows.append({"mean_fd": judged.mean_fd, "included": judged.series is not None} | judged.moved)
             if judged.series is not None:

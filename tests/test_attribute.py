@@ -168,6 +168,14 @@ def test_a_half_too_small_for_the_covariates_finds_nothing(make_cohort, capsys):
     assert "tests nothing" in capsys.readouterr().out
 
 
+def test_a_half_of_one_patient_finds_nothing(make_cohort, capsys):
+    cohort = make_cohort(n=6)
+    spec = {"splits": 2, "screened": 5, "permutations": 99, "seed": 0}
+    own = screened_statistics(ridge_screen(cohort.values, cohort.labels), cohort.values, cohort.participants, [], spec)
+    assert own.tested < 2 and np.isfinite(own.p_fwer).all()
+    assert "tests nothing: the " in capsys.readouterr().out
+
+
 def test_edges_that_are_not_numbers_are_refused(make_cohort):
     cohort = make_cohort(n=40)
     values = np.where(np.arange(66) == 3, np.nan, cohort.values)

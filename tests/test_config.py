@@ -83,9 +83,9 @@ def test_every_file_of_a_group_composes(repository, compose, group):
 
 
 def test_every_experiment_and_every_model_composes(repository, compose):
-    names = options(repository, "experiment")
-    _, experiments = compose(experiment=",".join(names))
-    assert set(experiments) == set(names) - {"validate_localization"}
+    names = set(options(repository, "experiment")) - {"floor_regional"}  # of measures that say something of regions
+    _, experiments = compose(experiment=",".join(sorted(names)))
+    assert set(experiments) == names - {"validate_localization"}
     assert {own["model"]["name"] for own in experiments.values()} == set(options(repository, "model"))
 
 

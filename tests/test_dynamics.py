@@ -1,13 +1,19 @@
 """Lagged coupling: it converges to the truth, knows what time reversal does, and is not taken in by delay or noise."""
 
+from functools import cache
+
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from scipy.linalg import expm, solve_discrete_lyapunov
 
+from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import Pairs
 from dysconnect.dynamics.direction import PEAK, direction_accuracy, random_network, simulate_scans
 from dysconnect.dynamics.lagged import delay_and_noise, estimate, lagged, most_regions, rates, reversal
+from dysconnect.localize.associations import severity
+from dysconnect.localize.severity import score_statistics
 from dysconnect.planted.timed import lead
 
 TR = 0.9
@@ -130,6 +136,7 @@ def test_delay_and_noise_are_seconds_and_shares():
     np.testing.assert_allclose(noise, spread**2 / (1 + spread**2), atol=0.06)
 
 
+@cache
 def cohort(kind: str, seed: int, n_regions: int = 12, n: int = 45) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Edges [2n, E], covariates [2n, 2N] and group of two groups of one network, whose last n differ in one thing."""
     rng = np.random.default_rng([seed, 11])
@@ -168,6 +175,23 @@ def test_groups_that_differ_only_in_delay_or_noise_are_not_called(kind):
         without.append(np.mean(group_p(edges) < 0.05))
     assert np.mean(with_them) <= 0.05 + 2 * np.std(with_them, ddof=1) / np.sqrt(8)
     assert np.mean(without) > 0.08  # which is why they are covariates
+
+
+@pytest.mark.parametrize("kind", ["delay", "noise"])
+def test_a_score_that_goes_with_delay_or_noise_alone_is_not_called(kind):
+    asked = {"score": "bfm", "nuisance": [], "permutations": 19, "alpha": 0.05, "max_missing": 0.1, "seed": 0}
+    with_them, without = [], []
+    for seed in range(8):
+        edges, values, _ = cohort(kind, seed)
+        n, rng, names = len(edges), np.random.default_rng(seed), np.array([f"region {k}" for k in range(12)])
+        score = np.repeat([0.0, 1.0], n // 2) + 0.1 * rng.standard_normal(n)
+        people = pd.DataFrame({"participant_id": np.arange(n), "site": "A", "label": 1, "bfm": score})
+        regional = dict(zip(("delay", "noise"), np.split(values, 2, axis=1)))
+        patients = Cohort(people, edges, np.zeros((n, 12), bool), names, "lagged", True, regional=regional)
+        with_them.append((severity(patients, np.full(132, ""), asked).edges["p"] < 0.05).mean())
+        without.append((score_statistics(edges, people, "bfm", [], 19, 0).p < 0.05).mean())
+    assert np.mean(with_them) <= 0.05 + 2 * np.std(with_them, ddof=1) / np.sqrt(8)
+    assert np.mean(without) > 0.07
 
 
 def test_coupling_that_differs_is_still_seen_beside_delay_and_noise():

@@ -67,6 +67,10 @@ BAD = {
     "durations in milliseconds": ([(a, 1000 * b, c) for a, b, c in TAPPING], r"line 2 .*lasts longer .*milliseconds\?"),
     "short ones": ([(5, 110, "a"), (20, 110, "a"), (70, 110, "a")], r"lines 2 and 3: .*milliseconds\?"),
     "a scan cut short": ([*TAPPING, (150, 30, "right"), (600, 30, "left")], r"line 6 .*150 s \(2 of 6 .*another run"),
+    "a scan cut very short": (
+        [*TAPPING, *((150 + 60 * k, 30, "right") for k in range(8))],
+        r"line 6 .*150 s \(8 of 12 .*another run",
+    ),
     "negative duration": ([(0, -30, "right")], r"line 2 \(right\): .*duration -30 s"),
     "one kind overlaps": (
         [(0, 30, "right"), (20, 30, "right")],

@@ -18,8 +18,8 @@ STEPS = (
     ((), ("discard_outputs",)),
     (("pandas",), (
         "splits", "preprocess_cohort", "arrange", "connectivity", "bundle", "deviations", "evaluate", "localize",
-        "group_differences", "severity", "recovery", "attribute_edges", "attribute_recovery", "acquire", "discard",
-        "dictionary", "download",
+        "group_differences", "joint", "severity", "recovery", "attribute_edges", "attribute_recovery", "acquire",
+        "discard", "dictionary", "download",
     )),
     (("scipy.stats",), ("judge", "timeseries", "quality", "quality_scans")),
     (("sklearn",), ("train", "attribute", "stimulate", "validate", "validate_scores")),

@@ -386,7 +386,7 @@ def test_missing_regions_are_compared_between_the_groups(make_participants):
 def warned(missing, people) -> str:
     quality = {
         "subjects": {side: {"total": 20, "kept": 20} for side in ("cases", "controls")} | {"p": 1.0},
-        "motion": {}, "seconds": {}, "qcfc": {"everybody": {}},
+        "motion": {}, "motion_within": {}, "seconds": {}, "qcfc": {"everybody": {}},
         "lacking": lacking(missing, people, np.array(["dentate left", "dentate right", "putamen"])),
     }  # fmt: skip
     return ". ".join(quality_warnings(quality, {"group_alpha": 0.05, "qcfc_alpha": 0.05}))

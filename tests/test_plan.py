@@ -124,6 +124,12 @@ def test_preprocessed_images_bring_what_their_space_needs():
     assert run.stimulated is None and any("No targets will be ranked" in line for line in run.notes())
 
 
+def test_a_scan_of_a_task_analysed_as_rest_is_said_to_keep_its_responses():
+    told = [planned(**choice, dataset="ds006395_finger").notes() for choice in ({}, {"connectivity": "task_change"})]
+    assert [any("leaves the responses to it in" in line for line in lines) for lines in told] == [True, False]
+    assert not any("responses" in line for line in planned().notes())
+
+
 def test_fmriprep_runs_where_it_is_the_engine_of_raw_images(project):
     (project / "license.txt").touch()
     settings = "dataset.limit=2", "preprocess.fs_license=license.txt", "preprocess.keep_outputs=false"
@@ -139,6 +145,23 @@ def test_connections_as_numbers_have_no_series_and_no_bundle():
     run = planned(dataset="degeneration", experiment="correlation_ridge")
     assert run.table and (run.index, run.series_from) == ("edges", "acquire")
     assert run.bundled == [] and run.bundle_file(run.seeing[0]) == []
+
+
+@pytest.mark.parametrize("measure", ["lagged", "variability", "task"])
+def test_measures_over_time_have_a_floor_of_regions_and_no_bundle(measure):
+    run = planned(connectivity=measure, experiment="ridge")
+    assert list(run.experiments) == ["floor", "floor_regional", "ridge"] and run.seeing == ["ridge"]
+    assert run.connectome_file("floor_regional") == run.connectome_file("ridge")
+    assert run.bundled == [] and run.stimulated_measure == measure
+    assert "floor_regional" not in planned(experiment="correlation_ridge").experiments
+    with pytest.raises(ConfigError, match="floor_regional sees more than covariates"):
+        planned("evaluate.floor=floor_regional", connectivity=measure)
+
+
+def test_direction_trains_linear_models_by_default(project):
+    run = plan_run(ROOT, {"connectivity": "lagged"})
+    assert list(run.experiments) == ["floor", "floor_regional", "ridge", "logistic"]
+    assert run.attributed == run.stimulated == "ridge"
 
 
 def test_abide_is_fetched_where_there_is_no_folder():
@@ -161,6 +184,7 @@ def test_cohorts_of_the_validation_come_in_batches_that_cover_them():
     ("choices", "overrides", "message"),
     [
         ({"dataset": "degeneration", "experiment": "validate_localization"}, "", "the validation plants in series"),
+        ({"connectivity": "lagged", "experiment": "validate_localization"}, "", "connectivity=lagged depends on when"),
         ({"experiment": "gcn_pretrained"}, "", "snakemake --config dataset=abide --until connectivity"),
         ({"preprocess": "ants", "dataset": "ds000245_fmriprep"}, "", "does not fit dataset=ds000245_fmriprep"),
         ({}, "tracking.uri=https://a:b@c.de", "holds a password"),
@@ -172,6 +196,13 @@ def test_what_does_not_fit_together_is_refused_before_any_job(choices, overrides
     with pytest.raises((ValueError, OSError)) as refused:
         planned(overrides, **choices)
     assert message in str(refused.value)
+
+
+def test_measures_that_a_scan_may_have_too_little_for_are_asked_where_series_are_judged(default):
+    assert default.demanding == planned(connectivity="task").demanding == []
+    assert planned(connectivity="lagged").demanding == ["lagged"]
+    both = planned("localize.measure=variability", "denoise.high_pass=0.017", connectivity="lagged")
+    assert both.demanding == ["lagged", "variability"]  # whoever is out, is out of all experiments
 
 
 def test_two_estimators_of_one_measure_are_refused(default):

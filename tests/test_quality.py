@@ -24,6 +24,7 @@ from dysconnect.quality.people import (
     missing_regions,
     subjects_kept,
 )
+from dysconnect.report.quality.sentences import quality_warnings
 
 CONTRAST = {"cases": ["DYT"], "controls": ["HC"]}
 COVARIATES = ["age", "sex", "site", "mean_fd"]
@@ -104,6 +105,18 @@ def test_a_group_difference_in_both_is_no_motion(make_participants):
     table, summary = assessed(people, values.astype(np.float32), nodes)
     assert table["r"].abs().mean() < 0.1
     assert summary["motion"]["p"] < 1e-6 and summary["motion"]["d"] > 1
+
+
+def test_motion_in_parts_of_a_scan_is_compared_where_it_is_known(make_participants):
+    people = people_of(make_participants, 100)
+    assert assessed(people, noise(100, 6), nodes_of(4))[1]["motion_within"] == {}
+    people = people.assign(mean_fd_task=people["mean_fd"] * (1 + 0.8 * people["label"]), mean_fd_rest=people["mean_fd"])
+    _, summary = assessed(people, noise(100, 6), nodes_of(4))
+    assert summary["motion_within"]["mean_fd_rest"] == summary["motion"]
+    within = summary["motion_within"]["mean_fd_task"]
+    assert within["p"] < 1e-3 < summary["motion"]["p"]
+    warned = quality_warnings(summary, {"group_alpha": 0.05, "qcfc_alpha": 0})
+    assert [text.split(" differs")[0] for text in warned] == ["Motion during the task"]
 
 
 def test_a_null_cohort_gives_five_percent_and_a_flat_curve(make_participants):

@@ -374,6 +374,7 @@ def quality_of(**changes) -> dict:
         "excluded": excluded,
         "nuisance": ["age", "sex", "site"],
         "motion": {**COMPARED, "p": 0.7, "d": 0.1, "low": -0.8, "high": 1.0},
+        "motion_within": {},
         "seconds": {**COMPARED, "reason": "the same in everybody"},
         "volumes": {**COMPARED, "reason": "the same in everybody"},
         "lacking": {"cases": 0.0, "controls": 0.0, "p": None, "regions": []},
@@ -724,7 +725,7 @@ def test_verdict_needs_the_corrected_test_too():
 
 def test_verdict_says_what_else_beats_the_floor_and_what_remains():
     sentence = said(results_of())["Confounds"]
-    assert "Of the other 1 model, none does." in sentence
+    assert "The other model is not shown to." in sentence
     assert sentence.endswith("With the covariates held equal its AUC is 0.77 [0.67, 0.87], which is above chance.")
     scores = results_of().scores
     scores.loc[scores["metric"] == "auc_deconfounded", ["value", "low", "high"]] = np.nan
@@ -894,6 +895,15 @@ def test_methods_name_what_was_removed_and_left_out():
     assert "Volumes with a framewise displacement above 0.5 mm were left out, and runs of fewer than 5 volumes" in text
     assert any("Behzadi Y" in reference for reference in references(paragraphs))
     assert "Volumes with" not in methods(results_of(), cohort_of(), experiments_of(GOOD), NODES)[0][1]
+
+
+def test_methods_say_how_responses_to_a_task_were_removed():
+    cohort = cohort_of()
+    assert "responses" not in methods(results_of(), cohort, experiments_of(GOOD), NODES)[0][1]
+    cohort["denoise"] |= {"task": True, "min_degrees_of_freedom": 100}
+    text = methods(results_of(), cohort, experiments_of(GOOD), NODES)[0][1]
+    assert "; all responses to the task and z-scored" in text and "of every single event the canonical one" in text
+    assert "fewer than 100 degrees of freedom in all" in text and "or 30 within the task or at rest" in text
 
 
 def test_methods_say_where_first_weights_come_from():

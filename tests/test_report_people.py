@@ -96,7 +96,8 @@ def predictions_of(folder: Path) -> dict[str, Path]:
 
 
 SPEC = {
-    "dataset": cohort_of()["dataset"], "denoise": cohort_of()["denoise"], "alpha": 0.05, "floor": "floor",
+    "dataset": cohort_of()["dataset"], "denoise": cohort_of()["denoise"], "alpha": 0.05, "floors": ["floor"],
+    "measure": "correlation", "stimulated": "correlation",
     "nuisance": ["age", "sex", "site", "mean_fd"], "marked_fd": 0.3, "scanned": False,
 }  # fmt: skip
 
@@ -167,7 +168,7 @@ def test_the_numbers_are_those_of_the_tables(made):
     page, everybody = read(made, "sub-02"), made[1]
     own = everybody.predictions["gcn"].loc["sub-02"]
     assert f"{own['value']:.2f}" in page.text and f"{own['low']:.2f} to {own['high']:.2f}" in page.text
-    assert page.text.index("tangent ridge") < page.text.index("GCN") < page.text.index("floor covariates only")
+    assert page.text.index("tangent ridge") < page.text.index("GCN") < page.text.index("floor no connections")
     assert "GCN does not beat chance" not in page.text  # its interval excludes chance, and no test was asked for
     assert "0.80 [0.70, 0.90]" in page.text and "9 controls make likely for age, sex, site and motion" in page.text
     assert "more than the largest of healthy people are (p = 0.040" in page.text

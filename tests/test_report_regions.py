@@ -18,6 +18,7 @@ from dysconnect.report.localization import localization_text
 from dysconnect.report.localization.figures import connectome_figure
 from dysconnect.report.localization.groups import points_figure
 from dysconnect.report.localization.matrix import ordered_nodes, split_triangles
+from dysconnect.report.severity import section
 from dysconnect.report.verdict import in_short
 
 REGIONS = NODES["name"].to_numpy()
@@ -146,3 +147,16 @@ def test_both_ways_of_a_pair_have_their_own_place():
     assert arrows(connectome_figure(edges.head(1), NODES, 0.05, 2)) == 0
     points = pd.DataFrame({"region_a": [there] * 4, "region_b": back, "label": [0, 1] * 2, "raw": 1.0, "adjusted": 1.0})
     assert points_figure(points, "z", directed=True).axes[0].get_title(loc="left") == f"{there}\n→ {back}"
+
+
+def test_a_score_says_what_also_explains_its_connections():
+    asked = severity_of(2)
+    asked = asked._replace(edges=study_of("task").results.edges)
+    called = study_of("task", severity=asked)
+    said = dict(section(called).verdict)["Severity"]
+    assert "1 of them is also explained by activation." in said
+    table = section(called).more["asked"][0][2]
+    assert table.columns[-1].title == "Also explained by" and table.rows[0].cells[-1] == "activation"
+    assert "adjusted for age (" in table.caption
+    lagged = section(study_of("lagged", severity=asked)).more["asked"][0][2].caption
+    assert "adjusted for age, delay of all regions and noise of all regions (" in lagged

@@ -389,7 +389,7 @@ def test_matched_sets_are_like_the_target(regions):
 
 def test_strength_is_the_sum_of_absolute_edges():
     edges = np.array([[1.0, -2.0, 0.5], [3.0, 0.0, 0.5]])
-    np.testing.assert_allclose(node_strength(edges, 3), [2 + 1, 2 + 0.5, 1 + 0.5])
+    np.testing.assert_allclose(node_strength(edges, Pairs(3)), [2 + 1, 2 + 0.5, 1 + 0.5])
 
 
 def test_stability_counts_folds():

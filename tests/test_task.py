@@ -15,6 +15,7 @@ from dysconnect.data.timing import Timing
 from dysconnect.denoising.projection import cosines
 from dysconnect.denoising.regressors import UnusableError
 from dysconnect.denoising.task import flexible_responses, task_design, task_regression
+from dysconnect.localize.severity import score_statistics
 from dysconnect.planted import tapping
 from dysconnect.planted.motion import motion_artefact
 from dysconnect.planted.tapping import Tapping, edge_sources, tapping_events, tapping_motion, tapping_series
@@ -327,6 +328,25 @@ def test_planted_coupling_is_found_and_nothing_elsewhere(kind):
 @pytest.mark.parametrize("kind", ["flexible", "level"])
 def test_without_a_response_and_a_slope_for_each_block_activation_seems_connectivity(kind):
     assert called(people(0, activation=2.0)[kind], people(0, case=0)[kind], UNCOUPLED)[0] > 0.3
+
+
+def scored(kind, fresh):
+    """Share of uncoupled edges that a score calls which goes with activation alone, and its standard error."""
+    strong, weak = people(fresh=fresh, activation=2.0)[kind], people(fresh, case=0)[kind]
+    rng, shares = np.random.default_rng(fresh), []
+    for start in range(0, len(strong) - 29, 30):
+        edges = np.vstack([own[start : start + 30][:, UNCOUPLED] for own in (strong, weak)])
+        score = np.repeat([1.0, 0.0], 30) + 0.3 * rng.standard_normal(60)
+        table = pd.DataFrame({"participant_id": np.arange(60), "site": "A", "score": score})
+        shares.append((score_statistics(edges, table, "score", [], 1, 0).p < 0.05).mean())
+    return np.mean(shares), np.std(shares, ddof=1) / np.sqrt(len(shares))
+
+
+@pytest.mark.parametrize("kind", ["task", "change"])
+def test_a_score_that_goes_with_activation_alone_is_not_called(kind):
+    counts = (scored(kind, fresh) for fresh in range(2))
+    assert any(share <= 0.05 + 2 * error for share, error in counts)
+    assert scored("flexible", 0)[0] > 0.3  # without a response for each block
 
 
 def moving(seed, excess, n=150):

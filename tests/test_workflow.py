@@ -244,17 +244,17 @@ def test_a_changed_key_reruns_what_reads_it(project, override, expected):
     assert project.rules(overrides=(override,)) == expected
 
 
-def test_severity_and_groups_are_tested_when_asked_for(project):
-    asked = ("localize.score=severity", "localize.groups=[HC,DYT]")
+def test_further_questions_are_tested_when_asked_for(project):
+    asked = ("localize.score=severity", "localize.groups=[HC,DYT]", "localize.joint=[correlation,partial]")
     folder = project.folder / "results/simulated/localize"
-    wanted = [f"results/simulated/localize/{name}.tsv" for name in ("severity", "groups")]
+    wanted = [f"results/simulated/localize/{name}.tsv" for name in ("severity", "groups", "joint")]
     try:
         done = project.snakemake(*wanted, overrides=asked)
         assert done.returncode == 0, done.stdout + done.stderr
-        found, groups = (pd.read_csv(project.folder / path, sep="\t") for path in wanted)
+        found, groups, joint = (pd.read_csv(project.folder / path, sep="\t") for path in wanted)
         told = json.loads((folder / "severity.json").read_text())
     finally:
-        for path in (*folder.glob("severity.*"), *folder.glob("groups.*")):
+        for path in (*folder.glob("severity.*"), *folder.glob("groups.*"), *folder.glob("joint*")):
             path.unlink()
     truth = pd.read_csv(project.folder / "results/simulated/acquire/truth.tsv", sep="\t")
     pairs = {frozenset(pair) for pair in zip(truth["region_a"], truth["region_b"])}
@@ -263,7 +263,11 @@ def test_severity_and_groups_are_tested_when_asked_for(project):
     assert found.loc[planted, "statistic"].mean() < found["statistic"].mean() - 0.5  # weaker where severity is higher
     summary = json.loads((folder / "summary.json").read_text())
     assert told["n"] == summary["n_cases"] and told["n_without"] == 0
-    pair = pd.read_csv(folder / "edges.tsv", sep="\t").merge(groups, on=["region_a", "region_b"])
+    edges = pd.read_csv(folder / "edges.tsv", sep="\t")
+    both = edges.merge(joint, on=["region_a", "region_b"])
+    np.testing.assert_allclose(both["t_correlation"], both["statistic_x"], rtol=1e-3, atol=1e-4)
+    assert (both["n_maps"] == 2).all() and both["t_partial"].notna().all()
+    pair = edges.merge(groups, on=["region_a", "region_b"])
     np.testing.assert_allclose(
         pair["statistic_y"], pair["statistic_x"] ** 2, rtol=1e-3, atol=1e-4
     )  # F of two is t squared

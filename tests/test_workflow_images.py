@@ -42,12 +42,12 @@ class Project:
         nodes[wanted].iloc[::3].to_csv(folder / "tiny.tsv", sep="\t", index=False)
         self.results = folder / "results" / dataset
 
-    def snakemake(self, *arguments: str, overrides: tuple[str, ...] = ()):
+    def snakemake(self, *arguments: str, overrides: tuple[str, ...] = (), config=("experiment=correlation_ridge",)):
         """Run Snakemake as a user would."""
         environment = {**os.environ, "PYTHONPATH": str(self.folder / "src"), "MLFLOW_DISABLE_TELEMETRY": "true"}
         environment.pop("MLFLOW_TRACKING_URI", None)
         command = [warm.python(), "-m", "snakemake", "--cores", "2", *arguments, "--config"]
-        command += [f"dataset={self.dataset}", "experiment=correlation_ridge"]
+        command += [f"dataset={self.dataset}", *config]
         command += [f"overrides={' '.join([*TINY, *overrides])}"]
         return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=600)
 

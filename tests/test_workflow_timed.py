@@ -26,7 +26,9 @@ def made(folder: Path, measure: str, target: str, *overrides: str) -> Path:
     project = Project(folder)
     load_atlas("motor10").drop([1, 3]).to_csv(project.folder / "eight.tsv", sep="\t", index=False)
     config = (f"connectivity={measure}", "atlas=motor10", "experiment=floor")
-    done = project.snakemake(f"results/simulated/{target}", config=config, overrides=(*TINY, *overrides), tiny=False)
+    done = project.snakemake(
+        f"results/simulated/{target}", "--cores", "1", config=config, overrides=(*TINY, *overrides), tiny=False
+    )
     logs = "".join(path.read_text() for path in project.folder.glob("results/logs/**/*.log"))
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:] + logs[-5000:]
     return project.folder / "results/simulated"
@@ -34,9 +36,12 @@ def made(folder: Path, measure: str, target: str, *overrides: str) -> Path:
 
 @pytest.fixture(scope="module")
 def lagged(tmp_path_factory):
-    """From one volume to the next, to the report: results, and the words of the page."""
+    """From one volume to the next, to the report: results, and the words of the page; one scan is too short for it."""
     asked = ["dataset.volumes=165", "atlas.nodes=eight.tsv", "dataset.patients=21", "dataset.controls=21"]
-    asked += [f"dataset.defects.{name}=0" for name in ("short", "corrupted", "dead_regions", "missing")]
+    asked += [
+        f"dataset.defects.{name}={int(name == 'short')}" for name in ("short", "corrupted", "dead_regions", "missing")
+    ]
+    asked += ["denoise.min_seconds=100"]
     results = made(tmp_path_factory.mktemp("lagged"), "lagged", "report/index.html", *asked)
     return results, re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", (results / "report/index.html").read_text()))
 
@@ -73,3 +78,18 @@ def test_lagged_coupling_comes_to_the_report_as_exploratory(lagged):
         "Delay and noise of all regions were covariates of every test" in text
         and "A circuit has the connections of the way" in text
     )
+
+
+def test_whoever_has_too_few_volumes_for_a_direction_is_left_out_of_everything(lagged):
+    results, text = lagged
+    people = pd.read_csv(results / "timeseries/participants.tsv", sep="\t")
+    [out] = people[~people["included"]].to_dict("records")
+    reason = "connectivity=lagged of 8 regions needs 160 pairs of volumes that follow each other, and this scan has"
+    assert out["exclusion_reason"].startswith(reason) and "to keep it" in out["exclusion_reason"]
+    assert out["participant_id"] not in read_connectomes(results / "connectivity/motor10_lagged.h5").subjects
+    assert out["participant_id"] not in (results / "train/floor/predictions.tsv").read_text()
+    summary = json.loads((results / "localize/summary.json").read_text())
+    assert summary["n_cases"] + summary["n_controls"] == len(people) - 1 == 41
+    [counted] = json.loads((results / "quality/summary.json").read_text())["excluded"]
+    assert counted["reason"].startswith(reason) and counted["cases"] + counted["controls"] == 1
+    assert "Left out 1 patient, 0 controls" in text and out["participant_id"] not in text  # this page names nobody

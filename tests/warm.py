@@ -32,7 +32,7 @@ PACKAGES = (
     "dysconnect.models.networks", "dysconnect.preprocess", "dysconnect.preprocess.fmriprep", "dysconnect.quality",
     "dysconnect.report", "dysconnect.stimulate", "dysconnect.timeseries", "dysconnect.tracking", "dysconnect.train",
     "dysconnect.learning.graph.run", "dysconnect.validate", "matplotlib.pyplot", "mlflow.pyfunc",
-    "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.store.tracking.sqlalchemy_store", "nilearn.glm.first_level", "nilearn.plotting",
 )  # fmt: skip
 FORK = multiprocessing.get_context("fork")
 

@@ -156,6 +156,14 @@ def counted(reasons: Mapping[str, str], most: int = 3) -> list[str]:
     return lines
 
 
+def frequent(reasons: Iterable[str], most: int = 3) -> list[str]:
+    """Most frequent reasons, the first of every kind: numbers in a reason do not make it another one."""
+    alike: dict[str, list[str]] = {}
+    for text in filter(None, reasons):
+        alike.setdefault(re.sub(r"\d[\d.,]*", "", text), []).append(text)
+    return [texts[0] for texts in sorted(alike.values(), key=len, reverse=True)[:most]]
+
+
 def left_out(reasons: Mapping[str, str]) -> str:
     """Say for the terminal how many people are included, and why the others are not (`reasons` by person)."""
     lines = counted(reasons)

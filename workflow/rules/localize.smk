@@ -15,6 +15,16 @@ TESTED = (
 )
 ASSOCIATED = ("measure", "nuisance", "permutations", "alpha", "max_missing", "seed")
 
+COMBINED = (
+    "nuisance",
+    "permutations",
+    "alpha",
+    "thresholds",
+    "prior_circuits",
+    "max_missing",
+    "seed",
+)
+
 
 rule localize:
     """Test every edge for a group difference, with nuisance covariates and a family-wise error rate."""
@@ -137,6 +147,39 @@ rule group_differences:
         "Testing every edge of {wildcards.dataset} for differences between groups"
     script:
         "../scripts/group_differences.py"
+
+
+rule joint:
+    """Test every edge for a group difference in any of several maps, or in all of them together."""
+    input:
+        connectomes=[files["connectomes"] for files in RUN.pictures.values()],
+        participants=[files["participants"] for files in RUN.pictures.values()],
+        atlas=RUN.atlas_files,
+    output:
+        edges="results/{dataset}/localize/joint.tsv",
+        components="results/{dataset}/localize/joint_components.tsv",
+        circuits="results/{dataset}/localize/joint_circuits.tsv",
+        summary="results/{dataset}/localize/joint.json",
+    log:
+        "results/logs/{dataset}/joint.log",
+    benchmark:
+        "results/benchmarks/{dataset}/joint.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 8
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        atlas=COHORT["atlas"],
+        localize={key: COHORT["localize"][key] for key in COMBINED},
+        pictures=RUN.pictures,
+        contrast=COHORT["dataset"]["contrast"],
+        code=code("joint"),
+    message:
+        f"Testing every edge of {{wildcards.dataset}} in {', '.join(RUN.pictures)} together"
+    script:
+        "../scripts/joint.py"
 
 
 rule recovery:

@@ -57,6 +57,10 @@ rule report:
             "results/{{dataset}}/localize/groups.{kind}",
             kind=("tsv", "json") if RUN.grouped else (),
         ),
+        joint=expand(
+            "results/{{dataset}}/localize/joint.{kind}",
+            kind=("tsv", "json") if RUN.pictures else (),
+        ),
         maps=expand(
             "results/{{dataset}}/attribute/maps/{experiment}.json",
             experiment=RUN.seeing,
@@ -184,8 +188,9 @@ rule report_people:
             "alpha": COHORT["localize"]["alpha"],
             "marked_fd": COHORT["quality"]["max_mean_fd"],
             "nuisance": COHORT["localize"]["nuisance"],
-            "floor": COHORT["evaluate"]["floor"],
-            "unit": RUN.stimulated_unit,
+            "floors": [name for name in EXPERIMENTS if name not in RUN.seeing],
+            "measure": COHORT["localize"]["measure"],
+            "stimulated": RUN.stimulated_measure,
             "scanned": RUN.images,
         },
         code=code("report_people"),

@@ -26,6 +26,7 @@ rule timeseries:
         covariates=COHORT["dataset"]["covariates"],
         task=COHORT["dataset"].get("task"),
         kinds=COHORT["dataset"].get("trial_types"),
+        measures=RUN.demanding,
         dataset={
             key: COHORT["dataset"][key]
             for key in ("name", "title", "citation", "licence")

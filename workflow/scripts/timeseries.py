@@ -14,9 +14,9 @@ input, output, params = start(snakemake)
 index, folder = read_index(input.index), emptied(Path(output.participants).parent)
 if Path(input.index).parent.name == "acquire":  # else the hash in the index is that of the images
     refuse_changed(index)
-known = read_participants(input.participants), index, load_atlas(params.atlas["nodes"]), params.denoise
+known = read_participants(input.participants), index, load_atlas(params.atlas["nodes"]), params.denoise, folder
 names = {key: params[key]["name"] for key in ("atlas", "denoise")} | {"task": params.task or "rest"}
-table, denoised = prepare_cohort(*known, folder, names, snakemake.threads, params.covariates, params.kinds)
+table, denoised = prepare_cohort(*known, names, snakemake.threads, params.covariates, params.kinds, params.measures)
 write_participants(table, output.participants)
 say(left_out(dict(zip(table["participant_id"], table["exclusion_reason"]))), not table["included"].all())
 say(decided(dict(zip(denoised["participant_id"], denoised["note"]))))

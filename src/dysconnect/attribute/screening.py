@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.learning.splits import strata
-from dysconnect.localize.statistics import edge_statistics, nuisance_basis
+from dysconnect.localize.statistics import edge_statistics, nuisance_basis, refuse_untestable
 from dysconnect.progress import track
 
 Screen = Callable[[np.ndarray, int], np.ndarray]  # rows [h] and a seed to scores [E]
@@ -65,8 +65,9 @@ def screened_statistics(
         times[kept] += 1
         people = table.iloc[second]
         try:
+            refuse_untestable(people)
             nuisance_basis(people, covariates)
-        except ValueError as error:  # a half may be too small for the covariates; then it finds nothing
+        except ValueError as error:  # a half may be too small, for the covariates or at all; then it finds nothing
             print(f"split {split} tests nothing: {error}")
             continue
         statistics = edge_statistics(

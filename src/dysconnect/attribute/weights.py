@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from dysconnect.data.edges import Pairs
 from dysconnect.learning.permuted import gate
-from dysconnect.learning.saved import read_fold_weights, read_regions
+from dysconnect.learning.saved import read_edges, read_fold_weights
 from dysconnect.models.cards import label
 
 PAIR = ["region_a", "region_b"]
@@ -37,8 +36,8 @@ def attribution(
     is_open, p, words = gate(pd.read_csv(null, sep="\t"), alpha, label(experiment))
     if not is_open:
         return nothing, words
-    folds, nodes = read_fold_weights(model), read_regions(model)
-    weights = Pairs(len(nodes)).named(nodes).assign(attribution=folds.mean(0))
+    folds = read_fold_weights(model)
+    weights = read_edges(model).assign(attribution=folds.mean(0))
     return weights, f"{label(experiment)}, mean over {len(folds)} folds (permutation p = {p:.3g})"
 
 

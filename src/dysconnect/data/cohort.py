@@ -88,6 +88,16 @@ class Cohort:
         return self.pairs.named(self.nodes)
 
     @property
+    def regional_table(self) -> pd.DataFrame:
+        """What the measure says of every region, [n rows], as `delay of NAME`; NaN where somebody lacks it."""
+        columns = {
+            f"{name} of {region}": np.where(self.missing[:, k], np.nan, values[:, k])
+            for name, values in self.regional.items()
+            for k, region in enumerate(self.nodes)
+        }
+        return pd.DataFrame(columns, index=self.participants.index)
+
+    @property
     def labels(self) -> np.ndarray:
         """Labels, [n]: 1 is the patient."""
         return self.participants["label"].to_numpy()

@@ -219,12 +219,14 @@ class MissingRegions:
 
     def state(self) -> dict[str, np.ndarray]:
         """What was learned, as arrays: edges that are filled in are float32 themselves, a covariance is solved for."""
-        return {"filler_mean": self.mean_ if self.pairs_.diagonal else self.mean_.astype(np.float32)}
+        mean = self.mean_ if self.pairs_.diagonal else self.mean_.astype(np.float32)
+        return {"filler_mean": mean, "filler_directed": np.array(self.pairs_.directed)}
 
     def load_state(self, arrays: Mapping[str, np.ndarray], diagonal: bool) -> "MissingRegions":
         """Restore from `state`."""
         self.mean_ = arrays["filler_mean"]
-        self.pairs_ = Pairs.of(len(self.mean_), diagonal=diagonal)
+        directed = bool(arrays.get("filler_directed", False))  # older files knew of none
+        self.pairs_ = Pairs.of(len(self.mean_), directed, diagonal)
         return self
 
     def _complete(self, edges: np.ndarray, missing: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:

@@ -56,22 +56,29 @@ def scan_connectome(
     matrix, regional = np.eye(series.shape[1]), np.zeros((len(entry.regional), series.shape[1]), np.float32)
     seen = series[:, alive]
     if entry.compute:
-        made, regional[:, alive] = _computed(seen, entry, timing and timing.among(alive))
+        made, regional[:, alive], scan = _computed(seen, entry, timing and timing.among(alive))
     else:
-        made = _through_nilearn(seen, entry, estimator)
+        made, scan = _through_nilearn(seen, entry, estimator), {}
     matrix[np.ix_(alive, alive)] = made
     edges = entry.transformed(measure_pairs(measure, len(matrix)).edges(matrix)).astype(np.float32)
-    scan = entry.per_scan(seen, timing.among(alive)) if entry.per_scan else {}
     return Connectome(edges, regional, scan)
 
 
-def _computed(series: np.ndarray, measure: Measure, timing: Timing | None) -> tuple[np.ndarray, np.ndarray]:
-    """Matrix [N, N] by the measure's own function, its values of regions [R, N]; refused where the row says other."""
+def _computed(
+    series: np.ndarray, measure: Measure, timing: Timing | None
+) -> tuple[np.ndarray, np.ndarray, Mapping[str, float]]:
+    """Matrix [N, N] by the measure's own function, its values of regions [R, N] and of the scan.
+
+    Refused where the row says other, or where it refuses the scan.
+    """
     if measure.timed and timing is None:
         raise ValueError(f"measure {measure.name} needs to know when the volumes were taken, and nothing says it.")
+    n_regions = series.shape[1]
+    if measure.refuse:
+        measure.refuse(timing, n_regions)
     answer = measure.compute(series, timing) if measure.timed else measure.compute(series)
-    made, regional = answer if measure.regional else (answer, np.zeros((0, series.shape[1])))
-    made, n_regions = np.asarray(made), series.shape[1]
+    made, regional, *scan = answer if measure.regional else (answer, np.zeros((0, n_regions)))
+    made = np.asarray(made)
     if made.shape != (n_regions, n_regions) or made.dtype.kind not in "fiu":
         wrong = f"an array of shape {made.shape} of {made.dtype}, not a real matrix of {n_regions} regions"
     elif not measure.directed and not np.allclose(made, made.T, rtol=1e-6, atol=1e-8, equal_nan=True):
@@ -81,7 +88,7 @@ def _computed(series: np.ndarray, measure: Measure, timing: Timing | None) -> tu
     elif np.shape(regional) != (len(measure.regional), n_regions):
         wrong = f"values of regions of shape {np.shape(regional)}, and its row names {', '.join(measure.regional)}"
     else:
-        return made, regional
+        return made, regional, scan[0] if scan else {}
     raise ValueError(f"measure {measure.name}: `compute` returns {wrong} (data/measures.py).")
 
 

@@ -50,6 +50,11 @@ def labelled_cohort(
     return cohort, held.data_hash
 
 
+def measure_in(connectomes: str | Path) -> str:
+    """Measure that a file of connectomes holds, as it is stored."""
+    return read_connectomes(connectomes, [], resident=False).measure
+
+
 def pretraining(sections: Mapping) -> dict:
     """Return files and groups that an experiment is pretrained on, for `unlabelled_cohort`; empty without pretraining.
 

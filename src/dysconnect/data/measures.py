@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dysconnect.data.conditions import task_change, within_task
-from dysconnect.data.overtime import lagged_coupling, lagged_scan, variability_excess
+from dysconnect.data.overtime import lagged_coupling, refuse_few_pairs, refuse_few_windows, variability_excess
 from dysconnect.dynamics.fisher import fisher_z
 
 ESTIMATORS = ("empirical", "ledoit_wolf")  # of covariances
@@ -31,17 +31,18 @@ class Measure:
         read this table on machines that have little else, and whoever plans a run at once.
     timed : bool
         Whether `compute` takes the `Timing` of the volumes beside them.
+    refuse : callable, optional
+        Of a timed measure: takes timing and number of regions of a scan, and raises ValueError where it has too little
+        for this measure, with what to do after a semicolon. Whoever has is left out before anything is computed.
     regional : tuple of str
         What it says of every region as well, as a second array [R, N]: a difference in them may look like one of
-        connections, so that the test is made again beside the values of both ends.
+        connections, so that the test is made again beside the values of both ends. Then a third may say something of
+        the scan as a whole, numbers by name: their means over people go with the connectomes.
     adjusted : bool
         Whether only that is tested which these values leave of a connection.
     everywhere : bool
         Whether the values of all regions are covariates of every test: a measure that looks at all regions for each
         connection changes with any of them.
-    per_scan : callable, optional
-        Series and timing, of a timed measure, to what is said of a scan as a whole: a number by name. The means over
-        people go with the connectomes.
     exploratory : str
         Why what is found in it is exploratory, as the end of a sentence: then the verdict of a report names no
         connection. Empty where it is not.
@@ -80,10 +81,10 @@ class Measure:
     kind: str = ""
     compute: Callable | None = None
     timed: bool = False
+    refuse: Callable | None = None
     regional: tuple[str, ...] = ()
     adjusted: bool = False
     everywhere: bool = False
-    per_scan: Callable | None = None
     exploratory: str = ""
     asks: Mapping[str, object] = field(default_factory=dict)
     stored: str = ""
@@ -169,9 +170,9 @@ MEASURES = {
             sentence="the coupling of every region to every other one volume later, by ridge regression on all regions",
             compute=lagged_coupling,
             timed=True,
+            refuse=refuse_few_pairs,
             regional=("delay", "noise"),
             everywhere=True,
-            per_scan=lagged_scan,
             exploratory="scans this short give the direction of a connection with many errors, and the blood answers "
             "later in some regions than in others, which looks like a direction",
             transform="none",
@@ -184,6 +185,7 @@ MEASURES = {
             "phase-randomised series",
             compute=variability_excess,
             timed=True,
+            refuse=refuse_few_windows,
             regional=("delay", "noise"),
             adjusted=True,
             exploratory="what changes within minutes is mostly chance, and motion, noise and drowsiness change "

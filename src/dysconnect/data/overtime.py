@@ -1,4 +1,6 @@
-"""Connectivity in time, as the table of measures takes it: a matrix, and what is to stand beside it of every region."""
+"""Connectivity in time, as the table of measures takes it: a matrix, what is to stand beside it, and what it asks."""
+
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -11,33 +13,35 @@ from dysconnect.dynamics.lagged import (
     most_regions,
     reversal,
 )
-from dysconnect.dynamics.variability import SHORTEST_WINDOW, variability
+from dysconnect.dynamics.variability import SHORTEST_WINDOW, check_windows, variability
+
+CENSORING = "loosen denoise.fd_threshold, denoise.std_dvars_threshold or denoise.scrub to keep it"
 
 
-def lagged_coupling(series: np.ndarray, timing: Timing) -> tuple[np.ndarray, np.ndarray]:
-    """Coupling from the region of the row to that of the column, [N, N], and delay (s) and noise of each, [2, N].
+def lagged_coupling(series: np.ndarray, timing: Timing) -> tuple[np.ndarray, np.ndarray, Mapping[str, float]]:
+    """Coupling from the region of the row to that of the column, what stands beside it, and what the scan says.
 
     Parameters
     ----------
     series : array, [K, N]
     timing : Timing
 
+    Returns
+    -------
+    coupling : array, [N, N]
+    regional : array, [2, N]
+        Delay (s) and noise of every region.
+    scan : mapping
+        `pairs` of volumes that were used, `repetition_time` (s), and `reversal`.
+
     Raises
     ------
     ValueError
         When the regions are too many for so few volumes, or the series unusable.
     """
-    _refuse_too_many(series.shape[1], timing)
-    return lagged(series, timing.kept).coupling.T, np.stack(delay_and_noise(series, *_timed(timing)))
-
-
-def lagged_scan(series: np.ndarray, timing: Timing) -> dict[str, float]:
-    """What is said of a scan as a whole: `pairs` of volumes that were used, `repetition_time` (s), and `reversal`.
-
-    Parameters as of `lagged_coupling`.
-    """
     fit = lagged(series, timing.kept)
-    return {"pairs": fit.pairs, "repetition_time": timing.repetition_time, "reversal": reversal(fit)}
+    scan = {"pairs": fit.pairs, "repetition_time": timing.repetition_time, "reversal": reversal(fit)}
+    return fit.coupling.T, np.stack(delay_and_noise(series, *_timed(timing))), scan
 
 
 def variability_excess(series: np.ndarray, timing: Timing) -> tuple[np.ndarray, np.ndarray]:
@@ -51,18 +55,46 @@ def variability_excess(series: np.ndarray, timing: Timing) -> tuple[np.ndarray, 
     return matrix, np.stack(delay_and_noise(series, *_timed(timing)))
 
 
-def _refuse_too_many(regions: int, timing: Timing) -> None:
-    """Say of too many regions what is to be done about them: `lagged` refuses them whatever they are for."""
+def refuse_few_pairs(timing: Timing, regions: int) -> None:
+    """Refuse a scan with too few pairs of volumes for lagged coupling of its regions, and say how many it allows.
+
+    Raises
+    ------
+    ValueError
+    """
+    _refuse_one(regions)
     allowed, pairs = most_regions(timing.kept), int(following_pairs(timing.kept).sum())
-    if regions <= allowed or allowed < 2:
+    if regions <= allowed:
         return
-    smaller = "atlas=motor10 (10 regions)" if allowed >= 10 else f"a table of {allowed} regions (atlas.nodes=FILE)"
-    seconds = np.ceil(PAIRS_A_REGION * regions * timing.repetition_time * timing.kept.sum() / pairs)
+    smaller = "choose atlas=motor10 (10 regions)" if allowed >= 10 else f"give {allowed} regions (atlas.nodes=FILE)"
+    remedy = f"{smaller} to keep it" if allowed > 1 else CENSORING
     raise ValueError(
         f"connectivity=lagged of {regions} regions needs {PAIRS_A_REGION * regions:,} pairs of volumes that follow "
-        f"each other, and this scan has {pairs:,}: with more than {allowed} regions direction is a guess. Choose "
-        f"{smaller}; or leave out people with less data: denoise.min_seconds={seconds:.0f}."
+        f"each other, and this scan has {pairs:,}: with more than {allowed} regions direction is a guess; {remedy}"
     )
+
+
+def refuse_few_windows(timing: Timing, regions: int) -> None:
+    """Refuse a scan that is too short, or too much censored, for connectivity in windows of a minute.
+
+    Raises
+    ------
+    ValueError
+    """
+    _refuse_one(regions)
+    try:
+        check_windows(*_timed(timing), SHORTEST_WINDOW)
+    except ValueError as problem:
+        remedy = "it takes three minutes or more" if timing.kept.all() else CENSORING
+        raise ValueError(f"connectivity=variability: {str(problem).split(';')[0]}; {remedy}") from problem
+
+
+def _refuse_one(regions: int) -> None:
+    if regions < 2:
+        raise ValueError(
+            f"{regions} of the regions have a signal, and this connectivity is of two or more; lower "
+            "denoise.max_missing_regions"
+        )
 
 
 def _timed(timing: Timing) -> tuple[np.ndarray, float]:

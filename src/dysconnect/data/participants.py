@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dysconnect.problems import frequent
 from dysconnect.reading.cells import sex
 from dysconnect.reading.tables import read_table, shown
 
@@ -162,8 +163,10 @@ def with_labels(table: pd.DataFrame, contrast: Mapping[str, Sequence[str]]) -> p
     kept["label"] = kept["group"].isin(contrast["cases"]).astype(int)
     for side, label in (("cases", 1), ("controls", 0)):
         if not (kept["label"] == label).any():
+            lost = table[table["group"].isin(contrast[side])].get("exclusion_reason", [])
+            why = "".join(f" Most frequent reason: {text}." for text in frequent(lost, 1))
             raise ValueError(
-                f"no included subject among the {side} ({', '.join(contrast[side])}). "
+                f"no included subject among the {side} ({', '.join(contrast[side])}).{why} "
                 "See exclusion_reason in participants.tsv, or loosen the inclusion limits in denoise."
             )
     return kept

@@ -18,7 +18,11 @@ from dysconnect.reading.encoding import Encoding, readout_ratio
 from dysconnect.reading.gradients import B0
 
 AROUND = 6.0  # mm around the brain that are kept
-ROUNDS = ((8.0, 6.0), (6.0, 4.0), (5.0, 4.0))  # mm: smoothing (FWHM) and distance of the points, prediction by prediction
+ROUNDS = (
+    (8.0, 6.0),
+    (6.0, 4.0),
+    (5.0, 4.0),
+)  # mm: smoothing (FWHM) and distance of the points, prediction by prediction
 
 
 @dataclass(frozen=True)
@@ -183,9 +187,7 @@ class _Scan:
             self.volumes[k] = volume
             if self.dropped[k].any():
                 self.volumes[k] = volume.copy()
-                replace_slices(
-                    self.volumes[k], predictions[k], self.dropped[k], self.frame, self.poses[k], self.field
-                )
+                replace_slices(self.volumes[k], predictions[k], self.dropped[k], self.frame, self.poses[k], self.field)
 
 
 def _mean_still(images: list[np.ndarray], affine: np.ndarray, axis: int) -> np.ndarray:

@@ -174,5 +174,3 @@ def rotated(bvecs: np.ndarray, motions: np.ndarray) -> np.ndarray:
         Reference to scanner, mm.
     """
     return np.einsum("vji,vj->vi", motions[:, :3, :3], bvecs)
-
-

@@ -70,7 +70,9 @@ class Frame:
     def fetched(self, volume: np.ndarray, pose: "Pose", order: int = 1, prefilter: bool = True) -> np.ndarray:
         """The volume's signal at the voxels, all distortions undone in one interpolation, [N]."""
         at = self.seen_at(pose)
-        return ndimage.map_coordinates(volume, at, order=order, mode="nearest", prefilter=prefilter) * self.stretch(pose)
+        return ndimage.map_coordinates(volume, at, order=order, mode="nearest", prefilter=prefilter) * self.stretch(
+            pose
+        )
 
     def inverted(self, pose: "Pose", at: np.ndarray, field: np.ndarray, steps: int = 5) -> np.ndarray:
         """Which (fractional) voxels of the reference lie at places of the volume, [3, P]: a fixed point.

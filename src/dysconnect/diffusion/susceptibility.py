@@ -92,9 +92,7 @@ class _Level:
         return float((self.difference(coefficients, motion) ** 2).sum() + bending)
 
 
-def estimate_field(
-    plus: np.ndarray, minus: np.ndarray, affine: np.ndarray, axis: int, ratio: float = 1.0
-) -> Field:
+def estimate_field(plus: np.ndarray, minus: np.ndarray, affine: np.ndarray, axis: int, ratio: float = 1.0) -> Field:
     """Find the field between two b0 with opposite phase encoding.
 
     Parameters
@@ -127,7 +125,9 @@ def estimate_field(
         for _ in range(steps):
             coefficients, motion = _improved(level, coefficients, motion)
     whole = [_cosines(np.arange(n), n, count)[0] for n, count in zip(plus.shape, coefficients.shape)]
-    agreement = [_agreement(level, field, there) for field, there in ((0 * coefficients, np.eye(4)), (coefficients, motion))]
+    agreement = [
+        _agreement(level, field, there) for field, there in ((0 * coefficients, np.eye(4)), (coefficients, motion))
+    ]
     return Field(_summed(whole, coefficients).astype(np.float32), axis, motion, *agreement)
 
 
@@ -135,7 +135,9 @@ def _scaled(image: np.ndarray) -> np.ndarray:
     """An image as float32 whose mean where there is signal is 1."""
     image = np.asarray(image, np.float32)
     if not np.isfinite(image).all() or not image.any():
-        raise ValueError("a b0 for the field is empty, or holds NaN or infinity; convert the scan again, or leave it out")
+        raise ValueError(
+            "a b0 for the field is empty, or holds NaN or infinity; convert the scan again, or leave it out"
+        )
     return image / image[image > image.mean()].mean()
 
 

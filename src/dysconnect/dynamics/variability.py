@@ -48,16 +48,12 @@ def variability(
     Raises
     ------
     ValueError
-        When the series are unusable (`check_scan`), the window is short or the scan shorter than three windows.
+        When the series are unusable (`check_scan`), or the scan is too short (`check_windows`).
     """
     rng = np.random.default_rng(seed)
-    whole, mask = _filled(check_scan(series, kept), kept, rng)
-    length, step = window_volumes(window, repetition_time)
-    if len(whole) < WINDOWS * length:
-        raise ValueError(
-            f"{len(whole)} volumes from the first to the last that is kept are shorter than {WINDOWS} windows of "
-            f"{length}: too short for variability; leave this scan out"
-        )
+    scaled = check_scan(series, kept)
+    length, step = check_windows(kept, repetition_time, window)
+    whole, mask = _filled(scaled, kept, rng)
     whole = whole.astype(np.float32)
     seen = windowed_variance(whole, mask, length, step).astype(float)
     total, squares = np.zeros_like(seen), np.zeros_like(seen)
@@ -68,6 +64,26 @@ def variability(
     mean = total / surrogates
     spread = np.sqrt(np.maximum(squares - surrogates * mean**2, 0) / (surrogates - 1))
     return np.where(spread > 0, -mean / np.where(spread > 0, spread, 1), 0).astype(np.float32)
+
+
+def check_windows(kept: np.ndarray, repetition_time: float, window: float = SHORTEST_WINDOW) -> tuple[int, int]:
+    """Length and step of windows in volumes, as of `window_volumes`, where a scan with these kept volumes has enough.
+
+    Raises
+    ------
+    ValueError
+        When the window is short, the scan shorter than three windows, or fewer than two windows keep half of theirs.
+    """
+    length, step = window_volumes(window, repetition_time)
+    mask = kept[_inside(kept)]
+    if len(mask) < WINDOWS * length:
+        raise ValueError(
+            f"{len(mask)} volumes from the first to the last that is kept are shorter than {WINDOWS} windows of "
+            f"{length}, too short for variability"
+        )
+    if (_kept_in_windows(mask, length, step) >= length / 2).sum() < 2:
+        raise ValueError(f"fewer than two windows of {length} volumes keep half of them, too much is censored")
+    return length, step
 
 
 def window_volumes(window: float, repetition_time: float) -> tuple[int, int]:
@@ -114,25 +130,18 @@ def windowed_variance(series: np.ndarray, mask: np.ndarray, length: int, step: i
     ----------
     series : array, [T, N]
     mask : bool array, [T]
+        With two such windows or more (`check_windows`).
     length, step : int
         Of the windows, in volumes; `step` divides `length`.
-
-    Raises
-    ------
-    ValueError
-        When fewer than two windows are left.
     """
-    z = windowed_fisher(series, mask, length, step)
-    if len(z) < 2:
-        raise ValueError(f"fewer than two windows of {length} volumes keep half of them: too much is censored")
-    return z.var(0, ddof=1)
+    return windowed_fisher(series, mask, length, step).var(0, ddof=1)
 
 
 def windowed_fisher(series: np.ndarray, mask: np.ndarray, length: int, step: int) -> np.ndarray:
     """Fisher's z of every pair in every window, [windows, E]; parameters as of `windowed_variance`."""
     blocks, width = len(series) // step, length // step
     parts = np.where(mask[:, None], series, 0)[: blocks * step].reshape(blocks, step, -1)
-    counts = _moving(mask[: blocks * step].reshape(blocks, step).sum(1), width)
+    counts = _kept_in_windows(mask, length, step)
     used = counts >= length / 2
     count = counts[used, None].astype(series.dtype)
     rows, cols = np.triu_indices(series.shape[1], 1)
@@ -142,6 +151,18 @@ def windowed_fisher(series: np.ndarray, mask: np.ndarray, length: int, step: int
     spread = np.sqrt(np.maximum(square - mean**2, SMALLEST_VARIANCE))
     shared = _moving(products[:, rows, cols], width)[used] / count - mean[:, rows] * mean[:, cols]
     return fisher_z(shared / (spread[:, rows] * spread[:, cols]))
+
+
+def _kept_in_windows(mask: np.ndarray, length: int, step: int) -> np.ndarray:
+    """How many volumes of the mask [T] are in every window, [windows]."""
+    blocks = len(mask) // step
+    return _moving(mask[: blocks * step].reshape(blocks, step).sum(1), length // step)
+
+
+def _inside(kept: np.ndarray) -> slice:
+    """Volumes from the first that is kept to the last."""
+    time = np.flatnonzero(kept)
+    return slice(time[0], time[-1] + 1)
 
 
 def _moving(blocks: np.ndarray, width: int) -> np.ndarray:
@@ -161,8 +182,7 @@ def _filled(series: np.ndarray, kept: np.ndarray, rng: np.random.Generator) -> t
     from scipy.interpolate import make_interp_spline
     from scipy.linalg import toeplitz
 
-    time = np.flatnonzero(kept)
-    inside = slice(time[0], time[-1] + 1)
+    time, inside = np.flatnonzero(kept), _inside(kept)
     whole, mask = on_time(series, kept)[inside], kept[inside]
     if mask.all():
         return whole, mask

@@ -166,7 +166,7 @@ class EdgeModel(FeatureModel):
 
 
 class FloorModel(FeatureModel):
-    """The confound floor: logistic regression on covariates alone.
+    """The confound floor: logistic regression on covariates alone, and what the measure says of regions if it may.
 
     Where training subjects differ in it, it also sees how many regions or edges a person lacks, but not which.
     """
@@ -185,17 +185,19 @@ class FloorModel(FeatureModel):
     def load_state(self, arrays: dict[str, np.ndarray]) -> "FloorModel":
         """Restore from `state`."""
         encoding = json.loads(str(arrays["encoding"]))
-        lacking = [name for name in LACKING if name in encoding["numeric"]]
-        self.encoder_ = CovariateEncoder([*self.spec["covariates"], *lacking]).load_state(encoding)
+        names = dict.fromkeys([*self.spec["covariates"], *encoding["numeric"]])
+        self.encoder_ = CovariateEncoder(names).load_state(encoding)
         self.classifier_ = self._classifier().load_state(arrays)
         return self
 
     def _classifier(self):
-        return self._built(skipped=("covariates",))
+        return self._built(skipped=("covariates", "regional"))
 
     def _learn_features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
-        people, name = self._people(cohort, rows), self._counted(cohort)
-        names = [*self.spec["covariates"], *([name] if (people[name] != people[name].iloc[0]).any() else [])]
+        people, counted = self._people(cohort, rows), self._counted(cohort)
+        regions = people.columns.intersection(cohort.regional_table.columns)
+        names = [*self.spec["covariates"], *([counted] if (people[counted] != people[counted].iloc[0]).any() else [])]
+        names += [*regions[people[regions].notna().any()]]
         self.encoder_ = CovariateEncoder(names).fit(people)
         return self._features(cohort, rows)
 
@@ -205,7 +207,8 @@ class FloorModel(FeatureModel):
     def _people(self, cohort: Cohort, rows: np.ndarray) -> pd.DataFrame:
         name = self._counted(cohort)
         lacked = cohort.missing[rows] if name == LACKING[0] else cohort.lacking(rows)
-        return cohort.participants.iloc[rows].assign(**{name: lacked.sum(1).astype(float)})
+        people = cohort.participants.iloc[rows].assign(**{name: lacked.sum(1).astype(float)})
+        return pd.concat([people, cohort.regional_table.iloc[rows]], axis=1) if self.spec.get("regional") else people
 
     @staticmethod
     def _counted(cohort: Cohort) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.data.cohort import Cohort
+from dysconnect.data.edges import measure_pairs
 from dysconnect.data.measures import MEASURES
 from dysconnect.keeping.whole import save_arrays
 from dysconnect.learning.estimators import FloorModel, Model, build
@@ -102,10 +103,12 @@ def read_fold_weights(path: str | Path) -> np.ndarray:
         return file["fold_weights"]
 
 
-def read_regions(path: str | Path) -> np.ndarray:
-    """Names of the regions that a saved model knows, [N], in the order of its edges."""
+def read_edges(path: str | Path) -> pd.DataFrame:
+    """Names of both regions of every edge of a saved model, `region_a` and `region_b`, in the order of its weights."""
     with np.load(path, allow_pickle=False) as file:
-        return np.array(json.loads(str(file["spec"]))["nodes"])
+        sections = json.loads(str(file["spec"]))
+    nodes = np.array(sections["nodes"])
+    return measure_pairs(sections["measure"], len(nodes)).named(nodes)
 
 
 def read_folds(path: str | Path, cohort: Cohort, splits: pd.DataFrame) -> list[FoldModel]:
@@ -135,7 +138,7 @@ class SavedModel:
     measure : str
         What the matrices must be: correlation or partial, say, or tangent (then covariances).
     nodes : list of str
-        Region names, in the order of the matrices' rows.
+        Region names, in the order of the matrices' rows; a directed connection goes from row to column.
     """
 
     def __init__(self, path: str | Path):

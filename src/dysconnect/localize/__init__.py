@@ -6,16 +6,8 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.data.cohort import Cohort
-from dysconnect.data.measures import measure_of
 from dysconnect.localize import methods
-from dysconnect.localize.beside import (
-    adjusted,
-    also_explained,
-    beside,
-    regional_table,
-    regional_values,
-    with_regions,
-)
+from dysconnect.localize.beside import beside_columns, prepared, regional_table
 from dysconnect.localize.bounds import DiscoveryBound
 from dysconnect.localize.component_power import component_power
 from dysconnect.localize.components import Components
@@ -104,8 +96,7 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
     check_permutations(spec)
     cohort = without_copies(cohort)
     measured, tested, lost = complete_edges(cohort, spec["max_missing"])
-    complete, p_beside = _beside(cohort, measured, tested, spec)
-    people, nuisance = with_regions(cohort, spec["nuisance"])
+    complete, people, nuisance = prepared(cohort, measured, tested, spec["nuisance"])
     atlas = None if atlas is None else atlas.set_index("name").loc[cohort.nodes]
     asked = spec | {"nuisance": nuisance}
     shared = Ingredients(complete, people, _regions(cohort, tested, circuits, atlas), asked)
@@ -115,9 +106,7 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
     stability = selection_stability(complete, people, *half)
     members, components = _reported(shared.adaptive, cohort.nodes, shared.bound)
     numbers = _edge_numbers(shared, measured) | {"stability": stability, "component": members}
-    if p_beside is not None:
-        explained = also_explained(numbers["p_fwer"], p_beside, cohort.regional, spec["alpha"])
-        numbers |= {"p_beside": p_beside, "also_explained": explained}
+    numbers |= beside_columns(cohort, measured, tested, spec, cohort.labels, numbers["p_fwer"])
     table = _edge_table(cohort.edge_names, tested, numbers).assign(circuit=circuits, n_missing=lost)
     shrinkage = _shrunken(table, shared, *half[2:])
     order = np.lexsort((-table["statistic"].abs().fillna(-1), table["p_fwer"].fillna(2)))
@@ -133,16 +122,6 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
     regions = regional_table(cohort, spec["nuisance"])
     edges = table.iloc[order].reset_index(drop=True)
     return Localization(edges, summary, components, families, power, points, regions)
-
-
-def _beside(cohort: Cohort, edges: np.ndarray, tested: np.ndarray, spec: dict) -> tuple[np.ndarray, np.ndarray | None]:
-    """Edges [n, tested] as they are to be tested, and p of each beside the values of regions, if there are any."""
-    if not cohort.regional:
-        return edges, None
-    measure = measure_of(cohort.measure)
-    ends = None if measure.everywhere else [end[tested] for end in cohort.pairs.ends]
-    given = edges, regional_values(cohort), ends, cohort.participants, spec["nuisance"]
-    return adjusted(*given) if measure.adjusted else edges, beside(*given).p
 
 
 def _regions(cohort: Cohort, tested: np.ndarray, circuits: np.ndarray, atlas: pd.DataFrame | None) -> Regions:

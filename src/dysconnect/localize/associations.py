@@ -11,14 +11,22 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.data.cohort import Cohort
+from dysconnect.localize.beside import beside_columns, prepared
 from dysconnect.localize.severity import (
     AssociationStatistics,
-    NothingToTest,
     adjusted_means,
+    group_indicators,
     group_statistics,
     score_statistics,
+    score_values,
 )
-from dysconnect.localize.tested import check_permutations, chosen_people, complete_edges, without_copies
+from dysconnect.localize.tested import (
+    NothingToTest,
+    check_permutations,
+    chosen_people,
+    complete_edges,
+    without_copies,
+)
 
 
 class Association(NamedTuple):
@@ -45,7 +53,8 @@ def severity(cohort: Cohort, circuits: np.ndarray, spec: dict) -> Association:
     -------
     edges : DataFrame, [E rows]
         `region_a`, `region_b`, `effect_size` (partial r), `direction` (rises with the score, falls with the score),
-        `statistic` (t), `p`, `p_fwer`, `p_fdr`, `circuit`; numbers are NaN for an edge that was not tested.
+        `statistic` (t), `p`, `p_fwer`, `p_fdr`, `circuit`; numbers are NaN for an edge that was not tested. Where the
+        measure has values of regions, `p_beside` and `also_explained`, as of `localize`.
     summary : dict
         `score`, `n`, `n_without` (patients without a score, who are left out), `detectable_r` (with power 0.8), counts,
         and `reason`: why nothing was tested, else empty.
@@ -68,22 +77,21 @@ def severity(cohort: Cohort, circuits: np.ndarray, spec: dict) -> Association:
     described = {"score": score, "n": int(known.sum()), "n_without": int((~known).sum())}
     scored = chosen_people(patients, known)
 
-    def test(values: np.ndarray) -> AssociationStatistics:
-        return score_statistics(
-            values, scored.participants, score, spec["nuisance"], spec["permutations"], spec["seed"]
-        )
+    def test(values: np.ndarray, people: pd.DataFrame, nuisance: Sequence[str]) -> AssociationStatistics:
+        return score_statistics(values, people, score, nuisance, spec["permutations"], spec["seed"])
 
     if not known.any():
         return _untested(described, spec, f"{score} is known of none of {len(known)} patients")
     try:
-        statistics, tested = _tested(scored, spec, test)
+        statistics, tested, beside = _tested(scored, spec, test, score_values(scored.participants, score))
     except NothingToTest as reason:
         return _untested(described, spec, str(reason))
     direction = np.where(statistics.statistic < 0, "falls with the score", "rises with the score")
     summary = described | _summary(statistics, len(tested), spec)
     needed = summary["critical"] + 0.8416  # standard errors of t, as for two groups
     summary["detectable_r"] = float(needed / np.sqrt(needed**2 + statistics.df[1]))
-    return Association(_table(cohort.edge_names, tested, statistics, {"direction": direction}, circuits), summary)
+    more = {"direction": direction} | beside
+    return Association(_table(cohort.edge_names, tested, statistics, more, circuits), summary)
 
 
 def group_differences(cohort: Cohort, circuits: np.ndarray, spec: dict) -> Association:
@@ -112,23 +120,22 @@ def group_differences(cohort: Cohort, circuits: np.ndarray, spec: dict) -> Assoc
     """
     check_permutations(spec)
     cohort = without_copies(cohort)
-    people, nuisance = cohort.participants, spec["nuisance"]
-    sizes = people["group"].value_counts().sort_index()
-    described = {"groups": {name: int(size) for name, size in sizes.items()}, "n": len(people)}
+    sizes = cohort.participants["group"].value_counts().sort_index()
+    described = {"groups": {name: int(size) for name, size in sizes.items()}, "n": len(cohort.participants)}
     means = {}
 
-    def test(values: np.ndarray) -> AssociationStatistics:
+    def test(values: np.ndarray, people: pd.DataFrame, nuisance: Sequence[str]) -> AssociationStatistics:
         result = group_statistics(values, people, "group", nuisance, spec["permutations"], spec["seed"])
         names, rows = adjusted_means(values, people, "group", nuisance)
         means.update({f"mean_{name}": row for name, row in zip(names, rows)})
         return result
 
     try:
-        statistics, tested = _tested(cohort, spec, test)
+        statistics, tested, beside = _tested(cohort, spec, test, group_indicators(cohort.participants, "group"))
     except NothingToTest as reason:
         return _untested(described, spec, str(reason))
     return Association(
-        _table(cohort.edge_names, tested, statistics, means, circuits),
+        _table(cohort.edge_names, tested, statistics, means | beside, circuits),
         described | _summary(statistics, len(tested), spec),
     )
 
@@ -152,9 +159,13 @@ def compared_groups(present: Sequence[str], wanted: Sequence[str] | bool) -> lis
     return names
 
 
-def _tested(cohort: Cohort, spec: dict, test) -> tuple[AssociationStatistics, np.ndarray]:
-    complete = complete_edges(cohort, spec["max_missing"])
-    return test(complete.values), complete.tested
+def _tested(
+    cohort: Cohort, spec: dict, test, interest: np.ndarray
+) -> tuple[AssociationStatistics, np.ndarray, dict[str, np.ndarray]]:
+    """Statistics, which edges they are of [E], and columns of what stands beside these (`beside_columns`)."""
+    values, tested, _ = complete_edges(cohort, spec["max_missing"])
+    statistics = test(*prepared(cohort, values, tested, spec["nuisance"]))
+    return statistics, tested, beside_columns(cohort, values, tested, spec, interest, statistics.p_fwer)
 
 
 def _untested(described: dict, spec: dict, reason: str) -> Association:

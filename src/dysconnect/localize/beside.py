@@ -1,8 +1,8 @@
 """What a measure says of regions beside connections, as covariates of each connection: its own two ends' values.
 
-A group whose regions respond less, later or more noisily may seem to be connected less. So the values of both ends (of
+People whose regions respond less, later or more noisily may seem to be connected less. So the values of both ends (of
 everybody) stand beside the nuisance covariates of an edge; of a measure that looks at all regions at once for every
-edge, those of all regions do.
+edge, those of all regions do. That goes for every question: two groups, several, or a score.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,22 +10,24 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtr
+from scipy.special import fdtrc, stdtr
 
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.measures import measure_of
-from dysconnect.localize.statistics import nuisance_basis, residual_unit, to_t
+from dysconnect.localize.statistics import covariate_basis, nuisance_basis, residual_unit, to_f, to_t
+from dysconnect.localize.tested import NothingToTest
 
 REGIONAL = ("region", "quantity", "mean_cases", "mean_controls", "d", "t", "p")  # columns of regional.tsv
 AT_ONCE = 2e7  # entries of the bases that are held at a time
 MOST = 0.5  # of the degrees of freedom: what the values of all regions may take
+LEFT = 1e-6  # of the variance of what is asked, which the values must leave
 NOTHING = 1e-8  # share of a direction's variance in the values of both ends below which there is none
 
 
 class Beside(NamedTuple):
-    """t of the group beside the values of both ends, its two-sided p and degrees of freedom, [E] each."""
+    """t or F beside the values of both ends, its p (of t two-sided), and residual degrees of freedom, [E] each."""
 
-    t: np.ndarray
+    statistic: np.ndarray
     p: np.ndarray
     df: np.ndarray
 
@@ -39,14 +41,70 @@ def regional_values(cohort: Cohort) -> np.ndarray:
     return np.where(np.isnan(known), np.nanmean(known, axis=1, keepdims=True), known)
 
 
+def prepared(
+    cohort: Cohort, edges: np.ndarray, tested: np.ndarray, covariates: Sequence[str]
+) -> tuple[np.ndarray, pd.DataFrame, list[str]]:
+    """Edges, people and covariates with which a measure is tested, whatever the question.
+
+    Parameters
+    ----------
+    cohort : Cohort
+    edges : array, [n, tested]
+        Complete.
+    tested : bool array, [E]
+        Which edges these are.
+    covariates : sequence of str
+
+    Returns
+    -------
+    edges : array, [n, tested]
+        What the values of regions leave of them, where the measure asks for that (`adjusted`).
+    people : DataFrame
+    covariates : list of str
+        With the values of all regions, where it asks for these (`with_regions`).
+    """
+    people, names = with_regions(cohort, covariates)
+    if cohort.regional and measure_of(cohort.measure).adjusted:
+        edges = adjusted(edges, *_standing_beside(cohort, tested), covariates)
+    return edges, people, names
+
+
+def beside_columns(
+    cohort: Cohort, edges: np.ndarray, tested: np.ndarray, spec: Mapping, interest: np.ndarray, p_fwer: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Columns `p_beside` and `also_explained` of a table of edges, [tested] each; none without values of regions.
+
+    Parameters
+    ----------
+    cohort, edges, tested
+        As of `prepared`.
+    spec : mapping
+        `nuisance` and `alpha`.
+    interest : array
+        As of `beside`.
+    p_fwer : array, [tested]
+    """
+    if not cohort.regional:
+        return {}
+    p = beside(edges, *_standing_beside(cohort, tested), spec["nuisance"], interest).p
+    return {"p_beside": p, "also_explained": also_explained(p_fwer, p, cohort.regional, spec["alpha"])}
+
+
+def _standing_beside(cohort: Cohort, tested: np.ndarray) -> tuple[np.ndarray, list[np.ndarray] | None, pd.DataFrame]:
+    """Values, ends and people, as `beside` takes them."""
+    ends = None if measure_of(cohort.measure).everywhere else [end[tested] for end in cohort.pairs.ends]
+    return regional_values(cohort), ends, cohort.participants
+
+
 def beside(
     edges: np.ndarray,
     values: np.ndarray,
     ends: Sequence[np.ndarray] | None,
     people: pd.DataFrame,
     covariates: Sequence[str],
+    interest: np.ndarray,
 ) -> Beside:
-    """Test every edge for a group difference beside the values of its own two ends.
+    """Test every edge for what is of interest, beside the values of its own two ends.
 
     Parameters
     ----------
@@ -56,32 +114,47 @@ def beside(
     ends : two arrays, [E], or None
         Regions of every edge; None: those of all regions stand beside every edge.
     people : DataFrame, [n rows]
-        `label` and the covariates.
+        With the covariates.
     covariates : sequence of str
+    interest : array, [n] or [n, q]
+        The label or a score, or the indicators of several groups.
 
     Returns
     -------
     Beside
-        The t of the group in the linear model with the covariates and these values; NaN where they leave nothing of it.
+        The t, of q columns the F, of the interest in the linear model with the covariates and these values; NaN where
+        they leave nothing of it.
 
     Raises
     ------
-    ValueError
-        When the values of all regions leave too few degrees of freedom.
+    NothingToTest
+        A ValueError, when the values of all regions leave too few degrees of freedom.
     """
-    basis, label = nuisance_basis(people, covariates), people["label"].to_numpy(float)
-    group, n = label - basis @ (basis.T @ label), len(people)
-    t, df = np.full(edges.shape[1], np.nan), np.zeros(edges.shape[1])
+    basis, asked = covariate_basis(people, covariates), interest.reshape(len(people), -1)
+    n, q = asked.shape
+    directions, triangle = np.linalg.qr(asked - basis @ (basis.T @ asked))
+    directions *= np.sign(np.diag(triangle))  # the signs of what was asked
+    share, side, df = np.full(edges.shape[1], np.nan), np.zeros(edges.shape[1]), np.zeros(edges.shape[1])
     for part, spans in _spans(values, ends, basis):
         kept = edges[:, part] - basis @ (basis.T @ edges[:, part])
         rest = kept.T - _onto(spans, kept.T)
-        own = group - _onto(spans, np.broadcast_to(group, rest.shape))
-        df[part] = n - basis.shape[1] - 1 - (spans**2).sum((1, 2)).round()  # as many as columns that are there
-        size = np.linalg.norm(rest, axis=1) * np.linalg.norm(own, axis=1)
-        some = (np.linalg.norm(own, axis=1) > 1e-3 * np.linalg.norm(group)) & (size > 0) & (df[part] > 0)
-        r = np.clip((rest * own).sum(1) / np.where(some, size, 1), -1 + 1e-12, 1 - 1e-12)
-        t[part] = np.where(some, r * np.sqrt(np.maximum(df[part], 1) / (1 - r**2)), np.nan)
-    return Beside(t, 2 * stdtr(np.maximum(df, 1), -np.abs(t)), df)
+        df[part] = n - basis.shape[1] - q - (spans**2).sum((1, 2)).round()  # as many as columns that are there
+        share[part], side[part] = _shares(rest, directions - spans @ (spans.swapaxes(1, 2) @ directions))
+    f = to_f(np.where(df > 0, share, np.nan), q, np.maximum(df, 1))
+    return Beside(side * np.sqrt(f) if q == 1 else f, fdtrc(q, np.maximum(df, 1), f), df)
+
+
+def _shares(rest: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Share of the variance of rows [e, n] in what is left of orthonormal directions [e or 1, n, q], and its sign, [e].
+
+    NaN where hardly anything is left of a direction, or of a row.
+    """
+    gram, along = own.swapaxes(1, 2) @ own, (own.swapaxes(1, 2) @ rest[:, :, None])[:, :, 0]
+    size = (rest**2).sum(1)
+    some = (np.linalg.eigvalsh(gram)[:, 0] > LEFT) & (size > 0)
+    solvable = np.where(some[:, None, None], gram, np.eye(gram.shape[-1]))
+    explained = (np.linalg.solve(solvable, along[:, :, None])[:, :, 0] * along).sum(1)
+    return np.where(some, explained / np.where(some, size, 1), np.nan), np.sign(along[:, 0])
 
 
 def adjusted(
@@ -93,11 +166,10 @@ def adjusted(
 ) -> np.ndarray:
     """Edges [n, E] less what the values of their own two ends, or of all regions, explain beyond the covariates.
 
-    Parameters as of `beside`. Whatever tests a group difference in these, and permutes the group, keeps its error rate:
-    the part of the group that the values explain is lost to it, which costs power where the groups differ in them, and
-    nothing else.
+    Parameters as of `beside`. Whatever tests a group or a score in these, and permutes it, keeps its error rate: the
+    part of it that the values explain is lost, which costs power where they go together, and nothing else.
     """
-    basis, out = nuisance_basis(people, covariates), np.array(edges, np.float32)
+    basis, out = covariate_basis(people, covariates), np.array(edges, np.float32)
     for part, spans in _spans(values, ends, basis):
         kept = edges[:, part] - basis @ (basis.T @ edges[:, part])
         out[:, part] -= _onto(spans, kept.T).T.astype(np.float32)
@@ -108,12 +180,9 @@ def with_regions(cohort: Cohort, covariates: Sequence[str]) -> tuple[pd.DataFram
     """People and covariates of all tests, with the values of all regions where the measure asks for them."""
     if not measure_of(cohort.measure).everywhere:
         return cohort.participants, list(covariates)
-    columns = {
-        f"{name} of {region}": values[:, k]
-        for name, values in zip(cohort.regional, regional_values(cohort))
-        for k, region in enumerate(cohort.nodes)
-    }
-    return cohort.participants.assign(**columns), [*covariates, *columns]
+    table = cohort.regional_table
+    table = table.fillna(table.mean()).fillna(0)  # as of `regional_values`
+    return cohort.participants.join(table), [*covariates, *table]
 
 
 def also_explained(p_fwer: np.ndarray, p_beside: np.ndarray, names: Mapping, alpha: float) -> np.ndarray:
@@ -173,7 +242,7 @@ def _spans(
 
 def _refuse_too_many(left: int, covariates: int) -> None:
     if covariates >= MOST * left:
-        raise ValueError(
+        raise NothingToTest(
             f"the values of all regions are {covariates} covariates, and {left} degrees of freedom are there: too many "
             f"beside one another (at most {MOST:.0%}). Take fewer regions, or more people."
         )

@@ -17,8 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.special import log_ndtr, ndtri_exp
-from scipy.stats import t as student
+from scipy.special import log_ndtr, ndtri_exp, stdtr
 
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.measures import measure_of
@@ -162,6 +161,22 @@ class JointEdges:
         return np.copysign(chosen, best)
 
 
+def covariates_of(people: pd.DataFrame, wanted: Sequence[str]) -> list[str]:
+    """Nuisance covariates of a map, as its own people have them: motion in the task and at rest where both are known.
+
+    Raises
+    ------
+    ValueError
+        When its table lacks one.
+    """
+    task = ("mean_fd_task", "mean_fd_rest")
+    plain = dict.fromkeys("mean_fd" if name in task else name for name in wanted)
+    own = [part for name in plain for part in (task if name == "mean_fd" and set(task) <= set(people) else [name])]
+    if absent := [name for name in own if name not in people]:
+        raise ValueError(f"its participants have no {', '.join(absent)}: leave that out of localize.nuisance.")
+    return own
+
+
 def joint(pictures: Mapping[str, Picture], circuits: np.ndarray, spec: Mapping) -> Joint:
     """Test every edge for a group difference in any of several maps, or in all of them together.
 
@@ -208,13 +223,13 @@ def joint(pictures: Mapping[str, Picture], circuits: np.ndarray, spec: Mapping) 
     table = _table(edges, list(pictures), found.largest[1:])
     table = first.edge_names.join(table.set_index(np.flatnonzero(tested))).assign(circuit=circuits)
     order = np.lexsort((-table["statistic"].abs().fillna(-1), table["p_fwer"].fillna(2)))
-    components = found.table.assign(regions=["; ".join(first.nodes[list(ends)]) for ends in found.table["nodes"]])
+    components = _components(found.table, first.nodes)
     whole = circuit_tests(replace(edges, only_sum=True), loops).table
     counts = _counts(table, components, whole, spec["alpha"])
     critical = float(np.quantile(to_t(found.largest[1:].astype(float), DF), 1 - spec["alpha"]))
     tests = {"permutations": spec["permutations"], "alpha": spec["alpha"], "critical": critical, "reason": ""}
     summary = _people(pictures, edges) | counts | tests
-    return Joint(table.iloc[order].reset_index(drop=True), components.drop(columns=["nodes", "id"]), whole, summary)
+    return Joint(table.iloc[order].reset_index(drop=True), components, whole, summary)
 
 
 def joint_edges(pictures: Mapping[str, Picture], spec: Mapping) -> tuple[JointEdges, np.ndarray]:
@@ -321,8 +336,14 @@ def _table(edges: JointEdges, names: Sequence[str], null: np.ndarray) -> pd.Data
     })  # fmt: skip
     for name, one, own in zip(names, edges.maps, groups):
         t = np.where(one.tested, to_t((own @ one.units)[0].astype(float), one.df), np.nan)
-        table[f"t_{name}"], table[f"p_{name}"] = t, 2 * student.sf(np.abs(t), one.df)
+        table[f"t_{name}"], table[f"p_{name}"] = t, 2 * stdtr(one.df, -np.abs(t))
     return table
+
+
+def _components(table: pd.DataFrame, nodes: np.ndarray) -> pd.DataFrame:
+    """Components with the names of their regions."""
+    regions = ["; ".join(nodes[list(ends)]) for ends in table["nodes"]]
+    return table.rename(columns={"id": "component", "tail": "direction"}).drop(columns="nodes").assign(regions=regions)
 
 
 def _people(pictures: Mapping[str, Picture], edges: JointEdges) -> dict:

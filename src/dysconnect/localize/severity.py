@@ -15,6 +15,7 @@ import pandas as pd
 from scipy.special import fdtrc, stdtr
 
 from dysconnect.localize.statistics import (
+    covariate_basis,
     exceedance_p,
     false_discovery,
     max_correlations,
@@ -22,14 +23,11 @@ from dysconnect.localize.statistics import (
     parts,
     permuted_groups,
     residual_unit,
+    to_f,
     to_t,
 )
-from dysconnect.models.floor import CovariateEncoder
+from dysconnect.localize.tested import NothingToTest
 from dysconnect.progress import track
-
-
-class NothingToTest(ValueError):
-    """The people of this cohort cannot answer the question; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ def score_statistics(
         degrees of freedom.
     """
     refuse_unfinite(edges, table)
-    values = _score(table, score)
+    values = score_values(table, score)
     basis, df = _nuisance(table, covariates, 1)
     rest = values - basis @ (basis.T @ values)
     if (rest**2).sum() <= 1e-6 * ((values - values.mean()) ** 2).sum():
@@ -126,7 +124,7 @@ def group_statistics(
         anything, the covariates determine a group, or leave no degrees of freedom.
     """
     refuse_unfinite(edges, table)
-    indicators = _indicators(table, group)
+    indicators = group_indicators(table, group)
     q = indicators.shape[1]
     basis, df = _nuisance(table, covariates, q)
     rest = indicators - basis @ (basis.T @ indicators)
@@ -164,7 +162,7 @@ def adjusted_means(
         Adjusted for the covariates, as deviation from the mean of the groups, in residual standard deviations; zero
         for an edge without variance.
     """
-    indicators = _indicators(table, group)
+    indicators = group_indicators(table, group)
     basis, df = _nuisance(table, covariates, indicators.shape[1])
     inverse = np.linalg.pinv(indicators - basis @ (basis.T @ indicators))
     means = np.zeros((indicators.shape[1] + 1, edges.shape[1]))
@@ -176,12 +174,6 @@ def adjusted_means(
         spread = np.sqrt(((rest - basis @ (basis.T @ rest)) ** 2).sum(0) / df)
         means[:, part] = np.where(units.any(0), means[:, part] / np.where(spread > 0, spread, 1), 0)
     return sorted(table[group].astype(str).unique()), means - means.mean(0)
-
-
-def to_f(share: np.ndarray, q: int, df: int) -> np.ndarray:
-    """Explained share of the variance (partial eta squared) to F with `q` and `df` degrees of freedom."""
-    share = np.clip(share, 0, 1 - 1e-12)
-    return (share / q) / ((1 - share) / df)
 
 
 def permuted_bases(rest: np.ndarray, basis: np.ndarray, blocks: np.ndarray, n: int, seed: int) -> np.ndarray:
@@ -239,8 +231,8 @@ def _column(table: pd.DataFrame, name: str) -> pd.Series:
     return table[name]
 
 
-def _score(table: pd.DataFrame, score: str) -> np.ndarray:
-    """Return a score that can be tested, [n]."""
+def score_values(table: pd.DataFrame, score: str) -> np.ndarray:
+    """Return a score that can be tested, [n]; refused as `score_statistics` says."""
     column = _column(table, score)
     values = pd.to_numeric(column, errors="coerce").to_numpy(float)
     if not np.isfinite(values).all():
@@ -264,8 +256,8 @@ def _refuse_constant(values: np.ndarray, table: pd.DataFrame, name: str) -> None
         )
 
 
-def _indicators(table: pd.DataFrame, group: str) -> np.ndarray:
-    """One column a group but the first, [n, groups - 1]."""
+def group_indicators(table: pd.DataFrame, group: str) -> np.ndarray:
+    """One column a group but the first, [n, groups - 1]; refused as `group_statistics` says."""
     column = _column(table, group).astype(str)
     for name, size in column.value_counts().items():
         if size == 1:
@@ -280,8 +272,7 @@ def _indicators(table: pd.DataFrame, group: str) -> np.ndarray:
 
 def _nuisance(table: pd.DataFrame, covariates: Sequence[str], q: int) -> tuple[np.ndarray, int]:
     """Orthonormal basis of intercept and covariates, [n, K], and the residual degrees of freedom beside q columns."""
-    columns = CovariateEncoder(covariates).fit(table).transform(table)
-    basis = orthonormal(np.column_stack([np.ones(len(table)), columns]))
+    basis = covariate_basis(table, covariates)
     df = len(table) - basis.shape[1] - q
     if df < 1:
         raise NothingToTest(

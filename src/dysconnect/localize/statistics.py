@@ -22,8 +22,9 @@ from dysconnect.models.floor import CovariateEncoder
 from dysconnect.progress import track
 
 __all__ = [  # what is shared by all tests of edges, and the permutation that they share
-    "EdgeStatistics", "edge_statistics", "estimable", "exceedance_p", "false_discovery", "max_correlations",
-    "nuisance_basis", "orthonormal", "parts", "permuted_groups", "residual_unit", "selection_stability", "to_t",
+    "EdgeStatistics", "covariate_basis", "edge_statistics", "estimable", "exceedance_p", "false_discovery",
+    "max_correlations", "nuisance_basis", "orthonormal", "parts", "permuted_groups", "residual_unit",
+    "selection_stability", "to_f", "to_t",
 ]  # fmt: skip
 
 
@@ -68,8 +69,7 @@ def nuisance_basis(table: pd.DataFrame, covariates: Sequence[str]) -> np.ndarray
     ValueError
         When the covariates determine the group, so that its effect cannot be estimated.
     """
-    columns = CovariateEncoder(covariates).fit(table).transform(table)
-    basis = orthonormal(np.column_stack([np.ones(len(table)), columns]))
+    basis = covariate_basis(table, covariates)
     if len(table) - basis.shape[1] - 1 < 1:
         raise ValueError(
             f"{len(table)} subjects leave no degrees of freedom for {basis.shape[1]} nuisance columns. "
@@ -81,6 +81,12 @@ def nuisance_basis(table: pd.DataFrame, covariates: Sequence[str]) -> np.ndarray
             "Leave out the covariate that names the group (localize.nuisance)."
         )
     return basis
+
+
+def covariate_basis(table: pd.DataFrame, covariates: Sequence[str]) -> np.ndarray:
+    """Orthonormal basis of intercept and covariates, [n, K], whatever is tested beside them."""
+    columns = CovariateEncoder(covariates).fit(table).transform(table)
+    return orthonormal(np.column_stack([np.ones(len(table)), columns]))
 
 
 def orthonormal(design: np.ndarray) -> np.ndarray:
@@ -185,6 +191,12 @@ def to_t(r: np.ndarray, df: int) -> np.ndarray:
     """Correlation to t with `df` degrees of freedom."""
     r = np.clip(r, -1 + 1e-12, 1 - 1e-12)
     return r * np.sqrt(df / (1 - r**2))
+
+
+def to_f(share: np.ndarray, q: int, df: int | np.ndarray) -> np.ndarray:
+    """Explained share of the variance (partial eta squared) to F with `q` and `df` degrees of freedom."""
+    share = np.clip(share, 0, 1 - 1e-12)
+    return (share / q) / ((1 - share) / df)
 
 
 def exceedance_p(observed: np.ndarray, null: np.ndarray) -> np.ndarray:

@@ -9,6 +9,10 @@ from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import MissingRegions
 
 
+class NothingToTest(ValueError):
+    """The people of this cohort cannot answer the question; the message says why and what to do."""
+
+
 class CompleteEdges(NamedTuple):
     """`values` [n, tested], which are `tested` [E], and in how many people every edge is missing, `lost` [E]."""
 

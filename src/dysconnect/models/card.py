@@ -25,7 +25,7 @@ NEEDS = {
     "edges without a diagonal": "no number for a region and itself",
     "graph": "the strongest edges",
 }
-ALWAYS = ("undirected edges", "edges without a diagonal")  # what saved models, predictions and targets rest on
+ALWAYS = ("edges without a diagonal",)  # what saved models, predictions and targets rest on
 FILLED = ("measure", "prepared", "covariates")  # what a sentence may name beside the options
 PREPARED = {"harmonise": {"enum": ["none", "combat"]}, "deconfound": NAMES}  # done before the classifier
 DEGREE = {"type": "number", "minimum": 0, "exclusiveMaximum": 1}
@@ -114,7 +114,7 @@ class Card:
         """`sentence` without the clauses that do not hold for these options, yet to be filled in."""
         text = self.sentence
         for option, clause in self.clauses.items():
-            text = text if options[option] else text.replace(clause, "")
+            text = text if options.get(option) else text.replace(clause, "")
         return text
 
     def suited(self) -> list[str]:

@@ -19,6 +19,7 @@ TRACE = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}  # of t
 FIRST_LAYER = (  # what is said of a wide network that learns it
     ", the first layer following the gradients of the decision (Radhakrishnan et al. 2024) by a share of {learned:g}"
 )
+REGIONAL = " with {regional} of every region"
 LOW_RANK = ", with {share:.0%} of the decision from weights of low rank (trace norm, Tomioka and Müller 2010)"
 EDGES = ("correlations or covariances", "undirected edges")  # what networks need
 
@@ -240,8 +241,9 @@ CARDS = {
             name="floor",
             kind="floor",
             load=_logistic,
-            options={"penalties": PENALTIES, "covariates": NAMES},
-            sentence="logistic regression on {covariates} alone",
+            options={"penalties": PENALTIES, "covariates": NAMES, "regional": {"type": "boolean"}},
+            sentence=f"logistic regression on {{covariates}}{REGIONAL} alone",
+            clauses={"regional": REGIONAL},
             needs=("covariates",),
         ),
         Card(
@@ -377,5 +379,6 @@ def is_graph(name: str) -> bool:
 
 def label(experiment: str) -> str:
     """Name of an experiment for people: ``tangent_svm`` is ``tangent SVM``."""
-    spelled = {"combat": "ComBat"} | {row.name: row.title for row in (*CARDS.values(), *MEASURES.values()) if row.title}
+    spelled = {row.name: row.title for row in (*CARDS.values(), *MEASURES.values()) if row.title}
+    spelled |= {"combat": "ComBat", "regional": "with regions"}
     return " ".join(spelled.get(word, word) for word in experiment.split("_"))

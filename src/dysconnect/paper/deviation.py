@@ -125,7 +125,7 @@ def circuit_rows(circuits: pd.DataFrame, titles: Mapping[str, str], alpha: float
     return Table(caption, columns, rows)
 
 
-def edge_rows(edges: pd.DataFrame, alpha: float) -> Table:
+def edge_rows(edges: pd.DataFrame, alpha: float, directed: bool = False) -> Table:
     """The most deviant connections of one person: `region_a`, `region_b`, `z`, `p_fdr`, `p_max`."""
     rows = [
         Row(
@@ -135,7 +135,8 @@ def edge_rows(edges: pd.DataFrame, alpha: float) -> Table:
         for row in edges.itertuples()
     ]
     columns = [
-        Column("Region", False), Column("Region", False), Column("z"), Column("Than expected", False),
+        *(Column(name, False) for name in (("From", "To") if directed else ("Region", "Region"))),
+        Column("z"), Column("Than expected", False),
         Column("p\u00a0FDR"), Column("p\u00a0FWER"),
     ]  # fmt: skip
     return Table(f"The {len(rows)} most deviant connections.", columns, rows)

@@ -12,7 +12,7 @@ from dysconnect.acquire.scan import RAW_ENGINES
 from dysconnect.data.images.spaces import TEMPLATE_SPACE, refuse_other_space, refuse_without_surface
 from dysconnect.data.labelled import pretraining
 from dysconnect.data.matrices import CONTENTS, TRACED
-from dysconnect.data.measures import MEASURES
+from dysconnect.data.measures import MEASURES, measure_of
 from dysconnect.fetching import check_room
 from dysconnect.keeping.place import SHARED_FOLDERS
 from dysconnect.plan.config import ConfigError, nearest, training_sections
@@ -160,6 +160,12 @@ def check_validation(cohort: Mapping) -> None:
             f"dataset={dataset['name']} holds connections without series, and the validation plants in series. "
             "Leave validate_localization out, or choose another dataset."
         )
+    measure = measure_of(cohort["localize"]["measure"])
+    if measure.timed:
+        raise ConfigError(
+            f"the validation plants in series of rest, whatever time it is, and connectivity={measure.name} depends on "
+            "when volumes were taken. Leave validate_localization out, or choose connectivity=correlation."
+        )
     needed = ceil(1 / cohort["localize"]["alpha"]) - 1
     if spec["permutations"] < needed:
         raise ConfigError(
@@ -235,7 +241,7 @@ def check_asked(
         With the nearest name, or how to choose it, or what else could be asked.
     """
     floor = cohort["evaluate"]["floor"]
-    if experiments[floor]["model"]["name"] != "floor":
+    if experiments[floor]["model"]["name"] != "floor" or experiments[floor]["model"].get("regional"):
         raise ConfigError(f"evaluate.floor: {floor} sees more than covariates, and no floor does.")
     for key in ("localize.attribution", "stimulate.experiment"):
         section, _, setting = key.partition(".")

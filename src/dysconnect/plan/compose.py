@@ -35,6 +35,7 @@ GROUPS = (
     "stimulate", "validate",
 )  # fmt: skip
 VALIDATION = "validate_localization"  # chosen like an experiment, but of the cohort: nothing is trained
+REGIONAL = "floor_regional"  # joins the floor where the measure says something of every region
 
 
 def compose_workflow(
@@ -141,11 +142,13 @@ def _names(chosen: object) -> list[str] | None:
 
 
 def _experiment_names(cohort: dict, chosen: list[str] | None, config_dir: str | Path) -> list[str]:
-    """Experiments to be trained, the floor first; each has a file."""
+    """Experiments to be trained, the floor first, and what else needs no connection; each has a file."""
     names, known = cohort["experiments"] if chosen is None else chosen, _options(config_dir, "experiment")
-    for name in [cohort["evaluate"]["floor"], *names]:
+    measure, floors = MEASURES.get(cohort["connectivity"]["measure"]), [cohort["evaluate"]["floor"]]
+    floors += [REGIONAL] * bool(measure and measure.regional)
+    for name in [*floors, *names]:
         _refuse_absent("experiment", str(name), known)
-    return [name for name in dict.fromkeys([cohort["evaluate"]["floor"], *names]) if name != VALIDATION]
+    return [name for name in dict.fromkeys([*floors, *names]) if name != VALIDATION]
 
 
 def _compose(groups: Sequence[str], overrides: Sequence[Override], rules: Mapping, used: set[str]) -> dict:
@@ -271,6 +274,12 @@ def check_model(config: Mapping, name: str) -> None:
         raise ConfigError(
             f"experiment {name}: model={model['name']} needs {lacking}, and connectivity={measure} has none. "
             f"Choose connectivity={' or '.join(card.suited())} for it."
+        )
+    if model.get("regional") and not MEASURES[measure].regional:
+        has = [known.name for known in MEASURES.values() if known.regional]
+        raise ConfigError(
+            f"experiment {name}: connectivity={measure} says nothing of single regions. Choose "
+            f"connectivity={' or '.join(has)} for it, or leave model.regional at false."
         )
     if any(model.get("soften", ())) and not MEASURES[measure].tangent:
         raise ConfigError(

@@ -27,6 +27,7 @@ from dysconnect.models.cards import is_graph
 from dysconnect.plan.checks import check_engine, check_given, check_pretraining, check_tracts, check_validation
 from dysconnect.plan.compose import compose_workflow
 from dysconnect.plan.config import ConfigError, training_sections, without
+from dysconnect.plan.pictures import pictures
 from dysconnect.preprocess.fmriprep import Places, find_places, fmriprep_command
 
 OF_OUTPUTS = ("engine", "min_coverage", "space")  # settings of fMRIPrep that tell where its outputs are
@@ -260,6 +261,12 @@ class Run:
         return asked.pop() if asked else measure_of(measure).estimator
 
     @property
+    def demanding(self) -> list[str]:
+        """Stored measures that a scan may have too little for: whoever has is left out of all experiments."""
+        names = {self.cohort["localize"]["measure"], *map(self.stored, self.experiments)}
+        return sorted(name for name in names if measure_of(name).refuse)
+
+    @property
     def learning(self) -> list[str]:
         """Experiments that train in epochs and so leave a learning curve."""
         return [name for name in self.experiments if "epochs" in self.sections(name)["training"]]
@@ -284,9 +291,9 @@ class Run:
         return self._among(self.cohort["stimulate"]["experiment"])
 
     @property
-    def stimulated_unit(self) -> str:
-        """What the stimulated experiment's connections are measured in; empty where nobody asks."""
-        return measure_of(self.stored(self.stimulated)).sentence if self.stimulated else ""
+    def stimulated_measure(self) -> str:
+        """Measure of the stimulated experiment's connections; empty where nobody asks."""
+        return self.stored(self.stimulated) if self.stimulated else ""
 
     @property
     def attributed(self) -> str | None:
@@ -307,14 +314,21 @@ class Run:
         return bool(self.cohort["localize"]["groups"])
 
     @property
+    def pictures(self) -> dict[str, dict[str, str]]:
+        """Files of the maps that are tested together, by name; empty where nobody asked."""
+        return pictures(self.cohort, self.dataset, self.atlas)
+
+    @property
     def floor(self) -> str:
         """Experiment that sees covariates only."""
         return self.cohort["evaluate"]["floor"]
 
     @property
     def bundled(self) -> list[str]:
-        """Experiments with which a new person can be predicted."""
-        return [] if self.table else self.seeing
+        """Experiments with which a new person can be predicted; a measure over time is one of cohorts."""
+        timed = {name for name in self.experiments if measure_of(self.stored(name)).timed}
+        nobody = self.table or measure_of(self.cohort["localize"]["measure"]).timed
+        return [] if nobody else [name for name in self.seeing if name not in timed]
 
     def bundle_file(self, experiment: str) -> list[str]:
         """What predicts a new person with the models of an experiment; the floor has none of its own."""
@@ -325,11 +339,12 @@ class Run:
         dataset, stage, *rest = place.split("/")
         name = rest[-1].split(".")[0]
         files = [f"{self.atlas}_{self.cohort['localize']['measure']}", *map(self.connectome_file, self.experiments)]
+        asked = {"severity": self.scored, "groups": self.grouped, "joint": bool(self.pictures)}
         wanted = {
             "connectivity": name in [Path(file).stem for file in files],
             "train": len(rest) == 1 or rest[0] in self.experiments,
             "predict": name in self.bundled,
-            "localize": len(rest) == 1 and {"severity": self.scored, "groups": self.grouped}.get(name, True),
+            "localize": len(rest) == 1 and asked.get(name.split("_")[0], True),
             "attribute": len(rest) == 1 or name in self.seeing,
             "stimulate": self.stimulated is not None,
             "validate": self.validated,
@@ -360,12 +375,22 @@ class Run:
         return list(range(batch * size, min((batch + 1) * size, count)))
 
     def notes(self) -> tuple[str, ...]:
-        """Lines for the terminal on how the user's table of people was read, and what is not done."""
+        """Lines for the terminal on how the user's table of people was read, what is not done, and what is left in."""
         dataset, name = self.cohort["dataset"], self.cohort["stimulate"]["experiment"]
         people = self.plan.notes if self.plan else people_notes(dataset | {"withdrawn": self.withdrawn})
-        if not name or self.stimulated:
-            return people
-        return *people, f"No targets will be ranked: stimulate.experiment={name} is not among the experiments."
+        targets = f"No targets will be ranked: stimulate.experiment={name} is not among the experiments."
+        return *people, *self._left_in(), *([targets] if name and not self.stimulated else [])
+
+    def _left_in(self) -> tuple[str, ...]:
+        """What to know where a scan of a task is analysed as if it were one of rest."""
+        dataset, denoise = self.cohort["dataset"], self.cohort["denoise"]
+        if denoise.get("task") or not dataset.get("trial_types") or dataset["kind"] == "simulated":
+            return ()
+        return (
+            f"These are scans of a task (dataset.task={dataset['task']}), and denoise={denoise['name']} leaves the "
+            "responses to it in: regions that respond alike seem connected. Choose connectivity=task or task_change "
+            "to take them out.",
+        )
 
 
 def plan_run(root: str | Path, command_line: Mapping[str, object]) -> Run:

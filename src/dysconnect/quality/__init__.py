@@ -19,6 +19,7 @@ from dysconnect.quality.motion import (
 from dysconnect.quality.people import compared, lacking, missing_regions, subjects_kept
 
 GROUPS = ("everybody", "cases", "controls")
+WITHIN = ("mean_fd_task", "mean_fd_rest")  # motion in parts of a scan: who moves when
 
 
 def assess(
@@ -54,8 +55,9 @@ def assess(
     qcfc : DataFrame, [E rows]
         `region_a`, `region_b`, `distance` (mm), `r`, `p`, `p_fdr`, `r_cases`, `r_controls`; NaN where not tested.
     summary : dict
-        `subjects`, `excluded`, `motion`, `seconds`, `volumes`, `lacking` (regions), `qcfc` (by group), `edges`,
-        `regions`, `people`. Where there is nothing to test, `reason` says why and the numbers are left out.
+        `subjects`, `excluded`, `motion`, `motion_within` (in parts of a scan, where it is known), `seconds`,
+        `volumes`, `lacking` (regions), `qcfc` (by group), `edges`, `regions`, `people`. Where there is nothing to
+        test, `reason` says why and the numbers are left out.
     """
     people, missing, edges = cohort.participants, cohort.missing, known_edges(cohort)
     distance = edge_distances(nodes[["x", "y", "z"]].to_numpy(float), cohort.pairs)
@@ -65,6 +67,7 @@ def assess(
         **subjects_kept(everybody, contrast),
         "nuisance": nuisance,
         "motion": compared(people, "mean_fd", spec["level"]),
+        "motion_within": {name: compared(people, name, spec["level"]) for name in WITHIN if name in people},
         "seconds": compared(people, "seconds_kept", spec["level"]),
         "volumes": compared(people, "n_volumes", spec["level"]),
         "lacking": lacking(missing, people, names),

@@ -51,7 +51,7 @@ def compared(people: pd.DataFrame, name: str, level: float) -> dict:
     }
     if np.ptp(numbers[known]) == 0:
         return {**means, "reason": "the same in everybody"}
-    p, d, low, high = group_difference(sides["cases"], sides["controls"], level, skewed=name == "mean_fd")
+    p, d, low, high = group_difference(sides["cases"], sides["controls"], level, skewed=name.startswith("mean_fd"))
     if not np.isfinite(d):
         return {**means, "reason": "too few people to compare"}
     return {**means, "p": p, "d": d, "low": low, "high": high}

@@ -144,7 +144,8 @@ def _refuse_outside(events: pd.DataFrame, n_volumes: int, repetition_time: float
 def _remedy(values: pd.Series, wrong: pd.Series, seconds: float) -> str:
     """Say what times outside the scan seem to be."""
     others = (values != 0).sum()
-    if values.min() >= 0 and values.max() <= 1000 * seconds and 2 * wrong.sum() > others:
+    # ten times as long as the scan at least: events in seconds of a scan that was cut short do not reach as far
+    if values.min() >= 0 and 10 * seconds < values.max() <= 1000 * seconds and 2 * wrong.sum() > others:
         return ": milliseconds? BIDS has seconds; divide them and write the file again"
     return ": the file is of another run, the scan is cut short, or the times are wrong"
 

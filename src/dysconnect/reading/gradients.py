@@ -122,14 +122,18 @@ def _number(cell: str, name: str, line: int) -> float:
     if cell.casefold() in NOTHING:
         return np.nan
     if "," in cell:
-        raise TableError(f"{name}, line {line} has {cell[:40]!r}: write it with decimal points, and blanks between numbers")
+        raise TableError(
+            f"{name}, line {line} has {cell[:40]!r}: write it with decimal points, and blanks between numbers"
+        )
     raise TableError(f"{name}, line {line} has {cell[:40]!r}, {form(cell)}; numbers with blanks between are expected")
 
 
 def _values(rows: list[list[float]], name: str) -> np.ndarray:
     """One number a volume, from one row or one column."""
     if len(rows) > 1 and any(len(row) > 1 for row in rows):
-        raise TableError(f"{name} has {len(rows)} rows; one row of b values is expected. Are .bval and .bvec exchanged?")
+        raise TableError(
+            f"{name} has {len(rows)} rows; one row of b values is expected. Are .bval and .bvec exchanged?"
+        )
     values = np.array([value for row in rows for value in row])
     if not np.isfinite(values).all():
         raise TableError(f"{name}: no b value for volume {np.argmin(np.isfinite(values)) + 1}; write 0 for a b0")
@@ -168,7 +172,9 @@ def _refuse_units(bvals: np.ndarray, name: str) -> None:
     if top <= B0:
         raise TableError(f"{name}: no volume is weighted, all have b of at most {B0:g} s/mm2; is it the reversed b0's?")
     if bvals.min() > B0:
-        raise TableError(f"{name}: no b0, the smallest b is {bvals.min():g} s/mm2; a volume without weighting is needed")
+        raise TableError(
+            f"{name}: no b0, the smallest b is {bvals.min():g} s/mm2; a volume without weighting is needed"
+        )
 
 
 def _unit(bvecs: np.ndarray, weighted: np.ndarray, name: str) -> tuple[np.ndarray, list[str]]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dysconnect.paper.text import listed
-from dysconnect.report.results import Asked, Study
+from dysconnect.report.results import QUESTIONS, Asked, Study
 
 SLACK = 1e-9
 
@@ -36,8 +36,7 @@ def connection_share(study: Study) -> float:
     """
     if study.measure.exploratory:
         return 0.0
-    asked = 1 + sum(question is not None for question in (study.results.severity, study.results.groups))
-    return study.alpha / 2 / asked + SLACK
+    return study.alpha / 2 / (1 + len(study.results.asked)) + SLACK
 
 
 def family(summary: Mapping, name: str) -> Family:
@@ -69,11 +68,7 @@ def out_of_reach(study: Study) -> str:
 
 def budget_text(study: Study) -> str:
     """How the error rate of the verdict is kept, for the methods of a paper."""
-    asked = [
-        name
-        for name, question in (("severity", study.results.severity), ("several groups", study.results.groups))
-        if question is not None
-    ]
+    asked = [QUESTIONS[name] for name in study.results.asked]
     shared = f", shared with the questions of {listed(asked)}" if asked else ""
     models = (
         "Every family of tests keeps its own error rate. The verdict names a difference only at "
@@ -99,9 +94,9 @@ def _targets_text(study: Study) -> str:
     )
 
 
-def asked_p(asked: Asked | None) -> float:
-    """Family-wise p of a further question; NaN where it was not asked or not tested."""
-    return float(asked.edges["p_fwer"].min()) if asked is not None and len(asked.edges) else float("nan")
+def asked_p(asked: Asked) -> float:
+    """Family-wise p of a further question; NaN where it was not tested."""
+    return float(asked.edges["p_fwer"].min()) if len(asked.edges) else float("nan")
 
 
 def held_back(study: Study, p: float, name: str = "") -> str:
@@ -128,14 +123,14 @@ def differences(study: Study) -> list[tuple[str, float]]:
 def _of_connections(study: Study) -> dict[str, float]:
     """Corrected p of all families and further questions to the connections."""
     families = {row["name"]: row["p_any"] for row in study.results.summary["families"]}
-    return families | {"severity": asked_p(study.results.severity), "groups": asked_p(study.results.groups)}
+    return families | {name: asked_p(question) for name, question in study.results.asked.items()}
 
 
 def passed_on(study: Study) -> float:
     """Error rate of the questions of which the verdict names a difference: what is left for targets."""
     found = {name for name, _ in differences(study)}
     connections = found & set(_of_connections(study))
-    asked = len(connections & {"severity", "groups"}) + bool(connections - {"severity", "groups"})
+    asked = len(connections & set(QUESTIONS)) + bool(connections - set(QUESTIONS))
     return model_share(study) * bool(found - connections) + connection_share(study) * asked
 
 

@@ -288,9 +288,10 @@ def intervals_text(summary: Mapping) -> str:
 
 def asked_text(study: Study) -> str:
     """What was asked of the connections beside the difference of the groups."""
-    severity, groups = study.results.severity, study.results.groups
+    severity, groups, joint = study.results.severity, study.results.groups, study.results.joint
     parts = [] if severity is None else [f"association with {severity.summary['score']} inside the patients"]
     parts += [] if groups is None else [f"differences between {listed(groups.summary['groups'])}"]
+    parts += [] if joint is None else [f"the same difference in {len(joint.summary['pictures'])} maps tested as one"]
     return _sentence(listed(parts)) or "None beside the difference of the groups."
 
 

@@ -13,7 +13,13 @@ from dysconnect.report.section import Section
 RECOVERY = (
     ("called", "Called", "connections that the method names", 0),
     ("tpr", "Found", "share of the planted connections that are named (true positive rate)", 2),
-    ("fdp", "False share", "share of the named connections that were not planted (false-discovery proportion)", 2),
+    (
+        "fdp",
+        "False share",
+        "share of the named connections that were not planted (false-discovery proportion); some of them "
+        "differ in truth: planting moves the connections around a planted one as far as correlations must",
+        2,
+    ),
     ("fwer", "Any false", "1 where at least one named connection is false; over many cohorts the family-wise error", 2),
     ("sign_accuracy", "Right sign", "share of the found connections with the planted direction", 2),
     (

@@ -21,6 +21,13 @@ GROUP = "group"  # in the place of a participant, in edits.tsv
 AS_TEXT = {"group": str, "reason": str, "pattern": str}  # names of sites may be numbers
 
 
+QUESTIONS = {  # further ones to the connections, and what they are called
+    "severity": "severity",
+    "groups": "several groups",
+    "joint": "several maps",
+}
+
+
 class Asked(NamedTuple):
     """A further question to the connections: `edges`, strongest first, and `summary`, as of `localize.associations`."""
 
@@ -74,8 +81,8 @@ class Results:
         Connections that stimulating the first targets changes, of the group and of every patient.
     scans : Scans or None
         Of a cohort of images.
-    severity, groups : Asked or None
-        Association with a score inside the patients; differences between several groups.
+    severity, groups, joint : Asked or None
+        Association with a score inside the patients; differences between several groups; differences in several maps.
     validation : DataFrame or None
         Scores of all methods on cohorts with a known truth.
     stimulation : str
@@ -118,12 +125,19 @@ class Results:
     scans: Scans | None = None
     severity: Asked | None = None
     groups: Asked | None = None
+    joint: Asked | None = None
     validation: pd.DataFrame | None = None
     stimulation: str = ""
     stimulated: Mapping = field(default_factory=dict)
     maps: Mapping[str, Mapping] = field(default_factory=dict)
     starts: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     tried: Mapping = field(default_factory=dict)
+
+    @property
+    def asked(self) -> dict[str, Asked]:
+        """Further questions to the connections that were asked, by name."""
+        answers = {name: getattr(self, name) for name in QUESTIONS}
+        return {name: answer for name, answer in answers.items() if answer is not None}
 
 
 @dataclass(frozen=True)
@@ -192,7 +206,7 @@ def read_results(paths: Mapping, experiments: Sequence[str], histories: Sequence
         By the names of `Results`; of `maps` a list, of `predictions`, `nulls` and `starts` one in the order of the
         experiments;
         `attribution` beside `edges`, `coverage` and `engine` beside `scans`,
-        `verdict` for the stimulation; of `severity` and `groups` two, table and summary; of `recovery` that
+        `verdict` for the stimulation; of `severity`, `groups` and `joint` two, table and summary; of `recovery` that
         of the localization and that of a model's weights. Empty or absent where there is nothing.
     experiments : sequence of str
     histories : sequence of path
@@ -226,8 +240,7 @@ def read_results(paths: Mapping, experiments: Sequence[str], histories: Sequence
         summary=summaries["summary"] | summaries.get("attribution", {}),
         quality=summaries["quality"],
         scans=read_scans(*(paths[name] for name in ("scans", "coverage", "engine"))) if paths.get("scans") else None,
-        severity=read_asked(*paths["severity"]) if paths.get("severity") else None,
-        groups=read_asked(*paths["groups"]) if paths.get("groups") else None,
+        **{name: read_asked(*paths[name]) for name in QUESTIONS if paths.get(name)},
         stimulation=summaries.get("verdict", {}).get("verdict", ""),
         stimulated=summaries.get("verdict", {}),
         tried=summaries.get("tried", {}),
@@ -240,5 +253,5 @@ def read_results(paths: Mapping, experiments: Sequence[str], histories: Sequence
 
 def read_asked(table: str | Path, summary: str | Path) -> Asked:
     """Read what a further question to the connections found; those that were not tested are left out."""
-    edges = pd.read_csv(table, sep="\t").dropna(subset="statistic").fillna({"circuit": ""})
+    edges = pd.read_csv(table, sep="\t").dropna(subset="statistic").fillna({"circuit": "", "also_explained": ""})
     return Asked(edges, json.loads(Path(summary).read_text()))

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from dysconnect.data.conditions import HIGH, LOW
 from dysconnect.data.matrices import CONTENTS
+from dysconnect.denoising.task import LASTING, LEAST_FREEDOM, RESPONSE
 from dysconnect.paper.text import counted, listed, worded
 from dysconnect.report.results import Results, Study
 from dysconnect.report.section import Section
@@ -151,7 +153,21 @@ def denoising_text(spec: Mapping) -> str:
     together = " Confounds were filtered as the series are (Lindquist et al. 2019)." if band and removed else ""
     untouched = "" if removed or band else " Motion and noise had been dealt with by the data's providers."
     signal = "" if spec["global_signal"] else " No global signal was removed here."
-    return f"{listed(steps)}.{together}{untouched}{signal}{_scrubbing(spec)}"
+    return f"{listed(steps)}.{together}{untouched}{signal}{_scrubbing(spec)}{_responses(spec)}"
+
+
+def _responses(spec: Mapping) -> str:
+    """What of a task was regressed out, and which volumes are its; empty where there is none."""
+    if not spec.get("task"):
+        return ""
+    return (
+        " Responses were taken out in the same regression: one of any shape for every kind of event (finite impulse "
+        f"response, to {RESPONSE:g} s after its end), and of every single event the canonical one, its derivative and, "
+        f"from {LASTING:g} s of duration, its slope. Volumes in which the canonical course is above {HIGH:g} of its "
+        f"maximum are those of the task, below {LOW:g} those of rest. Scans that this leaves fewer than "
+        f"{spec['min_degrees_of_freedom']:g} degrees of freedom in all (a rank, of all regressors), or "
+        f"{LEAST_FREEDOM} within the task or at rest, were excluded."
+    )
 
 
 def _removed(spec: Mapping) -> list[str]:
@@ -163,7 +179,8 @@ def _removed(spec: Mapping) -> list[str]:
     if spec["compcor"]:
         n = "all" if spec["n_compcor"] == "all" else f"the first {spec['n_compcor']}"
         removed.append(f"{n} components of anatomical CompCor (Behzadi et al. 2007)")
-    return removed + ([worded(GLOBAL, spec["global_signal"])] if spec["global_signal"] else [])
+    removed += [worded(GLOBAL, spec["global_signal"])] if spec["global_signal"] else []
+    return removed + (["all responses to the task"] if spec.get("task") else [])
 
 
 def _scrubbing(spec: Mapping) -> str:

@@ -123,7 +123,7 @@ def rank_targets(
     cohort = without_copies(cohort)
     nodes = nodes.set_index("name").loc[cohort.nodes].reset_index()
     labels, people = cohort.labels, cohort.participants
-    targets = list_targets(nodes, cohort.measured)
+    targets = list_targets(nodes, cohort.measured, cohort.directed)
     basis = nuisance_basis(people, spec["covariates"])
     null = _null(cohort, splits, sections, targets, basis, spec)
     tested = {} if null is None else dict(zip(("score", "p", "p_fwer"), permutation_p(null, targets.kinds)))
@@ -137,10 +137,10 @@ def rank_targets(
     effects = _effects(cohort, splits, sections, targets, basis, spec)
     aim = goal_logit(effects, labels, spec["goal"])
     seen = gather(effects, labels, aim)
-    strength = node_strength(cohort.values, len(nodes))
+    strength = node_strength(cohort.values, cohort.pairs)
     matched = matched_standing(seen.edges, targets, strength, spec["matched"], spec["draws"], spec["seed"])
     tests = tested | dict(zip(("matched_z", "matched_p"), matched))
-    control = controllability(cohort.values[labels == 0], nodes)
+    control = None if cohort.directed else controllability(cohort.values[labels == 0], nodes)
     table = target_table(seen, targets, tests, control)
     names = {"people": people["participant_id"].to_numpy(), "regions": cohort.nodes}
     patients = patient_table(seen, targets, names["people"])

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from dysconnect.data.edges import Pairs
 from dysconnect.stimulate.folds import Effects
 from dysconnect.stimulate.targets import Targets
 
@@ -121,7 +120,7 @@ def edit_table(
         (ranked, spec["patient_edges"], ranked.participant_id)
         for ranked in patients[patients["rank"] <= spec["patient_targets"]].itertuples()
     ]
-    ends, tables = Pairs(len(names["regions"])).ends, []
+    ends, tables = targets.pairs.ends, []
     for ranked, n, name in asked:
         edge, numbers = _target_edits(edits, targets, row_of[name], place[ranked.kind, ranked.target], n)
         sides = (names["regions"][side[edge]] for side in ends)

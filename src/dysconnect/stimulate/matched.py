@@ -6,13 +6,13 @@ from dysconnect.data.edges import Pairs
 from dysconnect.stimulate.targets import Targets
 
 
-def node_strength(edges: np.ndarray, n_nodes: int) -> np.ndarray:
-    """Sum of a node's mean absolute edges, [n, E] -> [N]; no label is looked at."""
-    rows, cols = Pairs(n_nodes).ends
+def node_strength(edges: np.ndarray, pairs: Pairs) -> np.ndarray:
+    """Sum of a node's mean absolute edges, whichever way they go, [n, E] -> [N]; no label is looked at."""
+    rows, cols = pairs.ends
     mean = np.zeros(edges.shape[1])
     for one in edges:  # no copy of the cohort
         mean += np.abs(one) / len(edges)
-    return np.bincount(rows, mean, n_nodes) + np.bincount(cols, mean, n_nodes)
+    return np.bincount(rows, mean, pairs.n) + np.bincount(cols, mean, pairs.n)
 
 
 def neighbours(strength: np.ndarray, width: int, rng: np.random.Generator) -> np.ndarray:
@@ -51,8 +51,8 @@ def matched_standing(
         p is ``(1 + #{matched <= observed}) / (1 + draws)``. A matched set may share edges with the target, which
         makes both cautious.
     """
-    rng, n_nodes = np.random.default_rng([seed, 19]), len(strength)
-    matrix, ends = Pairs(n_nodes).matrix(effects), Pairs(n_nodes).ends
+    rng = np.random.default_rng([seed, 19])
+    matrix, ends = targets.pairs.matrix(effects), targets.pairs.ends
     observed = targets.members @ effects
     exchanges = [neighbours(strength, width, rng) for _ in range(draws)]
     standing = []

@@ -27,12 +27,15 @@ class Targets:
         Position in the connectomes of every target that is a node; these come first.
     absent : DataFrame
         Regions without a node in this atlas, or without an edge that was measured: `target`, `title`, `access`.
+    pairs : Pairs
+        What the edges join.
     """
 
     table: pd.DataFrame
     members: csr_matrix
     nodes: np.ndarray
     absent: pd.DataFrame
+    pairs: Pairs
 
     @property
     def kinds(self) -> np.ndarray:
@@ -40,7 +43,7 @@ class Targets:
         return self.table["kind"].to_numpy()
 
 
-def list_targets(nodes: pd.DataFrame, measured: np.ndarray) -> Targets:
+def list_targets(nodes: pd.DataFrame, measured: np.ndarray, directed: bool = False) -> Targets:
     """List the targets of an atlas.
 
     Parameters
@@ -49,13 +52,17 @@ def list_targets(nodes: pd.DataFrame, measured: np.ndarray) -> Targets:
         In the order of the connectomes.
     measured : array of bool, [E]
         Edges that anybody has.
+    directed : bool
+        Whether an edge goes from one region to the other.
 
     Notes
     -----
-    To stimulate a node or a region is to act on all edges that touch it; a circuit, on its edges alone.
+    To stimulate a node or a region is to act on all edges that touch it, those that leave it and those that come to it
+    alike; a circuit, on its edges alone, which go one way where edges do.
     """
-    rows, cols = Pairs(len(nodes)).ends
-    regions, circuits = target_regions(nodes), circuit_edges(nodes)
+    pairs = Pairs(len(nodes), directed)
+    rows, cols = pairs.ends
+    regions, circuits = target_regions(nodes), circuit_edges(nodes, directed)
     touching = lambda ends: np.isin(rows, ends) | np.isin(cols, ends)
     targets = [
         {"kind": "node", "target": name, "title": name, "n_nodes": 1, "edges": touching([k])}
@@ -80,7 +87,7 @@ def list_targets(nodes: pd.DataFrame, measured: np.ndarray) -> Targets:
     columns = ["kind", "target", "title", "access", "system", "x", "y", "z", "n_nodes", "n_edges"]
     nodes_seen = np.flatnonzero(seen[: len(nodes)])
     kept = table.loc[seen, columns].reset_index(drop=True)
-    return Targets(kept, csr_matrix(members[seen], dtype=np.float32), nodes_seen, absent)
+    return Targets(kept, csr_matrix(members[seen], dtype=np.float32), nodes_seen, absent, pairs)
 
 
 def _node_access(regions: pd.DataFrame, n_nodes: int) -> list[str]:

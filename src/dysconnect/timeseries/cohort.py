@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
+from dysconnect.data.measures import measure_of
 from dysconnect.data.participants import COVARIATES, covariate_problem
 from dysconnect.data.series import (
     has_signal,
@@ -22,7 +23,7 @@ from dysconnect.denoising.checks import check_map, check_series, mean_displaceme
 from dysconnect.denoising.projection import Projection, plan
 from dysconnect.denoising.regressors import UnusableError
 from dysconnect.denoising.task import TaskRegression, task_design, task_regression
-from dysconnect.problems import MachineError, one_line, reason, refuse_gone
+from dysconnect.problems import MachineError, counted, frequent, one_line, reason, refuse_gone
 from dysconnect.progress import track
 from dysconnect.reading.events import read_events, task_events
 from dysconnect.version import __version__
@@ -54,6 +55,7 @@ def prepare_subject(
     spec: dict,
     covariates: Sequence[str] = COVARIATES,
     kinds: Mapping[str, Sequence[str]] | None = None,
+    measures: Sequence[str] = (),
 ) -> Verdict:
     """Read, check and denoise one subject; a problem becomes the exclusion reason, never an exception.
 
@@ -72,6 +74,8 @@ def prepare_subject(
         What must be known of everybody.
     kinds : mapping, optional
         Kinds of events that are of the `task`, and those of `rest`, where the task's responses are removed.
+    measures : sequence of str
+        Measures of connectivity, of which each may refuse a scan that has too little for it.
     """
     name, mean_fd, n_volumes, moved = row["participant_id"], float(row.get("mean_fd", np.nan)), 0, {}
     if earlier_reason(row):
@@ -99,6 +103,8 @@ def prepare_subject(
             timing = Timing(repetition_time, denoising.kept)
         check_map(denoising, repetition_time, spec)
         cleaned = denoising.clean(series)
+        for measure in measures:
+            measure_of(measure).refuse(timing, int(has_signal(cleaned).sum()))
     except Exception as problem:  # whatever a person's files raise is their reason; the machine's troubles go on
         return Verdict(name, None, mean_fd, n_volumes, 0.0, reason(problem, name))
     removed = timing.written() | _removed(denoising)
@@ -165,6 +171,7 @@ def prepare_cohort(
     workers: int = 1,
     covariates: Sequence[str] = COVARIATES,
     kinds: Mapping[str, Sequence[str]] | None = None,
+    measures: Sequence[str] = (),
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Prepare everybody and write one series file (and sidecar) for each included subject.
 
@@ -183,7 +190,7 @@ def prepare_cohort(
         Processes.
     covariates : sequence of str
         What must be known of everybody.
-    kinds : mapping, optional
+    kinds, measures
         As of `prepare_subject`.
 
     Returns
@@ -203,7 +210,7 @@ def prepare_cohort(
     """
     entries = {entry["participant_id"]: entry for _, entry in index.iterrows()}
     _refuse_gone(participants, entries)
-    settings = nodes, spec, folder, names, covariates, kinds
+    settings = nodes, spec, folder, names, covariates, kinds, measures
     jobs = (
         delayed(_prepare_and_write)(row, entries.get(row["participant_id"]), *settings)
         for _, row in participants.iterrows()
@@ -256,14 +263,15 @@ def with_verdicts(participants: pd.DataFrame, verdicts: Sequence[Verdict]) -> pd
     )
     for name in dict.fromkeys(name for verdict in verdicts for name in verdict.moved):
         table[name] = [verdict.moved.get(name, np.nan) for verdict in verdicts]
+    if not table["included"].any():
+        print(*counted(dict(zip(table["participant_id"], table["exclusion_reason"]))), sep="\n", flush=True)
+        reasons = "; ".join(frequent(table["exclusion_reason"]))
+        raise ValueError(f"none of the {len(table)} subjects can be used. Most frequent reasons: {reasons}.")
     for verdict in verdicts:
         if verdict.exclusion_reason:
             print(f"{verdict.participant_id}: {verdict.exclusion_reason}; excluded.", flush=True)
         elif verdict.note:
             print(f"{verdict.participant_id}: {verdict.note}.", flush=True)
-    if not table["included"].any():
-        reasons = "; ".join(table["exclusion_reason"].value_counts().index[:3])
-        raise ValueError(f"none of the {len(table)} subjects can be used. Most frequent reasons: {reasons}.")
     return table
 
 
@@ -311,8 +319,9 @@ def _prepare_and_write(
     names: dict,
     covariates: Sequence[str],
     kinds: Mapping[str, Sequence[str]] | None,
+    measures: Sequence[str],
 ) -> tuple[Verdict, dict | None]:
-    verdict = prepare_subject(row, entry, nodes, spec, covariates, kinds)
+    verdict = prepare_subject(row, entry, nodes, spec, covariates, kinds, measures)
     if verdict.series is None:
         return verdict, None
     task = names.get("task", "rest")

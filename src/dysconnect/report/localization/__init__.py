@@ -16,7 +16,15 @@ from dysconnect.report.direction import (
     end_columns,
     exploratory_sentence,
 )
-from dysconnect.report.localization.beside import beside_table, beside_text, explained_sentence, regional_table
+from dysconnect.report.localization.beside import (
+    adjusted_for,
+    also_explained,
+    asked_beside,
+    beside_table,
+    beside_text,
+    explained_sentence,
+    regional_table,
+)
 from dysconnect.report.localization.brain import as_script, brain_data
 from dysconnect.report.localization.figures import circuits_figure, connectome_figure, drawn_edges, stability_figure
 from dysconnect.report.localization.groups import MOST_POINTS, means_figure, points_figure
@@ -41,8 +49,8 @@ def section(study: Study) -> Section:
         facts=_facts(results, measure),
         figures=_drawings(study, most),
         tables={
-            "edges": edge_table(results.edges, study.nodes, circuit_titles(), study.alpha, most, directed),
-            "beside": beside_table(results.edges, *regional, measure, study.alpha, most),
+            "edges": edge_table(results.edges, study.nodes, circuit_titles(), study.alpha, most, measure),
+            "beside": beside_table(results.edges, *regional, measure, study.alpha),
             "regional": regional_table(*regional, summary["nuisance"]),
         },
         more={
@@ -62,7 +70,8 @@ def _drawings(study: Study, most: int) -> dict[str, Drawing]:
     edges, nodes, alpha = study.results.edges, study.nodes, study.alpha
     critical, top = study.results.summary["critical_t"], study.cohort["localize"]["stability_top"]
     survive = drawn_edges(edges, alpha, most)[1]
-    points, unit, directed = study.results.points, study.measure.sentence.removeprefix("the "), study.measure.directed
+    points, directed = study.results.points, study.measure.directed
+    unit = study.measure.sentence.removeprefix("the ").split(",")[0]
     return {
         "connectome": Drawing(
             lambda: connectome_figure(edges, nodes, alpha, most, directed),
@@ -73,7 +82,9 @@ def _drawings(study: Study, most: int) -> dict[str, Drawing]:
             lambda: circuits_figure(edges, circuit_titles(), alpha), _circuits_caption(alpha, directed), wide=True
         ),
         "edges": Drawing(
-            lambda: points_figure(points, unit, directed), points_caption(points, study.results.summary), wide=True
+            lambda: points_figure(points, unit, directed),
+            points_caption(points, study.results.summary, study.measure),
+            wide=True,
         ),
         "matrix": Drawing(
             lambda: matrix_figure(edges, nodes, alpha, directed),
@@ -89,14 +100,15 @@ def _drawings(study: Study, most: int) -> dict[str, Drawing]:
     }
 
 
-def points_caption(points: pd.DataFrame, summary: Mapping) -> str:
+def points_caption(points: pd.DataFrame, summary: Mapping, measure: Measure) -> str:
     """What the points are, and that the strongest of many connections look stronger than they are."""
     shown = len(points[["region_a", "region_b"]].drop_duplicates())
-    survive = f"{min(shown, summary['n_fwer']):,} of them survive" if summary["n_fwer"] else "None of them survives"
+    n = min(shown, summary["n_fwer"])
+    survive = f"{n:,} of them {'survives' if n == 1 else 'survive'}" if n else "None of them survives"
     return (
         f"The {counted(shown, 'strongest connection')} in everybody, raw and adjusted for "
-        f"{covariate_names(summary['nuisance'])}; the adjusted values keep the difference of the groups and the mean. "
-        f"{survive} a family-wise error rate of {summary['alpha']:g}. Boxes show quartiles, whiskers reach 1.5 "
+        f"{adjusted_for(summary['nuisance'], measure)}; the adjusted values keep the difference of the groups and the "
+        f"mean. {survive} a family-wise error rate of {summary['alpha']:g}. Boxes show quartiles, whiskers reach 1.5 "
         f"interquartile ranges; of more than {MOST_POINTS} people no points are drawn. The connections were chosen for "
         "being strong, so that the groups differ less in other people."
     )
@@ -161,7 +173,6 @@ def stability_caption(edges: pd.DataFrame, alpha: float, top: int) -> str:
 def _facts(results: Results, measure: Measure) -> list[tuple[str, str]]:
     """What the localization rests on, in numbers."""
     summary = results.summary
-    beside = [f"{name} of all regions" for name in measure.regional if measure.everywhere]
     missing = (
         f" ({summary['n_untested']:,} more were not measured, or missing in too many subjects)"
         if summary["n_untested"]
@@ -170,11 +181,12 @@ def _facts(results: Results, measure: Measure) -> list[tuple[str, str]]:
     return [
         ("Patients, controls", f"{summary['n_cases']:,}, {summary['n_controls']:,}"),
         ("Tested", f"{counted(summary['n_edges'], 'connection')}{missing}"),
+        *([("A connection", measure.sentence)] if measure.timed else []),
         (
             "Survive",
             f"{summary['n_fwer']:,} at FWER {summary['alpha']:g}; {summary['n_fdr']:,} at FDR {summary['alpha']:g}",
         ),
-        ("Adjusted for", covariate_names([*summary["nuisance"], *beside])),
+        ("Adjusted for", adjusted_for(summary["nuisance"], measure)),
         ("Permutations", f"{summary['permutations']:,}"),
         ("Critical |t|", f"{number(summary['critical_t'])} ({summary['df']} degrees of freedom)"),
         ("Detectable d", f"{number(detectable_effect(results.detectable))} (power 80%)"),
@@ -188,11 +200,11 @@ def edge_table(
     titles: Mapping[str, str],
     alpha: float,
     n: int,
-    directed: bool = False,
+    measure: Measure,
 ) -> Table:
     """Name the strongest edges, with coordinates; the attribution column is hidden where it is withheld."""
     places = nodes.set_index("name")[["x", "y", "z"]]
-    weighted, beside = bool(edges["attribution"].notna().any()), "also_explained" in edges
+    weighted, beside = bool(edges["attribution"].notna().any()), asked_beside(measure)
     rows = []
     for rank, row in enumerate(edges.head(n).itertuples(), start=1):
         cells = [
@@ -206,7 +218,7 @@ def edge_table(
         cells += [significant(row.attribution)] if weighted else []
         rows.append(Row(cells, "best" if row.p_fwer <= alpha else ""))
     columns = [
-        Column("#"), *end_columns(directed), Column("Circuit", False),
+        Column("#"), *end_columns(measure.directed), Column("Circuit", False),
         Column("d\u00a0[interval]"),
         Column("Corrected\u00a0d"),
         Column("In\u00a0patients", False), Column("t"), Column("p"), Column("p\u00a0FWER"), Column("p\u00a0FDR"),
@@ -247,7 +259,7 @@ def localization_sentence(study: Study) -> str:
         f"rate of {alpha:g} ({summary['n_fdr']:,} at the same false-discovery rate): {lower:,} weaker and "
         f"{len(survivors) - lower:,} stronger in patients. The strongest is {top['region_a']} to {top['region_b']}, "
         f"d = {number(top['effect_size'])} [{number(top['effect_low'])}, {number(top['effect_high'])}]"
-        f"{_corrected(top, summary)}.{_also_explained(survivors, study.measure)}"
+        f"{_corrected(top, summary)}.{also_explained(survivors, study.measure)}"
     )
 
 
@@ -260,12 +272,6 @@ def _exploratory(study: Study) -> str:
         f"{verb if n else 'passes'} a family-wise error rate of {summary['alpha']:g}"
         f"{', and none is counted as a finding' if n else ''}."
     )
-
-
-def _also_explained(survivors: pd.DataFrame, measure: Measure) -> str:
-    """How many of those that survive may differ for their regions' sake; empty where none does."""
-    n = int((survivors["also_explained"] != "").sum()) if measure.regional else 0
-    return f" {n:,} of them {'is' if n == 1 else 'are'} also explained by {listed(measure.regional)}." if n else ""
 
 
 def _none_named(study: Study) -> str:
@@ -308,7 +314,7 @@ def connections_in_short(study: Study) -> str:
     words = sides.get(weaker, f"{weaker:,} weaker and {len(survivors) - weaker:,} stronger in patients")
     words = words.removeprefix("all ") if len(survivors) == 1 else words
     verb = "differs" if summary["n_fwer"] == 1 else "differ"
-    return f"{summary['n_fwer']:,} of {tested} {verb} at {rate}, {words}.{_also_explained(survivors, study.measure)}"
+    return f"{summary['n_fwer']:,} of {tested} {verb} at {rate}, {words}.{also_explained(survivors, study.measure)}"
 
 
 def localization_text(summary: Mapping, spec: Mapping) -> str:

@@ -10,6 +10,7 @@ from dysconnect.paper.text import NONE, counted, covariate_names, listed, number
 from dysconnect.report.direction import end_columns
 
 MOST = 10  # regions of a table
+MOST_CALLED = 200  # connections of a table
 UNITS = {
     "activation": "activation is the response to the blocks, in standard deviations of what no response explains",
     "delay": "delay is the time in seconds by which a region follows all others",
@@ -20,7 +21,7 @@ UNITS = {
 def explained_sentence(edges: pd.DataFrame, measure: Measure, alpha: float) -> str:
     """How many called connections are also explained by values of regions; empty where there are no such values."""
     called = edges[edges["p_fwer"] <= alpha]
-    if not measure.regional or measure.everywhere or called.empty:  # everywhere: every test is beside them
+    if not asked_beside(measure) or called.empty:
         return ""
     n, names = int((called["also_explained"] != "").sum()), listed(measure.regional)
     one = "connection" if len(called) == 1 else "connections"
@@ -31,6 +32,24 @@ def explained_sentence(edges: pd.DataFrame, measure: Measure, alpha: float) -> s
         f"{of}: beside {names} of {whose(measure)} {'its' if n == 1 else 'their'} difference is not found (p above "
         f"{alpha:g}), so that a difference of the regions may be all there is."
     )
+
+
+def also_explained(survivors: pd.DataFrame, measure: Measure) -> str:
+    """How many of those that survive may do so for their regions' sake; empty where none does."""
+    n = int((survivors["also_explained"] != "").sum()) if "also_explained" in survivors else 0
+    return f" {n:,} of them {'is' if n == 1 else 'are'} also explained by {listed(measure.regional)}." if n else ""
+
+
+def asked_beside(measure: Measure) -> bool:
+    """Whether connections were tested again beside values of regions; where those of all are covariates, all were."""
+    return bool(measure.regional) and not measure.everywhere
+
+
+def adjusted_for(nuisance: Sequence[str], measure: Measure) -> str:
+    """What connections were adjusted for before any test, and in the test."""
+    taken = measure.regional if measure.everywhere or measure.adjusted else ()
+    of = "all regions" if measure.everywhere else "both regions"
+    return covariate_names([*nuisance, *(f"{name} of {of}" for name in taken)])
 
 
 def whose(measure: Measure) -> str:
@@ -58,29 +77,33 @@ def beside_text(measure: Measure) -> str:
 
 
 def beside_table(
-    edges: pd.DataFrame, regional: pd.DataFrame | None, nodes: pd.DataFrame, measure: Measure, alpha: float, n: int
+    edges: pd.DataFrame, regional: pd.DataFrame | None, nodes: pd.DataFrame, measure: Measure, alpha: float
 ) -> Table | None:
     """Values of both regions of every called connection in both groups; None where there are none."""
-    called = edges[edges["p_fwer"] <= alpha].head(n)
+    every = edges[edges["p_fwer"] <= alpha]
+    called = every.head(MOST_CALLED)
     if regional is None or regional.empty or called.empty:
         return None
-    places = nodes.set_index("name")[["x", "y", "z"]]
+    places, again = nodes.set_index("name")[["x", "y", "z"]], asked_beside(measure)
     known = regional.set_index(["region", "quantity"]).to_dict("index")
     rows = [
         Row([
             str(rank), region_cell(row["region_a"], places), region_cell(row["region_b"], places),
-            p_value(row["p_beside"]), row["also_explained"] or NONE,
+            *([p_value(row["p_beside"]), row["also_explained"] or NONE] if again else []),
             *(_groups(known[row[end], name]) for name in measure.regional for end in ("region_a", "region_b")),
         ])
         for rank, row in enumerate(called.to_dict("records"), start=1)
     ]  # fmt: skip
-    columns = [Column("#"), *end_columns(measure.directed), Column("p\u00a0beside"), Column("Also explained by", False)]
+    columns = [Column("#"), *end_columns(measure.directed)]
+    columns += [Column("p\u00a0beside"), Column("Also explained by", False)] if again else []
     sides = ("from", "to") if measure.directed else ("first", "second")
     columns += [Column(f"{name.capitalize()}, {side}") for name in measure.regional for side in sides]
+    names = listed(measure.regional)
+    beside = f" p beside: of the connection, beside {names} of {whose(measure)}." if again else ""
+    which = f"the {len(called)} strongest of {len(every):,}" if len(called) < len(every) else f"all {len(called)}"
     caption = (
-        f"{listed(measure.regional).capitalize()} of both regions of the connections that survive, in patients | "
-        f"controls: means as measured, and below them d given the covariates. p beside: of the connection, beside "
-        f"{listed(measure.regional)} of {whose(measure)}. {_units(measure.regional)}"
+        f"{names.capitalize()} of both regions of {which} connections that survive, in patients | controls: means as "
+        f"measured, and below them d given the covariates.{beside} {_units(measure.regional)}"
     )
     return Table(caption, columns, rows)
 

@@ -65,9 +65,9 @@ def connectome_figure(
             look = {"color": colour, "linestyle": line, "linewidth": 1.4 if len(shown) < 60 else 0.9}
             _add_edges(display, side, row, xyz, look, directed)
     for place, sign, (_, colour, line) in zip((0.3, 0.62), ("weaker", "stronger"), SIDES):
-        figure.add_artist(
-            matplotlib.lines.Line2D([place - 0.05, place - 0.01], [0.04, 0.04], color=colour, linestyle=line)
-        )
+        mark = {"marker": ">", "markevery": [1], "markersize": 5, "markerfacecolor": colour if line == "-" else "white"}
+        look = {"color": colour, **(mark if directed else {"linestyle": line})}
+        figure.add_artist(matplotlib.lines.Line2D([place - 0.05, place - 0.01], [0.04, 0.04], **look))
         figure.text(place, 0.04, f"{sign} in patients", va="center")
     count = f"{len(shown)} connections" if len(shown) != 1 else "1 connection"
     figure.text(0.01, 0.96, _glass_title(count, survive, len(shown), edges, alpha), va="center")

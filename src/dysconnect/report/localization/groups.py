@@ -1,5 +1,7 @@
 """Figures of the two groups as they are: their mean matrices, and everybody's strongest connections."""
 
+from textwrap import fill
+
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
@@ -15,6 +17,7 @@ from dysconnect.report.localization.matrix import UNTESTED, draw_blocks, name_sy
 SIDES = (("patients", 1, COLOURS[1], "o"), ("controls", 0, COLOURS[0], "s"))
 KINDS = (("raw", 0.0), ("adjusted", 2.5))  # column, and where its patients stand
 ACROSS = 3  # panels in a row
+LETTERS = 32  # beside a row of panels
 MOST_POINTS = 200  # people that are drawn as points; more would fill a file and hide each other
 
 
@@ -42,7 +45,7 @@ def points_figure(points: pd.DataFrame, unit: str, directed: bool = False) -> Fi
         axes.set_title("\n→ ".join(pair) if directed else "\n".join(pair), loc="left", size=7)
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
-    figure.supylabel(unit, size=8)
+    figure.supylabel(fill(unit, LETTERS * rows), size=8)
     handles = [
         Line2D([], [], linestyle="", marker=marker, color=colour, label=name) for name, _, colour, marker in SIDES
     ]

@@ -13,6 +13,7 @@ import pandas as pd
 
 from dysconnect.data.atlas import circuit_titles
 from dysconnect.data.atlas.targets import target_titles
+from dysconnect.data.measures import measure_of
 from dysconnect.data.participants import read_participants
 from dysconnect.data.series import read_confounds
 from dysconnect.models.cards import label
@@ -128,8 +129,9 @@ def write_people(everybody: Everybody, nodes: pd.DataFrame, spec: Mapping, folde
     nodes : DataFrame, [N rows]
     spec : mapping
         `dataset` (`title`, `contrast`, `simulated`, `plant`, `kind`), `denoise` (`max_mean_fd`, `min_seconds`),
-        `alpha`, `nuisance`, `floor` (its name), `marked_fd` (mean displacement that is marked, mm), `scanned`
-        (whether there are pages of scans).
+        `alpha`, `nuisance`, `floors` (experiments that see no connection), `marked_fd` (mean
+        displacement that is marked, mm), `measure` (that was tested) and `stimulated` (that of the model that was
+        asked, or empty), `scanned` (whether there are pages of scans).
     folder : path
     date : str
         As it is to be printed.
@@ -207,7 +209,7 @@ def _person(everybody: Everybody, name: str, nodes: pd.DataFrame, spec: Mapping,
         "models": model_table(everybody, name, seen, spec) if seen else None,
         "strips": strips.picture_of(everybody.predictions, name, seen, backgrounds, spec) if seen else None,
         "deviation": _deviation(everybody, name, nodes, spec),
-        "stimulation": _stimulation(everybody, name, spec.get("unit", "")) if asked else None,
+        "stimulation": _stimulation(everybody, name, spec["stimulated"]) if asked else None,
     }
 
 
@@ -254,9 +256,9 @@ def _trace(scan: pd.Series, denoise: Mapping) -> Picture | None:
 
 
 def _ordered(everybody: Everybody, spec: Mapping) -> list[str]:
-    """Experiments that were tested, the best first and the floor last."""
+    """Experiments that were tested, the best first, and last those that see no connection."""
     names = [name for name in everybody.aucs if name in everybody.predictions]
-    return sorted(names, key=lambda name: name == spec["floor"])
+    return sorted(names, key=lambda name: name in spec["floors"])
 
 
 def model_table(everybody: Everybody, name: str, experiments: Sequence[str], spec: Mapping) -> Table:
@@ -266,9 +268,9 @@ def model_table(everybody: Everybody, name: str, experiments: Sequence[str], spe
         row, auc = everybody.predictions[experiment].loc[name], everybody.aucs[experiment]
         near, patients = alike(everybody.predictions[experiment], name)
         chance = above_chance(auc, spec["alpha"])
-        mark = "floor" if experiment == spec["floor"] else "" if chance else "aside"
+        mark = "floor" if experiment in spec["floors"] else "" if chance else "aside"
         judged = "" if chance else "does not beat chance" if np.isfinite(auc.p) else "not tested against chance"
-        verdict = "covariates only" if experiment == spec["floor"] else judged
+        verdict = "no connections" if experiment in spec["floors"] else judged
         rows.append(
             Row(
                 [(label(experiment), verdict), number(row["value"]), f"{number(row['low'])} to {number(row['high'])}",
@@ -310,23 +312,22 @@ def _deviation(everybody: Everybody, name: str, nodes: pd.DataFrame, spec: Mappi
         "circuits": circuit_rows(everybody.circuits[name], circuit_titles(), alpha)
         if name in everybody.circuits
         else None,
-        "edges": edge_rows(everybody.edges[name], alpha),
+        "edges": edge_rows(everybody.edges[name], alpha, measure_of(spec["measure"]).directed),
     }
 
 
-def _stimulation(everybody: Everybody, name: str, unit: str) -> dict | None:
+def _stimulation(everybody: Everybody, name: str, stimulated: str) -> dict | None:
     """The first targets of a patient, or why there are none; None where nobody asked."""
     if not everybody.stimulation:
         return None
     if name not in everybody.targets:
         return {"verdict": everybody.stimulation, "tables": []}
-    tables = [target_table(everybody.targets[name])]
+    tables, measure = [target_table(everybody.targets[name])], measure_of(stimulated)
     if name in everybody.edits:
         titles, edits = {**target_titles(), **circuit_titles()}, everybody.edits[name]
         first = edits.drop_duplicates("kind")[["kind", "target"]].itertuples(index=False)
-        tables.append(
-            connections(edits, [(*pair, titles.get(pair.target, pair.target)) for pair in first], "this patient", unit)
-        )
+        titled = [(*pair, titles.get(pair.target, pair.target)) for pair in first]
+        tables.append(connections(edits, titled, "this patient", measure.sentence, measure.directed))
     return {"verdict": everybody.stimulation, "tables": tables}
 
 
@@ -358,7 +359,7 @@ def _order(value: object) -> int:
 
 def people_table(everybody: Everybody, spec: Mapping) -> Table:
     """Everybody, in the order of the data, with a link to each page; whoever stands out is marked, and told why."""
-    models = [name for name in _ordered(everybody, spec) if name != spec["floor"]]
+    models = [name for name in _ordered(everybody, spec) if name not in spec["floors"]]
     best = models[0] if models else None
     trusted = best is not None and above_chance(everybody.aucs[best], spec["alpha"])
     rows, apart = [], 0

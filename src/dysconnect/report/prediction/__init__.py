@@ -14,7 +14,14 @@ from dysconnect.report.prediction.figures import (
     roc_figure,
 )
 from dysconnect.report.prediction.scores import harmonised_by_site, kind, why_blind
-from dysconnect.report.prediction.sentences import floor_sentence, power_sentence, prediction_sentence, rivalry_sentence
+from dysconnect.report.prediction.sentences import (
+    exploratory_models,
+    floor_sentence,
+    power_sentence,
+    prediction_sentence,
+    regional_sentence,
+    rivalry_sentence,
+)
 from dysconnect.report.prediction.subgroups import shown_model, subgroup_figure, subgroup_rows
 from dysconnect.report.prediction.tables import comparison_table, fold_table, model_table
 from dysconnect.report.prediction.tried import tried_sentence, tried_table
@@ -34,12 +41,13 @@ def section(study: Study) -> Section:
     """Scores of all models with their floor, curves, folds and subgroups."""
     results, floor, experiments = study.results, study.floor, study.experiments
     kinds = {name: _kind(config) for name, config in experiments.items()}
+    regional = next((name for name, config in experiments.items() if config["model"].get("regional")), None)
     return Section(
         "prediction",
         "Prediction",
         figures=_drawings(study) | _learning(results.histories),
         tables={
-            "models": model_table(results, floor, kinds, _empty(study), harmonised_by_site(experiments)),
+            "models": model_table(results, floor, kinds, _empty(study), harmonised_by_site(experiments), regional),
             "comparisons": comparison_table(results.comparisons, harmonised_by_site(experiments)),
             "folds": fold_table(results.folds),
             "subgroups": subgroup_rows(results.subgroups),
@@ -48,7 +56,9 @@ def section(study: Study) -> Section:
         more={"learning": list(_learning(results.histories)), "tried": tried_sentence(results)},
         verdict=[
             ("Prediction", prediction_sentence(study)),
+            ("Prediction", exploratory_models(study)),
             ("Confounds", floor_sentence(study)),
+            ("Confounds", regional_sentence(study)),
             ("Graph or linear", rivalry_sentence(study)),
             ("Power", power_sentence(study)),
         ],
@@ -62,6 +72,8 @@ def section(study: Study) -> Section:
 
 def _kind(config: Mapping) -> str:
     """Kind of a model in the table; what carries a network beside it is named."""
+    if config["model"].get("regional"):
+        return "covariates and values of regions"
     beside = " beside a linear model" if config["model"].get("linear") else ""
     if kind(config) == "wide":
         beside += " that learns its first layer" if config["model"]["learned"] else ""

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from dysconnect.data.measures import Measure, measure_of
 from dysconnect.models.card import KINDS
 from dysconnect.models.cards import card_of
 from dysconnect.paper.text import Estimate, covariate_names
@@ -22,6 +23,18 @@ def kind(config: Mapping) -> str:
 def seen_by_floor(study: Study) -> str:
     """Name the covariates of the confound floor."""
     return covariate_names(study.experiments[study.floor]["model"].get("covariates", []))
+
+
+def measure_seen(study: Study, name: str) -> Measure:
+    """Measure that an experiment is given."""
+    return measure_of(study.experiments[name]["connectivity"]["measure"])
+
+
+def regional_floor(study: Study, name: str) -> str | None:
+    """Experiment that sees what the measure of another one says of regions, and no connection; None without one."""
+    scored, wanted = aucs(study.results.scores), measure_seen(study, name)
+    sees = [other for other, config in study.experiments.items() if other in scored and config["model"].get("regional")]
+    return next((other for other in sees if measure_seen(study, other) == wanted), None)
 
 
 def why_blind(study: Study) -> str:

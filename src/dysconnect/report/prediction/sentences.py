@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from dysconnect.models.cards import label
-from dysconnect.paper.text import Estimate, counted, listed, number, p_text
+from dysconnect.paper.text import Estimate, counted, covariate_names, listed, number, p_text
 from dysconnect.report.budget import model_share
 from dysconnect.report.prediction.scores import (
     RIVALS,
@@ -17,6 +17,8 @@ from dysconnect.report.prediction.scores import (
     candidates,
     competing,
     gap_between,
+    measure_seen,
+    regional_floor,
     seen_by_floor,
     was_permuted,
     why_blind,
@@ -91,6 +93,44 @@ def floor_sentence(study: Study) -> str:
     return _floor_alone(study, names, reached)
 
 
+def regional_sentence(study: Study) -> str:
+    """Whether what the measure says of regions explains the score of the best model; empty where it says nothing."""
+    auc = candidates(study)
+    best = best_of(auc) if auc else None
+    floor = regional_floor(study, best) if best else None
+    if floor is None:
+        return ""
+    score, gap, seen = aucs(study.results.scores)[floor], gap_between(study, best, floor), _seen_of_regions(study, best)
+    reached = f"{label(floor)}, which sees {seen} but no connection, reaches an AUC of {score} ({p_text(score.p)})"
+    if not beats_chance(auc[best], model_share(study)):
+        differ = above_chance(score, study.score_alpha)
+        return f"{'The groups differ in what is no connection' if differ else 'Without connections'}: {reached}."
+    if gap is not None and gap.shown > 0:
+        return (
+            f"The best model also beats what regions tell without their connections: {reached}; the paired difference "
+            f"is {_said(gap)} ({_tests(gap)}).{_one_fold(gap)}"
+        )
+    compared = "" if gap is None else f", and the difference to {label(best)} is {_said(gap)} ({_tests(gap)})"
+    return (
+        f"What differs in regions may explain the score: {reached}{compared}. Nothing beyond "
+        f"{listed(measure_seen(study, best).regional)} of regions and the covariates is shown."
+    )
+
+
+def _seen_of_regions(study: Study, name: str) -> str:
+    """What the floor with regions sees."""
+    given = study.experiments[regional_floor(study, name)]["model"]["covariates"]
+    of_regions = f"{listed(measure_seen(study, name).regional)} of every region"
+    return f"{of_regions} beside {covariate_names(given)}" if given else of_regions
+
+
+def exploratory_models(study: Study) -> str:
+    """That models of exploratory connections are so as well; empty where the best one is not of such."""
+    auc = candidates(study)
+    why = measure_seen(study, best_of(auc)).exploratory if auc else ""
+    return f"Models of these connections are exploratory, as the connections are: {why}." if why else ""
+
+
 def _floor_alone(study: Study, names: str, reached: str) -> str:
     """What the covariates tell where no model is shown to tell anything."""
     if not was_permuted(study, study.floor, study.score_alpha):
@@ -143,6 +183,8 @@ def _others_above(study: Study, auc: Mapping, best: str) -> str:
     above = sum(gap is not None and gap.shown > 0 for gap in gaps)
     if not others:
         return ""
+    if len(others) == 1:
+        return "The other model does as well. " if above else "The other model is not shown to. "
     do = f"{above:,} {'does' if above == 1 else 'do'}" if above else "none does"
     return f"Of the other {counted(len(others), 'model')}, {do}. "
 
@@ -231,17 +273,30 @@ def prediction_in_short(study: Study) -> str:
     text = f"{who} tells patients from controls with an AUC of {auc[best]}"
     if blind := why_blind(study):
         return f"{text}; {blind}, so no confound floor could be made to compare it with."
+    text += " (exploratory)" if measure_seen(study, best).exploratory else ""
     gap = gap_between(study, best, floor) if floor else None
     if gap is None:
         return f"{text}; what the covariates alone would tell was not tested."
     alone = f"the confound floor ({seen_by_floor(study)} alone: {aucs(study.results.scores)[floor]})"
     alone += ", compared within sites" if gap.within else ""
     if gap.shown > 0:
-        return f"{text}, more than {alone}.{_one_fold(gap)}"
+        return f"{text}, more than {alone}{_regions_in_short(study, best)}.{_one_fold(gap)}"
     return (
         f"{text}, but is not shown to do better than {alone}: it may have found nothing in the connections."
         f"{_one_fold(gap)}"
     )
+
+
+def _regions_in_short(study: Study, best: str) -> str:
+    """Whether a model beats what regions tell without their connections; empty where nothing is said of them."""
+    floor = regional_floor(study, best)
+    gap = gap_between(study, best, floor) if floor else None
+    if floor is None:
+        return ""
+    told = f"{_seen_of_regions(study, best)} tell without any connection ({aucs(study.results.scores)[floor]})"
+    if gap is not None and gap.shown > 0:
+        return f", and more than {told}"
+    return f", but is not shown to do better than what {told}: it may have found nothing in the connections"
 
 
 def rivalry_in_short(study: Study) -> str:

@@ -24,16 +24,19 @@ def model_table(
     kinds: Mapping[str, str],
     empty: bool = False,
     harmonised: Collection[str] = (),
+    regional: str | None = None,
 ) -> Table:
     """Scores of every experiment, best first and the floor last; an `empty` floor is compared with nothing.
+
+    Where there is a floor with what the measure says of regions, `regional`, models are compared with it as well.
 
     Experiments that are `harmonised` by site are compared with the floor within sites; AUC within sites has a column
     where there are several.
     """
     auc, within = aucs(results.scores), aucs(results.scores, "auc_within_site")
     several = any(np.isfinite(score.value) for score in within.values())
-    order = sorted(auc, key=lambda name: (name == floor, -auc[name].value))
-    best = best_of({name: score for name, score in auc.items() if name != floor} or auc)
+    order = sorted(auc, key=lambda name: (name == floor, name == regional, -auc[name].value))
+    best = best_of({name: score for name, score in auc.items() if name not in (floor, regional)} or auc)
     same = aucs(results.scores, "auc_deconfounded")
     rows = []
     for name in order:
@@ -45,12 +48,18 @@ def model_table(
                 else NONE
             )
         cells = [(label(name), kinds.get(name, "")), str(auc[name]), *[_score_cell(within, name)] * several]
-        cells += [_p_cell(auc[name]), beyond, NONE if empty else _score_cell(same, name)]
-        mark = "floor" if name == floor else "best" if name == best else ""
+        cells += [_p_cell(auc[name]), beyond]
+        if regional:
+            gap = fair_difference(results.comparisons, name, regional, harmonised)
+            cells.append(NONE if name in (floor, regional) else _gap_cell(*gap))
+        cells.append(NONE if empty else _score_cell(same, name))
+        mark = "floor" if name in (floor, regional) else "best" if name == best else ""
         rows.append(Row([*cells, *_other_scores(results.scores, name)], mark))
     columns = [
         Column("Model", False), Column("AUC [interval]"), *[Column("Within sites [interval]")] * several,
-        Column("Permutation p"), Column("AUC minus floor [interval]"), Column("AUC, covariates held equal"),
+        Column("Permutation p"), Column("AUC minus floor [interval]"),
+        *[Column(f"AUC minus {label(regional or '')} [interval]")] * bool(regional),
+        Column("AUC, covariates held equal"),
         Column("Balanced accuracy"), Column("Sensitivity"), Column("Specificity"), Column("Brier score"),
         Column("Calibration slope"), Column("Calibration intercept"),
     ]  # fmt: skip

@@ -31,6 +31,7 @@ def _model_text(config: Mapping, is_floor: bool) -> str:
     model, card = config["model"], CARDS[config["model"]["name"]]
     prepared, seen = _prepared_text(model), covariate_names(model.get("covariates", ()))
     words = {"measure": _measure_text(config["connectivity"]) + prepared, "prepared": prepared, "covariates": seen}
+    words["regional"] = listed(MEASURES[config["connectivity"]["measure"]].regional)
     text = card.sentence_for(model).format(**{**model, **words})
     if card.kind == "graph":
         return f"{_graph_text(text, config)}, on {words['measure']}"

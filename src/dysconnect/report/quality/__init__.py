@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from dysconnect.paper.text import compared_text, counted, covariate_names, p_text
 from dysconnect.report.quality.figures import distance_figure, qcfc_figure
-from dysconnect.report.quality.sentences import lacking_text, motion_followers, quality_sentence
+from dysconnect.report.quality.sentences import lacking_text, motion_followers, motions, quality_sentence
 from dysconnect.report.quality.tables import people_table, qcfc_table, region_table
 from dysconnect.report.results import Study
 from dysconnect.report.scans import scans_text
@@ -68,7 +68,7 @@ def quality_facts(quality: Mapping, survivors: int, moved: int) -> list[tuple[st
     ]
     why = "; ".join(f"{count:,} {reason}" for count, reason in untested if count)
     facts = [
-        ("Motion", compared_text(quality["motion"], "mm", 3)),
+        *((name, compared_text(each, "mm", 3)) for name, each in motions(quality).items()),
         ("Data kept", compared_text(quality["seconds"], "s", 0)),
         ("Volumes kept", compared_text(quality["volumes"], "volumes", 0)),
         ("Left out", f"{lost[0]}, {lost[1]} (Fisher {p_text(subjects['p'])})"),

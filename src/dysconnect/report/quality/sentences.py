@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from dysconnect.paper.text import NONE, counted, difference_text, listed, number, p_text, percent
+from dysconnect.paper.text import COVARIATES, NONE, counted, difference_text, listed, number, p_text, percent
 from dysconnect.report.budget import may_name
 from dysconnect.report.results import Results, Study
 from dysconnect.report.scans import scan_warnings
@@ -38,10 +38,11 @@ def quality_warnings(quality: Mapping, spec: Mapping) -> list[str]:
     """What threatens the claim, one sentence each (without a full stop), by the limits of the configuration."""
     alpha, subjects, link = spec["group_alpha"], quality["subjects"], quality["qcfc"]["everybody"]
     said = []
-    for name, what, more in (("motion", "Motion", "move more"), ("seconds", "The amount of data", "have more")):
-        if quality[name].get("p", 1) <= alpha:
-            who = "patients" if quality[name]["d"] > 0 else "controls"
-            said.append(f"{what} differs between the groups ({difference_text(quality[name])}; {who} {more})")
+    measured = [(what, each, "move more") for what, each in motions(quality).items()]
+    for what, each, more in (*measured, ("The amount of data", quality["seconds"], "have more")):
+        if each.get("p", 1) <= alpha:
+            who = "patients" if each["d"] > 0 else "controls"
+            said.append(f"{what} differs between the groups ({difference_text(each)}; {who} {more})")
     if subjects["p"] <= alpha:
         lost = listed(
             f"{side['total'] - side['kept']:,} of {counted(side['total'], one)}"
@@ -87,7 +88,14 @@ def _missing_warned(lacking: Mapping, subjects: Mapping, alpha: float) -> list[s
 def _motion_warned(quality: Mapping, spec: Mapping) -> bool:
     link = quality["qcfc"]["everybody"]
     ps = [link[name]["p"] for name in ("share", "rho") if name in link]
-    return quality["motion"].get("p", 1) <= spec["group_alpha"] or min(ps, default=1) <= spec["qcfc_alpha"]
+    differs = min(each.get("p", 1) for each in motions(quality).values()) <= spec["group_alpha"]
+    return differs or min(ps, default=1) <= spec["qcfc_alpha"]
+
+
+def motions(quality: Mapping) -> dict[str, Mapping]:
+    """Motion of the groups, of the whole scan and of the parts that are known, by what it is called."""
+    within = {COVARIATES[name].capitalize(): each for name, each in quality["motion_within"].items()}
+    return {"Motion": quality["motion"], **within}
 
 
 def motion_in_short(study: Study) -> str:
@@ -96,11 +104,11 @@ def motion_in_short(study: Study) -> str:
     motion, link = results.quality["motion"], results.quality["qcfc"]["everybody"]
     if "p" not in motion:
         return f"Head motion could not be compared ({motion.get('reason', 'not measured')}): its part is unknown."
-    differs = motion["p"] <= spec["group_alpha"]
+    part, most = min(motions(results.quality).items(), key=lambda item: item[1].get("p", 1))
+    differs = most["p"] <= spec["group_alpha"]
+    what, p = (part.lower(), most["p"]) if differs else ("motion", motion["p"])
     follow = min((link[name]["p"] for name in ("share", "rho") if name in link), default=1.0)
-    text = (
-        f"Head motion {'differs' if differs else 'is not shown to differ'} between the groups ({p_text(motion['p'])})"
-    )
+    text = f"Head {what} {'differs' if differs else 'is not shown to differ'} between the groups ({p_text(p)})"
     if follow > spec["qcfc_alpha"]:
         return f"{text}, and connections are not shown to follow it." if "share" in link else f"{text}."
     survivors, moved = motion_followers(results.edges, results.qcfc, study.alpha)

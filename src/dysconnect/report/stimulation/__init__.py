@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from dysconnect.paper.text import listed, p_text
 from dysconnect.report.budget import passed_on, target_held_back, target_share
+from dysconnect.report.prediction.scores import measure_seen
 from dysconnect.report.results import Study
 from dysconnect.report.section import Drawing, Section
 from dysconnect.report.stimulation.figures import stimulation_figure
@@ -44,18 +45,21 @@ def section(study: Study) -> Section | None:
     if targets is None or targets.empty:
         said = f"{WITHHELD}; {results.stimulation}. {model_words(study)}".strip()
         return _shown(figures, said, CAUTION, methods=methods)
-    ranking = results.stimulated
+    ranking, directed = results.stimulated, measure_seen(study, asked).directed
     return _shown(
         figures,
         f"{paragraph(targets, ranking, alpha)}{_held_back(study)} {model_words(study)}".strip(),
         CAUTION,
         tables={
             "nodes": node_table(targets, alpha),
-            "sets": set_table(targets, ranking, alpha),
-            "connections": connection_table(results.edits, targets, unit_of(study)),
-            "patients": patient_rows(results.patient_targets, results.edits) if study.people else None,
+            "sets": set_table(targets, ranking, alpha, directed),
+            "connections": connection_table(results.edits, targets, unit_of(study), directed),
+            "patients": patient_rows(results.patient_targets, results.edits, directed) if study.people else None,
         },
-        more={"notes": notes(targets, study.cohort["stimulate"]), "aside": aside(results.stimulation, ranking)},
+        more={
+            "notes": notes(targets, study.cohort["stimulate"]),
+            "aside": aside(results.stimulation, ranking, directed),
+        },
         methods=methods,
     )
 

@@ -8,6 +8,7 @@ import pandas as pd
 from dysconnect.data.atlas.targets import target_titles
 from dysconnect.paper.tables import Column, Row, Table, page_link, region_cell, significant
 from dysconnect.paper.text import NONE, counted, listed, number, p_value
+from dysconnect.report.direction import CIRCUITS_GO, arrow
 from dysconnect.report.results import GROUP
 
 LATER = "average_controllability"
@@ -31,7 +32,7 @@ def node_table(targets: pd.DataFrame, alpha: float, n: int = 15) -> Table:
     return Table(f"The {len(rows)} strongest of {len(regions):,} regions, one at a time.", columns, rows)
 
 
-def set_table(targets: pd.DataFrame, ranking: Mapping, alpha: float) -> Table:
+def set_table(targets: pd.DataFrame, ranking: Mapping, alpha: float, directed: bool = False) -> Table:
     """Target regions of deep brain and magnetic stimulation, then circuits; what the atlas lacks is named."""
     sets = targets[targets["kind"] != "node"].fillna({"access": ""})
     rows = [
@@ -44,7 +45,9 @@ def set_table(targets: pd.DataFrame, ranking: Mapping, alpha: float) -> Table:
     columns = [Column("#"), Column("Set", False), Column("Reached by", False), *_columns()]
     absent = [target_titles()[name] for name in ranking.get("absent", [])]
     lacking = f" Not in this atlas: {listed(absent)}." if absent else ""
-    caption = f"Target regions (all connections that touch them) and circuits, ranked apart.{lacking}"
+    touch = "to them and from them" if directed else "that touch them"
+    way = f" {CIRCUITS_GO}" if directed else ""
+    caption = f"Target regions (all connections {touch}) and circuits, ranked apart.{way}{lacking}"
     return Table(caption, columns, rows)
 
 
@@ -71,17 +74,21 @@ def _columns() -> list[Column]:
     return [Column(title) for title in titles]
 
 
-def connection_table(edits: pd.DataFrame | None, targets: pd.DataFrame, unit: str) -> Table | None:
+def connection_table(
+    edits: pd.DataFrame | None, targets: pd.DataFrame, unit: str, directed: bool = False
+) -> Table | None:
     """The connections that carry most of the first targets' effect; None where none are written out."""
     if edits is None or edits.empty:
         return None
     first = targets.drop_duplicates("kind")[["kind", "target", "title"]].itertuples(index=False)
     of = "mean ± standard deviation over patients"
-    table = connections(edits[edits["participant_id"] == GROUP], list(first), of, unit)
+    table = connections(edits[edits["participant_id"] == GROUP], list(first), of, unit, directed)
     return table if table.rows else None
 
 
-def connections(edits: pd.DataFrame, first: Sequence[tuple[str, str, str]], of: str, unit: str = "") -> Table:
+def connections(
+    edits: pd.DataFrame, first: Sequence[tuple[str, str, str]], of: str, unit: str = "", directed: bool = False
+) -> Table:
     """The connections behind targets (`kind`, `target`, title), from the rows of `edits.tsv` of the group or a person.
 
     `of` says of whom the change is, `unit` in what it is measured.
@@ -89,7 +96,7 @@ def connections(edits: pd.DataFrame, first: Sequence[tuple[str, str, str]], of: 
     rows = []
     for kind, target, title in first:
         for row in edits[(edits["kind"] == kind) & (edits["target"] == target)].head(LISTED).to_dict("records"):
-            pair = f"{row['region_a']} – {row['region_b']}"
+            pair = f"{row['region_a']} {arrow(directed)} {row['region_b']}"
             spread = f"± {number(row['change_spread'])}" if np.isfinite(row["change_spread"]) else ""
             numbers = (number(row["change_sd"]), f"{row['share']:.0%}".replace("-", "−"), number(row["cheapest"]))
             rows.append(Row([(title, kind), pair, (number(row["change"]), spread), *numbers]))
@@ -133,11 +140,11 @@ def notes(targets: pd.DataFrame, spec: Mapping) -> list[tuple[str, str]]:
     return explained
 
 
-def patient_rows(patients: pd.DataFrame, edits: pd.DataFrame | None = None) -> Table:
+def patient_rows(patients: pd.DataFrame, edits: pd.DataFrame | None = None, directed: bool = False) -> Table:
     """The first node and the first target region of every patient, with the connection that carries most."""
     regions = target_titles()
     first = patients[patients["rank"] == 1].set_index(["participant_id", "kind"])
-    carried = {} if edits is None else _carriers(edits)
+    carried = {} if edits is None else _carriers(edits, directed)
     rows = []
     for name in patients["participant_id"].unique():
         cells = [name]
@@ -162,10 +169,10 @@ def patient_rows(patients: pd.DataFrame, edits: pd.DataFrame | None = None) -> T
     return Table(caption, columns, rows)
 
 
-def _carriers(edits: pd.DataFrame) -> dict[tuple[str, str], str]:
+def _carriers(edits: pd.DataFrame, directed: bool) -> dict[tuple[str, str], str]:
     """The connection with the largest share in the first target, by participant and kind."""
-    lead = edits.drop_duplicates(["participant_id", "kind"])
+    lead, way = edits.drop_duplicates(["participant_id", "kind"]), arrow(directed)
     return {
-        (row.participant_id, row.kind): f"{row.region_a} – {row.region_b}, {row.share:.0%}".replace("-", "−")
+        (row.participant_id, row.kind): f"{row.region_a} {way} {row.region_b}, {row.share:.0%}".replace("-", "−")
         for row in lead.itertuples()
     }

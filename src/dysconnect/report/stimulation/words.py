@@ -5,12 +5,18 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
-from dysconnect.data.measures import measure_of
 from dysconnect.models.cards import label
 from dysconnect.paper.tables import significant
 from dysconnect.paper.text import counted, listed, number, p_text
 from dysconnect.report.budget import model_share
-from dysconnect.report.prediction.scores import aucs, beats_chance, gap_between, why_blind
+from dysconnect.report.prediction.scores import (
+    aucs,
+    beats_chance,
+    gap_between,
+    measure_seen,
+    regional_floor,
+    why_blind,
+)
 from dysconnect.report.results import Results, Study
 
 CONTEXT = "The rest of the ranking is context: of targets that do not survive it says nothing that noise would not."
@@ -32,12 +38,25 @@ def model_words(study: Study) -> str:
         where = " within sites" if gap.within else ""
         text += f" and {'beats' if gap.shown > 0 else 'is not shown to beat'} the confound floor"
         text += f" (difference {gap.size}{where}{'; one test fold' if gap.one_fold else ''})"
+    text += _regions_words(study, name)
     return text + ": that asks whether all connections together tell new people apart, not whether one target differs."
+
+
+def _regions_words(study: Study, name: str) -> str:
+    """Whether the model beats what its measure says of regions; empty where that says nothing of them."""
+    floor = regional_floor(study, name)
+    gap = gap_between(study, name, floor) if floor else None
+    if gap is None:
+        return ""
+    of = listed(measure_seen(study, name).regional)
+    if gap.shown > 0:
+        return f", and beats {of} of the regions too (difference {gap.size})"
+    return f", and is not shown to beat {of} of the regions (difference {gap.size}), to which its targets may be due"
 
 
 def unit_of(study: Study) -> str:
     """What a connection's numbers are in: the measure that the model was given."""
-    return measure_of(study.experiments[study.cohort["stimulate"]["experiment"]]["connectivity"]["measure"]).sentence
+    return measure_seen(study, study.cohort["stimulate"]["experiment"]).sentence
 
 
 def not_asked(asked: str, experiments: Iterable[str]) -> str:
@@ -56,9 +75,8 @@ def paragraph(targets: pd.DataFrame, ranking: Mapping, alpha: float) -> str:
         f"whom the model did not see move furthest towards the controls: by {significant(node['shift'])} logits, where "
         f"held-out controls move by {significant(node['controls'])} ({_tested(node)}); {node['consistency']:.0%} of "
         f"{counted(ranking['patients'], 'patient')} move further than the mean control. Among nodes of like strength "
-        f"its effect stands at z = {number(node['matched_z'])}. It is among the ten strongest in "
-        f"{node['top10']:.0%} of the {ranking['folds']} folds; two folds rank the nodes alike with a mean "
-        f"rank correlation of {number(ranking['agreement'])}."
+        f"its effect stands at z = {number(node['matched_z'])}. {_among_ten(node, ranking)}wo folds rank the nodes "
+        f"alike with a mean rank correlation of {number(ranking['agreement'])}."
     )
     regions = targets[targets["kind"] == "region"]
     if len(regions):
@@ -68,6 +86,13 @@ def paragraph(targets: pd.DataFrame, ranking: Mapping, alpha: float) -> str:
             f"matched z = {number(first['matched_z'])})."
         )
     return text + " " + _survivors(targets, alpha)
+
+
+def _among_ten(node: pd.Series, ranking: Mapping) -> str:
+    """In how many folds a node is among the ten strongest, where there are more; the beginning of a sentence."""
+    if not np.isfinite(node["top10"]):
+        return "T"
+    return f"It is among the ten strongest in {node['top10']:.0%} of the {ranking['folds']} folds; t"
 
 
 def _tested(row: pd.Series) -> str:
@@ -93,8 +118,8 @@ def _survivors(targets: pd.DataFrame, alpha: float) -> str:
     return f"What survives a family-wise error rate of {alpha:g} over the targets of all kinds: {named}. {CONTEXT}"
 
 
-def aside(verdict: str, ranking: Mapping) -> str:
-    """The model, how it was tested, and what is missing."""
+def aside(verdict: str, ranking: Mapping, directed: bool = False) -> str:
+    """The model, how it was tested, and what is missing; `directed` connections have no view of control."""
     if ranking["permutations"]:
         inside, each = ("sites and folds", "networks") if ranking.get("network") else ("sites", "models")
         tested = f"{ranking['permutations']:,} permutations of the labels inside {inside}, each with new {each}"
@@ -107,7 +132,9 @@ def aside(verdict: str, ranking: Mapping) -> str:
     else:
         tested = "this kind of model is not fitted again for permuted labels, so that only the matched z stands"
     text = f"Model: {verdict}; {tested}."
-    if not ranking.get("controllability"):
+    if directed:
+        text += " Network control theory is not shown: it is made for connections that are the same both ways."
+    elif not ranking.get("controllability"):
         text += ' Network control theory is not shown: it needs nctpy (pip install "dysconnect[stimulate]").'
     return text
 
