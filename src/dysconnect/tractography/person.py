@@ -135,7 +135,8 @@ def traced(
 
 @contextmanager
 def timed(clock: dict[str, float], name: str) -> Iterator[None]:
-    """Write the processor seconds of a step into `clock`."""
+    """Write the processor seconds of a step into `clock`, and say them."""
     start = time.process_time()
     yield
     clock[name] = round(time.process_time() - start, 1)
+    print(f"{name}: {clock[name]} s", flush=True)
