@@ -14,7 +14,7 @@ Z = 4.0  # robust standard deviations below the others
 LOSS = 0.1  # of the predicted signal, at least
 STRIDE = 2  # voxels within the slice that are passed over
 DARK = 0.2  # of the typical prediction: darker places tell little
-SHARE = 0.15  # of the largest slice's brain that a slice must hold to be judged
+SHARE = 0.25  # of the largest slice's brain that a slice must hold to be judged
 
 
 def slice_losses(
@@ -53,9 +53,7 @@ def slice_losses(
     return losses
 
 
-def _as_scanned(
-    predicted: np.ndarray, frame: Frame, pose: Pose, at: np.ndarray, field: np.ndarray
-) -> np.ndarray:
+def _as_scanned(predicted: np.ndarray, frame: Frame, pose: Pose, at: np.ndarray, field: np.ndarray) -> np.ndarray:
     """What the scanner would have seen of a prediction in voxels [3, P] of the volume; zero away from the brain."""
     image = np.zeros(field.shape, np.float32)
     image[tuple(frame.voxels)] = predicted / frame.stretch(pose).clip(0.2)

@@ -1,7 +1,7 @@
 """Whether gradient directions fit the image: flipped and swapped axes are seen in the fibres.
 
-Fibres run on from voxel to voxel. As in Schilling et al. 2019 (doi:10.1016/j.mri.2019.01.018) the principal directions of
-the tensor are compared with the line to a neighbour: both neighbours should point along it. A flip or swap of the
+Fibres run on from voxel to voxel. As in Schilling et al. 2019 (doi:10.1016/j.mri.2019.01.018) the principal directions
+of the tensor are compared with the line to a neighbour: both neighbours should point along it. A flip or swap of the
 gradients' axes does the same to the principal directions, so all 24 are tried without another fit.
 """
 
@@ -14,8 +14,8 @@ from dysconnect.diffusion.prediction import fitted_tensor
 
 ALONG = np.cos(np.deg2rad(35))  # of a direction with the line to the neighbour
 ANISOTROPIC = 0.25  # fractional anisotropy: fibres, below it directions are noise
-FEWEST = 200  # voxels of that kind, to tell anything
-CLEAR = 1.1  # times as coherent: another orientation is taken for the right one
+FEWEST = 1000  # voxels of that kind, to tell anything
+CLEAR = 1.15  # times as coherent: another orientation is taken for the right one
 
 
 @dataclass(frozen=True)

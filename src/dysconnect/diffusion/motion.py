@@ -110,6 +110,17 @@ def between(poses: list[Pose], known: np.ndarray, centre: np.ndarray) -> list[Po
     return [pose if there else Pose(motion, pose.eddy) for pose, there, motion in zip(poses, known, motions)]
 
 
+def without_common_eddy(poses: list[Pose], bvals: np.ndarray, bvecs: np.ndarray, weighted: np.ndarray) -> list[Pose]:
+    """Take away what does not change with the gradient from the shears and scales of weighted volumes.
+
+    They are linear in the gradient in the main: what all volumes share beside that is a turn of the head, mistaken.
+    """
+    gradients = np.sqrt(bvals / 1000)[:, None] * bvecs
+    design = np.column_stack([gradients, np.ones(len(bvals))])[weighted]
+    common = np.linalg.lstsq(design, np.stack([pose.eddy for pose in poses])[weighted], rcond=None)[0][3]
+    return [replace(pose, eddy=pose.eddy - common) if there else pose for pose, there in zip(poses, weighted)]
+
+
 def common_motion(still: np.ndarray, mean: np.ndarray, frame: Frame, shape: tuple) -> np.ndarray:
     """Where the mean of the weighted volumes lies beside that of the b0, by mutual information, [4, 4] mm.
 
@@ -140,7 +151,7 @@ def common_motion(still: np.ndarray, mean: np.ndarray, frame: Frame, shape: tupl
 
 
 def _information(rows: np.ndarray, columns: np.ndarray) -> float:
-    """Mutual information (nats) of the number of a bin and a place among bins, each place shared by the two around it."""
+    """Mutual information (nats) of numbers of bins and places among bins, each place shared by the two around it."""
     low = np.minimum(columns.astype(int), BINS - 1)
     part = columns - low
     flat = rows * (BINS + 1) + low

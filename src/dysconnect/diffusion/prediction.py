@@ -1,9 +1,9 @@
 """What each volume should look like, from the other volumes: the tensor fitted to them, and the mean of the b0.
 
 As in SHORELine (Cieslak et al. 2021, doi:10.1038/s41592-021-01185-5) and in Andersson and Sotiropoulos 2016
-(doi:10.1016/j.neuroimage.2015.10.019) a diffusion volume is compared with a prediction that has its contrast. The tensor
-is fitted to the logarithm of the signal by least squares, so the fit without a volume needs no second one: with the
-hat matrix H, it predicts ``(sum of H_ij y_j over the others) / (1 - H_ii)``.
+(doi:10.1016/j.neuroimage.2015.10.019) a diffusion volume is compared with a prediction that has its contrast. The
+tensor is fitted to the logarithm of the signal by least squares, so the fit without a volume needs no second one: with
+the hat matrix H, it predicts ``(sum of H_ij y_j over the others) / (1 - H_ii)``.
 
 What a tensor can describe it also follows: motion that goes with the square of the gradient's direction would be
 fitted, and predicted again. So where the fit shows hardly any direction (grey matter, fluid), where all weighted
