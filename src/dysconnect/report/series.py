@@ -100,14 +100,14 @@ def tracts_text(cohort: Mapping) -> str:
     steps = ["thermal noise (MP-PCA)"] * spec["noise"] + ["Gibbs ringing (local shifts)"] * spec["ringing"]
     before = f"From diffusion images {listed(steps)} were removed. " if steps else ""
     return (
-        f"{before}Distortion by susceptibility was estimated from b0 of opposite phase encoding, where there were such, "
+        f"{before}Distortion by susceptibility was estimated from b0 of opposite phase encoding, where there were any, "
         "and undone with motion, eddy currents and lost slices in one interpolation; gradients were turned with the "
         "head. The tensor was fitted by weighted least squares, and fibre orientations by constrained spherical "
         f"deconvolution of order 6 (dipy). {spec['seeds']:,} probabilistic streamlines began where white matter meets "
-        f"grey (steps of {spec['step']:g} voxels, at most {spec['angle']:g} degrees between two, {spec['shortest']:g} to "
-        f"{spec['longest']:g} mm); those with both ends within {spec['reach']:g} mm of a region counted. White matter "
-        "and regions came from the template by the registration of the T1-weighted image. A pair without a streamline "
-        "has no FA and no length."
+        f"grey (steps of {spec['step']:g} voxels, {spec['angle']:g} degrees between two at most, {spec['shortest']:g} "
+        f"to {spec['longest']:g} mm); those with both ends within {spec['reach']:g} mm of a region counted. White "
+        "matter and regions came from the template by the registration of the T1-weighted image. A pair without a "
+        "streamline has no FA and no length."
     )
 
 
