@@ -116,6 +116,32 @@ def test_the_course_of_a_block_is_its_boxcar_through_the_response(design):
     assert design.course[:, 0].max() == 1
 
 
+def test_volumes_after_an_impulse_among_blocks_are_no_rest():
+    press = pd.DataFrame({"onset": [45.0], "duration": [0.0], "trial_type": ["left"]})  # in the pause after a block
+    alone, among = (task_design(events, T, TR) for events in (blocks(), pd.concat([blocks(), press])))
+    rest = [np.flatnonzero(design.load < 0.2) for design in (alone, among)]
+    lost = np.setdiff1d(*rest) * TR
+    assert len(lost) >= 2 and lost.min() >= 45 and lost.max() <= 60
+    assert np.array_equal(alone.load > 0.8, among.load > 0.8)
+    assert np.allclose(alone.load, alone.course[:, 0])  # of blocks alone it is their course
+    regression = task_regression(np.zeros((T, 2)), None, among, TR, PLAIN)
+    assert np.array_equal(np.flatnonzero(regression.volumes["rest"]), rest[1])
+
+
+def test_a_block_that_began_long_before_the_scan_is_in_the_model():
+    early = blocks(first=-40.0).assign(duration=50.0)
+    course = task_design(early, T, TR).course[:, 0]
+    later = task_design(early.iloc[1:], T, TR).course[:, 0]
+    assert course[:4].min() > 0.5 and np.abs(later[:4]).max() < 0.01
+
+
+def test_many_short_events_are_refused_with_what_they_cost():
+    brief = pd.DataFrame({"onset": 18.0 * np.arange(40), "duration": 1.0, "trial_type": "tap"})
+    regression = task_regression(np.zeros((T, 2)), None, task_design(brief, T, TR), TR, PLAIN)
+    with pytest.raises(UnusableError, match="its events are many and short: each takes two"):
+        regression.refuse_short()
+
+
 def test_any_response_of_a_kind_and_any_amplitude_of_a_block_leave_nothing(design):
     rng = np.random.default_rng(0)
     flexible = design.responses.iloc[:, :75].to_numpy() @ rng.standard_normal((75, 3))

@@ -7,6 +7,7 @@ from dysconnect.dynamics.fisher import fisher_z
 from dysconnect.dynamics.lagged import delay_and_noise
 
 HIGH, LOW = 0.8, 0.2  # of the largest load: volumes above are task, below rest
+POOR = 0.2  # of the median person's fit to the task: below, responses are not those to these events, or absent
 
 
 def volumes_of(load: np.ndarray) -> dict[str, np.ndarray]:
