@@ -179,7 +179,7 @@ def test_people_who_switch_are_told_from_people_who_do_not():
     rest, moving = [], []
     for _ in range(16):
         x = 1000 + 10 * stationary(rng, memory=0.9)
-        y = switch(x, regions, TR, 1.0, rng)
+        y = switch(x, regions, TR, 1.5, rng)
         np.testing.assert_allclose([y.mean(0), y.std(0)], [x.mean(0), x.std(0)])
         rest.append(variability(x, kept, TR, surrogates=30))
         moving.append(variability(y, kept, TR, surrogates=30))
