@@ -1,10 +1,10 @@
 """Task connectivity of one run: one regression that leaves nothing of the responses, then correlations of the rest.
 
 A mean response that is flexible in time (finite impulse response, FIR) is needed, for what activation leaves behind
-seems connectivity (Cole et al. 2019, doi:10.1016/j.neuroimage.2018.12.054), and is not enough: attention makes
-responses rise and fall together from block to block, and fade or grow within them, and regions that respond more then
-seem more connected. So every block has a response as well: the canonical one, its derivative, and a slope within the
-block. Connected is what fluctuates together beyond them.
+seems connectivity (Cole et al. 2019, doi:10.1016/j.neuroimage.2018.12.054), and is not enough: responses rise and fall
+together from block to block, fade or grow within them, begin and end early or late, and regions that respond more then
+seem more connected. So every block has a response as well: the canonical one, its derivative, a slope within the
+block, and an impulse at its end. Connected is what fluctuates together beyond them.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from dysconnect.reading.events import EARLIEST
 
 RESPONSE = 20.0  # s after the end of a block that the flexible response covers
 STEP = 0.1  # s, of the time grid on which boxcars meet the response
-LASTING = 10.0  # s; the slope within shorter events cannot be told from the derivative of the response
+LASTING = 10.0  # s; slope and end of shorter events cannot be told from the derivative of the response
 LEAST_FREEDOM = 30  # degrees of freedom within the volumes of task, and of rest
 LEAST_LOAD = 0.05  # fraction of the task's course that drift and confounds must leave, for an activation to be known
 
@@ -202,9 +202,11 @@ def flexible_responses(events: pd.DataFrame, n_volumes: int, repetition_time: fl
 
 
 def block_courses(event, n_volumes: int, repetition_time: float) -> pd.DataFrame:
-    """Canonical response to one event, its derivative, and of a block its slope, [T, 2 or 3].
+    """Canonical response to one event, its derivative, and of a block its slope and its end, [T, 2 or 4].
 
-    The event is a boxcar, and the slope a ramp from -1 to 1 in its place, through nilearn's SPM response.
+    The event is a boxcar, the slope a ramp from -1 to 1 in its place, and the end an impulse, through nilearn's SPM
+    response. The derivative is about an impulse at the beginning less one at the end: with the latter it lets a block
+    begin and end early or late, each by itself.
 
     Parameters
     ----------
@@ -221,6 +223,8 @@ def block_courses(event, n_volumes: int, repetition_time: float) -> pd.DataFrame
         step = event.duration / n_steps
         ramp = event.onset + step * np.arange(n_steps), np.full(n_steps, step), np.linspace(-1, 1, n_steps)
         table[f"{name}, slope"] = _convolved(ramp, "spm", n_volumes, repetition_time)[:, 0]
+        end = [event.onset + event.duration], [0.0], [1.0]
+        table[f"{name}, end"] = _convolved(end, "spm", n_volumes, repetition_time)[:, 0]
     return table
 
 
