@@ -123,7 +123,7 @@ def test_quality_says_what_was_seen(scan, clean):
 
 
 def test_without_a_reversed_b0_the_distortion_stays(scan):
-    few = np.r_[0:12]
+    few = np.r_[0:20]
     clean = cleaned(scan.data[..., few], epi.AFFINE, scan.bvals[few], scan.bvecs[few], FORWARD)
     assert clean.field is None and np.isnan(clean.quality["field_rms"])
     assert not np.isnan(clean.quality["snr_b0"])
@@ -132,3 +132,29 @@ def test_without_a_reversed_b0_the_distortion_stays(scan):
 def test_a_reversed_b0_of_the_same_direction_is_refused(scan):
     with pytest.raises(ValueError, match="PhaseEncodingDirection is j, that of the diffusion images j"):
         cleaned(scan.data, epi.AFFINE, scan.bvals, scan.bvecs, FORWARD, scan.reverse, FORWARD)
+
+
+def spoiled(data, how):
+    data = data.copy()
+    data[..., 5] = how
+    return data
+
+
+BAD = {
+    "empty": (0, "volumes 6 of 28 .* one value only"),
+    "not a number": (np.nan, "volumes 6 of 28 .* NaN"),
+    "noise": (np.random.default_rng(0).random(epi.SHAPE), "volumes 6 of 28 .* no head that fits"),
+}
+
+
+@pytest.mark.parametrize("how, message", BAD.values(), ids=BAD)
+def test_a_damaged_volume_is_named(scan, how, message):
+    with pytest.raises(ValueError, match=message):
+        cleaned(spoiled(scan.data, how), epi.AFFINE, scan.bvals, scan.bvecs, FORWARD)
+
+
+def test_other_grids_and_too_few_directions_are_refused(scan):
+    with pytest.raises(ValueError, match=r"reversed b0 has shape \(31, 32, 20\)"):
+        cleaned(scan.data, epi.AFFINE, scan.bvals, scan.bvecs, FORWARD, scan.reverse[:-1], BACKWARD)
+    with pytest.raises(ValueError, match="9 weighted volumes are too few"):
+        cleaned(scan.data[..., :11], epi.AFFINE, scan.bvals[:11], scan.bvecs[:11], FORWARD)

@@ -181,7 +181,7 @@ def test_a_tensors_signal_is_predicted():
     tensor = np.diag([1.7e-3, 0.3e-3, 0.3e-3])
     signal = 1000 * np.exp(-bvals * np.einsum("vi,ij,vj->v", bvecs, tensor, bvecs))[:, None]
     np.testing.assert_allclose(predict(signal, bvals, bvecs, bvals > 0), signal, rtol=1e-3)
-    with pytest.raises(ValueError, match="6 directions are too few"):
+    with pytest.raises(ValueError, match="6 weighted volumes are too few"):
         predictor(bvals[:9], bvecs[:9], bvals[:9] > 0)
 
 
