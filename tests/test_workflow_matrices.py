@@ -123,5 +123,5 @@ def test_a_new_matrix_is_predicted_by_the_names_of_its_rows(finished, tmp_path):
 
 def test_what_needs_series_is_refused_before_any_job(finished):
     folder, _, _ = finished
-    done = snakemake(folder, "experiment=floor,correlation_ridge", "--dry-run")
+    done = snakemake(folder, "experiment=floor,correlation_ridge,ridge", "--dry-run")
     assert done.returncode != 0 and "the names of the matrices say fa, not correlation" in done.stdout + done.stderr
