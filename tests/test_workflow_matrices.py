@@ -121,7 +121,7 @@ def test_a_new_matrix_is_predicted_by_the_names_of_its_rows(finished, tmp_path):
     assert 0 < said["probability"]["value"] < 1 and not any("this very scan" in words for words in said["warnings"])
 
 
-def test_what_needs_series_is_refused_before_any_job(finished):
+def test_what_the_names_of_the_files_do_not_say_is_refused_before_any_job(finished):
     folder, _, _ = finished
-    done = snakemake(folder, "experiment=floor,correlation_ridge,ridge", "--dry-run")
-    assert done.returncode != 0 and "the names of the matrices say fa, not correlation" in done.stdout + done.stderr
+    done = snakemake(folder, "connectivity=count", "--dry-run")
+    assert done.returncode != 0 and "that holds count" in done.stdout + done.stderr

@@ -24,7 +24,14 @@ from dysconnect.keeping.place import portable
 from dysconnect.keeping.settings import TOLD
 from dysconnect.learning.seeds import candidates
 from dysconnect.models.cards import is_graph
-from dysconnect.plan.checks import check_engine, check_given, check_pretraining, check_tracts, check_validation
+from dysconnect.plan.checks import (
+    check_engine,
+    check_given,
+    check_pretraining,
+    check_source,
+    check_tracts,
+    check_validation,
+)
 from dysconnect.plan.compose import compose_workflow
 from dysconnect.plan.config import ConfigError, training_sections, without
 from dysconnect.plan.pictures import pictures
@@ -105,14 +112,10 @@ class Run:
         return self.kind in ("table", "matrices")
 
     @property
-    def judging(self) -> str:
-        """Script that decides who can be used."""
-        return {"table": "judge", "matrices": "judge_matrices"}.get(self.kind, "timeseries")
-
-    @property
-    def arranging(self) -> str:
-        """Script that makes connectomes."""
-        return {"table": "arrange", "matrices": "arrange_matrices"}.get(self.kind, "connectivity")
+    def scripts(self) -> tuple[str, str]:
+        """Scripts that decide who can be used, and that make connectomes."""
+        given = {"table": ("judge", "arrange"), "matrices": ("judge_matrices", "arrange_matrices")}
+        return given.get(self.kind, ("timeseries", "connectivity"))
 
     @property
     def planted(self) -> bool:
@@ -424,6 +427,7 @@ def plan_run(root: str | Path, command_line: Mapping[str, object]) -> Run:
     if dataset["kind"] == "matrices":
         dataset["matrices"]["content"] = content_of(dataset, measure, listing)
         check_given(experiments, dataset["matrices"]["content"])
+    check_source(cohort, experiments)
     check_engine(dataset, cohort["preprocess"], cohort["atlas"])
     check_pretraining(experiments, dataset["name"])
     check_validation(cohort)
