@@ -17,11 +17,11 @@ HEAVY = (
 STEPS = (
     ((), ("discard_outputs",)),
     (("pandas",), (
-        "splits", "preprocess_cohort", "arrange", "connectivity", "bundle", "deviations", "evaluate", "localize",
-        "group_differences", "joint", "severity", "recovery", "attribute_edges", "attribute_recovery", "acquire",
-        "discard", "dictionary", "download",
+        "splits", "preprocess_cohort", "arrange", "arrange_matrices", "connectivity", "bundle", "deviations",
+        "evaluate", "localize", "group_differences", "joint", "severity", "recovery", "attribute_edges",
+        "attribute_recovery", "acquire", "discard", "dictionary", "download",
     )),
-    (("scipy.stats",), ("judge", "timeseries", "quality", "quality_scans")),
+    (("scipy.stats",), ("judge", "judge_matrices", "timeseries", "quality", "quality_scans")),
     (("sklearn",), ("train", "attribute", "stimulate", "validate", "validate_scores")),
     (("nibabel",), ("atlas", "surface")),
     (("matplotlib",), ("preprocess",)),

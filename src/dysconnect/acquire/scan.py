@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from dysconnect.acquire.diffusion import GRADIENTS
-from dysconnect.acquire.events import no_events
 from dysconnect.acquire.find import ALL_FILES, FILES, files_of_subject, find_scan, is_scan
 from dysconnect.acquire.kinds import first_line, is_confounds, is_nuisance, old_names
 from dysconnect.data.images.bare import is_bare
@@ -70,7 +69,7 @@ def describe_scan(folder: Path, paths: Sequence[str], spec: Mapping) -> dict:
 
 
 def _refuse_absent(scan: dict, folder: Path, spec: Mapping) -> None:
-    """Refuse links without content, a missing T1w, missing events, and confounds under old names."""
+    """Refuse links without content, a missing T1w, and confounds under old names."""
     if absent := absent_content(folder, [scan[name] for name in ALL_FILES if name in scan]):
         raise ValueError(absent)
     if spec.get("engine") in RAW_ENGINES and spec["kind"] == "bids" and not scan["t1w"]:
@@ -81,9 +80,6 @@ def _refuse_absent(scan: dict, folder: Path, spec: Mapping) -> None:
                 f"no {kind} beside {Path(scan['bold']).name}, under its name: how volumes were weighted is not known. "
                 "Convert the scan again (dcm2niix writes it), or fetch the file"
             )
-    if not scan.get("events", "-"):
-        name = Path(scan["bold"]).name
-        raise ValueError(no_events(name, read_name(name).participant_id, spec["task"]))
     if not scan["confounds"]:
         return
     cells, name = first_line(folder / scan["confounds"]), Path(scan["confounds"]).name

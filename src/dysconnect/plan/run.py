@@ -24,7 +24,14 @@ from dysconnect.keeping.place import portable
 from dysconnect.keeping.settings import TOLD
 from dysconnect.learning.seeds import candidates
 from dysconnect.models.cards import is_graph
-from dysconnect.plan.checks import check_engine, check_given, check_pretraining, check_tracts, check_validation
+from dysconnect.plan.checks import (
+    check_engine,
+    check_given,
+    check_pretraining,
+    check_source,
+    check_tracts,
+    check_validation,
+)
 from dysconnect.plan.compose import compose_workflow
 from dysconnect.plan.config import ConfigError, training_sections, without
 from dysconnect.plan.pictures import pictures
@@ -105,14 +112,10 @@ class Run:
         return self.kind in ("table", "matrices")
 
     @property
-    def judging(self) -> str:
-        """Script that decides who can be used."""
-        return {"table": "judge", "matrices": "judge_matrices"}.get(self.kind, "timeseries")
-
-    @property
-    def arranging(self) -> str:
-        """Script that makes connectomes."""
-        return {"table": "arrange", "matrices": "arrange_matrices"}.get(self.kind, "connectivity")
+    def scripts(self) -> tuple[str, str]:
+        """Scripts that decide who can be used, and that make connectomes."""
+        given = {"table": ("judge", "arrange"), "matrices": ("judge_matrices", "arrange_matrices")}
+        return given.get(self.kind, ("timeseries", "connectivity"))
 
     @property
     def planted(self) -> bool:
@@ -198,6 +201,11 @@ class Run:
     def index(self) -> str:
         """Word of the table that lists everybody's data."""
         return {"table": "edges", "matrices": "matrices"}.get(self.kind, "series")
+
+    @property
+    def acquired(self) -> str:
+        """Word of the table that lists what was acquired of everybody."""
+        return "scans" if self.traced else self.index
 
     @property
     def series_from(self) -> str:
@@ -324,11 +332,16 @@ class Run:
         return self.cohort["evaluate"]["floor"]
 
     @property
+    def regional_floor(self) -> str | None:
+        """Floor that also sees what the measure says of every region, where there is one."""
+        return next((name for name in self.experiments if self.sections(name)["model"].get("regional")), None)
+
+    @property
     def bundled(self) -> list[str]:
-        """Experiments with which a new person can be predicted; a measure over time is one of cohorts."""
-        timed = {name for name in self.experiments if measure_of(self.stored(name)).timed}
-        nobody = self.table or measure_of(self.cohort["localize"]["measure"]).timed
-        return [] if nobody else [name for name in self.seeing if name not in timed]
+        """Experiments with which a new person can be predicted; of an exploratory measure nobody is."""
+        if self.kind == "table" or measure_of(self.cohort["localize"]["measure"]).exploratory:
+            return []
+        return [name for name in self.seeing if not measure_of(self.stored(name)).exploratory]
 
     def bundle_file(self, experiment: str) -> list[str]:
         """What predicts a new person with the models of an experiment; the floor has none of its own."""
@@ -419,6 +432,7 @@ def plan_run(root: str | Path, command_line: Mapping[str, object]) -> Run:
     if dataset["kind"] == "matrices":
         dataset["matrices"]["content"] = content_of(dataset, measure, listing)
         check_given(experiments, dataset["matrices"]["content"])
+    check_source(cohort, experiments)
     check_engine(dataset, cohort["preprocess"], cohort["atlas"])
     check_pretraining(experiments, dataset["name"])
     check_validation(cohort)

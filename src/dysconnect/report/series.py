@@ -115,7 +115,7 @@ def matrices_text(dataset: Mapping) -> str:
     """What was given in place of scans, and how rows became regions."""
     content = CONTENTS[dataset["matrices"]["content"]]
     weighted = ", weighted or divided" if dataset["matrices"]["scaled"] else ""
-    rows = "the order of the atlas, as the user says" if dataset["order"] == "atlas" else "their names"
+    rows = "the order of the atlas, as the user says" if dataset.get("order") == "atlas" else "their names"
     return (
         f"Connections came as matrices, one a subject, that had been made elsewhere ({content.words}{weighted}). Rows "
         f"were matched to regions by {rows}."
@@ -192,9 +192,9 @@ def _responses(spec: Mapping) -> str:
     return (
         " Responses were taken out in the same regression: one of any shape for every kind of event (finite impulse "
         f"response, to {RESPONSE:g} s after its end), and of every single event the canonical one, its derivative and, "
-        f"from {LASTING:g} s of duration, its slope. Volumes in which the canonical course is above {HIGH:g} of its "
-        f"maximum are those of the task, below {LOW:g} those of rest. Scans that this leaves fewer than "
-        f"{spec['min_degrees_of_freedom']:g} degrees of freedom in all (a rank, of all regressors), or "
+        f"from {LASTING:g} s of duration, its slope and an impulse at its end. Volumes in which the canonical course "
+        f"is above {HIGH:g} of its maximum are those of the task, below {LOW:g} those of rest. Scans that this leaves "
+        f"fewer than {spec['min_degrees_of_freedom']:g} degrees of freedom in all (a rank, of all regressors), or "
         f"{LEAST_FREEDOM} within the task or at rest, were excluded."
     )
 
