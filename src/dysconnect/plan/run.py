@@ -203,6 +203,11 @@ class Run:
         return {"table": "edges", "matrices": "matrices"}.get(self.kind, "series")
 
     @property
+    def acquired(self) -> str:
+        """Word of the table that lists what was acquired of everybody."""
+        return "scans" if self.traced else self.index
+
+    @property
     def series_from(self) -> str:
         """Stage that makes the table of everybody's data."""
         return "tractography" if self.traced else "preprocess" if self.images else "acquire"
