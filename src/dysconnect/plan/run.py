@@ -19,12 +19,20 @@ from dysconnect.acquire.withdrawn import read_withdrawn
 from dysconnect.data.labelled import pretraining
 from dysconnect.data.matrices import traced_matrices
 from dysconnect.data.measures import MEASURES, STORED, measure_of
+from dysconnect.data.structure import graph_files
 from dysconnect.keeping.address import choose_uri, shown
 from dysconnect.keeping.place import portable
 from dysconnect.keeping.settings import TOLD
 from dysconnect.learning.seeds import candidates
 from dysconnect.models.cards import is_graph
-from dysconnect.plan.checks import check_engine, check_given, check_pretraining, check_tracts, check_validation
+from dysconnect.plan.checks import (
+    check_engine,
+    check_given,
+    check_graphs,
+    check_pretraining,
+    check_tracts,
+    check_validation,
+)
 from dysconnect.plan.compose import compose_workflow
 from dysconnect.plan.config import ConfigError, training_sections, without
 from dysconnect.plan.pictures import pictures
@@ -238,6 +246,10 @@ class Run:
         spec = pretraining(self.sections(experiment))
         return [spec["connectomes"], spec["participants"]] if spec else []
 
+    def graph_files(self, experiment: str | None) -> list[str]:
+        """Connectomes and people of another run, of which an experiment's graphs are made."""
+        return [*graph_files(self.sections(experiment)).values()] if experiment else []
+
     def gpus(self, experiment: str) -> int:
         """How many GPUs an experiment asks for: graph networks one, unless training.device=cpu."""
         config = self.experiments[experiment]
@@ -325,10 +337,10 @@ class Run:
 
     @property
     def bundled(self) -> list[str]:
-        """Experiments with which a new person can be predicted; a measure over time is one of cohorts."""
-        timed = {name for name in self.experiments if measure_of(self.stored(name)).timed}
+        """Experiments with which a new person can be predicted; a measure over time is one of cohorts, a graph too."""
+        cohorts = {name for name in self.experiments if measure_of(self.stored(name)).timed or self.graph_files(name)}
         nobody = self.table or measure_of(self.cohort["localize"]["measure"]).timed
-        return [] if nobody else [name for name in self.seeing if name not in timed]
+        return [] if nobody else [name for name in self.seeing if name not in cohorts]
 
     def bundle_file(self, experiment: str) -> list[str]:
         """What predicts a new person with the models of an experiment; the floor has none of its own."""
@@ -421,6 +433,7 @@ def plan_run(root: str | Path, command_line: Mapping[str, object]) -> Run:
         check_given(experiments, dataset["matrices"]["content"])
     check_engine(dataset, cohort["preprocess"], cohort["atlas"])
     check_pretraining(experiments, dataset["name"])
+    check_graphs(experiments)
     check_validation(cohort)
     tracking, sources = shown(choose_uri(cohort["tracking"]["uri"])), source_files(dataset, listing)
     withdrawn = read_withdrawn(Path.cwd(), dataset["name"])
