@@ -1,10 +1,10 @@
 """Several maps tested as one: how often anything is called where nothing differs, and what is found beside single maps.
 
 python benchmarks/joint.py [--cohorts 200] [--regions 40] [--people 80]
-Three maps of the same people and 780 connections, whose noise is alike by a half, half of the patients' and a tenth of
-the controls' third map lacking (or nobody's). One connection differs by d in all maps, or in one. `together` is
-`localize.joint`; `one map` is the max-T of the first map alone; `Bonferroni` is the smallest max-T p of three maps
-times three, what people do without such a test.
+Three maps of the same people and 780 connections, with noise that is alike by a half or not; the third map is lacking
+in half of the patients and a tenth of the controls, or in nobody. One connection differs by d in all maps, or in one.
+`together` is `localize.joint`; `one map` is the max-T of the first map alone; `Bonferroni` is the smallest max-T p of
+three maps times three, what people do without such a test.
 """
 
 import argparse
@@ -22,14 +22,17 @@ from dysconnect.localize.statistics import edge_statistics
 
 EDGE, NUISANCE = 7, ("age", "site")
 SPEC = {"permutations": 199, "alpha": 0.05, "thresholds": [3, 3.5], "prior_circuits": [], "max_missing": 0.2}
-CELLS = {  # d in each map, and whether the third map is lacked by group
-    "nothing differs": ((0, 0, 0), False), "nothing differs, third map lacking": ((0, 0, 0), True),
-    "d = .6 in three maps": ((0.6, 0.6, 0.6), False), "d = .6 in three maps, third lacking": ((0.6, 0.6, 0.6), True),
-    "d = 1.2 in one map": ((1.2, 0, 0), False), "d = 1.2 in one map, lower in another": ((1.2, -0.6, 0), False),
+CELLS = {  # d in each map, how alike their noise is, and whether the third map is lacked by group
+    "nothing differs": ((0, 0, 0), 0.5, False), "nothing differs, third map lacking": ((0, 0, 0), 0.5, True),
+    "d = .8 in three maps": ((0.8, 0.8, 0.8), 0.0, False), "the same, noise alike": ((0.8, 0.8, 0.8), 0.5, False),
+    "the same, third map lacking": ((0.8, 0.8, 0.8), 0.0, True), "d = 1.2 in one map": ((1.2, 0, 0), 0.0, False),
+    "d = 1.2 in one map, lower in another": ((1.2, -0.6, 0), 0.0, False),
 }  # fmt: skip
 
 
-def maps(shifts: tuple, lacking: bool, regions: int, people: int, rng: np.random.Generator) -> list[Cohort]:
+def maps(
+    shifts: tuple, alike: float, lacking: bool, regions: int, people: int, rng: np.random.Generator
+) -> list[Cohort]:
     """Cohorts of the same people, one a map."""
     n_edges, label = regions * (regions - 1) // 2, np.arange(people) % 2
     table = pd.DataFrame({
@@ -39,7 +42,7 @@ def maps(shifts: tuple, lacking: bool, regions: int, people: int, rng: np.random
     common, made = rng.normal(size=(people, n_edges)), []
     names = np.array([f"region {k}" for k in range(regions)])
     for k, shift in enumerate(shifts):
-        values = np.sqrt(0.5) * common + np.sqrt(0.5) * rng.normal(size=common.shape)
+        values = np.sqrt(alike) * common + np.sqrt(1 - alike) * rng.normal(size=common.shape)
         values[:, EDGE] += shift * label
         kept = rng.random(people) >= np.where(label, 0.5, 0.1) if lacking and k == 2 else np.ones(people, bool)
         who = table[kept].reset_index(drop=True)
@@ -51,8 +54,8 @@ def maps(shifts: tuple, lacking: bool, regions: int, people: int, rng: np.random
 
 def called(cell: str, seed: int, regions: int, people: int) -> dict[str, bool]:
     """Whether the edge is called, or any where none differs."""
-    shifts, lacking = CELLS[cell]
-    cohorts = maps(shifts, lacking, regions, people, np.random.default_rng([seed, 1]))
+    shifts, *kind = CELLS[cell]
+    cohorts = maps(shifts, *kind, regions, people, np.random.default_rng([seed, 1]))
     pictures = {f"map {k}": Picture(cohort, NUISANCE) for k, cohort in enumerate(cohorts)}
     together = joint(pictures, np.full(cohorts[0].values.shape[1], ""), SPEC | {"seed": seed}).edges
     together = together.set_index(["region_a", "region_b"])["p_fwer"].loc[list(zip(*cohorts[0].edge_names.values.T))]

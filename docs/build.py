@@ -26,6 +26,7 @@ MADE = "<!-- Made by `python docs/build.py`; do not edit. -->\n\n"
 STAGES = (
     "acquire",
     "preprocess",
+    "tractography",
     "timeseries",
     "connectivity",
     "quality",

@@ -1,11 +1,15 @@
 """Variability: nothing that is stationary is called variable, whatever its smoothness, noise and gaps; switching is."""
 
 import numpy as np
+import pandas as pd
 import pytest
+import yaml
 from scipy import stats
 from scipy.signal import lfilter
 
 from dysconnect.data.edges import Pairs
+from dysconnect.denoising.projection import denoise
+from dysconnect.dynamics.lagged import delay_and_noise
 from dysconnect.dynamics.variability import (
     phase_randomized,
     variability,
@@ -13,6 +17,7 @@ from dysconnect.dynamics.variability import (
     windowed_fisher,
     windowed_variance,
 )
+from dysconnect.localize.beside import beside
 from dysconnect.planted.timed import switch
 
 TR = 0.9
@@ -34,10 +39,23 @@ def gaps(rng: np.random.Generator, share: float, n_volumes: int = 400) -> np.nda
     return kept
 
 
-def excess(rng: np.random.Generator, share: float = 0.0, **kinds: float) -> np.ndarray:
-    """Variability of one stationary person, [15]."""
-    x, kept = stationary(rng, **kinds), gaps(rng, share)
-    return variability(x[kept], kept, TR, surrogates=30, seed=int(rng.integers(1 << 30)))
+def person(x: np.ndarray, kept: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Variability [15] of one person, and delay and noise of the regions, [2, 6]."""
+    seen = x[kept]
+    return variability(seen, kept, TR, surrogates=12, seed=seed), np.stack(delay_and_noise(seen, kept, TR))
+
+
+def still(rng: np.random.Generator, share: float = 0.0, **kinds: float) -> tuple[np.ndarray, np.ndarray]:
+    """Somebody who is stationary."""
+    return person(stationary(rng, **kinds), gaps(rng, share), int(rng.integers(1 << 30)))
+
+
+def called(groups: list[list[tuple[np.ndarray, np.ndarray]]]) -> float:
+    """Share of connections in which two groups differ, beside delay and noise of both ends, as they are tested."""
+    edges, values = zip(*groups[0], *groups[1])
+    label = np.repeat([1.0, 0.0], [len(group) for group in groups])
+    rest = pd.DataFrame(index=range(len(label)))
+    return float((beside(np.stack(edges), np.stack(values, axis=1), Pairs(6).ends, rest, [], label).p < 0.05).mean())
 
 
 # closed forms
@@ -62,6 +80,12 @@ def test_windows_are_those_of_a_plain_loop():
         if np.sum(inside & mask) >= 20:
             plain.append(np.arctanh(np.corrcoef(x[inside & mask].T)[Pairs(6).ends]))
     np.testing.assert_allclose(z, plain, atol=1e-10)
+
+
+def test_variance_is_that_of_windows_that_do_not_overlap():
+    rng = np.random.default_rng(13)
+    seen = [windowed_variance(rng.standard_normal((120, 6)), np.ones(120, bool), 30, 3).mean() for _ in range(300)]
+    assert np.mean(seen) * (30 - 3) == pytest.approx(1, abs=0.06)
 
 
 @pytest.mark.parametrize("n_volumes", [400, 401])
@@ -99,9 +123,35 @@ def test_stationary_groups_are_not_called_variable(one, other):
     shares = []
     for cohort in range(6):
         rng = np.random.default_rng([cohort, 4])
-        groups = [np.stack([excess(rng, **kind) for _ in range(n)]) for n, kind in ((10, one), (20, other))]
-        shares.append(np.mean(stats.ttest_ind(*groups).pvalue < 0.05))
+        shares.append(called([[still(rng, **kind) for _ in range(n)] for n, kind in ((10, one), (20, other))]))
     assert np.mean(shares) <= 0.05 + 2 * max(np.std(shares, ddof=1), 0.05) / np.sqrt(6)
+
+
+@pytest.mark.parametrize("other", [{"noise": 0.8}, {"share": 0.3}, {"n_volumes": 280}], ids=str)
+def test_groups_that_switch_alike_are_not_called_for_noise_or_less_data(repository, other):
+    spec = yaml.safe_load((repository / "configs/denoise/variability.yaml").read_text()) | {"motion": None}
+    shares = []
+    for cohort in range(4):
+        rng = np.random.default_rng([cohort, 11])
+        groups = [[moving(rng, spec, **kind) for _ in range(24)] for kind in (other, {})]
+        shares.append(called(groups))
+    assert np.mean(shares) <= 0.05 + 2 * max(np.std(shares, ddof=1), 0.05) / np.sqrt(4)
+
+
+def moving(rng: np.random.Generator, spec: dict, noise: float = 0.3, share: float = 0.0, n_volumes: int = 400):
+    """Somebody whose connections switch, denoised."""
+    x = switch(1000 + 10 * stationary(rng, memory=0.9, n_volumes=n_volumes), np.arange(6), TR, 1.0, rng)
+    x += 10 * noise * rng.standard_normal(x.shape)
+    return person(denoise(x, None, TR, spec), gaps(rng, share, n_volumes), int(rng.integers(1 << 30)))
+
+
+def test_excess_hardly_depends_on_the_length_of_a_scan():
+    """In standard deviations of the surrogates it would be 1.7 times as large in twice the data."""
+    rng, size = np.random.default_rng(12), {}
+    for n_volumes in (400, 800):
+        x = [switch(stationary(rng, 0.9, n_volumes=n_volumes), np.arange(6), TR, 1.5, rng) for _ in range(40)]
+        size[n_volumes] = np.mean([variability(y, np.ones(n_volumes, bool), TR, surrogates=10) for y in x])
+    assert size[800] == pytest.approx(size[400], rel=0.25)
 
 
 def test_stationary_people_have_no_excess_unlike_against_shuffled_time():
@@ -121,18 +171,18 @@ def test_stationary_people_have_no_excess_unlike_against_shuffled_time():
 def test_people_who_switch_are_told_from_people_who_do_not():
     rng = np.random.default_rng(6)
     kept, regions = np.ones(400, bool), np.array([0, 1, 2])
-    still, moving = [], []
+    rest, moving = [], []
     for _ in range(16):
         x = 1000 + 10 * stationary(rng, memory=0.9)
         y = switch(x, regions, TR, 1.0, rng)
         np.testing.assert_allclose([y.mean(0), y.std(0)], [x.mean(0), x.std(0)])
-        still.append(variability(x, kept, TR, surrogates=30))
+        rest.append(variability(x, kept, TR, surrogates=30))
         moving.append(variability(y, kept, TR, surrogates=30))
     among = Pairs(6).among(regions)
-    p = stats.ttest_ind(moving, still).pvalue
+    p = stats.ttest_ind(moving, rest).pvalue
     assert (p[among] < 0.05).all()
-    assert np.mean(moving, 0)[among].min() > 1
-    assert np.abs(np.mean(moving, 0)[Pairs(6).among(np.array([3, 4, 5]))]).max() < 0.8
+    assert np.mean(moving, 0)[among].min() > 0.04
+    assert np.abs(np.mean(moving, 0)[Pairs(6).among(np.array([3, 4, 5]))]).max() < 0.02
 
 
 def test_regions_without_signal_do_not_switch():

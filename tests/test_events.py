@@ -17,8 +17,8 @@ def write(folder, rows, header=HEADER, encoding="utf-8"):
     return path
 
 
-def read(folder, rows, **how):
-    return read_events(write(folder, rows, **how), 60, 2.0)
+def read(folder, rows, kinds=None, start_time=0.0, **how):
+    return read_events(write(folder, rows, **how), 60, 2.0, kinds, start_time)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
@@ -50,9 +50,69 @@ def test_impulses_and_events_that_began_before_the_scan_are_read(tmp_path):
     assert notes == []
 
 
-def test_an_event_that_outlasts_the_scan_and_half_a_scan_without_events_are_noted(tmp_path):
+def test_an_event_that_outlasts_the_scan_is_noted(tmp_path):
     assert "cut at the end of the scan, 10.0 s early" in read(tmp_path, [(0, 30, "tap"), (100, 30, "tap")])[1][0]
-    assert "counted in volumes" in read(tmp_path, [(0, 15, "tap"), (31, 15, "tap")])[1][0]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [(0, 15, "tap"), (15, 15, "rest"), (30, 15, "tap"), (45, 15, "rest")],  # whole numbers to the 60th volume
+        [(1, 15, "tap"), (31, 30, "rest")],  # counted from one
+        [(0, 15.5, "tap"), (31.5, 15, "tap")],  # nothing in the second half
+    ],
+)
+def test_times_that_could_be_counted_in_volumes_are_refused_until_somebody_looked(tmp_path, rows):
+    with pytest.raises(
+        TableError, match=r"60 volumes and 120 s.*counted in volumes, or minutes.*add times: seconds to dataset"
+    ):
+        read(tmp_path, rows)
+    events, notes = read(tmp_path, rows, kinds={"times": "seconds"})
+    assert len(events) == len(rows) and not notes
+
+
+def test_volumes_of_a_fast_scan_are_named_as_such(tmp_path):
+    path = write(tmp_path, [(0, 500, "tap"), (500, 300, "rest"), (800, 100, "tap")])
+    with pytest.raises(TableError, match="counted in volumes"):
+        read_events(path, 900, 0.8)
+    assert len(read_events(path, 900, 1.0)[0]) == 3  # the same numbers either way
+
+
+def test_onsets_count_from_the_first_volume_and_ranges_with_them(tmp_path):
+    rows = [(onset + 8, duration, kind) for onset, duration, kind in TAPPING]
+    events, notes = read(tmp_path, rows, start_time=8.0)
+    assert events["onset"].tolist() == pytest.approx([onset for onset, *_ in TAPPING])
+    assert notes == [
+        "the first volume is 8 s after the clock of sub-01_task-finger_events.tsv began; onsets count from there"
+    ]
+    with pytest.raises(TableError, match=r"line 6 .*after the last volume of .*after 8 s\): onset 128 s"):
+        read(tmp_path, [*rows, (128, 5, "right")], start_time=8.0)
+    with pytest.raises(
+        TableError, match=r"line 2 .*is over, and began more than 24 s before the first volume after 55 s: onset 0 s"
+    ):
+        read(tmp_path, TAPPING, start_time=55.0)
+
+
+def test_a_long_block_that_began_long_before_is_in_the_scan(tmp_path):
+    assert read(tmp_path, [(-40, 60, "tap"), (80, 30, "tap")])[0]["onset"].tolist() == [-40, 80]
+
+
+def test_rest_lasts_until_something_else_begins_where_it_has_no_duration(tmp_path):
+    rows = [(onset, "n/a" if kind == "rest" else duration, kind) for onset, duration, kind in TAPPING]
+    with pytest.raises(TableError, match="line 3: duration is missing"):
+        read(tmp_path, rows)
+    events, _ = read(tmp_path, rows, kinds={"task": ["right", "bimanual"], "rest": ["rest"]})
+    assert events["duration"].tolist() == [30.018, 0, 30.002, 0]
+
+
+def test_what_may_lie_within_others_is_passed_over_once_it_is_named(tmp_path):
+    rows = [*TAPPING, *((3 * k + 1, 0.2, "press") for k in range(30)), (70, "n/a", "cue")]
+    with pytest.raises(TableError, match=r"ignore: \[KIND\] to dataset.trial_types"):
+        read(tmp_path, rows[:-1])
+    kinds = {"task": ["right", "bimanual"], "rest": ["rest"], "ignore": ["press", "cue"]}
+    events, _ = read(tmp_path, rows, kinds=kinds)
+    pd.testing.assert_frame_equal(events, read(tmp_path, TAPPING)[0])
+    assert len(task_events(events, kinds, "x")) == 2
 
 
 BAD = {
@@ -61,7 +121,7 @@ BAD = {
         r"line 6 \(right\): begins after the .* 121 s .*1 of 5",
     ),
     "just after": ([*TAPPING[:3], (120, 0, "rest")], r"line 5 .*120 s .*cut short"),
-    "before the first": ([(-25, 30, "right")], r"line 2 .*more than 24 s before the first volume: onset -25 s"),
+    "before the first": ([(-30, 30, "right")], r"line 2 .*more than 24 s before the first volume: onset -30 s"),
     "onsets in milliseconds": ([(1000 * a, b, c) for a, b, c in TAPPING], r"line 3 .*30018 s .*milliseconds\?"),
     "all in milliseconds": ([(1000 * a, 1000 * b, c) for a, b, c in TAPPING], r"line 3 .*milliseconds\?"),
     "durations in milliseconds": ([(a, 1000 * b, c) for a, b, c in TAPPING], r"line 2 .*lasts longer .*milliseconds\?"),
@@ -76,7 +136,7 @@ BAD = {
         [(0, 30, "right"), (20, 30, "right")],
         r"lines 2 and 3: right lasts from 0 to 30 s, and",
     ),
-    "two kinds overlap": ([(0, 30, "right"), (20, 30, "rest")], r"lines 2 and 3: .*and rest begins at 20 s.*leave"),
+    "two kinds overlap": ([(0, 30, "right"), (20, 30, "rest")], r"lines 2 and 3: .*and rest begins at 20 s.*ignore"),
     "the long one overlaps later": ([(0, 60, "a"), (10, 0, "b"), (59, 9, "a")], r"lines 2 and 4"),
     "twice": ([(0, 0, "right"), (0, 0, "right")], r"line 3 .*already"),
     "onset n/a": ([(0, 3, "right"), ("n/a", 3, "right")], r"line 3: onset is missing"),
@@ -120,9 +180,9 @@ def test_other_files_are_refused(tmp_path):
 
 def test_events_of_the_task_are_taken(tmp_path):
     events, _ = read(tmp_path, TAPPING)
-    assert task_events(events, ["right", "bimanual"], ["rest"], "x").index.tolist() == [2, 4]
+    assert task_events(events, {"task": ["right", "bimanual"], "rest": ["rest"]}, "x").index.tolist() == [2, 4]
     one_kind, _ = read(tmp_path, [(0, 30, "tap"), (60, 30, "tap")])
-    assert len(task_events(one_kind, ["tap"], ["rest"], "x")) == 2
+    assert len(task_events(one_kind, {"task": ["tap"], "rest": ["rest"]}, "x")) == 2
 
 
 @pytest.mark.parametrize(
@@ -137,4 +197,4 @@ def test_events_of_the_task_are_taken(tmp_path):
 )  # fmt: skip
 def test_kinds_that_nobody_named_are_refused(tmp_path, task, rest, error, message):
     with pytest.raises(error, match=message):
-        task_events(read(tmp_path, TAPPING)[0], task, rest, "x")
+        task_events(read(tmp_path, TAPPING)[0], {"task": task, "rest": rest}, "x")

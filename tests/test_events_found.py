@@ -162,7 +162,7 @@ def test_a_person_with_rest_and_no_task_and_the_reverse_are_named(compose, publi
     assert people.loc["sub-P00927", "reason"] == "no rest scan (dataset.task; there is finger) among its 5 files"
 
 
-def test_events_missing_for_one_person_are_that_persons_reason(compose, published, tmp_path):
+def test_events_missing_for_one_person_are_told_and_cost_only_who_needs_them(compose, published, tmp_path):
     manifests = lacking(published, tmp_path / "m", "sub-P00888/func/sub-P00888_task-finger_events.tsv")
     spec, fetching = compose(
         "dataset.limit=null", "dataset.participants=[sub-P00888,sub-C01710]", dataset="ds006395_finger"
@@ -170,11 +170,12 @@ def test_events_missing_for_one_person_are_that_persons_reason(compose, publishe
     spec = with_events(spec, plan_images(spec, fetching, manifests))
     plan, receipts = fetch(spec, fetching, manifests)
     participants, index = acquire_images(spec, plan, receipts, 0.0)
-    reason = participants.set_index("participant_id").loc["sub-P00888", "exclusion_reason"]
-    assert reason.startswith(
-        "sub-P00888_task-finger_bold.nii.gz has no events, and others have: write sub-P00888_task-fi"
+    index = index.set_index("participant_id")
+    assert not participants["exclusion_reason"].any() or set(index.index) == {"sub-P00888", "sub-C01710"}
+    assert index.loc["sub-P00888", "events"] == "" and index.loc["sub-C01710", "events_problem"] == ""
+    assert index.loc["sub-P00888", "events_problem"].startswith(
+        "sub-P00888_task-finger_bold.nii.gz has no events, and others have: write sub-P00888_task-finger_events.tsv"
     )
-    assert index["participant_id"].tolist() == ["sub-C01710"]
 
 
 def test_events_missing_for_all_leave_a_scan_as_it_was(compose, published, tmp_path):
@@ -207,6 +208,12 @@ def chosen(paths, scan=BOLD, **spec):
         (["sub-1/sub-1_task-finger_events.tsv", EVENTS], EVENTS),
         (["task-rest_events.tsv", "sub-2/func/sub-2_task-finger_events.tsv"], ""),
         ([EVENTS.replace("finger", "toe"), "task-finger_events.tsv"], "task-finger_events.tsv"),
+        (["sub-1/func/backup/sub-1_task-finger_events.tsv", EVENTS], EVENTS),  # a copy is none of its events
+        (["sub-1/func/backup/sub-1_task-finger_events.tsv", "code/task-finger_events.tsv"], ""),
+        (["code/task-finger_events.tsv", "task-finger_events.tsv"], "task-finger_events.tsv"),
+        (["sub-1/func/sub-1_task-finger_run-2_events.tsv"], ""),  # the scan has no run
+        (["sub-1/ses-2/func/sub-1_ses-2_task-finger_events.tsv"], ""),
+        (["sub-1/func/sub-1_events.tsv"], ""),  # of which task?
     ],
 )
 def test_the_nearest_events_count(paths, expected):
@@ -225,10 +232,46 @@ def test_of_two_runs_the_first_is_taken_with_its_events_and_said():
     assert chosen([runs[1], EVENTS], runs[0])["events"] == EVENTS  # one table for both, as BIDS has it
 
 
-def test_events_of_two_sessions_without_a_session_in_the_scan_are_unclear():
-    events = [f"sub-1/func/sub-1_ses-{k}_task-finger_events.tsv" for k in (1, 2)]
-    with pytest.raises(Ambiguity, match="nothing says which belongs to it"):
-        chosen(events)
+@pytest.mark.parametrize(
+    "events",
+    [
+        [EVENTS, "sub-1/func/sub-1_task-finger_run-1_events.tsv"],
+        [EVENTS.replace("sub-1_", "sub-1_acq-mb_"), "sub-1/func/sub-1_task-finger_run-01_events.tsv"],
+        ["task-finger_events.tsv", "task-finger_run-1_events.tsv"],
+    ],
+)
+def test_two_that_could_be_meant_in_one_folder_are_refused_by_name(events):
+    scan = "sub-1/func/sub-1_task-finger_acq-mb_run-1_bold.nii.gz"
+    with pytest.raises(Ambiguity, match="nothing says which events are its, ") as refused:
+        chosen(events, scan)
+    assert all(path in str(refused.value) for path in events)
+
+
+def test_a_derivative_has_the_events_of_its_raw_scan_and_of_no_other_derivative():
+    name = "sub-1_task-finger_events.tsv"
+    series = read_name("derivatives/xcp/sub-1/func/sub-1_task-finger_seg-a_timeseries.tsv")
+    others = [read_name(f"derivatives/old/sub-1/func/{name}"), read_name(f"sourcedata/sub-1/func/{name}")]
+    raw, own = read_name(EVENTS), read_name(f"derivatives/xcp/sub-1/func/{name}")
+    assert find_events(series, others, ["derivatives/old/task-finger_events.tsv"], "finger") == ""
+    assert find_events(series, [*others, raw], ["task-finger_events.tsv"], "finger") == EVENTS
+    assert find_events(series, [*others, raw, own], [], "finger") == own.path
+    assert find_events(read_name(BOLD), others, [], "finger") == ""
+
+
+def test_what_lies_there_and_is_not_taken_is_named_with_the_reason():
+    scan = "sub-1/func/sub-1_task-finger_run-1_bold.nii.gz"
+    for other, why in (
+        ("sub-1/func/sub-1_task-finger_run-2_events.tsv", "run-2"),
+        ("sub-1/func/sub-1_task-finger_run-1_events.tsv.gz", ".tsv.gz, not .tsv"),
+        ("sub-1/func/sub-1_task-finger_run-1_events.csv", ".csv, not .tsv"),
+        ("sub-1/func/sub-1_task-Finger_run-1_events.tsv", "task-Finger"),
+        ("sub-1/old/sub-1_task-finger_run-1_events.tsv", "another folder"),
+        ("sub-1/func/sub-1_run-1_events.tsv", "no task"),
+    ):
+        found = chosen([other], scan)
+        assert found["events"] == ""
+        assert "write sub-1_task-finger_run-1_events.tsv (onset" in found["events_problem"]
+        assert found["events_problem"].endswith(f"not its own: {other} ({why})")
 
 
 def test_rest_has_no_events_whatever_lies_there():
@@ -238,7 +281,7 @@ def test_rest_has_no_events_whatever_lies_there():
 
 def test_a_table_that_is_prepared_by_fmriprep_goes_with_the_scan_in_any_space():
     bold = "sub-1/func/sub-1_task-finger_space-MNI152NLin2009cAsym_desc-preproc_bold.nii.gz"
-    assert find_events(read_name(bold), [read_name(EVENTS)], [], [read_name(bold)], "finger") == EVENTS
+    assert find_events(read_name(bold), [read_name(EVENTS)], [], "finger") == EVENTS
 
 
 def test_a_link_without_content_is_said(tmp_path):
@@ -358,7 +401,8 @@ def local(folder, compose, nodes, **more):
 def test_series_of_ones_own_come_with_their_events(folder, compose, nodes):
     _, index = local(folder, compose, nodes)
     assert index.loc["sub-1", "events"] == str(folder / EVENTS) and index.loc["sub-1", "start_time"] == 1.0
-    assert index.loc["sub-3", "events"] == "" and "has no events" in index.loc["sub-3", "problem"]
+    assert index.loc["sub-3", "events"] == "" and "has no events" in index.loc["sub-3", "events_problem"]
+    assert not index["problem"].any()  # who does not ask for the task needs no events
     (folder / "task-finger_events.tsv").write_text(TABLE)
     _, index = local(folder, compose, nodes)
     assert index.loc["sub-3", "events"] == str(folder / "task-finger_events.tsv") and not index["problem"].any()
@@ -369,3 +413,41 @@ def test_series_of_a_task_without_events_are_as_they_were(folder, compose, nodes
         path.unlink()
     _, index = local(folder, compose, nodes)
     assert not index["problem"].any() and not {"events", "start_time"} & set(index)
+
+
+def told(folder, **sidecars):
+    """Start of the first person's series as these sidecars (`timeseries`, `bold`) tell it, or the reason against it."""
+    for suffix, content in sidecars.items():
+        (folder / f"sub-1/func/sub-1_task-finger_{suffix}.json").write_text(content)
+
+
+@pytest.mark.parametrize("suffix", ["timeseries", "bold"])
+def test_the_start_of_the_series_is_read_where_the_repetition_time_is(folder, compose, nodes, suffix):
+    told(folder, **{suffix: '{"RepetitionTime": 2.0, "StartTime": 8}'})
+    _, index = local(folder, compose, nodes)
+    assert index.loc["sub-1", "start_time"] == 8.0 and index.loc["sub-2", "start_time"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ('"0.0"', "StartTime '0.0' is no number of seconds"),
+        ("NaN", "StartTime nan is no number of seconds"),
+        ("8000", "StartTime 8000: seconds, not milliseconds"),
+        ("100", "StartTime 100: seconds"),
+        ("-8", "StartTime -8: Write how many seconds after the clock"),
+    ],
+)
+def test_a_start_that_cannot_be_costs_the_person_and_is_named(folder, compose, nodes, value, message):
+    told(folder, bold=f'{{"StartTime": {value}}}')
+    _, index = local(folder, compose, nodes)
+    assert index["problem"].astype(bool).tolist() == [True, False, False]
+    assert index.loc["sub-1", "problem"].startswith(f"sub-1_task-finger_bold.json: {message}")
+
+
+def test_the_start_of_a_prepared_scan_is_checked_as_well(prepared, tmp_path, nodes):
+    with open(prepared["bold"].replace("nii.gz", "json"), "w") as file:
+        file.write('{"RepetitionTime": 2.0, "StartTime": 951}')
+    assert "not milliseconds" in averaged(prepared, tmp_path, nodes)["problem"]
+    lost = averaged({**prepared, "events": "", "events_problem": "has none"}, tmp_path, nodes)
+    assert (lost["problem"], lost["events"], lost["events_problem"]) == ("", "", "has none")

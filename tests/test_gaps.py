@@ -11,9 +11,13 @@ from dysconnect.data.connectomes import Connectomes, data_hash, read_connectomes
 from dysconnect.data.edges import BorrowedRegions, MissingRegions
 from dysconnect.data.measures import MEASURES, Measure
 from dysconnect.learning.estimators import build
+from dysconnect.learning.graph.inputs import EdgeInput
 from dysconnect.localize import localize
+from dysconnect.localize.people import describe_people
 from dysconnect.localize.tested import complete_edges
 from dysconnect.quality.motion import known_edges
+from dysconnect.stimulate.control import controllability
+from dysconnect.stimulate.matched import node_strength
 
 PREPARED = {"penalties": [0.01, 0.1, 1.0, 10.0, 100.0], "harmonise": "none", "deconfound": []}
 
@@ -138,6 +142,36 @@ def test_the_floor_knows_how_many_edges_a_person_lacks(make_tracts):
     assert _held_out_score("floor", make_tracts(0.6, 0.0, n=80), spec) > 0.9
 
 
+def test_what_is_said_of_people_and_targets_is_a_number(make_tracts):
+    cohort = make_tracts(0.15, 0.1, n=80)
+    circuits = pd.DataFrame({"circuit": "loop", "edge": range(8)})
+    spec = {"nuisance": ["age"], "alpha": 0.05, "max_missing": 0.2, "deviant_edges": 5}
+    for table in describe_people(cohort, circuits, spec):
+        assert len(table) and np.isfinite(table.select_dtypes("number")).all(axis=None)
+    known = ~np.isnan(cohort.values)
+    means = cohort.pairs.matrix(np.where(known, np.abs(cohort.values), 0).sum(0, dtype=float) / known.sum(0))
+    np.testing.assert_allclose(node_strength(cohort.values, cohort.pairs), means.sum(0), rtol=1e-5)
+    nodes = pd.DataFrame({"name": cohort.nodes})
+    filled = MissingRegions().fit(cohort.values, cohort.missing).transform(cohort.values, cohort.missing)
+    for one, other in zip(*(_controllable(values, nodes) for values in (cohort.values, filled))):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def _controllable(values: np.ndarray, nodes: pd.DataFrame) -> list:
+    table = controllability(values, nodes)
+    return [] if table is None else [table[name] for name in table]
+
+
+def test_a_saved_model_fills_the_gaps_of_a_matrix(make_tracts, sections):
+    """Zero in a matrix of FA is a gap, and gives what the same gap gave in the cohort; a network borrows."""
+    cohort, known, new = make_tracts(0.3, 0.3), np.arange(40), np.arange(40, 60)
+    matrices = cohort.pairs.matrix(np.nan_to_num(cohort.values[new], nan=0))
+    own = sections("ridge", "fa")
+    model = build(own["model"], "fa", own["graph"], own["training"]).fit(cohort, known)
+    np.testing.assert_allclose(model.predict_matrices(matrices), model.predict(cohort, new), atol=1e-5)
+    assert np.isfinite(EdgeInput("fa").fit(cohort, known).of_matrices(matrices)).all()
+
+
 def _held_out_score(name: str, cohort, spec=None) -> float:
     model = build(spec or PREPARED | {"name": name}, "fa", {}, {})
     rows = np.arange(len(cohort.values))
@@ -147,7 +181,7 @@ def _held_out_score(name: str, cohort, spec=None) -> float:
 
 
 def test_a_measure_is_computed_or_given():
-    assert {name for name, measure in MEASURES.items() if measure.given} == {"fa", "count", "length"}
+    assert {name for name, measure in MEASURES.items() if measure.given} == {"fa", "count", "length", "binary"}
     with pytest.raises(ValueError, match="or `given`"):
         Measure("x", "y", kind="correlation", estimator="empirical", given=True)
     np.testing.assert_allclose(MEASURES["count"].transformed(np.array([0.0, np.e - 1])), [0, 1])

@@ -115,6 +115,18 @@ def test_rows_that_the_atlas_lacks_are_left_out_and_said(tmp_path, few, r):
     assert note == f"6 of 8 rows are none of the atlas's (first: {few['name'][0]}), and were left out"
 
 
+def test_names_of_another_atlas_are_passed_over_where_the_user_says_so(tmp_path, few, r):
+    other = [f"Area {k}" for k in range(8)]
+    pd.DataFrame(r, other, other).to_csv(tmp_path / "m.csv")
+    values, note = read(tmp_path / "m.csv", few, by_order=True)
+    np.testing.assert_allclose(values, r)
+    assert note == "its rows have names that the atlas lacks (Area 0, ...), and are taken in its order"
+    some = [*few["name"][:4], *other[4:]]
+    pd.DataFrame(r, some, some).to_csv(tmp_path / "m.csv")
+    with pytest.raises(ValueError, match="lacks 4 of the atlas's 8 regions"):
+        read(tmp_path / "m.csv", few, by_order=True)
+
+
 def test_another_atlas_and_absent_regions_are_refused(tmp_path, few, r):
     pd.DataFrame(r, few["name"], few["name"]).to_csv(tmp_path / "m.csv")
     other = few.assign(name=[f"Area {k}" for k in range(8)], node=range(101, 109), x=0.0, y=0.0, z=0.0)
@@ -209,6 +221,25 @@ def test_a_lookup_table_that_skips_a_number_names_rows_by_number(tmp_path, few, 
         beside(tmp_path, few, spread, table, "labels.tsv")
 
 
+def test_numbers_beside_names_count_only_where_they_are_those_of_the_atlas(tmp_path, few, r):
+    """A lookup table of other names that counts from 1 fits every atlas of as many regions."""
+    other, counted = [f"Area {k}" for k in range(8)], few.assign(node=range(1, 9))
+    table = "index\tname\n" + "".join(f"{k + 1}\t{name}\n" for k, name in enumerate(other))
+    with pytest.raises(ValueError, match="lacks 8 of the atlas's 8 regions"):
+        beside(tmp_path, counted, r, table, "labels.tsv")
+    table = "index\tname\n" + "".join(f"{code}\t{name}\n" for code, name in zip(few["node"], other))
+    np.testing.assert_allclose(beside(tmp_path, few, r, table, "labels.tsv"), r)
+
+
+def test_a_first_line_that_counts_as_the_atlas_does_is_taken_for_its_numbers_and_said(tmp_path, few, r):
+    pd.DataFrame(r, columns=range(1, 9)).to_csv(tmp_path / "m.csv", index=False)
+    values, note = read(tmp_path / "m.csv", few.assign(node=range(1, 9)))
+    np.testing.assert_allclose(values, r)
+    assert note == "its rows are called 1 to 8, taken for the atlas's numbers"
+    with pytest.raises(ValueError, match="nothing names its 8 rows"):
+        read(tmp_path / "m.csv", few.head(7).assign(node=range(1, 8)))
+
+
 def test_numbers_of_a_lookup_table_that_do_not_ascend_are_refused(tmp_path, few, r):
     table = "index\tname\n" + "".join(f"{9 - k}\t{name}\n" for k, name in enumerate(few["name"]))
     with pytest.raises(ValueError, match=r"numbers in index do not ascend.*matrix_index"):
@@ -297,7 +328,10 @@ def test_a_half_is_mirrored_and_said_and_two_that_differ_are_refused(r):
         values, note = symmetric(half, "m")
         np.testing.assert_allclose(values, r)
         assert note == f"only the {word} half is stored, and was mirrored"
-    assert symmetric(np.round(r, 5) + np.triu(np.full((8, 8), 1e-5)), "m")[1] == ""  # rounded
+    assert symmetric(r + np.triu(np.full((8, 8), 1e-8)), "m")[1] == ""  # rounded
+    counts = np.diag(np.full(8, 1e7)) + np.triu(np.ones((8, 8)), 1) * 3 + np.tril(np.ones((8, 8)), -1) * 4
+    with pytest.raises(ValueError, match="m is not symmetric: 100% of its pairs"):  # next to large self-connections
+        symmetric(counts, "m")
     p_below = np.triu(r) + np.tril(np.abs(r) / 9, -1)
     with pytest.raises(ValueError, match=r"m is not symmetric: 100% of its pairs.*two different things"):
         symmetric(p_below, "m")
@@ -414,3 +448,4 @@ def test_a_person_is_read_from_the_index(tmp_path, few, r):
     (tmp_path / "labels.txt").write_text("\n".join(few["name"].to_numpy()[order]))
     made = read_connections(entry(tmp_path / "m.npy", "correlation", labels=str(tmp_path / "labels.txt")), few)
     np.testing.assert_allclose(np.tanh(made.values)[0, 1:], r[0, 1:])
+    assert made.note == "rows are named by labels.txt"

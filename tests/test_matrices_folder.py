@@ -69,9 +69,9 @@ def write(root, path, values, names=None, sep="\t"):
     table.to_csv(root / path, sep=sep, index=names is not None, header=names is not None, index_label="Node")
 
 
-def judged(root, nodes, measure="correlation", **asked):
+def judged(root, nodes, measure="correlation", only="", **asked):
     """Everybody's verdict, and the connectomes of those who are left."""
-    spec = dataset(**asked)
+    spec, root = dataset(**asked) | {"people": str(root / "participants.tsv")}, root / only
     spec["matrices"]["content"] = content_of(spec, measure, list_folder(root))
     plan = plan_matrices(spec, root)
     participants, index = acquire_matrices(spec, plan)
@@ -125,14 +125,15 @@ def test_bids_with_node_indices(tmp_path, few):
     np.testing.assert_allclose(lengths.values[0], np.where(expected, 2 * expected, np.nan), rtol=1e-5)
 
 
-def test_mrtrix3_connectome(tmp_path, few):
+@pytest.mark.parametrize(("parts", "level"), [("desc-desikan", ""), ("parc-desikan", "_level-participant")])
+def test_mrtrix3_connectome(tmp_path, few, parts, level):
     people(tmp_path)
     lookup = "# LUT\n0 ??? Unknown 0 0 0 0\n" + "".join(
         f"{k + 1} R{k} {n} 1 2 3 255\n" for k, n in enumerate(few["name"])
     )
-    (tmp_path / "desc-desikan_lookup.txt").write_text(lookup)
+    (tmp_path / f"{parts}_lookup.txt").write_text(lookup)
     for k, name in enumerate(PEOPLE):
-        stem = f"{name}/connectome/{name}_desc-desikan"
+        stem = f"{name}/connectome/{name}_{parts}{level}"
         write(tmp_path, f"{stem}_connectome.csv", weights_of(k), sep=",")
         write(tmp_path, f"{stem}_meanlength.csv", 1 + (weights_of(k) > 0) * 40.5, sep=",")
         (tmp_path / name / "tractogram").mkdir()
@@ -183,6 +184,26 @@ def test_qsirecon(tmp_path, few):
     np.testing.assert_allclose(made.values[1], np.log1p(Pairs(8).edges(weights_of(1))), rtol=1e-5)
 
 
+def test_several_data_sets_below_one_folder_are_named(tmp_path, few):
+    people(tmp_path)
+    for suffix in ("A", "B"):
+        for k, name in enumerate(PEOPLE):
+            write(
+                tmp_path, f"derivatives/qsirecon-{suffix}/{name}/dwi/{name}_connectivity.csv", r_of(k), few["name"], ","
+            )
+    with pytest.raises(ValueError, match=r"in 2 folders \(derivatives/qsirecon-A/, .*dataset\.root=.*qsirecon-A or"):
+        judged(tmp_path, few, content="correlation")
+    table, _, _ = judged(tmp_path, few, content="correlation", only="derivatives/qsirecon-B")
+    assert table["included"].all()
+
+
+def test_folders_of_groups_are_one_data_set(tmp_path, few):
+    people(tmp_path)
+    for k, (folder, name) in enumerate(zip(("patients", "controls", "patients"), PEOPLE)):
+        write(tmp_path, f"{folder}/{name}_relmat.tsv", r_of(k), few["name"])
+    assert judged(tmp_path, few, content="correlation")[0]["included"].all()
+
+
 # what is meant
 
 
@@ -204,7 +225,17 @@ def test_nothing_is_chosen_in_silence(tmp_path, few):
         judged(tmp_path, few, session="ses-3", content="correlation")
 
 
-def test_two_tables_that_could_name_the_rows_are_a_problem_and_a_key_decides(tmp_path, few):
+def test_names_of_files_that_say_another_content_are_heard(tmp_path, few):
+    people(tmp_path)
+    for k, name in enumerate(PEOPLE):
+        write(tmp_path, f"{name}_meanFA.csv", weights_of(k) / 999, sep=",")
+    with pytest.raises(ValueError, match=r"names of the matrices say fa, not correlation.*connectivity=fa"):
+        judged(tmp_path, few)
+    with pytest.raises(FileNotFoundError, match=r"none of anybody in participants\.tsv .* that holds length"):
+        judged(tmp_path, few, "length")
+
+
+def test_two_tables_that_could_name_the_rows_are_a_problem_and_a_key_decides(tmp_path, few, monkeypatch):
     people(tmp_path)
     for k, name in enumerate(PEOPLE):
         np.save(tmp_path / f"{name}_relmat.npy", r_of(k))
@@ -212,8 +243,11 @@ def test_two_tables_that_could_name_the_rows_are_a_problem_and_a_key_decides(tmp
         (tmp_path / name).write_text("\n".join(few["name"]))
     with pytest.raises(ValueError, match=r"labels\.txt, nodes\.txt.*dataset\.matrices\.labels=FILE"):
         judged(tmp_path, few, content="correlation")
-    table, _, plan = judged(tmp_path, few, content="correlation", labels=str(tmp_path / "nodes.txt"))
+    monkeypatch.chdir(tmp_path.parent)  # a path is one from where the command is given
+    table, _, plan = judged(tmp_path, few, content="correlation", labels=f"{tmp_path.name}/nodes.txt")
     assert table["included"].all()
+    with pytest.raises(FileNotFoundError, match=r"dataset\.matrices\.labels=lut\.csv: no such file"):
+        judged(tmp_path, few, content="correlation", labels="lut.csv")
     names = [path.name for path in matrix_sources(dataset(), plan)]
     assert names == ["participants.tsv", "sub-01_relmat.npy", "nodes.txt", "sub-02_relmat.npy", "sub-03_relmat.npy"]
 
@@ -242,7 +276,7 @@ def test_experiments_that_need_series_are_refused_with_those_that_go(tmp_path, f
     ):
         plan_run(ROOT, {"dataset": "local", "overrides": overrides})
     run = plan_run(ROOT, {"dataset": "local", "experiment": "floor,correlation_ridge", "overrides": overrides})
-    assert (run.kind, run.index, run.judging, run.arranging) == (
+    assert (run.kind, run.index, *run.scripts) == (
         "matrices", "matrices", "judge_matrices", "arrange_matrices",
     )  # fmt: skip
     assert run.cohort["dataset"]["matrices"]["content"] == "correlation"
@@ -255,6 +289,12 @@ def test_experiments_that_need_series_are_refused_with_those_that_go(tmp_path, f
             ROOT,
             {"dataset": "local", "experiment": "floor,correlation_ridge", "validate": "quick", "overrides": overrides},
         )
+
+
+@pytest.mark.parametrize("source", ["simulated", "abide"])
+def test_measures_of_streamlines_are_refused_where_there_are_series(source):
+    with pytest.raises(ValueError, match=rf"fa is computed from no series.*dataset={source} has neither"):
+        plan_run(ROOT, {"dataset": source, "connectivity": "fa"})
 
 
 # who can be used

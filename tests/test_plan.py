@@ -148,11 +148,11 @@ def test_connections_as_numbers_have_no_series_and_no_bundle():
 
 
 @pytest.mark.parametrize("measure", ["lagged", "variability", "task"])
-def test_measures_over_time_have_a_floor_of_regions_and_no_bundle(measure):
+def test_measures_over_time_have_a_floor_of_regions_and_exploratory_ones_no_bundle(measure):
     run = planned(connectivity=measure, experiment="ridge")
     assert list(run.experiments) == ["floor", "floor_regional", "ridge"] and run.seeing == ["ridge"]
     assert run.connectome_file("floor_regional") == run.connectome_file("ridge")
-    assert run.bundled == [] and run.stimulated_measure == measure
+    assert run.bundled == (["ridge"] if measure == "task" else []) and run.stimulated_measure == measure
     assert "floor_regional" not in planned(experiment="correlation_ridge").experiments
     with pytest.raises(ConfigError, match="floor_regional sees more than covariates"):
         planned("evaluate.floor=floor_regional", connectivity=measure)

@@ -119,6 +119,21 @@ def test_motion_in_parts_of_a_scan_is_compared_where_it_is_known(make_participan
     assert [text.split(" differs")[0] for text in warned] == ["Motion during the task"]
 
 
+def test_whose_events_are_perhaps_on_another_clock_is_named_as_a_doubt(make_participants):
+    people = people_of(make_participants, 100)
+    assert assessed(people, noise(100, 6), nodes_of(4))[1]["off_clock"] == []
+    shift, fit = np.zeros(100), np.ones(100)
+    shift[[3, 5]], shift[7], fit[8] = (8.0, -30.0), np.nan, -0.1
+    people = people.assign(task_shift=shift, task_fit=fit)
+    _, summary = assessed(people, noise(100, 6), nodes_of(4))
+    names = people["participant_id"].tolist()
+    assert summary["off_clock"] == [
+        {"participant_id": names[k], "shift": shift} for k, shift in ((3, 8.0), (5, -30.0), (8, None))
+    ]
+    (warned,) = quality_warnings(summary, {"group_alpha": 0, "qcfc_alpha": 0})
+    assert f"{names[3]} (+8 s), {names[5]} (-30 s) and {names[8]} (at no time) fit the task at another" in warned
+
+
 def test_a_null_cohort_gives_five_percent_and_a_flat_curve(make_participants):
     people, nodes = people_of(make_participants, 200), nodes_of(60)
     values = noise(200, 1770)

@@ -65,8 +65,11 @@ def pages():
 
 def test_activation_stands_beside_every_called_connection(pages):
     text = re.sub(r"\s+", " ", pages["task"].text)
-    assert "1 of the 2 connections that survive is also explained by activation: beside activation of both its" in text
-    assert text.count("0.31 | 0.47") == 4  # two called connections, two ends each
+    said = (
+        "1 of the 2 connections that survive is also explained by activation and noise: beside activation and noise of"
+    )
+    assert f"{said} both its" in text
+    assert text.count("0.31 | 0.47") == 8  # two called connections, two ends each, two values of a region
     for head in ("Also\u00a0explained\u00a0by", "Activation, first", "Activation, second"):
         assert head in pages["task"].heads
     assert "Also explained by: values of the regions" in text and "Regions themselves" in text
@@ -74,7 +77,9 @@ def test_activation_stands_beside_every_called_connection(pages):
 
 def test_the_verdict_says_which_differences_the_regions_explain():
     assert "2 of 60 connections differ" in words_of(study_of("task"))
-    assert "all weaker in patients. 1 of them is also explained by activation." in in_short(study_of("task"))[2]
+    assert (
+        "all weaker in patients. 1 of them is also explained by activation and noise." in in_short(study_of("task"))[2]
+    )
     assert words_of(study_of("task")).count("also explained") == 2
     assert "also explained" not in words_of(study_of("task", explained=0))
     assert "also explained" not in words_of(study_of("correlation"))
@@ -83,7 +88,7 @@ def test_the_verdict_says_which_differences_the_regions_explain():
 def test_the_methods_say_what_stood_beside_a_connection():
     spec = cohort_of()["localize"]
     text = {name: localization_text(summary_of(2), spec | {"measure": name}) for name in MEASURES}
-    assert "with activation of both its regions as further covariates" in text["task"]
+    assert "with activation and noise of both its regions as further covariates" in text["task"]
     assert "only what they leave was tested" not in text["task"]
     assert "what delay and noise of both its regions explain of a connection" in text["variability"]
     assert "only what they leave was tested" in text["variability"]

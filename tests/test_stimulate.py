@@ -77,6 +77,19 @@ def test_the_planted_hub_is_ranked_first(hub_cohort, regions, sections):
     assert found.summary["agreement"] > 0.2 and found.summary["patients"] == 40
 
 
+def test_targets_have_numbers_where_people_lack_edges(hub_cohort, regions, sections):
+    """As the FA of two regions that no streamline joins."""
+    cohort = hub_cohort(0.8)
+    holes = np.random.default_rng(4).random(cohort.values.shape) < 0.1
+    values, known = np.where(holes, np.float32(np.nan), cohort.values), np.ones(cohort.values.shape[1], bool)
+    tracts = replace(cohort, values=values, measure="fa", known=known)
+    splits = make_splits(tracts.participants, folds=4, repeats=1, seed=0)
+    found = rank_targets(tracts, splits, sections("ridge", "fa"), regions, SPEC)
+    numbers = found.targets[["shift", "score", "p", "p_fwer", "matched_z", "matched_p", "cost"]]
+    assert np.isfinite(numbers).all(axis=None) and found.targets["target"].iloc[0] == regions["name"][HUB]
+    assert np.isfinite(found.edits["change"]).all()
+
+
 CLOSED, OPEN = Gate(False, 0.3, "withheld: ridge does not beat"), Gate(True, 0.01, "ridge (permutation p = 0.01)")
 GATED = {"alpha": 0.05, "experiment": "ridge"}
 

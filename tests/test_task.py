@@ -14,7 +14,9 @@ from dysconnect.data.measures import fisher_z
 from dysconnect.data.timing import Timing
 from dysconnect.denoising.projection import cosines
 from dysconnect.denoising.regressors import UnusableError
-from dysconnect.denoising.task import flexible_responses, task_design, task_regression
+from dysconnect.denoising.task import block_courses, flexible_responses, task_design, task_regression
+from dysconnect.dynamics.lagged import delay_and_noise
+from dysconnect.localize.beside import beside
 from dysconnect.localize.severity import score_statistics
 from dysconnect.planted import tapping
 from dysconnect.planted.motion import motion_artefact
@@ -114,13 +116,61 @@ def test_the_course_of_a_block_is_its_boxcar_through_the_response(design):
     assert design.course[:, 0].max() == 1
 
 
+def test_volumes_after_an_impulse_among_blocks_are_no_rest():
+    press = pd.DataFrame({"onset": [45.0], "duration": [0.0], "trial_type": ["left"]})  # in the pause after a block
+    alone, among = (task_design(events, T, TR) for events in (blocks(), pd.concat([blocks(), press])))
+    rest = [np.flatnonzero(design.load < 0.2) for design in (alone, among)]
+    lost = np.setdiff1d(*rest) * TR
+    assert len(lost) >= 2 and lost.min() >= 45 and lost.max() <= 60
+    assert np.array_equal(alone.load > 0.8, among.load > 0.8)
+    assert np.allclose(alone.load, alone.course[:, 0])  # of blocks alone it is their course
+    regression = task_regression(np.zeros((T, 2)), None, among, TR, PLAIN)
+    assert np.array_equal(np.flatnonzero(regression.volumes["rest"]), rest[1])
+
+
+def test_a_block_that_began_long_before_the_scan_is_in_the_model():
+    early = blocks(first=-40.0).assign(duration=50.0)
+    course = task_design(early, T, TR).course[:, 0]
+    later = task_design(early.iloc[1:], T, TR).course[:, 0]
+    assert course[:4].min() > 0.5 and np.abs(later[:4]).max() < 0.01
+
+
+def test_many_short_events_are_refused_with_what_they_cost():
+    brief = pd.DataFrame({"onset": 18.0 * np.arange(40), "duration": 1.0, "trial_type": "tap"})
+    regression = task_regression(np.zeros((T, 2)), None, task_design(brief, T, TR), TR, PLAIN)
+    with pytest.raises(UnusableError, match="its events are many and short: each takes two"):
+        regression.refuse_short()
+
+
 def test_any_response_of_a_kind_and_any_amplitude_of_a_block_leave_nothing(design):
     rng = np.random.default_rng(0)
     flexible = design.responses.iloc[:, :75].to_numpy() @ rng.standard_normal((75, 3))
-    amplitudes = design.responses.iloc[:, 75:].to_numpy() @ rng.standard_normal((36, 3))
+    amplitudes = design.responses.iloc[:, 75:].to_numpy() @ rng.standard_normal((48, 3))
     series = 1000 + flexible + amplitudes + np.arange(T)[:, None] * 0.1
     left = task_regression(series, None, design, TR, PLAIN).remove(series)
-    assert np.abs(left).max() < 1e-8 * np.abs(series - 1000).max()
+    assert np.abs(left).max() < 1e-6 * np.abs(series - 1000).max()
+
+
+def test_blocks_that_begin_and_end_early_or_late_leave_nothing(design):
+    rng, shifted = np.random.default_rng(9), np.zeros((T, 6))
+    for block in blocks().itertuples():
+        for person, (begin, end) in enumerate(rng.normal(0, 1, (6, 2))):
+            late = block._replace(onset=max(0.0, block.onset + begin), duration=block.duration + end - begin)
+            shifted[:, person] += block_courses(late, T, TR).iloc[:, 0]
+    level = design.responses.drop(columns=design.responses.filter(like=", end"))
+    left = [
+        task_regression(shifted, None, replace(design, responses=responses), TR, PLAIN).remove(shifted).std()
+        for responses in (design.responses, level)
+    ]
+    assert left[0] < 0.4 * left[1] < 0.05 * shifted.std()
+
+
+def test_an_impulse_at_the_beginning_would_say_nothing_new(design):
+    made = block_courses(next(blocks(first=62.0).itertuples()), T, TR)
+    begin = block_courses(next(blocks(first=62.0, duration=0.1).itertuples()), T, TR).iloc[:, 0]
+    rest = begin - made @ np.linalg.lstsq(made, begin, rcond=None)[0]
+    assert np.linalg.norm(rest) < 0.01 * np.linalg.norm(begin)
+    assert not made.filter(like="end").empty and not design.responses.filter(like="both at 682 s, end").empty
 
 
 def test_degrees_of_freedom_are_a_rank(design):
@@ -128,9 +178,9 @@ def test_degrees_of_freedom_are_a_rank(design):
     regression = task_regression(np.zeros((T, 2)), head(rng), design, TR, {**PLAIN, "motion": "full"})
     motion = regression.nuisance.basis
     every = np.hstack([motion, design.responses.to_numpy()])
-    rank = np.linalg.matrix_rank(every / np.linalg.norm(every, axis=0), tol=1e-8)
-    assert regression.remove.degrees_of_freedom == T - rank == T - 1 - 1 - 14 - 24 - 75 - 36
-    assert len(regression.remove.regressors) == 24 + 75 + 36
+    rank = np.linalg.matrix_rank(every / np.linalg.norm(every, axis=0), tol=1e-9)
+    assert regression.remove.degrees_of_freedom == T - rank == T - 1 - 1 - 14 - 24 - 75 - 48
+    assert len(regression.remove.regressors) == 24 + 75 + 48
 
 
 def test_two_kinds_that_always_come_together_count_once():
@@ -256,25 +306,29 @@ def pairwise(series, n):
 
 
 @cache
-def people(fresh, coupling=0.6, activation=1.0, delay=0.0, case=1):
-    """Edges of 600 people, who share three orders of blocks.
+def people(fresh, coupling=0.6, activation=1.0, delay=0.0, noise=1.0, case=1):
+    """Edges of 600 people, who share three orders of blocks, and their `regional` values, [2, 600, N].
 
-    `flexible` is `task` with nothing but flexible responses removed, and `level` without the slope of each block.
+    `flexible` is `task` with nothing but flexible responses removed, and `level` without slope and end of each block.
     """
-    rng = np.random.default_rng([fresh, case, *(int(10 * value) for value in (coupling, activation, delay))])
-    edges = {"task": [], "change": [], "flexible": [], "level": []}
+    known = coupling, activation, delay, *([noise] if noise > 1 else [])
+    rng = np.random.default_rng([fresh, case, *(int(10 * value) for value in known)])
+    edges, regional = {"task": [], "change": [], "flexible": [], "level": []}, []
     truth = Tapping(BACKGROUND, edge_sources([0], [1], N, coupling), activation * ACTIVE, delay)
     for _ in range(3):
         events = tapping_events(T, TR, rng)
         design = task_design(events[events["trial_type"] != "rest"], T, TR)
         series = tapping_series(events, T, TR, truth, rng, 200).transpose(1, 0, 2).reshape(T, -1)
+        if noise > 1:
+            series += 10 * tapping.NOISE * np.sqrt(noise**2 - 1) * rng.standard_normal(series.shape)
         z = within(series, design)
         edges["task"].append(z["task"])
         edges["change"].append(z["task"] - z["rest"])
-        level = design.responses.drop(columns=design.responses.filter(like=", slope"))
+        regional.append(activation_and_noise(series, design))
+        level = design.responses.drop(columns=design.responses.filter(regex=", (slope|end)"))
         for kind, responses in (("flexible", level.iloc[:, :75]), ("level", level)):
             edges[kind].append(within(series, replace(design, responses=responses))["task"])
-    return {kind: np.concatenate(parts) for kind, parts in edges.items()}
+    return {kind: np.concatenate(parts) for kind, parts in edges.items()} | {"regional": np.hstack(regional)}
 
 
 def within(series, design):
@@ -282,6 +336,14 @@ def within(series, design):
     regression = task_regression(series, None, design, TR, PLAIN)
     left = regression.remove(series)
     return {name: fisher_z(pairwise(left[rows], N)) for name, rows in regression.volumes.items()}
+
+
+def activation_and_noise(series, design):
+    """Of everybody's regions, [2, people, N]."""
+    regression = task_regression(series, None, design, TR, PLAIN)
+    left = regression.remove(series).reshape(T, -1, N)
+    noise = [delay_and_noise(left[:, k], regression.remove.kept, TR)[1] for k in range(left.shape[1])]
+    return np.stack([regression.activation(series).reshape(-1, N), noise])
 
 
 def called(cases, controls, edges, covariates=None):
@@ -292,6 +354,19 @@ def called(cases, controls, edges, covariates=None):
         nuisance = np.ones((60, 1)) if covariates is None else np.vstack([c[rows] for c in covariates])
         p = group_p(np.vstack([cases[rows], controls[rows]])[:, edges], nuisance)
         shares.append((p < 0.05).mean())
+    return np.mean(shares), np.std(shares, ddof=1) / np.sqrt(len(shares))
+
+
+def called_beside(cases, controls, kind, edges):
+    """As `called`, beside activation and noise of both ends."""
+    shares, label = [], np.repeat([1.0, 0.0], 30)
+    for start in range(0, 600, 30):
+        cohort = slice(start, start + 30)
+        values = np.concatenate([group[kind][cohort] for group in (cases, controls)])
+        regional = np.concatenate([group["regional"][:, cohort] for group in (cases, controls)], axis=1)
+        shares.append(
+            (beside(values, regional, (ROWS, COLS), pd.DataFrame(index=range(60)), [], label).p[edges] < 0.05).mean()
+        )
     return np.mean(shares), np.std(shares, ddof=1) / np.sqrt(len(shares))
 
 
@@ -323,6 +398,17 @@ def test_planted_coupling_is_found_and_nothing_elsewhere(kind):
     assert called(people(0, coupling=1.1)[kind], people(0, case=0)[kind], PLANTED)[0] >= 0.85
     counts = (counted(ROWS > 1, kind, fresh=fresh, coupling=1.1) for fresh in range(2))
     assert any(share <= bar for share, bar in counts)
+
+
+def test_noise_is_called_and_beside_that_of_both_regions_is_not():
+    shared = UNCOUPLED | PLANTED
+    assert called(people(0, noise=2.0)["task"], people(0, case=0)["task"], shared)[0] > 0.15
+    counts = (called_beside(people(k, noise=2.0), people(k, case=0), "task", shared) for k in range(2))
+    assert any(share <= 0.05 + 2 * error for share, error in counts)
+
+
+def test_planted_coupling_is_found_beside_activation_and_noise():
+    assert called_beside(people(0, coupling=1.1), people(0, case=0), "task", PLANTED)[0] >= 0.85
 
 
 @pytest.mark.parametrize("kind", ["flexible", "level"])

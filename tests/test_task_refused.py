@@ -43,6 +43,32 @@ def test_what_does_not_fit_is_said_before_any_job(repository, asked, words):
         compose_workflow(repository / "configs", repository / "workflow/schemas/config.schema.json", asked)
 
 
+FINGER = {"connectivity": "task", "dataset": "ds006395_finger"}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "words"),
+    [
+        ("{task:[left,right],rest:[left]}", "dataset.trial_types: trial_type left is task and rest; leave it in one"),
+        ("{task:[left],rest:[rest],ignore:[rest]}", "trial_type rest is rest and ignore"),
+        ("{task:[left],rest:[rest],ignored:[press]}", "ignored"),
+        ("{task:[left],rest:[rest],times:volumes}", "times"),
+    ],
+)
+def test_kinds_that_cannot_be_meant_stop_before_any_job(repository, kinds, words):
+    asked = FINGER | {"overrides": f"dataset.trial_types={kinds}"}
+    with pytest.raises(ConfigError, match=words):
+        compose_workflow(repository / "configs", repository / "workflow/schemas/config.schema.json", asked)
+
+
+def test_presses_can_be_ignored_and_times_said_to_be_seconds(repository):
+    kinds = "{task:[left],rest:[rest],ignore:[press,cue],times:seconds}"
+    asked = FINGER | {"overrides": f"dataset.trial_types={kinds}"}
+    cohort, *_ = compose_workflow(repository / "configs", repository / "workflow/schemas/config.schema.json", asked)
+    assert cohort["dataset"]["trial_types"]["ignore"] == ["press", "cue"]
+    assert cohort["dataset"]["trial_types"]["times"] == "seconds"
+
+
 def index_of(folder, n_volumes: int, censored: int = 0) -> pd.DataFrame:
     """One person's denoised series, of which the last volumes are left out."""
     path, kept = folder / "sub-1.tsv", np.arange(n_volumes) < n_volumes - censored

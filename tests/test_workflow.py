@@ -157,7 +157,8 @@ def test_every_column_of_every_table_is_described_once(project):
     images = {"bold", "mask", "t1w", "n_volumes", "coverage", "quality", "picture", "tsnr", "silent_regions", "problem"}
     unwritten = rows - {row for some in described.values() for row in some}
     maps = {"p_attribution", "haufe", "weights", "gradient", "integrated_gradients", "explainer"}
-    timed = {"events", "start_time", "mean_fd_task", "mean_fd_rest", "p_beside", "also_explained"}
+    timed = {"events", "events_problem", "start_time", "mean_fd_task", "mean_fd_rest", "task_shift"}
+    timed |= {"p_beside", "also_explained", "task_fit"}
     assert {row.column for row in unwritten} <= images | maps | timed  # maps are of a model that beats chance
 
 

@@ -1,5 +1,6 @@
 """A folder of matrices of streamlines to the report: by name, one person's file stops one person."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,10 +12,12 @@ import pytest
 import warm
 from test_workflow_images import TINY
 
+from dysconnect.commands.predict import main
 from dysconnect.data.atlas import load_atlas
 
 ROOT = Path(__file__).parents[1]
 REPORT = "results/study/report/index.html"
+BUNDLE = "results/study/predict/ridge.npz"
 PEOPLE = [f"sub-{k:02d}" for k in range(1, 25)]
 WEAK = (0, 5)  # the connection that patients have weaker
 
@@ -54,7 +57,7 @@ def finished(tmp_path_factory):
     nodes = nodes[nodes["system"].isin(["basal_ganglia", "thalamus", "cerebellum"]) | (nodes.index % 20 == 0)].iloc[::3]
     nodes.to_csv(folder / "tiny.tsv", sep="\t", index=False)
     write_folder(folder / "study", nodes)
-    done = snakemake(folder, "connectivity=fa", REPORT, "results/study/dictionary.json")
+    done = snakemake(folder, "connectivity=fa", REPORT, "results/study/dictionary.json", BUNDLE)
     assert done.returncode == 0, said(folder, done)
     return folder, done, nodes
 
@@ -105,7 +108,20 @@ def test_the_report_says_what_was_given(finished):
     assert (folder / "results/study/stimulate/targets.tsv").exists()
 
 
-def test_what_needs_series_is_refused_before_any_job(finished):
+def test_a_new_matrix_is_predicted_by_the_names_of_its_rows(finished, tmp_path):
     folder, _, _ = finished
-    done = snakemake(folder, "connectivity=correlation", "--dry-run")
-    assert done.returncode != 0 and "the names of the matrices say fa, not correlation" in done.stdout + done.stderr
+    scan = ["--matrix", f"{folder}/study/sub-03_desc-x_meanFA.csv", "--labels", f"{folder}/study/labels.txt"]
+    arguments = ["--model", str(folder / BUNDLE), *scan, "--age", "43", "--out", str(tmp_path)]
+    assert main(arguments) == 2  # no FA, and left out of the cohort
+    table = pd.read_csv(scan[1], header=None) / 3
+    table.to_csv(tmp_path / "new.csv", header=False, index=False)
+    arguments[3] = str(tmp_path / "new.csv")
+    assert main([*arguments, "--anyway"]) == 0
+    said = json.loads((tmp_path / "prediction.json").read_text())
+    assert 0 < said["probability"]["value"] < 1 and not any("this very scan" in words for words in said["warnings"])
+
+
+def test_what_the_names_of_the_files_do_not_say_is_refused_before_any_job(finished):
+    folder, _, _ = finished
+    done = snakemake(folder, "connectivity=count", "--dry-run")
+    assert done.returncode != 0 and "that holds count" in done.stdout + done.stderr

@@ -46,13 +46,14 @@ def lagged(tmp_path_factory):
     return results, re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", (results / "report/index.html").read_text()))
 
 
-def test_a_task_is_localized_with_its_activation(tmp_path):
+def test_a_task_is_localized_with_its_activation_and_noise(tmp_path):
     planted = "dataset.plant.effect=6", "localize.attribution=null"
     results = made(tmp_path, "task", "localize/edges.tsv", *planted)
     held = read_connectomes(results / "connectivity/motor10_task.h5")
     regional = pd.read_csv(results / "localize/regional.tsv", sep="\t")
-    assert regional["region"].tolist() == held.nodes.tolist() and set(regional["quantity"]) == {"activation"}
-    assert regional["mean_controls"].mean() > 0.2  # everybody taps
+    assert regional["region"].tolist() == 2 * held.nodes.tolist()
+    assert regional["quantity"].unique().tolist() == ["activation", "noise"]
+    assert regional.groupby("quantity")["mean_controls"].mean()["activation"] > 0.2  # everybody taps
     assert set(sidecar("localize/regional.tsv", list(regional))) == set(regional)
     edges, truth = (pd.read_csv(results / f"{name}.tsv", sep="\t") for name in ("localize/edges", "acquire/truth"))
     assert edges["p_beside"].notna().all() and len(edges) == 45

@@ -1,4 +1,4 @@
-"""A simulated person with diffusion images: the phantom's head, whose fibres are arcs from one hemisphere to the other."""
+"""A simulated person with diffusion images: the phantom's head, whose fibres are arcs from side to side."""
 
 import json
 from pathlib import Path
@@ -69,25 +69,47 @@ def diffusion_image(head: Head, number: int, stills: int, noise: float = 0.05) -
 
 
 def write_person(
-    folder: Path, shape: tuple[int, int, int] = (46, 54, 46), voxel: float = 4.0, number: int = 30, t1w: float = 2.5
+    folder: Path,
+    name: str = "sub-01",
+    seed: int = 0,
+    shape: tuple[int, int, int] = (46, 54, 46),
+    voxel: float = 4.0,
+    number: int = 30,
+    t1w: float = 2.5,
 ) -> dict:
-    """Write T1w and diffusion images of the first head of the phantom; return the entry of the person."""
-    head = Head(load_atlas("seitzman300"), 2, 2.0, seed=0, voxel=voxel, shape=shape)
-    nib.save(t1w_image(head, t1w), folder / "sub-01_T1w.nii.gz")
+    """Write T1w and diffusion images of a head of the phantom; return the entry of the person.
+
+    With the seed 0 and a T1w of 2.5 mm it is the head that `known_anatomy` knows.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    head = Head(load_atlas("seitzman300"), 2, 2.0, seed=seed, voxel=voxel, shape=shape)
+    nib.save(t1w_image(head, t1w), folder / f"{name}_T1w.nii.gz")
     image, bvecs = diffusion_image(head, number, 10 if number > 30 else 3)
-    turn = np.linalg.svd(image.affine[:3, :3])
-    along = bvecs @ (turn[0] @ turn[2])
+    left, _, right = np.linalg.svd(image.affine[:3, :3])
+    along = bvecs @ (left @ right)
     if np.linalg.det(image.affine[:3, :3]) > 0:
         along[:, 0] *= -1
-    paths = {"bold": folder / "sub-01_dwi.nii.gz", "reverse": folder / "sub-01_dir-PA_dwi.nii.gz"}
+    paths = {"bold": folder / f"{name}_dwi.nii.gz", "reverse": folder / f"{name}_dir-PA_dwi.nii.gz"}
     nib.openers.Opener.default_compresslevel = 1
     nib.save(image, paths["bold"])
     nib.save(image.slicer[..., :2], paths["reverse"])
-    np.savetxt(folder / "sub-01_dwi.bval", 1000.0 * bvecs.any(1)[None], "%g")
-    np.savetxt(folder / "sub-01_dwi.bvec", along.T, "%.8f")
-    for name, phase in (("dwi", "j-"), ("dir-PA_dwi", "j")):
-        sidecar = {"PhaseEncodingDirection": phase, "TotalReadoutTime": 0.05}
-        (folder / f"sub-01_{name}.json").write_text(json.dumps(sidecar))
-    return {"participant_id": "sub-01", "t1w": str(folder / "sub-01_T1w.nii.gz")} | {
-        key: str(path) for key, path in paths.items()
-    }
+    np.savetxt(folder / f"{name}_dwi.bval", 1000.0 * bvecs.any(1)[None], "%g")
+    np.savetxt(folder / f"{name}_dwi.bvec", along.T, "%.8f")
+    for kind, phase in (("dwi", "j-"), ("dir-PA_dwi", "j")):
+        sidecar = {"PhaseEncodingDirection": phase, "TotalReadoutTime": 0.05, "RepetitionTime": 3.0}
+        (folder / f"{name}_{kind}.json").write_text(json.dumps(sidecar))
+    entry = {"participant_id": name, "t1w": str(folder / f"{name}_T1w.nii.gz"), "problem": ""}
+    return entry | {key: str(path) for key, path in paths.items()}
+
+
+def write_bids(root: Path, n: int, **settings) -> None:
+    """Write a BIDS data set of people whose group alternates; all lies in the folders that BIDS asks for."""
+    names = [f"sub-{k:02d}" for k in range(1, n + 1)]
+    for k, name in enumerate(names):
+        write_person(root / name / "dwi", name, seed=k, **settings)
+        (root / name / "anat").mkdir()
+        for image in (root / name / "dwi").glob("*_T1w.nii.gz"):
+            image.rename(root / name / "anat" / image.name)
+    table = pd.DataFrame({"participant_id": names, "group": np.resize(["DYT", "HC"], n), "age": 40, "sex": "F"})
+    table.to_csv(root / "participants.tsv", sep="\t", index=False)
+    (root / "dataset_description.json").write_text(json.dumps({"Name": "arcs", "BIDSVersion": "1.9.0"}))

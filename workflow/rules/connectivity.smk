@@ -20,8 +20,8 @@ rule connectivity:
         estimator=lambda wildcards: asked(RUN.estimator, wildcards.measure),
         # for the record: what depends on resources is not compared, and the rules before compare these
         settings=lambda wildcards, resources: RUN.settings_of_series,
-        code=code(RUN.arranging),
+        code=code(RUN.scripts[1]),
     message:
         "Computing {wildcards.measure} connectomes of {wildcards.dataset}"
     script:
-        f"../scripts/{RUN.arranging}.py"
+        f"../scripts/{RUN.scripts[1]}.py"

@@ -3,7 +3,7 @@ rule bundle:
     input:
         connectomes=f"results/{{dataset}}/connectivity/{ATLAS}_{COHORT['localize']['measure']}.h5",
         participants="results/{dataset}/timeseries/participants.tsv",
-        index="results/{dataset}/timeseries/series.tsv",
+        index=f"results/{{dataset}}/timeseries/{RUN.index}.tsv",
         splits="results/{dataset}/train/splits.tsv",
         scores="results/{dataset}/evaluate/scores.tsv",
         folds="results/{dataset}/train/{experiment}/folds.npz",
@@ -23,6 +23,7 @@ rule bundle:
         runtime=30,
     params:
         sections=sections,
+        regional=RUN.regional_floor,
         atlas=COHORT["atlas"],
         denoise=COHORT["denoise"],
         min_coverage=COHORT["preprocess"].get("min_coverage", 0.5),

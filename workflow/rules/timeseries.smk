@@ -31,8 +31,8 @@ rule timeseries:
             key: COHORT["dataset"][key]
             for key in ("name", "title", "citation", "licence")
         },
-        code=code(RUN.judging),
+        code=code(RUN.scripts[0]),
     message:
         "Denoising the series of {wildcards.dataset}, deciding who can be used"
     script:
-        f"../scripts/{RUN.judging}.py"
+        f"../scripts/{RUN.scripts[0]}.py"

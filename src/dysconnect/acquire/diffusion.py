@@ -15,7 +15,7 @@ IMAGES = (".nii", ".nii.gz")
 
 def is_diffusion(spec: Mapping) -> bool:
     """Whether diffusion images are asked for."""
-    return spec["task"] == TASK
+    return spec.get("task") == TASK
 
 
 def is_diffusion_image(file: Named) -> bool:

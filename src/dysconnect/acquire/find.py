@@ -10,7 +10,7 @@ from dysconnect.acquire.diffusion import (
     is_diffusion,
     is_diffusion_image,
 )
-from dysconnect.acquire.events import find_events
+from dysconnect.acquire.events import find_events, no_events
 from dysconnect.acquire.kinds import IMAGES, is_confounds, is_prepared, is_raw, newest_first
 from dysconnect.data.images.spaces import is_grayordinates
 from dysconnect.problems import one_line
@@ -37,9 +37,9 @@ def find_scan(paths: Sequence[str], spec: Mapping) -> dict:
     -------
     dict
         `bold`, `mask`, `confounds`, `t1w`, and `events` where they are asked for: paths, "" where there is none of this
-        scan; `choices`: what was chosen of several, and what was not taken though it was there (`what`, `chosen`,
-        `others`, `why`). Of diffusion images (`task` dwi) `bold` is the scan, and there are `bval`, `bvec` and
-        `reverse`.
+        scan; `events_problem` where there are no events; `choices`: what was chosen of several, and what was not taken
+        though it was there (`what`, `chosen`, `others`, `why`). Of diffusion images (`task`
+        dwi) `bold` is the scan, and there are `bval`, `bvec` and `reverse`.
 
     Raises
     ------
@@ -57,7 +57,9 @@ def find_scan(paths: Sequence[str], spec: Mapping) -> dict:
     choices = {"bold": bold, **_companions(bold.file, files, rivals, spec)}
     paths_of = {name: choices[name].file.path if name in choices and choices[name].file else "" for name in FILES}
     if "events" in spec:
-        paths_of["events"] = find_events(bold.file, files, spec["events"], rivals, spec["task"])
+        where = bold.file, files, spec["events"], spec["task"]
+        paths_of["events"] = find_events(*where)
+        paths_of |= {} if paths_of["events"] else {"events_problem": one_line(no_events(*where))}
     paths_of |= belonging(bold.file, files) if is_diffusion(spec) else {}
     rows = [row for name, choice in choices.items() if (row := _row(name, choice, bold.file, combined))]
     return paths_of | {"choices": rows}

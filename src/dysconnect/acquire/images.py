@@ -344,7 +344,7 @@ def acquire_images(
     index : DataFrame
         `participant_id`, `bold`, `mask`, `confounds`, `t1w` (absolute paths, "" where there is none),
         `repetition_time` (s), `n_volumes`, `sha256` (of the BOLD; "" for a user's files), `events` of a task that has
-        some.
+        some, or `events_problem`.
 
     Raises
     ------
@@ -357,6 +357,7 @@ def acquire_images(
     participants = _participants(spec, plan, scans)
     index = pd.DataFrame([scan_entry(name, receipt) for name, receipt in scans.items()])
     index = index[index["problem"] == ""].drop(columns="problem").reset_index(drop=True)
+    index = index.fillna({"events": "", "events_problem": ""})
     if index.empty:
         reasons = counted({name: receipt["problem"] for name, receipt in scans.items()})
         raise FileNotFoundError(f"{plan.folder}: nobody has a scan to use. People, reasons: {'; '.join(reasons[:5])}.")

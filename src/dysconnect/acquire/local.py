@@ -5,7 +5,7 @@ tables of motion, coverage and connectivity are passed over. Which file is meant
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from dysconnect.acquire.participants_table import people_files
 from dysconnect.acquire.people import People, read_people
 from dysconnect.data.images.receipts import CHOICES
 from dysconnect.data.series import BY_ORDER, read_confounds, series_hash
-from dysconnect.problems import reason
+from dysconnect.problems import one_line, reason
 from dysconnect.reading.bids import (
     Ambiguity,
     Choice,
@@ -45,7 +45,7 @@ from dysconnect.reading.bids import (
     refuse_ambiguities,
 )
 from dysconnect.reading.numeric import refuse_absent
-from dysconnect.reading.repetition import SAME, sidecar_seconds, start_time
+from dysconnect.reading.repetition import SAME, sidecar_seconds, start_seconds, start_time
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,8 @@ class SeriesFiles:
         Why it cannot be used; "" when all is well.
     events : str
         Table of the events of a task that has some, relative; "" elsewhere.
+    events_problem : str
+        Why a scan of a task that has events has none; "" elsewhere.
     """
 
     series: Named
@@ -78,6 +80,7 @@ class SeriesFiles:
     foreign: tuple[Named, ...] = ()
     problem: str = ""
     events: str = ""
+    events_problem: str = ""
 
     @property
     def files(self) -> list[str]:
@@ -166,7 +169,7 @@ def _fits(file: Named, asked: Mapping, spec: Mapping) -> bool:
 
 def _series_files(choice: Choice, candidates: Sequence[Named], listing: Listing, spec: Mapping) -> SeriesFiles:
     """What belongs to a series: tables and sidecars of the same scan, in the same folder or above."""
-    series, events = choice.file, ""
+    series, events = choice.file, ("", "")
     beside = [file for file in listing.by_participant[series.participant_id] if file.folder == series.folder]
     moved = [
         file for file in beside if file.extension == ".tsv" and "motion" in (*file.words, file.entities.get("desc"))
@@ -175,29 +178,28 @@ def _series_files(choice: Choice, candidates: Sequence[Named], listing: Listing,
     try:
         confounds = companion(series, newest_first(filter(is_confounds, beside)), candidates)
         motion = companion(series, moved, candidates).file
-        events = _events(series, candidates, listing, spec) if "events" in spec else ""
+        events = _events(series, listing, spec) if "events" in spec else events
     except ValueError as error:
         problem = reason(error)
     sidecars = tuple(listing.applying(series))
     scans = tuple(_nearest(series, level, candidates) for level in listing.scans_beside(series, "bold"))
     foreign = () if confounds.file else confounds.others
-    chosen = SeriesFiles(series, confounds.file, motion, sidecars, scans, choice.others, foreign, problem, events)
+    chosen = SeriesFiles(series, confounds.file, motion, sidecars, scans, choice.others, foreign, problem, *events)
     dead = [path for path in chosen.files if path in listing.dead]
     return chosen if problem or not dead else replace(chosen, problem=absent_content(listing.root, dead))
 
 
-def _events(series: Named, rivals: Sequence[Named], listing: Listing, spec: Mapping) -> str:
-    """Events of a person's series, wherever in the folder they lie.
+def _events(series: Named, listing: Listing, spec: Mapping) -> tuple[str, str]:
+    """Events of a person's series, or why there are none.
 
     Raises
     ------
     ValueError
-        When there are none, or nothing says which.
+        When nothing says which.
     """
-    files = listing.by_participant[series.participant_id]
-    if events := find_events(series, files, spec["events"], rivals, spec["task"]):
-        return events
-    raise ValueError(no_events(series.name, series.participant_id, spec["task"]))
+    where = series, listing.by_participant[series.participant_id], spec["events"], spec["task"]
+    events = find_events(*where)
+    return events, "" if events else one_line(no_events(*where))
 
 
 def _nearest(series: Named, level: Sequence[Named], rivals: Sequence[Named]) -> tuple[Named, ...]:
@@ -244,7 +246,7 @@ def acquire_local(spec: Mapping, root: str | Path, plan: LocalPlan | None = None
         Everybody, with `exclusion_reason` for those who are not wanted. Copies of one file share a `scan_group`.
     index : DataFrame
         `participant_id`, `series`, `key`, `confounds` (absolute paths), `repetition_time`, `sha256`, `problem`; of a
-        task that has some `events` (absolute path) and `start_time` (s), see `read_index`.
+        task that has some `events` (absolute path) and `start_time` (s), or `events_problem`, see `read_index`.
 
     Raises
     ------
@@ -262,7 +264,7 @@ def acquire_local(spec: Mapping, root: str | Path, plan: LocalPlan | None = None
         scan_group=names.map(index["scan_group"]).fillna(names), mean_fd=names.map(index["mean_fd"]).fillna(in_table)
     )
     index = index.drop(columns=["scan_group", "mean_fd"]).reset_index()
-    return participants, index.fillna({"events": ""}) if "events" in index else index
+    return participants, index.fillna({"events": "", "events_problem": ""})
 
 
 def _by_participant(files: Iterable[Named]) -> dict[str, list[Named]]:
@@ -333,7 +335,7 @@ def _read(chosen: SeriesFiles, spec: Mapping, root: Path) -> dict:
         raise ValueError(absent)
     if is_nuisance(cells := first_line(root / chosen.series.path)):
         raise ValueError(f"{chosen.series.name} is a table of confounds or motion ({', '.join(cells[:3])}), no series")
-    seconds = _repetition_time(chosen, root) or spec["repetition_time"]
+    seconds = _told(chosen, root, sidecar_seconds) or spec["repetition_time"]
     if not seconds:
         raise ValueError(
             "no repetition time: give it as RepetitionTime (s) in a JSON sidecar, or as dataset.repetition_time"
@@ -341,13 +343,14 @@ def _read(chosen: SeriesFiles, spec: Mapping, root: Path) -> dict:
     refuse_absent(root / chosen.series.path)  # a device never ends
     hashed = series_hash((root / chosen.series.path).read_bytes())
     row = {"repetition_time": float(seconds), "sha256": hashed, "mean_fd": _mean_fd(chosen, root)}
+    row |= {"events": "", "events_problem": chosen.events_problem} if chosen.events_problem else {}
     return row | (_timing(chosen, float(seconds), root) if chosen.events else {})
 
 
 def _timing(chosen: SeriesFiles, seconds: float, root: Path) -> dict:
     """The table of events, and when the first volume was taken on their clock (s)."""
-    sidecar, _ = read_sidecars(root / path for path in chosen.sidecars)
-    return {"events": os.path.abspath(root / chosen.events), "start_time": start_time(sidecar, seconds)}
+    told = _told(chosen, root, start_seconds)
+    return {"events": os.path.abspath(root / chosen.events), "start_time": start_time(told, seconds)}
 
 
 def _mean_fd(chosen: SeriesFiles, root: Path) -> float:
@@ -361,19 +364,19 @@ def _mean_fd(chosen: SeriesFiles, root: Path) -> float:
         return np.nan
 
 
-def _repetition_time(chosen: SeriesFiles, root: Path) -> float | None:
-    """Seconds, from the sidecars of the series, else from the nearest of the scan's.
+def _told(chosen: SeriesFiles, root: Path, tell: Callable[[Mapping, Mapping], float | None]) -> float | None:
+    """A time (s), from the sidecars of the series, else from the nearest of the scan's.
 
     Raises
     ------
     ValueError
         When what they say is no time, or nothing says which of several scans the series come from.
     """
-    seconds = sidecar_seconds(*read_sidecars(root / path for path in chosen.sidecars))
+    seconds = tell(*read_sidecars(root / path for path in chosen.sidecars))
     for level in reversed(chosen.scans):
         if seconds is not None:
             break
-        times = {file.name: sidecar_seconds(*read_sidecars([root / file.path])) for file in level}
+        times = {file.name: tell(*read_sidecars([root / file.path])) for file in level}
         known = {name: time for name, time in times.items() if time is not None}
         if known and not same_times(known.values()):
             times_in = ", ".join(f"{time:g} s in {name}" for name, time in list(known.items())[:3])

@@ -135,17 +135,7 @@ def content_of(spec: Mapping, measure: str, listing: Listing) -> str:
         When nothing says it, or what is said does not give the measure.
     """
     fitting, asked = contents_of(measure), spec["matrices"]["content"]
-    if not fitting:
-        given = dict.fromkeys(name for one in CONTENTS.values() for name in one.measures)
-        raise ValueError(
-            f"{measure} is computed from series, and {listing.root} has matrices. Choose what they give: --config "
-            f"connectivity={' or '.join(given)}."
-        )
-    if asked and asked not in fitting:
-        raise ValueError(
-            f"dataset.matrices.content={asked} does not give connectivity={measure}. Add --config "
-            f"connectivity={' or '.join(CONTENTS[asked].measures)}."
-        )
+    _refuse_content(asked, fitting, measure, listing)
     asked_for = asked_entities(spec)
     named = {said(file) for file in matrix_files(listing) if _fits(file, asked_for, spec)} - {""}
     known = [asked] if asked else fitting if len(fitting) == 1 else sorted(named & set(fitting))
@@ -160,6 +150,21 @@ def content_of(spec: Mapping, measure: str, listing: Listing) -> str:
         "nothing says what the matrices hold, correlations or their Fisher z: say "
         f"dataset.matrices.content={' or '.join(fitting)}."
     )
+
+
+def _refuse_content(asked: str | None, fitting: Sequence[str], measure: str, listing: Listing) -> None:
+    """Refuse a measure that no matrices give, or those that are there do not."""
+    if not fitting:
+        given = dict.fromkeys(name for one in CONTENTS.values() for name in one.measures)
+        raise ValueError(
+            f"{measure} is computed from series, and {listing.root} has matrices. Choose what they give: --config "
+            f"connectivity={' or '.join(given)}."
+        )
+    if asked and asked not in fitting:
+        raise ValueError(
+            f"dataset.matrices.content={asked} does not give connectivity={measure}. Add --config "
+            f"connectivity={' or '.join(CONTENTS[asked].measures)}."
+        )
 
 
 def plan_matrices(spec: Mapping, root: str | Path, listing: Listing | None = None) -> MatrixPlan:
@@ -183,8 +188,10 @@ def plan_matrices(spec: Mapping, root: str | Path, listing: Listing | None = Non
     people = read_people(spec, root)
     table = people.table
     wanted = table.loc[table["exclusion_reason"] == "", "participant_id"]
+    _refuse_absent_labels(spec["matrices"]["labels"])
     asked, files = asked_entities(spec), matrix_files(listing)
     fitting = [file for file in files if _fits(file, asked, spec)]
+    _refuse_several_folders(fitting, spec, listing)
     chosen, unclear = {}, []
     for name in wanted:
         candidates = _of_content([file for file in fitting if file.participant_id == name], spec)
@@ -201,6 +208,11 @@ def plan_matrices(spec: Mapping, root: str | Path, listing: Listing | None = Non
     return MatrixPlan(people, chosen, listing)
 
 
+def _refuse_absent_labels(path: str | None) -> None:
+    if path and not Path(path).is_file():
+        raise FileNotFoundError(f"dataset.matrices.labels={path}: no such file (seen from {Path.cwd()}).")
+
+
 def _fits(file: Named, asked: Mapping, spec: Mapping) -> bool:
     """Whether a name fits the session, run and atlas that are asked for; what it leaves out fits all."""
     return fits(file, asked) and (not spec.get("segmentation") or segmentation(file) in ("", spec["segmentation"]))
@@ -210,6 +222,21 @@ def _of_content(files: Sequence[Named], spec: Mapping) -> list[Named]:
     """Files of a person whose names say the content; else those whose names say nothing."""
     content = spec["matrices"]["content"]
     return [file for file in files if said(file) == content] or [file for file in files if not said(file)]
+
+
+def _refuse_several_folders(files: Sequence[Named], spec: Mapping, listing: Listing) -> None:
+    """Refuse matrices of one content and person in several data sets below one folder, as QSIRecon writes them."""
+    by_person: dict[str, set[str]] = {}
+    for file in _of_content(files, spec):
+        by_person.setdefault(file.participant_id, set()).add(re.split(r"(?:^|(?<=/))sub-", file.path)[0])
+    folders = sorted(max(by_person.values(), key=len, default=()))
+    if len(folders) > 1:
+        roots = [f"dataset.root={(listing.root / folder).as_posix()}" for folder in folders[:3]]
+        folders = [folder or "." for folder in folders]
+        raise ValueError(
+            f"{listing.root}: matrices lie in {len(folders)} folders ({', '.join(folders[:4])}). Say which: "
+            f"{' or '.join(roots)}; if that has no participants.tsv, dataset.people=FILE says where it is."
+        )
 
 
 def _nobody(people: pd.DataFrame, files: Sequence[Named], fitting: Sequence[Named], spec: Mapping, root) -> str:
@@ -233,8 +260,9 @@ def _nobody(people: pd.DataFrame, files: Sequence[Named], fitting: Sequence[Name
 
 def _with_labels(file: Named, others: tuple[Named, ...], spec: Mapping, listing: Listing) -> MatrixFile:
     """A matrix and the table that names its rows; links without content are its owner's problem."""
+    asked = spec["matrices"]["labels"]
     try:
-        labels = spec["matrices"]["labels"] or _labels_beside(file, listing)
+        labels = os.path.abspath(asked) if asked else _labels_beside(file, listing)
     except Ambiguity as error:
         return MatrixFile(file, "", others, reason(error))
     dead = [path for path in (file.path, labels) if path in listing.dead]

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from dysconnect.acquire.events import no_events
 from dysconnect.acquire.find import ALL_FILES, FILES, files_of_subject, find_scan, is_scan
 from dysconnect.acquire.kinds import first_line, is_confounds, is_nuisance, old_names
 from dysconnect.data.images.bare import is_bare
@@ -69,14 +68,11 @@ def describe_scan(folder: Path, paths: Sequence[str], spec: Mapping) -> dict:
 
 
 def _refuse_absent(scan: dict, folder: Path, spec: Mapping) -> None:
-    """Refuse links without content, a missing T1w, missing events, and confounds under old names."""
+    """Refuse links without content, a missing T1w, and confounds under old names."""
     if absent := absent_content(folder, [scan[name] for name in ALL_FILES if name in scan]):
         raise ValueError(absent)
     if spec.get("engine") in RAW_ENGINES and spec["kind"] == "bids" and not scan["t1w"]:
         raise ValueError(f"no T1w beside {Path(scan['bold']).name}, nor in another session: it cannot be registered")
-    if not scan.get("events", "-"):
-        name = Path(scan["bold"]).name
-        raise ValueError(no_events(name, read_name(name).participant_id, spec["task"]))
     if not scan["confounds"]:
         return
     cells, name = first_line(folder / scan["confounds"]), Path(scan["confounds"]).name

@@ -1,4 +1,4 @@
-"""``dysconnect predict``: one person's scan in, a calibrated probability with its limits out.
+"""``dysconnect predict``: one person's scan or matrix in, a calibrated probability with its limits out.
 
 Only what ``--help`` needs is imported here: the rest takes seconds.
 """
@@ -46,6 +46,10 @@ def parser() -> argparse.ArgumentParser:
         "--series", metavar="FILE.tsv", help="denoised regional series, its .json beside it (RepetitionTime)"
     )
     scan.add_argument("--bold", metavar="FILE.nii.gz", help="preprocessed BOLD in the atlas's space; needs --confounds")
+    scan.add_argument(
+        "--matrix", metavar="FILE", help="connections with named rows, where those of the cohort came as matrices"
+    )
+    command.add_argument("--labels", metavar="FILE", help="names of the rows of a matrix that has none")
     command.add_argument("--confounds", metavar="FILE.tsv", help="fMRIPrep's table: tells motion, and what to remove")
     command.add_argument("--mask", metavar="FILE.nii.gz", help="brain mask of the BOLD")
     command.add_argument("--age", type=float, metavar="YEARS")
@@ -122,8 +126,10 @@ def _bundle(model: str) -> "Bundle":
 
 
 def _scan(given: argparse.Namespace, bundle: "Bundle") -> "Scan":
-    from dysconnect.predict.scan import scan_from_bold, scan_from_series
+    from dysconnect.predict.scan import scan_from_bold, scan_from_matrix, scan_from_series
 
+    if given.matrix:
+        return scan_from_matrix(given.matrix, given.labels, bundle)
     if given.bold:
         return scan_from_bold(given.bold, given.confounds, given.mask, bundle)
     return scan_from_series(given.series, given.confounds, bundle)

@@ -1,6 +1,6 @@
 """Edges and matrices: one order everywhere, and what is done about regions without signal."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from zlib import crc32
@@ -164,6 +164,16 @@ def _ends(pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
 def lacking(edges: np.ndarray, missing: np.ndarray, pairs: Pairs) -> np.ndarray:
     """Edges that somebody lacks, [..., E] bool: of regions without signal [..., N], or single ones, which are NaN."""
     return pairs.touching(missing) | np.isnan(edges)
+
+
+def known_mean(people: Iterable[np.ndarray], n_edges: int) -> np.ndarray:
+    """Mean of every edge over those who have it, people [E] each -> [E]; zero of one that all lack."""
+    total, seen = np.zeros(n_edges), np.zeros(n_edges, int)
+    for one in people:  # no copy of the cohort
+        known = ~np.isnan(one)
+        total[known] += one[known]
+        seen += known
+    return total / np.maximum(seen, 1)
 
 
 def measure_pairs(measure: str, n_nodes: int, directed: bool = False) -> Pairs:
@@ -341,9 +351,10 @@ def edges_of_matrices(matrices: np.ndarray, measure: str) -> np.ndarray:
     Parameters
     ----------
     matrices : array, [n, N, N]
-        Correlation or partial correlation matrices (r, not z); covariance matrices for the tangent space.
+        Correlation or partial correlation matrices (r, not z); covariance matrices for the tangent space. Zero is an
+        edge that the person lacks, of a measure that has gaps.
     measure : str
     """
     matrices = np.asarray(matrices, float)
-    edges = measure_pairs(measure, matrices.shape[-1]).edges(matrices)
-    return measure_of(measure).transformed(edges)
+    entry, edges = measure_of(measure), measure_pairs(measure, matrices.shape[-1]).edges(matrices)
+    return entry.transformed(np.where(edges == 0, np.nan, edges) if entry.gaps else edges)

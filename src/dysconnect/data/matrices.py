@@ -128,11 +128,13 @@ def read_connections(entry: Mapping[str, str], nodes: pd.DataFrame) -> Connectio
     ValueError
         With file, what is wrong, and the remedy.
     """
-    square = read_square(entry["matrix"], entry["key"], entry["segmentation"])
+    square, beside = read_square(entry["matrix"], entry["key"], entry["segmentation"]), ""
     if entry["labels"] and not (square.rows.words or square.columns.words):
         names = read_names(entry["labels"], len(square.values))
         square = Square(square.name, square.values, names, names)
+        beside = f"rows are named by {Path(entry['labels']).name}"
     values, note = aligned(square, nodes, entry["order"] == "atlas")
+    note = "; ".join(filter(None, [beside, note]))
     return checked(values, nodes, CONTENTS[entry["content"]], square.name, note, entry["scaled"] == "true")
 
 

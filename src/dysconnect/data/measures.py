@@ -152,7 +152,7 @@ MEASURES = {
             sentence="the Fisher z of correlations in the volumes of the task, of what no response to it explains",
             compute=within_task,
             timed=True,
-            regional=("activation",),
+            regional=("activation", "noise"),
             asks={"task": True, "low_pass": None},
         ),
         Measure(
@@ -161,7 +161,7 @@ MEASURES = {
             "scan, of what no response to the task explains",
             compute=task_change,
             timed=True,
-            regional=("activation",),
+            regional=("activation", "noise"),
             transform="none",
             asks={"task": True, "low_pass": None},
         ),
@@ -181,8 +181,7 @@ MEASURES = {
         ),
         Measure(
             name="variability",
-            sentence="the variance in time of windowed Fisher z, in standard deviations of that of the person's own "
-            "phase-randomised series",
+            sentence="the variance in time of windowed Fisher z less that of the person's own phase-randomised series",
             compute=variability_excess,
             timed=True,
             refuse=refuse_few_windows,
@@ -191,6 +190,8 @@ MEASURES = {
             exploratory="what changes within minutes is mostly chance, and motion, noise and drowsiness change "
             "connections too",
             transform="none",
+            unit="excess variance of Fisher z",
+            asks={"low_pass": None},
         ),
         Measure(
             name="fa",

@@ -48,6 +48,15 @@ def check_series(series: np.ndarray, repetition_time: float, spec: dict) -> None
     refuse_repeated(series)
 
 
+def check_connections(missing: np.ndarray, spec: Mapping) -> None:
+    """Refuse a matrix of which too many regions [N] have no connection."""
+    if missing.mean() > spec["max_missing_regions"]:
+        raise UnusableError(
+            f"{missing.mean():.0%} of the regions have no connection, more than {spec['max_missing_regions']:.0%}; set "
+            "denoise.max_missing_regions to keep it"
+        )
+
+
 def check_map(denoising: Projection, repetition_time: float, spec: dict) -> None:
     """Refuse a scan of which scrubbing leaves too few seconds, or the regressors too few degrees of freedom."""
     n_volumes, n_kept, left = len(denoising.kept), int(denoising.kept.sum()), denoising.degrees_of_freedom

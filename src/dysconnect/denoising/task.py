@@ -1,12 +1,13 @@
 """Task connectivity of one run: one regression that leaves nothing of the responses, then correlations of the rest.
 
 A mean response that is flexible in time (finite impulse response, FIR) is needed, for what activation leaves behind
-seems connectivity (Cole et al. 2019, doi:10.1016/j.neuroimage.2018.12.054), and is not enough: attention makes
-responses rise and fall together from block to block, and fade or grow within them, and regions that respond more then
-seem more connected. So every block has a response as well: the canonical one, its derivative, and a slope within the
-block. Connected is what fluctuates together beyond them.
+seems connectivity (Cole et al. 2019, doi:10.1016/j.neuroimage.2018.12.054), and is not enough: responses rise and fall
+together from block to block, fade or grow within them, begin and end early or late, and regions that respond more then
+seem more connected. So every block has a response as well: the canonical one, its derivative, a slope within the
+block, and an impulse at its end. Connected is what fluctuates together beyond them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ from dysconnect.reading.events import EARLIEST
 
 RESPONSE = 20.0  # s after the end of a block that the flexible response covers
 STEP = 0.1  # s, of the time grid on which boxcars meet the response
-LASTING = 10.0  # s; the slope within shorter events cannot be told from the derivative of the response
+LASTING = 10.0  # s; slope and end of shorter events cannot be told from the derivative of the response
 LEAST_FREEDOM = 30  # degrees of freedom within the volumes of task, and of rest
 LEAST_LOAD = 0.05  # fraction of the task's course that drift and confounds must leave, for an activation to be known
 
@@ -36,10 +37,13 @@ class TaskDesign:
         Flexible responses of every kind of event, and the courses of every event as of `block_courses`.
     course : array, [T, 2]
         Canonical course of the whole task, with a maximum of one, and its derivative.
+    load : array, [T]
+        The former, but nowhere rest while an event has a response, however short it is beside others.
     """
 
     responses: pd.DataFrame
     course: np.ndarray
+    load: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class TaskRegression:
     nuisance : Projection
         Takes out confounds and drift only.
     course : array, [K, 2]
+    load : array, [K]
         As of `TaskDesign`.
     displacement : array, [K]
         Framewise displacement in mm; NaN where it is not known.
@@ -61,12 +66,8 @@ class TaskRegression:
     remove: Projection
     nuisance: Projection
     course: np.ndarray
+    load: np.ndarray
     displacement: np.ndarray
-
-    @property
-    def load(self) -> np.ndarray:
-        """Canonical course of the task, [K], at most one."""
-        return self.course[:, 0]
 
     @property
     def volumes(self) -> dict[str, np.ndarray]:
@@ -91,8 +92,8 @@ class TaskRegression:
                 limit = f"more than {HIGH:g}" if name == "task" else f"less than {LOW:g}"
                 raise UnusableError(
                     f"{rows.sum()} volumes of {name} ({limit} of the largest load), of which all responses and "
-                    f"confounds leave {max(freedom[name], 0):.0f} degrees of freedom, fewer than {LEAST_FREEDOM}; the "
-                    f"run is too short, or too little of it is {name}"
+                    f"confounds leave {int(max(freedom[name], 0))} degrees of freedom; {LEAST_FREEDOM} are needed. The "
+                    f"run is too short, too little of it is {name}, or its events are many and short: each takes two"
                 )
         return freedom
 
@@ -138,7 +139,9 @@ def task_design(events: pd.DataFrame, n_volumes: int, repetition_time: float) ->
     if not course[:, 0].max() > 0:
         raise UnusableError("no response to the task falls into the scan: its events are at the very end")
     responses = pd.concat([flexible_responses(events, n_volumes, repetition_time), *blocks], axis=1)
-    return TaskDesign(responses, course / course[:, 0].max())
+    course = course / course[:, 0].max()
+    inside = [block.iloc[:, 0] for block, onset in zip(blocks, events["onset"]) if onset >= 0]
+    return TaskDesign(responses, course, _load(course[:, 0], inside))
 
 
 def task_regression(
@@ -174,7 +177,7 @@ def task_regression(
     drift = projection(nuisance, kept, repetition_time, spec)
     _refuse_explained(design.course[kept, :1], drift)
     displacement = np.full(len(series), np.nan) if confounds is None else confounds["framewise_displacement"].to_numpy()
-    return TaskRegression(remove, drift, design.course[kept], displacement[kept])
+    return TaskRegression(remove, drift, design.course[kept], design.load[kept], displacement[kept])
 
 
 def flexible_responses(events: pd.DataFrame, n_volumes: int, repetition_time: float) -> pd.DataFrame:
@@ -199,9 +202,11 @@ def flexible_responses(events: pd.DataFrame, n_volumes: int, repetition_time: fl
 
 
 def block_courses(event, n_volumes: int, repetition_time: float) -> pd.DataFrame:
-    """Canonical response to one event, its derivative, and of a block its slope, [T, 2 or 3].
+    """Canonical response to one event, its derivative, and of a block its slope and its end, [T, 2 or 4].
 
-    The event is a boxcar, and the slope a ramp from -1 to 1 in its place, through nilearn's SPM response.
+    The event is a boxcar, the slope a ramp from -1 to 1 in its place, and the end an impulse, through nilearn's SPM
+    response. The derivative is about an impulse at the beginning less one at the end: with the latter it lets a block
+    begin and end early or late, each by itself.
 
     Parameters
     ----------
@@ -218,6 +223,8 @@ def block_courses(event, n_volumes: int, repetition_time: float) -> pd.DataFrame
         step = event.duration / n_steps
         ramp = event.onset + step * np.arange(n_steps), np.full(n_steps, step), np.linspace(-1, 1, n_steps)
         table[f"{name}, slope"] = _convolved(ramp, "spm", n_volumes, repetition_time)[:, 0]
+        end = [event.onset + event.duration], [0.0], [1.0]
+        table[f"{name}, end"] = _convolved(end, "spm", n_volumes, repetition_time)[:, 0]
     return table
 
 
@@ -226,7 +233,19 @@ def _convolved(condition: tuple, model: str, n_volumes: int, repetition_time: fl
     from nilearn.glm.first_level import compute_regressor  # takes a second to load
 
     time, fine = np.arange(n_volumes) * repetition_time, int(np.ceil(repetition_time / STEP))
-    return compute_regressor(condition, model, time, oversampling=fine, min_onset=EARLIEST)[0]
+    first = min(EARLIEST, *condition[0])  # what began long before may last into the scan
+    return compute_regressor(condition, model, time, oversampling=fine, min_onset=first)[0]
+
+
+def _load(course: np.ndarray, responses: Sequence[np.ndarray]) -> np.ndarray:
+    """Course of the task, [T], raised to where rest ends while any of its responses is above that share of itself.
+
+    The response to an impulse is small beside that to a block, and the volumes after it are no rest.
+    """
+    load = course.copy()
+    for response in responses:
+        load[(response >= LOW * response.max()) & (response > 0) & (load < LOW)] = LOW
+    return load
 
 
 def _without(columns: np.ndarray, nuisance: Projection) -> np.ndarray:

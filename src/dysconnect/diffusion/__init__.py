@@ -1,1 +1,1 @@
-"""From diffusion scans to connections: what cleans them, the diffusion tensor, streamlines and what lies between regions."""
+"""From diffusion scans to connections: what cleans them, the tensor, streamlines and what lies between regions."""

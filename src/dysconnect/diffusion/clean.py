@@ -1,4 +1,4 @@
-"""From diffusion images as scanned to images in register: field, motion, eddy currents and lost slices undone at once."""
+"""From diffusion images as scanned to images in register: field, motion, eddy currents, lost slices undone at once."""
 
 from dataclasses import dataclass
 
@@ -6,10 +6,10 @@ import numpy as np
 from nibabel.affines import apply_affine, voxel_sizes
 from scipy import ndimage
 
-from dysconnect.data.images.rigid import framewise_displacement, rigid_parameters
+from dysconnect.data.images.rigid import rigid_parameters
 from dysconnect.diffusion.brain import brain_of
 from dysconnect.diffusion.dropout import dropped_slices, replace_slices, slice_losses
-from dysconnect.diffusion.motion import between, common_motion, register, rotated
+from dysconnect.diffusion.motion import between, common_motion, register, rotated, without_common_eddy
 from dysconnect.diffusion.poses import STILL, Frame, Pose
 from dysconnect.diffusion.prediction import predict
 from dysconnect.diffusion.quality import scan_quality
@@ -18,11 +18,7 @@ from dysconnect.reading.encoding import Encoding, readout_ratio
 from dysconnect.reading.gradients import B0
 
 AROUND = 6.0  # mm around the brain that are kept
-ROUNDS = (
-    (8.0, 6.0),
-    (6.0, 4.0),
-    (5.0, 4.0),
-)  # mm: smoothing (FWHM) and distance of the points, prediction by prediction
+ROUNDS = ((8.0, 6.0), (6.0, 4.0), (5.0, 4.0))  # mm: smoothing (FWHM) and distance of points, a prediction each
 
 
 @dataclass(frozen=True)
@@ -38,11 +34,12 @@ class Cleaned:
     mask : array of bool, [X, Y, Z]
         The brain.
     motion : array, [V, 6]
-        Of the head (reference to scanner): trans_x, trans_y, trans_z (mm), rot_x, rot_y, rot_z (radians).
+        Of the head (reference to scanner), about the middle of the grid: trans_x, trans_y, trans_z (mm), rot_x, rot_y,
+        rot_z (radians).
     eddy : array, [V, 3]
         Voxels along the phase axis a mm along the scanner's axes.
     dropped : array of bool, [V, Z]
-        Slices that were replaced by their prediction.
+        Slices (along the last axis) that were replaced by their prediction.
     field : Field or None
         None where there was no reversed b0.
     quality : dict of str to float
@@ -111,7 +108,7 @@ def cleaned(
     mask = brain_of(undistorted, affine) if mask is None else np.asarray(mask) > 0
     shift = np.zeros(mask.shape, np.float32) if field is None else field.shift
     frame = _whole_frame(mask.shape, affine, encoding.axis, shift).only(_around(mask, affine).ravel())
-    scan = _Scan(dwi, bvals, bvecs, weighted, frame, shift)
+    scan = _Scan(dwi, bvals, bvecs, frame, shift)
     scan.begin(*ROUNDS[0])
     for width, distance in ROUNDS:
         scan.improve(width, distance)
@@ -129,12 +126,13 @@ def cleaned(
 class _Scan:
     """The volumes and what is known of each so far."""
 
-    def __init__(self, dwi, bvals, bvecs, weighted, frame, field):
+    def __init__(self, dwi: np.ndarray, bvals: np.ndarray, bvecs: np.ndarray, frame: Frame, field: np.ndarray):
         self.original = [np.asarray(dwi[..., k], np.float32) for k in range(dwi.shape[3])]
         self.volumes = list(self.original)  # with lost slices replaced
-        self.bvals, self.bvecs, self.weighted, self.frame, self.field = bvals, bvecs, weighted, frame, field
+        self.bvals, self.bvecs, self.weighted = np.asarray(bvals), np.asarray(bvecs), np.asarray(bvals) > B0
+        self.frame, self.field = frame, field
         self.poses = [STILL] * len(self.original)
-        self.dropped = np.zeros((len(self.original), field.shape[2]), bool)
+        self.judged = self.dropped = np.zeros((len(self.original), field.shape[2]), bool)
 
     def improve(self, width: float, distance: float) -> None:
         """Predict every volume and register it to its prediction; then look for lost slices."""
@@ -172,6 +170,7 @@ class _Scan:
 
     def align_weighted(self) -> None:
         """Move all weighted volumes together to where the b0 are."""
+        self.poses = without_common_eddy(self.poses, self.bvals, self.bvecs, self.weighted)
         seen = self.fetched(self.volumes)
         means = [seen[chosen].mean(0) for chosen in (~self.weighted, self.weighted)]
         common = common_motion(*means, self.frame, self.field.shape)
@@ -181,7 +180,7 @@ class _Scan:
     def replace_lost(self) -> None:
         """Find slices that lost signal, as scanned, and write their prediction into copies of the volumes."""
         predictions = self.predicted()
-        losses = slice_losses(self.fetched(self.original), predictions, self.frame, self.poses, self.field.shape[2])
+        losses = slice_losses(self.original, predictions, self.frame, self.poses, self.field)
         self.judged, self.dropped = np.isfinite(losses), dropped_slices(losses, self.weighted)
         for k, volume in enumerate(self.original):
             self.volumes[k] = volume
@@ -218,12 +217,13 @@ def _around(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
 def _check(dwi: np.ndarray, bvals: np.ndarray, bvecs: np.ndarray, reverse: np.ndarray | None) -> None:
     if dwi.ndim != 4 or len(bvals) != dwi.shape[3] or np.shape(bvecs) != (dwi.shape[3], 3):
         raise ValueError(
-            f"the diffusion image has shape {dwi.shape}, with {len(bvals)} b values and b vectors {np.shape(bvecs)}: one "
-            "a volume is expected"
+            f"the diffusion image has shape {dwi.shape}, with {len(bvals)} b values and b vectors {np.shape(bvecs)}: "
+            "one a volume is expected"
         )
     if reverse is not None and reverse.shape[:3] != dwi.shape[:3]:
         raise ValueError(
-            f"the reversed b0 has shape {reverse.shape[:3]}, the diffusion image {dwi.shape[:3]}; resample it to that grid"
+            f"the reversed b0 has shape {reverse.shape[:3]}, the diffusion image {dwi.shape[:3]}; resample "
+            "it to that grid"
         )
     if not np.isfinite(dwi).all():
         raise ValueError("the diffusion image holds NaN or infinity; convert the scan again")

@@ -5,8 +5,6 @@ prediction is compared with that of the same slice in the other volumes, and a s
 prediction, in the volume as scanned, before anything is interpolated.
 """
 
-from collections.abc import Iterable
-
 import numpy as np
 from scipy import ndimage
 
@@ -14,36 +12,52 @@ from dysconnect.diffusion.poses import Frame, Pose
 
 Z = 4.0  # robust standard deviations below the others
 LOSS = 0.1  # of the predicted signal, at least
-SHARE = 0.15  # of the largest slice's brain that a slice must hold to be judged
+STRIDE = 2  # voxels within the slice that are passed over
+DARK = 0.2  # of the typical prediction: darker places tell little
+SHARE = 0.25  # of the largest slice's brain that a slice must hold to be judged
 
 
 def slice_losses(
-    seen: np.ndarray, predicted: np.ndarray, frame: Frame, poses: Iterable[Pose], slices: int
+    volumes: list[np.ndarray], predicted: np.ndarray, frame: Frame, poses: list[Pose], field: np.ndarray
 ) -> np.ndarray:
     """What each slice, as scanned, lost of its predicted signal.
 
     Parameters
     ----------
-    seen, predicted : array, [V, N]
-        Signal at the frame's voxels, and its prediction.
+    volumes : list of array, [V] of [X, Y, Z]
+    predicted : array, [V, N]
+        At the frame's voxels.
     frame : Frame
-    poses : iterable of Pose
-    slices : int
-        Z, along the last axis of the image.
+    poses : list of Pose, [V]
+    field : array, [X, Y, Z]
+        Shift by susceptibility, voxels.
 
     Returns
     -------
     array, [V, Z]
         As a share of the prediction; NaN where there is hardly any brain.
     """
-    losses = np.full((len(seen), slices), np.nan)
+    nx, ny, slices = field.shape
+    at = np.indices((len(range(0, nx, STRIDE)), len(range(0, ny, STRIDE)), slices)).reshape(3, -1)
+    at[:2] *= STRIDE
+    losses = np.full((len(volumes), slices), np.nan)
     for k, pose in enumerate(poses):
-        at = np.rint(frame.seen_at(pose)[2]).astype(int).clip(0, slices - 1)
-        counts = np.bincount(at, minlength=slices)
-        wanted, missing = (np.bincount(at, values, slices) for values in (predicted[k], predicted[k] - seen[k]))
-        enough = (counts >= SHARE * counts.max()) & (wanted > 0)
-        losses[k, enough] = missing[enough] / wanted[enough]
+        wanted = _as_scanned(predicted[k], frame, pose, at, field)
+        brain = wanted > DARK * np.median(predicted[k])
+        there = at[:, brain]
+        counts, expected, seen = (
+            np.bincount(there[2], values, slices) for values in (None, wanted[brain], volumes[k][tuple(there)])
+        )
+        enough = (counts >= SHARE * counts.max()) & (expected > 0)
+        losses[k, enough] = 1 - seen[enough] / expected[enough]
     return losses
+
+
+def _as_scanned(predicted: np.ndarray, frame: Frame, pose: Pose, at: np.ndarray, field: np.ndarray) -> np.ndarray:
+    """What the scanner would have seen of a prediction in voxels [3, P] of the volume; zero away from the brain."""
+    image = np.zeros(field.shape, np.float32)
+    image[tuple(frame.voxels)] = predicted / frame.stretch(pose).clip(0.2)
+    return ndimage.map_coordinates(image, frame.inverted(pose, at, field), order=1, mode="constant")
 
 
 def dropped_slices(losses: np.ndarray, weighted: np.ndarray) -> np.ndarray:
@@ -85,9 +99,7 @@ def replace_slices(
     field : array, [X, Y, Z]
         Shift by susceptibility, voxels.
     """
-    image = np.zeros(volume.shape, np.float32)
-    image[tuple(frame.voxels)] = predicted / frame.stretch(pose).clip(0.2)
     for z in np.flatnonzero(dropped):
-        at = np.stack(np.meshgrid(*(np.arange(n) for n in volume.shape[:2]), [z], indexing="ij")).reshape(3, -1)
-        values = ndimage.map_coordinates(image, frame.inverted(pose, at, field), order=1, mode="constant")
-        volume[:, :, z] = values.reshape(volume.shape[:2])
+        at = np.indices((*volume.shape[:2], 1)).reshape(3, -1)
+        at[2] = z
+        volume[:, :, z] = _as_scanned(predicted, frame, pose, at, field).reshape(volume.shape[:2])

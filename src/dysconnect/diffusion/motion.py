@@ -22,7 +22,7 @@ SCALE = np.r_[np.ones(3), np.full(3, RADIUS)]
 STEPS = 12  # at most
 LONGEST = 5.0  # mm a step, so that a poor first step throws no volume out of the field of view
 CLOSE = 0.005  # mm: a step that is smaller ends it
-ACROSS, BINS = 4.0, 32  # b0 beside weighted volumes: mm of smoothing and between points; bins of either brightness
+ACROSS, BINS = 3.0, 32  # b0 beside weighted volumes: mm of smoothing and between points; bins of either brightness
 TUKEY = 4.685  # robust standard deviations: 95 % efficiency for normal noise
 
 
@@ -110,6 +110,17 @@ def between(poses: list[Pose], known: np.ndarray, centre: np.ndarray) -> list[Po
     return [pose if there else Pose(motion, pose.eddy) for pose, there, motion in zip(poses, known, motions)]
 
 
+def without_common_eddy(poses: list[Pose], bvals: np.ndarray, bvecs: np.ndarray, weighted: np.ndarray) -> list[Pose]:
+    """Take away what does not change with the gradient from the shears and scales of weighted volumes.
+
+    They are linear in the gradient in the main: what all volumes share beside that is a turn of the head, mistaken.
+    """
+    gradients = np.sqrt(bvals / 1000)[:, None] * bvecs
+    design = np.column_stack([gradients, np.ones(len(bvals))])[weighted]
+    common = np.linalg.lstsq(design, np.stack([pose.eddy for pose in poses])[weighted], rcond=None)[0][3]
+    return [replace(pose, eddy=pose.eddy - common) if there else pose for pose, there in zip(poses, weighted)]
+
+
 def common_motion(still: np.ndarray, mean: np.ndarray, frame: Frame, shape: tuple) -> np.ndarray:
     """Where the mean of the weighted volumes lies beside that of the b0, by mutual information, [4, 4] mm.
 
@@ -124,21 +135,23 @@ def common_motion(still: np.ndarray, mean: np.ndarray, frame: Frame, shape: tupl
     sigma = ACROSS / 2.3548 / voxel_sizes(frame.affine)
     there, moving = (ndimage.gaussian_filter(_image(values, frame, shape), sigma) for values in (still, mean))
     points = frame.only(_spread(frame, ACROSS))
-    points = replace(points, shift=np.zeros_like(points.shift), slope=np.zeros_like(points.slope))
-    at = tuple(points.voxels)
-    edges = np.quantile(moving[at], np.linspace(0, 1, BINS + 1))
-    rows = np.searchsorted(np.quantile(there[at], np.linspace(0, 1, BINS + 1))[1:-1], there[at])
+    # between voxels, at random: on them nothing is interpolated, and so sharp an image holds the head where it is
+    between_voxels = points.voxels + np.random.default_rng(0).uniform(-0.5, 0.5, points.voxels.shape)
+    points = replace(points, voxels=between_voxels, shift=0 * points.shift, slope=0 * points.slope)
+    values, moved = points.fetched(there, STILL), points.fetched(moving, STILL)
+    edges = np.quantile(moved, np.linspace(0, 1, BINS + 1))
+    rows = np.searchsorted(np.quantile(values, np.linspace(0, 1, BINS + 1))[1:-1], values)
 
     def unlike(numbers: np.ndarray) -> float:
         values = points.fetched(moving, STILL.after(numbers / SCALE, frame.centre))
         return -_information(rows, np.interp(values, edges, np.arange(BINS + 1)))
 
-    found = minimize(unlike, np.zeros(6), method="Powell", options={"xtol": 0.01, "ftol": 1e-6})
+    found = minimize(unlike, np.zeros(6), method="Powell", options={"xtol": 0.003, "ftol": 1e-7})
     return STILL.after(found.x / SCALE, frame.centre).motion
 
 
 def _information(rows: np.ndarray, columns: np.ndarray) -> float:
-    """Mutual information (nats) of the number of a bin and a place among bins, each place shared by the two around it."""
+    """Mutual information (nats) of numbers of bins and places among bins, each place shared by the two around it."""
     low = np.minimum(columns.astype(int), BINS - 1)
     part = columns - low
     flat = rows * (BINS + 1) + low

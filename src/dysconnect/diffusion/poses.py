@@ -67,14 +67,12 @@ class Frame:
         """What intensities are multiplied with, [N]: signal that was piled up is spread again."""
         return 1 + self.slope + pose.eddy @ self.affine[:3, self.axis]
 
-    def fetched(self, volume: np.ndarray, pose: "Pose", order: int = 1, prefilter: bool = True) -> np.ndarray:
+    def fetched(self, volume: np.ndarray, pose: "Pose", order: int = 1) -> np.ndarray:
         """The volume's signal at the voxels, all distortions undone in one interpolation, [N]."""
         at = self.seen_at(pose)
-        return ndimage.map_coordinates(volume, at, order=order, mode="nearest", prefilter=prefilter) * self.stretch(
-            pose
-        )
+        return ndimage.map_coordinates(volume, at, order=order, mode="nearest") * self.stretch(pose)
 
-    def inverted(self, pose: "Pose", at: np.ndarray, field: np.ndarray, steps: int = 10) -> np.ndarray:
+    def inverted(self, pose: "Pose", at: np.ndarray, field: np.ndarray, steps: int = 5) -> np.ndarray:
         """Which (fractional) voxels of the reference lie at places of the volume, [3, P]: a fixed point.
 
         `field` is the shift on the whole grid, [X, Y, Z].

@@ -1,9 +1,9 @@
 """What each volume should look like, from the other volumes: the tensor fitted to them, and the mean of the b0.
 
 As in SHORELine (Cieslak et al. 2021, doi:10.1038/s41592-021-01185-5) and in Andersson and Sotiropoulos 2016
-(doi:10.1016/j.neuroimage.2015.10.019) a diffusion volume is compared with a prediction that has its contrast. The tensor
-is fitted to the logarithm of the signal by least squares, so the fit without a volume needs no second one: with the
-hat matrix H, it predicts ``(sum of H_ij y_j over the others) / (1 - H_ii)``.
+(doi:10.1016/j.neuroimage.2015.10.019) a diffusion volume is compared with a prediction that has its contrast. The
+tensor is fitted to the logarithm of the signal by least squares, so the fit without a volume needs no second one: with
+the hat matrix H, it predicts ``(sum of H_ij y_j over the others) / (1 - H_ii)``.
 
 What a tensor can describe it also follows: motion that goes with the square of the gradient's direction would be
 fitted, and predicted again. So where the fit shows hardly any direction (grey matter, fluid), where all weighted
@@ -69,18 +69,36 @@ def predict(data: np.ndarray, bvals: np.ndarray, bvecs: np.ndarray, weighted: np
     means = (alike / alike.sum(1, keepdims=True).clip(1)).astype(np.float32) @ logarithms
     several = alike.any(1) & weighted
     low, high = ISOTROPIC
-    share = ((_anisotropy(logarithms, bvals, bvecs) - low) / (high - low)).clip(0, 1)
+    share = ((_tensor_of(logarithms, bvals, bvecs)[1] - low) / (high - low)).clip(0, 1)
     predicted[several] = means[several] + share * (predicted[several] - means[several])
     return np.exp(predicted.clip(max=logarithms.max()))
 
 
-def _anisotropy(logarithms: np.ndarray, bvals: np.ndarray, bvecs: np.ndarray) -> np.ndarray:
-    """Fractional anisotropy of the tensor that fits all volumes, [N]."""
+def fitted_tensor(data: np.ndarray, bvals: np.ndarray, bvecs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fit a tensor to the logarithm of the signal, all volumes alike: quick, and good enough to check and to compare.
+
+    Parameters
+    ----------
+    data : array, [V, N]
+        Signal, not negative.
+    bvals : array, [V]
+    bvecs : array, [V, 3]
+
+    Returns
+    -------
+    tensor : array, [6, N]
+        xx, yy, zz, xy, xz, yz in um2/ms.
+    anisotropy : array, [N]
+        Fractional.
+    """
+    return _tensor_of(np.log(np.maximum(data, DARKEST * np.median(data)), dtype=np.float32), bvals, bvecs)
+
+
+def _tensor_of(logarithms: np.ndarray, bvals: np.ndarray, bvecs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     tensor = np.linalg.pinv(_design(bvals, bvecs))[1:].astype(np.float32) @ logarithms
-    mean = tensor[:3].mean(0)
-    across = ((tensor[:3] - mean) ** 2).sum(0) + 2 * (tensor[3:] ** 2).sum(0)
+    across = ((tensor[:3] - tensor[:3].mean(0)) ** 2).sum(0) + 2 * (tensor[3:] ** 2).sum(0)
     whole = (tensor[:3] ** 2).sum(0) + 2 * (tensor[3:] ** 2).sum(0)
-    return np.sqrt(1.5 * across / whole.clip(1e-6))
+    return tensor, np.sqrt(1.5 * across / whole.clip(1e-6))
 
 
 def _design(bvals: np.ndarray, bvecs: np.ndarray) -> np.ndarray:

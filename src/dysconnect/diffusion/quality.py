@@ -63,7 +63,7 @@ def scan_quality(
 
 
 def neighbour_correlation(values: np.ndarray, bvals: np.ndarray, bvecs: np.ndarray) -> float:
-    """Mean correlation of each weighted volume with the one most alike in q space (Yeh et al. 2019, NeuroImage 202:116131).
+    """Mean correlation of each weighted volume with the one nearest in q space (Yeh 2019, NeuroImage 202:116131).
 
     Parameters
     ----------

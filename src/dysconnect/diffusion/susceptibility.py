@@ -17,8 +17,8 @@ from scipy.sparse.linalg import LinearOperator, cg
 
 from dysconnect.data.images.rigid import rigid_matrices
 
-LEVELS = (  # mm: width (FWHM) of the smoothing, distance of the points, half period of the finest cosine; steps; whether
-    (14.0, 6.0, 40.0, 6, False),  # motion is sought, which a blurred head hardly tells
+LEVELS = (  # mm: width (FWHM) of the smoothing, distance of the points, half period of the finest cosine; steps;
+    (14.0, 6.0, 40.0, 6, False),  # whether motion is sought, which a blurred head hardly tells
     (8.0, 4.0, 24.0, 5, True),
     (4.0, 2.0, 12.0, 5, True),
 )
@@ -125,19 +125,15 @@ def estimate_field(plus: np.ndarray, minus: np.ndarray, affine: np.ndarray, axis
         for _ in range(steps):
             coefficients, motion = _improved(level, coefficients, motion)
     whole = [_cosines(np.arange(n), n, count)[0] for n, count in zip(plus.shape, coefficients.shape)]
-    agreement = [
-        _agreement(level, field, there) for field, there in ((0 * coefficients, np.eye(4)), (coefficients, motion))
-    ]
-    return Field(_summed(whole, coefficients).astype(np.float32), axis, motion, *agreement)
+    before, after = _agreement(level, 0 * coefficients, np.eye(4)), _agreement(level, coefficients, motion)
+    return Field(_summed(whole, coefficients).astype(np.float32), axis, motion, before, after)
 
 
 def _scaled(image: np.ndarray) -> np.ndarray:
     """An image as float32 whose mean where there is signal is 1."""
     image = np.asarray(image, np.float32)
     if not np.isfinite(image).all() or not image.any():
-        raise ValueError(
-            "a b0 for the field is empty, or holds NaN or infinity; convert the scan again, or leave it out"
-        )
+        raise ValueError("a b0 of the field is empty or holds NaN or infinity; convert the scan again, or leave it out")
     return image / image[image > image.mean()].mean()
 
 

@@ -6,6 +6,7 @@ from dysconnect.dynamics.fisher import fisher_z
 from dysconnect.dynamics.scans import check_scan, on_time
 
 SHORTEST_WINDOW = 60.0  # s
+FASTEST = 0.1  # Hz; above it is hardly more than noise, which makes connections seem to change less
 STEPS = 10  # in which a window moves by its own length
 WINDOWS = 3  # lengths of a window that a scan must have
 NUGGET = 1e-6  # of the variance, without which the covariance of filtered series has no inverse
@@ -25,12 +26,12 @@ def variability(
     The correlation in a window of a minute is uncertain, the more so the smoother the series: its Fisher z varies
     between windows even where nothing changes. The surrogates (`phase_randomized`) have the same covariance and spectra
     but are stationary. They are made of the series with censored volumes interpolated, and censored alike. Shuffled
-    time is no such null: it is white, and any smooth series exceeds it.
+    time is no such null: it is white, and any smooth series exceeds it. Only what is slower than 0.1 Hz is compared.
 
     Parameters
     ----------
     series : array, [K, N]
-        Denoised, of the kept volumes.
+        Denoised without a low-pass, so that `delay_and_noise` sees their noise; of the kept volumes.
     kept : bool array, [T]
     repetition_time : float
         Seconds.
@@ -42,8 +43,9 @@ def variability(
     Returns
     -------
     array of float32, [E]
-        ``(variance - mean) / standard deviation`` over the surrogates, above the diagonal row by row. As a difference,
-        the variance of those who are smoother or noisier would have another scale, and so groups of them.
+        Variance less its mean over the surrogates, in squares of Fisher's z, above the diagonal row by row: how much a
+        connection changes. In standard deviations of the surrogates it would say how sure that is, which is less in
+        shorter and in censored scans, whatever their connections do.
 
     Raises
     ------
@@ -54,16 +56,12 @@ def variability(
     scaled = check_scan(series, kept)
     length, step = check_windows(kept, repetition_time, window)
     whole, mask = _filled(scaled, kept, rng)
-    whole = whole.astype(np.float32)
+    whole = _slow(whole, repetition_time).astype(np.float32)
     seen = windowed_variance(whole, mask, length, step).astype(float)
-    total, squares = np.zeros_like(seen), np.zeros_like(seen)
+    still = np.zeros_like(seen)
     for _ in range(surrogates):
-        away = windowed_variance(phase_randomized(whole, rng), mask, length, step) - seen
-        total += away
-        squares += away.astype(float) ** 2
-    mean = total / surrogates
-    spread = np.sqrt(np.maximum(squares - surrogates * mean**2, 0) / (surrogates - 1))
-    return np.where(spread > 0, -mean / np.where(spread > 0, spread, 1), 0).astype(np.float32)
+        still += windowed_variance(phase_randomized(whole, rng), mask, length, step)
+    return (seen - still / surrogates).astype(np.float32)
 
 
 def check_windows(kept: np.ndarray, repetition_time: float, window: float = SHORTEST_WINDOW) -> tuple[int, int]:
@@ -124,7 +122,9 @@ def phase_randomized(series: np.ndarray, rng: np.random.Generator) -> np.ndarray
 def windowed_variance(series: np.ndarray, mask: np.ndarray, length: int, step: int) -> np.ndarray:
     """Variance over windows of Fisher's z of every pair, [E].
 
-    Windows are rectangular. Only volumes of the mask count, and only windows that keep half of theirs.
+    Windows are rectangular. Only volumes of the mask count, and only windows that keep half of theirs. Windows that
+    overlap are alike, and vary less the fewer there are: the variance is that of windows that do not, as far as these
+    have nothing to do with one another.
 
     Parameters
     ----------
@@ -134,7 +134,8 @@ def windowed_variance(series: np.ndarray, mask: np.ndarray, length: int, step: i
     length, step : int
         Of the windows, in volumes; `step` divides `length`.
     """
-    return windowed_fisher(series, mask, length, step).var(0, ddof=1)
+    used = _kept_in_windows(mask, length, step) >= length / 2
+    return windowed_fisher(series, mask, length, step).var(0, ddof=1) / _apart(used, length // step)
 
 
 def windowed_fisher(series: np.ndarray, mask: np.ndarray, length: int, step: int) -> np.ndarray:
@@ -165,10 +166,29 @@ def _inside(kept: np.ndarray) -> slice:
     return slice(time[0], time[-1] + 1)
 
 
+def _apart(used: np.ndarray, width: int) -> float:
+    """One less the mean overlap, as a fraction of their length, of two windows that are used; see `windowed_variance`.
+
+    Windows of `width` steps, each a step after the one before; `used` says which count.
+    """
+    start = np.flatnonzero(used)
+    overlap = np.clip(1 - np.abs(start[:, None] - start) / width, 0, 1)
+    return 1 - (overlap.sum() - len(start)) / (len(start) * (len(start) - 1))
+
+
 def _moving(blocks: np.ndarray, width: int) -> np.ndarray:
     """Sums of `width` blocks that follow each other, [B, ...] -> [B - width + 1, ...]."""
     total = np.concatenate([np.zeros_like(blocks[:1]), np.cumsum(blocks, axis=0)])
     return total[width:] - total[:-width]
+
+
+def _slow(series: np.ndarray, repetition_time: float) -> np.ndarray:
+    """What of series [T, N] is slower than 0.1 Hz."""
+    from scipy.fft import irfft, rfft, rfftfreq
+
+    spectrum = rfft(series, axis=0)
+    spectrum[rfftfreq(len(series), repetition_time) > FASTEST] = 0
+    return irfft(spectrum, n=len(series), axis=0)
 
 
 def _filled(series: np.ndarray, kept: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

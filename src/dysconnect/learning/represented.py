@@ -76,8 +76,10 @@ class Represented:
         return self.filler_.transform(cohort.values[rows], cohort.missing[rows])
 
     def of_edges(self, edges: np.ndarray) -> np.ndarray:
-        """Represent complete edges or covariances, [n, E] -> [n, F]."""
-        return self.space_.transform(edges) if self.tangent else edges
+        """Represent edges, single ones of which may be missing, or covariances, [n, E] -> [n, F]."""
+        if self.tangent:
+            return self.space_.transform(edges)
+        return self.filler_.transform(edges, np.zeros((len(edges), self.filler_.pairs_.n), bool))
 
     def remember(self, cohort: Cohort, rows: np.ndarray) -> "Represented":
         """Show the training people again to what was restored: then they need no stand-ins (`MaskedRegression`)."""

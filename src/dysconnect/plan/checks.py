@@ -7,6 +7,7 @@ from math import ceil
 from pathlib import Path
 from shutil import which
 
+from dysconnect.acquire.diffusion import is_diffusion
 from dysconnect.acquire.images import Plan, room_needed
 from dysconnect.acquire.scan import RAW_ENGINES
 from dysconnect.data.images.spaces import TEMPLATE_SPACE, refuse_other_space, refuse_without_surface
@@ -131,6 +132,27 @@ def check_graphs(experiments: Mapping[str, Mapping]) -> None:
             )
         if (measure := measure_named(path)) in STORED.values():  # a file of another name says it when it is read
             refuse_as_graph(measure, path)
+
+
+def check_source(cohort: Mapping, experiments: Mapping[str, Mapping]) -> None:
+    """Refuse a measure of streamlines, or of other people's tools, where there are neither, before any job.
+
+    Raises
+    ------
+    ConfigError
+        Says where it comes from.
+    """
+    dataset = cohort["dataset"]
+    if dataset["kind"] == "matrices" or is_diffusion(dataset):
+        return
+    asked = [cohort["localize"]["measure"], *(config["connectivity"]["measure"] for config in experiments.values())]
+    given = next((measure for measure in asked if MEASURES[measure].given), None)
+    if given:
+        raise ConfigError(
+            f"{given} is computed from no series: it comes as matrices (dataset=local, docs/how-to/matrices.md) or of "
+            f"diffusion images (dataset=ds006395_dwi). dataset={dataset['name']} has neither. Choose another "
+            "connectivity."
+        )
 
 
 def check_given(experiments: Mapping[str, Mapping], content: str) -> None:

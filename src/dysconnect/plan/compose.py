@@ -29,6 +29,7 @@ from dysconnect.plan.config import (
     wants_texts,
 )
 from dysconnect.plan.overrides import FORM, QUOTED, Override, mapping_of, read_overrides, text_of, texts_of
+from dysconnect.reading.events import check_kinds
 
 GROUPS = (
     "dataset", "preprocess", "tractography", "atlas", "denoise", "connectivity", "graph", "training", "localize",
@@ -245,6 +246,10 @@ def check_denoising(config: Mapping, where: str) -> None:
             "events are said to be of one. Choose one that does (dataset=ds006395_finger), or set dataset.task and "
             "dataset.trial_types={task: [...], rest: [...]}, with the trial_type of each."
         )
+    try:
+        check_kinds(dataset.get("trial_types") or {"task": ["any"]})
+    except ValueError as error:
+        raise ConfigError(f"{where}dataset.trial_types: {error}.") from error
     if "low_pass" in measure.asks and str(dataset.get("strategy")).startswith("filt"):
         raise ConfigError(
             f"{where}connectivity={measure.name} needs series without a low-pass, and dataset={dataset['name']} was "

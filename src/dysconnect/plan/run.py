@@ -30,6 +30,7 @@ from dysconnect.plan.checks import (
     check_given,
     check_graphs,
     check_pretraining,
+    check_source,
     check_tracts,
     check_validation,
 )
@@ -113,14 +114,10 @@ class Run:
         return self.kind in ("table", "matrices")
 
     @property
-    def judging(self) -> str:
-        """Script that decides who can be used."""
-        return {"table": "judge", "matrices": "judge_matrices"}.get(self.kind, "timeseries")
-
-    @property
-    def arranging(self) -> str:
-        """Script that makes connectomes."""
-        return {"table": "arrange", "matrices": "arrange_matrices"}.get(self.kind, "connectivity")
+    def scripts(self) -> tuple[str, str]:
+        """Scripts that decide who can be used, and that make connectomes."""
+        given = {"table": ("judge", "arrange"), "matrices": ("judge_matrices", "arrange_matrices")}
+        return given.get(self.kind, ("timeseries", "connectivity"))
 
     @property
     def planted(self) -> bool:
@@ -336,11 +333,18 @@ class Run:
         return self.cohort["evaluate"]["floor"]
 
     @property
+    def regional_floor(self) -> str | None:
+        """Floor that also sees what the measure says of every region, where there is one."""
+        return next((name for name in self.experiments if self.sections(name)["model"].get("regional")), None)
+
+    @property
     def bundled(self) -> list[str]:
-        """Experiments with which a new person can be predicted; a measure over time is one of cohorts, a graph too."""
-        cohorts = {name for name in self.experiments if measure_of(self.stored(name)).timed or self.graph_files(name)}
-        nobody = self.table or measure_of(self.cohort["localize"]["measure"]).timed
-        return [] if nobody else [name for name in self.seeing if name not in cohorts]
+        """Experiments with which a new person can be predicted; of an exploratory measure and a given graph nobody is."""
+        if self.kind == "table" or measure_of(self.cohort["localize"]["measure"]).exploratory:
+            return []
+        return [
+            name for name in self.seeing if not measure_of(self.stored(name)).exploratory and not self.graph_files(name)
+        ]
 
     def bundle_file(self, experiment: str) -> list[str]:
         """What predicts a new person with the models of an experiment; the floor has none of its own."""
@@ -431,6 +435,7 @@ def plan_run(root: str | Path, command_line: Mapping[str, object]) -> Run:
     if dataset["kind"] == "matrices":
         dataset["matrices"]["content"] = content_of(dataset, measure, listing)
         check_given(experiments, dataset["matrices"]["content"])
+    check_source(cohort, experiments)
     check_engine(dataset, cohort["preprocess"], cohort["atlas"])
     check_pretraining(experiments, dataset["name"])
     check_graphs(experiments)

@@ -14,6 +14,7 @@ import pandas as pd
 from dysconnect.keeping.whole import save_arrays
 
 FORMAT = "dysconnect bundle 3"
+NONE = "There is none of the floor, of measures that are exploratory, and of tables of single pairs of regions."
 
 
 class ModelFileError(ValueError):
@@ -91,7 +92,9 @@ def read_bundle(path: str | Path) -> Bundle:
     """
     path = Path(path)
     if not path.is_file():
-        raise ModelFileError(f"{path}: no such model file. Name a file of results/DATASET/predict/, or an MLflow run.")
+        raise ModelFileError(
+            f"{path}: no such model file. Name a file of results/DATASET/predict/, or an MLflow run. {NONE}"
+        )
     arrays = _read_arrays(path)
     if "about" not in arrays or "checksum" not in arrays:
         raise ModelFileError(

@@ -11,6 +11,7 @@ from dysconnect.data.atlas import circuit_edges, circuit_titles, load_atlas
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import MissingRegions, blocks
 from dysconnect.data.labelled import labelled_cohort
+from dysconnect.data.measures import Measure, measure_of
 from dysconnect.data.participants import scan_groups
 from dysconnect.localize.deviation import NoNormError
 from dysconnect.predict.bundle import atlas_hash, write_bundle
@@ -20,6 +21,7 @@ from dysconnect.predict.reference import learn_reference, partners
 from dysconnect.version import __version__
 
 KEPT = ("node", "name", "hemisphere", "x", "y", "z", "system", "network", "radius")
+AS_READ = ("key", "segmentation", "order", "content", "scaled")  # of an index of matrices: alike in all of a data set
 DATASET = ("name", "title", "citation", "licence", "simulated")
 
 
@@ -29,12 +31,13 @@ def make_bundle(files: Mapping, spec: Mapping, path: str | Path) -> dict:
     Parameters
     ----------
     files : mapping
-        Paths: `connectomes` (Fisher z, of ``localize.measure``), `participants`, `index` (of the series), `splits`,
+        Paths: `connectomes` (of ``localize.measure``), `participants`, `index` (of series or matrices), `splits`,
         `scores`, `folds` and `predictions` of the experiment, `floor_folds` and `floor_predictions` of the floor.
     spec : mapping
         `experiment`, `floor`, `sections` (of its training), `stored` and `estimators` (by stored measure), `dataset`
         (with `contrast` and `covariates`), `atlas`, `denoise`, `localize`, `min_coverage`, `surface`
-        (whether the cortex was averaged over a surface).
+        (whether the cortex was averaged over a surface), `regional` (a floor that also sees what the measure says of
+        regions; optional).
     path : path
         ``.npz``.
 
@@ -42,7 +45,14 @@ def make_bundle(files: Mapping, spec: Mapping, path: str | Path) -> dict:
     -------
     dict
         The signature, as in the file.
+
+    Raises
+    ------
+    ValueError
+        Of a measure that is exploratory: six minutes tell of a cohort, not of a person.
     """
+    for measure in (spec["stored"], spec["localize"]["measure"]):
+        _refuse_exploratory(measure_of(measure))
     nodes = load_atlas(spec["atlas"]["nodes"])
     nodes = nodes[[name for name in KEPT if name in nodes]]
     localize, contrast = spec["localize"], spec["dataset"]["contrast"]
@@ -58,6 +68,8 @@ def make_bundle(files: Mapping, spec: Mapping, path: str | Path) -> dict:
         **_named("floor_calibration", calibrate(floor).state()),
         **_named("reference", reference.state()), **_named("known", known_scans(cohort, splits)),
         "mean_fd": np.sort(cohort.participants["mean_fd"].dropna().to_numpy(float)),
+        "measured": cohort.measured if cohort.known is None else cohort.known,
+        "norm/filler": filler.mean_.astype(np.float32),
     }  # fmt: skip
     image = Path(spec["atlas"]["image"]).read_bytes() if "image" in spec["atlas"] else b""
     if image:
@@ -76,6 +88,14 @@ def make_bundle(files: Mapping, spec: Mapping, path: str | Path) -> dict:
     return about
 
 
+def _refuse_exploratory(measure: Measure) -> None:
+    if measure.exploratory:
+        raise ValueError(
+            f"nobody is predicted from connectivity={measure.name}: {measure.exploratory}. Choose an experiment of "
+            "another measure."
+        )
+
+
 def _first_seed(path: str | Path) -> dict[str, np.ndarray]:
     """Arrays of the models of all folds, of the first seed where there are several (``repeat.fold.seed/NAME``)."""
     with np.load(path, allow_pickle=False) as file:
@@ -92,7 +112,7 @@ def sketch(edges: np.ndarray) -> np.ndarray:
     Random signs give each the standard deviation of the connectome; rounding moves them by millionths.
     """
     signs = np.random.default_rng(23).choice([-1.0, 1.0], (edges.shape[1], 8))
-    return edges.astype(float) @ signs / np.sqrt(edges.shape[1])
+    return np.nan_to_num(edges.astype(float), nan=0.0) @ signs / np.sqrt(edges.shape[1])
 
 
 def known_scans(cohort: Cohort, splits: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -155,9 +175,11 @@ def _covariate(values: pd.Series) -> dict:
 
 
 def _scans(index: str | Path, people: pd.DataFrame) -> dict:
-    """Ranges of what the cohort's scans were like."""
-    table = pd.read_csv(index, sep="\t").set_index("participant_id")["repetition_time"]
-    times = table.loc[people["participant_id"]]
+    """Ranges of what the cohort's scans were like; of matrices how they were read."""
+    table = pd.read_csv(index, sep="\t", dtype=str, keep_default_na=False).set_index("participant_id")
+    if "matrix" in table:
+        return {"scan": {}, "matrices": table.iloc[0][list(AS_READ)].to_dict()}
+    times = table.loc[people["participant_id"], "repetition_time"].astype(float)
     kept = people["seconds_kept"]
     return {
         "scan": {
@@ -172,4 +194,6 @@ def _scores(scores: pd.DataFrame, spec: Mapping) -> dict:
     aucs = scores[scores["metric"] == "auc"].set_index("experiment")
     row = aucs.loc[spec["experiment"]]
     values = {key: float(row[key]) for key in ("value", "low", "high", "p", "floor")}
+    if spec.get("regional") in aucs.index:
+        values["regional"] = float(aucs.loc[spec["regional"], "value"])
     return {"auc": {key: value if np.isfinite(value) else None for key, value in values.items()}}

@@ -66,9 +66,11 @@ def _facts(predicted: Mapping) -> list[tuple[str, str]]:
         if value is not None
     ]
     scan = predicted["scan"]
-    facts.append(("Scan", f"{scan['volumes']:,} volumes, {scan['seconds'] / 60:.1f} minutes"))
+    if scan["volumes"]:
+        facts.append(("Scan", f"{scan['volumes']:,} volumes, {scan['seconds'] / 60:.1f} minutes"))
     silent = len(scan["silent_regions"])
-    return [*facts, ("Regions without signal", str(silent))] if silent else facts
+    what = "Regions without signal" if scan["volumes"] else "Regions without any connection"
+    return [*facts, (what, str(silent))] if silent else facts
 
 
 def _written(name: str, value: object) -> str:

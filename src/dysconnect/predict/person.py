@@ -8,8 +8,7 @@ import pandas as pd
 
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import Pairs, lacking
-from dysconnect.data.estimate import connectome
-from dysconnect.data.series import has_signal
+from dysconnect.data.measures import measure_of
 from dysconnect.learning.estimators import Model
 from dysconnect.learning.saved import restore_folds
 from dysconnect.learning.splits import NEVER_TESTED
@@ -82,8 +81,8 @@ def predict_person(bundle: Bundle, scan: Scan, covariates: Mapping[str, object],
         "distance": distance,
         "deviation": _deviation(bundle, complete, person),
         "scan": {
-            **scan.source, "volumes": len(scan.series), "repetition_time": scan.repetition_time,
-            "seconds": scan.seconds, "silent_regions": silent_regions(scan, bundle.nodes),
+            **scan.source, "volumes": scan.volumes, "repetition_time": _plain(scan.repetition_time),
+            "seconds": _plain(scan.seconds), "silent_regions": silent_regions(scan, bundle.nodes),
         },
         "person": {name: _plain(person[name].iloc[0]) for name in bundle.about["covariates"]},
         "model": _model_facts(bundle),
@@ -123,7 +122,10 @@ def _number(name: str, value: object) -> float:
 
 def _edges(bundle: Bundle, scan: Scan, stored: str) -> tuple[np.ndarray, np.ndarray]:
     """Edges of one stored measure, [E], and regions without signal, [N]."""
-    return connectome(scan.series, stored, bundle.about["estimators"][stored]), ~has_signal(scan.series)
+    edges = scan.edges(stored, bundle.about["estimators"][stored])
+    if measure_of(stored).gaps:  # what was measured in nobody is nothing that the person lacks
+        edges = np.where(bundle.arrays["measured"], edges, np.float32(0))
+    return edges, scan.missing
 
 
 def _met(bundle: Bundle, edges: np.ndarray) -> int | None:
@@ -250,8 +252,9 @@ def _distance(bundle: Bundle, scan: Scan, person: pd.DataFrame, edges: np.ndarra
             distance[name] = {"value": value or None, "known": value in asked[name]["levels"] if value else None}
     if "age" in asked:
         distance["age"] = {"value": _plain(person["age"].iloc[0]), "range": asked["age"]["range"]}
-    distance["repetition_time"] = {"value": scan.repetition_time, "range": about["repetition_time"]}
-    distance["seconds"] = {"value": scan.seconds, "range": about["seconds"]}
+    if scan.series is not None:
+        distance["repetition_time"] = {"value": scan.repetition_time, "range": about["repetition_time"]}
+        distance["seconds"] = {"value": scan.seconds, "range": about["seconds"]}
     return distance
 
 
@@ -332,7 +335,9 @@ def _levels(bundle: Bundle, name: str) -> list[str]:
 
 
 def _judge_times(bundle: Bundle, distance: Mapping) -> tuple[list[str], list[str]]:
-    """Judge how fast and how long the scan was."""
+    """Judge how fast and how long the scan was; nobody knows that of a matrix."""
+    if "repetition_time" not in distance:
+        return [], []
     every, (low, high) = distance["repetition_time"]["value"], distance["repetition_time"]["range"]
     words = f"a volume every {every:g} s; the cohort's scans have one every {_span(low, high)} s"
     no = [words] if not FASTER * low <= every <= SLOWER * high else []
@@ -359,6 +364,12 @@ def _doubts(bundle: Bundle) -> list[str]:
         doubts.append(
             f"the model does not beat the confound floor in its own cohort (AUC {auc['value']:.2f}, floor "
             f"{auc['floor']:.2f})"
+        )
+    if auc.get("regional") is not None and auc["value"] <= auc["regional"]:
+        seen = " and ".join(measure_of(bundle.about["stored"]).regional)
+        doubts.append(
+            f"the model does not beat {seen} of the regions alone in its own cohort (AUC {auc['value']:.2f}, they "
+            f"{auc['regional']:.2f}): it may have learned no connection"
         )
     return doubts
 

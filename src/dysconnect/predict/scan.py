@@ -1,4 +1,4 @@
-"""One person's scan as the models take it: denoised regional series, from series or from an image in atlas space."""
+"""One person's scan as the models take it: denoised regional series (as such, or from an image), or a matrix."""
 
 import hashlib
 import tempfile
@@ -10,8 +10,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dysconnect.data.edges import measure_pairs
+from dysconnect.data.estimate import connectome
+from dysconnect.data.matrices import CONTENTS, Connections, read_connections
+from dysconnect.data.measures import measure_of
 from dysconnect.data.series import has_signal, read_series
-from dysconnect.denoising.checks import check_map, check_series, mean_displacement, usable_confounds
+from dysconnect.data.timing import Timing
+from dysconnect.denoising.checks import check_connections, check_map, check_series, mean_displacement, usable_confounds
 from dysconnect.denoising.projection import plan
 from dysconnect.predict.bundle import Bundle
 from dysconnect.problems import reason
@@ -29,28 +34,96 @@ class Scan:
 
     Attributes
     ----------
-    series : array, [T, N]
-        Denoised, regions in the order of the bundle's atlas; a constant column is a region without signal.
+    series : array, [T, N], or None
+        Denoised, regions in the order of the bundle's atlas; a constant column is a region without signal. None where
+        the person's connections came as a matrix.
     repetition_time : float
-        Seconds.
+        Seconds; NaN of a matrix.
     mean_fd : float
         mm; NaN where motion is not known.
     source : dict
         `file`, `sha256`.
     notes : list of str
         What is doubtful and did not hinder.
+    timing : Timing, optional
+        Of the volumes, where the bundle's measures ask for it.
+    connections : Connections, optional
     """
 
-    series: np.ndarray
+    series: np.ndarray | None
     repetition_time: float
     mean_fd: float
     source: dict
     notes: list[str]
+    timing: Timing | None = None
+    connections: Connections | None = None
+
+    @property
+    def volumes(self) -> int | None:
+        """How many were kept."""
+        return None if self.series is None else len(self.series)
 
     @property
     def seconds(self) -> float:
         """Length of what was kept."""
-        return len(self.series) * self.repetition_time
+        return (self.volumes or np.nan) * self.repetition_time
+
+    @property
+    def missing(self) -> np.ndarray:
+        """Regions without signal, or without any connection, [N] bool."""
+        return ~has_signal(self.series) if self.connections is None else self.connections.missing
+
+    def edges(self, stored: str, estimator: str | None) -> np.ndarray:
+        """Edges of one stored measure, [E]; zero at missing regions, NaN where it has gaps and was not measured."""
+        if self.connections is None:
+            return connectome(self.series, stored, estimator, self.timing)
+        pairs = measure_pairs(stored, len(self.missing))
+        edges = pairs.edges(self.connections.values).astype(np.float32)
+        return np.where(pairs.touching(self.missing), np.float32(0), edges)
+
+
+def refuse_other_input(bundle: Bundle, matrix: bool) -> None:
+    """Refuse a scan where the cohort came as matrices, and a matrix where it came as scans.
+
+    Raises
+    ------
+    ScanError
+    """
+    read = bundle.about.get("matrices")
+    if read and not matrix:
+        content = CONTENTS[read["content"]].words
+        raise ScanError(f"the cohort's connections came as matrices of {content}. Give the person's with --matrix.")
+    if matrix and not read:
+        raise ScanError(
+            "the cohort's connections are computed from series, and those of a matrix may be computed otherwise. Give "
+            "--series or --bold."
+        )
+
+
+def scan_from_matrix(path: str | Path, labels: str | Path | None, bundle: Bundle) -> Scan:
+    """Read a matrix of connections as those of the cohort were read: rows by their names.
+
+    Parameters
+    ----------
+    path : path
+        ``.npy``, ``.mat``, ``.tsv``, ``.csv``, ``.txt`` or ``.gii``.
+    labels : path, optional
+        Table of the names of its rows, where the matrix has none.
+    bundle : Bundle
+
+    Raises
+    ------
+    ScanError
+    """
+    refuse_other_input(bundle, matrix=True)
+    for file in filter(None, (path, labels)):
+        _refuse_absent(file)
+    entry = {**bundle.about["matrices"], "matrix": str(path), "labels": str(labels or "")}
+    with _usable(bundle):
+        connections = read_connections(entry, bundle.nodes)
+        check_connections(connections.missing, bundle.about["denoise"])
+    notes = [connections.note] if connections.note else []
+    return Scan(None, float("nan"), float("nan"), _source(Path(path)), notes, connections=connections)
 
 
 def scan_from_series(path: str | Path, confounds: str | Path | None, bundle: Bundle) -> Scan:
@@ -71,8 +144,10 @@ def scan_from_series(path: str | Path, confounds: str | Path | None, bundle: Bun
     ------
     ScanError
     """
+    refuse_other_input(bundle, matrix=False)
     path = Path(path)
     about = _sidecar(path)
+    timing = _timing(about, path.name, bundle)
     names = bundle.nodes[["name"]].assign(node=bundle.nodes["name"])  # numbers as names fit any atlas
     with _usable(bundle):
         series = read_series(path, "", names)
@@ -80,8 +155,9 @@ def scan_from_series(path: str | Path, confounds: str | Path | None, bundle: Bun
     notes = _denoised_alike(about.get("Denoising"), bundle.about["denoise"], table is not None)
     _check(series, about["RepetitionTime"], bundle)
     if "Denoising" not in about and table is not None:
+        _refuse_task(bundle)
         series = _denoise(series, table, about["RepetitionTime"], bundle)
-    return Scan(series, about["RepetitionTime"], _mean_fd(table), _source(path), notes)
+    return Scan(series, about["RepetitionTime"], _mean_fd(table), _source(path), notes, timing)
 
 
 def scan_from_table(table: pd.DataFrame, repetition_time: float, bundle: Bundle) -> Scan:
@@ -91,6 +167,8 @@ def scan_from_table(table: pd.DataFrame, repetition_time: float, bundle: Bundle)
     ------
     ScanError
     """
+    refuse_other_input(bundle, matrix=False)
+    _timing({}, "the table", bundle)
     absent = [name for name in bundle.nodes["name"] if name not in table]
     if absent:
         raise ScanError(
@@ -122,6 +200,9 @@ def scan_from_bold(bold: str | Path, confounds: str | Path, mask: str | Path | N
     from dysconnect.data.images.regions import regional_series
     from dysconnect.data.images.spaces import refuse_other_space, space_of
 
+    refuse_other_input(bundle, matrix=False)
+    _refuse_task(bundle)
+    _timing({}, Path(bold).name, bundle)
     if bundle.about["surface"]:
         raise ScanError("the cohort's cortex was averaged over a surface, which this image is not. Give --series.")
     for path in filter(None, (bold, mask)):
@@ -157,6 +238,33 @@ def _sidecar(path: Path) -> dict:
     if seconds is None:
         raise ScanError(f"{beside} has no RepetitionTime in seconds; add it.")
     return {**about, "RepetitionTime": seconds}
+
+
+def _timing(about: Mapping, name: str, bundle: Bundle) -> Timing | None:
+    """When the volumes were taken and what the person did, where a measure of the bundle asks for it."""
+    if not any(measure_of(bundle.about[name]).timed for name in ("stored", "norm_measure")):
+        return None
+    wanted = ("NumberOfVolumes", "CensoredVolumes", "TaskLoad", "Activation")
+    absent = [key for key in wanted if key not in about]
+    if absent:
+        raise ScanError(
+            f"{name}: nothing gives {', '.join(absent)}, and connectivity={bundle.about['stored']} needs it. {STAGE}"
+        )
+    return Timing.of(about, name)
+
+
+def _refuse_task(bundle: Bundle) -> None:
+    """Refuse to denoise a scan without the events, where the cohort's responses to a task were taken out."""
+    if bundle.about["denoise"].get("task"):
+        raise ScanError(
+            f"the responses to a task were taken out of the cohort's series, which takes the events. {STAGE}"
+        )
+
+
+STAGE = (
+    "Give --series as the workflow writes them (results/DATASET/timeseries/), with the .json beside: run its stage "
+    "`timeseries` on the person's scan and events."
+)
 
 
 @contextmanager
@@ -233,4 +341,4 @@ def _source(path: Path) -> dict:
 
 def silent_regions(scan: Scan, nodes: pd.DataFrame) -> list[str]:
     """Names of the regions without signal."""
-    return nodes["name"][~has_signal(scan.series)].tolist()
+    return nodes["name"][scan.missing].tolist()

@@ -132,6 +132,7 @@ def run_subject(scan: Mapping, nodes: pd.DataFrame, atlas: Mapping, folder: Path
         del series
         entry = {"participant_id": scan["participant_id"], "bold": str(bold), **paths}
         entry |= {"events": scan.get("events", ""), "start_time": run.start_time}
+        entry |= {"events_problem": scan.get("events_problem", "")}
         row = preprocess_subject(entry, nodes, Path(folder), {"image": image or None}, spec)
         kept = _kept(bold, spec)
     with timed(clock, "picture"):

@@ -10,11 +10,11 @@ import pandas as pd
 from dysconnect.data.images.averages import MIN_COVERAGE, Averages
 from dysconnect.data.images.regions import regional_series
 from dysconnect.data.images.spaces import refuse_other_space, refuse_without_surface, space_of
-from dysconnect.data.images.volumes import read_sidecar
 from dysconnect.data.series import displacement_of, series_hash, write_series
 from dysconnect.preprocess.quality import Brain, subject_measures, write_picture
 from dysconnect.problems import one_line, reason
-from dysconnect.reading.repetition import start_time
+from dysconnect.reading.bids import read_sidecars, sidecars_of
+from dysconnect.reading.repetition import start_seconds, start_time
 from dysconnect.version import __version__
 
 
@@ -44,7 +44,7 @@ def preprocess_subject(
         One row of the index of series: `participant_id`, `series`, `key`, `confounds`, `repetition_time` (s), `sha256`,
         `coverage` (table: name, coverage, voxels, tsnr), `quality` (JSON of `subject_measures`), `picture`, `tsnr`,
         `silent_regions` (number), `note` (doubtful, and used all the same), `problem` ("" when all is well); of a task
-        `events` (table) and `start_time` (s) of the series on their clock.
+        `events` (table) and `start_time` (s) of the series on their clock, or `events_problem`: why there are none.
     """
     name = entry["participant_id"]
     row = {"participant_id": name, "series": "", "key": "", "confounds": entry["confounds"], "repetition_time": 0.0}
@@ -53,15 +53,24 @@ def preprocess_subject(
         if entry.get("problem"):
             raise ValueError(entry["problem"])
         row |= _written(entry, nodes, Path(folder), atlas, (spec or {}).get("min_coverage", MIN_COVERAGE))
+        row |= _task(entry, row["repetition_time"])
     except Exception as problem:  # whatever a person's files raise is their reason; the machine's troubles go on
         row["problem"] = reason(problem, name)
         print(f"{name}: {row['problem']}; goes on without.", flush=True)
-    if entry.get("events") and not row["problem"]:
-        told = start_time(read_sidecar(entry["bold"]), row["repetition_time"])
-        row |= {"events": entry["events"], "start_time": entry.get("start_time", told)}
     if row["note"]:
         print(f"{name}: {row['note']}.", flush=True)
     return row
+
+
+def _task(entry: Mapping, seconds: float) -> dict:
+    """What the row tells of the events of a task; nothing where there is none."""
+    if entry.get("events_problem"):
+        return {"events": "", "events_problem": entry["events_problem"]}
+    if not entry.get("events"):
+        return {}
+    if "start_time" not in entry:
+        entry = {**entry, "start_time": start_time(start_seconds(*read_sidecars(sidecars_of(entry["bold"]))), seconds)}
+    return {name: entry[name] for name in ("events", "start_time")}
 
 
 def _written(entry: Mapping, nodes: pd.DataFrame, folder: Path, atlas: Mapping, min_coverage: float) -> dict:

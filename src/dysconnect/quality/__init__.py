@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.data.cohort import Cohort
+from dysconnect.data.conditions import POOR
 from dysconnect.quality.motion import (
     EdgeMotion,
     UntestableError,
@@ -55,9 +56,10 @@ def assess(
     qcfc : DataFrame, [E rows]
         `region_a`, `region_b`, `distance` (mm), `r`, `p`, `p_fdr`, `r_cases`, `r_controls`; NaN where not tested.
     summary : dict
-        `subjects`, `excluded`, `motion`, `motion_within` (in parts of a scan, where it is known), `seconds`,
-        `volumes`, `lacking` (regions), `qcfc` (by group), `edges`, `regions`, `people`. Where there is nothing to
-        test, `reason` says why and the numbers are left out.
+        `subjects`, `excluded`, `motion`, `motion_within` (in parts of a scan, where it is known), `off_clock` (whose
+        responses fit the task at another time, and how much later, s), `seconds`, `volumes`, `lacking` (regions),
+        `qcfc` (by group), `edges`, `regions`, `people`. Where there is nothing to test, `reason` says why and the
+        numbers are left out.
     """
     people, missing, edges = cohort.participants, cohort.missing, known_edges(cohort)
     distance = edge_distances(nodes[["x", "y", "z"]].to_numpy(float), cohort.pairs)
@@ -68,6 +70,7 @@ def assess(
         "nuisance": nuisance,
         "motion": compared(people, "mean_fd", spec["level"]),
         "motion_within": {name: compared(people, name, spec["level"]) for name in WITHIN if name in people},
+        "off_clock": _off_clock(people),
         "seconds": compared(people, "seconds_kept", spec["level"]),
         "volumes": compared(people, "n_volumes", spec["level"]),
         "lacking": lacking(missing, people, names),
@@ -76,6 +79,15 @@ def assess(
         **missing_regions(missing, people, names, outside),
     }
     return _edge_table(cohort.pairs.named(names).assign(distance=distance), links), summary
+
+
+def _off_clock(people: pd.DataFrame) -> list[dict]:
+    """Whose events are perhaps not theirs, or on another clock: `participant_id`, and `shift` (s) where one fits."""
+    if "task_shift" not in people:
+        return []
+    doubtful = people[(people["task_shift"].fillna(0) != 0) | (people["task_fit"] < POOR)]
+    rows = zip(doubtful["participant_id"], doubtful["task_shift"])
+    return [{"participant_id": name, "shift": float(shift) or None} for name, shift in rows]
 
 
 def _linked_by_group(

@@ -44,8 +44,8 @@ def read_encoding(sidecar: Mapping, name: str) -> Encoding:
     direction = sidecar.get("PhaseEncodingDirection")
     if direction not in ("i", "j", "k", "i-", "j-", "k-"):
         raise ValueError(
-            f"{name}: PhaseEncodingDirection is {direction!r}; write i, j or k (with a minus where it runs backward) into "
-            "the sidecar"
+            f"{name}: PhaseEncodingDirection is {direction!r}; write i, j or k (with a minus where it runs "
+            "backward) into the sidecar"
         )
     seconds = sidecar.get("TotalReadoutTime")
     number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
@@ -64,8 +64,8 @@ def readout_ratio(encoding: Encoding, reverse: Encoding, name: str) -> float:
     """
     if reverse.axis != encoding.axis or reverse.sign != -encoding.sign:
         raise ValueError(
-            f"{name}: PhaseEncodingDirection is {reverse}, that of the diffusion images {encoding}: the opposite one is "
-            "needed to tell the field. Mend the sidecar, or take another image"
+            f"{name}: PhaseEncodingDirection is {reverse}, that of the diffusion images {encoding}: the opposite "
+            "one is needed to tell the field. Mend the sidecar, or take another image"
         )
     known = encoding.seconds is not None and reverse.seconds is not None
     return reverse.seconds / encoding.seconds if known else 1.0

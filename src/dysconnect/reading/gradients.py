@@ -122,18 +122,14 @@ def _number(cell: str, name: str, line: int) -> float:
     if cell.casefold() in NOTHING:
         return np.nan
     if "," in cell:
-        raise TableError(
-            f"{name}, line {line} has {cell[:40]!r}: write it with decimal points, and blanks between numbers"
-        )
+        raise TableError(f"{name}, line {line} has {cell[:40]!r}; write decimal points, and blanks between numbers")
     raise TableError(f"{name}, line {line} has {cell[:40]!r}, {form(cell)}; numbers with blanks between are expected")
 
 
 def _values(rows: list[list[float]], name: str) -> np.ndarray:
     """One number a volume, from one row or one column."""
     if len(rows) > 1 and any(len(row) > 1 for row in rows):
-        raise TableError(
-            f"{name} has {len(rows)} rows; one row of b values is expected. Are .bval and .bvec exchanged?"
-        )
+        raise TableError(f"{name} has {len(rows)} rows; one row of b values is expected. Are both files exchanged?")
     values = np.array([value for row in rows for value in row])
     if not np.isfinite(values).all():
         raise TableError(f"{name}: no b value for volume {np.argmin(np.isfinite(values)) + 1}; write 0 for a b0")
@@ -170,11 +166,9 @@ def _refuse_units(bvals: np.ndarray, name: str) -> None:
     if top > MOST:
         raise TableError(f"{name}: the largest b is {top:g}; in s/m2? Write s/mm2 (1000, not 1e9)")
     if top <= B0:
-        raise TableError(f"{name}: no volume is weighted, all have b of at most {B0:g} s/mm2; is it the reversed b0's?")
+        raise TableError(f"{name}: no volume is weighted, all have b of at most {B0:g} s/mm2; is it a reversed b0's?")
     if bvals.min() > B0:
-        raise TableError(
-            f"{name}: no b0, the smallest b is {bvals.min():g} s/mm2; a volume without weighting is needed"
-        )
+        raise TableError(f"{name}: no b0, the smallest b is {bvals.min():g} s/mm2; an unweighted volume is needed")
 
 
 def _unit(bvecs: np.ndarray, weighted: np.ndarray, name: str) -> tuple[np.ndarray, list[str]]:
@@ -183,8 +177,8 @@ def _unit(bvecs: np.ndarray, weighted: np.ndarray, name: str) -> tuple[np.ndarra
     bad = weighted & ~(lengths > 0)  # NaN too
     if bad.any():
         raise TableError(
-            f"{name}: no direction for {bad.sum()} weighted volumes (first: {np.argmax(bad) + 1}, from 1); an image of all "
-            "directions (trace)? Remove it from image, .bval and .bvec"
+            f"{name}: no direction for {bad.sum()} weighted volumes (first: {np.argmax(bad) + 1}, from 1); an image of "
+            "all directions (trace)? Remove it from image, .bval and .bvec"
         )
     unit = np.where(weighted[:, None], bvecs / np.where(weighted, lengths, 1)[:, None], 0.0)
     of_weighted = lengths[weighted]

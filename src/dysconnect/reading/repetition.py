@@ -81,17 +81,45 @@ def time_of(sidecar: Mapping, origins: Mapping[str, str], header_time: float, na
     return seconds_of(header_time, name, "repetition time of the header") if seconds is None else seconds
 
 
-def start_time(sidecar: Mapping, seconds: float) -> float:
-    """When the first volume was taken, s on the clock of the events: `StartTime`, else the middle of its time.
+def start_seconds(sidecar: Mapping, origins: Mapping[str, str]) -> float | None:
+    """When the first volume was taken, s on the clock of the events, as `StartTime` tells; None where it does not.
 
     Parameters
     ----------
     sidecar : mapping
+    origins : mapping of str to str
+        Name of the file that each key comes from.
+
+    Raises
+    ------
+    ValueError
+        When it is no number of seconds from 0 to 60: later than a volume begins a series whose first volumes were left
+        out, and nobody leaves out a minute.
+    """
+    told = sidecar.get("StartTime")
+    if told is None:
+        return None
+    shown = f"{origins['StartTime']}: StartTime {told!r:.60}"
+    if isinstance(told, bool) or not isinstance(told, int | float) or told != told:
+        raise ValueError(f"{shown} is no number of seconds; write it like 1.0")
+    if not 0 <= told <= LONGEST:
+        raise ValueError(
+            f"{shown}: {'seconds, not milliseconds? ' * (told > LONGEST)}Write how many seconds after the clock of the "
+            f"events began the first volume was taken, 0 to {LONGEST:g}"
+        )
+    return float(told)
+
+
+def start_time(told: float | None, seconds: float) -> float:
+    """When the first volume was taken, s on the clock of the events: as `start_seconds` tells, else mid-volume.
+
+    Parameters
+    ----------
+    told : float or None
     seconds : float
         Repetition time.
     """
-    told = sidecar.get("StartTime")
-    return float(told) if isinstance(told, int | float) and not isinstance(told, bool) else seconds / 2
+    return seconds / 2 if told is None else told
 
 
 def times_by_group(participants: pd.DataFrame, index: pd.DataFrame, contrast: Mapping[str, Sequence[str]]) -> list[str]:

@@ -50,8 +50,9 @@ def _series_text(results: Results, cohort: Mapping, nodes: pd.DataFrame) -> str:
             f"by the data's providers. {criteria(cohort)} were excluded, {excluded}"
         )
     if dataset["kind"] == "matrices":
+        made = tracts_text(cohort) if _traced(dataset) else matrices_text(dataset)
         return (
-            f"Data: {dataset['title']}. {matrices_text(dataset)} Regions were {len(nodes)} ({atlas['title']}; "
+            f"Data: {dataset['title']}. {made} Regions were {len(nodes)} ({atlas['title']}; "
             f"{_authors(atlas['citation'])}). {criteria(cohort)} were excluded, {excluded}"
         )
     engine = {} if results.scans is None else results.scans.engine
@@ -69,6 +70,12 @@ def criteria(cohort: Mapping) -> str:
     known = ", ".join(name for name in dataset["covariates"] if name != "mean_fd")
     if dataset["kind"] == "table":
         return f"Subjects without {known} or one of the connections"
+    if _traced(dataset):
+        return (
+            f"Subjects without {known} or diffusion images that can be used, with a mean framewise displacement above "
+            f"{spec['max_mean_fd']:g} mm in them (Power et al. 2012), or no streamline of more than "
+            f"{spec['max_missing_regions']:.0%} of the regions"
+        )
     if dataset["kind"] == "matrices":
         return (
             f"Subjects without {known} or a matrix of which every region of the atlas is known and whose values can be "
@@ -82,11 +89,33 @@ def criteria(cohort: Mapping) -> str:
     )
 
 
+def _traced(dataset: Mapping) -> bool:
+    """Whether matrices were made here, of diffusion images."""
+    return dataset["kind"] == "matrices" and dataset.get("task") == "dwi"
+
+
+def tracts_text(cohort: Mapping) -> str:
+    """How diffusion images became matrices."""
+    spec = cohort["tractography"]
+    steps = ["thermal noise (MP-PCA)"] * spec["noise"] + ["Gibbs ringing (local shifts)"] * spec["ringing"]
+    before = f"From diffusion images {listed(steps)} were removed. " if steps else ""
+    return (
+        f"{before}Distortion by susceptibility was estimated from b0 of opposite phase encoding, where there were any, "
+        "and undone with motion, eddy currents and lost slices in one interpolation; gradients were turned with the "
+        "head. The tensor was fitted by weighted least squares, and fibre orientations by constrained spherical "
+        f"deconvolution of order 6 (dipy). {spec['seeds']:,} probabilistic streamlines began where white matter meets "
+        f"grey (steps of {spec['step']:g} voxels, {spec['angle']:g} degrees between two at most, {spec['shortest']:g} "
+        f"to {spec['longest']:g} mm); those with both ends within {spec['reach']:g} mm of a region counted. White "
+        "matter and regions came from the template by the registration of the T1-weighted image. A pair without a "
+        "streamline has no FA and no length."
+    )
+
+
 def matrices_text(dataset: Mapping) -> str:
     """What was given in place of scans, and how rows became regions."""
     content = CONTENTS[dataset["matrices"]["content"]]
     weighted = ", weighted or divided" if dataset["matrices"]["scaled"] else ""
-    rows = "the order of the atlas, as the user says" if dataset["order"] == "atlas" else "their names"
+    rows = "the order of the atlas, as the user says" if dataset.get("order") == "atlas" else "their names"
     return (
         f"Connections came as matrices, one a subject, that had been made elsewhere ({content.words}{weighted}). Rows "
         f"were matched to regions by {rows}."
@@ -163,9 +192,9 @@ def _responses(spec: Mapping) -> str:
     return (
         " Responses were taken out in the same regression: one of any shape for every kind of event (finite impulse "
         f"response, to {RESPONSE:g} s after its end), and of every single event the canonical one, its derivative and, "
-        f"from {LASTING:g} s of duration, its slope. Volumes in which the canonical course is above {HIGH:g} of its "
-        f"maximum are those of the task, below {LOW:g} those of rest. Scans that this leaves fewer than "
-        f"{spec['min_degrees_of_freedom']:g} degrees of freedom in all (a rank, of all regressors), or "
+        f"from {LASTING:g} s of duration, its slope and an impulse at its end. Volumes in which the canonical course "
+        f"is above {HIGH:g} of its maximum are those of the task, below {LOW:g} those of rest. Scans that this leaves "
+        f"fewer than {spec['min_degrees_of_freedom']:g} degrees of freedom in all (a rank, of all regressors), or "
         f"{LEAST_FREEDOM} within the task or at rest, were excluded."
     )
 

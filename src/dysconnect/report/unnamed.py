@@ -37,7 +37,8 @@ def unnamed(study: Study) -> Study:
     reasons = shared_reasons(participants)
     everybody = renamed["participants"].assign(exclusion_reason=reasons)
     excluded = subjects_kept(everybody, study.contrast)["excluded"]
-    edits = results.edits
+    edits, doubtful = results.edits, results.quality.get("off_clock", [])
+    doubtful = [row | {"participant_id": numbers[row["participant_id"]]} for row in doubtful]
     changes = renamed | {
         "participants": everybody,
         "people": results.people.iloc[:0],
@@ -46,7 +47,7 @@ def unnamed(study: Study) -> Study:
         "patient_targets": None,
         "edits": None if edits is None else edits[edits["participant_id"] == GROUP],
         "scans": None if results.scans is None else _scans(results.scans, numbers),
-        "quality": {**results.quality, "people": [], "excluded": excluded},
+        "quality": {**results.quality, "people": [], "off_clock": doubtful, "excluded": excluded},
     }
     experiments = {name: without_names(config) for name, config in study.experiments.items()}
     return Study(dataclasses.replace(results, **changes), without_names(study.cohort), experiments, study.nodes)

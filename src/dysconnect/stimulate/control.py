@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from dysconnect.data.edges import Pairs
+from dysconnect.data.edges import Pairs, known_mean
 
 MEASURES = ("average_controllability", "modal_controllability")
 
@@ -22,7 +22,7 @@ def controllability(edges: np.ndarray, nodes: pd.DataFrame) -> pd.DataFrame | No
     Parameters
     ----------
     edges : array, [n, E]
-        Fisher z of the controls; their positive mean is the network.
+        Of the controls; the positive mean of those who have an edge is the network.
     nodes : DataFrame, [N rows]
 
     Returns
@@ -35,7 +35,7 @@ def controllability(edges: np.ndarray, nodes: pd.DataFrame) -> pd.DataFrame | No
     ----------
     Gu et al. (2015), doi:10.1038/ncomms9414; Parkes et al. (2024), doi:10.1038/s41596-024-01023-w (nctpy).
     """
-    network = Pairs(len(nodes)).matrix(np.maximum(edges.mean(0, dtype=float), 0))
+    network = Pairs(len(nodes)).matrix(np.maximum(known_mean(edges, edges.shape[1]), 0))
     if importlib.util.find_spec("nctpy") is None or not network.any():
         return None
     from nctpy.metrics import ave_control, modal_control

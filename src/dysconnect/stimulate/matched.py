@@ -2,16 +2,17 @@
 
 import numpy as np
 
-from dysconnect.data.edges import Pairs
+from dysconnect.data.edges import Pairs, known_mean
 from dysconnect.stimulate.targets import Targets
 
 
 def node_strength(edges: np.ndarray, pairs: Pairs) -> np.ndarray:
-    """Sum of a node's mean absolute edges, whichever way they go, [n, E] -> [N]; no label is looked at."""
+    """Sum of a node's mean absolute edges, whichever way they go, [n, E] -> [N]; no label is looked at.
+
+    The mean is over the people who have the edge.
+    """
     rows, cols = pairs.ends
-    mean = np.zeros(edges.shape[1])
-    for one in edges:  # no copy of the cohort
-        mean += np.abs(one) / len(edges)
+    mean = known_mean(map(np.abs, edges), edges.shape[1])
     return np.bincount(rows, mean, pairs.n) + np.bincount(cols, mean, pairs.n)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
+from dysconnect.data.conditions import POOR
 from dysconnect.data.measures import measure_of
 from dysconnect.data.participants import COVARIATES, covariate_problem
 from dysconnect.data.series import (
@@ -20,6 +21,7 @@ from dysconnect.data.series import (
 )
 from dysconnect.data.timing import Timing
 from dysconnect.denoising.checks import check_map, check_series, mean_displacement, usable_confounds
+from dysconnect.denoising.clock import off_clock, shifted_fits
 from dysconnect.denoising.projection import Projection, plan
 from dysconnect.denoising.regressors import UnusableError
 from dysconnect.denoising.task import TaskRegression, task_design, task_regression
@@ -34,7 +36,7 @@ class Verdict:
     """What became of one subject; `series` is None for the excluded, `removed` goes into the sidecar.
 
     `note` says what was decided about a file that could be used; `moved` has mean framewise displacements of parts of a
-    scan (mm), by column of the participants.
+    scan (mm), by column of the participants; `fits`, of a task, is that of `shifted_fits`.
     """
 
     participant_id: str
@@ -46,6 +48,7 @@ class Verdict:
     removed: dict = field(default_factory=dict)
     note: str = ""
     moved: dict = field(default_factory=dict)
+    fits: np.ndarray | None = None
 
 
 def prepare_subject(
@@ -77,7 +80,7 @@ def prepare_subject(
     measures : sequence of str
         Measures of connectivity, of which each may refuse a scan that has too little for it.
     """
-    name, mean_fd, n_volumes, moved = row["participant_id"], float(row.get("mean_fd", np.nan)), 0, {}
+    name, mean_fd, n_volumes, of_task = row["participant_id"], float(row.get("mean_fd", np.nan)), 0, {}
     if earlier_reason(row):
         return Verdict(name, None, mean_fd, n_volumes, 0.0, earlier_reason(row))
     try:
@@ -97,7 +100,9 @@ def prepare_subject(
             design = task_design(events, n_volumes, repetition_time)
             regression = task_regression(series, confounds, design, repetition_time, spec)
             denoising, timing = regression.remove, _task_timing(regression, series, repetition_time)
-            note, moved = "; ".join([*filter(None, [note]), *said]), regression.mean_displacement()
+            note = "; ".join([*filter(None, [note]), *said])
+            of_task["moved"] = regression.mean_displacement()
+            of_task["fits"] = shifted_fits(series, design, regression, repetition_time)
         else:
             denoising = plan(series, confounds, repetition_time, spec)
             timing = Timing(repetition_time, denoising.kept)
@@ -108,7 +113,7 @@ def prepare_subject(
     except Exception as problem:  # whatever a person's files raise is their reason; the machine's troubles go on
         return Verdict(name, None, mean_fd, n_volumes, 0.0, reason(problem, name))
     removed = timing.written() | _removed(denoising)
-    return Verdict(name, cleaned, mean_fd, n_volumes, len(cleaned) * repetition_time, "", removed, note, moved)
+    return Verdict(name, cleaned, mean_fd, n_volumes, len(cleaned) * repetition_time, "", removed, note, **of_task)
 
 
 def _events(
@@ -121,11 +126,11 @@ def _events(
             "rest: [...]}, with the trial_type of each"
         )
     if not entry.get("events"):
-        raise UnusableError("no table of events (task-NAME_events.tsv) beside the scan: nothing says when the task was")
+        none = "no table of events (task-NAME_events.tsv) beside the scan: nothing says when the task was"
+        raise UnusableError(entry.get("events_problem") or none)
     start = float(entry.get("start_time") or 0)  # of the first volume, on the clock of the events
-    events, notes = read_events(entry["events"], n_volumes + int(start // repetition_time), repetition_time)
-    events = task_events(events, kinds["task"], kinds["rest"], Path(entry["events"]).name)
-    return events.assign(onset=events["onset"] - start), notes
+    events, notes = read_events(entry["events"], n_volumes, repetition_time, kinds, start)
+    return task_events(events, kinds, Path(entry["events"]).name), notes
 
 
 def _task_timing(regression: TaskRegression, series: np.ndarray, repetition_time: float) -> Timing:
@@ -196,7 +201,8 @@ def prepare_cohort(
     Returns
     -------
     participants : DataFrame
-        With `mean_fd` (mm), `n_volumes`, `seconds_kept`, `included` and `exclusion_reason`.
+        With `mean_fd` (mm), `n_volumes`, `seconds_kept`, `included` and `exclusion_reason`; of a task with `task_shift`
+        (s) and `task_fit`, see `off_clock`, and mean displacements (mm) within task and rest.
     index : DataFrame
         Index of the denoised series of the included, paths from `folder`; `note` says what was decided about their
         columns.
@@ -263,6 +269,7 @@ def with_verdicts(participants: pd.DataFrame, verdicts: Sequence[Verdict]) -> pd
     )
     for name in dict.fromkeys(name for verdict in verdicts for name in verdict.moved):
         table[name] = [verdict.moved.get(name, np.nan) for verdict in verdicts]
+    table = table.join(_clock(verdicts), on="participant_id")
     if not table["included"].any():
         print(*counted(dict(zip(table["participant_id"], table["exclusion_reason"]))), sep="\n", flush=True)
         reasons = "; ".join(frequent(table["exclusion_reason"]))
@@ -272,6 +279,22 @@ def with_verdicts(participants: pd.DataFrame, verdicts: Sequence[Verdict]) -> pd
             print(f"{verdict.participant_id}: {verdict.exclusion_reason}; excluded.", flush=True)
         elif verdict.note:
             print(f"{verdict.participant_id}: {verdict.note}.", flush=True)
+    return table
+
+
+def _clock(verdicts: Sequence[Verdict]) -> pd.DataFrame:
+    """`task_shift` and `task_fit` by person, see `off_clock`; who is doubtful is printed. No columns without a task."""
+    people = {verdict.participant_id: verdict.fits for verdict in verdicts if verdict.fits is not None}
+    if not people:
+        return pd.DataFrame()
+    shift, fit = off_clock(list(people.values()))
+    table = pd.DataFrame({"task_shift": shift, "task_fit": fit}, index=list(people))
+    for name, row in table.iterrows():
+        if row["task_shift"]:
+            when = f"{abs(row['task_shift']):g} s {'later' if row['task_shift'] > 0 else 'earlier'}"
+            print(f"{name}: responses fit the task {when} than its events say: another clock, another run?", flush=True)
+        elif row["task_fit"] < POOR:
+            print(f"{name}: responses do not fit the events as the others' do: those of another run?", flush=True)
     return table
 
 

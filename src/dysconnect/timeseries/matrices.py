@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from dysconnect.data.matrices import Connections, read_connections
+from dysconnect.data.matrices import read_connections
 from dysconnect.data.participants import COVARIATES
+from dysconnect.denoising.checks import check_connections
 from dysconnect.denoising.regressors import UnusableError
 from dysconnect.problems import reason, refuse_gone
 from dysconnect.progress import track
@@ -72,16 +73,7 @@ def _verdict(
             raise UnusableError(entry["problem"])
         check_subject(row, mean_fd, spec, covariates)
         connections = read_connections(entry, nodes)
-        _refuse_missing(connections, spec)
+        check_connections(connections.missing, spec)
     except Exception as problem:  # whatever a person's files raise is their reason; the machine's troubles go on
         return Verdict(name, None, mean_fd, 0, 0.0, reason(problem, name))
     return Verdict(name, None, mean_fd, 0, 0.0, "", note=connections.note)
-
-
-def _refuse_missing(connections: Connections, spec: Mapping) -> None:
-    share = connections.missing.mean()
-    if share > spec["max_missing_regions"]:
-        raise UnusableError(
-            f"{share:.0%} of the regions have no connection, more than {spec['max_missing_regions']:.0%}; set "
-            "denoise.max_missing_regions to keep it"
-        )

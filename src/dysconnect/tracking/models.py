@@ -54,6 +54,8 @@ class ConnectomeModel(_Predictor, mlflow.pyfunc.PythonModel):
         **covariates
             Covariates that are known: `age`, `sex`, `site`, `mean_fd`.
         """
+        if self.bundle is None:
+            raise ValueError("this run keeps nothing that predicts a person; experiments of other measures may.")
         from dysconnect.predict.person import predict_person  # seconds to load, which no job that logs has use for
         from dysconnect.predict.scan import scan_from_table
 

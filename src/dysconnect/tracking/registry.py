@@ -102,6 +102,7 @@ def fetch_bundle(uri: str, model: str, folder: str | Path) -> Path:
     files = [file for place in places for file in place.glob("artifacts/*.npz") if file.name != "model.npz"]
     if len(files) != 1:
         raise FileNotFoundError(
-            f"run {model} keeps nothing that predicts a new person; experiments other than the floor do."
+            f"run {model} keeps nothing that predicts a new person: nor does the floor, a measure that is "
+            "exploratory, or a table of single pairs of regions; other experiments do."
         )
     return files[0]

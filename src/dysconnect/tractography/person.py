@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from dysconnect.diffusion.brain import brain_of
 from dysconnect.diffusion.clean import Cleaned, cleaned
+from dysconnect.diffusion.gradients import check_orientation, refuse_turned
 from dysconnect.diffusion.nodes import Regions, connected
 from dysconnect.diffusion.noise import without_noise
 from dysconnect.diffusion.ringing import without_ringing
@@ -101,6 +102,8 @@ def prepared(scan: Scan, spec: Mapping, clock: dict[str, float]) -> tuple[Cleane
     with timed(clock, "field, motion, eddy currents, lost slices"):
         given = (scan.bvals, scan.bvecs, scan.encoding, scan.reverse, scan.reverse_encoding)
         clean = cleaned(data, scan.affine, *given)
+        inside = clean.data * clean.mask[..., None]
+        refuse_turned(check_orientation(inside, scan.affine, scan.bvals, clean.bvecs), scan.name)
     with timed(clock, "tensor"):
         return clean, tensor_maps(clean.data, scan.bvals, clean.bvecs, clean.mask)
 
@@ -132,7 +135,8 @@ def traced(
 
 @contextmanager
 def timed(clock: dict[str, float], name: str) -> Iterator[None]:
-    """Write the processor seconds of a step into `clock`."""
+    """Write the processor seconds of a step into `clock`, and say them."""
     start = time.process_time()
     yield
     clock[name] = round(time.process_time() - start, 1)
+    print(f"{name}: {clock[name]} s", flush=True)

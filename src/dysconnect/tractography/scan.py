@@ -16,6 +16,8 @@ class Scan:
 
     Attributes
     ----------
+    name : str
+        Of the file of gradient directions, for messages.
     data : array of float32, [X, Y, Z, V]
     affine : array, [4, 4]
         Voxel to mm.
@@ -30,6 +32,7 @@ class Scan:
     notes : tuple of str
     """
 
+    name: str
     data: np.ndarray
     affine: np.ndarray
     bvals: np.ndarray
@@ -58,10 +61,10 @@ def read_scan(dwi: str | Path, reverse: str | Path = "") -> Scan:
     gradients = read_gradients(beside(dwi, ".bval"), beside(dwi, ".bvec"), image.shape[3])
     encoding = read_encoding(read_sidecar(dwi), Path(dwi).name)
     bvecs, notes = world_vectors(gradients.bvecs, image.affine), list(gradients.notes)
-    data = _read(image, dwi)
+    first = (beside(dwi, ".bvec").name, _read(image, dwi), image.affine, gradients.bvals, bvecs, encoding)
     if not reverse:
         notes.append("no b0 of the opposite phase encoding: the distortion by susceptibility is not corrected")
-        return Scan(data, image.affine, gradients.bvals, bvecs, encoding, None, None, tuple(notes))
+        return Scan(*first, None, None, tuple(notes))
     other = open_image(reverse)
     if other.shape[:3] != image.shape[:3] or not np.allclose(other.affine, image.affine, atol=0.1):
         raise ValueError(
@@ -70,7 +73,7 @@ def read_scan(dwi: str | Path, reverse: str | Path = "") -> Scan:
         )
     opposite = read_encoding(read_sidecar(reverse), Path(reverse).name)
     still = _stills(_read(other, reverse), reverse)
-    return Scan(data, image.affine, gradients.bvals, bvecs, encoding, still, opposite, tuple(notes))
+    return Scan(*first, still, opposite, tuple(notes))
 
 
 def beside(image: str | Path, extension: str) -> Path:

@@ -15,6 +15,7 @@ def scan_entry(name: str, receipt: Mapping) -> dict:
     hashes = {file["path"]: file["sha256"] for file in receipt["files"]}
     located = {key: str(folder / scan[key]) if scan.get(key) else "" for key in ("bold", "mask", "confounds", "t1w")}
     more = {key: str(folder / scan[key]) for key in ("events", "reverse") if scan.get(key)}
+    more |= {"events_problem": scan["events_problem"]} if scan.get("events_problem") else {}
     return {
         "participant_id": name,
         **located,

@@ -46,8 +46,9 @@ class EdgeInput:
         return _edges(cohort, rows, self.filler_)
 
     def of_matrices(self, matrices: np.ndarray) -> np.ndarray:
-        """Edges of correlation matrices [n, N, N]."""
-        return edges_of_matrices(matrices, self.measure)
+        """Edges of matrices [n, N, N], single ones of which may be missing."""
+        edges = edges_of_matrices(matrices, self.measure)
+        return self.filler_.transform(edges, np.zeros((len(edges), self.filler_.pairs_.n), bool))
 
     def remember(self, cohort: Cohort, rows: np.ndarray) -> None:
         """Show the training people again, whose regions are lent."""

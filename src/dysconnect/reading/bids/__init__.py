@@ -7,11 +7,11 @@ that both names carry. Where several scans could be meant, a key of the configur
 from dysconnect.reading.bids.choice import Ambiguity, Choice, choose, companion, refuse_ambiguities
 from dysconnect.reading.bids.content import absent_content, is_pointer
 from dysconnect.reading.bids.folder import Listing, list_folder
-from dysconnect.reading.bids.names import Named, agree, asked_entities, fits, listed, read_name, same
-from dysconnect.reading.bids.sidecars import is_derivative, read_object, read_sidecars, sidecars_of
+from dysconnect.reading.bids.names import PROCESSING, Named, agree, asked_entities, fits, listed, read_name, same
+from dysconnect.reading.bids.sidecars import folders_above, is_derivative, read_object, read_sidecars, sidecars_of
 
 __all__ = [
-    "Ambiguity", "Choice", "Listing", "Named", "absent_content", "agree", "asked_entities", "choose", "companion",
-    "fits", "is_derivative", "is_pointer", "list_folder", "listed", "read_name", "read_object", "read_sidecars",
-    "refuse_ambiguities", "same", "sidecars_of",
+    "PROCESSING", "Ambiguity", "Choice", "Listing", "Named", "absent_content", "agree", "asked_entities", "choose",
+    "companion", "fits", "folders_above", "is_derivative", "is_pointer", "list_folder", "listed", "read_name",
+    "read_object", "read_sidecars", "refuse_ambiguities", "same", "sidecars_of",
 ]  # fmt: skip

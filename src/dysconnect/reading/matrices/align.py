@@ -8,7 +8,7 @@ import pandas as pd
 from dysconnect.reading.matrices.halves import symmetric
 from dysconnect.reading.matrices.rows import RowNames
 from dysconnect.reading.matrices.square import Square
-from dysconnect.reading.numeric.cells import is_numbering
+from dysconnect.reading.numeric.cells import INTEGER, is_numbering
 from dysconnect.reading.numeric.match import loose, positions_of
 from dysconnect.reading.tables import TableError
 
@@ -38,35 +38,38 @@ def aligned(square: Square, nodes: pd.DataFrame, by_order: bool = False) -> tupl
     """
     rows, columns = square.rows or square.columns, square.columns or square.rows
     places = [_places(named, square, nodes, by_order) for named in (rows, columns)]
-    straight = np.array_equal(*places)
-    values, notes = square.values, []
-    if straight:  # in the order of the file, where a half is a triangle
-        values, note = symmetric(values, square.name)
-        notes.append(note)
-    _refuse_nameless(values, rows, square.name)
-    extra = len(values) - len(nodes)
-    if extra:
-        known = set(places[0].tolist())
-        other = next((name for k, name in enumerate(rows.first) if k not in known and name), "")
-        notes.append(f"{extra} of {len(values)} rows are none of the atlas's{_shown(other)}, and were left out")
-    values = values[np.ix_(*places)]
-    if not straight:
-        values, note = symmetric(values, square.name)
-        notes.append(note)
-    return values, "; ".join(filter(None, notes))
+    _refuse_nameless(square.values, rows, square.name)
+    order = np.argsort(places[0])  # of the file, where a half is a triangle
+    values, note = symmetric(square.values[np.ix_(*(place[order] for place in places))], square.name)
+    back, size = np.argsort(order), len(square.values)
+    notes = [note, _taken(rows, size, by_order and not _known(rows, nodes)), _left_out(rows, places[0], size)]
+    return values[np.ix_(back, back)], "; ".join(filter(None, notes))
 
 
-def _shown(name: str) -> str:
-    return f" (first: {name[:60]})" if name else ""
+def _taken(rows: RowNames, size: int, by_order: bool) -> str:
+    """Say what was made of names that are none."""
+    if rows.words and by_order:
+        return f"its rows have names that the atlas lacks ({rows.first[0][:60]}, ...), and are taken in its order"
+    if rows and not rows.words and not by_order:
+        return f"its rows are called 1 to {size}, taken for the atlas's numbers"
+    return ""
+
+
+def _left_out(rows: RowNames, places: np.ndarray, size: int) -> str:
+    """Say how many rows of a matrix are no regions of the atlas."""
+    extra, known = size - len(places), set(places.tolist())
+    if not extra:
+        return ""
+    other = next((name for k, name in enumerate(rows.first) if k not in known and name), "")
+    shown = f" (first: {other[:60]})" if other else ""
+    return f"{extra} of {size} rows are none of the atlas's{shown}, and were left out"
 
 
 def _places(named: RowNames, square: Square, nodes: pd.DataFrame, by_order: bool) -> np.ndarray:
     """Where in the file each region of the atlas stands, [N]."""
     size = len(square.values)
     for way in named.ways:
-        if is_numbering(way) and (way[0] == "0" or size != len(nodes)):
-            continue  # a count, of which nobody knows where it starts, or of another atlas
-        found = positions_of(way, nodes)
+        found = positions_of(way, nodes) if _is_naming(way, named, nodes) else None
         if found is not None:
             _refuse_twice(way, found, square.name)
             return np.array(found)
@@ -86,6 +89,17 @@ def _places(named: RowNames, square: Square, nodes: pd.DataFrame, by_order: bool
     raise TableError(_lacking(named, square.name, nodes))
 
 
+def _is_naming(way: tuple[str, ...], named: RowNames, nodes: pd.DataFrame) -> bool:
+    """Whether a way to call rows tells regions; beside names, numbers do where they are the atlas's and no count."""
+    if is_numbering(way):
+        return way[0] == "1" and len(way) == len(nodes) and not named.words
+    return not _is_whole(way) or len(named.ways) == 1 or set(way) == _column(nodes, "node")
+
+
+def _is_whole(way: tuple[str, ...]) -> bool:
+    return all(INTEGER.fullmatch(text) for text in way if text)
+
+
 def _known(named: RowNames, nodes: pd.DataFrame) -> set[str]:
     return set().union(*named.ways) & set(nodes["name"]) if named.ways else set()
 
@@ -102,7 +116,8 @@ def _refuse_nameless(values: np.ndarray, named: RowNames, name: str) -> None:
     if not named:
         return
     nameless = np.array([not text for text in named.first])
-    filled = np.flatnonzero(nameless & (np.nan_to_num(values) != 0).any(1))
+    there = np.nan_to_num(values) != 0
+    filled = np.flatnonzero(nameless & (there.any(0) | there.any(1)))
     if len(filled):
         raise TableError(
             f"{name}: row {filled[0] + 1} holds connections and has no name in its table. Give the table of names that "
@@ -112,8 +127,10 @@ def _refuse_nameless(values: np.ndarray, named: RowNames, name: str) -> None:
 
 def _lacking(named: RowNames, name: str, nodes: pd.DataFrame) -> str:
     """Say which regions have no row, and what may be the reason."""
-    way = max(named.ways, key=lambda way: max(len(set(way) & _column(nodes, column)) for column in nodes))
-    column = max(nodes, key=lambda column: len(set(way) & _column(nodes, column)))
+    ways = [way for way in named.ways if not _is_whole(way)] or named.ways
+    unique = [column for column in nodes if nodes[column].astype(str).is_unique]
+    way = max(ways, key=lambda way: max(len(set(way) & _column(nodes, column)) for column in unique))
+    column = max(unique, key=lambda column: len(set(way) & _column(nodes, column)))
     column = column if set(way) & _column(nodes, column) else "name"
     wanted, there = nodes[column].astype(str).tolist(), set(way)
     absent = [text for text in wanted if text not in there]

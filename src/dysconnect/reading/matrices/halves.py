@@ -4,7 +4,7 @@ import numpy as np
 
 from dysconnect.reading.tables import TableError
 
-ROUNDED = 1e-4  # of the largest value: two halves that were rounded on their own
+ROUNDED = 1e-6  # of the largest value between two regions: what arithmetic leaves between two halves
 
 
 def symmetric(values: np.ndarray, name: str) -> tuple[np.ndarray, str]:
@@ -31,12 +31,12 @@ def symmetric(values: np.ndarray, name: str) -> tuple[np.ndarray, str]:
     """
     below = np.tri(len(values), k=-1, dtype=bool)
     one, other = values.T[below], values[below]  # of the same pairs: above, below
-    scale = np.nanmax(np.abs(np.where(np.isfinite(values), values, 0)))
-    if np.allclose(one, other, rtol=1e-6, atol=ROUNDED * scale, equal_nan=True):
+    scale = np.abs(np.where(np.isfinite(values), values, 0))[~np.eye(len(values), dtype=bool)].max()
+    if np.allclose(one, other, rtol=ROUNDED, atol=ROUNDED * scale, equal_nan=True):
         return np.where(below, values.T, values), ""
     empty = [bool((np.isnan(half) | (half == 0)).all()) for half in (one, other)]
     if not any(empty):
-        differ = ~np.isclose(one, other, rtol=1e-6, atol=ROUNDED * scale, equal_nan=True)
+        differ = ~np.isclose(one, other, rtol=ROUNDED, atol=ROUNDED * scale, equal_nan=True)
         raise TableError(
             f"{name} is not symmetric: {differ.mean():.0%} of its pairs have another value below the diagonal than "
             "above (directed connections, or two different things in the two halves). Write the one that is meant "

@@ -96,19 +96,30 @@ def _of_gifti(path: Path) -> np.ndarray:
 
 def _of_text(path: Path) -> tuple[np.ndarray, RowNames, RowNames]:
     """Numbers of a text file, and the names in its first column and line, where there are some."""
-    lines = read_text(Path(path.name), read_content(path)).split("\n")
+    text = read_text(Path(path.name), read_content(path))
+    lines, plain = text.split("\n"), text.isascii() and '"' not in text and "'" not in text
     numbers = _rows(lines, path.name)
     first = lines[numbers[0] - 1]
     if first.lstrip().startswith("<"):
         raise TableError(f"{path.name} cannot be read as a matrix: it is a web page or XML; fetch it again")
     split = splitter(separator_of(first), any('"' in lines[number - 1] for number in numbers), path.name)
-    cells = [[clean(cell) for cell in split(lines[number - 1], number)] for number in numbers]
+    tidy = str.strip if plain else clean
+    cells = [list(map(tidy, split(lines[number - 1], number))) for number in numbers]
     cells = _evened(cells, numbers, path.name)
     above, beside = _names_around(cells)
-    body = pd.DataFrame([row[beside:] for row in cells[above:]])
+    columns = zip(*(row[beside:] for row in cells[above:]))
+    body = pd.DataFrame({k: _numbers(column) for k, column in enumerate(columns)})
     values = Numbers(path.name, body, cells[0][beside:] if above else [], numbers[above:]).values()
     rows = RowNames.of([row[0] for row in cells[above:]]) if beside else RowNames()
     return values, rows, RowNames.of(cells[0][beside:]) if above else RowNames()
+
+
+def _numbers(cells: tuple[str, ...]) -> np.ndarray | list[str]:
+    """Cells of a column as numbers, or as they are where one is none."""
+    try:
+        return np.array(cells, float)
+    except ValueError:
+        return list(cells)
 
 
 def _rows(lines: Sequence[str], name: str) -> list[int]:

@@ -9,6 +9,8 @@ from dysconnect.report.budget import may_name
 from dysconnect.report.results import Results, Study
 from dysconnect.report.scans import scan_warnings
 
+MOST = 5  # people who are named in a sentence
+
 
 def quality_sentence(results: Results, cohort: Mapping) -> str:
     """Warn where motion, exclusion or the amount of data threatens the claim; one line where nothing does."""
@@ -49,6 +51,7 @@ def quality_warnings(quality: Mapping, spec: Mapping) -> list[str]:
             for side, one in ((subjects["cases"], "patient"), (subjects["controls"], "control"))
         )
         said.append(f"Exclusion depends on the group: {lost} are left out ({p_text(subjects['p'])})")
+    said += _clock_warned(quality.get("off_clock", []))
     said += _missing_warned(quality["lacking"], subjects, alpha)
     if "share" in link and link["share"]["p"] <= spec["qcfc_alpha"]:
         null = f"5% by chance, rarely above {percent(link['share']['high'])} where motion is permuted"
@@ -63,6 +66,19 @@ def quality_warnings(quality: Mapping, spec: Mapping) -> list[str]:
             f"(ρ = {number(link['rho']['value'])}, {p_text(link['rho']['p'])})"
         )
     return said
+
+
+def _clock_warned(people: list[Mapping]) -> list[str]:
+    """Whose events of the task are perhaps on another clock; nobody is left out for it."""
+    if not people:
+        return []
+    when = ["at no time" if row["shift"] is None else f"{row['shift']:+.0f} s" for row in people]
+    named = [f"{row['participant_id']} ({then})" for row, then in zip(people[:MOST], when)]
+    more = [counted(len(people) - MOST, "other")] if len(people) > MOST else []
+    return [
+        f"The responses of {listed([*named, *more])} fit the task at another time than the events say, or not at all, "
+        "unlike those of the others: their events may count from another moment, or be of another run"
+    ]
 
 
 def _missing_warned(lacking: Mapping, subjects: Mapping, alpha: float) -> list[str]:

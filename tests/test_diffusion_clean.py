@@ -1,0 +1,120 @@
+"""Diffusion images cleaned: against the field, motion, eddy currents and lost slices of a simulated scanner."""
+
+import epi
+import numpy as np
+import pytest
+
+from dysconnect.data.images.rigid import rigid_matrices, rigid_parameters
+from dysconnect.diffusion.clean import cleaned
+from dysconnect.diffusion.susceptibility import estimate_field
+from dysconnect.reading.encoding import Encoding
+
+FORWARD, BACKWARD = Encoding(1, 1, epi.SECONDS), Encoding(1, -1, epi.SECONDS)
+LOST = (3, 10, 20)
+
+
+@pytest.fixture(scope="module")
+def scan():
+    return epi.series(lost=LOST)
+
+
+@pytest.fixture(scope="module")
+def clean(scan):
+    return cleaned(scan.data, epi.AFFINE, scan.bvals, scan.bvecs, FORWARD, scan.reverse, BACKWARD)
+
+
+def errors(found, true):
+    """Mean distance in the brain (mm) and angle (degrees) between motions [V, 6]."""
+    places = epi.grid()[epi.true_shift()[1]]
+    apart = np.linalg.inv(rigid_matrices(true, np.zeros(3))) @ rigid_matrices(found, np.zeros(3))
+    away = np.einsum("vij,pj->vpi", apart[:, :3, :3], places) + apart[:, None, :3, 3] - places
+    trace = np.trace(apart[:, :3, :3], axis1=1, axis2=2)
+    return np.linalg.norm(away, axis=2).mean(1), np.rad2deg(np.arccos(((trace - 1) / 2).clip(-1, 1)))
+
+
+@pytest.mark.parametrize("moved", [None, [0.8, 0, -0.6, 0.015, -0.01, 0.01]])
+def test_field_is_that_of_the_scanner(moved):
+    motion = None if moved is None else rigid_matrices(np.array([moved]), np.zeros(3))[0]
+    plus, minus = (epi.scan(0, (0, 0, 0), *where)[0] for where in ((None, "j"), (motion, "j-")))
+    field = estimate_field(plus, minus, epi.AFFINE, 1)
+    true, brain = epi.true_shift()
+    assert np.sqrt(((field.shift - true)[brain] ** 2).mean()) < 0.15
+    assert np.corrcoef(field.shift[brain], true[brain])[0, 1] > (0.99 if moved is None else 0.98)
+    assert field.before < 0.9 < 0.99 < field.after
+    if moved is not None:
+        np.testing.assert_allclose(rigid_parameters(field.motion[None])[0], moved, atol=0.15)
+
+
+def test_half_the_readout_shifts_half_as_far():
+    plus, minus = epi.scan(0, (0, 0, 0))[0], epi.scan(0, (0, 0, 0), None, "j-", field=0.5)[0]
+    field = estimate_field(plus, minus, epi.AFFINE, 1, ratio=0.5)
+    true, brain = epi.true_shift()
+    assert np.sqrt(((field.shift - true)[brain] ** 2).mean()) < 0.15
+    wrong = estimate_field(plus, minus, epi.AFFINE, 1)
+    assert np.sqrt(((wrong.shift - true)[brain] ** 2).mean()) > 0.1
+
+
+def test_motion_is_that_of_the_head(scan, clean):
+    whole = np.setdiff1d(np.arange(len(scan.bvals)), scan.lost)  # in those the head jumps within the volume
+    away, turned = errors(clean.motion[whole], scan.motion[whole])
+    before, _ = errors(0 * scan.motion[whole], scan.motion[whole])
+    assert before.mean() > 0.5
+    assert away.mean() < 0.2 and away.max() < 0.3
+    assert turned.mean() < 0.3
+
+
+def test_gradients_turn_with_the_head(scan, clean):
+    turns = rigid_matrices(scan.motion, np.zeros(3))[:, :3, :3]
+    weighted = np.setdiff1d(np.flatnonzero(scan.bvals), scan.lost)
+    true = np.einsum("vji,vj->vi", turns, scan.bvecs)[weighted]
+    angle = np.rad2deg(np.arccos((true * clean.bvecs[weighted]).sum(1).clip(-1, 1)))
+    assert angle.mean() < 0.3
+    np.testing.assert_allclose(np.linalg.norm(clean.bvecs[weighted], axis=1), 1)
+
+
+def test_eddy_currents_go_with_the_gradient(scan, clean):
+    weighted = np.setdiff1d(np.flatnonzero(scan.bvals), scan.lost)
+    assert np.corrcoef(clean.eddy[weighted].ravel(), scan.bvecs[weighted].ravel())[0, 1] > 0.8
+    assert not clean.eddy[scan.bvals == 0].any()
+
+
+def test_lost_slices_are_found_and_no_others(scan, clean):
+    brain = epi.true_shift()[1].sum((0, 1))
+    judged = brain > 0.25 * brain.max()
+    assert scan.dropped[:, judged].sum() >= 4
+    assert clean.dropped[scan.dropped & judged].all()
+    assert not (clean.dropped & ~scan.dropped).any()
+    assert clean.quality["dropped_slices"] == pytest.approx(clean.dropped.sum() / (24 * 20), rel=0.5)
+
+
+def test_signal_is_that_of_a_head_at_rest(scan, clean):
+    """Without motion, eddy currents and distortion; gradients as the head saw them."""
+    ks = [1, 5, *LOST[:1]]
+    brain = epi.true_shift()[1]
+    for k in ks:
+        turn = rigid_matrices(scan.motion[k : k + 1], np.zeros(3))[0, :3, :3]
+        rest, _ = epi.scan(1000, turn.T @ scan.bvecs[k], field=0, noise=1e-9)
+        before, after = (np.corrcoef(data[brain, k], rest[brain])[0, 1] for data in (scan.data, clean.data))
+        assert after > 0.95 and 1 - after < 0.7 * (1 - before)
+        assert clean.data[brain, k].sum() == pytest.approx(rest[brain].sum(), rel=0.05)  # spread again, not lost
+
+
+def test_quality_says_what_was_seen(scan, clean):
+    quality = clean.quality
+    true, brain = epi.true_shift()
+    assert quality["field_rms"] == pytest.approx(np.sqrt((true[brain] ** 2).mean()), rel=0.1)
+    assert quality["blip_agreement_after"] > 0.98 > 0.9 > quality["blip_agreement_before"]
+    assert quality["mean_fd"] < quality["max_fd"] and 0 < quality["mean_displacement"] < quality["max_displacement"]
+    assert quality["neighbour_correlation"] > 0.8
+    assert (clean.mask & brain).sum() * 2 / (clean.mask.sum() + brain.sum()) > 0.93
+
+
+def test_without_a_reversed_b0_the_distortion_stays(scan):
+    few = np.r_[0:12]
+    clean = cleaned(scan.data[..., few], epi.AFFINE, scan.bvals[few], scan.bvecs[few], FORWARD)
+    assert clean.field is None and np.isnan(clean.quality["field_rms"])
+
+
+def test_a_reversed_b0_of_the_same_direction_is_refused(scan):
+    with pytest.raises(ValueError, match="PhaseEncodingDirection is j, that of the diffusion images j"):
+        cleaned(scan.data, epi.AFFINE, scan.bvals, scan.bvecs, FORWARD, scan.reverse, FORWARD)
