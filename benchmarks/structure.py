@@ -21,7 +21,7 @@ from dysconnect.learning.estimators import build
 from dysconnect.learning.splits import fold_rows, make_splits
 
 DENSITY, SPREAD, SWAPS = 0.3, 0.2, 20
-CELLS = {"one hub in all": 0.2, "another region in each": 0.5}  # d
+CELLS = {"one hub in all": 0.2, "another region in each": 0.5, "another region in each, larger": 0.8}  # d
 GCN = {"name": "gcn", "linear": False, "start": "none", "hidden": 32, "readout": 4, "dropout": 0.3}
 TRAINING = {
     "device": "cpu", "epochs": 15, "patience": 15, "validation": 0, "inner_folds": 0, "batch_size": 16, "lr": 1e-3,

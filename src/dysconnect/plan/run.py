@@ -339,7 +339,7 @@ class Run:
 
     @property
     def bundled(self) -> list[str]:
-        """Experiments with which a new person can be predicted; of an exploratory measure and a given graph nobody is."""
+        """Experiments with which a new person can be predicted; of an exploratory measure or given graph nobody is."""
         if self.kind == "table" or measure_of(self.cohort["localize"]["measure"]).exploratory:
             return []
         return [
