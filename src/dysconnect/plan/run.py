@@ -19,6 +19,7 @@ from dysconnect.acquire.withdrawn import read_withdrawn
 from dysconnect.data.labelled import pretraining
 from dysconnect.data.matrices import traced_matrices
 from dysconnect.data.measures import MEASURES, STORED, measure_of
+from dysconnect.data.structure import graph_files
 from dysconnect.keeping.address import choose_uri, shown
 from dysconnect.keeping.place import portable
 from dysconnect.keeping.settings import TOLD
@@ -27,6 +28,7 @@ from dysconnect.models.cards import is_graph
 from dysconnect.plan.checks import (
     check_engine,
     check_given,
+    check_graphs,
     check_pretraining,
     check_source,
     check_tracts,
@@ -246,6 +248,10 @@ class Run:
         spec = pretraining(self.sections(experiment))
         return [spec["connectomes"], spec["participants"]] if spec else []
 
+    def graph_files(self, experiment: str | None) -> list[str]:
+        """Connectomes and people of another run, of which an experiment's graphs are made."""
+        return [*graph_files(self.sections(experiment)).values()] if experiment else []
+
     def gpus(self, experiment: str) -> int:
         """How many GPUs an experiment asks for: graph networks one, unless training.device=cpu."""
         config = self.experiments[experiment]
@@ -338,10 +344,12 @@ class Run:
 
     @property
     def bundled(self) -> list[str]:
-        """Experiments with which a new person can be predicted; of an exploratory measure nobody is."""
+        """Experiments with which a new person can be predicted; of an exploratory measure or given graph nobody is."""
         if self.kind == "table" or measure_of(self.cohort["localize"]["measure"]).exploratory:
             return []
-        return [name for name in self.seeing if not measure_of(self.stored(name)).exploratory]
+        return [
+            name for name in self.seeing if not measure_of(self.stored(name)).exploratory and not self.graph_files(name)
+        ]
 
     def bundle_file(self, experiment: str) -> list[str]:
         """What predicts a new person with the models of an experiment; the floor has none of its own."""
@@ -435,6 +443,7 @@ def plan_run(root: str | Path, command_line: Mapping[str, object]) -> Run:
     check_source(cohort, experiments)
     check_engine(dataset, cohort["preprocess"], cohort["atlas"])
     check_pretraining(experiments, dataset["name"])
+    check_graphs(experiments)
     check_validation(cohort)
     tracking, sources = shown(choose_uri(cohort["tracking"]["uri"])), source_files(dataset, listing)
     withdrawn = read_withdrawn(Path.cwd(), dataset["name"])
