@@ -41,7 +41,7 @@ $(VENV)/.ready: pyproject.toml requirements.lock
 		{ echo "$(VENV) is a folder with something in it, and no environment: name another, make VENV=DIR" >&2; exit 1; }
 	@mkdir -p $(VENV) && pwd -P > $(VENV)/.made
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test,lint,imaging,login]' -c requirements.lock
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test,lint,imaging,diffusion,login]' -c requirements.lock
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.ready

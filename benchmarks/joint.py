@@ -1,10 +1,10 @@
 """Several maps tested as one: how often anything is called where nothing differs, and what is found beside single maps.
 
 python benchmarks/joint.py [--cohorts 200] [--regions 40] [--people 80]
-Three maps of the same people and 780 connections, with noise that is alike by a half or not; the third map is lacking in
-half of the patients and a tenth of the controls, or in nobody. One connection differs by d in all maps, or in one. `together` is
-`localize.joint`; `one map` is the max-T of the first map alone; `Bonferroni` is the smallest max-T p of three maps
-times three, what people do without such a test.
+Three maps of the same people and 780 connections, with noise that is alike by a half or not; the third map is lacking
+in half of the patients and a tenth of the controls, or in nobody. One connection differs by d in all maps, or in one.
+`together` is `localize.joint`; `one map` is the max-T of the first map alone; `Bonferroni` is the smallest max-T p of
+three maps times three, what people do without such a test.
 """
 
 import argparse

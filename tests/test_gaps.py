@@ -181,7 +181,7 @@ def _held_out_score(name: str, cohort, spec=None) -> float:
 
 
 def test_a_measure_is_computed_or_given():
-    assert {name for name, measure in MEASURES.items() if measure.given} == {"fa", "count", "length"}
+    assert {name for name, measure in MEASURES.items() if measure.given} == {"fa", "count", "length", "binary"}
     with pytest.raises(ValueError, match="or `given`"):
         Measure("x", "y", kind="correlation", estimator="empirical", given=True)
     np.testing.assert_allclose(MEASURES["count"].transformed(np.array([0.0, np.e - 1])), [0, 1])

@@ -19,11 +19,11 @@ STEPS = (
     (("pandas",), (
         "splits", "preprocess_cohort", "arrange", "arrange_matrices", "connectivity", "bundle", "deviations",
         "evaluate", "localize", "group_differences", "joint", "severity", "recovery", "attribute_edges",
-        "attribute_recovery", "acquire", "discard", "dictionary", "download",
+        "attribute_recovery", "tractography_cohort", "acquire", "discard", "dictionary", "download",
     )),
     (("scipy.stats",), ("judge", "judge_matrices", "timeseries", "quality", "quality_scans")),
     (("sklearn",), ("train", "attribute", "stimulate", "validate", "validate_scores")),
-    (("nibabel",), ("atlas", "surface")),
+    (("nibabel",), ("atlas", "surface", "tractography")),
     (("matplotlib",), ("preprocess",)),
     (("jinja2",), ("report", "report_people", "report_subjects")),
     (("mlflow",), ("tracking", "track", "track_cohort")),

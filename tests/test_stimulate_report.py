@@ -20,10 +20,14 @@ from test_report import (
     severity_of,
 )
 
+from dysconnect.data.atlas.targets import target_members
+from dysconnect.data.edges import Pairs
+from dysconnect.paper.text import NONE
 from dysconnect.report.budget import named
 from dysconnect.report.recovery import recovery_sentence
-from dysconnect.report.results import Study
+from dysconnect.report.results import Asked, Study
 from dysconnect.report.stimulation import CAUTION, section, stimulation_in_short
+from dysconnect.report.stimulation.evidence import evidence_table, mean_t
 from dysconnect.report.stimulation.figures import stimulation_figure
 from dysconnect.report.stimulation.tables import connection_table, node_table, patient_rows, set_table
 from dysconnect.report.stimulation.words import aside, methods_text, model_words, paragraph
@@ -294,3 +298,35 @@ def test_the_ranking_names_whether_its_model_beats_chance_and_the_floor():
 def test_a_table_names_the_measure_of_its_connections():
     for unit in ("the Fisher z of partial correlations", "something else"):
         assert f"their change in {unit} when" in connection_table(edits_of(), targets_of(), unit).caption
+
+
+def joint_of() -> Asked:
+    """Two maps: t of every connection in one, of half of them in the other, in an order of their own."""
+    rng = np.random.default_rng(6)
+    edges = Pairs(len(NODES)).named(NODES["name"].to_numpy(str))
+    fa = np.where(np.arange(len(edges)) % 2, rng.normal(size=len(edges)), np.nan)
+    edges = edges.assign(t_correlation=rng.normal(size=len(edges)), t_fa=fa)
+    return Asked(edges.sample(frac=1, random_state=0), {"pictures": [{"name": "correlation"}, {"name": "fa"}]})
+
+
+def test_evidence_of_every_map_stands_beside_a_target():
+    joint, targets = joint_of(), targets_of()
+    known = mean_t(joint, NODES).set_index(["kind", "target"])
+    edges, first = joint.edges, targets.iloc[0]["target"]
+    touching = edges[(edges["region_a"] == first) | (edges["region_b"] == first)]
+    assert known.loc[("node", first), "t_fa"] == pytest.approx(touching["t_fa"].mean())
+    assert known.loc[("node", first), "n_fa"] == touching["t_fa"].notna().sum() < len(touching)
+    circuit = next(member for member in target_members(NODES) if member["target"] == "sensorimotor")
+    inside = edges.sort_index()[circuit["edges"]]
+    assert known.loc[("circuit", "sensorimotor"), "t_correlation"] == pytest.approx(inside["t_correlation"].mean())
+    table = evidence_table(targets, joint, NODES)
+    assert [column.title for column in table.columns] == ["Target", "Shift", "Score", "mean t correlation", "mean t fa"]
+    assert [row.cells[0][1] for row in table.rows] == ["node"] * 5 + ["region", "circuit"]
+    assert evidence_table(targets, None, NODES) is None
+
+
+def test_a_map_that_has_none_of_a_targets_connections_says_nothing_of_it():
+    joint, first = joint_of(), targets_of().iloc[0]["target"]
+    touching = (joint.edges["region_a"] == first) | (joint.edges["region_b"] == first)
+    table = evidence_table(targets_of(), joint._replace(edges=joint.edges[~touching]), NODES)
+    assert table.rows[0].cells[3:] == [NONE, NONE]

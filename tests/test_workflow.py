@@ -453,6 +453,13 @@ def test_a_network_is_pretrained_on_another_cohort(project):
     kept, left_out = map(int, re.search(r"(\d+) people to pretrain on; (\d+) left out", log).groups())
     assert kept >= 4 and left_out >= 4
     assert json.loads((project.folder / "results/simulated/train/gcn/run.json").read_text())["pretraining"] == []
+    edges, other = "results/simulated/attribute/maps/structural_gcn.tsv", other.replace("training.pretrain", "graph")
+    done = project.snakemake(edges, config=("experiment=structural_gcn",), overrides=(other,))
+    assert done.returncode == 0, done.stdout + done.stderr
+    log = (project.folder / "results/logs/simulated/attribute_structural_gcn.log").read_text()
+    assert "people have the correlation of their graph" in log
+    with np.load(project.folder / "results/simulated/train/structural_gcn/model.npz") as model:
+        assert model["graph_mean"].max() > 0
 
 
 # moved, elsewhere, killed

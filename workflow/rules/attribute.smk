@@ -19,6 +19,7 @@ rule attribute:
         connectomes=lambda wildcards: RUN.connectome_file(wildcards.experiment),
         participants="results/{dataset}/timeseries/participants.tsv",
         splits="results/{dataset}/train/splits.tsv",
+        graph=lambda wildcards: RUN.graph_files(wildcards.experiment),
         null="results/{dataset}/train/{experiment}/null.tsv",
         folds="results/{dataset}/train/{experiment}/folds.npz",
     output:

@@ -30,6 +30,7 @@ rule train:
         connectomes=lambda wildcards: RUN.connectome_file(wildcards.experiment),
         participants="results/{dataset}/timeseries/participants.tsv",
         splits="results/{dataset}/train/splits.tsv",
+        graph=lambda wildcards: RUN.graph_files(wildcards.experiment),
         pretraining=lambda wildcards: RUN.pretraining_files(wildcards.experiment),
     output:
         predictions="results/{dataset}/train/{experiment}/predictions.tsv",

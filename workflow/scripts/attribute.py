@@ -8,9 +8,11 @@ from _job import finish, start
 
 from dysconnect.attribute import attribute
 from dysconnect.data.labelled import labelled_cohort
+from dysconnect.data.structure import with_graph
 
 input, output, params = start(snakemake)
 cohort, _ = labelled_cohort(input.connectomes, input.participants, params.contrast, params.sections["measure"])
+cohort = with_graph(cohort, params.sections)
 splits, null = (pd.read_csv(path, sep="\t") for path in (input.splits, input.null))
 maps = attribute(cohort, splits, null, input.folds, params.sections, params.localize)
 maps.edges.to_csv(output.edges, sep="\t", index=False, float_format="%.6g")

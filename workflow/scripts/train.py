@@ -7,12 +7,14 @@ import pandas as pd
 from _job import finish, start
 
 from dysconnect.data.labelled import labelled_cohort, pretraining_cohort
+from dysconnect.data.structure import with_graph
 from dysconnect.train import clear_store, cross_validate, permutation_null, show_live, write_trained
 
 input, output, params = start(snakemake)
 sections, name = params.sections, snakemake.wildcards.experiment
 wanted = params.contrast, sections["measure"], sections["training"].get("memory")
 cohort, data_hash = labelled_cohort(input.connectomes, input.participants, *wanted)
+cohort = with_graph(cohort, sections)
 splits, others = pd.read_csv(input.splits, sep="\t"), pretraining_cohort(sections, cohort)
 store = Path(output.predictions).parent / "unfinished"  # networks survive an interruption
 with show_live(params.live) as live:

@@ -110,7 +110,7 @@ def _explained(fold: HeldOut, sections: dict, spec: dict) -> dict[str, np.ndarra
         return {}
     from dysconnect.attribute.explainer import explain  # PyTorch Geometric's explainers
 
-    people = fold.people.values[: spec["explained"]]
+    people = fold.numbers[: spec["explained"]]
     return {"explainer": explain(fold.model.networks_, people, seed=spec["seed"])}
 
 
@@ -209,8 +209,9 @@ def _inference(cohort: Cohort, splits: pd.DataFrame, sections: dict, spec: dict,
         columns = {"p_screening": result.p_fwer, "screened": result.share}
         yield "screening", *_columns(columns, index, alpha, settings | {"tested": result.tested})
     if shown and spec["attribution_permutations"] and promise == "attribution":
-        if sections["training"].get("pretrain"):
-            why = {"reason": "not made for pretrained networks"}
+        special = "pretrained networks" if sections["training"].get("pretrain") else "networks on given graphs"
+        if sections["training"].get("pretrain") or sections["graph"].get("connectomes"):
+            why = {"reason": f"not made for {special}"}
             yield "attribution", pd.DataFrame(index=index), why
             return
         result = attribution_null(cohort, splits, sections, spec["attribution_permutations"], spec["seed"])
@@ -234,6 +235,6 @@ def _screen(cohort: Cohort, sections: dict, tested: np.ndarray):
             return np.abs(model.edge_weights() * held.spread)[tested]
         from dysconnect.attribute.gradients import mean_gradients  # torch
 
-        return np.abs(mean_gradients(model.networks_, held.people.values)[0] * held.spread)[tested]
+        return np.abs(mean_gradients(model.networks_, held.numbers)[0, : len(held.spread)] * held.spread)[tested]
 
     return scores

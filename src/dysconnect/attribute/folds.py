@@ -36,6 +36,11 @@ class HeldOut:
     baseline: np.ndarray
     spread: np.ndarray
 
+    @property
+    def numbers(self) -> np.ndarray:
+        """What a network is given of the held-out people: edges, and behind them those of a given graph, [m, E]."""
+        return self.model.input_.of(self.people, np.arange(len(self.people.values)))[:]
+
     def decide(self, edges: np.ndarray) -> np.ndarray:
         """Logits of the held-out people, had they these edges, [m, E] -> [m]."""
         probability = self.model.predict(replace(self.people, values=edges), np.arange(len(edges)))
@@ -49,7 +54,8 @@ def held_out(cohort: Cohort, fold: FoldModel) -> HeldOut:
     people = cohort.participants.iloc[fold.test].reset_index(drop=True)
     lost = cohort.missing[fold.test]  # a tangent vector must know of them even after they were filled in
     missing = lost if MEASURES[cohort.measure].tangent else np.zeros_like(lost)
-    people = replace(cohort, participants=people, values=fill(fold.test), missing=missing)
+    graph = None if cohort.graph is None else cohort.graph[fold.test]
+    people = replace(cohort, participants=people, values=fill(fold.test), missing=missing, graph=graph)
     spread = fisher_edges(replace(cohort, values=train)).std(0)
     return HeldOut(fold.model, people, train[controls].mean(0), spread)
 
@@ -76,11 +82,13 @@ def fold_maps(fold: HeldOut) -> dict[str, np.ndarray]:
 def _network_maps(fold: HeldOut) -> dict[str, np.ndarray]:
     from dysconnect.attribute.gradients import edge_masks, integrated_gradients, mean_gradients  # torch
 
-    networks, edges = fold.model.networks_, fold.people.values
-    paths = integrated_gradients(networks, edges, fold.baseline, STEPS)
+    networks, numbers, n_edges = fold.model.networks_, fold.numbers, len(fold.spread)
+    baseline = numbers.copy()
+    baseline[:, :n_edges] = fold.baseline  # a graph of other connectomes stays as it is
+    paths = integrated_gradients(networks, numbers, baseline, STEPS)[..., :n_edges]
     maps = {
         "integrated_gradients": np.abs(paths).mean((0, 1)),
-        "gradient": mean_gradients(networks, edges).mean(0) * fold.spread,
+        "gradient": mean_gradients(networks, numbers).mean(0)[:n_edges] * fold.spread,
     }
     mask = edge_masks(networks)
     return maps if mask is None else maps | {"mask": mask.mean(0)}

@@ -28,7 +28,7 @@ def integrated_gradients(networks: Networks, edges: np.ndarray, baseline: np.nda
     networks : Networks
     edges : array, [n, E]
         Fisher z of the people to explain.
-    baseline : array, [E]
+    baseline : array, [E] or [n, E]
         Edges that count as nothing: the mean of the training controls.
     steps : int
 
@@ -45,14 +45,15 @@ def integrated_gradients(networks: Networks, edges: np.ndarray, baseline: np.nda
 
 
 def path_gradients(networks: Networks, edges: np.ndarray, baseline: np.ndarray, steps: int = 8) -> np.ndarray:
-    """Mean gradient of the logits between the baseline [E] and every person's edges [n, E], per z: [K, n, E]."""
+    """Mean gradient of the logits between a baseline, of all or each, and all edges [n, E], per z: [K, n, E]."""
     edges, baseline = np.asarray(edges, np.float32), np.asarray(baseline, np.float32)
     gradients = np.zeros((len(networks.chosen), *edges.shape), np.float32)
     view = networks.view()
-    start = torch.as_tensor(baseline, device=view.device, dtype=view.dtype)
+    baseline = np.broadcast_to(baseline, edges.shape)
     for models, stack in networks.stacks():
         for first in range(0, len(edges), PEOPLE):
             rows = slice(first, first + PEOPLE)
+            start = torch.as_tensor(baseline[rows].copy(), device=view.device, dtype=view.dtype)
             way = torch.as_tensor(edges[rows], device=view.device, dtype=view.dtype) - start
             total = sum(_gradient(stack, view, start + (step + 0.5) / steps * way) for step in range(steps))
             gradients[models, rows] = (total / steps).cpu().numpy()

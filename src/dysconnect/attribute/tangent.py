@@ -41,4 +41,5 @@ def _of_network(model: GraphModel, people: Cohort, rows: np.ndarray) -> tuple[np
 
     slopes = people_gradients(model.networks_, model.input_.of(people, rows))[0].astype(float)
     n_features = model.networks_.view().layout.n_features
-    return slopes[:, :n_features], slopes[:, n_features:] if slopes.shape[1] > n_features else 0.0
+    correlated = slopes.shape[1] > n_features and not model.graph.get("connectomes")  # other edges are none of theirs
+    return slopes[:, :n_features], slopes[:, n_features:] if correlated else 0.0

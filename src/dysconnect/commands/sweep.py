@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from dysconnect.data.measures import STORED
 from dysconnect.keeping.address import AddressError
 from dysconnect.keeping.made import MadeOtherwise, read_made, refuse_other_settings
-from dysconnect.plan.checks import check_pretraining, check_values
+from dysconnect.plan.checks import check_graphs, check_pretraining, check_values
 from dysconnect.plan.compose import check_model, to_dict
 from dysconnect.plan.config import ConfigError, training_sections, validate
 
@@ -168,6 +168,7 @@ def _train(config: dict, results: Path) -> tuple["Trained", "pd.DataFrame", str]
     import pandas as pd
 
     from dysconnect.data.labelled import labelled_cohort, pretraining_cohort
+    from dysconnect.data.structure import with_graph
     from dysconnect.evaluate import evaluate
     from dysconnect.keeping import sealed
     from dysconnect.train import cross_validate
@@ -181,6 +182,8 @@ def _train(config: dict, results: Path) -> tuple["Trained", "pd.DataFrame", str]
     cohort, data_hash = labelled_cohort(*files[:2], *wanted)
     splits = pd.read_csv(files[2], sep="\t")
     check_pretraining({name: config}, folder.name)
+    check_graphs({name: config})
+    cohort = with_graph(cohort, sections)
     trained = cross_validate(cohort, splits, name, sections, unlabelled=pretraining_cohort(sections, cohort))
     predictions = {name: trained.predictions}
     if floor.exists() and floor.parent.name != name:  # on the same splits: no score without its floor

@@ -35,6 +35,9 @@ class Cohort:
         What the measure says of every region beside connections.
     scan_means : dict of str to float
         Means of what it says of a scan as a whole, over everybody in the file.
+    graph : array of float32, [n, E undirected], optional
+        Edges of which the graphs of networks are made, where they are not those of `values`; zero is no edge, NaN one
+        that is not known.
 
     Raises
     ------
@@ -51,6 +54,7 @@ class Cohort:
     known: np.ndarray | None = None
     regional: Mapping[str, np.ndarray] = field(default_factory=dict)
     scan_means: Mapping[str, float] = field(default_factory=dict)
+    graph: np.ndarray | None = None
 
     def __post_init__(self):
         if self.directed and measure_of(self.measure).tangent:

@@ -12,6 +12,7 @@ from dysconnect.data.connectomes import read_connectomes
 from dysconnect.data.measures import STORED
 from dysconnect.data.memory import data_memory
 from dysconnect.data.participants import read_participants, with_labels
+from dysconnect.data.structure import people_beside
 from dysconnect.keeping.sealed import NotAsWrittenError, remedy
 
 
@@ -67,8 +68,7 @@ def pretraining(sections: Mapping) -> dict:
     spec = sections["training"].get("pretrain") or {}
     if not spec:
         return {}
-    table = Path(spec["connectomes"]).parent.parent / "timeseries/participants.tsv"
-    return {**spec, "participants": spec["participants"] or str(table)}
+    return {**spec, "participants": spec["participants"] or str(people_beside(spec["connectomes"]))}
 
 
 def unlabelled_cohort(spec: dict, known: Cohort) -> Cohort:

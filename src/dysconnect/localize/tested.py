@@ -32,9 +32,9 @@ def chosen_people(cohort: Cohort, chosen: np.ndarray) -> Cohort:
     """Some people of a cohort, by a mask [n]."""
     people = cohort.participants[chosen].reset_index(drop=True)
     regional = {name: values[chosen] for name, values in cohort.regional.items()}
-    return replace(
-        cohort, participants=people, values=cohort.values[chosen], missing=cohort.missing[chosen], regional=regional
-    )
+    graph = None if cohort.graph is None else cohort.graph[chosen]
+    edges = {"values": cohort.values[chosen], "missing": cohort.missing[chosen], "graph": graph}
+    return replace(cohort, participants=people, regional=regional, **edges)
 
 
 def complete_edges(cohort: Cohort, max_missing: float) -> CompleteEdges:

@@ -13,10 +13,13 @@ from dysconnect.acquire.scan import RAW_ENGINES
 from dysconnect.data.images.spaces import TEMPLATE_SPACE, refuse_other_space, refuse_without_surface
 from dysconnect.data.labelled import pretraining
 from dysconnect.data.matrices import CONTENTS, TRACED
-from dysconnect.data.measures import MEASURES, measure_of
+from dysconnect.data.measures import MEASURES, STORED, measure_of
+from dysconnect.data.structure import graph_files, refuse_as_graph
 from dysconnect.fetching import check_room
 from dysconnect.keeping.place import SHARED_FOLDERS
+from dysconnect.models.cards import CARDS
 from dysconnect.plan.config import ConfigError, nearest, training_sections
+from dysconnect.plan.pictures import measure_named
 from dysconnect.preprocess.fmriprep import Places, bound_folders, check_fmriprep, places_sentence, template_of
 
 ANSWERS = ("group", "participant_id", "label", "included", "exclusion_reason")  # of participants.tsv: never covariates
@@ -98,6 +101,37 @@ def check_pretraining(experiments: Mapping[str, Mapping], dataset: str) -> None:
                 f"experiment {name} is pretrained on {' and '.join(absent)}: not there yet. First run, in this folder, "
                 f"`snakemake --config dataset={source} --until connectivity`, then this command again."
             )
+
+
+def check_graphs(experiments: Mapping[str, Mapping]) -> None:
+    """Refuse graphs of other connectomes that are not there, are no graph, or that a network does not use.
+
+    Raises
+    ------
+    ConfigError
+        With what to change, or the command that makes the files.
+    """
+    for name, config in experiments.items():
+        sections = training_sections(config)
+        files = graph_files(sections)
+        if not files:
+            continue
+        if "graph" not in CARDS[config["model"]["name"]].needs or sections["training"].get("pretrain"):
+            why = "pretrained" if sections["training"].get("pretrain") else "without a graph"
+            raise ConfigError(
+                f"experiment {name}: model={config['model']['name']} is {why}, and graph.connectomes is set. Choose a "
+                "network such as gcn or gat from random weights, or leave graph.connectomes out."
+            )
+        path = Path(files["connectomes"])
+        absent = [file for file in files.values() if not Path(file).exists()]
+        if absent:
+            raise ConfigError(
+                f"experiment {name} has graphs of {' and '.join(absent)}: not there yet. First run, in this folder, "
+                f"`snakemake --config dataset={path.parent.parent.name} connectivity={measure_named(path)} "
+                "--until connectivity`, then this command again."
+            )
+        if (measure := measure_named(path)) in STORED.values():  # a file of another name says it when it is read
+            refuse_as_graph(measure, path)
 
 
 def check_source(cohort: Mapping, experiments: Mapping[str, Mapping]) -> None:
@@ -280,6 +314,11 @@ def check_asked(
         raise ConfigError(
             f"stimulate.experiment: {name} sees the tangent space, where no single connection can be edited. Choose "
             "one that sees the connections themselves, as correlation_ridge or correlation_gcn."
+        )
+    if name in experiments and training_sections(experiments[name])["graph"].get("connectomes"):
+        raise ConfigError(
+            f"stimulate.experiment: {name} has graphs of other connectomes (graph.connectomes), and cannot be asked. "
+            "Choose one without, as correlation_ridge or correlation_gcn."
         )
 
 

@@ -229,9 +229,10 @@ def training_sections(config: Mapping) -> dict:
     ]
     if not config["training"]["pretrain"]["connectomes"]:
         keys = [key for key in keys if key != "pretrain"]
+    graph = config["graph"] if graph_model else {}
     return {
         "model": config["model"],
         "measure": config["connectivity"]["measure"],
-        "graph": config["graph"] if graph_model else {},
+        "graph": graph if graph.get("connectomes") else without(graph, "connectomes"),
         "training": {key: config["training"][key] for key in [*keys, "seed"]},
     }

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dysconnect.data.measures import MEASURES
+from dysconnect.data.structure import people_beside
 from dysconnect.plan.config import ConfigError
 
 
@@ -50,19 +51,18 @@ def _own(measure: str) -> str:
 
 def _other(path: str, named: Mapping) -> tuple[str, Path]:
     """Name of a map that another run has made, and the folder of its results."""
-    folder = Path(path).parent.parent
-    people = folder / "timeseries/participants.tsv"
+    folder, people = Path(path).parent.parent, people_beside(path)
     absent = [str(file) for file in (Path(path), people) if not file.exists()]
     if absent:
         raise ConfigError(
             f"localize.joint names {path}, and {' and '.join(absent)} is not there. Make it first, with its own run "
-            f"(snakemake --config dataset={folder.name} connectivity={_measure(path)} atlas=...)."
+            f"(snakemake --config dataset={folder.name} connectivity={measure_named(path)} atlas=...)."
         )
-    name = _measure(path)
+    name = measure_named(path)
     return (name if name not in named else f"{folder.name}_{name}"), folder
 
 
-def _measure(path: str) -> str:
+def measure_named(path: str | Path) -> str:
     """Measure of a file of connectomes by its name, ATLAS_MEASURE.h5."""
     stem = Path(path).stem
     known = [measure.stored for measure in MEASURES.values() if stem.endswith(f"_{measure.stored}")]

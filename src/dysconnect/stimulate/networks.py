@@ -60,7 +60,7 @@ def refuse_unasked(sections: dict) -> None:
     Raises
     ------
     ValueError
-        In the tangent space, and for pretrained networks, whose first weights come from other people.
+        In the tangent space, for pretrained networks, whose first weights come from other people, and on given graphs.
     """
     if MEASURES[sections["measure"]].tangent:
         raise ValueError(
@@ -69,6 +69,11 @@ def refuse_unasked(sections: dict) -> None:
         )
     if sections["training"].get("pretrain"):
         raise ValueError("pretrained networks cannot be asked; choose another stimulate.experiment, as gat.")
+    if sections["graph"].get("connectomes"):
+        raise ValueError(
+            "networks on a given graph (graph.connectomes) cannot be asked: each permutation of the labels would need "
+            "graphs of its own. Choose another stimulate.experiment, as correlation_gcn."
+        )
 
 
 def fitted_networks(cohort: Cohort, splits: pd.DataFrame, sections: dict) -> Iterator[Fold]:

@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
-from dysconnect.data.atlas import circuit_edges, circuit_titles
-from dysconnect.data.atlas.targets import target_regions
+from dysconnect.data.atlas.targets import target_members, target_regions
 from dysconnect.data.edges import Pairs
 
 KINDS = ("node", "region", "circuit")
@@ -54,40 +53,18 @@ def list_targets(nodes: pd.DataFrame, measured: np.ndarray, directed: bool = Fal
         Edges that anybody has.
     directed : bool
         Whether an edge goes from one region to the other.
-
-    Notes
-    -----
-    To stimulate a node or a region is to act on all edges that touch it, those that leave it and those that come to it
-    alike; a circuit, on its edges alone, which go one way where edges do.
     """
-    pairs = Pairs(len(nodes), directed)
-    rows, cols = pairs.ends
-    regions, circuits = target_regions(nodes), circuit_edges(nodes, directed)
-    touching = lambda ends: np.isin(rows, ends) | np.isin(cols, ends)
-    targets = [
-        {"kind": "node", "target": name, "title": name, "n_nodes": 1, "edges": touching([k])}
-        for k, name in enumerate(nodes["name"])
-    ]
-    targets += [
-        {"kind": "region", "target": region.target, "title": region.title, "access": region.access,
-         "n_nodes": len(region.rows), "edges": touching(region.rows)}
-        for region in regions.itertuples()
-    ]  # fmt: skip
-    for name, title in circuit_titles().items():
-        inside = circuits[circuits["circuit"] == name]
-        ends = np.union1d(inside["i"], inside["j"])
-        edges = np.isin(np.arange(len(rows)), inside["edge"])
-        targets.append({"kind": "circuit", "target": name, "title": title, "n_nodes": len(ends), "edges": edges})
+    targets = target_members(nodes, directed)
     members = np.stack([target.pop("edges") & measured for target in targets])
     table = pd.DataFrame(targets).assign(n_edges=members.sum(1)).fillna({"access": ""})
     table = table.join(nodes[["system", "x", "y", "z"]])
-    table.loc[: len(nodes) - 1, "access"] = _node_access(regions, len(nodes))
+    table.loc[: len(nodes) - 1, "access"] = _node_access(target_regions(nodes), len(nodes))
     seen = (table["n_edges"] > 0).to_numpy()
     absent = table.loc[~seen & (table["kind"] == "region"), ["target", "title", "access"]].reset_index(drop=True)
     columns = ["kind", "target", "title", "access", "system", "x", "y", "z", "n_nodes", "n_edges"]
     nodes_seen = np.flatnonzero(seen[: len(nodes)])
     kept = table.loc[seen, columns].reset_index(drop=True)
-    return Targets(kept, csr_matrix(members[seen], dtype=np.float32), nodes_seen, absent, pairs)
+    return Targets(kept, csr_matrix(members[seen], dtype=np.float32), nodes_seen, absent, Pairs(len(nodes), directed))
 
 
 def _node_access(regions: pd.DataFrame, n_nodes: int) -> list[str]:

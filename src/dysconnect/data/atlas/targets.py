@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from dysconnect.data.atlas import FOLDER
+from dysconnect.data.atlas import FOLDER, circuit_edges, circuit_titles
+from dysconnect.data.edges import Pairs
 
 
 def target_regions(nodes: pd.DataFrame) -> pd.DataFrame:
@@ -31,6 +32,40 @@ def target_regions(nodes: pd.DataFrame) -> pd.DataFrame:
         hit = np.any([_matches(nodes, rule) for rule in rules.to_dict("records")], axis=0)
         targets.append((target, title, access, tuple(np.flatnonzero(hit).tolist())))
     return pd.DataFrame(targets, columns=["target", "title", "access", "rows"])
+
+
+def target_members(nodes: pd.DataFrame, directed: bool = False) -> list[dict]:
+    """List every node, target region and circuit of an atlas with its edges.
+
+    Returns
+    -------
+    list of dict
+        `kind` (node, region, circuit), `target`, `title`, `access` (of regions), `n_nodes`, `edges` (array of bool,
+        [E], in the order of `Pairs`).
+
+    Notes
+    -----
+    To stimulate a node or a region is to act on all edges that touch it, those that leave it and those that come to it
+    alike; a circuit, on its edges alone, which go one way where edges do.
+    """
+    rows, cols = Pairs(len(nodes), directed).ends
+    touching = lambda ends: np.isin(rows, ends) | np.isin(cols, ends)
+    members = [
+        {"kind": "node", "target": name, "title": name, "n_nodes": 1, "edges": touching([k])}
+        for k, name in enumerate(nodes["name"])
+    ]
+    members += [
+        {"kind": "region", "target": region.target, "title": region.title, "access": region.access,
+         "n_nodes": len(region.rows), "edges": touching(region.rows)}
+        for region in target_regions(nodes).itertuples()
+    ]  # fmt: skip
+    circuits = circuit_edges(nodes, directed)
+    for name, title in circuit_titles().items():
+        inside = circuits[circuits["circuit"] == name]
+        ends = np.union1d(inside["i"], inside["j"])
+        edges = np.isin(np.arange(len(rows)), inside["edge"])
+        members.append({"kind": "circuit", "target": name, "title": title, "n_nodes": len(ends), "edges": edges})
+    return members
 
 
 def target_titles() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """What networks are given of the people of a cohort: edges, or tangent vectors and the correlations of their graph."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -12,9 +13,12 @@ from dysconnect.learning.represented import Represented
 from dysconnect.models.cards import card_of
 
 
-def make_input(sections: dict) -> "EdgeInput | TangentInput":
+def make_input(sections: dict) -> "EdgeInput | TangentInput | GivenGraph":
     """What turns people into the input of the network, not yet learned."""
-    return TangentInput(sections) if MEASURES[sections["measure"]].tangent else EdgeInput(sections["measure"])
+    features = TangentInput(sections) if MEASURES[sections["measure"]].tangent else EdgeInput(sections["measure"])
+    if sections["graph"].get("connectomes") and uses_graph(sections):
+        return GivenGraph(features, sections["graph"].get("edges", "own") == "mean")
+    return features
 
 
 class EdgeInput:
@@ -77,7 +81,8 @@ class TangentInput:
 
     def __init__(self, sections: dict):
         spec = sections["model"]
-        self.graph, self.measure = uses_graph(sections), sections["measure"]
+        given = bool(sections["graph"].get("connectomes"))
+        self.graph, self.measure = uses_graph(sections) and not given, sections["measure"]
         self.represented_ = Represented(True, partial(card_of(spec["name"]).space, spec), BorrowedCovariances)
 
     @property
@@ -117,6 +122,101 @@ class TangentInput:
     @staticmethod
     def _joined(vectors: np.ndarray, covariances: np.ndarray) -> np.ndarray:
         return np.hstack([vectors, correlations(covariances).astype(np.float32)])
+
+
+class GivenGraph:
+    """Features, and behind them edges of other connectomes, of which the graph is made (`Cohort.graph`, `Layout`).
+
+    They are in units of the strongest edge of the training mean, so that its weight is that of a correlation of
+    tanh 1 whatever was measured. What somebody lacks takes the training mean.
+
+    Parameters
+    ----------
+    features : EdgeInput or TangentInput
+    shared : bool
+        Whether all have the graph of the mean of the training controls; then labels decide it.
+
+    Attributes
+    ----------
+    mean_ : array of float32, [E]
+        Of the training people, or their controls, who have an edge; zero where nobody does.
+    """
+
+    def __init__(self, features: "EdgeInput | TangentInput", shared: bool):
+        self.features, self.shared = features, shared
+
+    @property
+    def filler_(self):
+        """What completes the features."""
+        return self.features.filler_
+
+    @property
+    def represented_(self) -> Represented:
+        """What makes tangent vectors."""
+        return self.features.represented_
+
+    def fit(self, cohort: Cohort, rows: np.ndarray) -> "GivenGraph":
+        """Learn from some rows of a cohort.
+
+        Raises
+        ------
+        ValueError
+            When the cohort brings no such edges, or none of these people has any.
+        """
+        self.features.fit(cohort, rows)
+        given = _graph_of(cohort)[rows]
+        given = given[cohort.labels[rows] == 0] if self.shared else given
+        known = ~np.isnan(given)
+        self.mean_ = (np.nansum(given, 0) / np.maximum(known.sum(0), 1)).astype(np.float32)
+        if not self.mean_.max() > 0:
+            raise ValueError(
+                f"no training {'control' if self.shared else 'subject'} has an edge in graph.connectomes: name a file "
+                "of the same people, or use fewer folds."
+            )
+        return self
+
+    def of(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray | FilledEdges:
+        """Features and edges of the graph of some rows, [len(rows), E]; edges are read as they are asked for."""
+        given = _graph_of(cohort)[rows]
+        given = np.where(np.isnan(given) | self.shared, self.mean_, given) / self.mean_.max()
+        features = self.features.of(cohort, rows)
+        return replace(features, graph=given) if isinstance(features, FilledEdges) else np.hstack([features, given])
+
+    def of_matrices(self, matrices: np.ndarray) -> np.ndarray:
+        """Refused where every person has a graph: a matrix says nothing of it. Else features and the one graph.
+
+        Raises
+        ------
+        ValueError
+            For graphs of persons.
+        """
+        if not self.shared:
+            raise ValueError(
+                "this network needs everybody's own graph beside the matrix, and none is given: predict with an "
+                "experiment of graph.edges=mean, or without graph.connectomes."
+            )
+        features = self.features.of_matrices(matrices)
+        return np.hstack([features, np.tile(self.mean_ / self.mean_.max(), (len(features), 1))])
+
+    def remember(self, cohort: Cohort, rows: np.ndarray) -> None:
+        """Show the training people again."""
+        self.features.remember(cohort, rows)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What was learned, as arrays."""
+        return {**self.features.state(), "graph_mean": self.mean_}
+
+    def load_state(self, arrays: dict[str, np.ndarray]) -> "GivenGraph":
+        """Restore from `state`."""
+        self.features.load_state(arrays)
+        self.mean_ = arrays["graph_mean"]
+        return self
+
+
+def _graph_of(cohort: Cohort) -> np.ndarray:
+    if cohort.graph is None:
+        raise ValueError("graph.connectomes is set, and the cohort has no edges of it: give them by `with_graph`.")
+    return cohort.graph
 
 
 def correlations(covariances: np.ndarray) -> np.ndarray:

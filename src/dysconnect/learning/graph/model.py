@@ -1,6 +1,7 @@
 """A graph network as the workflow uses it: rows of a cohort in, probabilities out, saved as plain arrays."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from dysconnect.models.cards import card_of
 if TYPE_CHECKING:  # torch and torch_geometric take seconds to load
     import pandas as pd
 
-    from dysconnect.learning.graph.inputs import EdgeInput, TangentInput
+    from dysconnect.learning.graph.inputs import EdgeInput, GivenGraph, TangentInput
     from dysconnect.learning.graph.run import Networks
     from dysconnect.learning.graph.view import FilledEdges
 
@@ -50,6 +51,11 @@ class GraphModel:
             )
         self.spec, self.graph, self.training, self.measure = spec, graph, training, measure
         self.tangent = MEASURES[measure].tangent
+
+    @property
+    def graph_of_controls(self) -> bool:
+        """Whether labels decide the graph, which is made anew then for each of them."""
+        return bool(self.graph.get("connectomes")) and self.graph.get("edges") == "mean"
 
     @property
     def filler_(self):
@@ -91,8 +97,12 @@ class GraphModel:
     ) -> np.ndarray:
         """Logits on `test` of a network for each label vector of `train` [n, P]: [len(test), P]; see `fit_labels`."""
         seed = int(np.random.SeedSequence([self.seed_, 13]).generate_state(1)[0] % 2**31)
-        source, networks = self.fit_labels(cohort, train, labels, seed, store, ticks, self.start_)
-        return networks.decide(source.of(cohort, test))
+        logits = []
+        for columns in labels.T[:, :, None] if self.graph_of_controls else [labels]:
+            taught = _relabelled(cohort, train, columns[:, 0]) if self.graph_of_controls else cohort
+            source, networks = self.fit_labels(taught, train, columns, seed, store, ticks, self.start_)
+            logits.append(networks.decide(source.of(cohort, test)))
+        return np.hstack(logits)
 
     def fit_labels(
         self,
@@ -103,7 +113,7 @@ class GraphModel:
         store: Path | None = None,
         ticks: Iterator | None = None,
         start: dict | None = None,
-    ) -> tuple["EdgeInput | TangentInput", "Networks"]:
+    ) -> tuple["EdgeInput | TangentInput | GivenGraph", "Networks"]:
         """Networks for many label vectors of the same rows [n, P], and what turns people into their input.
 
         With one seed all start from the same weights and drop the same channels, the observed labels' no less than the
@@ -160,3 +170,10 @@ class GraphModel:
         self.networks_ = restore_network(arrays, self._sections(), int(arrays["n_nodes"]))
         self.input_ = make_input(self._sections()).load_state(arrays)
         return self
+
+
+def _relabelled(cohort, rows: np.ndarray, labels: np.ndarray):
+    """The cohort with other labels of some rows."""
+    everybodys = cohort.labels.copy()
+    everybodys[rows] = labels
+    return replace(cohort, participants=cohort.participants.assign(label=everybodys))

@@ -25,26 +25,29 @@ class FilledEdges:
         Which subjects.
     filler : MissingRegions or None
         None: as they are.
+    graph : array or None, [n, E]
+        Edges of which graphs are made; they follow the others (`Layout`).
     """
 
     values: np.ndarray
     missing: np.ndarray
     rows: np.ndarray
     filler: MissingRegions | None = None
+    graph: np.ndarray | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
         """Subjects and edges."""
-        return len(self.rows), self.values.shape[1]
+        return len(self.rows), self.values.shape[1] + (0 if self.graph is None else self.graph.shape[1])
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, wanted: slice | np.ndarray) -> np.ndarray:
         rows = self.rows[wanted]
-        return (
-            self.values[rows] if self.filler is None else self.filler.transform(self.values[rows], self.missing[rows])
-        )
+        edges = self.values[rows]
+        edges = edges if self.filler is None else self.filler.transform(edges, self.missing[rows])
+        return edges if self.graph is None else np.hstack([edges, self.graph[wanted]])
 
     def __str__(self) -> str:
         return "memory" if isinstance(self.values, np.ndarray) else str(self.values)
@@ -55,7 +58,8 @@ class Layout:
     """What stands where in the numbers that a network is given of a person, [E].
 
     First come the features: the edges, or the tangent vector with its diagonal. A graph is made of correlations, which
-    the edges are; behind a tangent vector they follow, of the same covariance, for networks that use a graph.
+    the edges are; behind a tangent vector they follow, of the same covariance, for networks that use a graph. Where the
+    graph is made of other connectomes (``graph.connectomes``), their edges follow instead, behind any features.
 
     Attributes
     ----------
@@ -64,7 +68,8 @@ class Layout:
     density : float or None
         Share of edges in the graph; None for networks that use no graph.
     shared : bool
-        Whether all have one graph, of the training mean's strongest edges; if not, each person has their own.
+        Whether all have one graph, of the training mean's strongest edges (of other connectomes, that of the training
+        controls); if not, each person has their own.
     drop : float
         Share of the edges of a graph that are left out of a step of training (Rong et al. 2020, arXiv:1907.10903).
     """
@@ -86,7 +91,8 @@ class Layout:
         """
         spec, tangent = sections["graph"], MEASURES[sections["measure"]].tangent
         density = spec["density"] if uses_graph(sections) else None
-        n_nodes = nodes_of(n_numbers, tangent, density is not None)
+        behind = density is not None and (tangent or bool(spec.get("connectomes")))
+        n_nodes = nodes_of(n_numbers, tangent, behind)
         return cls(n_nodes, tangent, density, spec.get("edges", "own") == "mean", spec.get("drop", 0.0))
 
     @property
@@ -105,11 +111,11 @@ def uses_graph(sections: dict) -> bool:
     return "graph" in CARDS[sections["model"]["name"]].needs
 
 
-def nodes_of(n_numbers: int, tangent: bool = False, graph: bool = True) -> int:
-    """Regions of E numbers a person: N (N - 1) / 2 edges; N (N + 1) / 2 of a tangent vector, N^2 with its graph."""
-    if tangent and graph:
-        n_nodes = round(n_numbers**0.5)
-        expected = n_nodes**2
+def nodes_of(n_numbers: int, tangent: bool = False, behind: bool = False) -> int:
+    """Regions of E numbers a person: N (N - 1) / 2 edges, N (N + 1) / 2 of a tangent vector, maybe edges behind."""
+    if behind:
+        n_nodes = round(n_numbers**0.5 if tangent else (1 + (1 + 4 * n_numbers) ** 0.5) / 2)
+        expected = len(Pairs(n_nodes, diagonal=tangent)) + len(Pairs(n_nodes))
     else:
         n_nodes = round(((1 + 8 * n_numbers) ** 0.5 + (-1 if tangent else 1)) / 2)
         expected = len(Pairs(n_nodes, diagonal=tangent))

@@ -74,9 +74,10 @@ def _graph_text(title: str, config: Mapping) -> str:
 
 def _adjacency_text(spec: Mapping) -> str:
     """Which edges a graph has."""
-    strongest = f"the {spec['density']:.0%} strongest positive correlations"
-    own = spec["edges"] == "own"
-    graph = f", graphs of {strongest}" if own else f", one graph of {strongest} in the training mean"
+    given = spec.get("connectomes")
+    strongest = f"the {spec['density']:.0%} strongest {f'edges of {given}' if given else 'positive correlations'}"
+    mean = "mean of the training controls" if given else "training mean"
+    graph = f", graphs of {strongest}" if spec["edges"] == "own" else f", one graph of {strongest} in the {mean}"
     dropped = f", {spec['drop']:.0%} of whose edges are left out of every step (Rong et al. 2020)"
     return graph + (dropped if spec["drop"] else "")
 

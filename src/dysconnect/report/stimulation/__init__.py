@@ -7,6 +7,7 @@ from dysconnect.report.budget import passed_on, target_held_back, target_share
 from dysconnect.report.prediction.scores import measure_seen
 from dysconnect.report.results import Study
 from dysconnect.report.section import Drawing, Section
+from dysconnect.report.stimulation.evidence import evidence_table
 from dysconnect.report.stimulation.figures import stimulation_figure
 from dysconnect.report.stimulation.tables import connection_table, node_table, notes, patient_rows, set_table
 from dysconnect.report.stimulation.words import (
@@ -53,6 +54,7 @@ def section(study: Study) -> Section | None:
         tables={
             "nodes": node_table(targets, alpha),
             "sets": set_table(targets, ranking, alpha, directed),
+            "evidence": evidence_table(targets, results.joint, study.nodes),
             "connections": connection_table(results.edits, targets, unit_of(study), directed),
             "patients": patient_rows(results.patient_targets, results.edits, directed) if study.people else None,
         },
