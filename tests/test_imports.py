@@ -12,8 +12,8 @@ HEAVY = (
     "snakemake", "torch", "torch_geometric", "xarray",
 )  # fmt: skip
 
-# What scripts may load beside what those above them may: one process imports them all, in this order. Torch, nilearn,
-# numba and xarray are in no line: the functions that need them load them.
+# What scripts may load beside what those above them may: one process imports them all, in this order. Torch and
+# xarray are in no line, and nilearn and numba in the last alone: the functions that need them load them.
 STEPS = (
     ((), ("discard_outputs",)),
     (("pandas",), (
@@ -23,10 +23,11 @@ STEPS = (
     )),
     (("scipy.stats",), ("judge", "judge_matrices", "timeseries", "quality", "quality_scans")),
     (("sklearn",), ("train", "attribute", "stimulate", "validate", "validate_scores")),
-    (("nibabel",), ("atlas", "surface", "tractography")),
+    (("nibabel",), ("atlas", "surface")),
     (("matplotlib",), ("preprocess",)),
     (("jinja2",), ("report", "report_people", "report_subjects")),
     (("mlflow",), ("tracking", "track", "track_cohort")),
+    (("nilearn", "numba"), ("tractography",)),  # ten minutes a person
 )  # fmt: skip
 
 PROGRAM = """
