@@ -194,7 +194,7 @@ def t1w_image(head: Head, voxel: float, noise: float = 0.01) -> nib.Nifti1Image:
 
 def write_anatomy(folder: Path) -> None:
     """Write the T1w of the first head, and what its registration to the template gives."""
-    from dysconnect.preprocess.registration import prepare_anatomy
+    from dysconnect.anatomy.registration import prepare_anatomy
 
     nib.save(t1w_image(Head(load_atlas("seitzman300"), 2, 2.0, seed=0), 2.5), folder / "sub-01_T1w.nii.gz")
     anatomy = prepare_anatomy(folder / "sub-01_T1w.nii.gz", folder, HEAD)

@@ -10,10 +10,10 @@ import pytest
 
 pytest.importorskip("ants", reason="antspyx is not installed: pip install -e '.[imaging]' -c requirements.lock")
 
+from dysconnect.anatomy.kept import keep_anatomy, place_of, read_anatomy
+from dysconnect.anatomy.registration import Anatomy
 from dysconnect.commands.withdraw import find_removal
 from dysconnect.preprocess import ants as engine
-from dysconnect.preprocess.kept import keep_anatomy, place_of, read_anatomy
-from dysconnect.preprocess.registration import Anatomy
 
 SPEC = {"transform": "fast", "resolution": 2, "seed": 0, "slice_timing": True, "threads": 1}
 

@@ -14,6 +14,7 @@ from nilearn.datasets import load_mni152_brain_mask
 from phantom import Head, write_phantom
 from scipy.spatial import cKDTree
 
+from dysconnect.anatomy.registration import Anatomy, dice, mutual_information, read_t1w
 from dysconnect.data.atlas import load_atlas
 from dysconnect.data.images.regions import regional_series, sphere_weights
 from dysconnect.data.images.spaces import TEMPLATE_SPACE
@@ -21,7 +22,6 @@ from dysconnect.data.series import read_confounds, read_series
 from dysconnect.preprocess.ants import Place, brain_masks, run_subject
 from dysconnect.preprocess.engine import run_engine
 from dysconnect.preprocess.motion import Motion, rigid_matrices
-from dysconnect.preprocess.registration import Anatomy, dice, mutual_information, read_t1w
 from dysconnect.preprocess.resample import brain_series
 from dysconnect.preprocess.run import Run, read_run, slice_shifts, slice_timed
 

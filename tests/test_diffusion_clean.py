@@ -45,13 +45,26 @@ def test_field_is_that_of_the_scanner(moved):
         np.testing.assert_allclose(rigid_parameters(field.motion[None])[0], moved, atol=0.15)
 
 
-def test_half_the_readout_shifts_half_as_far():
-    plus, minus = epi.scan(0, (0, 0, 0))[0], epi.scan(0, (0, 0, 0), None, "j-", field=0.5)[0]
-    field = estimate_field(plus, minus, epi.AFFINE, 1, ratio=0.5)
+@pytest.fixture(scope="module")
+def pair():
+    return [epi.scan(0, (0, 0, 0), None, direction, field)[0] for direction, field in (("j", 1), ("j-", 0.5))]
+
+
+def test_half_the_readout_shifts_half_as_far(pair):
     true, brain = epi.true_shift()
+    field = estimate_field(*pair, epi.AFFINE, 1, ratio=0.5)
     assert np.sqrt(((field.shift - true)[brain] ** 2).mean()) < 0.15
-    wrong = estimate_field(plus, minus, epi.AFFINE, 1)
+    wrong = estimate_field(*pair, epi.AFFINE, 1)
     assert np.sqrt(((wrong.shift - true)[brain] ** 2).mean()) > 0.1
+
+
+def test_field_does_not_depend_on_the_order_of_voxels(pair):
+    field = estimate_field(*pair, epi.AFFINE, 1, ratio=0.5)
+    turned = epi.AFFINE @ np.array([[0, 1, 0, 0], [-1, 0, 0, epi.SHAPE[1] - 1], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+    other = estimate_field(*(np.swapaxes(image, 0, 1)[::-1] for image in pair), turned, 0, ratio=0.5)
+    back = -np.swapaxes(other.shift[::-1], 0, 1)  # the axis runs the other way
+    inside = epi.true_shift()[1]
+    assert np.abs(back - field.shift)[inside].mean() < 0.02
 
 
 def test_motion_is_that_of_the_head(scan, clean):
@@ -110,11 +123,38 @@ def test_quality_says_what_was_seen(scan, clean):
 
 
 def test_without_a_reversed_b0_the_distortion_stays(scan):
-    few = np.r_[0:12]
+    few = np.r_[0:20]
     clean = cleaned(scan.data[..., few], epi.AFFINE, scan.bvals[few], scan.bvecs[few], FORWARD)
     assert clean.field is None and np.isnan(clean.quality["field_rms"])
+    assert not np.isnan(clean.quality["snr_b0"])
 
 
 def test_a_reversed_b0_of_the_same_direction_is_refused(scan):
     with pytest.raises(ValueError, match="PhaseEncodingDirection is j, that of the diffusion images j"):
         cleaned(scan.data, epi.AFFINE, scan.bvals, scan.bvecs, FORWARD, scan.reverse, FORWARD)
+
+
+def spoiled(data, how):
+    data = data.copy()
+    data[..., 5] = how
+    return data
+
+
+BAD = {
+    "empty": (0, "volumes 6 of 28 .* one value only"),
+    "not a number": (np.nan, "volumes 6 of 28 .* NaN"),
+    "noise": (np.random.default_rng(0).random(epi.SHAPE), "volumes 6 of 28 .* no head that fits"),
+}
+
+
+@pytest.mark.parametrize("how, message", BAD.values(), ids=BAD)
+def test_a_damaged_volume_is_named(scan, how, message):
+    with pytest.raises(ValueError, match=message):
+        cleaned(spoiled(scan.data, how), epi.AFFINE, scan.bvals, scan.bvecs, FORWARD)
+
+
+def test_other_grids_and_too_few_directions_are_refused(scan):
+    with pytest.raises(ValueError, match=r"reversed b0 has shape \(31, 32, 20\)"):
+        cleaned(scan.data, epi.AFFINE, scan.bvals, scan.bvecs, FORWARD, scan.reverse[:-1], BACKWARD)
+    with pytest.raises(ValueError, match="9 weighted volumes are too few"):
+        cleaned(scan.data[..., :11], epi.AFFINE, scan.bvals[:11], scan.bvecs[:11], FORWARD)

@@ -7,6 +7,7 @@ import pytest
 
 from dysconnect.diffusion.gradients import check_orientation, refuse_turned
 from dysconnect.diffusion.prediction import predict, predictor
+from dysconnect.diffusion.quality import neighbour_correlation
 from dysconnect.reading.encoding import read_encoding, readout_ratio
 from dysconnect.reading.gradients import read_gradients, world_vectors
 
@@ -180,5 +181,16 @@ def test_a_tensors_signal_is_predicted():
     tensor = np.diag([1.7e-3, 0.3e-3, 0.3e-3])
     signal = 1000 * np.exp(-bvals * np.einsum("vi,ij,vj->v", bvecs, tensor, bvecs))[:, None]
     np.testing.assert_allclose(predict(signal, bvals, bvecs, bvals > 0), signal, rtol=1e-3)
-    with pytest.raises(ValueError, match="6 directions are too few"):
+    with pytest.raises(ValueError, match="6 weighted volumes are too few"):
         predictor(bvals[:9], bvecs[:9], bvals[:9] > 0)
+
+
+def test_neighbours_correlate_as_in_dipy():
+    qc = pytest.importorskip("dipy.stats.qc", reason="dipy is not installed")
+    from dipy.core.gradients import gradient_table
+
+    data, bvals, bvecs = bent_tubes((12, 12, 12))
+    weighted, mask = bvals > 0, np.ones((12, 12, 12), bool)
+    ours = neighbour_correlation(data[mask][:, weighted], bvals[weighted], bvecs[weighted])
+    theirs = qc.neighboring_dwi_correlation(data, gradient_table(bvals, bvecs=bvecs), mask=mask)
+    assert ours == pytest.approx(theirs, abs=1e-6)

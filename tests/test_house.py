@@ -14,7 +14,7 @@ STAGES = {rules.stem for rules in (ROOT / "workflow/rules").glob("*.smk")} - {"c
 ALLOWED = {
     ("attribute", "localize"), ("predict", "localize"), ("quality", "localize"), ("stimulate", "localize"),
     ("validate", "localize"), ("report", "localize"), ("report", "quality"), ("tracking", "predict"),
-    ("tracking", "report"), ("tractography", "preprocess"),
+    ("tracking", "report"),
 }  # fmt: skip
 
 
@@ -49,7 +49,7 @@ def stage_imports() -> set[tuple[str, str]]:
 
 def test_stages_import_only_what_is_said_here():
     assert stage_imports() <= ALLOWED
-    assert len(ALLOWED) <= 10
+    assert len(ALLOWED) <= 9
 
 
 @pytest.mark.slow

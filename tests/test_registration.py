@@ -8,17 +8,17 @@ import pytest
 from nibabel.affines import apply_affine
 from phantom import Head, bold_image
 
-from dysconnect.data.atlas import load_atlas
-from dysconnect.preprocess.anatomical import local_contrast
-from dysconnect.preprocess.distortion import Distortion
-from dysconnect.preprocess.motion import foreground
-from dysconnect.preprocess.registration import (
+from dysconnect.anatomy.distortion import Distortion
+from dysconnect.anatomy.images import local_contrast
+from dysconnect.anatomy.registration import (
     Anatomy,
     labels_to_bold,
     points_to_bold,
     pulled,
     register_bold,
 )
+from dysconnect.data.atlas import load_atlas
+from dysconnect.preprocess.motion import foreground
 from dysconnect.preprocess.susceptibility import estimate_distortion, phase_axis
 
 OBLIQUE = np.array([[-3.9, 0.3, 0.2, 80], [0.35, 3.95, -0.4, -120], [0.15, 0.42, 3.96, -60], [0, 0, 0, 1.0]])

@@ -159,9 +159,9 @@ def test_a_score_says_what_also_explains_its_connections():
     asked = asked._replace(edges=study_of("task").results.edges)
     called = study_of("task", severity=asked)
     said = dict(section(called).verdict)["Severity"]
-    assert "1 of them is also explained by activation." in said
+    assert "1 of them is also explained by activation and noise." in said
     table = section(called).more["asked"][0][2]
-    assert table.columns[-1].title == "Also explained by" and table.rows[0].cells[-1] == "activation"
+    assert table.columns[-1].title == "Also explained by" and table.rows[0].cells[-1] == "activation and noise"
     assert "adjusted for age (" in table.caption
     lagged = section(study_of("lagged", severity=asked)).more["asked"][0][2].caption
     assert "adjusted for age, delay of all regions and noise of all regions (" in lagged

@@ -81,6 +81,12 @@ def test_without_events_or_with_others_a_person_is_left_out_with_the_reason(entr
     assert "millisecond" in judged(entry, spec).exclusion_reason
 
 
+def test_why_there_are_no_events_is_the_reason_of_who_needs_them_and_of_nobody_else(entry, spec):
+    without = pd.Series({**entry, "events": "", "events_problem": "a_bold.nii.gz has no events, and others have"})
+    assert judged(without, spec).exclusion_reason == "a_bold.nii.gz has no events, and others have"
+    assert judged(without, spec | {"task": False}).exclusion_reason == ""
+
+
 def test_a_run_with_hardly_any_task_is_left_out(entry, spec):
     events = pd.read_csv(entry["events"], sep="\t")
     events["trial_type"] = ["right", *["rest"] * (len(events) - 1)]

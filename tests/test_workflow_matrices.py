@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -105,6 +106,11 @@ def test_the_report_says_what_was_given(finished):
     folder, _, _ = finished
     text = (folder / REPORT).read_text()
     assert "fractional anisotropy" in text and "came as matrices" in text
+    pages = [*(folder / REPORT).parent.rglob("*.html")]
+    assert len(pages) > 20
+    for page in pages:  # a connection that somebody lacks is no number on any of them
+        shown = re.sub(r"<(script|style).*?</\1>", "", page.read_text(), flags=re.DOTALL)
+        assert not re.search(r"\bnan\b", shown, re.IGNORECASE), page
     assert (folder / "results/study/stimulate/targets.tsv").exists()
 
 

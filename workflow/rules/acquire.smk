@@ -52,7 +52,7 @@ rule acquire:
             else {}
         ),
         participants="results/{dataset}/acquire/participants.tsv",
-        index=f"results/{{dataset}}/acquire/{RUN.index}.tsv",
+        index=f"results/{{dataset}}/acquire/{RUN.acquired}.tsv",
         choices="results/{dataset}/acquire/choices.tsv",
         summary="results/{dataset}/acquire/summary.txt",
     log:

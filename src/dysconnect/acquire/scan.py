@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dysconnect.acquire.diffusion import GRADIENTS
 from dysconnect.acquire.find import ALL_FILES, FILES, files_of_subject, find_scan, is_scan
 from dysconnect.acquire.kinds import first_line, is_confounds, is_nuisance, old_names
 from dysconnect.data.images.bare import is_bare
@@ -73,6 +74,12 @@ def _refuse_absent(scan: dict, folder: Path, spec: Mapping) -> None:
         raise ValueError(absent)
     if spec.get("engine") in RAW_ENGINES and spec["kind"] == "bids" and not scan["t1w"]:
         raise ValueError(f"no T1w beside {Path(scan['bold']).name}, nor in another session: it cannot be registered")
+    for kind in GRADIENTS:
+        if not scan.get(kind, "-"):
+            raise ValueError(
+                f"no {kind} beside {Path(scan['bold']).name}, under its name: how volumes were weighted is not known. "
+                "Convert the scan again (dcm2niix writes it), or fetch the file"
+            )
     if not scan["confounds"]:
         return
     cells, name = first_line(folder / scan["confounds"]), Path(scan["confounds"]).name

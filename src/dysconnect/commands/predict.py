@@ -24,6 +24,7 @@ examples:
   dysconnect predict --model results/simulated/predict/correlation_ridge.npz \\
     --series results/simulated/timeseries/sub-001/func/sub-001_task-rest_seg-seitzman300_desc-standard_timeseries.tsv \\
     --age 52 --sex F --site site-A --mean-fd 0.14 --out sub-001
+  dysconnect predict --model results/study/predict/ridge.npz --matrix new_meanFA.csv --labels labels.txt --age 52
   dysconnect predict --model MLFLOW_RUN_ID --bold bold.nii.gz --confounds confounds.tsv --age 52 --sex F
 
 exit status: 0 predicted, 1 the machine failed (room, memory, permission), 2 the model or the scan cannot be used,
@@ -76,6 +77,10 @@ def main(arguments: Sequence[str]) -> int:
     given = command.parse_args(arguments)
     if given.bold and not given.confounds:
         command.error("--bold needs --confounds: without it nothing can be removed, nor motion judged")
+    if given.matrix and given.confounds:
+        command.error("--matrix takes no --confounds: say how much the head moved with --mean-fd")
+    if given.labels and not given.matrix:
+        command.error("--labels names the rows of a --matrix")
     try:
         prediction = _predict(given)
     except (ValueError, OSError) as error:

@@ -17,6 +17,7 @@ from dysconnect.diffusion.susceptibility import Field, estimate_field
 from dysconnect.reading.encoding import Encoding, readout_ratio
 from dysconnect.reading.gradients import B0
 
+UNLIKE = 0.3  # correlation with the mean of its kind, below which a volume is damaged
 AROUND = 6.0  # mm around the brain that are kept
 ROUNDS = ((8.0, 6.0), (6.0, 4.0), (5.0, 4.0))  # mm: smoothing (FWHM) and distance of points, a prediction each
 
@@ -80,9 +81,9 @@ def cleaned(
         Unit vectors in the scanner's axes (:func:`dysconnect.reading.gradients.world_vectors`).
     encoding : Encoding
     reverse : array, [X, Y, Z] or [X, Y, Z, R], optional
-        b0 encoded the other way round, on the same grid; without it the distortion stays.
+        b0 encoded the other way round, on the same grid.
     reverse_encoding : Encoding, optional
-        Needed with `reverse`.
+        Of `reverse`; without both the distortion stays.
     mask : array of bool, [X, Y, Z], optional
         The brain on this grid, undistorted; without it the foreground of the b0.
 
@@ -99,7 +100,7 @@ def cleaned(
     weighted = np.asarray(bvals) > B0
     still = _mean_still([dwi[..., k] for k in np.flatnonzero(~weighted)], affine, encoding.axis)
     field, undistorted = None, still
-    if reverse is not None:
+    if reverse is not None and reverse_encoding is not None:
         ratio = readout_ratio(encoding, reverse_encoding, "the reversed b0")
         images = np.moveaxis(reverse, 3, 0) if reverse.ndim == 4 else [reverse]
         field = estimate_field(still, _mean_still(images, affine, encoding.axis), affine, encoding.axis, ratio)
@@ -158,9 +159,8 @@ class _Scan:
         self.poses = between(self.poses, ~self.weighted, self.frame.centre)
 
     def registered(self, k: int, prediction: np.ndarray, width: float, distance: float) -> Pose:
-        return register(
-            self.volumes[k], prediction, self.frame, self.poses[k], width, distance, eddy=bool(self.weighted[k])
-        )
+        eddy = bool(self.weighted[k])
+        return register(self.volumes[k], prediction, self.frame, self.poses[k], width, distance, eddy)
 
     def register(self, predictions: np.ndarray, width: float, distance: float) -> None:
         first = np.flatnonzero(~self.weighted)[0]  # where the head is at rest
@@ -173,6 +173,7 @@ class _Scan:
         self.poses = without_common_eddy(self.poses, self.bvals, self.bvecs, self.weighted)
         seen = self.fetched(self.volumes)
         means = [seen[chosen].mean(0) for chosen in (~self.weighted, self.weighted)]
+        _refuse_unlike(seen, np.stack(means)[self.weighted.astype(int)])
         common = common_motion(*means, self.frame, self.field.shape)
         moved = [Pose(pose.motion @ common, pose.eddy) for pose in self.poses]
         self.poses = [new if there else pose for new, pose, there in zip(moved, self.poses, self.weighted)]
@@ -214,6 +215,16 @@ def _around(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
     return ndimage.distance_transform_edt(~mask, voxel_sizes(affine)) <= AROUND
 
 
+def _refuse_unlike(seen: np.ndarray, means: np.ndarray) -> None:
+    """Refuse volumes that have nothing in common with the mean of their kind, both [V, N]."""
+    unlike = [k + 1 for k, pair in enumerate(zip(seen, means)) if not np.corrcoef(*pair)[0, 1] > UNLIKE]
+    if unlike:
+        raise ValueError(
+            f"volumes {', '.join(map(str, unlike[:5]))} of {len(seen)} (counted from 1) show no head that fits the "
+            "others; damaged? Remove them from the image, .bval and .bvec"
+        )
+
+
 def _check(dwi: np.ndarray, bvals: np.ndarray, bvecs: np.ndarray, reverse: np.ndarray | None) -> None:
     if dwi.ndim != 4 or len(bvals) != dwi.shape[3] or np.shape(bvecs) != (dwi.shape[3], 3):
         raise ValueError(
@@ -225,5 +236,9 @@ def _check(dwi: np.ndarray, bvals: np.ndarray, bvecs: np.ndarray, reverse: np.nd
             f"the reversed b0 has shape {reverse.shape[:3]}, the diffusion image {dwi.shape[:3]}; resample "
             "it to that grid"
         )
-    if not np.isfinite(dwi).all():
-        raise ValueError("the diffusion image holds NaN or infinity; convert the scan again")
+    bad = [k + 1 for k in range(dwi.shape[3]) if not np.isfinite(dwi[..., k]).all() or not np.ptp(dwi[..., k])]
+    if bad:
+        raise ValueError(
+            f"volumes {', '.join(map(str, bad[:5]))} of {dwi.shape[3]} (counted from 1) hold NaN, infinity or one "
+            "value only; convert the scan again, or remove them from the image, .bval and .bvec"
+        )

@@ -13,6 +13,7 @@ volumes should be alike, the mean of the others of the same strength takes the t
 import numpy as np
 
 DARKEST = 0.01  # of the typical b0: signal below it is noise, and its logarithm would count for more than it tells
+FEWEST = 15  # weighted volumes: with fewer, a prediction is mostly noise
 ISOTROPIC = (0.15, 0.3)  # fractional anisotropy: up to here the mean, from there on the tensor
 
 
@@ -31,16 +32,17 @@ def predictor(bvals: np.ndarray, bvecs: np.ndarray, weighted: np.ndarray) -> np.
     Raises
     ------
     ValueError
-        When the other directions do not tell a tensor.
+        When the other directions hardly tell a tensor.
     """
     design = _design(bvals, bvecs)
     hat = design @ np.linalg.pinv(design)
     own = np.diagonal(hat)
-    if (own[weighted] > 0.99).any():
+    if weighted.sum() < FEWEST or (own[weighted] > 0.9).any():
         raise ValueError(
-            f"{weighted.sum()} directions are too few to predict each from the others; set tractography.motion=none"
+            f"{weighted.sum()} weighted volumes are too few, or too much alike, to predict each from the others, and "
+            f"so to tell motion: {FEWEST} are needed. Leave the scan out"
         )
-    weights = np.where(np.eye(len(hat)), 0, hat / (1 - own.clip(max=0.99))[:, None])
+    weights = np.where(np.eye(len(hat)), 0, hat / (1 - own.clip(max=0.9))[:, None])
     plain = (~weighted).astype(float)
     for k in np.flatnonzero(~weighted):
         weights[k] = plain - np.eye(len(hat))[k] if plain.sum() > 1 else plain

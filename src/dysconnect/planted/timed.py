@@ -119,7 +119,8 @@ def switch(
 
     One slow course is added to all the regions, with signs that are drawn anew for each of them after 40 to 80 s: while
     two have the same sign they are more correlated, and less while not. Another course that all share with one sign
-    makes up for the correlation that this dilutes.
+    makes up for the correlation that this dilutes. The resting band keeps its share of the variance: regions that
+    switch are no less noisy.
 
     Parameters
     ----------
@@ -153,7 +154,10 @@ def switch(
     gained = np.zeros(series.shape)
     steady = np.clip(np.corrcoef(band[:, regions].T)[np.triu_indices(len(regions), 1)].mean(), 0, 1)
     added = np.sqrt(1 - steady) * signs * courses[:, :1] + np.sqrt(steady) * courses[:, 1:]
-    gained[:, regions] = strength * band[:, regions].std(0) * added
+    before = band[:, regions]
+    spread = before.std(0)
+    slow = before + strength * spread * added
+    gained[:, regions] = slow / slow.std(0) * spread - before
     return _as_spread(series, gained)
 
 

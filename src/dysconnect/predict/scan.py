@@ -280,6 +280,8 @@ def _usable(bundle: Bundle) -> Iterator[None]:
         more = "The model was trained on no such scan" if cut else ""
         if "atlas" in why:
             more = f"This model knows the atlas {bundle.about['atlas']['title']}"
+        if "dataset." in why:
+            more = "Keys of dataset are the workflow's: a matrix is read as the cohort's, or named by --labels"
         raise ScanError(f"{'. '.join(filter(None, (why, more)))}.") from error
 
 

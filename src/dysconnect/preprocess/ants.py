@@ -26,14 +26,9 @@ from nibabel.affines import apply_affine
 from nilearn.datasets import load_mni152_brain_mask
 from scipy import ndimage
 
-from dysconnect.data.images.spaces import TEMPLATE_SPACE, refuse_other_space
-from dysconnect.data.images.volumes import read_sidecar
-from dysconnect.preprocess.confounds import confounds_table, erode, write_confounds
-from dysconnect.preprocess.distortion import Distortion
-from dysconnect.preprocess.kept import keep_anatomy, place_of, read_anatomy
-from dysconnect.preprocess.motion import Motion, foreground, register
-from dysconnect.preprocess.pictures import registration_figure
-from dysconnect.preprocess.registration import (
+from dysconnect.anatomy.distortion import Distortion
+from dysconnect.anatomy.kept import keep_anatomy, place_of, read_anatomy
+from dysconnect.anatomy.registration import (
     Anatomy,
     dice,
     labels_to_bold,
@@ -42,6 +37,11 @@ from dysconnect.preprocess.registration import (
     pulled,
     register_bold,
 )
+from dysconnect.data.images.spaces import TEMPLATE_SPACE, refuse_other_space
+from dysconnect.data.images.volumes import read_sidecar
+from dysconnect.preprocess.confounds import confounds_table, erode, write_confounds
+from dysconnect.preprocess.motion import Motion, foreground, register
+from dysconnect.preprocess.pictures import registration_figure
 from dysconnect.preprocess.resample import brain_series, values_at, write_volumes
 from dysconnect.preprocess.run import Run, read_run
 from dysconnect.preprocess.subject import preprocess_subject

@@ -19,9 +19,9 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 from scipy import ndimage
 
-from dysconnect.preprocess.anatomical import load_ants, local_contrast
-from dysconnect.preprocess.distortion import Distortion
-from dysconnect.preprocess.registration import Anatomy, mutual_information, pulled
+from dysconnect.anatomy.distortion import Distortion
+from dysconnect.anatomy.images import load_ants, local_contrast
+from dysconnect.anatomy.registration import Anatomy, mutual_information, pulled
 
 EDGE = 4.0  # mm, voxel of the work whatever the BOLD's: SyN smooths in voxels, and what is sought is smooth
 SMOOTH = 4.0  # mm, standard deviation, of the field

@@ -168,8 +168,8 @@ def _refuse_volumes(
     if (whole and to_the_last) or 0 < end - start_time <= seconds / 2 + repetition_time:
         raise TableError(
             f"{where}: the last event ends at {end:g}; the scan has {n_volumes} volumes and {seconds:g} s. Are the "
-            "times counted in volumes, or minutes? BIDS has seconds; multiply them. Where they are seconds, add times: seconds to "
-            "dataset.trial_types"
+            "times counted in volumes, or minutes? BIDS has seconds; multiply them. Where they are seconds, add times: "
+            "seconds to dataset.trial_types"
         )
 
 

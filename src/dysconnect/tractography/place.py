@@ -9,9 +9,8 @@ import numpy as np
 from nibabel.affines import apply_affine
 from scipy import ndimage
 
-from dysconnect.diffusion.tracking import Tissues
-from dysconnect.preprocess.kept import keep_anatomy, place_of, read_anatomy
-from dysconnect.preprocess.registration import (
+from dysconnect.anatomy.kept import keep_anatomy, place_of, read_anatomy
+from dysconnect.anatomy.registration import (
     Anatomy,
     dice,
     labels_to_bold,
@@ -20,6 +19,7 @@ from dysconnect.preprocess.registration import (
     pulled,
     register_bold,
 )
+from dysconnect.diffusion.tracking import Tissues
 
 OVERLAP = 0.6  # least share of the brain in the b0 that lies in the T1w's
 CALLOSUM = ((0, 26, 6), (0, 4, 24), (0, -38, 12))  # template mm: white matter of the template on the midline

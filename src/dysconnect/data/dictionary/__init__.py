@@ -13,6 +13,7 @@ from typing import NamedTuple
 LIST = Path(__file__).with_name("columns.tsv")
 DESCRIBED = (  # one a person
     "*/series/*.tsv", "timeseries/sub-*/func/*.tsv", "preprocess/coverage/*.tsv", "preprocess/participants/*.tsv",
+    "tractography/participants/*.tsv", "tractography/matrices/*.tsv",
 )  # fmt: skip
 
 

@@ -18,9 +18,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from dysconnect.anatomy import registration
+from dysconnect.anatomy.registration import Anatomy
 from dysconnect.keeping.code import digest
-from dysconnect.preprocess import registration
-from dysconnect.preprocess.registration import Anatomy
 
 SETTINGS = ("transform", "resolution", "seed")  # of `preprocess`, that the registration of a T1w reads
 ARRAYS = ("brain", "white_matter", "csf")

@@ -19,7 +19,7 @@ import pandas as pd
 from nibabel.affines import apply_affine
 from scipy import ndimage
 
-from dysconnect.preprocess.anatomical import (
+from dysconnect.anatomy.images import (
     LPS,
     cut_brain,
     from_ants,
@@ -32,7 +32,7 @@ from dysconnect.preprocess.anatomical import (
 )
 
 if TYPE_CHECKING:
-    from dysconnect.preprocess.distortion import Distortion
+    from dysconnect.anatomy.distortion import Distortion
 
 ITERATIONS = {  # of SyN at 4, 2 and 1 times the resolution
     "fast": (100, 60, 4),
