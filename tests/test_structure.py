@@ -20,6 +20,7 @@ from dysconnect.localize.tested import chosen_people
 from dysconnect.models.graph.views import edge_weights
 from dysconnect.plan.checks import check_asked, check_graphs
 from dysconnect.plan.config import ConfigError, training_sections
+from dysconnect.report.prediction.words import _adjacency_text
 from dysconnect.stimulate.networks import refuse_unasked
 
 N, PEOPLE = 8, 24
@@ -185,6 +186,20 @@ def test_a_model_that_was_saved_says_the_same(brought, make_covariances, structu
     else:
         found = SavedModel(tmp_path / "model.npz").predict(matrices)
         np.testing.assert_allclose(found, model.predict(cohort, TEST), rtol=1e-4)
+
+
+def test_a_persons_own_structure_counts(brought, structure, sections):
+    model = built(asked(sections, "given")).fit(brought, TRAIN)
+    other = replace(brought, graph=structure[0][:, ::-1].copy())
+    assert np.abs(model.predict(other, TEST) - model.predict(brought, TEST)).min() > 1e-6
+
+
+def test_the_methods_say_of_what_the_graph_is():
+    spec = {"density": 0.1, "drop": 0, "connectomes": "results/scans/connectivity/tiny_fa.h5"}
+    said = ", graphs of the 10% strongest edges of results/scans/connectivity/tiny_fa.h5"
+    assert _adjacency_text(spec | {"edges": "own"}) == said
+    assert _adjacency_text(spec | {"edges": "mean"}).endswith("tiny_fa.h5 in the mean of the training controls")
+    assert "training mean" in _adjacency_text({"density": 0.1, "drop": 0, "edges": "mean"})
 
 
 # refusals
