@@ -137,7 +137,7 @@ def judge(run: Run, seed: int, regions: int | None) -> dict:
     ranked = ranking(run, cohorts, splits, nulls, nodes)
     results = {"scores": scored.scores, "comparisons": scored.comparisons, "summary": tested.summary}
     results |= {"components": tested.components, "folds": scored.folds}
-    results |= {"severity": None, "groups": None, "stimulated": ranked.summary}
+    results |= {"asked": {}, "stimulated": ranked.summary}
     study = Study(SimpleNamespace(**results), run.cohort, run.experiments, nodes)
     says = {"n": len(known.labels)} | scores(study) | connections(tested, made.truth, spec["alpha"])
     says |= targets(ranked, nodes, made.truth) | beside_ridge(begun)

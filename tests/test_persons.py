@@ -105,6 +105,7 @@ def test_a_disk_that_is_full_indeed_stops_the_stage(laboratory):
 def bundle() -> SimpleNamespace:
     """What reading a scan needs of a model."""
     about = {"atlas": {"title": "Few regions"}, "denoise": DENOISE, "surface": False, "min_coverage": 0.5}
+    about |= {"stored": "correlation", "norm_measure": "correlation"}
     return SimpleNamespace(nodes=NODES, about=about, arrays={})
 
 

@@ -269,7 +269,7 @@ def test_a_source_shared_in_the_task_alone_has_its_closed_form_there_and_nothing
 def test_too_little_task_or_rest_is_refused():
     busy = task_design(blocks(12, duration=59.0, kinds=("left",)), T, TR)
     series = np.random.default_rng(6).standard_normal((T, 3))
-    with pytest.raises(UnusableError, match=r"volumes of rest \(less than 0\.2 of the largest load\).*fewer than 30"):
+    with pytest.raises(UnusableError, match=r"volumes of rest \(less than 0\.2 of the largest load\).*; 30 are needed"):
         task_connectome(series, task_regression(series, None, busy, TR, PLAIN))
     with pytest.raises(UnusableError, match="no response to the task falls into the scan"):
         task_design(blocks(1, duration=1.0, first=719.5), T, TR)

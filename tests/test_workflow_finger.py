@@ -29,7 +29,7 @@ GROUPS = {
 PEOPLE = [name for names in GROUPS.values() for name in names]
 TAPPED = sorted(set(PEOPLE) - {ONLY_REST})
 USED = sorted(set(TAPPED) - {MILLISECONDS, BROKEN})
-DUMMIES, VOLUMES, SHORT, SECONDS = 2, 222, 80, 2.0
+DUMMIES, VOLUMES, SHORT, SECONDS = 2, 242, 80, 2.0
 REGIONS = [0, 60, 120, 180, 240, 247, 250, 253, 256, 265, 274, 298]  # of the Seitzman atlas
 LOW = 10  # of these, in the lower cerebellum
 COUPLED, ACTIVE = (3, 7), 1  # a pair that shares a source while tapping, and a region that responds
@@ -104,7 +104,7 @@ def still_head(nodes: pd.DataFrame) -> tuple[nib.Nifti1Image, nib.Nifti1Image, n
     still = bold_image(head, noise=0, percent=0, drift=0, dummies=DUMMIES)
     points = head.to_bold(nodes[["x", "y", "z"]].to_numpy(float))
     placed = PLACED.format(matrix=back.tolist(), points=points.tolist())
-    given = {"registration": placed, "motion": STILL, "pictures": DRAWN}
+    given = {"anatomy/registration": placed, "preprocess/motion": STILL, "preprocess/pictures": DRAWN}
     return t1w_image(head, 4.0), still, np.where(away < 15, owner, -1).reshape(head.shape), given
 
 
@@ -176,7 +176,7 @@ def both(tmp_path_factory):
     with served(root / "server") as (base, requests):
         rest = Project(root / "project", "ds006395", manifest_of(root / "server", base).sort_values("path"))
         for module, text in given.items():
-            with (rest.folder / f"src/dysconnect/preprocess/{module}.py").open("a") as file:
+            with (rest.folder / f"src/dysconnect/{module}.py").open("a") as file:
                 file.write(text)
         regions().to_csv(rest.folder / "tiny.tsv", sep="\t", index=False)
         for measure in MEASURES:
