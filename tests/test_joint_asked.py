@@ -92,5 +92,5 @@ def test_the_sentence_says_what_carries_and_who_lacks_a_map():
 
 def test_the_table_has_the_t_of_every_map():
     table = joint_table(asked(), {}, 10)
-    assert [column.title for column in table.columns][3:] == ["z", "carried by", "t correlation", "t fa", "p\u00a0FWER"]
+    assert [column.title for column in table.columns][3:] == ["z", "Carried by", "t correlation", "t fa", "p\u00a0FWER"]
     assert table.rows[2].cells[6] == NONE and [row.mark for row in table.rows] == ["best", "best", ""]

@@ -160,7 +160,7 @@ def joint_table(asked: Asked, titles: Mapping[str, str], n: int) -> Table | None
         t = [number(row[f"t_{name}"]) if isfinite(row[f"t_{name}"]) else NONE for name in maps]
         numbers = [number(row["statistic"]), _words(row["carried_by"]), *t, p_value(row["p_fwer"])]
         rows.append(Row([*_names(row, titles), *numbers], _mark(row, alpha)))
-    columns = [*_heads(), Column("z"), Column("carried by", False), *(Column(f"t {_words(name)}") for name in maps)]
+    columns = [*_heads(), Column("z"), Column("Carried by", False), *(Column(f"t {_words(name)}") for name in maps)]
     caption = (
         f"The {len(rows)} of {len(edges):,} connections that differ most in {listed(map(_words, maps))} together. z is "
         "the larger of the sum of the maps' scores and of the largest score, corrected for the choice (negative: "
