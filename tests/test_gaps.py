@@ -16,6 +16,7 @@ from dysconnect.localize import localize
 from dysconnect.localize.people import describe_people
 from dysconnect.localize.tested import complete_edges
 from dysconnect.quality.motion import known_edges
+from dysconnect.report.localization import tracts_sentence
 from dysconnect.stimulate.control import controllability
 from dysconnect.stimulate.matched import node_strength
 
@@ -178,6 +179,21 @@ def _held_out_score(name: str, cohort, spec=None) -> float:
     train, test = rows[rows // 2 % 4 != 0], rows[rows // 2 % 4 == 0]
     model.fit(cohort, train)
     return float(roc_auc_score(cohort.labels[test], model.predict(cohort, test)))
+
+
+def test_a_tract_that_few_controls_have_is_not_seen(make_tracts):
+    cohort = make_tracts(cases=0, controls=0)
+    circuits = np.where(np.arange(66) < 6, "cerebello_thalamic", np.where(np.arange(66) < 9, "striato_pallidal", ""))
+    controls = np.flatnonzero(cohort.labels == 0)
+    cohort.values[np.ix_(controls[:12], np.arange(6))] = np.nan  # of 30: all of its connections
+    cohort.values[np.ix_(controls, [6, 7])] = np.nan  # one of three is left
+    seen = localize(cohort, circuits, SPEC).summary["tracts"]
+    assert seen == {"cerebello_thalamic": 0.6, "striato_pallidal": 1.0}
+    said = tracts_sentence({"tracts": seen}, {"cerebello_thalamic": "Cerebellum and thalamus"})
+    assert said.startswith("Not seen in these scans: Cerebellum and thalamus (60%).") and "striato" not in said
+    assert tracts_sentence({"tracts": {"striato_pallidal": 0.81}}, {}) == tracts_sentence({}, {}) == ""
+    functional = replace(cohort, values=np.nan_to_num(cohort.values), measure="correlation")
+    assert "tracts" not in localize(functional, circuits, SPEC).summary
 
 
 def test_a_measure_is_computed_or_given():

@@ -20,7 +20,7 @@ from dysconnect.localize.overall import ranked, smallest_of_families
 from dysconnect.localize.points import STRONGEST, edge_points, group_means
 from dysconnect.localize.power import power_table
 from dysconnect.localize.statistics import EdgeStatistics, selection_stability
-from dysconnect.localize.tested import check_permutations, complete_edges, without_copies
+from dysconnect.localize.tested import check_permutations, complete_edges, tracts_seen, without_copies
 
 COLUMNS = (  # of edges.tsv, after the names of the regions; those of new methods follow
     "mean_cases", "mean_controls", "effect_size", "effect_low", "effect_high", "effect_corrected",
@@ -73,7 +73,8 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
     summary : dict
         Counts, degrees of freedom, and the critical t; `families`: of every family of tests (edge, component, circuit,
         block) its `p`, and `p_any` that allows for all of them (`overall`), the smallest of which is `p_any`. Of
-        directed connections also `direction`, as of `expected_direction`.
+        directed connections also `direction`, as of `expected_direction`; of streamlines also `tracts`, as of
+        `tracts_seen`.
     components : DataFrame
         Each that is the most significant of one of its edges, best first: `component`, `family`, `direction`,
         `threshold`, `n_edges`, `n_nodes`, `intensity`, `p_fwer`, `true_edges` (at least so many of its edges differ,
@@ -116,6 +117,7 @@ def localize(cohort: Cohort, circuits: np.ndarray, spec: dict, atlas: pd.DataFra
     summary["families"] = _overall(shared.adaptive, smallest, float(statistics.p_fwer.min()))
     summary["p_any"] = min(family["p_any"] for family in summary["families"])
     summary |= {"direction": known} if (known := expected_direction(cohort)) else {}
+    summary |= {"tracts": seen} if (seen := tracts_seen(cohort, circuits)) else {}
     summary["n_component_true"] = shared.bound.true_discoveries(shared.adaptive.p_edge <= spec["alpha"])
     power = _power(shared, summary["critical_t"])
     points = _points(shared, measured, table.loc[tested], order)

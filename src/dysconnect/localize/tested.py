@@ -7,6 +7,7 @@ import numpy as np
 
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import MissingRegions
+from dysconnect.data.measures import measure_of
 
 
 class NothingToTest(ValueError):
@@ -45,6 +46,22 @@ def complete_edges(cohort: Cohort, max_missing: float) -> CompleteEdges:
     filler = MissingRegions().fit(cohort.values, cohort.missing, cohort.pairs)
     complete = filler.transform(cohort.values, cohort.missing)
     return CompleteEdges(complete if tested.all() else complete[:, tested], tested, lost)
+
+
+def tracts_seen(cohort: Cohort, circuits: np.ndarray) -> dict[str, float]:
+    """Share of the controls in whom a streamline joins any two regions of each circuit; empty for other measures.
+
+    Parameters
+    ----------
+    cohort : Cohort
+    circuits : array of str, [E]
+        Loop of every edge; empty where it is in none.
+    """
+    controls = np.flatnonzero(cohort.labels == 0)
+    if not measure_of(cohort.measure).given or not len(controls):
+        return {}
+    joined = ~cohort.lacking(controls) & (cohort.values[controls] != 0)
+    return {str(name): float(joined[:, circuits == name].any(1).mean()) for name in np.unique(circuits) if name}
 
 
 def check_permutations(spec: dict) -> None:

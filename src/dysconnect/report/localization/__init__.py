@@ -33,6 +33,7 @@ from dysconnect.report.results import Results, Study
 from dysconnect.report.section import Drawing, Section
 from dysconnect.report.structures import detectable_effect
 
+SEEN = 0.8  # share of the controls who must have a tract
 WHOLES = {"component": "components of connections", "circuit": "circuits", "block": "pairs of systems"}
 
 
@@ -41,7 +42,7 @@ def section(study: Study) -> Section:
     results, summary, most = study.results, study.results.summary, study.cohort["report"]["edges"]
     single, measure, directed = localization_sentence(study), study.measure, study.measure.directed
     regional = results.regional, study.nodes
-    said = exploratory_sentence(measure), direction_sentence(summary)
+    said = exploratory_sentence(measure), direction_sentence(summary), tracts_sentence(summary, circuit_titles())
     return Section(
         "localization",
         "Localization",
@@ -63,6 +64,18 @@ def section(study: Study) -> Section:
             ("Localization", localization_text(summary, study.cohort["localize"])),
             ("Error rate of the verdict", budget_text(study)),
         ],
+    )
+
+
+def tracts_sentence(summary: Mapping, titles: Mapping[str, str]) -> str:
+    """Circuits whose tract too few controls have, of whom nothing can be said; empty where all are seen."""
+    lost = {name: share for name, share in summary.get("tracts", {}).items() if share < SEEN}
+    named = listed(f"{titles.get(name, name)} ({share:.0%})" for name, share in lost.items())
+    return (
+        f"Not seen in these scans: {named}. In brackets is the share of the controls in whom any streamline joins two "
+        f"of its regions, which is less than {SEEN:.0%}; that nothing differs there says nothing."
+        if lost
+        else ""
     )
 
 
