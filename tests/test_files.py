@@ -408,6 +408,17 @@ def test_all_that_is_read_of_the_user_s_images_is_watched(study):
     ]  # fmt: skip
 
 
+def front_seconds(spec: dict, n: int) -> float:
+    """Processor seconds until the files of n people are known."""
+    start = time.process_time()
+    listing = list_folder_of(spec)
+    if kind_of(spec, listing) == "local":
+        assert len(source_files(spec, listing)) == 2 * n + 1
+    else:
+        assert len(front(spec)[3]) == n
+    return time.process_time() - start
+
+
 @pytest.mark.parametrize("form", ["{sub}_task-rest_timeseries.tsv", PREPARED])
 def test_the_front_takes_twice_as_long_for_twice_as_many(study, form):
     root, spec = study
@@ -419,13 +430,7 @@ def test_the_front_takes_twice_as_long_for_twice_as_many(study, form):
         (root / "participants.tsv").write_text(table + "\n")
         write(root, form, "a\tb\n1\t2\n", names, middle="")
         write(root, form.replace(".nii.gz", ".json").replace(".tsv", ".json"), "{}", names, middle="")
-        start = time.process_time()
-        listing = list_folder_of(spec)
-        if kind_of(spec, listing) == "local":
-            assert len(source_files(spec, listing)) == 2 * n + 1
-        else:
-            assert len(front(spec)[3]) == n
-        seconds[n] = time.process_time() - start
+        seconds[n] = min(front_seconds(spec, n) for _ in range(3))  # a collection of garbage may fall into one
     assert seconds[400] < 9 * seconds[100]  # 4 times as many; the square would be 16
 
 
