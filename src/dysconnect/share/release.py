@@ -32,7 +32,7 @@ class Circuits(NamedTuple):
     def of_atlas(cls, nodes: pd.DataFrame, asked: Sequence[str], directed: bool) -> "Circuits":
         """Circuits that are asked for and have edges in an atlas."""
         table = circuit_edges(nodes, directed)
-        inside = {name: np.flatnonzero(table["circuit"] == name) for name in asked}
+        inside = {name: table.loc[table["circuit"] == name, "edge"].to_numpy(int) for name in asked}
         kept = {name: places for name, places in inside.items() if len(places)}
         return cls(list(kept), list(kept.values()))
 
