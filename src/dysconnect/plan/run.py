@@ -209,10 +209,11 @@ class Run(Sourced):
         return self.cohort["share"]["site"] or self.dataset
 
     @cached_property
-    def guests(self) -> dict[str, str]:
-        """Files of other sites' models that are tested on these people, and the stored measure of each."""
+    def guests(self) -> dict[str, tuple[str, str]]:
+        """Files of other sites' models that are tested here; measures that each is of, and knows its own people by."""
         files = self.cohort["share"]["models"] if self.shared else []
-        return {path: read_bundle(path).about["stored"] for path in files}
+        about = {path: read_bundle(path).about for path in files}
+        return {path: (one["stored"], STORED[one["norm_measure"]]) for path, one in about.items()}
 
     @property
     def processing(self) -> dict:
