@@ -30,6 +30,7 @@ from dysconnect.plan.checks import (
     check_given,
     check_graphs,
     check_pretraining,
+    check_share,
     check_source,
     check_tracts,
     check_validation,
@@ -297,6 +298,7 @@ def plan_run(root: str | Path, command_line: Mapping[str, object]) -> Run:
     check_pretraining(experiments, dataset["name"])
     check_graphs(experiments)
     check_validation(cohort)
+    check_share(cohort)
     tracking, sources = shown(choose_uri(cohort["tracking"]["uri"])), source_files(dataset, listing)
     withdrawn = read_withdrawn(Path.cwd(), dataset["name"])
     scan = {key: dataset.get(key) for key in SETTINGS} | {"engine": engine}
