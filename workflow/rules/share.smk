@@ -27,7 +27,7 @@ rule sums:
         atlas=COHORT["atlas"],
         localize=GIVEN,
         contrast=COHORT["dataset"]["contrast"],
-        share={key: COHORT["share"][key] for key in ("columns", "centres", "batches")},
+        share={key: RUN.sharing[key] for key in ("columns", "centres", "batches")},
         site=RUN.site,
         code=code("sums"),
     message:
@@ -44,7 +44,7 @@ rule share:
         atlas=RUN.atlas_files,
         sums=expand(
             "results/{{dataset}}/share/not_to_be_sent/{batch}.npz",
-            batch=range(COHORT["share"]["batches"]),
+            batch=range(RUN.sharing["batches"]),
         ),
         models="results/{dataset}/predict/elsewhere.json" if RUN.guests else [],
     output:
@@ -62,7 +62,7 @@ rule share:
         atlas=COHORT["atlas"],
         localize=GIVEN,
         contrast=COHORT["dataset"]["contrast"],
-        share=COHORT["share"],
+        share=RUN.sharing,
         site=RUN.site,
         processing=RUN.processing,
         licence=COHORT["dataset"]["licence"],
