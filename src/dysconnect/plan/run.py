@@ -191,8 +191,29 @@ class Run(Sourced):
             "attribute": len(rest) == 1 or name in self.seeing,
             "stimulate": self.stimulated is not None,
             "validate": self.validated,
+            "share": bool(self.shared) and name == self.site,
         }
         return dataset == self.dataset and wanted.get(stage, True)
+
+    @property
+    def shared(self) -> list[str]:
+        """What this site gives for a joined analysis, and the page that says so; nothing unless somebody asks."""
+        asked = self.cohort["share"]["what"] != "off"
+        return [f"results/{self.dataset}/share/{self.site}.{kind}" for kind in ("zip", "html")] if asked else []
+
+    @property
+    def site(self) -> str:
+        """Name of this site among others."""
+        return self.cohort["share"]["site"] or self.dataset
+
+    @property
+    def processing(self) -> dict:
+        """Settings that must be the same at all sites whose sums are joined."""
+        measure = self.cohort["localize"]["measure"]
+        kept = {"measure": measure, "estimator": self.estimator(STORED[measure]) or ""}
+        made = without(self.settings_of_series, "dataset", "atlas")
+        scans = {key: self.cohort["dataset"].get(key) for key in ("task", "trial_types", "strategy")}
+        return kept | {name: without(section, *TOLD) for name, section in made.items()} | {"scans": scans}
 
     @property
     def paged(self) -> bool:

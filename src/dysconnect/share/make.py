@@ -1,0 +1,78 @@
+"""What the rules `sums` and `share` do: from connectomes and participants to the file of a site."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dysconnect.data.atlas import load_atlas
+from dysconnect.data.cohort import Cohort
+from dysconnect.data.labelled import labelled_cohort
+from dysconnect.share.columns import Design
+from dysconnect.share.gate import check_release
+from dysconnect.share.ledger import Ledger
+from dysconnect.share.package import Package, packed
+from dysconnect.share.release import Circuits, gathered, load_parts, people_of, released
+from dysconnect.share.statement import statement
+
+
+def make_sums(files: Mapping[str, str], spec: Mapping, batch: int) -> dict[str, np.ndarray]:
+    """Add up one of the batches of a cohort.
+
+    Parameters
+    ----------
+    files : mapping
+        `connectomes`, `participants`.
+    spec : mapping
+        `share` (the section), `localize` (`measure`, `prior_circuits`, `max_missing`), `atlas`, `contrast`, `site`.
+    batch : int
+        From 0.
+    """
+    cohort, design, rows, circuits = _opened(files, spec)
+    start, stop = (len(rows) * k // spec["share"]["batches"] for k in (batch, batch + 1))
+    return gathered(cohort, design, rows, circuits, slice(start, stop))
+
+
+def make_package(files: Mapping[str, str], parts: Sequence[str | Path], spec: Mapping, ledger: str | Path) -> Package:
+    """Join the batches to the file of a site, if the gate lets it pass.
+
+    Parameters
+    ----------
+    files, spec
+        As of `make_sums`, and `processing`, `licence`, `measure_name`.
+    parts : sequence of path
+        Batches.
+    ledger : path
+        What was released before; this release is written into it before anything is given away.
+
+    Raises
+    ------
+    NotSharedError
+        Names the rule that forbids it.
+    """
+    cohort, design, _, circuits = _opened(files, spec)
+    sums = released(load_parts(parts), design, circuits, spec["localize"]["max_missing"])
+    controls = sums.controls if spec["share"]["norm"] else None
+    everybody = sums.everybody
+    if spec["share"]["edges"] == "circuits":
+        last = slice(cohort.values.shape[1], None)
+        everybody, controls = everybody.among(last), controls and controls.among(last)
+    nodes = _regions(cohort, spec)
+    about = statement(cohort, design, circuits.names, nodes, pd.read_csv(files["participants"], sep="\t"), spec)
+    package = packed(about, nodes, everybody, controls)
+    book = Ledger.read(ledger)
+    check_release(design, spec["share"], book, spec["site"])
+    book.add(package, design)
+    return package
+
+
+def _opened(files: Mapping[str, str], spec: Mapping) -> tuple[Cohort, Design, np.ndarray, Circuits]:
+    localize = spec["localize"]
+    cohort, _ = labelled_cohort(files["connectomes"], files["participants"], spec["contrast"], localize["measure"])
+    design, rows = people_of(cohort, spec["share"], spec["site"])
+    return cohort, design, rows, Circuits.of_atlas(_regions(cohort, spec), localize["prior_circuits"], cohort.directed)
+
+
+def _regions(cohort: Cohort, spec: Mapping) -> pd.DataFrame:
+    return load_atlas(spec["atlas"]["nodes"]).set_index("name", drop=False).loc[cohort.nodes].reset_index(drop=True)
