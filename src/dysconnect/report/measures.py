@@ -13,6 +13,7 @@ from dysconnect.quality.people import compared
 from dysconnect.quality.scans import LIMITS, marked
 
 ABOVE, BELOW = "▲", "▼"
+UNITS = ("mm", "voxels", "%")
 LONGEST = 110  # letters of a note in the table
 
 
@@ -51,8 +52,8 @@ MEASURES = {
     "dropped_slices": Measure("Lost slices", "Lost slices", share),
     "neighbour_correlation": Measure("r of neighbours", "r of neighbours", digits(3)),
     "snr_b0": Measure("SNR of b0", "SNR of b0", digits(1)),
-    "fa_callosum": Measure("FA, callosum", "FA, callosum", digits(3)),
-    "regions_without_streamlines": Measure("Regions without streamlines", "Regions without", share),
+    "fa_callosum": Measure("FA of callosum", "FA of callosum", digits(3)),
+    "regions_without_streamlines": Measure("Unreached regions", "Unreached regions", share),
     "field_rms": Measure("Field rms, voxels", "Field rms (voxels)", digits(2)),
     "dice_dwi_t1w": Measure("Dice DWI, T1w", "Dice DWI, T1w", digits(3)),
 }
@@ -62,6 +63,13 @@ def written(name: str, value: float, beyond: bool) -> str:
     """Write a measure, with a sign where it is beyond its limit."""
     text = MEASURES[name].write(value)
     return f"{ABOVE if LIMITS[name].sign > 0 else BELOW}\u00a0{text}" if beyond else text
+
+
+def in_words(name: str, value: float) -> str:
+    """Write a measure in a sentence: ``displacement 6.00 mm``."""
+    title, _, unit = MEASURES[name].title.partition(", ")
+    title = title[0].lower() + title[1:] if title[1].islower() and title[:4] != "Dice" else title
+    return f"{title} {MEASURES[name].write(value)} {unit if unit in UNITS else ''}".strip()
 
 
 def remark(row: pd.Series, longest: int) -> str:
@@ -113,7 +121,7 @@ def limits_text(table: pd.DataFrame, spec: Mapping) -> str:
         if limit.key
     ]
     far = [MEASURES[name].title.split(",")[0] for name, limit in known.items() if limit.relative]
-    what = "any measure" if not words else " or ".join(far)
+    what = " or ".join(far) if len(far) < 3 else "any other measure" if words else "any measure"
     if far:
         words.append(f"{what} {spec['max_deviation']:g} robust deviations from the median")
     return f"Marked {ABOVE} or {BELOW}: {'; '.join(words)}. Marks exclude nobody."

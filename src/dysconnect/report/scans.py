@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import PercentFormatter
 
 from dysconnect.data.atlas import SYSTEMS
 from dysconnect.paper.carpet import spread
@@ -17,7 +18,7 @@ from dysconnect.paper.tables import Table
 from dysconnect.paper.text import compared_text, counted, number, p_text
 from dysconnect.quality.people import SKEWED, compared, group_difference
 from dysconnect.quality.scans import Scans, limits, marked
-from dysconnect.report.measures import MEASURES, compared_people, group_warnings, person_table
+from dysconnect.report.measures import MEASURES, compared_people, group_warnings, person_table, share
 from dysconnect.report.results import Study
 from dysconnect.report.section import Drawing, Section
 
@@ -111,6 +112,8 @@ def strips(table: pd.DataFrame, names: Sequence[str], contrast: Mapping, spec: M
         axes.set_xticks(range(len(groups)), groups, rotation=0 if len(groups) < 4 else 45)
         axes.set(xlim=(-0.6, len(groups) - 0.4), ylabel=MEASURES[name].axis)
         axes.tick_params(axis="x", length=0)
+        if MEASURES[name].write is share:
+            axes.yaxis.set_major_formatter(PercentFormatter(1))
         kept = table[table["included"] & table[name].notna()]
         sides = [kept.loc[kept["group"].isin(contrast[side]), name].to_numpy() for side in ("cases", "controls")]
         p = group_difference(*sides, skewed=name.startswith(SKEWED))[0]

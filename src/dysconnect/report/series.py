@@ -108,10 +108,10 @@ def tracts_text(cohort: Mapping) -> str:
         "with the head (Leemans and Jones 2009). The tensor was fitted by weighted least squares, and fibre "
         "orientations by constrained spherical deconvolution of order 6 (Tournier et al. 2007; software: Garyfallidis "
         f"et al. 2014). {spec['seeds']:,} probabilistic streamlines began where white matter meets grey and ended by "
-        f"the shares of tissue (Girard et al. 2014; steps of {spec['step']:g} voxels, {spec['angle']:g} degrees between "
-        f"two at most, {spec['shortest']:g} to {spec['longest']:g} mm); those with both ends within {spec['reach']:g} mm "
-        "of a region counted. White matter and regions came from the template by the registration of the T1-weighted "
-        "image. A pair without a streamline has no FA and no length."
+        f"the shares of tissue (Girard et al. 2014; steps of {spec['step']:g} voxels, {spec['angle']:g} degrees "
+        f"between two at most, {spec['shortest']:g} to {spec['longest']:g} mm); those with both ends within "
+        f"{spec['reach']:g} mm of a region counted. White matter and regions came from the template by the "
+        "registration of the T1-weighted image. A pair without a streamline has no FA and no length."
     )
 
 

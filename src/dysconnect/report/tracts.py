@@ -10,7 +10,7 @@ from dysconnect.paper.text import NONE, Estimate, counted, listed, p_value
 from dysconnect.quality.people import compared
 from dysconnect.quality.scans import limits, marked
 from dysconnect.quality.tracts import MEASURED, tract_table
-from dysconnect.report.measures import MEASURES, compared_people, group_warnings, person_table
+from dysconnect.report.measures import MEASURES, compared_people, group_warnings, in_words, person_table
 from dysconnect.report.results import Study
 from dysconnect.report.scans import strips
 from dysconnect.report.section import Drawing, Section
@@ -30,7 +30,7 @@ CONFOUNDER = "It is a confounder: what differs in FA or streamlines may be due t
 ABOUT = (
     "Displacement: of the head from where it was at the first b0, mean over volumes (shift, and turn on a sphere of 50 "
     "mm). Lost slices: of the weighted volumes, replaced by their prediction. r of neighbours: correlation of each "
-    "weighted volume with the one whose gradient is most alike (Yeh et al. 2019). Field: shift by susceptibility in "
+    "weighted volume with the one whose gradient is most alike (Yeh et al. 2019). Unreached: no streamline ends there. Field: shift by susceptibility in "
     "the brain"
 )
 
@@ -118,9 +118,7 @@ def far_sentence(table: pd.DataFrame, spec: Mapping) -> str:
 
 
 def _what(row: pd.Series, flags: pd.Series) -> str:
-    return ", ".join(
-        f"{MEASURES[name].title.split(',')[0]} {MEASURES[name].write(row[name])}" for name in flags.index[flags]
-    )
+    return ", ".join(in_words(name, row[name]) for name in flags.index[flags])
 
 
 def uncorrected_sentence(table: pd.DataFrame) -> str:
