@@ -61,6 +61,7 @@ rule share:
     params:
         atlas=COHORT["atlas"],
         localize=GIVEN,
+        dataset=COHORT["dataset"]["name"],
         contrast=COHORT["dataset"]["contrast"],
         share=RUN.sharing,
         site=RUN.site,
