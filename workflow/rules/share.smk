@@ -1,4 +1,6 @@
-GIVEN = {key: COHORT["localize"][key] for key in ("measure", "prior_circuits", "max_missing")}
+GIVEN = {
+    key: COHORT["localize"][key] for key in ("measure", "prior_circuits", "max_missing")
+}
 
 
 rule sums:
@@ -44,6 +46,7 @@ rule share:
             "results/{{dataset}}/share/not_to_be_sent/{batch}.npz",
             batch=range(COHORT["share"]["batches"]),
         ),
+        models="results/{dataset}/predict/elsewhere.json" if RUN.guests else [],
     output:
         package=f"results/{{dataset}}/share/{RUN.site}.zip",
         page=f"results/{{dataset}}/share/{RUN.site}.html",

@@ -5,6 +5,7 @@ from, and how a run is planned changes no result.
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 
 from dysconnect.acquire import kind_of, list_folder_of, source_files
@@ -37,6 +38,7 @@ from dysconnect.plan.compose import compose_workflow
 from dysconnect.plan.config import ConfigError, training_sections, without
 from dysconnect.plan.pictures import pictures
 from dysconnect.plan.sourced import Sourced
+from dysconnect.predict.bundle import read_bundle
 from dysconnect.preprocess.fmriprep import find_places
 
 
@@ -186,7 +188,7 @@ class Run(Sourced):
         wanted = {
             "connectivity": name in [Path(file).stem for file in files],
             "train": len(rest) == 1 or rest[0] in self.experiments,
-            "predict": name in self.bundled,
+            "predict": name in self.bundled or (name == "elsewhere" and bool(self.guests)),
             "localize": len(rest) == 1 and asked.get(name.split("_")[0], True),
             "attribute": len(rest) == 1 or name in self.seeing,
             "stimulate": self.stimulated is not None,
@@ -205,6 +207,12 @@ class Run(Sourced):
     def site(self) -> str:
         """Name of this site among others."""
         return self.cohort["share"]["site"] or self.dataset
+
+    @cached_property
+    def guests(self) -> dict[str, str]:
+        """Files of other sites' models that are tested on these people, and the stored measure of each."""
+        files = self.cohort["share"]["models"] if self.shared else []
+        return {path: read_bundle(path).about["stored"] for path in files}
 
     @property
     def processing(self) -> dict:

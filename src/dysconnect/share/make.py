@@ -1,5 +1,6 @@
 """What the rules `sums` and `share` do: from connectomes and participants to the file of a site."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -40,7 +41,8 @@ def make_package(files: Mapping[str, str], parts: Sequence[str | Path], spec: Ma
     Parameters
     ----------
     files, spec
-        As of `make_sums`, and `processing`, `licence`, `measure_name`.
+        As of `make_sums`; `files` also `models` where models of other sites were tested, `spec` also `processing` and
+        `licence`.
     parts : sequence of path
         Batches.
     ledger : path
@@ -60,6 +62,7 @@ def make_package(files: Mapping[str, str], parts: Sequence[str | Path], spec: Ma
         everybody, controls = everybody.among(last), controls and controls.among(last)
     nodes = _regions(cohort, spec)
     about = statement(cohort, design, circuits.names, nodes, pd.read_csv(files["participants"], sep="\t"), spec)
+    about["models"] = json.loads(Path(files["models"]).read_text()) if files.get("models") else []
     package = packed(about, nodes, everybody, controls)
     book = Ledger.read(ledger)
     check_release(design, spec["share"], book, spec["site"])

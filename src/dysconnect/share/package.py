@@ -58,14 +58,19 @@ def hash_of(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def packed(about: Mapping, regions: pd.DataFrame, sums: Sums, norm: Sums | None) -> Package:
-    """A package with its number: the same statement and sums have the same `release`."""
+def release_of(about: Mapping, sums: Sums, norm: Sums | None) -> str:
+    """Number of a release: of the same statement and sums the same, [16 hexadecimal digits]."""
     arrays = _arrays(sums, norm)
     digest = hashlib.sha256(hash_of(about).encode())
     for name in sorted(arrays):
         digest.update(f"{name} {arrays[name].shape}".encode() + np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def packed(about: Mapping, regions: pd.DataFrame, sums: Sums, norm: Sums | None) -> Package:
+    """A package with the number of its release."""
     kept = regions[[name for name in COLUMNS_OF_REGIONS if name in regions]]
-    return Package({"format": FORMAT, "release": digest.hexdigest()[:16], **about}, kept, sums, norm)
+    return Package({"format": FORMAT, "release": release_of(about, sums, norm), **about}, kept, sums, norm)
 
 
 def write_package(path: str | Path, package: Package) -> None:
@@ -87,6 +92,7 @@ def write_package(path: str | Path, package: Package) -> None:
 
 def _arrays(sums: Sums, norm: Sums | None) -> dict[str, np.ndarray]:
     arrays = {"xx": sums.xx, "xy": sums.xy, "yy": sums.yy, "given": sums.given}
+    arrays = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
     if norm is not None:
         arrays |= {"norm_xx": norm.xx, "norm_xy": norm.xy, "norm_yy": norm.yy}
     return arrays

@@ -15,7 +15,6 @@ from dysconnect.data.participants import scan_groups
 from dysconnect.pooling.sums import Gathering, GatheringMeans, Sums
 from dysconnect.share.columns import Design, share_design
 
-
 MOSTLY = 0.5  # of a circuit's connections must be given, for its mean to be
 
 
