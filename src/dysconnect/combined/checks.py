@@ -45,6 +45,18 @@ def refuse_different(packages: Mapping[str, Package], effects: bool) -> None:
                 raise NotCombinedError(f"{first} and {other} cannot be combined: {said}")
 
 
+def refuse_twice(files: Sequence[str]) -> None:
+    """Refuse a file that is named twice.
+
+    Raises
+    ------
+    NotCombinedError
+    """
+    twice = [name for name in dict.fromkeys(files) if files.count(name) > 1]
+    if twice:
+        raise NotCombinedError(f"{', '.join(twice)}: named twice. Give every file once.")
+
+
 def refuse_repeated(packages: Mapping[str, Package]) -> None:
     """Refuse the same release or the same site twice: its people would count twice.
 
