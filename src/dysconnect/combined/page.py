@@ -82,11 +82,10 @@ def _level(joined: Joined) -> str:
     return f"{percent(1 - joined.alpha)} interval"
 
 
-def _effect_cells(joined: Joined, row: pd.Series) -> list[str]:
-    random = [row[name] for name in ("d_random", "d_random_low", "d_random_high", "p_random")]
+def _effect_cells(joined: Joined, row: pd.Series, random: str) -> list[str]:
     return [
         number(row["t" if joined.exact else "z"]), str(Estimate(row["d"], row["d_low"], row["d_high"], row["p"])),
-        _small(row["p_bonferroni"]), _small(row["p_fdr"]), str(Estimate(*random)) if np.isfinite(random[0]) else NONE,
+        _small(row["p_bonferroni"]), _small(row["p_fdr"]), random if np.isfinite(row["d_random"]) else NONE,
         percent(row["i2"]) if np.isfinite(row["i2"]) else NONE,
         f"{int(row['agreeing'])} of {int(row['judged'])}" if row["judged"] else NONE,
     ]  # fmt: skip
@@ -102,12 +101,13 @@ def _edges(joined: Joined, regions: pd.DataFrame) -> Table:
     places = regions.set_index("name")[["x", "y", "z"]]
     rows = [
         Row(
-            [*(region_cell(str(row[side]), places) for side in ("region_a", "region_b")), *_effect_cells(joined, row)],
+            [*(region_cell(str(row[side]), places) for side in ("region_a", "region_b")),
+             *_effect_cells(joined, row, number(row["d_random"]))],
             "best" if row["p_bonferroni"] <= joined.alpha else "",
         )
         for _, row in strongest.iterrows()
         if np.isfinite(row["p"])
-    ]
+    ]  # fmt: skip
     caption = (
         f"The {len(rows)} connections of the smallest p; those of a coloured row are significant after Bonferroni "
         "correction. All are in edges.tsv."
@@ -119,13 +119,17 @@ def _circuits(joined: Joined) -> Table:
     masked = "p_fwer" in joined.circuits
     rows = [
         Row(
-            [row["title"], *_effect_cells(joined, row), *([_small(row["p_fwer"])] if masked else [])],
+            [row["title"], *_effect_cells(joined, row, _random(row)), *([_small(row["p_fwer"])] if masked else [])],
             "best" if row["p_fwer" if masked else "p_bonferroni"] <= joined.alpha else "",
         )
         for _, row in joined.circuits.iterrows()
     ]
     columns = [Column("Circuit", False), *_effect_columns(joined), *([Column("p\u00a0FWER")] if masked else [])]
     return Table("Circuits: the mean of all connections of each is tested.", columns, rows)
+
+
+def _random(row: pd.Series) -> str:
+    return str(Estimate(*(row[name] for name in ("d_random", "d_random_low", "d_random_high", "p_random"))))
 
 
 def _forests(joined: Joined) -> list:
@@ -137,13 +141,13 @@ def _forests(joined: Joined) -> list:
 
 def _heterogeneity(joined: Joined):
     caption = (
-        "How far sites agree. I² is the share of the variance of the sites' effects that chance does not make; the "
-        "dashed line shows what chance alone would give."
+        "How far sites agree. Left, I²: the share of the variance of the sites' effects that chance does not make. "
+        "Right, p of Cochran's Q: flat where sites differ by chance alone, high on the left where they differ by more."
     )
     table = joined.edges if len(joined.edges) else joined.circuits
     if not (table["sites_alone"] > 1).any():
         return None
-    return picture("heterogeneity", to_svg(heterogeneity_figure(joined)), caption)
+    return picture("heterogeneity", to_svg(heterogeneity_figure(joined)), caption, wide=True)
 
 
 def _power(joined: Joined) -> Table:

@@ -13,9 +13,9 @@ from dysconnect.share.package import Package
 
 MANY = 4  # sites that a title names
 COST = (  # of putting effects together instead of people; benchmarks/effects_or_sums.py
-    "In 724 people of 11 real sites (ABIDE, 19,900 connections) z so made correlated 0.989 with the t of pooled people, "
-    "differed from it by up to 1.0, and passed 3 in a tenth fewer connections; with 276 people of three sites these were "
-    "0.981, 1.0 and a sixth fewer."
+    "In 724 people of 11 real sites (ABIDE, 19,900 connections) z so made correlated 0.989 with the t of pooled "
+    "people, differed from it by up to 1.0, and passed 3 in a tenth fewer connections; with 276 people of three sites "
+    "these were 0.981, 1.0 and a sixth fewer."
 )
 
 
@@ -103,10 +103,10 @@ def _agreement(joined: Joined) -> list[str]:
     found = compared[compared["p_bonferroni"] <= joined.alpha]
     if found.empty:
         return [sentence]
-    whole = int((found["agreeing"] == found["judged"]).sum())
+    share = float(found["agreeing"].sum() / max(found["judged"].sum(), 1))
     return [
-        f"{sentence} Of the {len(found):,} {what} that differ between the groups after Bonferroni correction, {whole:,} "
-        "have at each site the sign that all others have together."
+        f"{sentence} Where the groups differ after Bonferroni correction, a site's own effect has the sign of all "
+        f"others together in {percent(share)} of the cases; chance makes 50%, but these {what} were chosen by all."
     ]
 
 
@@ -116,7 +116,7 @@ def _power(joined: Joined) -> str:
     together, alone = joined.power[column].iloc[0], joined.power[column].iloc[1:].min()
     if not np.isfinite(together):
         return "What the joined cohort could have found cannot be said."
-    best = f", the strongest site alone {number(alone)}" if np.isfinite(alone) else ""
+    best = f"; the strongest site alone needs {number(alone)}" if np.isfinite(alone) else ""
     return (
         f"Together the sites find a difference of d = {number(together)} in a {what} with a probability of 80%{best}."
     )
@@ -160,25 +160,25 @@ def methods(joined: Joined, packages: Sequence[Package]) -> list[str]:
     names = covariate_names([*covariates(packages[0])])
     model = (
         "Each site gave the sums of products of its design and of its connections (X'X, X'Y and the sum of squares of "
-        f"every connection), no single person's values. The design had the group, {names}, numbers less a centre that is "
-        "the same at all sites, and an intercept for every scanner."
+        f"every connection), no single person's values. The design had the group, {names}, numbers less a centre that "
+        "is the same at all sites, and an intercept for every scanner."
     )
     return [f"{model} {_exact() if joined.exact else _effects()}", _compared(joined)]
 
 
 def _exact() -> str:
     return (
-        "The sums were centred within scanners and added; least squares on them gives the t of the group in the model of "
-        "all people, up to rounding. d is t divided by the norm of the group residualised for the covariates, and its "
-        "interval inverts the noncentral t distribution."
+        "The sums were centred within scanners and added; least squares on them gives the t of the group in the model "
+        "of all people, up to rounding. d is t divided by the norm of the group residualised for the covariates, and "
+        "its interval inverts the noncentral t distribution."
     )
 
 
 def _effects() -> str:
     return (
         "As the sites preprocessed differently, each was fitted alone, and the effects d, without their small-sample "
-        "bias (Hedges, J Educ Stat 6, 1981), were averaged with inverse variances. This costs every site the degrees of "
-        f"freedom of its own covariates, and leaves sites out that cannot be fitted alone. {COST}"
+        "bias (Hedges, J Educ Stat 6, 1981), were averaged with inverse variances. This costs every site the degrees "
+        f"of freedom of its own covariates, and leaves sites out that cannot be fitted alone. {COST}"
     )
 
 
@@ -188,18 +188,18 @@ def _compared(joined: Joined) -> str:
         f"p were corrected by Bonferroni and by Benjamini-Hochberg over {tests}, and over "
         f"{counted(len(joined.circuits), 'circuit')} apart. Sites were compared by Cochran's Q of their d and by I² "
         "(doi:10.1002/sim.1186), with variances under the mean effect of all; the variance between sites is that of "
-        "DerSimonian and Laird (Control Clin Trials 7, 1986), and the interval of the random-effects mean that of Knapp "
-        "and Hartung as modified for few sites (doi:10.1186/s12874-015-0091-1). “Sites that agree” counts those whose own "
-        "effect has the sign of the fit of all others."
+        "DerSimonian and Laird (Control Clin Trials 7, 1986), and the interval of the random-effects mean that of "
+        "Knapp and Hartung as modified for few sites (doi:10.1186/s12874-015-0091-1). “Sites that agree” counts those "
+        "whose own effect has the sign of the fit of all others."
     )
 
 
 def cannot_say(joined: Joined) -> list[str]:
     """Limits of the analysis, one sentence each."""
     permuted = (
-        "There is no family-wise p by permutation for connections. Sums of permuted people give people away: with as many "
-        "of them as a site has people each scan can be computed back, and even their totals over sites show who was in. "
-        "Bonferroni is valid without them and stricter, as it takes no account of how connections go together."
+        "There is no family-wise p by permutation for connections. Sums of permuted people give people away: with as "
+        "many of them as a site has people each scan can be computed back, and even their totals over sites show who "
+        "was in. Bonferroni is valid without them and stricter, as it takes no account of how connections go together."
     )
     said = [permuted] if len(joined.edges) else []
     if "p_fwer" not in joined.circuits and len(joined.circuits):

@@ -21,8 +21,8 @@ examples:
 
 A site makes its file with `snakemake --config share=statistics`: results/DATASET/share/SITE.zip.
 
-exit status: 0 done, 1 the machine failed (room, memory, permission), 2 a file cannot be used, or the files do not belong
-together; nothing is written then
+exit status: 0 done, 1 the machine failed (room, memory, permission), 2 a file cannot be used, or the files do not
+belong together; nothing is written then
 """
 
 

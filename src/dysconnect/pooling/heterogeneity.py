@@ -1,4 +1,4 @@
-"""Whether sites agree: their own effects side by side, in residual standard deviations, and what they have in common."""
+"""Whether sites agree: the effect of each by itself, in residual standard deviations, and what they have in common."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
