@@ -73,9 +73,7 @@ def make_package(files: Mapping[str, str], parts: Sequence[str | Path], spec: Ma
     return package
 
 
-def make_masked(
-    files: Mapping[str, str], spec: Mapping, ledger: str | Path, folder: str | Path
-) -> tuple[bytes, str]:
+def make_masked(files: Mapping[str, str], spec: Mapping, ledger: str | Path, folder: str | Path) -> tuple[bytes, str]:
     """Answer a plan: ``SITE.masked.npz``, and what the site reads to others by phone before it sends that.
 
     Parameters
