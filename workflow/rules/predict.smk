@@ -4,7 +4,11 @@ rule elsewhere:
         models=list(RUN.guests),
         connectomes=[
             f"results/{{dataset}}/connectivity/{ATLAS}_{stored}.h5"
-            for stored in RUN.guests.values()
+            for stored, _ in RUN.guests.values()
+        ],
+        known=[
+            f"results/{{dataset}}/connectivity/{ATLAS}_{known}.h5"
+            for _, known in RUN.guests.values()
         ],
         participants="results/{dataset}/timeseries/participants.tsv",
         atlas=RUN.atlas_files,
@@ -22,7 +26,7 @@ rule elsewhere:
         atlas=COHORT["atlas"],
         contrast=COHORT["dataset"]["contrast"],
         denoise=COHORT["denoise"],
-        estimators={stored: RUN.estimator(stored) for stored in RUN.guests.values()},
+        estimators={stored: RUN.estimator(stored) for stored, _ in RUN.guests.values()},
         code=code("elsewhere"),
     message:
         "Testing models of other sites on {wildcards.dataset}"

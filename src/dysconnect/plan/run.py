@@ -30,6 +30,7 @@ from dysconnect.plan.checks import (
     check_given,
     check_graphs,
     check_pretraining,
+    check_share,
     check_source,
     check_tracts,
     check_validation,
@@ -212,10 +213,11 @@ class Run(Sourced):
         return self.cohort["share"]["site"] or self.dataset
 
     @cached_property
-    def guests(self) -> dict[str, str]:
-        """Files of other sites' models that are tested on these people, and the stored measure of each."""
+    def guests(self) -> dict[str, tuple[str, str]]:
+        """Files of other sites' models that are tested here; measures that each is of, and knows its own people by."""
         files = self.cohort["share"]["models"] if self.shared else []
-        return {path: read_bundle(path).about["stored"] for path in files}
+        about = {path: read_bundle(path).about for path in files}
+        return {path: (one["stored"], STORED[one["norm_measure"]]) for path, one in about.items()}
 
     @property
     def processing(self) -> dict:
@@ -299,6 +301,7 @@ def plan_run(root: str | Path, command_line: Mapping[str, object]) -> Run:
     check_pretraining(experiments, dataset["name"])
     check_graphs(experiments)
     check_validation(cohort)
+    check_share(cohort)
     tracking, sources = shown(choose_uri(cohort["tracking"]["uri"])), source_files(dataset, listing)
     withdrawn = read_withdrawn(Path.cwd(), dataset["name"])
     scan = {key: dataset.get(key) for key in SETTINGS} | {"engine": engine}

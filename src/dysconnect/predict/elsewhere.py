@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit, logit, ndtri
+from scipy.special import ndtri
 from scipy.stats import rankdata
 
 from dysconnect.data.cohort import Cohort
@@ -28,7 +28,9 @@ FEW = 5  # people: a bin with fewer patients or controls, but some, joins its ne
 FEWEST = 10  # people a group whom a model can be tested on
 
 
-def tested_elsewhere(bundle: Bundle, cohort: Cohort, nodes: pd.DataFrame, made: Mapping) -> dict:
+def tested_elsewhere(
+    bundle: Bundle, cohort: Cohort, nodes: pd.DataFrame, made: Mapping, recognised: Cohort | None = None
+) -> dict:
     """Test a model on people whom it does not know.
 
     Parameters
@@ -40,6 +42,8 @@ def tested_elsewhere(bundle: Bundle, cohort: Cohort, nodes: pd.DataFrame, made: 
         Regions of the cohort: `name`, `x`, `y`, `z`.
     made : mapping
         How these connectomes were made: `estimator`, and `denoise` (the section).
+    recognised : Cohort, optional
+        The same people by the measure by which the model knows its own (`norm_measure`), where it is another.
 
     Returns
     -------
@@ -55,7 +59,7 @@ def tested_elsewhere(bundle: Bundle, cohort: Cohort, nodes: pd.DataFrame, made: 
         When fewer than 10 people of a group are left whom the model was not trained on.
     """
     _refuse_other(bundle, cohort, nodes, made)
-    rows = _strangers(bundle, cohort)
+    rows = _strangers(bundle, cohort if recognised is None else recognised)
     label = cohort.labels[rows]
     cases, controls = int(label.sum()), int((1 - label).sum())
     if min(cases, controls) < FEWEST:
@@ -96,7 +100,9 @@ def _refuse_other(bundle: Bundle, cohort: Cohort, nodes: pd.DataFrame, made: Map
 def _strangers(bundle: Bundle, cohort: Cohort) -> np.ndarray:
     """Rows of the people whose scan the model was not trained on; of several copies of a scan the first."""
     first = ~pd.Series(scan_groups(cohort.participants)).duplicated().to_numpy()
-    known = bundle.arrays["known/sketch"]
+    known, asked = bundle.arrays["known/sketch"], bundle.about["norm_measure"]
+    if cohort.measure != asked:
+        raise ValueError(f"{_name(bundle)} knows its people by {asked}, and {cohort.measure} was given.")
     for part in blocks(cohort.values.shape):
         apart = np.abs(sketch(cohort.values[part])[:, None] - known[None]).max(2).min(1, initial=np.inf)
         first[part] &= apart >= SAME
@@ -120,12 +126,17 @@ def _probabilities(bundle: Bundle, cohort: Cohort, rows: np.ndarray) -> np.ndarr
 
 
 def auc_interval(label: np.ndarray, score: np.ndarray) -> tuple[float, float, float]:
-    """AUC with its interval at 95%, on the scale of its logit so that it stays between 0 and 1.
+    """AUC with its interval at 95%.
 
     Parameters
     ----------
     label : array of 0 and 1, [n]
     score : array, [n]
+
+    Notes
+    -----
+    The interval is that of a share of as many independent trials as would have the variance of the AUC, at most one a
+    person: so it stays between 0 and 1, and has a width where all pairs agree.
 
     References
     ----------
@@ -136,13 +147,12 @@ def auc_interval(label: np.ndarray, score: np.ndarray) -> tuple[float, float, fl
     ranks = rankdata(np.concatenate([cases, controls]))
     above = (ranks[:m] - rankdata(cases)) / n  # share of the controls below each case
     below = 1 - (ranks[m:] - rankdata(controls)) / m  # share of the cases above each control
-    auc = float(above.mean())
-    edge = 0.5 / (m * n)  # where all pairs agree there is no variance left to see
-    inside = float(np.clip(auc, edge, 1 - edge))
-    variance = max(above.var(ddof=1) / m + below.var(ddof=1) / n, edge * (1 - edge) / min(m, n))
-    half = ndtri((1 + LEVEL) / 2) * np.sqrt(variance) / (inside * (1 - inside))
-    low, high = expit(logit(inside) + np.array([-half, half]))
-    return auc, float(low), float(high)
+    auc, variance = float(above.mean()), above.var(ddof=1) / m + below.var(ddof=1) / n
+    trials = min(auc * (1 - auc) / variance, m + n) if variance > 0 else m + n
+    z = ndtri((1 + LEVEL) / 2)
+    middle = (auc + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    half = z * np.sqrt(auc * (1 - auc) / trials + z**2 / (4 * trials**2)) / (1 + z**2 / trials)
+    return auc, min(auc, max(0.0, float(middle - half))), max(auc, min(1.0, float(middle + half)))
 
 
 def came_true(label: np.ndarray, probability: np.ndarray) -> list[list]:

@@ -10,7 +10,6 @@ import pandas as pd
 from dysconnect.data.atlas import circuit_edges
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import blocks
-from dysconnect.data.measures import measure_of
 from dysconnect.data.participants import scan_groups
 from dysconnect.pooling.sums import Gathering, GatheringMeans, Sums
 from dysconnect.share.columns import Design, share_design
@@ -32,7 +31,7 @@ class Circuits(NamedTuple):
     def of_atlas(cls, nodes: pd.DataFrame, asked: Sequence[str], directed: bool) -> "Circuits":
         """Circuits that are asked for and have edges in an atlas."""
         table = circuit_edges(nodes, directed)
-        inside = {name: np.flatnonzero(table["circuit"] == name) for name in asked}
+        inside = {name: table.loc[table["circuit"] == name, "edge"].to_numpy(int) for name in asked}
         kept = {name: places for name, places in inside.items() if len(places)}
         return cls(list(kept), list(kept.values()))
 
@@ -50,12 +49,6 @@ class Released(NamedTuple):
 
 def people_of(cohort: Cohort, spec: Mapping, site: str) -> tuple[Design, np.ndarray]:
     """Design of those whose sums are made, and their rows in the cohort, [n]; of several copies of a scan the first."""
-    measure = measure_of(cohort.measure)
-    if measure.adjusted or measure.everywhere:
-        raise NotSharedError(
-            f"connectivity={measure.name} is tested beside the values of every person's regions, and sums do not hold "
-            "these. Share another measure."
-        )
     first = np.flatnonzero(~pd.Series(scan_groups(cohort.participants)).duplicated().to_numpy())
     people = cohort.participants.iloc[first].assign(row=first)
     design = share_design(people, spec["columns"], spec["centres"], site)
