@@ -201,8 +201,11 @@ class Run(Sourced):
     @property
     def shared(self) -> list[str]:
         """What this site gives for a joined analysis, and the page that says so; nothing unless somebody asks."""
-        asked = self.sharing["what"] != "off"
-        return [f"results/{self.dataset}/share/{self.site}.{kind}" for kind in ("zip", "html")] if asked else []
+        spec = self.sharing
+        if spec["what"] == "off":
+            return []
+        kinds = ["zip", "html", *["key.json"] * spec["key"], *["masked.npz", "session.txt"] * bool(spec["plan"])]
+        return [f"results/{self.dataset}/share/{self.site}.{kind}" for kind in kinds]
 
     @property
     def site(self) -> str:
