@@ -12,7 +12,7 @@ from dysconnect.paper.text import Estimate, counted, covariate_names, listed, nu
 from dysconnect.share.package import Package
 
 MANY = 4  # sites that a title names
-COST = (  # of putting effects together instead of people; benchmarks/effects_or_sums.py
+COST = (  # of putting effects together instead of people: tests/test_pooling.py
     "In 724 people of 11 real sites (ABIDE, 19,900 connections) z so made correlated 0.989 with the t of pooled "
     "people, differed from it by up to 1.0, and passed 3 in a tenth fewer connections; with 276 people of three sites "
     "these were 0.981, 1.0 and a sixth fewer."
@@ -161,7 +161,8 @@ def methods(joined: Joined, packages: Sequence[Package]) -> list[str]:
     model = (
         "Each site gave the sums of products of its design and of its connections (X'X, X'Y and the sum of squares of "
         f"every connection), no single person's values. The design had the group, {names}, numbers less a centre that "
-        "is the same at all sites, and an intercept for every scanner."
+        "is the same at all sites, and an intercept for every scanner. Somebody who lacked a connection was given the "
+        "mean of the others of the site."
     )
     return [f"{model} {_exact() if joined.exact else _effects()}", _compared(joined)]
 
