@@ -1,4 +1,4 @@
-"""Files of several sites in, one cohort's report out: the numbers of pooled data, or a refusal that names the difference."""
+"""Files of several sites in, one cohort's report out: the numbers of pooled data, or a refusal that says why."""
 
 import re
 from dataclasses import replace
@@ -78,7 +78,7 @@ def test_report_is_written_and_asks_nothing_of_the_network(files, tmp_path, caps
     assert {path.name for path in out.iterdir()} == {
         "index.html", "edges.tsv", "circuits.tsv", "forest.tsv", "sites.tsv", "power.tsv", "norm.npz",
     }  # fmt: skip
-    page = (out / "index.html").read_text()
+    page = (out / "index.html").read_text().replace("\u00a0", " ")
     assert not re.findall(r'(?:src|href)="https?://(?!doi\.org/)', page)
     assert page.count("<figure") == 1 + len(CIRCUITS)
     assert "0.71 [0.55, 0.83]" in page and "40–100%: 14 of 22" in page
@@ -133,7 +133,7 @@ def test_two_sites_of_which_one_cannot_be_fitted_alone(cohorts, packages):
 
 
 def test_effects_of_sites_that_preprocessed_differently(files, packages, tmp_path, capsys):
-    """Refused with keys, values and files; with --effects a meta-analysis, which says that it is none of pooled data."""
+    """Refused with keys, values and files; with --effects a meta-analysis, which says that it is no pooled data."""
     other = changed(packages["b"], processing=packages["b"].about["processing"] | {"denoise.high_pass": 0.02, "x": 1})
     write_package(tmp_path / "other.zip", other)
     asked = ["combine", str(files / "a.zip"), str(tmp_path / "other.zip"), str(files / "c.zip"), "--out"]
