@@ -1,5 +1,6 @@
 """Files of several sites in, one cohort's report out: the numbers of pooled data, or a refusal that says why."""
 
+import json
 import re
 from dataclasses import replace
 
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from clinics import CIRCUITS, clinic, given
+from sessions import three_sites
 
 from dysconnect.combined.checks import NotCombinedError, refuse_different
 from dysconnect.combined.cohort import join_sites
@@ -15,7 +17,10 @@ from dysconnect.commands import console
 from dysconnect.data.atlas import circuit_edges, load_atlas
 from dysconnect.localize.power import detectable
 from dysconnect.localize.statistics import edge_statistics
+from dysconnect.share.masked import circuit_p, totals
 from dysconnect.share.package import Package, hash_of, packed, write_package
+from dysconnect.share.revoked import write_revocation
+from dysconnect.share.session import described_key, read_plan, spoken
 from dysconnect.share.statement import regions_hash
 
 MODEL = {
@@ -76,7 +81,8 @@ def test_report_is_written_and_asks_nothing_of_the_network(files, tmp_path, caps
     said = capsys.readouterr().out
     assert "76 patients and 76 controls of 3 sites were analysed as one cohort" in said
     assert {path.name for path in out.iterdir()} == {
-        "index.html", "edges.tsv", "circuits.tsv", "forest.tsv", "sites.tsv", "power.tsv", "norm.npz",
+        "index.html", "norm.npz",
+        *(f"{table}.{kind}" for table in ("edges", "circuits", "forest", "sites", "power") for kind in ("tsv", "json")),
     }  # fmt: skip
     page = (out / "index.html").read_text().replace("\u00a0", " ")
     assert not re.findall(r'(?:src|href)="https?://(?!doi\.org/)', page)
@@ -153,6 +159,60 @@ def test_effects_of_sites_that_preprocessed_differently(files, packages, tmp_pat
     assert "t" not in meta
 
 
+def test_other_centres_make_nothing_exact(packages):
+    """Asked for effects, sites with other centres are no pooled cohort, though their preprocessing is the same."""
+    other = changed(packages["b"], columns=columns_of(packages["b"], "age", centre=40))
+    joined = join_sites([packages["a"], other], 0.05)
+    assert joined.differing == ["centre of age"] and not joined.exact and joined.norm is None
+
+
+def test_words_of_other_sites_stand_on_the_page_as_words(packages):
+    """Names come from files that were mailed: none of them becomes markup, or a reference in a pattern."""
+    name = r'"><script>\1 $x$'
+    about = {"circuits": [name, CIRCUITS[1]], "contact": "<b>me</b>", "contrast": {"cases": ["<i>"], "controls": ["&"]}}
+    sites = [changed(packages[one], **about) for one in "ab"]
+    page = render_joined(join_sites(sites, 0.05), sites)
+    assert "<script" not in page and "<b>me" not in page and "<i>" not in page
+    assert "&lt;script&gt;\\1 $x$" in page
+
+
+def test_circuits_permuted_under_masks_have_their_p_in_the_report(tmp_path, capsys):
+    """Keys make a plan beside the report; the answers of all sites give p, and one without the other is refused."""
+    clinics = three_sites(tmp_path / "private", effect=0.05)
+    for one in clinics:
+        write_package(tmp_path / f"{one.name}.zip", one.package)
+        (tmp_path / f"{one.name}.key.json").write_text(json.dumps(described_key(one.kept.key)))
+    sent = [str(tmp_path / f"{one.name}.zip") for one in clinics]
+    keys = [str(tmp_path / f"{one.name}.key.json") for one in clinics]
+    assert console(["combine", *sent, *keys, "--out", str(tmp_path / "first")]) == 0
+    said = capsys.readouterr().out
+    plan = read_plan(tmp_path / "first/plan.json")
+    assert spoken(plan) in said and "share.plan=plan.json" in said
+    answers = [str(one.answer(plan, tmp_path)) for one in clinics]
+    given_back = [*sent, str(tmp_path / "first/plan.json")]
+    assert console(["combine", *given_back, *answers, "--out", str(tmp_path / "second")]) == 0
+    table = pd.read_csv(tmp_path / "second/circuits.tsv", sep="\t")
+    wanted = circuit_p([one.package for one in clinics], plan, totals(plan, answers))
+    assert table["p_fwer"].tolist() == wanted["p_fwer"].tolist()
+    np.testing.assert_allclose(table["t"], wanted["statistic"], rtol=1e-6)
+    assert "p\u00a0FWER" in (tmp_path / "second/index.html").read_text()
+    for files in (given_back, [*sent, *answers]):
+        assert console(["combine", *files, "--out", str(tmp_path / "none")]) == 2
+        assert "belong together" in capsys.readouterr().err
+    other = changed(clinics[0].package, processing={"measure": "correlation"})
+    write_package(tmp_path / "a.zip", other)
+    assert console(["combine", *sent, *keys, "--effects", "--out", str(tmp_path / "none")]) == 2
+    assert "circuits can only be permuted together" in capsys.readouterr().err
+
+
+def test_a_release_that_its_site_has_revoked_is_refused(files, packages, tmp_path, capsys):
+    revocation = tmp_path / "revoked_b.json"
+    write_revocation(revocation, "b", [packages["b"].about["release"]])
+    sent = [str(files / f"{name}.zip") for name in "abc"]
+    assert console(["combine", *sent, str(revocation), "--out", str(tmp_path / "out")]) == 2
+    assert "is revoked" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
 # what is refused
 
 CENTRE = "the column age is not the same: centre is 45.0 in the first and 40 in the second"
@@ -213,6 +273,16 @@ def test_what_differs_is_named(packages, what):
     else:
         with pytest.raises(NotCombinedError, match=words):
             refuse_different(sent, effects=True)
+
+
+def test_a_category_that_is_a_number_elsewhere_and_intercepts_of_another_site_are_refused(packages):
+    columns = [c for c in packages["b"].about["columns"] if not c["name"].startswith("sex")]
+    number = changed(packages["b"], columns=[*columns, {"name": "sex", "kind": "number", "centre": 0}])
+    with pytest.raises(NotCombinedError, match="sex is a category in the first and a number in the second"):
+        refuse_different({"K.zip": packages["a"], "L.zip": number}, effects=True)
+    foreign = changed(packages["b"], columns=[*packages["b"].about["columns"], {"name": "site=a", "kind": "site"}])
+    with pytest.raises(NotCombinedError, match=r"L\.zip is of b and has the column site=a, which is another site's"):
+        refuse_different({"K.zip": packages["a"], "L.zip": foreign}, effects=False)
 
 
 def test_levels_that_a_site_lacks_and_other_words_for_patients_are_not_refused(cohorts, packages):

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr, stdtrit
 
-from dysconnect.combined.checks import covariates, different_processing
+from dysconnect.combined.checks import covariates, different_making
 from dysconnect.data.atlas import circuit_titles, edge_circuits
 from dysconnect.data.edges import Pairs
 from dysconnect.localize.power import detectable
@@ -29,8 +29,8 @@ class Joined:
     ----------
     alpha : float
     differing : list of str
-        Keys of the preprocessing in which the sites differ. Where there are any, effects of single sites were put
-        together, and nothing is exact.
+        Keys of the preprocessing, and centres, in which the sites differ. Where there are any, effects of single sites
+        were put together, and nothing is exact.
     sites : DataFrame, [S rows]
     edges, circuits : DataFrame
         One row a connection; one a circuit, of which the mean is tested.
@@ -71,7 +71,7 @@ def join_sites(packages: Sequence[Package], alpha: float, p_fwer: Mapping[str, f
     p_fwer : mapping of str to float, optional
         Family-wise p of circuits, where the sites have permuted them together.
     """
-    differing = different_processing(packages)
+    differing = different_making(packages)
     parts = [within(package.sums) for package in track(packages, "sites about their own means")]
     alone = [fit([part]) for part in parts]
     together = None if differing else fit(parts)
