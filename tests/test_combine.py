@@ -138,6 +138,16 @@ def test_two_sites_of_which_one_cannot_be_fitted_alone(cohorts, packages):
     assert "Whether sites agree cannot be said" in page
 
 
+def test_sites_of_one_group_each_cannot_be_joined(cohorts):
+    sides = {"a": ("CD", 1), "b": ("HC", 0)}
+    sites = [
+        given(replace(cohorts[name], participants=cohorts[name].participants.assign(label=label, group=group)), name)[0]
+        for name, (group, label) in sides.items()
+    ]
+    with pytest.raises(NotCombinedError, match="nothing can be tested: a has one group only; b has one group only"):
+        join_sites(sites, 0.05)
+
+
 def test_effects_of_sites_that_preprocessed_differently(files, packages, tmp_path, capsys):
     """Refused with keys, values and files; with --effects a meta-analysis, which says that it is no pooled data."""
     other = changed(packages["b"], processing=packages["b"].about["processing"] | {"denoise.high_pass": 0.02, "x": 1})

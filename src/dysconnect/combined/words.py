@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 
 from dysconnect.combined.checks import covariates
 from dysconnect.combined.cohort import Joined
@@ -121,8 +120,9 @@ def _power(joined: Joined) -> str:
     )
 
 
-def site_words(sites: pd.DataFrame) -> list[str]:
+def site_words(joined: Joined) -> list[str]:
     """What is to be known of single sites."""
+    sites = joined.sites
     said = [f"{one.site} {one.alone}: it takes part in the pooled fit only." for one in sites.itertuples() if one.alone]
     if sites["constant"].any():
         said.append(
@@ -131,6 +131,9 @@ def site_words(sites: pd.DataFrame) -> list[str]:
     words = {(one.patients_are, one.controls_are) for one in sites.itertuples()}
     if len(words) > 1:
         said.append("The sites have different words for their groups: whether they mean the same is yours to judge.")
+    if joined.norm is not None and not sites["norm"].all():
+        names = sites.loc[sites["norm"], "site"]
+        said.append(f"The norm (norm.npz) is that of the controls of {listed(names)}; the others did not give theirs.")
     versions = sorted(set(sites["dysconnect"]))
     if len(versions) > 1:
         said.append(f"The files were made by several versions of dysconnect: {', '.join(versions)}.")
@@ -188,12 +191,12 @@ def _effects() -> str:
 def _compared(joined: Joined) -> str:
     tests = f"{int(joined.edges['p'].notna().sum()):,} connections" if len(joined.edges) else "no connection"
     return (
-        f"p were corrected by Bonferroni and by Benjamini-Hochberg over {tests}, and over "
-        f"{counted(len(joined.circuits), 'circuit')} apart. Sites were compared by Cochran's Q of their d and by I² "
-        "(doi:10.1002/sim.1186), with variances under the mean effect of all; the variance between sites is that of "
+        f"p were corrected by Bonferroni and by Benjamini-Hochberg over {tests}, and separately over "
+        f"{counted(len(joined.circuits), 'circuit')}. Sites were compared by Cochran's Q of their d, with variances "
+        "under the mean effect of all, and by I², doi:10.1002/sim.1186. The variance between sites is that of "
         "DerSimonian and Laird (Control Clin Trials 7, 1986), and the interval of the random-effects mean that of "
-        "Knapp and Hartung as modified for few sites (doi:10.1186/s12874-015-0091-1). “Sites that agree” counts those "
-        "whose own effect has the sign of the fit of all others."
+        "Knapp and Hartung as modified for few sites, doi:10.1186/s12874-015-0091-1. “Sites that agree” counts those whose "
+        "own effect has the sign of the fit of all others."
     )
 
 
