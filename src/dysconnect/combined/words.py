@@ -195,8 +195,8 @@ def _compared(joined: Joined) -> str:
         f"{counted(len(joined.circuits), 'circuit')}. Sites were compared by Cochran's Q of their d, with variances "
         "under the mean effect of all, and by I², doi:10.1002/sim.1186. The variance between sites is that of "
         "DerSimonian and Laird (Control Clin Trials 7, 1986), and the interval of the random-effects mean that of "
-        "Knapp and Hartung as modified for few sites, doi:10.1186/s12874-015-0091-1. “Sites that agree” counts those whose "
-        "own effect has the sign of the fit of all others."
+        "Knapp and Hartung as modified for few sites, doi:10.1186/s12874-015-0091-1. “Sites that agree” counts those "
+        "whose own effect has the sign of the fit of all others."
     )
 
 
