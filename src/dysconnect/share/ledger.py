@@ -13,7 +13,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -109,6 +109,10 @@ class Ledger:
         """Earlier releases that have some of the people, each with how many are in only one of both."""
         people = set(self.hashed(names))
         return [(one, len(people ^ set(one["people"]))) for one in self.releases if people & set(one["people"])]
+
+    def other_than(self, release: str) -> "Ledger":
+        """What was released beside a release, which may be made again."""
+        return replace(self, releases=[one for one in self.releases if one["release"] != release])
 
     def add(self, release: str, site: str, dataset: str, names: Sequence[str], weights: np.ndarray, n: int) -> None:
         """Write a release down, once: its number, whose it is, and people's weights [n, k] in sums of `n` outcomes.

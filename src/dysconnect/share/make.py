@@ -59,7 +59,6 @@ def make_package(
     """
     cohort, design, rows, circuits = _opened(files, spec)
     share, book = spec["share"], Ledger.read(ledger)
-    passed = check_release(design, share, book)
     fit = fit_connections(cohort, rows, design, share)
     everybody, controls = released(load_parts(parts), design, circuits, spec["localize"]["max_missing"], fit)
     if share["edges"] == "circuits":
@@ -71,6 +70,7 @@ def make_package(
     package = packed(about, nodes, everybody, controls if share["norm"] else None)
     names = design.people["participant_id"].astype(str).tolist()
     own = package.about["release"], package.site, spec["dataset"]
+    passed = check_release(design, share, book.other_than(package.about["release"]))
     book.add(*own, names, weights_of(design, share["norm"]), len(package.sums.yy))
     return package, passed
 

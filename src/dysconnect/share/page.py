@@ -68,6 +68,7 @@ def _inside(package: Package) -> str:
 
 def _content(package: Package) -> list[tuple[str, str]]:
     about, sums = package.about, package.sums
+    models = about["models"]
     numbers = sums.xy.size + sums.yy.size + sums.xx.size
     if package.norm is not None:
         numbers *= 2
@@ -81,7 +82,7 @@ def _content(package: Package) -> list[tuple[str, str]]:
         ("Numbers", f"{numbers:,}, in double precision"),
         ("Withheld", f"{withheld:,} of {len(sums.given):,} values: too few have them" if withheld else "nothing"),
         ("Norm", "sums of the controls alone are given too" if package.norm else "not given"),
-        ("Models", f"{counted(len(about['models']), 'model')} of others tested here: AUC and counts"),
+        ("Models of others", f"{len(models)}, tested here: AUC and counts" if models else "none was tested here"),
     ]
 
 
@@ -132,7 +133,7 @@ def _rules(passed: Passed) -> Table:
             number(passed.leverage),
             f"at most {MOST_LEVERAGE:g}",
         ],
-        ["People by which releases differ", "none or enough", f"none, or at least {DIFFERENCE}"],
+        ["People by which it differs from an earlier release", f"{passed.changed}", f"at least {DIFFERENCE}, or 0"],
         ["Ids, dates, texts among the columns", "none", "none"],
     ]
     columns = [Column("Rule", False), Column("This release"), Column("Limit")]
