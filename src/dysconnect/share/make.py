@@ -1,4 +1,4 @@
-"""What the rules `sums` and `share` do: from connectomes and participants to the file of a site."""
+"""What the rules of a site do: from connectomes and participants to its file, its key, and its answer to a plan."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,9 +13,12 @@ from dysconnect.data.labelled import labelled_cohort
 from dysconnect.share.columns import Design
 from dysconnect.share.gate import Passed, check_release
 from dysconnect.share.ledger import Ledger
+from dysconnect.share.masked import answer_of, circuit_means, masked, products
 from dysconnect.share.package import Package, packed
 from dysconnect.share.release import Circuits, gathered, load_parts, people_of, released
+from dysconnect.share.session import check_plan, read_plan, spoken
 from dysconnect.share.statement import statement
+from dysconnect.share.unpacked import read_package
 from dysconnect.share.weights import weights_of
 from dysconnect.share.withheld import fit_connections
 
@@ -73,6 +76,35 @@ def make_package(
     passed = check_release(design, share, book.other_than(package.about["release"]))
     book.add(*own, names, weights_of(design, share["norm"]), len(package.sums.yy))
     return package, passed
+
+
+def make_masked(files: Mapping[str, str], spec: Mapping, ledger: str | Path, folder: str | Path) -> tuple[bytes, str]:
+    """Answer a plan: ``SITE.masked.npz``, and what the site reads to others by phone before it sends that.
+
+    Parameters
+    ----------
+    files : mapping
+        `connectomes`, `participants`, `package` (the site's newest) and `plan`.
+    spec : mapping
+        As of `make_sums`.
+    ledger : path
+        Says which releases are revoked.
+    folder : path
+        Of the site's secrets; the answer is written down there before it leaves.
+
+    Raises
+    ------
+    NotSharedError, PackageError
+        Names the rule that forbids it, or what is wrong with the plan.
+    """
+    plan, package = read_plan(files["plan"]), read_package(files["package"])
+    revoked = {one["release"] for one in Ledger.read(ledger).releases if one.get("revoked")}
+    kept = check_plan(plan, package, folder, revoked)
+    cohort, design, rows, circuits = _opened(files, spec)
+    means = circuit_means(cohort, rows, circuits.among(plan.circuits))
+    content = masked(plan, kept, products(plan, kept, design, means, package))
+    kept.answered(plan.session, answer_of(content)).save(folder)
+    return content, spoken(plan)
 
 
 def _opened(files: Mapping[str, str], spec: Mapping) -> tuple[Cohort, Design, np.ndarray, Circuits]:

@@ -78,14 +78,10 @@ def write_package(path: str | Path, package: Package) -> None:
     members = {
         STATEMENT: json.dumps(package.about, indent=1, sort_keys=True).encode(),
         REGIONS: package.regions.to_csv(sep="\t", index=False, float_format="%.6g").encode(),
-        SUMS: _npz(_arrays(package.sums, package.norm)),
+        SUMS: npz(_arrays(package.sums, package.norm)),
         DESCRIPTION: json.dumps(_description(package.about), indent=1).encode(),
     }
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
-        for name, content in members.items():
-            file.writestr(zipfile.ZipInfo(name, EPOCH), content, zipfile.ZIP_DEFLATED)
-    content = buffer.getvalue()
+    content = zipped(members, zipfile.ZIP_DEFLATED)
     with whole_file(Path(path), len(content)) as file:
         file.write(content)
 
@@ -98,14 +94,24 @@ def _arrays(sums: Sums, norm: Sums | None) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
+def npz(arrays: Mapping[str, np.ndarray]) -> bytes:
     """Arrays as the bytes of an ``.npz`` without times."""
+    return zipped({f"{name}.npy": npy(value) for name, value in arrays.items()})
+
+
+def npy(value: np.ndarray) -> bytes:
+    """Give an array as the bytes of an ``.npy``."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as file:
-        for name, value in arrays.items():
-            one = io.BytesIO()
-            np.save(one, value, allow_pickle=False)
-            file.writestr(zipfile.ZipInfo(f"{name}.npy", EPOCH), one.getvalue())
+    np.save(buffer, value, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def zipped(members: Mapping[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
+    """Files as the bytes of a zip without times."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as file:
+        for name, content in members.items():
+            file.writestr(zipfile.ZipInfo(name, EPOCH), content, method)
     return buffer.getvalue()
 
 

@@ -54,13 +54,13 @@ def read_package(path: str | Path) -> Package:
 
 def _read(file: zipfile.ZipFile) -> Package:
     _refuse_members(file)
-    about = _statement(_bytes(file, STATEMENT, MEMBERS[STATEMENT]))
-    regions = _regions(_bytes(file, REGIONS, MEMBERS[REGIONS]), about)
+    about = _statement(member_bytes(file, STATEMENT, MEMBERS[STATEMENT]))
+    regions = _regions(member_bytes(file, REGIONS, MEMBERS[REGIONS]), about)
     shapes = _shapes(about, len(regions))
     size = sum(8 * int(np.prod(shape)) + HEADER for shape in shapes.values())
     if size > MOST:
         raise PackageError(f"says that it holds {size / 1e9:.0f} GB of sums, and at most {MOST / 1e9:.0f} are read.")
-    arrays = _arrays(_bytes(file, SUMS, size), shapes)
+    arrays = _arrays(member_bytes(file, SUMS, size), shapes)
     columns = tuple(column["name"] for column in about["columns"])
     given = arrays["given"]
     sums = Sums(columns, arrays["xx"], arrays["xy"], arrays["yy"], given)
@@ -85,7 +85,7 @@ def _refuse_members(file: zipfile.ZipFile) -> None:
         raise PackageError(f"lacks {', '.join(absent)}: it is no file of sums, or half of one.")
 
 
-def _bytes(file: zipfile.ZipFile, name: str, most: float) -> bytes:
+def member_bytes(file: zipfile.ZipFile, name: str, most: float) -> bytes:
     """Content of a member, read no further than it may be long, whatever its header says."""
     with file.open(name) as member:
         content = member.read(int(most) + 1)
@@ -96,7 +96,7 @@ def _bytes(file: zipfile.ZipFile, name: str, most: float) -> bytes:
 
 def _statement(content: bytes) -> dict:
     try:
-        about = json.loads(content.decode("utf-8"), parse_constant=_no_number, object_pairs_hook=_once)
+        about = plain_json(content)
     except (ValueError, RecursionError) as error:
         raise PackageError(f"holds a {STATEMENT} that cannot be read ({str(error)[:100]}).") from error
     if not isinstance(about, dict) or about.get("format") != FORMAT:
@@ -110,6 +110,11 @@ def _statement(content: bytes) -> dict:
     if hash_of(about["processing"]) != about["processing_hash"]:
         raise PackageError("says processing keys that have another hash than it says.")
     return about
+
+
+def plain_json(content: bytes) -> object:
+    """Read JSON without NaN and with every key once; ValueError for anything else."""
+    return json.loads(content.decode("utf-8"), parse_constant=_no_number, object_pairs_hook=_once)
 
 
 def _no_number(word: str) -> None:
@@ -156,11 +161,11 @@ def _arrays(content: bytes, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, 
         for name in names:
             kind = np.dtype(bool if name == "given" else "<f8")
             size = kind.itemsize * int(np.prod(shapes[name])) + HEADER
-            arrays[name] = _array(name, _bytes(file, f"{name}.npy", size), shapes[name], kind)
+            arrays[name] = plain_array(name, member_bytes(file, f"{name}.npy", size), shapes[name], kind)
     return arrays
 
 
-def _array(name: str, content: bytes, shape: tuple[int, ...], kind: np.dtype) -> np.ndarray:
+def plain_array(name: str, content: bytes, shape: tuple[int, ...], kind: np.dtype) -> np.ndarray:
     """An array of exactly the shape and type that it must have: its header is read, and never obeyed."""
     stream = io.BytesIO(content)
     try:
