@@ -11,8 +11,11 @@ from clinics import CIRCUITS, clinic, given
 
 from dysconnect.commands import console
 from dysconnect.data.atlas import circuit_edges, load_atlas
+from dysconnect.data.connectomes import Connectomes, write_connectomes
+from dysconnect.keeping.whole import save_arrays
 from dysconnect.share.gate import check_release
 from dysconnect.share.ledger import FILE, Ledger
+from dysconnect.share.make import make_package, make_sums
 from dysconnect.share.page import page
 from dysconnect.share.release import NotSharedError, people_of
 from dysconnect.share.revoked import refuse_revoked, revocation_file
@@ -214,7 +217,8 @@ def test_the_ledger_is_written_once_and_names_nobody(ledger):
     text = ledger.path.read_text()
     held = json.loads(text)
     assert len(held["releases"]) == 1 and len(held["releases"][0]["people"]) == 40
-    assert "sub-" not in text and "a007" not in text and "age" not in text
+    assert "sub-" not in text
+    assert set(held["releases"][0]) == {"release", "site", "dataset", "people", "weights", "outcomes", "revoked"}
     assert Ledger.read(ledger.path) == ledger and held["salt"] != Ledger.read(ledger.path.with_name("other")).salt
     assert not list(ledger.path.parent.glob("*.part"))
 
@@ -275,7 +279,7 @@ def test_who_withdraws_revokes_the_file(project, capsys):
         assert f"kiel.zip is revoked and deleted here (release {number})" in told and "revoked_kiel.json" in told
     assert not list((folder / "results").rglob("kiel.*"))
     assert json.loads(revocation.read_text())["releases"] == [number]
-    assert "a007" not in revocation.read_text() + (folder / FILE).read_text()
+    assert "sub-" not in revocation.read_text() + (folder / FILE).read_text()
     with pytest.raises(PackageError, match=rf"kiel\.zip, release {number}, is revoked .*ask science@clinic"):
         refuse_revoked([package], [revocation])
     other, _, _ = given(clinic("b", 40, seed=1), "kiel", **PLAIN)
@@ -313,6 +317,55 @@ def test_a_list_of_revoked_releases_that_is_none_is_refused(text, tmp_path):
         refuse_revoked([], [tmp_path / "revoked_a.json"])
 
 
+# from files to a file
+
+
+def written(folder, cohort):
+    """Files that the stage reads, as a run makes them."""
+    folder.mkdir(exist_ok=True)
+    names = cohort.participants["participant_id"].to_numpy(str)
+    held = Connectomes(cohort.values, cohort.missing, names, cohort.nodes, cohort.measure, "ab")
+    write_connectomes(held, folder / "correlation.h5", {})
+    cohort.participants.drop(columns="label").to_csv(folder / "participants.tsv", sep="\t", index=False)
+    return {"connectomes": folder / "correlation.h5", "participants": folder / "participants.tsv"}
+
+
+def made(folder, cohort, **asked):
+    """What the rules `sums` and `share` do."""
+    files, sums = written(folder, cohort), folder / "sums.npz"
+    spec = {
+        "share": PLAIN | {"columns": ["age"]} | asked, "site": "kiel", "dataset": "ds", "licence": "CC0-1.0",
+        "localize": {"measure": cohort.measure, "prior_circuits": CIRCUITS, "max_missing": 0.1},
+        "atlas": {"nodes": "motor10", "name": "motor10", "title": "Ten regions"}, "processing": {},
+        "contrast": {"cases": ["CD"], "controls": ["HC"]},
+    }  # fmt: skip
+    save_arrays(sums, make_sums(files, spec, 0))
+    return make_package(files, [sums], spec, folder / FILE)
+
+
+def test_a_release_is_written_down_before_it_is_given_and_once(tmp_path):
+    package, passed = made(tmp_path, clinic("a", 40))
+    ledger = Ledger.read(tmp_path / FILE)
+    assert [(one["release"], one["outcomes"], one["dataset"]) for one in ledger.releases] == [
+        (package.about["release"], 47, "ds")
+    ]
+    again, same = made(tmp_path, clinic("a", 40))
+    assert again.about == package.about and same == passed and Ledger.read(tmp_path / FILE) == ledger
+    other, after = made(tmp_path, clinic("a", 40), edges="circuits")
+    assert other.about["release"] != package.about["release"] and after.parameters == passed.parameters
+    assert (after.earlier, len(Ledger.read(tmp_path / FILE).releases)) == (1, 2)
+
+
+def test_what_is_refused_is_not_written_down(tmp_path):
+    with pytest.raises(NotSharedError, match=r"share\.minimum\.group: 9 patients"):
+        made(tmp_path, clinic("a", 18))
+    joined = replace(clinic("a", 40), measure="binary")
+    joined.values[:] = joined.values > 0.3
+    with pytest.raises(NotSharedError, match=r"connectivity=binary: .* as 0 or 1, is not shared"):
+        made(tmp_path, joined)
+    assert not (tmp_path / FILE).exists()
+
+
 # connections that few people have
 
 
@@ -346,13 +399,26 @@ def test_a_connection_in_which_somebody_would_weigh_too_much_is_withheld(who, ke
     assert (fit == ~TOUCHED).all() if not kept else fit.all()
 
 
-@pytest.mark.parametrize(("who", "kept"), [((), True), ((0, 1, 3), False), ((0, 2, 4, 6, 8), True), (range(10), True)])
-def test_a_tract_that_few_have_is_withheld(who, kept):
-    """Its sums are theirs, with their ages."""
+TRACTS = {
+    "nobody": ((), "count", [], True),
+    "three": ((0, 1, 3), "count", [], False),
+    "five controls, of two columns": (range(0, 10, 2), "count", [], False),
+    "six controls": (range(0, 12, 2), "count", [], True),
+    "ten, of three columns": (range(10), "count", ["age"], True),
+    "ten, of five columns": (range(10), "count", ["age", "mean_fd", "dose"], False),
+    "twenty, of whom one stands out": (range(20), "count", ["dose"], False),
+}
+
+
+@pytest.mark.parametrize("kind", TRACTS)
+def test_a_tract_that_few_have_is_withheld(kind):
+    """Its sums are theirs, as they would be if the others lacked it."""
+    who, measure, columns, kept = TRACTS[kind]
     cohort = clinic("a")
+    cohort.participants["dose"] = NOISE + some(40, 7, *range(20, 40, 3), value=9)
     cohort.values[:] = np.abs(cohort.values)
-    cohort.values[:, 4] = some(40, *who, value=2.0)
-    fit = fit_of(replace(cohort, measure="count"), columns=[])
+    cohort.values[:, 4] *= some(40, *who)
+    fit = fit_of(replace(cohort, measure=measure), columns=columns, centres=ASKED["centres"] | {"dose": 0})
     assert fit[4] == kept and np.delete(fit, 4).all()
 
 

@@ -4,6 +4,7 @@ import io
 import json
 import re
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from dysconnect.share.package import EPOCH, write_package
 from dysconnect.share.page import MEMBERSHIP
 from dysconnect.share.release import NotSharedError, people_of
 from dysconnect.share.weights import basis, leverages, weights_of
+from dysconnect.share.withheld import fit_connections
 
 PEOPLE = 48
 REGIONS = np.triu_indices(200, 1)
@@ -132,6 +134,21 @@ def test_the_difference_of_two_files_would_be_a_person_and_is_refused(change, tm
     second, _ = people_of(cohort, ASKED | asked, "a")
     with pytest.raises(NotSharedError, match=r"differ by 1|give 1 people away: sub-a007"):
         check_release(second, ASKED | asked, ledger)
+
+
+def test_sums_of_zeros_and_ones_would_say_who_has_a_connection_and_are_withheld():
+    """Whoever has the table of covariates tries all sets of controls, until one has the sum that was given."""
+    cohort = replace(clinic("a", 24), measure="binary")
+    cohort.values[:] = np.random.default_rng(1).random(cohort.values.shape) < 0.5
+    design, rows = people_of(cohort, ASKED, "a")
+    controls = design.values[cohort.labels == 0]
+    norm = controls.T @ cohort.values[cohort.labels == 0]  # without the gate
+    motion = design.names.index("mean_fd")
+    sets = (np.arange(2**12)[:, None] >> np.arange(12)) & 1
+    tried = sets @ controls[:, motion]
+    solved = np.array([sets[np.abs(tried - given_sum).argmin()] for given_sum in norm[motion]])
+    assert (cohort.values[cohort.labels == 0] == solved.T).all()
+    assert not fit_connections(cohort, rows, design, ASKED).any()
 
 
 def test_no_id_no_date_and_no_time_in_the_file(tmp_path):

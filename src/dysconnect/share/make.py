@@ -15,7 +15,7 @@ from dysconnect.share.gate import Passed, check_release
 from dysconnect.share.ledger import Ledger
 from dysconnect.share.masked import answer_of, circuit_means, masked, products
 from dysconnect.share.package import Package, packed
-from dysconnect.share.release import Circuits, gathered, load_parts, people_of, released
+from dysconnect.share.release import Circuits, NotSharedError, gathered, load_parts, people_of, released
 from dysconnect.share.session import check_plan, read_plan, spoken
 from dysconnect.share.statement import statement
 from dysconnect.share.unpacked import read_package
@@ -63,6 +63,11 @@ def make_package(
     cohort, design, rows, circuits = _opened(files, spec)
     share, book = spec["share"], Ledger.read(ledger)
     fit = fit_connections(cohort, rows, design, share)
+    if not fit.any():
+        raise NotSharedError(
+            f"connectivity={cohort.measure}: there is no connection that enough people have and in which they differ. "
+            "Whether two regions are joined, as 0 or 1, is not shared: share another measure."
+        )
     everybody, controls = released(load_parts(parts), design, circuits, spec["localize"]["max_missing"], fit)
     if share["edges"] == "circuits":
         last = slice(cohort.values.shape[1], None)

@@ -30,19 +30,21 @@ def fit_connections(cohort: Cohort, rows: np.ndarray, design: Design, spec: Mapp
 
     Notes
     -----
-    Where zero is a value, as of a count of streamlines, those in whom a connection is not zero are looked at as well:
-    the sums of one that only few people have are theirs, with their covariates.
+    Where zero is a value, as of a count of streamlines, those in whom a connection is not zero must pass as well: the
+    sums of one that only few people have are theirs. One that is the same in all who have it is not given: with a table
+    of covariates its sums say who these are.
     """
     measure = measure_of(cohort.measure)
     fit = np.ones(cohort.values.shape[1], bool)
-    if not (cohort.missing[rows].any() or measure.gaps or measure.zero):
-        return fit
     least = least_people(spec["minimum"])
-    fit &= _filled(design, _lost(cohort, rows, design), least["cell"], least["group"])
+    if cohort.missing[rows].any() or measure.gaps:
+        fit &= _filled(design, _lost(cohort, rows, design, False), least["cell"], least["group"])
+        for _, who in subsets(design, spec["norm"]):
+            fit = _unexposed(cohort, rows[who], design.values[who], fit, False)
     if measure.zero:
-        fit &= _filled(design, _lost(cohort, rows, design, or_zero=True), least["cell"], 0)
-    for _, who in subsets(design, spec["norm"]):
-        fit &= _unexposed(cohort, rows[who], design.values[who], fit)
+        fit &= _filled(design, _lost(cohort, rows, design, True), least["cell"], 0) & _varies(cohort, rows)
+        for _, who in subsets(design, spec["norm"]):
+            fit = _unexposed(cohort, rows[who], design.values[who], fit, True)
     return fit
 
 
@@ -54,14 +56,14 @@ def _cells(design: Design) -> np.ndarray:
     return np.column_stack([cell * side for cell in inside for side in (controls, ~controls)])
 
 
-def _parts(cohort: Cohort, rows: np.ndarray, or_zero: bool = False) -> Iterator[tuple[slice, np.ndarray]]:
+def _parts(cohort: Cohort, rows: np.ndarray, or_zero: bool) -> Iterator[tuple[slice, np.ndarray]]:
     """Blocks of people, and which connections they lack, or have as zero, [m, E] bool."""
     for part in blocks((len(rows), cohort.values.shape[1])):
         lacking = cohort.lacking(rows[part])
         yield part, lacking | (cohort.values[rows[part]] == 0) if or_zero else lacking
 
 
-def _lost(cohort: Cohort, rows: np.ndarray, design: Design, or_zero: bool = False) -> np.ndarray:
+def _lost(cohort: Cohort, rows: np.ndarray, design: Design, or_zero: bool) -> np.ndarray:
     """How many people of every cell lack a connection, [m, E]."""
     cells = _cells(design)
     return sum(cells[part].T @ lacking for part, lacking in _parts(cohort, rows, or_zero))
@@ -73,27 +75,35 @@ def _filled(design: Design, lost: np.ndarray, cell: int, group: int) -> np.ndarr
     return ((had == 0) | (had >= cell)).all(0) & (had[:2] >= group).all(0)
 
 
-def _unexposed(cohort: Cohort, rows: np.ndarray, values: np.ndarray, fit: np.ndarray) -> np.ndarray:
-    """Connections in whose sums nobody weighs too much among those who have them, [E] bool.
+def _varies(cohort: Cohort, rows: np.ndarray) -> np.ndarray:
+    """Connections that differ among those in whom they are not zero, or are zero in all, [E] bool."""
+    low, high = np.full(cohort.values.shape[1], np.inf), np.full(cohort.values.shape[1], -np.inf)
+    for part, lacking in _parts(cohort, rows, True):
+        values = cohort.values[rows[part]]
+        low = np.minimum(low, np.where(lacking, np.inf, values).min(0))
+        high = np.maximum(high, np.where(lacking, -np.inf, values).max(0))
+    return low != high
+
+
+def _unexposed(cohort: Cohort, rows: np.ndarray, values: np.ndarray, fit: np.ndarray, or_zero: bool) -> np.ndarray:
+    """Connections among those that are fit in whose sums nobody weighs too much of those who have them, [E] bool.
 
     In an orthonormal basis those who lack a connection take a matrix L from the identity, and no leverage grows by more
     than 1 / (1 - largest eigenvalue of L). Where that is not enough to know, the leverages are computed.
     """
     axes = basis(values)
-    rank, n = axes.shape[1], len(rows)
-    taken = sum(_squares(axes[part]).T @ lacking for part, lacking in _parts(cohort, rows))
-    some = np.flatnonzero(fit & taken.any(0))
-    kept = np.ones(len(fit), bool)
-    if not len(some):
-        return kept
-    left = 1 - np.linalg.eigvalsh(taken[:, some].T.reshape(-1, rank, rank))[:, -1]
+    rank, counted = axes.shape[1], np.column_stack([_squares(axes), np.ones(len(axes))])
+    taken = sum(counted[part].T @ lacking for part, lacking in _parts(cohort, rows, or_zero))
+    have = len(rows) - taken[-1]
+    some, kept = np.flatnonzero(fit & (taken[-1] > 0) & (have > 0)), fit.copy()
+    kept[some] = rank <= MOST_PARAMETERS * have[some]
+    left = 1 - np.linalg.eigvalsh(taken[:-1, some].T.reshape(-1, rank, rank))[:, -1]
     most = (axes**2).sum(1).max() / np.maximum(left, np.finfo(float).tiny)
-    unsure = some[most > MOST_LEVERAGE]
-    have = ~np.concatenate([lacking[:, unsure] for _, lacking in _parts(cohort, rows)])
-    kept[unsure] = [leverages(values[who]).max() <= MOST_LEVERAGE + ROUNDING for who in have.T]
-    lost = np.trace(taken.T.reshape(-1, rank, rank), axis1=1, axis2=2) > 0
-    people = np.full(len(fit), n) - sum(lacking.sum(0) for _, lacking in _parts(cohort, rows))
-    return kept & (~lost | (rank <= MOST_PARAMETERS * people))
+    unsure = some[kept[some] & (most > MOST_LEVERAGE)]
+    if len(unsure):
+        lost = np.concatenate([lacking[:, unsure] for _, lacking in _parts(cohort, rows, or_zero)])
+        kept[unsure] = [leverages(values[~who]).max() <= MOST_LEVERAGE + ROUNDING for who in lost.T]
+    return kept
 
 
 def _squares(axes: np.ndarray) -> np.ndarray:
