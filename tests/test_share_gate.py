@@ -17,11 +17,11 @@ from dysconnect.share.gate import check_release
 from dysconnect.share.ledger import FILE, Ledger
 from dysconnect.share.make import make_package, make_sums
 from dysconnect.share.page import page
-from dysconnect.share.release import NotSharedError, people_of
+from dysconnect.share.release import Circuits, NotSharedError, people_of
 from dysconnect.share.revoked import refuse_revoked, revocation_file
 from dysconnect.share.unpacked import PackageError
 from dysconnect.share.weights import weights_of
-from dysconnect.share.withheld import fit_connections
+from dysconnect.share.withheld import fit_outcomes
 
 ASKED = EVERYTHING | {"norm": False}
 PLAIN = ASKED | {"columns": []}
@@ -372,7 +372,8 @@ def test_what_is_refused_is_not_written_down(tmp_path):
 def fit_of(cohort, **asked):
     spec = ASKED | asked
     design, rows = people_of(cohort, spec, "a")
-    return fit_connections(cohort, rows, design, spec)
+    circuits = Circuits.of_atlas(load_atlas("motor10"), CIRCUITS, False)
+    return fit_outcomes(cohort, rows, design, circuits, spec)[:45]
 
 
 def lacking(who, region=2, n=40, **columns):
@@ -422,14 +423,16 @@ def test_a_tract_that_few_have_is_withheld(kind):
     assert fit[4] == kept and np.delete(fit, 4).all()
 
 
-def test_a_circuit_with_a_withheld_connection_is_withheld():
-    """Else the mean less those that are given would be that connection."""
-    cohort = lacking((0, 1, 2, 3), dose=some(40, *range(5)))
-    asked = ASKED | {"columns": ["dose"], "centres": {"dose": 0}}
-    _, sums, _ = given(cohort, "a", **asked)
+@pytest.mark.parametrize("region", range(10))
+def test_a_circuit_with_few_withheld_connections_is_withheld(region):
+    """Else the mean less those that are given would be these few; of five or more it is a mean."""
+    touched = clinic("a").pairs.touching(np.arange(10) == region)
+    cohort = lacking((0, 1, 2, 3), region, dose=some(40, *range(5)))
+    _, sums, _ = given(cohort, "a", columns=["dose"], centres={"dose": 0}, norm=False)
     table = circuit_edges(load_atlas("motor10"))
-    hit = [bool(TOUCHED[table["edge"][table["circuit"] == name]].any()) for name in CIRCUITS]
-    assert any(hit) and (sums.given == ~np.concatenate([TOUCHED, hit])).all()
+    hit = [touched[table["edge"][table["circuit"] == name]] for name in CIRCUITS]
+    kept = [inside.sum() in (0, len(inside)) or inside.sum() >= 5 for inside in hit]
+    assert (sums.given == np.concatenate([~touched, kept])).all()
     assert not sums.xy[:, ~sums.given].any()
 
 

@@ -8,16 +8,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from clinics import ASKED, clinic, given
+from clinics import ASKED, CIRCUITS, clinic, given
 from sklearn.metrics import roc_auc_score
 
+from dysconnect.data.atlas import load_atlas
 from dysconnect.share.gate import MOST_LEVERAGE, check_release
 from dysconnect.share.ledger import FILE, Ledger
 from dysconnect.share.package import EPOCH, write_package
 from dysconnect.share.page import MEMBERSHIP
-from dysconnect.share.release import NotSharedError, people_of
+from dysconnect.share.release import Circuits, NotSharedError, people_of
 from dysconnect.share.weights import basis, leverages, weights_of
-from dysconnect.share.withheld import fit_connections
+from dysconnect.share.withheld import fit_outcomes
 
 PEOPLE = 48
 REGIONS = np.triu_indices(200, 1)
@@ -148,7 +149,8 @@ def test_sums_of_zeros_and_ones_would_say_who_has_a_connection_and_are_withheld(
     tried = sets @ controls[:, motion]
     solved = np.array([sets[np.abs(tried - given_sum).argmin()] for given_sum in norm[motion]])
     assert (cohort.values[cohort.labels == 0] == solved.T).all()
-    assert not fit_connections(cohort, rows, design, ASKED).any()
+    circuits = Circuits.of_atlas(load_atlas("motor10"), CIRCUITS, False)
+    assert not fit_outcomes(cohort, rows, design, circuits, ASKED).any()
 
 
 def test_no_id_no_date_and_no_time_in_the_file(tmp_path):

@@ -20,7 +20,7 @@ from dysconnect.share.session import check_plan, read_plan, spoken
 from dysconnect.share.statement import statement
 from dysconnect.share.unpacked import read_package
 from dysconnect.share.weights import weights_of
-from dysconnect.share.withheld import fit_connections
+from dysconnect.share.withheld import fit_outcomes
 
 
 def make_sums(files: Mapping[str, str], spec: Mapping, batch: int) -> dict[str, np.ndarray]:
@@ -62,7 +62,7 @@ def make_package(
     """
     cohort, design, rows, circuits = _opened(files, spec)
     share, book = spec["share"], Ledger.read(ledger)
-    fit = fit_connections(cohort, rows, design, share)
+    fit = fit_outcomes(cohort, rows, design, circuits, share)
     if not fit.any():
         raise NotSharedError(
             f"connectivity={cohort.measure}: there is no connection that enough people have and in which they differ. "
