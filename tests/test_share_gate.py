@@ -1,6 +1,7 @@
 """The gate: every rule lets a cohort pass that just keeps it, and refuses by its name one that just breaks it."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -97,7 +98,9 @@ RULES = {
         (people(site=some(40, *UNTIL(5), value="new", other="old")), PLAIN),
         (people(site=some(40, *UNTIL(4), value="new", other="old")), PLAIN), "site=a/new has 4 controls"),
     "five who are not as all others": (
-        column(some(40, *range(5))), column(some(40, *range(4))), "dose is the same in all but 4 people"),
+        column(some(40, *UNTIL(5))), column(some(40, *UNTIL(4))), "dose is the same .* of whom 4 are controls"),
+    "five of each group": (
+        column(some(40, *range(10))), column(some(40, *range(9))), "dose is the same .* of whom 4 are patients"),
     "levels within each other": (
         (people(one=some(40, *range(20), value="A", other="B"), two=some(40, *range(30), value="C", other="D")),
          PLAIN | {"columns": ["one", "two"]}),
@@ -284,6 +287,16 @@ def test_who_withdraws_revokes_the_file(project, capsys):
         refuse_revoked([package], [revocation])
     other, _, _ = given(clinic("b", 40, seed=1), "kiel", **PLAIN)
     refuse_revoked([other], [revocation])
+
+
+def test_the_ledger_is_enough_to_revoke(project, capsys):
+    """Results may be gone for long when somebody withdraws."""
+    folder, package = project
+    shutil.rmtree(folder / "results")
+    assert console(["withdraw", "sub-z001", "--directory", str(folder)]) == 2
+    assert console(["withdraw", "sub-a007", "--directory", str(folder)]) == 0
+    assert package.about["release"] in (folder / revocation_file("kiel")).read_text()
+    assert "nobody is called sub-z001" in capsys.readouterr().err
 
 
 def test_a_new_release_waits_for_ten_changes(project):

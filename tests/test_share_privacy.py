@@ -108,7 +108,7 @@ def test_a_column_of_one_person_would_give_that_person_away_and_is_refused(tmp_p
     row = sums.xy[sums.columns.index("dose"), :45]
     assert np.corrcoef(row, cohort.values[7])[0, 1] > 1 - 1e-12  # without the gate
     design, _ = people_of(cohort, ASKED | asked, "a")
-    with pytest.raises(NotSharedError, match="dose is the same in all but 1 people"):
+    with pytest.raises(NotSharedError, match="dose is the same in everybody but some, of whom 1 are patients"):
         check_release(design, ASKED | asked, Ledger.read(tmp_path / FILE))
     cohort.participants["dose"] += np.random.default_rng(0).normal(0, 0.2, 40)
     design, _ = people_of(cohort, ASKED | asked, "a")

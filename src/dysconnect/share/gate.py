@@ -208,14 +208,18 @@ def _check_counts(design: Design, least: Mapping[str, int]) -> tuple[int, int]:
 
 def _check_numbers(design: Design, least: int) -> None:
     """Refuse a number that is the same in nearly everybody: its sums are those of the few others."""
+    controls = controls_of(design)
     for k, column in enumerate(design.columns):
-        if column.kind == "number":
-            often = np.unique(design.values[:, k], return_counts=True)[1].max()
-            few = len(design.values) - often
+        if column.kind != "number":
+            continue
+        values, times = np.unique(design.values[:, k], return_counts=True)
+        other = design.values[:, k] != values[times.argmax()]
+        for side, inside in (("controls", controls), ("patients", ~controls)):
+            few = int((other & inside).sum())
             if 0 < few < least:
                 raise NotSharedError(
-                    f"share.minimum.cell: {column.name} is the same in all but {few} people, and {least} or none are "
-                    f"allowed. {REMEDY}"
+                    f"share.minimum.cell: {column.name} is the same in everybody but some, of whom {few} are {side}, "
+                    f"and {least} or none are allowed. {REMEDY}"
                 )
 
 
@@ -275,7 +279,8 @@ def _check_difference(ledger: Ledger, names: Sequence[str]) -> int:
             raise NotSharedError(
                 f"difference: these people and those of release {earlier['release']} ({gone}) differ by {changed}, so "
                 f"that the sums of {changed} could be had by subtraction. Wait until {DIFFERENCE} have changed: "
-                f"{DIFFERENCE - changed} more. {_other(ledger)}"
+                f"{DIFFERENCE - changed} more; or, if a column of share.columns is not known of some, leave it out. "
+                f"{_other(ledger)}"
             )
     return min((changed for _, changed in differences), default=0)
 

@@ -135,10 +135,14 @@ class Ledger:
         self.releases.append(entry | {"outcomes": int(n), "revoked": False})
         self.write()
 
+    def having(self, name: str) -> list[dict]:
+        """Releases that had a person."""
+        person = self.hashed([name])[0]
+        return [one for one in self.releases if person in one["people"]]
+
     def revoke(self, name: str, dataset: str) -> list[dict]:
         """Mark every release of a dataset that had a person; return them, also those that were revoked before."""
-        person = self.hashed([name])[0]
-        having = [one for one in self.releases if one["dataset"] == dataset and person in one["people"]]
+        having = [one for one in self.having(name) if one["dataset"] == dataset]
         for one in having:
             one["revoked"] = True
         return having
