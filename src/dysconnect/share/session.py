@@ -8,7 +8,7 @@ stays in the project, beside the results and not in them, and answers one plan.
 
 import json
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +17,7 @@ import jsonschema
 import numpy as np
 
 from dysconnect.pooling.fit import why_not
-from dysconnect.pooling.masks import LARGEST, fingerprint, new_secret, public_of
+from dysconnect.pooling.masks import LARGEST, fingerprint, in_fours, new_secret, public_of
 from dysconnect.pooling.permuted import Shared, largest_products, shared_model
 from dysconnect.pooling.within import Within, joined, within
 from dysconnect.share.package import Package, hash_of
@@ -358,8 +358,7 @@ def check_plan(plan: Plan, package: Package, folder: str | Path, revoked: Collec
     return Kept.load(path)
 
 
-def spoken(plan: Mapping | Plan) -> str:
+def spoken(plan: Plan) -> str:
     """What sites read to each other by phone before anything is sent: the session, and everybody's key."""
-    number = " ".join(plan.session[k : k + 4] for k in range(0, 16, 4))
     lines = [f"  {key.site:20s} {fingerprint(key.public)}   {key.people} people" for key in plan.sites]
-    return "\n".join([f"session {number}", *lines])
+    return "\n".join([f"session {in_fours(plan.session)}", *lines])
