@@ -27,7 +27,7 @@ rule sums:
         atlas=COHORT["atlas"],
         localize=GIVEN,
         contrast=COHORT["dataset"]["contrast"],
-        share={key: COHORT["share"][key] for key in ("columns", "centres", "batches")},
+        share={key: RUN.sharing[key] for key in ("columns", "centres", "batches")},
         site=RUN.site,
         code=code("sums"),
     message:
@@ -44,7 +44,7 @@ rule share:
         atlas=RUN.atlas_files,
         sums=expand(
             "results/{{dataset}}/share/not_to_be_sent/{batch}.npz",
-            batch=range(COHORT["share"]["batches"]),
+            batch=range(RUN.sharing["batches"]),
         ),
         models="results/{dataset}/predict/elsewhere.json" if RUN.guests else [],
     output:
@@ -61,8 +61,9 @@ rule share:
     params:
         atlas=COHORT["atlas"],
         localize=GIVEN,
+        dataset=COHORT["dataset"]["name"],
         contrast=COHORT["dataset"]["contrast"],
-        share=without(COHORT["share"], "key", "plan"),
+        share=without(RUN.sharing, "key", "plan"),
         site=RUN.site,
         processing=RUN.processing,
         licence=COHORT["dataset"]["licence"],
@@ -102,7 +103,7 @@ rule masked:
         participants="results/{dataset}/timeseries/participants.tsv",
         atlas=RUN.atlas_files,
         package=f"results/{{dataset}}/share/{RUN.site}.zip",
-        plan=COHORT["share"]["plan"] or [],
+        plan=RUN.sharing["plan"] or [],
     output:
         masked=f"results/{{dataset}}/share/{RUN.site}.masked.npz",
         words=f"results/{{dataset}}/share/{RUN.site}.session.txt",
@@ -118,11 +119,11 @@ rule masked:
         atlas=COHORT["atlas"],
         localize=GIVEN,
         contrast=COHORT["dataset"]["contrast"],
-        share={key: COHORT["share"][key] for key in ("columns", "centres")},
+        share={key: RUN.sharing[key] for key in ("columns", "centres")},
         site=RUN.site,
         code=code("masked"),
     message:
-        f"Answering {COHORT['share']['plan']}; before anything is sent, compare "
+        f"Answering {RUN.sharing['plan']}; before anything is sent, compare "
         f"results/{{wildcards.dataset}}/share/{RUN.site}.session.txt with the other sites by phone"
     script:
         "../scripts/masked.py"

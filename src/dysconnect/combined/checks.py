@@ -45,6 +45,18 @@ def refuse_different(packages: Mapping[str, Package], effects: bool) -> None:
                 raise NotCombinedError(f"{first} and {other} cannot be combined: {said}")
 
 
+def refuse_twice(files: Sequence[str]) -> None:
+    """Refuse a file that is named twice.
+
+    Raises
+    ------
+    NotCombinedError
+    """
+    twice = [name for name in dict.fromkeys(files) if files.count(name) > 1]
+    if twice:
+        raise NotCombinedError(f"{', '.join(twice)}: named twice. Give every file once.")
+
+
 def refuse_repeated(packages: Mapping[str, Package]) -> None:
     """Refuse the same release or the same site twice: its people would count twice.
 
@@ -94,8 +106,7 @@ def _regions(one: pd.DataFrame, other: pd.DataFrame) -> str:
     names = one["name"].astype(str).tolist(), other["name"].astype(str).tolist()
     lonely = [[name for name in names[k] if name not in set(names[1 - k])] for k in (0, 1)]
     if any(lonely):
-        sides = [f"only the {place} has {_some(regions)}" for place, regions in zip(("first", "second"), lonely) if regions]
-        return "; ".join(sides)
+        return _sides(lonely)
     if names[0] != names[1]:
         place = next(k for k, pair in enumerate(zip(*names)) if pair[0] != pair[1])
         return f"the same in another order, from row {place + 1} on ({names[0][place]} and {names[1][place]})"
@@ -124,8 +135,8 @@ def _edges(count: int) -> str:
 def _covariates(one: Package, other: Package, effects: bool) -> str:
     names = covariates(one), covariates(other)
     lonely = [[name for name in names[k] if name not in names[1 - k]] for k in (0, 1)]
-    sides = [f"only the {place} has {_some(lone)}" for place, lone in zip(("first", "second"), lonely) if lone]
-    return sides and f"they adjust for other covariates: {'; '.join(sides)}. Use the same share.columns everywhere."
+    said = _sides(lonely)
+    return said and f"they adjust for other covariates: {said}. Use the same share.columns everywhere."
 
 
 def _columns(one: Package, other: Package, effects: bool) -> str:
@@ -155,8 +166,13 @@ def _differing(one: Mapping, other: Mapping) -> Iterator[tuple[str, object, obje
             yield key, *pair
 
 
+def _sides(lonely: Sequence[Sequence[str]]) -> str:
+    """What only the first has, and only the second."""
+    return "; ".join(f"only the {place} has {_some(own)}" for place, own in zip(("first", "second"), lonely) if own)
+
+
 def _listed(differing: Iterator[tuple[str, object, object]]) -> str:
-    return _some([f"{key} is {one} and {other}" for key, one, other in differing])
+    return _some([f"{key} is {one} in the first and {other} in the second" for key, one, other in differing])
 
 
 def _some(words: Sequence[str]) -> str:

@@ -381,9 +381,9 @@ def check_container(version: str, places: Places, waiting: int, contained: bool)
     return ""
 
 
-def check_share(cohort: Mapping) -> None:
+def check_share(share: Mapping, name: str) -> None:
     """Refuse sums of a site that has no name or nobody to ask, or of a measure that sums do not hold."""
-    share, measure = cohort["share"], measure_of(cohort["localize"]["measure"])
+    measure = measure_of(name)
     if share["what"] == "off":
         return
     asked = {"site": "the name of your site among the others, such as kiel", "contact": "whom others may write to"}

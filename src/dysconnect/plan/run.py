@@ -201,7 +201,7 @@ class Run(Sourced):
     @property
     def shared(self) -> list[str]:
         """What this site gives for a joined analysis, and the page that says so; nothing unless somebody asks."""
-        spec = self.cohort["share"]
+        spec = self.sharing
         if spec["what"] == "off":
             return []
         kinds = ["zip", "html", *["key.json"] * spec["key"], *["masked.npz", "session.txt"] * bool(spec["plan"])]
@@ -210,12 +210,12 @@ class Run(Sourced):
     @property
     def site(self) -> str:
         """Name of this site among others."""
-        return self.cohort["share"]["site"] or self.dataset
+        return self.sharing["site"] or self.dataset
 
     @cached_property
     def guests(self) -> dict[str, tuple[str, str]]:
         """Files of other sites' models that are tested here; measures that each is of, and knows its own people by."""
-        files = self.cohort["share"]["models"] if self.shared else []
+        files = self.sharing["models"] if self.shared else []
         about = {path: read_bundle(path).about for path in files}
         return {path: (one["stored"], STORED[one["norm_measure"]]) for path, one in about.items()}
 
@@ -289,6 +289,7 @@ def plan_run(root: str | Path, command_line: Mapping[str, object]) -> Run:
     composed = compose_workflow(root / "configs", root / "workflow/schemas/config.schema.json", command_line)
     cohort, experiments = map(portable, composed)  # a project that was moved has the same settings
     fetching, *_ = [config.pop("acquire") for config in (cohort, *experiments.values())]
+    sharing, *_ = [config.pop("share") for config in (cohort, *experiments.values())]
     dataset, engine = cohort["dataset"], cohort["preprocess"]["engine"]
     listing = list_folder_of(dataset)
     measure = cohort["localize"]["measure"]
@@ -301,11 +302,11 @@ def plan_run(root: str | Path, command_line: Mapping[str, object]) -> Run:
     check_pretraining(experiments, dataset["name"])
     check_graphs(experiments)
     check_validation(cohort)
-    check_share(cohort)
+    check_share(sharing, measure)
     tracking, sources = shown(choose_uri(cohort["tracking"]["uri"])), source_files(dataset, listing)
     withdrawn = read_withdrawn(Path.cwd(), dataset["name"])
     scan = {key: dataset.get(key) for key in SETTINGS} | {"engine": engine}
-    known = cohort, experiments, fetching, tracking, sources, withdrawn, scan
+    known = cohort, experiments, fetching, sharing, tracking, sources, withdrawn, scan
     if dataset["kind"] not in ("bids", "derivatives"):
         return Run(*known)
     plan = plan_images(dataset | {"withdrawn": withdrawn}, fetching, root / "configs/manifest")

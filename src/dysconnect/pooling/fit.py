@@ -113,7 +113,7 @@ def fit(parts: Sequence[Within]) -> Fit:
 
 
 def patterns(given: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Outcomes that the same sites give, from [S, E] bool: which sites [S], and which outcomes; none that nobody gives."""
+    """Outcomes that the same sites give, of [S, E]: which sites [S], and which outcomes; none that nobody gives."""
     kinds, which = np.unique(np.packbits(given, axis=0), axis=1, return_inverse=True)
     for k in range(kinds.shape[1]):
         outcomes = np.flatnonzero(which.ravel() == k)

@@ -1,4 +1,4 @@
-"""Whether sites agree: their own effects side by side, in residual standard deviations, and what they have in common."""
+"""Whether sites agree: the effect of each by itself, in residual standard deviations, and what they have in common."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,8 +7,7 @@ import numpy as np
 from scipy.special import gammaln, ndtri, stdtr, stdtrit
 from scipy.stats import chi2
 
-from dysconnect.pooling.fit import Fit, fit
-from dysconnect.pooling.within import Within
+from dysconnect.pooling.fit import Fit
 
 FEWEST = 3  # degrees of freedom of a site: with fewer its d has no variance
 
@@ -126,25 +125,18 @@ def normal_interval(effect: np.ndarray, error: np.ndarray, alpha: float) -> tupl
     return effect - reach, effect + reach
 
 
-def sign_agreement(parts: Sequence[Within], alone: Sequence[Fit]) -> tuple[np.ndarray, np.ndarray]:
+def sign_agreement(own: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Leave each site out: how often its own effect has the sign of that of all others together.
 
     Parameters
     ----------
-    parts : sequence of Within
-        Sites.
-    alone : sequence of Fit
-        Effects of each by itself.
+    own, others : array, [S, E]
+        Effect of every site by itself, and of all but it; NaN where there is none.
 
     Returns
     -------
     agreeing, judged : array of int, [E]
         Sites with the same sign, and sites of which it can be said.
     """
-    agreeing, judged = np.zeros((2, len(alone[0].t)), int)
-    for k, one in enumerate(alone):
-        others = [part for place, part in enumerate(parts) if place != k]
-        product = one.t * fit(others).t if others else np.full(len(one.t), np.nan)
-        agreeing += product > 0
-        judged += np.isfinite(product)
-    return agreeing, judged
+    product = own * others
+    return (product > 0).sum(0), np.isfinite(product).sum(0)

@@ -1,4 +1,4 @@
-"""The norm of all sites' controls: what a connection is expected to be for somebody's covariates, and how far it varies."""
+"""The norm of all sites' controls: what a connection is expected to be for a person's covariates, and its spread."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

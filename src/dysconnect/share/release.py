@@ -90,7 +90,9 @@ def _fields(one: Gathering | GatheringMeans) -> dict[str, np.ndarray]:
     return {key: np.asarray(value) for key, value in vars(one).items() if key != "columns"}
 
 
-def released(parts: Sequence[Mapping[str, np.ndarray]], design: Design, circuits: Circuits, most: float) -> Released:
+def released(
+    parts: Sequence[Mapping[str, np.ndarray]], design: Design, circuits: Circuits, most: float, fit: np.ndarray
+) -> Released:
     """Join the batches of `gathered`.
 
     Parameters
@@ -98,12 +100,21 @@ def released(parts: Sequence[Mapping[str, np.ndarray]], design: Design, circuits
     parts : sequence of mapping
     design, circuits
     most : float
-        Share of the people that may lack a connection; one that more of them lack is not given away.
+        Share of the people that may lack a connection; one that more of them lack is not given.
+    fit : array of bool, [E]
+        Connections that may be given, see `fit_connections`; nor is a circuit with one that may not.
     """
-    return Released(*(_joined(parts, name, design, circuits, most) for name in ("everybody", "controls")))
+    everybody, means = _joined(parts, "everybody", design, circuits)
+    given = everybody.sums(most).given & fit
+    whole = [given[inside].mean() >= MOSTLY and bool(fit[inside].all()) for inside in circuits.edges]
+    given = np.concatenate([given, whole]).astype(bool)
+    controls = _joined(parts, "controls", design, circuits)
+    return Released(*(_with_circuits(*one, circuits, given) for one in ((everybody, means), controls)))
 
 
-def _joined(parts: Sequence[Mapping], name: str, design: Design, circuits: Circuits, most: float) -> Sums:
+def _joined(
+    parts: Sequence[Mapping], name: str, design: Design, circuits: Circuits
+) -> tuple[Gathering, list[GatheringMeans]]:
     total: Gathering | None = None
     means: list[GatheringMeans] = []
     for part in parts:
@@ -119,17 +130,16 @@ def _joined(parts: Sequence[Mapping], name: str, design: Design, circuits: Circu
         total.join(edges)
         for one, other in zip(means, sets):
             one.join(other)
-    return _with_circuits(total, means, circuits, most)
+    return total, means
 
 
-def _with_circuits(total: Gathering, means: Sequence[GatheringMeans], circuits: Circuits, most: float) -> Sums:
-    edges = total.sums(most)
+def _with_circuits(total: Gathering, means: Sequence[GatheringMeans], circuits: Circuits, given: np.ndarray) -> Sums:
+    """Sums over connections then circuits, of what is given of everybody, [E + C] bool."""
+    edges = total.sums(1.0)
     mean = total.total / np.maximum(total.seen, 1)
     made = [one.sums(mean[inside]) for one, inside in zip(means, circuits.edges)]
     xy = np.column_stack([edges.xy, *(xm for xm, _ in made)])
     yy = np.concatenate([edges.yy, [mm for _, mm in made]])
-    enough = [edges.given[inside].mean() >= MOSTLY for inside in circuits.edges]
-    given = np.concatenate([edges.given, enough]).astype(bool)
     return Sums(edges.columns, edges.xx, xy * given, yy * given, given)
 
 
