@@ -53,6 +53,7 @@ class Project:
         for name in ("src", "workflow", "configs", "profiles"):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
         shutil.copy(ROOT / "Snakefile", folder)
+        warm.share_compiled(ROOT / "src/dysconnect", folder / "src/dysconnect")
         nodes = load_atlas("seitzman300")
         wanted = nodes["system"].isin(["basal_ganglia", "thalamus", "cerebellum"]) | (nodes.index % 12 == 0)
         nodes[wanted].iloc[::2].to_csv(folder / "tiny.tsv", sep="\t", index=False)

@@ -60,12 +60,21 @@ def python() -> str:
     program.write_text(CLIENT.format(python=sys.executable, address=address))
     program.chmod(0o700)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    environment.pop("PYTHONPATH", None)
+    for name in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE"):
+        environment.pop(name, None)
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     server = subprocess.Popen([sys.executable, __file__, address], env=environment, **pipes)
     server.stdout.readline()  # it listens
     atexit.register(server.communicate)
     return str(program)
+
+
+def share_compiled(package: Path, copied: Path) -> None:
+    """Let a copy of a package have the compiled code of the package: Python and numba look at the times of the files."""
+    for module in package.rglob("__init__.py"):
+        place = module.parent / "__pycache__"
+        place.mkdir(exist_ok=True)
+        (copied / place.relative_to(package)).symlink_to(place)
 
 
 def serve(address: str) -> None:
