@@ -23,7 +23,9 @@ from functools import cache
 from multiprocessing.connection import wait
 from pathlib import Path
 
-SOURCE = Path(__file__).resolve().parents[1] / "src"
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE, COMPILED = ROOT / "src", "__pycache__"
+SHARED = "DYSCONNECT_WARM_PYTHON"  # of all workers of pytest
 PACKAGES = (
     "snakemake.cli", "snakemake.script", "snakemake.logging", "snakemake.notebook", "snakemake.profiles",
     "snakemake.report.html_reporter", "snakemake.storage", "nbformat", "smart_open", "dysconnect.plan.run",
@@ -52,9 +54,11 @@ sys.exit(code)
 
 @cache
 def python() -> str:
-    """The program to call in place of ``sys.executable``; it works until this process ends."""
+    """The program to call in place of ``sys.executable``; it works until this process, or the one above it, ends."""
     if sys.platform != "linux":  # elsewhere packages do not survive a fork
         return sys.executable
+    if SHARED in os.environ:
+        return os.environ[SHARED]
     folder = Path(tempfile.mkdtemp())  # the server removes it
     program, address = folder / "python", str(folder / "socket")
     program.write_text(CLIENT.format(python=sys.executable, address=address))
@@ -69,12 +73,21 @@ def python() -> str:
     return str(program)
 
 
-def share_compiled(package: Path, copied: Path) -> None:
-    """Let a copy of a package have the compiled code of the package: Python and numba look at the times of the files."""
-    for module in package.rglob("__init__.py"):
-        place = module.parent / "__pycache__"
+def copy_project(folder: Path) -> None:
+    """Copy what runs, so that a test may change it; compiled code is shared: Python and numba look at files' times."""
+    for name in ("src", "workflow", "configs", "profiles"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns(COMPILED, "*.egg-info"))
+    shutil.copy(ROOT / "Snakefile", folder)
+    for module in SOURCE.rglob("__init__.py"):
+        place = module.with_name(COMPILED)
         place.mkdir(exist_ok=True)
-        (copied / place.relative_to(package)).symlink_to(place)
+        (folder / place.relative_to(ROOT)).symlink_to(place)
+
+
+def move(project: Path, place: Path) -> Path:
+    """Copy a project to another place, without the times of its files and so without what was compiled by them."""
+    ignored = shutil.ignore_patterns(COMPILED)
+    return Path(shutil.copytree(project, place, copy_function=shutil.copyfile, symlinks=True, ignore=ignored))
 
 
 def serve(address: str) -> None:
@@ -83,16 +96,17 @@ def serve(address: str) -> None:
         listening.bind(address)
         listening.listen()
         print("listening", flush=True)
-        import_packages()
+        ready = False
         while sys.stdin not in wait([listening, sys.stdin]):
+            ready = ready or import_packages()
             connection, _ = listening.accept()
             FORK.Process(target=attend, args=(connection, listening)).start()
             connection.close()
     shutil.rmtree(Path(address).parent)
 
 
-def import_packages() -> None:
-    """Import what the programs need, and forget what of it is the project's own."""
+def import_packages() -> bool:
+    """Import what the programs need, before the first of them, and forget what of it is the project's own."""
     sys.path[0] = str(SOURCE)
     for name in PACKAGES:
         __import__(name)
@@ -100,6 +114,7 @@ def import_packages() -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "dysconnect"]:
         del sys.modules[name]
     gc.freeze()  # the forks leave it where it is
+    return True
 
 
 def attend(connection: socket.socket, listening: socket.socket) -> None:

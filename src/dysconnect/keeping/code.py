@@ -53,7 +53,7 @@ def reached(*roots: str | Path) -> list[Path]:
             used, run = _imported(*_version(path))
             waiting += used
             files.update((path, *run))
-    remembered("imports").keep()
+    remembered(__file__).keep()
     return sorted(files)
 
 
@@ -115,7 +115,7 @@ def _read(path: Path) -> _Read:
 def _said(path: Path) -> tuple[list[str], list[str]]:
     """Modules that a file imports, and kinds of data that it names."""
     content = _content(*_version(path))
-    return remembered("imports").value(_name(path), content, lambda: (_modules(path), _suffixes(path)))
+    return remembered(__file__).value(_name(path), content, lambda: (_modules(path), _suffixes(path)))
 
 
 def _suffixes(path: Path) -> list[str]:
