@@ -91,10 +91,10 @@ def _imported(path: Path, *_version: int) -> tuple[list[Path], list[Path]]:
 @lru_cache(None)
 def _files(module: str) -> tuple[list[Path], list[Path]]:
     """File of a module of the library, and the ``__init__`` that run with it: its own, and of all packages above."""
-    place = LIBRARY.joinpath(*module.split(".")[1:])
-    packages = [folder for folder in (place, *place.parents) if folder.is_relative_to(LIBRARY)]
-    above = [folder / "__init__.py" for folder in packages]
-    return [*filter(Path.exists, (place.with_suffix(".py"), place / "__init__.py"))], [*filter(Path.exists, above)]
+    _, *names = module.split(".")
+    above = [LIBRARY.joinpath(*names[:n], "__init__.py") for n in range(len(names) + 1)]
+    own = [LIBRARY.joinpath(*names).with_suffix(".py"), above[-1]]
+    return [*filter(Path.exists, own)], [*filter(Path.exists, above)]
 
 
 class _Read(NamedTuple):
