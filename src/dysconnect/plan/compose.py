@@ -35,7 +35,7 @@ from dysconnect.reading.events import check_kinds
 
 GROUPS = (
     "dataset", "preprocess", "tractography", "atlas", "denoise", "connectivity", "graph", "training", "localize",
-    "stimulate", "validate",
+    "stimulate", "validate", "share",
 )  # fmt: skip
 VALIDATION = "validate_localization"  # chosen like an experiment, but of the cohort: nothing is trained
 REGIONAL = "floor_regional"  # joins the floor where the measure says something of every region
