@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 from matplotlib.figure import Figure
+from PIL import Image
 from test_report import GOOD, NODES, cohort_of, experiments_of, page_of, results_of
 
 from dysconnect import report

@@ -30,8 +30,8 @@ CONFOUNDER = "It is a confounder: what differs in FA or streamlines may be due t
 ABOUT = (
     "Displacement: of the head from where it was at the first b0, mean over volumes (shift, and turn on a sphere of 50 "
     "mm). Lost slices: of the weighted volumes, replaced by their prediction. r of neighbours: correlation of each "
-    "weighted volume with the one whose gradient is most alike (Yeh et al. 2019). Unreached: no streamline ends there. Field: shift by susceptibility in "
-    "the brain"
+    "weighted volume with the one whose gradient is most alike (Yeh et al. 2019). Unreached regions: no streamline "
+    "ends there. Field: shift by susceptibility in the brain"
 )
 
 
