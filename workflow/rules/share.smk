@@ -1,4 +1,6 @@
-GIVEN = {key: COHORT["localize"][key] for key in ("measure", "prior_circuits", "max_missing")}
+GIVEN = {
+    key: COHORT["localize"][key] for key in ("measure", "prior_circuits", "max_missing")
+}
 
 
 rule sums:
@@ -25,7 +27,7 @@ rule sums:
         atlas=COHORT["atlas"],
         localize=GIVEN,
         contrast=COHORT["dataset"]["contrast"],
-        share={key: COHORT["share"][key] for key in ("columns", "centres", "batches")},
+        share={key: RUN.sharing[key] for key in ("columns", "centres", "batches")},
         site=RUN.site,
         code=code("sums"),
     message:
@@ -42,8 +44,9 @@ rule share:
         atlas=RUN.atlas_files,
         sums=expand(
             "results/{{dataset}}/share/not_to_be_sent/{batch}.npz",
-            batch=range(COHORT["share"]["batches"]),
+            batch=range(RUN.sharing["batches"]),
         ),
+        models="results/{dataset}/predict/elsewhere.json" if RUN.guests else [],
     output:
         package=f"results/{{dataset}}/share/{RUN.site}.zip",
         page=f"results/{{dataset}}/share/{RUN.site}.html",
@@ -58,8 +61,9 @@ rule share:
     params:
         atlas=COHORT["atlas"],
         localize=GIVEN,
+        dataset=COHORT["dataset"]["name"],
         contrast=COHORT["dataset"]["contrast"],
-        share=COHORT["share"],
+        share=without(RUN.sharing, "key", "plan"),
         site=RUN.site,
         processing=RUN.processing,
         licence=COHORT["dataset"]["licence"],
@@ -68,3 +72,58 @@ rule share:
         f"Writing what {RUN.site} gives: results/{{wildcards.dataset}}/share/{RUN.site}.zip"
     script:
         "../scripts/share.py"
+
+
+rule key:
+    """Make the key of a site for a session with others; its secret stays in the project, in private/."""
+    input:
+        package=f"results/{{dataset}}/share/{RUN.site}.zip",
+    output:
+        key=f"results/{{dataset}}/share/{RUN.site}.key.json",
+    log:
+        "results/logs/{dataset}/share_key.log",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code("key"),
+    message:
+        f"Making a key of {RUN.site}: results/{{wildcards.dataset}}/share/{RUN.site}.key.json"
+    script:
+        "../scripts/key.py"
+
+
+rule masked:
+    """Answer a plan: sums of circuits under permutations that stay here, masked."""
+    input:
+        connectomes=f"results/{{dataset}}/connectivity/{ATLAS}_{COHORT['localize']['measure']}.h5",
+        participants="results/{dataset}/timeseries/participants.tsv",
+        atlas=RUN.atlas_files,
+        package=f"results/{{dataset}}/share/{RUN.site}.zip",
+        plan=RUN.sharing["plan"] or [],
+    output:
+        masked=f"results/{{dataset}}/share/{RUN.site}.masked.npz",
+        words=f"results/{{dataset}}/share/{RUN.site}.session.txt",
+    log:
+        "results/logs/{dataset}/share_masked.log",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        atlas=COHORT["atlas"],
+        localize=GIVEN,
+        contrast=COHORT["dataset"]["contrast"],
+        share={key: RUN.sharing[key] for key in ("columns", "centres")},
+        site=RUN.site,
+        code=code("masked"),
+    message:
+        f"Answering {RUN.sharing['plan']}; before anything is sent, compare "
+        f"results/{{wildcards.dataset}}/share/{RUN.site}.session.txt with the other sites by phone"
+    script:
+        "../scripts/masked.py"

@@ -11,8 +11,8 @@ from dysconnect.share.page import page
 
 input, output, params = start(snakemake)
 spec = {name: value for name, value in params.items()}
-package = make_package(input, input.sums, spec, FILE)
+package, passed = make_package(input, input.sums, spec, FILE)
 write_package(output.package, package)
-Path(output.page).write_text(page(package), encoding="utf-8")
+Path(output.page).write_text(page(package, passed, Path(output.package).stat().st_size), encoding="utf-8")
 print(f"{output.package}: {package.about['people']['n']} people, release {package.about['release']}")
 finish(snakemake)

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+GROUP = "group"  # column that is 1 for patients
+SITE = "site"  # intercepts are site=NAME, or site=NAME/SCANNER
+
 
 @dataclass(frozen=True)
 class Sums:

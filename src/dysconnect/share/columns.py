@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 
+from dysconnect.pooling.sums import GROUP, SITE
+
 UNITS = {"age": "years", "mean_fd": "mm"}
-GROUP = "group"
-SITE = "site"
 
 
 @dataclass(frozen=True)

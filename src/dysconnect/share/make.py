@@ -1,5 +1,6 @@
-"""What the rules `sums` and `share` do: from connectomes and participants to the file of a site."""
+"""What the rules of a site do: from connectomes and participants to its file, its key, and its answer to a plan."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,11 +11,16 @@ from dysconnect.data.atlas import load_atlas
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.labelled import labelled_cohort
 from dysconnect.share.columns import Design
-from dysconnect.share.gate import check_release
+from dysconnect.share.gate import Passed, check_release
 from dysconnect.share.ledger import Ledger
+from dysconnect.share.masked import answer_of, circuit_means, masked, products
 from dysconnect.share.package import Package, packed
 from dysconnect.share.release import Circuits, gathered, load_parts, people_of, released
+from dysconnect.share.session import check_plan, read_plan, spoken
 from dysconnect.share.statement import statement
+from dysconnect.share.unpacked import read_package
+from dysconnect.share.weights import weights_of
+from dysconnect.share.withheld import fit_connections
 
 
 def make_sums(files: Mapping[str, str], spec: Mapping, batch: int) -> dict[str, np.ndarray]:
@@ -34,13 +40,16 @@ def make_sums(files: Mapping[str, str], spec: Mapping, batch: int) -> dict[str, 
     return gathered(cohort, design, rows, circuits, slice(start, stop))
 
 
-def make_package(files: Mapping[str, str], parts: Sequence[str | Path], spec: Mapping, ledger: str | Path) -> Package:
-    """Join the batches to the file of a site, if the gate lets it pass.
+def make_package(
+    files: Mapping[str, str], parts: Sequence[str | Path], spec: Mapping, ledger: str | Path
+) -> tuple[Package, Passed]:
+    """Join the batches to the file of a site, if the gate lets it pass; return it with the figures of the gate.
 
     Parameters
     ----------
     files, spec
-        As of `make_sums`, and `processing`, `licence`, `measure_name`.
+        As of `make_sums`; `files` also `models` where models of other sites were tested, `spec` also `processing`,
+        `licence` and `dataset` (its name).
     parts : sequence of path
         Batches.
     ledger : path
@@ -51,20 +60,51 @@ def make_package(files: Mapping[str, str], parts: Sequence[str | Path], spec: Ma
     NotSharedError
         Names the rule that forbids it.
     """
-    cohort, design, _, circuits = _opened(files, spec)
-    sums = released(load_parts(parts), design, circuits, spec["localize"]["max_missing"])
-    controls = sums.controls if spec["share"]["norm"] else None
-    everybody = sums.everybody
-    if spec["share"]["edges"] == "circuits":
+    cohort, design, rows, circuits = _opened(files, spec)
+    share, book = spec["share"], Ledger.read(ledger)
+    passed = check_release(design, share, book)
+    fit = fit_connections(cohort, rows, design, share)
+    everybody, controls = released(load_parts(parts), design, circuits, spec["localize"]["max_missing"], fit)
+    if share["edges"] == "circuits":
         last = slice(cohort.values.shape[1], None)
-        everybody, controls = everybody.among(last), controls and controls.among(last)
+        everybody, controls = everybody.among(last), controls.among(last)
     nodes = _regions(cohort, spec)
     about = statement(cohort, design, circuits.names, nodes, pd.read_csv(files["participants"], sep="\t"), spec)
-    package = packed(about, nodes, everybody, controls)
-    book = Ledger.read(ledger)
-    check_release(design, spec["share"], book, spec["site"])
-    book.add(package, design)
-    return package
+    about["models"] = json.loads(Path(files["models"]).read_text()) if files.get("models") else []
+    package = packed(about, nodes, everybody, controls if share["norm"] else None)
+    names = design.people["participant_id"].astype(str).tolist()
+    own = package.about["release"], package.site, spec["dataset"]
+    book.add(*own, names, weights_of(design, share["norm"]), len(package.sums.yy))
+    return package, passed
+
+
+def make_masked(files: Mapping[str, str], spec: Mapping, ledger: str | Path, folder: str | Path) -> tuple[bytes, str]:
+    """Answer a plan: ``SITE.masked.npz``, and what the site reads to others by phone before it sends that.
+
+    Parameters
+    ----------
+    files : mapping
+        `connectomes`, `participants`, `package` (the site's newest) and `plan`.
+    spec : mapping
+        As of `make_sums`.
+    ledger : path
+        Says which releases are revoked.
+    folder : path
+        Of the site's secrets; the answer is written down there before it leaves.
+
+    Raises
+    ------
+    NotSharedError, PackageError
+        Names the rule that forbids it, or what is wrong with the plan.
+    """
+    plan, package = read_plan(files["plan"]), read_package(files["package"])
+    revoked = {one["release"] for one in Ledger.read(ledger).releases if one.get("revoked")}
+    kept = check_plan(plan, package, folder, revoked)
+    cohort, design, rows, circuits = _opened(files, spec)
+    means = circuit_means(cohort, rows, circuits.among(plan.circuits))
+    content = masked(plan, kept, products(plan, kept, design, means, package))
+    kept.answered(plan.session, answer_of(content)).save(folder)
+    return content, spoken(plan)
 
 
 def _opened(files: Mapping[str, str], spec: Mapping) -> tuple[Cohort, Design, np.ndarray, Circuits]:

@@ -58,14 +58,19 @@ def hash_of(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def packed(about: Mapping, regions: pd.DataFrame, sums: Sums, norm: Sums | None) -> Package:
-    """A package with its number: the same statement and sums have the same `release`."""
+def release_of(about: Mapping, sums: Sums, norm: Sums | None) -> str:
+    """Number of a release: of the same statement and sums the same, [16 hexadecimal digits]."""
     arrays = _arrays(sums, norm)
     digest = hashlib.sha256(hash_of(about).encode())
     for name in sorted(arrays):
         digest.update(f"{name} {arrays[name].shape}".encode() + np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def packed(about: Mapping, regions: pd.DataFrame, sums: Sums, norm: Sums | None) -> Package:
+    """A package with the number of its release."""
     kept = regions[[name for name in COLUMNS_OF_REGIONS if name in regions]]
-    return Package({"format": FORMAT, "release": digest.hexdigest()[:16], **about}, kept, sums, norm)
+    return Package({"format": FORMAT, "release": release_of(about, sums, norm), **about}, kept, sums, norm)
 
 
 def write_package(path: str | Path, package: Package) -> None:
@@ -73,33 +78,40 @@ def write_package(path: str | Path, package: Package) -> None:
     members = {
         STATEMENT: json.dumps(package.about, indent=1, sort_keys=True).encode(),
         REGIONS: package.regions.to_csv(sep="\t", index=False, float_format="%.6g").encode(),
-        SUMS: _npz(_arrays(package.sums, package.norm)),
+        SUMS: npz(_arrays(package.sums, package.norm)),
         DESCRIPTION: json.dumps(_description(package.about), indent=1).encode(),
     }
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
-        for name, content in members.items():
-            file.writestr(zipfile.ZipInfo(name, EPOCH), content, zipfile.ZIP_DEFLATED)
-    content = buffer.getvalue()
+    content = zipped(members, zipfile.ZIP_DEFLATED)
     with whole_file(Path(path), len(content)) as file:
         file.write(content)
 
 
 def _arrays(sums: Sums, norm: Sums | None) -> dict[str, np.ndarray]:
     arrays = {"xx": sums.xx, "xy": sums.xy, "yy": sums.yy, "given": sums.given}
+    arrays = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
     if norm is not None:
         arrays |= {"norm_xx": norm.xx, "norm_xy": norm.xy, "norm_yy": norm.yy}
     return arrays
 
 
-def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
+def npz(arrays: Mapping[str, np.ndarray]) -> bytes:
     """Arrays as the bytes of an ``.npz`` without times."""
+    return zipped({f"{name}.npy": npy(value) for name, value in arrays.items()})
+
+
+def npy(value: np.ndarray) -> bytes:
+    """Give an array as the bytes of an ``.npy``."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as file:
-        for name, value in arrays.items():
-            one = io.BytesIO()
-            np.save(one, value, allow_pickle=False)
-            file.writestr(zipfile.ZipInfo(f"{name}.npy", EPOCH), one.getvalue())
+    np.save(buffer, value, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def zipped(members: Mapping[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
+    """Files as the bytes of a zip without times."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as file:
+        for name, content in members.items():
+            file.writestr(zipfile.ZipInfo(name, EPOCH), content, method)
     return buffer.getvalue()
 
 

@@ -10,11 +10,9 @@ import pandas as pd
 from dysconnect.data.atlas import circuit_edges
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import blocks
-from dysconnect.data.measures import measure_of
 from dysconnect.data.participants import scan_groups
 from dysconnect.pooling.sums import Gathering, GatheringMeans, Sums
 from dysconnect.share.columns import Design, share_design
-
 
 MOSTLY = 0.5  # of a circuit's connections must be given, for its mean to be
 
@@ -33,9 +31,13 @@ class Circuits(NamedTuple):
     def of_atlas(cls, nodes: pd.DataFrame, asked: Sequence[str], directed: bool) -> "Circuits":
         """Circuits that are asked for and have edges in an atlas."""
         table = circuit_edges(nodes, directed)
-        inside = {name: np.flatnonzero(table["circuit"] == name) for name in asked}
+        inside = {name: table.loc[table["circuit"] == name, "edge"].to_numpy(int) for name in asked}
         kept = {name: places for name, places in inside.items() if len(places)}
         return cls(list(kept), list(kept.values()))
+
+    def among(self, names: Sequence[str]) -> "Circuits":
+        """Only some circuits, in an order."""
+        return Circuits(list(names), [self.edges[self.names.index(name)] for name in names])
 
 
 class Released(NamedTuple):
@@ -47,12 +49,6 @@ class Released(NamedTuple):
 
 def people_of(cohort: Cohort, spec: Mapping, site: str) -> tuple[Design, np.ndarray]:
     """Design of those whose sums are made, and their rows in the cohort, [n]; of several copies of a scan the first."""
-    measure = measure_of(cohort.measure)
-    if measure.adjusted or measure.everywhere:
-        raise NotSharedError(
-            f"connectivity={measure.name} is tested beside the values of every person's regions, and sums do not hold "
-            "these. Share another measure."
-        )
     first = np.flatnonzero(~pd.Series(scan_groups(cohort.participants)).duplicated().to_numpy())
     people = cohort.participants.iloc[first].assign(row=first)
     design = share_design(people, spec["columns"], spec["centres"], site)
@@ -94,7 +90,9 @@ def _fields(one: Gathering | GatheringMeans) -> dict[str, np.ndarray]:
     return {key: np.asarray(value) for key, value in vars(one).items() if key != "columns"}
 
 
-def released(parts: Sequence[Mapping[str, np.ndarray]], design: Design, circuits: Circuits, most: float) -> Released:
+def released(
+    parts: Sequence[Mapping[str, np.ndarray]], design: Design, circuits: Circuits, most: float, fit: np.ndarray
+) -> Released:
     """Join the batches of `gathered`.
 
     Parameters
@@ -102,12 +100,21 @@ def released(parts: Sequence[Mapping[str, np.ndarray]], design: Design, circuits
     parts : sequence of mapping
     design, circuits
     most : float
-        Share of the people that may lack a connection; one that more of them lack is not given away.
+        Share of the people that may lack a connection; one that more of them lack is not given.
+    fit : array of bool, [E]
+        Connections that may be given, see `fit_connections`; nor is a circuit with one that may not.
     """
-    return Released(*(_joined(parts, name, design, circuits, most) for name in ("everybody", "controls")))
+    everybody, means = _joined(parts, "everybody", design, circuits)
+    given = everybody.sums(most).given & fit
+    whole = [given[inside].mean() >= MOSTLY and bool(fit[inside].all()) for inside in circuits.edges]
+    given = np.concatenate([given, whole]).astype(bool)
+    controls = _joined(parts, "controls", design, circuits)
+    return Released(*(_with_circuits(*one, circuits, given) for one in ((everybody, means), controls)))
 
 
-def _joined(parts: Sequence[Mapping], name: str, design: Design, circuits: Circuits, most: float) -> Sums:
+def _joined(
+    parts: Sequence[Mapping], name: str, design: Design, circuits: Circuits
+) -> tuple[Gathering, list[GatheringMeans]]:
     total: Gathering | None = None
     means: list[GatheringMeans] = []
     for part in parts:
@@ -123,17 +130,16 @@ def _joined(parts: Sequence[Mapping], name: str, design: Design, circuits: Circu
         total.join(edges)
         for one, other in zip(means, sets):
             one.join(other)
-    return _with_circuits(total, means, circuits, most)
+    return total, means
 
 
-def _with_circuits(total: Gathering, means: Sequence[GatheringMeans], circuits: Circuits, most: float) -> Sums:
-    edges = total.sums(most)
+def _with_circuits(total: Gathering, means: Sequence[GatheringMeans], circuits: Circuits, given: np.ndarray) -> Sums:
+    """Sums over connections then circuits, of what is given of everybody, [E + C] bool."""
+    edges = total.sums(1.0)
     mean = total.total / np.maximum(total.seen, 1)
     made = [one.sums(mean[inside]) for one, inside in zip(means, circuits.edges)]
     xy = np.column_stack([edges.xy, *(xm for xm, _ in made)])
     yy = np.concatenate([edges.yy, [mm for _, mm in made]])
-    enough = [edges.given[inside].mean() >= MOSTLY for inside in circuits.edges]
-    given = np.concatenate([edges.given, enough]).astype(bool)
     return Sums(edges.columns, edges.xx, xy * given, yy * given, given)
 
 

@@ -51,7 +51,6 @@ def statement(
         "contrast": {side: [str(name) for name in contrast[side]] for side in ("cases", "controls")},
         "licence": spec["licence"],
         "contact": spec["share"]["contact"],
-        "models": spec.get("models", []),
     }
 
 
