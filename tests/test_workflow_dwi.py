@@ -42,7 +42,8 @@ REGIONS = sorted(region for pair in JOINED for region in pair)
 DIRECTIONS, STILLS, SHAPE, VOXEL = 15, 2, (26, 31, 26), 6.0
 REGISTERED = {"transform": "affine", "resolution": 4, "seed": 0}
 COARSE = (
-    *(f"preprocess.{key}={value}" for key, value in REGISTERED.items()), "atlas.nodes=tiny.tsv", "+atlas.image=tiny.nii.gz",
+    *(f"preprocess.{key}={value}" for key, value in REGISTERED.items()),
+    "atlas.nodes=tiny.tsv", "+atlas.image=tiny.nii.gz", "stimulate.experiment=null",
     "tractography.noise=false", "tractography.ringing=false", "tractography.seeds=3000", "tractography.reach=4",
     "denoise.max_mean_fd=5", "localize.nuisance=[]", "quality.permutations=100", "training.permutations=9",
     f"dataset.participants=[{','.join(PEOPLE)}]", "acquire.keep=false",

@@ -30,7 +30,7 @@ PACKAGES = (
     "dysconnect.acquire.images",
     "dysconnect.connectivity", "dysconnect.evaluate", "dysconnect.localize", "dysconnect.localize.kernels",
     "dysconnect.models.networks", "dysconnect.preprocess", "dysconnect.preprocess.fmriprep", "dysconnect.quality",
-    "dysconnect.report", "dysconnect.stimulate", "dysconnect.timeseries", "dysconnect.tracking", "dysconnect.tractography.person", "dysconnect.train",
+    "dysconnect.report", "dysconnect.stimulate", "dysconnect.timeseries", "dysconnect.tracking", "dysconnect.train",
     "dysconnect.learning.graph.run", "dysconnect.validate", "matplotlib.pyplot", "mlflow.pyfunc",
     "mlflow.store.tracking.sqlalchemy_store", "nilearn.glm.first_level", "nilearn.plotting",
 )  # fmt: skip
