@@ -39,7 +39,7 @@ REASONS = {  # what is wrong, and what to do about it
 }
 JOINED = [(29, 46), (201, 203), (50, 53), (101, 240), (63, 207), (16, 25)]  # of the Seitzman atlas: ends of one arc
 REGIONS = sorted(region for pair in JOINED for region in pair)
-DIRECTIONS, STILLS, SHAPE, VOXEL = 15, 2, (26, 31, 26), 6.0
+DIRECTIONS, STILLS, SHAPE, VOXEL = 15, 2, (24, 29, 24), 6.5
 REGISTERED = {"transform": "affine", "resolution": 4, "seed": 0}
 COARSE = (
     *(f"preprocess.{key}={value}" for key, value in REGISTERED.items()),
@@ -60,7 +60,7 @@ def write_dwi(folder: Path, name: str, image: nib.Nifti1Image, along: np.ndarray
     image = nib.Nifti1Image(noisy.clip(0).astype(np.int16), image.affine)
     stem = folder / f"{name}/dwi/{name}"
     stem.parent.mkdir(parents=True)
-    scans = {"dwi": (image, "j-", along), "dir-PA_dwi": (image.slicer[..., :2], "j", np.zeros((2, 3)))}
+    scans = {"dwi": (image, "j-", along), "dir-PA_dwi": (image.slicer[..., :1], "j", np.zeros((1, 3)))}
     if name == NO_REVERSE:
         del scans["dir-PA_dwi"]
     for kind, (scan, direction, vectors) in scans.items():
