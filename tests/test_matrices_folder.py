@@ -293,6 +293,24 @@ def test_names_of_files_that_say_another_content_are_heard(tmp_path, few):
         judged(tmp_path, few, "length")
 
 
+@pytest.mark.parametrize("names", [("desc-sift", "desc-raw"), ("seg-A100", "seg-B100"), ("sift2", "count")])
+def test_people_with_matrices_of_other_kinds_stop_the_run_before_it_begins(tmp_path, few, names):
+    people(tmp_path)
+    for k, person in enumerate(PEOPLE):
+        end = "" if names[0] == "sift2" else "_connectome"
+        write(tmp_path, f"{person}_{names[k % 2]}{end}.csv", 1 + weights_of(k), few["name"], ",")
+    with pytest.raises(ValueError, match=rf"of 2 kinds: 2 people have one as sub-01_{names[0]}.*1 as sub-02"):
+        judged(tmp_path, few, "count", scaled=True)
+
+
+def test_another_quantity_is_not_read_for_the_one_that_is_meant(tmp_path, few):
+    people(tmp_path)
+    for k, person in enumerate(PEOPLE):
+        write(tmp_path, f"{person}_desc-meanMD_connectome.csv", weights_of(k) / 1e6, few["name"], ",")
+    with pytest.raises(FileNotFoundError, match=r"no matrix of anybody.*of no other quantity such as MD"):
+        judged(tmp_path, few, "fa", content="fa")
+
+
 def test_two_tables_that_could_name_the_rows_are_a_problem_and_a_key_decides(tmp_path, few, monkeypatch):
     people(tmp_path)
     for k, name in enumerate(PEOPLE):

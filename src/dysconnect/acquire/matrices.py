@@ -7,7 +7,7 @@ is meant is decided before anything is read.
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from dysconnect.data.images.receipts import CHOICES
 from dysconnect.data.matrices import CONTENTS, contents_of, matrix_hash
 from dysconnect.problems import reason
 from dysconnect.reading.bids import (
+    PROCESSING,
     Ambiguity,
     Listing,
     Named,
@@ -48,6 +49,10 @@ SAID = {  # what a word of a file's name says of its numbers; letters only
     "count": re.compile(r"(streamline|track|fib(re|er))?counts?|streamlines|nos|sift2?"),
     "binary": re.compile(r"binary|binari[sz]ed"),
 }
+ANOTHER = re.compile(  # quantities that no measure of connectivity is read of
+    r"(mean|median)?(md|rd|mk|ak|rk|adc|icvf|isovf|odi|ndi|nqa|mtr|mtsat|qt1)|(mean|median)ad|gd|geodesic|mpc"
+    r"|distances?|p(val(ue)?s?)"
+)
 PLAIN = re.compile(r"sc|connmatrix|connmat|network|graph")  # further words for a matrix, of any content
 LABELS = re.compile(r"labels?|nodeindices|nodelabels|nodes?|lookup|lut|regions?|rois?|parcels?", re.IGNORECASE)
 DESCRIPTION = "dataset_description.json"
@@ -108,6 +113,8 @@ def _is_matrix(file: Named) -> bool:
     if any(pattern.fullmatch(word) for word in file.words for pattern in (CONFOUNDS, OTHERS, SERIES, LABELS)):
         return False
     tokens = _tokens(file)
+    if any(map(ANOTHER.fullmatch, tokens)):
+        return False
     plain = not file.words and not {"desc", "meas", "stat", "full"} & set(file.entities)
     return plain or bool(said(file)) or any(MATRICES.fullmatch(word) or PLAIN.fullmatch(word) for word in tokens)
 
@@ -211,6 +218,9 @@ def plan_matrices(spec: Mapping, root: str | Path, listing: Listing | None = Non
     refuse_ambiguities(unclear, root)
     if not chosen:
         raise FileNotFoundError(_nobody(table, files, fitting, spec, root))
+    _refuse_several_kinds(
+        [one.matrix for one in chosen.values()], {*asked, "seg" if spec["segmentation"] else ""}, root
+    )
     return MatrixPlan(people, chosen, listing)
 
 
@@ -246,6 +256,22 @@ def _refuse_several_folders(files: Sequence[Named], spec: Mapping, listing: List
         )
 
 
+def _refuse_several_kinds(files: Sequence[Named], asked: Collection[str], root: str | Path) -> None:
+    """Refuse people whose matrices are of another atlas or were made otherwise than those of others, by their names."""
+    told = PROCESSING - set(asked) - ({"atlas"} if "seg" in asked else set())
+    kinds: dict[tuple, list[Named]] = {}
+    for file in files:
+        made = {key: value for key, value in file.entities.items() if key in told}
+        kinds.setdefault((*sorted(made.items()), any("sift" in word for word in _tokens(file))), []).append(file)
+    if len(kinds) > 1:
+        one, other = sorted(kinds.values(), key=len, reverse=True)[:2]
+        raise ValueError(
+            f"{root}: by their names the matrices are of {len(kinds)} kinds: {len(one)} people have one as "
+            f"{one[0].path}, {len(other)} as {other[0].path}. Say which is meant (dataset.segmentation=..., or "
+            "dataset.entities={desc: ...}), or name them alike."
+        )
+
+
 def _nobody(people: pd.DataFrame, files: Sequence[Named], fitting: Sequence[Named], spec: Mapping, root) -> str:
     ids = people["participant_id"].iloc[0]
     if files and not fitting:
@@ -261,7 +287,8 @@ def _nobody(people: pd.DataFrame, files: Sequence[Named], fitting: Sequence[Name
         )
     return (
         f"{root}: no matrix of anybody in participants.tsv. Expected one file a person, such as {ids}_relmat.tsv, "
-        f"{ids}.npy or {ids}_connectivity.mat (also .csv, .txt), here or in a folder below. Check dataset.root."
+        f"{ids}.npy or {ids}_connectivity.mat (also .csv, .txt; not packed, with sub- in the name, and of no other "
+        "quantity such as MD), here or in a folder below. Check dataset.root."
     )
 
 

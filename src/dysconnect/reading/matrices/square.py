@@ -115,9 +115,33 @@ def _of_text(path: Path) -> tuple[np.ndarray, RowNames, RowNames]:
     above, beside = _names_around(cells)
     columns = zip(*(row[beside:] for row in cells[above:]))
     body = pd.DataFrame({k: _numbers(column) for k, column in enumerate(columns)})
-    values = Numbers(path.name, body, cells[0][beside:] if above else [], numbers[above:]).values()
-    rows = RowNames.of([row[0] for row in cells[above:]]) if beside else RowNames()
-    return values, rows, RowNames.of(cells[0][beside:]) if above else RowNames()
+    head, side = cells[0][beside:] if above else [], [row[0] for row in cells[above:]] if beside else []
+    for names, what in ((head, "line"), (side, "column")):
+        _refuse_values(names, what, path.name)
+    values = Numbers(path.name, body, head, numbers[above:]).values()
+    commented = [] if head or side else _commented(lines[: numbers[0] - 1], len(values), path.name)
+    return values, RowNames.of(side), RowNames.of(head or commented)
+
+
+def _commented(lines: Sequence[str], size: int, name: str) -> list[str]:
+    """Names in the last comment above a matrix without others, if as many: numpy.savetxt puts them there."""
+    comments = [line.strip().lstrip("#").strip() for line in lines if line.strip().startswith("#")]
+    if not comments:
+        return []
+    cells = splitter(separator_of(comments[-1]), '"' in comments[-1], name)(comments[-1], len(lines))
+    names = list(map(clean, cells))
+    return names if len(names) == size and any(map(_is_word, names)) else []
+
+
+def _refuse_values(names: Sequence[str], what: str, name: str) -> None:
+    """Refuse a first line or column that stands out of the square and holds values, as one of sums makes it."""
+    numbers = [cell for cell in names if cell and is_plain(cell)]
+    whole = all(map(INTEGER.fullmatch, numbers)) and len(set(numbers)) == len(numbers)
+    if numbers and not whole and not any(map(_is_word, names)):
+        raise TableError(
+            f"{name}: its first {what} stands out of the square, and holds values ({', '.join(numbers[:2])}, ...), no "
+            "names. Remove the line or column that is no region, of sums for instance"
+        )
 
 
 def _numbers(cells: tuple[str, ...]) -> np.ndarray | list[str]:
@@ -170,8 +194,14 @@ def _names_around(cells: list[list[str]]) -> tuple[int, int]:
     if above in (1, -1):
         return int(above == 1), int(above == -1)
     head, side = cells[0][1:], [row[0] for row in cells[1:]]
-    named = sum(map(_is_word, [*head, *side])) > len(head)
-    codes = cells[0][0] == "" and sorted(head) == sorted(side) and all(map(INTEGER.fullmatch, head))
-    codes &= len(set(head)) == len(head)
-    both = above == 0 and (named or codes)
+    both = above == 0 and _are_names(head, side, cells[0][0])
     return int(both), int(both)
+
+
+def _are_names(head: list[str], side: list[str], corner: str) -> bool:
+    """Whether first line and column of a square are names: words, beside which rows may be counted; or equal codes."""
+    words = [sum(map(_is_word, names)) > len(names) / 2 for names in (head, side)]
+    counted = [len(set(names)) == len(names) and all(map(INTEGER.fullmatch, names)) for names in (head, side)]
+    if any(words):
+        return all(word or number for word, number in zip(words, counted))
+    return (corner == "" or _is_word(corner)) and all(counted) and sorted(head) == sorted(side)
