@@ -110,9 +110,35 @@ def weighted_reverse(entry, folder):
     (folder / "sub-01_dir-PA_dwi.bval").write_text("1000 1000")
 
 
+def empty_reverse(entry, folder):
+    image = nib.load(entry["reverse"])
+    nib.save(
+        nib.Nifti1Image(np.asarray(image.dataobj, np.float32) * np.float32([1, 0]), image.affine), entry["reverse"]
+    )
+
+
+def whole_reverse(entry, folder):
+    shutil.copy(entry["bold"], entry["reverse"])
+
+
+def milliseconds(entry, folder):
+    path = folder / "sub-01_dir-PA_dwi.json"
+    path.write_text(json.dumps({"PhaseEncodingDirection": "j", "TotalReadoutTime": 0.9}))
+
+
+def volume_removed(entry, folder):
+    for end, axis in ((".bval", 0), (".bvec", 1)):
+        path = folder / f"sub-01_dwi{end}"
+        np.savetxt(path, np.atleast_2d(np.roll(np.loadtxt(path), -1, axis)), "%g")
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
+        (empty_reverse, r"b0 2 .from 1. is empty"),
+        (whole_reverse, r"differ in brightness by .*Write its \.bval"),
+        (milliseconds, "TotalReadoutTime is 0.9, that of the diffusion images"),
+        (volume_removed, "is a b0 by the .bval, and as dark as weighted ones"),
         (no_bvec, r"sub-01_dwi\.bvec"),
         (few_bvals, "volumes disagree: .*32.* 33"),
         (same_direction, "opposite one is needed"),
