@@ -267,9 +267,9 @@ def circuit_table(measured: Deviations, circuits: Mapping[str, np.ndarray]) -> p
     -------
     DataFrame, [n circuits rows]
         `participant_id`, `label`, `circuit`, `n_edges`, `score` (mean squared z over the edges of the circuit that the
-        person has: about 1 for a control), `mean_z` (of the same; negative: weaker than expected), `relative` (log score
-        in standard deviations of the other controls), `p` (against the other controls' scores), `p_max` (against their
-        largest over circuits).
+        person has: about 1 for a control), `mean_z` (of the same; negative: weaker than expected), `relative` (log
+        score in standard deviations of the other controls), `p` (against the other controls' scores), `p_max` (against
+        their largest over circuits).
     """
     empty = [name for name, edges in circuits.items() if len(edges) == 0]
     if empty or not circuits:
