@@ -192,7 +192,7 @@ def test_tissues_sum_to_one_and_regions_are_grey():
 
 @pytest.fixture
 def people(tmp_path, nodes):
-    """Rows of three people, the last without a scan; edges that the second lacks."""
+    """Rows of three people: the second lacks edges and a reversed b0, the last a scan."""
     few, rng, rows = nodes.head(6), np.random.default_rng(0), []
     for k, name in enumerate(("sub-1", "sub-2")):
         fa = rng.uniform(0.2, 0.6, (6, 6))
@@ -203,7 +203,7 @@ def people(tmp_path, nodes):
             count[0, 1] = count[1, 0] = 0
         np.fill_diagonal(fa, np.nan)
         matrices = {"fa": fa, "count": count, "density": count / 7, "length": 100 * fa}
-        about = {"quality": {"snr_b0": 20.0 + k, "mean_fd": 0.1 + k}}
+        about = {"quality": {"snr_b0": 20.0 + k, "mean_fd": 0.1 + k, "field_rms": np.nan if k else 0.8}}
         write_person(tmp_path / "people" / f"{name}.h5", matrices, few["name"], {}, np.eye(4), about)
         rows.append({"participant_id": name, "matrices": f"people/{name}.h5", "mean_fd": str(0.1 + k), "problem": ""})
     rows.append({"participant_id": "sub-3", "matrices": "", "mean_fd": "nan", "problem": "no dwi scan"})
@@ -214,7 +214,7 @@ def people(tmp_path, nodes):
 def test_connectomes_are_what_was_traced(people, measure, stored):
     """An edge without streamline is missing in FA and length, and zero in counts; motion is that of the scan."""
     few, rows, folder = people
-    index, quality = collected(rows, folder, traced_matrices(measure))
+    index, quality = collected(rows, folder, traced_matrices(measure), "keep")
     write_index_of_matrices(index, folder / "matrices.tsv")
     assert quality["participant_id"].tolist() == ["sub-1", "sub-2"] and quality["snr_b0"].tolist() == [20, 21]
     table = pd.DataFrame({"participant_id": rows["participant_id"], "exclusion_reason": ""})
@@ -229,6 +229,20 @@ def test_connectomes_are_what_was_traced(people, measure, stored):
         expected = np.log1p(truth) if measure == "count" else truth
         np.testing.assert_allclose(made.values[k], expected, rtol=1e-4)
     assert np.isnan(made.values[1]).sum() == (measure != "count")
+
+
+@pytest.mark.parametrize(("measure", "left_out"), [("fa", False), ("count", True), ("length", True)])
+def test_who_is_not_corrected_is_left_out_of_what_depends_on_where_streamlines_end(people, measure, left_out):
+    _, rows, folder = people
+    index, quality = collected(rows, folder, traced_matrices(measure))
+    index = index.set_index("participant_id")
+    assert index["processing"].tolist() == ["distortion corrected", "distortion not corrected", ""]
+    assert index.loc["sub-1", "problem"] == "" and index.loc["sub-3", "problem"] == "no dwi scan"
+    assert index.loc["sub-2", "problem"].startswith("no b0 of the opposite phase encoding") == left_out
+    assert ("tractography.uncorrected=keep" in index.loc["sub-2", "problem"]) == left_out
+    assert len(quality) == 2  # how good a scan is does not depend on the measure
+    kept, _ = collected(rows, folder, traced_matrices(measure), "keep")
+    assert kept["problem"].tolist() == ["", "", "no dwi scan"]
 
 
 NAMES = [

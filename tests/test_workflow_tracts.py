@@ -45,7 +45,7 @@ def run_person(entry, nodes, folder, atlas, spec, anatomy):
     fa[0, 1] = fa[1, 0] = np.nan if name == "sub-02" else 0.5
     count = np.where(np.isnan(fa), 0, 7)
     matrices = {"fa": fa, "count": count, "density": count / 2, "length": 100 * fa}
-    about = {"quality": {"mean_fd": 0.2, "snr_b0": 20.0}}
+    about = {"quality": {"mean_fd": 0.2, "snr_b0": 20.0, "field_rms": 0.5}}
     write_person(folder / "people" / f"{name}.h5", matrices, nodes["name"], {}, np.eye(4), about)
     return row | {"matrices": f"people/{name}.h5", "mean_fd": 0.2}
 """

@@ -75,14 +75,34 @@ def _withdraw(project: Path, name: str, dataset: str | None, dry: bool) -> int:
     having = [each for each in _datasets(project) if name in people_of(project, each)]
     chosen = _choose(project, name, dataset, having)
     removal = find_removal(results, chosen, name)
+    revoked = _revoke(project, chosen, name, True)  # a ledger that cannot be read stops before anything is done
     if not dry:
         add_withdrawn(project, chosen, name)  # first: whoever is interrupted goes on with the same command
+        _revoke(project, chosen, name, False)
         for path in [*removal.downloads, *removal.files]:
             path.unlink(missing_ok=True)
         _remove_empty([results / chosen, results / "logs" / chosen, results / "sealed" / chosen])
     runs = _in_mlflow(chosen, dry)
     print(describe(removal, runs, name, chosen, [each for each in having if each != chosen], dry))
+    print(*_revocations(revoked, dry), sep="\n", end="\n" * bool(revoked))
     return 0
+
+
+def _revoke(project: Path, dataset: str, name: str, dry: bool) -> dict[str, list[str]]:
+    """Revoke the files of sums that have somebody; see `revoke_person`."""
+    from dysconnect.share.revoked import revoke_person  # numpy and pandas take a second to load
+
+    return revoke_person(project, dataset, name, dry)
+
+
+def _revocations(revoked: dict[str, list[str]], dry: bool) -> list[str]:
+    """Say which files of sums are revoked, and what the user must do: only they know who has them."""
+    return [
+        f"{site}.zip {'would be revoked' if dry else 'is revoked and deleted here'} (release {', '.join(numbers)}). "
+        f"Send revoked_{site}.json to everybody who has it, and ask them to delete it: `dysconnect combine` refuses it "
+        "then. A new release waits until ten people have changed."
+        for site, numbers in sorted(revoked.items())
+    ]
 
 
 def _refuse_running(project: Path) -> None:

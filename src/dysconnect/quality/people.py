@@ -11,6 +11,7 @@ from scipy.stats import fisher_exact, mannwhitneyu
 from dysconnect.localize.effects import effect_interval
 
 SIDES = ("cases", "controls")
+SKEWED = ("mean_fd", "mean_displacement")  # motion
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 
@@ -51,7 +52,7 @@ def compared(people: pd.DataFrame, name: str, level: float) -> dict:
     }
     if np.ptp(numbers[known]) == 0:
         return {**means, "reason": "the same in everybody"}
-    p, d, low, high = group_difference(sides["cases"], sides["controls"], level, skewed=name.startswith("mean_fd"))
+    p, d, low, high = group_difference(sides["cases"], sides["controls"], level, skewed=name.startswith(SKEWED))
     if not np.isfinite(d):
         return {**means, "reason": "too few people to compare"}
     return {**means, "p": p, "d": d, "low": low, "high": high}

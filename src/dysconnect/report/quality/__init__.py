@@ -22,7 +22,7 @@ def section(study: Study) -> Section:
         figures=_drawings(quality, f"{study.level:.0%}"),
         tables={"qcfc": qcfc_table(quality), "regions": region_table(quality), "people": people_table(quality)},
         more={"untested": quality["qcfc"]["everybody"].get("reason", "")},  # why motion could not be followed
-        verdict=[("Quality", quality_sentence(results, study.cohort))],
+        verdict=[("Quality", quality_sentence(study))],
         methods=[("Quality", _quality_text(quality, study.cohort) + scans_text(results.scans))],
     )
 

@@ -6,18 +6,20 @@ import pandas as pd
 
 from dysconnect.paper.text import COVARIATES, NONE, counted, difference_text, listed, number, p_text, percent
 from dysconnect.report.budget import may_name
-from dysconnect.report.results import Results, Study
+from dysconnect.report.results import Study
 from dysconnect.report.scans import scan_warnings
+from dysconnect.report.tracts import tract_warnings
 
 MOST = 5  # people who are named in a sentence
 
 
-def quality_sentence(results: Results, cohort: Mapping) -> str:
+def quality_sentence(study: Study) -> str:
     """Warn where motion, exclusion or the amount of data threatens the claim; one line where nothing does."""
-    spec, level = cohort["quality"], cohort["evaluate"]["level"]
+    results, spec, level = study.results, study.cohort["quality"], study.level
     warnings, link = quality_warnings(results.quality, spec), results.quality["qcfc"]["everybody"]
     if results.scans is not None:
-        warnings += scan_warnings(results.scans, cohort["dataset"]["contrast"], spec, level)
+        warnings += scan_warnings(results.scans, study.contrast, spec, level)
+    warnings += tract_warnings(study)
     unmeasured = results.quality["motion"].get("reason") == "not measured"
     if unmeasured:
         warnings.append("Head motion was not measured: its part in any difference is unknown")
