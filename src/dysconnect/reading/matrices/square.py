@@ -105,6 +105,8 @@ def _of_text(path: Path) -> tuple[np.ndarray, RowNames, RowNames]:
     split = splitter(separator_of(first), any('"' in lines[number - 1] for number in numbers), path.name)
     tidy = str.strip if plain else clean
     cells = [list(map(tidy, split(lines[number - 1], number))) for number in numbers]
+    while len(cells) > 2 and not any(cells[-1]) and _is_word(cells[1][0]):
+        cells, numbers = cells[:-1], numbers[:-1]  # of a spreadsheet: every row of a region begins with its name
     cells = _evened(cells, numbers, path.name)
     above, beside = _names_around(cells)
     columns = zip(*(row[beside:] for row in cells[above:]))
