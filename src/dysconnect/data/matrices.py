@@ -239,7 +239,7 @@ def _refuse_alike(there: np.ndarray, content: Content, names: np.ndarray, name: 
     known = ~np.isnan(there)
     low, high = np.where(known, there, np.inf).min(1), np.where(known, there, -np.inf).max(1)
     alike = np.flatnonzero((low == high) & (low != 0) & (known.sum(1) >= FEWEST - 1))
-    if len(alike) and len(alike) < len(there):
+    if 0 < len(alike) <= len(there) / 2:
         raise TableError(
             f"{name}: all connections of {names[alike[0]]} are {low[alike[0]]:g}, a code for a missing region? Write "
             "n/a into its row and column"
