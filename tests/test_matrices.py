@@ -209,6 +209,17 @@ def test_names_spelt_otherwise_contradict_the_order_that_is_said(tmp_path, few, 
         read(tmp_path / "m.csv", few, by_order=True)
 
 
+def test_counts_in_integers_too_small_for_them_are_refused(tmp_path, few, streamlines):
+    np.save(tmp_path / "m.npy", np.minimum(streamlines, 200).astype(np.uint8))
+    assert read(tmp_path / "m.npy", few, by_order=True)[0].max() <= 200
+    large = streamlines[:, :, None] * np.arange(1, 40)  # 39 scans: of some wrapped counts one is near 255
+    wrapped = next(cut for cut in np.moveaxis(large % 256, 2, 0) if cut.max() > 252)
+    for cut in (np.minimum(streamlines * 20, 255), wrapped):
+        np.save(tmp_path / "m.npy", cut.astype(np.uint8))
+        with pytest.raises(ValueError, match=r"holds uint8 up to 25\d, and 255 is the largest"):
+            read(tmp_path / "m.npy", few, by_order=True)
+
+
 def test_empty_lines_that_spreadsheets_leave_below_are_no_regions(tmp_path, few, r):
     table = pd.DataFrame(r, few["name"], few["name"]).to_csv(sep=";")
     (tmp_path / "m.csv").write_text(table + (";" * 8 + "\n") * 3)
