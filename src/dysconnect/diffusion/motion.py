@@ -50,6 +50,7 @@ def register(
     """
     sigma = width / 2.3548 / voxel_sizes(frame.affine)
     smooth = ndimage.gaussian_filter(np.asarray(volume, np.float32), sigma, mode="nearest")
+    smooth = ndimage.spline_filter(smooth, mode="nearest", output=np.float32)
     wanted, rises, chosen = _template(prediction, frame, sigma, distance, volume.shape)
     points = frame.only(chosen)
     columns = _columns(wanted, rises, points, eddy)
@@ -57,7 +58,7 @@ def register(
     for _ in range(STEPS):
         at = points.seen_at(pose)
         inside = ((at >= 0) & (at <= shape - 1)).all(0)
-        seen = ndimage.map_coordinates(smooth, at, order=1, mode="nearest") * points.stretch(pose)
+        seen = ndimage.map_coordinates(smooth, at, order=3, mode="nearest", prefilter=False) * points.stretch(pose)
         gain = (inside * seen * wanted).sum() / (inside * wanted * wanted).sum()
         residual = seen - gain * wanted
         weight = inside * _tukey(residual)
