@@ -9,7 +9,7 @@ from scipy import ndimage
 from dysconnect.data.images.rigid import rigid_parameters
 from dysconnect.diffusion.brain import brain_of
 from dysconnect.diffusion.dropout import dropped_slices, replace_slices, slice_losses
-from dysconnect.diffusion.motion import between, common_motion, register, rotated, without_common_eddy
+from dysconnect.diffusion.motion import between, common_motion, register, rotated, linear_eddy
 from dysconnect.diffusion.poses import STILL, Frame, Pose
 from dysconnect.diffusion.prediction import predict
 from dysconnect.diffusion.quality import scan_quality
@@ -111,7 +111,8 @@ def cleaned(
     frame = _whole_frame(mask.shape, affine, encoding.axis, shift).only(_around(mask, affine).ravel())
     scan = _Scan(dwi, bvals, bvecs, frame, shift)
     scan.begin(*ROUNDS[0])
-    for width, distance in ROUNDS:
+    for number, (width, distance) in enumerate(ROUNDS, 1):
+        scan.sheared = number < len(ROUNDS)
         scan.improve(width, distance)
     data = np.zeros(dwi.shape, np.float32)
     for k, volume in enumerate(scan.volumes):
@@ -133,6 +134,7 @@ class _Scan:
         self.bvals, self.bvecs, self.weighted = np.asarray(bvals), np.asarray(bvecs), np.asarray(bvals) > B0
         self.frame, self.field = frame, field
         self.poses = [STILL] * len(self.original)
+        self.sheared = True
         self.judged = self.dropped = np.zeros((len(self.original), field.shape[2]), bool)
 
     def improve(self, width: float, distance: float) -> None:
@@ -159,7 +161,7 @@ class _Scan:
         self.poses = between(self.poses, ~self.weighted, self.frame.centre)
 
     def registered(self, k: int, prediction: np.ndarray, width: float, distance: float) -> Pose:
-        eddy = bool(self.weighted[k])
+        eddy = bool(self.weighted[k]) and self.sheared
         return register(self.volumes[k], prediction, self.frame, self.poses[k], width, distance, eddy)
 
     def register(self, predictions: np.ndarray, width: float, distance: float) -> None:
@@ -170,7 +172,7 @@ class _Scan:
 
     def align_weighted(self) -> None:
         """Move all weighted volumes together to where the b0 are."""
-        self.poses = without_common_eddy(self.poses, self.bvals, self.bvecs, self.weighted)
+        self.poses = linear_eddy(self.poses, self.bvals, self.bvecs, self.weighted)
         seen = self.fetched(self.volumes)
         means = [seen[chosen].mean(0) for chosen in (~self.weighted, self.weighted)]
         _refuse_unlike(seen, np.stack(means)[self.weighted.astype(int)])
