@@ -59,8 +59,8 @@ def orientations(
     Returns
     -------
     array, [X, Y, Z, 45 or 28 or 15]
-        By the number of directions, coefficients of spherical harmonics along the axes of the voxels, where streamlines are followed, in dipy's
-        legacy basis; zero outside the mask.
+        Coefficients of spherical harmonics, as many as the directions allow, along the axes of the voxels, where
+        streamlines are followed, in dipy's legacy basis; zero outside the mask.
 
     Raises
     ------
