@@ -111,7 +111,7 @@ RULES = {
         column(NOISE), column(NOISE + some(40, 7, value=9)), r"give 1 of 40 people away: sub-a007 has .* in dose"),
     "nor of the controls": (
         column(NOISE), column(NOISE * 9 * (np.arange(40) % 2) + NOISE / 9 + some(40, 8, value=5), norm=True),
-        "of 20 controls away: sub-a008"),
+        r"of 20 controls away: sub-a008.* give no norm \(share\.norm=false\)"),
     "nor of the patients": (
         column(NOISE, norm=True), column(NOISE * 9 * (np.arange(40) % 2 == 0) + NOISE / 9 + some(40, 7, value=5),
                                          norm=True), "of 20 patients .*away: sub-a007"),

@@ -89,8 +89,9 @@ def check_release(design: Design, spec: Mapping, ledger: Ledger) -> Passed:
     _check_columns(design, names)
     group, cell = _check_counts(design, least)
     for who, inside in subsets(design, spec["norm"]):
-        _check_parameters(design.values[inside], who)
-        _check_leverage(design, inside, names, who)
+        spare = "" if inside.all() else " give no norm (share.norm=false),"
+        _check_parameters(design.values[inside], who, spare)
+        _check_leverage(design, inside, names, who, spare)
     changed = _check_difference(ledger, names)
     joined = ledger.joined(names, weights_of(design, spec["norm"]))
     leverage = _check_joined(joined, names)
@@ -226,16 +227,16 @@ def _check_numbers(design: Design, least: int) -> None:
 # what can be done with the sums
 
 
-def _check_parameters(weights: np.ndarray, who: str) -> None:
+def _check_parameters(weights: np.ndarray, who: str, spare: str = "") -> None:
     rank, n = basis(weights).shape[1], len(weights)
     if rank > MOST_PARAMETERS * n:
         raise NotSharedError(
             f"columns to people: {rank} independent columns of {n} {who}, and {int(MOST_PARAMETERS * n)} are the most. "
-            "Name fewer in share.columns, or wait for more people."
+            f"Name fewer in share.columns,{spare} or wait for more people."
         )
 
 
-def _check_leverage(design: Design, inside: np.ndarray, names: Sequence[str], who: str) -> None:
+def _check_leverage(design: Design, inside: np.ndarray, names: Sequence[str], who: str, spare: str) -> None:
     values = design.values[inside]
     leverage = leverages(values)
     over = np.flatnonzero(leverage > MOST_LEVERAGE + ROUNDING)
@@ -246,8 +247,8 @@ def _check_leverage(design: Design, inside: np.ndarray, names: Sequence[str], wh
         raise NotSharedError(
             f"leverage: the sums would give {len(over)} of {len(values)} {who} away: "
             f"{np.asarray(names)[inside][worst]} has {leverage[worst]:.3f} of a mixture of columns alone, most of it "
-            f"in {column}, and {MOST_LEVERAGE:g} is the most. Leave {column.split('=')[0]} out of share.columns, or "
-            "the person out of the dataset (dataset.exclude)."
+            f"in {column}, and {MOST_LEVERAGE:g} is the most. Leave {column.split('=')[0]} out of share.columns,"
+            f"{spare} or the person out (dataset.participants names those who are in)."
         )
 
 
@@ -260,8 +261,8 @@ def _check_difference(ledger: Ledger, names: Sequence[str]) -> int:
             raise NotSharedError(
                 f"difference: these people and those of release {earlier['release']} ({gone}) differ by {changed}, so "
                 f"that the sums of {changed} could be had by subtraction. Wait until {DIFFERENCE} have changed: "
-                f"{DIFFERENCE - changed} more; or, if a column of share.columns is not known of some, leave it out. "
-                f"{_other(ledger)}"
+                f"{DIFFERENCE - changed} more; or give the sums of the same people again (name them in "
+                f"dataset.participants; who lacks a column of share.columns is left out). {_other(ledger)}"
             )
     return min((changed for _, changed in differences), default=0)
 
