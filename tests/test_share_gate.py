@@ -12,10 +12,11 @@ from clinics import CIRCUITS, clinic, given
 
 from dysconnect.commands import console
 from dysconnect.data.atlas import circuit_edges, load_atlas
+from dysconnect.data.cohort import Cohort
 from dysconnect.data.connectomes import Connectomes, write_connectomes
 from dysconnect.keeping.whole import save_arrays
-from dysconnect.share.gate import check_release
-from dysconnect.share.ledger import FILE, Ledger
+from dysconnect.share.gate import check_models, check_release
+from dysconnect.share.ledger import FILE, KEYS, Ledger
 from dysconnect.share.make import make_package, make_sums
 from dysconnect.share.page import page
 from dysconnect.share.release import Circuits, NotSharedError, people_of
@@ -234,7 +235,7 @@ def test_the_ledger_is_written_once_and_names_nobody(ledger):
     held = json.loads(text)
     assert len(held["releases"]) == 1 and len(held["releases"][0]["people"]) == 40
     assert "sub-" not in text
-    assert set(held["releases"][0]) == {"release", "site", "dataset", "people", "weights", "outcomes", "revoked"}
+    assert set(held["releases"][0]) == set(KEYS)
     assert Ledger.read(ledger.path) == ledger and held["salt"] != Ledger.read(ledger.path.with_name("other")).salt
     assert not list(ledger.path.parent.glob("*.part"))
 
@@ -471,3 +472,60 @@ def test_the_page_says_what_is_in_the_file(ledger):
                   "of the controls alone", f"{passed.parameters} of 40", "denoise.high_pass"):  # fmt: skip
         assert words in html, words
     assert "sub-" not in html.replace("sub-XX", "") and "://" not in html
+
+
+# the same people, by other settings
+
+
+def test_who_lacks_a_region_in_one_release_of_two_is_not_given_away(tmp_path):
+    cohort = clinic("a", 60, 1)
+    lacks = replace(cohort, missing=cohort.missing.copy())
+    lacks.missing[7, 2] = True
+    first, _ = made(tmp_path, lacks, contact="first@clinic.example")
+    touching = cohort.pairs.touching(lacks.missing[7:8])[0]
+    assert first.sums.given.all()
+    again, _ = made(tmp_path, lacks, contact="second@clinic.example")  # as before: all is given again
+    assert again.sums.given.all() and again.about["release"] != first.about["release"]
+    with pytest.raises(NotSharedError, match="difference: of 1 people the connections are not those of release"):
+        made(tmp_path, cohort)
+    other = replace(cohort, values=cohort.values + np.float32(1e-4))  # everybody's has changed a little
+    package, _ = made(tmp_path, other)
+    assert (package.sums.given[:45] == ~touching).all()
+    assert list(package.sums.given[45:]) == [not touching[inside].any() for inside in motor_circuits().edges]
+
+
+def motor_circuits():
+    return Circuits.of_atlas(load_atlas("motor10"), CIRCUITS, False)
+
+
+def test_people_are_the_same_without_sub_before_their_names(tmp_path):
+    cohort = clinic("a", 60, 1)
+    made(tmp_path, cohort)
+    table = cohort.participants.assign(participant_id=lambda rows: rows["participant_id"].str.removeprefix("sub-"))
+    kept = np.arange(60) != 7
+    fewer = Cohort(table[kept].reset_index(drop=True), cohort.values[kept], cohort.missing[kept], cohort.nodes,
+                   cohort.measure)  # fmt: skip
+    with pytest.raises(NotSharedError, match="differ by 1"):
+        made(tmp_path, fewer)
+
+
+def test_few_models_are_tested_on_the_same_people(ledger):
+    models, names = [{"checksum": f"{k:064d}"} for k in range(11)], ["sub-a", "sub-b"]
+    check_models(models[:10], ledger, names)
+    ledger.add("a" * 16, "kiel", "ds", names, np.ones((2, 1)), 1, models=[one["checksum"] for one in models[:9]])
+    check_models(models[:10], ledger, names[1:])
+    with pytest.raises(NotSharedError, match=r"share\.models: 11 models .* over all releases, and 10 are the most"):
+        check_models(models[9:], ledger, names[1:])
+    check_models(models[9:], ledger, ["sub-c"])
+    check_models([], ledger, names)
+
+
+def test_few_sessions_are_answered_about_the_same_people(ledger):
+    for release in "ab":
+        ledger.add(release * 16, "kiel", "ds", ["sub-a", "sub-b"], np.ones((2, 1)), 1)
+    for session in ("1", "2", "1"):
+        ledger.answer("a" * 16, session, 3)
+    ledger.answer("b" * 16, "3", 3)
+    with pytest.raises(NotSharedError, match="3 sessions were answered about these people"):
+        ledger.answer("b" * 16, "4", 3)
+    ledger.answer("b" * 16, "2", 3)  # the same again

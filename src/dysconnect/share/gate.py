@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dysconnect.share.columns import SITE, Column, Design
-from dysconnect.share.ledger import Joined, Ledger
+from dysconnect.share.ledger import DIFFERENCE, Joined, Ledger
 from dysconnect.share.release import NotSharedError
 from dysconnect.share.statement import counts
 from dysconnect.share.weights import basis, controls_of, fewest, leverages, weights_of
@@ -19,7 +19,7 @@ from dysconnect.share.weights import basis, controls_of, fewest, leverages, weig
 FLOOR = {"group": 10, "cell": 5}  # people; `share.minimum` may raise them
 MOST_PARAMETERS = 1 / 3  # of the people: columns of all releases together
 MOST_LEVERAGE = 0.5
-DIFFERENCE = 10  # two releases differ by nobody, or by so many people
+MOST_MODELS = 10  # tested on the same people: each answer tells a little of them
 ROUNDING = 1e-9
 LONGEST = 40  # characters of a level: longer is a text
 SHORTEST = 4  # characters of an id that is looked for in names
@@ -123,6 +123,21 @@ def subsets(design: Design, norm: bool) -> Iterator[tuple[str, np.ndarray]]:
         controls = controls_of(design)
         yield "controls", controls
         yield "patients (everybody without the controls that share.norm gives)", ~controls
+
+
+def check_models(models: Sequence[Mapping], ledger: Ledger, names: Sequence[str]) -> None:
+    """Refuse more tests of models than may be: whoever makes a model asks with it what they like of these people.
+
+    Raises
+    ------
+    NotSharedError
+    """
+    asked = ledger.models(names) | {one["checksum"] for one in models}
+    if models and len(asked) > MOST_MODELS:
+        raise NotSharedError(
+            f"share.models: {len(asked)} models would be tested on these people, over all releases, and {MOST_MODELS} "
+            "are the most: from the answers to many, single people's connections could be put together. Name fewer."
+        )
 
 
 # what a column may be
