@@ -131,6 +131,10 @@ RULES = {
     "no text": (
         column(some(40, *range(20), value="A" * 40, other="B")),
         column(some(40, *range(20), value="he said that it began after a fall in the spring", other="B")), "a text"),
+    "no age in months": (column(NOISE + 100), (people(age=NOISE + 561), ASKED), "age lies between 0 and 120 years"),
+    "no level in two ways": (
+        column(some(40, *range(20), value="left", other="right")),
+        column(some(40, *range(20), value="left", other="Left")), "hand=Left and hand=left|are one level"),
     "no id of everybody": (
         (people(), PLAIN), (people(), PLAIN | {"columns": ["participant_id"]}), "called as ids or dates"),
     "no id in a level": (
@@ -223,7 +227,7 @@ def test_columns_of_all_releases_of_the_same_people_count(ledger):
 def test_the_same_people_again_with_other_scans_or_units_count_once(ledger):
     """Another denoising is another release, and no other column."""
     first = release(people(), ledger)
-    again = release(people(age=people()["age"] * 12)[::-1], ledger, "b" * 16, centres={"age": 0, "mean_fd": 0.2})
+    again = release(people(age=people()["age"] / 2)[::-1], ledger, "b" * 16, centres={"age": 0, "mean_fd": 0.2})
     assert (again.parameters, again.earlier, again.changed) == (first.parameters, 1, 0)
     assert again.leverage == pytest.approx(first.leverage)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dysconnect.share.columns import SITE, Column, Design
+from dysconnect.share.columns import RANGES, SITE, UNITS, Column, Design, spelt_twice
 from dysconnect.share.ledger import DIFFERENCE, Joined, Ledger
 from dysconnect.share.release import NotSharedError
 from dysconnect.share.statement import counts
@@ -149,6 +149,11 @@ def _check_columns(design: Design, names: Sequence[str]) -> None:
         why = _no_covariate(column, design.values[:, k])
         if why:
             raise NotSharedError(f"share.columns: {column.name[:LONGEST]} {why}")
+    twice = spelt_twice(column.name for column in design.columns if column.kind == "level")
+    if twice:
+        raise NotSharedError(
+            f"share.columns: {' and '.join(twice)} are one level, spelt in two ways. Correct participants.tsv."
+        )
     words = " ".join(column.name for column in design.columns)
     inside = [name for name in names if _names(name, words)]
     if inside:
@@ -172,6 +177,9 @@ def _no_covariate(column: Column, values: np.ndarray) -> str:
 
 def _no_measurement(name: str, values: np.ndarray) -> str:
     low, high = values.min(), values.max()
+    least, most = RANGES.get(name, (-np.inf, np.inf))
+    if low < least or high > most:
+        return f"lies between {least} and {most} {UNITS[name]}, and is beyond in somebody. Correct participants.tsv."
     whole = bool(np.all(np.abs(values - np.round(values)) < ROUNDING))
     if (YEARS[0] <= low and high <= YEARS[1]) or (whole and DAYS[0] <= low and high <= DAYS[1]):
         return f"holds years or dates. {REMEDY}"

@@ -1,5 +1,6 @@
 """What the rules of a site do: from connectomes and participants to its file, its key, and its answer to a plan."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from dysconnect.share.package import Package, packed
 from dysconnect.share.release import Circuits, NotSharedError, gathered, load_parts, people_of, released
 from dysconnect.share.session import MOST_SESSIONS, check_plan, read_plan, spoken
 from dysconnect.share.statement import statement
-from dysconnect.share.unpacked import read_package
+from dysconnect.share.unpacked import read_package, why_not_stated
 from dysconnect.share.weights import weights_of
 from dysconnect.share.withheld import fit_outcomes
 
@@ -76,9 +77,14 @@ def make_package(
     if share["edges"] == "circuits":
         last = slice(cohort.values.shape[1], None)
         everybody, controls = everybody.among(last), controls.among(last)
-    about = statement(cohort, design, circuits.names, nodes, pd.read_csv(files["participants"], sep="\t"), spec)
+    people, said = pd.read_csv(files["participants"], sep="\t"), spec | {"processing": _processing(spec)}
+    about = statement(cohort, design, circuits.names, nodes, people, said)
     about["models"] = json.loads(Path(files["models"]).read_text()) if files.get("models") else []
     package = packed(about, nodes, everybody, controls if share["norm"] else None)
+    if wrong := why_not_stated(package.about):
+        raise NotSharedError(
+            f"what the file would say of itself cannot be sent: {wrong}. Correct it where it is given."
+        )
     own, others = package.about["release"], book.other_than(package.about["release"])
     passed = check_release(design, share, others)
     check_scans(now, others, names)
@@ -129,3 +135,10 @@ def _opened(files: Mapping[str, str], spec: Mapping) -> tuple[Cohort, Design, np
 
 def _regions(cohort: Cohort, spec: Mapping) -> pd.DataFrame:
     return load_atlas(spec["atlas"]["nodes"]).set_index("name", drop=False).loc[cohort.nodes].reset_index(drop=True)
+
+
+def _processing(spec: Mapping) -> dict:
+    """Settings that must be the same at all sites; the label image by its hash, as other labels have the same name."""
+    image = spec["atlas"].get("image")
+    labels = {"atlas": {"image": hashlib.sha256(Path(image).read_bytes()).hexdigest()}} if image else {}
+    return spec["processing"] | labels

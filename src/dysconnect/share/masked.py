@@ -6,7 +6,6 @@
 import hashlib
 import json
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from dysconnect.share.columns import GROUP, SITE, Design
 from dysconnect.share.package import Package, npy, zipped
 from dysconnect.share.release import Circuits, NotSharedError
 from dysconnect.share.session import Kept, Plan, circuit_places, circuit_sums
-from dysconnect.share.unpacked import HEADER, PackageError, member_bytes, plain_array, plain_json
+from dysconnect.share.unpacked import DAMAGED, HEADER, PackageError, member_bytes, plain_array, plain_json
 
 AGREE = 1e-9  # of the largest that a product can be: how far the group as it is may be from the sums
 FORMAT = "dysconnect masked sums 1"
@@ -145,7 +144,7 @@ def read_masked(path: str | Path, plan: Plan) -> tuple[str, np.ndarray]:
             signature = member_bytes(file, SIGNATURE, 64)
     except PackageError as error:
         raise PackageError(f"{path} {error} Ask the site for its file again.") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+    except DAMAGED as error:
         raise PackageError(f"{path} is damaged or no zip ({error}). Ask the site for its file again.") from error
     public = next((key.public for key in plan.sites if key.site == said["site"]), None)
     if public is None:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import jsonschema
 import numpy as np
 
 from dysconnect.pooling.fit import why_not
@@ -22,7 +21,7 @@ from dysconnect.pooling.permuted import Shared, largest_products, shared_model
 from dysconnect.pooling.within import Within, joined, within
 from dysconnect.share.package import Package, hash_of
 from dysconnect.share.release import NotSharedError
-from dysconnect.share.unpacked import PackageError, plain_json
+from dysconnect.share.unpacked import CHECKER, PackageError, plain_json, texts_of, why_not_shown
 
 FOLDER = "private"  # in the project
 KEY, PLAN = "dysconnect key 1", "dysconnect plan 1"
@@ -232,8 +231,10 @@ def _read(path: str | Path, kind: str) -> dict:
         said = plain_json(content) if len(content) <= LONGEST else None
     except (OSError, ValueError, RecursionError) as error:
         raise PackageError(f"{path} is no {kind} of a session: it cannot be read ({str(error)[:100]}).") from error
+    if wrong := why_not_shown(texts_of(said)):
+        raise PackageError(f"{path} is no {kind} of a session: {wrong}.")
     definitions = json.loads(SCHEMA.read_text())["$defs"]
-    checker = jsonschema.Draft202012Validator({"$defs": definitions, "$ref": f"#/$defs/{kind}"})
+    checker = CHECKER({"$defs": definitions, "$ref": f"#/$defs/{kind}"})
     error = next(iter(checker.iter_errors(said)), None)
     if error is not None:
         place = ".".join(map(str, error.absolute_path)) or "it"
