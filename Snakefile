@@ -23,6 +23,7 @@ include: "workflow/rules/localize.smk"
 include: "workflow/rules/attribute.smk"
 include: "workflow/rules/stimulate.smk"
 include: "workflow/rules/predict.smk"
+include: "workflow/rules/share.smk"
 include: "workflow/rules/validate.smk"
 include: "workflow/rules/report.smk"
 
@@ -36,6 +37,7 @@ rule all:
     input:
         f"results/{DATASET}/report/index.html",
         f"results/{DATASET}/dictionary.json",
+        RUN.shared,
         expand(
             "results/{dataset}/tracking/{run}.json",
             dataset=DATASET,

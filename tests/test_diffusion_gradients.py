@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from dysconnect.diffusion.gradients import check_orientation, refuse_turned
+from dysconnect.diffusion.order import refuse_disordered
 from dysconnect.diffusion.prediction import predict, predictor
 from dysconnect.diffusion.quality import neighbour_correlation
 from dysconnect.reading.encoding import read_encoding, readout_ratio
-from dysconnect.reading.gradients import read_gradients, world_vectors
+from dysconnect.reading.gradients import for_fibres, for_tensor, read_gradients, shells, world_vectors
 
 RANDOM = np.random.default_rng(0)
 VECTORS = RANDOM.normal(size=(12, 3))
@@ -51,6 +52,39 @@ def test_turned_round_and_unnormalised_vectors_are_read_and_said(files):
 def test_a_b0_needs_no_direction(files):
     text = rows(VECTORS.T).replace("0.000000", "nan", 1)
     assert not read_gradients(*files(bvec=text)).bvecs[0].any()
+
+
+def test_of_several_shells_the_tensor_takes_the_weak_and_fibres_one():
+    """A tensor of all would be flatter than at b = 1000, and one response of all shells is that of none."""
+    bvals = np.r_[0, 5, np.full(20, 700), np.full(30, 1005), np.full(29, 2800), np.full(20, 2990), 0]
+    assert [len(shell) for shell in shells(bvals)] == [20, 30, 29, 20]
+    assert sorted(set(bvals[for_tensor(bvals)])) == [0, 5, 700, 1005]
+    assert sorted(set(bvals[for_fibres(bvals)])) == [0, 5, 2800]
+    assert for_tensor(bvals[bvals > 2000]).all() and for_fibres(VALUES.repeat(2)).all()
+    with pytest.raises(ValueError, match="3 b values with at most 10 directions each"):
+        for_fibres(np.r_[0, np.repeat([700, 1000, 2800], 10)])
+
+
+def test_several_shells_are_said(files):
+    bvals, bvecs = np.r_[VALUES, 3 * VALUES[1:], VALUES[1:]], np.vstack([VECTORS, VECTORS[1:], VECTORS[1:]])
+    read = read_gradients(*files(rows(bvals[None]), rows(bvecs.T)))
+    assert "b = 1000, 3000 s/mm2; the tensor is fitted to those up to 1000, fibres are found from 1000" in read.notes[0]
+
+
+def test_directions_in_another_order_than_the_images_are_refused():
+    """A scan of random fibres: no tensor explains it with the directions of another, or one volume late."""
+    rng = np.random.default_rng(2)
+    bvecs = np.vstack([np.zeros((1, 3)), rng.normal(size=(30, 3))])
+    bvecs[1:] /= np.linalg.norm(bvecs[1:], axis=1, keepdims=True)
+    fibres, bvals = rng.normal(size=(400, 3)), np.r_[0, np.full(30, 1000.0)]
+    fibres /= np.linalg.norm(fibres, axis=1, keepdims=True)
+    data = 100 * np.exp(-bvals / 1000 * (0.3 + 1.2 * (fibres @ bvecs.T) ** 2)) * rng.normal(1, 0.05, (400, 31))
+    refuse_disordered(data, bvals, bvecs, "x.bvec")
+    late = np.vstack([bvecs[:1], np.roll(bvecs[1:], 1, axis=0)])
+    with pytest.raises(ValueError, match=r"x\.bvec: .* fit better if each direction is that of the volume after"):
+        refuse_disordered(data, bvals, late, "x.bvec")
+    with pytest.raises(ValueError, match=r"shuffled ones .*: those of another scan"):
+        refuse_disordered(data, bvals, np.vstack([bvecs[:1], rng.permutation(bvecs[1:])]), "x.bvec")
 
 
 def test_a_single_strong_shell_is_said(files):

@@ -7,7 +7,8 @@ import pytest
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from dysconnect.localize.joint import Picture, _choice_table, _everybody, joint, joint_edges, normal_score
+from dysconnect.localize.joint import Picture, _choice_table, joint, joint_edges, normal_score
+from dysconnect.localize.matched import everybody
 from dysconnect.localize.statistics import edge_statistics
 
 SPEC = {
@@ -154,7 +155,7 @@ def test_an_edge_that_a_map_lacks_is_tested_in_the_others(make_pictures):
 
 def test_blocks_keep_maps_and_sites(make_pictures):
     pictures = make_pictures(lacking=(0, 3))
-    people, blocks = _everybody(pictures)
+    people, blocks = everybody({name: one.cohort.participants for name, one in pictures.items()})
     assert len(people) == 60 and people["task"].sum() == 58
     both = people.assign(block=blocks, site=pictures["rest"].cohort.participants["site"].to_numpy())
     assert (both.groupby("block")[["site", "task"]].nunique() == 1).all(axis=None)
@@ -170,6 +171,16 @@ def wrong_pictures(pictures, wrong: str) -> dict[str, Picture]:
     if wrong == "label":
         people = rest.participants.assign(label=np.r_[1 - rest.labels[0], rest.labels[1:]])
         return pictures | {"task": Picture(replace(rest, participants=people), NUISANCE)}
+    people = rest.participants.assign(sex="M")
+    others = {
+        "sex": people.assign(sex=np.where(np.arange(len(people)) == 1, "F", "M")),
+        "age": people.assign(age=people["age"] + 16 * (np.arange(len(people)) == 2)),
+        "spelt": people.assign(participant_id=people["participant_id"].str.replace("sub-0", "sub-S")),
+        "zeros": people.assign(participant_id=people["participant_id"].str.replace("sub-00", "sub-")),
+    }
+    if wrong in others:
+        first = Picture(replace(rest, participants=people), NUISANCE)
+        return {"rest": first, "task": Picture(replace(rest, participants=others[wrong]), NUISANCE)}
     if wrong == "exploratory":
         return pictures | {"moving": Picture(replace(rest, measure="variability"), NUISANCE)}
     return pictures | {"task": Picture(rest, ("group",))}
@@ -181,6 +192,10 @@ def wrong_pictures(pictures, wrong: str) -> dict[str, Picture]:
         ("one", "names one map"),
         ("regions", "task and rest are of other regions .elsewhere, region 0"),
         ("label", "sub-000 is a patient in one of rest, task, fa and a control in another"),
+        ("sex", "sub-001 has sex M in rest and F in task: two people under one id"),
+        ("age", "sub-002 has age .* two people under one id"),
+        ("spelt", "rest and task call people differently .sub-000 and sub-S00"),
+        ("zeros", "rest and task call people differently .sub-000 and sub-0."),
         ("exploratory", "moving is exploratory"),
         ("group", "localize.joint, task: the covariates group determine the group"),
     ],

@@ -36,6 +36,20 @@ def test_maps_of_other_runs_come_with_their_people(tmp_path, monkeypatch):
     assert files["task_change"]["participants"] == "results/finger/timeseries/participants.tsv"
 
 
+def test_no_map_is_lost_to_another_of_its_name_or_counted_twice(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paths = [f"{folder}/connectivity/{atlas}_fa.h5" for folder, atlas in (("dwi", "a"), ("dwi", "b"), ("dwi", "c"))]
+    for path in paths:
+        (tmp_path / "results" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "results" / path).touch()
+    (tmp_path / "results/dwi/timeseries").mkdir()
+    (tmp_path / "results/dwi/timeseries/participants.tsv").touch()
+    with pytest.raises(ConfigError, match="both called dwi_fa, and one would be lost"):
+        asked_for(*(f"results/{path}" for path in paths))
+    with pytest.raises(ConfigError, match="is one map, and named twice"):
+        asked_for("correlation", f"results/{paths[0]}", str(tmp_path / "results" / paths[0]))
+
+
 @pytest.mark.parametrize(
     ("maps", "said"),
     [

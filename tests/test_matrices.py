@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.io import savemat
+from scipy.sparse import csc_matrix
 
 from dysconnect.data.matrices import CONTENTS, checked, read_connections
-from dysconnect.reading.matrices import aligned, read_names, read_square, symmetric
+from dysconnect.reading.matrices import aligned, holding, read_names, read_square, symmetric
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +160,79 @@ def test_a_name_that_stands_twice_and_one_spelt_otherwise_are_refused(tmp_path, 
         read(tmp_path / "m.csv", few)
 
 
+@pytest.mark.parametrize(("start", "half"), [(1, np.asarray), (0, np.triu)])
+def test_columns_name_rows_that_are_only_counted(tmp_path, few, r, start, half):
+    """R counts rows from 1, pandas from 0."""
+    order = ORDERS[0]
+    table = pd.DataFrame(half(r[np.ix_(order, order)]), range(start, start + 8), few["name"].to_numpy()[order])
+    table.to_csv(tmp_path / "m.csv")
+    np.testing.assert_allclose(read(tmp_path / "m.csv", few)[0] * (1 - np.eye(8)), r * (1 - np.eye(8)))
+
+
+def test_names_in_a_comment_are_names_whatever_the_order_is_said_to_be(tmp_path, few, r):
+    order, atlas = ORDERS[0], few.assign(name=[f"Region_{k}" for k in range(8)])
+    np.savetxt(tmp_path / "m.txt", r[np.ix_(order, order)], header=" ".join(atlas["name"].to_numpy()[order]))
+    for by_order in (False, True):
+        np.testing.assert_allclose(read(tmp_path / "m.txt", atlas, by_order)[0], r)
+
+
+def test_sums_beside_a_matrix_are_no_names_and_shift_nothing(tmp_path, few, streamlines):
+    upper = np.triu(streamlines, 1)
+    np.savetxt(tmp_path / "right.txt", np.column_stack([upper, upper.sum(1)]))
+    np.savetxt(tmp_path / "below.txt", np.vstack([upper.T, upper.sum(0)]))
+    for name, what in (("right", "column"), ("below", "line")):
+        with pytest.raises(ValueError, match=f"first {what} stands out of the square, and holds values"):
+            read(tmp_path / f"{name}.txt", few, by_order=True)
+
+
+def test_a_header_that_is_shifted_by_a_separator_at_its_end_is_refused(tmp_path, few, streamlines):
+    names, upper = ["Background", *few["name"]], np.pad(np.triu(streamlines, 1), ((1, 0), (1, 0)))
+    lines = ["\t".join([*names, ""]), *("\t".join([name, *map(str, row)]) for name, row in zip(names, upper))]
+    (tmp_path / "m.tsv").write_text("\n".join(lines))
+    with pytest.raises(ValueError, match="row 9 holds connections and has no name"):
+        read(tmp_path / "m.tsv", few)
+
+
+def test_a_half_whose_rows_are_shifted_beside_its_columns_is_refused(tmp_path, few, streamlines):
+    names = few["name"].tolist()
+    pd.DataFrame(np.triu(streamlines, 1), [*names[1:], names[0]], names).to_csv(tmp_path / "m.csv")
+    with pytest.raises(ValueError, match="only one half is stored, and rows and columns stand in different orders"):
+        read(tmp_path / "m.csv", few)
+
+
+def test_names_spelt_otherwise_contradict_the_order_that_is_said(tmp_path, few, r):
+    dotted = few["name"].str.replace(" ", ".").tolist()
+    pd.DataFrame(r, dotted, dotted).to_csv(tmp_path / "m.csv")
+    np.testing.assert_allclose(read(tmp_path / "m.csv", few, by_order=True)[0], r)
+    pd.DataFrame(r, dotted[::-1], dotted[::-1]).to_csv(tmp_path / "m.csv")
+    with pytest.raises(ValueError, match="it is spelt"):
+        read(tmp_path / "m.csv", few, by_order=True)
+
+
+def test_counts_in_integers_too_small_for_them_are_refused(tmp_path, few, streamlines):
+    np.save(tmp_path / "m.npy", np.minimum(streamlines, 200).astype(np.uint8))
+    assert read(tmp_path / "m.npy", few, by_order=True)[0].max() <= 200
+    large = streamlines[:, :, None] * np.arange(1, 40)  # 39 scans: of some wrapped counts one is near 255
+    wrapped = next(cut for cut in np.moveaxis(large % 256, 2, 0) if cut.max() > 252)
+    for cut in (np.minimum(streamlines * 20, 255), wrapped):
+        np.save(tmp_path / "m.npy", cut.astype(np.uint8))
+        with pytest.raises(ValueError, match=r"holds uint8 up to 25\d, and 255 is the largest"):
+            read(tmp_path / "m.npy", few, by_order=True)
+
+
+def test_empty_lines_that_spreadsheets_leave_below_are_no_regions(tmp_path, few, r):
+    table = pd.DataFrame(r, few["name"], few["name"]).to_csv(sep=";")
+    (tmp_path / "m.csv").write_text(table + (";" * 8 + "\n") * 3)
+    np.testing.assert_allclose(read(tmp_path / "m.csv", few)[0], r)
+
+
+def test_numbers_of_which_the_atlas_has_some_are_those_of_another_atlas(tmp_path, few, r):
+    codes = [*few["node"], 11, 12]
+    pd.DataFrame(np.pad(r, (0, 2)), codes, codes).to_csv(tmp_path / "m.csv")
+    with pytest.raises(ValueError, match="by numbers alone, and the atlas lacks 11"):
+        read(tmp_path / "m.csv", few)
+
+
 # names beside
 
 
@@ -166,7 +240,7 @@ def beside(tmp_path, nodes, r, text, name="labels.txt", by_order=False):
     """A matrix without names and a table of names."""
     np.save(tmp_path / "m.npy", r)
     (tmp_path / name).write_text(text)
-    made = read_names(tmp_path / name, len(r))
+    made = read_names(tmp_path / name, holding(r))
     square = read_square(tmp_path / "m.npy")
     return aligned(type(square)(square.name, square.values, made, made), nodes, by_order)[0]
 
@@ -206,9 +280,7 @@ def test_tables_of_names_are_read_as_programs_write_them(tmp_path, few, r, form)
 
 def test_a_lookup_table_that_skips_a_number_names_rows_by_number(tmp_path, few, r):
     """As MRtrix leaves an empty row where a number is skipped; counted off, all behind it would be shifted by one."""
-    codes = few["node"].to_numpy() - 1
-    spread = np.zeros((9, 9))
-    spread[np.ix_(codes, codes)] = r
+    spread = spread_by_code(few, r)
     table = "index\tname\n" + "".join(
         f"{row.node}\t{row.name_}\n" for row in few.rename(columns={"name": "name_"}).itertuples()
     )
@@ -219,6 +291,36 @@ def test_a_lookup_table_that_skips_a_number_names_rows_by_number(tmp_path, few, 
     spread[6, 0] = spread[0, 6] = 0.3
     with pytest.raises(ValueError, match="row 7 holds connections and has no name"):
         beside(tmp_path, few, spread, table, "labels.tsv")
+
+
+def spread_by_code(few, r) -> np.ndarray:
+    """A row for each number, as MRtrix makes them: that of 7, which no region has, is empty."""
+    codes = few["node"].to_numpy() - 1
+    spread = np.zeros((9, 9))
+    spread[np.ix_(codes, codes)] = r
+    return spread
+
+
+@pytest.mark.parametrize("first", ["index,name\n", "index,name\n0,Background\n", "matrix_index,name\n"])
+def test_rows_by_number_are_known_by_the_empty_row_of_the_number_that_is_skipped(tmp_path, few, r, first):
+    """With the background the table has as many names as the matrix rows; counted off, half of them are shifted."""
+    table = first + "".join(f"{code},{name}\n" for code, name in zip(few["node"], few["name"]))
+    np.testing.assert_allclose(beside(tmp_path, few, spread_by_code(few, r), table, "labels.csv"), r)
+    with pytest.raises(ValueError, match=f"lacks 1 of the atlas's 8 regions .first: {few['name'].iloc[-1]}"):
+        beside(tmp_path, few, spread_by_code(few, r)[:8, :8], table, "labels.csv")  # whoever lacks the last region
+
+
+def test_rows_that_were_counted_off_stay_so_where_numbers_are_skipped(tmp_path, few, r):
+    table = "index,name\n" + "".join(f"{code},{name}\n" for code, name in zip(few["node"], few["name"]))
+    np.testing.assert_allclose(beside(tmp_path, few, r, table, "labels.csv"), r)
+
+
+def test_a_background_that_holds_connections_is_a_shift(tmp_path, few, r):
+    with pytest.raises(ValueError, match=r"first row, called Unknown, holds connections, and that of .* none"):
+        beside(tmp_path, few, spread_by_code(few, r), "\n".join(["Unknown", *few["name"]]))
+    twice = "matrix_index\tname\n" + "".join(f"{k // 2}\t{name}\n" for k, name in enumerate(few["name"]))
+    with pytest.raises(ValueError, match="a number twice in matrix_index"):
+        beside(tmp_path, few, r, twice, "labels.tsv")
 
 
 def test_numbers_beside_names_count_only_where_they_are_those_of_the_atlas(tmp_path, few, r):
@@ -309,6 +411,23 @@ def test_names_in_matlab_files_of_all_kinds(tmp_path, few, r, form):
             read(path, few)
     else:
         np.testing.assert_allclose(read(path, few)[0], r)
+
+
+def test_of_several_labels_in_a_file_those_of_the_rows_are_taken(tmp_path, few, r):
+    """Labels of groups and numbers called labels lie in the same files; cells may lie in cells; matrices be sparse."""
+    cells = np.array([[np.array([name], object)] for name in few["name"]], object)
+    more = {"group_labels": np.array(["a", "b"], object), "labels": np.arange(1, 13, dtype=np.uint8)}
+    savemat(tmp_path / "m.mat", more | {"W": csc_matrix(r), "names": cells})
+    np.testing.assert_allclose(read(tmp_path / "m.mat", few)[0], r)
+
+
+def test_what_else_lies_in_a_file_of_version_7_3_stops_nobody(tmp_path, few, r):
+    with h5py.File(tmp_path / "m.mat", "w") as file:
+        file["Z"] = r
+        inside = [file.create_group("#refs#/a"), file.create_dataset("#refs#/b", data=[[-1.5]])]
+        file["history"] = np.array([[item.ref] for item in inside], h5py.ref_dtype)
+        file["names"] = few["name"].to_numpy(object)  # as Python writes them
+    np.testing.assert_allclose(read(tmp_path / "m.mat", few)[0], r)
 
 
 def test_damaged_matlab_files_are_named(tmp_path, few):
@@ -404,7 +523,15 @@ def bad(r, streamlines):
     same[1, 4] = same[4, 1] = 1
     infinite = np.where(same == 1, np.inf, same)
     whole = streamlines.astype(float)
+    pair = np.outer(np.arange(8) == 1, np.arange(8) == 4)
+    row = (np.arange(8) == 3)[:, None] | (np.arange(8) == 3)
     return {
+        "infinite count": (np.where(pair | pair.T, np.inf, whole), "count", "but inf stands between"),
+        "diffusivity as FA": (whole / whole.max() * 0.002, "fa", "the largest is .*: another quantity"),
+        "metres": (whole / whole.max() * 0.2, "length", "the largest is .*: another quantity, or other units"),
+        "z with its diagonal": (np.where(np.eye(8), np.inf, r), "correlation", "infinity on its diagonal: Fisher z"),
+        "covariances": (r * 0.01, "correlation", "0.01 on its diagonal, and 1 nowhere: covariances"),
+        "code of a missing region": (np.where(row, 9999, whole), "count", "all connections of .* are 9999, a code"),
         "z as r": (r * 3, "correlation", "is said to hold correlations, between -1 and 1, but"),
         "r as z": (r, "fisher_z", "ones on its diagonal"),
         "infinite z": (infinite, "fisher_z", "but inf stands between"),

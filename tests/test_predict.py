@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ import pandas as pd
 import pytest
 import warm
 from scipy.special import logit
+from scipy.stats import norm
 
 from dysconnect.acquire import acquire, write_acquired
 from dysconnect.commands import console
@@ -33,6 +35,7 @@ from dysconnect.learning.splits import fold_rows, make_splits
 from dysconnect.localize.deviation import deviations
 from dysconnect.predict.bundle import ModelFileError, read_bundle
 from dysconnect.predict.calibrate import calibrate
+from dysconnect.predict.elsewhere import auc_interval, came_true, tested_elsewhere
 from dysconnect.predict.make import make_bundle
 from dysconnect.predict.norm import Norm, describe_deviation, learn_norm
 from dysconnect.predict.page import render_person
@@ -653,3 +656,78 @@ def test_covariates_that_cannot_be_are_refused(lab, capsys):
     assert main([*arguments, "--age", "-3"]) == 2 and "cannot be" in capsys.readouterr().err
     assert main([*arguments, "--covariate", "height=3"]) == 2 and "asks for age" in capsys.readouterr().err
     assert main([*arguments, "--covariate", "height"]) == 2 and "NAME=VALUE" in capsys.readouterr().err
+
+
+def _visited(lab, measure: str = "correlation"):
+    """Everybody of the file as people of a site that no model knows, trained on or not."""
+    people = lab.people.reset_index().assign(included=True, site="Mars", exclusion_reason="")
+    write_participants(people, lab.folder / "visited.tsv")
+    stored = "covariance" if measure == "tangent" else measure
+    return labelled_cohort(lab.folder / f"{stored}.h5", lab.folder / "visited.tsv", CONTRAST, measure)[0]
+
+
+@pytest.mark.parametrize("name", ["ridge", "tangent"])
+def test_a_guest_model_says_of_strangers_what_it_says_of_each(lab, name, monkeypatch, nodes, denoise_spec):
+    """Whoever it was trained on is left out; the AUC is that of the probabilities of single people."""
+    bundle, measure = read_bundle(lab.folder / f"{name}.npz"), MODELS[name][1]
+    cohort = _visited(lab, measure)
+    made = {"estimator": ESTIMATORS[bundle.about["stored"]], "denoise": denoise_spec}
+    who = nodes.set_index("name", drop=False).loc[cohort.nodes]
+    known = _visited(lab)
+    with pytest.raises(ValueError, match=r"patients and \d controls are left whom it was not trained on"):
+        tested_elsewhere(bundle, cohort, who, made, known)
+    monkeypatch.setattr("dysconnect.predict.elsewhere.FEWEST", 1)
+    found = tested_elsewhere(bundle, cohort, who, made, known)
+    label = lab.people.loc[lab.unseen, "group"].isin(CONTRAST["cases"]).to_numpy()
+    alone = [_predict(lab, name, person, anyway=True, site="Mars")["probability"]["value"] for person in lab.unseen]
+    assert (found["n_cases"], found["n_controls"]) == (label.sum(), (~label).sum())
+    assert found["auc"] == pytest.approx(np.mean(np.array(alone)[label][:, None] > np.array(alone)[~label]))
+    assert found["checksum"] == bundle.checksum and not set(lab.people.index) & set(json.dumps(found).split('"'))
+    assert sum(row[2] for row in found["calibration"]) == len(label)
+
+
+def test_a_guest_model_of_other_making_is_refused(lab, nodes, denoise_spec):
+    bundle, cohort = read_bundle(lab.folder / "ridge.npz"), _visited(lab)
+    made = {"estimator": ESTIMATORS["correlation"], "denoise": denoise_spec}
+    who = nodes.set_index("name", drop=False).loc[cohort.nodes]
+    with pytest.raises(ModelFileError, match=r"denoise\.high_pass=0\.01 \(here 0\.02\)"):
+        tested_elsewhere(bundle, cohort, who, made | {"denoise": {**denoise_spec, "high_pass": 0.02}})
+    with pytest.raises(ModelFileError, match=r"connectivity\.estimator"):
+        tested_elsewhere(bundle, cohort, who, made | {"estimator": "other"})
+    with pytest.raises(ModelFileError, match="other regions"):
+        tested_elsewhere(bundle, cohort, who.assign(x=who["x"] + 1), made)
+    with pytest.raises(ModelFileError, match="is of correlation, not partial"):
+        tested_elsewhere(bundle, dataclasses.replace(cohort, measure="partial"), who, made)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0, 2.5])
+def test_the_interval_of_an_auc_covers_it(shift):
+    """In 95 of 100 cohorts the interval holds the truth, also near 1, where pairs often all agree."""
+    rng = np.random.default_rng(0)
+    label = np.repeat([1, 0], [12, 15])
+    truth, held = norm.cdf(shift / np.sqrt(2)), []
+    for _ in range(600):
+        score = rng.normal(size=27) + shift * label
+        auc, low, high = auc_interval(label, score)
+        assert auc == pytest.approx((score[label == 1][:, None] > score[label == 0]).mean())
+        assert 0 <= low <= auc <= high <= 1
+        held.append(low < truth < high)
+    assert 0.92 < np.mean(held) < 0.985
+
+
+def test_where_all_pairs_agree_the_interval_has_a_width():
+    label = np.repeat([1, 0], [12, 15])
+    for perfect in (label, 1 - label):
+        auc, low, high = auc_interval(label, perfect + np.arange(27) / 100)
+        assert auc in (0, 1) and 0.05 < high - low < 0.3
+
+
+def test_how_often_a_probability_came_true_names_nobody():
+    rng = np.random.default_rng(1)
+    for n, shift in ((20, 5.0), (60, 1.0), (300, 0.2)):
+        label = np.arange(n) % 2
+        probability = 1 / (1 + np.exp(-rng.normal(shift * (label - 0.5), 1)))
+        rows = came_true(label, probability)
+        assert (rows[0][0], rows[-1][1]) == (0, 1) and all(a[1] == b[0] for a, b in pairwise(rows))
+        assert sum(row[2] for row in rows) == n and sum(row[3] for row in rows) == label.sum()
+        assert all(not 0 < few < 5 for _, _, people, cases in rows for few in (cases, people - cases))

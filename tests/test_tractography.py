@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dysconnect.acquire.diffusion import opposite
 from dysconnect.acquire.find import find_scan
 from dysconnect.connectivity import matrix_connectomes
 from dysconnect.data.atlas import load_atlas
@@ -110,9 +111,35 @@ def weighted_reverse(entry, folder):
     (folder / "sub-01_dir-PA_dwi.bval").write_text("1000 1000")
 
 
+def empty_reverse(entry, folder):
+    image = nib.load(entry["reverse"])
+    nib.save(
+        nib.Nifti1Image(np.asarray(image.dataobj, np.float32) * np.float32([1, 0]), image.affine), entry["reverse"]
+    )
+
+
+def whole_reverse(entry, folder):
+    shutil.copy(entry["bold"], entry["reverse"])
+
+
+def milliseconds(entry, folder):
+    path = folder / "sub-01_dir-PA_dwi.json"
+    path.write_text(json.dumps({"PhaseEncodingDirection": "j", "TotalReadoutTime": 0.9}))
+
+
+def volume_removed(entry, folder):
+    for end, axis in ((".bval", 0), (".bvec", 1)):
+        path = folder / f"sub-01_dwi{end}"
+        np.savetxt(path, np.atleast_2d(np.roll(np.loadtxt(path), -1, axis)), "%g")
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
+        (empty_reverse, r"b0 2 .from 1. is empty"),
+        (whole_reverse, r"differ in brightness by .*Write its \.bval"),
+        (milliseconds, "TotalReadoutTime is 0.9, that of the diffusion images"),
+        (volume_removed, "is a b0 by the .bval, and as dark as weighted ones"),
         (no_bvec, r"sub-01_dwi\.bvec"),
         (few_bvals, "volumes disagree: .*32.* 33"),
         (same_direction, "opposite one is needed"),
@@ -165,7 +192,7 @@ def test_tissues_sum_to_one_and_regions_are_grey():
 
 @pytest.fixture
 def people(tmp_path, nodes):
-    """Rows of three people, the last without a scan; edges that the second lacks."""
+    """Rows of three people: the second lacks edges and a reversed b0, the last a scan."""
     few, rng, rows = nodes.head(6), np.random.default_rng(0), []
     for k, name in enumerate(("sub-1", "sub-2")):
         fa = rng.uniform(0.2, 0.6, (6, 6))
@@ -176,10 +203,13 @@ def people(tmp_path, nodes):
             count[0, 1] = count[1, 0] = 0
         np.fill_diagonal(fa, np.nan)
         matrices = {"fa": fa, "count": count, "density": count / 7, "length": 100 * fa}
-        about = {"quality": {"snr_b0": 20.0 + k, "mean_fd": 0.1 + k}}
+        about = {"quality": {"snr_b0": 20.0 + k, "mean_fd": 0.1 + k, "field_rms": np.nan if k else 0.8}}
         write_person(tmp_path / "people" / f"{name}.h5", matrices, few["name"], {}, np.eye(4), about)
-        rows.append({"participant_id": name, "matrices": f"people/{name}.h5", "mean_fd": str(0.1 + k), "problem": ""})
-    rows.append({"participant_id": "sub-3", "matrices": "", "mean_fd": "nan", "problem": "no dwi scan"})
+        rows.append(
+            {"participant_id": name, "matrices": f"people/{name}.h5", "mean_fd": str(0.1 + k)}
+            | {"note": "b = 3000" * k, "problem": ""}
+        )
+    rows.append({"participant_id": "sub-3", "matrices": "", "mean_fd": "nan", "note": "", "problem": "no dwi scan"})
     return few, pd.DataFrame(rows), tmp_path
 
 
@@ -187,7 +217,7 @@ def people(tmp_path, nodes):
 def test_connectomes_are_what_was_traced(people, measure, stored):
     """An edge without streamline is missing in FA and length, and zero in counts; motion is that of the scan."""
     few, rows, folder = people
-    index, quality = collected(rows, folder, traced_matrices(measure))
+    index, quality = collected(rows, folder, traced_matrices(measure), "keep")
     write_index_of_matrices(index, folder / "matrices.tsv")
     assert quality["participant_id"].tolist() == ["sub-1", "sub-2"] and quality["snr_b0"].tolist() == [20, 21]
     table = pd.DataFrame({"participant_id": rows["participant_id"], "exclusion_reason": ""})
@@ -195,6 +225,7 @@ def test_connectomes_are_what_was_traced(people, measure, stored):
     judged, kept = judge_matrices(table, read_index_of_matrices(folder / "matrices.tsv"), few, spec, [])
     assert judged["included"].tolist() == [True, True, False] and judged["exclusion_reason"].iloc[2] == "no dwi scan"
     assert judged["mean_fd"].iloc[:2].tolist() == [0.1, 1.1]
+    assert kept["note"].tolist() == ["", "b = 3000"]
     made = matrix_connectomes(kept, few, measure)
     pairs = np.triu_indices(6, 1)
     for k, name in enumerate(("sub-1", "sub-2")):
@@ -202,6 +233,20 @@ def test_connectomes_are_what_was_traced(people, measure, stored):
         expected = np.log1p(truth) if measure == "count" else truth
         np.testing.assert_allclose(made.values[k], expected, rtol=1e-4)
     assert np.isnan(made.values[1]).sum() == (measure != "count")
+
+
+@pytest.mark.parametrize(("measure", "left_out"), [("fa", False), ("count", True), ("length", True)])
+def test_who_is_not_corrected_is_left_out_of_what_depends_on_where_streamlines_end(people, measure, left_out):
+    _, rows, folder = people
+    index, quality = collected(rows, folder, traced_matrices(measure))
+    index = index.set_index("participant_id")
+    assert index["processing"].tolist() == ["distortion corrected", "distortion not corrected", ""]
+    assert index.loc["sub-1", "problem"] == "" and index.loc["sub-3", "problem"] == "no dwi scan"
+    assert index.loc["sub-2", "problem"].startswith("no b0 of the opposite phase encoding") == left_out
+    assert ("tractography.uncorrected=keep" in index.loc["sub-2", "problem"]) == left_out
+    assert len(quality) == 2  # how good a scan is does not depend on the measure
+    kept, _ = collected(rows, folder, traced_matrices(measure), "keep")
+    assert kept["problem"].tolist() == ["", "", "no dwi scan"]
 
 
 NAMES = [
@@ -259,3 +304,17 @@ def test_matrices_are_tables_that_others_read(people):
     table = pd.read_csv(folder / "matrices/sub-1_meas-fa_relmat.tsv", sep="\t", index_col=0)
     assert table.index.tolist() == table.columns.tolist() == few["name"].tolist()
     assert json.loads(json.dumps(read_person(folder / "people/sub-1.h5")[1]))["quality"]["snr_b0"] == 20
+
+
+def test_the_field_map_is_that_of_these_scans_and_of_the_opposite_direction(tmp_path):
+    """Names do not say which of two directions is the opposite one; field maps of BOLD lie in the same folder."""
+    maps = {"acq-bold_dir-PA": "j", "acq-dwi_dir-AP": "j-", "acq-dwi_dir-LR": "i", "acq-dwi_dir-PA": "j"}
+    paths = {"dwi/sub-1_dwi": "j-"} | {f"fmap/sub-1_{name}_epi": way for name, way in maps.items()}
+    for path, way in paths.items():
+        (tmp_path / "sub-1" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"sub-1/{path}.json").write_text(json.dumps({"PhaseEncodingDirection": way}))
+    files = [f"sub-1/{path}.nii.gz" for path in paths]
+    assert opposite(files[0], files, tmp_path) == files[-1]
+    (tmp_path / "sub-1/dwi/sub-1_dwi.json").unlink()
+    assert opposite(files[0], files, tmp_path) == files[2]  # who reads it says what is wrong
+    assert opposite(files[0], files[:2], tmp_path) == ""

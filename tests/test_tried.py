@@ -130,7 +130,7 @@ def test_words_that_change_no_number_make_no_other_settings():
     def run(title: str, width: float) -> Run:
         dataset = {"name": "tiny", "title": title, "plant": None}
         cohort = {"dataset": dataset, "atlas": {"name": "a"}, "denoise": {"high_pass": width}, "splits": {"seed": 0}}
-        return Run(cohort, {}, {}, "", [], [], {})
+        return Run(cohort, {}, {}, {}, "", [], [], {})
 
     settings = run("Tiny", 0.01).settings_of_predictions
     assert settings == run("Another title", 0.01).settings_of_predictions != run("Tiny", 0.02).settings_of_predictions

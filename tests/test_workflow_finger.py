@@ -158,11 +158,11 @@ def like_ds006395(folder: Path) -> dict[str, str]:
     return given
 
 
-def manifest_of(folder: Path, base: str) -> pd.DataFrame:
+def manifest_of(folder: Path, base: str, name: str = "ds006395", people: list[str] = PEOPLE) -> pd.DataFrame:
     """The real manifest; what the server has of people comes from there, and nothing else of them exists."""
-    real = read_manifest(ROOT / "configs/manifest/ds006395.tsv")
+    real = read_manifest(ROOT / f"configs/manifest/{name}.tsv")
     there = real["path"].map(lambda path: (folder / path).exists())
-    return pd.concat([point_at(real[there], folder, base), real[~real["participant_id"].isin(["", *PEOPLE])]])
+    return pd.concat([point_at(real[there], folder, base), real[~real["participant_id"].isin(["", *people])]])
 
 
 @pytest.fixture(scope="module")

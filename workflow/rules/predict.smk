@@ -1,3 +1,39 @@
+rule elsewhere:
+    """Test models of other sites on these people: an AUC and counts, fit to be given away."""
+    input:
+        models=list(RUN.guests),
+        connectomes=[
+            f"results/{{dataset}}/connectivity/{ATLAS}_{stored}.h5"
+            for stored, _ in RUN.guests.values()
+        ],
+        known=[
+            f"results/{{dataset}}/connectivity/{ATLAS}_{known}.h5"
+            for _, known in RUN.guests.values()
+        ],
+        participants="results/{dataset}/timeseries/participants.tsv",
+        atlas=RUN.atlas_files,
+    output:
+        models="results/{dataset}/predict/elsewhere.json",
+    log:
+        "results/logs/{dataset}/elsewhere.log",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        atlas=COHORT["atlas"],
+        contrast=COHORT["dataset"]["contrast"],
+        denoise=COHORT["denoise"],
+        estimators={stored: RUN.estimator(stored) for stored, _ in RUN.guests.values()},
+        code=code("elsewhere"),
+    message:
+        "Testing models of other sites on {wildcards.dataset}"
+    script:
+        "../scripts/elsewhere.py"
+
+
 rule bundle:
     """Gather in one file what it takes to predict a new person with the models of one experiment."""
     input:

@@ -40,9 +40,17 @@ rule report:
         scans="results/{dataset}/quality/scans.tsv" if RUN.images else [],
         coverage="results/{dataset}/quality/coverage.tsv" if RUN.images else [],
         engine="results/{dataset}/quality/engine.json" if RUN.images else [],
+        tracts=(
+            [
+                f"results/{{dataset}}/tractography/{name}.tsv"
+                for name in ("matrices", "quality")
+            ]
+            if RUN.traced
+            else []
+        ),
         pages=expand(
             "results/{{dataset}}/report/subjects/{participant}.html",
-            participant=RUN.wanted if RUN.images and RUN.paged else (),
+            participant=RUN.wanted if RUN.paged else (),
         ),
         everybody="results/{dataset}/report/people/index.html" if RUN.paged else [],
         recovery=expand(
@@ -79,6 +87,7 @@ rule report:
             for name in ("scans", "coverage", "denoising")
             if RUN.images
         },
+        **{name: figure(name, name, "Scans") for name in ("tracts",) if RUN.traced},
         **{
             name: figure(name, name, "Validation")
             for name in ("validation_fwer", "validation_power", "validation_fdp")
@@ -191,7 +200,7 @@ rule report_people:
             "floors": [name for name in EXPERIMENTS if name not in RUN.seeing],
             "measure": COHORT["localize"]["measure"],
             "stimulated": RUN.stimulated_measure,
-            "scanned": RUN.images,
+            "scanned": RUN.images or RUN.traced,
         },
         code=code("report_people"),
     message:
@@ -240,6 +249,40 @@ if RUN.images:
             "Writing the pages of the people of {wildcards.dataset}"
         script:
             "../scripts/report_subjects.py"
+
+
+if RUN.traced:
+
+    rule report_tracts:
+        """Make a page for everybody who has diffusion images, the failed too; index.html leads to them."""
+        input:
+            rows=expand(
+                "results/{{dataset}}/tractography/participants/{participant}.tsv",
+                participant=RUN.wanted,
+            ),
+            index="results/{dataset}/tractography/matrices.tsv",
+            quality="results/{dataset}/tractography/quality.tsv",
+            participants="results/{dataset}/timeseries/participants.tsv",
+        output:
+            pages=expand(
+                "results/{{dataset}}/report/subjects/{participant}.html",
+                participant=RUN.wanted,
+            ),
+        log:
+            "results/logs/{dataset}/report_tracts.log",
+        conda:
+            ENVIRONMENT
+        threads: 1
+        resources:
+            mem_mb=2000,
+            runtime=30,
+        params:
+            spec={**COHORT["quality"], "title": COHORT["dataset"]["title"]},
+            code=code("report_tracts"),
+        message:
+            "Writing the pages of the people of {wildcards.dataset}"
+        script:
+            "../scripts/report_tracts.py"
 
 
 rule dictionary:

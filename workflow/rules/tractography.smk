@@ -19,7 +19,7 @@ rule tractography:
         runtime=240,
     params:
         atlas=COHORT["atlas"],
-        tractography=COHORT["tractography"],
+        tractography=without(COHORT["tractography"], "uncorrected"),
         preprocess=COHORT["preprocess"],
         code=code("tractography"),
     message:
@@ -53,6 +53,7 @@ rule tractography_cohort:
         runtime=10,
     params:
         matrices=COHORT["dataset"].get("matrices"),
+        uncorrected=COHORT["tractography"]["uncorrected"],
         code=code("tractography_cohort"),
     message:
         "Collecting the matrices of {wildcards.dataset}"

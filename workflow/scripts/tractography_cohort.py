@@ -10,7 +10,7 @@ from dysconnect.tractography.cohort import collected
 
 input, output, params = start(snakemake)
 rows = pd.concat([pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False) for path in input.rows])
-index, quality = collected(rows, Path(output.index).absolute().parent, params.matrices)
+index, quality = collected(rows, Path(output.index).absolute().parent, params.matrices, params.uncorrected)
 write_index_of_matrices(index, output.index)
 quality.to_csv(output.quality, sep="\t", index=False, na_rep="n/a")
 finish(snakemake)

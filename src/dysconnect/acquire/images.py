@@ -90,7 +90,7 @@ def plan_images(spec: Mapping, acquire: Mapping, manifests: Path) -> Plan:
         wanted = [SHARED, *people.loc[people["reason"] == "", "participant_id"]]
         return Plan(folder, people, {name: [] for name in wanted}, notes)
     table = _manifest(spec, manifests)
-    folder = Path(acquire["folder"]) / spec["manifest"]
+    folder = Path(acquire["folder"]) / (spec.get("folder") or spec["manifest"])
     personal = table[table["participant_id"] != ""]
     people = personal.drop_duplicates("participant_id")[["participant_id", "group"]].reset_index(drop=True)
     needed = of_task(table, spec["task"])

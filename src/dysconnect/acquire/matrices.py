@@ -7,7 +7,7 @@ is meant is decided before anything is read.
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from dysconnect.data.images.receipts import CHOICES
 from dysconnect.data.matrices import CONTENTS, contents_of, matrix_hash
 from dysconnect.problems import reason
 from dysconnect.reading.bids import (
+    PROCESSING,
     Ambiguity,
     Listing,
     Named,
@@ -29,13 +30,15 @@ from dysconnect.reading.bids import (
     asked_entities,
     choose,
     fits,
+    folders_above,
     list_folder,
     listed,
+    made_by,
     read_name,
     refuse_ambiguities,
     same,
 )
-from dysconnect.reading.matrices import EXTENSIONS
+from dysconnect.reading.matrices import EXTENSIONS, SPARSE
 
 SAID = {  # what a word of a file's name says of its numbers; letters only
     "length": re.compile(r"(mean|edge|tract|fib(re|er)|streamline)?lengths?"),
@@ -46,8 +49,13 @@ SAID = {  # what a word of a file's name says of its numbers; letters only
     "count": re.compile(r"(streamline|track|fib(re|er))?counts?|streamlines|nos|sift2?"),
     "binary": re.compile(r"binary|binari[sz]ed"),
 }
+ANOTHER = re.compile(  # quantities that no measure of connectivity is read of
+    r"(mean|median)?(md|rd|mk|ak|rk|adc|icvf|isovf|odi|ndi|nqa|mtr|mtsat|qt1)|(mean|median)ad|gd|geodesic|mpc"
+    r"|distances?|p(val(ue)?s?)"
+)
 PLAIN = re.compile(r"sc|connmatrix|connmat|network|graph")  # further words for a matrix, of any content
 LABELS = re.compile(r"labels?|nodeindices|nodelabels|nodes?|lookup|lut|regions?|rois?|parcels?", re.IGNORECASE)
+DESCRIPTION = "dataset_description.json"
 LABEL_FILES = (".txt", ".tsv", ".csv", ".json")
 
 
@@ -64,12 +72,15 @@ class MatrixFile:
         Matrices that could have been meant.
     problem : str
         Why it cannot be used; "" when all is well.
+    description : str
+        The ``dataset_description.json`` next above it, relative to the folder; "" where there is none.
     """
 
     matrix: Named
     labels: str = ""
     others: tuple[Named, ...] = ()
     problem: str = ""
+    description: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,6 +113,8 @@ def _is_matrix(file: Named) -> bool:
     if any(pattern.fullmatch(word) for word in file.words for pattern in (CONFOUNDS, OTHERS, SERIES, LABELS)):
         return False
     tokens = _tokens(file)
+    if any(map(ANOTHER.fullmatch, tokens)):
+        return False
     plain = not file.words and not {"desc", "meas", "stat", "full"} & set(file.entities)
     return plain or bool(said(file)) or any(MATRICES.fullmatch(word) or PLAIN.fullmatch(word) for word in tokens)
 
@@ -205,6 +218,9 @@ def plan_matrices(spec: Mapping, root: str | Path, listing: Listing | None = Non
     refuse_ambiguities(unclear, root)
     if not chosen:
         raise FileNotFoundError(_nobody(table, files, fitting, spec, root))
+    _refuse_several_kinds(
+        [one.matrix for one in chosen.values()], {*asked, "seg" if spec["segmentation"] else ""}, root
+    )
     return MatrixPlan(people, chosen, listing)
 
 
@@ -221,7 +237,8 @@ def _fits(file: Named, asked: Mapping, spec: Mapping) -> bool:
 def _of_content(files: Sequence[Named], spec: Mapping) -> list[Named]:
     """Files of a person whose names say the content; else those whose names say nothing."""
     content = spec["matrices"]["content"]
-    return [file for file in files if said(file) == content] or [file for file in files if not said(file)]
+    fitting = [file for file in files if said(file) == content] or [file for file in files if not said(file)]
+    return [file for file in fitting if file.extension != SPARSE] or fitting  # of both forms the one that is read
 
 
 def _refuse_several_folders(files: Sequence[Named], spec: Mapping, listing: Listing) -> None:
@@ -236,6 +253,22 @@ def _refuse_several_folders(files: Sequence[Named], spec: Mapping, listing: List
         raise ValueError(
             f"{listing.root}: matrices lie in {len(folders)} folders ({', '.join(folders[:4])}). Say which: "
             f"{' or '.join(roots)}; if that has no participants.tsv, dataset.people=FILE says where it is."
+        )
+
+
+def _refuse_several_kinds(files: Sequence[Named], asked: Collection[str], root: str | Path) -> None:
+    """Refuse people whose matrices are of another atlas or were made otherwise than those of others, by their names."""
+    told = PROCESSING - set(asked) - ({"atlas"} if "seg" in asked else set())
+    kinds: dict[tuple, list[Named]] = {}
+    for file in files:
+        made = {key: value for key, value in file.entities.items() if key in told}
+        kinds.setdefault((*sorted(made.items()), any("sift" in word for word in _tokens(file))), []).append(file)
+    if len(kinds) > 1:
+        one, other = sorted(kinds.values(), key=len, reverse=True)[:2]
+        raise ValueError(
+            f"{root}: by their names the matrices are of {len(kinds)} kinds: {len(one)} people have one as "
+            f"{one[0].path}, {len(other)} as {other[0].path}. Say which is meant (dataset.segmentation=..., or "
+            "dataset.entities={desc: ...}), or name them alike."
         )
 
 
@@ -254,7 +287,8 @@ def _nobody(people: pd.DataFrame, files: Sequence[Named], fitting: Sequence[Name
         )
     return (
         f"{root}: no matrix of anybody in participants.tsv. Expected one file a person, such as {ids}_relmat.tsv, "
-        f"{ids}.npy or {ids}_connectivity.mat (also .csv, .txt), here or in a folder below. Check dataset.root."
+        f"{ids}.npy or {ids}_connectivity.mat (also .csv, .txt; not packed, with sub- in the name, and of no other "
+        "quantity such as MD), here or in a folder below. Check dataset.root."
     )
 
 
@@ -266,7 +300,14 @@ def _with_labels(file: Named, others: tuple[Named, ...], spec: Mapping, listing:
     except Ambiguity as error:
         return MatrixFile(file, "", others, reason(error))
     dead = [path for path in (file.path, labels) if path in listing.dead]
-    return MatrixFile(file, labels, others, absent_content(listing.root, dead) if dead else "")
+    problem = absent_content(listing.root, dead) if dead else ""
+    return MatrixFile(file, labels, others, problem, _description_above(file, listing))
+
+
+def _description_above(file: Named, listing: Listing) -> str:
+    """Description of the data set that a file belongs to: the nearest, in its folder or above."""
+    paths = ["/".join(filter(None, (folder, DESCRIPTION))) for folder in folders_above(file.folder)]
+    return next((path for path in reversed(paths) if path in listing.present), "")
 
 
 def _labels_beside(file: Named, listing: Listing) -> str:
@@ -311,7 +352,7 @@ def _belongs(table: Named, file: Named) -> bool:
 
 def matrix_sources(spec: Mapping, plan: MatrixPlan) -> list[Path]:
     """List the files that are read, so that a change in one of them is noticed; dead links are not."""
-    paths = [path for one in plan.chosen.values() for path in (one.matrix.path, one.labels) if path]
+    paths = [path for one in plan.chosen.values() for path in (one.matrix.path, one.labels, one.description) if path]
     root, dead = plan.listing.root, plan.listing.dead
     return [*people_files(spec, root), *(root / path for path in dict.fromkeys(paths) if path not in dead)]
 
@@ -325,7 +366,8 @@ def acquire_matrices(spec: Mapping, plan: MatrixPlan) -> tuple[pd.DataFrame, pd.
         Everybody, with `exclusion_reason` for those who are not wanted. Copies of one file share a `scan_group`.
     index : DataFrame
         `participant_id`, `matrix`, `labels` (absolute paths), `key`, `segmentation`, `order`, `content`, `scaled`,
-        `sha256` (of both files), `problem`.
+        `sha256` (of both files), `processing` (which software made it, where a ``dataset_description.json`` says so),
+        `problem`.
     """
     participants = plan.people.table
     index = pd.DataFrame(_entry(name, one, spec, plan.listing.root) for name, one in plan.chosen.items())
@@ -341,7 +383,8 @@ def _entry(name: str, one: MatrixFile, spec: Mapping, root: Path) -> dict:
     row = {"participant_id": name, "matrix": os.path.abspath(root / one.matrix.path)}
     row |= {"labels": os.path.abspath(root / one.labels) if one.labels else "", "key": asked["key"] or ""}
     row |= {"segmentation": spec.get("segmentation") or "", "order": spec["order"], "content": asked["content"]}
-    row |= {"scaled": "true" if asked["scaled"] else "false", "sha256": "", "problem": one.problem}
+    row |= {"scaled": "true" if asked["scaled"] else "false", "sha256": ""}
+    row |= {"processing": made_by(root / one.description) if one.description else "", "problem": one.problem}
     try:
         if not one.problem:
             row |= {"problem": absent_content(root, [one.matrix.path]), "sha256": matrix_hash(row)}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dysconnect.acquire.diffusion import GRADIENTS
+from dysconnect.acquire.diffusion import GRADIENTS, is_diffusion, opposite
 from dysconnect.acquire.find import ALL_FILES, FILES, files_of_subject, find_scan, is_scan
 from dysconnect.acquire.kinds import first_line, is_confounds, is_nuisance, old_names
 from dysconnect.data.images.bare import is_bare
@@ -55,6 +55,7 @@ def describe_scan(folder: Path, paths: Sequence[str], spec: Mapping) -> dict:
         scan |= find_scan(paths, spec)
         if not scan["bold"]:
             return scan | {"problem": one_line(no_scan(paths, spec))}
+        scan |= {"reverse": opposite(scan["bold"], paths, folder)} if is_diffusion(spec) else {}
         _refuse_absent(scan, folder, spec)
         shape, header_time = read_header(folder / scan["bold"])
         sidecar, origins = read_sidecars(sidecars_of(folder / scan["bold"], folder))
@@ -73,7 +74,10 @@ def _refuse_absent(scan: dict, folder: Path, spec: Mapping) -> None:
     if absent := absent_content(folder, [scan[name] for name in ALL_FILES if name in scan]):
         raise ValueError(absent)
     if spec.get("engine") in RAW_ENGINES and spec["kind"] == "bids" and not scan["t1w"]:
-        raise ValueError(f"no T1w beside {Path(scan['bold']).name}, nor in another session: it cannot be registered")
+        raise ValueError(
+            f"no T1w beside {Path(scan['bold']).name}, nor in another session, so that it cannot be registered. Add "
+            "one, or leave the person out"
+        )
     for kind in GRADIENTS:
         if not scan.get(kind, "-"):
             raise ValueError(
@@ -172,7 +176,9 @@ def read_header(path: Path) -> tuple[tuple[int, ...], float]:
     needed = int(header["vox_offset"]) + int(np.prod(shape, dtype=np.int64)) * header.get_data_dtype().itemsize
     held = _unpacked_size(path, needed) if packed else path.stat().st_size
     if held < needed:
-        raise ValueError(f"{path.name} holds {held:,} of {needed:,} bytes: the image is cut short")
+        raise ValueError(
+            f"{path.name} holds {held:,} of {needed:,} bytes: the image is cut short; fetch or convert it again"
+        )
     unit = {8: 1.0, 16: 1e-3, 24: 1e-6}.get(int(header["xyzt_units"]) & 56, 1.0)
     return shape, float(header["pixdim"][4]) * unit
 

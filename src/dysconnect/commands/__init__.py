@@ -9,6 +9,7 @@ from importlib import import_module
 
 DOORS = {
     "predict": "one person's scan in, a calibrated probability with its limits out",
+    "combine": "files of several sites in, one cohort's report out",
     "withdraw": "a person who withdraws leaves the results, the downloads and MLflow, and does not come back",
     "download": "fetch a dataset ahead of the workflow, or list what would be fetched",
     "sweep": "train many models on results that are there; also python -m dysconnect -m KEY=VALUE,VALUE",

@@ -10,12 +10,15 @@ import pandas as pd
 from dysconnect.data.measures import measure_of
 from dysconnect.data.series import series_hash
 from dysconnect.keeping.place import located, portable
-from dysconnect.reading.matrices import aligned, read_names, read_square
+from dysconnect.reading.matrices import aligned, holding, read_names, read_square
 from dysconnect.reading.matrices.square import Square
 from dysconnect.reading.tables import TableError
 
 LARGEST_Z = 10.0  # r of .999999996: two regions with one series
 LONGEST = 500.0  # mm: no streamline of a brain is longer
+ROUNDED = 1e-3  # of a correlation of 1
+FEWEST = 6  # regions, whose connections are not all alike by chance
+LEAST_FA = 0.05  # of the most anisotropic connection; diffusivities in mm2/s are far below
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Content:
         Between which the values lie.
     words : str
         For messages.
+    least : float
+        Which the largest value of a matrix reaches, whoever it is of.
     transformed : bool
         Whether the values are what the measure stores already.
     """
@@ -40,6 +45,7 @@ class Content:
     measures: tuple[str, ...]
     limits: tuple[float, float]
     words: str
+    least: float = 0.0
     transformed: bool = False
 
 
@@ -49,9 +55,9 @@ CONTENTS = {
         Content("correlation", ("correlation",), (-1, 1), "correlations, between -1 and 1"),
         Content("fisher_z", ("correlation", "partial"), (-LARGEST_Z, LARGEST_Z), "Fisher z", transformed=True),
         Content("partial", ("partial",), (-1, 1), "partial correlations, between -1 and 1"),
-        Content("fa", ("fa",), (0, 1), "fractional anisotropy, between 0 and 1"),
+        Content("fa", ("fa",), (0, 1), "fractional anisotropy, between 0 and 1", LEAST_FA),
         Content("count", ("count",), (0, np.inf), "counts of streamlines from 0"),
-        Content("length", ("length",), (0, LONGEST), f"lengths of streamlines, 0 to {LONGEST:g} mm"),
+        Content("length", ("length",), (0, LONGEST), f"lengths of streamlines, 0 to {LONGEST:g} mm", 1.0),
         Content("binary", ("binary",), (0, 1), "0 and 1"),
     )
 }
@@ -130,7 +136,7 @@ def read_connections(entry: Mapping[str, str], nodes: pd.DataFrame) -> Connectio
     """
     square, beside = read_square(entry["matrix"], entry["key"], entry["segmentation"]), ""
     if entry["labels"] and not (square.rows.words or square.columns.words):
-        names = read_names(entry["labels"], len(square.values))
+        names = read_names(entry["labels"], holding(square.values))
         square = Square(square.name, square.values, names, names)
         beside = f"rows are named by {Path(entry['labels']).name}"
     values, note = aligned(square, nodes, entry["order"] == "atlas")
@@ -183,7 +189,7 @@ def _refuse_values(
     """Refuse values of the mask `seen` [N, N] that cannot be what they are called."""
     low, high = content.limits
     there, said = values[seen], f"{name} is said to hold {content.words}"
-    wrong = np.argwhere(seen & ~((values >= low) & (values <= high)))
+    wrong = np.argwhere(seen & ~((values >= low) & (values <= high) & np.isfinite(values)))
     if len(wrong):
         a, b = wrong[0]
         others = " or ".join(kind for kind in CONTENTS if kind != content.name)
@@ -191,9 +197,12 @@ def _refuse_values(
             f"{said}, but {values[a, b]:g} stands between {names[a]} and {names[b]}. What is it? "
             f"dataset.matrices.content={others}"
         )
+    if there.max(initial=0) < content.least:
+        raise TableError(f"{said}, but the largest is {there.max():.3g}: another quantity, or other units? Write those")
     two = set(np.unique(there)) <= {0, 1}
     if two and content.name != "binary":
         raise TableError(f"{said}, and holds 0 and 1 only. If it is a graph, say dataset.matrices.content=binary")
+    _refuse_alike(np.where(seen, values, np.nan), content, names, name)
     fractions = there[there != np.round(there)]
     if content.name == "binary" and not two:
         raise TableError(f"{said} only, and holds {fractions[0]:g} too. Say what it is: dataset.matrices.content=...")
@@ -204,10 +213,36 @@ def _refuse_values(
         )
     if content.limits == (-1, 1):
         _refuse_ones(np.argwhere(seen & (np.abs(values) == 1)), names, name)
+        _refuse_diagonal(np.diag(values), said)
     if content.name == "fisher_z" and np.abs(there).max() < 1 and np.allclose(np.diag(values), 1):
         raise TableError(
             f"{said}, but has ones on its diagonal and nothing beyond: correlations? Say "
             "dataset.matrices.content=correlation"
+        )
+
+
+def _refuse_diagonal(diagonal: np.ndarray, said: str) -> None:
+    """Refuse a diagonal that is full and holds what the correlation of a series with itself cannot be."""
+    if np.isinf(diagonal).any():
+        raise TableError(f"{said}, but has infinity on its diagonal: Fisher z? Say dataset.matrices.content=fisher_z")
+    if (np.nan_to_num(diagonal) != 0).all() and (np.abs(np.abs(diagonal) - 1) > ROUNDED).all():
+        raise TableError(
+            f"{said}, but has {diagonal[0]:.3g} on its diagonal, and 1 nowhere: covariances, Fisher z? Write "
+            "correlations"
+        )
+
+
+def _refuse_alike(there: np.ndarray, content: Content, names: np.ndarray, name: str) -> None:
+    """Refuse a region all of whose connections have one value but zero: a code for a missing one. NaN is not seen."""
+    if content.name == "binary" or len(there) < FEWEST:
+        return
+    known = ~np.isnan(there)
+    low, high = np.where(known, there, np.inf).min(1), np.where(known, there, -np.inf).max(1)
+    alike = np.flatnonzero((low == high) & (low != 0) & (known.sum(1) >= FEWEST - 1))
+    if 0 < len(alike) <= len(there) / 2:
+        raise TableError(
+            f"{name}: all connections of {names[alike[0]]} are {low[alike[0]]:g}, a code for a missing region? Write "
+            "n/a into its row and column"
         )
 
 

@@ -1,6 +1,6 @@
 """From streamlines to matrices of regions: which two each connects, and what lies between them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +65,7 @@ def connected(
     maps: Mapping[str, np.ndarray],
     affine: np.ndarray,
     reach: float = REACH,
+    watch: Callable[[np.ndarray, list[np.ndarray]], None] | None = None,
 ) -> dict[str, np.ndarray]:
     """Matrices of regions from streamlines.
 
@@ -79,6 +80,9 @@ def connected(
         Of the maps, voxel to mm.
     reach : float
         mm from an end of a streamline to its region.
+    watch : callable, optional
+        Sees the streamlines of every batch that join two regions, before they are forgotten: for each its place in the
+        flat matrix, above the diagonal, and its points.
 
     Returns
     -------
@@ -92,6 +96,8 @@ def connected(
     sums = {name: np.zeros(n * n) for name in ("count", "length", *maps)}
     for lines in batches:
         pairs, lines = _pairs(lines, regions, reach)
+        if watch is not None:
+            watch(pairs, lines)
         for name, values in {"count": np.ones(len(lines)), **_along(lines, maps, affine)}.items():
             sums[name] += np.bincount(pairs, values, minlength=n * n)
     full = {name: total.reshape(n, n) + total.reshape(n, n).T for name, total in sums.items()}

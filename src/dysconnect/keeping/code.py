@@ -12,6 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from dysconnect.keeping.remembered import remembered
+
 LIBRARY = Path(__file__).resolve().parents[1]
 DATA = (".tsv", ".html", ".css", ".json", ".yaml", ".bib")  # what packages ship beside their modules
 
@@ -51,6 +53,7 @@ def reached(*roots: str | Path) -> list[Path]:
             used, run = _imported(*_version(path))
             waiting += used
             files.update((path, *run))
+    remembered(__file__).keep()
     return sorted(files)
 
 
@@ -76,16 +79,22 @@ def _content(path: Path, *_version: int) -> str:
 def _imported(path: Path, *_version: int) -> tuple[list[Path], list[Path]]:
     """Modules from which a file imports something; and what only runs or is read: ``__init__`` of packages, data."""
     read = _read(path)
-    if path.is_relative_to(LIBRARY):
-        names = path.relative_to(LIBRARY).with_suffix("").parts
-        modules, scripts = {*read.modules, ".".join([LIBRARY.name, *names])}, []
-    else:
-        modules, scripts = read.modules, [path.with_name(f"{name}.py") for name in read.modules]
-    places = [LIBRARY.joinpath(*name.split(".")[1:]) for name in modules if name.split(".")[0] == LIBRARY.name]
-    used = [file for place in places for file in (place.with_suffix(".py"), place / "__init__.py")]
-    packages = {folder for place in places for folder in (place, *place.parents) if folder.is_relative_to(LIBRARY)}
-    run = [folder / "__init__.py" for folder in packages]
-    return [file for file in (*used, *scripts) if file.exists()], [*filter(Path.exists, run), *read.data]
+    inside = path.is_relative_to(LIBRARY)
+    names = path.relative_to(LIBRARY).with_suffix("").parts if inside else ()
+    modules = {*read.modules, ".".join([LIBRARY.name, *names])} if inside else read.modules
+    files = [_files(name) for name in modules if name.split(".")[0] == LIBRARY.name]
+    scripts = [] if inside else [path.with_name(f"{name}.py") for name in read.modules]
+    used = {file for module, _ in files for file in module}
+    return [*used, *filter(Path.exists, scripts)], [*{file for _, above in files for file in above}, *read.data]
+
+
+@lru_cache(None)
+def _files(module: str) -> tuple[list[Path], list[Path]]:
+    """File of a module of the library, and the ``__init__`` that run with it: its own, and of all packages above."""
+    _, *names = module.split(".")
+    above = [LIBRARY.joinpath(*names[:n], "__init__.py") for n in range(len(names) + 1)]
+    own = [LIBRARY.joinpath(*names).with_suffix(".py"), above[-1]]
+    return [*filter(Path.exists, own)], [*filter(Path.exists, above)]
 
 
 class _Read(NamedTuple):
@@ -96,18 +105,35 @@ class _Read(NamedTuple):
 
 
 def _read(path: Path) -> _Read:
-    """Read a file; ``from a import b`` names a, and maybe the module a.b; who names ``.tsv`` reads what lies beside."""
-    text, package, names = path.read_bytes(), _package(path), set()
-    for node in _statements(ast.parse(text, str(path)).body):
+    """Read a file, or remember what it said; who names ``.tsv`` reads what lies beside."""
+    package, (modules, suffixes) = _package(path), _said(path)
+    beside = [file for file in _beside(path.parent) if file.suffix in DATA] if package else []
+    named = any(file.suffix in suffixes for file in beside)
+    return _Read(frozenset(modules), tuple(beside if named else ()))
+
+
+def _said(path: Path) -> tuple[list[str], list[str]]:
+    """Modules that a file imports, and kinds of data that it names."""
+    content = _content(*_version(path))
+    return remembered(__file__).value(_name(path), content, lambda: (_modules(path), _suffixes(path)))
+
+
+def _suffixes(path: Path) -> list[str]:
+    text = path.read_bytes()
+    return [suffix for suffix in DATA if suffix.encode() in text]
+
+
+def _modules(path: Path) -> list[str]:
+    """Names that a file imports; ``from a import b`` names a, and maybe the module a.b."""
+    package, names = _package(path), set()
+    for node in _statements(ast.parse(path.read_bytes(), str(path)).body):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             above = package[: len(package) - node.level + 1] if node.level else ()
             source = ".".join([*above, *(node.module or "").split(".")]).strip(".")
             names |= {source, *(f"{source}.{alias.name}" for alias in node.names)}
-    beside = [file for file in _beside(path.parent) if file.suffix in DATA] if package else []
-    named = any(file.suffix.encode() in text for file in beside)
-    return _Read(frozenset(names), tuple(beside if named else ()))
+    return sorted(names)
 
 
 def _beside(folder: Path) -> list[Path]:

@@ -23,6 +23,7 @@ from dysconnect.data.cohort import Cohort
 from dysconnect.data.measures import measure_of
 from dysconnect.localize.components import CHUNK, DRAWN, adaptive_network_based, exceedance
 from dysconnect.localize.families import circuit_tests
+from dysconnect.localize.matched import everybody
 from dysconnect.localize.permutation import permuted_rows
 from dysconnect.localize.statistics import nuisance_basis, parts, refuse_untestable, residual_unit, to_t
 from dysconnect.localize.tested import check_permutations, complete_edges, without_copies
@@ -235,7 +236,7 @@ def joint(pictures: Mapping[str, Picture], circuits: np.ndarray, spec: Mapping) 
 def joint_edges(pictures: Mapping[str, Picture], spec: Mapping) -> tuple[JointEdges, np.ndarray]:
     """Make maps ready for permutation, and say which edges [E] of the first are tested in any; as of `joint`."""
     _refuse_others(pictures)
-    people, blocks = _everybody(pictures)
+    people, blocks = everybody({name: picture.cohort.participants for name, picture in pictures.items()})
     nodes, pairs = (getattr(next(iter(pictures.values())).cohort, name) for name in ("nodes", "pairs"))
     maps = [_map(name, picture, people.index, nodes, spec) for name, picture in pictures.items()]
     tested = np.any([one.tested for one in maps], axis=0)
@@ -264,22 +265,6 @@ def _refuse_others(pictures: Mapping[str, Picture]) -> None:
                 f"localize.joint: {name} and {one} are of other regions ({', '.join(others[:5])}"
                 f"{' ...' if len(others) > 5 else ''}). Make both with one atlas."
             )
-
-
-def _everybody(pictures: Mapping[str, Picture]) -> tuple[pd.DataFrame, np.ndarray]:
-    """All people with `label` and, of every map, whether they have it; and their exchangeability blocks."""
-    tables = [picture.cohort.participants.set_index("participant_id") for picture in pictures.values()]
-    labels = pd.concat([table["label"] for table in tables], axis=1, keys=pictures)
-    differ = labels.index[labels.min(axis=1) < labels.max(axis=1)]
-    if len(differ):
-        raise ValueError(
-            f"localize.joint: {', '.join(map(str, differ[:5]))}{' ...' if len(differ) > 5 else ''} is a patient in one "
-            f"of {', '.join(pictures)} and a control in another. Correct the column group of their tables."
-        )
-    sites = pd.concat([table["site"] for table in tables], axis=1, keys=pictures)
-    has = labels.notna()
-    blocks = sites.fillna("").astype(str).agg("/".join, axis=1) + has.astype(int).astype(str).agg("".join, axis=1)
-    return has.assign(label=labels.bfill(axis=1).iloc[:, 0].astype(int)), blocks.to_numpy()
 
 
 def _map(name: str, picture: Picture, people: pd.Index, nodes: np.ndarray, spec: Mapping) -> Map:

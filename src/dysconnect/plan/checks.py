@@ -379,3 +379,19 @@ def check_container(version: str, places: Places, waiting: int, contained: bool)
             "command (needs Apptainer or Singularity), also when only a later step is to be made again."
         )
     return ""
+
+
+def check_share(share: Mapping, name: str) -> None:
+    """Refuse sums of a site that has no name or nobody to ask, or of a measure that sums do not hold."""
+    measure = measure_of(name)
+    if share["what"] == "off":
+        return
+    asked = {"site": "the name of your site among the others, such as kiel", "contact": "whom others may write to"}
+    for key, meaning in asked.items():
+        if not share[key]:
+            raise ConfigError(f"share.{key} is not given: {meaning}. Add share.{key}=... to the overrides.")
+    if measure.adjusted or measure.everywhere:
+        raise ConfigError(
+            f"connectivity={measure.name} is tested beside the values of every person's regions, which sums do not "
+            "hold. Share another measure."
+        )

@@ -1,5 +1,6 @@
 """Compose the configuration of a cohort and of its experiments from what was typed, with Hydra."""
 
+import hashlib
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -13,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from dysconnect.data.measures import MEASURES
+from dysconnect.keeping.remembered import remembered
 from dysconnect.models.cards import CARDS
 from dysconnect.plan.checks import check_asked, check_values
 from dysconnect.plan.config import (
@@ -33,7 +35,7 @@ from dysconnect.reading.events import check_kinds
 
 GROUPS = (
     "dataset", "preprocess", "tractography", "atlas", "denoise", "connectivity", "graph", "training", "localize",
-    "stimulate", "validate",
+    "stimulate", "validate", "share",
 )  # fmt: skip
 VALIDATION = "validate_localization"  # chosen like an experiment, but of the cohort: nothing is trained
 REGIONAL = "floor_regional"  # joins the floor where the measure says something of every region
@@ -70,13 +72,14 @@ def compose_workflow(
     for override in overrides:
         _check_choice(override, config_dir)
     rules = read_schema(schema)
-    chosen = _names(command_line.get("experiment"))
+    chosen, state = _names(command_line.get("experiment")), _state(config_dir)
     with hydra.initialize_config_dir(str(Path(config_dir).resolve()), version_base="1.3"):
         used: set[str] = set()
         validated = [f"experiment={VALIDATION}"] if VALIDATION in (chosen or []) else []
-        cohort = _suited(_compose([*groups, *validated], overrides, rules, used))
+        cohort = _suited(_compose(state, [*groups, *validated], overrides, rules, used))
         names = _experiment_names(cohort, chosen, config_dir)
-        experiments = {name: _compose([*groups, f"experiment={name}"], overrides, rules, used) for name in names}
+        experiments = {name: _compose(state, [*groups, f"experiment={name}"], overrides, rules, used) for name in names}
+    remembered(__file__).keep()
     _refuse_unused(overrides, used, [cohort, *experiments.values()])
     validate(cohort, schema)
     check_denoising(cohort, "")
@@ -152,12 +155,30 @@ def _experiment_names(cohort: dict, chosen: list[str] | None, config_dir: str | 
     return [name for name in dict.fromkeys([*floors, *names]) if name != VALIDATION]
 
 
-def _compose(groups: Sequence[str], overrides: Sequence[Override], rules: Mapping, used: set[str]) -> dict:
+def _state(config_dir: str | Path) -> str:
+    """Digest of what decides how the files of a folder are composed: their names and content, and Hydra's version."""
+    files = sorted((path.relative_to(config_dir).as_posix(), path) for path in Path(config_dir).rglob("*.yaml"))
+    hashed = hashlib.sha256(hydra.__version__.encode())
+    for name, path in files:
+        hashed.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return hashed.hexdigest()
+
+
+def _of_files(state: str, chosen: list[str]) -> DictConfig:
+    """What Hydra makes of the files: in 0.15 s, and every job of a run asks for the same again, for each experiment."""
+
+    def made():
+        return json.dumps(OmegaConf.to_container(hydra.compose("config", chosen), resolve=False))
+
+    return OmegaConf.create(json.loads(remembered(__file__).value(" ".join(chosen), state, made)))
+
+
+def _compose(state: str, groups: Sequence[str], overrides: Sequence[Override], rules: Mapping, used: set[str]) -> dict:
     """Compose one configuration with those overrides that fit it, and note them in `used`."""
     choices = [override for override in overrides if _is_choice(override)]
     try:
-        config = hydra.compose("config", [*groups, *map(str, choices)])
-    except (HydraException, OmegaConfBaseException, YAMLError, UnicodeError) as error:
+        config = _of_files(state, [*groups, *map(str, choices)])
+    except (HydraException, OmegaConfBaseException, YAMLError, UnicodeError, TypeError) as error:
         raise ConfigError(f"configs/ does not compose: {' '.join(str(error).split())[:300]}") from error
     OmegaConf.set_struct(config, False)  # the schema judges which keys there are, and names the nearest
     nodes = config.atlas.nodes

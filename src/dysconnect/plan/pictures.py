@@ -31,10 +31,23 @@ def pictures(cohort: Mapping, dataset: str, atlas: str) -> dict[str, dict[str, s
         else:
             name, folder = item, Path("results") / dataset
             path = f"{folder.as_posix()}/connectivity/{atlas}_{_own(item)}.h5"
+        _refuse_again(path, name, named)
         named[name] = {"connectomes": path, "participants": f"{folder.as_posix()}/timeseries/participants.tsv"}
     if len(named) == 1:
         raise ConfigError(f"localize.joint={list(wanted)} is one map: two or more are tested together. Add another.")
     return named
+
+
+def _refuse_again(path: str, name: str, named: Mapping[str, Mapping[str, str]]) -> None:
+    """Refuse a file that was named already, and two of one name, of which one would be lost."""
+    again = [one["connectomes"] for one in named.values() if Path(one["connectomes"]).resolve() == Path(path).resolve()]
+    if again:
+        raise ConfigError(f"localize.joint: {path} is one map, and named twice. Name it once.")
+    if name in named:
+        raise ConfigError(
+            f"localize.joint: {path} and {named[name]['connectomes']} are both called {name}, and one would be "
+            "lost. Give one of the runs another name (dataset.name)."
+        )
 
 
 def _own(measure: str) -> str:

@@ -5,6 +5,7 @@ from, and how a run is planned changes no result.
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 
 from dysconnect.acquire import kind_of, list_folder_of, source_files
@@ -29,6 +30,7 @@ from dysconnect.plan.checks import (
     check_given,
     check_graphs,
     check_pretraining,
+    check_share,
     check_source,
     check_tracts,
     check_validation,
@@ -37,6 +39,7 @@ from dysconnect.plan.compose import compose_workflow
 from dysconnect.plan.config import ConfigError, training_sections, without
 from dysconnect.plan.pictures import pictures
 from dysconnect.plan.sourced import Sourced
+from dysconnect.predict.bundle import read_bundle
 from dysconnect.preprocess.fmriprep import find_places
 
 
@@ -186,13 +189,44 @@ class Run(Sourced):
         wanted = {
             "connectivity": name in [Path(file).stem for file in files],
             "train": len(rest) == 1 or rest[0] in self.experiments,
-            "predict": name in self.bundled,
+            "predict": name in self.bundled or (name == "elsewhere" and bool(self.guests)),
             "localize": len(rest) == 1 and asked.get(name.split("_")[0], True),
             "attribute": len(rest) == 1 or name in self.seeing,
             "stimulate": self.stimulated is not None,
             "validate": self.validated,
+            "share": bool(self.shared) and name == self.site,
         }
         return dataset == self.dataset and wanted.get(stage, True)
+
+    @property
+    def shared(self) -> list[str]:
+        """What this site gives for a joined analysis, and the page that says so; nothing unless somebody asks."""
+        spec = self.sharing
+        if spec["what"] == "off":
+            return []
+        kinds = ["zip", "html", *["key.json"] * spec["key"], *["masked.npz", "session.txt"] * bool(spec["plan"])]
+        return [f"results/{self.dataset}/share/{self.site}.{kind}" for kind in kinds]
+
+    @property
+    def site(self) -> str:
+        """Name of this site among others."""
+        return self.sharing["site"] or self.dataset
+
+    @cached_property
+    def guests(self) -> dict[str, tuple[str, str]]:
+        """Files of other sites' models that are tested here; measures that each is of, and knows its own people by."""
+        files = self.sharing["models"] if self.shared else []
+        about = {path: read_bundle(path).about for path in files}
+        return {path: (one["stored"], STORED[one["norm_measure"]]) for path, one in about.items()}
+
+    @property
+    def processing(self) -> dict:
+        """Settings that must be the same at all sites whose sums are joined."""
+        measure = self.cohort["localize"]["measure"]
+        kept = {"measure": measure, "estimator": self.estimator(STORED[measure]) or ""}
+        made = without(self.settings_of_series, "dataset", "atlas")
+        scans = {key: self.cohort["dataset"].get(key) for key in ("task", "trial_types", "strategy")}
+        return kept | {name: without(section, *TOLD) for name, section in made.items()} | {"scans": scans}
 
     @property
     def paged(self) -> bool:
@@ -255,6 +289,7 @@ def plan_run(root: str | Path, command_line: Mapping[str, object]) -> Run:
     composed = compose_workflow(root / "configs", root / "workflow/schemas/config.schema.json", command_line)
     cohort, experiments = map(portable, composed)  # a project that was moved has the same settings
     fetching, *_ = [config.pop("acquire") for config in (cohort, *experiments.values())]
+    sharing, *_ = [config.pop("share") for config in (cohort, *experiments.values())]
     dataset, engine = cohort["dataset"], cohort["preprocess"]["engine"]
     listing = list_folder_of(dataset)
     measure = cohort["localize"]["measure"]
@@ -267,10 +302,11 @@ def plan_run(root: str | Path, command_line: Mapping[str, object]) -> Run:
     check_pretraining(experiments, dataset["name"])
     check_graphs(experiments)
     check_validation(cohort)
+    check_share(sharing, measure)
     tracking, sources = shown(choose_uri(cohort["tracking"]["uri"])), source_files(dataset, listing)
     withdrawn = read_withdrawn(Path.cwd(), dataset["name"])
     scan = {key: dataset.get(key) for key in SETTINGS} | {"engine": engine}
-    known = cohort, experiments, fetching, tracking, sources, withdrawn, scan
+    known = cohort, experiments, fetching, sharing, tracking, sources, withdrawn, scan
     if dataset["kind"] not in ("bids", "derivatives"):
         return Run(*known)
     plan = plan_images(dataset | {"withdrawn": withdrawn}, fetching, root / "configs/manifest")

@@ -20,6 +20,8 @@ class Sourced:
         The configuration of each experiment, the confound floor first.
     fetching : dict
         The `acquire` section, which is nobody's parameter: another mirror is no reason to run anything again.
+    sharing : dict
+        The `share` section, which changes nothing but what is given to others.
     tracking : str
         Address of MLflow, without a password.
     sources : list of str
@@ -39,6 +41,7 @@ class Sourced:
     cohort: dict
     experiments: dict[str, dict]
     fetching: dict
+    sharing: dict
     tracking: str
     sources: list[str]
     withdrawn: list[str]

@@ -42,11 +42,14 @@ class Limit:
         1 where more is worse, -1 where less is.
     relative : bool
         Marked too when far from the cohort's median (`quality.max_deviation`).
+    least : float
+        A distance from the median up to which nothing is marked, where most scans are alike to a hair.
     """
 
     key: str | None
     sign: int
     relative: bool = False
+    least: float = 0.0
 
 
 LIMITS = {
@@ -57,6 +60,16 @@ LIMITS = {
     "silent": Limit("max_silent", 1),
     "dice_t1w_template": Limit("min_dice_template", -1),
     "dice_bold_t1w": Limit("min_dice_bold", -1),
+    # of diffusion images
+    "mean_displacement": Limit(None, 1, relative=True),
+    "fd_dwi": Limit(None, 1, relative=True),
+    "dropped_slices": Limit(None, 1, relative=True, least=0.01),
+    "neighbour_correlation": Limit(None, -1, relative=True),
+    "snr_b0": Limit(None, -1, relative=True),
+    "fa_callosum": Limit(None, -1, relative=True),
+    "regions_without_streamlines": Limit(None, 1, relative=True, least=0.05),
+    "field_rms": Limit(None, 1, relative=True),
+    "dice_dwi_t1w": Limit(None, -1, relative=True),
 }
 
 
@@ -316,13 +329,13 @@ def limits(table: pd.DataFrame, spec: Mapping) -> dict[str, float]:
     Returns
     -------
     dict of str to float
-        NaN where a measure has no limit, or too few scans tell one.
+        Of the measures of the table; NaN where one has no limit, or too few scans tell one.
     """
     levels = {}
-    for name, limit in LIMITS.items():
+    for name, limit in _limits_of(table):
         candidates = [np.nan if limit.key is None else limit.sign * float(spec[limit.key])]
         if limit.relative:
-            candidates.append(_far(limit.sign * table[name].to_numpy(float), spec["max_deviation"]))
+            candidates.append(_far(limit.sign * table[name].to_numpy(float), spec["max_deviation"], limit.least))
         known = [level for level in candidates if np.isfinite(level)]
         levels[name] = limit.sign * min(known) if known else np.nan
     return levels
@@ -332,15 +345,20 @@ def marked(table: pd.DataFrame, spec: Mapping) -> pd.DataFrame:
     """Which measures of which scans are beyond the limits, [n, measures] bool; what is unknown is not."""
     levels = limits(table, spec)
     beyond = {
-        name: limit.sign * table[name].to_numpy(float) > limit.sign * levels[name] for name, limit in LIMITS.items()
+        name: limit.sign * table[name].to_numpy(float) > limit.sign * levels[name] for name, limit in _limits_of(table)
     }
     return pd.DataFrame(beyond, index=table.index)
 
 
-def _far(values: np.ndarray, deviations: float) -> float:
+def _limits_of(table: pd.DataFrame) -> list[tuple[str, Limit]]:
+    return [(name, limit) for name, limit in LIMITS.items() if name in table]
+
+
+def _far(values: np.ndarray, deviations: float, least: float) -> float:
     """So many robust standard deviations above the median (Leys et al. 2013); NaN where few are known."""
     known = values[np.isfinite(values)]
     if len(known) < FEWEST:
         return np.nan
     middle = np.median(known)
-    return float(middle + deviations * max(MAD * np.median(np.abs(known - middle)), NARROW * abs(middle)))
+    spread = max(MAD * np.median(np.abs(known - middle)), NARROW * abs(middle))
+    return float(middle + max(deviations * spread, least))

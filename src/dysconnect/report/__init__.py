@@ -27,6 +27,7 @@ from dysconnect.report import (
     software,
     stimulation,
     structures,
+    tracts,
     validation,
 )
 from dysconnect.report.references import cited
@@ -38,7 +39,7 @@ from dysconnect.report.verdict import in_short, verdict
 __all__ = ["Page", "Results", "Study", "methods", "render", "sections_of"]
 
 TOPICS = (
-    cohort, series, scans, quality, prediction, localization, structures, severity, stimulation, maps, recovery,
+    cohort, series, scans, tracts, quality, prediction, localization, structures, severity, stimulation, maps, recovery,
     validation, software,
 )  # fmt: skip
 

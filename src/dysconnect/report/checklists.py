@@ -201,7 +201,7 @@ def _scans(study: Study) -> dict[str, str]:
         "n_regions": f"{len(study.nodes):,}",
         "missing": missing_text(results.quality["edges"]),
         "motion": f"Mean framewise displacement: {compared_text(motion, 'mm', 3)}." if "cases" in motion else "",
-        "quality": quality_sentence(results, cohort),
+        "quality": quality_sentence(study),
     }
 
 

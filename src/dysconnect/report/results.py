@@ -12,6 +12,7 @@ from dysconnect.data.measures import Measure, measure_of
 from dysconnect.data.participants import read_participants
 from dysconnect.localize.recovery import read_recovery
 from dysconnect.quality.scans import Scans, read_scans
+from dysconnect.quality.tracts import read_tracts
 
 TABLES = (
     "splits", "scores", "comparisons", "curves", "folds", "subgroups", "power", "components", "families", "people",
@@ -81,6 +82,8 @@ class Results:
         Connections that stimulating the first targets changes, of the group and of every patient.
     scans : Scans or None
         Of a cohort of images.
+    tracts : DataFrame or None
+        Quality of diffusion scans, of `dysconnect.quality.tracts.read_tracts`.
     severity, groups, joint : Asked or None
         Association with a score inside the patients; differences between several groups; differences in several maps.
     validation : DataFrame or None
@@ -123,6 +126,7 @@ class Results:
     patient_targets: pd.DataFrame | None = None
     edits: pd.DataFrame | None = None
     scans: Scans | None = None
+    tracts: pd.DataFrame | None = None
     severity: Asked | None = None
     groups: Asked | None = None
     joint: Asked | None = None
@@ -205,7 +209,7 @@ def read_results(paths: Mapping, experiments: Sequence[str], histories: Sequence
     paths : mapping of str to path
         By the names of `Results`; of `maps` a list, of `predictions`, `nulls` and `starts` one in the order of the
         experiments;
-        `attribution` beside `edges`, `coverage` and `engine` beside `scans`,
+        `attribution` beside `edges`, `coverage` and `engine` beside `scans`; of `tracts` two, index and quality;
         `verdict` for the stimulation; of `severity`, `groups` and `joint` two, table and summary; of `recovery` that
         of the localization and that of a model's weights. Empty or absent where there is nothing.
     experiments : sequence of str
@@ -240,6 +244,7 @@ def read_results(paths: Mapping, experiments: Sequence[str], histories: Sequence
         summary=summaries["summary"] | summaries.get("attribution", {}),
         quality=summaries["quality"],
         scans=read_scans(*(paths[name] for name in ("scans", "coverage", "engine"))) if paths.get("scans") else None,
+        tracts=read_tracts(*paths["tracts"]) if paths.get("tracts") else None,
         **{name: read_asked(*paths[name]) for name in QUESTIONS if paths.get(name)},
         stimulation=summaries.get("verdict", {}).get("verdict", ""),
         stimulated=summaries.get("verdict", {}),

@@ -1,8 +1,6 @@
 """Scans of a cohort of images: who lies beyond a limit, what was not scanned, what denoising did."""
 
-import textwrap
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -11,53 +9,22 @@ from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import PercentFormatter
 
 from dysconnect.data.atlas import SYSTEMS
 from dysconnect.paper.carpet import spread
 from dysconnect.paper.style import COLOURS, COLUMN, GREY, INK, LIGHT, PAGE, box, note_figure, styled
-from dysconnect.paper.tables import Column, Row, Table
-from dysconnect.paper.text import NONE, compared_text, counted, difference_text, number, p_text, percent
-from dysconnect.quality.people import compared, group_difference
-from dysconnect.quality.scans import LIMITS, Scans, limits, marked
+from dysconnect.paper.tables import Table
+from dysconnect.paper.text import compared_text, counted, number, p_text
+from dysconnect.quality.people import SKEWED, compared, group_difference
+from dysconnect.quality.scans import Scans, limits, marked
+from dysconnect.report.measures import MEASURES, compared_people, group_warnings, person_table, share
 from dysconnect.report.results import Study
 from dysconnect.report.section import Drawing, Section
 
-ABOVE, BELOW = "▲", "▼"
 SHADES = ("#6b1d00", "#d9772b", "#f3cfa5", "#f2f3f5")  # of coverage: told apart in greyscale too
-LONGEST = 110  # letters of a note in the table
 DASHED = {"color": GREY, "linestyle": (0, (4, 3)), "linewidth": 0.8, "zorder": 0}
-
-
-@dataclass(frozen=True)
-class Measure:
-    """How a measure of a scan is called, in a heading and on an axis, and written."""
-
-    title: str
-    axis: str
-    write: Callable[[float], str]
-
-
-def share(value: float) -> str:
-    """Write a share, a dash where it is unknown."""
-    return percent(value) if np.isfinite(value) else NONE
-
-
-def digits(count: int) -> Callable[[float], str]:
-    """Write numbers with so many digits."""
-    return lambda value: number(value, count)
-
-
-MEASURES = {
-    "mean_fd": Measure("Mean FD, mm", "Mean FD (mm)", digits(3)),
-    "spikes": Measure("Over 0.5 mm", "Volumes over 0.5 mm", share),
-    "censored": Measure("Volumes left out", "Volumes left out", share),
-    "dvars": Measure("DVARS, %", "DVARS (%)", digits(2)),
-    "tsnr": Measure("tSNR", "tSNR", digits(1)),
-    "least_coverage": Measure("Least coverage", "Least coverage", share),
-    "silent": Measure("Regions outside", "Regions outside", share),
-    "dice_t1w_template": Measure("Dice T1w, template", "Dice T1w, template", digits(3)),
-    "dice_bold_t1w": Measure("Dice BOLD, T1w", "Dice BOLD, T1w", digits(3)),
-}
+MOST = 5  # panels of a line
 STRIPS = ("mean_fd", "dvars", "tsnr", "dice_t1w_template", "dice_bold_t1w")
 
 
@@ -80,8 +47,9 @@ def _drawings(study: Study, scans: Scans) -> dict[str, Drawing]:
     contrast, nodes, least = study.contrast, study.nodes, study.cohort["preprocess"]["min_coverage"]
     strips = (
         "Quality of the scans by group. Each point is a person, diamonds lie beyond a limit (dashed), crosses were "
-        "left out of the analysis; boxes show quartiles of the included, p by Mann–Whitney. FD: framewise "
-        "displacement; DVARS: change of the signal from volume to volume; tSNR: temporal signal-to-noise ratio."
+        "left out of the analysis; boxes show quartiles of the included, p by the t-test, for motion of its "
+        "logarithm. FD: framewise displacement; DVARS: change of the signal from volume to volume; tSNR: temporal "
+        "signal-to-noise ratio."
     )
     coverage = (
         "What lies in the field of view: regions (rows, by system, from top to bottom of the head) of every scan "
@@ -109,7 +77,6 @@ def sides_of(table: pd.DataFrame, contrast: Mapping) -> dict[str, str]:
     )
 
 
-@styled
 def strips_figure(scans: Scans, contrast: Mapping, spec: Mapping) -> Figure:
     """Motion, noise and registration by group, with everybody as a point and the limits as lines.
 
@@ -121,13 +88,22 @@ def strips_figure(scans: Scans, contrast: Mapping, spec: Mapping) -> Figure:
     spec : mapping
         The `quality` section.
     """
-    table = scans.table
-    names = [name for name in STRIPS if table[name].notna().any()]
+    return strips(scans.table, STRIPS, contrast, spec)
+
+
+@styled
+def strips(table: pd.DataFrame, names: Sequence[str], contrast: Mapping, spec: Mapping) -> Figure:
+    """Measures by group, at most five beside each other; parameters as of `strips_figure`."""
+    names = [name for name in names if table[name].notna().any()]
     if not names:
         return note_figure("No scan could be measured.")
-    figure = Figure(figsize=(PAGE, 2.7), layout="constrained")
+    lines = -(-len(names) // MOST)
+    figure = Figure(figsize=(PAGE, 2.7 if lines == 1 else 2.4 * lines), layout="constrained")
     beyond, levels, groups = marked(table, spec), limits(table, spec), sides_of(table, contrast)
-    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names):
+    panels = figure.subplots(lines, -(-len(names) // lines), squeeze=False).ravel()
+    for axes in panels[len(names) :]:
+        axes.set_visible(False)
+    for axes, name in zip(panels, names):
         for place, (group, colour) in enumerate(groups.items()):
             members = (table["group"] == group).to_numpy()
             _strip(axes, table[members], name, beyond.loc[members, name].to_numpy(), place, colour)
@@ -136,9 +112,11 @@ def strips_figure(scans: Scans, contrast: Mapping, spec: Mapping) -> Figure:
         axes.set_xticks(range(len(groups)), groups, rotation=0 if len(groups) < 4 else 45)
         axes.set(xlim=(-0.6, len(groups) - 0.4), ylabel=MEASURES[name].axis)
         axes.tick_params(axis="x", length=0)
+        if MEASURES[name].write is share:
+            axes.yaxis.set_major_formatter(PercentFormatter(1))
         kept = table[table["included"] & table[name].notna()]
         sides = [kept.loc[kept["group"].isin(contrast[side]), name].to_numpy() for side in ("cases", "controls")]
-        p = group_difference(*sides)[0]
+        p = group_difference(*sides, skewed=name.startswith(SKEWED))[0]
         axes.set_title(p_text(p) if np.isfinite(p) else "", loc="left", size=7)
     return figure
 
@@ -312,71 +290,19 @@ def scan_facts(scans: Scans, contrast: Mapping, spec: Mapping, level: float) -> 
     return facts
 
 
-def compared_people(table: pd.DataFrame, contrast: Mapping) -> pd.DataFrame:
-    """Scans that are used, of both sides of the contrast, with `label`: 1 is the patient."""
-    sides = [*contrast["cases"], *contrast["controls"]]
-    kept = table[table["included"] & table["group"].isin(sides)]
-    return kept.assign(label=kept["group"].isin(contrast["cases"]).astype(int))
-
-
 def scan_warnings(scans: Scans, contrast: Mapping, spec: Mapping, level: float) -> list[str]:
     """What about the scans threatens the claim, one sentence each (without a full stop)."""
-    people, said = compared_people(scans.table, contrast), []
-    for name, what, low, high in (
+    checks = (
         ("tsnr", "The signal-to-noise ratio", "have less", "have more"),
         ("dice_t1w_template", "The registration to the template", "fit worse", "fit better"),
-    ):
-        gap = compared(people, name, level)
-        if gap.get("p", 1) <= spec["group_alpha"]:
-            how = high if gap["d"] > 0 else low
-            said.append(f"{what} differs between the groups ({difference_text(gap)}; patients {how})")
-    return said
+    )
+    return group_warnings(compared_people(scans.table, contrast), checks, spec["group_alpha"], level)
 
 
 def scan_table(scans: Scans, spec: Mapping) -> Table:
     """Everybody who was preprocessed: those that failed, then those beyond most limits; a link to each page."""
-    table, beyond = scans.table, marked(scans.table, spec)
-    names = [name for name in MEASURES if table[name].notna().any()]
-    failed = (table["problem"] != "").to_numpy()
-    order = np.lexsort([table["participant_id"], -beyond.sum(axis=1).to_numpy(), ~failed])
-    rows = []
-    for k in order:
-        row, flags = table.iloc[k], beyond.iloc[k]
-        cells = [written(name, row[name], flags.get(name, False)) for name in names]
-        emphasised = [column for column, name in enumerate(names, start=1) if flags.get(name, False)]
-        mark = "failed" if failed[k] else "beyond" if flags.any() else ""
-        person = (row["participant_id"], row["group"] or NONE)
-        link = f"subjects/{row['participant_id']}.html"
-        rows.append(Row([person, *cells, remark(row, LONGEST)], mark, link, emphasised))
-    columns = [Column("Participant", False), *(Column(MEASURES[name].title) for name in names), Column("Note", False)]
-    return Table(f"Scans ({len(table):,}). {limits_text(scans.table, spec)}", columns, rows)
-
-
-def written(name: str, value: float, beyond: bool) -> str:
-    """Write a measure, with a sign where it is beyond its limit."""
-    text = MEASURES[name].write(value)
-    return f"{ABOVE if LIMITS[name].sign > 0 else BELOW}\u00a0{text}" if beyond else text
-
-
-def remark(row: pd.Series, longest: int) -> str:
-    """What is to be said of a scan: why it failed, why it was left out, or what is doubtful."""
-    reason = "" if row["included"] else row["exclusion_reason"].split("; set ")[0]
-    said = [f"failed: {row['problem']}" if row["problem"] else f"left out: {reason}" if reason else "", row["note"]]
-    return textwrap.shorten("; ".join(part for part in said if part), longest, placeholder=" …") if any(said) else ""
-
-
-def limits_text(table: pd.DataFrame, spec: Mapping) -> str:
-    """Say what is marked, and that nobody is left out by it."""
-    words = [
-        f"{MEASURES[name].title} {'above' if limit.sign > 0 else 'below'} {MEASURES[name].write(spec[limit.key])}"
-        for name, limit in LIMITS.items()
-        if limit.key and table[name].notna().any()
-    ]
-    far = f"DVARS or tSNR {spec['max_deviation']:g} robust deviations from the median"
-    return (
-        f"Marked {ABOVE} or {BELOW}: {'; '.join([*words, far])}. Marks exclude nobody. FD: framewise displacement; "
-        "regions outside: those of which too little is in the field of view."
-    )
+    about = "FD: framewise displacement; regions outside: those of which too little is in the field of view."
+    return person_table(scans.table, spec, about)
 
 
 def scans_text(scans: Scans | None) -> str:

@@ -9,6 +9,7 @@ from dysconnect.data.conditions import HIGH, LOW
 from dysconnect.data.matrices import CONTENTS
 from dysconnect.denoising.task import LASTING, LEAST_FREEDOM, RESPONSE
 from dysconnect.paper.text import counted, listed, worded
+from dysconnect.report.quality.sentences import processing_text
 from dysconnect.report.results import Results, Study
 from dysconnect.report.section import Section
 
@@ -51,8 +52,10 @@ def _series_text(results: Results, cohort: Mapping, nodes: pd.DataFrame) -> str:
         )
     if dataset["kind"] == "matrices":
         made = tracts_text(cohort) if _traced(dataset) else matrices_text(dataset)
+        processing = results.quality.get("processing")
+        ways = f" How they were made: {processing_text(processing)}." if processing else ""
         return (
-            f"Data: {dataset['title']}. {made} Regions were {len(nodes)} ({atlas['title']}; "
+            f"Data: {dataset['title']}. {made}{ways} Regions were {len(nodes)} ({atlas['title']}; "
             f"{_authors(atlas['citation'])}). {criteria(cohort)} were excluded, {excluded}"
         )
     engine = {} if results.scans is None else results.scans.engine
@@ -97,17 +100,21 @@ def _traced(dataset: Mapping) -> bool:
 def tracts_text(cohort: Mapping) -> str:
     """How diffusion images became matrices."""
     spec = cohort["tractography"]
-    steps = ["thermal noise (MP-PCA)"] * spec["noise"] + ["Gibbs ringing (local shifts)"] * spec["ringing"]
+    steps = ["thermal noise (MP-PCA; Veraart et al. 2016)"] * spec["noise"]
+    steps += ["Gibbs ringing (local shifts; Kellner et al. 2016)"] * spec["ringing"]
     before = f"From diffusion images {listed(steps)} were removed. " if steps else ""
     return (
-        f"{before}Distortion by susceptibility was estimated from b0 of opposite phase encoding, where there were any, "
-        "and undone with motion, eddy currents and lost slices in one interpolation; gradients were turned with the "
-        "head. The tensor was fitted by weighted least squares, and fibre orientations by constrained spherical "
-        f"deconvolution of order 6 (dipy). {spec['seeds']:,} probabilistic streamlines began where white matter meets "
-        f"grey (steps of {spec['step']:g} voxels, {spec['angle']:g} degrees between two at most, {spec['shortest']:g} "
-        f"to {spec['longest']:g} mm); those with both ends within {spec['reach']:g} mm of a region counted. White "
-        "matter and regions came from the template by the registration of the T1-weighted image. A pair without a "
-        "streamline has no FA and no length."
+        f"{before}Distortion by susceptibility was estimated from b0 of opposite phase encoding (after Andersson et "
+        "al. 2003), where there were any. For motion and eddy currents every volume was registered to its prediction "
+        "from the others (as in Andersson and Sotiropoulos 2016; Cieslak et al. 2021), and slices far below theirs "
+        "were replaced by it (Andersson et al. 2016). All was undone in one interpolation, and gradients were turned "
+        "with the head (Leemans and Jones 2009). The tensor was fitted by weighted least squares, and fibre "
+        "orientations by constrained spherical deconvolution of order 6 (Tournier et al. 2007; software: Garyfallidis "
+        f"et al. 2014). {spec['seeds']:,} probabilistic streamlines began where white matter meets grey and ended by "
+        f"the shares of tissue (Girard et al. 2014; steps of {spec['step']:g} voxels, {spec['angle']:g} degrees "
+        f"between two at most, {spec['shortest']:g} to {spec['longest']:g} mm); those with both ends within "
+        f"{spec['reach']:g} mm of a region counted. White matter and regions came from the template by the "
+        "registration of the T1-weighted image. A pair without a streamline has no FA and no length."
     )
 
 

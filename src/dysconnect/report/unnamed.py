@@ -46,6 +46,7 @@ def unnamed(study: Study) -> Study:
         "choices": None,
         "patient_targets": None,
         "edits": None if edits is None else edits[edits["participant_id"] == GROUP],
+        "tracts": None if results.tracts is None else _failed_only(renamed["tracts"]),
         "scans": None if results.scans is None else _scans(results.scans, numbers),
         "quality": {**results.quality, "people": [], "off_clock": doubtful, "excluded": excluded},
     }
@@ -88,5 +89,10 @@ def _counted_through(table: object, numbers: Mapping[str, str]) -> object:
 def _scans(scans: Scans, numbers: Mapping[str, str]) -> Scans:
     """Scans whose people are counted through, and of which no words are kept but whether one failed."""
     table = _counted_through(scans.table, numbers)
-    table = table.assign(note="", exclusion_reason="", problem=table["problem"].where(table["problem"] == "", "failed"))
+    table = _failed_only(table.assign(note="", exclusion_reason=""))
     return dataclasses.replace(scans, table=table, coverage=scans.coverage.rename(columns=numbers))
+
+
+def _failed_only(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of scans that says of a problem only that there was one."""
+    return table.assign(problem=table["problem"].where(table["problem"] == "", "failed"))

@@ -3,7 +3,7 @@
 import resource
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,11 +16,13 @@ from dysconnect.diffusion.clean import Cleaned, cleaned
 from dysconnect.diffusion.gradients import check_orientation, refuse_turned
 from dysconnect.diffusion.nodes import Regions, connected
 from dysconnect.diffusion.noise import without_noise
+from dysconnect.diffusion.order import refuse_disordered
 from dysconnect.diffusion.ringing import without_ringing
 from dysconnect.diffusion.tensor import Tensor, tensor_maps
 from dysconnect.diffusion.tracking import orientations, rim, seeds_in, streamlines
 from dysconnect.problems import one_line, reason
-from dysconnect.reading.gradients import B0
+from dysconnect.reading.gradients import B0, for_fibres, for_tensor
+from dysconnect.tractography.pictures import PICTURES, Bundles, write_pictures
 from dysconnect.tractography.place import Place, anatomy_of, placed
 from dysconnect.tractography.scan import Scan, read_scan
 from dysconnect.tractography.written import write_person
@@ -49,10 +51,12 @@ def run_person(
     Returns
     -------
     dict
-        `participant_id`, `matrices` (the file, relative to `folder`), `mean_fd` (mm), `note`, `problem`.
+        `participant_id`, `matrices` (the file, relative to `folder`), `mean_fd` (mm), `note`, `problem`, and the
+        pictures of `write_pictures`.
     """
     name = entry["participant_id"]
     row = {"participant_id": name, "matrices": "", "mean_fd": np.nan, "note": "", "problem": ""}
+    row |= dict.fromkeys(PICTURES, "")
     try:
         if entry.get("problem"):
             raise ValueError(entry["problem"])
@@ -77,7 +81,10 @@ def _traced(entry: Mapping, nodes: pd.DataFrame, folder: Path, atlas: Mapping, s
         head = anatomy_of(entry["t1w"], name, folder.parent, Path(scratch), anatomy)
         b0 = clean.data[..., scan.bvals <= B0].mean(-1)
         place = placed(b0, clean.mask, scan.affine, head, atlas["image"], Path(scratch), int(spec["seed"]))
-    matrices, counts = traced(scan, clean, tensor, place, nodes, spec, clock)
+    bundles = Bundles(nodes, clean.mask.shape, scan.affine)
+    matrices, counts = traced(scan, clean, tensor, place, nodes, spec, clock, bundles)
+    with timed(clock, "pictures"):
+        pictures = write_pictures(folder / "pictures" / name, scan, clean, tensor, bundles)
     quality = clean.quality | place.measures | counts
     white = place.callosum & (tensor.fa > np.median(tensor.fa[clean.mask]))
     quality["fa_callosum"] = float(np.median(tensor.fa[white])) if white.any() else np.nan
@@ -86,7 +93,7 @@ def _traced(entry: Mapping, nodes: pd.DataFrame, folder: Path, atlas: Mapping, s
     path = folder / "people" / f"{name}.h5"
     maps = {"fa": tensor.fa, "md": tensor.md}
     write_person(path, matrices, nodes["name"], maps, scan.affine, {"quality": quality, "note": note, **about})
-    return {"matrices": path.relative_to(folder).as_posix(), "mean_fd": quality["mean_fd"], "note": note}
+    return {"matrices": path.relative_to(folder).as_posix(), "mean_fd": quality["mean_fd"], "note": note, **pictures}
 
 
 def prepared(scan: Scan, spec: Mapping, clock: dict[str, float]) -> tuple[Cleaned, Tensor, list[str]]:
@@ -102,21 +109,35 @@ def prepared(scan: Scan, spec: Mapping, clock: dict[str, float]) -> tuple[Cleane
     with timed(clock, "field, motion, eddy currents, lost slices"):
         given = (scan.bvals, scan.bvecs, scan.encoding, scan.reverse, scan.reverse_encoding)
         clean = cleaned(data, scan.affine, *given)
+        refuse_disordered(clean.data[clean.mask], scan.bvals, clean.bvecs, scan.name)
         inside = clean.data * clean.mask[..., None]
         orientation = check_orientation(inside, scan.affine, scan.bvals, clean.bvecs)
         refuse_turned(orientation, scan.name)
     doubts = [] if orientation.judged else ["whether the gradients' axes fit the image could not be judged"]
     with timed(clock, "tensor"):
-        return clean, tensor_maps(clean.data, scan.bvals, clean.bvecs, clean.mask), doubts
+        return clean, tensor_maps(*_volumes(clean, scan, for_tensor(scan.bvals)), clean.mask), doubts
+
+
+def _volumes(clean: Cleaned, scan: Scan, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Images, b values and directions of some volumes, bool [V]."""
+    data = clean.data if chosen.all() else clean.data[..., chosen]
+    return data, scan.bvals[chosen], clean.bvecs[chosen]
 
 
 def traced(
-    scan: Scan, clean: Cleaned, tensor: Tensor, place: Place, nodes: pd.DataFrame, spec: Mapping, clock: dict
+    scan: Scan,
+    clean: Cleaned,
+    tensor: Tensor,
+    place: Place,
+    nodes: pd.DataFrame,
+    spec: Mapping,
+    clock: dict,
+    watch: Callable | None = None,
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-    """Follow streamlines and count them by region: matrices [N, N] by name, and what is to be known of them all."""
+    """Follow streamlines, seen by `watch`, and count them by region: matrices [N, N] by name; what all are like."""
     affine, seed = scan.affine, int(spec["seed"])
     with timed(clock, "orientations"):
-        fibres = orientations(clean.data, scan.bvals, clean.bvecs, clean.mask, affine)
+        fibres = orientations(*_volumes(clean, scan, for_fibres(scan.bvals)), clean.mask, affine)
     with timed(clock, "streamlines"):
         seeds = seeds_in(rim(place.tissues) & clean.mask, affine, int(spec["seeds"]), seed)
         ways = {"step": spec["step"], "angle": spec["angle"], "seed": seed + 1}
@@ -124,7 +145,7 @@ def traced(
         codes = np.asarray(place.labels.dataobj)
         regions = Regions.of(codes, place.labels.affine, nodes["node"].to_numpy())
         batches = streamlines(fibres, place.tissues, seeds, affine, **ways)
-        matrices = connected(batches, regions, {"fa": tensor.fa, "md": tensor.md}, affine, spec["reach"])
+        matrices = connected(batches, regions, {"fa": tensor.fa, "md": tensor.md}, affine, spec["reach"], watch)
     count = matrices["count"]
     reached = count.any(0)
     return matrices, {

@@ -7,6 +7,7 @@ A row is never taken for a region because of where it stands, unless the user sa
 from dysconnect.reading.matrices.align import aligned
 from dysconnect.reading.matrices.halves import symmetric
 from dysconnect.reading.matrices.names import fitted, read_names
-from dysconnect.reading.matrices.square import EXTENSIONS, Square, read_square
+from dysconnect.reading.matrices.rows import holding
+from dysconnect.reading.matrices.square import EXTENSIONS, SPARSE, Square, read_square
 
-__all__ = ["EXTENSIONS", "Square", "aligned", "fitted", "read_names", "read_square", "symmetric"]
+__all__ = ["EXTENSIONS", "SPARSE", "Square", "aligned", "fitted", "holding", "read_names", "read_square", "symmetric"]

@@ -6,11 +6,13 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.reading.matrices.halves import symmetric
-from dysconnect.reading.matrices.rows import RowNames
+from dysconnect.reading.matrices.rows import RowNames, holding
 from dysconnect.reading.matrices.square import Square
 from dysconnect.reading.numeric.cells import INTEGER, is_numbering
 from dysconnect.reading.numeric.match import loose, positions_of
 from dysconnect.reading.tables import TableError
+
+BACKGROUND = ("background", "unknown", "unlabeled", "unlabelled", "clear label", "none", "???")
 
 
 def aligned(square: Square, nodes: pd.DataFrame, by_order: bool = False) -> tuple[np.ndarray, str]:
@@ -36,14 +38,31 @@ def aligned(square: Square, nodes: pd.DataFrame, by_order: bool = False) -> tupl
     TableError
         When nothing names the rows, regions of the atlas are not there, or the halves differ.
     """
-    rows, columns = square.rows or square.columns, square.columns or square.rows
+    rows, columns = _named(square.rows, square.columns), _named(square.columns, square.rows)
     places = [_places(named, square, nodes, by_order) for named in (rows, columns)]
-    _refuse_nameless(square.values, rows, square.name)
+    for named in (rows, columns):
+        _refuse_nameless(square.values, named, square.name)
+    _refuse_background(square.values, rows, square.name)
     order = np.argsort(places[0])  # of the file, where a half is a triangle
     values, note = symmetric(square.values[np.ix_(*(place[order] for place in places))], square.name)
+    _refuse_half(bool(note) and (places[0] != places[1]).any(), square.name)
     back, size = np.argsort(order), len(square.values)
     notes = [note, _taken(rows, size, by_order and not _known(rows, nodes)), _left_out(rows, places[0], size)]
     return values[np.ix_(back, back)], "; ".join(filter(None, notes))
+
+
+def _refuse_half(apart: bool, name: str) -> None:
+    """Refuse one half of a matrix whose rows stand in another order than its columns: it is no triangle."""
+    if apart:
+        raise TableError(
+            f"{name}: only one half is stored, and rows and columns stand in different orders: are names shifted? "
+            "Write the whole matrix, or both in one order"
+        )
+
+
+def _named(these: RowNames, others: RowNames) -> RowNames:
+    """Names of the rows; those of the columns where rows have none, or are only counted, as R and pandas do."""
+    return others if not these or (others.words and not these.words) else these
 
 
 def _taken(rows: RowNames, size: int, by_order: bool) -> str:
@@ -79,7 +98,7 @@ def _places(named: RowNames, square: Square, nodes: pd.DataFrame, by_order: bool
             "beside it (dataset.matrices.labels=FILE); or, if they stand in the order of the atlas table, say so with "
             "dataset.order=atlas"
         )
-    if by_order and not _known(named, nodes):
+    if by_order and not _known(named, nodes) and not _elsewhere(named, nodes):
         if size != len(nodes):
             raise TableError(
                 f"{square.name} has {size} rows, the atlas {len(nodes)} regions, and nothing names the rows. Choose "
@@ -93,7 +112,11 @@ def _is_naming(way: tuple[str, ...], named: RowNames, nodes: pd.DataFrame) -> bo
     """Whether a way to call rows tells regions; beside names, numbers do where they are the atlas's and no count."""
     if is_numbering(way):
         return way[0] == "1" and len(way) == len(nodes) and not named.words
-    return not _is_whole(way) or len(named.ways) == 1 or set(way) == _column(nodes, "node")
+    return not _is_whole(way) or _codes(way) == _column(nodes, "node")
+
+
+def _codes(way: tuple[str, ...]) -> set[str]:
+    return {text.partition(".")[0] for text in way if text}
 
 
 def _is_whole(way: tuple[str, ...]) -> bool:
@@ -102,6 +125,13 @@ def _is_whole(way: tuple[str, ...]) -> bool:
 
 def _known(named: RowNames, nodes: pd.DataFrame) -> set[str]:
     return set().union(*named.ways) & set(nodes["name"]) if named.ways else set()
+
+
+def _elsewhere(named: RowNames, nodes: pd.DataFrame) -> bool:
+    """Whether names are those of the atlas but for their spelling, and stand in another order."""
+    wanted = [loose(name) for name in nodes["name"]]
+    spelt = [[loose(text) for text in way] for way in named.ways]
+    return any(set(wanted) <= set(way) and way != wanted for way in spelt)
 
 
 def _refuse_twice(way: tuple[str, ...], places: list[int], name: str) -> None:
@@ -116,12 +146,22 @@ def _refuse_nameless(values: np.ndarray, named: RowNames, name: str) -> None:
     if not named:
         return
     nameless = np.array([not text for text in named.first])
-    there = np.nan_to_num(values) != 0
-    filled = np.flatnonzero(nameless & (there.any(0) | there.any(1)))
+    filled = np.flatnonzero(nameless & holding(values))
     if len(filled):
         raise TableError(
             f"{name}: row {filled[0] + 1} holds connections and has no name in its table. Give the table of names that "
             "the matrix was made with"
+        )
+
+
+def _refuse_background(values: np.ndarray, named: RowNames, name: str) -> None:
+    """Refuse a row of the background that holds connections while one of a region holds none: names are shifted."""
+    holds = holding(values)
+    if named and named.first[0].casefold() in BACKGROUND and holds[0] and not holds.all():
+        empty = named.first[int(np.argmin(holds))]
+        raise TableError(
+            f"{name}: its first row, called {named.first[0]}, holds connections, and that of {empty[:60]} none: are "
+            "names shifted by a number that was skipped? Give the table of names that the matrix was made with"
         )
 
 
@@ -135,6 +175,11 @@ def _lacking(named: RowNames, name: str, nodes: pd.DataFrame) -> str:
     wanted, there = nodes[column].astype(str).tolist(), set(way)
     absent = [text for text in wanted if text not in there]
     unknown = [text for text in way if text and text not in set(wanted)]
+    if not absent:  # numbers alone, and more of them
+        return (
+            f"{name}: its rows are called by numbers alone, and the atlas lacks {unknown[0][:60]}. Numbers of "
+            "another atlas? Choose it with atlas=NAME, or give names of the rows (dataset.matrices.labels=FILE)"
+        )
     about = (
         f"{name} has {len(way)} rows and lacks {len(absent)} of the atlas's {len(nodes)} regions (first: {absent[0]})"
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from dysconnect.reading.matrices.names import fitted
-from dysconnect.reading.matrices.rows import RowNames
+from dysconnect.reading.matrices.rows import RowNames, holding
 from dysconnect.reading.tables import TableError
 
 LABELS = re.compile(r"(.*_)?(region|roi|node|parcel)?_?(labels?|names?|regions|rois)", re.IGNORECASE)
@@ -29,7 +29,8 @@ def read_mat(path: Path, key: str, segmentation: str) -> tuple[np.ndarray, RowNa
         if values.ndim == 2 and values.shape[0] == values.shape[1] > 2 and values.dtype.kind in "iuf"
     }
     name = _chosen(squares, key, segmentation, path.name)
-    return squares[name].astype(float), _names(variables, name, len(squares[name]), path.name)
+    values = squares[name].astype(float)
+    return values, _names(variables, name, holding(values), path.name)
 
 
 def _chosen(squares: Mapping[str, np.ndarray], key: str, segmentation: str, file: str) -> str:
@@ -68,27 +69,40 @@ def _measure(name: str) -> str:
     return match["what"].removesuffix("_connectivity") if match else name
 
 
-def _names(variables: Mapping[str, np.ndarray], name: str, size: int, file: str) -> RowNames:
-    """Labels and numbers of the rows: of the same atlas, where names tell it."""
-    atlas = f"atlas_{_atlas(name)}_" if _atlas(name) else ""
+def _names(variables: Mapping[str, np.ndarray], name: str, holds: np.ndarray, file: str) -> RowNames:
+    """Labels and numbers of the rows: of the same atlas, where names tell it; of several those that are as many."""
+    atlas, size = f"atlas_{_atlas(name)}_" if _atlas(name) else "", len(holds)
     same = {key: value for key, value in variables.items() if key.startswith(atlas) and key != name}
     labels = [texts for key, value in same.items() if LABELS.fullmatch(key) and len(texts := _texts(value)) > 1]
     numbers = [value.ravel() for key, value in same.items() if NUMBERS.fullmatch(key) and value.dtype.kind in "iuf"]
     if not labels:
         return RowNames()
-    alike = [ids for ids in numbers if len(ids) == len(labels[0])]
-    return fitted(labels, alike[0].astype(int).tolist() if alike else [], size, file)
+    lengths = {len(ids) for ids in numbers}
+    best = min(labels, key=lambda texts: (len(texts) != size, len(texts) not in lengths))
+    alike = [ids for ids in numbers if len(ids) == len(best)]
+    ways = [texts for texts in labels if len(texts) == len(best)]
+    return fitted(ways, alike[0].astype(int).tolist() if alike else [], holds, file)
 
 
 def _texts(value: np.ndarray) -> list[str]:
     """Words in cells, in rows of letters, or in letters as numbers with line breaks between."""
     if value.dtype.kind == "O":
-        return ["".join(map(str, np.ravel(cell))).strip() for cell in value.ravel()]
+        return [_word_in(cell) for cell in value.ravel()]
     if value.dtype.kind == "U":
         return [cell.strip() for cell in value.ravel()]
-    if value.dtype.kind in "iu" and 10 in value:
+    if value.dtype.kind in "iu" and 10 in value and np.isin(value[value < 32], (0, 9, 10, 13)).all():
         return bytes(value.ravel().astype(np.uint8)).decode("utf-8", errors="replace").strip("\n\0").split("\n")
     return []
+
+
+def _word_in(cell: object) -> str:
+    """What a cell says, however deep in other cells."""
+    while isinstance(cell, np.ndarray) and cell.dtype == object and cell.size == 1:
+        cell = cell.item()
+    parts = [
+        part.decode("utf-8", errors="replace") if isinstance(part, bytes) else str(part) for part in np.ravel(cell)
+    ]
+    return "".join(parts).strip()
 
 
 def _variables(path: Path) -> dict[str, np.ndarray]:
@@ -96,11 +110,13 @@ def _variables(path: Path) -> dict[str, np.ndarray]:
     import h5py
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
+    from scipy.sparse import issparse
 
     try:
         if h5py.is_hdf5(path):  # version 7.3
             return _of_hdf5(path)
-        return {name: value for name, value in loadmat(path).items() if isinstance(value, np.ndarray)}
+        found = {name: value.toarray() if issparse(value) else value for name, value in loadmat(path).items()}
+        return {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
     except (ValueError, TypeError, MatReadError, OSError) as error:
         raise TableError(f"{path.name} cannot be read as a file of MATLAB ({error}); fetch or save it again") from error
 
@@ -126,4 +142,8 @@ def _value(file, item) -> np.ndarray:
 
 
 def _word(cell) -> str:
+    """Letters that a cell refers to; "" where it refers to anything else."""
+    letters = getattr(cell, "dtype", None) is not None and cell.dtype.kind in "iu"
+    if not letters or cell.attrs.get("MATLAB_class", b"char") != b"char" or cell.attrs.get("MATLAB_empty"):
+        return ""
     return "".join(chr(int(letter)) for letter in np.ravel(cell[()].T))

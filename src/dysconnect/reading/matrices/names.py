@@ -13,12 +13,12 @@ from dysconnect.reading.numeric.lines import rows_and_comments, separator_of, sp
 from dysconnect.reading.tables import TableError, clean, read_text
 
 PLACES = ("matrix_index", "mics", "index", "id", "node", "value", "number", "code", "no", "label", "roi", "region")
-ORDERED = ("matrix_index", "mics")  # these say where in the matrix a row stands, whatever the order of the table
+ORDERED = ("mics",)  # ascends with the rows of the matrix, whatever the order of the table
 WORDS = ("name", "label", "region", "roi", "node", "parcel", "abbreviation", "nodes", "regions", "labels", "names")
 
 
-def read_names(path: str | Path, size: int) -> RowNames:
-    """Read what the `size` rows of a matrix are called.
+def read_names(path: str | Path, holds: np.ndarray) -> RowNames:
+    """Read what the rows of a matrix are called.
 
     Parameters
     ----------
@@ -26,7 +26,8 @@ def read_names(path: str | Path, size: int) -> RowNames:
         One name a line; a lookup table (number, names, colours) as FreeSurfer and MRtrix have it; a table with column
         names (``matrix_index`` and ``label`` of BIDS, ``mics`` and ``label`` of micapipe, ``index`` and ``name``); JSON
         with a list of names.
-    size : int
+    holds : array of bool, [M]
+        Which rows of the matrix hold any connection.
 
     Raises
     ------
@@ -39,10 +40,10 @@ def read_names(path: str | Path, size: int) -> RowNames:
     refuse_absent(path, "table of names")
     text = read_text(Path(path.name), read_content(path))
     ways, numbers = _of_json(text, path.name) if path.suffix == ".json" else _of_table(text, path.name)
-    return fitted(ways, numbers, size, path.name)
+    return fitted(ways, numbers, holds, path.name)
 
 
-def fitted(ways: Sequence[Sequence[str]], numbers: Sequence[int], size: int, file: str) -> RowNames:
+def fitted(ways: Sequence[Sequence[str]], numbers: Sequence[int], holds: np.ndarray, file: str) -> RowNames:
     """Names of all rows of a matrix: as many as it has rows, or else each row by its number.
 
     Parameters
@@ -51,8 +52,9 @@ def fitted(ways: Sequence[Sequence[str]], numbers: Sequence[int], size: int, fil
         Ways to call the rows.
     numbers : sequence of int, [K]
         Of the rows; empty where there are none.
-    size : int
-        Rows of the matrix. A lookup table may skip numbers, and the matrix has a row for each: those are called "".
+    holds : array of bool, [M]
+        Which rows of the matrix hold any connection. A lookup table may skip numbers, and the matrix has an empty row
+        for each: those are called "".
     file : str
         For messages.
 
@@ -61,20 +63,44 @@ def fitted(ways: Sequence[Sequence[str]], numbers: Sequence[int], size: int, fil
     TableError
         When neither fits: then nothing says which row is which.
     """
-    codes, length = np.asarray(numbers, int), len(ways[0])
-    if length == size + 1 and len(codes) and codes[0] == 0:
+    codes, size = np.asarray(numbers, int), len(holds)
+    skipped = _skipped(codes, holds)
+    if len(codes) and codes[0] == 0 and (len(codes) == size + 1 or skipped):
+        _refuse_either(skipped and not holds[0], file)
         ways, codes = [way[1:] for way in ways], codes[1:]  # background
-    if len(ways[0]) == size:
+        skipped = skipped or _skipped(codes, holds)
+    if len(ways[0]) == size and not skipped:
         return RowNames.of(*ways, *([list(map(str, codes))] if len(codes) else []))
-    if len(codes) and size in codes:
+    if len(codes) and (skipped or size in codes):
         kept = (codes >= 1) & (codes <= size)
         spread = [_spread(way, codes, kept, size) for way in ways]
         return RowNames.of(*(way for pair in zip(*spread) for way in pair), [str(k + 1) for k in range(size)])
     highest = f", the highest number {codes.max()}" if len(codes) else ""
     raise TableError(
-        f"{file} names {length} rows{highest}, but the matrix has {size}: nothing says which is which (was a number "
-        "skipped?). Give the table of names that it was made with"
+        f"{file} names {len(ways[0])} rows{highest}, but the matrix has {size}: nothing says which is which (was a "
+        "number skipped?). Give the table of names that it was made with"
     )
+
+
+def _skipped(codes: np.ndarray, holds: np.ndarray) -> bool:
+    """Whether numbers that are as many as the rows skip some, and the rows of these alone would be empty.
+
+    Then the matrix has a row for each number, and not for each name: MRtrix makes it so, up to the highest number that
+    is in the person's image.
+    """
+    if len(codes) != len(holds):
+        return False
+    skipped = np.setdiff1d(np.arange(1, len(holds) + 1), codes)
+    return len(skipped) > 0 and codes.max() >= len(holds) and not holds[skipped - 1].any()
+
+
+def _refuse_either(both: bool, file: str) -> None:
+    """Refuse a table of which nothing says whether it has a row for the background, or one for each number."""
+    if both:
+        raise TableError(
+            f"{file} has the number 0 and skips others, and the matrix has empty rows for either: nothing says which "
+            "is which. Give a table without the background"
+        )
 
 
 def _spread(way: Sequence[str], codes: np.ndarray, kept: np.ndarray, size: int) -> tuple[list[str], list[str]]:
@@ -130,8 +156,8 @@ def _with_header(header: list[str], cells: list[list[str]], name: str) -> tuple[
     if not place:
         return ways, []
     codes = np.array([int(float(cell)) for cell in columns[place]])
-    if place == "matrix_index" and 0 in codes:
-        codes += 1
+    if place == "matrix_index":
+        return _placed(ways, codes + (0 in codes), name)
     if place in ORDERED:
         order = np.argsort(codes, kind="stable")
         ways, codes = [[way[k] for k in order] for way in ways], codes[order]
@@ -141,6 +167,15 @@ def _with_header(header: list[str], cells: list[list[str]], name: str) -> tuple[
             "stand. Sort the table, or call the column matrix_index"
         )
     return ways, codes.tolist()
+
+
+def _placed(ways: list[list[str]], places: np.ndarray, name: str) -> tuple[list[list[str]], list[int]]:
+    """Names by the rows that they are said to be of, "" for a row that none is of."""
+    if len(set(places)) < len(places):
+        raise TableError(f"{name} has a number twice in matrix_index; a row of the matrix has one name. Mend it")
+    rows = range(1, places.max() + 1)
+    named = [dict(zip(places.tolist(), way)) for way in ways]
+    return [[names.get(row, "") for row in rows] for names in named], list(rows)
 
 
 def _of_json(text: str, name: str) -> tuple[list[list[str]], list[int]]:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from dysconnect.reading.numeric.cells import is_numbering
 
 
@@ -35,3 +37,9 @@ class RowNames:
     def first(self) -> tuple[str, ...]:
         """The way to call them in messages."""
         return self.ways[0]
+
+
+def holding(values: np.ndarray) -> np.ndarray:
+    """Which rows of a matrix [M, M] hold any connection, in either half, [M]; the diagonal is none."""
+    there = (np.nan_to_num(values) != 0) & ~np.eye(len(values), dtype=bool)
+    return there.any(0) | there.any(1)

@@ -15,8 +15,10 @@ from dysconnect.reading.numeric.lines import rows_and_comments, separator_of, sp
 from dysconnect.reading.tables import TableError, clean, read_text
 
 MARKS = " \t,;"
+FULL = 0.01  # of the largest integer of a kind: up to here values may be such that found no room
 TEXT = (".tsv", ".csv", ".txt", ".dense.tsv")
-EXTENSIONS = (*TEXT, ".npy", ".mat", ".shape.gii", ".gii")
+SPARSE = ".sparse.tsv"  # of BIDS's proposal: refused by name
+EXTENSIONS = (*TEXT, ".npy", ".mat", ".shape.gii", ".gii", SPARSE)
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,13 @@ def read_square(path: str | Path, key: str = "", segmentation: str = "") -> Squa
     """
     path = Path(path)
     refuse_absent(path, "matrix")
+    if path.name.endswith(SPARSE):
+        raise TableError(
+            f"{path.name} lists single connections (sparse), and how is not settled (BIDS proposal 17). Write the "
+            "whole square as _relmat.dense.tsv, with a zero where nothing is listed"
+        )
     if path.suffix == ".npy":
-        values, rows, columns = read_array(path).astype(float), RowNames(), RowNames()
+        values, rows, columns = _wide(read_array(path), path.name), RowNames(), RowNames()
     elif path.suffix == ".mat":
         values, rows = read_mat(path, key, segmentation)
         columns = rows
@@ -71,6 +78,18 @@ def read_square(path: str | Path, key: str = "", segmentation: str = "") -> Squa
         values, rows, columns = _of_text(path)
     _refuse_shape(values, path.name)
     return Square(path.name, values, rows, columns)
+
+
+def _wide(values: np.ndarray, name: str) -> np.ndarray:
+    """Numbers as float; integers of one or two bytes may not reach their largest: counts are cut there, or wrap."""
+    if values.dtype.kind in "iu" and values.dtype.itemsize < 3 and values.size:
+        largest = np.iinfo(values.dtype).max
+        if values.max() > (1 - FULL) * largest:
+            raise TableError(
+                f"{name} holds {values.dtype} up to {values.max()}, and {largest} is the largest that it can hold: "
+                "larger counts were cut off, or begin anew at 0. Save them as int32"
+            )
+    return values.astype(float)
 
 
 def _refuse_shape(values: np.ndarray, name: str) -> None:
@@ -105,13 +124,39 @@ def _of_text(path: Path) -> tuple[np.ndarray, RowNames, RowNames]:
     split = splitter(separator_of(first), any('"' in lines[number - 1] for number in numbers), path.name)
     tidy = str.strip if plain else clean
     cells = [list(map(tidy, split(lines[number - 1], number))) for number in numbers]
+    while len(cells) > 2 and not any(cells[-1]) and _is_word(cells[1][0]):
+        cells, numbers = cells[:-1], numbers[:-1]  # of a spreadsheet: every row of a region begins with its name
     cells = _evened(cells, numbers, path.name)
     above, beside = _names_around(cells)
     columns = zip(*(row[beside:] for row in cells[above:]))
     body = pd.DataFrame({k: _numbers(column) for k, column in enumerate(columns)})
-    values = Numbers(path.name, body, cells[0][beside:] if above else [], numbers[above:]).values()
-    rows = RowNames.of([row[0] for row in cells[above:]]) if beside else RowNames()
-    return values, rows, RowNames.of(cells[0][beside:]) if above else RowNames()
+    head, side = cells[0][beside:] if above else [], [row[0] for row in cells[above:]] if beside else []
+    for names, what in ((head, "line"), (side, "column")):
+        _refuse_values(names, what, path.name)
+    values = Numbers(path.name, body, head, numbers[above:]).values()
+    commented = [] if head or side else _commented(lines[: numbers[0] - 1], len(values), path.name)
+    return values, RowNames.of(side), RowNames.of(head or commented)
+
+
+def _commented(lines: Sequence[str], size: int, name: str) -> list[str]:
+    """Names in the last comment above a matrix without others, if as many: numpy.savetxt puts them there."""
+    comments = [line.strip().lstrip("#").strip() for line in lines if line.strip().startswith("#")]
+    if not comments:
+        return []
+    cells = splitter(separator_of(comments[-1]), '"' in comments[-1], name)(comments[-1], len(lines))
+    names = list(map(clean, cells))
+    return names if len(names) == size and any(map(_is_word, names)) else []
+
+
+def _refuse_values(names: Sequence[str], what: str, name: str) -> None:
+    """Refuse a first line or column that stands out of the square and holds values, as one of sums makes it."""
+    numbers = [cell for cell in names if cell and is_plain(cell)]
+    whole = all(map(INTEGER.fullmatch, numbers)) and len(set(numbers)) == len(numbers)
+    if numbers and not whole and not any(map(_is_word, names)):
+        raise TableError(
+            f"{name}: its first {what} stands out of the square, and holds values ({', '.join(numbers[:2])}, ...), no "
+            "names. Remove the line or column that is no region, of sums for instance"
+        )
 
 
 def _numbers(cells: tuple[str, ...]) -> np.ndarray | list[str]:
@@ -164,8 +209,14 @@ def _names_around(cells: list[list[str]]) -> tuple[int, int]:
     if above in (1, -1):
         return int(above == 1), int(above == -1)
     head, side = cells[0][1:], [row[0] for row in cells[1:]]
-    named = sum(map(_is_word, [*head, *side])) > len(head)
-    codes = cells[0][0] == "" and sorted(head) == sorted(side) and all(map(INTEGER.fullmatch, head))
-    codes &= len(set(head)) == len(head)
-    both = above == 0 and (named or codes)
+    both = above == 0 and _are_names(head, side, cells[0][0])
     return int(both), int(both)
+
+
+def _are_names(head: list[str], side: list[str], corner: str) -> bool:
+    """Whether first line and column of a square are names: words, beside which rows may be counted; or equal codes."""
+    words = [sum(map(_is_word, names)) > len(names) / 2 for names in (head, side)]
+    counted = [len(set(names)) == len(names) and all(map(INTEGER.fullmatch, names)) for names in (head, side)]
+    if any(words):
+        return all(word or number for word, number in zip(words, counted))
+    return (corner == "" or _is_word(corner)) and all(counted) and sorted(head) == sorted(side)

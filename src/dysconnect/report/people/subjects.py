@@ -17,7 +17,7 @@ from dysconnect.paper.tables import Column, Row, Table
 from dysconnect.paper.text import NONE, RESEARCH_ONLY, number, percent
 from dysconnect.progress import track
 from dysconnect.quality.scans import LIMITS, Scan, Scans, limits, marked, read_scan, regional_dvars
-from dysconnect.report.scans import MEASURES, written
+from dysconnect.report.measures import MEASURES, Measure, measured, written
 
 EFFECTS = {
     "dvars": "DVARS of regions",
@@ -91,6 +91,8 @@ def render_subject(scan: Scan, scans: Scans, person: pd.Series, nodes: pd.DataFr
     measured = bool(scan.measures)
     return template("subject.html", __file__).render(
         title=spec["title"],
+        topic="scans",
+        pictures=(),
         name=name,
         date=date,
         before=ids[place - 1] if place else "",
@@ -100,7 +102,7 @@ def render_subject(scan: Scan, scans: Scans, person: pd.Series, nodes: pd.DataFr
         left_out="" if row["included"] else row["exclusion_reason"],
         notes=[note for note in row["note"].split("; ") if note],
         measures=measure_table(scans.table, place, spec) if measured else None,
-        position=_position(scans.table, place, spec) if measured else None,
+        position=position(scans.table, place, spec) if measured else None,
         brain=image(scan.pictures["brain"]) if "brain" in scan.pictures else "",
         regions=_time_course(scan, nodes, spec),
         coverage=coverage_tables(scan.coverage, nodes, spec["min_coverage"]) if measured else None,
@@ -140,15 +142,14 @@ def measure_table(table: pd.DataFrame, place: int, spec: Mapping) -> Table:
     """
     row, beyond, levels = table.iloc[place], marked(table, spec).iloc[place], limits(table, spec)
     rows = []
-    for name, measure in MEASURES.items():
-        if np.isfinite(row[name]):
-            flag, limit = bool(beyond.get(name, False)), levels.get(name, np.nan)
-            words = "" if np.isnan(limit) else f"{'≤' if LIMITS[name].sign > 0 else '≥'} {measure.write(limit)}"
-            cells = [measure.title, written(name, row[name], flag), *_in_cohort(table[name], row[name], measure.write)]
-            rows.append(Row([*cells, words or NONE], "beyond" if flag else "", beyond=[1] if flag else ()))
+    for name, measure in _known(table, place).items():
+        flag, limit = bool(beyond.get(name, False)), levels.get(name, np.nan)
+        words = "" if np.isnan(limit) else f"{'≤' if LIMITS[name].sign > 0 else '≥'} {measure.write(limit)}"
+        cells = [measure.title, written(name, row[name], flag), *_in_cohort(table[name], row[name], measure.write)]
+        rows.append(Row([*cells, words or NONE], "beyond" if flag else "", beyond=[1] if flag else ()))
     for name, title in EFFECTS.items():
         for when in ("before", "after"):
-            value = row[f"{name}_{when}"]
+            value = row.get(f"{name}_{when}", np.nan)
             if np.isfinite(value):
                 cells = [f"{title}, {when}", number(value)]
                 rows.append(Row([*cells, *_in_cohort(table[f"{name}_{when}"], value, number), NONE]))
@@ -158,10 +159,19 @@ def measure_table(table: pd.DataFrame, place: int, spec: Mapping) -> Table:
     ]  # fmt: skip
     caption = (
         f"Measures of this scan, and the median and middle 90% of all {len(table):,}; the percentile is the share of "
-        "scans below. Before and after denoising: DVARS of regions, in standard deviations, and its correlation with "
-        "framewise displacement (FD)."
+        "scans below."
     )
+    if "dvars_before" in table:
+        caption += (
+            " Before and after denoising: DVARS of regions, in standard deviations, and its correlation with framewise "
+            "displacement (FD)."
+        )
     return Table(caption, columns, rows)
+
+
+def _known(table: pd.DataFrame, place: int) -> dict[str, Measure]:
+    """Measures that are known of one person."""
+    return {name: MEASURES[name] for name in measured(table) if np.isfinite(table[name].iloc[place])}
 
 
 def _in_cohort(values: pd.Series, value: float, write) -> tuple[tuple[str, str], str]:
@@ -170,7 +180,8 @@ def _in_cohort(values: pd.Series, value: float, write) -> tuple[tuple[str, str],
     return (write(known.median()), f"{write(low)} to {write(high)}"), f"{percentile(values.to_numpy(float), value):.0f}"
 
 
-def _position(table: pd.DataFrame, place: int, spec: Mapping) -> Picture:
+def position(table: pd.DataFrame, place: int, spec: Mapping) -> Picture:
+    """Where one scan stands among those of the cohort; parameters as of `measure_table`."""
     caption = (
         "This scan (diamond) among those of the cohort (lines), each measure from the least to the largest; dashed: "
         "its limit."
@@ -181,7 +192,7 @@ def _position(table: pd.DataFrame, place: int, spec: Mapping) -> Picture:
 @styled
 def position_figure(table: pd.DataFrame, place: int, spec: Mapping) -> Figure:
     """Where one scan stands among those of the cohort, a row a measure; parameters as of `measure_table`."""
-    names = [name for name in MEASURES if np.isfinite(table[name].iloc[place])]
+    names = list(_known(table, place))
     beyond, levels = marked(table, spec).iloc[place], limits(table, spec)
     figure = Figure(figsize=(COLUMN, 0.5 + 0.27 * len(names)), layout="constrained")
     axes = figure.add_subplot()
@@ -306,7 +317,7 @@ def engine_report(row: Mapping) -> str:
 
 def _title(name: str) -> str:
     """``mi_bold_t1w`` as ``Mutual information, BOLD T1w``."""
-    words = {"bold": "BOLD", "t1w": "T1w", "mi": "mutual information,", "dice": "Dice,"}
+    words = {"bold": "BOLD", "dwi": "DWI", "t1w": "T1w", "mi": "mutual information,", "dice": "Dice,"}
     text = " ".join(words.get(word, word) for word in name.split("_"))
     return text[:1].upper() + text[1:]
 

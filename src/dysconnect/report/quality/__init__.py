@@ -4,7 +4,13 @@ from collections.abc import Mapping
 
 from dysconnect.paper.text import compared_text, counted, covariate_names, p_text
 from dysconnect.report.quality.figures import distance_figure, qcfc_figure
-from dysconnect.report.quality.sentences import lacking_text, motion_followers, motions, quality_sentence
+from dysconnect.report.quality.sentences import (
+    lacking_text,
+    motion_followers,
+    motions,
+    processing_text,
+    quality_sentence,
+)
 from dysconnect.report.quality.tables import people_table, qcfc_table, region_table
 from dysconnect.report.results import Study
 from dysconnect.report.scans import scans_text
@@ -22,7 +28,7 @@ def section(study: Study) -> Section:
         figures=_drawings(quality, f"{study.level:.0%}"),
         tables={"qcfc": qcfc_table(quality), "regions": region_table(quality), "people": people_table(quality)},
         more={"untested": quality["qcfc"]["everybody"].get("reason", "")},  # why motion could not be followed
-        verdict=[("Quality", quality_sentence(results, study.cohort))],
+        verdict=[("Quality", quality_sentence(study))],
         methods=[("Quality", _quality_text(quality, study.cohort) + scans_text(results.scans))],
     )
 
@@ -73,6 +79,7 @@ def quality_facts(quality: Mapping, survivors: int, moved: int) -> list[tuple[st
         ("Volumes kept", compared_text(quality["volumes"], "volumes", 0)),
         ("Left out", f"{lost[0]}, {lost[1]} (Fisher {p_text(subjects['p'])})"),
         ("Tested for motion", "nothing" if "reason" in quality["qcfc"]["everybody"] else tested),
+        ("Matrices", processing_text(quality["processing"]) if quality.get("processing") else ""),
         ("Missing", why),
         ("Regions missing", lacking_text(quality["lacking"]) if quality["lacking"]["regions"] else ""),
     ]

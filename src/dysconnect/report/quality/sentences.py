@@ -6,18 +6,20 @@ import pandas as pd
 
 from dysconnect.paper.text import COVARIATES, NONE, counted, difference_text, listed, number, p_text, percent
 from dysconnect.report.budget import may_name
-from dysconnect.report.results import Results, Study
+from dysconnect.report.results import Study
 from dysconnect.report.scans import scan_warnings
+from dysconnect.report.tracts import tract_warnings
 
 MOST = 5  # people who are named in a sentence
 
 
-def quality_sentence(results: Results, cohort: Mapping) -> str:
+def quality_sentence(study: Study) -> str:
     """Warn where motion, exclusion or the amount of data threatens the claim; one line where nothing does."""
-    spec, level = cohort["quality"], cohort["evaluate"]["level"]
+    results, spec, level = study.results, study.cohort["quality"], study.level
     warnings, link = quality_warnings(results.quality, spec), results.quality["qcfc"]["everybody"]
     if results.scans is not None:
-        warnings += scan_warnings(results.scans, cohort["dataset"]["contrast"], spec, level)
+        warnings += scan_warnings(results.scans, study.contrast, spec, level)
+    warnings += tract_warnings(study)
     unmeasured = results.quality["motion"].get("reason") == "not measured"
     if unmeasured:
         warnings.append("Head motion was not measured: its part in any difference is unknown")
@@ -52,6 +54,7 @@ def quality_warnings(quality: Mapping, spec: Mapping) -> list[str]:
         )
         said.append(f"Exclusion depends on the group: {lost} are left out ({p_text(subjects['p'])})")
     said += _clock_warned(quality.get("off_clock", []))
+    said += _processing_warned(quality.get("processing"), alpha)
     said += _missing_warned(quality["lacking"], subjects, alpha)
     if "share" in link and link["share"]["p"] <= spec["qcfc_alpha"]:
         null = f"5% by chance, rarely above {percent(link['share']['high'])} where motion is permuted"
@@ -79,6 +82,28 @@ def _clock_warned(people: list[Mapping]) -> list[str]:
         f"The responses of {listed([*named, *more])} fit the task at another time than the events say, or not at all, "
         "unlike those of the others: their events may count from another moment, or be of another run"
     ]
+
+
+def processing_text(processing: Mapping) -> str:
+    """Write what made the matrices of how many patients and controls."""
+    parts = [
+        f"{row['way'] or 'not said'} ({counted(row['cases'], 'patient')}, {counted(row['controls'], 'control')})"
+        for row in processing["ways"]
+    ]
+    return "; ".join(parts)
+
+
+def _processing_warned(processing: Mapping | None, alpha: float) -> list[str]:
+    """Whether matrices were made in several ways, and whether the way goes with the group."""
+    if not processing or processing["p"] is None:
+        return []
+    many, test = counted(len(processing["ways"]), "way"), p_text(processing["p"])
+    if processing["p"] <= alpha:
+        how = f"How matrices were made goes with the group ({test}), and may be all that differs between the groups"
+    else:
+        how = f"Matrices were made in {many}, and what differs between these may look like a difference of people"
+    remedy = "Make all in one way, leave people out, or write the way into the column site of participants.tsv"
+    return [f"{how}: {processing_text(processing)}", remedy]
 
 
 def _missing_warned(lacking: Mapping, subjects: Mapping, alpha: float) -> list[str]:
