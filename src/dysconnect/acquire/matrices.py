@@ -49,7 +49,7 @@ SAID = {  # what a word of a file's name says of its numbers; letters only
 }
 ANOTHER = re.compile(  # quantities that no measure of connectivity is read of
     r"(mean|median)?(md|rd|mk|ak|rk|adc|icvf|isovf|odi|ndi|nqa|mtr|mtsat|qt1)|(mean|median)ad|gd|geodesic|mpc"
-    r"|distances?|p(val(ue)?s?)"
+    r"|distances?|p(val(ue)?s?)|std|stdev|variance"
 )
 PLAIN = re.compile(r"sc|connmatrix|connmat|network|graph")  # further words for a matrix, of any content
 LABELS = re.compile(r"labels?|nodeindices|nodelabels|nodes?|lookup|lut|regions?|rois?|parcels?", re.IGNORECASE)
@@ -122,7 +122,11 @@ def _tokens(file: Named) -> list[str]:
 
 def said(file: Named) -> str:
     """What a name says that a matrix holds; "" where it says nothing."""
-    return next((content for content, word in SAID.items() if any(map(word.fullmatch, _tokens(file)))), "")
+    return _said_by(_tokens(file))
+
+
+def _said_by(words: Sequence[str]) -> str:
+    return next((content for content, word in SAID.items() if any(map(word.fullmatch, words))), "")
 
 
 def content_of(spec: Mapping, measure: str, listing: Listing) -> str:
@@ -147,6 +151,7 @@ def content_of(spec: Mapping, measure: str, listing: Listing) -> str:
     named = {said(file) for file in matrix_files(listing) if _fits(file, asked_for, spec)} - {""}
     known = [asked] if asked else fitting if len(fitting) == 1 else sorted(named & set(fitting))
     if len(known) == 1:
+        _refuse_key(spec["matrices"]["key"] or "", known[0])
         return known[0]
     if named and not known:
         raise ValueError(
@@ -157,6 +162,18 @@ def content_of(spec: Mapping, measure: str, listing: Listing) -> str:
         "nothing says what the matrices hold, correlations or their Fisher z: say "
         f"dataset.matrices.content={' or '.join(fitting)}."
     )
+
+
+def _refuse_key(key: str, content: str) -> None:
+    """Refuse a variable of a file of MATLAB whose name says that it holds another thing."""
+    words = [word.lower() for word in re.split(r"[^A-Za-z0-9]+", key)]
+    other = _said_by(words) or next((word for word in words if ANOTHER.fullmatch(word)), "")
+    same = other in CONTENTS and set(CONTENTS[other].measures) & set(CONTENTS[content].measures)
+    if other and not same:
+        raise ValueError(
+            f"dataset.matrices.key={key} says {other}, and {content} is read. Choose the key of that, or --config "
+            "connectivity=... of the other."
+        )
 
 
 def _refuse_content(asked: str | None, fitting: Sequence[str], measure: str, listing: Listing) -> None:
