@@ -181,7 +181,7 @@ def test_every_flip_and_swap_is_seen():
     for order, signs in product(permutations(range(3)), product((1,), (1, -1), (1, -1))):
         wrong = np.diag(signs)[list(order)]
         found = check_orientation(data, affine, bvals, bvecs @ wrong.T @ turn_of_image.T)
-        assert found.wrong == (not np.array_equal(wrong, np.eye(3)))
+        assert found.judged and found.wrong == (not np.array_equal(wrong, np.eye(3)))
         back = found.turn @ wrong
         assert np.array_equal(back, np.eye(3)) or np.array_equal(back, -np.eye(3))  # a line has no sign
     with pytest.raises(ValueError, match=r"dwi.bvec: fibres run on better with other directions \(.* in the order"):
@@ -192,8 +192,28 @@ def test_isotropic_images_tell_no_orientation():
     _, bvals, bvecs = bent_tubes()
     data = np.abs(1000 * np.exp(-bvals * 0.8e-3) + np.random.default_rng(0).normal(size=(20, 20, 20, 33)) * 20)
     found = check_orientation(data, np.eye(4), bvals, bvecs)
-    assert not found.wrong
+    assert not found.wrong and not found.judged
     refuse_turned(found, "dwi.bvec")
+
+
+@pytest.mark.parametrize("name, most", [("small_64D", 1300), ("small_101D", 2000)])
+def test_a_crop_of_a_brain_is_not_judged(name, most):
+    """The 10 x 10 x 10 and 6 x 10 x 10 voxels that dipy ships are best as given (24 of 24), and not at all."""
+    get_fnames = pytest.importorskip("dipy.data", reason="dipy is not installed").get_fnames
+    from dipy.io.gradients import read_bvals_bvecs
+    from nibabel import load
+
+    image, *tables = get_fnames(name=name)[:3]
+    bvals, bvecs = read_bvals_bvecs(*tables)
+    low = bvals < most
+    data, bvals, bvecs = load(image).get_fdata(dtype=np.float32)[..., low], bvals[low], np.nan_to_num(bvecs)[low]
+    named = 0
+    for order, signs in product(permutations(range(3)), product((1,), (1, -1), (1, -1))):
+        wrong = np.diag(signs)[list(order)]
+        found = check_orientation(data, np.diag([2.0, 2, 2, 1]), bvals, bvecs @ wrong.T)
+        assert not found.judged and not found.wrong
+        named += np.array_equal(abs(np.trace(found.turn @ wrong)), 3)
+    assert named == (24 if name == "small_64D" else 0)
 
 
 def test_prediction_is_that_of_a_fit_without_the_volume():

@@ -205,8 +205,11 @@ def people(tmp_path, nodes):
         matrices = {"fa": fa, "count": count, "density": count / 7, "length": 100 * fa}
         about = {"quality": {"snr_b0": 20.0 + k, "mean_fd": 0.1 + k, "field_rms": np.nan if k else 0.8}}
         write_person(tmp_path / "people" / f"{name}.h5", matrices, few["name"], {}, np.eye(4), about)
-        rows.append({"participant_id": name, "matrices": f"people/{name}.h5", "mean_fd": str(0.1 + k), "problem": ""})
-    rows.append({"participant_id": "sub-3", "matrices": "", "mean_fd": "nan", "problem": "no dwi scan"})
+        rows.append(
+            {"participant_id": name, "matrices": f"people/{name}.h5", "mean_fd": str(0.1 + k)}
+            | {"note": "b = 3000" * k, "problem": ""}
+        )
+    rows.append({"participant_id": "sub-3", "matrices": "", "mean_fd": "nan", "note": "", "problem": "no dwi scan"})
     return few, pd.DataFrame(rows), tmp_path
 
 
@@ -222,6 +225,7 @@ def test_connectomes_are_what_was_traced(people, measure, stored):
     judged, kept = judge_matrices(table, read_index_of_matrices(folder / "matrices.tsv"), few, spec, [])
     assert judged["included"].tolist() == [True, True, False] and judged["exclusion_reason"].iloc[2] == "no dwi scan"
     assert judged["mean_fd"].iloc[:2].tolist() == [0.1, 1.1]
+    assert kept["note"].tolist() == ["", "b = 3000"]
     made = matrix_connectomes(kept, few, measure)
     pairs = np.triu_indices(6, 1)
     for k, name in enumerate(("sub-1", "sub-2")):

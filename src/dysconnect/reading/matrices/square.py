@@ -17,7 +17,8 @@ from dysconnect.reading.tables import TableError, clean, read_text
 MARKS = " \t,;"
 FULL = 0.01  # of the largest integer of a kind: up to here values may be such that found no room
 TEXT = (".tsv", ".csv", ".txt", ".dense.tsv")
-EXTENSIONS = (*TEXT, ".npy", ".mat", ".shape.gii", ".gii")
+SPARSE = ".sparse.tsv"  # of BIDS's proposal: refused by name
+EXTENSIONS = (*TEXT, ".npy", ".mat", ".shape.gii", ".gii", SPARSE)
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,11 @@ def read_square(path: str | Path, key: str = "", segmentation: str = "") -> Squa
     """
     path = Path(path)
     refuse_absent(path, "matrix")
+    if path.name.endswith(SPARSE):
+        raise TableError(
+            f"{path.name} lists single connections (sparse), and how is not settled (BIDS proposal 17). Write the "
+            "whole square as _relmat.dense.tsv, with a zero where nothing is listed"
+        )
     if path.suffix == ".npy":
         values, rows, columns = _wide(read_array(path), path.name), RowNames(), RowNames()
     elif path.suffix == ".mat":
