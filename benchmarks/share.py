@@ -62,7 +62,7 @@ def one(n: int, regions: int, batches: int) -> dict:
     before = time.process_time()
     ends = [n * k // batches for k in range(batches + 1)]
     parts = [gathered(cohort, design, rows, circuits, slice(a, b)) for a, b in itertools.pairwise(ends)]
-    sums = released(parts, design, circuits, 0.1).everybody
+    sums = released(parts, design, circuits, 0.1, np.ones(cohort.values.shape[1], bool)).everybody
     took = time.process_time() - before - cohort.values.seconds
     return {
         "people": n, "batches": batches, "cpu_seconds": round(took, 2),

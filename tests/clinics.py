@@ -11,6 +11,7 @@ from dysconnect.pooling.sums import Sums
 from dysconnect.share.package import Package, packed
 from dysconnect.share.release import Circuits, gathered, people_of, released
 from dysconnect.share.statement import statement
+from dysconnect.share.withheld import fit_outcomes
 
 ASKED = {
     "columns": ["age", "sex", "site", "mean_fd"], "centres": {"age": 45, "mean_fd": 0.2}, "edges": "all",
@@ -43,7 +44,7 @@ def given(cohort: Cohort, site: str, parts: int = 1, **asked) -> tuple[Package, 
     circuits = Circuits.of_atlas(nodes, CIRCUITS, cohort.directed)
     ends = [len(rows) * k // parts for k in range(parts + 1)]
     batches = [gathered(cohort, design, rows, circuits, slice(*pair)) for pair in pairwise(ends)]
-    sums = released(batches, design, circuits, 0.1)
+    sums = released(batches, design, circuits, 0.1, fit_outcomes(cohort, rows, design, circuits, spec))
     about = statement(cohort, design, circuits.names, nodes, cohort.participants, {
         "share": spec, "site": site, "processing": {"measure": "correlation", "denoise": {"high_pass": 0.01}},
         "contrast": {"cases": ["CD"], "controls": ["HC"]}, "licence": "CC0-1.0",

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import warm
 from threadpoolctl import threadpool_limits
 
 from dysconnect.acquire import acquire, write_acquired
@@ -39,6 +40,12 @@ GRAPH_MODELS = {
     },
     "ibgnn": {"name": "ibgnn", **SMALL, "sparsity": 0.1, "entropy": 0.1},
 }  # fmt: skip
+
+
+def pytest_configure(config):
+    """One Python that starts at once for all workers."""
+    if config.getoption("numprocesses", None):  # of pytest-xdist, in the process above the workers
+        os.environ[warm.SHARED] = warm.python()
 
 
 def pytest_collection_modifyitems(items):

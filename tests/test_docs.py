@@ -15,6 +15,7 @@ import pytest
 from snakemake.cli import get_argument_parser
 
 from dysconnect.acquire.manifest.__main__ import _parser as manifest_parser
+from dysconnect.commands.combine import parser as combine_parser
 from dysconnect.commands.download import parser as download_parser
 from dysconnect.commands.predict import parser as predict_parser
 from dysconnect.commands.withdraw import parser as withdraw_parser
@@ -35,6 +36,7 @@ PARSERS = {
     "dysconnect.acquire.manifest": manifest_parser,
     "dysconnect predict": predict_parser,
     "dysconnect withdraw": withdraw_parser,
+    "dysconnect combine": combine_parser,
 }
 # commands that no test runs, by their first words, and why
 NOT_RUN = {

@@ -19,13 +19,14 @@ STEPS = (
     (("pandas",), (
         "splits", "preprocess_cohort", "arrange", "arrange_matrices", "connectivity", "bundle", "deviations",
         "evaluate", "localize", "group_differences", "joint", "severity", "recovery", "attribute_edges",
-        "attribute_recovery", "tractography_cohort", "acquire", "discard", "dictionary", "download",
+        "attribute_recovery", "tractography_cohort", "acquire", "discard", "dictionary", "download", "key",
+        "masked", "sums",
     )),
-    (("scipy.stats",), ("judge", "judge_matrices", "timeseries", "quality", "quality_scans")),
+    (("scipy.stats",), ("elsewhere", "judge", "judge_matrices", "timeseries", "quality", "quality_scans")),
     (("sklearn",), ("train", "attribute", "stimulate", "validate", "validate_scores")),
     (("nibabel",), ("atlas", "surface")),
     (("matplotlib",), ("preprocess",)),
-    (("jinja2",), ("report", "report_people", "report_subjects")),
+    (("jinja2",), ("report", "report_people", "report_subjects", "report_tracts", "share")),
     (("mlflow",), ("tracking", "track", "track_cohort")),
     (("nilearn", "numba"), ("tractography",)),  # ten minutes a person
 )  # fmt: skip

@@ -50,9 +50,7 @@ class Project:
     def __init__(self, folder: Path, timeout: int = 600, python: str | None = None):
         self.folder, self.timeout, self.python = folder, timeout, python or warm.python()
         self.tracking = {}
-        for name in ("src", "workflow", "configs", "profiles"):
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-        shutil.copy(ROOT / "Snakefile", folder)
+        warm.copy_project(folder)
         nodes = load_atlas("seitzman300")
         wanted = nodes["system"].isin(["basal_ganglia", "thalamus", "cerebellum"]) | (nodes.index % 12 == 0)
         nodes[wanted].iloc[::2].to_csv(folder / "tiny.tsv", sep="\t", index=False)
@@ -475,7 +473,7 @@ def moved(project, tmp_path_factory):
     """A copy in another place, made without the times of the files, the checkout with it."""
     own = copy.copy(project)
     own.folder, own.tracking = tmp_path_factory.mktemp("another place") / "copy", {}
-    shutil.copytree(project.folder, own.folder, copy_function=shutil.copyfile, symlinks=True)
+    warm.move(project.folder, own.folder)
     return own
 
 
@@ -498,7 +496,7 @@ def test_settings_that_were_tried_are_counted_once_each(project, tmp_path):
     """Fewer models, the same again, and all as at first: two sets of settings, one of which is of this run."""
     own, target = copy.copy(project), "results/simulated/evaluate/tried.json"
     own.folder, own.tracking = tmp_path / "copy", {}
-    shutil.copytree(project.folder, own.folder, copy_function=shutil.copyfile, symlinks=True)
+    warm.move(project.folder, own.folder)
     fewer, differs = {"config": ("experiment=floor,correlation_ridge,gcn",)}, []
     for arguments, keywords in (((), fewer), (("--forcerun", "evaluate"), fewer), ((), {})):
         done = own.snakemake(target, *arguments, **keywords)

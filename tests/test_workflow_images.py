@@ -3,7 +3,6 @@
 import copy
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -33,9 +32,7 @@ class Project:
 
     def __init__(self, folder: Path, dataset: str, manifest: pd.DataFrame):
         self.folder, self.dataset = folder, dataset
-        for name in ("src", "workflow", "configs", "profiles"):
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-        shutil.copy(ROOT / "Snakefile", folder)
+        warm.copy_project(folder)
         manifest.to_csv(folder / f"configs/manifest/{dataset}.tsv", sep="\t", index=False)
         nodes = load_atlas("seitzman300").assign(radius=10.0)
         wanted = nodes["system"].isin(["basal_ganglia", "thalamus", "cerebellum"]) | (nodes.index % 20 == 0)
@@ -132,7 +129,7 @@ def test_how_to_fetch_is_no_reason_to_fetch_again(finished):
 def test_a_project_in_another_place_fetches_and_preprocesses_nobody_again(finished, tmp_path, how):
     """Though the images are gone, and files of the copy have the times of copying."""
     project, requests, _ = finished
-    place = shutil.copytree(project.folder, tmp_path / "another place/copy", copy_function=shutil.copyfile)
+    place = warm.move(project.folder, tmp_path / "another place/copy")
     there, before = copy_of(project, place if how == "moved" else project.folder), len(requests)
     elsewhere = ("--snakefile", str(place / "Snakefile")) if how != "moved" else ()
     done = there.snakemake(REPORT, *elsewhere, overrides=("acquire.keep=false",))

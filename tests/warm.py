@@ -23,7 +23,9 @@ from functools import cache
 from multiprocessing.connection import wait
 from pathlib import Path
 
-SOURCE = Path(__file__).resolve().parents[1] / "src"
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE, COMPILED = ROOT / "src", "__pycache__"
+SHARED = "DYSCONNECT_WARM_PYTHON"  # of all workers of pytest
 PACKAGES = (
     "snakemake.cli", "snakemake.script", "snakemake.logging", "snakemake.notebook", "snakemake.profiles",
     "snakemake.report.html_reporter", "snakemake.storage", "nbformat", "smart_open", "dysconnect.plan.run",
@@ -52,20 +54,40 @@ sys.exit(code)
 
 @cache
 def python() -> str:
-    """The program to call in place of ``sys.executable``; it works until this process ends."""
+    """The program to call in place of ``sys.executable``; it works until this process, or the one above it, ends."""
     if sys.platform != "linux":  # elsewhere packages do not survive a fork
         return sys.executable
+    if SHARED in os.environ:
+        return os.environ[SHARED]
     folder = Path(tempfile.mkdtemp())  # the server removes it
     program, address = folder / "python", str(folder / "socket")
     program.write_text(CLIENT.format(python=sys.executable, address=address))
     program.chmod(0o700)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    environment.pop("PYTHONPATH", None)
+    for name in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE"):
+        environment.pop(name, None)
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     server = subprocess.Popen([sys.executable, __file__, address], env=environment, **pipes)
     server.stdout.readline()  # it listens
     atexit.register(server.communicate)
     return str(program)
+
+
+def copy_project(folder: Path) -> None:
+    """Copy what runs, so that a test may change it; compiled code is shared: Python and numba look at files' times."""
+    for name in ("src", "workflow", "configs", "profiles"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns(COMPILED, "*.egg-info"))
+    shutil.copy(ROOT / "Snakefile", folder)
+    for module in SOURCE.rglob("__init__.py"):
+        place = module.with_name(COMPILED)
+        place.mkdir(exist_ok=True)
+        (folder / place.relative_to(ROOT)).symlink_to(place)
+
+
+def move(project: Path, place: Path) -> Path:
+    """Copy a project to another place, without the times of its files and so without what was compiled by them."""
+    ignored = shutil.ignore_patterns(COMPILED)
+    return Path(shutil.copytree(project, place, copy_function=shutil.copyfile, symlinks=True, ignore=ignored))
 
 
 def serve(address: str) -> None:
@@ -74,16 +96,17 @@ def serve(address: str) -> None:
         listening.bind(address)
         listening.listen()
         print("listening", flush=True)
-        import_packages()
+        ready = False
         while sys.stdin not in wait([listening, sys.stdin]):
+            ready = ready or import_packages()
             connection, _ = listening.accept()
             FORK.Process(target=attend, args=(connection, listening)).start()
             connection.close()
     shutil.rmtree(Path(address).parent)
 
 
-def import_packages() -> None:
-    """Import what the programs need, and forget what of it is the project's own."""
+def import_packages() -> bool:
+    """Import what the programs need, before the first of them, and forget what of it is the project's own."""
     sys.path[0] = str(SOURCE)
     for name in PACKAGES:
         __import__(name)
@@ -91,6 +114,7 @@ def import_packages() -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "dysconnect"]:
         del sys.modules[name]
     gc.freeze()  # the forks leave it where it is
+    return True
 
 
 def attend(connection: socket.socket, listening: socket.socket) -> None:

@@ -34,6 +34,8 @@ def refuse_different(packages: Mapping[str, Package], effects: bool) -> None:
     if len(packages) < 2:
         raise NotCombinedError("one file is no joined analysis. Give those of two sites or more.")
     refuse_repeated(packages)
+    for name, package in packages.items():
+        _refuse_foreign(name, package)
     first, *others = packages
     for other in others:
         pair = {first: packages[first], other: packages[other]}
@@ -43,18 +45,6 @@ def refuse_different(packages: Mapping[str, Package], effects: bool) -> None:
             said = difference(*pair.values(), effects)
             if said:
                 raise NotCombinedError(f"{first} and {other} cannot be combined: {said}")
-
-
-def refuse_twice(files: Sequence[str]) -> None:
-    """Refuse a file that is named twice.
-
-    Raises
-    ------
-    NotCombinedError
-    """
-    twice = [name for name in dict.fromkeys(files) if files.count(name) > 1]
-    if twice:
-        raise NotCombinedError(f"{', '.join(twice)}: named twice. Give every file once.")
 
 
 def refuse_repeated(packages: Mapping[str, Package]) -> None:
@@ -76,10 +66,27 @@ def refuse_repeated(packages: Mapping[str, Package]) -> None:
                 )
 
 
-def different_processing(packages: Sequence[Package]) -> list[str]:
-    """Keys of the preprocessing in which sites differ."""
-    settings = [package.about["processing"] for package in packages]
+def _refuse_foreign(name: str, package: Package) -> None:
+    """Refuse intercepts of another site: in a joined cohort they would be taken for that site's."""
+    own = f"site={package.site}"
+    foreign = [
+        column["name"]
+        for column in package.about["columns"]
+        if column["kind"] == "site" and column["name"] != own and not column["name"].startswith(f"{own}/")
+    ]
+    if foreign:
+        raise NotCombinedError(f"{name} is of {package.site} and has the column {foreign[0]}, which is another site's.")
+
+
+def different_making(packages: Sequence[Package]) -> list[str]:
+    """Keys of the preprocessing, and centres of numbers, in which sites differ."""
+    settings = [package.about["processing"] | _centres(package) for package in packages]
     return sorted({name for other in settings[1:] for name, _, _ in _differing(settings[0], other)})
+
+
+def _centres(package: Package) -> dict[str, float]:
+    numbers = [column for column in package.about["columns"] if column["kind"] == "number"]
+    return {f"centre of {column['name']}": column.get("centre") for column in numbers}
 
 
 def covariates(package: Package) -> list[str]:
@@ -136,7 +143,17 @@ def _covariates(one: Package, other: Package, effects: bool) -> str:
     names = covariates(one), covariates(other)
     lonely = [[name for name in names[k] if name not in names[1 - k]] for k in (0, 1)]
     said = _sides(lonely)
-    return said and f"they adjust for other covariates: {said}. Use the same share.columns everywhere."
+    if said:
+        return f"they adjust for other covariates: {said}. Use the same share.columns everywhere."
+    said = _listed(_differing(_kinds(one), _kinds(other)))
+    return said and f"a covariate is coded differently: {said}. Code it in participants.tsv alike everywhere."
+
+
+def _kinds(package: Package) -> dict[str, str]:
+    """Whether every covariate is a number or a category."""
+    words = {"number": "a number", "level": "a category"}
+    columns = [column for column in package.about["columns"] if column["kind"] not in OWN]
+    return {column["name"].split("=")[0]: words[column["kind"]] for column in columns}
 
 
 def _columns(one: Package, other: Package, effects: bool) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr, stdtrit
 
-from dysconnect.combined.checks import covariates, different_processing
+from dysconnect.combined.checks import NotCombinedError, covariates, different_making
 from dysconnect.data.atlas import circuit_titles, edge_circuits
 from dysconnect.data.edges import Pairs
 from dysconnect.localize.power import detectable
@@ -29,8 +29,8 @@ class Joined:
     ----------
     alpha : float
     differing : list of str
-        Keys of the preprocessing in which the sites differ. Where there are any, effects of single sites were put
-        together, and nothing is exact.
+        Keys of the preprocessing, and centres, in which the sites differ. Where there are any, effects of single sites
+        were put together, and nothing is exact.
     sites : DataFrame, [S rows]
     edges, circuits : DataFrame
         One row a connection; one a circuit, of which the mean is tested.
@@ -70,12 +70,23 @@ def join_sites(packages: Sequence[Package], alpha: float, p_fwer: Mapping[str, f
     alpha : float
     p_fwer : mapping of str to float, optional
         Family-wise p of circuits, where the sites have permuted them together.
+
+    Raises
+    ------
+    NotCombinedError
+        When no outcome can be tested.
     """
-    differing = different_processing(packages)
+    differing = different_making(packages)
     parts = [within(package.sums) for package in track(packages, "sites about their own means")]
     alone = [fit([part]) for part in parts]
     together = None if differing else fit(parts)
     effects = _meta(alone, alpha) if together is None else _pooled(parts, together, alone, alpha)
+    if effects["p"].isna().all():
+        reasons = [f"{package.site} {why_not(part)}" for package, part in zip(packages, parts) if why_not(part)]
+        raise NotCombinedError(
+            f"nothing can be tested: {'; '.join(reasons) or 'no site gives anything'}. At least one site must have "
+            "both groups."
+        )
     n_edges = int(packages[0].about["edges"])
     power = _power(packages, alone, together, n_edges, alpha)
     controls = [package.norm for package in packages if package.norm is not None]

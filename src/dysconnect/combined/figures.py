@@ -61,8 +61,7 @@ def _weights(effects: np.ndarray) -> np.ndarray:
 @styled
 def heterogeneity_figure(joined: Joined) -> Figure:
     """How much of the differences between sites chance does not make, and p of Q, with what chance would give."""
-    table = joined.edges if len(joined.edges) else joined.circuits
-    known = table[table["sites_alone"] > 1]
+    known = joined.edges[joined.edges["sites_alone"] > 1]
     figure = Figure(figsize=(PAGE, 2.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     for axes, name in ((left, "i2"), (right, "p_q")):
@@ -71,7 +70,7 @@ def heterogeneity_figure(joined: Joined) -> Figure:
     look = {"color": INK, "linewidth": 1.2, "linestyle": "--", "label": "sites with the same effects"}
     left.stairs(by_chance, BINS, **look)
     right.axhline(len(known) / (len(BINS) - 1), **look)
-    left.set(xlim=(0, 1), xlabel="I²", ylabel="Connections" if len(joined.edges) else "Circuits")
+    left.set(xlim=(0, 1), xlabel="I²", ylabel="Connections")
     right.set(xlim=(0, 1), xlabel="p of Cochran's Q")
     left.legend(loc="upper right")
     for axes in (left, right):

@@ -9,15 +9,14 @@ from dysconnect.combined.cohort import Joined
 from dysconnect.combined.figures import forest_figure, heterogeneity_figure
 from dysconnect.combined.words import (
     cannot_say,
-    constant_words,
     date_line,
     forest_caption,
     in_short,
     methods,
     names_of_sites,
+    site_words,
     why_random,
 )
-from dysconnect.data.measures import measure_of
 from dysconnect.models.cards import label
 from dysconnect.paper.html import numbered, picture, template
 from dysconnect.paper.svg import to_svg
@@ -31,19 +30,18 @@ STRONGEST = 30  # connections in the table
 
 def render_joined(joined: Joined, packages: Sequence[Package]) -> str:
     """Make the page, as HTML that asks nothing of the network."""
-    first = packages[0]
     page = template("combined.html", __file__).render(
         title=names_of_sites(joined),
-        date=date_line(joined, first, measure_of(first.about["measure"]["name"])),
+        date=date_line(joined, packages[0]),
         research_only=RESEARCH_ONLY,
         differing=joined.differing,
         in_short=in_short(joined),
         sites=_sites(joined.sites),
-        constant=constant_words(joined.sites),
-        edges=_edges(joined, first.regions) if len(joined.edges) else None,
+        site_words=site_words(joined),
+        edges=_edges(joined, packages[0].regions) if len(joined.edges) else None,
         circuits=_circuits(joined) if len(joined.circuits) else None,
         forests=_forests(joined),
-        heterogeneity=_heterogeneity(joined),
+        heterogeneity=_heterogeneity(joined) if len(joined.edges) else None,
         why_random=why_random(joined),
         power=_power(joined),
         models=_models(joined.models) if len(joined.models) else None,
@@ -134,8 +132,8 @@ def _random(row: pd.Series) -> str:
 
 def _forests(joined: Joined) -> list:
     return [
-        picture(f"forest-{row.circuit}", to_svg(forest_figure(joined, row.circuit)), forest_caption(joined, row))
-        for row in joined.circuits.itertuples()
+        picture(f"forest-{k}", to_svg(forest_figure(joined, row.circuit)), forest_caption(row))
+        for k, row in enumerate(joined.circuits.itertuples())
     ]
 
 
@@ -144,8 +142,7 @@ def _heterogeneity(joined: Joined):
         "How far sites agree. Left, I²: the share of the variance of the sites' effects that chance does not make. "
         "Right, p of Cochran's Q: flat where sites differ by chance alone, high on the left where they differ by more."
     )
-    table = joined.edges if len(joined.edges) else joined.circuits
-    if not (table["sites_alone"] > 1).any():
+    if not (joined.edges["sites_alone"] > 1).any():
         return None
     return picture("heterogeneity", to_svg(heterogeneity_figure(joined)), caption, wide=True)
 

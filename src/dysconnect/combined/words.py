@@ -3,16 +3,14 @@
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 
 from dysconnect.combined.checks import covariates
 from dysconnect.combined.cohort import Joined
-from dysconnect.data.measures import Measure
 from dysconnect.paper.text import Estimate, counted, covariate_names, listed, number, p_text, percent
 from dysconnect.share.package import Package
 
 MANY = 4  # sites that a title names
-COST = (  # of putting effects together instead of people; benchmarks/effects_or_sums.py
+COST = (  # of putting effects together instead of people: tests/test_pooling.py
     "In 724 people of 11 real sites (ABIDE, 19,900 connections) z so made correlated 0.989 with the t of pooled "
     "people, differed from it by up to 1.0, and passed 3 in a tenth fewer connections; with 276 people of three sites "
     "these were 0.981, 1.0 and a sixth fewer."
@@ -25,10 +23,10 @@ def names_of_sites(joined: Joined) -> str:
     return f"{listed(names)} as one cohort" if len(names) <= MANY else f"{len(names)} sites as one cohort"
 
 
-def date_line(joined: Joined, package: Package, measure: Measure) -> str:
+def date_line(joined: Joined, package: Package) -> str:
     """What was measured, in which regions, of how many."""
     people = [counted(int(joined.sites[side].sum()), side[:-1]) for side in ("patients", "controls")]
-    kind = (measure.title or measure.name).replace("_", " ")
+    kind = package.about["measure"]["name"].replace("_", " ")
     return f"{listed(people)} · {package.about['atlas']['title']} · {kind}"
 
 
@@ -48,7 +46,7 @@ def _who(joined: Joined) -> str:
     if joined.exact:
         return f"{who} were analysed as one cohort, from sums: the numbers are those of pooled data, and no scan moved."
     return (
-        f"The effects of {who} were put together site by site, because the sites preprocessed differently "
+        f"The effects of {who} were put together site by site, because the sites differ in how their data were made "
         f"({_keys(joined.differing)}): the numbers are not those of pooled data."
     )
 
@@ -122,8 +120,9 @@ def _power(joined: Joined) -> str:
     )
 
 
-def constant_words(sites: pd.DataFrame) -> list[str]:
+def site_words(joined: Joined) -> list[str]:
     """What is to be known of single sites."""
+    sites = joined.sites
     said = [f"{one.site} {one.alone}: it takes part in the pooled fit only." for one in sites.itertuples() if one.alone]
     if sites["constant"].any():
         said.append(
@@ -132,10 +131,16 @@ def constant_words(sites: pd.DataFrame) -> list[str]:
     words = {(one.patients_are, one.controls_are) for one in sites.itertuples()}
     if len(words) > 1:
         said.append("The sites have different words for their groups: whether they mean the same is yours to judge.")
+    if joined.norm is not None and not sites["norm"].all():
+        names = sites.loc[sites["norm"], "site"]
+        said.append(f"The norm (norm.npz) is that of the controls of {listed(names)}; the others did not give theirs.")
+    versions = sorted(set(sites["dysconnect"]))
+    if len(versions) > 1:
+        said.append(f"The files were made by several versions of dysconnect: {', '.join(versions)}.")
     return said
 
 
-def forest_caption(joined: Joined, row: tuple) -> str:
+def forest_caption(row: tuple) -> str:
     """What the forest of a circuit shows."""
     sites = f"Cochran's Q = {number(row.q)}, {p_text(row.p_q)}, I² = {percent(row.i2)}" if np.isfinite(row.q) else ""
     return f"{row.title}. {sites}{'.' if sites else 'Sites cannot be compared.'}"
@@ -161,7 +166,8 @@ def methods(joined: Joined, packages: Sequence[Package]) -> list[str]:
     model = (
         "Each site gave the sums of products of its design and of its connections (X'X, X'Y and the sum of squares of "
         f"every connection), no single person's values. The design had the group, {names}, numbers less a centre that "
-        "is the same at all sites, and an intercept for every scanner."
+        "is the same at all sites, and an intercept for every scanner. Somebody who lacked a connection was given the "
+        "mean of the others of the site."
     )
     return [f"{model} {_exact() if joined.exact else _effects()}", _compared(joined)]
 
@@ -176,20 +182,20 @@ def _exact() -> str:
 
 def _effects() -> str:
     return (
-        "As the sites preprocessed differently, each was fitted alone, and the effects d, without their small-sample "
-        "bias (Hedges, J Educ Stat 6, 1981), were averaged with inverse variances. This costs every site the degrees "
-        f"of freedom of its own covariates, and leaves sites out that cannot be fitted alone. {COST}"
+        "As the sites differ in how their data were made, each was fitted alone, and the effects d, without their "
+        "small-sample bias (Hedges, J Educ Stat 6, 1981), were averaged with inverse variances. This costs every site "
+        f"the degrees of freedom of its own covariates, and leaves sites out that cannot be fitted alone. {COST}"
     )
 
 
 def _compared(joined: Joined) -> str:
     tests = f"{int(joined.edges['p'].notna().sum()):,} connections" if len(joined.edges) else "no connection"
     return (
-        f"p were corrected by Bonferroni and by Benjamini-Hochberg over {tests}, and over "
-        f"{counted(len(joined.circuits), 'circuit')} apart. Sites were compared by Cochran's Q of their d and by I² "
-        "(doi:10.1002/sim.1186), with variances under the mean effect of all; the variance between sites is that of "
+        f"p were corrected by Bonferroni and by Benjamini-Hochberg over {tests}, and separately over "
+        f"{counted(len(joined.circuits), 'circuit')}. Sites were compared by Cochran's Q of their d, with variances "
+        "under the mean effect of all, and by I², doi:10.1002/sim.1186. The variance between sites is that of "
         "DerSimonian and Laird (Control Clin Trials 7, 1986), and the interval of the random-effects mean that of "
-        "Knapp and Hartung as modified for few sites (doi:10.1186/s12874-015-0091-1). “Sites that agree” counts those "
+        "Knapp and Hartung as modified for few sites, doi:10.1186/s12874-015-0091-1. “Sites that agree” counts those "
         "whose own effect has the sign of the fit of all others."
     )
 
@@ -202,8 +208,13 @@ def cannot_say(joined: Joined) -> list[str]:
         "was in. Bonferroni is valid without them and stricter, as it takes no account of how connections go together."
     )
     said = [permuted] if len(joined.edges) else []
-    if "p_fwer" not in joined.circuits and len(joined.circuits):
-        said.append("Circuits were not permuted under masks either, which takes three sites: their p are Bonferroni's.")
+    if len(joined.circuits):
+        said.append(
+            "p of circuits by permutation (FWER) are over those that the sites' plan names, and people were permuted "
+            "within scanners under masks: nobody has seen the sums of a single site."
+            if "p_fwer" in joined.circuits
+            else "Circuits were not permuted under masks, which takes three sites: their p are Bonferroni's."
+        )
     said.append(
         "No component of connections, no curve, no outlier and no wrong label can be seen in sums: each site must have "
         "looked at its own report."

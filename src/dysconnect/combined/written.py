@@ -1,5 +1,6 @@
 """Files of a joined analysis: the page, its tables, and the norm of all controls."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,26 +9,42 @@ import pandas as pd
 
 from dysconnect.combined.cohort import Joined
 from dysconnect.combined.page import render_joined
+from dysconnect.combined.sent import PLAN, plan_text
+from dysconnect.data.dictionary import sidecar
 from dysconnect.keeping.whole import save_arrays, whole_file
 from dysconnect.pooling.norm import PooledNorm
 from dysconnect.share.package import Package
+from dysconnect.share.session import Plan
 
 PAGE, NORM = "index.html", "norm.npz"
 
 
-def write_joined(folder: str | Path, joined: Joined, packages: Sequence[Package]) -> list[Path]:
-    """Write a joined analysis; what is written is complete before the first file is.
+def write_joined(
+    folder: str | Path, joined: Joined, packages: Sequence[Package], plan: Plan | None = None
+) -> list[Path]:
+    """Write a joined analysis; all of it is made before the first file is written.
+
+    Parameters
+    ----------
+    folder : path
+    joined : Joined
+    packages : sequence of Package
+    plan : Plan, optional
+        To permute circuits under masks.
 
     Returns
     -------
     list of path
-        ``index.html``, ``edges.tsv``, ``circuits.tsv``, ``forest.tsv``, ``sites.tsv``, ``power.tsv`` and, where sites
-        gave the sums of their controls, ``norm.npz``.
+        ``index.html``, ``edges.tsv``, ``circuits.tsv``, ``forest.tsv``, ``sites.tsv``, ``power.tsv``, each table with
+        its ``.json`` beside it; ``plan.json``; and, where sites gave the sums of their controls, ``norm.npz``.
     """
     folder = Path(folder)
     tables = {"edges": joined.edges, "circuits": joined.circuits, "forest": joined.forest, "sites": joined.sites}
     contents = {PAGE: render_joined(joined, packages).encode()}
-    contents |= {f"{name}.tsv": _tsv(table) for name, table in {**tables, "power": joined.power}.items()}
+    for name, table in {**tables, "power": joined.power}.items():
+        contents |= {f"{name}.tsv": _tsv(table), f"{name}.json": _described(name, table)}
+    if plan is not None:
+        contents[PLAN] = plan_text(plan).encode()
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
         with whole_file(folder / name, len(content)) as file:
@@ -36,6 +53,11 @@ def write_joined(folder: str | Path, joined: Joined, packages: Sequence[Package]
         save_arrays(folder / NORM, norm_arrays(joined.norm, packages))
         return [folder / name for name in (*contents, NORM)]
     return [folder / name for name in contents]
+
+
+def _described(name: str, table: pd.DataFrame) -> bytes:
+    """What the columns of a table mean, as BIDS says it."""
+    return json.dumps(sidecar(f"combine/{name}.tsv", list(table)), indent=1, ensure_ascii=False).encode()
 
 
 def _tsv(table: pd.DataFrame) -> bytes:

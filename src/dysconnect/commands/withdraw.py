@@ -45,7 +45,7 @@ class Removal:
 def main(arguments: Sequence[str]) -> int:
     """Run ``dysconnect withdraw``; return the exit status."""
     given = parser().parse_args(arguments)
-    if not Path(given.directory, "results").is_dir():
+    if not any(Path(given.directory, kept).exists() for kept in ("results", "released.json")):
         print(
             f"dysconnect withdraw: {given.directory}: no results here. Name the project's folder with --directory.",
             file=sys.stderr,
@@ -72,7 +72,10 @@ def parser() -> argparse.ArgumentParser:
 def _withdraw(project: Path, name: str, dataset: str | None, dry: bool) -> int:
     results = project / "results"
     _refuse_running(project)
-    having = [each for each in _datasets(project) if name in people_of(project, each)]
+    given = _given(project, name)
+    having = [
+        each for each in sorted({*_datasets(project), *given}) if each in given or name in people_of(project, each)
+    ]
     chosen = _choose(project, name, dataset, having)
     removal = find_removal(results, chosen, name)
     revoked = _revoke(project, chosen, name, True)  # a ledger that cannot be read stops before anything is done
@@ -88,9 +91,16 @@ def _withdraw(project: Path, name: str, dataset: str | None, dry: bool) -> int:
     return 0
 
 
+def _given(project: Path, name: str) -> set[str]:
+    """Datasets of which a file of sums was given that has somebody; it may be all that is left of them."""
+    from dysconnect.share.revoked import datasets_with  # numpy and pandas take a second to load
+
+    return datasets_with(project, name)
+
+
 def _revoke(project: Path, dataset: str, name: str, dry: bool) -> dict[str, list[str]]:
     """Revoke the files of sums that have somebody; see `revoke_person`."""
-    from dysconnect.share.revoked import revoke_person  # numpy and pandas take a second to load
+    from dysconnect.share.revoked import revoke_person
 
     return revoke_person(project, dataset, name, dry)
 
@@ -117,11 +127,8 @@ def _refuse_running(project: Path) -> None:
 
 def _datasets(project: Path) -> list[str]:
     """Datasets that have results, or had some when somebody withdrew."""
-    there = {
-        folder.name
-        for folder in (project / "results").iterdir()
-        if folder.is_dir() and folder.name not in SHARED_FOLDERS
-    }
+    folders = (project / "results").iterdir() if (project / "results").is_dir() else ()
+    there = {folder.name for folder in folders if folder.is_dir() and folder.name not in SHARED_FOLDERS}
     return sorted(there | {dataset for dataset, _ in withdrawals(project)})
 
 

@@ -53,7 +53,7 @@ def reached(*roots: str | Path) -> list[Path]:
             used, run = _imported(*_version(path))
             waiting += used
             files.update((path, *run))
-    remembered("imports").keep()
+    remembered(__file__).keep()
     return sorted(files)
 
 
@@ -91,10 +91,10 @@ def _imported(path: Path, *_version: int) -> tuple[list[Path], list[Path]]:
 @lru_cache(None)
 def _files(module: str) -> tuple[list[Path], list[Path]]:
     """File of a module of the library, and the ``__init__`` that run with it: its own, and of all packages above."""
-    place = LIBRARY.joinpath(*module.split(".")[1:])
-    packages = [folder for folder in (place, *place.parents) if folder.is_relative_to(LIBRARY)]
-    above = [folder / "__init__.py" for folder in packages]
-    return [*filter(Path.exists, (place.with_suffix(".py"), place / "__init__.py"))], [*filter(Path.exists, above)]
+    _, *names = module.split(".")
+    above = [LIBRARY.joinpath(*names[:n], "__init__.py") for n in range(len(names) + 1)]
+    own = [LIBRARY.joinpath(*names).with_suffix(".py"), above[-1]]
+    return [*filter(Path.exists, own)], [*filter(Path.exists, above)]
 
 
 class _Read(NamedTuple):
@@ -115,7 +115,7 @@ def _read(path: Path) -> _Read:
 def _said(path: Path) -> tuple[list[str], list[str]]:
     """Modules that a file imports, and kinds of data that it names."""
     content = _content(*_version(path))
-    return remembered("imports").value(_name(path), content, lambda: (_modules(path), _suffixes(path)))
+    return remembered(__file__).value(_name(path), content, lambda: (_modules(path), _suffixes(path)))
 
 
 def _suffixes(path: Path) -> list[str]:

@@ -4,6 +4,7 @@ It lies in the folder of Snakemake where the workflow runs. Nothing depends on i
 cannot be read or written is worked out again.
 """
 
+import hashlib
 import json
 import os
 import tempfile
@@ -22,12 +23,14 @@ class Memory:
     ----------
     path : path
         A JSON file, and so are the values.
+    maker : str
+        The code that makes them: what another made is forgotten.
     """
 
-    def __init__(self, path: Path):
-        self.path, self.values, self.changed = path, {}, False
-        with suppress(OSError, ValueError):
-            self.values = dict(json.loads(path.read_text(encoding="utf-8")))
+    def __init__(self, path: Path, maker: str):
+        self.path, self.maker, self.values, self.changed = path, maker, {}, False
+        with suppress(OSError, ValueError, AttributeError):
+            self.values = json.loads(path.read_text(encoding="utf-8")).get(maker, {})
 
     def value(self, name: str, state: str, make: Callable[[], object]) -> object:
         """The value of a name, made anew where it was kept for another state."""
@@ -41,16 +44,22 @@ class Memory:
         if self.changed and self.path.parent.is_dir():
             with suppress(OSError):
                 with tempfile.NamedTemporaryFile("w", dir=self.path.parent, delete=False) as file:
-                    json.dump(self.values, file)
+                    json.dump({self.maker: self.values}, file)
                 os.replace(file.name, self.path)
         self.changed = False
 
 
-def remembered(kind: str) -> Memory:
-    """What is kept of a kind where this process works."""
-    return _memory(Path.cwd() / FOLDER / f"dysconnect_{kind}.json")
+def remembered(module: str) -> Memory:
+    """What a module made and is kept where this process works; another version of it made nothing of worth.
+
+    Parameters
+    ----------
+    module : str
+        Its ``__file__``.
+    """
+    return _memory(Path.cwd() / FOLDER / f"dysconnect_{Path(module).stem}.json", module)
 
 
 @lru_cache(None)
-def _memory(path: Path) -> Memory:
-    return Memory(path)
+def _memory(path: Path, module: str) -> Memory:
+    return Memory(path, hashlib.sha256(Path(module).read_bytes()).hexdigest())

@@ -79,7 +79,7 @@ def compose_workflow(
         cohort = _suited(_compose(state, [*groups, *validated], overrides, rules, used))
         names = _experiment_names(cohort, chosen, config_dir)
         experiments = {name: _compose(state, [*groups, f"experiment={name}"], overrides, rules, used) for name in names}
-    remembered("configs").keep()
+    remembered(__file__).keep()
     _refuse_unused(overrides, used, [cohort, *experiments.values()])
     validate(cohort, schema)
     check_denoising(cohort, "")
@@ -170,7 +170,7 @@ def _of_files(state: str, chosen: list[str]) -> DictConfig:
     def made():
         return json.dumps(OmegaConf.to_container(hydra.compose("config", chosen), resolve=False))
 
-    return OmegaConf.create(json.loads(remembered("configs").value(" ".join(chosen), state, made)))
+    return OmegaConf.create(json.loads(remembered(__file__).value(" ".join(chosen), state, made)))
 
 
 def _compose(state: str, groups: Sequence[str], overrides: Sequence[Override], rules: Mapping, used: set[str]) -> dict:

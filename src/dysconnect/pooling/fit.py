@@ -29,8 +29,6 @@ class Fit:
         Norm of the residualised group, ``|g|``.
     df : array
         Residual degrees of freedom.
-    sd : array
-        Residual standard deviation.
     sites : array of int
         How many sites give it.
     """
@@ -39,7 +37,6 @@ class Fit:
     d: np.ndarray
     size: np.ndarray
     df: np.ndarray
-    sd: np.ndarray
     sites: np.ndarray
 
     @property
@@ -101,13 +98,13 @@ def fit(parts: Sequence[Within]) -> Fit:
     group in the full model, as `localize.statistics.edge_statistics` computes it from people.
     """
     given = np.stack([part.given for part in parts])
-    result = Fit(*np.full((5, given.shape[1]), np.nan), given.sum(0))
+    result = Fit(*np.full((4, given.shape[1]), np.nan), given.sum(0))
     for pattern, outcomes in patterns(given):
         sums = joined([part for part, inside in zip(parts, pattern) if inside], outcomes)
         if why_not(sums):
             continue
-        t, size, df, sd = _group_effect(sums)
-        for name, value in {"t": t, "d": t / size, "size": size, "df": df, "sd": sd}.items():
+        t, size, df = _group_effect(sums)
+        for name, value in {"t": t, "d": t / size, "size": size, "df": df}.items():
             getattr(result, name)[outcomes] = value
     return result
 
@@ -141,8 +138,8 @@ def _left(sums: Within, covariates: Nuisance) -> float:
     return float(sums.xx[k, k] - (covariates.of(sums.xx[:, k]) ** 2).sum())
 
 
-def _group_effect(sums: Within) -> tuple[np.ndarray, float, int, np.ndarray]:
-    """Return t [E], norm of the residualised group, degrees of freedom and residual standard deviation [E]."""
+def _group_effect(sums: Within) -> tuple[np.ndarray, float, int]:
+    """Return t [E], norm of the residualised group, and residual degrees of freedom."""
     covariates, k = nuisance(sums), sums.columns.index(GROUP)
     size = np.sqrt(_left(sums, covariates))
     df = sums.n - sums.intercepts - covariates.weights.shape[1] - 1
@@ -151,8 +148,7 @@ def _group_effect(sums: Within) -> tuple[np.ndarray, float, int, np.ndarray]:
     rest = sums.yy - (shared**2).sum(0)
     alive = rest > FLAT * sums.squares
     r = np.where(alive, products / (size * np.sqrt(np.where(alive, rest, 1))), 0.0)
-    sd = np.sqrt(np.where(alive, rest * np.maximum(1 - r**2, 0), 0) / df)
-    return to_t(r, df), float(size), df, sd
+    return to_t(r, df), float(size), df
 
 
 def corrected(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -46,7 +46,9 @@ class Passed:
     leverage : float
         Largest of anybody.
     earlier : int
-        Releases with some of these people before.
+        Releases before that have to do with these people.
+    changed : int
+        By how many people the nearest of them differs; 0 of none.
     least : mapping
         `group` and `cell`, as asked.
     """
@@ -57,6 +59,7 @@ class Passed:
     people: int
     leverage: float
     earlier: int
+    changed: int
     least: Mapping[str, int]
 
 
@@ -88,7 +91,7 @@ def check_release(design: Design, spec: Mapping, ledger: Ledger) -> Passed:
     for who, inside in subsets(design, spec["norm"]):
         _check_parameters(design.values[inside], who)
         _check_leverage(design, inside, names, who)
-    _check_difference(ledger, names)
+    changed = _check_difference(ledger, names)
     joined = ledger.joined(names, weights_of(design, spec["norm"]))
     leverage = _check_joined(joined, names)
     return Passed(
@@ -98,6 +101,7 @@ def check_release(design: Design, spec: Mapping, ledger: Ledger) -> Passed:
         people=len(joined.weights),
         leverage=leverage,
         earlier=len(joined.releases),
+        changed=changed,
         least=least,
     )
 
@@ -167,7 +171,9 @@ def _names(name: str, words: str) -> bool:
     """Whether words hold an id, with ``sub-`` or without, as a whole word."""
     plain = name.removeprefix("sub-")
     forms = {form for form in (name, plain) if len(form) >= SHORTEST and (re.search(r"\d", form) or form != plain)}
-    return any(re.search(rf"(?<![A-Za-z0-9]){re.escape(form)}(?![A-Za-z0-9])", words) for form in forms)
+    return any(
+        form in words and re.search(rf"(?<![A-Za-z0-9]){re.escape(form)}(?![A-Za-z0-9])", words) for form in forms
+    )
 
 
 # counts
@@ -202,14 +208,18 @@ def _check_counts(design: Design, least: Mapping[str, int]) -> tuple[int, int]:
 
 def _check_numbers(design: Design, least: int) -> None:
     """Refuse a number that is the same in nearly everybody: its sums are those of the few others."""
+    controls = controls_of(design)
     for k, column in enumerate(design.columns):
-        if column.kind == "number":
-            often = np.unique(design.values[:, k], return_counts=True)[1].max()
-            few = len(design.values) - often
+        if column.kind != "number":
+            continue
+        values, times = np.unique(design.values[:, k], return_counts=True)
+        other = design.values[:, k] != values[times.argmax()]
+        for side, inside in (("controls", controls), ("patients", ~controls)):
+            few = int((other & inside).sum())
             if 0 < few < least:
                 raise NotSharedError(
-                    f"share.minimum.cell: {column.name} is the same in all but {few} people, and {least} or none are "
-                    f"allowed. {REMEDY}"
+                    f"share.minimum.cell: {column.name} is the same in everybody but some, of whom {few} are {side}, "
+                    f"and {least} or none are allowed. {REMEDY}"
                 )
 
 
@@ -254,21 +264,25 @@ def _check_leverage(design: Design, inside: np.ndarray, names: Sequence[str], wh
         column = design.columns[(squares[worst] / np.maximum(squares.sum(0), np.finfo(float).tiny)).argmax()].name
         raise NotSharedError(
             f"leverage: the sums would give {len(over)} of {len(values)} {who} away: "
-            f"{np.asarray(names)[inside][worst]} has {leverage[worst]:.2f} of a mixture of columns alone, most of it "
+            f"{np.asarray(names)[inside][worst]} has {leverage[worst]:.3f} of a mixture of columns alone, most of it "
             f"in {column}, and {MOST_LEVERAGE:g} is the most. Leave {column.split('=')[0]} out of share.columns, or "
             "the person out of the dataset (dataset.exclude)."
         )
 
 
-def _check_difference(ledger: Ledger, names: Sequence[str]) -> None:
-    for earlier, changed in ledger.changed(names):
+def _check_difference(ledger: Ledger, names: Sequence[str]) -> int:
+    """Refuse people of whom few are other than in an earlier release; return how many at least are."""
+    differences = ledger.changed(names)
+    for earlier, changed in differences:
         if 0 < changed < DIFFERENCE:
             gone = "revoked, but whoever has it can still subtract" if earlier["revoked"] else f"of {earlier['site']}"
             raise NotSharedError(
                 f"difference: these people and those of release {earlier['release']} ({gone}) differ by {changed}, so "
                 f"that the sums of {changed} could be had by subtraction. Wait until {DIFFERENCE} have changed: "
-                f"{DIFFERENCE - changed} more. {_other(ledger)}"
+                f"{DIFFERENCE - changed} more; or, if a column of share.columns is not known of some, leave it out. "
+                f"{_other(ledger)}"
             )
+    return min((changed for _, changed in differences), default=0)
 
 
 def _other(ledger: Ledger) -> str:
@@ -290,7 +304,7 @@ def _check_joined(joined: Joined, names: Sequence[str]) -> float:
         who = names[worst] if worst < len(names) else "somebody who is no longer in"
         raise NotSharedError(
             f"leverage over releases: this one and those before ({earlier}), subtracted from each other, would give "
-            f"{len(over)} people away: {who} has {leverage[worst]:.2f} of a difference alone, and {MOST_LEVERAGE:g} is "
+            f"{len(over)} people away: {who} has {leverage[worst]:.3f} of a difference alone, and {MOST_LEVERAGE:g} is "
             "the most. Something of few people has changed since, as a corrected age, or few were added to the columns "
             "that there are: wait for more people, name fewer columns, or give the columns as they were."
         )

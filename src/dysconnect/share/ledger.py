@@ -13,7 +13,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -110,6 +110,10 @@ class Ledger:
         people = set(self.hashed(names))
         return [(one, len(people ^ set(one["people"]))) for one in self.releases if people & set(one["people"])]
 
+    def other_than(self, release: str) -> "Ledger":
+        """What was released beside a release, which may be made again."""
+        return replace(self, releases=[one for one in self.releases if one["release"] != release])
+
     def add(self, release: str, site: str, dataset: str, names: Sequence[str], weights: np.ndarray, n: int) -> None:
         """Write a release down, once: its number, whose it is, and people's weights [n, k] in sums of `n` outcomes.
 
@@ -131,10 +135,14 @@ class Ledger:
         self.releases.append(entry | {"outcomes": int(n), "revoked": False})
         self.write()
 
+    def having(self, name: str) -> list[dict]:
+        """Releases that had a person."""
+        person = self.hashed([name])[0]
+        return [one for one in self.releases if person in one["people"]]
+
     def revoke(self, name: str, dataset: str) -> list[dict]:
         """Mark every release of a dataset that had a person; return them, also those that were revoked before."""
-        person = self.hashed([name])[0]
-        having = [one for one in self.releases if one["dataset"] == dataset and person in one["people"]]
+        having = [one for one in self.having(name) if one["dataset"] == dataset]
         for one in having:
             one["revoked"] = True
         return having

@@ -15,12 +15,12 @@ from dysconnect.share.gate import Passed, check_release
 from dysconnect.share.ledger import Ledger
 from dysconnect.share.masked import answer_of, circuit_means, masked, products
 from dysconnect.share.package import Package, packed
-from dysconnect.share.release import Circuits, gathered, load_parts, people_of, released
+from dysconnect.share.release import Circuits, NotSharedError, gathered, load_parts, people_of, released
 from dysconnect.share.session import check_plan, read_plan, spoken
 from dysconnect.share.statement import statement
 from dysconnect.share.unpacked import read_package
 from dysconnect.share.weights import weights_of
-from dysconnect.share.withheld import fit_connections
+from dysconnect.share.withheld import fit_outcomes
 
 
 def make_sums(files: Mapping[str, str], spec: Mapping, batch: int) -> dict[str, np.ndarray]:
@@ -62,8 +62,12 @@ def make_package(
     """
     cohort, design, rows, circuits = _opened(files, spec)
     share, book = spec["share"], Ledger.read(ledger)
-    passed = check_release(design, share, book)
-    fit = fit_connections(cohort, rows, design, share)
+    fit = fit_outcomes(cohort, rows, design, circuits, share)
+    if not fit.any():
+        raise NotSharedError(
+            f"connectivity={cohort.measure}: there is no connection that enough people have and in which they differ. "
+            "Whether two regions are joined, as 0 or 1, is not shared: share another measure."
+        )
     everybody, controls = released(load_parts(parts), design, circuits, spec["localize"]["max_missing"], fit)
     if share["edges"] == "circuits":
         last = slice(cohort.values.shape[1], None)
@@ -74,6 +78,7 @@ def make_package(
     package = packed(about, nodes, everybody, controls if share["norm"] else None)
     names = design.people["participant_id"].astype(str).tolist()
     own = package.about["release"], package.site, spec["dataset"]
+    passed = check_release(design, share, book.other_than(package.about["release"]))
     book.add(*own, names, weights_of(design, share["norm"]), len(package.sums.yy))
     return package, passed
 

@@ -8,7 +8,12 @@ from dysconnect.share.gate import DIFFERENCE, MOST_LEVERAGE, MOST_PARAMETERS, Pa
 from dysconnect.share.package import Package
 from dysconnect.share.revoked import revocation_file
 
-KINDS = {"group": "which group", "number": "number", "level": "one where it is so", "site": "one for each scanner"}
+KINDS = {
+    "group": "0 or 1",
+    "number": "number",
+    "level": "1 where it is so, else 0",
+    "site": "1 at this scanner, else 0",
+}
 MEMBERSHIP = [  # AUC by the same scan, and by another half of it, of groups of so many; NYU of ABIDE, correlations
     (10, 1.00, 0.94),
     (30, 0.98, 0.79),
@@ -40,6 +45,7 @@ def page(package: Package, passed: Passed, size: int) -> str:
         outside=OUTSIDE,
         membership=_membership(),
         rules=_rules(passed),
+        guessed=percent(passed.leverage),
         contact=about["contact"],
         revocation=revocation_file(package.site),
         hash=about["processing_hash"][:16],
@@ -68,6 +74,7 @@ def _inside(package: Package) -> str:
 
 def _content(package: Package) -> list[tuple[str, str]]:
     about, sums = package.about, package.sums
+    models = about["models"]
     numbers = sums.xy.size + sums.yy.size + sums.xx.size
     if package.norm is not None:
         numbers *= 2
@@ -81,7 +88,7 @@ def _content(package: Package) -> list[tuple[str, str]]:
         ("Numbers", f"{numbers:,}, in double precision"),
         ("Withheld", f"{withheld:,} of {len(sums.given):,} values: too few have them" if withheld else "nothing"),
         ("Norm", "sums of the controls alone are given too" if package.norm else "not given"),
-        ("Models", f"{counted(len(about['models']), 'model')} of others tested here: AUC and counts"),
+        ("Models of others", f"{len(models)}, tested here: AUC and counts" if models else "none was tested here"),
     ]
 
 
@@ -132,11 +139,15 @@ def _rules(passed: Passed) -> Table:
             number(passed.leverage),
             f"at most {MOST_LEVERAGE:g}",
         ],
-        ["People by which releases differ", "none or enough", f"none, or at least {DIFFERENCE}"],
+        ["People who are in only one of this and an earlier release", _changed(passed), f"at least {DIFFERENCE}, or 0"],
         ["Ids, dates, texts among the columns", "none", "none"],
     ]
     columns = [Column("Rule", False), Column("This release"), Column("Limit")]
     return Table("Rules and figures.", columns, [Row(cells) for cells in rows])
+
+
+def _changed(passed: Passed) -> str:
+    return f"{passed.changed}" if passed.earlier else "no earlier one"
 
 
 def _processing(package: Package) -> Table:

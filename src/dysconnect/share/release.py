@@ -101,13 +101,13 @@ def released(
     design, circuits
     most : float
         Share of the people that may lack a connection; one that more of them lack is not given.
-    fit : array of bool, [E]
-        Connections that may be given, see `fit_connections`; nor is a circuit with one that may not.
+    fit : array of bool, [E + C]
+        What may be given, see `fit_outcomes`.
     """
     everybody, means = _joined(parts, "everybody", design, circuits)
-    given = everybody.sums(most).given & fit
-    whole = [given[inside].mean() >= MOSTLY and bool(fit[inside].all()) for inside in circuits.edges]
-    given = np.concatenate([given, whole]).astype(bool)
+    seen = everybody.sums(most).given
+    whole = [seen[inside].mean() >= MOSTLY for inside in circuits.edges]
+    given = np.concatenate([seen, whole]).astype(bool) & fit
     controls = _joined(parts, "controls", design, circuits)
     return Released(*(_with_circuits(*one, circuits, given) for one in ((everybody, means), controls)))
 

@@ -19,6 +19,11 @@ def revocation_file(site: str) -> str:
     return f"revoked_{site}.json"
 
 
+def datasets_with(project: str | Path, name: str) -> set[str]:
+    """Datasets of which a release had a person, also when their results are gone."""
+    return {one["dataset"] for one in Ledger.read(Path(project, FILE)).having(name)}
+
+
 def revoke_person(project: str | Path, dataset: str, name: str, dry: bool = False) -> dict[str, list[str]]:
     """Revoke every release of a dataset that had a person; write what others are to be sent.
 
