@@ -3,7 +3,7 @@
 python benchmarks/diffusion.py person    # 96 x 96 x 60 voxels of 2 mm, 60 directions, 10 b0; 200,000 seeds
 python benchmarks/diffusion.py clean     # of that size: field, motion, eddy currents, lost slices; seconds of each step
 python benchmarks/diffusion.py ringing
-python benchmarks/diffusion.py chain [--people 50] [--effect 0.8]
+python benchmarks/diffusion.py chain [--people 200] [--effect 0.8] [--draws 50] [--jobs 2]    # goes on where it stopped
 Each writes benchmarks/results/diffusion_NAME.json. Seconds are the processor's, not of the clock on the wall.
 """
 
@@ -173,37 +173,102 @@ def ringing(args: argparse.Namespace) -> dict:
 
 
 def chain(args: argparse.Namespace) -> dict:
-    """FA of one bundle is lower in half of the phantoms: which edges does the localization name?"""
+    """FA of a bundle is lower in half of the phantoms: is that edge named, and any other, as often as a formula says?
+
+    Every phantom is a person whose six bundles differ at random from everybody's, and are lowered or not by a design in
+    which the six groups are orthogonal: so one set of phantoms is six studies, and each is drawn again and again.
+    """
+    from multiprocessing import Pool
+
+    folder = OUT / "diffusion_people"
+    folder.mkdir(parents=True, exist_ok=True)
+    given = [(folder, args.seed, person, args.effect) for person in range(args.people)]
+    with Pool(args.jobs) as pool:
+        edges = np.stack(list(pool.imap(phantom_fa, given)))
+    rows = [
+        study(edges, size, bundle, draw, args)
+        for size in (50, 100)
+        for bundle in range(6)
+        for draw in range(args.draws)
+        if size <= args.people
+    ]
+    table = pd.DataFrame(rows)
+    sizes = table.groupby("people").mean(numeric_only=True).drop(columns=["bundle"])
+    bundles = table.pivot_table(index="people", columns="bundle", values="named").round(3)
+    return {
+        "phantoms": args.people,
+        "draws": args.draws,
+        "effect": args.effect,
+        "by_people": {int(n): row | {"power_by_formula": formula(n, args.effect, row["edges"])}
+                      for n, row in sizes.to_dict("index").items()},
+        "named_by_bundle": {int(n): row.tolist() for n, row in zip(bundles.index, bundles.to_numpy())},
+    }  # fmt: skip
+
+
+def lowered(people: int) -> np.ndarray:
+    """Whose bundle is lowered, [people, 6] bool: in every eight people four of each bundle, two of each pair."""
+    from scipy.linalg import hadamard
+
+    return np.tile(hadamard(8)[:, 1:7] > 0, (-(-people // 8), 1))[:people]
+
+
+def phantom_fa(given: tuple[Path, int, int, float]) -> np.ndarray:
+    """FA of all pairs of regions in one phantom, and true d of its bundles; from its file where it was made before."""
     from test_diffusion_tracts import PAIRS, fits, matrices
-    from tracts import ACROSS, BUNDLES, slab, truth
+    from tracts import ACROSS, BUNDLES, slab
+
+    folder, seed, person, effect = given
+    path = folder / f"{seed}_{person}_{effect}.npy"
+    if not path.exists():
+        spread = 0.12 * ACROSS  # of everybody's bundles
+        away = np.random.default_rng([seed, person]).standard_normal(len(BUNDLES))
+        away = away + effect * lowered(person + 1)[person]
+        scan = slab(100_000 * (seed + 1) + person, across=dict(enumerate(1.5 * ACROSS + spread * away)))
+        fa = matrices(scan, *fits(scan), seed=person + 1, seeds=2500)["fa"][PAIRS]
+        np.save(path.with_suffix(".part.npy"), np.r_[fa, away])
+        path.with_suffix(".part.npy").rename(path)
+    return np.load(path)
+
+
+def study(edges: np.ndarray, people: int, bundle: int, draw: int, args: argparse.Namespace) -> dict:
+    """One cohort, half of it with the bundle lowered: what is named; and whether the bundle itself would be."""
+    from test_diffusion_tracts import PAIRS
+    from tracts import BUNDLES, truth
 
     from dysconnect.localize.statistics import edge_statistics
 
-    rng, n, bundle = np.random.default_rng(args.seed), args.people, 4
-    labels = np.arange(n) % 2
-    spread = 0.12 * ACROSS  # of everybody's bundles
-    edges = np.full((n, len(PAIRS[0])), np.nan, np.float32)
-    for person in range(n):
-        across = ACROSS * 1.5 + spread * rng.standard_normal(len(BUNDLES))
-        across[bundle] += args.effect * spread * labels[person]  # more across is less FA
-        scan = slab(1000 * args.seed + person, across=dict(enumerate(across)))
-        edges[person] = matrices(scan, *fits(scan), seed=person + 1, seeds=2500)["fa"][PAIRS]
-    seen = np.isnan(edges).mean(0) <= 0.2
-    filled = np.where(np.isnan(edges), np.nanmean(edges, 0), edges)[:, seen]
-    table = pd.DataFrame({"participant_id": np.arange(n).astype(str), "label": labels, "site": "one"})
-    statistics = edge_statistics(filled, table, [], 2000, 0)
-    is_true = (PAIRS[0][seen] == BUNDLES[bundle][0]) & (PAIRS[1][seen] == BUNDLES[bundle][1])
-    joined = truth()[PAIRS][seen]
+    rng, group = np.random.default_rng([args.seed, people, bundle, draw]), lowered(len(edges))[:, bundle]
+    chosen = np.r_[tuple(rng.permutation(np.flatnonzero(group == side))[: people // 2] for side in (0, 1))]
+    labels, fa, away = group[chosen].astype(int), edges[chosen, :28], edges[chosen, 28 + bundle]
+    seen = np.isnan(fa).mean(0) <= 0.2
+    filled = np.where(np.isnan(fa), np.nanmean(fa, 0), fa)[:, seen]
+    table = pd.DataFrame({"participant_id": np.arange(people).astype(str), "label": labels, "site": "one"})
+    statistics = edge_statistics(filled, table, [], 999, draw)
+    pairs = list(zip(PAIRS[0][seen], PAIRS[1][seen]))
+    right = np.array([pair == BUNDLES[bundle] for pair in pairs])
+    named, joined = statistics.p_fwer <= 0.05, truth()[PAIRS][seen]
+    true_t = edge_statistics(away[:, None], table, [], 99, draw).t[0]
     return {
-        "people": n,
-        "effect": args.effect,
-        "edges_seen": int(seen.sum()),
-        "t_of_the_bundle": float(statistics.t[is_true][0]),
-        "p_of_the_bundle": float(statistics.p_fwer[is_true][0]),
-        "largest_t_of_other_bundles": float(np.abs(statistics.t[joined & ~is_true]).max()),
-        "largest_t_of_false_pairs": float(np.abs(statistics.t[~joined]).max()),
-        "others_named": int((statistics.p_fwer[~is_true] <= 0.05).sum()),
+        "people": people,
+        "bundle": bundle,
+        "edges": int(seen.sum()),
+        "named": bool(named[right].any()),
+        "named_by_true_values": bool(abs(true_t) > np.quantile(statistics.max_null, 0.95)),
+        "other_named": bool(named[~right].any()),
+        "other_bundle_named": bool(named[~right & joined].any()),
+        "false_pair_named": bool(named[~joined].any()),
+        "mean_t": float(-statistics.t[right].mean()) if right.any() else 0.0,
+        "mean_t_of_true_values": float(true_t),
     }
+
+
+def formula(people: float, effect: float, tests: float) -> float:
+    """Power of a two-sided t test of two halves at .05 by the number of tests."""
+    from scipy.stats import nct, t
+
+    df, shift = people - 2, effect * np.sqrt(people / 4)
+    limit = t.isf(0.025 / tests, df)
+    return float(nct.sf(limit, df, shift) + nct.cdf(-limit, df, shift))
 
 
 def main() -> None:
@@ -211,7 +276,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("part", choices=["person", "clean", "ringing", "chain", "make"])
     parser.add_argument("--folder")
-    parser.add_argument("--people", type=int, default=50)
+    parser.add_argument("--people", type=int, default=200)
+    parser.add_argument("--draws", type=int, default=50)
+    parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--effect", type=float, default=0.8)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import binom, false_discovery_control, kstest, norm
 from scipy.stats import t as student
 
-from dysconnect.localize.deviation import circuit_table, deviations, edge_table, person_table
+from dysconnect.localize.deviation import circuit_table, deviations, edge_table, normal_scores, person_table
 
 COVARIATES = ["age", "sex", "site", "mean_fd"]
 
@@ -334,3 +334,19 @@ def test_without_covariates_and_scan_groups_it_works_too(cohort):
     control = (people["label"] == 0).to_numpy()
     t = (edges[1] - edges[control].mean(0)) / (edges[control].std(0, ddof=1) * np.sqrt(1 + 1 / 30))
     np.testing.assert_allclose(found.z[1], np.sign(t) * norm.isf(student.sf(np.abs(t), 29)), rtol=1e-5)
+
+
+def test_connections_that_somebody_lacks_say_nothing_of_how_much_controls_differ():
+    """Filled in with a mean they would make controls look alike, and everybody who has them deviant."""
+    rng = np.random.default_rng(8)
+    edges, lost = rng.normal(size=(41, 2)), np.zeros((41, 2), bool)
+    lost[:20, 0] = True
+    edges[:20, 0] = edges[20:40, 0].mean()
+    people = pd.DataFrame({"participant_id": [f"sub-{k}" for k in range(41)], "label": [*[0] * 40, 1]})
+    found = deviations(edges, people, [], lost)
+    known = edges[20:40, 0]
+    t = (edges[40, 0] - known.mean()) / (known.std(ddof=1) * np.sqrt(1 + 1 / 40))
+    np.testing.assert_allclose(found.z[40, 0], normal_scores(np.array([t]), 19)[0], rtol=1e-4)
+    assert not found.z[:20, 0].any() and (found.z[:20, 1] != 0).all()
+    table = circuit_table(found, {"both": np.arange(2)}).set_index("participant_id")
+    np.testing.assert_allclose(table.loc["sub-0", "score"], found.z[0, 1].astype(float) ** 2)

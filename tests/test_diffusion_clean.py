@@ -39,7 +39,7 @@ def test_field_is_that_of_the_scanner(moved):
     field = estimate_field(plus, minus, epi.AFFINE, 1)
     true, brain = epi.true_shift()
     assert np.sqrt(((field.shift - true)[brain] ** 2).mean()) < 0.15
-    assert np.corrcoef(field.shift[brain], true[brain])[0, 1] > (0.99 if moved is None else 0.98)
+    assert np.corrcoef(field.shift[brain], true[brain])[0, 1] > 0.99
     assert field.before < 0.9 < 0.99 < field.after
     if moved is not None:
         np.testing.assert_allclose(rigid_parameters(field.motion[None])[0], moved, atol=0.15)
@@ -72,8 +72,8 @@ def test_motion_is_that_of_the_head(scan, clean):
     away, turned = errors(clean.motion[whole], scan.motion[whole])
     before, _ = errors(0 * scan.motion[whole], scan.motion[whole])
     assert before.mean() > 0.5
-    assert away.mean() < 0.2 and away.max() < 0.3
-    assert turned.mean() < 0.3
+    assert away.mean() < 0.15 and away.max() < 0.3
+    assert turned.mean() < 0.2 and turned.max() < 0.3
 
 
 def test_gradients_turn_with_the_head(scan, clean):
@@ -81,13 +81,13 @@ def test_gradients_turn_with_the_head(scan, clean):
     weighted = np.setdiff1d(np.flatnonzero(scan.bvals), scan.lost)
     true = np.einsum("vji,vj->vi", turns, scan.bvecs)[weighted]
     angle = np.rad2deg(np.arccos((true * clean.bvecs[weighted]).sum(1).clip(-1, 1)))
-    assert angle.mean() < 0.3
+    assert angle.mean() < 0.2 and angle.max() < 0.3
     np.testing.assert_allclose(np.linalg.norm(clean.bvecs[weighted], axis=1), 1)
 
 
 def test_eddy_currents_go_with_the_gradient(scan, clean):
     weighted = np.setdiff1d(np.flatnonzero(scan.bvals), scan.lost)
-    assert np.corrcoef(clean.eddy[weighted].ravel(), scan.bvecs[weighted].ravel())[0, 1] > 0.8
+    assert np.corrcoef(clean.eddy[weighted].ravel(), scan.bvecs[weighted].ravel())[0, 1] > 0.9
     assert not clean.eddy[scan.bvals == 0].any()
 
 

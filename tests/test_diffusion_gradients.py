@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from dysconnect.diffusion.gradients import check_orientation, refuse_turned
+from dysconnect.diffusion.order import refuse_disordered
 from dysconnect.diffusion.prediction import predict, predictor
 from dysconnect.diffusion.quality import neighbour_correlation
 from dysconnect.reading.encoding import read_encoding, readout_ratio
-from dysconnect.reading.gradients import read_gradients, world_vectors
+from dysconnect.reading.gradients import for_fibres, for_tensor, read_gradients, shells, world_vectors
 
 RANDOM = np.random.default_rng(0)
 VECTORS = RANDOM.normal(size=(12, 3))
@@ -51,6 +52,39 @@ def test_turned_round_and_unnormalised_vectors_are_read_and_said(files):
 def test_a_b0_needs_no_direction(files):
     text = rows(VECTORS.T).replace("0.000000", "nan", 1)
     assert not read_gradients(*files(bvec=text)).bvecs[0].any()
+
+
+def test_of_several_shells_the_tensor_takes_the_weak_and_fibres_one():
+    """A tensor of all would be flatter than at b = 1000, and one response of all shells is that of none."""
+    bvals = np.r_[0, 5, np.full(20, 700), np.full(30, 1005), np.full(29, 2800), np.full(20, 2990), 0]
+    assert [len(shell) for shell in shells(bvals)] == [20, 30, 29, 20]
+    assert sorted(set(bvals[for_tensor(bvals)])) == [0, 5, 700, 1005]
+    assert sorted(set(bvals[for_fibres(bvals)])) == [0, 5, 2800]
+    assert for_tensor(bvals[bvals > 2000]).all() and for_fibres(VALUES.repeat(2)).all()
+    with pytest.raises(ValueError, match="3 b values with at most 10 directions each"):
+        for_fibres(np.r_[0, np.repeat([700, 1000, 2800], 10)])
+
+
+def test_several_shells_are_said(files):
+    bvals, bvecs = np.r_[VALUES, 3 * VALUES[1:], VALUES[1:]], np.vstack([VECTORS, VECTORS[1:], VECTORS[1:]])
+    read = read_gradients(*files(rows(bvals[None]), rows(bvecs.T)))
+    assert "b = 1000, 3000 s/mm2; the tensor is fitted to those up to 1000, fibres are found from 1000" in read.notes[0]
+
+
+def test_directions_in_another_order_than_the_images_are_refused():
+    """A scan of random fibres: no tensor explains it with the directions of another, or one volume late."""
+    rng = np.random.default_rng(2)
+    bvecs = np.vstack([np.zeros((1, 3)), rng.normal(size=(30, 3))])
+    bvecs[1:] /= np.linalg.norm(bvecs[1:], axis=1, keepdims=True)
+    fibres, bvals = rng.normal(size=(400, 3)), np.r_[0, np.full(30, 1000.0)]
+    fibres /= np.linalg.norm(fibres, axis=1, keepdims=True)
+    data = 100 * np.exp(-bvals / 1000 * (0.3 + 1.2 * (fibres @ bvecs.T) ** 2)) * rng.normal(1, 0.05, (400, 31))
+    refuse_disordered(data, bvals, bvecs, "x.bvec")
+    late = np.vstack([bvecs[:1], np.roll(bvecs[1:], 1, axis=0)])
+    with pytest.raises(ValueError, match=r"x\.bvec: .* fit better if each direction is that of the volume after"):
+        refuse_disordered(data, bvals, late, "x.bvec")
+    with pytest.raises(ValueError, match=r"shuffled ones .*: those of another scan"):
+        refuse_disordered(data, bvals, np.vstack([bvecs[:1], rng.permutation(bvecs[1:])]), "x.bvec")
 
 
 def test_a_single_strong_shell_is_said(files):
@@ -147,7 +181,7 @@ def test_every_flip_and_swap_is_seen():
     for order, signs in product(permutations(range(3)), product((1,), (1, -1), (1, -1))):
         wrong = np.diag(signs)[list(order)]
         found = check_orientation(data, affine, bvals, bvecs @ wrong.T @ turn_of_image.T)
-        assert found.wrong == (not np.array_equal(wrong, np.eye(3)))
+        assert found.judged and found.wrong == (not np.array_equal(wrong, np.eye(3)))
         back = found.turn @ wrong
         assert np.array_equal(back, np.eye(3)) or np.array_equal(back, -np.eye(3))  # a line has no sign
     with pytest.raises(ValueError, match=r"dwi.bvec: fibres run on better with other directions \(.* in the order"):
@@ -158,8 +192,28 @@ def test_isotropic_images_tell_no_orientation():
     _, bvals, bvecs = bent_tubes()
     data = np.abs(1000 * np.exp(-bvals * 0.8e-3) + np.random.default_rng(0).normal(size=(20, 20, 20, 33)) * 20)
     found = check_orientation(data, np.eye(4), bvals, bvecs)
-    assert not found.wrong
+    assert not found.wrong and not found.judged
     refuse_turned(found, "dwi.bvec")
+
+
+@pytest.mark.parametrize("name, most", [("small_64D", 1300), ("small_101D", 2000)])
+def test_a_crop_of_a_brain_is_not_judged(name, most):
+    """The 10 x 10 x 10 and 6 x 10 x 10 voxels that dipy ships are best as given (24 of 24), and not at all."""
+    get_fnames = pytest.importorskip("dipy.data", reason="dipy is not installed").get_fnames
+    from dipy.io.gradients import read_bvals_bvecs
+    from nibabel import load
+
+    image, *tables = get_fnames(name=name)[:3]
+    bvals, bvecs = read_bvals_bvecs(*tables)
+    low = bvals < most
+    data, bvals, bvecs = load(image).get_fdata(dtype=np.float32)[..., low], bvals[low], np.nan_to_num(bvecs)[low]
+    named = 0
+    for order, signs in product(permutations(range(3)), product((1,), (1, -1), (1, -1))):
+        wrong = np.diag(signs)[list(order)]
+        found = check_orientation(data, np.diag([2.0, 2, 2, 1]), bvals, bvecs @ wrong.T)
+        assert not found.judged and not found.wrong
+        named += np.array_equal(abs(np.trace(found.turn @ wrong)), 3)
+    assert named == (24 if name == "small_64D" else 0)
 
 
 def test_prediction_is_that_of_a_fit_without_the_volume():

@@ -193,6 +193,39 @@ def test_a_header_that_is_shifted_by_a_separator_at_its_end_is_refused(tmp_path,
         read(tmp_path / "m.tsv", few)
 
 
+def test_a_half_whose_rows_are_shifted_beside_its_columns_is_refused(tmp_path, few, streamlines):
+    names = few["name"].tolist()
+    pd.DataFrame(np.triu(streamlines, 1), [*names[1:], names[0]], names).to_csv(tmp_path / "m.csv")
+    with pytest.raises(ValueError, match="only one half is stored, and rows and columns stand in different orders"):
+        read(tmp_path / "m.csv", few)
+
+
+def test_names_spelt_otherwise_contradict_the_order_that_is_said(tmp_path, few, r):
+    dotted = few["name"].str.replace(" ", ".").tolist()
+    pd.DataFrame(r, dotted, dotted).to_csv(tmp_path / "m.csv")
+    np.testing.assert_allclose(read(tmp_path / "m.csv", few, by_order=True)[0], r)
+    pd.DataFrame(r, dotted[::-1], dotted[::-1]).to_csv(tmp_path / "m.csv")
+    with pytest.raises(ValueError, match="it is spelt"):
+        read(tmp_path / "m.csv", few, by_order=True)
+
+
+def test_counts_in_integers_too_small_for_them_are_refused(tmp_path, few, streamlines):
+    np.save(tmp_path / "m.npy", np.minimum(streamlines, 200).astype(np.uint8))
+    assert read(tmp_path / "m.npy", few, by_order=True)[0].max() <= 200
+    large = streamlines[:, :, None] * np.arange(1, 40)  # 39 scans: of some wrapped counts one is near 255
+    wrapped = next(cut for cut in np.moveaxis(large % 256, 2, 0) if cut.max() > 252)
+    for cut in (np.minimum(streamlines * 20, 255), wrapped):
+        np.save(tmp_path / "m.npy", cut.astype(np.uint8))
+        with pytest.raises(ValueError, match=r"holds uint8 up to 25\d, and 255 is the largest"):
+            read(tmp_path / "m.npy", few, by_order=True)
+
+
+def test_empty_lines_that_spreadsheets_leave_below_are_no_regions(tmp_path, few, r):
+    table = pd.DataFrame(r, few["name"], few["name"]).to_csv(sep=";")
+    (tmp_path / "m.csv").write_text(table + (";" * 8 + "\n") * 3)
+    np.testing.assert_allclose(read(tmp_path / "m.csv", few)[0], r)
+
+
 def test_numbers_of_which_the_atlas_has_some_are_those_of_another_atlas(tmp_path, few, r):
     codes = [*few["node"], 11, 12]
     pd.DataFrame(np.pad(r, (0, 2)), codes, codes).to_csv(tmp_path / "m.csv")
@@ -497,6 +530,7 @@ def bad(r, streamlines):
         "diffusivity as FA": (whole / whole.max() * 0.002, "fa", "the largest is .*: another quantity"),
         "metres": (whole / whole.max() * 0.2, "length", "the largest is .*: another quantity, or other units"),
         "z with its diagonal": (np.where(np.eye(8), np.inf, r), "correlation", "infinity on its diagonal: Fisher z"),
+        "covariances": (r * 0.01, "correlation", "0.01 on its diagonal, and 1 nowhere: covariances"),
         "code of a missing region": (np.where(row, 9999, whole), "count", "all connections of .* are 9999, a code"),
         "z as r": (r * 3, "correlation", "is said to hold correlations, between -1 and 1, but"),
         "r as z": (r, "fisher_z", "ones on its diagonal"),

@@ -1,5 +1,7 @@
 """A folder of matrices: which file is meant, in the layouts of other people's tools, and who can be used."""
 
+import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from dysconnect.data.participants import write_participants
 from dysconnect.keeping.sealed import NotAsWrittenError
 from dysconnect.plan.run import plan_run
 from dysconnect.problems import MachineError
-from dysconnect.reading.bids import list_folder
+from dysconnect.reading.bids import list_folder, made_by
 from dysconnect.timeseries import judge_matrices
 
 ROOT = Path(__file__).parents[1]
@@ -123,6 +125,62 @@ def test_bids_with_node_indices(tmp_path, few):
     expected = Pairs(8).edges(weights_of(0))
     np.testing.assert_allclose(counts.values[0], np.log1p(expected), rtol=1e-5)
     np.testing.assert_allclose(lengths.values[0], np.where(expected, 2 * expected, np.nan), rtol=1e-5)
+
+
+def test_a_list_of_single_connections_is_refused_by_name_and_a_square_beside_it_is_read(tmp_path, few):
+    people(tmp_path)
+    stems = [f"{name}/dwi/{name}_meas-streamlineCount_relmat" for name in PEOPLE]
+    for k, stem in enumerate(stems):
+        write(tmp_path, f"{stem}.sparse.tsv", np.ones((3, 3)))
+        if k:
+            write(tmp_path, f"{stem}.dense.tsv", np.round(weights_of(k)), few["name"])
+    table, made, _ = judged(tmp_path, few, "count")
+    assert made.subjects.tolist() == PEOPLE[1:]
+    assert re.search(r"sparse\.tsv lists single .* as _relmat\.dense\.tsv", table.loc["sub-01", "exclusion_reason"])
+
+
+DESCRIBED = {"Name": "x", "BIDSVersion": "1.9.0", "DatasetType": "derivative"}
+
+
+def described(root, folder, **told):
+    (root / folder).mkdir(parents=True, exist_ok=True)
+    (root / folder / "dataset_description.json").write_text(json.dumps(DESCRIBED | told))
+
+
+@pytest.mark.parametrize(
+    ("told", "made"),
+    [
+        ({"GeneratedBy": [{"Name": "QSIRecon", "Version": "1.0.1"}, {"Name": "QSIPrep"}]}, "QSIRecon 1.0.1, QSIPrep"),
+        ({"GeneratedBy": {"Name": "XCP-D", "Version": "0.10"}}, "XCP-D 0.10"),
+        ({"PipelineDescription": {"Name": "MRtrix3_connectome", "Version": "0.5"}}, "MRtrix3_connectome 0.5"),
+        ({"DatasetType": "raw", "GeneratedBy": [{"Name": "heudiconv", "Version": "1.1"}]}, ""),
+        ({"GeneratedBy": ["by hand", {"Version": None, "Name": None}]}, ""),
+        ({}, ""),
+    ],
+)
+def test_who_made_a_data_set_is_what_its_description_says(tmp_path, told, made):
+    described(tmp_path, "", **told)
+    assert made_by(tmp_path / "dataset_description.json") == made
+    assert made_by(tmp_path / "none.json") == ""
+
+
+def test_the_software_of_each_matrix_is_that_of_the_nearest_description(tmp_path, few):
+    people(tmp_path)
+    for k, name in enumerate(PEOPLE):
+        folder = "b" if k == 2 else "a"
+        write(tmp_path, f"{folder}/{name}/{name}_desc-r_relmat.tsv", r_of(k), few["name"])
+    described(tmp_path, "", GeneratedBy=[{"Name": "XCP-D", "Version": "0.9.1"}])
+    described(tmp_path, "b", GeneratedBy=[{"Name": "XCP-D", "Version": "0.10.0"}])
+    spec = dataset(content="correlation")
+    plan = plan_matrices(spec, tmp_path)
+    _, index = acquire_matrices(spec, plan)
+    assert index["processing"].tolist() == ["XCP-D 0.9.1", "XCP-D 0.9.1", "XCP-D 0.10.0"]
+    assert {tmp_path / "dataset_description.json", tmp_path / "b/dataset_description.json"} <= set(
+        matrix_sources(spec, plan)
+    )
+    write_index_of_matrices(index, tmp_path / "index.tsv")
+    _, kept = judge_matrices(people(tmp_path), read_index_of_matrices(tmp_path / "index.tsv"), few, LIMITS)
+    assert kept["processing"].tolist() == index["processing"].tolist()
 
 
 @pytest.mark.parametrize(("parts", "level"), [("desc-desikan", ""), ("parc-desikan", "_level-participant")])

@@ -22,9 +22,10 @@ from dysconnect.quality.people import (
     exclusion_kinds,
     group_difference,
     missing_regions,
+    processed,
     subjects_kept,
 )
-from dysconnect.report.quality.sentences import quality_warnings
+from dysconnect.report.quality.sentences import processing_text, quality_warnings
 
 CONTRAST = {"cases": ["DYT"], "controls": ["HC"]}
 COVARIATES = ["age", "sex", "site", "mean_fd"]
@@ -117,6 +118,26 @@ def test_motion_in_parts_of_a_scan_is_compared_where_it_is_known(make_participan
     assert within["p"] < 1e-3 < summary["motion"]["p"]
     warned = quality_warnings(summary, {"group_alpha": 0.05, "qcfc_alpha": 0})
     assert [text.split(" differs")[0] for text in warned] == ["Motion during the task"]
+
+
+def test_matrices_made_in_several_ways_are_a_warning_and_a_loud_one_where_these_go_with_the_group(make_participants):
+    people = people_of(make_participants, 40)
+    side, limits = people["label"].to_numpy() == 1, {"group_alpha": 0.05, "qcfc_alpha": 0}
+    assert processed(people, [""] * 40) == {} and processed(people, ()) == {}
+    assert processed(people, ["A 1"] * 40)["p"] is None
+    _, summary = assessed(people, noise(40, 6), nodes_of(4))
+    spread = processed(people, np.where(np.arange(40) % 5 == 0, "A 2", "A 1"))
+    gone = processed(people, np.where(side, "A 2", "A 1"))
+    three = processed(people, np.where(side, "A 2", np.where(np.arange(40) % 4 < 2, "A 1", "")))
+    assert spread["p"] > 0.05 > gone["p"] and three["p"] < 0.05 and len(three["ways"]) == 3
+    assert gone["ways"][0]["cases"] in (0, side.sum()) and sum(way["cases"] for way in three["ways"]) == side.sum()
+    assert three == processed(people, np.where(side, "A 2", np.where(np.arange(40) % 4 < 2, "A 1", "")))
+    usual = quality_warnings(summary, limits)
+    said = [quality_warnings(summary | {"processing": each}, limits) for each in (spread, gone)]
+    quiet, loud = ([text for text in texts if text not in usual] for texts in said)
+    assert "Matrices were made in 2 ways" in quiet[0] and "A 1 (" in quiet[0] and "column site" in quiet[1]
+    assert "goes with the group (p < 0.001)" in loud[0]
+    assert "not said (" in processing_text(three)
 
 
 def test_whose_events_are_perhaps_on_another_clock_is_named_as_a_doubt(make_participants):

@@ -139,9 +139,9 @@ def test_fewer_than_three_sites_and_too_many_circuits_are_refused(sites, plan):
         plan_for(sites[:2])
     with pytest.raises(PackageError, match="10 permutations, and 99 to 10,000 are answered"):
         plan_for(sites, 10)
-    assert [most_circuits(n) for n in (40, 60, 91, 300, 100_000)] == [3, 4, 5, 12, 20]
+    assert [most_circuits(n) for n in (20, 40, 60, 91, 300, 100_000)] == [2, 4, 5, 6, 15, 20]
     many = replace(plan, circuits=tuple(f"c{k}" for k in range(21)))
-    assert "21 circuits, and of 132 people at most 7" in why_not_planned(many)
+    assert "21 circuits, and at most 6 are permuted where all sites but the largest" in why_not_planned(many)
     twice = replace(plan, sites=(*plan.sites, plan.sites[0]))
     assert "stands in the plan twice" in why_not_planned(twice)
     for bad in (many, twice, replace(plan, sites=plan.sites[:2])):
@@ -200,7 +200,12 @@ def test_a_key_answers_one_plan_once(sites, plan, secrets, tmp_path):
         kept.answered("2" * 64, "x")
     with pytest.raises(NotSharedError, match="answered before with other numbers"):
         kept.answered("1" * 64, "y")
-    assert kept_key(site.package, tmp_path).secret != kept.secret
+    second = kept_key(site.package, tmp_path)
+    assert second.secret != kept.secret
+    for one in (second, replace(second, secret=new_secret())):
+        one.answered("3" * 64, "z").save(tmp_path)
+    with pytest.raises(NotSharedError, match="3 sessions were answered about release"):
+        kept_key(site.package, tmp_path)
 
 
 def test_the_secret_is_for_its_owner_and_leaves_in_nothing(sites, plan, secrets, answers):

@@ -214,6 +214,9 @@ def test_what_cannot_be_a_graph_is_refused(make_cohort, stored, sections, brough
     strangers = cohort.participants.assign(participant_id="other-" + cohort.participants["participant_id"])
     with pytest.raises(ValueError, match="none of its people is among the 24"):
         with_graph(replace(cohort, participants=strangers), asked(sections, stored()))
+    older = cohort.participants.assign(age=cohort.participants["age"] + 20)
+    with pytest.raises(ValueError, match=r"sub-000 has age .* in this cohort and .* two people under one id"):
+        with_graph(replace(cohort, participants=older), asked(sections, stored()))
     with pytest.raises(ValueError, match="the cohort has no edges of it"):
         built(asked(sections, "given")).fit(cohort, TRAIN)
     with pytest.raises(ValueError, match="no training control has an edge"):

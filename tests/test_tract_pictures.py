@@ -194,7 +194,7 @@ def test_the_report_has_a_section_and_cites_the_methods(people, dwi, monkeypatch
     assert 'id="tracts"' in page and "Diffusion scans" in page and 'id="figure-tracts"' in page
     assert "failed: sub-x_dwi.bvec is empty" in page and 'href="subjects/' in page
     assert "Veraart et al. 2016" in page and "Andersson and Sotiropoulos 2016" in page
-    assert "B-matrix must be rotated" in page and "local subvoxel-shifts" in page
+    assert "B-matrix must be rotated" in page and "track-based biomarker" in page and "local subvoxel-shifts" in page
     dwi["report"]["people"] = False
     shown = unnamed(study_of(results, dwi)).results.tracts
     dwi["report"]["people"] = True

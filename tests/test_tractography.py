@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dysconnect.acquire.diffusion import opposite
 from dysconnect.acquire.find import find_scan
 from dysconnect.connectivity import matrix_connectomes
 from dysconnect.data.atlas import load_atlas
@@ -110,9 +111,35 @@ def weighted_reverse(entry, folder):
     (folder / "sub-01_dir-PA_dwi.bval").write_text("1000 1000")
 
 
+def empty_reverse(entry, folder):
+    image = nib.load(entry["reverse"])
+    nib.save(
+        nib.Nifti1Image(np.asarray(image.dataobj, np.float32) * np.float32([1, 0]), image.affine), entry["reverse"]
+    )
+
+
+def whole_reverse(entry, folder):
+    shutil.copy(entry["bold"], entry["reverse"])
+
+
+def milliseconds(entry, folder):
+    path = folder / "sub-01_dir-PA_dwi.json"
+    path.write_text(json.dumps({"PhaseEncodingDirection": "j", "TotalReadoutTime": 0.9}))
+
+
+def volume_removed(entry, folder):
+    for end, axis in ((".bval", 0), (".bvec", 1)):
+        path = folder / f"sub-01_dwi{end}"
+        np.savetxt(path, np.atleast_2d(np.roll(np.loadtxt(path), -1, axis)), "%g")
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
+        (empty_reverse, r"b0 2 .from 1. is empty"),
+        (whole_reverse, r"differ in brightness by .*Write its \.bval"),
+        (milliseconds, "TotalReadoutTime is 0.9, that of the diffusion images"),
+        (volume_removed, "is a b0 by the .bval, and as dark as weighted ones"),
         (no_bvec, r"sub-01_dwi\.bvec"),
         (few_bvals, "volumes disagree: .*32.* 33"),
         (same_direction, "opposite one is needed"),
@@ -178,8 +205,11 @@ def people(tmp_path, nodes):
         matrices = {"fa": fa, "count": count, "density": count / 7, "length": 100 * fa}
         about = {"quality": {"snr_b0": 20.0 + k, "mean_fd": 0.1 + k, "field_rms": np.nan if k else 0.8}}
         write_person(tmp_path / "people" / f"{name}.h5", matrices, few["name"], {}, np.eye(4), about)
-        rows.append({"participant_id": name, "matrices": f"people/{name}.h5", "mean_fd": str(0.1 + k), "problem": ""})
-    rows.append({"participant_id": "sub-3", "matrices": "", "mean_fd": "nan", "problem": "no dwi scan"})
+        rows.append(
+            {"participant_id": name, "matrices": f"people/{name}.h5", "mean_fd": str(0.1 + k)}
+            | {"note": "b = 3000" * k, "problem": ""}
+        )
+    rows.append({"participant_id": "sub-3", "matrices": "", "mean_fd": "nan", "note": "", "problem": "no dwi scan"})
     return few, pd.DataFrame(rows), tmp_path
 
 
@@ -195,6 +225,7 @@ def test_connectomes_are_what_was_traced(people, measure, stored):
     judged, kept = judge_matrices(table, read_index_of_matrices(folder / "matrices.tsv"), few, spec, [])
     assert judged["included"].tolist() == [True, True, False] and judged["exclusion_reason"].iloc[2] == "no dwi scan"
     assert judged["mean_fd"].iloc[:2].tolist() == [0.1, 1.1]
+    assert kept["note"].tolist() == ["", "b = 3000"]
     made = matrix_connectomes(kept, few, measure)
     pairs = np.triu_indices(6, 1)
     for k, name in enumerate(("sub-1", "sub-2")):
@@ -273,3 +304,17 @@ def test_matrices_are_tables_that_others_read(people):
     table = pd.read_csv(folder / "matrices/sub-1_meas-fa_relmat.tsv", sep="\t", index_col=0)
     assert table.index.tolist() == table.columns.tolist() == few["name"].tolist()
     assert json.loads(json.dumps(read_person(folder / "people/sub-1.h5")[1]))["quality"]["snr_b0"] == 20
+
+
+def test_the_field_map_is_that_of_these_scans_and_of_the_opposite_direction(tmp_path):
+    """Names do not say which of two directions is the opposite one; field maps of BOLD lie in the same folder."""
+    maps = {"acq-bold_dir-PA": "j", "acq-dwi_dir-AP": "j-", "acq-dwi_dir-LR": "i", "acq-dwi_dir-PA": "j"}
+    paths = {"dwi/sub-1_dwi": "j-"} | {f"fmap/sub-1_{name}_epi": way for name, way in maps.items()}
+    for path, way in paths.items():
+        (tmp_path / "sub-1" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"sub-1/{path}.json").write_text(json.dumps({"PhaseEncodingDirection": way}))
+    files = [f"sub-1/{path}.nii.gz" for path in paths]
+    assert opposite(files[0], files, tmp_path) == files[-1]
+    (tmp_path / "sub-1/dwi/sub-1_dwi.json").unlink()
+    assert opposite(files[0], files, tmp_path) == files[2]  # who reads it says what is wrong
+    assert opposite(files[0], files[:2], tmp_path) == ""

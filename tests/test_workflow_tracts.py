@@ -41,7 +41,7 @@ def run_person(entry, nodes, folder, atlas, spec, anatomy):
     row = {"participant_id": name, "matrices": "", "mean_fd": np.nan, "note": "", "problem": ""}
     if name == "sub-03" or entry["problem"]:
         return row | {"problem": entry["problem"] or "sub-03_dwi.bvec is empty"}
-    fa = np.full((n, n), 0.1 * int(name[-1]))
+    fa = 0.1 * int(name[-1]) + 0.001 * (np.add.outer(np.arange(n), np.arange(n)) - 2)  # no two regions are alike
     fa[0, 1] = fa[1, 0] = np.nan if name == "sub-02" else 0.5
     count = np.where(np.isnan(fa), 0, 7)
     matrices = {"fa": fa, "count": count, "density": count / 2, "length": 100 * fa}
@@ -78,7 +78,8 @@ def run(tmp_path_factory):
     (folder / "standin").mkdir()
     (folder / "standin/sitecustomize.py").write_text(HOOK)
     (folder / "standin/person.py").write_text(PERSON)
-    return folder, snakemake(folder, "results/tracts/connectivity/motor10_fa.h5")
+    wanted = "connectivity/motor10_fa.h5", "report/subjects/sub-01.html"
+    return folder, snakemake(folder, *(f"results/tracts/{name}" for name in wanted))
 
 
 def snakemake(folder, *words):
@@ -111,6 +112,12 @@ def test_diffusion_images_reach_the_connectomes(run):
     np.testing.assert_allclose(made.values[:, 0], [0.5, np.nan], rtol=1e-6)
     np.testing.assert_allclose(made.values[:, 1], [0.1, 0.2], rtol=1e-6)
     assert len(pd.read_csv(results / "tractography/quality.tsv", sep="\t")) == 2
+
+
+def test_everybody_has_a_page_the_failed_too(run):
+    pages = {path.stem: path.read_text() for path in (run[0] / "results/tracts/report/subjects").glob("*.html")}
+    assert sorted(pages) == [f"sub-{k:02d}" for k in range(1, 5)]
+    assert "SNR of b0" in pages["sub-01"] and "sub-03_dwi.bvec is empty" in pages["sub-03"]
 
 
 def test_the_report_is_planned_without_series_or_bold(run):

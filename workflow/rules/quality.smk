@@ -4,6 +4,11 @@ rule quality:
         connectomes=f"results/{{dataset}}/connectivity/{ATLAS}_{COHORT['localize']['measure']}.h5",
         participants="results/{dataset}/timeseries/participants.tsv",
         series="results/{dataset}/preprocess/series.tsv" if RUN.images else [],
+        matrices=(
+            "results/{dataset}/timeseries/matrices.tsv"
+            if RUN.kind == "matrices"
+            else []
+        ),
         atlas=RUN.atlas_files,
     output:
         qcfc="results/{dataset}/quality/qcfc.tsv",

@@ -30,13 +30,15 @@ from dysconnect.reading.bids import (
     asked_entities,
     choose,
     fits,
+    folders_above,
     list_folder,
     listed,
+    made_by,
     read_name,
     refuse_ambiguities,
     same,
 )
-from dysconnect.reading.matrices import EXTENSIONS
+from dysconnect.reading.matrices import EXTENSIONS, SPARSE
 
 SAID = {  # what a word of a file's name says of its numbers; letters only
     "length": re.compile(r"(mean|edge|tract|fib(re|er)|streamline)?lengths?"),
@@ -53,6 +55,7 @@ ANOTHER = re.compile(  # quantities that no measure of connectivity is read of
 )
 PLAIN = re.compile(r"sc|connmatrix|connmat|network|graph")  # further words for a matrix, of any content
 LABELS = re.compile(r"labels?|nodeindices|nodelabels|nodes?|lookup|lut|regions?|rois?|parcels?", re.IGNORECASE)
+DESCRIPTION = "dataset_description.json"
 LABEL_FILES = (".txt", ".tsv", ".csv", ".json")
 
 
@@ -69,12 +72,15 @@ class MatrixFile:
         Matrices that could have been meant.
     problem : str
         Why it cannot be used; "" when all is well.
+    description : str
+        The ``dataset_description.json`` next above it, relative to the folder; "" where there is none.
     """
 
     matrix: Named
     labels: str = ""
     others: tuple[Named, ...] = ()
     problem: str = ""
+    description: str = ""
 
 
 @dataclass(frozen=True)
@@ -231,7 +237,8 @@ def _fits(file: Named, asked: Mapping, spec: Mapping) -> bool:
 def _of_content(files: Sequence[Named], spec: Mapping) -> list[Named]:
     """Files of a person whose names say the content; else those whose names say nothing."""
     content = spec["matrices"]["content"]
-    return [file for file in files if said(file) == content] or [file for file in files if not said(file)]
+    fitting = [file for file in files if said(file) == content] or [file for file in files if not said(file)]
+    return [file for file in fitting if file.extension != SPARSE] or fitting  # of both forms the one that is read
 
 
 def _refuse_several_folders(files: Sequence[Named], spec: Mapping, listing: Listing) -> None:
@@ -293,7 +300,14 @@ def _with_labels(file: Named, others: tuple[Named, ...], spec: Mapping, listing:
     except Ambiguity as error:
         return MatrixFile(file, "", others, reason(error))
     dead = [path for path in (file.path, labels) if path in listing.dead]
-    return MatrixFile(file, labels, others, absent_content(listing.root, dead) if dead else "")
+    problem = absent_content(listing.root, dead) if dead else ""
+    return MatrixFile(file, labels, others, problem, _description_above(file, listing))
+
+
+def _description_above(file: Named, listing: Listing) -> str:
+    """Description of the data set that a file belongs to: the nearest, in its folder or above."""
+    paths = ["/".join(filter(None, (folder, DESCRIPTION))) for folder in folders_above(file.folder)]
+    return next((path for path in reversed(paths) if path in listing.present), "")
 
 
 def _labels_beside(file: Named, listing: Listing) -> str:
@@ -338,7 +352,7 @@ def _belongs(table: Named, file: Named) -> bool:
 
 def matrix_sources(spec: Mapping, plan: MatrixPlan) -> list[Path]:
     """List the files that are read, so that a change in one of them is noticed; dead links are not."""
-    paths = [path for one in plan.chosen.values() for path in (one.matrix.path, one.labels) if path]
+    paths = [path for one in plan.chosen.values() for path in (one.matrix.path, one.labels, one.description) if path]
     root, dead = plan.listing.root, plan.listing.dead
     return [*people_files(spec, root), *(root / path for path in dict.fromkeys(paths) if path not in dead)]
 
@@ -352,7 +366,8 @@ def acquire_matrices(spec: Mapping, plan: MatrixPlan) -> tuple[pd.DataFrame, pd.
         Everybody, with `exclusion_reason` for those who are not wanted. Copies of one file share a `scan_group`.
     index : DataFrame
         `participant_id`, `matrix`, `labels` (absolute paths), `key`, `segmentation`, `order`, `content`, `scaled`,
-        `sha256` (of both files), `problem`.
+        `sha256` (of both files), `processing` (which software made it, where a ``dataset_description.json`` says so),
+        `problem`.
     """
     participants = plan.people.table
     index = pd.DataFrame(_entry(name, one, spec, plan.listing.root) for name, one in plan.chosen.items())
@@ -368,7 +383,8 @@ def _entry(name: str, one: MatrixFile, spec: Mapping, root: Path) -> dict:
     row = {"participant_id": name, "matrix": os.path.abspath(root / one.matrix.path)}
     row |= {"labels": os.path.abspath(root / one.labels) if one.labels else "", "key": asked["key"] or ""}
     row |= {"segmentation": spec.get("segmentation") or "", "order": spec["order"], "content": asked["content"]}
-    row |= {"scaled": "true" if asked["scaled"] else "false", "sha256": "", "problem": one.problem}
+    row |= {"scaled": "true" if asked["scaled"] else "false", "sha256": ""}
+    row |= {"processing": made_by(root / one.description) if one.description else "", "problem": one.problem}
     try:
         if not one.problem:
             row |= {"problem": absent_content(root, [one.matrix.path]), "sha256": matrix_hash(row)}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dysconnect.acquire.diffusion import GRADIENTS
+from dysconnect.acquire.diffusion import GRADIENTS, is_diffusion, opposite
 from dysconnect.acquire.find import ALL_FILES, FILES, files_of_subject, find_scan, is_scan
 from dysconnect.acquire.kinds import first_line, is_confounds, is_nuisance, old_names
 from dysconnect.data.images.bare import is_bare
@@ -55,6 +55,7 @@ def describe_scan(folder: Path, paths: Sequence[str], spec: Mapping) -> dict:
         scan |= find_scan(paths, spec)
         if not scan["bold"]:
             return scan | {"problem": one_line(no_scan(paths, spec))}
+        scan |= {"reverse": opposite(scan["bold"], paths, folder)} if is_diffusion(spec) else {}
         _refuse_absent(scan, folder, spec)
         shape, header_time = read_header(folder / scan["bold"])
         sidecar, origins = read_sidecars(sidecars_of(folder / scan["bold"], folder))

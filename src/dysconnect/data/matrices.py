@@ -16,6 +16,7 @@ from dysconnect.reading.tables import TableError
 
 LARGEST_Z = 10.0  # r of .999999996: two regions with one series
 LONGEST = 500.0  # mm: no streamline of a brain is longer
+ROUNDED = 1e-3  # of a correlation of 1
 FEWEST = 6  # regions, whose connections are not all alike by chance
 LEAST_FA = 0.05  # of the most anisotropic connection; diffusivities in mm2/s are far below
 
@@ -212,14 +213,22 @@ def _refuse_values(
         )
     if content.limits == (-1, 1):
         _refuse_ones(np.argwhere(seen & (np.abs(values) == 1)), names, name)
-        if np.isinf(np.diag(values)).any():
-            raise TableError(
-                f"{said}, but has infinity on its diagonal: Fisher z? Say dataset.matrices.content=fisher_z"
-            )
+        _refuse_diagonal(np.diag(values), said)
     if content.name == "fisher_z" and np.abs(there).max() < 1 and np.allclose(np.diag(values), 1):
         raise TableError(
             f"{said}, but has ones on its diagonal and nothing beyond: correlations? Say "
             "dataset.matrices.content=correlation"
+        )
+
+
+def _refuse_diagonal(diagonal: np.ndarray, said: str) -> None:
+    """Refuse a diagonal that is full and holds what the correlation of a series with itself cannot be."""
+    if np.isinf(diagonal).any():
+        raise TableError(f"{said}, but has infinity on its diagonal: Fisher z? Say dataset.matrices.content=fisher_z")
+    if (np.nan_to_num(diagonal) != 0).all() and (np.abs(np.abs(diagonal) - 1) > ROUNDED).all():
+        raise TableError(
+            f"{said}, but has {diagonal[0]:.3g} on its diagonal, and 1 nowhere: covariances, Fisher z? Write "
+            "correlations"
         )
 
 
@@ -230,7 +239,7 @@ def _refuse_alike(there: np.ndarray, content: Content, names: np.ndarray, name: 
     known = ~np.isnan(there)
     low, high = np.where(known, there, np.inf).min(1), np.where(known, there, -np.inf).max(1)
     alike = np.flatnonzero((low == high) & (low != 0) & (known.sum(1) >= FEWEST - 1))
-    if len(alike) and len(alike) < len(there):
+    if 0 < len(alike) <= len(there) / 2:
         raise TableError(
             f"{name}: all connections of {names[alike[0]]} are {low[alike[0]]:g}, a code for a missing region? Write "
             "n/a into its row and column"

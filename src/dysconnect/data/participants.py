@@ -12,6 +12,7 @@ from dysconnect.problems import frequent
 from dysconnect.reading.cells import sex
 from dysconnect.reading.tables import read_table, shown
 
+OLDER = 15  # years between two scans of one person, at most
 REQUIRED = ("participant_id", "group", "age", "sex", "site")
 TEXT = ("participant_id", "group", "sex", "site", "scan_group", "included", "exclusion_reason")
 NUMBERS = ("age", "mean_fd", "n_volumes", "seconds_kept")
@@ -177,3 +178,31 @@ def scan_groups(participants: pd.DataFrame) -> np.ndarray:
     if "scan_group" not in participants:
         return participants["participant_id"].to_numpy()
     return participants["scan_group"].to_numpy()
+
+
+def refuse_others(tables: Mapping[str, pd.DataFrame]) -> None:
+    """Refuse two people under one id, as two studies have them of which each begins with sub-01.
+
+    Parameters
+    ----------
+    tables : mapping of str to DataFrame
+        Two tables of people by what they are called, indexed by `participant_id`; `sex` and `age` are compared where
+        both have them.
+
+    Raises
+    ------
+    ValueError
+        When somebody has another sex, or is more than `OLDER` years older.
+    """
+    (first, one), (second, other) = tables.items()
+    shared = one.index.intersection(other.index)
+    for column in (name for name in ("sex", "age") if name in one and name in other):
+        values = pd.DataFrame({"one": one[column].reindex(shared), "other": other[column].reindex(shared)})
+        values = values.replace("", np.nan).dropna()
+        apart = values["one"] != values["other"] if column == "sex" else values.diff(axis=1)["other"].abs() > OLDER
+        if apart.any():
+            who = values[apart].iloc[0]
+            raise ValueError(
+                f"{who.name} has {column} {who['one']} in {first} and {who['other']} in {second}: two people under one "
+                "id? Correct the tables."
+            )

@@ -11,7 +11,7 @@ from dysconnect.data.cohort import Cohort
 from dysconnect.data.connectomes import Connectomes, read_connectomes
 from dysconnect.data.edges import Pairs
 from dysconnect.data.measures import measure_of
-from dysconnect.data.participants import read_participants
+from dysconnect.data.participants import read_participants, refuse_others
 
 
 def graph_files(sections: Mapping) -> dict[str, str]:
@@ -51,13 +51,16 @@ def with_graph(cohort: Cohort, sections: Mapping) -> Cohort:
     Raises
     ------
     ValueError
-        For a measure that is no graph, regions that the file lacks, or when nobody of the cohort is in it.
+        For a measure that is no graph, regions that the file lacks, when nobody of the cohort is in it, or when
+        somebody is another person there.
     """
     files = graph_files(sections)
     if not files:
         return cohort
     people = read_participants(files["participants"])
     people = people[people["included"]] if "included" in people else people
+    tables = {"this cohort": cohort.participants, files["participants"]: people}
+    refuse_others({name: table.set_index("participant_id") for name, table in tables.items()})
     held = read_connectomes(files["connectomes"], people["participant_id"])
     refuse_as_graph(held.measure, files["connectomes"])
     rows = pd.Index(held.subjects).get_indexer(cohort.participants["participant_id"].astype(str))

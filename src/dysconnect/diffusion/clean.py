@@ -9,7 +9,7 @@ from scipy import ndimage
 from dysconnect.data.images.rigid import rigid_parameters
 from dysconnect.diffusion.brain import brain_of
 from dysconnect.diffusion.dropout import dropped_slices, replace_slices, slice_losses
-from dysconnect.diffusion.motion import between, common_motion, register, rotated, without_common_eddy
+from dysconnect.diffusion.motion import between, common_motion, linear_eddy, register, rotated
 from dysconnect.diffusion.poses import STILL, Frame, Pose
 from dysconnect.diffusion.prediction import predict
 from dysconnect.diffusion.quality import scan_quality
@@ -19,7 +19,12 @@ from dysconnect.reading.gradients import B0
 
 UNLIKE = 0.3  # correlation with the mean of its kind, below which a volume is damaged
 AROUND = 6.0  # mm around the brain that are kept
-ROUNDS = ((8.0, 6.0), (6.0, 4.0), (5.0, 4.0))  # mm: smoothing (FWHM) and distance of points, a prediction each
+ROUNDS = (
+    (8.0, 6.0),
+    (5.0, 4.0),
+    (3.0, 3.0),
+    (3.0, 3.0),
+)  # mm: smoothing (FWHM) and distance of points, a prediction each
 
 
 @dataclass(frozen=True)
@@ -111,8 +116,9 @@ def cleaned(
     frame = _whole_frame(mask.shape, affine, encoding.axis, shift).only(_around(mask, affine).ravel())
     scan = _Scan(dwi, bvals, bvecs, frame, shift)
     scan.begin(*ROUNDS[0])
-    for width, distance in ROUNDS:
+    for width, distance in ROUNDS[:-1]:
         scan.improve(width, distance)
+    scan.improve(*ROUNDS[-1], eddy=False)
     data = np.zeros(dwi.shape, np.float32)
     for k, volume in enumerate(scan.volumes):
         data[(*frame.voxels, k)] = frame.fetched(volume, scan.poses[k], order=3).clip(0)
@@ -135,9 +141,9 @@ class _Scan:
         self.poses = [STILL] * len(self.original)
         self.judged = self.dropped = np.zeros((len(self.original), field.shape[2]), bool)
 
-    def improve(self, width: float, distance: float) -> None:
+    def improve(self, width: float, distance: float, eddy: bool = True) -> None:
         """Predict every volume and register it to its prediction; then look for lost slices."""
-        self.register(self.predicted(), width, distance)
+        self.register(self.predicted(), width, distance, eddy)
         self.align_weighted()
         self.replace_lost()
 
@@ -155,22 +161,22 @@ class _Scan:
         stills = np.flatnonzero(~self.weighted)
         first = self.frame.fetched(self.original[stills[0]], STILL)
         for k in stills[1:]:
-            self.poses[k] = self.registered(k, first, width, distance)
+            self.poses[k] = self.registered(k, first, width, distance, eddy=False)
         self.poses = between(self.poses, ~self.weighted, self.frame.centre)
 
-    def registered(self, k: int, prediction: np.ndarray, width: float, distance: float) -> Pose:
-        eddy = bool(self.weighted[k])
+    def registered(self, k: int, prediction: np.ndarray, width: float, distance: float, eddy: bool) -> Pose:
+        eddy = eddy and bool(self.weighted[k])
         return register(self.volumes[k], prediction, self.frame, self.poses[k], width, distance, eddy)
 
-    def register(self, predictions: np.ndarray, width: float, distance: float) -> None:
+    def register(self, predictions: np.ndarray, width: float, distance: float, eddy: bool) -> None:
         first = np.flatnonzero(~self.weighted)[0]  # where the head is at rest
-        poses = [self.registered(k, prediction, width, distance) for k, prediction in enumerate(predictions)]
+        poses = [self.registered(k, one, width, distance, eddy) for k, one in enumerate(predictions)]
         back = np.linalg.inv(poses[first].motion)
         self.poses = [Pose(pose.motion @ back, pose.eddy) for pose in poses]
 
     def align_weighted(self) -> None:
         """Move all weighted volumes together to where the b0 are."""
-        self.poses = without_common_eddy(self.poses, self.bvals, self.bvecs, self.weighted)
+        self.poses = linear_eddy(self.poses, self.bvals, self.bvecs, self.weighted)
         seen = self.fetched(self.volumes)
         means = [seen[chosen].mean(0) for chosen in (~self.weighted, self.weighted)]
         _refuse_unlike(seen, np.stack(means)[self.weighted.astype(int)])

@@ -3,12 +3,18 @@
 Fibres run on from voxel to voxel. As in Schilling et al. 2019 (doi:10.1016/j.mri.2019.01.018) the principal directions
 of the tensor are compared with the line to a neighbour: both neighbours should point along it. A flip or swap of the
 gradients' axes does the same to the principal directions, so all 24 are tried without another fit.
+
+One orientation must stand out before anything is said: neighbours share their noise and their bundle, so the counts are
+summed by blocks of the image, and their differences compared with the spread over blocks. Too small an image (a crop of
+10 x 10 x 10 voxels, say) is not judged.
 """
 
 from dataclasses import dataclass
 from itertools import permutations, product
 
 import numpy as np
+from nibabel.affines import voxel_sizes
+from scipy.sparse import csr_array
 
 from dysconnect.diffusion.prediction import fitted_tensor
 
@@ -16,6 +22,8 @@ ALONG = np.cos(np.deg2rad(35))  # of a direction with the line to the neighbour
 ANISOTROPIC = 0.25  # fractional anisotropy: fibres, below it directions are noise
 FEWEST = 1000  # voxels of that kind, to tell anything
 CLEAR = 1.15  # times as coherent: another orientation is taken for the right one
+BLOCK = 12.0  # mm, about as wide as a bundle
+CERTAIN = 4.0  # standard errors over blocks, between the best orientation and the one that it is compared with
 
 
 @dataclass(frozen=True)
@@ -30,17 +38,26 @@ class Orientation:
         What turns the gradients given (voxel axes) into the best ones; the identity where they are.
     voxels : int
         Anisotropic ones.
+    apart : float
+        Standard errors over blocks, by which the best lies above the one given; where that is the best, above the next.
     """
 
     given: float
     best: float
     turn: np.ndarray
     voxels: int
+    apart: float
+
+    @property
+    def judged(self) -> bool:
+        """Whether one orientation stands out: the one given, or a clearly better one."""
+        clear = self.best > CLEAR * self.given or self.best == self.given
+        return self.voxels >= FEWEST and self.apart > CERTAIN and clear
 
     @property
     def wrong(self) -> bool:
         """Whether another orientation is clearly better."""
-        return self.voxels >= FEWEST and self.best > CLEAR * self.given
+        return self.judged and self.best > self.given
 
     def __str__(self) -> str:
         """Say what turns them, "x and y swapped, z flipped" for instance."""
@@ -72,19 +89,31 @@ def check_orientation(data: np.ndarray, affine: np.ndarray, bvals: np.ndarray, b
     left, _, right = np.linalg.svd(np.asarray(affine, float)[:3, :3])
     directions, anisotropy = _principal(data, bvals, np.asarray(bvecs) @ (left @ right))
     there = np.isfinite(anisotropy) & (anisotropy > ANISOTROPIC)
-    turns = _turns()
-    along = np.zeros(len(turns))
-    pairs = 0
+    counts, pairs = _in_line(directions, there, _turns(), np.ceil(BLOCK / voxel_sizes(affine)))
+    scores = counts.sum(0) / max(pairs, 1)
+    best = int(scores.argmax()) if scores.max() > scores[0] else 0
+    other = 0 if best else 1 + int(scores[1:].argmax())
+    more = counts[:, best] - counts[:, other]
+    apart = float(more.sum() / np.sqrt((more**2).sum())) if more.any() else 0.0
+    return Orientation(float(scores[0]), float(scores[best]), _turns()[best].astype(int), int(there.sum()), apart)
+
+
+def _in_line(directions: np.ndarray, there: np.ndarray, turns: np.ndarray, block: np.ndarray) -> tuple[np.ndarray, int]:
+    """Neighbours that both point along the line between them, by block and turn [B, 24]; how many do in any turn."""
+    along, pairs, places = np.zeros((1, len(turns))), 0, np.argwhere(there)
+    number = np.zeros(there.shape, int)
+    number[there] = np.unique(places // block, axis=0, return_inverse=True)[1].ravel()
     for offset in _neighbours():
         one, other = _shifted(there.shape, offset)
         both = there[one] & there[other]
         lines = turns.transpose(0, 2, 1) @ (offset / np.linalg.norm(offset))  # turned back: the directions stay
         points = [np.abs(directions[part][both] @ lines.T) > ALONG for part in (one, other)]
-        along += (points[0] & points[1]).sum(0)
+        inside = csr_array(
+            (np.ones(both.sum()), (number[one][both], np.arange(both.sum()))), (number.max() + 1, both.sum())
+        )
+        along = along + inside @ (points[0] & points[1]).astype(float)
         pairs += (points[0] | points[1]).any(1).sum()
-    scores = along / max(pairs, 1)
-    best = int(scores.argmax()) if scores.max() > scores[0] else 0
-    return Orientation(float(scores[0]), float(scores[best]), turns[best].astype(int), int(there.sum()))
+    return along, pairs
 
 
 def refuse_turned(orientation: Orientation, name: str) -> None:

@@ -50,6 +50,7 @@ def register(
     """
     sigma = width / 2.3548 / voxel_sizes(frame.affine)
     smooth = ndimage.gaussian_filter(np.asarray(volume, np.float32), sigma, mode="nearest")
+    smooth = ndimage.spline_filter(smooth, mode="nearest", output=np.float32)
     wanted, rises, chosen = _template(prediction, frame, sigma, distance, volume.shape)
     points = frame.only(chosen)
     columns = _columns(wanted, rises, points, eddy)
@@ -57,7 +58,7 @@ def register(
     for _ in range(STEPS):
         at = points.seen_at(pose)
         inside = ((at >= 0) & (at <= shape - 1)).all(0)
-        seen = ndimage.map_coordinates(smooth, at, order=1, mode="nearest") * points.stretch(pose)
+        seen = ndimage.map_coordinates(smooth, at, order=3, mode="nearest", prefilter=False) * points.stretch(pose)
         gain = (inside * seen * wanted).sum() / (inside * wanted * wanted).sum()
         residual = seen - gain * wanted
         weight = inside * _tukey(residual)
@@ -110,15 +111,16 @@ def between(poses: list[Pose], known: np.ndarray, centre: np.ndarray) -> list[Po
     return [pose if there else Pose(motion, pose.eddy) for pose, there, motion in zip(poses, known, motions)]
 
 
-def without_common_eddy(poses: list[Pose], bvals: np.ndarray, bvecs: np.ndarray, weighted: np.ndarray) -> list[Pose]:
-    """Take away what does not change with the gradient from the shears and scales of weighted volumes.
+def linear_eddy(poses: list[Pose], bvals: np.ndarray, bvecs: np.ndarray, weighted: np.ndarray) -> list[Pose]:
+    """Put in place of the shears and scales of weighted volumes what in them is linear in the gradient.
 
-    They are linear in the gradient in the main: what all volumes share beside that is a turn of the head, mistaken.
+    Eddy currents are so in the main (the second-level model of Andersson and Sotiropoulos 2016). A shear of one volume
+    alone, or one that all volumes share, is a turn of the head, mistaken.
     """
     gradients = np.sqrt(bvals / 1000)[:, None] * bvecs
     design = np.column_stack([gradients, np.ones(len(bvals))])[weighted]
-    common = np.linalg.lstsq(design, np.stack([pose.eddy for pose in poses])[weighted], rcond=None)[0][3]
-    return [replace(pose, eddy=pose.eddy - common) if there else pose for pose, there in zip(poses, weighted)]
+    slopes = np.linalg.lstsq(design, np.stack([pose.eddy for pose in poses])[weighted], rcond=None)[0][:3]
+    return [replace(pose, eddy=g @ slopes) if there else pose for pose, g, there in zip(poses, gradients, weighted)]
 
 
 def common_motion(still: np.ndarray, mean: np.ndarray, frame: Frame, shape: tuple) -> np.ndarray:

@@ -34,7 +34,7 @@ def predictor(bvals: np.ndarray, bvecs: np.ndarray, weighted: np.ndarray) -> np.
     ValueError
         When the other directions hardly tell a tensor.
     """
-    design = _design(bvals, bvecs)
+    design = tensor_design(bvals, bvecs)
     hat = design @ np.linalg.pinv(design)
     own = np.diagonal(hat)
     if weighted.sum() < FEWEST or (own[weighted] > 0.9).any():
@@ -97,13 +97,13 @@ def fitted_tensor(data: np.ndarray, bvals: np.ndarray, bvecs: np.ndarray) -> tup
 
 
 def _tensor_of(logarithms: np.ndarray, bvals: np.ndarray, bvecs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    tensor = np.linalg.pinv(_design(bvals, bvecs))[1:].astype(np.float32) @ logarithms
+    tensor = np.linalg.pinv(tensor_design(bvals, bvecs))[1:].astype(np.float32) @ logarithms
     across = ((tensor[:3] - tensor[:3].mean(0)) ** 2).sum(0) + 2 * (tensor[3:] ** 2).sum(0)
     whole = (tensor[:3] ** 2).sum(0) + 2 * (tensor[3:] ** 2).sum(0)
     return tensor, np.sqrt(1.5 * across / whole.clip(1e-6))
 
 
-def _design(bvals: np.ndarray, bvecs: np.ndarray) -> np.ndarray:
+def tensor_design(bvals: np.ndarray, bvecs: np.ndarray) -> np.ndarray:
     """How the logarithm of the signal depends on that of the b0 and on the tensor (um2/ms), [V, 7]."""
     x, y, z = bvecs.T
     tensor = np.column_stack([x * x, y * y, z * z, 2 * x * y, 2 * x * z, 2 * y * z])

@@ -75,7 +75,7 @@ class _Level:
         behind = _moved(self.points, np.linalg.inv(self.affine) @ motion @ self.affine)
         behind[self.axis] -= self.ratio * shift
         return tuple(
-            np.stack([ndimage.map_coordinates(image, at, order=1, mode="nearest") for image in images])
+            np.stack([ndimage.map_coordinates(image, at, order=3, mode="nearest", prefilter=False) for image in images])
             for images, at in (
                 (self.plus if slopes else self.plus[:1], ahead),
                 (self.minus if slopes else self.minus[:1], behind),
@@ -152,7 +152,10 @@ def _level(pair: list[np.ndarray], affine: np.ndarray, axis: int, ratio: float, 
     bending = (waves[0][:, None, None] + waves[1][:, None] + waves[2]) ** 2
     penalty = STIFFNESS * np.prod([len(a) for a in at]) / 8 * bending
     points = np.stack(np.meshgrid(*at, indexing="ij")).astype(float)
-    images = np.stack([plus, np.gradient(plus, axis=axis)]), np.stack([minus, *_gradients(minus)])
+    images = [plus, np.gradient(plus, axis=axis)], [minus, *_gradients(minus)]
+    images = [
+        np.stack([ndimage.spline_filter(one, mode="nearest", output=np.float32) for one in some]) for some in images
+    ]
     return _Level(*images, points, affine, axis, ratio, cosines, slopes, penalty, moves)
 
 

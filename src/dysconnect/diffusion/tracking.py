@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from dysconnect.diffusion.tensor import gradients
 
-ORDER = 6  # of the spherical harmonics: 28 numbers of 60 directions
+ORDERS = {8: 45, 6: 28, 4: 15}  # of the spherical harmonics, and their numbers: so many directions are needed
 ANISOTROPIC = (0.7, 0.6, 0.5)  # least FA of a voxel of one fibre direction; the next where hardly a voxel has it
 FEWEST = 30  # such voxels
 BATCH = 20_000  # seeds at a time, so that streamlines of a person are never all in memory
@@ -58,9 +58,9 @@ def orientations(
 
     Returns
     -------
-    array, [X, Y, Z, 28]
-        Coefficients of spherical harmonics along the axes of the voxels, where streamlines are followed, in dipy's
-        legacy basis; zero outside the mask.
+    array, [X, Y, Z, 45 or 28 or 15]
+        Coefficients of spherical harmonics, as many as the directions allow, along the axes of the voxels, where
+        streamlines are followed, in dipy's legacy basis; zero outside the mask.
 
     Raises
     ------
@@ -71,8 +71,9 @@ def orientations(
 
     left, _, right = np.linalg.svd(affine[:3, :3])  # the affine without sizes and shears
     table = gradients(bvals, bvecs @ (left @ right))
-    model = ConstrainedSphericalDeconvModel(table, _response(table, data, mask), sh_order_max=ORDER)
-    out = np.zeros((*mask.shape, (ORDER + 1) * (ORDER + 2) // 2))
+    order = max((order for order, least in ORDERS.items() if (~table.b0s_mask).sum() >= least), default=min(ORDERS))
+    model = ConstrainedSphericalDeconvModel(table, _response(table, data, mask), sh_order_max=order)
+    out = np.zeros((*mask.shape, ORDERS[order]))
     out[mask] = model.fit(np.asarray(data[mask], float)).shm_coeff
     return out
 
@@ -133,7 +134,7 @@ def streamlines(
 
     Parameters
     ----------
-    fibres : array, [X, Y, Z, 28]
+    fibres : array, [X, Y, Z, C]
         See :func:`orientations`.
     tissues : Tissues
     seeds : array, [S, 3]

@@ -44,11 +44,15 @@ class Deviations:
         control shares their value: a site without controls, say; the model is then that of all sites together),
         `df` of the model, 0 where it cannot predict this person (z is then NaN).
     z : array, [n, E]
-        Positive: stronger than expected. Zero for edges that do not vary among controls.
+        Positive: stronger than expected. Zero for edges that do not vary among controls, and for those that somebody
+        lacks.
+    lost : array of bool, [n, E], or None
+        Edges that somebody lacks; None where nobody lacks any.
     """
 
     people: pd.DataFrame
     z: np.ndarray
+    lost: np.ndarray | None = None
 
     @property
     def controls(self) -> np.ndarray:
@@ -63,7 +67,9 @@ class Deviations:
         return group[:, None] != group[self.controls][None]
 
 
-def deviations(edges: np.ndarray, table: pd.DataFrame, covariates: Sequence[str]) -> Deviations:
+def deviations(
+    edges: np.ndarray, table: pd.DataFrame, covariates: Sequence[str], lost: np.ndarray | None = None
+) -> Deviations:
     """Measure how every edge of every person deviates from the controls.
 
     Parameters
@@ -75,6 +81,8 @@ def deviations(edges: np.ndarray, table: pd.DataFrame, covariates: Sequence[str]
         covariates. A number that is missing takes the controls' mean.
     covariates : sequence of str
         What is accounted for.
+    lost : array of bool, [n, E], optional
+        Edges that somebody lacks, and that were filled in: they tell nothing of how much controls differ.
 
     Raises
     ------
@@ -93,7 +101,7 @@ def deviations(edges: np.ndarray, table: pd.DataFrame, covariates: Sequence[str]
         norm = _Norm(table, [name for name in covariates if name not in pooled.split(", ")])
         for part in parts(edges.shape[1], len(edges)):
             values = edges[:, part].astype(float)
-            norm.fit(values)
+            norm.fit(values, None if lost is None else lost[:, part])
             for asked, copies in _together(people, rows):
                 z[asked, part], df[asked] = norm.deviate(values, asked, copies)
     if (df > 0).sum() == 0 or df[df > 0].min() < FEWEST:
@@ -101,7 +109,9 @@ def deviations(edges: np.ndarray, table: pd.DataFrame, covariates: Sequence[str]
             f"{(people['label'] == 0).sum()} controls leave fewer than {FEWEST} degrees of freedom for a norm with the "
             f"covariates {', '.join(covariates)}. Use fewer covariates (localize.nuisance), or more controls."
         )
-    return Deviations(people.assign(df=df), z)
+    if lost is not None:
+        z[lost & np.isfinite(z)] = 0
+    return Deviations(people.assign(df=df), z, lost)
 
 
 def _together(people: pd.DataFrame, rows: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -127,8 +137,9 @@ class _Norm:
         beyond = np.linalg.norm(design - design @ axes.T @ axes, axis=1)
         self.inside = beyond < 1e-6 * np.linalg.norm(design, axis=1)
 
-    def fit(self, edges: np.ndarray) -> "_Norm":
-        """Fit edges of everybody [n, e] on the controls."""
+    def fit(self, edges: np.ndarray, lost: np.ndarray | None = None) -> "_Norm":
+        """Fit edges of everybody [n, e] on the controls; `lost` [n, e] were filled in with a mean, and do not vary."""
+        self.lost_ = np.zeros((len(edges), 1), bool) if lost is None else lost
         basis, controls = self.coordinates[self.rows], edges[self.rows]
         self.weights_ = basis.T @ controls
         self.squares_ = ((controls - basis @ self.weights_) ** 2).sum(0)
@@ -151,10 +162,12 @@ class _Norm:
         step = np.linalg.solve(room, rest)
         leverage = ((c + c @ gone.T @ np.linalg.solve(room, gone)) * c).sum(1)
         squares = self.squares_ - (rest * step).sum(0)
-        varies = squares > self.least_
-        error = np.sqrt(np.where(varies, squares, 1) / df * (1 + leverage)[:, None])
+        left = df - self.lost_[np.setdiff1d(self.rows, copies)].sum(0)
+        varies = (squares > self.least_) & (left > 0)
+        left = np.maximum(left, 1)
+        error = np.sqrt(np.where(varies, squares, 1) / left * (1 + leverage)[:, None])
         away = edges[asked] - c @ (self.weights_ - gone.T @ step)
-        z = np.where(varies, normal_scores(away / error, df), 0)
+        z = np.where(varies, normal_scores(away / error, left), 0)
         return np.where(known[:, None], z, np.nan), np.where(known, df, 0)
 
 
@@ -253,15 +266,18 @@ def circuit_table(measured: Deviations, circuits: Mapping[str, np.ndarray]) -> p
     Returns
     -------
     DataFrame, [n circuits rows]
-        `participant_id`, `label`, `circuit`, `n_edges`, `score` (mean squared z over the edges of the circuit: about
-        1 for a control), `mean_z` (negative: weaker than expected), `relative` (log score in standard deviations of
-        the other controls), `p` (against the other controls' scores), `p_max` (against their largest over circuits).
+        `participant_id`, `label`, `circuit`, `n_edges`, `score` (mean squared z over the edges of the circuit that the
+        person has: about 1 for a control), `mean_z` (of the same; negative: weaker than expected), `relative` (log
+        score in standard deviations of the other controls), `p` (against the other controls' scores), `p_max` (against
+        their largest over circuits).
     """
     empty = [name for name, edges in circuits.items() if len(edges) == 0]
     if empty or not circuits:
         raise ValueError(f"circuits without edges in this atlas: {', '.join(empty) or 'all'}. Leave them out.")
-    score = np.stack([(measured.z[:, edges].astype(float) ** 2).mean(1) for edges in circuits.values()], axis=1)
-    mean_z = np.stack([measured.z[:, edges].astype(float).mean(1) for edges in circuits.values()], axis=1)
+    score = np.stack(
+        [_mean(measured, edges, measured.z[:, edges].astype(float) ** 2) for edges in circuits.values()], 1
+    )
+    mean_z = np.stack([_mean(measured, edges, measured.z[:, edges].astype(float)) for edges in circuits.values()], 1)
     relative = _relative(measured, np.log(np.maximum(score, 1e-12)))
     p = np.column_stack([_against(measured, column[:, None], column) for column in score.T])
     p_max = _against(measured, relative, relative.max(1))
@@ -273,6 +289,12 @@ def circuit_table(measured: Deviations, circuits: Mapping[str, np.ndarray]) -> p
     table = table.assign(**{name: values.ravel() for name, values in numbers.items()}).dropna(subset="score")
     table = table.sort_values(["person", "relative"], ascending=[True, False], kind="stable")
     return table.drop(columns="person").reset_index(drop=True)
+
+
+def _mean(measured: Deviations, edges: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Mean of numbers of some edges [n, k] over those that everybody has, [n]; what is lost is zero."""
+    held = len(edges) if measured.lost is None else np.maximum((~measured.lost[:, edges]).sum(1), 1)
+    return values.sum(1) / held
 
 
 def _relative(measured: Deviations, values: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-OLDER = 15  # years between two scans of one person, at most
+from dysconnect.data.participants import refuse_others
 
 
 def everybody(people: Mapping[str, pd.DataFrame]) -> tuple[pd.DataFrame, np.ndarray]:
@@ -32,7 +32,10 @@ def everybody(people: Mapping[str, pd.DataFrame]) -> tuple[pd.DataFrame, np.ndar
     """
     named = {name: table.set_index("participant_id") for name, table in people.items()}
     for pair in combinations(named.items(), 2):
-        _refuse_others(*pair)
+        try:
+            refuse_others(dict(pair))
+        except ValueError as problem:
+            raise ValueError(f"localize.joint: {problem} Maps are of the same people; or leave one out.") from problem
         _refuse_spelling(*pair)
     tables = list(named.values())
     labels = pd.concat([table["label"] for table in tables], axis=1, keys=named)
@@ -46,23 +49,6 @@ def everybody(people: Mapping[str, pd.DataFrame]) -> tuple[pd.DataFrame, np.ndar
     has = labels.notna()
     blocks = sites.fillna("").astype(str).agg("/".join, axis=1) + has.astype(int).astype(str).agg("".join, axis=1)
     return has.assign(label=labels.bfill(axis=1).iloc[:, 0].astype(int)), blocks.to_numpy()
-
-
-def _refuse_others(one: tuple[str, pd.DataFrame], other: tuple[str, pd.DataFrame]) -> None:
-    """Refuse two people under one id, as two studies have them who both begin with sub-01."""
-    (first, a), (second, b) = one, other
-    shared = a.index.intersection(b.index)
-    for column in (name for name in ("sex", "age") if name in a and name in b):
-        values = (
-            pd.DataFrame({"a": a[column].reindex(shared), "b": b[column].reindex(shared)}).replace("", np.nan).dropna()
-        )
-        apart = values["a"] != values["b"] if column == "sex" else (values["a"] - values["b"]).abs() > OLDER
-        if apart.any():
-            who = values[apart].iloc[0]
-            raise ValueError(
-                f"localize.joint: {who.name} has {column} {who['a']} in {first} and {who['b']} in {second}: two people "
-                "under one id? Maps are of the same people. Correct the tables, or leave one map out."
-            )
 
 
 def _refuse_spelling(one: tuple[str, pd.DataFrame], other: tuple[str, pd.DataFrame]) -> None:

@@ -39,8 +39,9 @@ def describe_people(cohort: Cohort, circuits: pd.DataFrame, spec: dict) -> Peopl
         for a norm.
     """
     complete, tested, _ = complete_edges(cohort, spec["max_missing"])
+    lost = cohort.lacking(np.s_[:])[:, tested]
     try:
-        measured = deviations(complete, cohort.participants, spec["nuisance"])
+        measured = deviations(complete, cohort.participants, spec["nuisance"], lost if lost.any() else None)
     except NoNormError as error:  # the group can be tested all the same
         print(f"nobody is compared with the controls: {error}", flush=True)
         return _nobody(cohort)

@@ -39,9 +39,13 @@ def public_of(secret: bytes) -> bytes:
 
 
 def fingerprint(public: bytes) -> str:
-    """Short form of something public, to be compared by phone: ``3f2a 90c1 77d4 e20b``."""
-    digest = hashlib.sha256(public).hexdigest()[:16]
-    return " ".join(digest[k : k + 4] for k in range(0, 16, 4))
+    """Short form of something public, to be compared by phone: ``3f2a 90c1 77d4 e20b 5a10``."""
+    return in_fours(hashlib.sha256(public).hexdigest())
+
+
+def in_fours(digits: str) -> str:
+    """First twenty digits of a hash, as they are read out."""
+    return " ".join(digits[k : k + 4] for k in range(0, 20, 4))
 
 
 def mask(secret: bytes, publics: Sequence[bytes], session: bytes, count: int) -> np.ndarray:

@@ -50,6 +50,8 @@ class Norm:
         Positions among the edges tested.
     scores : array, [n, C]
         Log of the mean squared deviation of every circuit of every control.
+    n_lacking : array of int, [E']
+        Controls who lack the edge.
     """
 
     encoding: dict
@@ -65,6 +67,7 @@ class Norm:
     beyond: np.ndarray
     circuits: dict[str, np.ndarray]
     scores: np.ndarray
+    n_lacking: np.ndarray
 
     def state(self) -> dict[str, np.ndarray]:
         """As arrays."""
@@ -78,7 +81,8 @@ class Norm:
         """Restore from `state`."""
         fields = json.loads(str(arrays["described"]))
         fields["circuits"] = {name: arrays[f"circuit.{k}"] for k, name in enumerate(fields["circuits"])}
-        return cls(**fields, **{name: arrays[name] for name in ARRAYS})
+        none = {"n_lacking": np.zeros(len(arrays["centre"]), int)}  # older files knew of none
+        return cls(**fields, **{name: arrays[name] if name in arrays else none[name] for name in ARRAYS})
 
     def known(self, person: pd.DataFrame) -> list[str]:
         """Covariates that are known of a person (one row), of categories those that a control shares."""
@@ -107,11 +111,12 @@ class Norm:
         if df < FEWEST:
             raise ValueError(f"{self.n} controls leave {df} degrees of freedom for a norm; {FEWEST} are needed")
         weights = inverse @ self.xy[columns]
-        squares = self.yy - (self.xy[columns] * weights).sum(0)
-        varies = squares > 1e-10 * (self.yy + self.n * self.centre**2)
-        error = np.sqrt(np.where(varies, squares, 1) / df * (1 + row @ inverse @ row))
+        squares, left = self.yy - (self.xy[columns] * weights).sum(0), df - self.n_lacking
+        varies = (squares > 1e-10 * (self.yy + self.n * self.centre**2)) & (left > 0)
+        left = np.maximum(left, 1)
+        error = np.sqrt(np.where(varies, squares, 1) / left * (1 + row @ inverse @ row))
         away = edges[self.tested] - self.centre - row @ weights
-        return np.where(varies, normal_scores(away / error, df), 0), int(df)
+        return np.where(varies, normal_scores(away / error, left), 0), int(df)
 
     def edge_p(self, z: np.ndarray) -> np.ndarray:
         """Share of the controls' edges that deviate as much, the edge counted in, [E']."""
@@ -134,7 +139,7 @@ class Norm:
         return CovariateEncoder(self.encoding["covariates"]).load_state(self.encoding)
 
 
-ARRAYS = ("xx", "xy", "yy", "centre", "tested", "filler", "largest", "beyond", "scores")
+ARRAYS = ("xx", "xy", "yy", "centre", "tested", "filler", "largest", "beyond", "scores", "n_lacking")
 
 
 def learn_norm(
@@ -162,8 +167,9 @@ def learn_norm(
     tested = (cohort.n_lacking / len(cohort.values) <= max_missing) & cohort.measured
     rows = np.flatnonzero(cohort.labels == 0)
     edges = filler.transform(cohort.values[rows], cohort.missing[rows])[:, tested]
+    lost = cohort.lacking(rows)[:, tested]
     table = cohort.participants.iloc[rows].reset_index(drop=True)
-    deviating = deviations(edges, table, covariates)
+    deviating = deviations(edges, table, covariates, lost if lost.any() else None)
     place = np.cumsum(tested) - 1
     groups = circuits[tested[circuits["edge"]]].groupby("circuit", sort=False)["edge"]
     inside = {name: place[members.to_numpy()].astype(np.int32) for name, members in groups}
@@ -172,7 +178,7 @@ def learn_norm(
     return Norm(
         **sums, tested=tested, filler=filler.mean_.astype(np.float32), largest=np.sort(np.abs(z).max(1)),
         beyond=np.bincount(_bins(z).ravel(), minlength=BINS)[::-1].cumsum()[::-1], circuits=inside,
-        scores=_circuit_scores(z, inside),
+        scores=_circuit_scores(z, inside, lost[deviating.controls]), n_lacking=lost.sum(0),
     )  # fmt: skip
 
 
@@ -196,9 +202,10 @@ def _bins(z: np.ndarray) -> np.ndarray:
     return (np.abs(z) / BIN).astype(int)
 
 
-def _circuit_scores(z: np.ndarray, circuits: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Log of the mean squared deviation of every circuit, [n, C]."""
-    scores = [(z[:, edges] ** 2).mean(1) for edges in circuits.values()]
+def _circuit_scores(z: np.ndarray, circuits: Mapping[str, np.ndarray], lost: np.ndarray | None = None) -> np.ndarray:
+    """Log of the mean squared deviation of every circuit over edges that are not `lost` [n, E'], [n, C]."""
+    lost = np.zeros(z.shape, bool) if lost is None else lost
+    scores = [(z[:, edges] ** 2).sum(1) / (~lost[:, edges]).sum(1).clip(1) for edges in circuits.values()]
     return np.log(np.maximum(np.stack(scores, axis=1), 1e-12)) if scores else np.empty((len(z), 0))
 
 

@@ -17,7 +17,7 @@ from dysconnect.quality.motion import (
     known_edges,
     motion_null,
 )
-from dysconnect.quality.people import compared, lacking, missing_regions, subjects_kept
+from dysconnect.quality.people import compared, lacking, missing_regions, processed, subjects_kept
 
 GROUPS = ("everybody", "cases", "controls")
 WITHIN = ("mean_fd_task", "mean_fd_rest")  # motion in parts of a scan: who moves when
@@ -31,6 +31,7 @@ def assess(
     covariates: Sequence[str],
     spec: Mapping,
     outside: np.ndarray | None = None,
+    processing: Sequence[str] = (),
 ) -> tuple[pd.DataFrame, dict]:
     """Assess a cohort.
 
@@ -50,6 +51,8 @@ def assess(
         `permutations`, `distance_bins`, `max_missing` (share of people), `level` (of intervals), `seed`.
     outside : array of bool, [n, N], optional
         Regions outside the field of view, where coverage is known: why a region has no signal.
+    processing : sequence of str, [n], optional
+        What made each person's matrix, where matrices are read; "" where nothing says it.
 
     Returns
     -------
@@ -57,7 +60,8 @@ def assess(
         `region_a`, `region_b`, `distance` (mm), `r`, `p`, `p_fdr`, `r_cases`, `r_controls`; NaN where not tested.
     summary : dict
         `subjects`, `excluded`, `motion`, `motion_within` (in parts of a scan, where it is known), `off_clock` (whose
-        responses fit the task at another time, and how much later, s), `seconds`, `volumes`, `lacking` (regions),
+        responses fit the task at another time, and how much later, s), `processing` (of matrices), `seconds`,
+        `volumes`, `lacking` (regions),
         `qcfc` (by group), `edges`, `regions`, `people`. Where there is nothing to test, `reason` says why and the
         numbers are left out.
     """
@@ -71,6 +75,7 @@ def assess(
         "motion": compared(people, "mean_fd", spec["level"]),
         "motion_within": {name: compared(people, name, spec["level"]) for name in WITHIN if name in people},
         "off_clock": _off_clock(people),
+        "processing": processed(people, processing),
         "seconds": compared(people, "seconds_kept", spec["level"]),
         "volumes": compared(people, "n_volumes", spec["level"]),
         "lacking": lacking(missing, people, names),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from scipy.special import stdtr
-from scipy.stats import fisher_exact, mannwhitneyu
+from scipy.stats import MonteCarloMethod, fisher_exact, mannwhitneyu
 
 from dysconnect.localize.effects import effect_interval
 
@@ -81,6 +81,32 @@ def subjects_kept(everybody: pd.DataFrame, contrast: Mapping[str, Sequence[str]]
     subjects["p"] = float(fisher_exact(table).pvalue)
     excluded = [{"reason": reason, **{name: int(row[name]) for name in names}} for reason, row in counts.iterrows()]
     return {"subjects": subjects, "excluded": excluded}
+
+
+def processed(people: pd.DataFrame, processing: Sequence[str]) -> dict:
+    """Count in how many ways the data of patients and controls were made: software and versions, corrections.
+
+    Parameters
+    ----------
+    people : DataFrame
+        `label`: 1 of patients.
+    processing : sequence of str
+        A word for each of them; "" where nothing says it.
+
+    Returns
+    -------
+    dict
+        `ways`: a list of `way`, `cases` and `controls`, most frequent first; Fisher's `p` of the way depending on the
+        side, None where there is one way only. Empty where nothing is said of anybody.
+    """
+    if not any(processing):
+        return {}
+    side = np.where(people["label"].to_numpy() == 1, *SIDES)
+    counts = pd.crosstab(np.asarray(processing, object), side).reindex(columns=list(SIDES), fill_value=0)
+    counts = counts.iloc[np.argsort(-counts.sum(axis=1).to_numpy(), kind="stable")]
+    ways = [{"way": way, **{name: int(row[name]) for name in SIDES}} for way, row in counts.iterrows()]
+    resampled = {} if len(ways) <= 2 else {"method": MonteCarloMethod(rng=np.random.default_rng(0))}
+    return {"ways": ways, "p": float(fisher_exact(counts, **resampled).pvalue) if len(ways) > 1 else None}
 
 
 def exclusion_kinds(reasons: pd.Series) -> pd.Series:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+FURTHEST = 4.0  # times that readouts of one session differ at most
+
 
 @dataclass(frozen=True)
 class Encoding:
@@ -60,7 +62,7 @@ def readout_ratio(encoding: Encoding, reverse: Encoding, name: str) -> float:
     Raises
     ------
     ValueError
-        When the second is not encoded in the opposite direction.
+        When the second is not encoded in the opposite direction, or its time is one in other units.
     """
     if reverse.axis != encoding.axis or reverse.sign != -encoding.sign:
         raise ValueError(
@@ -68,4 +70,10 @@ def readout_ratio(encoding: Encoding, reverse: Encoding, name: str) -> float:
             "one is needed to tell the field. Mend the sidecar, or take another image"
         )
     known = encoding.seconds is not None and reverse.seconds is not None
-    return reverse.seconds / encoding.seconds if known else 1.0
+    ratio = reverse.seconds / encoding.seconds if known else 1.0
+    if not 1 / FURTHEST < ratio < FURTHEST:
+        raise ValueError(
+            f"{name}: TotalReadoutTime is {reverse.seconds:g}, that of the diffusion images {encoding.seconds:g}; both "
+            "are seconds of like readouts. Mend the sidecar"
+        )
+    return ratio

@@ -23,7 +23,12 @@ FEWEST = 6  # directions, for a tensor
 MOST = 20_000.0  # s/mm2
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 NOTHING = frozenset(["nan", "n/a", "na"])  # what converters write for the direction of a b0
+LOW = 300.0  # s/mm2: weaker weighting shows perfusion more than fibres
 HIGH = 2000.0  # s/mm2: one shell so strong is no tensor's
+STRONGEST = 1500.0  # s/mm2: a tensor describes the signal up to about here
+APART = 150.0  # s/mm2 between two shells
+ENOUGH = 15  # directions of a shell that is used alone
+SHARP = 28  # directions, for fibre orientations of order 6
 
 
 @dataclass(frozen=True)
@@ -71,19 +76,48 @@ def read_gradients(bval: str | Path, bvec: str | Path, volumes: int | None = Non
         have lengths that say something else, or there are too few directions; with the file and the remedy.
     """
     bval, bvec = Path(bval), Path(bvec)
-    bvals = _values(_rows(bval), bval.name)
-    bvecs, notes = _vectors(_rows(bvec), bvec.name)
+    bvals = one_row(read_rows(bval), bval.name)
+    bvecs, notes = _vectors(read_rows(bvec), bvec.name)
     _refuse_counts(bvals, bvecs, volumes, bval.name, bvec.name)
     _refuse_units(bvals, bval.name)
     bvecs, more = _unit(bvecs, bvals > B0, bvec.name)
     _refuse_few(bvecs[bvals > B0], bvec.name)
-    shells = np.unique(np.round(bvals[bvals > B0], -2))
-    if len(shells) == 1 and shells[0] >= HIGH:
-        more.append(
-            f"{bval.name}: all directions have b = {shells[0]:g} s/mm2: a tensor fits such signal badly, and its FA "
-            "cannot be compared with that of b = 1000"
+    return Gradients(bvals, bvecs, (*notes, *more, *_of_shells(bvals, bval.name)))
+
+
+def shells(bvals: np.ndarray) -> list[np.ndarray]:
+    """Places of the weighted volumes of about one b value, by strength; b values [V] in s/mm2."""
+    order = np.argsort(bvals, kind="stable")
+    order = order[bvals[order] > B0]
+    return np.split(order, np.flatnonzero(np.diff(bvals[order]) > APART) + 1)
+
+
+def for_tensor(bvals: np.ndarray) -> np.ndarray:
+    """Volumes to which a tensor is fitted, bool [V]: the b0 and the shells that it describes, if they are enough."""
+    weak = (bvals > B0) & (bvals <= STRONGEST)
+    return (bvals <= STRONGEST) if weak.sum() >= ENOUGH else np.ones(len(bvals), bool)
+
+
+def for_fibres(bvals: np.ndarray) -> np.ndarray:
+    """Volumes from which orientations of fibres are found, bool [V]: the b0 and one shell.
+
+    It is the strongest of those that have directions enough (`SHARP`), or else the one that has most.
+
+    Raises
+    ------
+    ValueError
+        When no shell has `ENOUGH`.
+    """
+    every = shells(bvals)
+    chosen = next((shell for shell in reversed(every) if len(shell) >= SHARP), max(every, key=len))
+    if len(chosen) < ENOUGH:
+        raise ValueError(
+            f"{len(every)} b values with at most {len(chosen)} directions each: fibres are found from one shell of "
+            f"{ENOUGH} or more. Leave the scan out, or bring its matrices (dataset.matrices)"
         )
-    return Gradients(bvals, bvecs, (*notes, *more))
+    kept = bvals <= B0
+    kept[chosen] = True
+    return kept
 
 
 def world_vectors(bvecs: np.ndarray, affine: np.ndarray) -> np.ndarray:
@@ -103,7 +137,24 @@ def world_vectors(bvecs: np.ndarray, affine: np.ndarray) -> np.ndarray:
     return along @ turn.T
 
 
-def _rows(path: Path) -> list[list[float]]:
+def _of_shells(bvals: np.ndarray, name: str) -> list[str]:
+    """What should be known of the strength of the weighting."""
+    strengths = [f"{np.round(np.median(bvals[shell]), -1):g}" for shell in shells(bvals)]
+    if len(strengths) == 1 and bvals.max() >= HIGH:
+        return [
+            f"{name}: all directions have b = {strengths[0]} s/mm2: a tensor fits such signal badly, and its FA cannot "
+            "be compared with that of b = 1000"
+        ]
+    if len(strengths) == 1:
+        return []
+    weak, used = for_tensor(bvals), for_fibres(bvals)
+    return [
+        f"{name}: b = {', '.join(strengths)} s/mm2; the tensor is fitted to those up to "
+        f"{bvals[weak].max():g}, fibres are found from {np.median(bvals[used & (bvals > B0)]):g}"
+    ]
+
+
+def read_rows(path: Path) -> list[list[float]]:
     """Numbers of a text file, line by line; NaN for the words that mean none."""
     refuse_absent(path)
     rows = []
@@ -126,7 +177,7 @@ def _number(cell: str, name: str, line: int) -> float:
     raise TableError(f"{name}, line {line} has {cell[:40]!r}, {form(cell)}; numbers with blanks between are expected")
 
 
-def _values(rows: list[list[float]], name: str) -> np.ndarray:
+def one_row(rows: list[list[float]], name: str) -> np.ndarray:
     """One number a volume, from one row or one column."""
     if len(rows) > 1 and any(len(row) > 1 for row in rows):
         raise TableError(f"{name} has {len(rows)} rows; one row of b values is expected. Are both files exchanged?")
@@ -163,6 +214,11 @@ def _refuse_units(bvals: np.ndarray, name: str) -> None:
         raise TableError(f"{name}: b = {bvals.min():g} is negative; write b values in s/mm2")
     if 0 < top <= 20:
         raise TableError(f"{name}: the largest b is {top:g}; in ms/um2? Write s/mm2: multiply by 1000")
+    if B0 < top < LOW:
+        raise TableError(
+            f"{name}: the largest b is {top:g}, too weak to tell fibres ({LOW:g} s/mm2 or more); in other units? Write "
+            "s/mm2"
+        )
     if top > MOST:
         raise TableError(f"{name}: the largest b is {top:g}; in s/m2? Write s/mm2 (1000, not 1e9)")
     if top <= B0:

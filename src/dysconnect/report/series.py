@@ -9,6 +9,7 @@ from dysconnect.data.conditions import HIGH, LOW
 from dysconnect.data.matrices import CONTENTS
 from dysconnect.denoising.task import LASTING, LEAST_FREEDOM, RESPONSE
 from dysconnect.paper.text import counted, listed, worded
+from dysconnect.report.quality.sentences import processing_text
 from dysconnect.report.results import Results, Study
 from dysconnect.report.section import Section
 
@@ -51,8 +52,10 @@ def _series_text(results: Results, cohort: Mapping, nodes: pd.DataFrame) -> str:
         )
     if dataset["kind"] == "matrices":
         made = tracts_text(cohort) if _traced(dataset) else matrices_text(dataset)
+        processing = results.quality.get("processing")
+        ways = f" How they were made: {processing_text(processing)}." if processing else ""
         return (
-            f"Data: {dataset['title']}. {made} Regions were {len(nodes)} ({atlas['title']}; "
+            f"Data: {dataset['title']}. {made}{ways} Regions were {len(nodes)} ({atlas['title']}; "
             f"{_authors(atlas['citation'])}). {criteria(cohort)} were excluded, {excluded}"
         )
     engine = {} if results.scans is None else results.scans.engine

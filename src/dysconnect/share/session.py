@@ -8,7 +8,7 @@ stays in the project, beside the results and not in them, and answers one plan.
 
 import json
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +17,7 @@ import jsonschema
 import numpy as np
 
 from dysconnect.pooling.fit import why_not
-from dysconnect.pooling.masks import LARGEST, fingerprint, new_secret, public_of
+from dysconnect.pooling.masks import LARGEST, fingerprint, in_fours, new_secret, public_of
 from dysconnect.pooling.permuted import Shared, largest_products, shared_model
 from dysconnect.pooling.within import Within, joined, within
 from dysconnect.share.package import Package, hash_of
@@ -31,7 +31,8 @@ LONGEST = 1_000_000  # bytes of a key or plan
 FEWEST_SITES = 3
 PERMUTATIONS = 99, 10_000  # at least, so that more is added up than there are values; at most
 MOST_CIRCUITS = 20
-SPREAD = 0.15  # of the people must be circuits^1.5 at most: see `most_circuits`
+SPREAD = 0.2  # of the people must be circuits^1.5 at most: see `most_circuits`
+MOST_SESSIONS = 3  # answers about one release: sessions of other sites could be subtracted from each other
 
 
 class Key(NamedTuple):
@@ -159,12 +160,24 @@ def _place(folder: str | Path, public: bytes) -> Path:
 
 
 def kept_key(package: Package, folder: str | Path) -> Kept:
-    """Secret of a site for its next session: the one that waits for a plan with this release, or a new one."""
+    """Secret of a site for its next session: the one that waits for a plan with this release, or a new one.
+
+    Raises
+    ------
+    NotSharedError
+        When as many sessions about this release were answered as may be.
+    """
     release = package.about["release"]
-    for path in sorted(Path(folder).glob("*.json")):
-        kept = Kept.load(path)
-        if (kept.site, kept.release, kept.session) == (package.site, release, ""):
-            return kept
+    known = [Kept.load(path) for path in sorted(Path(folder).glob("*.json"))]
+    known = [kept for kept in known if (kept.site, kept.release) == (package.site, release)]
+    waiting = [kept for kept in known if not kept.session]
+    if waiting:
+        return waiting[0]
+    if len(known) >= MOST_SESSIONS:
+        raise NotSharedError(
+            f"share.key: {len(known)} sessions were answered about release {release}, and more would tell of its "
+            "people by their differences. Wait for a new release."
+        )
     kept = Kept(new_secret(), package.site, release)
     kept.save(folder)
     return kept
@@ -231,9 +244,9 @@ def _read(path: str | Path, kind: str) -> dict:
 def most_circuits(people: int) -> int:
     """How many circuits may be permuted across so many people.
 
-    Totals over many permutations say how circuits vary together, and people who are in have a smaller distance by that
-    than others: an attacker who has somebody's scan then tells with an AUC of about .5 + .4 circuits^1.5 / people. At
-    .15 that is .55; 20 circuits in 60 people would be .83 (tests/test_share_masks_attack.py).
+    Totals over many permutations say how circuits vary together, and whoever is in is nearer to the mean by that than
+    others are: with somebody's scan an attacker tells with an AUC of about .5 + .4 circuits^1.5 / people, .57 at .2. Of
+    60 people and 20 circuits it is .85 (tests/test_share_masks_attack.py).
     """
     return min(MOST_CIRCUITS, int((SPREAD * people) ** (2 / 3) + 1e-9))
 
@@ -307,11 +320,12 @@ def why_not_planned(plan: Plan) -> str:
         return (
             f"share.plan: {plan.permutations} permutations, and {PERMUTATIONS[0]} to {PERMUTATIONS[1]:,} are answered."
         )
-    people = sum(key.people for key in plan.sites)
-    if len(plan.circuits) > most_circuits(people):
+    others = sum(key.people for key in plan.sites) - max(key.people for key in plan.sites)
+    if len(plan.circuits) > most_circuits(others):
         return (
-            f"share.plan: {len(plan.circuits)} circuits, and of {people} people at most {most_circuits(people)} are "
-            "permuted: more would tell who is in. Add sites, or name fewer (localize.prior_circuits)."
+            f"share.plan: {len(plan.circuits)} circuits, and at most {most_circuits(others)} are permuted where all "
+            f"sites but the largest (which can take its people away) have {others} people: more would tell who is in. "
+            "Add sites, or name fewer in localize.prior_circuits."
         )
     return ""
 
@@ -358,8 +372,7 @@ def check_plan(plan: Plan, package: Package, folder: str | Path, revoked: Collec
     return Kept.load(path)
 
 
-def spoken(plan: Mapping | Plan) -> str:
+def spoken(plan: Plan) -> str:
     """What sites read to each other by phone before anything is sent: the session, and everybody's key."""
-    number = " ".join(plan.session[k : k + 4] for k in range(0, 16, 4))
     lines = [f"  {key.site:20s} {fingerprint(key.public)}   {key.people} people" for key in plan.sites]
-    return "\n".join([f"session {number}", *lines])
+    return "\n".join([f"session {in_fours(plan.session)}", *lines])

@@ -76,4 +76,5 @@ def _verdict(
         check_connections(connections.missing, spec)
     except Exception as problem:  # whatever a person's files raise is their reason; the machine's troubles go on
         return Verdict(name, None, mean_fd, 0, 0.0, reason(problem, name))
-    return Verdict(name, None, mean_fd, 0, 0.0, "", note=connections.note)
+    note = "; ".join(filter(None, [entry.get("note"), connections.note]))
+    return Verdict(name, None, mean_fd, 0, 0.0, "", note=note)

@@ -38,8 +38,8 @@ def collected(
     Returns
     -------
     index : DataFrame
-        Index of matrices, with `mean_fd` (mm) of the diffusion images and `processing`: whether distortion was
-        corrected.
+        Index of matrices, with `mean_fd` (mm) of the diffusion images, `processing`: whether distortion was corrected,
+        and the `note` of the person.
     quality : DataFrame
         One row a person whose scan could be used.
     """
@@ -47,7 +47,7 @@ def collected(
     for row in rows.to_dict("records"):
         entry = {"participant_id": row["participant_id"], "matrix": "", "labels": "", "key": "", "segmentation": ""}
         entry |= {"order": "names", "content": spec["content"], "scaled": str(spec["scaled"]).lower(), "sha256": ""}
-        entry |= {"mean_fd": row["mean_fd"], "processing": "", "problem": row["problem"]}
+        entry |= {"mean_fd": row["mean_fd"], "processing": "", "note": row["note"], "problem": row["problem"]}
         if not row["problem"]:
             path = folder / row["matrices"]
             written = write_matrices(path, folder / "matrices", row["participant_id"])

@@ -16,11 +16,12 @@ from dysconnect.diffusion.clean import Cleaned, cleaned
 from dysconnect.diffusion.gradients import check_orientation, refuse_turned
 from dysconnect.diffusion.nodes import Regions, connected
 from dysconnect.diffusion.noise import without_noise
+from dysconnect.diffusion.order import refuse_disordered
 from dysconnect.diffusion.ringing import without_ringing
 from dysconnect.diffusion.tensor import Tensor, tensor_maps
 from dysconnect.diffusion.tracking import orientations, rim, seeds_in, streamlines
 from dysconnect.problems import one_line, reason
-from dysconnect.reading.gradients import B0
+from dysconnect.reading.gradients import B0, for_fibres, for_tensor
 from dysconnect.tractography.pictures import PICTURES, Bundles, write_pictures
 from dysconnect.tractography.place import Place, anatomy_of, placed
 from dysconnect.tractography.scan import Scan, read_scan
@@ -108,10 +109,17 @@ def prepared(scan: Scan, spec: Mapping, clock: dict[str, float]) -> tuple[Cleane
     with timed(clock, "field, motion, eddy currents, lost slices"):
         given = (scan.bvals, scan.bvecs, scan.encoding, scan.reverse, scan.reverse_encoding)
         clean = cleaned(data, scan.affine, *given)
+        refuse_disordered(clean.data[clean.mask], scan.bvals, clean.bvecs, scan.name)
         inside = clean.data * clean.mask[..., None]
         refuse_turned(check_orientation(inside, scan.affine, scan.bvals, clean.bvecs), scan.name)
     with timed(clock, "tensor"):
-        return clean, tensor_maps(clean.data, scan.bvals, clean.bvecs, clean.mask)
+        return clean, tensor_maps(*_volumes(clean, scan, for_tensor(scan.bvals)), clean.mask)
+
+
+def _volumes(clean: Cleaned, scan: Scan, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Images, b values and directions of some volumes, bool [V]."""
+    data = clean.data if chosen.all() else clean.data[..., chosen]
+    return data, scan.bvals[chosen], clean.bvecs[chosen]
 
 
 def traced(
@@ -127,7 +135,7 @@ def traced(
     """Follow streamlines, seen by `watch`, and count them by region: matrices [N, N] by name; what all are like."""
     affine, seed = scan.affine, int(spec["seed"])
     with timed(clock, "orientations"):
-        fibres = orientations(clean.data, scan.bvals, clean.bvecs, clean.mask, affine)
+        fibres = orientations(*_volumes(clean, scan, for_fibres(scan.bvals)), clean.mask, affine)
     with timed(clock, "streamlines"):
         seeds = seeds_in(rim(place.tissues) & clean.mask, affine, int(spec["seeds"]), seed)
         ways = {"step": spec["step"], "angle": spec["angle"], "seed": seed + 1}

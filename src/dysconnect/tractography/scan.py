@@ -7,7 +7,10 @@ import numpy as np
 
 from dysconnect.data.images.volumes import DAMAGE, open_bold, open_image, read_sidecar
 from dysconnect.reading.encoding import Encoding, read_encoding
-from dysconnect.reading.gradients import B0, read_gradients, world_vectors
+from dysconnect.reading.gradients import B0, one_row, read_gradients, read_rows, world_vectors
+
+DARKER = 0.3  # of the way from the weighted volumes to the brightest: a b0 is brighter
+ALIKE = 0.75  # of the brightest b0 another one has at least
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,9 @@ def read_scan(dwi: str | Path, reverse: str | Path = "") -> Scan:
     gradients = read_gradients(beside(dwi, ".bval"), beside(dwi, ".bvec"), image.shape[3])
     encoding = read_encoding(read_sidecar(dwi), Path(dwi).name)
     bvecs, notes = world_vectors(gradients.bvecs, image.affine), list(gradients.notes)
-    first = (beside(dwi, ".bvec").name, _read(image, dwi), image.affine, gradients.bvals, bvecs, encoding)
+    data = _read(image, dwi)
+    _refuse_exchanged(data, gradients.bvals, Path(dwi).name)
+    first = (beside(dwi, ".bvec").name, data, image.affine, gradients.bvals, bvecs, encoding)
     if not reverse:
         notes.append("no b0 of the opposite phase encoding: the distortion by susceptibility is not corrected")
         return Scan(*first, None, None, tuple(notes))
@@ -89,23 +94,43 @@ def _read(image, path: str | Path) -> np.ndarray:
         raise ValueError(f"{Path(path).name} cannot be read to its end ({error}); fetch it again") from error
 
 
+def _refuse_exchanged(data: np.ndarray, bvals: np.ndarray, name: str) -> None:
+    """Refuse volumes that are called b0 and are as dark as weighted ones: b values in the order of another scan."""
+    means = np.array([data[..., k].mean() for k in range(len(bvals))])
+    weighted = np.median(means[bvals > B0])
+    dark = np.flatnonzero((bvals <= B0) & (means < weighted + DARKER * (means.max() - weighted)))
+    if len(dark):
+        raise ValueError(
+            f"{name}: volume {dark[0] + 1} (from 1) is a b0 by the .bval, and as dark as weighted ones: was a volume "
+            "removed or added? Take the files of one conversion"
+        )
+
+
 def _stills(volumes: np.ndarray, path: str | Path) -> np.ndarray:
     """The b0 of an image: those that its .bval says, all where it has none."""
     volumes = volumes if volumes.ndim == 4 else volumes[..., None]
-    if not beside(path, ".bval").exists():
-        return volumes
-    bvals = read_bvals(beside(path, ".bval"))
+    name, bval = Path(path).name, beside(path, ".bval")
+    bvals = read_bvals(bval) if bval.exists() else np.zeros(volumes.shape[3])
     if len(bvals) != volumes.shape[3] or not (bvals <= B0).any():
         raise ValueError(
-            f"{Path(path).name} has {volumes.shape[3]} volumes and b values {bvals[:5]}; expected one each, some of "
-            f"them at most {B0:g} s/mm2. Mend its .bval, or take another image"
+            f"{name} has {volumes.shape[3]} volumes and b values {bvals[:5]}; expected one each, some of them at most "
+            f"{B0:g} s/mm2. Mend its .bval, or take another image"
         )
-    return volumes[..., bvals <= B0]
+    still = volumes[..., bvals <= B0]
+    empty = [k + 1 for k in range(still.shape[3]) if not np.isfinite(still[..., k]).all() or not np.ptp(still[..., k])]
+    if empty:
+        raise ValueError(
+            f"{name}: b0 {empty[0]} (from 1) is empty or holds NaN; convert it again, or leave the image out"
+        )
+    means = still.mean((0, 1, 2))
+    if means.min() < ALIKE * means.max():
+        raise ValueError(
+            f"{name}: its b0 differ in brightness by {means.min() / means.max():.2f}, as weighted volumes do. Write "
+            "its .bval (0 for a b0), or keep the b0 only"
+        )
+    return still
 
 
 def read_bvals(path: Path) -> np.ndarray:
-    """Read b values of an image without directions, s/mm2."""
-    try:
-        return np.array(path.read_text().split(), float)
-    except ValueError as error:
-        raise ValueError(f"{path.name}: {error}; one number a volume is expected") from error
+    """Read b values of an image whose directions are not asked for, s/mm2."""
+    return one_row(read_rows(path), path.name)

@@ -8,10 +8,17 @@ from dysconnect.reading.bids.choice import Ambiguity, Choice, choose, companion,
 from dysconnect.reading.bids.content import absent_content, is_pointer
 from dysconnect.reading.bids.folder import Listing, list_folder
 from dysconnect.reading.bids.names import PROCESSING, Named, agree, asked_entities, fits, listed, read_name, same
-from dysconnect.reading.bids.sidecars import folders_above, is_derivative, read_object, read_sidecars, sidecars_of
+from dysconnect.reading.bids.sidecars import (
+    folders_above,
+    is_derivative,
+    made_by,
+    read_object,
+    read_sidecars,
+    sidecars_of,
+)
 
 __all__ = [
     "PROCESSING", "Ambiguity", "Choice", "Listing", "Named", "absent_content", "agree", "asked_entities", "choose",
-    "companion", "fits", "folders_above", "is_derivative", "is_pointer", "list_folder", "listed", "read_name",
-    "read_object", "read_sidecars", "refuse_ambiguities", "same", "sidecars_of",
+    "companion", "fits", "folders_above", "is_derivative", "is_pointer", "list_folder", "listed", "made_by",
+    "read_name", "read_object", "read_sidecars", "refuse_ambiguities", "same", "sidecars_of",
 ]  # fmt: skip

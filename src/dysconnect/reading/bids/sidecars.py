@@ -113,3 +113,21 @@ def is_derivative(root: str | Path) -> bool:
         return read_object(Path(root) / "dataset_description.json").get("DatasetType") == "derivative"
     except (ValueError, OSError):
         return False
+
+
+def made_by(description: str | Path) -> str:
+    """Which software made a data set, by its ``dataset_description.json``: "QSIRecon 1.0.1, QSIPrep 1.0.0".
+
+    `GeneratedBy`, or `PipelineDescription` as drafts of BIDS called it. Nothing ("") of raw data, where a converter is
+    named, and where nothing is said.
+    """
+    try:
+        told = read_object(description)
+    except (ValueError, OSError):
+        return ""
+    if told.get("DatasetType") == "raw":
+        return ""
+    tools = told.get("GeneratedBy") or told.get("PipelineDescription") or []
+    tools = [tool for tool in ([tools] if isinstance(tools, dict) else tools) if isinstance(tool, dict)]
+    words = [" ".join(str(tool.get(key) or "") for key in ("Name", "Version")) for tool in tools]
+    return ", ".join(filter(None, (" ".join(text.split()) for text in words)))

@@ -8,6 +8,6 @@ from dysconnect.reading.matrices.align import aligned
 from dysconnect.reading.matrices.halves import symmetric
 from dysconnect.reading.matrices.names import fitted, read_names
 from dysconnect.reading.matrices.rows import holding
-from dysconnect.reading.matrices.square import EXTENSIONS, Square, read_square
+from dysconnect.reading.matrices.square import EXTENSIONS, SPARSE, Square, read_square
 
-__all__ = ["EXTENSIONS", "Square", "aligned", "fitted", "holding", "read_names", "read_square", "symmetric"]
+__all__ = ["EXTENSIONS", "SPARSE", "Square", "aligned", "fitted", "holding", "read_names", "read_square", "symmetric"]

@@ -45,9 +45,19 @@ def aligned(square: Square, nodes: pd.DataFrame, by_order: bool = False) -> tupl
     _refuse_background(square.values, rows, square.name)
     order = np.argsort(places[0])  # of the file, where a half is a triangle
     values, note = symmetric(square.values[np.ix_(*(place[order] for place in places))], square.name)
+    _refuse_half(bool(note) and (places[0] != places[1]).any(), square.name)
     back, size = np.argsort(order), len(square.values)
     notes = [note, _taken(rows, size, by_order and not _known(rows, nodes)), _left_out(rows, places[0], size)]
     return values[np.ix_(back, back)], "; ".join(filter(None, notes))
+
+
+def _refuse_half(apart: bool, name: str) -> None:
+    """Refuse one half of a matrix whose rows stand in another order than its columns: it is no triangle."""
+    if apart:
+        raise TableError(
+            f"{name}: only one half is stored, and rows and columns stand in different orders: are names shifted? "
+            "Write the whole matrix, or both in one order"
+        )
 
 
 def _named(these: RowNames, others: RowNames) -> RowNames:
@@ -88,7 +98,7 @@ def _places(named: RowNames, square: Square, nodes: pd.DataFrame, by_order: bool
             "beside it (dataset.matrices.labels=FILE); or, if they stand in the order of the atlas table, say so with "
             "dataset.order=atlas"
         )
-    if by_order and not _known(named, nodes):
+    if by_order and not _known(named, nodes) and not _elsewhere(named, nodes):
         if size != len(nodes):
             raise TableError(
                 f"{square.name} has {size} rows, the atlas {len(nodes)} regions, and nothing names the rows. Choose "
@@ -115,6 +125,13 @@ def _is_whole(way: tuple[str, ...]) -> bool:
 
 def _known(named: RowNames, nodes: pd.DataFrame) -> set[str]:
     return set().union(*named.ways) & set(nodes["name"]) if named.ways else set()
+
+
+def _elsewhere(named: RowNames, nodes: pd.DataFrame) -> bool:
+    """Whether names are those of the atlas but for their spelling, and stand in another order."""
+    wanted = [loose(name) for name in nodes["name"]]
+    spelt = [[loose(text) for text in way] for way in named.ways]
+    return any(set(wanted) <= set(way) and way != wanted for way in spelt)
 
 
 def _refuse_twice(way: tuple[str, ...], places: list[int], name: str) -> None:

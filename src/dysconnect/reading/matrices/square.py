@@ -15,8 +15,10 @@ from dysconnect.reading.numeric.lines import rows_and_comments, separator_of, sp
 from dysconnect.reading.tables import TableError, clean, read_text
 
 MARKS = " \t,;"
+FULL = 0.01  # of the largest integer of a kind: up to here values may be such that found no room
 TEXT = (".tsv", ".csv", ".txt", ".dense.tsv")
-EXTENSIONS = (*TEXT, ".npy", ".mat", ".shape.gii", ".gii")
+SPARSE = ".sparse.tsv"  # of BIDS's proposal: refused by name
+EXTENSIONS = (*TEXT, ".npy", ".mat", ".shape.gii", ".gii", SPARSE)
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,13 @@ def read_square(path: str | Path, key: str = "", segmentation: str = "") -> Squa
     """
     path = Path(path)
     refuse_absent(path, "matrix")
+    if path.name.endswith(SPARSE):
+        raise TableError(
+            f"{path.name} lists single connections (sparse), and how is not settled (BIDS proposal 17). Write the "
+            "whole square as _relmat.dense.tsv, with a zero where nothing is listed"
+        )
     if path.suffix == ".npy":
-        values, rows, columns = read_array(path).astype(float), RowNames(), RowNames()
+        values, rows, columns = _wide(read_array(path), path.name), RowNames(), RowNames()
     elif path.suffix == ".mat":
         values, rows = read_mat(path, key, segmentation)
         columns = rows
@@ -71,6 +78,18 @@ def read_square(path: str | Path, key: str = "", segmentation: str = "") -> Squa
         values, rows, columns = _of_text(path)
     _refuse_shape(values, path.name)
     return Square(path.name, values, rows, columns)
+
+
+def _wide(values: np.ndarray, name: str) -> np.ndarray:
+    """Numbers as float; integers of one or two bytes may not reach their largest: counts are cut there, or wrap."""
+    if values.dtype.kind in "iu" and values.dtype.itemsize < 3 and values.size:
+        largest = np.iinfo(values.dtype).max
+        if values.max() > (1 - FULL) * largest:
+            raise TableError(
+                f"{name} holds {values.dtype} up to {values.max()}, and {largest} is the largest that it can hold: "
+                "larger counts were cut off, or begin anew at 0. Save them as int32"
+            )
+    return values.astype(float)
 
 
 def _refuse_shape(values: np.ndarray, name: str) -> None:
@@ -105,6 +124,8 @@ def _of_text(path: Path) -> tuple[np.ndarray, RowNames, RowNames]:
     split = splitter(separator_of(first), any('"' in lines[number - 1] for number in numbers), path.name)
     tidy = str.strip if plain else clean
     cells = [list(map(tidy, split(lines[number - 1], number))) for number in numbers]
+    while len(cells) > 2 and not any(cells[-1]) and _is_word(cells[1][0]):
+        cells, numbers = cells[:-1], numbers[:-1]  # of a spreadsheet: every row of a region begins with its name
     cells = _evened(cells, numbers, path.name)
     above, beside = _names_around(cells)
     columns = zip(*(row[beside:] for row in cells[above:]))

@@ -4,7 +4,13 @@ from collections.abc import Mapping
 
 from dysconnect.paper.text import compared_text, counted, covariate_names, p_text
 from dysconnect.report.quality.figures import distance_figure, qcfc_figure
-from dysconnect.report.quality.sentences import lacking_text, motion_followers, motions, quality_sentence
+from dysconnect.report.quality.sentences import (
+    lacking_text,
+    motion_followers,
+    motions,
+    processing_text,
+    quality_sentence,
+)
 from dysconnect.report.quality.tables import people_table, qcfc_table, region_table
 from dysconnect.report.results import Study
 from dysconnect.report.scans import scans_text
@@ -73,6 +79,7 @@ def quality_facts(quality: Mapping, survivors: int, moved: int) -> list[tuple[st
         ("Volumes kept", compared_text(quality["volumes"], "volumes", 0)),
         ("Left out", f"{lost[0]}, {lost[1]} (Fisher {p_text(subjects['p'])})"),
         ("Tested for motion", "nothing" if "reason" in quality["qcfc"]["everybody"] else tested),
+        ("Matrices", processing_text(quality["processing"]) if quality.get("processing") else ""),
         ("Missing", why),
         ("Regions missing", lacking_text(quality["lacking"]) if quality["lacking"]["regions"] else ""),
     ]

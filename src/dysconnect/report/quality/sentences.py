@@ -54,6 +54,7 @@ def quality_warnings(quality: Mapping, spec: Mapping) -> list[str]:
         )
         said.append(f"Exclusion depends on the group: {lost} are left out ({p_text(subjects['p'])})")
     said += _clock_warned(quality.get("off_clock", []))
+    said += _processing_warned(quality.get("processing"), alpha)
     said += _missing_warned(quality["lacking"], subjects, alpha)
     if "share" in link and link["share"]["p"] <= spec["qcfc_alpha"]:
         null = f"5% by chance, rarely above {percent(link['share']['high'])} where motion is permuted"
@@ -81,6 +82,28 @@ def _clock_warned(people: list[Mapping]) -> list[str]:
         f"The responses of {listed([*named, *more])} fit the task at another time than the events say, or not at all, "
         "unlike those of the others: their events may count from another moment, or be of another run"
     ]
+
+
+def processing_text(processing: Mapping) -> str:
+    """Write what made the matrices of how many patients and controls."""
+    parts = [
+        f"{row['way'] or 'not said'} ({counted(row['cases'], 'patient')}, {counted(row['controls'], 'control')})"
+        for row in processing["ways"]
+    ]
+    return "; ".join(parts)
+
+
+def _processing_warned(processing: Mapping | None, alpha: float) -> list[str]:
+    """Whether matrices were made in several ways, and whether the way goes with the group."""
+    if not processing or processing["p"] is None:
+        return []
+    many, test = counted(len(processing["ways"]), "way"), p_text(processing["p"])
+    if processing["p"] <= alpha:
+        how = f"How matrices were made goes with the group ({test}), and may be all that differs between the groups"
+    else:
+        how = f"Matrices were made in {many}, and what differs between these may look like a difference of people"
+    remedy = "Make all in one way, leave people out, or write the way into the column site of participants.tsv"
+    return [f"{how}: {processing_text(processing)}", remedy]
 
 
 def _missing_warned(lacking: Mapping, subjects: Mapping, alpha: float) -> list[str]:
