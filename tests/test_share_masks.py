@@ -7,15 +7,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from clinics import clinic, given
+from clinics import ASKED, CIRCUITS, clinic, given
 from scipy.stats import chi2
 from sessions import Site, plan_for, three_sites
 
+from dysconnect.data.connectomes import Connectomes, write_connectomes
 from dysconnect.localize.permutation import residual_unit
 from dysconnect.localize.statistics import exceedance_p, orthonormal, to_t
 from dysconnect.pooling.masks import LARGEST, fingerprint, mask, new_secret, of_steps, public_of, stream, to_steps
 from dysconnect.pooling.permuted import shuffled
+from dysconnect.share.make import make_masked
 from dysconnect.share.masked import circuit_p, masked, products, read_masked, totals
+from dysconnect.share.package import write_package
 from dysconnect.share.release import NotSharedError
 from dysconnect.share.session import (
     Kept,
@@ -268,6 +271,9 @@ def test_numbers_that_cannot_be_are_not_counted(sites, plan):
         wrong[7, 1] = bad
         with pytest.raises(NotSharedError, match=said):
             masked(plan, sites[0].kept, wrong)
+    weak = replace(plan, sites=(plan.sites[0], plan.sites[1]._replace(public=bytes(64)), plan.sites[2]))
+    with pytest.raises(NotSharedError, match="Nothing is written"):  # a key with which everybody shares the same secret
+        masked(weak, sites[0].kept, values)
     edge = np.array([[LARGEST, -LARGEST]], float)
     assert (of_steps(to_steps(edge, np.ones(2)), np.ones(2)) == edge).all()
 
@@ -332,3 +338,27 @@ def test_keys_and_plans_read_back_and_changed_ones_are_refused(sites, plan, tmp_
     path.write_text(json.dumps(described_key(key) | {"public": "00"}))
     with pytest.raises(PackageError, match="public is not as it must be"):
         read_key(path)
+
+
+def test_from_files_a_plan_is_answered_once_and_the_answer_is_written_down(sites, plan, tmp_path):
+    """As the rule does it: the same answer as in memory, again the same bytes, and none to another plan."""
+    cohort, package, kept = sites[0]
+    subjects, folder = cohort.participants["participant_id"].to_numpy(str), tmp_path / "private"
+    files = {name: tmp_path / name for name in ("connectomes", "participants", "package", "plan")}
+    stored = Connectomes(cohort.values, cohort.missing, subjects, cohort.nodes, "correlation", "ab")
+    write_connectomes(stored, files["connectomes"], {})
+    people = cohort.participants.assign(included=True, exclusion_reason="")
+    people.to_csv(files["participants"], sep="\t", index=False)
+    write_package(files["package"], package)
+    files["plan"].write_text(json.dumps(plan.described()))
+    kept.save(folder)
+    localize = {"measure": "correlation", "prior_circuits": CIRCUITS, "max_missing": 0.1}
+    spec = {"share": ASKED, "localize": localize, "atlas": {"nodes": "motor10"}, "site": "a"}
+    spec |= {"contrast": {"cases": ["CD"], "controls": ["HC"]}}
+    content, words = make_masked(files, spec, tmp_path / "released.json", folder)
+    assert words == spoken(plan) and content == make_masked(files, spec, tmp_path / "released.json", folder)[0]
+    assert content == sites[0].answer(plan, tmp_path).read_bytes()
+    assert next(Kept.load(path) for path in folder.glob("*.json")).session == plan.session
+    files["plan"].write_text(json.dumps(plan_for(sites, 200).described()))
+    with pytest.raises(NotSharedError, match="answered another plan"):
+        make_masked(files, spec, tmp_path / "released.json", folder)

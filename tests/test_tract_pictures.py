@@ -142,7 +142,7 @@ def test_pictures_are_small_red_across_and_say_what_was_not_seen(scan, tmp_path,
     stem = tmp_path / "pictures/sub-1"
     written = pictures.write_pictures(stem, scan.files, scan.clean, scan.tensor, bundles)
     assert written["tracts_picture"] == "pictures/sub-1_tracts.png" and set(written) == set(pictures.PICTURES)
-    assert all(2000 < (tmp_path / path).stat().st_size < 150_000 for path in written.values())
+    assert all(500 < (tmp_path / path).stat().st_size < 150_000 for path in written.values())
     assert "Striatum and pallidum: 1 streamline" in titles
     assert "Pallido-thalamic projection: no streamline was seen" in titles
     colours = np.asarray(Image.open(tmp_path / written["tensor_picture"]).convert("RGB")).reshape(-1, 3).astype(int)

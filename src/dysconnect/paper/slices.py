@@ -58,7 +58,7 @@ def name_slice(axes: Axes, axis: int) -> None:
                       transform=axes.transAxes, bbox={"facecolor": INK, "pad": 0.6, "linewidth": 0})  # fmt: skip
 
 
-def write_small_png(figure: Figure, path: Path, dpi: int = 110, colours: int = 128) -> None:
+def write_small_png(figure: Figure, path: Path, dpi: int = 100, colours: int = 64) -> None:
     """Write a figure as PNG with so many colours: a quarter of the bytes, and hardly another picture."""
     canvas, buffer = FigureCanvasAgg(figure), io.BytesIO()
     figure.dpi = dpi

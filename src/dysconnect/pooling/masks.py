@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 LENGTH = 32  # bytes of a secret, and of each of the two halves of what is public of it
-LARGEST = 2**46  # steps that a sum may have: below double precision, and far below what a wrong mask leaves
+LARGEST = 2**40  # steps that a sum may have: t keeps ten digits, and what a wrong mask leaves is far larger
 NUMBER = np.dtype("<u8")
 
 
