@@ -3,14 +3,19 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from clinics import ASKED
 from test_workflow import Project
 
+from dysconnect.commands import console
 from dysconnect.data.labelled import labelled_cohort
 from dysconnect.localize.statistics import edge_statistics
+from dysconnect.share.make import make_masked
+from dysconnect.share.session import described_key, kept_key
 from dysconnect.share.unpacked import read_package
 
 CLINICS = {"kiel": 1, "luebeck": 2, "rostock": 3}
@@ -19,12 +24,15 @@ CONTRAST = {"cases": ["DYT"], "controls": ["HC"]}
 pytestmark = pytest.mark.workflow
 
 
-def asked(project: Project, name: str, *overrides: str, dry: bool = False) -> subprocess.CompletedProcess:
+def asked(
+    project: Project, name: str, *overrides: str, dry: bool = False, kinds: tuple[str, ...] = ("zip", "html")
+) -> subprocess.CompletedProcess:
     """Ask Snakemake for what a clinic gives, in the clinic's own folder."""
-    target = f"results/simulated/share/{name}.zip", f"results/simulated/share/{name}.html"
+    target = [f"results/simulated/share/{name}.{kind}" for kind in kinds]
     told = (
         f"dataset.seed={CLINICS[name]}", f"share.site={name}", f"share.contact=science@{name}.example",
-        "dataset.patients=34", "dataset.controls=34", "dataset.plant.edges=4", "dataset.volumes=120", *overrides,
+        "dataset.patients=34", "dataset.controls=34", "dataset.plant.edges=4", "dataset.volumes=120",
+        *["share.batches=3"] * (name == "luebeck"), *overrides,
     )  # fmt: skip
     config = ("share=statistics", "atlas=motor10", "experiment=floor")
     words = [*target, "--directory", str(project.folder / name), *["--dry-run"] * dry]
@@ -37,7 +45,7 @@ def clinics(tmp_path_factory):
     project = Project(tmp_path_factory.mktemp("clinics"))
     for name in CLINICS:
         (project.folder / name).mkdir()
-        done = asked(project, name, *["share.batches=3"] * (name == "luebeck"))
+        done = asked(project, name)
         logs = "".join(path.read_text() for path in (project.folder / name).glob("results/logs/**/*.log"))
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:] + logs[-3000:]
     return project
@@ -48,15 +56,8 @@ def given(project: Project) -> dict[str, str]:
 
 
 def test_joined_they_say_what_all_people_in_one_table_say(clinics, tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "dysconnect",
-        "combine",
-        *given(clinics).values(),
-        "--out",
-        str(tmp_path / "joined"),
-    ]
+    command = [sys.executable, "-m", "dysconnect", "combine", *given(clinics).values()]
+    command += ["--out", str(tmp_path / "joined")]
     done = subprocess.run(command, capture_output=True, text=True, env=clinics.environment())
     assert done.returncode == 0, done.stderr
     assert "3 sites were analysed as one cohort" in done.stdout
@@ -103,3 +104,39 @@ def test_no_id_leaves_and_batches_are_not_left_behind(clinics):
 def test_a_site_without_a_contact_is_refused_before_any_job(clinics):
     done = asked(clinics, "kiel", "share.contact=null", dry=True)
     assert done.returncode and "share.contact is not given" in done.stderr + done.stdout
+
+
+def by_library(folder: Path, name: str, plan: Path | None) -> None:
+    """What the rules `key` and `masked` do, without Snakemake."""
+    place, secrets = folder / "results/simulated", folder / "private"
+    package = read_package(place / f"share/{name}.zip")
+    if plan is None:
+        key = described_key(kept_key(package, secrets).key)
+        (place / f"share/{name}.key.json").write_text(json.dumps(key))
+        return
+    files = {"connectomes": place / "connectivity/motor10_correlation.h5", "package": place / f"share/{name}.zip"}
+    files |= {"participants": place / "timeseries/participants.tsv", "plan": plan}
+    localize = {"measure": "correlation", "prior_circuits": package.about["circuits"], "max_missing": 0.1}
+    spec = {"share": ASKED, "localize": localize, "atlas": {"nodes": "motor10"}, "site": name, "contrast": CONTRAST}
+    content, words = make_masked(files, spec, folder / "released.json", secrets)
+    (place / f"share/{name}.masked.npz").write_bytes(content)
+    (place / f"share/{name}.session.txt").write_text(f"{words}\n")
+
+
+def test_circuits_are_permuted_together_by_keys_a_plan_and_answers(clinics, tmp_path, capsys):
+    """By the commands at one clinic; its sums are not made again, and its secret stays in the project."""
+    folder, files = tmp_path / "joined", given(clinics)
+    for plan, kind in ((None, "key.json"), (folder / "plan.json", "masked.npz")):
+        done = asked(clinics, "kiel", f"share.plan={plan}" if plan else "share.key=true", kinds=(kind,))
+        assert done.returncode == 0 and "1 of 1 steps" in done.stderr, done.stderr
+        for name in ("luebeck", "rostock"):
+            by_library(clinics.folder / name, name, plan)
+        sent = [*files.values(), *(path.replace(".zip", f".{kind}") for path in files.values()), *[plan] * bool(plan)]
+        assert console(["combine", *map(str, sent), "--out", str(folder)]) == 0
+        if plan is None:
+            said = capsys.readouterr().out
+    for name in CLINICS:
+        heard = (clinics.folder / name / f"results/simulated/share/{name}.session.txt").read_text()
+        assert heard in said and len(list(clinics.folder.glob(f"{name}/private/*.json"))) == 1
+    circuits = pd.read_csv(folder / "circuits.tsv", sep="\t")
+    assert circuits["p_fwer"].between(1 / 5001, 1).all() and (circuits["p_fwer"] >= 0.8 * circuits["p"]).all()

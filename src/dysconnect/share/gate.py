@@ -14,7 +14,7 @@ from dysconnect.share.columns import SITE, Column, Design
 from dysconnect.share.ledger import Joined, Ledger
 from dysconnect.share.release import NotSharedError
 from dysconnect.share.statement import counts
-from dysconnect.share.weights import basis, controls_of, leverages, weights_of
+from dysconnect.share.weights import basis, controls_of, fewest, leverages, weights_of
 
 FLOOR = {"group": 10, "cell": 5}  # people; `share.minimum` may raise them
 MOST_PARAMETERS = 1 / 3  # of the people: columns of all releases together
@@ -89,11 +89,13 @@ def check_release(design: Design, spec: Mapping, ledger: Ledger) -> Passed:
     _check_columns(design, names)
     group, cell = _check_counts(design, least)
     for who, inside in subsets(design, spec["norm"]):
-        _check_parameters(design.values[inside], who)
-        _check_leverage(design, inside, names, who)
+        spare = "" if inside.all() else " give no norm (share.norm=false),"
+        _check_parameters(design.values[inside], who, spare)
+        _check_leverage(design, inside, names, who, spare)
     changed = _check_difference(ledger, names)
     joined = ledger.joined(names, weights_of(design, spec["norm"]))
     leverage = _check_joined(joined, names)
+    _check_mixtures(joined, design, spec["norm"], least["cell"])
     return Passed(
         smallest_group=group,
         smallest_cell=cell,
@@ -202,7 +204,6 @@ def _check_counts(design: Design, least: Mapping[str, int]) -> tuple[int, int]:
             f"{name.split('=')[0]} out of share.columns, join levels in participants.tsv, or wait for more people."
         )
     _check_numbers(design, least["cell"])
-    _check_nested(design, least["cell"])
     return min(had["patients"], had["controls"]), min(cells.values())
 
 
@@ -223,38 +224,19 @@ def _check_numbers(design: Design, least: int) -> None:
                 )
 
 
-def _check_nested(design: Design, least: int) -> None:
-    """Refuse levels of which one holds another but for a few people: their difference is the sum of these."""
-    names, inside = ["people", "controls"], [np.ones(len(design.values)), controls_of(design).astype(float)]
-    for k, column in enumerate(design.columns):
-        if np.isin(design.values[:, k], (0, 1)).all():
-            names.append(column.name)
-            inside.append(design.values[:, k])
-    both = np.array(inside) @ np.array(inside).T
-    alone = np.diag(both)[:, None] - both  # of each those who are not in the other
-    few = np.argwhere((alone.T == 0) & (alone > 0) & (alone < least))
-    if len(few):
-        larger, smaller = few[0]
-        raise NotSharedError(
-            f"share.minimum.cell: all of {names[larger]} but {int(alone[larger, smaller])} are of {names[smaller]}, so "
-            f"that the sum of these can be had by subtraction, and {least} or none are allowed. Leave one of the two "
-            "out of share.columns."
-        )
-
-
 # what can be done with the sums
 
 
-def _check_parameters(weights: np.ndarray, who: str) -> None:
+def _check_parameters(weights: np.ndarray, who: str, spare: str = "") -> None:
     rank, n = basis(weights).shape[1], len(weights)
     if rank > MOST_PARAMETERS * n:
         raise NotSharedError(
             f"columns to people: {rank} independent columns of {n} {who}, and {int(MOST_PARAMETERS * n)} are the most. "
-            "Name fewer in share.columns, or wait for more people."
+            f"Name fewer in share.columns,{spare} or wait for more people."
         )
 
 
-def _check_leverage(design: Design, inside: np.ndarray, names: Sequence[str], who: str) -> None:
+def _check_leverage(design: Design, inside: np.ndarray, names: Sequence[str], who: str, spare: str) -> None:
     values = design.values[inside]
     leverage = leverages(values)
     over = np.flatnonzero(leverage > MOST_LEVERAGE + ROUNDING)
@@ -265,8 +247,8 @@ def _check_leverage(design: Design, inside: np.ndarray, names: Sequence[str], wh
         raise NotSharedError(
             f"leverage: the sums would give {len(over)} of {len(values)} {who} away: "
             f"{np.asarray(names)[inside][worst]} has {leverage[worst]:.3f} of a mixture of columns alone, most of it "
-            f"in {column}, and {MOST_LEVERAGE:g} is the most. Leave {column.split('=')[0]} out of share.columns, or "
-            "the person out of the dataset (dataset.exclude)."
+            f"in {column}, and {MOST_LEVERAGE:g} is the most. Leave {column.split('=')[0]} out of share.columns,"
+            f"{spare} or the person out (dataset.participants names those who are in)."
         )
 
 
@@ -279,8 +261,8 @@ def _check_difference(ledger: Ledger, names: Sequence[str]) -> int:
             raise NotSharedError(
                 f"difference: these people and those of release {earlier['release']} ({gone}) differ by {changed}, so "
                 f"that the sums of {changed} could be had by subtraction. Wait until {DIFFERENCE} have changed: "
-                f"{DIFFERENCE - changed} more; or, if a column of share.columns is not known of some, leave it out. "
-                f"{_other(ledger)}"
+                f"{DIFFERENCE - changed} more; or give the sums of the same people again (name them in "
+                f"dataset.participants; who lacks a column of share.columns is left out). {_other(ledger)}"
             )
     return min((changed for _, changed in differences), default=0)
 
@@ -309,3 +291,35 @@ def _check_joined(joined: Joined, names: Sequence[str]) -> float:
             "that there are: wait for more people, name fewer columns, or give the columns as they were."
         )
     return float(leverage.max())
+
+
+def _check_mixtures(joined: Joined, design: Design, norm: bool, least: int) -> None:
+    """Refuse columns that all taken together are those of few people, as a level that holds another but for a few."""
+    mixture = fewest(joined.weights, least)
+    count = np.count_nonzero(mixture)
+    if not count:
+        return
+    earlier = f" and those before ({', '.join(one['release'] for one in joined.releases)})" if joined.releases else ""
+    raise NotSharedError(
+        f"share.minimum.cell: from the sums of this release{earlier}, those of {count} people alone could be had, and "
+        f"{least} are the least. {_remedy(mixture[: len(design.values)], weights_of(design, norm), design, count)}"
+    )
+
+
+def _remedy(mixture: np.ndarray, weights: np.ndarray, design: Design, count: int) -> str:
+    """What to do about a mixture of few people [n]: which columns it is made of, if this release has them all."""
+    sources = [column.name.split("=")[0] for column in design.columns]
+    sources = np.array(sources * (weights.shape[1] // len(sources)))
+    if np.count_nonzero(mixture) < count or not _is_of(mixture, weights):
+        return (
+            "Something of these few has changed since, as an age that was corrected: give the columns as they were, or "
+            "wait for more people."
+        )
+    needed = [name for name in np.unique(sources) if not _is_of(mixture, weights[:, sources != name])]
+    return f"Take {' or '.join(needed)} out of share.columns, or wait for more people."
+
+
+def _is_of(mixture: np.ndarray, weights: np.ndarray) -> bool:
+    """Whether a mixture [n] is one of columns [n, k]."""
+    axes = basis(weights)
+    return bool(np.linalg.norm(mixture - axes @ (axes.T @ mixture)) < 0.1 * np.linalg.norm(mixture))

@@ -9,6 +9,8 @@ import numpy as np
 
 from dysconnect.share.columns import GROUP, Design
 
+SMALL = 0.01  # of the largest weight: who has less is not in a mixture
+STEPS = 60
 PRECISION = 1e-12  # relative; sums in double precision tell no smaller difference of two columns
 
 
@@ -34,3 +36,27 @@ def basis(weights: np.ndarray) -> np.ndarray:
 def leverages(weights: np.ndarray) -> np.ndarray:
     """Leverage of every person, [n], from 0 to 1: how much of a sum of weights [n, k] can be one person's alone."""
     return (basis(weights) ** 2).sum(1)
+
+
+def fewest(weights: np.ndarray, fewer: int) -> np.ndarray:
+    """Mixture of columns [n, k] that is of fewer than so many people alone, [n]; zero in everybody if there is none.
+
+    Of a mixture of m people one has a leverage of 1 / m at least, so that it is looked for from those who have.
+    """
+    axes = basis(weights)
+    for person in np.flatnonzero((axes**2).sum(1) > (1 - SMALL) / (fewer - 1)):
+        mixture = _sparsest(axes, person)
+        mixture[np.abs(mixture) <= SMALL * np.abs(mixture).max()] = 0
+        if np.count_nonzero(mixture) < fewer:
+            return mixture
+    return np.zeros(len(axes))
+
+
+def _sparsest(axes: np.ndarray, person: int) -> np.ndarray:
+    """Mixture of axes [n, rank] of the least sum of sizes in which a person weighs one, [n], by reweighted squares."""
+    mixture = axes @ axes[person]
+    for small in np.geomspace(0.1, 1e-6, STEPS) * np.abs(mixture).max():
+        weighted = axes / np.hypot(mixture, small)[:, None]
+        along = np.linalg.solve(axes.T @ weighted, axes[person])
+        mixture = axes @ (along / (axes[person] @ along))
+    return mixture
