@@ -241,7 +241,8 @@ def study(edges: np.ndarray, people: int, bundle: int, draw: int, args: argparse
     chosen = np.r_[tuple(rng.permutation(np.flatnonzero(group == side))[: people // 2] for side in (0, 1))]
     labels, fa, away = group[chosen].astype(int), edges[chosen, :28], edges[chosen, 28 + bundle]
     seen = np.isnan(fa).mean(0) <= 0.2
-    filled = np.where(np.isnan(fa), np.nanmean(fa, 0), fa)[:, seen]
+    fa = fa[:, seen]
+    filled = np.where(np.isnan(fa), np.nanmean(fa, 0), fa)
     table = pd.DataFrame({"participant_id": np.arange(people).astype(str), "label": labels, "site": "one"})
     statistics = edge_statistics(filled, table, [], 999, draw)
     pairs = list(zip(PAIRS[0][seen], PAIRS[1][seen]))

@@ -2,6 +2,9 @@
 
 from dataclasses import replace
 from functools import cache
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ from dysconnect.diffusion.nodes import Regions, connected
 from dysconnect.diffusion.noise import without_noise
 from dysconnect.diffusion.ringing import without_ringing
 from dysconnect.diffusion.tensor import tensor_maps
-from dysconnect.diffusion.tracking import Tissues, orientations, rim, seeds_in, streamlines
+from dysconnect.diffusion.tracking import SHARPEST, Tissues, orientations, rim, seeds_in, sharpest_bend, streamlines
 
 PAIRS = np.triu_indices(8, 1)
 CODES = np.arange(1, 9)
@@ -49,14 +52,44 @@ def scores(seed, **how):
 
 def test_known_bundles_are_found_where_they_cross():
     precision, share = np.array([scores(seed) for seed in range(4)]).T
-    assert precision.mean() >= 0.95 and precision.min() > 0.9
+    assert precision.min() >= 0.95
     assert share.min() >= 0.8
 
 
 def test_the_most_likely_direction_alone_loses_its_way():
     """Known to fail: so the phantom tells good tracking from bad."""
     precision, share = np.array([scores(seed, probabilistic=False) for seed in range(2)]).T
-    assert precision.max() < 0.95 and share.max() < 0.8
+    assert precision.mean() < 0.95 and precision.min() < 0.9 and share.mean() < 0.8
+
+
+@pytest.fixture(scope="module")
+def bench():
+    path = Path(__file__).parents[1] / "benchmarks" / "diffusion.py"
+    spec = spec_from_file_location("diffusion_benchmark", path)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_bundle_that_is_much_lower_in_half_of_the_people_is_named_alone(bench, tmp_path, monkeypatch):
+    """From images to the name of an edge; the power at small effects is measured by benchmarks/diffusion.py chain."""
+    group = np.zeros((8, 6), bool)
+    group[:4, 4] = True
+    monkeypatch.setattr(bench, "lowered", lambda people: group[:people])
+    edges = np.stack([bench.phantom_fa((tmp_path, 0, person, 8.0)) for person in range(8)])
+    row = bench.study(edges, 8, 4, 0, SimpleNamespace(seed=0))
+    assert row["named"] and row["named_by_true_values"] and not row["other_named"]
+
+
+def test_power_of_a_study_is_that_of_the_formula(bench):
+    rng, group = np.random.default_rng(0), bench.lowered(104)
+    assert (group[:8].sum(0) == 4).all() and ((group[:8].T * 1 @ group[:8])[~np.eye(6, dtype=bool)] == 2).all()
+    edges = np.c_[rng.standard_normal((104, 28)), np.zeros((104, 6))]
+    edges[:, list(zip(*PAIRS)).index((1, 7))] -= 1.2 * group[:, 4]
+    edges[:, 28:] = rng.standard_normal((104, 6))
+    rows = [bench.study(edges, 50, 4, draw, SimpleNamespace(seed=0)) for draw in range(12)]
+    assert np.mean([row["named"] for row in rows]) == pytest.approx(bench.formula(50, 1.2, 28), abs=0.3)
+    assert bench.formula(50, 0, 20) == pytest.approx(0.05 / 20)
 
 
 def test_the_same_seed_gives_the_same_digits():
@@ -112,6 +145,15 @@ def test_matrices_of_straight_streamlines_are_what_geometry_says():
     for name in ("fa", "length"):
         assert np.isnan(out[name][none]).all()
     assert (out["density"][none] == 0).all()
+
+
+@pytest.mark.parametrize("radius, kept", [(30, True), (12, True), (6, False)])
+def test_sharp_bends_are_told_from_noise_of_single_steps(radius, kept):
+    rng, angle = np.random.default_rng(0), np.arange(0, 2.5, 1 / radius)  # a step of 1 mm
+    arc = radius * np.column_stack([np.cos(angle), np.sin(angle), 0 * angle])
+    assert sharpest_bend(arc, 5) == pytest.approx(np.rad2deg(5 / radius), abs=0.1)
+    assert (sharpest_bend(arc + rng.normal(0, 0.15, arc.shape), 5) <= SHARPEST) == kept
+    assert sharpest_bend(arc[:2], 5) == 0
 
 
 def test_an_end_belongs_to_the_nearest_region_within_reach():

@@ -516,6 +516,14 @@ def test_a_row_of_zeros_or_na_is_a_missing_region(few, r, streamlines):
         assert np.isnan(made.values[2]).all()
 
 
+def repeated(values):
+    """The second region is the first once more."""
+    twice = np.abs(np.round(values * 97))
+    twice[1], twice[:, 1] = twice[0], twice[:, 0]
+    twice[0, 1] = twice[1, 0] = 3
+    return twice
+
+
 def bad(r, streamlines):
     """Matrices that are not what they are called, and what is said of them."""
     one_nan, same = r.copy(), r * ~np.eye(8, dtype=bool)
@@ -531,6 +539,7 @@ def bad(r, streamlines):
         "metres": (whole / whole.max() * 0.2, "length", "the largest is .*: another quantity, or other units"),
         "z with its diagonal": (np.where(np.eye(8), np.inf, r), "correlation", "infinity on its diagonal: Fisher z"),
         "covariances": (r * 0.01, "correlation", "0.01 on its diagonal, and 1 nowhere: covariances"),
+        "one region twice": (repeated(r * 9 + 20), "count", "have the same connections: one region under two names"),
         "code of a missing region": (np.where(row, 9999, whole), "count", "all connections of .* are 9999, a code"),
         "z as r": (r * 3, "correlation", "is said to hold correlations, between -1 and 1, but"),
         "r as z": (r, "fisher_z", "ones on its diagonal"),

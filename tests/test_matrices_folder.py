@@ -303,6 +303,12 @@ def test_people_with_matrices_of_other_kinds_stop_the_run_before_it_begins(tmp_p
         judged(tmp_path, few, "count", scaled=True)
 
 
+def test_a_key_that_says_another_content_is_refused(tmp_path, few):
+    people(tmp_path)
+    with pytest.raises(ValueError, match="key=radius2_meanlength says length, and count is read"):
+        judged(tmp_path, few, "count", key="radius2_meanlength")
+
+
 def test_another_quantity_is_not_read_for_the_one_that_is_meant(tmp_path, few):
     people(tmp_path)
     for k, person in enumerate(PEOPLE):

@@ -1,6 +1,7 @@
 """What is kept from process to process holds for one state of the files, and nothing depends on it but time."""
 
 import json
+from shutil import copytree
 
 import pytest
 
@@ -64,8 +65,6 @@ def test_where_no_workflow_runs_nothing_is_written(tmp_path, monkeypatch):
 
 def test_a_composed_configuration_is_that_of_its_files(folder, repository):
     """Twice the same from what was kept, and another where a file, or a choice, is another."""
-    from shutil import copytree
-
     copytree(repository / "configs", configs := folder.parent / "configs")
     schema = repository / "workflow/schemas/config.schema.json"
 

@@ -72,6 +72,7 @@ def project(tmp_path, monkeypatch) -> Path:
         "scratch/a/predictions.tsv": "sub-1", "scratch/a/.hydra/config.yaml": "dataset: {name: ds}",
         "scratch/b/predictions.tsv": "sub-1", "scratch/b/.hydra/config.yaml": "dataset: {name: other}",
     })  # fmt: skip
+    write(tmp_path / ".snakemake", {"dysconnect_compose.json": '["sub-1"]', "dysconnect_code.json": '["sub-10"]'})
     return tmp_path
 
 
@@ -99,6 +100,7 @@ def test_all_of_the_person_goes_and_nothing_of_anybody_else(project, capsys):
     }
     assert "results/logs/ds/splits.log" in left and "results/logs/ds/acquire.log" not in left
     assert "results/scratch/b/predictions.tsv" in left and "results/scratch/a/predictions.tsv" not in left
+    assert {name for name in left if ".snakemake" in name} == {".snakemake/dysconnect_code.json"}
     assert (project / "withdrawn.tsv").read_text() == "dataset\tparticipant_id\nds\tsub-1\n"
     count = len(before - left)
     told = capsys.readouterr().out

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from test_workflow_images import TINY
 from dysconnect.commands.predict import main
 from dysconnect.data.atlas import load_atlas
 
-ROOT = Path(__file__).parents[1]
 REPORT = "results/study/report/index.html"
 BUNDLE = "results/study/predict/ridge.npz"
 PEOPLE = [f"sub-{k:02d}" for k in range(1, 25)]
@@ -51,9 +49,7 @@ def write_folder(folder: Path, nodes: pd.DataFrame) -> None:
 def finished(tmp_path_factory):
     """The whole workflow on that folder."""
     folder = tmp_path_factory.mktemp("matrices") / "project"
-    for name in ("src", "workflow", "configs", "profiles"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    shutil.copy(ROOT / "Snakefile", folder)
+    warm.copy_project(folder)
     nodes = load_atlas("seitzman300").assign(radius=10.0)
     nodes = nodes[nodes["system"].isin(["basal_ganglia", "thalamus", "cerebellum"]) | (nodes.index % 20 == 0)].iloc[::3]
     nodes.to_csv(folder / "tiny.tsv", sep="\t", index=False)

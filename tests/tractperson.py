@@ -1,6 +1,7 @@
 """A simulated person with diffusion images: the phantom's head, whose fibres are arcs from side to side."""
 
 import json
+from functools import cache
 from pathlib import Path
 
 import nibabel as nib
@@ -19,6 +20,7 @@ MIDDLE = -10.0  # mm: height of the axis about which the arcs run
 FLUID = 3e-3  # mm2/s
 
 
+@cache
 def shares() -> dict[str, np.ndarray]:
     """White and grey matter of the template at 2 mm, 0 to 1, the brain, and their affine."""
     white, grey = datasets.load_mni152_wm_template(2), datasets.load_mni152_gm_template(2)

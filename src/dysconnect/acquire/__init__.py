@@ -18,7 +18,8 @@ from dysconnect.acquire.images import Plan, TransferFailed, acquire_images
 from dysconnect.acquire.kinds import kind_of_folder
 from dysconnect.acquire.kinds import series_files as local_series
 from dysconnect.acquire.local import acquire_local, local_files, plan_local
-from dysconnect.acquire.matrices import acquire_matrices, matrix_files, matrix_sources, plan_matrices
+from dysconnect.acquire.matrices import acquire_matrices, matrix_sources, plan_matrices
+from dysconnect.acquire.matrix_names import matrix_files
 from dysconnect.acquire.table import acquire_table, table_files
 from dysconnect.data.images.receipts import CHOICES, read_receipt, scan_choices
 from dysconnect.data.participants import write_participants

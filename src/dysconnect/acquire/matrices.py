@@ -7,7 +7,7 @@ is meant is decided before anything is read.
 
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,14 +15,14 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.acquire.find import describe_choice, joined
-from dysconnect.acquire.kinds import CONFOUNDS, MATRICES, OTHERS, SERIES, segmentation
+from dysconnect.acquire.kinds import segmentation
+from dysconnect.acquire.matrix_names import LABELS, matrix_files, refuse_key, refuse_several_kinds, said
 from dysconnect.acquire.participants_table import people_files
 from dysconnect.acquire.people import People, read_people
 from dysconnect.data.images.receipts import CHOICES
 from dysconnect.data.matrices import CONTENTS, contents_of, matrix_hash
 from dysconnect.problems import reason
 from dysconnect.reading.bids import (
-    PROCESSING,
     Ambiguity,
     Listing,
     Named,
@@ -38,23 +38,8 @@ from dysconnect.reading.bids import (
     refuse_ambiguities,
     same,
 )
-from dysconnect.reading.matrices import EXTENSIONS, SPARSE
+from dysconnect.reading.matrices import SPARSE
 
-SAID = {  # what a word of a file's name says of its numbers; letters only
-    "length": re.compile(r"(mean|edge|tract|fib(re|er)|streamline)?lengths?"),
-    "fa": re.compile(r"(mean)?fa"),
-    "correlation": re.compile(r"fc|pearson|(pearson|full)?corr(elation)?s?"),
-    "partial": re.compile(r"partial(corr(elation)?s?)?"),
-    "fisher_z": re.compile(r"fisherz|zfc|zscores?"),
-    "count": re.compile(r"(streamline|track|fib(re|er))?counts?|streamlines|nos|sift2?"),
-    "binary": re.compile(r"binary|binari[sz]ed"),
-}
-ANOTHER = re.compile(  # quantities that no measure of connectivity is read of
-    r"(mean|median)?(md|rd|mk|ak|rk|adc|icvf|isovf|odi|ndi|nqa|mtr|mtsat|qt1)|(mean|median)ad|gd|geodesic|mpc"
-    r"|distances?|p(val(ue)?s?)"
-)
-PLAIN = re.compile(r"sc|connmatrix|connmat|network|graph")  # further words for a matrix, of any content
-LABELS = re.compile(r"labels?|nodeindices|nodelabels|nodes?|lookup|lut|regions?|rois?|parcels?", re.IGNORECASE)
 DESCRIPTION = "dataset_description.json"
 LABEL_FILES = (".txt", ".tsv", ".csv", ".json")
 
@@ -102,35 +87,6 @@ class MatrixPlan:
         return pd.DataFrame(rows, columns=list(CHOICES))
 
 
-def matrix_files(listing: Listing) -> list[Named]:
-    """Files that are matrices of connections by their names, those in folders of derivatives among them."""
-    return [file for files in listing.by_participant.values() for file in files if _is_matrix(file)]
-
-
-def _is_matrix(file: Named) -> bool:
-    if file.extension not in EXTENSIONS or not file.entities.get("sub"):
-        return False
-    if any(pattern.fullmatch(word) for word in file.words for pattern in (CONFOUNDS, OTHERS, SERIES, LABELS)):
-        return False
-    tokens = _tokens(file)
-    if any(map(ANOTHER.fullmatch, tokens)):
-        return False
-    plain = not file.words and not {"desc", "meas", "stat", "full"} & set(file.entities)
-    return plain or bool(said(file)) or any(MATRICES.fullmatch(word) or PLAIN.fullmatch(word) for word in tokens)
-
-
-def _tokens(file: Named) -> list[str]:
-    """Words in a name that may say what it holds, as letters only."""
-    words = [*file.words, *(file.entities.get(key, "") for key in ("meas", "stat", "desc", "full"))]
-    words += [part for word in words for part in word.split("-")]
-    return [plain for word in words if (plain := re.sub(r"[^a-z0-9]", "", word.lower()))]
-
-
-def said(file: Named) -> str:
-    """What a name says that a matrix holds; "" where it says nothing."""
-    return next((content for content, word in SAID.items() if any(map(word.fullmatch, _tokens(file)))), "")
-
-
 def content_of(spec: Mapping, measure: str, listing: Listing) -> str:
     """What the numbers are: as the user says, else as the measure or the names of the files say.
 
@@ -153,6 +109,7 @@ def content_of(spec: Mapping, measure: str, listing: Listing) -> str:
     named = {said(file) for file in matrix_files(listing) if _fits(file, asked_for, spec)} - {""}
     known = [asked] if asked else fitting if len(fitting) == 1 else sorted(named & set(fitting))
     if len(known) == 1:
+        refuse_key(spec["matrices"]["key"] or "", known[0])
         return known[0]
     if named and not known:
         raise ValueError(
@@ -218,9 +175,7 @@ def plan_matrices(spec: Mapping, root: str | Path, listing: Listing | None = Non
     refuse_ambiguities(unclear, root)
     if not chosen:
         raise FileNotFoundError(_nobody(table, files, fitting, spec, root))
-    _refuse_several_kinds(
-        [one.matrix for one in chosen.values()], {*asked, "seg" if spec["segmentation"] else ""}, root
-    )
+    refuse_several_kinds([one.matrix for one in chosen.values()], {*asked, "seg" if spec["segmentation"] else ""}, root)
     return MatrixPlan(people, chosen, listing)
 
 
@@ -253,22 +208,6 @@ def _refuse_several_folders(files: Sequence[Named], spec: Mapping, listing: List
         raise ValueError(
             f"{listing.root}: matrices lie in {len(folders)} folders ({', '.join(folders[:4])}). Say which: "
             f"{' or '.join(roots)}; if that has no participants.tsv, dataset.people=FILE says where it is."
-        )
-
-
-def _refuse_several_kinds(files: Sequence[Named], asked: Collection[str], root: str | Path) -> None:
-    """Refuse people whose matrices are of another atlas or were made otherwise than those of others, by their names."""
-    told = PROCESSING - set(asked) - ({"atlas"} if "seg" in asked else set())
-    kinds: dict[tuple, list[Named]] = {}
-    for file in files:
-        made = {key: value for key, value in file.entities.items() if key in told}
-        kinds.setdefault((*sorted(made.items()), any("sift" in word for word in _tokens(file))), []).append(file)
-    if len(kinds) > 1:
-        one, other = sorted(kinds.values(), key=len, reverse=True)[:2]
-        raise ValueError(
-            f"{root}: by their names the matrices are of {len(kinds)} kinds: {len(one)} people have one as "
-            f"{one[0].path}, {len(other)} as {other[0].path}. Say which is meant (dataset.segmentation=..., or "
-            "dataset.entities={desc: ...}), or name them alike."
         )
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from dysconnect.acquire.withdrawn import FILE, add_withdrawn, is_of, read_withdrawn, withdrawals
 from dysconnect.keeping.address import LOCAL, choose_uri
 from dysconnect.keeping.place import SHARED_FOLDERS
+from dysconnect.keeping.remembered import FOLDER, MEMORIES
 
 DESCRIPTION = "Remove a person who withdraws from the results, the downloads and MLflow, and keep them out."
 TOGETHER = ("acquire", "preprocess")  # stages with files of single people; of the others everything is made again
@@ -188,7 +189,8 @@ def find_removal(results: Path, dataset: str, name: str) -> Removal:
             removal.files.append(path)
     for kind in ("logs", "benchmarks", "sealed"):
         removal.files += [path for path in _files(results / kind / dataset) if _tells(path, name, results)]
-    removal.files += [path for path in _files(results.parent / ".snakemake/log") if _tells(path, name, results)]
+    remembered = [*_files(results.parent / FOLDER / "log"), *sorted((results.parent / FOLDER).glob(MEMORIES))]
+    removal.files += [path for path in remembered if _tells(path, name, results)]
     removal.files += _scratch(results / "scratch", dataset)
     _sort(folder, name, removal)
     return removal

@@ -203,6 +203,7 @@ def _refuse_values(
     if two and content.name != "binary":
         raise TableError(f"{said}, and holds 0 and 1 only. If it is a graph, say dataset.matrices.content=binary")
     _refuse_alike(np.where(seen, values, np.nan), content, names, name)
+    _refuse_repeated(np.where(seen, values, np.nan), names, name)
     fractions = there[there != np.round(there)]
     if content.name == "binary" and not two:
         raise TableError(f"{said} only, and holds {fractions[0]:g} too. Say what it is: dataset.matrices.content=...")
@@ -244,6 +245,22 @@ def _refuse_alike(there: np.ndarray, content: Content, names: np.ndarray, name: 
             f"{name}: all connections of {names[alike[0]]} are {low[alike[0]]:g}, a code for a missing region? Write "
             "n/a into its row and column"
         )
+
+
+def _refuse_repeated(there: np.ndarray, names: np.ndarray, name: str) -> None:
+    """Refuse two regions whose connections with all others are the same, and several; NaN is not seen."""
+    values = np.sort(np.nan_to_num(there), axis=1)  # the connection of both with each other is in both rows
+    _, first, count = np.unique(values, axis=0, return_index=True, return_counts=True)
+    for k in first[(count > 1) & (count <= len(there) / 2)]:
+        if len(np.unique(values[k])) <= FEWEST:
+            continue
+        twin = np.flatnonzero((values == values[k]).all(1))[1]
+        others = np.delete(np.arange(len(there)), [k, twin])
+        if np.array_equal(there[k, others], there[twin, others], equal_nan=True):
+            raise TableError(
+                f"{name}: {names[k]} and {names[twin]} have the same connections: one region under two names? Leave "
+                "one out of matrix and atlas"
+            )
 
 
 def _refuse_ones(pairs: np.ndarray, names: np.ndarray, name: str) -> None:

@@ -2,7 +2,8 @@
 
 As in Andersson et al. 2016 (doi:10.1016/j.neuroimage.2016.06.058) the mean difference between a slice and its
 prediction is compared with that of the same slice in the other volumes, and a slice far below is replaced by its
-prediction, in the volume as scanned, before anything is interpolated.
+prediction, in the volume as scanned, before anything is interpolated. How far is told by the spread of that slice over
+volumes: it is wide where a slice holds few voxels of the brain, so that end slices must lose more.
 """
 
 import numpy as np
@@ -14,7 +15,7 @@ Z = 4.0  # robust standard deviations below the others
 LOSS = 0.1  # of the predicted signal, at least
 STRIDE = 2  # voxels within the slice that are passed over
 DARK = 0.2  # of the typical prediction: darker places tell little
-SHARE = 0.25  # of the largest slice's brain that a slice must hold to be judged
+SHARE = 0.05  # of the largest slice's brain that a slice must hold to be judged
 
 
 def slice_losses(

@@ -10,8 +10,10 @@ import numpy as np
 from dysconnect.diffusion.prediction import tensor_design
 from dysconnect.reading.gradients import B0
 
-CHANGING = 0.2  # share of the voxels, those whose signal changes most
+DARK = 0.3  # share of the voxels that are left out
+CHANGING = (0.75, 0.98)  # of the voxels by how much their signal changes: beyond are edges of the brain that moved
 SHUFFLES = 20
+VOXELS = 100  # to tell anything
 FEWEST = 20  # directions; of fewer, shuffled ones explain much too
 MOST = 0.6  # share of these voxels that another order fits better
 
@@ -36,9 +38,11 @@ def refuse_disordered(data: np.ndarray, bvals: np.ndarray, bvecs: np.ndarray, na
         With what may be the reason.
     """
     weighted = bvals > B0
-    if weighted.sum() < FEWEST:
+    data, bvals, bvecs = data[:, weighted], bvals[weighted], bvecs[weighted]
+    whole = data[(data > 0).all(1)]
+    if len(bvals) < FEWEST or len(whole) < VOXELS:
         return
-    signal, bvals, bvecs = _changing(data[:, weighted]), bvals[weighted], bvecs[weighted]
+    signal = _changing(whole)
     given = _explained(signal, bvals, bvecs)
     rng = np.random.default_rng(0)
     chance = max(_explained(signal, bvals, bvecs[rng.permutation(len(bvecs))]) for _ in range(SHUFFLES))
@@ -60,9 +64,11 @@ def refuse_disordered(data: np.ndarray, bvals: np.ndarray, bvecs: np.ndarray, na
 
 def _changing(data: np.ndarray) -> np.ndarray:
     """Logarithms of the signal of the voxels in which it changes most, none of them dark, [V, n]."""
-    logarithms = np.log(np.maximum(data[data.mean(1) > np.quantile(data.mean(1), 0.3)], 1e-6))
+    means = data.mean(1)
+    logarithms = np.log(data[means > np.quantile(means, DARK)])
     spread = logarithms.std(1)
-    return logarithms[spread >= np.quantile(spread, 1 - CHANGING)].T
+    low, high = np.quantile(spread, CHANGING)
+    return logarithms[(spread >= low) & (spread <= high)].T
 
 
 def _explained(signal: np.ndarray, bvals: np.ndarray, bvecs: np.ndarray) -> float:

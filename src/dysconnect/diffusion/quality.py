@@ -40,7 +40,8 @@ def scan_quality(
     dict of str to float
         `mean_displacement`, `max_displacement`: of the head from where it was at the first b0 (mm; shift plus turn on a
         sphere of 50 mm); `mean_fd`, `max_fd`: from volume to volume (Power et al. 2012); `dropped_slices`: share of the
-        slices of weighted volumes; `neighbour_correlation`: see :func:`neighbour_correlation`; `snr_b0`: median of mean
+        slices of weighted volumes that were judged; `slices_not_judged`: share of their slices with brain that hold too
+        little of it; `neighbour_correlation`: see :func:`neighbour_correlation`; `snr_b0`: median of mean
         over standard deviation of the b0, NaN for a single one; `field_rms`: voxels in the brain, NaN without field;
         `blip_agreement_before`, `blip_agreement_after`: correlation of the two opposite b0.
     """
@@ -54,6 +55,7 @@ def scan_quality(
         "mean_fd": float(np.nanmean(fd)),
         "max_fd": float(np.nanmax(fd)),
         "dropped_slices": float(dropped[weighted].sum() / max(judged[weighted].sum(), 1)),
+        "slices_not_judged": float(1 - judged[weighted][:, mask.any((0, 1))].mean()),
         "neighbour_correlation": neighbour_correlation(inside[:, weighted], bvals[weighted], bvecs[weighted]),
         "snr_b0": _snr(inside[:, ~weighted]),
         "field_rms": np.nan if field is None else float(np.sqrt((field.shift[mask] ** 2).mean())),

@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 FOLDER = Path(".snakemake")  # below the working folder; where there is none, nothing is kept
+MEMORIES = "dysconnect_*.json"
 
 
 class Memory:
@@ -43,9 +44,10 @@ class Memory:
         """Write what is new for the next process; several may do so at once."""
         if self.changed and self.path.parent.is_dir():
             with suppress(OSError):
-                with tempfile.NamedTemporaryFile("w", dir=self.path.parent, delete=False) as file:
+                number, part = tempfile.mkstemp(prefix=self.path.stem, suffix=".json", dir=self.path.parent)
+                with open(number, "w", encoding="utf-8") as file:
                     json.dump({self.maker: self.values}, file)
-                os.replace(file.name, self.path)
+                os.replace(part, self.path)
         self.changed = False
 
 
@@ -57,7 +59,7 @@ def remembered(module: str) -> Memory:
     module : str
         Its ``__file__``.
     """
-    return _memory(Path.cwd() / FOLDER / f"dysconnect_{Path(module).stem}.json", module)
+    return _memory(Path.cwd() / FOLDER / MEMORIES.replace("*", Path(module).stem), module)
 
 
 @lru_cache(None)

@@ -76,7 +76,7 @@ def _traced(entry: Mapping, nodes: pd.DataFrame, folder: Path, atlas: Mapping, s
     name, clock = entry["participant_id"], {}
     with timed(clock, "read"):
         scan = read_scan(entry["bold"], entry.get("reverse", ""))
-    clean, tensor = prepared(scan, spec, clock)
+    clean, tensor, doubts = prepared(scan, spec, clock)
     with tempfile.TemporaryDirectory() as scratch, timed(clock, "anatomy and atlas"):
         head = anatomy_of(entry["t1w"], name, folder.parent, Path(scratch), anatomy)
         b0 = clean.data[..., scan.bvals <= B0].mean(-1)
@@ -89,15 +89,15 @@ def _traced(entry: Mapping, nodes: pd.DataFrame, folder: Path, atlas: Mapping, s
     white = place.callosum & (tensor.fa > np.median(tensor.fa[clean.mask]))
     quality["fa_callosum"] = float(np.median(tensor.fa[white])) if white.any() else np.nan
     about = {"seconds": clock, "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)}
-    note = one_line("; ".join(scan.notes))
+    note = one_line("; ".join((*scan.notes, *doubts)))
     path = folder / "people" / f"{name}.h5"
     maps = {"fa": tensor.fa, "md": tensor.md}
     write_person(path, matrices, nodes["name"], maps, scan.affine, {"quality": quality, "note": note, **about})
     return {"matrices": path.relative_to(folder).as_posix(), "mean_fd": quality["mean_fd"], "note": note, **pictures}
 
 
-def prepared(scan: Scan, spec: Mapping, clock: dict[str, float]) -> tuple[Cleaned, Tensor]:
-    """Clean a scan and fit the tensor."""
+def prepared(scan: Scan, spec: Mapping, clock: dict[str, float]) -> tuple[Cleaned, Tensor, list[str]]:
+    """Clean a scan and fit the tensor; and what could not be judged of it."""
     data = scan.data
     if spec["noise"]:
         with timed(clock, "noise"):
@@ -111,9 +111,11 @@ def prepared(scan: Scan, spec: Mapping, clock: dict[str, float]) -> tuple[Cleane
         clean = cleaned(data, scan.affine, *given)
         refuse_disordered(clean.data[clean.mask], scan.bvals, clean.bvecs, scan.name)
         inside = clean.data * clean.mask[..., None]
-        refuse_turned(check_orientation(inside, scan.affine, scan.bvals, clean.bvecs), scan.name)
+        orientation = check_orientation(inside, scan.affine, scan.bvals, clean.bvecs)
+        refuse_turned(orientation, scan.name)
+    doubts = [] if orientation.judged else ["whether the gradients' axes fit the image could not be judged"]
     with timed(clock, "tensor"):
-        return clean, tensor_maps(*_volumes(clean, scan, for_tensor(scan.bvals)), clean.mask)
+        return clean, tensor_maps(*_volumes(clean, scan, for_tensor(scan.bvals)), clean.mask), doubts
 
 
 def _volumes(clean: Cleaned, scan: Scan, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
