@@ -18,10 +18,12 @@ from dysconnect.keeping.whole import save_arrays
 from dysconnect.share.gate import check_models, check_release
 from dysconnect.share.ledger import FILE, KEYS, Ledger
 from dysconnect.share.make import make_package, make_sums
+from dysconnect.share.masked import circuit_means
+from dysconnect.share.package import write_package
 from dysconnect.share.page import page
-from dysconnect.share.release import Circuits, NotSharedError, people_of
+from dysconnect.share.release import Circuits, NotSharedError, gathered, people_of, released
 from dysconnect.share.revoked import refuse_revoked, revocation_file
-from dysconnect.share.unpacked import PackageError
+from dysconnect.share.unpacked import PackageError, read_package
 from dysconnect.share.weights import weights_of
 from dysconnect.share.withheld import fit_outcomes
 
@@ -533,3 +535,33 @@ def test_few_sessions_are_answered_about_the_same_people(ledger):
     with pytest.raises(NotSharedError, match="3 sessions were answered about these people"):
         ledger.answer("b" * 16, "4", 3)
     ledger.answer("b" * 16, "2", 3)  # the same again
+
+
+def test_a_mean_is_of_what_somebody_has(tmp_path):
+    """A region that nobody has makes no mean smaller, and hides no connection of few people behind it."""
+    cohort = clinic("a", 60, 1)
+    lacks = replace(cohort, missing=cohort.missing.copy())
+    lacks.missing[:, 0] = True  # four connections that nobody has
+    lacks.missing[5:, 5] = True  # and one that five people have
+    pairs = [(0, 1), (0, 2), (0, 3), (0, 4), (5, 6), *((a, b) for a in (1, 2, 3) for b in (7, 8))]
+    i, j = cohort.pairs.ends
+    place = {(a, b): k for k, (a, b) in enumerate(zip(i, j))}
+    inside = np.array([place[pair] for pair in pairs])
+    design, rows = people_of(lacks, PLAIN, "a")
+    fit = lambda *edges: fit_outcomes(lacks, rows, design, Circuits(["x"], [inside[list(edges)]]), PLAIN)[45]
+    assert fit(*range(5, 11)) and fit(0, 1, *range(5, 11))
+    assert not fit(*range(4, 11)) and not fit(*range(11))
+    circuits = Circuits(["x"], [inside[[0, 1, 5, 6, 7, 8]]])
+    sums = released([gathered(lacks, design, rows, circuits)], design, circuits, 0.1, np.ones(46, bool)).everybody
+    wanted = cohort.values[:, circuits.edges[0][2:]].mean(1, dtype=float)
+    assert sums.xy[:, 45] == pytest.approx(design.values.T @ wanted) and sums.yy[45] == pytest.approx(wanted @ wanted)
+    assert circuit_means(lacks, rows, circuits)[:, 0] == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("shift", [0.3, 30.0])
+def test_controls_who_lack_a_connection_are_part_of_everybody(shift, tmp_path):
+    cohort = clinic("a", 60, 1, lacking=0.08)
+    values = cohort.values + np.float32(shift) * cohort.labels[:, None].astype(np.float32)
+    write_package(tmp_path / "a.zip", given(replace(cohort, values=values), "a")[0])
+    package = read_package(tmp_path / "a.zip")
+    assert package.norm is not None and cohort.missing.any()

@@ -38,7 +38,7 @@ def circuit_means(cohort: Cohort, rows: np.ndarray, circuits: Circuits) -> np.nd
     mean, made = total / np.maximum(seen, 1), np.empty((len(rows), len(circuits.names)))
     for part, known, lacking in _pieces(cohort, rows):
         filled = np.where(lacking, mean, known)
-        made[part] = np.stack([filled[:, inside].mean(1) for inside in circuits.edges], 1)
+        made[part] = np.stack([filled[:, inside[seen[inside] > 0]].mean(1) for inside in circuits.edges], 1)
     return made
 
 
