@@ -75,6 +75,8 @@ def tested_elsewhere(
             f"{FEWEST} of each are needed. Leave it out of share.models."
         )
     probability = _probabilities(bundle, cohort, rows)
+    if not np.isfinite(probability).all():
+        raise ModelFileError(f"{_name(bundle)} gives somebody no probability. Leave it out of share.models.")
     if 1 < len(np.unique(probability)) < len(rows) / 2:
         raise ValueError(
             f"{_name(bundle)} gives many people the same probability, so that its AUC would tell of the few others. "
