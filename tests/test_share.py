@@ -260,6 +260,15 @@ def test_headers_of_arrays_that_cannot_be_read_are_refused(header, package, tmp_
         read_package(rewritten(package, tmp_path, members={"sums.npz": zipped(content)}))
 
 
+def test_many_zeros_in_few_bytes_are_refused(package, tmp_path, monkeypatch):
+    monkeypatch.setattr("dysconnect.share.unpacked.PACKED", (1e3, 5))
+    read_package(rewritten(package, tmp_path))
+    with np.load(io.BytesIO(zipfile.ZipFile(tmp_path / "bad.zip").read("sums.npz"))) as held:
+        zeros = {name: np.zeros_like(held[name]) for name in held}
+    with pytest.raises(PackageError, match="MB of sums, and has far fewer bytes"):
+        read_package(rewritten(package, tmp_path, arrays=zeros))
+
+
 def test_a_zip_of_another_kind_that_is_damaged_is_refused(package, tmp_path):
     with zipfile.ZipFile(rewritten(package, tmp_path)) as file:
         content = bytearray(zipped({name: file.read(name) for name in file.namelist()}, zipfile.ZIP_LZMA))

@@ -565,3 +565,9 @@ def test_controls_who_lack_a_connection_are_part_of_everybody(shift, tmp_path):
     write_package(tmp_path / "a.zip", given(replace(cohort, values=values), "a")[0])
     package = read_package(tmp_path / "a.zip")
     assert package.norm is not None and cohort.missing.any()
+
+
+def test_scanners_of_few_people_are_to_be_joined_since_they_cannot_be_left_out(ledger):
+    table = people(site=some(40, 0, 1, 2, 4, value="B", other="A"))
+    with pytest.raises(NotSharedError, match=r"site=a/B has 1 patients.*Give scanners that are alike one name in the"):
+        judged(table, ledger, **PLAIN)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dysconnect.share.columns import RANGES, SITE, UNITS, Column, Design, spelt_twice
+from dysconnect.share.columns import GROUP, RANGES, SITE, UNITS, Column, Design, spelt_twice
 from dysconnect.share.ledger import DIFFERENCE, Joined, Ledger
 from dysconnect.share.release import NotSharedError
 from dysconnect.share.statement import counts
@@ -223,8 +223,8 @@ def _check_counts(design: Design, least: Mapping[str, int]) -> tuple[int, int]:
         (name, side), count = min(small.items(), key=lambda item: item[1])
         more = f" (and {len(small) - 1} more such cells)" if len(small) > 1 else ""
         raise NotSharedError(
-            f"share.minimum.cell: {name} has {count} {side}{more}, and {least['cell']} or none are allowed. Leave "
-            f"{name.split('=')[0]} out of share.columns, join levels in participants.tsv, or wait for more people."
+            f"share.minimum.cell: {name} has {count} {side}{more}, and {least['cell']} or none are allowed. "
+            f"{_spared(name)}, or wait for more people."
         )
     _check_numbers(design, least["cell"])
     return min(had["patients"], had["controls"]), min(cells.values())
@@ -270,9 +270,17 @@ def _check_leverage(design: Design, inside: np.ndarray, names: Sequence[str], wh
         raise NotSharedError(
             f"leverage: the sums would give {len(over)} of {len(values)} {who} away: "
             f"{np.asarray(names)[inside][worst]} has {leverage[worst]:.3f} of a mixture of columns alone, most of it "
-            f"in {column}, and {MOST_LEVERAGE:g} is the most. Leave {column.split('=')[0]} out of share.columns,"
-            f"{spare} or the person out (dataset.participants names those who are in)."
+            f"in {column}, and {MOST_LEVERAGE:g} is the most. {_spared(column)},{spare} or leave the person out "
+            "(dataset.participants names those who are in)."
         )
+
+
+def _spared(column: str) -> str:
+    """What to do about a column that is of few people; scanners are always in, as intercepts."""
+    name = column.split("=")[0]
+    if name == SITE:
+        return "Give scanners that are alike one name in the column site of participants.tsv, leave their people out"
+    return f"Leave {name} out of share.columns" + ", join levels in participants.tsv" * ("=" in column)
 
 
 def _check_difference(ledger: Ledger, names: Sequence[str]) -> int:
@@ -339,6 +347,9 @@ def _remedy(mixture: np.ndarray, weights: np.ndarray, design: Design, count: int
             "wait for more people."
         )
     needed = [name for name in np.unique(sources) if not _is_of(mixture, weights[:, sources != name])]
+    if needed == [SITE]:
+        return f"{_spared(SITE)}, or wait for more people."
+    needed = [name for name in needed if name not in (SITE, GROUP)] or needed
     return f"Take {' or '.join(needed)} out of share.columns, or wait for more people."
 
 

@@ -27,6 +27,7 @@ from dysconnect.share.statement import regions_hash
 SCHEMA = Path(__file__).with_name("statistics.schema.json")
 MEMBERS = {STATEMENT: 5e6, REGIONS: 5e6, DESCRIPTION: 1e5, SUMS: None}  # bytes at most; sums as the statement says
 MOST = 4e9  # bytes of sums
+PACKED = 1e7, 100  # bytes of sums from which they may not be so many times the bytes of the file: numbers pack badly
 HEADER = 1000  # bytes that an array takes beside its values
 DAMAGED = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError, RuntimeError, UnicodeError,
@@ -73,6 +74,8 @@ def _read(file: zipfile.ZipFile) -> Package:
     size = sum(8 * int(np.prod(shape)) + HEADER for shape in shapes.values())
     if size > MOST:
         raise PackageError(f"says that it holds {size / 1e9:.0f} GB of sums, and at most {MOST / 1e9:.0f} are read.")
+    if size > PACKED[0] and size > PACKED[1] * file.getinfo(SUMS).compress_size:
+        raise PackageError(f"says that it holds {size / 1e6:.0f} MB of sums, and has far fewer bytes.")
     arrays = _arrays(member_bytes(file, SUMS, size), shapes)
     columns = tuple(column["name"] for column in about["columns"])
     given = arrays["given"]
