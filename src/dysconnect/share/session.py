@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dysconnect.pooling.fit import why_not
-from dysconnect.pooling.masks import LARGEST, fingerprint, in_fours, new_secret, public_of
+from dysconnect.pooling.masks import LARGEST, LENGTH, fingerprint, in_fours, new_secret, public_of
 from dysconnect.pooling.permuted import Shared, largest_products, shared_model
 from dysconnect.pooling.within import Within, joined, within
 from dysconnect.share.package import Package, hash_of
@@ -312,10 +312,11 @@ def circuit_places(package: Package) -> dict[str, int]:
 
 def why_not_planned(plan: Plan) -> str:
     """Which rule forbids a plan, for whoever makes it and for every site; empty where none does."""
-    names, publics = [key.site for key in plan.sites], {key.public for key in plan.sites}
+    names = [key.site for key in plan.sites]
+    halves = [{key.public[half] for key in plan.sites} for half in (slice(LENGTH), slice(LENGTH, None))]
     if len(set(names)) < FEWEST_SITES:
         return f"share.plan: {len(set(names))} sites, and fewer than {FEWEST_SITES} would see each other's sums."
-    if len(set(names)) < len(names) or len(publics) < len(names):
+    if len(set(names)) < len(names) or min(map(len, halves)) < len(names):
         return "share.plan: a site or a key stands in the plan twice, so that sums would be seen."
     if not PERMUTATIONS[0] <= plan.permutations <= PERMUTATIONS[1]:
         return (
