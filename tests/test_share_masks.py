@@ -244,6 +244,18 @@ def test_a_site_that_gives_a_copy_of_anothers_key_unmasks_nobody(sites, plan, se
     assert flip or "a site or a key stands in the plan twice" in refused
 
 
+def test_slopes_by_which_one_site_outweighs_the_others_are_refused(sites, plan):
+    site, name = sites[0], plan.shared.covariates.index("age")
+    large = plan.shared.slopes.copy()
+    large[name] += 10
+    with pytest.raises(NotSharedError, match=r"share\.plan: what the covariates leave .* those of this site alone"):
+        site.sums(replace(plan, shared=plan.shared._replace(slopes=large)))
+    for foreign in ("group", "site=a"):
+        names = [foreign if k == name else other for k, other in enumerate(plan.shared.covariates)]
+        with pytest.raises(NotSharedError, match=f"{foreign} is no covariate of the group"):
+            site.sums(replace(plan, shared=plan.shared._replace(covariates=names)))
+
+
 def test_masks_of_the_wrong_keys_are_noticed_although_the_file_is_signed(sites, plan, answers, tmp_path, monkeypatch):
     monkeypatch.setattr("dysconnect.share.masked.mask", lambda *given: mask(*given[:2], bytes(32), given[3]))
     path = sites[0].answer(plan, tmp_path)

@@ -24,6 +24,7 @@ from dysconnect.share.session import Kept, Plan, circuit_places, circuit_sums
 from dysconnect.share.unpacked import DAMAGED, HEADER, PackageError, member_bytes, plain_array, plain_json
 
 AGREE = 1e-9  # of the largest that a product can be: how far the group as it is may be from the sums
+MOST_GROWN = 4  # times its sum of squares may a site's group have when the slopes of all people are taken from it
 FORMAT = "dysconnect masked sums 1"
 ABOUT, MASKED, SIGNATURE = "about.json", "masked.npy", "signature"
 COLUMNS = ("circuit", "statistic", "p_fwer", "permutations", "sites", "people")
@@ -74,7 +75,9 @@ def products(plan: Plan, kept: Kept, design: Design, means: np.ndarray, package:
         if name in design.names:
             covariates[:, k] = design.values[:, design.names.index(name)]
     covariates = centred(covariates, scanners)
-    group = centred(design.values[:, design.names.index(GROUP)], scanners) - covariates @ plan.shared.slopes
+    alone = centred(design.values[:, design.names.index(GROUP)], scanners)
+    group = alone - covariates @ plan.shared.slopes
+    _refuse_slopes(plan, group @ group, alone @ alone)
     values = np.column_stack([centred(means, scanners), covariates @ plan.shared.weights])
     draw = stream(kept.secret, "permutations", bytes.fromhex(plan.session))
     made = permuted_products(group, values, scanners, draw, plan.permutations)
@@ -86,6 +89,23 @@ def products(plan: Plan, kept: Kept, design: Design, means: np.ndarray, package:
             f"{package.about['release']}). Make it again, and send it with a new key."
         )
     return made
+
+
+def _refuse_slopes(plan: Plan, left: float, before: float) -> None:
+    """Refuse a model of the group by which one site would outweigh the others, so that totals would be its own.
+
+    A plan may name a level that one site has alone; by a large slope of it, or by the group as its own covariate, the
+    sums of all others would be as nothing beside those of that site.
+    """
+    foreign = [name for name in plan.shared.covariates if name == GROUP or name.startswith(f"{SITE}=")]
+    if foreign:
+        raise NotSharedError(f"share.plan: {foreign[0]} is no covariate of the group. Ask whoever made the plan.")
+    if not left <= MOST_GROWN * before:
+        raise NotSharedError(
+            "share.plan: what the covariates leave of the group has a sum of squares "
+            f"{left / before:.3g} times that of the group, and {MOST_GROWN} times is the most: the totals would be "
+            "those of this site alone. Ask whoever made the plan for its slopes."
+        )
 
 
 def _agree(found: np.ndarray, expected: np.ndarray, plan: Plan) -> bool:
