@@ -115,8 +115,8 @@ def tracts_text(cohort: Mapping) -> str:
         f"the shares of tissue (Girard et al. 2014; steps of {spec['step']:g} voxels, {spec['angle']:g} degrees "
         f"between two at most, {spec['shortest']:g} to {spec['longest']:g} mm); those with both ends within "
         f"{spec['reach']:g} mm of a region and without a bend above 35 degrees counted. White matter and regions came "
-        "from the template by the registration of the T1-weighted image. A pair without a streamline has no "
-        "FA and no length."
+        "from the template by the registration of the T1-weighted image. A pair with "
+        f"fewer than {spec['fewest']} streamlines has no FA and no length."
     )
 
 
