@@ -338,6 +338,9 @@ def test_the_same_people_under_another_name_and_ages_in_months_are_refused(cohor
     again = given(cohorts["a"], "z")[0]
     with pytest.raises(NotCombinedError, match=r"K\.zip and Z\.zip are of the same people, under the names a and z"):
         refuse_different({"K.zip": packages["a"], "L.zip": packages["b"], "Z.zip": again}, effects=True)
+    denoised = given(replace(cohorts["a"], values=0.9 * cohorts["a"].values), "z")[0]
+    with pytest.raises(NotCombinedError, match="are of the same people"):
+        refuse_different({"K.zip": packages["a"], "Z.zip": denoised}, effects=True)
     people = cohorts["b"].participants
     months = given(replace(cohorts["b"], participants=people.assign(age=12 * people["age"])), "b")[0]
     with pytest.raises(NotCombinedError, match=r"L\.zip: the mean of age is \d+.*, and in years it lies between 0 and"):

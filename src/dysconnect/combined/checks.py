@@ -73,21 +73,39 @@ def refuse_repeated(packages: Mapping[str, Package]) -> None:
 
 
 def refuse_same_people(packages: Mapping[str, Package]) -> None:
-    """Refuse the same people under two names of a site: the squares of all their connections are the same.
+    """Refuse the same people under two names of a site.
 
     Raises
     ------
     NotCombinedError
     """
     for (first, one), (second, other) in combinations(packages.items(), 2):
-        if one.sums.yy.shape != other.sums.yy.shape:
-            continue
-        both = one.sums.given & other.sums.given
-        if both.any() and np.allclose(one.sums.yy[both], other.sums.yy[both], rtol=1e-9, atol=0):
+        if _same_squares(one, other) or _same_numbers(one, other):
             raise NotCombinedError(
                 f"{first} and {second} are of the same people, under the names {one.site} and {other.site}: they would "
                 "count twice. Give one of them, and ask the site."
             )
+
+
+def _same_squares(one: Package, other: Package) -> bool:
+    """Whether the squares of all connections add up to the same."""
+    if one.sums.yy.shape != other.sums.yy.shape:
+        return False
+    both = one.sums.given & other.sums.given
+    return bool(both.any() and np.allclose(one.sums.yy[both], other.sums.yy[both], rtol=1e-9, atol=0))
+
+
+def _same_numbers(one: Package, other: Package) -> bool:
+    """Whether group and numbers, such as age and motion, are the same together, however connections were made."""
+    held = []
+    for package in (one, other):
+        about = package.about
+        numbers = {column["name"] for column in about["columns"] if column["kind"] == "number"}
+        names = ["group", *sorted(numbers & set(package.sums.columns))]
+        places = [package.sums.columns.index(name) for name in names]
+        held.append((names, about["people"]["n"], package.sums.xx[np.ix_(places, places)]))
+    (names, n, first), (others, m, second) = held
+    return len(names) > 1 and (names, n) == (others, m) and np.allclose(first, second, rtol=1e-9, atol=0)
 
 
 def _refuse_other_unit(name: str, package: Package) -> None:
