@@ -62,9 +62,9 @@ class Project:
         return subprocess.run(command, **told, capture_output=True, text=True)
 
     def command(self, *arguments: str, overrides: tuple[str, ...] = (), config: tuple[str, ...] = (), tiny=True):
-        """The command of `snakemake`."""
+        """The command of `snakemake`; the other scheduler, which is the default, chooses in the workflow of images."""
         text = " ".join([*(["atlas.nodes=tiny.tsv", *TINY] if tiny else []), *overrides])
-        command = [self.python, "-m", "snakemake", "--cores", "2", *arguments]
+        command = [self.python, "-m", "snakemake", "--cores", "2", "--scheduler", "greedy", *arguments]
         return [*command, "--config", *config, f"overrides={text}"]
 
     def environment(self) -> dict[str, str]:
