@@ -25,8 +25,8 @@ OUT = Path(__file__).parent / "results"
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 SPEC = {
-    "seeds": 200_000, "step": 0.5, "angle": 20, "shortest": 10, "longest": 250, "reach": 2.0, "noise": True,
-    "ringing": True, "seed": 0,
+    "seeds": 200_000, "step": 0.5, "angle": 20, "shortest": 10, "longest": 250, "reach": 2.0, "fewest": 10,
+    "noise": True, "ringing": True, "seed": 0,
 }  # fmt: skip
 
 
@@ -218,13 +218,13 @@ def phantom_fa(given: tuple[Path, int, int, float]) -> np.ndarray:
     from tracts import ACROSS, BUNDLES, slab
 
     folder, seed, person, effect = given
-    path = folder / f"{seed}_{person}_{effect}.npy"
+    path = folder / f"{seed}_{person}_{effect}_{SPEC['fewest']}.npy"
     if not path.exists():
         spread = 0.12 * ACROSS  # of everybody's bundles
         away = np.random.default_rng([seed, person]).standard_normal(len(BUNDLES))
         away = away + effect * lowered(person + 1)[person]
         scan = slab(100_000 * (seed + 1) + person, across=dict(enumerate(1.5 * ACROSS + spread * away)))
-        fa = matrices(scan, *fits(scan), seed=person + 1, seeds=2500)["fa"][PAIRS]
+        fa = matrices(scan, *fits(scan), seed=person + 1, seeds=2500, fewest=SPEC["fewest"])["fa"][PAIRS]
         np.save(path.with_suffix(".part.npy"), np.r_[fa, away])
         path.with_suffix(".part.npy").rename(path)
     return np.load(path)

@@ -37,11 +37,11 @@ def fits(scan):
     return fa, orientations(scan.data, scan.bvals, scan.bvecs, inside, scan.affine)
 
 
-def matrices(scan, fa, fibres, seed=1, seeds=4000, probabilistic=True):
+def matrices(scan, fa, fibres, seed=1, seeds=4000, probabilistic=True, fewest=1):
     """Matrices of a phantom."""
     points = seeds_in(rim(scan.tissues), scan.affine, seeds, seed)
     lines = streamlines(fibres, scan.tissues, points, scan.affine, seed=seed, probabilistic=probabilistic)
-    return connected(lines, Regions.of(scan.labels, scan.affine, CODES), {"fa": fa}, scan.affine)
+    return connected(lines, Regions.of(scan.labels, scan.affine, CODES), {"fa": fa}, scan.affine, fewest=fewest)
 
 
 def scores(seed, **how):
@@ -285,3 +285,15 @@ def test_seeds_are_spread_evenly():
     assert mask[tuple(voxels.T)].all() and len(voxels) == 6 and set(counts) == {3, 4}
     np.testing.assert_array_equal(seeds, seeds_in(mask, affine, 20, 0))
     assert not np.array_equal(seeds, seeds_in(mask, affine, 20, 1))
+
+
+def test_few_streamlines_are_counted_and_not_averaged():
+    """FA and length of a pair need `fewest` streamlines; counts and densities of all pairs stay as they are."""
+    loose, strict = matrices(*fitted(0)), matrices(*fitted(0), fewest=10)
+    few = loose["count"] < 10
+    assert (few & (loose["count"] > 0)).any()
+    np.testing.assert_array_equal(strict["count"], loose["count"])
+    np.testing.assert_array_equal(strict["density"], loose["density"])
+    for name in ("fa", "length"):
+        assert np.isnan(strict[name][few]).all()
+        np.testing.assert_array_equal(strict[name][~few], loose[name][~few])

@@ -55,7 +55,7 @@ def dwi():
     cohort["localize"] |= {"measure": "fa"}
     cohort["tractography"] = {
         "noise": True, "ringing": True, "seeds": 200000, "step": 0.5, "angle": 20, "shortest": 10, "longest": 250,
-        "reach": 2.0, "seed": 0,
+        "reach": 2.0, "fewest": 1, "seed": 0,
     }  # fmt: skip
     return cohort
 

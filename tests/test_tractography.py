@@ -24,7 +24,7 @@ from dysconnect.tractography.written import read_person, write_person
 
 SPEC = {
     "noise": False, "ringing": False, "seeds": 6000, "step": 0.5, "angle": 20, "shortest": 10, "longest": 250,
-    "reach": 2.0, "seed": 0,
+    "reach": 2.0, "fewest": 1, "seed": 0,
 }  # fmt: skip
 ANATOMY = {"transform": "fast", "resolution": 2, "seed": 0}
 

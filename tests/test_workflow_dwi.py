@@ -45,6 +45,7 @@ COARSE = (
     *(f"preprocess.{key}={value}" for key, value in REGISTERED.items()),
     "atlas.nodes=tiny.tsv", "+atlas.image=tiny.nii.gz", "stimulate.experiment=null",
     "tractography.noise=false", "tractography.ringing=false", "tractography.seeds=3000", "tractography.reach=4",
+    "tractography.fewest=1",
     "denoise.max_mean_fd=5", "localize.nuisance=[]", "quality.permutations=100", "training.permutations=9",
     f"dataset.participants=[{','.join(PEOPLE)}]", "acquire.keep=false",
 )  # fmt: skip

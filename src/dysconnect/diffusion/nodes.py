@@ -65,6 +65,7 @@ def connected(
     maps: Mapping[str, np.ndarray],
     affine: np.ndarray,
     reach: float = REACH,
+    fewest: int = 1,
     watch: Callable[[np.ndarray, list[np.ndarray]], None] | None = None,
 ) -> dict[str, np.ndarray]:
     """Matrices of regions from streamlines.
@@ -80,6 +81,8 @@ def connected(
         Of the maps, voxel to mm.
     reach : float
         mm from an end of a streamline to its region.
+    fewest : int
+        Streamlines of a pair, with fewer of which nothing is averaged: strays are few, and run through other bundles.
     watch : callable, optional
         Sees the streamlines of every batch that join two regions, before they are forgotten: for each its place in the
         flat matrix, above the diagonal, and its points.
@@ -90,7 +93,7 @@ def connected(
         Symmetric. `count` of streamlines; `length`, their mean length in mm; `density`, the count divided by that
         length and by the mean volume of both regions, streamlines a dm and cm3; and of every map the mean along each
         streamline, averaged over those of a pair. Where there is no streamline, and on the diagonal, count and density
-        are zero and all else is missing: NaN.
+        are zero; where there are fewer than `fewest`, all else is missing: NaN.
     """
     n = len(regions.volumes)
     sums = {name: np.zeros(n * n) for name in ("count", "length", *maps)}
@@ -103,9 +106,9 @@ def connected(
     full = {name: total.reshape(n, n) + total.reshape(n, n).T for name, total in sums.items()}
     count = full.pop("count")
     with np.errstate(invalid="ignore"):
-        means = {name: total / np.where(count > 0, count, np.nan) for name, total in full.items()}
-    between = (regions.volumes[:, None] + regions.volumes) / 2
-    density = PER * np.divide(count, means["length"] * between, out=np.zeros_like(count), where=count > 0)
+        means = {name: total / np.where(count >= max(fewest, 1), count, np.nan) for name, total in full.items()}
+    between = (regions.volumes[:, None] + regions.volumes) / 2  # of their mean length, the sum of lengths over count
+    density = PER * np.divide(count**2, full["length"] * between, out=np.zeros_like(count), where=count > 0)
     return {"count": count, **means, "density": density}
 
 

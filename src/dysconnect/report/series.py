@@ -109,12 +109,14 @@ def tracts_text(cohort: Mapping) -> str:
         "from the others (as in Andersson and Sotiropoulos 2016; Cieslak et al. 2021), and slices far below theirs "
         "were replaced by it (Andersson et al. 2016). All was undone in one interpolation, and gradients were turned "
         "with the head (Leemans and Jones 2009). The tensor was fitted by weighted least squares, and fibre "
-        "orientations by constrained spherical deconvolution of order 6 (Tournier et al. 2007; software: Garyfallidis "
+        "orientations by constrained spherical deconvolution (order 8, less for under 45 directions; Tournier et al. "
+        "2007; software: Garyfallidis "
         f"et al. 2014). {spec['seeds']:,} probabilistic streamlines began where white matter meets grey and ended by "
         f"the shares of tissue (Girard et al. 2014; steps of {spec['step']:g} voxels, {spec['angle']:g} degrees "
         f"between two at most, {spec['shortest']:g} to {spec['longest']:g} mm); those with both ends within "
-        f"{spec['reach']:g} mm of a region counted. White matter and regions came from the template by the "
-        "registration of the T1-weighted image. A pair without a streamline has no FA and no length."
+        f"{spec['reach']:g} mm of a region and without a bend above 35 degrees counted. White matter and regions came "
+        "from the template by the registration of the T1-weighted image. A pair with "
+        f"fewer than {spec['fewest']} streamlines has no FA and no length."
     )
 
 

@@ -145,7 +145,8 @@ def traced(
         codes = np.asarray(place.labels.dataobj)
         regions = Regions.of(codes, place.labels.affine, nodes["node"].to_numpy())
         batches = streamlines(fibres, place.tissues, seeds, affine, **ways)
-        matrices = connected(batches, regions, {"fa": tensor.fa, "md": tensor.md}, affine, spec["reach"], watch)
+        maps, how = {"fa": tensor.fa, "md": tensor.md}, (spec["reach"], spec["fewest"])
+        matrices = connected(batches, regions, maps, affine, *how, watch)
     count = matrices["count"]
     reached = count.any(0)
     return matrices, {
