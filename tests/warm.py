@@ -7,6 +7,7 @@ that its own environment leads to. Linear algebra has one thread, whatever is as
 """
 
 import atexit
+import ctypes
 import gc
 import json
 import multiprocessing
@@ -73,6 +74,13 @@ def python() -> str:
     return str(program)
 
 
+def keep_memory() -> None:
+    """Let what an array leaves go to the next, not back to the system, which would clear it each time."""
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):  # of the GNU C library
+        for threshold in (-1, -3):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+            libc.mallopt(threshold, 1 << 30)
+
+
 def copy_project(folder: Path) -> None:
     """Copy what runs, so that a test may change it; compiled code is shared: Python and numba look at files' times."""
     for name in ("src", "workflow", "configs", "profiles"):
@@ -125,6 +133,7 @@ def import_packages() -> bool:
     for name in [name for name in sys.modules if name.partition(".")[0] == "dysconnect"]:
         del sys.modules[name]
     gc.freeze()  # the forks leave it where it is
+    keep_memory()
     return True
 
 
