@@ -35,7 +35,8 @@ from dysconnect.learning.splits import fold_rows, make_splits
 from dysconnect.localize.deviation import deviations
 from dysconnect.predict.bundle import ModelFileError, read_bundle
 from dysconnect.predict.calibrate import calibrate
-from dysconnect.predict.elsewhere import auc_interval, came_true, tested_elsewhere
+from dysconnect.predict.elsewhere import auc_interval, came_true
+from dysconnect.predict.elsewhere import tested_elsewhere as elsewhere_tested  # pytest would call it
 from dysconnect.predict.make import make_bundle, sketch
 from dysconnect.predict.norm import Norm, describe_deviation, learn_norm
 from dysconnect.predict.page import render_person
@@ -675,9 +676,9 @@ def test_a_guest_model_says_of_strangers_what_it_says_of_each(lab, name, monkeyp
     who = nodes.set_index("name", drop=False).loc[cohort.nodes]
     known = _visited(lab)
     with pytest.raises(ValueError, match=r"patients and \d controls are left whom it was not trained on"):
-        tested_elsewhere(bundle, cohort, who, made, known)
+        elsewhere_tested(bundle, cohort, who, made, known)
     monkeypatch.setattr("dysconnect.predict.elsewhere.FEWEST", 1)
-    found = tested_elsewhere(bundle, cohort, who, made, known)
+    found = elsewhere_tested(bundle, cohort, who, made, known)
     label = lab.people.loc[lab.unseen, "group"].isin(CONTRAST["cases"]).to_numpy()
     alone = [_predict(lab, name, person, anyway=True, site="Mars")["probability"]["value"] for person in lab.unseen]
     assert (found["n_cases"], found["n_controls"]) == (label.sum(), (~label).sum())
@@ -694,12 +695,12 @@ def test_a_guest_model_that_asks_about_few_people_is_refused(lab, monkeypatch, n
     who = nodes.set_index("name", drop=False).loc[cohort.nodes]
     arrays = bundle.arrays | {"known/sketch": sketch(cohort.values[:1])}
     with pytest.raises(ValueError, match="knows 1 to 4 of these patients or controls"):
-        tested_elsewhere(dataclasses.replace(bundle, arrays=arrays), cohort, who, made)
+        elsewhere_tested(dataclasses.replace(bundle, arrays=arrays), cohort, who, made)
     arrays = bundle.arrays | {"known/sketch": bundle.arrays["known/sketch"][:0]}
     few = lambda *given: (np.arange(len(given[-1])) == 0) * 0.5 + 0.2
     monkeypatch.setattr("dysconnect.predict.elsewhere._probabilities", few)
     with pytest.raises(ValueError, match="gives many people the same probability"):
-        tested_elsewhere(dataclasses.replace(bundle, arrays=arrays), cohort, who, made)
+        elsewhere_tested(dataclasses.replace(bundle, arrays=arrays), cohort, who, made)
 
 
 def test_a_guest_model_of_other_making_is_refused(lab, nodes, denoise_spec):
@@ -707,13 +708,13 @@ def test_a_guest_model_of_other_making_is_refused(lab, nodes, denoise_spec):
     made = {"estimator": ESTIMATORS["correlation"], "denoise": denoise_spec}
     who = nodes.set_index("name", drop=False).loc[cohort.nodes]
     with pytest.raises(ModelFileError, match=r"denoise\.high_pass=0\.01 \(here 0\.02\)"):
-        tested_elsewhere(bundle, cohort, who, made | {"denoise": {**denoise_spec, "high_pass": 0.02}})
+        elsewhere_tested(bundle, cohort, who, made | {"denoise": {**denoise_spec, "high_pass": 0.02}})
     with pytest.raises(ModelFileError, match=r"connectivity\.estimator"):
-        tested_elsewhere(bundle, cohort, who, made | {"estimator": "other"})
+        elsewhere_tested(bundle, cohort, who, made | {"estimator": "other"})
     with pytest.raises(ModelFileError, match="other regions"):
-        tested_elsewhere(bundle, cohort, who.assign(x=who["x"] + 1), made)
+        elsewhere_tested(bundle, cohort, who.assign(x=who["x"] + 1), made)
     with pytest.raises(ModelFileError, match="is of correlation, not partial"):
-        tested_elsewhere(bundle, dataclasses.replace(cohort, measure="partial"), who, made)
+        elsewhere_tested(bundle, dataclasses.replace(cohort, measure="partial"), who, made)
 
 
 @pytest.mark.parametrize("shift", [0.0, 1.0, 2.5])
