@@ -24,6 +24,8 @@ from dysconnect.share.unpacked import read_package, why_not_stated
 from dysconnect.share.weights import weights_of
 from dysconnect.share.withheld import fit_outcomes
 
+MEMORY = 1.0  # GB, of half of which larger cohorts are read block by block
+
 
 def make_sums(files: Mapping[str, str], spec: Mapping, batch: int) -> dict[str, np.ndarray]:
     """Add up one of the batches of a cohort.
@@ -128,7 +130,8 @@ def make_masked(files: Mapping[str, str], spec: Mapping, ledger: str | Path, fol
 
 def _opened(files: Mapping[str, str], spec: Mapping) -> tuple[Cohort, Design, np.ndarray, Circuits]:
     localize = spec["localize"]
-    cohort, _ = labelled_cohort(files["connectomes"], files["participants"], spec["contrast"], localize["measure"])
+    who = files["connectomes"], files["participants"], spec["contrast"]
+    cohort, _ = labelled_cohort(*who, localize["measure"], memory=MEMORY)
     design, rows = people_of(cohort, spec["share"], spec["site"])
     return cohort, design, rows, Circuits.of_atlas(_regions(cohort, spec), localize["prior_circuits"], cohort.directed)
 
