@@ -179,7 +179,8 @@ def _refuse_unknown(wanted: Sequence[str], known: Sequence[str]) -> None:
     if unknown:
         near = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0)
         raise ValueError(
-            f"localize.replicate: nobody who was analysed is of site {', '.join(unknown)}; did you mean {near[0]}? "
+            f"localize.replicate: nobody who was analysed is of site {', '.join(unknown)} (of copies of a scan "
+            f"the first counts); did you mean {near[0]}? "
             f"Sites are {', '.join(known)}."
         )
     if set(wanted) == set(known):

@@ -1,4 +1,4 @@
-"""Replication: whether connections called in one part of the people are there in sites that had no part in the choice."""
+"""Replication: whether connections called in one part of the people are there in sites that had no part in it."""
 
 from collections.abc import Mapping
 
@@ -123,10 +123,10 @@ def list_table(summary: Mapping) -> Table | None:
         Column("All others"), Column("Expected"), Column("By chance"), Column("p"),
     ]  # fmt: skip
     caption = (
-        "What became of connections in people who had no part in their choice. Interval: 95%, over sites that were left "
-        "out. All others: the same share of all connections that are not in the list. Expected: what the effects of "
-        "those who called predict once shrunken for having been chosen, with so many people. By chance: the middle 95% "
-        f"under permuted labels. Marked: p of {summary['alpha']:g} or less, of each list for itself."
+        "What became of connections in people who had no part in their choice. Interval: 95%, over sites that were "
+        "left out. All others: the same share of all connections that are not in the list. Expected: what the effects "
+        "of those who called predict once shrunken for having been chosen, with so many people. By chance: the middle "
+        f"95% under permuted labels. Marked: p of {summary['alpha']:g} or less, of each list for itself."
     )
     return Table(caption, columns, rows) if rows else None
 
@@ -159,7 +159,7 @@ GROUPS = ("cases", "controls")
 
 @styled
 def scatter_figure(asked: Asked) -> Figure:
-    """d of every listed connection where it was called, and elsewhere; the identity, and what shrinkage predicts."""
+    """Draw d of every listed connection where it was called, and elsewhere, with the identity and the shrinkage."""
     edges = asked.edges
     if edges.empty:
         return note_figure("No replication: nothing could be looked at.")
@@ -202,7 +202,7 @@ def paragraph(summary: Mapping) -> str:
     return (
         f"For replication {who} (at least {summary['fewest']} patients and controls) was left out, connections were "
         f"called in all others by max-T and by Benjamini-Hochberg at {summary['alpha']:g}, and tested in the part left "
-        f"out, given {covariate_names(summary['nuisance'])} there. The shares that kept their sign, and had a one-sided "
-        f"p below {summary['nominal']:g}, were compared with those under labels permuted inside sites{anew} and with "
-        "what the shrunken effects predict."
+        f"out, given {covariate_names(summary['nuisance'])} there. The shares that kept their sign, and had a "
+        f"one-sided p below {summary['nominal']:g}, were compared with those under labels permuted inside sites{anew} "
+        "and with what the shrunken effects predict."
     )

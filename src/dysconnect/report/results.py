@@ -213,8 +213,8 @@ def read_results(paths: Mapping, experiments: Sequence[str], histories: Sequence
         By the names of `Results`; of `maps` a list, of `predictions`, `nulls` and `starts` one in the order of the
         experiments;
         `attribution` beside `edges`, `coverage` and `engine` beside `scans`; of `tracts` two, index and quality;
-        `verdict` for the stimulation; of `severity`, `groups`, `joint` and `replication` two, table and summary; of `recovery` that
-        of the localization and that of a model's weights. Empty or absent where there is nothing.
+        `verdict` for the stimulation; of `severity`, `groups`, `joint` and `replication` two, table and summary; of
+        `recovery` that of the localization and that of a model's weights. Empty or absent where there is nothing.
     experiments : sequence of str
     histories : sequence of path
         Learning curves of the experiments.
