@@ -1,11 +1,12 @@
 """Which lists of connections replicate at ABIDE sites that had no part in the choice.
 
-python benchmarks/replication.py [--data FOLDER] [--work FOLDER] [--permutations 1000] [--sites NYU,UM_1]
+python benchmarks/replication.py [--data FOLDER] [--work FOLDER] [--permutations 1000] [--halves 20]
 
-FOLDER holds abide/ (default: DYSCONNECT_DATA). Every site is left out in turn as `localize.replicate=site` does, or the
-sites that are named form the part that is looked at. `plain t-test` is what people do without covariates: as many
-connections as Benjamini-Hochberg calls, those of the largest |t| of a t-test of the two groups, looked at in the same
-way. --work keeps the connectomes, and is that of benchmarks/abide.py. Writes benchmarks/results/replication.json.
+FOLDER holds abide/ (default: DYSCONNECT_DATA). Every site is left out in turn as `localize.replicate=site` does; then
+random halves of the sites are named as the part that is looked at, and shares are of all halves together. `plain
+t-test` is what people do without covariates: as many connections as Benjamini-Hochberg calls, those of the largest |t|
+of a t-test of the two groups, looked at in the same way. --work keeps the connectomes, and is that of
+benchmarks/abide.py. Writes benchmarks/results/replication.json.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from abide import configurations, prepare
 
 from dysconnect.data.cohort import Cohort
@@ -28,7 +30,7 @@ HERE = Path(__file__).parent
 
 def plain(cohort: Cohort, spec: dict, lengths: dict[str, int]) -> dict:
     """Shares of the strongest by a t-test without covariates, `lengths` of them by the part that is looked at."""
-    counts, alone = np.zeros(3), without_copies(cohort)
+    counts, alone = np.zeros(3, int), without_copies(cohort)
     for name, other in parts_of(alone.participants, spec["replicate"])[0].items():
         sides = [chosen_people(alone, who) for who in (~other, other)]
         edges = [complete_edges(side, spec["max_missing"]) for side in sides]
@@ -40,7 +42,36 @@ def plain(cohort: Cohort, spec: dict, lengths: dict[str, int]) -> dict:
         top = np.argsort(-np.abs(tests[0].t))[: lengths[name]]
         along = tests[1].t[top] * np.sign(tests[0].t[top])
         counts += len(top), (along > 0).sum(), ((along > 0) & (tests[1].p[top] < 2 * NOMINAL)).sum()
-    return {"name": "plain t-test", "n": int(counts[0]), "sign": counts[1] / counts[0], "p": counts[2] / counts[0]}
+    sign, replicated = ({"share": count / max(counts[0], 1)} for count in counts[1:].tolist())
+    return {"name": "plain t-test", "n": int(counts[0]), "sign": sign, "replicated": replicated}
+
+
+def shares(cohort: Cohort, spec: dict) -> dict:
+    """What `localize.replicate` says, and the plain t-test as a further list."""
+    _, summary = replicate(cohort, np.full(len(cohort.edge_names), ""), spec)
+    lengths = {part["name"]: part["n_fdr"] for part in summary["parts"]}
+    return summary | {"lists": [*summary["lists"], plain(cohort, spec, lengths)]}
+
+
+def together(runs: list[dict]) -> str:
+    """A line a list: connections, and their shares over all runs; `p` is the share of the runs with p <= .05."""
+    rows = [
+        {"run": k, "list": row["name"], "n": row["n"], **{
+            f"{what} {key}": row[what].get(key) for what in ("sign", "replicated")
+            for key in ("share", "other", "expected", "p", "low", "high")
+        }}
+        for k, run in enumerate(runs) for row in run["lists"] if row["n"]
+    ]  # fmt: skip
+    table = pd.DataFrame(rows)
+    for what in ("sign", "replicated"):
+        table[f"{what} p"] = (table[f"{what} p"] <= NOMINAL).astype(float)
+    named = [column for column in table if column not in ("run", "list", "n")]
+    weighted = {
+        name: own[named].astype(float).mul(own["n"], axis=0).sum() / own["n"].sum()
+        for name, own in table.groupby("list", sort=False)
+    }
+    counted = table.groupby("list", sort=False)["n"].agg(["size", "sum"])
+    return counted.join(pd.DataFrame(weighted).T).round(3).T.to_string()
 
 
 def main() -> None:
@@ -49,7 +80,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=os.environ.get("DYSCONNECT_DATA"))
     parser.add_argument("--work", type=Path, default=HERE.parent / "results/abide_benchmark")
     parser.add_argument("--permutations", type=int, default=1000)
-    parser.add_argument("--sites", default="site")
+    parser.add_argument("--halves", type=int, default=20)
     given = parser.parse_args()
     if given.data is None:
         parser.error("give --data, the folder that holds abide/, or set DYSCONNECT_DATA")
@@ -59,19 +90,20 @@ def main() -> None:
     cohort, _ = labelled_cohort(
         given.work / "correlation.h5", people, config["dataset"]["contrast"], "correlation", None
     )
-    asked = "site" if given.sites == "site" else given.sites.split(",")
-    spec = config["localize"] | {"replicate": asked, "permutations": given.permutations}
+    spec = config["localize"] | {"permutations": given.permutations}
     start = time.process_time()
-    _, summary = replicate(cohort, np.full(len(cohort.edge_names), ""), spec)
-    summary |= {"cpu_seconds": round(time.process_time() - start), "n": len(cohort.labels)}
-    lengths = {part["name"]: part["n_fdr"] for part in summary["parts"]}
-    summary["plain"] = plain(cohort, spec, lengths) if sum(lengths.values()) else None
+    found = {"each site": [shares(cohort, spec | {"replicate": "site"})], "halves of the sites": []}
+    sites, rng = sorted(cohort.participants["site"].unique()), np.random.default_rng(0)
+    for _ in range(given.halves):
+        named = sorted(map(str, rng.permutation(sites)[: len(sites) // 2]))
+        found["halves of the sites"].append(shares(cohort, spec | {"replicate": named}))
+    summary = {"n": len(cohort.labels), "cpu_seconds": round(time.process_time() - start), **found}
     out = HERE / "results/replication.json"
     out.parent.mkdir(exist_ok=True)
     out.write_text(json.dumps(summary, indent=1))
-    for row in [*summary["lists"], summary["plain"]]:
-        print(row)
-    print(summary["cpu_seconds"], "CPU-s", summary["left_out"])
+    for name, runs in found.items():
+        print(f"{name}\n{together(runs)}")
+    print(f"{summary['n']} people, {summary['cpu_seconds']} CPU-s")
 
 
 if __name__ == "__main__":

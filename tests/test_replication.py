@@ -5,11 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
+from test_report import page_of, results_of, said
 
+from dysconnect import report
 from dysconnect.data.cohort import Cohort
 from dysconnect.localize.replication import _agreements, _split, jackknife, parts_of, replicate
 from dysconnect.localize.statistics import edge_statistics
 from dysconnect.localize.tested import chosen_people
+from dysconnect.paper.svg import to_svg
 from dysconnect.report.replication import judged, list_table, paragraph, part_table, scatter_figure, sentence
 from dysconnect.report.results import Asked
 
@@ -198,3 +202,14 @@ def test_the_report_says_which_lists_replicate():
     nothing = [row | {"n": 0} if row["name"] == "fwer" else row for row in summary["lists"]]
     assert "Nothing was called by max-T." in sentence(summary | {"lists": nothing})
     assert "without s1, s3, and looked at there" in sentence(run(cohort_of(d=1.3))[1])
+
+
+def test_the_page_has_table_figure_and_verdict(monkeypatch):
+    monkeypatch.setattr(report, "drawn", lambda drawings, _: ({name: to_svg(Figure()) for name in drawings}, {}))
+    edges, summary = run(cohort_of(d=1.3), replicate="site")
+    results = results_of(replication=Asked(edges, summary))
+    page, document = page_of(results)
+    assert "replication" in page.figures and "What became of connections in people who had no part" in document.text
+    assert said(results)["Replication"].startswith("Connections were called 4 times")
+    none = results_of(replication=Asked(*run(cohort_of(0, 32), replicate="site")))
+    assert "Replication was not computed" in page_of(none)[1].text
