@@ -52,7 +52,7 @@ def test_planted_edges_replicate(asked):
     parts = 4 if asked == "site" else 1
     assert called["n"] >= 4 * parts - 1 and len(summary["parts"]) == parts
     assert called["sign"]["share"] >= 0.9 and called["replicated"]["share"] >= 0.7
-    assert called["replicated"]["p"] <= 0.02 and judged(called, 0.05) == "replicates"
+    assert called["replicated"]["p"] <= 0.02 and judged(called, 0.05) == "replicates beyond chance"
     assert 0.5 < called["replicated"]["expected"] <= 1 and called["replicated"]["other"] < 0.2
     planted = edges[(edges["region_a"] == "r0") & edges["region_b"].isin(["r1", "r2", "r3", "r4"])]
     assert planted["same_sign"].mean() > 0.9 and (planted["called_by"] == "fwer").mean() > 0.9
@@ -192,7 +192,7 @@ def test_the_report_says_which_lists_replicate():
     edges, summary = run(cohort_of(d=1.3), replicate="site")
     said = sentence(summary)
     assert said.startswith("Connections were called 4 times, each time without one site")
-    assert "The list of max-T replicates: of 1" in said and "keep their direction (all others: " in said
+    assert "The list of max-T replicates beyond chance: of 1" in said and "keep their direction (all others: " in said
     table = list_table(summary)
     assert [row.cells[0] for row in table.rows[::2]] == ["max-T", "Benjamini-Hochberg", "strongest"]
     assert table.rows[0].mark == "best" and len(part_table(summary).rows) == 4

@@ -78,6 +78,11 @@ class Split(NamedTuple):
     shrinkage: np.ndarray
     unseen: np.ndarray
 
+    def without_people(self) -> "Split":
+        """All but everybody's edges, which are large."""
+        nothing = np.empty((0, 0), np.float32)
+        return self._replace(calling=self.calling._replace(units=nothing), other=self.other._replace(units=nothing))
+
 
 def replicate(cohort: Cohort, circuits: np.ndarray, spec: dict) -> Association:
     """Call edges in one part of the people, and look at them in the other.
@@ -114,13 +119,7 @@ def replicate(cohort: Cohort, circuits: np.ndarray, spec: dict) -> Association:
     """
     check_permutations(spec)
     alone = without_copies(cohort)
-    places, left_out = parts_of(alone.participants, spec["replicate"])
-    splits = []
-    for name, other in track(places.items(), "parts that replicate"):
-        try:
-            splits.append(_split(name, alone, other, left_out, spec))
-        except ValueError as reason:  # covariates that determine the group, or leave nothing
-            left_out[name] = str(reason)
+    splits, counts, left_out = _splits(alone, spec)
     asked = spec["replicate"] if isinstance(spec["replicate"], str) else list(spec["replicate"])
     summary = {"replicate": asked, "n_copies": len(cohort.labels) - len(alone.labels), "left_out": left_out}
     summary |= {key: spec[key] for key in ("alpha", "permutations")} | {"nominal": NOMINAL, "fewest": FEWEST}
@@ -129,11 +128,26 @@ def replicate(cohort: Cohort, circuits: np.ndarray, spec: dict) -> Association:
         print("no replication: no part of the people can be looked at", flush=True)
         reason = "no part of the people could be looked at while the rest called"
         return Association(pd.DataFrame(columns=COLUMNS), summary | {"parts": [], "lists": [], "reason": reason})
-    summary |= {"parts": [_part_row(split, alone.labels) for split in splits], "lists": _lists(splits, alone, spec)}
-    tables = [_edge_table(split, alone, circuits) for split in splits]
-    edges = pd.concat(tables, ignore_index=True)
+    summary["parts"] = [_part_row(split, alone.labels) for split in splits]
+    summary |= {"lists": _lists(splits, np.stack(counts)), "reason": ""}
+    edges = pd.concat([_edge_table(split, alone, circuits) for split in splits], ignore_index=True)
     order = np.argsort(-edges["statistic"].abs().to_numpy(), kind="stable")
-    return Association(edges.iloc[order].reset_index(drop=True), summary | {"reason": ""})
+    return Association(edges.iloc[order].reset_index(drop=True), summary)
+
+
+def _splits(cohort: Cohort, spec: dict) -> tuple[list[Split], list[np.ndarray], dict[str, str]]:
+    """Every part with its calls, counts under permuted labels, and what could not be looked at."""
+    places, left_out = parts_of(cohort.participants, spec["replicate"])
+    labels, splits, counts = _labels(cohort, spec), [], []
+    for name, other in track(places.items(), "parts that replicate"):
+        try:
+            split = _split(name, cohort, other, left_out, spec)
+        except ValueError as reason:  # covariates that determine the group, or leave nothing
+            left_out[name] = str(reason)
+            continue
+        counts.append(_agreements(split, labels, len(places) > 1))
+        splits.append(split.without_people())
+    return splits, counts, left_out
 
 
 def parts_of(people: pd.DataFrame, asked: str | Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -273,12 +287,14 @@ def _strongest(r: np.ndarray, n: int) -> np.ndarray:
     return np.take_along_axis(top, np.argsort(-np.abs(np.take_along_axis(r, top, 1)), axis=1), 1)
 
 
-def _lists(splits: Sequence[Split], cohort: Cohort, spec: dict) -> list[dict]:
-    """What came of every list, over all parts."""
+def _labels(cohort: Cohort, spec: dict) -> np.ndarray:
+    """Labels as they are, then permuted inside sites, [1 + B, n]."""
     rows = permuted_rows(cohort.participants["site"].to_numpy(), min(spec["permutations"], MOST), spec["seed"] + 1)
-    rows = np.vstack([np.arange(len(cohort.labels)), rows])  # first the labels as they are
-    labels = cohort.labels[rows].astype(np.int8)
-    counts = np.stack([_agreements(split, labels, len(splits) > 1) for split in splits])  # [splits, B, lists, 2]
+    return cohort.labels[np.vstack([np.arange(len(cohort.labels)), rows])].astype(np.int8)
+
+
+def _lists(splits: Sequence[Split], counts: np.ndarray) -> list[dict]:
+    """What came of every list, over all parts; counts [parts, 1 + B, lists, 2]."""
     lengths = np.stack([split.lengths for split in splits])
     unseen = np.stack([split.unseen for split in splits]).sum(0)
     return [

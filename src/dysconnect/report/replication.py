@@ -79,9 +79,9 @@ def _empty(summary: Mapping) -> str:
 def judged(row: Mapping, alpha: float) -> str:
     """Whether a list replicates: by the share with a small p, else by the direction alone."""
     if row["replicated"]["p"] <= alpha:
-        return "replicates"
+        return "replicates beyond chance"
     if row["sign"]["p"] <= alpha:
-        return "keeps its direction, and no more"
+        return "keeps its direction beyond chance, and no more"
     if row["sign"]["share"] < row["sign"]["chance"][0]:
         return "does not replicate, and has the other direction more often than by chance"
     return "does not replicate"
