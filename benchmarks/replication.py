@@ -1,9 +1,10 @@
 """Which lists of connections replicate at ABIDE sites that had no part in the choice.
 
-python benchmarks/replication.py [--data FOLDER] [--work FOLDER] [--permutations 1000] [--halves 20]
+python benchmarks/replication.py [--data FOLDER] [--work FOLDER] [--permutations 1000] [--halves 20] [--shuffled 40]
 
 FOLDER holds abide/ (default: DYSCONNECT_DATA). Every site is left out in turn as `localize.replicate=site` does; then
-random halves of the sites are named as the part that is looked at, and shares are of all halves together. `plain
+random halves of the sites are named as the part that is looked at, and shares are of all halves together; then each
+site is left out with labels shuffled inside sites (199 permutations), where p must be as often small as it says. `plain
 t-test` is what people do without covariates: as many connections as Benjamini-Hochberg calls, those of the largest |t|
 of a t-test of the two groups, looked at in the same way. --work keeps the connectomes, and is that of
 benchmarks/abide.py. Writes benchmarks/results/replication.json.
@@ -13,6 +14,7 @@ import argparse
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from abide import configurations, prepare
 
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.labelled import labelled_cohort
+from dysconnect.localize.permutation import permuted_rows
 from dysconnect.localize.replication import NOMINAL, parts_of, replicate
 from dysconnect.localize.statistics import edge_statistics
 from dysconnect.localize.tested import chosen_people, complete_edges, without_copies
@@ -53,6 +56,14 @@ def shares(cohort: Cohort, spec: dict) -> dict:
     return summary | {"lists": [*summary["lists"], plain(cohort, spec, lengths)]}
 
 
+def shuffled(cohort: Cohort, spec: dict, seed: int) -> dict:
+    """What is said where nothing differs."""
+    order = permuted_rows(cohort.participants["site"].to_numpy(), 1, seed)[0]
+    people = cohort.participants.assign(label=cohort.labels[order])
+    spec = spec | {"replicate": "site", "permutations": 199, "seed": seed}
+    return replicate(replace(cohort, participants=people), np.full(len(cohort.edge_names), ""), spec)[1]
+
+
 def together(runs: list[dict]) -> str:
     """A line a list: connections, and their shares over all runs; `p` is the share of the runs with p <= .05."""
     rows = [
@@ -63,6 +74,8 @@ def together(runs: list[dict]) -> str:
         for k, run in enumerate(runs) for row in run["lists"] if row["n"]
     ]  # fmt: skip
     table = pd.DataFrame(rows)
+    if table.empty:
+        return "nothing called"
     for what in ("sign", "replicated"):
         table[f"{what} p"] = (table[f"{what} p"] <= NOMINAL).astype(float)
     named = [column for column in table if column not in ("run", "list", "n")]
@@ -81,6 +94,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=HERE.parent / "results/abide_benchmark")
     parser.add_argument("--permutations", type=int, default=1000)
     parser.add_argument("--halves", type=int, default=20)
+    parser.add_argument("--shuffled", type=int, default=40)
     given = parser.parse_args()
     if given.data is None:
         parser.error("give --data, the folder that holds abide/, or set DYSCONNECT_DATA")
@@ -97,6 +111,7 @@ def main() -> None:
     for _ in range(given.halves):
         named = sorted(map(str, rng.permutation(sites)[: len(sites) // 2]))
         found["halves of the sites"].append(shares(cohort, spec | {"replicate": named}))
+    found["labels shuffled"] = [shuffled(cohort, spec, seed) for seed in range(given.shuffled)]
     summary = {"n": len(cohort.labels), "cpu_seconds": round(time.process_time() - start), **found}
     out = HERE / "results/replication.json"
     out.parent.mkdir(exist_ok=True)

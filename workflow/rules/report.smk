@@ -298,6 +298,11 @@ rule dictionary:
     """Describe every column of every table beside the table, as BIDS does, and all of them in one file."""
     input:
         page="results/{dataset}/report/index.html",
+        # a report that was made before this question was asked lacks it, and no other file of it is missing then
+        asked=expand(
+            "results/{{dataset}}/report/figures/{name}.svg",
+            name=("replication",) if RUN.replicated else (),
+        ),
     output:
         dictionary="results/{dataset}/dictionary.json",
     log:
