@@ -44,6 +44,7 @@ GRAPH_MODELS = {
 
 def pytest_configure(config):
     """One Python that starts at once for all workers."""
+    warm.keep_memory()
     if config.getoption("numprocesses", None):  # of pytest-xdist, in the process above the workers
         os.environ[warm.SHARED] = warm.python()
 

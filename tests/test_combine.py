@@ -13,6 +13,7 @@ from sessions import three_sites
 from dysconnect.combined.checks import NotCombinedError, refuse_different
 from dysconnect.combined.cohort import join_sites
 from dysconnect.combined.page import render_joined
+from dysconnect.combined.words import site_words
 from dysconnect.commands import console
 from dysconnect.data.atlas import circuit_edges, load_atlas
 from dysconnect.localize.power import detectable
@@ -228,8 +229,8 @@ def test_a_release_that_its_site_has_revoked_is_refused(files, packages, tmp_pat
 CENTRE = "the column age is not the same: centre is 45.0 in the first and 40 in the second"
 
 
-def columns_of(package, name, **new):
-    return [{**column, **new} if column["name"] == name else column for column in package.about["columns"]]
+def columns_of(package, which, **new):
+    return [{**column, **new} if column["name"] == which else column for column in package.about["columns"]]
 
 
 def moved(package):
@@ -252,7 +253,25 @@ def turned(package):
     return replace(package, regions=regions, about=package.about | {"atlas": {"name": "motor10", "hash": "0"}})
 
 
+def resystemed(package):
+    """The same regions, of which some belong to other circuits."""
+    return replace(package, regions=package.regions.assign(system=package.regions["system"].to_numpy()[::-1]))
+
+
+def wider(package):
+    """Spheres of another size in the same places."""
+    regions = package.regions.assign(radius=8.0)
+    return replace(package, regions=regions, about=package.about | {
+        "atlas": package.about["atlas"] | {"hash": regions_hash(regions)}})  # fmt: skip
+
+
 REFUSED = {
+    "circuits of other regions": (resystemed, "circuits are of other regions: .* is .* in the first and .* in the sec"),
+    "radius": (wider, "of the same names and places, and another radius"),
+    "groups the other way round": (lambda p: changed(p, contrast={"cases": ["hc"], "controls": ["C-D"]}),
+                                   "CD, HC are patients in one and controls in the other"),
+    "spelling": (lambda p: changed(p, columns=columns_of(p, "sex=F", name="sex= f")),
+                 "sex=F and sex= f are one level, spelt in two ways"),
     "measure": (lambda p: changed(p, measure={"name": "partial", "directed": False}),
                 r"measured connections differently: name is correlation in the first and partial in the second"),
     "directed": (lambda p: changed(p, measure={"name": "correlation", "directed": True}),
@@ -313,6 +332,49 @@ def test_the_same_people_twice_are_refused(packages):
     ):
         with pytest.raises(NotCombinedError, match=words):
             refuse_different(sent, effects=False)
+
+
+def test_the_same_people_under_another_name_and_ages_in_months_are_refused(cohorts, packages):
+    again = given(cohorts["a"], "z")[0]
+    with pytest.raises(NotCombinedError, match=r"K\.zip and Z\.zip are of the same people, under the names a and z"):
+        refuse_different({"K.zip": packages["a"], "L.zip": packages["b"], "Z.zip": again}, effects=True)
+    denoised = given(replace(cohorts["a"], values=0.9 * cohorts["a"].values), "z")[0]
+    with pytest.raises(NotCombinedError, match="are of the same people"):
+        refuse_different({"K.zip": packages["a"], "Z.zip": denoised}, effects=True)
+    people = cohorts["b"].participants
+    months = given(replace(cohorts["b"], participants=people.assign(age=12 * people["age"])), "b")[0]
+    with pytest.raises(NotCombinedError, match=r"L\.zip: the mean of age is \d+.*, and in years it lies between 0 and"):
+        refuse_different({"K.zip": packages["a"], "L.zip": months}, effects=False)
+
+
+def test_other_words_for_levels_and_other_units_are_pointed_out(cohorts):
+    asked = {"columns": ["hand", "duration"], "centres": {"duration": 10}}
+    sites = []
+    for name, words, unit in (("a", ("left", "right"), 1), ("b", ("L", "R"), 12), ("c", ("left", "right"), 1)):
+        table = cohorts[name].participants
+        duration = np.random.default_rng(1).gamma(4, 3, len(table)) * unit
+        more = {"hand": np.where(np.arange(len(table)) % 4 < 2, *words), "duration": duration}
+        sites.append(given(replace(cohorts[name], participants=table.assign(**more)), name, **asked)[0])
+    refuse_different(dict(zip("abc", sites)), effects=False)
+    said = " ".join(site_words(join_sites(sites, 0.05), sites))
+    assert "no level of hand in common (L, R, left and right)" in said
+    assert re.search("duration varies 1[0-9] times as much in b as in [ac]: is it in the same unit", said)
+    alike = [sites[0], sites[2]]
+    assert not re.search("level of|varies", " ".join(site_words(join_sites(alike, 0.05), alike)))
+
+
+def test_files_of_something_else_are_not_written_over_and_an_old_norm_goes(files, tmp_path, capsys):
+    sent = [str(files / f"{name}.zip") for name in "abc"]
+    (tmp_path / "index.html").write_text("a page of mine")
+    assert console(["combine", *sent, "--out", str(tmp_path)]) == 2
+    assert "index.html of something else" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
+    assert console(["combine", *sent, "--out", str(tmp_path / "index.html")]) == 2
+    assert "is a file" in capsys.readouterr().err
+    assert console(["combine", *sent, "--out", str(tmp_path / "joined")]) == 0
+    (tmp_path / "joined/norm.npz").write_bytes(b"of other sites")
+    assert console(["combine", *sent, "--out", str(tmp_path / "joined")]) == 0
+    assert (tmp_path / "joined/norm.npz").read_bytes() != b"of other sites"
 
 
 def test_the_door_refuses_and_writes_nothing(files, tmp_path, capsys):

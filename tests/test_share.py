@@ -12,7 +12,7 @@ from dysconnect.data.atlas import circuit_edges, load_atlas
 from dysconnect.data.edges import MissingRegions
 from dysconnect.pooling.sums import Sums, added
 from dysconnect.share.columns import share_design
-from dysconnect.share.package import release_of, write_package
+from dysconnect.share.package import release_of, write_package, zipped
 from dysconnect.share.unpacked import PackageError, read_package
 
 
@@ -78,6 +78,10 @@ def test_who_lacks_a_covariate_is_left_out_and_counted():
     package, _, design = given(cohort, "a")
     assert len(design) == 54 and package.about["people"]["n"] == 54
     assert package.about["left_out"]["for an unknown covariate"] == 6
+    cohort.participants["hand"] = np.where(np.arange(60) % 6 < 2, " ", np.where(np.arange(60) % 2, "R ", "R"))
+    package = given(cohort, "a", columns=["hand"])[0]
+    assert [column["name"] for column in package.about["columns"]] == ["group", "hand=R", "site=a"]
+    assert package.about["left_out"]["for an unknown covariate"] == 20
 
 
 @pytest.fixture
@@ -190,6 +194,8 @@ ARRAYS = {
     "X'Y beyond the squares": (changed("xy", put((0, 3), 1e6)), "explain more than there is"),
     "other counts": (changed("xx", lambda v: 2 * v), "other numbers of people|explain more"),
     "patients among the controls": (changed("norm_xx", put((0, 0), 5.0)), "none: not symmetric|patients among"),
+    "other controls": (
+        changed("norm_xx", lambda v: v * (1 - 1e-9)), "other controls in its norm|none: not symmetric|patients"),
     "more controls than people": (changed("norm_xx", lambda v: 9 * v), "explain more|patients"),
 }  # fmt: skip
 
@@ -205,11 +211,19 @@ SAID = {
     "another format": ({"format": "dysconnect statistics 9"}, "of the format"),
     "a key that nobody knows": ({"note": "x"}, "note"),
     "a site that is a path": ({"site": "../evil"}, "site"),
-    "a line break": ({"contact": "a\nb"}, "contact"),
+    "a line break": ({"contact": "a\nb"}, "characters that cannot be seen"),
     "other processing": ({"processing": {"measure": "partial"}}, "another hash"),
     "other counts": ({"people": {"n": 40, "patients": 21, "controls": 19, "cells": {}}}, "other numbers of people"),
     "connections that there are not": ({"edges": 44}, "44 connections"),
     "a million circuits": ({"circuits": [str(k) for k in range(1_000)]}, "circuits"),
+    "a number of connections that is no integer": ({"edges": 45.0}, "edges is not as it must be"),
+    "a line break at the end": ({"contact": "a@clinic.example\n"}, "characters that cannot be seen"),
+    "what a terminal obeys": ({"licence": "\x9b31mCC0"}, "characters that cannot be seen"),
+    "a text turned round": ({"contact": "a\u202eelpmaxe@b"}, "characters that cannot be seen"),
+    "a key that a terminal obeys": ({"left_out": {"\x1b[2J": 7}}, r"'\\x1b\[2J' has characters"),
+    "half a character": ({"contact": "\ud800x"}, "characters that cannot be seen"),
+    "a formula": ({"contact": '=HYPERLINK("http://clinic.example")'}, "as a formula of a spreadsheet"),
+    "a formula with a sign": ({"licence": "+cmd|' /C calc'!A0"}, "as a formula of a spreadsheet"),
     "a column twice": ({"columns": [{"name": "group", "kind": "group"}] * 7}, "column twice"),
 }
 
@@ -219,6 +233,49 @@ def test_a_statement_that_cannot_be_is_refused(kind, package, tmp_path):
     said, words = SAID[kind]
     with pytest.raises(PackageError, match=words):
         read_package(rewritten(package, tmp_path, about=said))
+
+
+def test_a_telephone_number_is_no_formula(package, tmp_path):
+    read_package(rewritten(package, tmp_path, about={"contact": "+49 (431) 500-1"}))
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "A\x1b[2J", "@SUM(A1)"])
+def test_regions_with_hostile_names_are_refused(cell, package, tmp_path):
+    regions = package.regions.assign(name=[cell, *package.regions["name"][1:]])
+    content = regions.to_csv(sep="\t", index=False).encode()
+    with pytest.raises(PackageError, match=r"regions\.tsv in which .*(cannot be seen|formula)"):
+        read_package(rewritten(package, tmp_path, members={"regions.tsv": content}))
+    nowhere = package.regions.assign(x=np.inf).to_csv(sep="\t", index=False).encode()
+    with pytest.raises(PackageError, match="lie nowhere"):
+        read_package(rewritten(package, tmp_path, members={"regions.tsv": nowhere}))
+
+
+@pytest.mark.parametrize("header", [b"((((", b"[1," * 300, b'"""', b"{'descr': '<f8', 'shape': (47"])
+def test_headers_of_arrays_that_cannot_be_read_are_refused(header, package, tmp_path):
+    array = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    with zipfile.ZipFile(rewritten(package, tmp_path)) as file:
+        sums = zipfile.ZipFile(io.BytesIO(file.read("sums.npz")))
+    content = {name: sums.read(name) for name in sums.namelist()} | {"yy.npy": array}
+    with pytest.raises(PackageError, match="array yy that cannot be read"):
+        read_package(rewritten(package, tmp_path, members={"sums.npz": zipped(content)}))
+
+
+def test_many_zeros_in_few_bytes_are_refused(package, tmp_path, monkeypatch):
+    monkeypatch.setattr("dysconnect.share.unpacked.PACKED", (1e3, 5))
+    read_package(rewritten(package, tmp_path))
+    with np.load(io.BytesIO(zipfile.ZipFile(tmp_path / "bad.zip").read("sums.npz"))) as held:
+        zeros = {name: np.zeros_like(held[name]) for name in held}
+    with pytest.raises(PackageError, match="MB of sums, and has far fewer bytes"):
+        read_package(rewritten(package, tmp_path, arrays=zeros))
+
+
+def test_a_zip_of_another_kind_that_is_damaged_is_refused(package, tmp_path):
+    with zipfile.ZipFile(rewritten(package, tmp_path)) as file:
+        content = bytearray(zipped({name: file.read(name) for name in file.namelist()}, zipfile.ZIP_LZMA))
+    content[200:400] = bytes(200)
+    (tmp_path / "lzma.zip").write_bytes(content)
+    with pytest.raises(PackageError, match="damaged or no zip"):
+        read_package(tmp_path / "lzma.zip")
 
 
 def test_what_was_changed_on_the_way_is_refused(package, tmp_path):

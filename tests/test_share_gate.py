@@ -15,7 +15,7 @@ from dysconnect.data.atlas import circuit_edges, load_atlas
 from dysconnect.data.connectomes import Connectomes, write_connectomes
 from dysconnect.keeping.whole import save_arrays
 from dysconnect.share.gate import check_release
-from dysconnect.share.ledger import FILE, Ledger
+from dysconnect.share.ledger import FILE, KEYS, Ledger
 from dysconnect.share.make import make_package, make_sums
 from dysconnect.share.page import page
 from dysconnect.share.release import Circuits, NotSharedError, people_of
@@ -130,6 +130,10 @@ RULES = {
     "no text": (
         column(some(40, *range(20), value="A" * 40, other="B")),
         column(some(40, *range(20), value="he said that it began after a fall in the spring", other="B")), "a text"),
+    "no age in months": (column(NOISE + 100), (people(age=NOISE + 561), ASKED), "age lies between 0 and 120 years"),
+    "no level in two ways": (
+        column(some(40, *range(20), value="left", other="right")),
+        column(some(40, *range(20), value="left", other="Left")), "hand=Left and hand=left|are one level"),
     "no id of everybody": (
         (people(), PLAIN), (people(), PLAIN | {"columns": ["participant_id"]}), "called as ids or dates"),
     "no id in a level": (
@@ -150,6 +154,12 @@ def test_every_rule_has_its_limit(rule, ledger):
 
 def test_an_age_in_whole_years_is_no_id(ledger):
     assert judged(people(age=20.0 + np.arange(40)), ledger, columns=["age"]).earlier == 0
+
+
+def test_scanners_of_few_people_are_to_be_joined_since_they_cannot_be_left_out(ledger):
+    table = people(site=some(40, 0, 1, 2, 4, value="B", other="A"))
+    with pytest.raises(NotSharedError, match=r"site=a/B has 1 patients.*Give scanners that are alike one name in the"):
+        judged(table, ledger, **PLAIN)
 
 
 # several releases
@@ -222,7 +232,7 @@ def test_columns_of_all_releases_of_the_same_people_count(ledger):
 def test_the_same_people_again_with_other_scans_or_units_count_once(ledger):
     """Another denoising is another release, and no other column."""
     first = release(people(), ledger)
-    again = release(people(age=people()["age"] * 12)[::-1], ledger, "b" * 16, centres={"age": 0, "mean_fd": 0.2})
+    again = release(people(age=people()["age"] / 2)[::-1], ledger, "b" * 16, centres={"age": 0, "mean_fd": 0.2})
     assert (again.parameters, again.earlier, again.changed) == (first.parameters, 1, 0)
     assert again.leverage == pytest.approx(first.leverage)
 
@@ -234,7 +244,7 @@ def test_the_ledger_is_written_once_and_names_nobody(ledger):
     held = json.loads(text)
     assert len(held["releases"]) == 1 and len(held["releases"][0]["people"]) == 40
     assert "sub-" not in text
-    assert set(held["releases"][0]) == {"release", "site", "dataset", "people", "weights", "outcomes", "revoked"}
+    assert set(held["releases"][0]) == set(KEYS)
     assert Ledger.read(ledger.path) == ledger and held["salt"] != Ledger.read(ledger.path.with_name("other")).salt
     assert not list(ledger.path.parent.glob("*.part"))
 

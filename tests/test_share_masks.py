@@ -230,6 +230,32 @@ def test_a_replaced_key_makes_another_session_and_masks_that_do_not_cancel(sites
         totals(plan, [path, *answers[1:]])
 
 
+@pytest.mark.parametrize("flip", [0, 0x80])
+def test_a_site_that_gives_a_copy_of_anothers_key_unmasks_nobody(sites, plan, secrets, flip):
+    """Between both of them in the order, a third would add and take away one row; the last bit of a key is ignored."""
+    first, own, last = plan.publics
+    copied = bytearray(last[:32] + first[32:])
+    copied[31] ^= flip
+    secret = next(site.kept.secret for site in sites if public_of(site.kept.secret) == own)
+    made = mask(secret, [bytes(copied), own, last], bytes(32), 1000)
+    assert uniform_p(made) > 1e-6
+    keys = tuple(key._replace(public=bytes(public)) for key, public in zip(plan.sites, (copied, own, last)))
+    refused = why_not_planned(replace(plan, sites=keys))
+    assert flip or "a site or a key stands in the plan twice" in refused
+
+
+def test_slopes_by_which_one_site_outweighs_the_others_are_refused(sites, plan):
+    site, name = sites[0], plan.shared.covariates.index("age")
+    large = plan.shared.slopes.copy()
+    large[name] += 10
+    with pytest.raises(NotSharedError, match=r"share\.plan: what the covariates leave .* those of this site alone"):
+        site.sums(replace(plan, shared=plan.shared._replace(slopes=large)))
+    for foreign in ("group", "site=a"):
+        names = [foreign if k == name else other for k, other in enumerate(plan.shared.covariates)]
+        with pytest.raises(NotSharedError, match=f"{foreign} is no covariate of the group"):
+            site.sums(replace(plan, shared=plan.shared._replace(covariates=names)))
+
+
 def test_masks_of_the_wrong_keys_are_noticed_although_the_file_is_signed(sites, plan, answers, tmp_path, monkeypatch):
     monkeypatch.setattr("dysconnect.share.masked.mask", lambda *given: mask(*given[:2], bytes(32), given[3]))
     path = sites[0].answer(plan, tmp_path)

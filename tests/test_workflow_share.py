@@ -1,27 +1,44 @@
-"""Three clinics by the commands of the README: each writes its sums, and joined they are one cohort."""
+"""Three clinics, one of them by the commands of the README: each writes its sums, and joined they are one cohort."""
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from clinics import ASKED
-from test_workflow import Project
+from test_workflow import ROOT, Project
 
+from dysconnect.acquire import acquire, write_acquired
 from dysconnect.commands import console
+from dysconnect.connectivity import cohort_connectomes
+from dysconnect.data.atlas import load_atlas
+from dysconnect.data.connectomes import write_connectomes
 from dysconnect.data.labelled import labelled_cohort
+from dysconnect.data.participants import read_participants, write_participants
+from dysconnect.data.series import read_index
+from dysconnect.keeping.whole import save_arrays
 from dysconnect.localize.statistics import edge_statistics
-from dysconnect.share.make import make_masked
+from dysconnect.plan.run import plan_run
+from dysconnect.share.make import make_masked, make_package, make_sums
+from dysconnect.share.package import write_package
 from dysconnect.share.session import described_key, kept_key
 from dysconnect.share.unpacked import read_package
+from dysconnect.timeseries import prepare_cohort
 
 CLINICS = {"kiel": 1, "luebeck": 2, "rostock": 3}
+CHOSEN = {"share": "statistics", "atlas": "motor10", "experiment": "floor"}
 CONTRAST = {"cases": ["DYT"], "controls": ["HC"]}
 
 pytestmark = pytest.mark.workflow
+
+
+def settings(name: str) -> list[str]:
+    """Settings of a clinic; the first adds its people up in three batches."""
+    told = [f"dataset.seed={CLINICS[name]}", f"share.site={name}", f"share.contact=science@{name}.example"]
+    told += ["dataset.patients=34", "dataset.controls=34", "dataset.plant.edges=4", "dataset.volumes=120"]
+    return [*told, *["share.batches=3"] * (name == "kiel")]
 
 
 def asked(
@@ -29,25 +46,46 @@ def asked(
 ) -> subprocess.CompletedProcess:
     """Ask Snakemake for what a clinic gives, in the clinic's own folder."""
     target = [f"results/simulated/share/{name}.{kind}" for kind in kinds]
-    told = (
-        f"dataset.seed={CLINICS[name]}", f"share.site={name}", f"share.contact=science@{name}.example",
-        "dataset.patients=34", "dataset.controls=34", "dataset.plant.edges=4", "dataset.volumes=120",
-        *["share.batches=3"] * (name == "luebeck"), *overrides,
-    )  # fmt: skip
-    config = ("share=statistics", "atlas=motor10", "experiment=floor")
+    config = [f"{key}={value}" for key, value in CHOSEN.items()]
     words = [*target, "--directory", str(project.folder / name), *["--dry-run"] * dry]
-    return project.snakemake(*words, config=config, overrides=told, tiny=False)
+    return project.snakemake(*words, config=config, overrides=(*settings(name), *overrides), tiny=False)
+
+
+def made_by_library(folder: Path, name: str) -> None:
+    """What the rules up to `share` do, without Snakemake."""
+    run, place = plan_run(ROOT, CHOSEN | {"overrides": " ".join(settings(name))}), folder / "results/simulated"
+    for stage in ("acquire/series", "timeseries", "connectivity", "share"):
+        (place / stage).mkdir(parents=True)
+    nodes, dataset = load_atlas(run.cohort["atlas"]["nodes"]), run.cohort["dataset"]
+    tables = {table: str(place / f"acquire/{table}.tsv") for table in ("participants", "index", "truth", "carriers")}
+    write_acquired(acquire(dataset, nodes, place / "acquire/series"), tables)
+    known = read_participants(tables["participants"]), read_index(tables["index"]), nodes, run.cohort["denoise"]
+    people, kept = prepare_cohort(*known, place / "timeseries", {"atlas": "motor10", "denoise": "standard"})
+    files = {"connectomes": place / "connectivity/motor10_correlation.h5"}
+    files["participants"] = place / "timeseries/participants.tsv"
+    write_participants(people, files["participants"])
+    kept.to_csv(place / "timeseries/series.tsv", sep="\t", index=False)
+    connectomes = cohort_connectomes(read_index(place / "timeseries/series.tsv"), nodes, "correlation", "empirical", 1)
+    write_connectomes(connectomes, files["connectomes"], {})
+    spec = {"share": run.sharing, "localize": run.cohort["localize"], "atlas": run.cohort["atlas"], "site": run.site}
+    spec |= {"dataset": dataset["name"], "processing": run.processing, "licence": dataset["licence"]}
+    spec["contrast"] = CONTRAST
+    save_arrays(folder / "sums.npz", make_sums(files, spec, 0))
+    package, _ = make_package(files, [folder / "sums.npz"], spec, folder / "released.json")
+    write_package(place / f"share/{name}.zip", package)
 
 
 @pytest.fixture(scope="module")
 def clinics(tmp_path_factory):
-    """A project with the folders of three clinics, the second of which adds its people up in three batches."""
+    """A project with the folders of three clinics; in the first the commands of the README are given."""
     project = Project(tmp_path_factory.mktemp("clinics"))
     for name in CLINICS:
         (project.folder / name).mkdir()
-        done = asked(project, name)
-        logs = "".join(path.read_text() for path in (project.folder / name).glob("results/logs/**/*.log"))
-        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:] + logs[-3000:]
+    done = asked(project, "kiel")
+    logs = "".join(path.read_text() for path in (project.folder / "kiel").glob("results/logs/**/*.log"))
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:] + logs[-3000:]
+    for name in ("luebeck", "rostock"):
+        made_by_library(project.folder / name, name)
     return project
 
 
@@ -56,7 +94,7 @@ def given(project: Project) -> dict[str, str]:
 
 
 def test_joined_they_say_what_all_people_in_one_table_say(clinics, tmp_path):
-    command = [sys.executable, "-m", "dysconnect", "combine", *given(clinics).values()]
+    command = [clinics.python, "-m", "dysconnect", "combine", *given(clinics).values()]
     command += ["--out", str(tmp_path / "joined")]
     done = subprocess.run(command, capture_output=True, text=True, env=clinics.environment())
     assert done.returncode == 0, done.stderr

@@ -7,6 +7,7 @@ that its own environment leads to. Linear algebra has one thread, whatever is as
 """
 
 import atexit
+import ctypes
 import gc
 import json
 import multiprocessing
@@ -73,6 +74,13 @@ def python() -> str:
     return str(program)
 
 
+def keep_memory() -> None:
+    """Let what an array leaves go to the next, not back to the system, which would clear it each time."""
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):  # of the GNU C library
+        for threshold in (-1, -3):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+            libc.mallopt(threshold, 1 << 30)
+
+
 def copy_project(folder: Path) -> None:
     """Copy what runs, so that a test may change it; compiled code is shared: Python and numba look at files' times."""
     for name in ("src", "workflow", "configs", "profiles"):
@@ -92,17 +100,28 @@ def move(project: Path, place: Path) -> Path:
 
 def serve(address: str) -> None:
     """Import, listen, and fork for each program, until the standard input ends."""
+    programs = {}  # by the connections to who asked
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(address)
         listening.listen()
         print("listening", flush=True)
         ready = False
-        while sys.stdin not in wait([listening, sys.stdin]):
-            ready = ready or import_packages()
-            connection, _ = listening.accept()
-            FORK.Process(target=attend, args=(connection, listening)).start()
-            connection.close()
+        while sys.stdin not in (heard := wait([listening, sys.stdin, *programs, *ends(programs)])):
+            for connection in [one for one, program in programs.items() if one in heard or program.sentinel in heard]:
+                finish(connection, programs.pop(connection))
+            if listening in heard:
+                ready = ready or import_packages()
+                connection, _ = listening.accept()
+                with suppress(ValueError):  # who asked is gone already
+                    programs[connection] = begin(connection, [listening, *programs])
+    for connection, program in programs.items():
+        finish(connection, program)
     shutil.rmtree(Path(address).parent)
+
+
+def ends(programs: dict[socket.socket, multiprocessing.Process]) -> list[int]:
+    """What can be read when a program has ended."""
+    return [program.sentinel for program in programs.values()]
 
 
 def import_packages() -> bool:
@@ -114,29 +133,37 @@ def import_packages() -> bool:
     for name in [name for name in sys.modules if name.partition(".")[0] == "dysconnect"]:
         del sys.modules[name]
     gc.freeze()  # the forks leave it where it is
+    keep_memory()
     return True
 
 
-def attend(connection: socket.socket, listening: socket.socket) -> None:
-    """Fork a program, wait for it and tell how it ended; kill it when nobody waits any more."""
-    listening.close()
+def begin(connection: socket.socket, others: list[socket.socket]) -> multiprocessing.Process:
+    """Fork a program that was asked for."""
     first, streams, _, _ = socket.recv_fds(connection, 1, 3)
     with connection.makefile("rb") as file:
         asked = json.loads(first + file.readline())
-    program = FORK.Process(target=become, args=(connection, streams, *asked))
+    program = FORK.Process(target=become, args=([connection, *others], streams, *asked))
     program.start()
     for stream in streams:
         os.close(stream)
-    if connection in wait([connection, program.sentinel]):
+    return program
+
+
+def finish(connection: socket.socket, program: multiprocessing.Process) -> None:
+    """Tell how a program ended; kill it when nobody waits any more."""
+    if not wait([program.sentinel], 0):
         program.kill()
     program.join()
-    with suppress(BrokenPipeError):
+    with suppress(BrokenPipeError), connection:
         connection.sendall(str(program.exitcode).encode())
 
 
-def become(connection: socket.socket, streams: list[int], arguments: list[str], folder: str, environment: dict) -> None:
+def become(
+    sockets: list[socket.socket], streams: list[int], arguments: list[str], folder: str, environment: dict
+) -> None:
     """Take over streams, folder and environment of who asked, and run the program."""
-    connection.close()
+    for one in sockets:  # of the server
+        one.close()
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)

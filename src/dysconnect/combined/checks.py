@@ -2,10 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
+from dysconnect.pooling.within import scanners
+from dysconnect.reading.cells import folded
+from dysconnect.share.columns import RANGES, UNITS, spelt_twice
 from dysconnect.share.package import Package
 
 SHOWN = 5  # differences that are named
@@ -34,12 +38,14 @@ def refuse_different(packages: Mapping[str, Package], effects: bool) -> None:
     if len(packages) < 2:
         raise NotCombinedError("one file is no joined analysis. Give those of two sites or more.")
     refuse_repeated(packages)
+    refuse_same_people(packages)
     for name, package in packages.items():
         _refuse_foreign(name, package)
+        _refuse_other_unit(name, package)
     first, *others = packages
     for other in others:
         pair = {first: packages[first], other: packages[other]}
-        for difference in (_measure, _atlas, _outcomes, _covariates, _columns, _processing):
+        for difference in (_measure, _atlas, _outcomes, _groups, _covariates, _columns, _levels, _processing):
             if effects and difference is _processing:
                 continue
             said = difference(*pair.values(), effects)
@@ -64,6 +70,59 @@ def refuse_repeated(packages: Mapping[str, Package]) -> None:
                     f"{' and '.join(names)} are {'the same release' if kind == 'release' else 'releases of one site'} "
                     f"({value}): people would count twice. {remedy}."
                 )
+
+
+def refuse_same_people(packages: Mapping[str, Package]) -> None:
+    """Refuse the same people under two names of a site.
+
+    Raises
+    ------
+    NotCombinedError
+    """
+    for (first, one), (second, other) in combinations(packages.items(), 2):
+        if _same_squares(one, other) or _same_numbers(one, other):
+            raise NotCombinedError(
+                f"{first} and {second} are of the same people, under the names {one.site} and {other.site}: they would "
+                "count twice. Give one of them, and ask the site."
+            )
+
+
+def _same_squares(one: Package, other: Package) -> bool:
+    """Whether the squares of all connections add up to the same."""
+    if one.sums.yy.shape != other.sums.yy.shape:
+        return False
+    both = one.sums.given & other.sums.given
+    return bool(both.any() and np.allclose(one.sums.yy[both], other.sums.yy[both], rtol=1e-9, atol=0))
+
+
+def _same_numbers(one: Package, other: Package) -> bool:
+    """Whether group and numbers, such as age and motion, are the same together, however connections were made."""
+    held = []
+    for package in (one, other):
+        about = package.about
+        numbers = {column["name"] for column in about["columns"] if column["kind"] == "number"}
+        names = ["group", *sorted(numbers & set(package.sums.columns))]
+        places = [package.sums.columns.index(name) for name in names]
+        held.append((names, about["people"]["n"], package.sums.xx[np.ix_(places, places)]))
+    (names, n, first), (others, m, second) = held
+    return len(names) > 1 and (names, n) == (others, m) and np.allclose(first, second, rtol=1e-9, atol=0)
+
+
+def _refuse_other_unit(name: str, package: Package) -> None:
+    """Refuse numbers of which nobody's mean can be, as ages in months."""
+    means = scanners(package.sums)
+    columns = [column for column in package.sums.columns if not column.startswith("site=")]
+    for column in package.about["columns"]:
+        low, high = RANGES.get(column["name"], (-np.inf, np.inf))
+        if column["kind"] != "number" or not np.isfinite(low):
+            continue
+        mean = means.x[:, columns.index(column["name"])] + column.get("centre", 0)
+        if (mean < low).any() or (mean > high).any():
+            worst = mean[np.abs(mean).argmax()]
+            raise NotCombinedError(
+                f"{name}: the mean of {column['name']} is {worst:.4g}, and in {UNITS[column['name']]} it lies between "
+                f"{low} and {high}. Ask {package.about['contact']} for a file with another unit."
+            )
 
 
 def _refuse_foreign(name: str, package: Package) -> None:
@@ -95,6 +154,27 @@ def covariates(package: Package) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def _groups(one: Package, other: Package, effects: bool) -> str:
+    """Whoever are patients here and controls there."""
+    sides = [
+        {side: {folded(name) for name in package.about["contrast"][side]} for side in ("cases", "controls")}
+        for package in (one, other)
+    ]
+    turned = sides[0]["cases"] & sides[1]["controls"] | sides[0]["controls"] & sides[1]["cases"]
+    names = [name for side in one.about["contrast"].values() for name in side if folded(name) in turned]
+    return names and (
+        f"{_some(names)} are patients in one and controls in the other. Correct dataset.contrast where it is the wrong "
+        "way round."
+    )
+
+
+def _levels(one: Package, other: Package, effects: bool) -> str:
+    """Levels that are the same but for how they are spelt."""
+    names = [c["name"] for package in (one, other) for c in package.about["columns"] if c["kind"] == "level"]
+    twice = spelt_twice(names)
+    return twice and f"{' and '.join(twice)} are one level, spelt in two ways. Spell it alike in participants.tsv."
+
+
 def _measure(one: Package, other: Package, effects: bool) -> str:
     said = _listed(_differing(one.about["measure"], other.about["measure"]))
     return said and f"they measured connections differently: {said}. Share the same connectivity."
@@ -102,10 +182,17 @@ def _measure(one: Package, other: Package, effects: bool) -> str:
 
 def _atlas(one: Package, other: Package, effects: bool) -> str:
     if one.about["atlas"]["hash"] == other.about["atlas"]["hash"]:
-        return ""
+        said = _listed(_differing(*(_circuits_of(package) for package in (one, other))))
+        return said and f"circuits are of other regions: {said}. Use the same table of regions everywhere."
     names = one.about["atlas"]["name"], other.about["atlas"]["name"]
     said = f"they have other regions (atlas {names[0]} and {names[1]})"
     return f"{said}: {_regions(one.regions, other.regions)}. Share connections of the same atlas."
+
+
+def _circuits_of(package: Package) -> dict[str, str]:
+    """System and network of every region: circuits are made by them."""
+    table = package.regions.reindex(columns=["name", "system", "network"]).fillna("").astype(str)
+    return {name: f"{system} {network}".strip() or NOTHING for name, system, network in table.to_numpy()}
 
 
 def _regions(one: pd.DataFrame, other: pd.DataFrame) -> str:
@@ -119,7 +206,9 @@ def _regions(one: pd.DataFrame, other: pd.DataFrame) -> str:
         return f"the same in another order, from row {place + 1} on ({names[0][place]} and {names[1][place]})"
     moved = (np.abs(one[["x", "y", "z"]].to_numpy(float) - other[["x", "y", "z"]].to_numpy(float)) > 1e-3).any(1)
     where = [names[0][k] for k in np.flatnonzero(moved)]
-    return f"of the same names, {_some(where)} elsewhere in the brain" if where else "of the same names and places"
+    if where:
+        return f"of the same names, {_some(where)} elsewhere in the brain"
+    return "of the same names and places, and another radius"
 
 
 def _outcomes(one: Package, other: Package, effects: bool) -> str:

@@ -37,7 +37,7 @@ def render_joined(joined: Joined, packages: Sequence[Package]) -> str:
         differing=joined.differing,
         in_short=in_short(joined),
         sites=_sites(joined.sites),
-        site_words=site_words(joined),
+        site_words=site_words(joined, packages),
         edges=_edges(joined, packages[0].regions) if len(joined.edges) else None,
         circuits=_circuits(joined) if len(joined.circuits) else None,
         forests=_forests(joined),

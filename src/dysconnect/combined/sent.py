@@ -51,7 +51,7 @@ def _kind(name: str) -> str:
         return "keys"
     if name.endswith(ANSWER):
         return "answers"
-    if name.startswith(REVOCATION):
+    if name.startswith(REVOCATION) and name.endswith(".json"):
         return "revocations"
     return "plans" if name.endswith(".json") else "packages"
 

@@ -1,14 +1,18 @@
 """What the report of a joined analysis says in sentences."""
 
+from collections import defaultdict
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 
 from dysconnect.combined.checks import covariates
 from dysconnect.combined.cohort import Joined
 from dysconnect.paper.text import Estimate, counted, covariate_names, listed, number, p_text, percent
+from dysconnect.pooling.within import within
 from dysconnect.share.package import Package
 
+WIDER = 5  # times the standard deviation of another site: more is rather another unit
 MANY = 4  # sites that a title names
 COST = (  # of putting effects together instead of people: tests/test_pooling.py
     "In 724 people of 11 real sites (ABIDE, 19,900 connections) z so made correlated 0.989 with the t of pooled "
@@ -120,7 +124,7 @@ def _power(joined: Joined) -> str:
     )
 
 
-def site_words(joined: Joined) -> list[str]:
+def site_words(joined: Joined, packages: Sequence[Package]) -> list[str]:
     """What is to be known of single sites."""
     sites = joined.sites
     said = [f"{one.site} {one.alone}: it takes part in the pooled fit only." for one in sites.itertuples() if one.alone]
@@ -131,12 +135,46 @@ def site_words(joined: Joined) -> list[str]:
     words = {(one.patients_are, one.controls_are) for one in sites.itertuples()}
     if len(words) > 1:
         said.append("The sites have different words for their groups: whether they mean the same is yours to judge.")
+    said += _other_levels(packages) + _other_spread(packages)
     if joined.norm is not None and not sites["norm"].all():
         names = sites.loc[sites["norm"], "site"]
         said.append(f"The norm (norm.npz) is that of the controls of {listed(names)}; the others did not give theirs.")
     versions = sorted(set(sites["dysconnect"]))
     if len(versions) > 1:
         said.append(f"The files were made by several versions of dysconnect: {', '.join(versions)}.")
+    return said
+
+
+def _other_levels(packages: Sequence[Package]) -> list[str]:
+    """Categories of which two sites have no level in common: may be they are spelt in other words."""
+    levels: dict[str, list[set[str]]] = defaultdict(list)
+    for package in packages:
+        names = [column["name"].split("=", 1) for column in package.about["columns"] if column["kind"] == "level"]
+        for covariate in {name for name, _ in names}:
+            levels[covariate].append({level for name, level in names if name == covariate})
+    apart = {name: sets for name, sets in levels.items() if any(not a & b for a, b in combinations(sets, 2))}
+    return [
+        f"Sites have no level of {name} in common ({listed(sorted(set().union(*sets)))}): if these are other words for "
+        "the same, the files must be made again with the same words."
+        for name, sets in apart.items()
+    ]
+
+
+def _other_spread(packages: Sequence[Package]) -> list[str]:
+    """Numbers that vary far more at one site than at another: may be they are in another unit."""
+    spread: dict[str, dict[str, float]] = defaultdict(dict)
+    for package in packages:
+        part = within(package.sums)
+        numbers = {column["name"] for column in package.about["columns"] if column["kind"] == "number"}
+        for name, square in zip(part.columns, np.diag(part.xx)):
+            if name in numbers and square > 0 and part.n > part.intercepts:
+                spread[name][package.site] = float(np.sqrt(square / (part.n - part.intercepts)))
+    said = []
+    for name, of_site in spread.items():
+        least, most = min(of_site, key=of_site.get), max(of_site, key=of_site.get)
+        if of_site[most] > WIDER * of_site[least]:
+            times = number(of_site[most] / of_site[least], 0)
+            said.append(f"{name} varies {times} times as much in {most} as in {least}: is it in the same unit?")
     return said
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dysconnect.combined.checks import NotCombinedError
 from dysconnect.combined.cohort import Joined
 from dysconnect.combined.page import render_joined
 from dysconnect.combined.sent import PLAN, plan_text
@@ -17,6 +18,7 @@ from dysconnect.share.package import Package
 from dysconnect.share.session import Plan
 
 PAGE, NORM = "index.html", "norm.npz"
+MADE = b"dysconnect combine"  # stands in every page of a joined analysis
 
 
 def write_joined(
@@ -45,7 +47,9 @@ def write_joined(
         contents |= {f"{name}.tsv": _tsv(table), f"{name}.json": _described(name, table)}
     if plan is not None:
         contents[PLAN] = plan_text(plan).encode()
+    _refuse_others_files(folder, [*contents, NORM])
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / NORM).unlink(missing_ok=True)  # of an earlier analysis, of other people
     for name, content in contents.items():
         with whole_file(folder / name, len(content)) as file:
             file.write(content)
@@ -53,6 +57,17 @@ def write_joined(
         save_arrays(folder / NORM, norm_arrays(joined.norm, packages))
         return [folder / name for name in (*contents, NORM)]
     return [folder / name for name in contents]
+
+
+def _refuse_others_files(folder: Path, names: Sequence[str]) -> None:
+    """Refuse to write over files that are not of an earlier analysis."""
+    if folder.exists() and not folder.is_dir():
+        raise NotCombinedError(f"--out {folder} is a file. Name a folder.")
+    there = [name for name in names if (folder / name).exists()]
+    if there and not (PAGE in there and MADE in (folder / PAGE).read_bytes()):
+        raise NotCombinedError(
+            f"--out {folder} has {', '.join(there[:3])} of something else, which would be lost. Name another folder."
+        )
 
 
 def _described(name: str, table: pd.DataFrame) -> bytes:

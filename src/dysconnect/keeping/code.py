@@ -15,6 +15,7 @@ from typing import NamedTuple
 from dysconnect.keeping.remembered import remembered
 
 LIBRARY = Path(__file__).resolve().parents[1]
+INIT = "__init__.py"
 DATA = (".tsv", ".html", ".css", ".json", ".yaml", ".bib")  # what packages ship beside their modules
 
 
@@ -91,10 +92,15 @@ def _imported(path: Path, *_version: int) -> tuple[list[Path], list[Path]]:
 @lru_cache(None)
 def _files(module: str) -> tuple[list[Path], list[Path]]:
     """File of a module of the library, and the ``__init__`` that run with it: its own, and of all packages above."""
-    _, *names = module.split(".")
-    above = [LIBRARY.joinpath(*names[:n], "__init__.py") for n in range(len(names) + 1)]
-    own = [LIBRARY.joinpath(*names).with_suffix(".py"), above[-1]]
-    return [*filter(Path.exists, own)], [*filter(Path.exists, above)]
+    if "." not in module:
+        return [LIBRARY / INIT], [LIBRARY / INIT]
+    parent, _, name = module.rpartition(".")
+    files, above = _files(parent)
+    if not files or files[-1].name != INIT:  # no package: nothing lies in it
+        return [], above
+    place = files[-1].with_name(name)
+    own = [path for path in (place.with_suffix(".py"), place / INIT) if path.exists()]
+    return own, [*above, *(path for path in own if path.name == INIT)]
 
 
 class _Read(NamedTuple):
@@ -136,9 +142,10 @@ def _modules(path: Path) -> list[str]:
     return sorted(names)
 
 
+@lru_cache(None)
 def _beside(folder: Path) -> list[Path]:
     """Files in a folder, and in the folders in it that are no packages."""
-    inner = [path for path in folder.iterdir() if path.is_dir() and not (path / "__init__.py").exists()]
+    inner = [path for path in folder.iterdir() if path.is_dir() and not (path / INIT).exists()]
     return sorted(path for place in (folder, *inner) for path in place.iterdir())
 
 

@@ -10,13 +10,14 @@ from matplotlib.figure import Figure
 from dysconnect.paper.style import STYLE
 
 
-def to_svg(figure: Figure) -> str:
-    """Write a figure as an SVG document with real text, the same bytes each time."""
+def to_svg(figure: Figure, last: bool = True) -> str:
+    """Write a figure as an SVG document with real text, the same bytes each time; the last who needs it clears it."""
     target = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with matplotlib.rc_context(STYLE):
         figure.savefig(target, format="svg", metadata=nothing)
-    figure.clear()
+    if last:
+        figure.clear()
     short = lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0])  # a hundredth of a point is enough
     document = re.sub(r' d="[^"]*"', short, target.getvalue())
     used = set(re.findall(r"#([\w.-]+)", document))  # nilearn's brain repeats its ids, and nobody refers to them

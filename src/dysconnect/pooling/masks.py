@@ -64,13 +64,19 @@ def mask(secret: bytes, publics: Sequence[bytes], session: bytes, count: int) ->
     ------
     ValueError
         When the site is not among them, or what is public of another one is none of this kind.
+
+    Notes
+    -----
+    The row of a pair is made of what is public of both besides what they share. Of the latter alone, the rows of two
+    pairs would be one, and cancel, as soon as a site gives a copy of another one's key for its own.
     """
     own = list(publics).index(public_of(secret))
     total = np.zeros(count, NUMBER)
     for place, public in enumerate(publics):
         if place != own:
             shared = _exchange(secret).exchange(X25519PublicKey.from_public_bytes(public[:LENGTH]))
-            row = stream(shared, "mask", session)(count)
+            pair = b"".join(publics[k] for k in sorted((own, place)))
+            row = stream(shared, "mask", session + pair)(count)
             total = total + row if own < place else total - row
     return total
 

@@ -129,11 +129,19 @@ class Gathering:
         for name in ("xx", "xy", "lacking", "yy", "total", "seen", "lost"):
             getattr(self, name).__iadd__(getattr(other, name))
 
-    def sums(self, max_missing: float) -> Sums:
-        """Sums of everybody; a connection that more than a share of them lacks, or nobody has, is not given."""
+    @property
+    def mean(self) -> np.ndarray:
+        """Mean over those who have a connection, [E]; 0 where nobody does."""
+        return self.total / np.maximum(self.seen, 1)
+
+    def sums(self, max_missing: float, filled: np.ndarray | None = None) -> Sums:
+        """Sums of everybody; a connection that more than a share of them lacks, or nobody has, is not given.
+
+        Who lacks a connection is given `filled` [E], or the mean of the others.
+        """
         n = self.seen + self.lost
         given = (self.seen > 0) & (self.lost <= max_missing * n)
-        mean = self.total / np.maximum(self.seen, 1)
+        mean = self.mean if filled is None else filled
         xy, yy = self.xy + self.lacking * mean, self.yy + self.lost * mean**2
         return Sums(self.columns, self.xx, xy * given, yy * given, given)
 
@@ -187,8 +195,11 @@ class GatheringMeans:
         for name in ("xs", "xl", "ss", "sl", "ll"):
             getattr(self, name).__iadd__(getattr(other, name))
 
-    def sums(self, filled: np.ndarray) -> tuple[np.ndarray, float]:
-        """X'M [q] and M'M of the mean M of everybody, given what fills in every connection [K]."""
-        k = len(filled)
+    def sums(self, filled: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, float]:
+        """X'M [q] and M'M of the mean M of everybody, given what fills in every connection [K].
+
+        Connections that nobody has (`known` [K] is false) are none of the mean's, and filled with zero.
+        """
+        k = max(int(known.sum()), 1)
         xm = (self.xs + self.xl @ filled) / k
         return xm, float(self.ss + 2 * self.sl @ filled + filled @ self.ll @ filled) / k**2

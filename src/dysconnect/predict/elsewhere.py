@@ -26,6 +26,7 @@ from dysconnect.predict.person import NEW_SITE, SAME
 BINS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # of the probability
 FEW = 5  # people: a bin with fewer patients or controls, but some, joins its neighbour
 FEWEST = 10  # people a group whom a model can be tested on
+DIGITS = 3  # of what is said of an AUC: more would hold more of people than of the model
 
 
 def tested_elsewhere(
@@ -56,11 +57,17 @@ def tested_elsewhere(
     ModelFileError
         For other regions, another measure, estimator or denoising; names the difference.
     ValueError
-        When fewer than 10 people of a group are left whom the model was not trained on.
+        When fewer than 10 people of a group are left whom the model was not trained on, or it knows one to four of a
+        group, or gives many people one probability: what it is told would tell of the few others.
     """
     _refuse_other(bundle, cohort, nodes, made)
-    rows = _strangers(bundle, cohort if recognised is None else recognised)
+    rows, known = _strangers(bundle, cohort if recognised is None else recognised)
     label = cohort.labels[rows]
+    if any(0 < np.sum(cohort.labels[known] == side) < FEW for side in (0, 1)):
+        raise ValueError(
+            f"{_name(bundle)} knows 1 to {FEW - 1} of these patients or controls by their scans, and the counts of the "
+            "others would tell who they are. Leave it out of share.models."
+        )
     cases, controls = int(label.sum()), int((1 - label).sum())
     if min(cases, controls) < FEWEST:
         raise ValueError(
@@ -68,7 +75,14 @@ def tested_elsewhere(
             f"{FEWEST} of each are needed. Leave it out of share.models."
         )
     probability = _probabilities(bundle, cohort, rows)
-    auc, low, high = auc_interval(label, probability)
+    if not np.isfinite(probability).all():
+        raise ModelFileError(f"{_name(bundle)} gives somebody no probability. Leave it out of share.models.")
+    if 1 < len(np.unique(probability)) < len(rows) / 2:
+        raise ValueError(
+            f"{_name(bundle)} gives many people the same probability, so that its AUC would tell of the few others. "
+            "Leave it out of share.models."
+        )
+    auc, low, high = (round(value, DIGITS) for value in auc_interval(label, probability))
     about = bundle.about
     return {
         "model": about["experiment"], "trained_at": about["dataset"]["name"], "checksum": bundle.checksum,
@@ -97,16 +111,16 @@ def _refuse_other(bundle: Bundle, cohort: Cohort, nodes: pd.DataFrame, made: Map
         raise ModelFileError(f"{_name(bundle)} is of {', '.join(other)}. {remedy}")
 
 
-def _strangers(bundle: Bundle, cohort: Cohort) -> np.ndarray:
-    """Rows of the people whose scan the model was not trained on; of several copies of a scan the first."""
+def _strangers(bundle: Bundle, cohort: Cohort) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the people whose scan the model was not trained on, and of the others; of several copies the first."""
     first = ~pd.Series(scan_groups(cohort.participants)).duplicated().to_numpy()
-    known, asked = bundle.arrays["known/sketch"], bundle.about["norm_measure"]
+    known, asked, unknown = bundle.arrays["known/sketch"], bundle.about["norm_measure"], np.ones_like(first)
     if cohort.measure != asked:
         raise ValueError(f"{_name(bundle)} knows its people by {asked}, and {cohort.measure} was given.")
     for part in blocks(cohort.values.shape):
         apart = np.abs(sketch(cohort.values[part])[:, None] - known[None]).max(2).min(1, initial=np.inf)
-        first[part] &= apart >= SAME
-    return np.flatnonzero(first)
+        unknown[part] = apart >= SAME
+    return np.flatnonzero(first & unknown), np.flatnonzero(first & ~unknown)
 
 
 def _probabilities(bundle: Bundle, cohort: Cohort, rows: np.ndarray) -> np.ndarray:

@@ -5,15 +5,17 @@ a column of its own. So a column means the same at every site, and those that ar
 joined.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
 
 from dysconnect.pooling.sums import GROUP, SITE
+from dysconnect.reading.cells import folded, label
 
 UNITS = {"age": "years", "mean_fd": "mm"}
+RANGES = {"age": (0, 120), "mean_fd": (0, 10)}  # in these units; nobody is beyond
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,8 @@ def share_design(people: pd.DataFrame, covariates: Sequence[str], centres: Mappi
         raise ValueError(
             f"share.columns: participants.tsv has no column {', '.join(absent)} (it has: {', '.join(people.columns)})."
         )
-    known = people[covariates].notna().all(axis=1).to_numpy() if covariates else np.ones(len(people), bool)
+    asked = people[covariates]
+    known = (asked.notna() & (asked.astype(str).apply(lambda words: words.str.strip()) != "")).all(axis=1).to_numpy()
     kept = people[known].reset_index(drop=True)
     columns, values = [Column(GROUP, "group", "1 patient, 0 control")], [kept["label"].to_numpy(float)]
     for name in covariates:
@@ -101,6 +104,16 @@ def share_design(people: pd.DataFrame, covariates: Sequence[str], centres: Mappi
         columns.append(Column(name, "site"))
         values.append(inside)
     return Design(columns, np.column_stack(values), kept, int((~known).sum()))
+
+
+def spelt_twice(names: Iterable[str]) -> tuple[str, str] | None:
+    """Two names of levels that differ in blanks, hyphens or case alone, as ``hand=left`` and ``hand=Left``; or None."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(folded(name), name)
+        if other != name:
+            return other, name
+    return None
 
 
 def _number(people: pd.DataFrame, name: str, centres: Mapping[str, float]) -> list[tuple[Column, np.ndarray]]:
@@ -115,7 +128,7 @@ def _number(people: pd.DataFrame, name: str, centres: Mapping[str, float]) -> li
 
 def _levels(people: pd.DataFrame, name: str) -> list[tuple[Column, np.ndarray]]:
     """A column for every level: which of them is the reference is nobody's to say before sites are joined."""
-    text = people[name].astype(str)
+    text = people[name].astype(str).map(label)
     return [(Column(f"{name}={level}", "level"), (text == level).to_numpy(float)) for level in sorted(text.unique())]
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dysconnect.share.columns import SITE, Column, Design
-from dysconnect.share.ledger import Joined, Ledger
+from dysconnect.share.columns import GROUP, RANGES, SITE, UNITS, Column, Design, spelt_twice
+from dysconnect.share.ledger import DIFFERENCE, Joined, Ledger
 from dysconnect.share.release import NotSharedError
 from dysconnect.share.statement import counts
 from dysconnect.share.weights import basis, controls_of, fewest, leverages, weights_of
@@ -19,7 +19,7 @@ from dysconnect.share.weights import basis, controls_of, fewest, leverages, weig
 FLOOR = {"group": 10, "cell": 5}  # people; `share.minimum` may raise them
 MOST_PARAMETERS = 1 / 3  # of the people: columns of all releases together
 MOST_LEVERAGE = 0.5
-DIFFERENCE = 10  # two releases differ by nobody, or by so many people
+MOST_MODELS = 10  # tested on the same people: each answer tells a little of them
 ROUNDING = 1e-9
 LONGEST = 40  # characters of a level: longer is a text
 SHORTEST = 4  # characters of an id that is looked for in names
@@ -125,6 +125,21 @@ def subsets(design: Design, norm: bool) -> Iterator[tuple[str, np.ndarray]]:
         yield "patients (everybody without the controls that share.norm gives)", ~controls
 
 
+def check_models(models: Sequence[Mapping], ledger: Ledger, names: Sequence[str]) -> None:
+    """Refuse more tests of models than may be: whoever makes a model asks with it what they like of these people.
+
+    Raises
+    ------
+    NotSharedError
+    """
+    asked = ledger.models(names) | {one["checksum"] for one in models}
+    if models and len(asked) > MOST_MODELS:
+        raise NotSharedError(
+            f"share.models: {len(asked)} models would be tested on these people, over all releases, and {MOST_MODELS} "
+            "are the most: from the answers to many, single people's connections could be put together. Name fewer."
+        )
+
+
 # what a column may be
 
 
@@ -134,6 +149,11 @@ def _check_columns(design: Design, names: Sequence[str]) -> None:
         why = _no_covariate(column, design.values[:, k])
         if why:
             raise NotSharedError(f"share.columns: {column.name[:LONGEST]} {why}")
+    twice = spelt_twice(column.name for column in design.columns if column.kind == "level")
+    if twice:
+        raise NotSharedError(
+            f"share.columns: {' and '.join(twice)} are one level, spelt in two ways. Correct participants.tsv."
+        )
     words = " ".join(column.name for column in design.columns)
     inside = [name for name in names if _names(name, words)]
     if inside:
@@ -157,6 +177,9 @@ def _no_covariate(column: Column, values: np.ndarray) -> str:
 
 def _no_measurement(name: str, values: np.ndarray) -> str:
     low, high = values.min(), values.max()
+    least, most = RANGES.get(name, (-np.inf, np.inf))
+    if low < least or high > most:
+        return f"lies between {least} and {most} {UNITS[name]}, and is beyond in somebody. Correct participants.tsv."
     whole = bool(np.all(np.abs(values - np.round(values)) < ROUNDING))
     if (YEARS[0] <= low and high <= YEARS[1]) or (whole and DAYS[0] <= low and high <= DAYS[1]):
         return f"holds years or dates. {REMEDY}"
@@ -200,8 +223,8 @@ def _check_counts(design: Design, least: Mapping[str, int]) -> tuple[int, int]:
         (name, side), count = min(small.items(), key=lambda item: item[1])
         more = f" (and {len(small) - 1} more such cells)" if len(small) > 1 else ""
         raise NotSharedError(
-            f"share.minimum.cell: {name} has {count} {side}{more}, and {least['cell']} or none are allowed. Leave "
-            f"{name.split('=')[0]} out of share.columns, join levels in participants.tsv, or wait for more people."
+            f"share.minimum.cell: {name} has {count} {side}{more}, and {least['cell']} or none are allowed. "
+            f"{_spared(name)}, or wait for more people."
         )
     _check_numbers(design, least["cell"])
     return min(had["patients"], had["controls"]), min(cells.values())
@@ -247,9 +270,17 @@ def _check_leverage(design: Design, inside: np.ndarray, names: Sequence[str], wh
         raise NotSharedError(
             f"leverage: the sums would give {len(over)} of {len(values)} {who} away: "
             f"{np.asarray(names)[inside][worst]} has {leverage[worst]:.3f} of a mixture of columns alone, most of it "
-            f"in {column}, and {MOST_LEVERAGE:g} is the most. Leave {column.split('=')[0]} out of share.columns,"
-            f"{spare} or the person out (dataset.participants names those who are in)."
+            f"in {column}, and {MOST_LEVERAGE:g} is the most. {_spared(column)},{spare} or leave the person out "
+            "(dataset.participants names those who are in)."
         )
+
+
+def _spared(column: str) -> str:
+    """What to do about a column that is of few people; scanners are always in, as intercepts."""
+    name = column.split("=")[0]
+    if name == SITE:
+        return "Give scanners that are alike one name in the column site of participants.tsv, leave their people out"
+    return f"Leave {name} out of share.columns" + ", join levels in participants.tsv" * ("=" in column)
 
 
 def _check_difference(ledger: Ledger, names: Sequence[str]) -> int:
@@ -316,6 +347,9 @@ def _remedy(mixture: np.ndarray, weights: np.ndarray, design: Design, count: int
             "wait for more people."
         )
     needed = [name for name in np.unique(sources) if not _is_of(mixture, weights[:, sources != name])]
+    if needed == [SITE]:
+        return f"{_spared(SITE)}, or wait for more people."
+    needed = [name for name in needed if name not in (SITE, GROUP)] or needed
     return f"Take {' or '.join(needed)} out of share.columns, or wait for more people."
 
 

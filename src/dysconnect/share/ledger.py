@@ -1,8 +1,8 @@
 """What a project has released, beside its results, so that it outlives them: ``released.json``.
 
 Sums can be subtracted from each other, so what may leave depends on what has left. The ledger holds of every release
-who was in it, as salted hashes, and how they weighed in its sums; no id, no name of a column and nothing of a brain. A
-release that was revoked stays in it: whoever has the file can still subtract.
+who was in it, as salted hashes, and how they weighed in its sums; no id, no name of a column, and of a brain a salted
+hash. A release that was revoked stays in it: whoever has the file can still subtract.
 
 Hashes of columns would not be enough: one age that was corrected makes another column, and the difference of both is
 that person's connections.
@@ -12,6 +12,7 @@ import base64
 import hashlib
 import json
 import secrets
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,7 +26,12 @@ from dysconnect.share.weights import basis
 
 FILE = "released.json"  # in the project, as the list of those who have withdrawn
 FORMAT = "dysconnect ledger 1"
-KEYS = {"release": str, "site": str, "dataset": str, "people": list, "weights": str, "outcomes": int, "revoked": bool}
+DIFFERENCE = 10  # two releases differ by nobody, or by so many people
+KEYS = {
+    "release": str, "site": str, "dataset": str, "people": list, "weights": str, "outcomes": int, "revoked": bool,
+    "kind": str, "scans": list, "lacking": str, "models": list, "sessions": list,
+}  # fmt: skip
+NOTHING = {"kind": "", "scans": [], "lacking": "", "models": [], "sessions": []}
 
 
 class Joined(NamedTuple):
@@ -54,7 +60,9 @@ class Ledger:
         Of the hashes; made with the ledger.
     releases : list of dict
         `release` (number), `site`, `dataset`, `people` (hashes, [n]), `weights` (orthonormal basis of the weights of
-        people in the sums [n, rank], as base64 of little-endian doubles), `outcomes` (how many), `revoked`.
+        people in the sums [n, rank], as base64 of little-endian doubles), `outcomes` (how many), `revoked`; `kind`,
+        `scans` and `lacking` of `earlier.Connections`; `models` (checksums of those that were tested) and `sessions`
+        (that were answered about it).
     """
 
     path: Path
@@ -76,7 +84,7 @@ class Ledger:
         try:
             held = json.loads(path.read_text(encoding="utf-8"))
             problem = _problem(held)
-        except (ValueError, RecursionError) as error:
+        except (ValueError, RecursionError, zlib.error) as error:
             problem = str(error)
         if problem:
             raise ValueError(
@@ -86,8 +94,9 @@ class Ledger:
         return cls(path, held["salt"], held["releases"])
 
     def hashed(self, names: Sequence[str]) -> list[str]:
-        """Hashes of people, by `participant_id`; whatever the dataset, as one person may be in several."""
-        return [hashlib.sha256(f"{self.salt} {name}".encode()).hexdigest()[:20] for name in names]
+        """Hashes of people, by `participant_id`; whatever the dataset, and with or without ``sub-`` before it."""
+        plain = (name.removeprefix("sub-") for name in names)
+        return [hashlib.sha256(f"{self.salt} {name}".encode()).hexdigest()[:20] for name in plain]
 
     def joined(self, names: Sequence[str], weights: np.ndarray) -> Joined:
         """Put the weights [n, k] of people beside those that they, and others with them, had in earlier releases."""
@@ -114,8 +123,12 @@ class Ledger:
         """What was released beside a release, which may be made again."""
         return replace(self, releases=[one for one in self.releases if one["release"] != release])
 
-    def add(self, release: str, site: str, dataset: str, names: Sequence[str], weights: np.ndarray, n: int) -> None:
+    def add(
+        self, release: str, site: str, dataset: str, names: Sequence[str], weights: np.ndarray, n: int, **more
+    ) -> None:
         """Write a release down, once: its number, whose it is, and people's weights [n, k] in sums of `n` outcomes.
+
+        `more` are `kind`, `scans`, `lacking` and `models`.
 
         Raises
         ------
@@ -132,7 +145,32 @@ class Ledger:
             return
         packed = base64.b64encode(basis(weights).astype("<f8").tobytes()).decode()
         entry = {"release": release, "site": site, "dataset": dataset, "people": self.hashed(names), "weights": packed}
-        self.releases.append(entry | {"outcomes": int(n), "revoked": False})
+        self.releases.append(entry | {"outcomes": int(n), "revoked": False} | NOTHING | more)
+        self.write()
+
+    def models(self, names: Sequence[str]) -> set[str]:
+        """Checksums of the models that were tested on some of these people."""
+        people = set(self.hashed(names))
+        return {checksum for one in self.releases if people & set(one["people"]) for checksum in one["models"]}
+
+    def answer(self, release: str, session: str, most: int) -> None:
+        """Write down that a session about a release is answered; those about other releases of its people count too.
+
+        Raises
+        ------
+        NotSharedError
+            When as many others were answered as may be.
+        """
+        about = [one for one in self.releases if one["release"] == release]
+        people = {person for one in about for person in one["people"]}
+        had = {one for entry in self.releases if people & set(entry["people"]) for one in entry["sessions"]}
+        if len(had - {session}) >= most:
+            raise NotSharedError(
+                f"share.plan: {len(had - {session})} sessions were answered about these people, and more would tell of "
+                "them by their differences: no more are answered about releases that have any of them."
+            )
+        for one in about:
+            one["sessions"] = sorted({*one["sessions"], session})
         self.write()
 
     def having(self, name: str) -> list[dict]:
@@ -166,7 +204,14 @@ def _problem(held: object) -> str:
             return f"release {number} lacks something"
         if len(set(one["people"])) < len(one["people"]) or not np.isfinite(_unpacked(one)).all():
             return f"release {number} has no weights of its people"
+        if one["kind"] and (len(one["scans"]) != len(one["people"]) or not len(lacking_of(one))):
+            return f"release {number} does not say what its people lack"
     return ""
+
+
+def lacking_of(entry: dict) -> np.ndarray:
+    """Number of those who lack a connection, of every connection of a release, uint64 [E]."""
+    return np.frombuffer(zlib.decompress(base64.b64decode(entry["lacking"], validate=True)), "<u8")
 
 
 def _unpacked(entry: dict) -> np.ndarray:

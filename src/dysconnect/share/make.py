@@ -1,5 +1,6 @@
 """What the rules of a site do: from connectomes and participants to its file, its key, and its answer to a plan."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,14 +12,15 @@ from dysconnect.data.atlas import load_atlas
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.labelled import labelled_cohort
 from dysconnect.share.columns import Design
-from dysconnect.share.gate import Passed, check_release
+from dysconnect.share.earlier import alike_before, check_scans, connections_of
+from dysconnect.share.gate import Passed, check_models, check_release
 from dysconnect.share.ledger import Ledger
 from dysconnect.share.masked import answer_of, circuit_means, masked, products
 from dysconnect.share.package import Package, packed
 from dysconnect.share.release import Circuits, NotSharedError, gathered, load_parts, people_of, released
-from dysconnect.share.session import check_plan, read_plan, spoken
+from dysconnect.share.session import MOST_SESSIONS, check_plan, read_plan, spoken
 from dysconnect.share.statement import statement
-from dysconnect.share.unpacked import read_package
+from dysconnect.share.unpacked import read_package, why_not_stated
 from dysconnect.share.weights import weights_of
 from dysconnect.share.withheld import fit_outcomes
 
@@ -61,8 +63,11 @@ def make_package(
         Names the rule that forbids it.
     """
     cohort, design, rows, circuits = _opened(files, spec)
-    share, book = spec["share"], Ledger.read(ledger)
+    share, book, nodes = spec["share"], Ledger.read(ledger), _regions(cohort, spec)
+    names = design.people["participant_id"].astype(str).tolist()
+    now = connections_of(cohort, rows, nodes, book)
     fit = fit_outcomes(cohort, rows, design, circuits, share)
+    fit &= alike_before(cohort, rows, circuits, now, book, names)
     if not fit.any():
         raise NotSharedError(
             f"connectivity={cohort.measure}: there is no connection that enough people have and in which they differ. "
@@ -72,14 +77,20 @@ def make_package(
     if share["edges"] == "circuits":
         last = slice(cohort.values.shape[1], None)
         everybody, controls = everybody.among(last), controls.among(last)
-    nodes = _regions(cohort, spec)
-    about = statement(cohort, design, circuits.names, nodes, pd.read_csv(files["participants"], sep="\t"), spec)
+    people, said = pd.read_csv(files["participants"], sep="\t"), spec | {"processing": _processing(spec)}
+    about = statement(cohort, design, circuits.names, nodes, people, said)
     about["models"] = json.loads(Path(files["models"]).read_text()) if files.get("models") else []
     package = packed(about, nodes, everybody, controls if share["norm"] else None)
-    names = design.people["participant_id"].astype(str).tolist()
-    own = package.about["release"], package.site, spec["dataset"]
-    passed = check_release(design, share, book.other_than(package.about["release"]))
-    book.add(*own, names, weights_of(design, share["norm"]), len(package.sums.yy))
+    if wrong := why_not_stated(package.about):
+        raise NotSharedError(
+            f"what the file would say of itself cannot be sent: {wrong}. Correct it where it is given."
+        )
+    own, others = package.about["release"], book.other_than(package.about["release"])
+    passed = check_release(design, share, others)
+    check_scans(now, others, names)
+    check_models(about["models"], others, names)
+    more = now.described() | {"models": [one["checksum"] for one in about["models"]]}
+    book.add(own, package.site, spec["dataset"], names, weights_of(design, share["norm"]), len(package.sums.yy), **more)
     return package, passed
 
 
@@ -103,12 +114,15 @@ def make_masked(files: Mapping[str, str], spec: Mapping, ledger: str | Path, fol
         Names the rule that forbids it, or what is wrong with the plan.
     """
     plan, package = read_plan(files["plan"]), read_package(files["package"])
-    revoked = {one["release"] for one in Ledger.read(ledger).releases if one.get("revoked")}
+    book = Ledger.read(ledger)
+    revoked = {one["release"] for one in book.releases if one["revoked"]}
     kept = check_plan(plan, package, folder, revoked)
     cohort, design, rows, circuits = _opened(files, spec)
     means = circuit_means(cohort, rows, circuits.among(plan.circuits))
     content = masked(plan, kept, products(plan, kept, design, means, package))
-    kept.answered(plan.session, answer_of(content)).save(folder)
+    answered = kept.answered(plan.session, answer_of(content))
+    book.answer(kept.release, plan.session, MOST_SESSIONS)
+    answered.save(folder)
     return content, spoken(plan)
 
 
@@ -121,3 +135,10 @@ def _opened(files: Mapping[str, str], spec: Mapping) -> tuple[Cohort, Design, np
 
 def _regions(cohort: Cohort, spec: Mapping) -> pd.DataFrame:
     return load_atlas(spec["atlas"]["nodes"]).set_index("name", drop=False).loc[cohort.nodes].reset_index(drop=True)
+
+
+def _processing(spec: Mapping) -> dict:
+    """Settings that must be the same at all sites; the label image by its hash, as other labels have the same name."""
+    image = spec["atlas"].get("image")
+    labels = {"atlas": {"image": hashlib.sha256(Path(image).read_bytes()).hexdigest()}} if image else {}
+    return spec["processing"] | labels

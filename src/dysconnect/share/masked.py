@@ -6,7 +6,6 @@
 import hashlib
 import json
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,9 +21,10 @@ from dysconnect.share.columns import GROUP, SITE, Design
 from dysconnect.share.package import Package, npy, zipped
 from dysconnect.share.release import Circuits, NotSharedError
 from dysconnect.share.session import Kept, Plan, circuit_places, circuit_sums
-from dysconnect.share.unpacked import HEADER, PackageError, member_bytes, plain_array, plain_json
+from dysconnect.share.unpacked import DAMAGED, HEADER, PackageError, member_bytes, plain_array, plain_json
 
 AGREE = 1e-9  # of the largest that a product can be: how far the group as it is may be from the sums
+MOST_GROWN = 4  # times its sum of squares may a site's group have when the slopes of all people are taken from it
 FORMAT = "dysconnect masked sums 1"
 ABOUT, MASKED, SIGNATURE = "about.json", "masked.npy", "signature"
 COLUMNS = ("circuit", "statistic", "p_fwer", "permutations", "sites", "people")
@@ -39,7 +39,7 @@ def circuit_means(cohort: Cohort, rows: np.ndarray, circuits: Circuits) -> np.nd
     mean, made = total / np.maximum(seen, 1), np.empty((len(rows), len(circuits.names)))
     for part, known, lacking in _pieces(cohort, rows):
         filled = np.where(lacking, mean, known)
-        made[part] = np.stack([filled[:, inside].mean(1) for inside in circuits.edges], 1)
+        made[part] = np.stack([filled[:, inside[seen[inside] > 0]].mean(1) for inside in circuits.edges], 1)
     return made
 
 
@@ -75,7 +75,9 @@ def products(plan: Plan, kept: Kept, design: Design, means: np.ndarray, package:
         if name in design.names:
             covariates[:, k] = design.values[:, design.names.index(name)]
     covariates = centred(covariates, scanners)
-    group = centred(design.values[:, design.names.index(GROUP)], scanners) - covariates @ plan.shared.slopes
+    alone = centred(design.values[:, design.names.index(GROUP)], scanners)
+    group = alone - covariates @ plan.shared.slopes
+    _refuse_slopes(plan, group @ group, alone @ alone)
     values = np.column_stack([centred(means, scanners), covariates @ plan.shared.weights])
     draw = stream(kept.secret, "permutations", bytes.fromhex(plan.session))
     made = permuted_products(group, values, scanners, draw, plan.permutations)
@@ -87,6 +89,23 @@ def products(plan: Plan, kept: Kept, design: Design, means: np.ndarray, package:
             f"{package.about['release']}). Make it again, and send it with a new key."
         )
     return made
+
+
+def _refuse_slopes(plan: Plan, left: float, before: float) -> None:
+    """Refuse a model of the group by which one site would outweigh the others, so that totals would be its own.
+
+    A plan may name a level that one site has alone; by a large slope of it, or by the group as its own covariate, the
+    sums of all others would be as nothing beside those of that site.
+    """
+    foreign = [name for name in plan.shared.covariates if name == GROUP or name.startswith(f"{SITE}=")]
+    if foreign:
+        raise NotSharedError(f"share.plan: {foreign[0]} is no covariate of the group. Ask whoever made the plan.")
+    if not left <= MOST_GROWN * before:
+        raise NotSharedError(
+            "share.plan: what the covariates leave of the group has a sum of squares "
+            f"{left / before:.3g} times that of the group, and {MOST_GROWN} times is the most: the totals would be "
+            "those of this site alone. Ask whoever made the plan for its slopes."
+        )
 
 
 def _agree(found: np.ndarray, expected: np.ndarray, plan: Plan) -> bool:
@@ -145,7 +164,7 @@ def read_masked(path: str | Path, plan: Plan) -> tuple[str, np.ndarray]:
             signature = member_bytes(file, SIGNATURE, 64)
     except PackageError as error:
         raise PackageError(f"{path} {error} Ask the site for its file again.") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+    except DAMAGED as error:
         raise PackageError(f"{path} is damaged or no zip ({error}). Ask the site for its file again.") from error
     public = next((key.public for key in plan.sites if key.site == said["site"]), None)
     if public is None:

@@ -21,7 +21,7 @@ from dysconnect.pooling.sums import Sums
 FORMAT = "dysconnect statistics 1"
 STATEMENT, REGIONS, SUMS, DESCRIPTION = "statistics.json", "regions.tsv", "sums.npz", "dataset_description.json"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of all members: when somebody was added up is nobody's business
-COLUMNS_OF_REGIONS = ("name", "hemisphere", "x", "y", "z", "system", "network")
+COLUMNS_OF_REGIONS = ("name", "hemisphere", "x", "y", "z", "system", "network", "radius")
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ MEMBERSHIP = [  # AUC by the same scan, and by another half of it, of groups of 
     (30, 0.98, 0.79),
     (50, 0.93, 0.71),
 ]
+WITHHELD = "too few people have them, or others had them in an earlier release"
 OUTSIDE = (
     "No scan, no time series, no connectome of anybody.",
     "No id, name, date or free text, and nothing of which region or scan a single person lacks.",
@@ -86,7 +87,7 @@ def _content(package: Package) -> list[tuple[str, str]]:
         ("Controls", f"{about['people']['controls']} ({listed(contrast['controls'])})"),
         ("Left out", "; ".join(left) or "nobody"),
         ("Numbers", f"{numbers:,}, in double precision"),
-        ("Withheld", f"{withheld:,} of {len(sums.given):,} values: too few have them" if withheld else "nothing"),
+        ("Withheld", f"{withheld:,} of {len(sums.given):,} values: {WITHHELD}" if withheld else "nothing"),
         ("Norm", "sums of the controls alone are given too" if package.norm else "not given"),
         ("Models of others", f"{len(models)}, tested here: AUC and counts" if models else "none was tested here"),
     ]

@@ -109,7 +109,9 @@ def released(
     whole = [seen[inside].mean() >= MOSTLY for inside in circuits.edges]
     given = np.concatenate([seen, whole]).astype(bool) & fit
     controls = _joined(parts, "controls", design, circuits)
-    return Released(*(_with_circuits(*one, circuits, given) for one in ((everybody, means), controls)))
+    filled, known = everybody.mean, everybody.seen > 0
+    sides = (everybody, means), controls
+    return Released(*(_with_circuits(*one, circuits, given, filled, known) for one in sides))
 
 
 def _joined(
@@ -133,11 +135,17 @@ def _joined(
     return total, means
 
 
-def _with_circuits(total: Gathering, means: Sequence[GatheringMeans], circuits: Circuits, given: np.ndarray) -> Sums:
-    """Sums over connections then circuits, of what is given of everybody, [E + C] bool."""
-    edges = total.sums(1.0)
-    mean = total.total / np.maximum(total.seen, 1)
-    made = [one.sums(mean[inside]) for one, inside in zip(means, circuits.edges)]
+def _with_circuits(
+    total: Gathering, means: Sequence[GatheringMeans], circuits: Circuits, given: np.ndarray, filled: np.ndarray,
+    known: np.ndarray,
+) -> Sums:  # fmt: skip
+    """Sums over connections then circuits, of what is given of everybody, [E + C] bool.
+
+    Who lacks a connection is given everybody's mean of it (`filled` [E]), also among the controls, so that these are
+    part of everybody.
+    """
+    edges = total.sums(1.0, filled)
+    made = [one.sums(filled[inside], known[inside]) for one, inside in zip(means, circuits.edges)]
     xy = np.column_stack([edges.xy, *(xm for xm, _ in made)])
     yy = np.concatenate([edges.yy, [mm for _, mm in made]])
     return Sums(edges.columns, edges.xx, xy * given, yy * given, given)

@@ -13,16 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import jsonschema
 import numpy as np
 
 from dysconnect.pooling.fit import why_not
-from dysconnect.pooling.masks import LARGEST, fingerprint, in_fours, new_secret, public_of
+from dysconnect.pooling.masks import LARGEST, LENGTH, fingerprint, in_fours, new_secret, public_of
 from dysconnect.pooling.permuted import Shared, largest_products, shared_model
 from dysconnect.pooling.within import Within, joined, within
 from dysconnect.share.package import Package, hash_of
 from dysconnect.share.release import NotSharedError
-from dysconnect.share.unpacked import PackageError, plain_json
+from dysconnect.share.unpacked import CHECKER, PackageError, plain_json, texts_of, why_not_shown
 
 FOLDER = "private"  # in the project
 KEY, PLAN = "dysconnect key 1", "dysconnect plan 1"
@@ -232,8 +231,10 @@ def _read(path: str | Path, kind: str) -> dict:
         said = plain_json(content) if len(content) <= LONGEST else None
     except (OSError, ValueError, RecursionError) as error:
         raise PackageError(f"{path} is no {kind} of a session: it cannot be read ({str(error)[:100]}).") from error
+    if wrong := why_not_shown(texts_of(said)):
+        raise PackageError(f"{path} is no {kind} of a session: {wrong}.")
     definitions = json.loads(SCHEMA.read_text())["$defs"]
-    checker = jsonschema.Draft202012Validator({"$defs": definitions, "$ref": f"#/$defs/{kind}"})
+    checker = CHECKER({"$defs": definitions, "$ref": f"#/$defs/{kind}"})
     error = next(iter(checker.iter_errors(said)), None)
     if error is not None:
         place = ".".join(map(str, error.absolute_path)) or "it"
@@ -311,10 +312,11 @@ def circuit_places(package: Package) -> dict[str, int]:
 
 def why_not_planned(plan: Plan) -> str:
     """Which rule forbids a plan, for whoever makes it and for every site; empty where none does."""
-    names, publics = [key.site for key in plan.sites], {key.public for key in plan.sites}
+    names = [key.site for key in plan.sites]
+    halves = [{key.public[half] for key in plan.sites} for half in (slice(LENGTH), slice(LENGTH, None))]
     if len(set(names)) < FEWEST_SITES:
         return f"share.plan: {len(set(names))} sites, and fewer than {FEWEST_SITES} would see each other's sums."
-    if len(set(names)) < len(names) or len(publics) < len(names):
+    if len(set(names)) < len(names) or min(map(len, halves)) < len(names):
         return "share.plan: a site or a key stands in the plan twice, so that sums would be seen."
     if not PERMUTATIONS[0] <= plan.permutations <= PERMUTATIONS[1]:
         return (

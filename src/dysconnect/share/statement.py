@@ -69,9 +69,13 @@ def few(count: int) -> int | str:
 
 
 def regions_hash(regions: pd.DataFrame) -> str:
-    """SHA-256 of names, order and places of regions."""
+    """SHA-256 of names, order and places of regions, and of the radius of those that are spheres."""
     places = regions[["x", "y", "z"]].astype(float).round(3).to_numpy().tolist()
-    return hash_of([[name, *place] for name, place in zip(regions["name"].astype(str), places)])
+    radius = (
+        pd.to_numeric(regions.get("radius", pd.Series(np.nan, regions.index)), errors="coerce").astype(float).round(3)
+    )
+    size = [[] if value != value else [value] for value in radius.tolist()]
+    return hash_of([[name, *place, *more] for name, place, more in zip(regions["name"].astype(str), places, size)])
 
 
 def flat(settings: Mapping, prefix: str = "") -> dict:

@@ -6,9 +6,13 @@ must be such as sums of people can be.
 
 import io
 import json
+import lzma
+import re
+import tokenize
+import unicodedata
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import jsonschema
@@ -23,8 +27,18 @@ from dysconnect.share.statement import regions_hash
 SCHEMA = Path(__file__).with_name("statistics.schema.json")
 MEMBERS = {STATEMENT: 5e6, REGIONS: 5e6, DESCRIPTION: 1e5, SUMS: None}  # bytes at most; sums as the statement says
 MOST = 4e9  # bytes of sums
+PACKED = 1e7, 100  # bytes of sums from which they may not be so many times the bytes of the file: numbers pack badly
 HEADER = 1000  # bytes that an array takes beside its values
+DAMAGED = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError, RuntimeError, UnicodeError,
+)  # fmt: skip
+UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # categories of characters that a terminal obeys, or that turn a text round
+FORMULA = re.compile(r"[=@\uff1d\uff20]|[-+\uff0b\uff0d](?![\d ()/.-]*$)")  # at the start of a cell of a spreadsheet
 SLACK = 1e-9  # relative: what rounding may do to an inequality
+CHECKER = jsonschema.validators.extend(
+    jsonschema.Draft202012Validator,
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int),
+)  # 45.0 is no integer: it is to be a place
 
 
 class PackageError(ValueError):
@@ -48,7 +62,7 @@ def read_package(path: str | Path) -> Package:
             return _read(file)
     except PackageError as error:
         raise PackageError(f"{path} {error} Ask the site for its file again.") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+    except DAMAGED as error:
         raise PackageError(f"{path} is damaged or no zip ({error}). Ask the site for its file again.") from error
 
 
@@ -60,6 +74,8 @@ def _read(file: zipfile.ZipFile) -> Package:
     size = sum(8 * int(np.prod(shape)) + HEADER for shape in shapes.values())
     if size > MOST:
         raise PackageError(f"says that it holds {size / 1e9:.0f} GB of sums, and at most {MOST / 1e9:.0f} are read.")
+    if size > PACKED[0] and size > PACKED[1] * file.getinfo(SUMS).compress_size:
+        raise PackageError(f"says that it holds {size / 1e6:.0f} MB of sums, and has far fewer bytes.")
     arrays = _arrays(member_bytes(file, SUMS, size), shapes)
     columns = tuple(column["name"] for column in about["columns"])
     given = arrays["given"]
@@ -102,14 +118,39 @@ def _statement(content: bytes) -> dict:
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         had = about.get("format") if isinstance(about, dict) else None
         raise PackageError(f"is of the format {had!r}, and this version reads {FORMAT!r}.")
-    checker = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text()))
-    error = next(iter(checker.iter_errors(about)), None)
-    if error is not None:
-        place = ".".join(map(str, error.absolute_path)) or "it"
-        raise PackageError(f"has a {STATEMENT} in which {place} is not as it must be: {error.message[:200]}.")
+    if wrong := why_not_stated(about):
+        raise PackageError(f"has a {STATEMENT} in which {wrong}.")
     if hash_of(about["processing"]) != about["processing_hash"]:
         raise PackageError("says processing keys that have another hash than it says.")
     return about
+
+
+def why_not_stated(about: Mapping) -> str:
+    """Why a statement is none that may be sent; empty where it is one."""
+    if wrong := why_not_shown(texts_of(about)):
+        return wrong
+    error = next(iter(CHECKER(json.loads(SCHEMA.read_text())).iter_errors(about)), None)
+    if error is None:
+        return ""
+    return f"{'.'.join(map(str, error.absolute_path)) or 'it'} is not as it must be: {error.message[:200]}"
+
+
+def texts_of(value: object) -> Iterator[str]:
+    """All words in something of JSON, and the names of its keys."""
+    if isinstance(value, str):
+        yield value
+    for part in [*value, *value.values()] if isinstance(value, Mapping) else value if isinstance(value, list) else ():
+        yield from texts_of(part)
+
+
+def why_not_shown(texts: Iterable[str]) -> str:
+    """Which of some words of others is not to be shown, and why; empty where all may be."""
+    for text in texts:
+        if any(unicodedata.category(letter) in UNSEEN for letter in text):
+            return f"{text[:50]!r} has characters that cannot be seen"
+        if FORMULA.match(text):
+            return f"{text[:50]!r} begins as a formula of a spreadsheet does"
+    return ""
 
 
 def plain_json(content: bytes) -> object:
@@ -134,6 +175,11 @@ def _regions(content: bytes, about: Mapping) -> pd.DataFrame:
         table = text.astype({name: float for name in ("x", "y", "z")})
     except (ValueError, KeyError) as error:
         raise PackageError(f"holds a {REGIONS} that cannot be read ({str(error)[:100]}).") from error
+    words = [*text, *text.drop(columns=["x", "y", "z"]).to_numpy().ravel()]
+    if wrong := why_not_shown(words):
+        raise PackageError(f"holds a {REGIONS} in which {wrong}.")
+    if not np.isfinite(table[["x", "y", "z"]]).all(axis=None):
+        raise PackageError(f"holds a {REGIONS} with regions that lie nowhere.")
     if "name" not in table or table["name"].duplicated().any() or regions_hash(table) != about["atlas"]["hash"]:
         raise PackageError(f"holds a {REGIONS} of other regions than its {STATEMENT} says.")
     return table
@@ -172,7 +218,7 @@ def plain_array(name: str, content: bytes, shape: tuple[int, ...], kind: np.dtyp
         version = np.lib.format.read_magic(stream)
         reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
         had, order, stored = reader(stream)
-    except (ValueError, KeyError, SyntaxError, TypeError) as error:
+    except (ValueError, KeyError, SyntaxError, TypeError, MemoryError, tokenize.TokenError, RecursionError) as error:
         raise PackageError(f"holds an array {name} that cannot be read ({str(error)[:100]}).") from error
     if (had, stored, order) != (shape, kind, False):
         raise PackageError(
@@ -206,6 +252,8 @@ def _refuse_impossible(about: Mapping, sums: Sums, norm: Sums | None) -> None:
         _refuse_no_gram(sums.minus(norm), "patients")
         if norm.xx[group].any() or norm.xy[group].any():
             raise PackageError("has patients among its controls.")
+        if any(norm.xx[place[name], place[name]] != people["cells"][name][1] for name in counted):
+            raise PackageError("has other controls in its norm than in its sums.")
 
 
 def _refuse_no_gram(sums: Sums, who: str) -> None:

@@ -36,15 +36,25 @@ def fit_outcomes(cohort: Cohort, rows: np.ndarray, design: Design, circuits: Cir
     Notes
     -----
     A mean less the connections that are given is a mean of those that are not: of none, or of `FEW` and more, or else
-    the circuit is withheld as well. That is so whatever `share.edges` is, since both may be released one day.
+    the circuit is withheld as well. That is so whatever `share.edges` is, since both may be released one day. What
+    nobody has is in no mean.
     """
     edges = _fit(cohort, rows, design, spec)
     if measure_of(cohort.measure).zero:
         edges &= _varies(cohort, rows)
-    unfit = np.array([(~edges[inside]).sum() for inside in circuits.edges], int)
-    size = np.array([len(inside) for inside in circuits.edges], int)
+    had = _had(cohort, rows)
+    unfit = np.array([(had & ~edges)[inside].sum() for inside in circuits.edges], int)
+    size = np.array([had[inside].sum() for inside in circuits.edges], int)
     whole = _fit(cohort, rows, design, spec, circuits) & ((unfit == 0) | (unfit >= FEW) | (unfit == size))
     return np.concatenate([edges, whole & bool(edges.any())])
+
+
+def _had(cohort: Cohort, rows: np.ndarray) -> np.ndarray:
+    """Connections that somebody has, [E] bool."""
+    had = np.zeros(cohort.values.shape[1], bool)
+    for _, lacking in _lacking(cohort, rows, False):
+        had |= ~lacking.all(0)
+    return had
 
 
 def _fit(
