@@ -19,7 +19,7 @@ STEPS = (
     (("pandas",), (
         "splits", "preprocess_cohort", "arrange", "arrange_matrices", "connectivity", "bundle", "deviations",
         "evaluate", "localize", "group_differences", "joint", "severity", "recovery", "attribute_edges",
-        "attribute_recovery", "tractography_cohort", "acquire", "discard", "dictionary", "download", "key",
+        "replicate", "attribute_recovery", "tractography_cohort", "acquire", "discard", "dictionary", "download", "key",
         "masked", "sums",
     )),
     (("scipy.stats",), ("elsewhere", "judge", "judge_matrices", "timeseries", "quality", "quality_scans")),

@@ -152,7 +152,8 @@ def test_every_column_of_every_table_is_described_once(project):
     assert {key: len(rows) for key, rows in described.items() if len(rows) != 1} == {}
     asked = (
         "validate/", "quality/scans", "quality/coverage", "preprocess/", "localize/severity", "localize/groups",
-        "localize/joint", "tractography/", "acquire/matrices", "timeseries/matrices", "acquire/scans", "combine/",
+        "localize/joint", "localize/replication", "tractography/", "acquire/matrices", "timeseries/matrices",
+        "acquire/scans", "combine/",
     )  # fmt: skip
     rows = {row for row in columns() if not row.tables.startswith(asked) and row.column != "*"}
     images = {"bold", "mask", "t1w", "n_volumes", "coverage", "quality", "picture", "tsnr", "silent_regions", "problem"}
@@ -235,6 +236,7 @@ def test_results_of_other_code_or_settings_are_said_and_can_be_kept(project):
         ("localize.deviant_edges=5", {"deviations", *AFTER_EVALUATION}),
         ("localize.score=severity", {"severity", *AFTER_LOCALIZATION}),
         ("localize.groups=true", {"group_differences", *AFTER_LOCALIZATION}),
+        ("localize.replicate=site", {"replicate", *AFTER_LOCALIZATION}),
         ("localize.permutation=freedman_lane", {"localize", "recovery", *JOINED, *AFTER_LOCALIZATION}),
         ("stimulate.permutations=29", {"stimulate", "report_people", *AFTER_LOCALIZATION}),
         ("report.edges=3", AFTER_LOCALIZATION),
@@ -247,17 +249,21 @@ def test_a_changed_key_reruns_what_reads_it(project, override, expected):
 
 
 def test_further_questions_are_tested_when_asked_for(project):
-    asked = ("localize.score=severity", "localize.groups=[HC,DYT]", "localize.joint=[correlation,partial]")
+    asked = (
+        "localize.score=severity", "localize.groups=[HC,DYT]", "localize.joint=[correlation,partial]",
+        "localize.replicate=site",
+    )  # fmt: skip
     folder = project.folder / "results/simulated/localize"
-    wanted = [f"results/simulated/localize/{name}.tsv" for name in ("severity", "groups", "joint")]
+    wanted = [f"results/simulated/localize/{name}.tsv" for name in ("severity", "groups", "joint", "replication")]
     try:
         done = project.snakemake(*wanted, overrides=asked)
         assert done.returncode == 0, done.stdout + done.stderr
-        found, groups, joint = (pd.read_csv(project.folder / path, sep="\t") for path in wanted)
-        told = json.loads((folder / "severity.json").read_text())
+        found, groups, joint, replicated = (pd.read_csv(project.folder / path, sep="\t") for path in wanted)
+        told, parts = (json.loads((folder / f"{name}.json").read_text()) for name in ("severity", "replication"))
     finally:
-        for path in (*folder.glob("severity.*"), *folder.glob("groups.*"), *folder.glob("joint*")):
-            path.unlink()
+        for name in ("severity.*", "groups.*", "joint*", "replication.*"):
+            for path in folder.glob(name):
+                path.unlink()
     truth = pd.read_csv(project.folder / "results/simulated/acquire/truth.tsv", sep="\t")
     pairs = {frozenset(pair) for pair in zip(truth["region_a"], truth["region_b"])}
     planted = [frozenset(pair) in pairs for pair in zip(found["region_a"], found["region_b"])]
@@ -265,6 +271,7 @@ def test_further_questions_are_tested_when_asked_for(project):
     assert found.loc[planted, "statistic"].mean() < found["statistic"].mean() - 0.5  # weaker where severity is higher
     summary = json.loads((folder / "summary.json").read_text())
     assert told["n"] == summary["n_cases"] and told["n_without"] == 0
+    assert set(replicated["replicated_in"]) == {part["name"] for part in parts["parts"]}
     edges = pd.read_csv(folder / "edges.tsv", sep="\t")
     both = edges.merge(joint, on=["region_a", "region_b"])
     np.testing.assert_allclose(both["t_correlation"], both["statistic_x"], rtol=1e-3, atol=1e-4)

@@ -182,6 +182,39 @@ rule joint:
         "../scripts/joint.py"
 
 
+rule replicate:
+    """Call edges in one part of the people, and look at them in sites that had no part in the choice."""
+    input:
+        connectomes=f"results/{{dataset}}/connectivity/{ATLAS}_{COHORT['localize']['measure']}.h5",
+        participants="results/{dataset}/timeseries/participants.tsv",
+        atlas=RUN.atlas_files,
+    output:
+        edges="results/{dataset}/localize/replication.tsv",
+        summary="results/{dataset}/localize/replication.json",
+    log:
+        "results/logs/{dataset}/replicate.log",
+    benchmark:
+        "results/benchmarks/{dataset}/replicate.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 8
+    resources:
+        mem_mb=8000,
+        runtime=120,
+    params:
+        atlas=COHORT["atlas"],
+        localize={
+            key: COHORT["localize"][key]
+            for key in ("replicate", "stability_top", *ASSOCIATED)
+        },
+        contrast=COHORT["dataset"]["contrast"],
+        code=code("replicate"),
+    message:
+        "Calling edges of {wildcards.dataset} in one part of the people, and looking at them in the other"
+    script:
+        "../scripts/replicate.py"
+
+
 rule recovery:
     """Score the localization against the planted truth."""
     input:

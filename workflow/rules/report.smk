@@ -69,6 +69,10 @@ rule report:
             "results/{{dataset}}/localize/joint.{kind}",
             kind=("tsv", "json") if RUN.pictures else (),
         ),
+        replication=expand(
+            "results/{{dataset}}/localize/replication.{kind}",
+            kind=("tsv", "json") if RUN.replicated else (),
+        ),
         maps=expand(
             "results/{{dataset}}/attribute/maps/{experiment}.json",
             experiment=RUN.seeing,
@@ -103,6 +107,11 @@ rule report:
             if RUN.stimulated
         },
         **{name: figure(name, name, "Localization") for name in ("maps",) if RUN.seeing},
+        **{
+            name: figure(name, name, "Localization")
+            for name in ("replication",)
+            if RUN.replicated
+        },
         html="results/{dataset}/report/index.html",
         standalone=report(
             "results/{dataset}/report/standalone.html",
@@ -289,6 +298,11 @@ rule dictionary:
     """Describe every column of every table beside the table, as BIDS does, and all of them in one file."""
     input:
         page="results/{dataset}/report/index.html",
+        # a report that was made before this question was asked lacks it, and no other file of it is missing then
+        asked=expand(
+            "results/{{dataset}}/report/figures/{name}.svg",
+            name=("replication",) if RUN.replicated else (),
+        ),
     output:
         dictionary="results/{dataset}/dictionary.json",
     log:

@@ -153,6 +153,11 @@ class Run(Sourced):
         return bool(self.cohort["localize"]["groups"])
 
     @property
+    def replicated(self) -> bool:
+        """Whether edges are called on a part of the people and looked at on the others."""
+        return bool(self.cohort["localize"]["replicate"])
+
+    @property
     def pictures(self) -> dict[str, dict[str, str]]:
         """Files of the maps that are tested together, by name; empty where nobody asked."""
         return pictures(self.cohort, self.dataset, self.atlas)
@@ -186,6 +191,7 @@ class Run(Sourced):
         name = rest[-1].split(".")[0]
         files = [f"{self.atlas}_{self.cohort['localize']['measure']}", *map(self.connectome_file, self.experiments)]
         asked = {"severity": self.scored, "groups": self.grouped, "joint": bool(self.pictures)}
+        asked |= {"replication": self.replicated}
         wanted = {
             "connectivity": name in [Path(file).stem for file in files],
             "train": len(rest) == 1 or rest[0] in self.experiments,

@@ -21,6 +21,7 @@ from dysconnect.report import (
     prediction,
     quality,
     recovery,
+    replication,
     scans,
     series,
     severity,
@@ -39,8 +40,8 @@ from dysconnect.report.verdict import in_short, verdict
 __all__ = ["Page", "Results", "Study", "methods", "render", "sections_of"]
 
 TOPICS = (
-    cohort, series, scans, tracts, quality, prediction, localization, structures, severity, stimulation, maps, recovery,
-    validation, software,
+    cohort, series, scans, tracts, quality, prediction, localization, structures, severity, replication, stimulation,
+    maps, recovery, validation, software,
 )  # fmt: skip
 
 

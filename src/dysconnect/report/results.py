@@ -86,6 +86,8 @@ class Results:
         Quality of diffusion scans, of `dysconnect.quality.tracts.read_tracts`.
     severity, groups, joint : Asked or None
         Association with a score inside the patients; differences between several groups; differences in several maps.
+    replication : Asked or None
+        Connections called in one part of the people, in the other. No question of its own: nothing more is called.
     validation : DataFrame or None
         Scores of all methods on cohorts with a known truth.
     stimulation : str
@@ -130,6 +132,7 @@ class Results:
     severity: Asked | None = None
     groups: Asked | None = None
     joint: Asked | None = None
+    replication: Asked | None = None
     validation: pd.DataFrame | None = None
     stimulation: str = ""
     stimulated: Mapping = field(default_factory=dict)
@@ -210,8 +213,8 @@ def read_results(paths: Mapping, experiments: Sequence[str], histories: Sequence
         By the names of `Results`; of `maps` a list, of `predictions`, `nulls` and `starts` one in the order of the
         experiments;
         `attribution` beside `edges`, `coverage` and `engine` beside `scans`; of `tracts` two, index and quality;
-        `verdict` for the stimulation; of `severity`, `groups` and `joint` two, table and summary; of `recovery` that
-        of the localization and that of a model's weights. Empty or absent where there is nothing.
+        `verdict` for the stimulation; of `severity`, `groups`, `joint` and `replication` two, table and summary; of
+        `recovery` that of the localization and that of a model's weights. Empty or absent where there is nothing.
     experiments : sequence of str
     histories : sequence of path
         Learning curves of the experiments.
@@ -245,7 +248,7 @@ def read_results(paths: Mapping, experiments: Sequence[str], histories: Sequence
         quality=summaries["quality"],
         scans=read_scans(*(paths[name] for name in ("scans", "coverage", "engine"))) if paths.get("scans") else None,
         tracts=read_tracts(*paths["tracts"]) if paths.get("tracts") else None,
-        **{name: read_asked(*paths[name]) for name in QUESTIONS if paths.get(name)},
+        **{name: read_asked(*paths[name]) for name in (*QUESTIONS, "replication") if paths.get(name)},
         stimulation=summaries.get("verdict", {}).get("verdict", ""),
         stimulated=summaries.get("verdict", {}),
         tried=summaries.get("tried", {}),
