@@ -343,6 +343,10 @@ def test_a_damaged_or_foreign_model_is_refused(lab, tmp_path):
         with pytest.raises(ModelFileError, match=words):
             read_bundle(path)
     files = {"cut.npz": source.read_bytes()[:5000], "empty.npz": b"", "text.npz": b"no model"}
+    for name, field, value in (("packed.npz", 10, 99), ("locked.npz", 8, 1)):  # of the first entry of the zip's table
+        content = bytearray(source.read_bytes())
+        content[content.index(b"PK\x01\x02") + field] = value
+        files[name] = bytes(content)
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ModelFileError, match="is not read"):

@@ -3,8 +3,6 @@
 import errno
 import hashlib
 import re
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +12,7 @@ import pandas as pd
 
 from dysconnect.keeping.place import located
 from dysconnect.keeping.sealed import NotAsWrittenError
+from dysconnect.reading.archives import DAMAGED
 from dysconnect.reading.numeric import (
     Numbers,
     are_numbers,
@@ -55,7 +54,7 @@ def open_archive(path: str | Path) -> Iterator[np.lib.npyio.NpzFile]:
             yield archive
     except TableError:
         raise
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as error:
+    except (*DAMAGED, ValueError) as error:
         raise ValueError(
             f"{Path(path).name} cannot be read as an archive of arrays ({error}); fetch it again"
         ) from error

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.keeping.whole import save_arrays
+from dysconnect.reading.archives import DAMAGED
 
 FORMAT = "dysconnect bundle 3"
 NONE = "There is none of the floor, of measures that are exploratory, and of tables of single pairs of regions."
@@ -128,7 +127,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
             return {name: file[name] for name in file.files}
     except ModelFileError:
         raise
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (*DAMAGED, ValueError, OSError) as error:
         why = "it holds pickled objects, which could run code" if "pickle" in str(error).lower() else str(error)
         raise ModelFileError(
             f"{path} is not read: {why}. A model is an .npz of plain arrays, as of results/DATASET/predict/."

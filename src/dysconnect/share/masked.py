@@ -17,11 +17,12 @@ from dysconnect.data.edges import blocks
 from dysconnect.pooling.masks import LARGEST, NUMBER, is_signed, mask, of_steps, signed, stream, to_steps
 from dysconnect.pooling.permuted import centred, exact_products, permuted_products, tested
 from dysconnect.pooling.within import within
+from dysconnect.reading.archives import DAMAGED
 from dysconnect.share.columns import GROUP, SITE, Design
 from dysconnect.share.package import Package, npy, zipped
 from dysconnect.share.release import Circuits, NotSharedError
 from dysconnect.share.session import Kept, Plan, circuit_places, circuit_sums
-from dysconnect.share.unpacked import DAMAGED, HEADER, PackageError, member_bytes, plain_array, plain_json
+from dysconnect.share.unpacked import HEADER, PackageError, member_bytes, plain_array, plain_json
 
 AGREE = 1e-9  # of the largest that a product can be: how far the group as it is may be from the sums
 MOST_GROWN = 4  # times its sum of squares may a site's group have when the slopes of all people are taken from it
@@ -164,7 +165,7 @@ def read_masked(path: str | Path, plan: Plan) -> tuple[str, np.ndarray]:
             signature = member_bytes(file, SIGNATURE, 64)
     except PackageError as error:
         raise PackageError(f"{path} {error} Ask the site for its file again.") from error
-    except DAMAGED as error:
+    except (*DAMAGED, OSError) as error:
         raise PackageError(f"{path} is damaged or no zip ({error}). Ask the site for its file again.") from error
     public = next((key.public for key in plan.sites if key.site == said["site"]), None)
     if public is None:

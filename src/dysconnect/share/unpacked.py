@@ -6,12 +6,10 @@ must be such as sums of people can be.
 
 import io
 import json
-import lzma
 import re
 import tokenize
 import unicodedata
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -21,6 +19,7 @@ import pandas as pd
 
 from dysconnect.data.edges import Pairs
 from dysconnect.pooling.sums import Sums
+from dysconnect.reading.archives import DAMAGED
 from dysconnect.share.package import DESCRIPTION, FORMAT, REGIONS, STATEMENT, SUMS, Package, hash_of, release_of
 from dysconnect.share.statement import regions_hash
 
@@ -29,9 +28,6 @@ MEMBERS = {STATEMENT: 5e6, REGIONS: 5e6, DESCRIPTION: 1e5, SUMS: None}  # bytes 
 MOST = 4e9  # bytes of sums
 PACKED = 1e7, 100  # bytes of sums from which they may not be so many times the bytes of the file: numbers pack badly
 HEADER = 1000  # bytes that an array takes beside its values
-DAMAGED = (
-    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError, RuntimeError, UnicodeError,
-)  # fmt: skip
 UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # categories of characters that a terminal obeys, or that turn a text round
 FORMULA = re.compile(r"[=@\uff1d\uff20]|[-+\uff0b\uff0d](?![\d ()/.-]*$)")  # at the start of a cell of a spreadsheet
 SLACK = 1e-9  # relative: what rounding may do to an inequality
@@ -62,7 +58,7 @@ def read_package(path: str | Path) -> Package:
             return _read(file)
     except PackageError as error:
         raise PackageError(f"{path} {error} Ask the site for its file again.") from error
-    except DAMAGED as error:
+    except (*DAMAGED, OSError) as error:
         raise PackageError(f"{path} is damaged or no zip ({error}). Ask the site for its file again.") from error
 
 
