@@ -211,7 +211,7 @@ def test_a_page_shows_the_pictures_and_what_is_missing(people, scan, tmp_path):
     (stage / "participants").mkdir()
     paths = []
     for name in (first, failed):
-        row = {"participant_id": name, "note": "no b0" if name == first else ""}
+        row = {"participant_id": name, "note": "a doubt; another" if name == first else ""}
         row |= shown | {"field_picture": ""} if name == first else {}
         paths.append(stage / f"participants/{name}.tsv")
         pd.DataFrame([row]).to_csv(paths[-1], sep="\t", index=False)
@@ -224,6 +224,7 @@ def test_a_page_shows_the_pictures_and_what_is_missing(people, scan, tmp_path):
     )
     page = (tmp_path / f"subjects/{first}.html").read_text()
     assert page.count("data:image/png;base64") == 2 and "the distortion by susceptibility was not corrected" in page
+    assert "<li>a doubt</li>" in page and "<li>another</li>" in page
     assert "Displacement, mm" in page and 'href="../index.html#tracts"' in page and "DVARS" not in page
     page = (tmp_path / f"subjects/{failed}.html").read_text()
     assert "no bvec" in page and "Nothing was measured" in page and "data:image" not in page

@@ -84,25 +84,11 @@ def _write_page(
 
 def render_subject(scan: Scan, scans: Scans, person: pd.Series, nodes: pd.DataFrame, spec: Mapping, date: str) -> str:
     """Make the page of one person, as HTML that stands alone; parameters as of `write_pages`."""
-    name = scan.row["participant_id"]
-    ids = scans.table["participant_id"].tolist()
-    place = ids.index(name)
-    row = scans.table.iloc[place]
     measured = bool(scan.measures)
     return template("subject.html", __file__).render(
-        title=spec["title"],
+        **opening(scans.table, person, scan.row, spec, date, measured),
         topic="scans",
         pictures=(),
-        name=name,
-        date=date,
-        before=ids[place - 1] if place else "",
-        after=ids[place + 1] if place + 1 < len(ids) else "",
-        facts=person_facts(person),
-        failed=row["problem"],
-        left_out="" if row["included"] else row["exclusion_reason"],
-        notes=[note for note in row["note"].split("; ") if note],
-        measures=measure_table(scans.table, place, spec) if measured else None,
-        position=position(scans.table, place, spec) if measured else None,
         brain=image(scan.pictures["brain"]) if "brain" in scan.pictures else "",
         regions=_time_course(scan, nodes, spec),
         coverage=coverage_tables(scan.coverage, nodes, spec["min_coverage"]) if measured else None,
@@ -110,8 +96,31 @@ def render_subject(scan: Scan, scans: Scans, person: pd.Series, nodes: pd.DataFr
         registration=image(scan.pictures["registration"]) if "registration" in scan.pictures else "",
         engine=engine_rows(scan.engine),
         report=engine_report(scan.row),
-        research_only=RESEARCH_ONLY,
     )
+
+
+def opening(
+    table: pd.DataFrame, person: pd.Series, left: Mapping, spec: Mapping, date: str, measured: bool
+) -> dict[str, object]:
+    """What every page of a person begins with: who this is, neighbours, notes that a stage left, and measures."""
+    name = left["participant_id"]
+    ids = table["participant_id"].tolist()
+    place = ids.index(name)
+    row = table.iloc[place]
+    return {
+        "title": spec["title"],
+        "name": name,
+        "date": date,
+        "before": ids[place - 1] if place else "",
+        "after": ids[place + 1] if place + 1 < len(ids) else "",
+        "facts": person_facts(person),
+        "failed": row["problem"],
+        "left_out": "" if row["included"] else row["exclusion_reason"],
+        "notes": [note for note in left.get("note", "").split("; ") if note],
+        "measures": measure_table(table, place, spec) if measured else None,
+        "position": position(table, place, spec) if measured else None,
+        "research_only": RESEARCH_ONLY,
+    }
 
 
 def person_facts(person: pd.Series) -> list[tuple[str, str]]:

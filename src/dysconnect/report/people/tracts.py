@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.paper.html import image, template
-from dysconnect.paper.text import RESEARCH_ONLY
-from dysconnect.report.people.subjects import engine_rows, measure_table, person_facts, position
+from dysconnect.report.people.subjects import engine_rows, opening
 
 REGISTERED = ("mi_", "dice_")  # how measures of the registration begin
 KINDS = {
@@ -87,22 +86,12 @@ def write_tract_pages(
 
 def render_tracts(row: Mapping, table: pd.DataFrame, person: pd.Series, spec: Mapping, date: str) -> str:
     """Make the page of one person, as HTML that stands alone; parameters as of `write_tract_pages`."""
-    ids, known = table["participant_id"].tolist(), table.set_index("participant_id").loc[row["participant_id"]]
-    place, used = ids.index(row["participant_id"]), not known["problem"]
+    known = table.set_index("participant_id").loc[row["participant_id"]]
+    used = not known["problem"]
     return template("subject.html", __file__).render(
-        title=spec["title"],
+        **opening(table, person, row, spec, date, used),
         topic="tracts",
-        name=row["participant_id"],
-        date=date,
-        before=ids[place - 1] if place else "",
-        after=ids[place + 1] if place + 1 < len(ids) else "",
-        facts=person_facts(person),
-        failed=known["problem"],
-        left_out="" if known["included"] else known["exclusion_reason"],
-        notes=[note for note in row["note"].split("; ") if note],
-        measures=measure_table(table, place, spec) if used else None,
-        position=position(table, place, spec) if used else None,
-        pictures=[_shown(name, row) for name in KINDS] if used else (),
+        pictures=[_shown(kind, row) for kind in KINDS] if used else (),
         brain="",
         regions=None,
         coverage=None,
@@ -110,7 +99,6 @@ def render_tracts(row: Mapping, table: pd.DataFrame, person: pd.Series, spec: Ma
         registration="",
         engine=engine_rows({"measures": _registered(known)}) if used else (),
         report="",
-        research_only=RESEARCH_ONLY,
     )
 
 
