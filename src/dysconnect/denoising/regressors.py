@@ -1,5 +1,7 @@
 """What a denoising strategy takes from the confounds table: regressors, and which volumes are kept."""
 
+from itertools import chain
+
 import numpy as np
 import pandas as pd
 
@@ -74,7 +76,7 @@ def expand(table: pd.DataFrame, model: str) -> pd.DataFrame:
         "full": [(values, names), (change, changes), _squares(values, names), _squares(change, changes)],
     }
     blocks, named = zip(*parts[model])
-    return pd.DataFrame(np.hstack(blocks), columns=sum(named, []))
+    return pd.DataFrame(np.hstack(blocks), columns=list(chain.from_iterable(named)))
 
 
 def _squares(values: np.ndarray, names: list[str]) -> tuple[np.ndarray, list[str]]:
