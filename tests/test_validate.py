@@ -40,8 +40,8 @@ LOCALIZE = {
 def spec(denoise_spec):
     own = {
         "patients": 12, "controls": 12, "regions": None, "permutations": 39, "patterns": ["circuit"], "carriers": [1.0],
-        "effects": [4.0], "circuits": ["striato_pallidal", "cerebello_striatal"], "edges": 6, "confounding": 2.0, "artefact": 4.0,
-        "seed": 0,
+        "effects": [4.0], "circuits": ["striato_pallidal", "cerebello_striatal"], "edges": 6, "confounding": 2.0,
+        "artefact": 4.0, "seed": 0,
     }  # fmt: skip
     return {
         "validate": own, "localize": LOCALIZE, "denoise": denoise_spec, "estimator": "empirical", "batch": 0
