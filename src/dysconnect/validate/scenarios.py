@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from dysconnect.planted.plant import PATTERNS, choose_carriers, choose_pattern, plant
+from dysconnect.planted.plant import PATTERNS, choose_carriers, choose_pattern
 from dysconnect.validate.pools import Pool
 
 MOTION = "mean_fd"
@@ -126,7 +126,7 @@ def plant_scenario(
     shift = scenario.d * (chosen["direction"] * pool.spread[chosen["edge"]]).to_numpy()
     changed = edges.copy()
     for person in carriers:
-        changed[person] = pool.edges(person, plant(pool.series[person], pool.bands[person], chosen, shift), spec)
+        changed[person] = pool.edges(person, pool.grounds[person].planted(chosen, shift), spec)
     direction = np.zeros(edges.shape[1], int)
     direction[chosen["edge"]] = chosen["direction"]
     mean_shift = (changed - edges)[patients].mean(0) / edges.std(0, ddof=1)
