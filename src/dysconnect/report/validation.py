@@ -1,6 +1,7 @@
 """Validation: does the localization keep its promises on cohorts whose truth is known?"""
 
 from collections.abc import Mapping
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -26,10 +27,9 @@ UNADJUSTED = "confounded, not adjusted"
 NULLS = {**PROMISED, UNADJUSTED: "motion tied to the group, not adjusted for"}
 PATTERNS = {
     "circuit": "edges of circuits",
-    "mixed": "edges of circuits, either sign",
+    "mixed": "circuits, either sign",
     "hub": "all edges of a region",
     "random": "random edges",
-    "carriers": "circuits, half of the patients",
 }
 
 
@@ -60,7 +60,7 @@ def _drawings(scores: pd.DataFrame, alpha: float) -> dict[str, Drawing]:
     )
     power = (
         "Share of the planted edges that are found, by the effect planted (mean and 95% limits). Each panel is a "
-        "pattern of the truth. Where half of the patients carry it, d is that of the carriers."
+        "pattern of the truth and a share of the patients who carry it; d is that of the carriers."
     )
     fdp = (
         f"Share of false edges among those called (mean and 95% limits). Line: {alpha:g}, promised by "
@@ -199,6 +199,7 @@ def facts(scores: pd.DataFrame, spec: Mapping) -> list[tuple[str, str]]:
         ("Each", f"{counted(spec['patients'], 'patient')}, {counted(spec['controls'], 'control')}, {regions}"),
         ("Permutations", f"{spec['permutations']:,}"),
         ("Planted edges", f"{spec['edges']:,} (hub: all of a region)"),
+        ("Carried by", listed(carried(share) for share in spec["carriers"])),
         ("Effects", f"d = {', '.join(f'{d:g}' for d in spec['effects'])}"),
     ]
 
@@ -241,34 +242,36 @@ def _intervals(axes: Axes, rows: pd.DataFrame, alpha: float, promised: bool) -> 
 
 @styled
 def effect_figure(scores: pd.DataFrame, measure: str, title: str, promised: float | None) -> Figure:
-    """A measure of the planted cohorts over the effect: a panel a pattern, a line a method that calls edges."""
+    """A measure of the planted cohorts over the effect: a panel a pattern and share of carriers, a line a method."""
     rows = measured(scores, measure, "planted")
     methods = [name for name in rows["method"].unique() if name in compared()]
     patterns = [name for name in PATTERNS if (rows["pattern"] == name).any()]
     if not patterns or not methods:
         return note_figure("No cohorts with a planted truth were made.")
-    columns = min(3, len(patterns))
-    lines = -(-len(patterns) // columns)
-    figure = Figure(figsize=(PAGE, 0.6 + 2.0 * lines), layout="constrained")
-    panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    shares = sorted(rows["carriers"].unique(), reverse=True)
+    figure = Figure(figsize=(PAGE, 0.6 + 2.1 * len(shares)), layout="constrained")
+    panels = figure.subplots(len(shares), len(patterns), sharex=True, sharey=True, squeeze=False)
     top = 1.02 if promised is None else max(0.25, 1.2 * rows.loc[rows["method"].isin(methods), "value"].max())
     effects = np.unique(rows["d"])
-    for k, (axes, pattern) in enumerate(zip(panels, patterns)):
+    for axes, (share, pattern) in zip(panels.ravel(), product(shares, patterns)):
+        part = rows[(rows["pattern"] == pattern) & (rows["carriers"] == share)]
         for place, method in enumerate(methods):
-            _line(axes, rows[(rows["pattern"] == pattern) & (rows["method"] == method)].sort_values("d"), place, method)
+            _line(axes, part[part["method"] == method].sort_values("d"), place, method)
         if promised is not None:
             axes.axhline(promised, color=INK, linestyle=(0, (3, 2)), linewidth=0.9, zorder=0)
-        axes.set_title(PATTERNS[pattern], loc="left")
+        named = [PATTERNS[pattern], carried(share)] if len(shares) > 1 else [PATTERNS[pattern]]
+        axes.set_title(",\n".join(named), loc="left")
         axes.set(ylim=(-0.02 * top, top), xlim=(effects[0] - 0.05, effects[-1] + 0.05), ylabel=title)
-        axes.set_xticks(effects)
+        axes.set(xticks=effects, xlabel="Effect planted (d)")
         axes.label_outer()
-        if k + columns >= len(patterns):  # nothing below
-            axes.tick_params(labelbottom=True)
-            axes.set_xlabel("Effect planted (d)")
-    for axes in panels[len(patterns) :]:
-        axes.set_axis_off()
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, handlelength=2.6)
+    handles = panels[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=4, handlelength=2.6)
     return figure
+
+
+def carried(share: float) -> str:
+    """Who carries what is planted."""
+    return {1.0: "all patients", 0.5: "half of the patients"}.get(share, f"{percent(share)} of the patients")
 
 
 def _line(axes: Axes, rows: pd.DataFrame, k: int, method: str) -> None:
