@@ -22,7 +22,8 @@ from pathlib import Path
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "LOKY_MAX_CPU_COUNT"):
     os.environ[name] = "1"  # before numpy: one thread a worker
 
-from nulls import SCENARIOS, SOURCES, Calls  # noqa: E402
+from nulls import SOURCES  # noqa: E402
+from nulls.scenarios import SCENARIOS, Calls  # noqa: E402
 
 HERE = Path(__file__).parent
 BITS = {scenario: 1 << k for k, scenario in enumerate(SCENARIOS)}

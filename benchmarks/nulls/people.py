@@ -1,19 +1,14 @@
-"""Null cohorts of every kind, and what every method calls in one: a kind is a row of `SOURCES`.
-
-A cohort is made of its seed alone, so that its calls are the same on any machine and in any order. It comes in three
-scenarios: `plain`; `motion in`, where motion goes with the group and is in the model; and `motion out`, where it is
-left out of it, so that calls must be frequent.
-"""
+"""Null cohorts of the simulator's people and of real controls, tested by all of the table of methods."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from abide import configurations, prepare
+from nulls.scenarios import PERMUTATIONS, ROOT, SCENARIOS, Calls
 
 from dysconnect.data.atlas import load_atlas
 from dysconnect.data.estimate import connectome
@@ -25,11 +20,7 @@ from dysconnect.validate import null_outcomes
 from dysconnect.validate.pools import Pool, controls_of, simulated_pool, thin
 from dysconnect.validate.scenarios import CONFOUNDED, NULL, UNADJUSTED
 
-ROOT = Path(__file__).resolve().parents[1]
-SCENARIOS = ("plain", "motion in", "motion out")
 NAMED = dict(zip((NULL, CONFOUNDED, UNADJUSTED), SCENARIOS))
-
-Calls = dict[str, dict[str, bool]]  # by scenario and method: whether anything is called
 
 
 def of_table(pool_of: Callable[[int], Pool], nodes: pd.DataFrame, spec: dict, seed: int) -> Calls:
@@ -49,7 +40,12 @@ def settings_of(cohort: dict, estimator: str) -> dict:
 
 def simulated(one_site: bool, data: Path, work: Path) -> Callable[[int], Calls]:
     """Fresh people of the simulator, 60 regions; of both its sites, or of the first."""
-    asked = "validate.regions=60 validate.permutations=999"
+    return partial(of_table, *simulated_pools(one_site))
+
+
+def simulated_pools(one_site: bool = False) -> tuple[Callable[[int], Pool], pd.DataFrame, dict]:
+    """What makes the people of a seed, their regions, and the settings."""
+    asked = f"validate.regions=60 validate.permutations={PERMUTATIONS}"
     run = plan_run(ROOT, {"dataset": "simulated", "experiment": "validate_localization", "overrides": asked})
     spec = settings_of(run.cohort, run.estimator(run.cohort["localize"]["measure"]))
     nodes = load_atlas(run.cohort["atlas"]["nodes"])
@@ -60,7 +56,7 @@ def simulated(one_site: bool, data: Path, work: Path) -> Callable[[int], Calls]:
         pool = simulated_pool(run.cohort["dataset"], nodes, (1 + one_site) * wanted, [0, seed])
         return first_site(pool, wanted) if one_site else pool
 
-    return partial(of_table, pool_of, nodes, spec)
+    return pool_of, nodes, spec
 
 
 def first_site(pool: Pool, wanted: int) -> Pool:
@@ -88,7 +84,7 @@ class Drawn:
 def abide(data: Path, work: Path) -> Callable[[int], Calls]:
     """Controls of ABIDE, 50 + 50 of them in each cohort, 100 regions."""
     config, _ = configurations(data / "abide", ["validate_localization"])
-    config["validate"] |= {"regions": 100, "permutations": 999}
+    config["validate"] |= {"regions": 100, "permutations": PERMUTATIONS}
     prepare(config, data / "abide", work)
     spec = settings_of(config, config["connectivity"]["estimator"])
     nodes = load_atlas(config["atlas"]["nodes"])
@@ -108,17 +104,3 @@ def abide(data: Path, work: Path) -> Callable[[int], Calls]:
         return Drawn(controls.iloc[rows].reset_index(drop=True), edges[rows])
 
     return partial(of_table, pool_of, nodes.iloc[kept].reset_index(drop=True), spec)
-
-
-class Source(NamedTuple):
-    """A kind of null cohorts: settings in words, and what makes the function from a seed to the calls of a cohort."""
-
-    about: str
-    make: Callable[[Path, Path], Callable[[int], Calls]]
-
-
-SOURCES = {
-    "simulated": Source("50 + 50 simulated people of two sites, 60 regions, 999 permutations", partial(simulated, False)),
-    "one_site": Source("50 + 50 simulated people of one site, 60 regions, 999 permutations", partial(simulated, True)),
-    "abide": Source("50 + 50 controls of ABIDE, 100 regions, 999 permutations", abide),
-}
