@@ -142,6 +142,8 @@ rule report:
         stability=figure("stability", "stability", "Localization"),
     log:
         "results/logs/{dataset}/report.log",
+    benchmark:
+        "results/benchmarks/{dataset}/report.tsv"
     priority: 1  # others wait for it
     conda:
         ENVIRONMENT
@@ -186,6 +188,8 @@ rule report_people:
         index="results/{dataset}/report/people/index.html",
     log:
         "results/logs/{dataset}/report_people.log",
+    benchmark:
+        "results/benchmarks/{dataset}/report_people.tsv"
     conda:
         ENVIRONMENT
     threads: 1
@@ -279,6 +283,8 @@ if RUN.traced:
             ),
         log:
             "results/logs/{dataset}/report_tracts.log",
+        benchmark:
+            "results/benchmarks/{dataset}/report_tracts.tsv"
         conda:
             ENVIRONMENT
         threads: 1
