@@ -236,7 +236,7 @@ def test_nan_in_features_of_many_people_is_refused(data, monkeypatch):
     monkeypatch.setattr("dysconnect.models.dual.MANY", 20)
     x = data[0].copy()
     x[3, 4] = np.nan
-    with pytest.raises(np.linalg.LinAlgError, match="the kernel of 31 people is not positive definite: NaN in features"):
+    with pytest.raises(np.linalg.LinAlgError, match="31 people is not positive definite: NaN in features"):
         DualRidge().fit(x, data[1])
 
 

@@ -72,7 +72,7 @@ wildcard_constraints:
     measure="|".join(sorted(set(STORED.values()))),
     experiment="|".join(EXPERIMENTS),
     unit="[A-Za-z0-9-]+",
-    participant="sub-[A-Za-z0-9]+",
+    participant=r"sub-[A-Za-z0-9]+|batch-\d+",
 
 
 def code(script):
@@ -99,7 +99,8 @@ def figure(name, caption, category):
 
 onstart:
     if RUN.plan and RUN.fetched:
-        asked(check_disk, RUN.plan, RUN.keep, workflow.cores or 1)
+        asked(check_disk, RUN.plan, RUN.keep, (workflow.cores or 1) * RUN.largest)
+    forget_forced(workflow.dag)
     if RUN.fmriprep:
         waiting = [job.rule.name for job in workflow.dag.needrun_jobs()].count(
             "fmriprep"
