@@ -1,13 +1,16 @@
 """Error rates: how often anything is called in cohorts in which nothing differs, by every method, with limits.
 
 python benchmarks/errors.py [--sources simulated,abide] [--seeds 0-999] [--workers 1] [--data FOLDER] [--work FOLDER]
-python benchmarks/errors.py --again      counts cells outside the band with the seeds after those, 1000-1999
-python benchmarks/errors.py --table      only says what was counted
+python benchmarks/errors.py --again          counts sources with a cell above the band with fresh seeds, 1000-1999
+python benchmarks/errors.py --table          prints what was counted, with all one-sided methods
+python benchmarks/errors.py --page PAGE.md   writes it between the lines <!-- errors --> and <!-- end --> of a page
 FOLDER of --data holds abide/ (default: DYSCONNECT_DATA); --work is that of benchmarks/abide.py. What was counted is in
---counts, a file a source and a line a seed: it goes on where it stopped, whenever that was, and what was counted under
-other settings or with other methods is refused. A line has a digit a method: 1 if it called anything in the plain
-cohort, 2 with motion in the model, 4 with motion left out, added; `.` if the method does not fit the cohort. Its
-methods stand in the second line of the file, in order.
+--counts, a file a source and a line a seed: a count goes on where it stopped, whenever and however that was. A line has
+a digit a method, the sum of 1 if it called anything in the plain cohort, 2 with motion in the model and 4 with motion
+left out; `.` if the method does not fit the cohort. The methods stand in the second line of the file, in order. A seed
+alone makes a cohort: counts are the same on any machine and in any order. Workers are nice and have one thread each.
+
+The status is 1 where a cell is above the band with fresh seeds too, or motion left out does not fail where it must.
 """
 
 import argparse
@@ -20,114 +23,156 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "LOKY_MAX_CPU_COUNT"):
-    os.environ[name] = "1"  # before numpy: one thread a worker
+    os.environ[name] = "1"  # before numpy is imported
 
+from bands import ABOVE, FRESH, judged, read_counts, troubles, words  # noqa: E402
 from nulls import SOURCES  # noqa: E402
-from nulls.scenarios import SCENARIOS, Calls  # noqa: E402
+from nulls.scenarios import BITS, Calls  # noqa: E402
+from verdicts import numbers  # noqa: E402
 
 HERE = Path(__file__).parent
-BITS = {scenario: 1 << k for k, scenario in enumerate(SCENARIOS)}
+BEGIN, END = "<!-- errors -->\n", "<!-- end -->\n"
 
 
 def digits(calls: Calls, methods: list[str]) -> str:
-    """A line's digits: a method is in all scenarios or in none."""
+    """A line's digits; a method that does not fit a cohort fits it in no scenario."""
     fits = [all(method in called for called in calls.values()) for method in methods]
     sums = [sum(BITS[name] * called.get(method, False) for name, called in calls.items()) for method in methods]
     return "".join(str(total) if fit else "." for total, fit in zip(sums, fits))
 
 
 class Counts:
-    """The file of a source: a line of settings, one of methods, the header, and a line a seed."""
+    """The file of a source: what it is, its methods, a header, and a line a seed.
+
+    Raises
+    ------
+    SystemExit
+        When the file was counted under other settings, or with other methods.
+    """
 
     def __init__(self, path: Path, about: str):
-        self.path, self.head = path, f"# {about}\n"
-        self.methods: list[str] = []
-        self.seeds = self._read()
+        self.path, self.about, self.methods = path, f"# {about}", []
+        self.seeds = self._read() if path.exists() else set()
 
     def _read(self) -> set[int]:
-        """Seeds that are there; half a line at the end, of a process that was killed, is cut off."""
-        if not self.path.exists():
-            return set()
+        """Seeds that are there; half a line, of a process that was killed, is cut off."""
         text = self.path.read_bytes()
-        if not text.endswith(b"\n"):
-            text = text[: text.rfind(b"\n") + 1]
-            os.truncate(self.path, len(text))
-        lines = text.decode().splitlines()
+        whole = text[: text.rfind(b"\n") + 1]
+        lines = whole.decode().splitlines()
         if len(lines) < 3:
             self.path.unlink()
             return set()
-        if lines[0] != self.head.rstrip("\n"):
-            raise SystemExit(f"{self.path} was counted so:\n{lines[0]}\nand now it is\n{self.head}Use another --counts.")
+        if len(whole) < len(text):
+            os.truncate(self.path, len(whole))
+        self._refuse_other(lines[0], self.about)
         self.methods = lines[1].removeprefix("# ").split("; ")
         return {int(line.split("\t")[0]) for line in lines[3:]}
 
     def add(self, seed: int, calls: Calls) -> None:
         """One more line, in one write."""
-        known = list(dict.fromkeys(name for called in calls.values() for name in called))
+        names = list(dict.fromkeys(name for called in calls.values() for name in called))
         if not self.methods:
-            self.methods = known
-            self._write(f"{self.head}# {'; '.join(known)}\nseed\tcalls\n")
-        if known != self.methods:
-            raise SystemExit(f"{self.path} has other methods; use another --counts.")
+            self.methods = names
+            self._write(f"{self.about}\n# {'; '.join(names)}\nseed\tcalls\n")
+        self._refuse_other("; ".join(self.methods), "; ".join(names))
         self._write(f"{seed}\t{digits(calls, self.methods)}\n")
         self.seeds.add(seed)
 
+    def _refuse_other(self, there: str, here: str) -> None:
+        if there != here:
+            raise SystemExit(f"{self.path} was counted for\n{there}\nand this is\n{here}\nGive another --counts.")
+
     def _write(self, text: str) -> None:
-        handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        os.write(handle, text.encode())
-        os.close(handle)
+        with self.path.open("ab", buffering=0) as file:
+            file.write(text.encode())
 
 
-_COUNT = None
-
-
-def begin(source: str, data: Path, work: Path) -> None:
+def begin(source: str, data: Path | None, work: Path) -> None:
     """Make a worker ready for a source."""
-    global _COUNT
-    os.nice(max(0, 19 - os.nice(0)))
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-        _COUNT = SOURCES[source].make(data, work)
+    os.nice(19)
+    with quiet():
+        begin.count = SOURCES[source].make(data, work)
 
 
 def one(seed: int) -> tuple[int, Calls, float]:
     """Calls of a seed, and its CPU seconds."""
     start = time.process_time()
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-        calls = _COUNT(seed)
+    with quiet():
+        calls = begin.count(seed)
     return seed, calls, time.process_time() - start
 
 
-def counted(source: str, seeds: list[int], given: argparse.Namespace) -> Iterator[tuple[int, Calls, float]]:
-    """Calls of some seeds as they come."""
-    with ProcessPoolExecutor(given.workers, initializer=begin, initargs=(source, given.data, given.work)) as pool:
-        for job in as_completed([pool.submit(one, seed) for seed in seeds]):
-            yield job.result()
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without the lines of progress of every method."""
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
 
 
-def numbers(text: str) -> list[int]:
-    """Seeds of 0-3,7."""
-    spans = (part.split("-") for part in text.split(","))
-    return [seed for span in spans for seed in range(int(span[0]), int(span[-1]) + 1)]
+def go_on(source: str, seeds: list[int], given: argparse.Namespace) -> None:
+    """Count the seeds of a source that its file does not have."""
+    counts = Counts(given.counts / f"{source}.tsv", SOURCES[source].about)
+    left, spent = [seed for seed in seeds if seed not in counts.seeds], 0.0
+    if left and source == "abide" and given.data is None:
+        raise SystemExit("give --data, the folder that holds abide/, or set DYSCONNECT_DATA; or leave out abide")
+    setting = source, given.data, given.work
+    with ProcessPoolExecutor(given.workers, initializer=begin, initargs=setting) as pool:
+        jobs = as_completed([pool.submit(one, seed) for seed in left])
+        for done, (seed, calls, seconds) in enumerate((job.result() for job in jobs), 1):
+            counts.add(seed, calls)
+            spent += seconds
+            more = len(left) - done
+            print(f"{source}: {more} of {len(seeds)} cohorts left, {spent / done * more:.0f} CPU-s", flush=True)
 
 
-def main() -> None:
+def counted(folder: Path) -> dict:
+    """What the files hold, by source; those of which no seed is counted are left out."""
+    paths = {source: folder / f"{source}.tsv" for source in SOURCES}
+    tables = {source: read_counts(path) for source, path in paths.items() if path.exists()}
+    return {source: table for source, table in tables.items() if len(table)}
+
+
+def put(page: Path, text: str) -> None:
+    """Write a text between the two lines of a page."""
+    before, _, rest = page.read_text().partition(BEGIN)
+    after = rest.partition(END)[2]
+    page.write_text(f"{before}{BEGIN}\n{text}\n\n{END}{after}")
+
+
+def arguments() -> argparse.Namespace:
+    """What was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sources", default=",".join(SOURCES))
-    parser.add_argument("--seeds", type=numbers, default=numbers("0-999"))
+    parser.add_argument("--sources", default=",".join(SOURCES), help="of " + ", ".join(SOURCES))
+    parser.add_argument("--seeds", type=numbers, default=numbers(f"0-{FRESH - 1}"))
+    parser.add_argument("--again", action="store_true")
+    parser.add_argument("--table", action="store_true")
+    parser.add_argument("--page", type=Path)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--counts", type=Path, default=HERE / "counts")
     parser.add_argument("--data", type=Path, default=os.environ.get("DYSCONNECT_DATA"))
     parser.add_argument("--work", type=Path, default=HERE.parent / "results/abide_benchmark")
-    given = parser.parse_args()
-    given.data = given.data and Path(given.data)
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Count, and say what was counted."""
+    given = arguments()
     given.counts.mkdir(parents=True, exist_ok=True)
-    for source in given.sources.split(","):
-        counts = Counts(given.counts / f"{source}.tsv", SOURCES[source].about)
-        left, spent = [seed for seed in given.seeds if seed not in counts.seeds], 0.0
-        for done, (seed, calls, seconds) in enumerate(counted(source, left, given), 1):
-            counts.add(seed, calls)
-            spent += seconds
-            print(f"{source}: {len(left) - done} left, {spent / done * (len(left) - done):.0f} CPU-s", flush=True)
+    sources, seeds = given.sources.split(","), given.seeds
+    if given.again:
+        cells = judged(counted(given.counts))
+        sources = sorted({*sources} & {*cells["source"][cells["verdict"] == ABOVE]}, key=list(SOURCES).index)
+        seeds = range(FRESH, 2 * FRESH)
+    for source in [] if given.table or given.page else sources:
+        go_on(source, list(seeds), given)
+    cells, about = judged(counted(given.counts)), {name: source.about for name, source in SOURCES.items()}
+    if given.page:
+        put(given.page, words(cells, about, one_sided=False))
+    else:
+        print(words(cells, about, one_sided=True))
+    problems = troubles(cells, [name for name, source in SOURCES.items() if source.reached])
+    print("\n".join(problems), file=sys.stderr)
+    return int(bool(problems))
 
 
 if __name__ == "__main__":

@@ -14,10 +14,14 @@ from nulls.scenarios import PERMUTATIONS, Calls
 
 
 class Source(NamedTuple):
-    """A kind of null cohorts: in words, and what makes (from data and work folder) the function of a seed."""
+    """A kind of null cohorts: in words, what makes the function of a seed, and whether motion reaches its connections.
+
+    `make` takes the folder of the data and that of benchmarks/abide.py.
+    """
 
     about: str
     make: Callable[[Path, Path], Callable[[int], Calls]]
+    reached: bool = True
 
 
 BY = f"{PERMUTATIONS} permutations"

@@ -10,7 +10,6 @@ from functools import cache, lru_cache, partial
 from pathlib import Path
 
 import pandas as pd
-from nulls.scenarios import ALPHA, PERMUTATIONS, ROOT, SCENARIOS, Calls, anything, called, without_motion
 from verdicts import cohort_of, prepare
 
 from dysconnect.data.atlas import edge_circuits, load_atlas
@@ -20,6 +19,7 @@ from dysconnect.localize.ingredients import Ingredients, Regions
 from dysconnect.localize.tested import complete_edges
 from dysconnect.plan.run import Run, plan_run
 from dysconnect.planted.simulated import simulate_dataset
+from nulls.scenarios import ALPHA, OUT, PERMUTATIONS, ROOT, SCENARIOS, Calls, anything, called, without_motion
 
 SET = (
     "dataset.patients=26 dataset.controls=26 dataset.defects={short:0,corrupted:0,dead_regions:0,missing:0} "
@@ -68,7 +68,7 @@ def of_measure(made: Callable, measure: str, seed: int) -> Calls:
         nodes, spec = load_atlas(run.cohort["atlas"]["nodes"]), run.cohort["localize"] | {"seed": seed}
         cohort = cohort_of(measure, *made(measure.removesuffix("_change"), moves, seed), run, nodes)
         for scenario in scenarios:
-            left = without_motion(spec["nuisance"]) if scenario == SCENARIOS[2] else spec["nuisance"]
+            left = without_motion(spec["nuisance"]) if scenario == OUT else spec["nuisance"]
             calls[scenario] = tested(cohort, nodes, spec | {"nuisance": left})
     return calls
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from abide import configurations, prepare
-from nulls.scenarios import PERMUTATIONS, ROOT, SCENARIOS, Calls
 
 from dysconnect.data.atlas import load_atlas
 from dysconnect.data.estimate import connectome
@@ -19,6 +18,7 @@ from dysconnect.plan.run import plan_run
 from dysconnect.validate import null_outcomes
 from dysconnect.validate.pools import Pool, controls_of, simulated_pool, thin
 from dysconnect.validate.scenarios import CONFOUNDED, NULL, UNADJUSTED
+from nulls.scenarios import PERMUTATIONS, ROOT, SCENARIOS, Calls
 
 NAMED = dict(zip((NULL, CONFOUNDED, UNADJUSTED), SCENARIOS))
 

@@ -10,6 +10,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PERMUTATIONS = 999  # of everything
 ALPHA = 0.05
 SCENARIOS = ("plain", "motion in", "motion out")  # the last must fail
+OUT = SCENARIOS[-1]
+BITS = {scenario: 1 << k for k, scenario in enumerate(SCENARIOS)}  # in the files of counts
 
 Calls = dict[str, dict[str, bool]]  # by scenario and method: whether anything is called
 
