@@ -21,8 +21,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy.stats import binom, binomtest
+from shared import lines_of
 from threadpoolctl import threadpool_limits
-from verdicts import ROOT, cohort_of, kept, numbers, prepare
+from verdicts import ROOT, cohort_of, numbers, prepare
 
 from dysconnect.data.atlas import edge_circuits, load_atlas
 from dysconnect.localize import localize
@@ -92,7 +93,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=numbers, default=numbers("0-199"))
     parser.add_argument("--table", action="store_true", help="print what the file has")
     asked = parser.parse_args()
-    done = {(line["measure"], line["motion"], line["seed"]) for line in kept(asked.file)}
+    done = {(line["measure"], line["motion"], line["seed"]) for line in lines_of(asked.file)}
     cells = product(asked.seeds, MOTION, asked.measures.split(","))
     for seed, motion, measure in () if asked.table else cells:
         if (measure, motion, seed) in done:
@@ -103,7 +104,7 @@ def main() -> None:
         line = {"measure": measure, "motion": motion, "seed": seed} | says
         with asked.file.open("a") as file:
             file.write(json.dumps(line | {"seconds": round(time.process_time() - start, 1)}) + "\n")
-    print(table(kept(asked.file)).to_string(index=False))
+    print(table(lines_of(asked.file)).to_string(index=False))
 
 
 if __name__ == "__main__":

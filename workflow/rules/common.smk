@@ -18,6 +18,7 @@ sys.executable = shlex.quote(sys.executable)
 from dysconnect.data.measures import STORED
 from dysconnect.keeping.address import LOCAL, settle
 from dysconnect.keeping.code import digest
+from dysconnect.keeping.lock import free_stale_lock, record_run
 from dysconnect.plan.checks import check_container, check_disk
 from dysconnect.plan.config import without
 from dysconnect.plan.earlier import code_note, settings_note
@@ -55,7 +56,7 @@ TYPED = asked(as_typed, config, workflow.config_settings.config_args)
 RUN = asked(plan_run, ROOT, TYPED)
 if workflow.is_main_process:
     SCRIPTS = [path.stem for path in (ROOT / "workflow/scripts").glob("[!_]*.py")]
-    tell(*asked(RUN.notes), asked(settings_note, RUN))
+    tell(free_stale_lock(Path.cwd()), *asked(RUN.notes), asked(settings_note, RUN))
     tell(code_note(RUN, {digest_of(script) for script in SCRIPTS}))
 if RUN.fmriprep:
     os.environ.update(container_environment(RUN.places, Path.cwd(), os.environ))
@@ -72,7 +73,7 @@ wildcard_constraints:
     measure="|".join(sorted(set(STORED.values()))),
     experiment="|".join(EXPERIMENTS),
     unit="[A-Za-z0-9-]+",
-    participant="sub-[A-Za-z0-9]+",
+    participant=r"sub-[A-Za-z0-9]+|batch-\d+",
 
 
 def code(script):
@@ -98,12 +99,13 @@ def figure(name, caption, category):
 
 
 onstart:
+    record_run(Path.cwd(), workflow.local_exec and not RUN.fmriprep)
     if RUN.plan and RUN.fetched:
-        asked(check_disk, RUN.plan, RUN.keep, workflow.cores or 1)
+        asked(check_disk, RUN.plan, RUN.keep, (workflow.cores or 1) * RUN.largest)
+    forget_forced(workflow.dag)
     if RUN.fmriprep:
-        waiting = [job.rule.name for job in workflow.dag.needrun_jobs()].count(
-            "fmriprep"
-        )
+        names = [job.rule.name for job in workflow.dag.needrun_jobs()]
+        waiting = names.count("fmriprep")
         method = workflow.deployment_settings.deployment_method
         wanted = COHORT["preprocess"]["version"], RUN.places, waiting
         tell(asked(check_container, *wanted, DeploymentMethod.APPTAINER in method))

@@ -155,7 +155,10 @@ def write_people(everybody: Everybody, nodes: pd.DataFrame, spec: Mapping, folde
     common = _common(everybody, nodes, spec, date)
     whole = template("participant.html", __file__)
     for place, name in enumerate(track(names, "pages of people", total=len(names))):
-        beside = {"before": names[place - 1] if place else "", "after": (names[place + 1 :] or [""])[0]}
+        beside = {
+            "before": names[place - 1] if place else "",
+            "after": names[place + 1] if place + 1 < len(names) else "",
+        }
         page = whole.render(
             **common, **beside, **_person(everybody, name, nodes, spec, common["cohort"]), page=page_name
         )
@@ -291,10 +294,12 @@ def model_table(everybody: Everybody, name: str, experiments: Sequence[str], spe
 
 def alike(predictions: pd.DataFrame, name: str) -> tuple[int, int]:
     """How many others got nearly the same probability, and how many of them are patients."""
-    others = predictions.drop(index=name)
+    place = predictions.index.get_loc(name)
+    values, labels = (predictions[column].to_numpy() for column in ("value", "label"))
+    others, value = np.delete(values, place), values[place]
     n = min(len(others), max(10, len(others) // 5))
-    away = (others["value"] - predictions.loc[name, "value"]).abs().to_numpy()
-    return n, int(others["label"].to_numpy()[np.argsort(away, kind="stable")[:n]].sum())
+    nearest = np.argsort(np.abs(others - value), kind="stable")[:n]
+    return n, int(np.delete(labels, place)[nearest].sum())
 
 
 def _deviation(everybody: Everybody, name: str, nodes: pd.DataFrame, spec: Mapping) -> dict | None:

@@ -72,6 +72,15 @@ def write_pages(
     )
     processes = max(1, min(workers, len(rows) // BATCH))
     list(track(Parallel(n_jobs=processes, return_as="generator")(jobs), "pages of people", total=len(rows)))
+    list_pages(folder, [given[0]["participant_id"] for given in rows])
+
+
+def list_pages(folder: Path, names: Sequence[str]) -> None:
+    """Write ``index.txt``, which names the page of everybody; pages of others are removed."""
+    files = [f"{name}.html" for name in names]
+    for old in {path.name for path in folder.glob("*.html")} - set(files):
+        (folder / old).unlink()
+    (folder / "index.txt").write_text("".join(f"{file}\n" for file in files), encoding="utf-8")
 
 
 def _write_page(
