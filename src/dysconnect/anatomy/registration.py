@@ -19,6 +19,7 @@ import pandas as pd
 from nibabel.affines import apply_affine
 from scipy import ndimage
 
+from dysconnect.anatomy.coregistration import UPRIGHT, rigid_to
 from dysconnect.anatomy.images import (
     LPS,
     cut_brain,
@@ -30,7 +31,6 @@ from dysconnect.anatomy.images import (
     to_ants,
     without_bias,
 )
-from dysconnect.anatomy.coregistration import UPRIGHT, rigid_to
 
 if TYPE_CHECKING:
     from dysconnect.anatomy.distortion import Distortion
