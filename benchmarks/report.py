@@ -1,8 +1,8 @@
 """What the report of a finished run costs, in CPU seconds by step, each job in a process of its own.
 
 python benchmarks/report.py [--directory FOLDER] [--keep FOLDER]
-FOLDER holds `results/` of a finished run with the default settings (104 people), this checkout by default. Nothing there
-is written: the pages go to a temporary folder, or to that of --keep. Pages of images are no part of it.
+FOLDER holds `results/` of a finished run with the default settings (104 people), this checkout by default. Nothing
+there is written: the pages go to a temporary folder, or to that of --keep. Pages of images are no part of it.
 """
 
 import argparse

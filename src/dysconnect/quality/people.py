@@ -67,7 +67,7 @@ def subjects_kept(everybody: pd.DataFrame, contrast: Mapping[str, Sequence[str]]
         `p` of exclusion depending on the side; `excluded`: a list of `reason` with the three counts, most frequent
         first.
     """
-    from scipy.stats import fisher_exact  # half a second that no page of a person need wait for
+    from scipy.stats import fisher_exact  # half a second that not everybody need wait for
 
     side = np.select([everybody["group"].isin(contrast[name]) for name in SIDES], SIDES, "others")
     included = everybody["included"].to_numpy(bool)
@@ -100,7 +100,7 @@ def processed(people: pd.DataFrame, processing: Sequence[str]) -> dict:
         `ways`: a list of `way`, `cases` and `controls`, most frequent first; Fisher's `p` of the way depending on the
         side, None where there is one way only. Empty where nothing is said of anybody.
     """
-    from scipy.stats import MonteCarloMethod, fisher_exact  # half a second that no page of a person need wait for
+    from scipy.stats import MonteCarloMethod, fisher_exact  # half a second that not everybody need wait for
 
     if not any(processing):
         return {}
@@ -166,7 +166,7 @@ def lacking(missing: np.ndarray, people: pd.DataFrame, names: np.ndarray) -> dic
         (None where all are alike); `regions`: `region`, `cases`, `controls` (how many people lack it) and `p`,
         Fisher's, adjusted for all regions that somebody lacks (Holm 1979), smallest first.
     """
-    from scipy.stats import fisher_exact, mannwhitneyu  # half a second that no page of a person need wait for
+    from scipy.stats import fisher_exact, mannwhitneyu  # half a second that not everybody need wait for
 
     case, many = people["label"].to_numpy() == 1, missing.sum(1)
     sides = [many[side] for side in (case, ~case)]
