@@ -16,6 +16,7 @@ import argparse
 import ctypes
 import json
 import os
+import platform
 import re
 import resource
 import shutil
@@ -28,9 +29,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
+from rehearsed.account import account, differences, estimate
 from rehearsed.people import BY_NAME, FULL, OTHERS, SIDEWAYS, SLOW, SMALL, Cohort, measured
 from rehearsed.server import Server
 from rehearsed.watch import Watch, look_at_processes, now
+from try_kill import relative  # of tests/
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "benchmarks/results"
@@ -43,7 +46,7 @@ COARSE = (  # of the small one: seconds a person, and few folds and permutations
     "splits.repeats=1", "evaluate.bootstraps=100", "training.permutations=19", "localize.permutations=100",
     "localize.stability_draws=2", "localize.stability_top=5", "localize.screening_splits=2",
     "stimulate.permutations=19", "stimulate.draws=19", "quality.permutations=100", "denoise.motion=basic",
-    "denoise.min_seconds=100",
+    "denoise.min_seconds=100", "localize.nuisance=[mean_fd]",
 )  # fmt: skip
 
 
@@ -291,6 +294,31 @@ def go(rehearsal: Rehearsal, told: argparse.Namespace) -> None:
             raise SystemExit(f"exit {row['code']}: see {rehearsal.folder}/run{row['run']}.log")
 
 
+def write(rehearsal: Rehearsal) -> None:
+    """Write what was counted, and what 91 people would cost by it."""
+    counted = account(rehearsal.folder)
+    jobs_done, seconds = counted["jobs_by_rule"], counted["core_seconds_by_rule"]
+    preprocessed = sum(1 for _ in (rehearsal.project / "results/rehearsal/preprocess/bold").glob("*engine.json"))
+    about = {
+        "what": f"{len(rehearsal.cohort.people)} people, {' x '.join(map(str, rehearsal.size.shape))} x "
+        f"{rehearsal.size.volumes}, T1w {rehearsal.size.t1w:g} mm, from a server to the report",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "preprocessed": preprocessed,
+    }
+    if preprocessed and jobs_done.get("download"):
+        person = seconds.get("preprocess", 0) / preprocessed
+        around = sum(seconds.get(rule, 0) / jobs_done[rule] for rule in ("download", "discard") if rule in jobs_done)
+        names = ("snakemake", "preprocess", "download", "discard")
+        cohort = sum(spent for rule, spent in seconds.items() if rule not in names)
+        costs = {f"{cores} cores": estimate(person, around, cohort, cores) for cores in (2, 16, 100)}
+        about |= {"person_s": round(person, 1), "around_s": round(around, 1), "cohort_s": round(cohort, 1)}
+        about |= {"everybody": costs}
+    OUT.mkdir(exist_ok=True)
+    name = "rehearsal_small" if rehearsal.small else "rehearsal"
+    (OUT / f"{name}.json").write_text(json.dumps([about | counted], indent=1))
+    print(json.dumps(about | counted, indent=1))
+
+
 def main() -> None:
     """Prepare, run, kill, run again, count."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -306,6 +334,7 @@ def main() -> None:
     )
     parser.add_argument("--cache", type=float, default=3.0, help="GB of images that the server keeps")
     parser.add_argument("--against", type=Path, help="only compare the tables with those of this folder")
+    parser.add_argument("--count", action="store_true", help="only count what was done so far")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     told = parser.parse_args()
     told.people = told.people or (14 if told.small else 24)
@@ -313,9 +342,17 @@ def main() -> None:
         rehearsal = Rehearsal(told.folder, told.people, told.small)
         Server(rehearsal.cohort, rehearsal.folder / "server", rehearsal.port, told.cache).serve_forever()
     ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: what a killed process leaves is ours to count
+    if told.count:
+        write(Rehearsal(told.folder, told.people, told.small))
+        return
+    if told.against:
+        lines = differences(told.folder, told.against)
+        print(*lines, f"{len(lines)} of {len(relative(told.folder / 'project/results'))} files differ", sep="\n")
+        raise SystemExit(bool(lines))
     rehearsal = prepared(told)
     with rehearsal.served(told.cache):
         go(rehearsal, told)
+    write(rehearsal)
 
 
 if __name__ == "__main__":

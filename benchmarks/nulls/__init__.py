@@ -8,8 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from nulls.matrices import matrices
 from nulls.measures import measure, tasks
 from nulls.people import abide, simulated
+from nulls.questions import questions
 from nulls.scenarios import PERMUTATIONS, Calls
 
 
@@ -29,6 +31,8 @@ SOURCES = {
     "simulated": Source(f"50 + 50 simulated people of two sites, 60 regions, {BY}", partial(simulated, False)),
     "abide": Source(f"50 + 50 controls of ABIDE, 100 regions, {BY}", abide),
     "one_site": Source(f"50 + 50 simulated people of one site, 60 regions, {BY}", partial(simulated, True)),
+    "matrices": Source(f"50 + 50 simulated people, FA and counts of streamlines, 30 regions, {BY}", matrices),
+    "questions": Source(f"50 + 50 simulated people of two sites, 60 regions, {BY}", questions),
     "task": Source(f"26 + 26 simulated people who tap, 10 regions, {BY}", tasks),
     "lagged": Source(f"26 + 26 simulated people, 10 regions, {BY}", partial(measure, "lagged")),
     "variability": Source(f"26 + 26 simulated people, 10 regions, {BY}", partial(measure, "variability")),

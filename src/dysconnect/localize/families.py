@@ -113,8 +113,9 @@ def set_means(permuted: PermutedEdges, masks: np.ndarray, magnitude: np.ufunc) -
     mean, size = (np.empty((1 + permuted.n_permutations, len(masks))) for _ in range(2))
 
     def one(r: np.ndarray, rows: slice) -> None:
-        t = kernels.single_t(r[:, used], float(permuted.df))
-        mean[rows], size[rows] = t @ shares, magnitude(t) @ shares
+        t = kernels.single_t(r if len(used) == r.shape[1] else r.take(used, axis=1), float(permuted.df))
+        mean[rows] = t @ shares
+        size[rows] = magnitude(t, out=t) @ shares
 
     in_threads(permuted, f"{len(masks)} sets of edges", one)
     return mean, size

@@ -95,7 +95,7 @@ def component_maxima(r, rows, cols, n_nodes, members, starts, cuts, thresholds, 
 
 @compiled
 def single_t(r, df):
-    """Statistics t of correlations [c, E], computed in double and kept in single precision."""
+    """Statistics t of correlations [c, E], computed in double and kept in single precision: no step branches."""
     t = np.empty(r.shape, np.float32)
     for b in range(len(r)):
         for edge in range(r.shape[1]):
