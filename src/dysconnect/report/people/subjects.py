@@ -31,6 +31,7 @@ TOLD = {
 }
 WHOLE = 0.95  # of a region: less is listed
 MANY = 20  # rows of a table, beyond which it is folded
+LINES = 200  # of other scans in a figure; a line each would make pages, and the time for them, grow with the cohort
 BATCH = 8  # people a process, so that a small cohort starts none
 
 
@@ -204,6 +205,8 @@ def position(table: pd.DataFrame, place: int, spec: Mapping) -> Picture:
         "This scan (diamond) among those of the cohort (lines), each measure from the least to the largest; dashed: "
         "its limit."
     )
+    if len(table) > LINES:
+        caption += f" Of {len(table):,} scans {LINES} are drawn, evenly through their ranks."
     return picture("position", to_svg(position_figure(table, place, spec)), caption)
 
 
@@ -219,7 +222,7 @@ def position_figure(table: pd.DataFrame, place: int, spec: Mapping) -> Figure:
         low, high = np.nanmin(values), np.nanmax(values)
         scale = (high - low) or 1.0
         axes.plot([0, 1], [row, row], color=LIGHT, linewidth=0.8, zorder=0)
-        axes.vlines((values - low) / scale, row - 0.22, row + 0.22, color=GREY, linewidth=0.7, alpha=0.6)
+        axes.vlines((_drawn(values) - low) / scale, row - 0.22, row + 0.22, color=GREY, linewidth=0.7, alpha=0.6)
         if low <= limit <= high:
             line = {"color": INK, "linewidth": 0.9, "linestyle": (0, (2, 1.5))}
             axes.vlines((limit - low) / scale, row - 0.42, row + 0.42, **line)
@@ -231,6 +234,14 @@ def position_figure(table: pd.DataFrame, place: int, spec: Mapping) -> Figure:
     axes.tick_params(length=0)
     axes.spines[["left", "bottom"]].set_visible(False)
     return figure
+
+
+def _drawn(values: np.ndarray) -> np.ndarray:
+    """Values [n] that are drawn: all of few, of many some evenly through their ranks, both ends among them."""
+    if len(values) <= LINES:
+        return values
+    known = np.sort(values[np.isfinite(values)])
+    return known[np.linspace(0, len(known) - 1, min(LINES, len(known))).round().astype(int)]
 
 
 def _time_course(scan: Scan, nodes: pd.DataFrame, spec: Mapping) -> Picture | None:
