@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from dysconnect.data.atlas import SYSTEMS
 from dysconnect.paper.carpet import SPIKE, Trace, carpet_figure, motion_trace, region_carpet
 from dysconnect.paper.html import Picture, image, picture, template
-from dysconnect.paper.style import COLOURS, COLUMN, GREY, INK, LIGHT, styled
+from dysconnect.paper.style import COLOURS, COLUMN, GREY, INK, LIGHT, evenly, styled
 from dysconnect.paper.svg import to_svg
 from dysconnect.paper.tables import Column, Row, Table
 from dysconnect.paper.text import NONE, RESEARCH_ONLY, number, percent
@@ -222,7 +222,9 @@ def position_figure(table: pd.DataFrame, place: int, spec: Mapping) -> Figure:
         low, high = np.nanmin(values), np.nanmax(values)
         scale = (high - low) or 1.0
         axes.plot([0, 1], [row, row], color=LIGHT, linewidth=0.8, zorder=0)
-        axes.vlines((_drawn(values) - low) / scale, row - 0.22, row + 0.22, color=GREY, linewidth=0.7, alpha=0.6)
+        axes.vlines(
+            (values[evenly(values, LINES)] - low) / scale, row - 0.22, row + 0.22, color=GREY, linewidth=0.7, alpha=0.6
+        )
         if low <= limit <= high:
             line = {"color": INK, "linewidth": 0.9, "linestyle": (0, (2, 1.5))}
             axes.vlines((limit - low) / scale, row - 0.42, row + 0.42, **line)
@@ -234,14 +236,6 @@ def position_figure(table: pd.DataFrame, place: int, spec: Mapping) -> Figure:
     axes.tick_params(length=0)
     axes.spines[["left", "bottom"]].set_visible(False)
     return figure
-
-
-def _drawn(values: np.ndarray) -> np.ndarray:
-    """Values [n] that are drawn: all of few, of many some evenly through their ranks, both ends among them."""
-    if len(values) <= LINES:
-        return values
-    known = np.sort(values[np.isfinite(values)])
-    return known[np.linspace(0, len(known) - 1, min(LINES, len(known))).round().astype(int)]
 
 
 def _time_course(scan: Scan, nodes: pd.DataFrame, spec: Mapping) -> Picture | None:
