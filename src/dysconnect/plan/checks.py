@@ -276,6 +276,10 @@ def _check_covariates(key: str, covariates: Sequence[str]) -> None:
             raise ConfigError(f"{key}: {name} tells the group or who is left out, and is no covariate. Leave it out.")
         if not name.strip() or name in covariates[:number]:
             raise ConfigError(f"{key}: {name!r} is {'there twice' if name.strip() else 'no name of a column'}.")
+    if key == "dataset.covariates" and "log_mean_fd" in covariates:
+        raise ConfigError(
+            f"{key}: log_mean_fd is nobody's column; the tests take the logarithm: put it into localize.nuisance."
+        )
 
 
 def check_asked(
