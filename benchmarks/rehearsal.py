@@ -16,6 +16,7 @@ import argparse
 import ctypes
 import json
 import os
+import platform
 import re
 import resource
 import shutil
@@ -28,22 +29,22 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
+from rehearsed.account import account, differences
 from rehearsed.people import BY_NAME, FULL, OTHERS, SIDEWAYS, SLOW, SMALL, Cohort, measured
 from rehearsed.server import Server
-from rehearsed.watch import Watch, look_at_processes, now
+from rehearsed.watch import Watch, jobs, look_at_processes, now
+from try_kill import relative  # of tests/
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "benchmarks/results"
 MOMENTS = ("download", "preprocess:2", "train:2")
-STARTED = re.compile(r"^Job (\d+): (.*)")
-FINISHED = re.compile(r"^Finished jobid: (\d+) ")
 USUAL = ("acquire.keep=false",)
 COARSE = (  # of the small one: seconds a person, and few folds and permutations
     *USUAL, "preprocess.transform=affine", "preprocess.resolution=4", "atlas.nodes=tiny.tsv", "splits.folds=2",
     "splits.repeats=1", "evaluate.bootstraps=100", "training.permutations=19", "localize.permutations=100",
     "localize.stability_draws=2", "localize.stability_top=5", "localize.screening_splits=2",
     "stimulate.permutations=19", "stimulate.draws=19", "quality.permutations=100", "denoise.motion=basic",
-    "denoise.min_seconds=100",
+    "denoise.min_seconds=100", "localize.nuisance=[mean_fd]",
 )  # fmt: skip
 
 
@@ -254,18 +255,6 @@ def reap(session: int) -> None:
         time.sleep(0.1)
 
 
-def jobs(log: Path) -> tuple[list[str], list[str]]:
-    """What was begun and what was finished, in the words of the log."""
-    names, begun, done = {}, [], []
-    for line in log.read_text().splitlines():
-        if match := STARTED.match(line):
-            names[match[1]] = match[2]
-            begun.append(match[2])
-        elif (match := FINISHED.match(line)) and match[1] in names:
-            done.append(names[match[1]])
-    return begun, done
-
-
 def prepared(told: argparse.Namespace) -> Rehearsal:
     """Images measured, project copied; a run of an interrupted command ended."""
     rehearsal = Rehearsal(told.folder, told.people, told.small)
@@ -291,6 +280,20 @@ def go(rehearsal: Rehearsal, told: argparse.Namespace) -> None:
             raise SystemExit(f"exit {row['code']}: see {rehearsal.folder}/run{row['run']}.log")
 
 
+def write(rehearsal: Rehearsal) -> None:
+    """Write what was counted, and what 91 people would cost by it."""
+    counted = account(rehearsal.folder)
+    about = {
+        "what": f"{len(rehearsal.cohort.people)} people, {' x '.join(map(str, rehearsal.size.shape))} x "
+        f"{rehearsal.size.volumes}, T1w {rehearsal.size.t1w:g} mm, from a server to the report",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    }
+    OUT.mkdir(exist_ok=True)
+    name = "rehearsal_small" if rehearsal.small else "rehearsal"
+    (OUT / f"{name}.json").write_text(json.dumps([about | counted], indent=1))
+    print(json.dumps(about | counted, indent=1))
+
+
 def main() -> None:
     """Prepare, run, kill, run again, count."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -306,6 +309,7 @@ def main() -> None:
     )
     parser.add_argument("--cache", type=float, default=3.0, help="GB of images that the server keeps")
     parser.add_argument("--against", type=Path, help="only compare the tables with those of this folder")
+    parser.add_argument("--count", action="store_true", help="only count what was done so far")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     told = parser.parse_args()
     told.people = told.people or (14 if told.small else 24)
@@ -313,9 +317,17 @@ def main() -> None:
         rehearsal = Rehearsal(told.folder, told.people, told.small)
         Server(rehearsal.cohort, rehearsal.folder / "server", rehearsal.port, told.cache).serve_forever()
     ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: what a killed process leaves is ours to count
+    if told.count:
+        write(Rehearsal(told.folder, told.people, told.small))
+        return
+    if told.against:
+        lines = differences(told.folder, told.against)
+        print(*lines, f"{len(lines)} of {len(relative(told.folder / 'project/results'))} files differ", sep="\n")
+        raise SystemExit(bool(lines))
     rehearsal = prepared(told)
     with rehearsal.served(told.cache):
         go(rehearsal, told)
+    write(rehearsal)
 
 
 if __name__ == "__main__":

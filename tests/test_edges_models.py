@@ -215,7 +215,10 @@ def test_the_logarithm_of_a_column_is_a_covariate_unless_there_is_such_a_column(
     np.testing.assert_array_equal(again.transform(table), encoded)
 
 
-@pytest.mark.parametrize("values", [[0.1, 0.0], ["a", "b"]])
-def test_the_logarithm_of_what_has_none_is_refused(values):
-    with pytest.raises(ValueError, match="log_mean_fd: mean_fd is not above zero"):
-        CovariateEncoder(["log_mean_fd"]).fit(pd.DataFrame({"mean_fd": values}))
+@pytest.mark.parametrize(
+    ("values", "said"), [([0.1, 0.0], "mean_fd is not above zero in sub-2, and"), (["a", "b"], "mean_fd is no number")]
+)
+def test_the_logarithm_of_what_has_none_is_refused(values, said):
+    table = pd.DataFrame({"participant_id": ["sub-1", "sub-2"], "mean_fd": values})
+    with pytest.raises(ValueError, match=f"log_mean_fd: {said}"):
+        CovariateEncoder(["log_mean_fd"]).fit(table)

@@ -7,7 +7,6 @@ product of small matrices, plus noise out of a pool, packed with ISA-L: a few CP
 
 import hashlib
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +18,7 @@ import pandas as pd
 import yaml
 from isal import isal_zlib
 from nibabel.affines import apply_affine
+from phantom import Head, bold_image, t1w_image  # of tests/
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
@@ -28,8 +28,6 @@ from dysconnect.planted.plant import plant_cohort
 from dysconnect.planted.simulated import covariance_kernels, simulate_subject
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
-from phantom import Head, bold_image, t1w_image  # noqa: E402
 
 HEADS, SEED, BAND = 3, 11, 8  # of multiband: slices taken at one time
 SLOW, SIDEWAYS = ("sub-C01715",), ("sub-C01856",)  # left out by what their sidecars say

@@ -25,6 +25,9 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
+    def handle_error(self, request, client_address) -> None:
+        """Say nothing of clients that are gone: they are killed on purpose."""
+
     def __init__(self, cohort: Cohort, folder: Path, port: int, cache: float):
         super().__init__(("127.0.0.1", port), Handler)
         self.cohort, self.folder, self.cache = cohort, folder, cache * 1e9

@@ -24,10 +24,16 @@ def covariate(name: str, table: pd.DataFrame) -> pd.Series:
     if name in table:
         return table[name]
     values = table[name.removeprefix(LOG)]
-    if not pd.api.types.is_numeric_dtype(values) or (values <= 0).any():
+    if not pd.api.types.is_numeric_dtype(values):
         raise ValueError(
-            f"covariate {name}: {values.name} is not above zero in everybody, and has no logarithm. Correct "
-            "participants.tsv, or leave the covariate out."
+            f"covariate {name}: {values.name} is no number, and has no logarithm. Leave the covariate out."
+        )
+    if (values <= 0).any():
+        rows = table[values <= 0]
+        who = rows["participant_id"] if "participant_id" in rows else rows.index.astype(str)
+        raise ValueError(
+            f"covariate {name}: {values.name} is not above zero in {', '.join(who[:5])}"
+            f"{' and others' if len(rows) > 5 else ''}, and has no logarithm. Correct it, or leave the covariate out."
         )
     return np.log(values).rename(name)
 
