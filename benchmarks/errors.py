@@ -171,7 +171,8 @@ def main() -> int:
     else:
         print(words(cells, about, one_sided=True))
     problems = troubles(cells, [name for name, source in SOURCES.items() if source.reached])
-    print("\n".join(problems), file=sys.stderr)
+    for line in problems:
+        print(line, file=sys.stderr)
     return int(bool(problems))
 
 

@@ -157,17 +157,6 @@ def test_only_sources_with_a_cell_above_the_band_are_counted_again(errors, tmp_p
         status = errors.main()
     told = capsys.readouterr()
     assert status == 1 and told.err == "broken, plain: one calls too often: 500 of 1000, above\n"
-        "broken,",
-        "plain:",
-        "one",
-        "calls",
-        "too",
-        "often:",
-        "500",
-        "of",
-        "1000,",
-        "above",
-    ]
     assert len(errors.counted(tmp_path)["broken"]) == 1120 and len(errors.counted(tmp_path)["fine"]) == 120
 
 
