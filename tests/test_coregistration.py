@@ -27,9 +27,14 @@ CASES = {  # mm, degrees, what else is wrong
 
 @pytest.fixture(scope="module")
 def person() -> SimpleNamespace:
-    """One head: its T1w of 3 mm with the brain cut out, and points of it in T1w mm (read only)."""
+    """One head (read only)."""
+    return anatomy_of(21)
+
+
+def anatomy_of(seed: int) -> SimpleNamespace:
+    """A head: its T1w of 3 mm with the brain cut out, and points of it in T1w mm."""
     nodes = load_atlas("seitzman300")
-    head = Head(nodes, 2, 2.0, seed=21)
+    head = Head(nodes, 2, 2.0, seed=seed)
     t1w = t1w_image(head, 3.0)
     template = head.from_t1w(_grid(t1w.shape, t1w.affine))
     brain = _sample(_tissue()["brain"], template).reshape(t1w.shape) > 0.5
