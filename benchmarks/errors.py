@@ -113,7 +113,7 @@ def go_on(source: str, seeds: list[int], given: argparse.Namespace) -> None:
     """Count the seeds of a source that its file does not have."""
     counts = Counts(given.counts / f"{source}.tsv", SOURCES[source].about)
     left, spent = [seed for seed in seeds if seed not in counts.seeds], 0.0
-    if left and source == "abide" and given.data is None:
+    if left and source.startswith("abide") and given.data is None:
         raise SystemExit("give --data, the folder that holds abide/, or set DYSCONNECT_DATA; or leave out abide")
     setting = source, given.data, given.work
     with ProcessPoolExecutor(given.workers, initializer=begin, initargs=setting) as pool:

@@ -29,17 +29,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
-from rehearsed.account import account, differences, estimate
+from rehearsed.account import account, differences
 from rehearsed.people import BY_NAME, FULL, OTHERS, SIDEWAYS, SLOW, SMALL, Cohort, measured
 from rehearsed.server import Server
-from rehearsed.watch import Watch, look_at_processes, now
+from rehearsed.watch import Watch, jobs, look_at_processes, now
 from try_kill import relative  # of tests/
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "benchmarks/results"
 MOMENTS = ("download", "preprocess:2", "train:2")
-STARTED = re.compile(r"^Job (\d+): (.*)")
-FINISHED = re.compile(r"^Finished jobid: (\d+) ")
 USUAL = ("acquire.keep=false",)
 COARSE = (  # of the small one: seconds a person, and few folds and permutations
     *USUAL, "preprocess.transform=affine", "preprocess.resolution=4", "atlas.nodes=tiny.tsv", "splits.folds=2",
@@ -257,18 +255,6 @@ def reap(session: int) -> None:
         time.sleep(0.1)
 
 
-def jobs(log: Path) -> tuple[list[str], list[str]]:
-    """What was begun and what was finished, in the words of the log."""
-    names, begun, done = {}, [], []
-    for line in log.read_text().splitlines():
-        if match := STARTED.match(line):
-            names[match[1]] = match[2]
-            begun.append(match[2])
-        elif (match := FINISHED.match(line)) and match[1] in names:
-            done.append(names[match[1]])
-    return begun, done
-
-
 def prepared(told: argparse.Namespace) -> Rehearsal:
     """Images measured, project copied; a run of an interrupted command ended."""
     rehearsal = Rehearsal(told.folder, told.people, told.small)
@@ -297,22 +283,11 @@ def go(rehearsal: Rehearsal, told: argparse.Namespace) -> None:
 def write(rehearsal: Rehearsal) -> None:
     """Write what was counted, and what 91 people would cost by it."""
     counted = account(rehearsal.folder)
-    jobs_done, seconds = counted["jobs_by_rule"], counted["core_seconds_by_rule"]
-    preprocessed = sum(1 for _ in (rehearsal.project / "results/rehearsal/preprocess/bold").glob("*engine.json"))
     about = {
         "what": f"{len(rehearsal.cohort.people)} people, {' x '.join(map(str, rehearsal.size.shape))} x "
         f"{rehearsal.size.volumes}, T1w {rehearsal.size.t1w:g} mm, from a server to the report",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "preprocessed": preprocessed,
     }
-    if preprocessed and jobs_done.get("download"):
-        person = seconds.get("preprocess", 0) / preprocessed
-        around = sum(seconds.get(rule, 0) / jobs_done[rule] for rule in ("download", "discard") if rule in jobs_done)
-        names = ("snakemake", "preprocess", "download", "discard")
-        cohort = sum(spent for rule, spent in seconds.items() if rule not in names)
-        costs = {f"{cores} cores": estimate(person, around, cohort, cores) for cores in (2, 16, 100)}
-        about |= {"person_s": round(person, 1), "around_s": round(around, 1), "cohort_s": round(cohort, 1)}
-        about |= {"everybody": costs}
     OUT.mkdir(exist_ok=True)
     name = "rehearsal_small" if rehearsal.small else "rehearsal"
     (OUT / f"{name}.json").write_text(json.dumps([about | counted], indent=1))

@@ -16,9 +16,9 @@ from dysconnect.acquire.images import (
     discard,
     fetch_unit,
     plan_images,
-    room_needed,
 )
 from dysconnect.acquire.manifest import read_manifest
+from dysconnect.acquire.room import room_needed
 from dysconnect.acquire.summary import summarise
 from dysconnect.commands.download import main as download
 from dysconnect.data.images.receipts import read_receipt, write_receipt
@@ -182,6 +182,7 @@ def test_the_room_needed(compose, published):
     sizes = {unit: sum(file["bytes"] for file in files) for unit, files in plan.units.items()}
     assert room_needed(plan, keep=True) == sum(sizes.values())
     assert room_needed(plan, keep=False, jobs=1) == sum(sorted(sizes.values())[-2:])
+    assert room_needed(plan, keep=False, jobs=1, units=plan.wanted[:1]) == sizes[plan.wanted[0]]
     fetch(spec, fetching, published / "manifest", only=[plan.wanted[0]])
     assert room_needed(plan, keep=True) == sum(sizes.values()) - sizes[plan.wanted[0]]
 

@@ -212,11 +212,27 @@ def test_two_estimators_of_one_measure_are_refused(default):
         run.estimator("covariance")
 
 
+@pytest.mark.parametrize("engine", ["ants", "fmriprep"])
+def test_what_preprocessing_writes_on_the_way_needs_room_too(monkeypatch, engine):
+    """Three times the packed run, of as many as are at work; who is preprocessed already needs none."""
+    run, rooms = copy.deepcopy(planned("dataset.limit=4", "acquire.keep=false", dataset="ds006395")), []
+    run.cohort["preprocess"]["engine"] = engine
+    monkeypatch.setattr(checks, "check_room", lambda needed, folder: rooms.append(needed))
+    todo = [(rule, run.dataset, name) for rule in ("download", "preprocess") for name in run.plan.wanted]
+    for jobs in (todo, todo[4:], todo[7:], []):
+        checks.check_disk(run, 2, jobs)
+    packed = sorted(max(file["bytes"] for file in run.plan.units[name]) for name in run.plan.wanted)
+    last = max(file["bytes"] for file in run.plan.units[run.plan.wanted[-1]])
+    assert rooms[1:] == ([3 * sum(packed[-2:]), 3 * last, 0] if engine == "ants" else [0, 0, 0])
+    assert rooms[0] - rooms[1] > sum(packed[-3:])
+
+
 def test_a_disk_or_an_engine_that_is_not_there_stops_the_run(monkeypatch, project):
     run = planned("dataset.limit=2", dataset="ds000245_fmriprep")
     monkeypatch.setattr("dysconnect.fetching._free", lambda folder: 1)
     with pytest.raises(ConfigError, match=r"acquire\.keep=false"):
-        check_disk(run.plan, run.keep, 2)
+        check_disk(run, 2, [("download", run.dataset, run.plan.wanted[0])])
+    check_disk(planned("dataset.limit=2", dataset="ds000245_fmriprep"), 2, [("localize", run.dataset)])
     places = Places(*(project / name for name in ("bids", "outputs", "work", "license.txt")))
     assert check_container("25.1.3", places, 3, True).startswith("fMRIPrep 25.1.3: 3 participants, in the container; ")
     assert check_container("25.1.3", places, 0, False) == ""

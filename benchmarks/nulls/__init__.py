@@ -29,7 +29,10 @@ class Source(NamedTuple):
 BY = f"{PERMUTATIONS} permutations"
 SOURCES = {
     "simulated": Source(f"50 + 50 simulated people of two sites, 60 regions, {BY}", partial(simulated, False)),
-    "abide": Source(f"50 + 50 controls of ABIDE, 100 regions, {BY}", abide),
+    "abide": Source(f"50 + 50 controls of ABIDE, 100 regions, {BY}", partial(abide, [])),
+    "abide_log": Source(
+        f"50 + 50 controls of ABIDE, 100 regions, {BY}, log_mean_fd in the model too", partial(abide, ["log_mean_fd"])
+    ),
     "one_site": Source(f"50 + 50 simulated people of one site, 60 regions, {BY}", partial(simulated, True)),
     "matrices": Source(f"50 + 50 simulated people, FA and counts of streamlines, 30 regions, {BY}", matrices),
     "questions": Source(f"50 + 50 simulated people of two sites, 60 regions, {BY}", questions),

@@ -81,11 +81,12 @@ class Drawn:
         return self.edges
 
 
-def abide(data: Path, work: Path) -> Callable[[int], Calls]:
-    """Controls of ABIDE, 50 + 50 of them in each cohort, 100 regions."""
+def abide(more: list[str], data: Path, work: Path) -> Callable[[int], Calls]:
+    """Controls of ABIDE, 50 + 50 of them in each cohort, 100 regions; with more covariates in the model."""
     config, _ = configurations(data / "abide", ["validate_localization"])
     config["validate"] |= {"regions": 100, "permutations": PERMUTATIONS}
     prepare(config, data / "abide", work)
+    config["localize"]["nuisance"] += more
     spec = settings_of(config, config["connectivity"]["estimator"])
     nodes = load_atlas(config["atlas"]["nodes"])
     kept = thin(nodes, spec["validate"]["regions"])

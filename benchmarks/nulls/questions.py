@@ -1,10 +1,11 @@
 """Null cohorts of the other questions, on the simulator's people: what else the library can call beside two groups.
 
 Anything at all; circuits beside edges of like strength and length; a score in the patients; three groups; one person
-beside the norm of the controls; weights of ridge regression; connections that it picks in one half of the people, tested
-in the other; and the sums of two sites, by all corrections of `dysconnect combine`. Score and groups go with motion where
-the labels do. Counted elsewhere: replication at other sites (benchmarks/replication.py, with shuffled labels), models that
-beat chance and targets of stimulation (benchmarks/verdicts.py --dataset simulated_null); maps of trained networks are not.
+beside the norm of the controls; weights of ridge regression; connections that it picks in one half of the people,
+tested in the other; and the sums of two sites, by all corrections of `dysconnect combine`. Score and groups go with
+motion where the labels do. Counted elsewhere: replication at other sites (benchmarks/replication.py, with shuffled
+labels), models that beat chance and targets of stimulation (benchmarks/verdicts.py --dataset simulated_null). Maps of
+trained networks are not counted.
 """
 
 from collections.abc import Callable, Mapping

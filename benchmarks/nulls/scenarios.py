@@ -23,7 +23,7 @@ def called(shared: Ingredients) -> dict[str, bool]:
 
 def without_motion(nuisance: list[str]) -> list[str]:
     """Covariates that are not of motion."""
-    return [name for name in nuisance if not name.startswith("mean_fd")]
+    return [name for name in nuisance if "mean_fd" not in name]
 
 
 def anything(shared: Ingredients) -> float:

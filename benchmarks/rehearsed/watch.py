@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 PAGE, TICK, MB = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK"), 1 << 20
 SCRIPT = re.compile(r"/scripts/tmp\w+\.(\w+)\.py")
+STARTED, FINISHED = re.compile(r"^Job (\d+): (.*)"), re.compile(r"^Finished jobid: (\d+) ")
 PERSON = re.compile(r"sub-[A-Za-z0-9]+")
 
 
@@ -150,6 +151,18 @@ def sizes(folder: Path) -> dict[Path, int]:
             except FileNotFoundError:
                 continue  # gone meanwhile
     return found
+
+
+def jobs(log: Path) -> tuple[list[str], list[str]]:
+    """What was begun and what was finished, in the words of the log."""
+    names, begun, done = {}, [], []
+    for line in log.read_text().splitlines():
+        if match := STARTED.match(line):
+            names[match[1]] = match[2]
+            begun.append(match[2])
+        elif (match := FINISHED.match(line)) and match[1] in names:
+            done.append(names[match[1]])
+    return begun, done
 
 
 def now() -> str:

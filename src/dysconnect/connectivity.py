@@ -57,7 +57,7 @@ def cohort_connectomes(
 
 
 def _reader(n_people: int) -> Callable[[bytes, pd.DataFrame], np.ndarray | None]:
-    """What reads files of the stage `timeseries`; where it gives None, as of few people, the reader of all tables does."""
+    """What reads files of the stage `timeseries`; where it gives None, as for few people, that of all tables does."""
     if n_people < MANY:
         return lambda content, nodes: None
     from dysconnect.data.written import written_series

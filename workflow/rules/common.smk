@@ -99,13 +99,13 @@ def figure(name, caption, category):
 
 
 onstart:
+    todo = [(job.rule.name, *job.wildcards) for job in workflow.dag.needrun_jobs()]
     record_run(Path.cwd(), workflow.local_exec and not RUN.fmriprep)
     if RUN.plan and RUN.fetched:
-        asked(check_disk, RUN.plan, RUN.keep, (workflow.cores or 1) * RUN.largest)
+        asked(check_disk, RUN, workflow.cores or 1, todo)
     forget_forced(workflow.dag)
     if RUN.fmriprep:
-        names = [job.rule.name for job in workflow.dag.needrun_jobs()]
-        waiting = names.count("fmriprep")
+        waiting = sum(job[0] == "fmriprep" for job in todo)
         method = workflow.deployment_settings.deployment_method
         wanted = COHORT["preprocess"]["version"], RUN.places, waiting
         tell(asked(check_container, *wanted, DeploymentMethod.APPTAINER in method))

@@ -324,19 +324,6 @@ def kept_elsewhere(names: Sequence[str], images: Path, results: Path = Path("res
     return [each for path in files if path.exists() for each in read_receipts(path) if each["unit"] in names]
 
 
-def room_needed(plan: Plan, keep: bool, jobs: int = 1) -> int:
-    """Bytes of disk that fetching will still take: of everybody, or (`keep` false) of those at work at one time."""
-    missing = {
-        unit: sum(_missing(plan.folder / file["path"], file) for file in files) for unit, files in plan.units.items()
-    }
-    return sum(missing.values()) if keep else sum(sorted(missing.values(), reverse=True)[: jobs + 1])
-
-
-def _missing(path: Path, file: Mapping) -> int:
-    here = [part.stat().st_size for part in (path, path.with_name(path.name + ".part")) if part.exists()]
-    return max((file["bytes"] or 0) - max(here, default=0), 0)
-
-
 def acquire_images(
     spec: Mapping, plan: Plan, receipts: Sequence[Mapping], max_failed: float
 ) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dysconnect.acquire import transport_of
-from dysconnect.acquire.images import Plan, plan_images, room_needed
+from dysconnect.acquire.images import Plan, plan_images
+from dysconnect.acquire.room import room_needed
 from dysconnect.fetching import Remote, check_room, fetch_all, plan
 from dysconnect.plan.compose import GROUPS, compose_workflow
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from shutil import which
 
 from dysconnect.acquire.diffusion import is_diffusion
-from dysconnect.acquire.images import Plan, room_needed
+from dysconnect.acquire.room import room_needed, room_to_work
 from dysconnect.acquire.scan import RAW_ENGINES
 from dysconnect.data.images.spaces import TEMPLATE_SPACE, refuse_other_space, refuse_without_surface
 from dysconnect.data.labelled import pretraining
@@ -276,6 +276,10 @@ def _check_covariates(key: str, covariates: Sequence[str]) -> None:
             raise ConfigError(f"{key}: {name} tells the group or who is left out, and is no covariate. Leave it out.")
         if not name.strip() or name in covariates[:number]:
             raise ConfigError(f"{key}: {name!r} is {'there twice' if name.strip() else 'no name of a column'}.")
+    if key == "dataset.covariates" and "log_mean_fd" in covariates:
+        raise ConfigError(
+            f"{key}: log_mean_fd is nobody's column; the tests take the logarithm: put it into localize.nuisance."
+        )
 
 
 def check_asked(
@@ -322,24 +326,31 @@ def check_asked(
         )
 
 
-def check_disk(plan: Plan, keep: bool, jobs: int) -> None:
-    """Refuse a disk that is too small for what is to be fetched.
+def check_disk(run, jobs: int, todo: Sequence[tuple[str, ...]]) -> None:
+    """Refuse a disk that is too small for what is to be fetched, and for what preprocessing writes on the way.
 
     Parameters
     ----------
-    plan : Plan
-    keep : bool
-        Whether images stay once they are read.
+    run : Run
     jobs : int
         How many run at once.
+    todo : sequence of tuple of str
+        What is to be done: a rule and its wildcards, the last of which says for whom.
 
     Raises
     ------
     ConfigError
         Says what is needed, and how to do with less.
     """
+    fetched, seen = (
+        {name for rule, *_, job in todo if rule == wanted for name in run.files_of(job)}
+        for wanted in ("download", "preprocess")
+    )
+    needed = room_needed(run.plan, run.keep, jobs * run.largest, fetched)
+    if run.cohort["preprocess"]["engine"] == "ants":
+        needed += room_to_work(run.plan, jobs, seen)
     try:
-        check_room(room_needed(plan, keep, jobs), plan.folder)
+        check_room(needed, run.plan.folder)
     except OSError as error:
         raise ConfigError(
             f"{error.strerror}. Add to the overrides acquire.folder=/larger/disk, dataset.limit=4 for a first try, "

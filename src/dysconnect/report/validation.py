@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.stats import binom
 
 from dysconnect.localize import methods as localization
 from dysconnect.paper.style import COLOURS, GREY, INK, LIGHT, LINES, MARKERS, PAGE, note_figure, styled
@@ -120,9 +119,16 @@ def judged(scores: pd.DataFrame, alpha: float) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["method", "where", "said", "verdict"])
 
 
+def _likely(total: int | pd.Series, share: float) -> tuple:
+    """Least and largest count of so many cohorts, of which each counts with this probability, at `LEVEL`."""
+    from scipy.stats import binom  # half a second that no page of a person need wait for
+
+    return binom.interval(LEVEL, total, share)
+
+
 def _counted_row(row, share: float, alpha: float, where: str) -> tuple:
     count, total = round(share * row.cohorts), int(row.cohorts)
-    low, high = binom.interval(LEVEL, total, alpha)
+    low, high = _likely(total, alpha)
     return row.method, where, f"{count} of {counted(total, 'cohort')}", int(count > high) - int(count < low)
 
 
@@ -140,7 +146,7 @@ def _planted_rows(scores: pd.DataFrame, alpha: float) -> list[tuple]:
             else:
                 total = int(part["cohorts"].max())
                 said = f"{number(100 * share, 1)}% of cohorts"
-                verdict = int(share * total > binom.interval(LEVEL, total, alpha)[1])
+                verdict = int(share * total > _likely(total, alpha)[1])
             rows.append((method, where, said, verdict))
     return rows
 
@@ -174,7 +180,7 @@ def unprotected(scores: pd.DataFrame, alpha: float) -> str:
     if rows.empty:
         return ""
     worst = rows.loc[rows["value"].idxmax()]
-    failed = int((rows["value"] * rows["cohorts"] > binom.ppf(0.5 + LEVEL / 2, rows["cohorts"], alpha)).sum())
+    failed = int((rows["value"] * rows["cohorts"] > _likely(rows["cohorts"], alpha)[1]).sum())
     seen = f"{round(worst['value'] * worst['cohorts'])} of {counted(int(worst['cohorts']), 'cohort')}"
     if not failed:
         return (
@@ -226,7 +232,7 @@ def fwer_figure(scores: pd.DataFrame, alpha: float) -> Figure:
 def _intervals(axes: Axes, rows: pd.DataFrame, alpha: float, promised: bool) -> None:
     """Dots and limits of every method, over the band of the promise; outside of it as crosses."""
     total = int(rows["cohorts"].max())
-    low, high = (bound / total for bound in binom.interval(LEVEL, total, alpha))
+    low, high = (bound / total for bound in _likely(total, alpha))
     axes.axvspan(low, high, color=LIGHT, alpha=0.6, linewidth=0, zorder=0)
     axes.axvline(alpha, color=INK, linestyle=(0, (3, 2)), linewidth=0.9, zorder=1)
     for place, row in enumerate(rows.itertuples()):

@@ -114,7 +114,7 @@ def null_outcomes(pool: Pool, nodes: pd.DataFrame, regions: Regions, spec: dict,
         return
     people = labelled(pool, settings, settings["confounding"], cohort)
     edges = pool.all_edges(spec, settings["artefact"]) if pool.is_simulated else edges
-    without = [name for name in nuisance if name != MOTION]
+    without = [name for name in nuisance if not name.endswith(MOTION)]  # nor its logarithm
     for scenario, covariates in ((CONFOUNDED, nuisance), (UNADJUSTED, without)):
         outcomes, statistic = _tested(edges, people, regions, spec, covariates)
         yield scenario, outcomes, nothing, statistic
