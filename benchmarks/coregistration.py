@@ -2,8 +2,8 @@
 
 python benchmarks/coregistration.py [--cases 12] [--first 0]
 Each case is another head, displaced by up to 20 mm and 20 degrees, with noise and a bias of brightness; by chance with
-little contrast, a slab of 70 mm instead of the whole brain, signal lost above the sinuses and the ear canals. Nothing is
-written: a case takes about 5 CPU-s, most of it the making.
+little contrast, a slab of 70 mm instead of the whole brain, signal lost above the sinuses and the ear canals. Nothing
+is written: a case takes about 5 CPU-s, most of it the making.
 """
 
 import argparse
