@@ -145,6 +145,7 @@ class Rehearsal:
         environment.pop("MLFLOW_TRACKING_URI", None)
         if kill == "download":
             last = self.cohort.people["participant_id"].iloc[min(7, len(self.cohort.people) - 1)]
+            (self.folder / "server/stalled").unlink(missing_ok=True)
             (self.folder / "server/stall").write_text(last)
         (self.folder / "began").write_text(str(time.time()))
         start, before = time.time(), resource.getrusage(resource.RUSAGE_CHILDREN)
