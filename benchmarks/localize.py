@@ -1,6 +1,6 @@
 """Localization of 200 regions against other software, on the same data in one run: ratios of CPU time.
 
-python benchmarks/localize.py [--permutations 5000] [--only nbs,tfnbs,max_t,large,memory]
+python benchmarks/localize.py [--permutations 5000] [--only nbs,tfnbs,max_t,large,wide,memory]
 Needs bctpy and tfnbs beside nilearn (a peer that is absent is left out, and said so).
 Writes benchmarks/results/localize.json. Peers run few permutations, their loops being linear: `peer` is what all
 would take. CPU seconds, so that other work on the machine counts little; ours and the peer take turns.
@@ -28,14 +28,14 @@ SUBJECTS, NAMES = 100, [f"covariate_{k}" for k in range(4)]
 TURNS = 3
 
 
-def cohort(n_nodes: int) -> tuple[np.ndarray, pd.DataFrame, tuple[np.ndarray, np.ndarray, int]]:
-    """Independent edges [100, E] without any difference, 4 covariates, nodes of the edges."""
+def cohort(n_nodes: int, n: int = SUBJECTS) -> tuple[np.ndarray, pd.DataFrame, tuple[np.ndarray, np.ndarray, int]]:
+    """Independent edges [n, E] without any difference, 4 covariates, nodes of the edges."""
     rng = np.random.default_rng(0)
     rows, cols = np.triu_indices(n_nodes, 1)
-    edges = rng.standard_normal((SUBJECTS, len(rows))).astype(np.float32)
-    table = pd.DataFrame({"participant_id": np.arange(SUBJECTS).astype(str), "label": np.arange(SUBJECTS) % 2})
+    edges = rng.standard_normal((n, len(rows))).astype(np.float32)
+    table = pd.DataFrame({"participant_id": np.arange(n).astype(str), "label": np.arange(n) % 2})
     table["site"] = "one"
-    table[NAMES] = rng.standard_normal((SUBJECTS, 4))
+    table[NAMES] = rng.standard_normal((n, 4))
     return edges, table, (rows, cols, n_nodes)
 
 
@@ -76,9 +76,9 @@ def in_turns(ours: dict, peer=None, few: int = 1, permutations: int = 1) -> list
     return rows
 
 
-def methods(n_nodes: int, permutations: int) -> dict:
+def methods(n_nodes: int, permutations: int, n: int = SUBJECTS) -> dict:
     """Ours, each from the edges on."""
-    edges, table, nodes = cohort(n_nodes)
+    edges, table, nodes = cohort(n_nodes, n)
 
     def method(run):
         return lambda b=permutations: run(permuted_edges(edges, table, NAMES, nodes, b, 0))
@@ -152,6 +152,13 @@ def large(permutations: int) -> list[dict]:
     return [row | {"what": f"{row['what']}, 400 nodes", "against": None, "goal": None} for row in rows]
 
 
+def wide(permutations: int) -> list[dict]:
+    """Adaptive NBS of 200 people at 400 regions with twice the permutations."""
+    rows = in_turns({"adaptive NBS": methods(400, 2 * permutations, 200)["adaptive NBS"]})
+    size = {"n": 200, "nodes": 400, "permutations": 2 * permutations, "goal_wall": 10.0}
+    return [row | size | {"what": f"{row['what']}, 200 people, 400 nodes"} for row in rows]
+
+
 def memory(permutations: int) -> list[dict]:
     """Largest memory of a process that runs all three methods, with as many permutations and ten times as many."""
     rows = []
@@ -177,7 +184,7 @@ def main() -> None:
     """Run the comparisons, print and save them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--permutations", type=int, default=5000)
-    parser.add_argument("--only", default="nbs,tfnbs,max_t,large,memory")
+    parser.add_argument("--only", default="nbs,tfnbs,max_t,large,wide,memory")
     asked = parser.parse_args()
     versions = {}
     for name in ("numpy", "scipy", "numba", "bctpy", "tfnbs", "nilearn"):

@@ -1,28 +1,27 @@
 """How well maps of models rank planted edges, relative to |t| on the same cohorts; what they rank without learning.
 
-python benchmarks/maps.py [--cohorts 8] [--only gcn:1:1e-4:10:8,ridge,tangent=wide] [--effect 0.8] [--save]
+python benchmarks/maps.py [--cohorts 8] [--only gcn:1:1e-4:10:8,ridge,tangent=wide] [--effect 0.8] [--table] [--save]
 Cohorts of 50 + 50 people and 100 regions, simulated, with 40 edges of two motor loops planted at d = 0.8 into the
 series of all patients. Five folds, one repeat, one seed; maps are averaged over folds. |t| is that of the linear model
 with age, sex and site, on the correlations of everybody. A network on correlations is NAME:LINEAR:LR:EPOCHS:BATCH; an
 experiment of configs/experiment in the tangent space is tangent=EXPERIMENT. `random`: the same maps of randomised
-weights, `shuffled`: of models trained on labels shuffled inside sites; `auc`: of the model, held out. Writes
-benchmarks/results/maps.json; with --save also src/dysconnect/attribute/measured.tsv, by which the report says what a
-map may be called.
+weights, `shuffled`: of models trained on labels shuffled inside sites; `auc`: of the model, held out. --file gets a
+line a model and cohort, and a run goes on where it stopped; --table only prints what it has. --save writes
+src/dysconnect/attribute/measured.tsv, by which the report says what a map may be called.
 """
 
 import argparse
-import json
+import contextlib
 import os
-import platform
 import tempfile
 import time
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
+from shared import COUNTS, add_line, lines_of
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from dysconnect.attribute.folds import fold_maps, held_out, randomised_twin, shuffled_twin
@@ -43,15 +42,15 @@ from dysconnect.plan.config import training_sections
 from dysconnect.planted.plant import plant_cohort, resting_band
 from dysconnect.planted.simulated import simulate_cohort
 from dysconnect.train import cross_validate
+from dysconnect.validate.scores import mean_limits
 
 HERE = Path(__file__).parent
-OUT = HERE / "results"
 EFFECT, EDGES, NODES, GROUP, SECONDS = 0.8, 40, 100, 50, 2.0
 LINEAR = ("ridge", "logistic", "svm")
 ASKED = [
     *LINEAR,
     *(f"{name}:1:1e-4:10:{batch}" for batch in (8, 32) for name in ("gcn", "sage", "gin", "ibgnn", "gat")),
-    *(f"{name}:1:1e-4:10:8" for name in ("brainnetcnn", "bnt")),
+    *(f"{name}:1:1e-4:10:{batch}" for batch in (8, 32) for name in ("brainnetcnn", "bnt")),
     *(f"{name}:0:1e-3:30:8" for name in ("gcn", "ibgnn")),
     *(f"tangent={name}" for name in ("tangent_ridge", "tangent_logistic", "tangent_svm", "low_rank", "wide")),
     *(f"tangent={name}" for name in ("wide_learned", "riemann", "gcn")),
@@ -60,6 +59,7 @@ SETTINGS = ["linear", "lr", "epochs", "batch_size"]
 KEYS = ["model", "variant", *SETTINGS, "method"]
 
 
+@cache
 def planted_cohort(seed: int, effect: float = EFFECT) -> tuple[dict[str, Cohort], np.ndarray]:
     """Correlations and covariances of the same people, and the planted edges, [E]."""
     nodes = load_atlas("seitzman300")
@@ -129,18 +129,18 @@ def ratios_of(sections: dict, cohorts: dict[str, Cohort], planted: np.ndarray, s
     return {method: {"auc": auc} | {what: reached[what][method] for what in maps} for method in maps["ratio"]}
 
 
-def rows_of(sections: dict, ratios: list[dict[str, dict]], effect: float) -> list[dict]:
+def rows_of(asked: str, ratios: list[dict[str, dict]], effect: float) -> list[dict]:
     """A row a method: mean ratio to |t| over cohorts, its t interval, and the ratios of what learned nothing."""
+    sections = sections_of(asked)
     spec, training = sections["model"], sections["training"]
     own = {"linear": int(spec["linear"]), **{key: training[key] for key in SETTINGS[1:]}} if "linear" in spec else {}
     names = {"model": spec["name"], "variant": variant(sections), **dict.fromkeys(SETTINGS), **own}
     rows = []
     for method in ratios[0]:
         table = pd.DataFrame([one[method] for one in ratios])
-        values = table["ratio"]
-        reach = student.ppf(0.975, len(values) - 1) * values.std() / np.sqrt(len(values))
-        row = {**names, "method": method, "subjects": 2 * GROUP, "nodes": NODES, "d": effect, "cohorts": len(values)}
-        row |= {"ratio": values.mean(), "low": values.mean() - reach, "high": values.mean() + reach}
+        low, high = mean_limits(table["ratio"], 0.95)
+        row = {**names, "method": method, "subjects": 2 * GROUP, "nodes": NODES, "d": effect, "cohorts": len(table)}
+        row |= {"ratio": table["ratio"].mean(), "low": low, "high": high}
         rows.append(row | table[["random", "shuffled", "auc"]].mean().to_dict())
     return rows
 
@@ -152,30 +152,45 @@ def save(table: pd.DataFrame) -> None:
     both.sort_values(KEYS).to_csv(MEASURED, sep="\t", index=False, float_format="%.4g")
 
 
+def measure(given: argparse.Namespace) -> None:
+    """Add the lines that the file lacks, all models of one cohort before the next."""
+    done = {(line["asked"], line["cohort"], line["d"]) for line in lines_of(given.file)}
+    wanted = [
+        (seed, asked)
+        for seed in range(given.cohorts)
+        for asked in given.only
+        if (asked, seed, given.effect) not in done
+    ]
+    for left, (seed, asked) in zip(range(len(wanted), 0, -1), wanted):
+        start = time.process_time()
+        print(f"{left} of {len(given.only) * given.cohorts} left: {asked}, cohort {seed}", flush=True)
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+            maps = ratios_of(sections_of(asked), *planted_cohort(seed, given.effect), seed)
+        line = {"asked": asked, "cohort": seed, "d": given.effect, "seconds": round(time.process_time() - start, 1)}
+        add_line(given.file, line | {"torch": version("torch"), "maps": maps})
+
+
 def main() -> None:
     """Measure, print and save."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--file", type=Path, default=COUNTS / "maps.jsonl")
     parser.add_argument("--cohorts", type=int, default=8)
-    parser.add_argument("--only", default=",".join(ASKED))
+    parser.add_argument("--only", type=lambda text: text.split(","), default=ASKED)
     parser.add_argument("--effect", type=float, default=EFFECT)
+    parser.add_argument("--table", action="store_true")
     parser.add_argument("--save", action="store_true")
     given = parser.parse_args()
     if given.save and given.effect != EFFECT:
         parser.error(f"--save is for d = {EFFECT}, by which maps are named")
-    cohorts = [planted_cohort(seed, given.effect) for seed in range(given.cohorts)]
-    OUT.mkdir(exist_ok=True)
-    found = []
-    for asked in given.only.split(","):
-        start, sections = time.perf_counter(), sections_of(asked)
-        ratios = [ratios_of(sections, *cohort, seed) for seed, cohort in enumerate(cohorts)]
-        rows = rows_of(sections, ratios, given.effect)
-        found += rows
-        print(pd.DataFrame(rows).round(3).to_string(), flush=True)
-        print(f"{asked}: {time.perf_counter() - start:.0f} s", flush=True)
-        if given.save:
-            save(pd.DataFrame(rows))
-        machine = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "versions": {"torch": version("torch")}}
-        (OUT / "maps.json").write_text(json.dumps([row | machine for row in found], indent=1, default=float))
+    if not given.table:
+        measure(given)
+    lines, rows = lines_of(given.file), []
+    for asked in given.only:
+        own = [line["maps"] for line in lines if line["asked"] == asked and line["d"] == given.effect]
+        rows += rows_of(asked, own, given.effect) if own else []
+    print(pd.DataFrame(rows).round(3).to_string())
+    if given.save:
+        save(pd.DataFrame(rows))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Side by side with other software, on the same data in one run: ratios, not seconds.
 
-python benchmarks/quick.py [--repeats 3]
+python benchmarks/quick.py [--repeats 3] [--only connectomes] [--cpu]
 Each comparison writes benchmarks/results/NAME.json.
 """
 
@@ -9,14 +9,21 @@ import json
 import os
 import platform
 import time
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
 import torch
 
-from dysconnect.data.edges import Pairs
+from dysconnect.connectivity import cohort_connectomes
+from dysconnect.data.connectomes import write_connectomes
+from dysconnect.data.edges import Pairs, measure_pairs
+from dysconnect.data.estimate import connectome
+from dysconnect.data.measures import measure_of
+from dysconnect.data.series import series_hash, write_series
 from dysconnect.localize.statistics import edge_statistics
 from dysconnect.models.graph.gcn import GCN, SparseGCN
 from dysconnect.models.graph.views import adjacency, to_batch
@@ -25,15 +32,20 @@ from dysconnect.models.tangent import TangentSpace
 OUT = Path(__file__).parent / "results"
 
 
-def median_seconds(run, repeats: int) -> float:
-    """Median wall time of a call, after one that does not count."""
+CLOCKS = [time.perf_counter]
+
+
+def seconds(run) -> float:
+    """Time of a call, s."""
+    start = CLOCKS[-1]()
     run()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return float(np.median(times))
+    return CLOCKS[-1]() - start
+
+
+def median_seconds(run, repeats: int) -> float:
+    """Median time of a call, after one that does not count."""
+    run()
+    return float(np.median([seconds(run) for _ in range(repeats)]))
 
 
 def max_t(repeats: int) -> list[dict]:
@@ -78,6 +90,89 @@ def tangent(repeats: int) -> list[dict]:
     return [{"what": what, "ours": ours, "peer": peer, "against": "nilearn ConnectivityMeasure", "goal": 2}]
 
 
+PEOPLE, REGIONS, VOLUMES = 1000, 200, (200, 300, 400)
+CONNECTIONS = {"correlation": "empirical", "partial": "ledoit_wolf", "covariance": "ledoit_wolf"}
+
+
+def connectomes(repeats: int) -> list[dict]:
+    """Connectomes of 1,000 people, from series in memory and from files to a file, against ConnectivityMeasure."""
+    by_nilearn([np.eye(9)], "correlation")  # loads what it needs
+    rng = np.random.default_rng(0)
+    mix, nodes = np.eye(REGIONS) + rng.standard_normal((REGIONS, REGIONS)) / 30, atlas(REGIONS)
+    kinds = [rng.standard_normal((volumes, REGIONS)) @ mix for volumes in VOLUMES]
+    series = [kinds[k % len(kinds)] * (1 + k) for k in range(PEOPLE)]
+    rows = []
+    with TemporaryDirectory() as folder:
+        index = written(kinds, nodes, Path(folder))
+        for measure, estimator in CONNECTIONS.items():
+            runs = {
+                "series in memory": (
+                    partial(of_series, series, measure, estimator),
+                    partial(by_nilearn, series, measure),
+                ),
+                "files to file": (
+                    partial(of_files, index, nodes, measure, Path(folder)),
+                    partial(files_by_nilearn, index, measure, Path(folder)),
+                ),
+            }
+            for what, (own, other) in runs.items():
+                ours, peer = (float(np.median([seconds(run) for _ in range(repeats)])) for run in (own, other))
+                what = f"{measure} ({estimator}) of {PEOPLE:,} people, {REGIONS} regions, {VOLUMES} volumes, {what}"
+                rows.append(
+                    {"what": what, "ours": ours, "peer": peer, "against": "nilearn ConnectivityMeasure", "goal": 5}
+                )
+    return rows
+
+
+def atlas(n_nodes: int) -> pd.DataFrame:
+    """Regions of a table that is as large."""
+    names = [f"Region {k}" for k in range(n_nodes)]
+    return pd.DataFrame({"node": np.arange(1, n_nodes + 1), "name": names})
+
+
+def written(kinds: list[np.ndarray], nodes: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """Write each series once; an index of `PEOPLE` who have them in turns, as the stage `timeseries` writes it."""
+    for k, values in enumerate(kinds):
+        write_series(values, nodes["name"], folder / f"{k}.tsv")
+    paths = [folder / f"{k % len(kinds)}.tsv" for k in range(PEOPLE)]
+    hashes = {path: series_hash(path.read_bytes()) for path in set(paths)}
+    rows = [(f"sub-{k}", str(path), hashes[path]) for k, path in enumerate(paths)]
+    return pd.DataFrame(rows, columns=["participant_id", "series", "sha256"])
+
+
+def of_series(series: list[np.ndarray], measure: str, estimator: str) -> np.ndarray:
+    """Edges [n, E] by dysconnect."""
+    edges = np.empty((len(series), len(measure_pairs(measure, REGIONS))), np.float32)
+    for person, values in enumerate(series):
+        edges[person] = connectome(values, measure, estimator)
+    return edges
+
+
+def by_nilearn(series: list[np.ndarray], measure: str) -> np.ndarray:
+    """The same edges by nilearn, and Fisher's z of them."""
+    from nilearn.connectome import ConnectivityMeasure
+    from sklearn.covariance import EmpiricalCovariance, LedoitWolf
+
+    known = {"empirical": EmpiricalCovariance, "ledoit_wolf": LedoitWolf}
+    entry, estimator = measure_of(measure), known[CONNECTIONS[measure]](store_precision=False)
+    fitted = ConnectivityMeasure(
+        estimator, entry.kind, vectorize=True, discard_diagonal=not entry.diagonal, standardize="zscore_sample"
+    )
+    return entry.transformed(fitted.fit_transform(series)).astype(np.float32)
+
+
+def of_files(index: pd.DataFrame, nodes: pd.DataFrame, measure: str, folder: Path) -> None:
+    """From files of series, compared with their hashes, to one labelled file by dysconnect."""
+    made = cohort_connectomes(index, nodes, measure, CONNECTIONS[measure])
+    write_connectomes(made, folder / "ours.h5", {})
+
+
+def files_by_nilearn(index: pd.DataFrame, measure: str, folder: Path) -> None:
+    """From files of series to an array in a file by pandas, nilearn and numpy."""
+    series = [pd.read_csv(path, sep="\t").to_numpy() for path in index["series"]]
+    np.save(folder / "nilearn.npy", by_nilearn(series, measure))
+
+
 def graph_step(repeats: int) -> list[dict]:
     """Forward and backward of the dense GCN, against message passing over the same edges."""
     rng = torch.Generator().manual_seed(0)
@@ -97,19 +192,34 @@ def graph_step(repeats: int) -> list[dict]:
     return rows
 
 
+COMPARISONS = (max_t, tangent, connectomes, graph_step)
+
+
 def main() -> None:
     """Run all comparisons, print and save them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3)
-    repeats = parser.parse_args().repeats
+    parser.add_argument("--only", choices=[comparison.__name__ for comparison in COMPARISONS])
+    parser.add_argument("--cpu", action="store_true", help="CPU time of all threads, beside other work, not wall time")
+    given = parser.parse_args()
+    if given.cpu:
+        CLOCKS.append(time.process_time)
     OUT.mkdir(exist_ok=True)
     machine = f"{platform.machine()}, {os.cpu_count()} cores"
     versions = {name: version(name) for name in ("numpy", "scipy", "torch", "torch_geometric", "nilearn")}
-    for comparison in (max_t, tangent, graph_step):
+    for comparison in (chosen for chosen in COMPARISONS if given.only in (None, chosen.__name__)):
         rows = []
-        for row in comparison(repeats):
+        for row in comparison(given.repeats):
             ratio = row["peer"] / row["ours"]
-            rows.append({**row, "unit": "s", "ratio": round(ratio, 1), "machine": machine, "versions": versions})
+            rows.append(
+                {
+                    **row,
+                    "unit": "CPU s" if given.cpu else "s",
+                    "ratio": round(ratio, 1),
+                    "machine": machine,
+                    "versions": versions,
+                }
+            )
             print(
                 f"{row['what']}: {ratio:.1f} x as fast as {row['against']} ({row['ours']:.3f} s, {row['peer']:.3f} s)"
             )

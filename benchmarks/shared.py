@@ -1,13 +1,35 @@
-"""Tangent vectors that several experiments of a benchmark share, computed once."""
+"""What several benchmarks need: files of counts that go on where they stopped, tangent vectors computed once."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
 
 from dysconnect.models.tangent import TangentSpace
+
+COUNTS = Path(__file__).parent / "counts"  # committed: what took long to count
+
+
+def lines_of(path: Path) -> list[dict]:
+    """Whole lines of JSON that the file has; one that was cut off while it was written is taken away."""
+    if not path.exists():
+        return []
+    text = path.read_text()
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        path.write_text(whole)
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def add_line(path: Path, line: dict) -> None:
+    """Append a line of JSON."""
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a") as file:
+        file.write(json.dumps(line, default=lambda value: value.item()) + "\n")
 
 
 @contextmanager

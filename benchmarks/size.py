@@ -1,9 +1,11 @@
-"""Memory grows with the batch, not with the cohort: one network trained on many simulated people of 200 regions.
+"""Memory grows with the batch, not with the cohort: models trained on many simulated people of 200 regions.
 
-python benchmarks/size.py [--people 2000 20000] [--memory 1.0] [--epochs 1]
+python benchmarks/size.py [--people 2000 20000] [--models gcn ridge logistic] [--memory 1] [--epochs 1] [--penalties 1]
 The connectomes are simulated and written block by block into a temporary folder. A process of its own then trains and
 predicts as the workflow does, with training.memory=1 (GB), and the largest memory it ever held is read from the
-system. Writes benchmarks/results/size.json; the goal is 4 GB for 20,000 people.
+system: a network on four fifths of the people, a linear model on all of them, as the final one is, with one candidate
+of the penalty (each takes as long, and no more memory; the configuration has six). Writes benchmarks/results/size.json;
+the goal is 4 GB for 20,000 people. A linear model needs one kernel, 8 n^2 bytes: 3.2 GB of the 4.
 """
 
 import argparse
@@ -13,7 +15,6 @@ import platform
 import subprocess
 import sys
 import tempfile
-import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -60,74 +61,80 @@ def write(people: int, folder: Path) -> None:
     write_participants(table, folder / "participants.tsv")
 
 
-def train(folder: Path, memory: float, epochs: int) -> None:
-    """Train on four fifths of the people and predict the others, from the files."""
+def train(folder: Path, name: str, memory: float, epochs: int, penalties: list[float]) -> None:
+    """Train a model on people of the files, and predict a fifth of them."""
     from dysconnect.data.labelled import labelled_cohort
+    from dysconnect.learning.estimators import EdgeModel
     from dysconnect.learning.graph.model import GraphModel
 
     load = lambda *parts: yaml.safe_load(CONFIGS.joinpath(*parts).read_text())
     cohort, _ = labelled_cohort(folder / "edges.h5", folder / "participants.tsv", CONTRAST, "correlation", memory)
-    graph = load("graph", "positive.yaml")
-    training = {**load("training", "default.yaml"), "epochs": epochs, "memory": memory, "device": "cpu"}
-    model = GraphModel(load("model", "gcn.yaml"), graph, training, "correlation")
     test = np.arange(len(cohort.labels)) % 5 == 0
-    (model,) = model.fit_many(cohort, np.flatnonzero(~test), [1], folder / "unfinished")
+    if name == "gcn":
+        training = {**load("training", "default.yaml"), "epochs": epochs, "memory": memory, "device": "cpu"}
+        model = GraphModel(load("model", "gcn.yaml"), load("graph", "positive.yaml"), training, "correlation")
+        (model,) = model.fit_many(cohort, np.flatnonzero(~test), [1], folder / "unfinished")
+    else:
+        model = EdgeModel({"name": name, "penalties": penalties}, "correlation").fit(cohort, np.arange(len(test)))
     probability = model.predict(cohort, np.flatnonzero(test))
     own = cohort.labels[test] == 1
     print(f"mean probability {probability[own].mean():.3f} of patients, {probability[~own].mean():.3f} of controls")
 
 
 def step(which: str, folder: Path, *more) -> tuple[float, float]:
-    """Run one step in a process of its own: largest memory in GB, seconds."""
+    """Run one step in a process of its own: largest memory in GB, seconds of the processor."""
     command = [sys.executable, __file__, "--step", which, "--folder", str(folder), *map(str, more)]
-    start = time.perf_counter()
     process = subprocess.Popen(command)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{' '.join(command)} failed with status {status}")
     scale = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes here
-    return usage.ru_maxrss * scale / 1e9, time.perf_counter() - start
+    return usage.ru_maxrss * scale / 1e9, usage.ru_utime + usage.ru_stime
 
 
-def measure(people: int, memory: float, epochs: int) -> dict:
-    """Write, train and predict; the memory of both steps beside that of the connectomes."""
+def measure(people: int, given: argparse.Namespace) -> list[dict]:
+    """Write, train and predict; the memory of every step beside that of the connectomes."""
+    rows, data = [], 4 * people * NODES * (NODES - 1) / 2 / 1e9
     with tempfile.TemporaryDirectory() as folder:
         wrote = step("write", Path(folder), "--people", people)
-        trained = step("train", Path(folder), "--memory", memory, "--epochs", epochs)
         stored = Path(folder, "edges.h5").stat().st_size / 1e9
-    held = 3 * 4 * people * NODES * (NODES - 1) / 2 / 1e9  # edges as they are, standardised, and as a graph
-    print(f"{people} people: trained in {trained[0]:.2f} GB ({trained[1]:.0f} s), written in {wrote[0]:.2f} GB")
-    what = f"GCN trained on {people} people of {NODES} regions, epochs: {epochs}, and predictions"
-    return {
-        "what": f"{what}; training.memory={memory:g}",
-        "ours": round(trained[0], 3),
-        "peer": round(held, 3),
-        "against": "what the same data would take if they were held (data alone)",
-        "unit": "GB",
-        "ratio": round(held / trained[0], 1),
-        "goal": round(held / GOAL, 1),
-        "wall": {"write": wrote[1], "train": trained[1]},
-        "written with": round(wrote[0], 3),
-        "file": round(stored, 3),
-    }
+        for name in given.models:
+            options = ["--memory", given.memory, "--epochs", given.epochs, "--penalties", *given.penalties]
+            trained = step("train", Path(folder), "--models", name, *options)
+            network = (
+                name == "gcn"
+            )  # data as they are, standardised, and as a graph; or centred in float64, and kernels
+            held = 3 * data if network else 4 * data + 5 * 8 * people**2 / 1e9
+            print(f"{name}, {people} people: {trained[0]:.2f} GB, {trained[1]:.0f} CPU-s", flush=True)
+            more = f"epochs: {given.epochs}" if network else f"penalties: {len(given.penalties)}"
+            row = {"what": f"{name} trained on {people} people of {NODES} regions, {more}, and predictions"}
+            row["what"] += f"; training.memory={given.memory:g}"
+            row |= {"ours": round(trained[0], 3), "peer": round(held, 3)}
+            row |= {"against": "what it would take with everything held (data, and kernels with their eigenvectors)"}
+            row |= {"unit": "GB", "ratio": round(held / trained[0], 1), "goal": round(held / GOAL, 1)}
+            cpu = {"write": wrote[1], "train": trained[1]}
+            rows.append(row | {"cpu": cpu, "written with": round(wrote[0], 3), "file": round(stored, 3)})
+    return rows
 
 
 def main() -> None:
     """Measure every size, print and save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=int, nargs="+", default=[2000, 20000])
+    parser.add_argument("--models", nargs="+", default=["gcn", "ridge", "logistic"])
     parser.add_argument("--memory", type=float, default=1.0)
     parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--penalties", type=float, nargs="+", default=[1.0])
     parser.add_argument("--step", choices=("write", "train"), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.step == "write":
         return write(given.people[0], given.folder)
     if given.step == "train":
-        return train(given.folder, given.memory, given.epochs)
+        return train(given.folder, given.models[0], given.memory, given.epochs, given.penalties)
     machine = f"{platform.machine()}, {os.cpu_count()} cores"
     versions = {name: version(name) for name in ("numpy", "torch", "h5py", "xarray")}
-    rows = [measure(people, given.memory, given.epochs) for people in given.people]
+    rows = [row for people in given.people for row in measure(people, given)]
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text(json.dumps([{**row, "machine": machine, "versions": versions} for row in rows], indent=1))
 

@@ -38,7 +38,7 @@ from dysconnect.stimulate import rank_targets
 from dysconnect.train import cross_validate, permutation_null
 from dysconnect.validate import pool_maker
 from dysconnect.validate.pools import thin
-from dysconnect.validate.scenarios import CARRIERS, Scenario, draw_labels, plant_scenario
+from dysconnect.validate.scenarios import Scenario, draw_labels, plant_scenario
 
 HERE = Path(__file__).parent
 OUT = HERE / "results"
@@ -140,7 +140,7 @@ class SeriesSource:
         one_in, _, half = design.partition(":")
         chosen = chosen.sample(len(chosen) // int(one_in), random_state=seed).sort_values("edge")
         if effect:
-            what = Scenario("planted", CARRIERS if half else "hub", effect)
+            what = Scenario("planted", "hub", 0.5 if half else 1.0, effect)
             edges, _ = plant_scenario(pool, edges, labels, chosen, what, self.spec, [seed])
         people, names = pool.participants.assign(label=labels), self.nodes["name"].to_numpy()
         people = people.assign(scan_group=people["participant_id"])

@@ -11,7 +11,6 @@ where it stopped (after a change of the code begin another file). `--regions` th
 
 import argparse
 import contextlib
-import json
 import os
 import tempfile
 import time
@@ -23,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
-from shared import shared_tangent
+from shared import add_line, lines_of, shared_tangent
 from threadpoolctl import threadpool_limits
 
 from dysconnect.data.atlas import edge_circuits, load_atlas
@@ -222,11 +221,6 @@ def numbers(text: str) -> range:
     return range(int(first), int(last or first) + 1)
 
 
-def kept(path: Path) -> list[dict]:
-    """Lines that the file has."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
 def settings_of(run: Run, regions: int | None) -> str:
     """Hash of all settings but the seed."""
     dataset = run.cohort["dataset"]
@@ -240,7 +234,7 @@ def count(asked: argparse.Namespace) -> Iterator[dict]:
     chosen = {"dataset": asked.dataset, "experiment": asked.experiment, "overrides": " ".join(asked.set)}
     run = plan_run(ROOT, chosen)
     settings = settings_of(run, asked.regions)
-    done = {line["seed"] for line in kept(asked.file) if line["settings"] == settings}
+    done = {line["seed"] for line in lines_of(asked.file) if line["settings"] == settings}
     for seed in (seed for seed in asked.seeds if seed not in done):
         start = time.process_time()
         with (
@@ -298,7 +292,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="print the spread of what the file has")
     asked = parser.parse_args()
     if asked.table:
-        lines = kept(asked.file)
+        lines = lines_of(asked.file)
         for settings in dict.fromkeys(line["settings"] for line in lines):
             part = [line for line in lines if line["settings"] == settings]
             print(settings, part[0]["dataset"], *part[0]["set"])
@@ -306,8 +300,7 @@ def main() -> None:
             print("Most typical seeds:", *typical(part)[:5])
         return
     for line in count(asked):
-        with asked.file.open("a") as file:
-            file.write(json.dumps(line, default=lambda value: value.item()) + "\n")
+        add_line(asked.file, line)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from dysconnect.localize.bounds import (
     LARGEST,
     TIE,
     DiscoveryBound,
+    _ratios,
     all_resolutions,
     bounds_table,
     calibrate,
@@ -130,6 +131,18 @@ def test_ratios_of_permutations_by_definition(correlated, make_participants):
         expected = (p * 150 / np.arange(1, 151))[:, :largest].min(1)
         own = permuted_ratios(groups, edges, basis, largest, chunk_bytes=8 * 7 * (150 + largest))
         np.testing.assert_allclose(own, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("df", [20, 92, 3000])
+def test_the_smallest_ratio_is_that_of_all_ranks(df):
+    """Found in a table of p, and then computed: the same number as by computing every p, far out in the tail too."""
+    rng = np.random.default_rng(0)
+    strongest = np.minimum(np.abs(rng.normal(size=(60, 40))) * rng.choice([0.02, 0.1, 0.4], (60, 1)), 1).astype(
+        np.float32
+    )
+    strongest[0] = 1
+    p = 2 * stdtr(df, -to_t(-np.sort(-strongest, axis=1).astype(float), df))
+    np.testing.assert_array_equal(_ratios(strongest, df, 500), (p / np.arange(1, 41)).min(1) * 500)
 
 
 def test_parts_of_the_edges_make_no_difference(correlated, make_participants, monkeypatch):

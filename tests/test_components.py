@@ -222,6 +222,17 @@ def test_chunks_and_threads_do_not_matter(monkeypatch):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
+def test_what_is_small_is_multiplied_once(monkeypatch):
+    """And what is not, again: products of it would fill the memory."""
+    small, large = cohort(3, permutations=30), cohort(3, permutations=30)
+    first = [r for _, r in small.chunks("first")]
+    assert all(r is kept for (_, r), kept in zip(small.chunks("again"), first))
+    monkeypatch.setattr(components, "CHUNK", 4 * len(large.rows) * 30)
+    parts = [r for _, r in large.chunks("first")]
+    assert not any(r is other for (_, r), other in zip(large.chunks("again"), parts))
+    np.testing.assert_array_equal(np.concatenate(first), np.concatenate(parts))
+
+
 def test_more_permutations_begin_with_the_fewer():
     few, many = (maxima(cohort(9, permutations=n), THRESHOLDS, np.ones((1, 190), bool))[1] for n in (90, 300))
     np.testing.assert_allclose(few, many[:91], atol=1e-5)

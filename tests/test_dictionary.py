@@ -59,7 +59,7 @@ WRITTEN = {
     "train/gcn/history.tsv": HISTORY,
     "train/gcn/search.tsv": SEARCH,
     "validate/cohorts.tsv": [*VALIDATED, "stability"],
-    "validate/scores.tsv": ["scenario", "pattern", "d", "method", "measure", "value", "low", "high", "cohorts"],
+    "validate/scores.tsv": [*VALIDATED[:4], "method", "measure", "value", "low", "high", "cohorts"],
 }
 
 

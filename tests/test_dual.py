@@ -7,6 +7,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import roc_auc_score
 
 from dysconnect.models.dual import DualLogistic, DualRidge, centred_kernel
+from dysconnect.models.in_place import KernelInPlace
 
 BOTH = pytest.mark.parametrize("model", [DualRidge, DualLogistic])
 PENALTIES = pytest.mark.parametrize("penalty", [0.05, 1.0, 20.0])
@@ -206,3 +207,45 @@ def test_features_without_variance_give_the_base_rate(model):
     y = np.arange(40) % 4 == 0
     probability = model().fit(np.ones((40, 5)), y.astype(int)).predict_proba(np.ones((3, 5)))[:, 1]
     np.testing.assert_allclose(probability, 0.25, atol=0.05)
+
+
+# many people
+
+
+@BOTH
+@pytest.mark.parametrize("way", ["in place", "narrow"])
+@pytest.mark.parametrize("copied", [False, True])
+def test_many_people_need_no_eigenvectors_of_their_kernel(model, way, copied, monkeypatch):
+    """The same decisions, penalty and calibration by another route: factors in place, or products of features."""
+    rng, n_edges = np.random.default_rng(3), 90 if way == "in place" else 6
+    y = (np.arange(70) % 3 == 0).astype(int)
+    x = rng.normal(0.3, 1.0, (70, n_edges)) + 0.6 * y[:, None] * (np.arange(n_edges) < 5)
+    groups = np.r_[np.arange(64), [1, 2, 2, 4, 5, 64]] if copied else None
+    x[64:69] = x[[1, 2, 2, 4, 5]]
+    labels, new = np.column_stack([y, rng.permutation(y), y[::-1]]), rng.normal(size=(9, n_edges))
+    plain, plain_many = model().fit(x, y, groups), model().decide_many(x, labels, new, groups)
+    monkeypatch.setattr("dysconnect.models.dual.MANY" if way == "in place" else "dysconnect.models.dual.FEW", 20)
+    monkeypatch.setattr("dysconnect.models.in_place.COPIED", 16)
+    other = model().fit(x, y, groups)
+    np.testing.assert_allclose(other.predict_proba(new), plain.predict_proba(new), atol=1e-6)
+    np.testing.assert_allclose(model().decide_many(x, labels, new, groups), plain_many, atol=1e-6)
+    assert other.penalty_ == plain.penalty_
+
+
+def test_nan_in_features_of_many_people_is_refused(data, monkeypatch):
+    monkeypatch.setattr("dysconnect.models.dual.MANY", 20)
+    x = data[0].copy()
+    x[3, 4] = np.nan
+    with pytest.raises(np.linalg.LinAlgError, match="31 people is not positive definite: NaN in features"):
+        DualRidge().fit(x, data[1])
+
+
+def test_a_kernel_in_place_gives_its_products(data):
+    x, _ = data
+    kernel, plain = KernelInPlace(x), centred_kernel(x - x.mean(0))[0]
+    right = np.random.default_rng(0).normal(size=(31, 2))
+    kernel.factorise(0.5, 2.0)
+    np.testing.assert_allclose(kernel.times(right), plain @ right, atol=1e-12)
+    np.testing.assert_allclose(kernel.solved(right), np.linalg.solve(plain + 2 + 0.5 * np.eye(31), right), atol=1e-10)
+    kernel.invert(0.5)
+    np.testing.assert_allclose(kernel.by_inverse(right), np.linalg.solve(plain + 0.5 * np.eye(31), right), atol=1e-10)

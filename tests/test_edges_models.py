@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from dysconnect.data.edges import MissingRegions, Pairs
-from dysconnect.models.floor import CovariateEncoder
+from dysconnect.models.floor import CovariateEncoder, covariate, is_covariate
 from dysconnect.models.tangent import TangentSpace
 
 
@@ -203,3 +203,22 @@ def test_a_covariate_that_is_no_column_is_named_with_the_remedy():
     table = pd.DataFrame({"age": [20.0], "site": ["A"]})
     with pytest.raises(ValueError, match=r"covariate handedness is not a column .*found: age, site\)\. Correct"):
         CovariateEncoder(["age", "handedness"]).fit(table)
+
+
+def test_the_logarithm_of_a_column_is_a_covariate_unless_there_is_such_a_column():
+    table = pd.DataFrame({"mean_fd": [0.1, 0.2, 0.4, 0.8]})
+    encoded = CovariateEncoder(["log_mean_fd"]).fit(table).transform(table)
+    np.testing.assert_allclose(np.diff(encoded[:, 0]), np.diff(encoded[:, 0])[0])  # doubled each time
+    assert is_covariate("log_mean_fd", table) and not is_covariate("log_age", table)
+    assert covariate("log_mean_fd", table.assign(log_mean_fd=[1, 2, 3, 4])).tolist() == [1, 2, 3, 4]
+    again = CovariateEncoder(["log_mean_fd"]).load_state(CovariateEncoder(["log_mean_fd"]).fit(table).state())
+    np.testing.assert_array_equal(again.transform(table), encoded)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"), [([0.1, 0.0], "mean_fd is not above zero in sub-2, and"), (["a", "b"], "mean_fd is no number")]
+)
+def test_the_logarithm_of_what_has_none_is_refused(values, said):
+    table = pd.DataFrame({"participant_id": ["sub-1", "sub-2"], "mean_fd": values})
+    with pytest.raises(ValueError, match=f"log_mean_fd: {said}"):
+        CovariateEncoder(["log_mean_fd"]).fit(table)

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binom, norm
 
+from dysconnect.localize import kernels
 from dysconnect.localize.components import permuted_edges, smallest_p
 from dysconnect.localize.families import (
     circuit_tests,
@@ -89,6 +90,11 @@ def test_means_over_sets_equal_a_loop():
     for c, mask in enumerate(masks):
         np.testing.assert_allclose(mean[:, c], t[:, mask].mean(1), atol=1e-5)
         np.testing.assert_allclose(square[:, c], (t[:, mask] ** 2).mean(1), rtol=1e-5)
+
+
+def test_t_in_single_precision_is_rounded_once():
+    r = np.linspace(-1, 1, 2001).astype(np.float32).reshape(3, -1)
+    np.testing.assert_array_equal(kernels.single_t(r, 92.0), to_t(r.astype(float), 92).astype(np.float32))
 
 
 def test_p_of_circuits_equals_the_smallest_p_by_hand():

@@ -10,7 +10,9 @@ from dysconnect.data.edges import MissingRegions, Pairs
 from dysconnect.data.labelled import labelled_cohort
 from dysconnect.data.memory import data_memory, free_memory
 from dysconnect.data.participants import write_participants
-from dysconnect.learning.graph.view import FilledEdges, learn_scale
+from dysconnect.learning.estimators import EdgeModel
+from dysconnect.learning.graph.view import learn_scale
+from dysconnect.learning.represented import FilledEdges
 from dysconnect.learning.splits import make_splits
 from dysconnect.localize import localize, permutation
 from dysconnect.train import cross_validate
@@ -173,3 +175,32 @@ def test_a_localization_in_parts_is_the_same(make_cohort, monkeypatch):
     assert again.pop("permutation") == summary.pop("permutation") == "smith"
     assert again.pop("families") == summary.pop("families")
     assert again == pytest.approx(summary, rel=1e-6)
+
+
+# linear models of many people
+
+
+@pytest.mark.parametrize("name", ["ridge", "logistic"])
+def test_a_linear_model_of_many_people_is_the_same_from_the_file(stored, name, monkeypatch):
+    """In place and in blocks against everything in memory: predictions, permuted labels, and weights."""
+    path, participants, _ = stored
+    cohorts = [labelled_cohort(path, participants, CONTRAST, "correlation", memory)[0] for memory in (1e-6, np.inf)]
+    made = []
+    for many, cohort in zip((10, 5000), cohorts):
+        for module in ("models.dual", "learning.represented"):
+            monkeypatch.setattr(f"dysconnect.{module}.MANY", many)
+        train, test = np.arange(45), np.arange(45, 60)
+        model = EdgeModel({"name": name, "penalties": [0.01, 1.0, 30.0]}, "correlation").fit(cohort, train)
+        labels = np.column_stack([cohort.labels[train], cohort.labels[train][::-1]])
+        made.append((model.predict(cohort, test), model.decide_many(cohort, train, labels, test), model.state()))
+        assert isinstance(model.features(cohort, train), np.ndarray) == (many == 5000)
+    for ours, theirs in zip(*(one[:2] for one in made)):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    assert made[0][2].keys() == made[1][2].keys()
+    np.testing.assert_allclose(made[0][2]["weights"], made[1][2]["weights"], atol=1e-6)
+
+
+def test_who_cannot_do_with_blocks_reads_everybody(stored):
+    values, missing = np.arange(12.0).reshape(4, 3), np.zeros((4, 3), bool)
+    view = FilledEdges(values, missing, np.array([2, 0]))
+    np.testing.assert_array_equal(np.asarray(view, np.float32), values[[2, 0]])

@@ -121,9 +121,9 @@ def test_a_new_method_is_one_row(bonferroni, cohort, nodes, shared):
     assert "Bonferroni" in set(recovery(edges, truth, 0.05)["method"])
 
     scores = score_cohort(run_methods(shared), Truth.nothing(300), shared.statistics().t)
-    table = scores.assign(scenario="no difference", pattern="", d=0.0, cohort=0, batch="null_0")[COLUMNS]
+    table = scores.assign(scenario="no difference", pattern="", carriers=0.0, d=0.0, cohort=0, batch="null_0")[COLUMNS]
     null = gather(table.assign(stability=np.nan))
-    planted = null.assign(scenario="planted", pattern="hub", d=1.0)
+    planted = null.assign(scenario="planted", pattern="hub", carriers=1.0, d=1.0)
     judged = validation.judged(pd.concat([null, planted]), 0.05).set_index(["method", "where"])
     assert judged.loc["Bonferroni", "said"].tolist() == ["1 of 1 cohort", "100.0% of cohorts"]
     assert "Bonferroni" in {row.cells[0] for row in validation.method_table(null, 0.05).rows}

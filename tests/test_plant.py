@@ -7,6 +7,9 @@ import pytest
 from dysconnect.data.atlas import circuit_edges
 from dysconnect.data.edges import Pairs
 from dysconnect.planted.plant import (
+    FLOOR,
+    Ground,
+    _moved,
     choose_carriers,
     choose_edges,
     edge_spread,
@@ -54,6 +57,31 @@ def test_resting_band_keeps_what_is_inside_and_removes_what_is_outside():
 def test_no_shift_leaves_the_series_as_they_are(cohort, edges):
     x = cohort[1][0]
     np.testing.assert_allclose(plant(x, resting_band(x, TR), edges, np.zeros(8)), x, rtol=1e-9)
+
+
+def test_only_the_lowest_eigenvalues_are_raised():
+    """The nearest matrix with none below the floor, by all eigenvectors; then a correlation again."""
+    rng = np.random.default_rng(0)
+    matrix = np.corrcoef(rng.normal(size=(30, 60)))
+    i, j = np.triu_indices(8, 1)
+    moved = _moved(matrix, i, j, np.full(len(i), -0.8))
+    expected, wanted = matrix.copy(), np.tanh(np.arctanh(matrix[i, j]) - 0.8)
+    for _ in range(3):
+        expected[i, j] = expected[j, i] = wanted
+        values, vectors = np.linalg.eigh(expected)
+        assert (values < FLOOR).any()
+        expected = (vectors * np.maximum(values, FLOOR)) @ vectors.T
+        scale = np.sqrt(np.diag(expected))
+        expected /= np.outer(scale, scale)
+    np.testing.assert_allclose(moved, expected, atol=1e-12)
+
+
+def test_ground_serves_any_number_of_plantings(cohort, edges):
+    x = cohort[1][0]
+    ground = Ground.of(x, resting_band(x, TR))
+    for shift in (-0.4, 0.2, -0.4):
+        expected = plant(x, resting_band(x, TR), edges, np.full(8, shift))
+        np.testing.assert_array_equal(ground.planted(edges, np.full(8, shift)), expected)
 
 
 @pytest.mark.parametrize("amount", [-0.3, 0.2])

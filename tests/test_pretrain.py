@@ -23,7 +23,7 @@ from dysconnect.learning.graph.pretrain import (
 )
 from dysconnect.learning.graph.run import start_network, train_networks
 from dysconnect.learning.graph.stack import noise_of
-from dysconnect.learning.graph.view import FilledEdges
+from dysconnect.learning.represented import FilledEdges
 from dysconnect.learning.splits import make_splits
 from dysconnect.models.cards import of_kind
 from dysconnect.plan.checks import check_pretraining

@@ -132,7 +132,7 @@ def _bold(nodes, mm: int, anatomy: Anatomy, folder) -> SimpleNamespace:
     image = bold_image(head)
     reference, affine = np.asarray(image.dataobj)[..., 0].astype(np.float32), image.affine
     mask = foreground(reference, affine)
-    to_t1w, _ = register_bold(reference, affine, mask, anatomy, folder, 0)
+    to_t1w, _ = register_bold(reference, affine, mask, anatomy)
     axis = phase_axis({"PhaseEncodingDirection": head.phase}, "bold")
     found, measures = estimate_distortion(reference, affine, mask, anatomy, to_t1w, axis, folder, 0)
     return SimpleNamespace(head=head, to_t1w=to_t1w, distortion=found, measures=measures)

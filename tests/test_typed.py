@@ -293,6 +293,7 @@ def test_own_regions_have_a_title_of_their_own(local):
         ("localize.nuisance=[included]", r"localize\.nuisance: included"),
         ("stimulate.covariates=[participant_id]", r"stimulate\.covariates: participant_id"),
         ("dataset.covariates=[age,age]", r"dataset\.covariates: 'age' is there twice"),
+        ("dataset.covariates=[age,mean_fd,log_mean_fd]", "put it into localize.nuisance"),
         ("dataset.covariates=['']", r"dataset\.covariates: '' is no name"),
         ("dataset.covariates=age", r"dataset\.covariates: 'age' is not of type 'array'\. A list has brackets: \[age\]"),
         ("dataset.contrast.cases=[control]", r"dataset\.contrast: 'control' and 'control' are one group"),

@@ -1,5 +1,7 @@
 """Cohorts with a known truth are what they say, and the scores say what happened in them."""
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -37,9 +39,9 @@ LOCALIZE = {
 @pytest.fixture(scope="module")
 def spec(denoise_spec):
     own = {
-        "patients": 12, "controls": 12, "regions": None, "permutations": 39, "patterns": ["circuit"], "effects": [4.0],
-        "circuits": ["striato_pallidal", "cerebello_striatal"], "edges": 6, "confounding": 2.0, "artefact": 4.0,
-        "seed": 0,
+        "patients": 12, "controls": 12, "regions": None, "permutations": 39, "patterns": ["circuit"], "carriers": [1.0],
+        "effects": [4.0], "circuits": ["striato_pallidal", "cerebello_striatal"], "edges": 6, "confounding": 2.0,
+        "artefact": 4.0, "seed": 0,
     }  # fmt: skip
     return {
         "validate": own, "localize": LOCALIZE, "denoise": denoise_spec, "estimator": "empirical", "batch": 0
@@ -77,12 +79,13 @@ def test_a_pattern_depends_on_its_seed_only(nodes, spec):
     assert not first["edge"].equals(other["edge"])
 
 
-@pytest.mark.parametrize(("pattern", "carrying"), [("circuit", 1.0), ("hub", 1.0), ("carriers", 0.5)])
+@pytest.mark.parametrize(("pattern", "carrying"), [("circuit", 1.0), ("hub", 1.0), ("circuit", 0.5)])
 def test_what_is_planted_is_what_moves(pool, spec, nodes, pattern, carrying):
     edges = pool.all_edges(spec)
     labels = draw_labels(pool.participants, 12, 0.0, np.random.default_rng(0))
     chosen = chosen_edges(nodes, pattern, spec["validate"], [0])
-    changed, truth = plant_scenario(pool, edges, labels, chosen, Scenario("planted", pattern, 1.5), spec, [0])
+    scenario = Scenario("planted", pattern, carrying, 1.5)
+    changed, truth = plant_scenario(pool, edges, labels, chosen, scenario, spec, [0])
     np.testing.assert_array_equal(np.flatnonzero(truth.planted), np.sort(chosen["edge"]))
     np.testing.assert_array_equal(changed[labels == 0], edges[labels == 0])
     moved = (np.abs(changed - edges) > 1e-6).any(1)
@@ -198,8 +201,9 @@ def test_stability_of_sets():
 
 
 def test_gather_by_hand():
-    rows = [("no difference", "", 0.0, k, "null_0", "max-T", "edges", float(k == 0)) for k in range(10)]
-    table = pd.DataFrame(rows, columns=["scenario", "pattern", "d", "cohort", "batch", "method", "units", "fwer"])
+    rows = [("no difference", "", 0.0, 0.0, k, "null_0", "max-T", "edges", float(k == 0)) for k in range(10)]
+    columns = ["scenario", "pattern", "carriers", "d", "cohort", "batch", "method", "units", "fwer"]
+    table = pd.DataFrame(rows, columns=columns)
     table[["called", "fdp", "fdp_strict"]] = table[["fwer"]].to_numpy() * [3, 1, 1]
     table[["tpr", "auprc", "auprc_ratio", "sign_accuracy", "coverage"]] = np.nan
     table["stability"] = -0.1
@@ -218,16 +222,35 @@ def test_binomial_limits_at_the_ends():
 
 
 @pytest.mark.parametrize(
-    ("patterns", "effects", "message"),
+    ("patterns", "carriers", "effects", "message"),
     [
-        (["circle"], [0.8], r"validate\.patterns: circle is unknown\. Choose of circuit, mixed, hub, random, carriers"),
-        (["hub"], [0.8, 0.0], r"validate\.effects: 0 is not positive\. Give Cohen's d"),
-        (["hub"], [-1.0], r"validate\.effects: -1 is not positive"),
+        (["circle"], [1.0], [0.8], r"validate\.patterns: circle is unknown\. Choose of circuit, mixed, hub, random"),
+        (["hub"], [1.0, 0.0], [0.8], r"validate\.carriers: 0 is no share of the patients\. Give 1 for all"),
+        (["hub"], [1.0], [0.8, 0.0], r"validate\.effects: 0 is not positive\. Give Cohen's d"),
+        (["hub"], [1.0], [-1.0], r"validate\.effects: -1 is not positive"),
     ],
 )
-def test_an_impossible_design_is_refused(patterns, effects, message):
+def test_an_impossible_design_is_refused(patterns, carriers, effects, message):
     with pytest.raises(ValueError, match=message):
-        planted_scenarios(patterns, effects)
+        planted_scenarios(patterns, carriers, effects)
+
+
+def test_the_half_who_carry_it_are_changed_as_all_are(pool, spec, nodes):
+    """Every pattern and effect is planted once a person, whatever the shares."""
+    (whole, half), (stronger, _) = planted_scenarios(["hub"], [1.0, 0.5], [0.5, 0.8])
+    assert whole == ("planted", "hub", 1.0, 0.5) and half == ("planted", "hub", 0.5, 0.5) and stronger.d == 0.8
+    edges = pool.all_edges(spec)
+    labels = draw_labels(pool.participants, 12, 0.0, np.random.default_rng(0))
+    chosen, disrupted = chosen_edges(nodes, "hub", spec["validate"], [0]), {}
+    all_, _ = plant_scenario(pool, edges, labels, chosen, whole, spec, [0], disrupted)
+    assert sorted(disrupted) == np.flatnonzero(labels == 1).tolist()
+    some, truth = plant_scenario(pool, edges, labels, chosen, half, spec, [0], disrupted)
+    alone, same = plant_scenario(pool, edges, labels, chosen, half, spec, [0])
+    np.testing.assert_array_equal(some, alone)
+    np.testing.assert_array_equal(truth.moved, same.moved)
+    changed = (some != edges).any(1)
+    assert changed.sum() == 6
+    np.testing.assert_array_equal(some[changed], all_[changed])
 
 
 def test_an_unknown_pattern_or_too_many_edges_are_refused(nodes):
@@ -275,15 +298,15 @@ def scores():
     for scenario, failing in (("no difference", 9), ("confounded", 1), ("confounded, not adjusted", 16)):
         for method, count in (("max-T", failing), ("Benjamini-Hochberg", 1)):
             limits = binomial_limits(np.arange(20) < count, 0.95)
-            rows.append((scenario, "", 0.0, method, "fwer", count / 20, *limits, 20))
-        rows.append((scenario, "", 0.0, "true-discovery bounds", "coverage", 0.95, 0.75, 1.0, 20))
-    for pattern in ("circuit", "hub"):
-        for d in (0.5, 0.8):
-            for method in ("max-T", "Benjamini-Hochberg", "adaptive NBS"):
-                rows += [("planted", pattern, d, method, "tpr", d / 2, d / 2 - 0.1, d / 2 + 0.1, 4)]
-                rows += [("planted", pattern, d, method, "fdp", 0.04, 0.0, 0.1, 4)]
-                rows += [("planted", pattern, d, method, "fwer", 0.0, 0.0, 0.6, 4)]
-    columns = ["scenario", "pattern", "d", "method", "measure", "value", "low", "high", "cohorts"]
+            rows.append((scenario, "", 0.0, 0.0, method, "fwer", count / 20, *limits, 20))
+        rows.append((scenario, "", 0.0, 0.0, "true-discovery bounds", "coverage", 0.95, 0.75, 1.0, 20))
+    for pattern, share, d in product(("circuit", "hub"), (1.0, 0.5), (0.5, 0.8)):
+        for method in ("max-T", "Benjamini-Hochberg", "adaptive NBS"):
+            planted = "planted", pattern, share, d, method
+            rows += [(*planted, "tpr", share * d / 2, share * d / 2 - 0.1, share * d / 2 + 0.1, 4)]
+            rows += [(*planted, "fdp", 0.04, 0.0, 0.1, 4)]
+            rows += [(*planted, "fwer", 0.0, 0.0, 0.6, 4)]
+    columns = ["scenario", "pattern", "carriers", "d", "method", "measure", "value", "low", "high", "cohorts"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -319,5 +342,13 @@ def test_figures_are_drawn_from_full_and_from_missing_parts(scores, spec):
         drawings = section_of(own, spec).figures
         assert set(drawings) == names and all(drawing.caption for drawing in drawings.values())
         assert all(isinstance(drawing.draw(), Figure) for drawing in drawings.values())
-    titles = [axes.get_title("left") for axes in section_of(scores, spec).figures["validation_power"].draw().axes]
-    assert titles[:2] == ["edges of circuits", "all edges of a region"]
+    figure = section_of(scores, spec).figures["validation_power"].draw()
+    titles = [axes.get_title("left") for axes in figure.axes]
+    assert titles == [
+        "edges of circuits,\nall patients", "all edges of a region,\nall patients",
+        "edges of circuits,\nhalf of the patients", "all edges of a region,\nhalf of the patients",
+    ]  # fmt: skip
+    heights = [axes.lines[0].get_ydata()[0] for axes in figure.axes]
+    assert heights == pytest.approx([0.25, 0.25, 0.125, 0.125])
+    one = report.effect_figure(scores[scores["carriers"] != 0.5], "tpr", "Found", None)
+    assert [axes.get_title("left") for axes in one.axes][:2] == ["edges of circuits", "all edges of a region"]

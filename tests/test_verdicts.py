@@ -37,13 +37,22 @@ def test_a_cohort_is_counted_once(verdicts, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", asked)
     verdicts.main()
     verdicts.main()
-    (line,) = verdicts.kept(tmp_path / "out.jsonl")
+    (line,) = verdicts.lines_of(tmp_path / "out.jsonl")
     assert line["seed"] == 3 and line["n"] == 23  # five scans are spoiled
     assert 0 < line["max-T called"] - line["max-T false"] <= 10 and line["edge p"] == pytest.approx(1 / 101)
     assert {"edge", "correlation_ridge"} <= {*line["names"]}
     monkeypatch.setattr(sys, "argv", [*asked, "dataset.plant.effect=2.5"])
     verdicts.main()
-    assert len(verdicts.kept(tmp_path / "out.jsonl")) == 2
+    assert len(verdicts.lines_of(tmp_path / "out.jsonl")) == 2
+
+
+def test_a_line_cut_off_by_a_kill_is_counted_again(verdicts, tmp_path):
+    file = tmp_path / "new" / "out.jsonl"
+    verdicts.add_line(file, {"seed": 1, "p": np.float32(0.5)})
+    file.write_text(file.read_text() + '{"seed": 2, "p"')
+    assert verdicts.lines_of(file) == [{"seed": 1, "p": 0.5}]
+    verdicts.add_line(file, {"seed": 2})
+    assert verdicts.lines_of(file) == [{"seed": 1, "p": 0.5}, {"seed": 2}]
 
 
 def test_spread_counts_flags_and_ranks_numbers(verdicts):

@@ -13,7 +13,7 @@ from dysconnect.acquire.images import fetch_unit, plan_images
 from dysconnect.acquire.selection import select
 from dysconnect.acquire.withdrawn import add_withdrawn, is_of, read_withdrawn, without
 from dysconnect.commands import console
-from dysconnect.commands.withdraw import people_of
+from dysconnect.commands.withdraw import find_removal, people_of
 from dysconnect.data.images.receipts import write_receipt
 from dysconnect.data.series import write_series
 from dysconnect.fetching.remote import LEDGER
@@ -284,3 +284,20 @@ def test_a_server_that_does_not_answer_is_told(project, monkeypatch, capsys):
     said = capsys.readouterr().err
     assert "http://127.0.0.1:9 does not answer, and what it holds of ds is still there" in said
     assert read_withdrawn(project, "ds") == [WHO]
+
+
+def test_files_of_a_batch_go_with_the_person_and_others_are_kept(project):
+    folder, names = project / "results/ds", ("sub-1", "sub-10")
+    receipts = [json.loads((folder / f"acquire/receipts/{name}.json").read_text()) for name in names]
+    for name in names:
+        (folder / f"acquire/receipts/{name}.json").unlink()
+    (folder / "acquire/receipts/batch-001.json").write_text(json.dumps({"receipts": receipts}))
+    write(folder / "preprocess/kept", {f"{name}.json": "{}" for name in names})
+    write(folder / "preprocess/participants", {"batch-001.tsv": "participant_id\nsub-1\n", "batch-002.tsv": "sub-10\n"})
+    assert people_of(project, "ds") == set(names)
+    removal = find_removal(project / "results", "ds", "sub-1")
+    files = [str(path.relative_to(folder)) for path in removal.files if path.is_relative_to(folder)]
+    gone = {"acquire/receipts/batch-001.json", "preprocess/participants/batch-001.tsv", "preprocess/kept/sub-1.json"}
+    assert gone <= set(files)
+    assert not {"preprocess/participants/batch-002.tsv", "preprocess/kept/sub-10.json"} & set(files)
+    assert any("sub-1_" in path.name for path in removal.downloads)

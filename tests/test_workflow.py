@@ -570,8 +570,8 @@ def test_after_a_kill_the_workflow_goes_on_where_it_was(project, moved):
 
 VALIDATION = (
     "validate.cohorts.null=2", "validate.cohorts.planted=2", "validate.batch.null=2", "validate.patients=8",
-    "validate.controls=8", "validate.patterns=[circuit]", "validate.effects=[2]", "validate.edges=4",
-    "validate.regions=20", "validate.permutations=19", "validate.circuits=[cerebello_striatal]",
+    "validate.controls=8", "validate.patterns=[circuit]", "validate.carriers=[1]", "validate.effects=[2]",
+    "validate.edges=4", "validate.regions=20", "validate.permutations=19", "validate.circuits=[cerebello_striatal]",
 )  # fmt: skip
 CHOSEN = (f"experiment={','.join(EXPERIMENTS)},validate_localization",)
 
@@ -594,7 +594,7 @@ def test_the_validation_comes_into_the_report(validated):
     cohorts = pd.read_csv(results / "validate/cohorts.tsv", sep="\t")
     assert cohorts.groupby(["scenario", "method"]).size().eq(2).all()
     scores = pd.read_csv(results / "validate/scores.tsv", sep="\t")
-    columns = ["scenario", "pattern", "d", "method", "measure", "value", "low", "high", "cohorts"]
+    columns = ["scenario", "pattern", "carriers", "d", "method", "measure", "value", "low", "high", "cohorts"]
     assert list(scores.columns) == columns
     assert {"tpr", "fdp", "fwer", "auprc", "auprc_ratio"} <= set(scores["measure"])
     report = (results / "report/index.html").read_text()

@@ -222,3 +222,43 @@ def test_a_server_that_is_away_stops_the_workflow_and_loses_nothing(raw):
     done = project.snakemake("--until", "acquire", overrides=("dataset.limit=12",))
     assert done.returncode == 0, project.said(done)
     assert len(requests) == before + 4 * 4
+
+
+# more people than jobs
+
+
+def people_fetched(requests, since: int) -> set[str]:
+    """Whose images were asked for, of requests from some number on."""
+    return {
+        match[1] for line in requests[since:] if (match := re.search(r"/(sub-[A-Za-z0-9]+)/\S*bold\.nii\.gz", line))
+    }
+
+
+def test_people_of_a_batch_are_computed_once(finished):
+    """Somebody joins, a job is killed, a job is forced: nobody is fetched or averaged again who need not be."""
+    project, requests, _ = finished
+    index = pd.read_csv(project.results / "preprocess/series.tsv", sep="\t", dtype=str)
+    people, results = index["participant_id"].tolist(), project.folder / "results/batched"
+    kept = lambda: {path.stem: path.stat().st_mtime_ns for path in (results / "preprocess/kept").glob("*.json")}
+
+    def run(some: list[str], *arguments: str) -> tuple[set[str], set[str]]:
+        before, since = kept(), len(requests)
+        more = "dataset.name=batched", "acquire.keep=false", "acquire.batches=2"
+        more += (f"dataset.participants=[{','.join(some)}]",)
+        done = project.snakemake("results/batched/preprocess/series.tsv", *arguments, overrides=more)
+        assert done.returncode == 0, project.said(done)
+        return people_fetched(requests, since), {name for name, when in kept().items() if before.get(name) != when}
+
+    failing = {"sub-ODN03"}
+    assert run(people[:-1]) == (set(people[:-1]), set(people[:-1]))
+    assert {path.stem for path in (results / "preprocess/participants").glob("*")} == {"batch-000", "batch-001"}
+    assert run(people) == ({people[-1]} | failing, {people[-1]})
+    ours = pd.read_csv(results / "preprocess/series.tsv", sep="\t", dtype=str)
+    pd.testing.assert_frame_equal(ours, index)
+    batch = next(path for path in (results / "preprocess/participants").glob("*") if people[0] in path.read_text())
+    members = {name for name in people if name in batch.read_text()}
+    for path in (batch, results / "preprocess/series.tsv", results / f"preprocess/kept/{people[0]}.json"):
+        path.unlink()
+    fetched, made = run(people)
+    assert fetched <= {people[0]} | failing and made == {people[0]}
+    assert run(people, "--forcerun", str(batch.relative_to(project.folder)))[1] == members

@@ -78,7 +78,7 @@ def run(tmp_path_factory):
     (folder / "standin").mkdir()
     (folder / "standin/sitecustomize.py").write_text(HOOK)
     (folder / "standin/person.py").write_text(PERSON)
-    wanted = "connectivity/motor10_fa.h5", "report/subjects/sub-01.html"
+    wanted = "connectivity/motor10_fa.h5", "report/subjects/index.txt"
     return folder, snakemake(folder, *(f"results/tracts/{name}" for name in wanted))
 
 

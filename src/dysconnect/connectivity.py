@@ -1,11 +1,12 @@
 """Stage `connectivity`: one labelled file of connectomes a measure."""
 
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
 from dysconnect.data.connectomes import Connectomes, data_hash
@@ -13,11 +14,13 @@ from dysconnect.data.edges import Pairs, measure_pairs
 from dysconnect.data.estimate import Connectome, scan_connectome
 from dysconnect.data.matrices import CONTENTS, contents_of, matrix_hash, read_connections
 from dysconnect.data.measures import measure_of
-from dysconnect.data.series import has_signal, read_series, series_hash
+from dysconnect.data.series import read_series, series_hash
 from dysconnect.data.timing import Timing
 from dysconnect.keeping.sealed import NotAsWrittenError
 from dysconnect.problems import refuse_gone
 from dysconnect.progress import track
+
+MANY = 64  # people, of whom a compiled reader is worth the half second that it takes to load
 
 
 def cohort_connectomes(
@@ -33,16 +36,19 @@ def cohort_connectomes(
         When they are gone.
     """
     refuse_gone(zip(index["participant_id"], index["series"]))
-    jobs = (delayed(_from_file)(row, nodes, measure, estimator) for row in index.to_dict("records"))
-    with threadpool_limits(1, "blas"):  # small matrices: one thread a person
-        results = Parallel(n_jobs=workers, backend="threading", return_as="generator")(jobs)
-        values = np.empty((len(index), len(measure_pairs(measure, len(nodes)))), np.float32)
-        missing = np.empty((len(index), len(nodes)), bool)
-        regional = np.empty((len(index), len(measure_of(measure).regional), len(nodes)), np.float32)
-        scans = []
-        for person, (made, dead) in enumerate(track(results, f"{measure} connectomes", total=len(index))):
-            values[person], regional[person], missing[person] = made.edges, made.regional, dead
-            scans.append(made.scan)
+    read = _reader(len(index))
+    values = np.empty((len(index), len(measure_pairs(measure, len(nodes)))), np.float32)
+    missing = np.empty((len(index), len(nodes)), bool)
+    regional = np.empty((len(index), len(measure_of(measure).regional), len(nodes)), np.float32)
+
+    def compute(person: int, row: dict) -> Mapping[str, float]:
+        made = _from_file(row, nodes, measure, estimator, read)
+        values[person], regional[person], missing[person] = made.edges, made.regional, made.missing
+        return made.scan
+
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(workers) as pool:  # small matrices: one thread a person
+        results = pool.map(compute, range(len(index)), index.to_dict("records"))
+        scans = list(track(results, f"{measure} connectomes", total=len(index)))
     subjects = index["participant_id"].to_numpy(str)
     names = nodes["name"].to_numpy(str)
     beside = {name: regional[:, k] for k, name in enumerate(measure_of(measure).regional)}
@@ -50,17 +56,29 @@ def cohort_connectomes(
     return replace(_connectomes(values, missing, subjects, names, measure), regional=beside, scan_means=means)
 
 
-def _from_file(row: dict, nodes: pd.DataFrame, measure: str, estimator: str | None) -> tuple[Connectome, np.ndarray]:
+def _reader(n_people: int) -> Callable[[bytes, pd.DataFrame], np.ndarray | None]:
+    """What reads files of the stage `timeseries`; where it gives None, as for few people, that of all tables does."""
+    if n_people < MANY:
+        return lambda content, nodes: None
+    from dysconnect.data.written import written_series
+
+    return lambda content, nodes: written_series(content, nodes["name"])
+
+
+def _from_file(row: dict, nodes: pd.DataFrame, measure: str, estimator: str | None, read: Callable) -> Connectome:
     path = Path(row["series"])
-    if row.get("sha256") and path.exists() and series_hash(path.read_bytes()) != row["sha256"]:
+    content = path.read_bytes() if path.exists() else b""
+    if content and row.get("sha256") and series_hash(content) != row["sha256"]:
         raise NotAsWrittenError(
             f"{row['participant_id']}: {path} is not what the timeseries stage wrote. Make the series again: add "
             "--forcerun timeseries to the command."
         )
-    series = read_series(path, "", nodes)
+    series = read(content, nodes)
+    if series is None:
+        series = read_series(path, "", nodes)
     timing = Timing.read(path) if measure_of(measure).timed else None
     try:
-        return scan_connectome(series, measure, estimator, timing), ~has_signal(series)
+        return scan_connectome(series, measure, estimator, timing)
     except ValueError as problem:
         raise ValueError(f"{row['participant_id']}: {problem}") from problem
 

@@ -1,5 +1,13 @@
+def after_download(wildcards, resources):
+    """What will make rows of the people whose images are deleted then; see `transport`."""
+    if RUN.keep:
+        return None
+    stage = "tractography" if RUN.traced else "preprocess"
+    return [stage, RUN.made_by, digest_of(stage), RUN.atlas_files, RUN.surface_files]
+
+
 rule download:
-    """Fetch and verify a participant's files, or those of the whole dataset; a failed participant fails alone."""
+    """Fetch and verify the files of one participant or of a batch, or of the whole dataset; who fails, fails alone."""
     input:
         files=lambda wildcards: RUN.users_files(wildcards.unit),
     output:
@@ -22,11 +30,12 @@ rule download:
         downloads=1,
         last_attempt=lambda wildcards, attempt: int(attempt > 2),
     params:
-        files=lambda wildcards: RUN.plan.units[wildcards.unit],
+        files=lambda wildcards: RUN.files_of(wildcards.unit),
         size=lambda wildcards: RUN.size_of(wildcards.unit),
         scan=RUN.scan,
         folder=str(RUN.plan.folder) if RUN.plan else "",
         fetching=transport,
+        after=after_download,
         code=code("download"),
     message:
         "Fetching {wildcards.unit} of {wildcards.dataset} ({params.size})"

@@ -73,7 +73,7 @@ wildcard_constraints:
     measure="|".join(sorted(set(STORED.values()))),
     experiment="|".join(EXPERIMENTS),
     unit="[A-Za-z0-9-]+",
-    participant="sub-[A-Za-z0-9]+",
+    participant=r"sub-[A-Za-z0-9]+|batch-\d+",
 
 
 def code(script):
@@ -103,6 +103,7 @@ onstart:
     record_run(Path.cwd(), workflow.local_exec and not RUN.fmriprep)
     if RUN.plan and RUN.fetched:
         asked(check_disk, RUN, workflow.cores or 1, todo)
+    forget_forced(workflow.dag)
     if RUN.fmriprep:
         waiting = sum(job[0] == "fmriprep" for job in todo)
         method = workflow.deployment_settings.deployment_method

@@ -23,6 +23,8 @@ rule evaluate:
         tried="results/{dataset}/evaluate/tried.json",  # what it counts lies beside it, and stays
     log:
         "results/logs/{dataset}/evaluate.log",
+    benchmark:
+        "results/benchmarks/{dataset}/evaluate.tsv"
     priority: 1  # others wait for it
     conda:
         ENVIRONMENT

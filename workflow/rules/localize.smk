@@ -74,6 +74,8 @@ rule deviations:
         edges="results/{dataset}/localize/people_edges.tsv",
     log:
         "results/logs/{dataset}/deviations.log",
+    benchmark:
+        "results/benchmarks/{dataset}/deviations.tsv"
     conda:
         ENVIRONMENT
     threads: 1
@@ -105,6 +107,8 @@ rule severity:
         summary="results/{dataset}/localize/severity.json",
     log:
         "results/logs/{dataset}/severity.log",
+    benchmark:
+        "results/benchmarks/{dataset}/severity.tsv"
     conda:
         ENVIRONMENT
     threads: 4
@@ -133,6 +137,8 @@ rule group_differences:
         summary="results/{dataset}/localize/groups.json",
     log:
         "results/logs/{dataset}/group_differences.log",
+    benchmark:
+        "results/benchmarks/{dataset}/group_differences.tsv"
     conda:
         ENVIRONMENT
     threads: 4

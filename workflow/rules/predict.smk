@@ -51,6 +51,8 @@ rule bundle:
         bundle="results/{dataset}/predict/{experiment}.npz",
     log:
         "results/logs/{dataset}/bundle_{experiment}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/bundle_{experiment}.tsv"
     conda:
         ENVIRONMENT
     threads: 1

@@ -1,5 +1,16 @@
+from dysconnect.keeping.rows import forget
+
+
+def forget_forced(dag):
+    """Forget what is kept of the people of jobs that somebody forces to run again."""
+    for job in dag.needrun_jobs():
+        if job.rule.name in ("preprocess", "tractography") and dag.reason(job).forced:
+            people = RUN.jobs[job.wildcards.participant]
+            forget(people, f"results/{DATASET}/{job.rule.name}")
+
+
 rule preprocess:
-    """Average a participant's BOLD in regions; a failed participant fails alone."""
+    """Average the BOLD of one participant or of a batch in regions; who fails, fails alone."""
     input:
         receipt="results/{dataset}/acquire/receipts/{participant}.json",
         images=(
@@ -24,7 +35,7 @@ rule preprocess:
     threads: 1
     resources:
         mem_mb=4000,
-        runtime=120,
+        runtime=lambda wildcards: RUN.minutes(wildcards.participant, 120, 5),
     params:
         atlas=COHORT["atlas"],
         preprocess=RUN.reading,
@@ -38,7 +49,7 @@ rule preprocess:
 
 
 rule discard:
-    """Delete a participant's fetched images once they were preprocessed (acquire.keep=false)."""
+    """Delete the fetched images of a job's people once they were preprocessed (acquire.keep=false)."""
     input:
         receipt="results/{dataset}/acquire/receipts/{participant}.json",
         images="results/{dataset}/acquire/receipts/{participant}.images",
@@ -72,15 +83,15 @@ rule preprocess_cohort:
     input:
         rows=expand(
             "results/{{dataset}}/preprocess/participants/{participant}.tsv",
-            participant=RUN.wanted,
+            participant=RUN.jobs,
         ),
         discarded=expand(
             "results/{{dataset}}/preprocess/discarded/{participant}",
-            participant=[] if RUN.keep else RUN.wanted,
+            participant=[] if RUN.keep else RUN.jobs,
         ),
         outputs=expand(
             "results/{{dataset}}/preprocess/discarded/{participant}.fmriprep",
-            participant=[] if RUN.keep_outputs else RUN.wanted,
+            participant=[] if RUN.keep_outputs else RUN.jobs,
         ),
     output:
         index="results/{dataset}/preprocess/series.tsv",
@@ -94,6 +105,7 @@ rule preprocess_cohort:
         mem_mb=500,
         runtime=5,
     params:
+        order=RUN.wanted,
         code=code("preprocess_cohort"),
     message:
         "Collecting the regional series of {wildcards.dataset}"

@@ -48,9 +48,10 @@ rule report:
             if RUN.traced
             else []
         ),
-        pages=expand(
-            "results/{{dataset}}/report/subjects/{participant}.html",
-            participant=RUN.wanted if RUN.paged else (),
+        pages=(
+            "results/{dataset}/report/subjects/index.txt"
+            if RUN.plan and RUN.paged
+            else []
         ),
         everybody="results/{dataset}/report/people/index.html" if RUN.paged else [],
         recovery=expand(
@@ -142,6 +143,8 @@ rule report:
         stability=figure("stability", "stability", "Localization"),
     log:
         "results/logs/{dataset}/report.log",
+    benchmark:
+        "results/benchmarks/{dataset}/report.tsv"
     priority: 1  # others wait for it
     conda:
         ENVIRONMENT
@@ -186,6 +189,8 @@ rule report_people:
         index="results/{dataset}/report/people/index.html",
     log:
         "results/logs/{dataset}/report_people.log",
+    benchmark:
+        "results/benchmarks/{dataset}/report_people.tsv"
     conda:
         ENVIRONMENT
     threads: 1
@@ -231,10 +236,7 @@ if RUN.images:
             engine="results/{dataset}/quality/engine.json",
             atlas=RUN.atlas_files,
         output:
-            pages=expand(
-                "results/{{dataset}}/report/subjects/{participant}.html",
-                participant=RUN.wanted,
-            ),
+            pages="results/{dataset}/report/subjects/index.txt",  # a line a page: as many outputs would slow every plan
         log:
             "results/logs/{dataset}/report_subjects.log",
         benchmark:
@@ -267,18 +269,17 @@ if RUN.traced:
         input:
             rows=expand(
                 "results/{{dataset}}/tractography/participants/{participant}.tsv",
-                participant=RUN.wanted,
+                participant=RUN.jobs,
             ),
             index="results/{dataset}/tractography/matrices.tsv",
             quality="results/{dataset}/tractography/quality.tsv",
             participants="results/{dataset}/timeseries/participants.tsv",
         output:
-            pages=expand(
-                "results/{{dataset}}/report/subjects/{participant}.html",
-                participant=RUN.wanted,
-            ),
+            pages="results/{dataset}/report/subjects/index.txt",  # a line a page: as many outputs would slow every plan
         log:
             "results/logs/{dataset}/report_tracts.log",
+        benchmark:
+            "results/benchmarks/{dataset}/report_tracts.tsv"
         conda:
             ENVIRONMENT
         threads: 1

@@ -89,6 +89,8 @@ rule track_cohort:
         run="results/{dataset}/tracking/localize.json",
     log:
         "results/logs/{dataset}/track_localize.log",
+    benchmark:
+        "results/benchmarks/{dataset}/track_localize.tsv"
     localrule: True
     conda:
         ENVIRONMENT

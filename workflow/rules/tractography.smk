@@ -1,5 +1,5 @@
 rule tractography:
-    """Follow a participant's fibres and count them by region; a failed participant fails alone."""
+    """Follow the fibres of one participant or of a batch and count them by region; who fails, fails alone."""
     input:
         receipt="results/{dataset}/acquire/receipts/{participant}.json",
         images="results/{dataset}/acquire/receipts/{participant}.images",
@@ -16,7 +16,7 @@ rule tractography:
     threads: 1  # more would give other streamlines
     resources:
         mem_mb=4000,
-        runtime=240,
+        runtime=lambda wildcards: RUN.minutes(wildcards.participant, 240, 20),
     params:
         atlas=COHORT["atlas"],
         tractography=without(COHORT["tractography"], "uncorrected"),
@@ -33,11 +33,11 @@ rule tractography_cohort:
     input:
         rows=expand(
             "results/{{dataset}}/tractography/participants/{participant}.tsv",
-            participant=RUN.wanted,
+            participant=RUN.jobs,
         ),
         discarded=expand(
             "results/{{dataset}}/preprocess/discarded/{participant}",
-            participant=[] if RUN.keep else RUN.wanted,
+            participant=[] if RUN.keep else RUN.jobs,
         ),
     output:
         index="results/{dataset}/tractography/matrices.tsv",
@@ -52,6 +52,7 @@ rule tractography_cohort:
         mem_mb=1000,
         runtime=10,
     params:
+        order=RUN.wanted,
         matrices=COHORT["dataset"].get("matrices"),
         uncorrected=COHORT["tractography"]["uncorrected"],
         code=code("tractography_cohort"),

@@ -7,6 +7,8 @@ rule splits:
         settings="results/{dataset}/train/splits.json",
     log:
         "results/logs/{dataset}/splits.log",
+    benchmark:
+        "results/benchmarks/{dataset}/splits.tsv"
     localrule: True
     conda:
         ENVIRONMENT

@@ -4,11 +4,12 @@ from pathlib import Path
 
 from _job import start
 
-from dysconnect.acquire.images import discard
-from dysconnect.data.images.receipts import read_receipt
+from dysconnect.acquire.images import discard, kept_elsewhere
+from dysconnect.data.images.receipts import read_receipts
 
 input, output, params = start(snakemake)
-own, name = Path(input.images), snakemake.wildcards.participant
-kept = [path for path in Path("results").glob(f"*/acquire/receipts/{name}.images") if path != own]
-others = [read_receipt(path.with_suffix(".json")) for path in kept if path.with_suffix(".json").exists()]
-print(f"{name}: {discard(read_receipt(input.receipt), others) / 1e6:.0f} MB free")
+receipts = read_receipts(input.receipt)
+others = kept_elsewhere([receipt["unit"] for receipt in receipts], Path(input.images))
+for receipt in receipts:
+    same = [other for other in others if other["unit"] == receipt["unit"]]
+    print(f"{receipt['unit']}: {discard(receipt, same) / 1e6:.0f} MB free")

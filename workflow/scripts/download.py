@@ -5,15 +5,22 @@ from pathlib import Path
 from _job import start
 
 from dysconnect.acquire.images import fetch_unit
-from dysconnect.data.images.receipts import write_receipt
+from dysconnect.data.images.receipts import write_receipts
 from dysconnect.fetching import transport_of
+from dysconnect.keeping.rows import made_by, receipt_kept
 
 input, output, params = start(snakemake)
-unit, folder = snakemake.wildcards.unit, Path(params.folder)
-receipt = fetch_unit(unit, params.files, folder, transport_of(params.fetching, folder.name), params.scan)
-if receipt["problem"]:
-    print(f"{unit}: {receipt['problem']}", flush=True)
-if receipt["problem"] and not receipt["permanent"] and not snakemake.resources.last_attempt:
+folder, people, results, receipts = Path(params.folder), params.files, Path(output.receipt).parents[2], []
+stage, *settings, atlas, surface = params.after or [None] * 4
+transport = transport_of(params.fetching, folder.name)
+maker = made_by(settings, [*atlas, *surface]) if stage and len(people) > 1 else None
+for name, files in people.items():
+    receipt = receipt_kept(name, files, results / stage, maker) if maker else None
+    receipts.append(receipt or fetch_unit(name, files, folder, transport, params.scan))
+    if receipts[-1]["problem"]:
+        print(f"{name}: {receipts[-1]['problem']}", flush=True)
+again = any(receipt["problem"] and not receipt["permanent"] for receipt in receipts)
+if again and not snakemake.resources.last_attempt:
     raise SystemExit("the network or the server is in trouble: trying again")
-write_receipt(receipt, output.receipt)
+write_receipts(receipts, output.receipt)
 Path(output.images).touch()

@@ -13,5 +13,5 @@ from dysconnect.report.people.subjects import write_pages
 input, output, params = start(snakemake)
 scans = read_scans(input.scans, input.coverage, input.engine)
 rows, people = scan_rows(input.index, input.denoised), read_participants(input.participants)
-nodes, folder, day = load_atlas(params.atlas["nodes"]), Path(output.pages[0]).parent, date.today().isoformat()
+nodes, folder, day = load_atlas(params.atlas["nodes"]), Path(output.pages).parent, date.today().isoformat()
 write_pages(rows, scans, people, nodes, params.spec, folder, day, snakemake.threads)

@@ -12,5 +12,5 @@ from dysconnect.report.people.tracts import read_rows, write_tract_pages
 input, output, params = start(snakemake)
 people = read_participants(input.participants)
 table = tract_table(read_tracts(input.index, input.quality), people)
-folder, day = Path(output.pages[0]).parent, date.today().isoformat()
+folder, day = Path(output.pages).parent, date.today().isoformat()
 write_tract_pages(read_rows(input.rows), table, people, params.spec, folder, day)

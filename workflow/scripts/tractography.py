@@ -6,12 +6,18 @@ import pandas as pd
 from _job import start
 
 from dysconnect.data.atlas import load_atlas
-from dysconnect.data.images.receipts import read_receipt, scan_entry
+from dysconnect.data.images.receipts import read_receipts, scan_entry
+from dysconnect.keeping.rows import made_by, rows_of
 from dysconnect.tractography.person import run_person
 
 input, output, params = start(snakemake)
-folder = Path(output.index).absolute().parents[1]
-entry = scan_entry(snakemake.wildcards.participant, read_receipt(input.receipt))
+folder, nodes = Path(output.index).absolute().parents[1], load_atlas(params.atlas["nodes"])
 settings = params.atlas, params.tractography, params.preprocess
-row = run_person(entry, load_atlas(params.atlas["nodes"]), folder, *settings)
-pd.DataFrame([row]).to_csv(output.index, sep="\t", index=False)
+maker = made_by([settings, params.code], input.atlas)
+
+
+def row(receipt):
+    return run_person(scan_entry(receipt["unit"], receipt), nodes, folder, *settings)
+
+
+pd.DataFrame(rows_of(read_receipts(input.receipt), folder, maker, row)).to_csv(output.index, sep="\t", index=False)

@@ -21,7 +21,7 @@ from dysconnect.acquire.local import acquire_local, local_files, plan_local
 from dysconnect.acquire.matrices import acquire_matrices, matrix_sources, plan_matrices
 from dysconnect.acquire.matrix_names import matrix_files
 from dysconnect.acquire.table import acquire_table, table_files
-from dysconnect.data.images.receipts import CHOICES, read_receipt, scan_choices
+from dysconnect.data.images.receipts import CHOICES, read_receipts, scan_choices
 from dysconnect.data.participants import write_participants
 from dysconnect.data.series import read_series, series_hash, write_series
 from dysconnect.fetching import fetch_or_stop, transport_of
@@ -184,27 +184,26 @@ def acquire_scans(dataset: dict, plan: Plan, receipts: list[str], max_failed: fl
         When too much could not be fetched; those receipts are deleted, so that the next run tries again.
     """
     try:
-        read = [read_receipt(path) for path in receipts]
+        read = [receipt for path in receipts for receipt in read_receipts(path)]
         return Acquired(*acquire_images(dataset, plan, read, max_failed), choices=scan_choices(read))
     except TransferFailed as failure:
         for path in receipts:
-            if Path(path).stem in failure.units:
+            if {receipt["unit"] for receipt in read_receipts(path)} & set(failure.units):
                 Path(path).unlink()
         raise
 
 
 def fetched_so_far(receipts: list[str]) -> dict | None:
     """Say for the summary what the receipts prove: bytes verified, where, and how to try the failed ones again."""
-    read = {path: read_receipt(path) for path in receipts}
-    if not read:
+    known = {path: read_receipts(path) for path in receipts}
+    if not known:
         return None
-    failed = [path for path, receipt in read.items() if any(file["state"] == "failed" for file in receipt["files"])]
+    read = [(path, receipt) for path, each in known.items() for receipt in each]
+    failed = [path for path, receipt in read if any(file["state"] == "failed" for file in receipt["files"])]
     return {
-        "bytes": sum(
-            file["bytes"] for receipt in read.values() for file in receipt["files"] if file["state"] != "failed"
-        ),
-        "folder": next(iter(read.values()))["folder"],
-        "retry": f"--forcerun {' '.join(failed)}" if failed else "",
+        "bytes": sum(file["bytes"] for _, receipt in read for file in receipt["files"] if file["state"] != "failed"),
+        "folder": read[0][1]["folder"],
+        "retry": f"--forcerun {' '.join(dict.fromkeys(failed))}" if failed else "",
     }
 
 

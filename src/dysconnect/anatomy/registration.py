@@ -1,4 +1,4 @@
-"""Registration with ANTs: the T1w to the template, the BOLD to the T1w, and the atlas to the subject.
+"""Registration: the T1w to the template with ANTs, the BOLD to the T1w, and the atlas to the subject.
 
 Affine: the T1w with its scalp, but the metric only within the dilated brain of the template. Then the brain is cut out
 (the template's mask brought back, and what is connected and bright inside it), and SyN goes brain to brain, on images
@@ -19,6 +19,7 @@ import pandas as pd
 from nibabel.affines import apply_affine
 from scipy import ndimage
 
+from dysconnect.anatomy.coregistration import UPRIGHT, rigid_to
 from dysconnect.anatomy.images import (
     LPS,
     cut_brain,
@@ -140,11 +141,9 @@ def _t1w_measures(ants, template, brain, cut, inside: np.ndarray, forward: list[
 
 
 def register_bold(
-    reference: np.ndarray, affine: np.ndarray, mask: np.ndarray, anatomy: Anatomy, folder: Path, seed: int
+    reference: np.ndarray, affine: np.ndarray, mask: np.ndarray, anatomy: Anatomy
 ) -> tuple[np.ndarray, dict[str, float]]:
-    """Find the rigid transform from BOLD to T1w, by mutual information (Mattes).
-
-    Two starts, the scanner's coordinates and the centres of mass; the better one counts.
+    """Find the rigid transform from BOLD, or b0, to T1w by mutual information.
 
     Parameters
     ----------
@@ -153,8 +152,6 @@ def register_bold(
     affine : array, [4, 4]
         BOLD voxel to scanner mm.
     anatomy : Anatomy
-    folder : path
-    seed : int
 
     Returns
     -------
@@ -162,36 +159,25 @@ def register_bold(
         BOLD mm to T1w mm.
     measures : dict of str to float
         Mutual information (nats) in the mask, `mi_bold_t1w_before` and `mi_bold_t1w_after`.
+
+    Raises
+    ------
+    ValueError
+        When the images fit better upside down, or turned otherwise as no head lies in a scanner.
     """
-    ants = load_ants()
-    fixed = to_ants(nib.Nifti1Image(reference.astype(np.float32), affine))
-    inside = to_ants(nib.Nifti1Image(ndimage.binary_dilation(mask).astype(np.float32), affine))
-    t1w = np.asarray(anatomy.t1w.dataobj) * anatomy.brain
-    moving = to_ants(nib.Nifti1Image(t1w.astype(np.float32), anatomy.t1w.affine))
-
-    def shared(matrix: np.ndarray) -> float:
-        return mutual_information(pulled(t1w, anatomy.t1w.affine, matrix, affine, mask.shape)[mask], reference[mask])
-
-    matrices = [np.eye(4)]
-    for k, start in enumerate(("Identity", None)):
-        result = ants.registration(
-            fixed, moving, "Rigid", initial_transform=start, mask=inside, random_seed=seed + 1,
-            outprefix=f"{folder}/bold{k}_", aff_iterations=(200, 200, 100, 0), aff_shrink_factors=(3, 2, 1, 1),
-            aff_smoothing_sigmas=(2, 1, 0, 0), aff_random_sampling_rate=0.5,
-        )  # fmt: skip
-        matrices.append(_rigid_matrix(ants, result["fwdtransforms"]))
-    shares = [shared(matrix) for matrix in matrices]
-    best = int(np.argmax(shares))
-    return matrices[best], {"mi_bold_t1w_before": shares[0], "mi_bold_t1w_after": shares[best]}
-
-
-def _rigid_matrix(ants, files: list[str]) -> np.ndarray:
-    """World to world (RAS), as the transforms of ANTs move points."""
-    corners = np.vstack([np.zeros(3), np.eye(3) * 100])
-    moved = _moved_points(ants, corners, files)
-    matrix = np.eye(4)
-    matrix[:3, :3], matrix[:3, 3] = (moved[1:] - moved[0]).T / 100, moved[0]
-    return matrix
+    t1w, grid = np.asarray(anatomy.t1w.dataobj) * anatomy.brain, anatomy.t1w.affine
+    matrix, turned = rigid_to(reference, affine, mask, t1w, grid)
+    if turned > 0:
+        raise ValueError(
+            "the images of this person fit the T1w better upside down, or turned otherwise by more than "
+            f"{UPRIGHT:.0f} degrees: the header of one of them names the wrong axes. Look at both; convert them again, "
+            "or leave the person out"
+        )
+    before, after = (
+        mutual_information(pulled(t1w, grid, pose, affine, mask.shape)[mask], reference[mask])
+        for pose in (np.eye(4), matrix)
+    )
+    return matrix, {"mi_bold_t1w_before": before, "mi_bold_t1w_after": after}
 
 
 def _moved_points(ants, points: np.ndarray, files: list[str], invert: list[bool] | None = None) -> np.ndarray:

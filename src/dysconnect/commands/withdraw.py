@@ -137,7 +137,7 @@ def people_of(project: Path, dataset: str) -> set[str]:
     """Everybody that the results of a dataset know, and those who have withdrawn."""
     folder = project / "results" / dataset
     names = set(read_withdrawn(project, dataset))
-    names |= {path.stem for path in folder.glob("acquire/receipts/*.json")}
+    names |= {receipt["unit"] for receipt in _receipts(folder)}
     for table in ("acquire", "timeseries"):
         names |= {row.get("participant_id", "") for row in _rows(folder / table / "participants.tsv")}
     return names - {"", "dataset"}
@@ -185,6 +185,7 @@ def find_removal(results: Path, dataset: str, name: str) -> Removal:
     for path in _files(folder):
         place = path.relative_to(folder)
         personal = any(is_of(name, part) for part in place.parts)
+        personal |= place.name.startswith("batch-") and _tells(path, name, results)
         if personal or place.parts[0] not in TOGETHER or len(place.parts) == 2:
             removal.files.append(path)
     for kind in ("logs", "benchmarks", "sealed"):
@@ -245,8 +246,15 @@ def _fetched(folder: Path, name: str) -> list[Path]:
 
 def _receipt(folder: Path, name: str) -> dict:
     """What was fetched for somebody; nothing where images are not fetched one by one."""
-    path = folder / "acquire/receipts" / f"{name}.json"
-    return json.loads(path.read_text()) if path.exists() else {"folder": "", "files": [], "scan": {}}
+    known = (receipt for receipt in _receipts(folder) if receipt["unit"] == name)
+    return next(known, {"folder": "", "files": [], "scan": {}})
+
+
+def _receipts(folder: Path) -> list[dict]:
+    """What was fetched for everybody of a dataset, and for the dataset itself."""
+    from dysconnect.data.images.receipts import read_receipts  # pandas
+
+    return [receipt for path in folder.glob("acquire/receipts/*.json") for receipt in read_receipts(path)]
 
 
 def _there(cells: Iterable[tuple[Path, str]]) -> list[Path]:

@@ -1,4 +1,4 @@
-"""One person's connectome from regional series: by nilearn, or as the measure says itself."""
+"""One person's connectome from regional series: of their covariance, or as the measure says itself."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -12,11 +12,12 @@ from dysconnect.data.timing import Timing
 
 
 class Connectome(NamedTuple):
-    """`edges` [E], and what the measure says beside them: `regional` [R, N] of every region, `scan` of the whole."""
+    """`edges` [E]; beside them `regional` [R, N] of every region and `scan` of the whole; `missing` regions [N]."""
 
     edges: np.ndarray
     regional: np.ndarray
     scan: Mapping[str, float]
+    missing: np.ndarray
 
 
 def connectome(series: np.ndarray, measure: str, estimator: str | None, timing: Timing | None = None) -> np.ndarray:
@@ -46,22 +47,26 @@ def scan_connectome(
     Connectome of float32
         N(N-1)/2 edges, N(N+1)/2 with the diagonal; zero where a region is missing (one on the diagonal).
     """
-    entry, alive = measure_of(measure), np.flatnonzero(has_signal(series))
+    entry, seen = measure_of(measure), has_signal(series)
+    alive, n = np.flatnonzero(seen), series.shape[1]
     inverted = "tangent space" if entry.tangent else "partial correlation" if measure == "partial" else ""
     if inverted and estimator == "empirical" and len(series) <= len(alive):
         raise ValueError(
             f"{inverted} of {len(alive)} regions from {len(series)} volumes needs shrinkage: "
             "set connectivity.estimator=ledoit_wolf."
         )
-    matrix, regional = np.eye(series.shape[1]), np.zeros((len(entry.regional), series.shape[1]), np.float32)
-    seen = series[:, alive]
+    regional, scan = np.zeros((len(entry.regional), n), np.float32), {}
+    living = series if len(alive) == n else series[:, alive]
     if entry.compute:
-        made, regional[:, alive], scan = _computed(seen, entry, timing and timing.among(alive))
+        matrix, regional[:, alive], scan = _computed(living, entry, timing and timing.among(alive))
     else:
-        made, scan = _through_nilearn(seen, entry, estimator), {}
-    matrix[np.ix_(alive, alive)] = made
-    edges = entry.transformed(measure_pairs(measure, len(matrix)).edges(matrix)).astype(np.float32)
-    return Connectome(edges, regional, scan)
+        matrix = FROM_COVARIANCE[entry.kind](covariance(living, estimator))
+    if len(alive) < n:
+        whole = np.eye(n)
+        whole[np.ix_(alive, alive)] = matrix
+        matrix = whole
+    edges = entry.transformed(measure_pairs(measure, n).edges(matrix)).astype(np.float32)
+    return Connectome(edges, regional, scan, ~seen)
 
 
 def _computed(
@@ -92,11 +97,65 @@ def _computed(
     raise ValueError(f"measure {measure.name}: `compute` returns {wrong} (data/measures.py).")
 
 
-def _through_nilearn(series: np.ndarray, measure: Measure, estimator: str) -> np.ndarray:
-    """Matrix of the regions with a signal, [T, N] -> [N, N]."""
-    from nilearn.connectome import ConnectivityMeasure  # takes a second to load
-    from sklearn.covariance import EmpiricalCovariance, LedoitWolf
+def covariance(series: np.ndarray, estimator: str) -> np.ndarray:
+    """Covariance of the regions of one scan, [T, N] -> [N, N], over T.
 
-    covariance = {"empirical": EmpiricalCovariance, "ledoit_wolf": LedoitWolf}[estimator](store_precision=False)
-    fitted = ConnectivityMeasure(cov_estimator=covariance, kind=measure.kind, standardize="zscore_sample")
-    return fitted.fit_transform([series])[0]
+    Raises
+    ------
+    ValueError
+        When there is no region, or a variance is infinite.
+    """
+    away = series - series.mean(0)
+    matrix = away.T @ away  # one triangle is computed and copied: numpy sees that both are one array
+    matrix *= 1 / len(series)
+    if not len(matrix) or not np.isfinite(np.diag(matrix)).all():
+        raise ValueError("no region has a signal, or one holds infinite values; write the series again.")
+    return matrix if estimator == "empirical" else _shrunk(matrix, away)
+
+
+def _shrunk(matrix: np.ndarray, away: np.ndarray) -> np.ndarray:
+    """Shrink a covariance [N, N] of centred series [T, N] towards its mean variance, in place.
+
+    As scikit-learn does, but that the sum over all pairs of regions of the products of their squares is the sum over
+    volumes of a square, and needs no matrix.
+
+    References
+    ----------
+    Ledoit and Wolf (2004), A well-conditioned estimator for large-dimensional covariance matrices, Journal of
+    Multivariate Analysis 88.
+    """
+    n_volumes, n = away.shape
+    power = away**2
+    mean = np.trace(matrix) / n
+    squares = np.sum(matrix**2)
+    noise = (np.sum(power.sum(1) ** 2) / n_volumes - squares) / (n * n_volumes)
+    spread = (squares - n * mean**2) / n
+    share = min(noise, spread) / spread if spread > 0 else 0.0
+    matrix *= 1 - share
+    matrix.flat[:: n + 1] += share * mean
+    return matrix
+
+
+def correlations(matrix: np.ndarray) -> np.ndarray:
+    """Correlations of a covariance [N, N], in place, with ones on the diagonal."""
+    scale = 1 / np.sqrt(np.diag(matrix))
+    matrix *= scale
+    matrix *= scale[:, None]
+    np.fill_diagonal(matrix, 1)
+    return matrix
+
+
+def partial_correlations(matrix: np.ndarray) -> np.ndarray:
+    """Correlation of each two regions given all others, of their covariance [N, N]; ones on the diagonal."""
+    from scipy.linalg import inv
+
+    partial = -correlations(inv(matrix))
+    np.fill_diagonal(partial, 1)
+    return partial
+
+
+FROM_COVARIANCE = {
+    "covariance": lambda matrix: matrix,
+    "correlation": correlations,
+    "partial correlation": partial_correlations,
+}

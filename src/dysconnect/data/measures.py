@@ -10,7 +10,7 @@ from dysconnect.data.overtime import lagged_coupling, refuse_few_pairs, refuse_f
 from dysconnect.dynamics.fisher import fisher_z
 
 ESTIMATORS = ("empirical", "ledoit_wolf")  # of covariances
-KINDS = ("correlation", "partial correlation", "covariance")  # of nilearn
+KINDS = ("correlation", "partial correlation", "covariance")  # as nilearn calls them
 UNITS = {"fisher": "Fisher z", "log": "log(1 + count)", "none": "connectivity"}  # of what is stored, by transform
 
 
@@ -25,7 +25,7 @@ class Measure:
     sentence : str
         For the methods: what models were given. Papers are cited by their short names.
     kind : str
-        What nilearn calls it; empty where `compute` makes it.
+        What it is of the covariance of a scan, as nilearn calls it; empty where `compute` makes it.
     compute : callable, optional
         Series [T, N] without constant columns to a matrix [N, N]. It imports scipy alone, and that when called: models
         read this table on machines that have little else, and whoever plans a run at once.
@@ -106,7 +106,7 @@ class Measure:
         object.__setattr__(self, "unit", self.unit or UNITS.get(self.transform, ""))
         if self.kind not in ("", *KINDS) or bool(self.kind) + (self.compute is not None) + self.given != 1:
             raise ValueError(
-                f"measure {self.name}: `compute` makes it, or nilearn; `kind` is {' or '.join(KINDS)}; or `given`."
+                f"measure {self.name}: `compute` makes it, or a covariance: `kind` is {' or '.join(KINDS)}; or `given`."
             )
         if (self.estimator in ESTIMATORS) != bool(self.kind):
             raise ValueError(f"measure {self.name}: `estimator` is {' or '.join(ESTIMATORS)} with `kind`, else None.")

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 from scipy import linalg
 from scipy.interpolate import CubicSpline
-from scipy.signal import butter, sosfiltfilt
 
 from dysconnect.data.series import has_signal
 from dysconnect.denoising.regressors import UnusableError, kept_volumes, nuisance_regressors
@@ -183,6 +182,8 @@ def filter_operator(
 
     The same for every scan of that length, and so built once; padding as in ``scipy.signal.sosfiltfilt``.
     """
+    from scipy.signal import butter, sosfiltfilt  # brings scipy.stats along: half a second
+
     edges = [edge for edge in (high_pass, low_pass) if edge]
     kind = "bandpass" if len(edges) == 2 else "highpass" if high_pass else "lowpass"
     sections = butter(ORDER, edges if len(edges) == 2 else edges[0], kind, output="sos", fs=1 / repetition_time)

@@ -1,5 +1,7 @@
 """What a denoising strategy takes from the confounds table: regressors, and which volumes are kept."""
 
+from itertools import chain
+
 import numpy as np
 import pandas as pd
 
@@ -64,15 +66,22 @@ def expand(table: pd.DataFrame, model: str) -> pd.DataFrame:
         P, 2 P, 2 P and 4 P columns: 6, 12, 12 and 24 of motion (Satterthwaite et al. 2013,
         doi:10.1016/j.neuroimage.2012.08.052). The first difference is zero.
     """
-    table = table.reset_index(drop=True)
-    change = table.diff().fillna(0.0).add_suffix("_derivative1")
+    values, names = table.to_numpy(float), list(table.columns)
+    change, changes = np.diff(values, axis=0, prepend=values[:1]), [f"{name}_derivative1" for name in names]
+    change[np.isnan(change)] = 0
     parts = {
-        "basic": [table],
-        "power2": [table, (table**2).add_suffix("_power2")],
-        "derivatives": [table, change],
-        "full": [table, change, (table**2).add_suffix("_power2"), (change**2).add_suffix("_power2")],
+        "basic": [(values, names)],
+        "power2": [(values, names), _squares(values, names)],
+        "derivatives": [(values, names), (change, changes)],
+        "full": [(values, names), (change, changes), _squares(values, names), _squares(change, changes)],
     }
-    return pd.concat(parts[model], axis=1)
+    blocks, named = zip(*parts[model])
+    return pd.DataFrame(np.hstack(blocks), columns=list(chain.from_iterable(named)))
+
+
+def _squares(values: np.ndarray, names: list[str]) -> tuple[np.ndarray, list[str]]:
+    """Squares of columns [T, P], and their names."""
+    return values**2, [f"{name}_power2" for name in names]
 
 
 def columns(confounds: pd.DataFrame | None, names: tuple[str, ...], key: str, start: int = 0) -> pd.DataFrame:

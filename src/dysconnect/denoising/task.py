@@ -9,6 +9,7 @@ block, and an impulse at its end. Connected is what fluctuates together beyond t
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -140,7 +141,7 @@ def task_design(events: pd.DataFrame, n_volumes: int, repetition_time: float) ->
         raise UnusableError("no response to the task falls into the scan: its events are at the very end")
     responses = pd.concat([flexible_responses(events, n_volumes, repetition_time), *blocks], axis=1)
     course = course / course[:, 0].max()
-    inside = [block.iloc[:, 0] for block, onset in zip(blocks, events["onset"]) if onset >= 0]
+    inside = [block.iloc[:, 0].to_numpy() for block, onset in zip(blocks, events["onset"]) if onset >= 0]
     return TaskDesign(responses, course, _load(course[:, 0], inside))
 
 
@@ -216,16 +217,22 @@ def block_courses(event, n_volumes: int, repetition_time: float) -> pd.DataFrame
         Seconds.
     """
     name = f"{event.trial_type} at {event.onset:g} s"
-    courses = _convolved(([event.onset], [event.duration], [1.0]), "spm + derivative", n_volumes, repetition_time)
-    table = pd.DataFrame(courses, columns=[name, f"{name}, derivative"])
-    if event.duration >= LASTING:
-        n_steps = round(event.duration)
-        step = event.duration / n_steps
-        ramp = event.onset + step * np.arange(n_steps), np.full(n_steps, step), np.linspace(-1, 1, n_steps)
-        table[f"{name}, slope"] = _convolved(ramp, "spm", n_volumes, repetition_time)[:, 0]
-        end = [event.onset + event.duration], [0.0], [1.0]
-        table[f"{name}, end"] = _convolved(end, "spm", n_volumes, repetition_time)[:, 0]
-    return table
+    courses = _courses(float(event.onset), float(event.duration), n_volumes, repetition_time).copy()
+    names = [name, f"{name}, derivative", f"{name}, slope", f"{name}, end"]
+    return pd.DataFrame(courses, columns=names[: courses.shape[1]])
+
+
+@lru_cache(maxsize=512)  # the blocks of one person are mostly those of the next
+def _courses(onset: float, duration: float, n_volumes: int, repetition_time: float) -> np.ndarray:
+    """Courses of `block_courses`, [T, 2 or 4]."""
+    scan = n_volumes, repetition_time
+    courses = [_convolved(([onset], [duration], [1.0]), "spm + derivative", *scan)]
+    if duration >= LASTING:
+        n_steps = round(duration)
+        step = duration / n_steps
+        ramp = onset + step * np.arange(n_steps), np.full(n_steps, step), np.linspace(-1, 1, n_steps)
+        courses += [_convolved(ramp, "spm", *scan), _convolved(([onset + duration], [0.0], [1.0]), "spm", *scan)]
+    return np.hstack(courses)
 
 
 def _convolved(condition: tuple, model: str, n_volumes: int, repetition_time: float) -> np.ndarray:

@@ -10,6 +10,7 @@ FASTEST = 0.1  # Hz; above it is hardly more than noise, which makes connections
 STEPS = 10  # in which a window moves by its own length
 WINDOWS = 3  # lengths of a window that a scan must have
 NUGGET = 1e-6  # of the variance, without which the covariance of filtered series has no inverse
+AT_ONCE = 4e5  # bytes of products of surrogates that are worked on together
 SMALLEST_VARIANCE = 1e-6  # within a window, of a region of variance one: constant there, and uncorrelated
 
 
@@ -59,8 +60,11 @@ def variability(
     whole = _slow(whole, repetition_time).astype(np.float32)
     seen = windowed_variance(whole, mask, length, step).astype(float)
     still = np.zeros_like(seen)
-    for _ in range(surrogates):
-        still += windowed_variance(phase_randomized(whole, rng), mask, length, step)
+    together = int(np.clip(AT_ONCE * step / (4 * len(whole) * whole.shape[1] ** 2), 1, surrogates))
+    for first in range(0, surrogates, together):
+        count = min(together, surrogates - first)
+        for one in windowed_variance(phase_randomized(whole, rng, (count,)), mask, length, step):
+            still += one
     return (seen - still / surrogates).astype(np.float32)
 
 
@@ -102,8 +106,10 @@ def window_volumes(window: float, repetition_time: float) -> tuple[int, int]:
     return STEPS * step, step
 
 
-def phase_randomized(series: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Surrogate of series [T, N]: random phases, the same in all regions, so that covariance and spectra are kept.
+def phase_randomized(series: np.ndarray, rng: np.random.Generator, shape: tuple[int, ...] = ()) -> np.ndarray:
+    """Surrogates of series [T, N], [*shape, T, N]: random phases, the same in all regions of one.
+
+    So covariance and spectra are kept.
 
     References
     ----------
@@ -112,15 +118,15 @@ def phase_randomized(series: np.ndarray, rng: np.random.Generator) -> np.ndarray
     from scipy.fft import irfft, rfft
 
     spectrum = rfft(series, axis=0)
-    phases = np.exp(2j * np.pi * rng.random(len(spectrum)))
-    phases[0] = 1
+    phases = np.exp(2j * np.pi * rng.random((*shape, len(spectrum))))
+    phases[..., 0] = 1
     if len(series) % 2 == 0:
-        phases[-1] = 1
-    return irfft(spectrum * phases.astype(spectrum.dtype)[:, None], n=len(series), axis=0)
+        phases[..., -1] = 1
+    return irfft(spectrum * phases.astype(spectrum.dtype)[..., None], n=len(series), axis=-2)
 
 
 def windowed_variance(series: np.ndarray, mask: np.ndarray, length: int, step: int) -> np.ndarray:
-    """Variance over windows of Fisher's z of every pair, [E].
+    """Variance over windows of Fisher's z of every pair, [..., E].
 
     Windows are rectangular. Only volumes of the mask count, and only windows that keep half of theirs. Windows that
     overlap are alike, and vary less the fewer there are: the variance is that of windows that do not, as far as these
@@ -128,36 +134,39 @@ def windowed_variance(series: np.ndarray, mask: np.ndarray, length: int, step: i
 
     Parameters
     ----------
-    series : array, [T, N]
+    series : array, [..., T, N]
+        Of one scan, or of several alike.
     mask : bool array, [T]
         With two such windows or more (`check_windows`).
     length, step : int
         Of the windows, in volumes; `step` divides `length`.
     """
     used = _kept_in_windows(mask, length, step) >= length / 2
-    return windowed_fisher(series, mask, length, step).var(0, ddof=1) / _apart(used, length // step)
+    return windowed_fisher(series, mask, length, step).var(-2, ddof=1) / _apart(used, length // step)
 
 
 def windowed_fisher(series: np.ndarray, mask: np.ndarray, length: int, step: int) -> np.ndarray:
-    """Fisher's z of every pair in every window, [windows, E]; parameters as of `windowed_variance`."""
-    blocks, width = len(series) // step, length // step
-    parts = np.where(mask[:, None], series, 0)[: blocks * step].reshape(blocks, step, -1)
+    """Fisher's z of every pair in every window, [..., windows, E]; parameters as of `windowed_variance`."""
+    *several, time, regions = series.shape
+    blocks, width = time // step, length // step
+    seen = np.where(mask[:, None], series, 0)[..., : blocks * step, :]
+    parts = seen.reshape(*several, blocks, step, regions)
     counts = _kept_in_windows(mask, length, step)
     used = counts >= length / 2
     count = counts[used, None].astype(series.dtype)
-    rows, cols = np.triu_indices(series.shape[1], 1)
-    products = parts.transpose(0, 2, 1) @ parts
-    mean = _moving(parts.sum(1), width)[used] / count
-    square = _moving(np.einsum("bnn->bn", products), width)[used] / count
+    rows, cols = np.triu_indices(regions, 1)
+    products = parts.swapaxes(-1, -2) @ parts
+    mean = _moving(parts.sum(-2), width)[..., used, :] / count
+    square = _moving(np.einsum("...nn->...n", products), width)[..., used, :] / count
     spread = np.sqrt(np.maximum(square - mean**2, SMALLEST_VARIANCE))
-    shared = _moving(products[:, rows, cols], width)[used] / count - mean[:, rows] * mean[:, cols]
-    return fisher_z(shared / (spread[:, rows] * spread[:, cols]))
+    shared = _moving(products[..., rows, cols], width)[..., used, :] / count - mean[..., rows] * mean[..., cols]
+    return fisher_z(shared / (spread[..., rows] * spread[..., cols]))
 
 
 def _kept_in_windows(mask: np.ndarray, length: int, step: int) -> np.ndarray:
     """How many volumes of the mask [T] are in every window, [windows]."""
     blocks = len(mask) // step
-    return _moving(mask[: blocks * step].reshape(blocks, step).sum(1), length // step)
+    return _moving(mask[: blocks * step].reshape(blocks, step).sum(1)[:, None], length // step)[:, 0]
 
 
 def _inside(kept: np.ndarray) -> slice:
@@ -177,9 +186,9 @@ def _apart(used: np.ndarray, width: int) -> float:
 
 
 def _moving(blocks: np.ndarray, width: int) -> np.ndarray:
-    """Sums of `width` blocks that follow each other, [B, ...] -> [B - width + 1, ...]."""
-    total = np.concatenate([np.zeros_like(blocks[:1]), np.cumsum(blocks, axis=0)])
-    return total[width:] - total[:-width]
+    """Sums of `width` blocks that follow each other, [..., B, K] -> [..., B - width + 1, K]."""
+    total = np.concatenate([np.zeros_like(blocks[..., :1, :]), np.cumsum(blocks, axis=-2)], axis=-2)
+    return total[..., width:, :] - total[..., :-width, :]
 
 
 def _slow(series: np.ndarray, repetition_time: float) -> np.ndarray:

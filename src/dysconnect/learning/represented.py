@@ -1,18 +1,65 @@
 """What models are given of people: edges or tangent vectors without gaps, as learned from the training rows alone."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import Borrowed, MissingRegions
+from dysconnect.models.in_place import MANY
 from dysconnect.models.masked import MaskedRegression
 
 if TYPE_CHECKING:  # torch takes seconds to load
     from dysconnect.models.tangent import TangentSpace
 
 KEPT = 1e8  # bytes of tangent vectors that are kept: they take longer than all that is done with them
+
+
+@dataclass(frozen=True)
+class FilledEdges:
+    """Edges of some subjects of a cohort, [n, E], filled in when a slice or rows of them are asked for.
+
+    Attributes
+    ----------
+    values : array or StoredEdges, [S, E]
+        Of the cohort.
+    missing : array of bool, [S, N]
+    rows : array of int, [n]
+        Which subjects.
+    filler : MissingRegions or None
+        None: as they are.
+    graph : array or None, [n, E]
+        Edges of which graphs are made; they follow the others (`Layout`).
+    """
+
+    values: np.ndarray
+    missing: np.ndarray
+    rows: np.ndarray
+    filler: MissingRegions | None = None
+    graph: np.ndarray | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Subjects and edges."""
+        return len(self.rows), self.values.shape[1] + (0 if self.graph is None else self.graph.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, wanted: slice | np.ndarray) -> np.ndarray:
+        rows = self.rows[wanted]
+        edges = self.values[rows]
+        edges = edges if self.filler is None else self.filler.transform(edges, self.missing[rows])
+        return edges if self.graph is None else np.hstack([edges, self.graph[wanted]])
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
+        """All of them, for whoever cannot do with blocks."""
+        return np.asarray(self[:], dtype)
+
+    def __str__(self) -> str:
+        return "memory" if isinstance(self.values, np.ndarray) else str(self.values)
 
 
 class Represented:
@@ -56,6 +103,9 @@ class Represented:
             For covariances with NaN or infinity, with the people, and where they have no mean.
         """
         missing, self.kept_ = cohort.missing[rows], []
+        if self._in_blocks(cohort):
+            self.filler_ = self.filler().fit(FilledEdges(cohort.values, cohort.missing, rows), missing, cohort.pairs)
+            return self.completed(cohort, rows)
         self.filler_ = self.filler().fit(cohort.values[rows], missing, cohort.pairs)
         edges = self.filler_.transform(cohort.values[rows], missing)
         if self.tangent:
@@ -72,7 +122,9 @@ class Represented:
         return self._keep(cohort, rows, self._represent(self.completed(cohort, rows), cohort.missing[rows]))
 
     def completed(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
-        """Edges or covariances of some rows without gaps, [len(rows), E]."""
+        """Edges or covariances of some rows without gaps, [len(rows), E]; of many people in a file: read in blocks."""
+        if self._in_blocks(cohort):
+            return FilledEdges(cohort.values, cohort.missing, rows, self.filler_)
         return self.filler_.transform(cohort.values[rows], cohort.missing[rows])
 
     def of_edges(self, edges: np.ndarray) -> np.ndarray:
@@ -109,6 +161,10 @@ class Represented:
 
     def _represent(self, edges: np.ndarray, missing: np.ndarray) -> np.ndarray:
         return self.masked_.transform(self.space_.transform(edges), missing, edges) if self.tangent else edges
+
+    def _in_blocks(self, cohort: Cohort) -> bool:
+        """Whether edges stay in their file until somebody reads some: those of people for whom memory has no room."""
+        return not self.tangent and len(cohort.values) > MANY and not isinstance(cohort.values, np.ndarray)
 
     def _masked(self) -> MaskedRegression:
         return MaskedRegression(self.filler_, self.space_.transform, self.curved)

@@ -25,6 +25,7 @@ from dysconnect.localize.statistics import nuisance_basis, parts, permuted_group
 from dysconnect.progress import track
 
 LARGEST = 1000  # thresholds of the template: a bound on more false discoveries than this would say nothing
+CELLS = 1 << 14  # of the table of log p over r: between them it is a line, to less than TIE
 TIE = 1e-4  # relative: p of the permutations come from float32
 
 
@@ -136,28 +137,49 @@ def permuted_ratios(
     basis : array, [S, Z]
         Orthonormal nuisance.
     largest : int
-        K. Memory is B K numbers, and `chunk_bytes`.
+        K. Memory is twice B K numbers, and `chunk_bytes`.
     """
     largest, df = min(largest, edges.shape[1]), len(edges) - basis.shape[1] - 1
     groups = groups.astype(np.float32, copy=False)
-    strongest = np.zeros((len(groups), largest), np.float32)
+    strongest = np.zeros((len(groups), 0), np.float32)
     said = f"{len(groups)} permutations of {edges.shape[1]} edges for the bounds, in parts"
     for part in track(parts(edges.shape[1], len(edges)), said):
         units = residual_unit(edges[:, part].astype(float), basis).astype(np.float32)
-        size = max(1, int(chunk_bytes / (8 * (units.shape[1] + largest))))
-        for start in range(0, len(groups), size):
-            rows = slice(start, start + size)
-            pool = np.abs(groups[rows] @ units)
-            pool = np.concatenate([strongest[rows], pool], axis=1)
-            pool.partition(pool.shape[1] - largest, axis=1)
-            strongest[rows] = pool[:, -largest:]
-    return np.concatenate([_ratios(strongest[rows], df, edges.shape[1]) for rows in parts(len(groups), largest)])
+        strongest = _strongest(groups, units, strongest, largest, chunk_bytes)
+    return _ratios(strongest, df, edges.shape[1])
+
+
+def _strongest(
+    groups: np.ndarray, units: np.ndarray, before: np.ndarray, largest: int, chunk_bytes: float
+) -> np.ndarray:
+    """Join the strongest correlations so far, [B, k], with those of further edges [S, e]; the K strongest of them."""
+    count = before.shape[1] + units.shape[1]
+    kept = np.empty((len(groups), min(largest, count)), np.float32)
+    size = max(1, int(chunk_bytes / (8 * count)))
+    for start in range(0, len(groups), size):
+        rows = slice(start, start + size)
+        r = groups[rows] @ units
+        np.abs(r, out=r)
+        pool = np.concatenate([before[rows], r], axis=1) if before.size else r
+        pool.partition(count - kept.shape[1], axis=1)
+        kept[rows] = pool[:, count - kept.shape[1] :]
+    return kept
 
 
 def _ratios(strongest: np.ndarray, df: int, n_edges: int) -> np.ndarray:
-    """Smallest ``p_(k) E / k`` of permutations whose K strongest correlations are given in any order, [B, K] -> [B]."""
-    r = -np.sort(-strongest, axis=1).astype(float)
-    return (2 * stdtr(df, -to_t(r, df)) / np.arange(1, r.shape[1] + 1)).min(1) * n_edges
+    """Smallest ``p_(k) E / k`` of permutations whose K strongest correlations are given in any order, [B, K] -> [B].
+
+    Which k it is shows in a table of p; only that p is computed.
+    """
+    from dysconnect.localize import kernels
+
+    ordered = np.sort(strongest, axis=1)
+    p = 2 * stdtr(df, -to_t(np.linspace(0, 1, CELLS + 1), df))
+    logs = np.log(np.maximum(p, np.finfo(float).tiny))
+    ranks = np.empty(len(ordered), np.int64)
+    kernels.smallest_over_rank(ordered, logs, np.log(np.arange(1, ordered.shape[1] + 1)), ranks)
+    r = ordered[np.arange(len(ordered)), ordered.shape[1] - ranks].astype(float)
+    return 2 * stdtr(df, -to_t(r, df)) / ranks * n_edges
 
 
 def discovery_bound(

@@ -41,8 +41,9 @@ class PlantedEdges(PermutedEdges):
         for place, r in super().chunks(what):
             plain = np.sqrt(len(self.group)) * r[:, self.planted]
             spread = np.sqrt(len(self.group) + 2 * self.shift * plain + self.shift**2)
-            r[:, self.planted] = (plain + self.shift) / spread
-            yield place, r
+            moved = r.copy()
+            moved[:, self.planted] = (plain + self.shift) / spread
+            yield place, moved
 
 
 def component_power(

@@ -7,6 +7,7 @@ its permutations, a chunk at a time, so that memory does not grow with their num
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 
 import joblib
@@ -53,14 +54,30 @@ class PermutedEdges:
     seed: int
 
     def chunks(self, what: str) -> Iterator[tuple[slice, np.ndarray]]:
-        """Correlations of all edges with the group, then with its permutations: rows of 1 + B, float32 [c, E]."""
-        done = 0
-        for groups in track(self._groups(), what, total=1 + -(-self.n_permutations // DRAWN)):
-            step = max(1, int(CHUNK / (4 * max(1, self.units.shape[1]))))
-            for start in range(0, len(groups), step):
-                r = groups[start : start + step].astype(np.float32) @ self.units
-                yield slice(done, done + len(r)), r
-                done += len(r)
+        """Correlations of all edges with the group, then with its permutations: rows of 1 + B, float32 [c, E].
+
+        Where all of them together are no more than a chunk may be, they are multiplied once and kept.
+        """
+        full, rest = divmod(self.n_permutations, DRAWN)
+        count = 1 + full * -(-DRAWN // self._step) + -(-rest // self._step)
+        done, small = 0, 1 + self.n_permutations <= self._step
+        for r in track(self._kept if small else self._products(), what, total=count):
+            yield slice(done, done + len(r)), r
+            done += len(r)
+
+    @cached_property
+    def _kept(self) -> list[np.ndarray]:
+        return list(self._products())
+
+    def _products(self) -> Iterator[np.ndarray]:
+        for groups in self._groups():
+            for start in range(0, len(groups), self._step):
+                yield groups[start : start + self._step].astype(np.float32) @ self.units
+
+    @property
+    def _step(self) -> int:
+        """Rows of a chunk."""
+        return max(1, int(CHUNK / (4 * max(1, self.units.shape[1]))))
 
     def _groups(self) -> Iterator[np.ndarray]:
         yield self.group[None]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.localize.components import PermutedEdges, attained, exceedance, in_threads, smallest_p
-from dysconnect.localize.statistics import false_discovery, to_t
+from dysconnect.localize.statistics import false_discovery
 
 BINS = 5  # of strength and of length each, for matched sets
 COLUMNS = ["name", "n_edges", "mean_t", "magnitude", "p_mean", "p_magnitude", "p_fwer_mean", "p_fwer_magnitude"]
@@ -106,13 +106,16 @@ def _set_tests(permuted: PermutedEdges, sets: dict[str, np.ndarray], magnitude: 
 
 def set_means(permuted: PermutedEdges, masks: np.ndarray, magnitude: np.ufunc) -> tuple[np.ndarray, np.ndarray]:
     """Mean t, and mean of its magnitude, over sets of edges [C, E]: for the group and every permutation, [1 + B, C]."""
+    from dysconnect.localize import kernels
+
     used = np.flatnonzero(masks.any(0))
     shares = (masks[:, used] / masks.sum(1, keepdims=True)).T.astype(np.float32)
     mean, size = (np.empty((1 + permuted.n_permutations, len(masks))) for _ in range(2))
 
     def one(r: np.ndarray, rows: slice) -> None:
-        t = to_t(r[:, used].astype(float), permuted.df).astype(np.float32)
-        mean[rows], size[rows] = t @ shares, magnitude(t) @ shares
+        t = kernels.single_t(r if len(used) == r.shape[1] else r.take(used, axis=1), float(permuted.df))
+        mean[rows] = t @ shares
+        size[rows] = magnitude(t, out=t) @ shares
 
     in_threads(permuted, f"{len(masks)} sets of edges", one)
     return mean, size
@@ -148,6 +151,8 @@ def enrichment(
     DataFrame
         `name`, `enrichment` (the ratio), `p_enrichment` (corrected over the circuits by the smallest p).
     """
+    from dysconnect.localize import kernels
+
     circuits = {name: mask for name, mask in circuits.items() if mask.any()}
     if not circuits:  # regions whose names follow no rule of a circuit
         return pd.DataFrame(columns=["name", "enrichment", "p_enrichment"])
@@ -159,7 +164,7 @@ def enrichment(
     sums = np.empty((1 + permuted.n_permutations, 2 * len(masks)))
 
     def one(r: np.ndarray, rows: slice) -> None:
-        sums[rows] = np.abs(to_t(r.astype(float), permuted.df)).astype(np.float32) @ weights
+        sums[rows] = np.abs(kernels.single_t(r, float(permuted.df))) @ weights
 
     in_threads(permuted, f"{len(masks)} circuits beside like edges", one)
     ratio = sums[:, : len(masks)] / np.maximum(sums[:, len(masks) :], 1e-12)

@@ -27,6 +27,7 @@ from dysconnect.localize.matched import everybody
 from dysconnect.localize.permutation import permuted_rows
 from dysconnect.localize.statistics import nuisance_basis, parts, refuse_untestable, residual_unit, to_t
 from dysconnect.localize.tested import check_permutations, complete_edges, without_copies
+from dysconnect.models.floor import is_covariate
 from dysconnect.progress import track
 
 LARGEST, STEPS = 36, 100  # of the table of scores that were chosen: beyond, and between, they are read as a line
@@ -173,7 +174,7 @@ def covariates_of(people: pd.DataFrame, wanted: Sequence[str]) -> list[str]:
     task = ("mean_fd_task", "mean_fd_rest")
     plain = dict.fromkeys("mean_fd" if name in task else name for name in wanted)
     own = [part for name in plain for part in (task if name == "mean_fd" and set(task) <= set(people) else [name])]
-    if absent := [name for name in own if name not in people]:
+    if absent := [name for name in own if not is_covariate(name, people)]:
         raise ValueError(f"its participants have no {', '.join(absent)}: leave that out of localize.nuisance.")
     return own
 

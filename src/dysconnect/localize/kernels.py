@@ -94,6 +94,35 @@ def component_maxima(r, rows, cols, n_nodes, members, starts, cuts, thresholds, 
 
 
 @compiled
+def single_t(r, df):
+    """Statistics t of correlations [c, E], computed in double and kept in single precision: no step branches."""
+    t = np.empty(r.shape, np.float32)
+    for b in range(len(r)):
+        for edge in range(r.shape[1]):
+            value = min(max(np.float64(r[b, edge]), -1 + 1e-12), 1 - 1e-12)
+            t[b, edge] = value * np.sqrt(df / (1 - value * value))
+    return t
+
+
+@compiled
+def smallest_over_rank(ordered, logs, log_ranks, ranks):
+    """Rank of the correlation whose p over its rank is smallest, of every row of `ordered` [B, K], which rises.
+
+    `logs` holds log p at evenly spaced correlations from zero to one, `log_ranks` [K] log k; filled is `ranks` [B], 1
+    for the strongest.
+    """
+    cells, n = len(logs) - 1, ordered.shape[1]
+    for b in range(len(ordered)):
+        smallest = np.inf
+        for k in range(1, n + 1):
+            place = min(np.float64(ordered[b, n - k]), 1.0) * cells
+            cell = min(int(place), cells - 1)
+            log_p = logs[cell] + (place - cell) * (logs[cell + 1] - logs[cell])
+            if log_p - log_ranks[k - 1] < smallest:
+                smallest, ranks[b] = log_p - log_ranks[k - 1], k
+
+
+@compiled
 def descending(values, sign, order, spare):
     """Edges of one sign by falling size, to the front of `order` [E]: radix sort of size and edge packed in one number.
 

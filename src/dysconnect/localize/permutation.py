@@ -150,7 +150,7 @@ def extreme_correlations(groups: np.ndarray, edges: np.ndarray, chunk_bytes: flo
 
 
 def studentised_extremes(
-    vectors: np.ndarray, rows: np.ndarray, edges: np.ndarray, chunk_bytes: float = 2e8
+    vectors: np.ndarray, rows: np.ndarray, edges: np.ndarray, chunk_bytes: float = 8e6
 ) -> Extremes:
     """Largest and smallest correlation of every Freedman-Lane permutation, [B] each, in chunks.
 
@@ -166,11 +166,12 @@ def studentised_extremes(
     size = max(1, int(chunk_bytes / (4 * count * (edges.shape[1] + len(edges)))))
     highest, lowest = np.empty(len(rows)), np.empty(len(rows))
     for start in range(0, len(rows), size):
-        shuffled = vectors[rows[start : start + size]].transpose(0, 2, 1).reshape(-1, len(edges))
-        product = (shuffled @ edges).reshape(-1, count, edges.shape[1])
-        left = 1 - (product[:, 1:] ** 2).sum(1)
-        r = product[:, 0] / np.sqrt(np.maximum(left, 1e-6))
-        highest[start : start + size], lowest[start : start + size] = r.max(1), r.min(1)
+        some = slice(start, start + size)
+        shuffled = vectors[rows[some]].transpose(2, 0, 1).reshape(-1, len(edges))
+        r, *lost = (shuffled @ edges).reshape(count, -1, edges.shape[1])
+        if lost:
+            r /= np.sqrt(np.maximum(1 - sum(np.square(one, out=one) for one in lost), 1e-6))
+        highest[some], lowest[some] = r.max(1), r.min(1)
     return highest, lowest
 
 

@@ -15,11 +15,15 @@ from scipy.special import expit
 from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, ClassifierMixin
 
+from dysconnect.data.edges import blocks
+from dysconnect.models.in_place import MANY, KernelInPlace, Narrow, best_ridge, logistic_in_place, spectrum
+from dysconnect.models.newton import newton
 from dysconnect.models.threads import blas_threads
 
 PENALTIES = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
 CONSTANT = 10.0  # added to the kernel: an intercept that is hardly penalised
 CHUNK = 1.25e7  # entries of what is solved at once: 100 MB of float64
+FEW = 1000  # people up to whom a kernel is written out, however few its features
 
 
 class Calibrated:
@@ -27,7 +31,9 @@ class Calibrated:
 
     def decision_function(self, X: np.ndarray) -> np.ndarray:
         """Signed distance, [n]; positive is patient."""
-        return np.asarray(X, float) @ self.weights_ + self.intercept_
+        if isinstance(X, np.ndarray):
+            return np.asarray(X, float) @ self.weights_ + self.intercept_
+        return np.concatenate([self.decision_function(X[part]) for part in blocks(X.shape)])
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """Probabilities of control and patient, [n, 2]."""
@@ -95,12 +101,16 @@ class DualClassifier(Calibrated, ClassifierMixin, BaseEstimator):
     def fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None) -> "DualClassifier":
         """Fit on features [n, E] and labels [n] (0 control, 1 patient); copies of one scan share a group [n]."""
         y = self._take_labels(y)
-        X = np.asarray(X, float)
-        mean = X.mean(0)
-        kernel, scale = centred_kernel(X - mean)
-        dual, intercept, chosen, held_out = self.solve(kernel, y[:, None], groups)
-        self.weights_ = (X - mean).T @ dual[:, 0] / scale
-        self.intercept_ = float(intercept[0] - mean @ self.weights_)
+        if self._in_place(X):
+            weights, intercept, chosen, held_out = self._weights_in_place(X, y[:, None], groups)
+            self.weights_, self.intercept_ = weights[:, 0], float(intercept[0])
+        else:
+            X = np.asarray(X, float)
+            mean = X.mean(0)
+            kernel, scale = self._kernel(X - mean)
+            dual, intercept, chosen, held_out = self.solve(kernel, y[:, None], groups)
+            self.weights_ = (X - mean).T @ dual[:, 0] / scale
+            self.intercept_ = float(intercept[0] - mean @ self.weights_)
         self.penalty_ = float(np.asarray(self.penalties)[chosen[0]])
         self.slope_, self.offset_ = self.calibrate(held_out[:, 0], y)
         return self
@@ -123,11 +133,16 @@ class DualClassifier(Calibrated, ClassifierMixin, BaseEstimator):
         array, [m, P]
             The penalty is chosen anew for every label vector, as in `fit`.
         """
+        if self._in_place(X):
+            weights, intercept, *_ = self._weights_in_place(X, labels, groups)
+            return np.concatenate([X_test[part] @ weights for part in blocks(X_test.shape)]) + intercept
         X = np.asarray(X, float)
         mean = X.mean(0)
-        kernel, scale = centred_kernel(X - mean)
-        cross = (np.asarray(X_test, float) - mean) @ (X - mean).T / scale
+        kernel, scale = self._kernel(X - mean)
         dual, intercept = self.solve_many(kernel, labels, groups)
+        if isinstance(kernel, Narrow):
+            return (np.asarray(X_test, float) - mean) @ ((X - mean).T @ dual / scale) + intercept
+        cross = (np.asarray(X_test, float) - mean) @ (X - mean).T / scale
         return cross @ dual + intercept
 
     def solve_many(
@@ -138,6 +153,24 @@ class DualClassifier(Calibrated, ClassifierMixin, BaseEstimator):
         parts = [labels[:, start : start + size] for start in range(0, labels.shape[1], size)]
         solved = [self.solve(kernel, part, groups)[:2] for part in parts]
         return np.hstack([dual for dual, _ in solved]), np.concatenate([intercept for _, intercept in solved])
+
+    def _kernel(self, centred: np.ndarray) -> tuple[np.ndarray | Narrow, float]:
+        """Kernel of centred features [n, E], not written out where people are many and features few, and its scale."""
+        if len(centred) <= max(FEW, centred.shape[1]) or not hasattr(self, "solve_in_place"):
+            return centred_kernel(centred)
+        scale = max(float((centred**2).sum()) / len(centred), np.finfo(float).tiny)
+        return Narrow(centred / np.sqrt(scale)), scale
+
+    def _in_place(self, X: np.ndarray) -> bool:
+        """Whether people [n, E] are so many that more than one array of all pairs of them is too many."""
+        return min(X.shape) > MANY and hasattr(self, "solve_in_place")
+
+    def _weights_in_place(self, X: np.ndarray, labels: np.ndarray, groups: np.ndarray | None) -> tuple[np.ndarray, ...]:
+        """Weights [E, P] of label vectors [n, P], intercepts [P], penalty index [P], held-out decisions [n, P]."""
+        kernel = KernelInPlace(X)
+        dual, intercept, chosen, held_out = self.solve_in_place(kernel, labels, groups)
+        weights = kernel.weights(X, dual)
+        return weights, intercept - kernel.mean @ weights, chosen, held_out
 
 
 def centred_kernel(centred: np.ndarray) -> tuple[np.ndarray, float]:
@@ -154,7 +187,7 @@ def pick(loss: np.ndarray, solutions: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def ridge_path(
-    kernel: np.ndarray, labels: np.ndarray, penalties: np.ndarray, groups: np.ndarray | None = None
+    kernel: np.ndarray | Narrow, labels: np.ndarray, penalties: np.ndarray, groups: np.ndarray | None = None
 ) -> tuple[np.ndarray, ...]:
     """Ridge solutions and their leave-one-out decisions for all penalties and label vectors at once.
 
@@ -170,15 +203,17 @@ def ridge_path(
     """
     signs = 2.0 * labels - 1
     mean = signs.mean(0)
-    values, vectors = np.linalg.eigh(kernel)
+    values, vectors = spectrum(kernel)
     values = np.maximum(values, 0)
     turned = vectors.T @ (signs - mean)
+    outside = signs - mean - vectors @ turned if isinstance(kernel, Narrow) else None
     copied = _copies(groups)
     dual, held_out = [], []
     for penalty in penalties:
         shrink = values / (values + penalty)
         leverage = (vectors**2) @ shrink + 1 / len(kernel)
         solution = vectors @ (turned / (values + penalty)[:, None])
+        solution = solution if outside is None else solution + outside / penalty
         left_out = penalty * solution / np.maximum(1 - leverage, 1e-9)[:, None]
         for one in copied:
             block = (vectors[one] * shrink) @ vectors[one].T + 1 / len(kernel)
@@ -215,6 +250,13 @@ class DualRidge(DualClassifier):
         error = ((held_out - (2.0 * labels - 1)) ** 2).mean(1)
         chosen, dual = pick(error, duals)
         return dual, mean, chosen, pick(error, held_out)[1]
+
+    def solve_in_place(
+        self, kernel: KernelInPlace, labels: np.ndarray, groups: np.ndarray | None = None
+    ) -> tuple[np.ndarray, ...]:
+        """Solve for all label vectors, as `solve` does, without the eigenvectors of the kernel."""
+        dual, held_out, mean, chosen = best_ridge(kernel, labels, np.asarray(self.penalties), _copies(groups))
+        return dual, mean, chosen, held_out
 
     def calibrate(self, held_out: np.ndarray, y: np.ndarray) -> tuple[float, float]:
         """Fit Platt's curve to leave-one-out decisions: slope and offset."""
@@ -253,81 +295,29 @@ class DualLogistic(DualClassifier):
         penalties = np.asarray(self.penalties)
         _, held_out, _ = ridge_path(kernel, labels, 4 * penalties, groups)
         chosen, held_out = pick(((held_out - (2.0 * labels - 1)) ** 2).mean(1), held_out)
-        values, vectors = np.linalg.eigh(kernel + CONSTANT)
+        values, vectors = spectrum(kernel + CONSTANT)
         spans = values > 1e-10 * values[-1]
         root, vectors = np.sqrt(values[spans]), vectors[:, spans]
         dual = np.empty(labels.shape)
         for index in np.unique(chosen):
             columns = chosen == index
-            dual[:, columns] = (vectors / root) @ _newton(vectors * root, labels[:, columns], penalties[index])
+            dual[:, columns] = (vectors / root) @ newton(vectors * root, labels[:, columns], penalties[index])
+        return dual, CONSTANT * dual.sum(0), chosen, held_out
+
+    def solve_in_place(
+        self, kernel: KernelInPlace, labels: np.ndarray, groups: np.ndarray | None = None
+    ) -> tuple[np.ndarray, ...]:
+        """Solve for all label vectors, as `solve` does, without the eigenvectors of the kernel."""
+        penalties = np.asarray(self.penalties)
+        dual, held_out, _, chosen = best_ridge(kernel, labels, 4 * penalties, _copies(groups))
+        for index in np.unique(chosen):
+            columns = chosen == index
+            dual[:, columns] = logistic_in_place(kernel, labels[:, columns], penalties[index], CONSTANT)
         return dual, CONSTANT * dual.sum(0), chosen, held_out
 
     def calibrate(self, held_out: np.ndarray, y: np.ndarray) -> tuple[float, float]:
         """Logistic regression needs no second curve."""
         return 1.0, 0.0
-
-
-def _newton(design: np.ndarray, labels: np.ndarray, penalty: float, steps: int = 50) -> np.ndarray:
-    """Fit logistic regression to many label vectors by Newton's method with step halving.
-
-    The columns of the design are orthogonal, so that ``sum_i w_i D_i^T D_i + penalty``, w replaced by its mean, is
-    diagonal: conjugate gradients with that preconditioner solve for the steps of all label vectors in a few products.
-
-    Parameters
-    ----------
-    design : array, [n, r]
-    labels : array of 0/1, [n, P]
-    penalty : float
-        Minimised is the negative log likelihood plus half the penalty times the squared norm.
-
-    Returns
-    -------
-    array, [r, P]
-    """
-    squares = (design**2).sum(0)[:, None]
-    solution, decision = np.zeros((design.shape[1], labels.shape[1])), np.zeros(labels.shape)
-    objective = _objective(solution, decision, labels, penalty)
-    for _ in range(steps):
-        probability = expit(decision)
-        weight = probability * (1 - probability)
-        gradient = design.T @ (labels - probability) - penalty * solution
-        direction = _conjugate_gradients(design, weight, penalty, weight.mean(0) * squares + penalty, gradient)
-        moved, step = design @ direction, np.ones(labels.shape[1])
-        for _ in range(10):
-            value = _objective(solution + step * direction, decision + step * moved, labels, penalty)
-            worse = value > objective + 1e-9 * (1 + objective)
-            if not worse.any():
-                break
-            step[worse] /= 2
-        solution, decision, objective = solution + step * direction, decision + step * moved, value
-        if np.abs(step * moved).max() < 1e-6:
-            break
-    return solution
-
-
-def _conjugate_gradients(
-    design: np.ndarray, weight: np.ndarray, penalty: float, diagonal: np.ndarray, right: np.ndarray, steps: int = 200
-) -> np.ndarray:
-    """Solve ``(D^T diag(w) D + penalty) x = b`` to a hundredth, each column with its w [n, P] and b [r, P]."""
-    solution, rest = np.zeros_like(right), right
-    direction = rest / diagonal
-    left = first = (rest * direction).sum(0)
-    for _ in range(steps):
-        if (left <= 1e-4 * first).all():
-            break
-        curved = design.T @ (weight * (design @ direction)) + penalty * direction
-        length = left / np.maximum((direction * curved).sum(0), 1e-300)
-        solution, rest = solution + length * direction, rest - length * curved
-        conditioned, before = rest / diagonal, left
-        left = (rest * conditioned).sum(0)
-        direction = conditioned + left / np.maximum(before, 1e-300) * direction
-    return solution
-
-
-def _objective(solution: np.ndarray, decision: np.ndarray, labels: np.ndarray, penalty: float) -> np.ndarray:
-    """Penalised negative log likelihood of every label vector, [P]."""
-    loss = np.logaddexp(0, np.where(labels == 1, -decision, decision)).sum(0)
-    return loss + penalty / 2 * (solution**2).sum(0)
 
 
 class DualSVM(DualClassifier):

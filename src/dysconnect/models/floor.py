@@ -5,6 +5,38 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+LOG = "log_"  # before the name of a column: its logarithm
+
+
+def is_covariate(name: str, table: pd.DataFrame) -> bool:
+    """Whether a table has a covariate, or the column of which it is the logarithm."""
+    return name in table or name.removeprefix(LOG) in table
+
+
+def covariate(name: str, table: pd.DataFrame) -> pd.Series:
+    """A column of a table, or as `log_COLUMN` its logarithm: what goes with motion mostly levels off where it is large.
+
+    Raises
+    ------
+    ValueError
+        For the logarithm of what is no positive number.
+    """
+    if name in table:
+        return table[name]
+    values = table[name.removeprefix(LOG)]
+    if not pd.api.types.is_numeric_dtype(values):
+        raise ValueError(
+            f"covariate {name}: {values.name} is no number, and has no logarithm. Leave the covariate out."
+        )
+    if (values <= 0).any():
+        rows = table[values <= 0]
+        who = rows["participant_id"] if "participant_id" in rows else rows.index.astype(str)
+        raise ValueError(
+            f"covariate {name}: {values.name} is not above zero in {', '.join(who[:5])}"
+            f"{' and others' if len(rows) > 5 else ''}, and has no logarithm. Correct it, or leave the covariate out."
+        )
+    return np.log(values).rename(name)
+
 
 class CovariateEncoder:
     """Numbers standardised, categories one-hot, both learned on the training subjects, [n, K].
@@ -18,24 +50,25 @@ class CovariateEncoder:
 
     def fit(self, table: pd.DataFrame) -> "CovariateEncoder":
         """Learn means, spreads and categories."""
-        absent = [name for name in self.covariates if name not in table]
+        absent = [name for name in self.covariates if not is_covariate(name, table)]
         if absent:
             raise ValueError(
                 f"covariate {', '.join(absent)} is not a column of participants.tsv "
                 f"(found: {', '.join(table.columns)}). Correct the list of covariates."
             )
-        unknown = [name for name in self.covariates if table[name].isna().all()]
+        known = {name: covariate(name, table) for name in self.covariates}
+        unknown = [name for name, values in known.items() if values.isna().all()]
         if unknown:
             raise ValueError(
                 f"covariate {', '.join(unknown)} is known of none of {len(table)} people. Leave it out of the list of "
                 "covariates."
             )
-        numeric = [name for name in self.covariates if pd.api.types.is_numeric_dtype(table[name])]
-        self.numeric_ = {name: (table[name].mean(), max(table[name].std(), 1e-9)) for name in numeric}
+        numeric = {name: values for name, values in known.items() if pd.api.types.is_numeric_dtype(values)}
+        self.numeric_ = {name: (values.mean(), max(values.std(), 1e-9)) for name, values in numeric.items()}
         others = [name for name in self.covariates if name not in numeric]
         self.categories_ = {name: sorted(table[name].dropna().unique())[1:] for name in others}
         self.firsts_ = {name: min(table[name].dropna().unique(), default="") for name in others}
-        self.centre_ = np.array([share for name in self.covariates for share in self._means(table[name])])
+        self.centre_ = np.array([share for values in known.values() for share in self._means(values)])
         return self
 
     def _means(self, values: pd.Series) -> list[float]:
@@ -50,7 +83,7 @@ class CovariateEncoder:
         for name in self.covariates:
             if name in self.numeric_:
                 mean, spread = self.numeric_[name]
-                columns.append(((table[name].fillna(mean) - mean) / spread).to_numpy(float))
+                columns.append(((covariate(name, table).fillna(mean) - mean) / spread).to_numpy(float))
                 continue
             known = table[name].isin([self.firsts_[name], *self.categories_[name]]).to_numpy()
             for level in self.categories_[name]:

@@ -6,10 +6,9 @@ from functools import partial
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 
 from dysconnect.data.edges import Pairs
-from dysconnect.models.threads import blas_threads
+from dysconnect.models.threads import blas_threads, one_blas_thread
 
 CHUNK = 16  # matrices a thread takes at once
 FEW = 96  # people whose mean is where the search for everybody's mean starts
@@ -43,7 +42,7 @@ def in_threads(function: Callable[[np.ndarray], np.ndarray], matrices: np.ndarra
     threads = blas_threads()
     chunks = [matrices[start : start + CHUNK] for start in range(0, len(matrices), CHUNK)]
     alone = partial(torch.set_num_threads, 1)  # holds for the thread that calls it
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads, initializer=alone) as pool:
+    with one_blas_thread(), ThreadPoolExecutor(threads, initializer=alone) as pool:
         yield from pool.map(function, chunks)
 
 
@@ -74,11 +73,13 @@ def whitened_eigen(
     covariances: np.ndarray, whitening: np.ndarray | None, precision: type
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Logarithms of the eigenvalues and eigenvectors of ``W C_s W^T`` (without W, of C_s), [S, N] and [S, N, N]."""
-    turned = torch.from_numpy(unfolded(covariances.astype(precision, copy=False)))
+    turned = unfolded(covariances.astype(precision, copy=False))
     if whitening is not None:
-        turn = torch.from_numpy(whitening.astype(precision, copy=False))
-        turned = turn @ turned @ turn.T
-    values, vectors = torch.linalg.eigh(turned)
+        turn = whitening.astype(precision, copy=False)
+        if precision is np.float32:
+            turn, turned = torch.from_numpy(turn), torch.from_numpy(turned)
+        turned = turn @ turned @ turn.T  # in double precision by numpy, which takes half of torch's time
+    values, vectors = torch.linalg.eigh(torch.as_tensor(turned))
     return torch.log(values.clamp_min(1e-12)), vectors
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy import signal
 
 from dysconnect.data.atlas import SYSTEMS
 from dysconnect.paper.style import COLOURS, GREY, INK, LIGHT, PAGE, styled
@@ -80,7 +79,9 @@ def region_carpet(series: np.ndarray, nodes: pd.DataFrame) -> Carpet:
 
 def standardised(rows: np.ndarray) -> np.ndarray:
     """Rows [R, T] without linear trend, standard deviation one; zero where they do not vary."""
-    values = signal.detrend(rows, axis=1) if rows.shape[1] > 1 else np.zeros_like(rows, float)
+    from scipy.signal import detrend  # half a second that no page of a person need wait for
+
+    values = detrend(rows, axis=1) if rows.shape[1] > 1 else np.zeros_like(rows, float)
     spread = values.std(axis=1, keepdims=True)
     largest = np.abs(rows).max(initial=0)
     return np.divide(values, spread, out=np.zeros_like(values), where=spread > 1e-9 * largest)

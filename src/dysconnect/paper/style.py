@@ -14,6 +14,7 @@ GREY, LIGHT, INK = "#6b6b6b", "#c9c9c9", "#222222"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9", "#000000")
 LINES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (3, 3)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+POINTS = 1000  # of a group in a figure: a point for everybody would make files grow with the cohort
 LOWER, HIGHER = "#2166ac", "#b2182b"
 STYLE = {
     "font.family": "sans-serif",
@@ -48,6 +49,19 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
             return draw(*args, **kwargs)
 
     return drawn
+
+
+def evenly(values: np.ndarray, most: int = POINTS) -> np.ndarray:
+    """Positions of the values [n] that are drawn: all, or of more than `most` so many, evenly through their ranks."""
+    if len(values) <= most:
+        return np.arange(len(values))
+    order = np.argsort(values, kind="stable")[: np.isfinite(values).sum()]
+    return np.sort(order[np.unique(np.linspace(0, len(order) - 1, most).round().astype(int))])
+
+
+def drawn_of(n: int) -> str:
+    """What the caption of a figure with a point for each of n people adds where not all are drawn."""
+    return f" Of more than {POINTS:,} alike so many are drawn, evenly through their ranks." if n > POINTS else ""
 
 
 def one_panel(width: float, height: float) -> tuple[Figure, Axes]:

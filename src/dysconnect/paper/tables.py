@@ -9,6 +9,8 @@ import pandas as pd
 
 from dysconnect.paper.text import NONE, number
 
+MOST_LISTED = 1000  # people in a table of a page, which would grow with the cohort otherwise
+
 
 @dataclass(frozen=True)
 class Column:
@@ -39,6 +41,13 @@ class Table:
     columns: Sequence[Column]
     rows: Sequence[Row]
     notes: Sequence[tuple[str, str]] = field(default_factory=tuple)
+
+
+def first_of(n: int, elsewhere: str = "") -> str:
+    """What the caption of a table of n people adds where it lists the first of them only."""
+    if n <= MOST_LISTED:
+        return ""
+    return f" The first {MOST_LISTED:,} of {n:,} are listed{f'; {elsewhere}' if elsewhere else ''}."
 
 
 def page_name(participant: str) -> str:

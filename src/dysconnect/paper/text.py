@@ -12,7 +12,10 @@ RESEARCH_ONLY = "For research only: no diagnosis and no basis for treatment."
 NONE = "—"
 
 
-COVARIATES = {"mean_fd": "motion", "mean_fd_task": "motion during the task", "mean_fd_rest": "motion at rest"}
+COVARIATES = {
+    "mean_fd": "motion", "log_mean_fd": "the logarithm of motion", "mean_fd_task": "motion during the task",
+    "mean_fd_rest": "motion at rest",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

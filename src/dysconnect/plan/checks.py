@@ -276,6 +276,10 @@ def _check_covariates(key: str, covariates: Sequence[str]) -> None:
             raise ConfigError(f"{key}: {name} tells the group or who is left out, and is no covariate. Leave it out.")
         if not name.strip() or name in covariates[:number]:
             raise ConfigError(f"{key}: {name!r} is {'there twice' if name.strip() else 'no name of a column'}.")
+    if key == "dataset.covariates" and "log_mean_fd" in covariates:
+        raise ConfigError(
+            f"{key}: log_mean_fd is nobody's column; the tests take the logarithm: put it into localize.nuisance."
+        )
 
 
 def check_asked(
@@ -338,8 +342,11 @@ def check_disk(run, jobs: int, todo: Sequence[tuple[str, ...]]) -> None:
     ConfigError
         Says what is needed, and how to do with less.
     """
-    fetched, seen = ({job[-1] for job in todo if job[0] == rule} for rule in ("download", "preprocess"))
-    needed = room_needed(run.plan, run.keep, jobs, fetched)
+    fetched, seen = (
+        {name for rule, *_, job in todo if rule == wanted for name in run.files_of(job)}
+        for wanted in ("download", "preprocess")
+    )
+    needed = room_needed(run.plan, run.keep, jobs * run.largest, fetched)
     if run.cohort["preprocess"]["engine"] == "ants":
         needed += room_to_work(run.plan, jobs, seen)
     try:

@@ -1,8 +1,11 @@
 """What a run starts from: the dataset, whose files are fetched or read, and the atlas."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from dysconnect.acquire.images import SHARED, Plan, users_files
+from dysconnect.plan.batches import dealt
+from dysconnect.plan.config import without
 from dysconnect.preprocess.fmriprep import Places, fmriprep_command
 
 OF_OUTPUTS = ("engine", "min_coverage", "space")  # settings of fMRIPrep that tell where its outputs are
@@ -113,10 +116,32 @@ class Sourced:
         """Whose images are preprocessed."""
         return self.plan.wanted if self.plan else []
 
+    @cached_property
+    def jobs(self) -> dict[str, list[str]]:
+        """People of every job that works on images, by its name; fMRIPrep, which takes hours, has one person a job."""
+        return dealt(self.wanted, max(len(self.wanted), 1) if self.fmriprep else self.fetching["batches"])
+
+    @property
+    def largest(self) -> int:
+        """People of the job that has most."""
+        return max(map(len, self.jobs.values()), default=1)
+
+    @property
+    def made_by(self) -> list[dict]:
+        """Settings that make a person's row of images."""
+        known = {name: self.cohort[name] for name in ("atlas", "preprocess")}
+        if self.traced:
+            return [known["atlas"], without(self.cohort["tractography"], "uncorrected"), known["preprocess"]]
+        return [known["atlas"], self.reading, self.left_by_fmriprep]
+
     @property
     def units(self) -> list[str]:
-        """What is fetched in one job each: a participant's files, or those of the whole dataset."""
-        return [SHARED, *self.wanted] if self.plan else []
+        """What is fetched in one job each: the files of its people, or those of the whole dataset."""
+        return [SHARED, *self.jobs] if self.plan else []
+
+    def files_of(self, unit: str) -> dict[str, list[dict]]:
+        """Files that a job fetches, by person, or by `dataset`."""
+        return {name: self.plan.units[name] for name in self.jobs.get(unit, [unit])}
 
     @property
     def left_by_fmriprep(self) -> dict:
@@ -131,13 +156,18 @@ class Sourced:
         settings = self.cohort["preprocess"]
         return {name: settings[name] for name in settings if not self.fmriprep or name in OF_OUTPUTS}
 
+    def minutes(self, job: str, first: int, each: int) -> int:
+        """Time to ask for: enough for the slowest person, and what most take for each of the others."""
+        return first + each * (len(self.jobs[job]) - 1)
+
     def users_files(self, unit: str) -> list[str]:
         """Files of a unit in the user's own folder."""
-        return users_files(self.cohort["dataset"], self.plan, self.scans, unit)
+        names = self.jobs.get(unit, [unit])
+        return [file for name in names for file in users_files(self.cohort["dataset"], self.plan, self.scans, name)]
 
     def size_of(self, unit: str) -> str:
         """Size of a unit, for people."""
-        files = self.plan.units[unit]
+        files = [file for files in self.files_of(unit).values() for file in files]
         return f"{len(files)} files, {sum(file['bytes'] or 0 for file in files) / 1e6:,.0f} MB"
 
     def fmriprep_words(self, participant: str, threads: int) -> str:

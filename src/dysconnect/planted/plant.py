@@ -3,9 +3,11 @@
 import difflib
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy import linalg
 from threadpoolctl import threadpool_limits
 
 from dysconnect.data.atlas import circuit_edges
@@ -14,6 +16,7 @@ from dysconnect.progress import track
 
 PATTERNS = ("circuit", "mixed", "hub", "random")
 PASSES = 4
+FLOOR = 1e-3  # smallest eigenvalue of a correlation matrix that is asked for
 BAND = (0.01, 0.1)  # Hz: where resting connectivity is measured
 
 
@@ -178,6 +181,59 @@ def edge_spread(bands: Sequence[np.ndarray], participants: pd.DataFrame) -> np.n
     return np.sqrt(squares / np.maximum(freedom, 1))
 
 
+@dataclass(frozen=True)
+class Ground:
+    """Series of one person, ready for planting: what does not depend on what is planted is computed once.
+
+    Attributes
+    ----------
+    series : array, [T, N]
+        Regional BOLD.
+    alive : array of int, [A]
+        Regions with a signal.
+    scale : array, [A]
+        Their standard deviations in the resting band.
+    sample, source : array, [A, A]
+        Correlations in the resting band, as they are and shrunken so that they can be inverted.
+    roots : tuple of array, [A, A]
+        Square root of `source` and its inverse.
+    """
+
+    series: np.ndarray
+    alive: np.ndarray
+    scale: np.ndarray
+    sample: np.ndarray
+    source: np.ndarray
+    roots: tuple[np.ndarray, np.ndarray]
+
+    @classmethod
+    def of(cls, series: np.ndarray, band: np.ndarray, shrinkage: float = 0.02) -> "Ground":
+        """Parameters as of `plant`."""
+        spread = band.std(0)
+        alive = np.flatnonzero(spread > 1e-9 * np.abs(series).max())
+        sample = np.corrcoef(band[:, alive].T)
+        source = (1 - shrinkage) * sample + shrinkage * np.eye(len(alive))
+        return cls(series, alive, spread[alive], sample, source, _roots(source))
+
+    def planted(self, edges: pd.DataFrame, shift: np.ndarray) -> np.ndarray:
+        """Series with chosen edges moved, [T, N]; parameters as of `plant`."""
+        position = np.full(self.series.shape[1], -1)
+        position[self.alive] = np.arange(len(self.alive))
+        i, j = position[edges["i"].to_numpy()], position[edges["j"].to_numpy()]
+        use = (i >= 0) & (j >= 0)
+        i, j, shift = i[use], j[use], np.asarray(shift)[use]
+        before, asked = _fisher(self.sample, i, j), shift.copy()
+        for _ in range(PASSES):  # with fewer volumes than regions part of a move is lost: ask for more
+            transport = _transport(*self.roots, _moved(self.source, i, j, asked))
+            asked = np.clip(asked + shift - (_fisher(transport @ self.sample @ transport, i, j) - before), -2, 2)
+        values = self.series[:, self.alive]
+        mean = values.mean(0)
+        mapped = ((values - mean) / self.scale) @ transport
+        planted = self.series.astype(float)
+        planted[:, self.alive] = mapped / mapped.std(0) * values.std(0) + mean
+        return planted
+
+
 def plant(
     series: np.ndarray, band: np.ndarray, edges: pd.DataFrame, shift: np.ndarray, shrinkage: float = 0.02
 ) -> np.ndarray:
@@ -212,23 +268,7 @@ def plant(
     ----------
     Olkin and Pukelsheim (1982), The distance between two random vectors with given dispersion matrices.
     """
-    alive = np.flatnonzero(band.std(0) > 1e-9 * np.abs(series).max())
-    position = np.full(series.shape[1], -1)
-    position[alive] = np.arange(len(alive))
-    i, j = position[edges["i"].to_numpy()], position[edges["j"].to_numpy()]
-    use = (i >= 0) & (j >= 0)
-    i, j, shift = i[use], j[use], np.asarray(shift)[use]
-    mean, scale = series[:, alive].mean(0), band[:, alive].std(0)
-    sample = np.corrcoef(band[:, alive].T)
-    source = (1 - shrinkage) * sample + shrinkage * np.eye(len(alive))
-    roots, asked = _roots(source), shift.copy()
-    for _ in range(PASSES):  # with fewer volumes than regions part of a move is lost: ask for more
-        transport = _transport(*roots, _moved(source, i, j, asked))
-        asked = np.clip(asked + shift - (_fisher(transport @ sample @ transport, i, j) - _fisher(sample, i, j)), -2, 2)
-    mapped = ((series[:, alive] - mean) / scale) @ transport
-    planted = series.astype(float).copy()
-    planted[:, alive] = mapped / mapped.std(0) * series[:, alive].std(0) + mean
-    return planted
+    return Ground.of(series, band, shrinkage).planted(edges, shift)
 
 
 def _fisher(covariance: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
@@ -246,8 +286,8 @@ def _moved(correlation: np.ndarray, i: np.ndarray, j: np.ndarray, shift: np.ndar
     moved = correlation.copy()
     for _ in range(3):
         moved[i, j] = moved[j, i] = wanted
-        values, vectors = np.linalg.eigh(moved)
-        moved = (vectors * np.maximum(values, 1e-3)) @ vectors.T
+        low, vectors = linalg.eigh(moved, subset_by_value=(-np.inf, FLOOR), check_finite=False)
+        moved += (vectors * (FLOOR - low)) @ vectors.T  # few are so low, and only they are computed
         scale = np.sqrt(np.diag(moved))
         moved /= np.outer(scale, scale)
     return moved
@@ -262,8 +302,8 @@ def _roots(source: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _transport(root: np.ndarray, inverse_root: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Optimal-transport map to a centred Gaussian of covariance `target`, [N, N], symmetric."""
     values, vectors = np.linalg.eigh(root @ target @ root)
-    middle = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
-    return inverse_root @ middle @ inverse_root
+    sides = inverse_root @ vectors
+    return (sides * np.sqrt(np.maximum(values, 0))) @ sides.T
 
 
 def truth_table(nodes: pd.DataFrame, edges: pd.DataFrame, effect: float, carriers: float) -> pd.DataFrame:

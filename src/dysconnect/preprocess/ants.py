@@ -176,7 +176,7 @@ def _placed(
     with timed(clock, "motion"):
         motion = register(run.data, run.affine, device=spec.get("device", "auto"))
     with timed(clock, "BOLD to T1w"):
-        to_t1w, measures = register_bold(motion.reference, run.affine, motion.mask, anatomy, scratch, seed)
+        to_t1w, measures = register_bold(motion.reference, run.affine, motion.mask, anatomy)
     if axis is not None:
         with timed(clock, "susceptibility"):
             distortion, more = estimate_distortion(

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
-from scipy.stats import t as student
+from scipy.special import stdtr, stdtrit
 
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import Pairs
@@ -127,7 +126,7 @@ def edge_motion(edges: np.ndarray, people: pd.DataFrame, nuisance: Sequence[str]
     residual = motion - basis @ (basis.T @ motion)
     r = (residual / np.linalg.norm(residual)) @ units
     edge_df = np.maximum(df - (~known[:, tested]).sum(0), 1)
-    p = 2 * student.sf(np.abs(to_t(r, edge_df)), edge_df)
+    p = 2 * stdtr(edge_df, -np.abs(to_t(r, edge_df)))
     spread = [_among(tested, numbers) for numbers in (r, p, false_discovery(p))]
     return EdgeMotion(*spread, df, units, residual, basis, kept)
 
@@ -164,7 +163,7 @@ def motion_null(link: EdgeMotion, distance: np.ndarray, sites: np.ndarray, spec:
         r) and `bins` (mean r by distance, quartiles), each with the interval of its null.
     """
     tested = np.isfinite(link.r)
-    critical = student.isf(THRESHOLD / 2, link.df)
+    critical = -stdtrit(link.df, THRESHOLD / 2)
     critical = critical / np.sqrt(link.df + critical**2)  # of r
     shape = _Shape(distance[tested], spec["distance_bins"], critical)
     observed = {name: numbers[0] for name, numbers in shape.of(link.r[tested][None]).items()}
@@ -227,6 +226,8 @@ class _Shape:
     """What is measured of the r of all edges: how large they are, how spread, how they depend on distance."""
 
     def __init__(self, distance: np.ndarray, bins: int, critical: float):
+        from scipy.stats import rankdata  # half a second that no page of a person need wait for
+
         self.critical = critical
         ranks = rankdata(distance)
         ranks -= ranks.mean()

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from scipy.special import stdtr
-from scipy.stats import MonteCarloMethod, fisher_exact, mannwhitneyu
 
 from dysconnect.localize.effects import effect_interval
 
@@ -68,6 +67,8 @@ def subjects_kept(everybody: pd.DataFrame, contrast: Mapping[str, Sequence[str]]
         `p` of exclusion depending on the side; `excluded`: a list of `reason` with the three counts, most frequent
         first.
     """
+    from scipy.stats import fisher_exact  # half a second that not everybody need wait for
+
     side = np.select([everybody["group"].isin(contrast[name]) for name in SIDES], SIDES, "others")
     included = everybody["included"].to_numpy(bool)
     names = (*SIDES, "others")
@@ -99,6 +100,8 @@ def processed(people: pd.DataFrame, processing: Sequence[str]) -> dict:
         `ways`: a list of `way`, `cases` and `controls`, most frequent first; Fisher's `p` of the way depending on the
         side, None where there is one way only. Empty where nothing is said of anybody.
     """
+    from scipy.stats import MonteCarloMethod, fisher_exact  # half a second that not everybody need wait for
+
     if not any(processing):
         return {}
     side = np.where(people["label"].to_numpy() == 1, *SIDES)
@@ -163,6 +166,8 @@ def lacking(missing: np.ndarray, people: pd.DataFrame, names: np.ndarray) -> dic
         (None where all are alike); `regions`: `region`, `cases`, `controls` (how many people lack it) and `p`,
         Fisher's, adjusted for all regions that somebody lacks (Holm 1979), smallest first.
     """
+    from scipy.stats import fisher_exact, mannwhitneyu  # half a second that not everybody need wait for
+
     case, many = people["label"].to_numpy() == 1, missing.sum(1)
     sides = [many[side] for side in (case, ~case)]
     alike = not len(many) or np.ptp(many) == 0 or min(map(len, sides)) == 0

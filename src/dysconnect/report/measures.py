@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from dysconnect.paper.tables import Column, Row, Table
+from dysconnect.paper.tables import MOST_LISTED, Column, Row, Table, first_of
 from dysconnect.paper.text import NONE, difference_text, number, percent
 from dysconnect.quality.people import compared
 from dysconnect.quality.scans import LIMITS, marked
@@ -98,7 +98,7 @@ def person_table(table: pd.DataFrame, spec: Mapping, about: str) -> Table:
     """
     names, beyond = measured(table), marked(table, spec)
     failed = (table["problem"] != "").to_numpy()
-    order = np.lexsort([table["participant_id"], -beyond.sum(axis=1).to_numpy(), ~failed])
+    order = np.lexsort([table["participant_id"], -beyond.sum(axis=1).to_numpy(), ~failed])[:MOST_LISTED]
     rows = []
     for k in order:
         row, flags = table.iloc[k], beyond.iloc[k]
@@ -109,6 +109,7 @@ def person_table(table: pd.DataFrame, spec: Mapping, about: str) -> Table:
         link = f"subjects/{row['participant_id']}.html"
         rows.append(Row([person, *cells, remark(row, LONGEST)], mark, link, emphasised))
     columns = [Column("Participant", False), *(Column(MEASURES[name].title) for name in names), Column("Note", False)]
+    about += first_of(len(table), "all have a page, and a row in the tables of stage quality or tractography")
     return Table(f"Scans ({len(table):,}). {limits_text(table, spec)} {about}", columns, rows)
 
 

@@ -13,7 +13,7 @@ from matplotlib.ticker import PercentFormatter
 
 from dysconnect.data.atlas import SYSTEMS
 from dysconnect.paper.carpet import spread
-from dysconnect.paper.style import COLOURS, COLUMN, GREY, INK, LIGHT, PAGE, box, note_figure, styled
+from dysconnect.paper.style import COLOURS, COLUMN, GREY, INK, LIGHT, PAGE, box, drawn_of, evenly, note_figure, styled
 from dysconnect.paper.tables import Table
 from dysconnect.paper.text import compared_text, counted, number, p_text
 from dysconnect.quality.people import SKEWED, compared, group_difference
@@ -50,7 +50,7 @@ def _drawings(study: Study, scans: Scans) -> dict[str, Drawing]:
         "left out of the analysis; boxes show quartiles of the included, p by the t-test, for motion of its "
         "logarithm. FD: framewise displacement; DVARS: change of the signal from volume to volume; tSNR: temporal "
         "signal-to-noise ratio."
-    )
+    ) + drawn_of(len(scans.table))
     coverage = (
         "What lies in the field of view: regions (rows, by system, from top to bottom of the head) of every scan "
         f"(columns, by group, the most complete first). Of regions below {least:.0%} no signal is taken. Right: share "
@@ -135,7 +135,9 @@ def _strip(axes: Axes, people: pd.DataFrame, name: str, beyond: np.ndarray, plac
         (~kept, {"s": 16 * size, "color": INK, "marker": "x", "linewidths": 0.9}),
     )
     for chosen, look in looks:
-        axes.scatter(where[known & chosen], values[known & chosen], zorder=3, **look)
+        drawn = np.flatnonzero(known & chosen)
+        drawn = drawn[evenly(values[drawn])]
+        axes.scatter(where[drawn], values[drawn], zorder=3, **look)
 
 
 @styled

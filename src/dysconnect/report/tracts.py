@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from dysconnect.paper.style import drawn_of
 from dysconnect.paper.tables import Column, Row, Table
 from dysconnect.paper.text import NONE, Estimate, counted, listed, p_value
 from dysconnect.quality.people import compared
@@ -50,7 +51,7 @@ def section(study: Study) -> Section | None:
         "Quality of the diffusion scans by group. Each point is a person, diamonds are far from the others (beyond the "
         "dashed line), crosses were left out of the analysis; boxes show quartiles of the included, p by the t-test, "
         "for displacement of its logarithm."
-    )
+    ) + drawn_of(len(table))
     return Section(
         "tracts",
         "Diffusion scans",

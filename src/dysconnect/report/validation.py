@@ -1,12 +1,12 @@
 """Validation: does the localization keep its promises on cohorts whose truth is known?"""
 
 from collections.abc import Mapping
+from itertools import product
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.stats import binom
 
 from dysconnect.localize import methods as localization
 from dysconnect.paper.style import COLOURS, GREY, INK, LIGHT, LINES, MARKERS, PAGE, note_figure, styled
@@ -26,10 +26,9 @@ UNADJUSTED = "confounded, not adjusted"
 NULLS = {**PROMISED, UNADJUSTED: "motion tied to the group, not adjusted for"}
 PATTERNS = {
     "circuit": "edges of circuits",
-    "mixed": "edges of circuits, either sign",
+    "mixed": "circuits, either sign",
     "hub": "all edges of a region",
     "random": "random edges",
-    "carriers": "circuits, half of the patients",
 }
 
 
@@ -60,7 +59,7 @@ def _drawings(scores: pd.DataFrame, alpha: float) -> dict[str, Drawing]:
     )
     power = (
         "Share of the planted edges that are found, by the effect planted (mean and 95% limits). Each panel is a "
-        "pattern of the truth. Where half of the patients carry it, d is that of the carriers."
+        "pattern of the truth and a share of the patients who carry it; d is that of the carriers."
     )
     fdp = (
         f"Share of false edges among those called (mean and 95% limits). Line: {alpha:g}, promised by "
@@ -120,9 +119,16 @@ def judged(scores: pd.DataFrame, alpha: float) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["method", "where", "said", "verdict"])
 
 
+def _likely(total: int | pd.Series, share: float) -> tuple:
+    """Least and largest count of so many cohorts, of which each counts with this probability, at `LEVEL`."""
+    from scipy.stats import binom  # half a second that no page of a person need wait for
+
+    return binom.interval(LEVEL, total, share)
+
+
 def _counted_row(row, share: float, alpha: float, where: str) -> tuple:
     count, total = round(share * row.cohorts), int(row.cohorts)
-    low, high = binom.interval(LEVEL, total, alpha)
+    low, high = _likely(total, alpha)
     return row.method, where, f"{count} of {counted(total, 'cohort')}", int(count > high) - int(count < low)
 
 
@@ -140,7 +146,7 @@ def _planted_rows(scores: pd.DataFrame, alpha: float) -> list[tuple]:
             else:
                 total = int(part["cohorts"].max())
                 said = f"{number(100 * share, 1)}% of cohorts"
-                verdict = int(share * total > binom.interval(LEVEL, total, alpha)[1])
+                verdict = int(share * total > _likely(total, alpha)[1])
             rows.append((method, where, said, verdict))
     return rows
 
@@ -174,7 +180,7 @@ def unprotected(scores: pd.DataFrame, alpha: float) -> str:
     if rows.empty:
         return ""
     worst = rows.loc[rows["value"].idxmax()]
-    failed = int((rows["value"] * rows["cohorts"] > binom.ppf(0.5 + LEVEL / 2, rows["cohorts"], alpha)).sum())
+    failed = int((rows["value"] * rows["cohorts"] > _likely(rows["cohorts"], alpha)[1]).sum())
     seen = f"{round(worst['value'] * worst['cohorts'])} of {counted(int(worst['cohorts']), 'cohort')}"
     if not failed:
         return (
@@ -199,6 +205,7 @@ def facts(scores: pd.DataFrame, spec: Mapping) -> list[tuple[str, str]]:
         ("Each", f"{counted(spec['patients'], 'patient')}, {counted(spec['controls'], 'control')}, {regions}"),
         ("Permutations", f"{spec['permutations']:,}"),
         ("Planted edges", f"{spec['edges']:,} (hub: all of a region)"),
+        ("Carried by", listed(carried(share) for share in spec["carriers"])),
         ("Effects", f"d = {', '.join(f'{d:g}' for d in spec['effects'])}"),
     ]
 
@@ -225,7 +232,7 @@ def fwer_figure(scores: pd.DataFrame, alpha: float) -> Figure:
 def _intervals(axes: Axes, rows: pd.DataFrame, alpha: float, promised: bool) -> None:
     """Dots and limits of every method, over the band of the promise; outside of it as crosses."""
     total = int(rows["cohorts"].max())
-    low, high = (bound / total for bound in binom.interval(LEVEL, total, alpha))
+    low, high = (bound / total for bound in _likely(total, alpha))
     axes.axvspan(low, high, color=LIGHT, alpha=0.6, linewidth=0, zorder=0)
     axes.axvline(alpha, color=INK, linestyle=(0, (3, 2)), linewidth=0.9, zorder=1)
     for place, row in enumerate(rows.itertuples()):
@@ -241,34 +248,36 @@ def _intervals(axes: Axes, rows: pd.DataFrame, alpha: float, promised: bool) -> 
 
 @styled
 def effect_figure(scores: pd.DataFrame, measure: str, title: str, promised: float | None) -> Figure:
-    """A measure of the planted cohorts over the effect: a panel a pattern, a line a method that calls edges."""
+    """A measure of the planted cohorts over the effect: a panel a pattern and share of carriers, a line a method."""
     rows = measured(scores, measure, "planted")
     methods = [name for name in rows["method"].unique() if name in compared()]
     patterns = [name for name in PATTERNS if (rows["pattern"] == name).any()]
     if not patterns or not methods:
         return note_figure("No cohorts with a planted truth were made.")
-    columns = min(3, len(patterns))
-    lines = -(-len(patterns) // columns)
-    figure = Figure(figsize=(PAGE, 0.6 + 2.0 * lines), layout="constrained")
-    panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    shares = sorted(rows["carriers"].unique(), reverse=True)
+    figure = Figure(figsize=(PAGE, 0.6 + 2.1 * len(shares)), layout="constrained")
+    panels = figure.subplots(len(shares), len(patterns), sharex=True, sharey=True, squeeze=False)
     top = 1.02 if promised is None else max(0.25, 1.2 * rows.loc[rows["method"].isin(methods), "value"].max())
     effects = np.unique(rows["d"])
-    for k, (axes, pattern) in enumerate(zip(panels, patterns)):
+    for axes, (share, pattern) in zip(panels.ravel(), product(shares, patterns)):
+        part = rows[(rows["pattern"] == pattern) & (rows["carriers"] == share)]
         for place, method in enumerate(methods):
-            _line(axes, rows[(rows["pattern"] == pattern) & (rows["method"] == method)].sort_values("d"), place, method)
+            _line(axes, part[part["method"] == method].sort_values("d"), place, method)
         if promised is not None:
             axes.axhline(promised, color=INK, linestyle=(0, (3, 2)), linewidth=0.9, zorder=0)
-        axes.set_title(PATTERNS[pattern], loc="left")
+        named = [PATTERNS[pattern], carried(share)] if len(shares) > 1 else [PATTERNS[pattern]]
+        axes.set_title(",\n".join(named), loc="left")
         axes.set(ylim=(-0.02 * top, top), xlim=(effects[0] - 0.05, effects[-1] + 0.05), ylabel=title)
-        axes.set_xticks(effects)
+        axes.set(xticks=effects, xlabel="Effect planted (d)")
         axes.label_outer()
-        if k + columns >= len(patterns):  # nothing below
-            axes.tick_params(labelbottom=True)
-            axes.set_xlabel("Effect planted (d)")
-    for axes in panels[len(patterns) :]:
-        axes.set_axis_off()
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, handlelength=2.6)
+    handles = panels[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=4, handlelength=2.6)
     return figure
+
+
+def carried(share: float) -> str:
+    """Who carries what is planted."""
+    return {1.0: "all patients", 0.5: "half of the patients"}.get(share, f"{percent(share)} of the patients")
 
 
 def _line(axes: Axes, rows: pd.DataFrame, k: int, method: str) -> None:

@@ -80,7 +80,7 @@ def _traced(entry: Mapping, nodes: pd.DataFrame, folder: Path, atlas: Mapping, s
     with tempfile.TemporaryDirectory() as scratch, timed(clock, "anatomy and atlas"):
         head = anatomy_of(entry["t1w"], name, folder.parent, Path(scratch), anatomy)
         b0 = clean.data[..., scan.bvals <= B0].mean(-1)
-        place = placed(b0, clean.mask, scan.affine, head, atlas["image"], Path(scratch), int(spec["seed"]))
+        place = placed(b0, clean.mask, scan.affine, head, atlas["image"])
     bundles = Bundles(nodes, clean.mask.shape, scan.affine)
     matrices, counts = traced(scan, clean, tensor, place, nodes, spec, clock, bundles)
     with timed(clock, "pictures"):

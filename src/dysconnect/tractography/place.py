@@ -66,9 +66,7 @@ def anatomy_of(t1w: str | Path, name: str, folder: Path, scratch: Path, spec: Ma
     return read_anatomy(place) or keep_anatomy(prepare_anatomy(t1w, scratch, spec), place)
 
 
-def placed(
-    b0: np.ndarray, mask: np.ndarray, affine: np.ndarray, anatomy: Anatomy, atlas: str | Path, scratch: Path, seed: int
-) -> Place:
+def placed(b0: np.ndarray, mask: np.ndarray, affine: np.ndarray, anatomy: Anatomy, atlas: str | Path) -> Place:
     """Bring atlas and tissues to the diffusion images.
 
     Parameters
@@ -80,15 +78,13 @@ def placed(
     anatomy : Anatomy
     atlas : path
         Label image in the template's space.
-    scratch : path
-    seed : int
 
     Raises
     ------
     ValueError
         When diffusion images and T1w overlap too little.
     """
-    to_t1w, measures = register_bold(b0, affine, mask, anatomy, scratch, seed)
+    to_t1w, measures = register_bold(b0, affine, mask, anatomy)
     brain, white, fluid = (
         pulled(image, anatomy.t1w.affine, to_t1w, affine, mask.shape)
         for image in (anatomy.brain, anatomy.white_matter, anatomy.csf)

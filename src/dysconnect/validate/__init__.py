@@ -27,7 +27,7 @@ from dysconnect.validate.scenarios import (
     plant_scenario,
     planted_scenarios,
 )
-from dysconnect.validate.scores import COLUMNS, gather, score_cohort, stability
+from dysconnect.validate.scores import COLUMNS, KEYS, gather, score_cohort, stability
 
 __all__ = ["gather", "pool_maker", "validate_batch"]
 
@@ -95,7 +95,7 @@ def validate_batch(
         print(f"{part} cohorts: {done + 1} of {len(cohorts)} done, about {left:.0f} s left", flush=True)
     table = pd.concat(tables, ignore_index=True)
     stable = {key: stability(called) for key, called in calls.items()}
-    keys = zip(table["scenario"], table["pattern"], table["d"], table["method"])
+    keys = zip(*(table[name] for name in (*KEYS, "method")))
     return table[COLUMNS].assign(stability=[stable.get(key, np.nan) for key in keys])
 
 
@@ -114,7 +114,7 @@ def null_outcomes(pool: Pool, nodes: pd.DataFrame, regions: Regions, spec: dict,
         return
     people = labelled(pool, settings, settings["confounding"], cohort)
     edges = pool.all_edges(spec, settings["artefact"]) if pool.is_simulated else edges
-    without = [name for name in nuisance if name != MOTION]
+    without = [name for name in nuisance if not name.endswith(MOTION)]  # nor its logarithm
     for scenario, covariates in ((CONFOUNDED, nuisance), (UNADJUSTED, without)):
         outcomes, statistic = _tested(edges, people, regions, spec, covariates)
         yield scenario, outcomes, nothing, statistic
@@ -124,13 +124,15 @@ def planted_outcomes(pool: Pool, nodes: pd.DataFrame, regions: Regions, spec: di
     """Yield scenario, outcomes, truth and statistics [E] of the cohorts with a planted disruption."""
     settings, nuisance = spec["validate"], spec["localize"]["nuisance"]
     edges, people = pool.all_edges(spec), labelled(pool, settings, 0.0, cohort)
-    for scenario in planted_scenarios(settings["patterns"], settings["effects"]):
-        place = [settings["seed"], spec["batch"], settings["patterns"].index(scenario.pattern)]
-        chosen = chosen_edges(nodes, scenario.pattern, settings, place)
-        labels = people["label"].to_numpy()
-        changed, truth = plant_scenario(pool, edges, labels, chosen, scenario, spec, [settings["seed"], cohort])
-        outcomes, statistic = _tested(changed, people, regions, spec, nuisance)
-        yield scenario, outcomes, truth, statistic
+    labels, seed = people["label"].to_numpy(), [settings["seed"], cohort]
+    for alike in planted_scenarios(settings["patterns"], settings["carriers"], settings["effects"]):
+        pattern, disrupted = alike[0].pattern, {}
+        place = [settings["seed"], spec["batch"], settings["patterns"].index(pattern)]
+        chosen = chosen_edges(nodes, pattern, settings, place)
+        for scenario in alike:
+            changed, truth = plant_scenario(pool, edges, labels, chosen, scenario, spec, seed, disrupted)
+            outcomes, statistic = _tested(changed, people, regions, spec, nuisance)
+            yield scenario, outcomes, truth, statistic
 
 
 def labelled(pool: Pool, settings: dict, confounding: float, cohort: int) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from dysconnect.data.estimate import connectome
 from dysconnect.data.series import has_signal, read_series
 from dysconnect.denoising.checks import usable_confounds
 from dysconnect.denoising.projection import Projection, plan
-from dysconnect.planted.plant import edge_spread, resting_band
+from dysconnect.planted.plant import Ground, edge_spread, resting_band
 from dysconnect.planted.simulated import add_motion, simulate_cohort
 
 
@@ -70,6 +70,11 @@ class Pool:
     def bands(self) -> list[np.ndarray]:
         """Series in the resting band, each [T, N]."""
         return [resting_band(x, seconds) for x, seconds in zip(self.series, self.repetition_times)]
+
+    @cached_property
+    def grounds(self) -> list[Ground]:
+        """Everybody, ready for planting."""
+        return [Ground.of(x, band) for x, band in zip(self.series, self.bands)]
 
     @cached_property
     def spread(self) -> np.ndarray:

@@ -7,45 +7,59 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from dysconnect.planted.plant import PATTERNS, choose_carriers, choose_pattern, plant
+from dysconnect.planted.plant import PATTERNS, choose_carriers, choose_pattern
 from dysconnect.validate.pools import Pool
 
 MOTION = "mean_fd"
-CARRIERS = "carriers"  # the pattern `circuit` in half of the patients
 SPILL = 0.1  # standard deviations: an edge that was not chosen and moves by more is neither true nor false
 
 
 class Scenario(NamedTuple):
-    """One row of the design; `pattern` is empty and `d` 0 where nothing is planted."""
+    """One row of the design; where nothing is planted `pattern` is empty, `carriers` and `d` are 0.
+
+    `carriers` is a share of the patients, `d` the effect in them.
+    """
 
     scenario: str
     pattern: str
+    carriers: float
     d: float
 
 
-NULL, CONFOUNDED = Scenario("no difference", "", 0.0), Scenario("confounded", "", 0.0)  # "null" reads as missing
-UNADJUSTED = Scenario("confounded, not adjusted", "", 0.0)
+NULL, CONFOUNDED, UNADJUSTED = (  # "null" would read as missing
+    Scenario(name, "", 0.0, 0.0) for name in ("no difference", "confounded", "confounded, not adjusted")
+)
 
 
-def planted_scenarios(patterns: Sequence[str], effects: Sequence[float]) -> list[Scenario]:
-    """All patterns with all effects.
+def planted_scenarios(
+    patterns: Sequence[str], carriers: Sequence[float], effects: Sequence[float]
+) -> list[list[Scenario]]:
+    """All patterns with all effects, each a list of the same in all shares of the patients.
 
     Raises
     ------
     ValueError
-        When a pattern is unknown, or an effect is not positive.
+        When a pattern is unknown, a share is none, or an effect is not positive.
     """
-    known = [*PATTERNS, CARRIERS]
-    unknown = [name for name in patterns if name not in known]
+    unknown = [name for name in patterns if name not in PATTERNS]
     if unknown:
-        raise ValueError(f"validate.patterns: {', '.join(unknown)} is unknown. Choose of {', '.join(known)}.")
+        raise ValueError(f"validate.patterns: {', '.join(unknown)} is unknown. Choose of {', '.join(PATTERNS)}.")
+    none = [share for share in carriers if not 0 < share <= 1]
+    if none:
+        raise ValueError(
+            f"validate.carriers: {none[0]:g} is no share of the patients. Give 1 for all of them, 0.5 for half."
+        )
     wrong = [d for d in effects if not d > 0]
     if wrong:
         raise ValueError(
             f"validate.effects: {wrong[0]:g} is not positive. Give Cohen's d of the planted edges, 0.8 say; cohorts "
             "without any effect are made anyway."
         )
-    return [Scenario("planted", pattern, float(d)) for pattern in patterns for d in effects]
+    return [
+        [Scenario("planted", pattern, float(share), float(d)) for share in carriers]
+        for pattern in patterns
+        for d in effects
+    ]
 
 
 def draw_labels(people: pd.DataFrame, patients: int, confounding: float, rng: np.random.Generator) -> np.ndarray:
@@ -96,7 +110,14 @@ class Truth:
 
 
 def plant_scenario(
-    pool: Pool, edges: np.ndarray, labels: np.ndarray, chosen: pd.DataFrame, scenario: Scenario, spec: dict, seed: list
+    pool: Pool,
+    edges: np.ndarray,
+    labels: np.ndarray,
+    chosen: pd.DataFrame,
+    scenario: Scenario,
+    spec: dict,
+    seed: list,
+    disrupted: dict[int, np.ndarray] | None = None,
 ) -> tuple[np.ndarray, Truth]:
     """Plant a disruption in the series of the patients.
 
@@ -114,19 +135,23 @@ def plant_scenario(
     scenario : Scenario
     spec : dict
     seed : list of int
+    disrupted : dict of int to array, [E]
+        Connectomes with this pattern and effect, by person: filled, for scenarios that differ in their carriers only.
 
     Returns
     -------
     edges : array, [n, E]
     truth : Truth
     """
+    disrupted = {} if disrupted is None else disrupted
     patients = np.flatnonzero(labels == 1)
-    fraction = 0.5 if scenario.pattern == CARRIERS else 1.0
-    carriers = choose_carriers(patients, fraction, np.random.default_rng(seed))
+    carriers = choose_carriers(patients, scenario.carriers, np.random.default_rng(seed))
     shift = scenario.d * (chosen["direction"] * pool.spread[chosen["edge"]]).to_numpy()
     changed = edges.copy()
     for person in carriers:
-        changed[person] = pool.edges(person, plant(pool.series[person], pool.bands[person], chosen, shift), spec)
+        if person not in disrupted:
+            disrupted[person] = pool.edges(person, pool.grounds[person].planted(chosen, shift), spec)
+        changed[person] = disrupted[person]
     direction = np.zeros(edges.shape[1], int)
     direction[chosen["edge"]] = chosen["direction"]
     mean_shift = (changed - edges)[patients].mean(0) / edges.std(0, ddof=1)
@@ -135,5 +160,4 @@ def plant_scenario(
 
 def chosen_edges(nodes: pd.DataFrame, pattern: str, spec: dict, seed: list) -> pd.DataFrame:
     """Edges of a pattern."""
-    shape = "circuit" if pattern == CARRIERS else pattern
-    return choose_pattern(nodes, shape, spec["circuits"], spec["edges"], np.random.default_rng(seed))
+    return choose_pattern(nodes, pattern, spec["circuits"], spec["edges"], np.random.default_rng(seed))

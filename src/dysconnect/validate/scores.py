@@ -10,7 +10,7 @@ from sklearn.metrics import average_precision_score
 from dysconnect.localize.methods import Outcome
 from dysconnect.validate.scenarios import Truth
 
-KEYS = ["scenario", "pattern", "d"]
+KEYS = ["scenario", "pattern", "carriers", "d"]
 SHARES = ("fwer", "coverage")  # of cohorts, so with binomial limits
 MEANS = ("tpr", "fdp", "fdp_strict", "auprc", "auprc_ratio", "sign_accuracy", "called")
 COLUMNS = [*KEYS, "cohort", "batch", "method", "units", *MEANS, *SHARES]
@@ -116,8 +116,9 @@ def gather(cohorts: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        `scenario`, `pattern`, `d`, `method`, `measure`, `value`, `low`, `high`, `cohorts`: binomial limits (Clopper
-        and Pearson) for `fwer` and `coverage`, limits of the mean by Student's t for the others; none from one cohort.
+        `scenario`, `pattern`, `carriers`, `d`, `method`, `measure`, `value`, `low`, `high`, `cohorts`: binomial limits
+        (Clopper and Pearson) for `fwer` and `coverage`, limits of the mean by Student's t for the others; none from
+        one cohort.
     """
     rows, cohorts = [], cohorts.assign(pattern=cohorts["pattern"].astype(object).fillna(""))
     for (*key, method), table in cohorts.groupby([*KEYS, "method"], sort=False):

@@ -4,6 +4,7 @@ A node table has one row a region; every matrix and every vector of edges follow
 `SOURCES.md` in this folder says where coordinates and names come from.
 """
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,7 @@ def circuit_titles() -> dict[str, str]:
     return dict(zip(rules["circuit"], rules["title"], strict=True))
 
 
+@cache
 def _circuit_rules() -> pd.DataFrame:
     return pd.read_csv(FOLDER / "circuits.tsv", sep="\t", dtype=str, keep_default_na=False)
 

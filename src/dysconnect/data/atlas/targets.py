@@ -1,5 +1,7 @@
 """Targets of stimulation as rules over the node table: ``targets.tsv``."""
 
+from functools import cache
+
 import numpy as np
 import pandas as pd
 
@@ -74,6 +76,7 @@ def target_titles() -> dict[str, str]:
     return dict(zip(rules["target"], rules["title"], strict=True))
 
 
+@cache
 def _rules() -> pd.DataFrame:
     return pd.read_csv(FOLDER / "targets.tsv", sep="\t", dtype=str, keep_default_na=False)
 

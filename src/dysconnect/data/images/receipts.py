@@ -1,7 +1,7 @@
 """Receipts: which files a participant's scan is made of, and what was taken of several."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -35,6 +35,17 @@ def scan_choices(receipts: Iterable[Mapping]) -> pd.DataFrame:
         for row in receipt["scan"].get("choices", ())
     ]
     return pd.DataFrame(rows, columns=list(CHOICES))
+
+
+def read_receipts(path: str | Path) -> list[dict]:
+    """Read the receipts of a job: one, or those of many people."""
+    read = read_receipt(path)
+    return read.get("receipts", [read])
+
+
+def write_receipts(receipts: Sequence[Mapping], path: str | Path) -> None:
+    """Write the receipts of a job; that of one person alone as it is."""
+    write_receipt(receipts[0] if len(receipts) == 1 else {"receipts": receipts}, path)
 
 
 def read_receipt(path: str | Path) -> dict:

@@ -8,8 +8,8 @@ import numpy as np
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import BorrowedCovariances, BorrowedRegions, Pairs, edges_of_matrices
 from dysconnect.data.measures import MEASURES, fisher_z
-from dysconnect.learning.graph.view import FilledEdges, uses_graph
-from dysconnect.learning.represented import Represented
+from dysconnect.learning.graph.view import uses_graph
+from dysconnect.learning.represented import FilledEdges, Represented
 from dysconnect.models.cards import card_of
 
 

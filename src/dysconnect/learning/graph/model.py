@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # torch and torch_geometric take seconds to load
 
     from dysconnect.learning.graph.inputs import EdgeInput, GivenGraph, TangentInput
     from dysconnect.learning.graph.run import Networks
-    from dysconnect.learning.graph.view import FilledEdges
+    from dysconnect.learning.represented import FilledEdges
 
 
 class GraphModel:

@@ -20,7 +20,8 @@ from dysconnect.learning.graph.device import PRECISIONS, choose_device
 from dysconnect.learning.graph.fit import Fitted, Jobs, Training, train_stack
 from dysconnect.learning.graph.run import fingerprint, stored
 from dysconnect.learning.graph.stack import Weights, noise_of
-from dysconnect.learning.graph.view import FilledEdges, Layout, View, learn_scale, uses_graph
+from dysconnect.learning.graph.view import Layout, View, learn_scale, uses_graph
+from dysconnect.learning.represented import FilledEdges
 from dysconnect.models.cards import CARDS
 from dysconnect.models.graph.bnt import BrainNetworkTransformer
 from dysconnect.models.graph.brainnetcnn import BrainNetCNN

@@ -27,7 +27,8 @@ from dysconnect.learning.graph.inside import (
 )
 from dysconnect.learning.graph.stack import Stack, Weights
 from dysconnect.learning.graph.start import RidgeStart, fit_start
-from dysconnect.learning.graph.view import FilledEdges, Layout, View, learn_scale, uses_graph, watched_rows
+from dysconnect.learning.graph.view import Layout, View, learn_scale, uses_graph, watched_rows
+from dysconnect.learning.represented import FilledEdges
 from dysconnect.models.graph.layers import LinearPath
 from dysconnect.models.networks import build_network
 

@@ -5,52 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from dysconnect.data.edges import MissingRegions, Pairs, blocks
+from dysconnect.data.edges import Pairs, blocks
 from dysconnect.data.measures import MEASURES
 from dysconnect.models.cards import CARDS
 from dysconnect.models.graph.layers import Dropout
 from dysconnect.models.graph.views import edge_weights, unfold
-
-
-@dataclass(frozen=True)
-class FilledEdges:
-    """Edges of some subjects of a cohort, [n, E], filled in when a slice or rows of them are asked for.
-
-    Attributes
-    ----------
-    values : array or StoredEdges, [S, E]
-        Of the cohort.
-    missing : array of bool, [S, N]
-    rows : array of int, [n]
-        Which subjects.
-    filler : MissingRegions or None
-        None: as they are.
-    graph : array or None, [n, E]
-        Edges of which graphs are made; they follow the others (`Layout`).
-    """
-
-    values: np.ndarray
-    missing: np.ndarray
-    rows: np.ndarray
-    filler: MissingRegions | None = None
-    graph: np.ndarray | None = None
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Subjects and edges."""
-        return len(self.rows), self.values.shape[1] + (0 if self.graph is None else self.graph.shape[1])
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, wanted: slice | np.ndarray) -> np.ndarray:
-        rows = self.rows[wanted]
-        edges = self.values[rows]
-        edges = edges if self.filler is None else self.filler.transform(edges, self.missing[rows])
-        return edges if self.graph is None else np.hstack([edges, self.graph[wanted]])
-
-    def __str__(self) -> str:
-        return "memory" if isinstance(self.values, np.ndarray) else str(self.values)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from dysconnect.paper.style import drawn_of
 from dysconnect.paper.text import counted, listed, p_text
 from dysconnect.reading.repetition import times_by_group
 from dysconnect.report.cohort.figures import consort_figure, motion_figure, motion_test
@@ -47,7 +48,7 @@ def _motion_caption(study: Study) -> str:
     return (
         f"Head motion by group ({p_text(test.p)}, Cohen's d = {test}). Each point is a subject, crosses are excluded "
         "ones; boxes show quartiles of the included, whiskers reach 1.5 interquartile ranges."
-    )
+    ) + drawn_of(len(people))
 
 
 def times_text(results: Results, contrast: Mapping) -> list[str]:

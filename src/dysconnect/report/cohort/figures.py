@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from dysconnect.paper.style import COLOURS, COLUMN, GREY, INK, PAGE, box, note_figure, one_panel, styled
+from dysconnect.paper.style import COLOURS, COLUMN, GREY, INK, PAGE, box, evenly, note_figure, one_panel, styled
 from dysconnect.paper.text import Estimate, counted, listed, number, p_text
 from dysconnect.quality.people import group_difference
 
@@ -148,6 +148,7 @@ def motion_figure(participants: pd.DataFrame, contrast: Mapping, limit: float) -
         colour = COLOURS[1] if name in contrast["cases"] else COLOURS[0] if name in compared else GREY
         if len(kept):
             box(axes, kept, place)
+        kept, lost = kept[evenly(kept)], lost[evenly(lost)]
         where = place + jitter.uniform(-0.17, 0.17, len(kept))
         size, alpha = (9, 0.75) if len(kept) < 150 else (4, 0.5)
         axes.scatter(where, kept, s=size, color=colour, alpha=alpha, linewidths=0, zorder=3)

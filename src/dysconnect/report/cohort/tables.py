@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from scipy.stats import chi2_contingency, fisher_exact
 
 from dysconnect.paper.tables import Column, Row, Table, page_link
 from dysconnect.paper.text import NONE, counted, number, p_value
@@ -77,6 +76,8 @@ def _balance(participants: pd.DataFrame, contrast: Mapping) -> list[str]:
 
 
 def _contingency_p(counts: np.ndarray) -> float:
+    from scipy.stats import chi2_contingency, fisher_exact  # half a second that no page of a person need wait for
+
     if counts.shape[0] < 2 or counts.shape[1] < 2:
         return np.nan
     return fisher_exact(counts).pvalue if counts.shape == (2, 2) else chi2_contingency(counts).pvalue

@@ -6,6 +6,7 @@ Everything is read from tables of the stages before, and drawn as SVG by hand, s
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,13 @@ class Everybody:
     targets: Mapping[str, pd.DataFrame]
     edits: Mapping[str, pd.DataFrame]
     stimulation: str
+
+    @cached_property
+    def measured(self) -> dict[str, tuple[pd.Series, np.ndarray]]:
+        """Measures of the scans by column: everybody's, and the 5th, 50th and 95th percentile of those known, [3]."""
+        people = self.participants
+        known = {name: pd.to_numeric(people[name], errors="coerce") for name in MEASURES if name in people}
+        return {name: (values, values.dropna().quantile([0.05, 0.5, 0.95])) for name, values in known.items()}
 
 
 def read_everybody(paths: Mapping, predictions: Mapping[str, str | Path]) -> Everybody:
@@ -155,7 +163,10 @@ def write_people(everybody: Everybody, nodes: pd.DataFrame, spec: Mapping, folde
     common = _common(everybody, nodes, spec, date)
     whole = template("participant.html", __file__)
     for place, name in enumerate(track(names, "pages of people", total=len(names))):
-        beside = {"before": names[place - 1] if place else "", "after": (names[place + 1 :] or [""])[0]}
+        beside = {
+            "before": names[place - 1] if place else "",
+            "after": names[place + 1] if place + 1 < len(names) else "",
+        }
         page = whole.render(
             **common, **beside, **_person(everybody, name, nodes, spec, common["cohort"]), page=page_name
         )
@@ -222,16 +233,16 @@ def _facts(person: pd.Series) -> list[tuple[str, str]]:
 
 def scan_table(everybody: Everybody, name: str, denoise: Mapping) -> Table | None:
     """Measures of one scan beside those of the cohort, and their limits; None where nothing was measured."""
-    people, rows = everybody.participants, []
+    rows, nobody = [], (pd.Series(dtype=float), ())
     limits = {"mean_fd": ("≤", denoise["max_mean_fd"]), "seconds_kept": ("≥", denoise["min_seconds"])}
     for column, (title, digits) in MEASURES.items():
-        values = pd.to_numeric(people[column], errors="coerce") if column in people else pd.Series(dtype=float)
+        values, spread = everybody.measured.get(column, nobody)
         value = values.get(name, np.nan)
         if not np.isfinite(value) or (value == 0 and column != "mean_fd"):  # no scan, or connections only
             continue
         sign, limit = limits.get(column, ("", None))
         beyond = limit is not None and bool(value > limit if sign == "≤" else value < limit)
-        low, middle, high = values.dropna().quantile([0.05, 0.5, 0.95])
+        low, middle, high = spread
         cohort = (number(middle, digits), f"{number(low, digits)} to {number(high, digits)}")
         words = NONE if limit is None else f"{sign} {limit:g}"
         rows.append(Row([title, number(value, digits), cohort, words], "beyond" * beyond, beyond=[1] * beyond))
@@ -291,10 +302,12 @@ def model_table(everybody: Everybody, name: str, experiments: Sequence[str], spe
 
 def alike(predictions: pd.DataFrame, name: str) -> tuple[int, int]:
     """How many others got nearly the same probability, and how many of them are patients."""
-    others = predictions.drop(index=name)
+    place = predictions.index.get_loc(name)
+    values, labels = (predictions[column].to_numpy() for column in ("value", "label"))
+    others, value = np.delete(values, place), values[place]
     n = min(len(others), max(10, len(others) // 5))
-    away = (others["value"] - predictions.loc[name, "value"]).abs().to_numpy()
-    return n, int(others["label"].to_numpy()[np.argsort(away, kind="stable")[:n]].sum())
+    nearest = np.argsort(np.abs(others - value), kind="stable")[:n]
+    return n, int(np.delete(labels, place)[nearest].sum())
 
 
 def _deviation(everybody: Everybody, name: str, nodes: pd.DataFrame, spec: Mapping) -> dict | None:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from dysconnect.data.atlas import SYSTEMS
 from dysconnect.paper.carpet import SPIKE, Trace, carpet_figure, motion_trace, region_carpet
 from dysconnect.paper.html import Picture, image, picture, template
-from dysconnect.paper.style import COLOURS, COLUMN, GREY, INK, LIGHT, styled
+from dysconnect.paper.style import COLOURS, COLUMN, GREY, INK, LIGHT, evenly, styled
 from dysconnect.paper.svg import to_svg
 from dysconnect.paper.tables import Column, Row, Table
 from dysconnect.paper.text import NONE, RESEARCH_ONLY, number, percent
@@ -31,6 +31,7 @@ TOLD = {
 }
 WHOLE = 0.95  # of a region: less is listed
 MANY = 20  # rows of a table, beyond which it is folded
+LINES = 200  # of other scans in a figure; a line each would make pages, and the time for them, grow with the cohort
 BATCH = 8  # people a process, so that a small cohort starts none
 
 
@@ -72,6 +73,15 @@ def write_pages(
     )
     processes = max(1, min(workers, len(rows) // BATCH))
     list(track(Parallel(n_jobs=processes, return_as="generator")(jobs), "pages of people", total=len(rows)))
+    list_pages(folder, [given[0]["participant_id"] for given in rows])
+
+
+def list_pages(folder: Path, names: Sequence[str]) -> None:
+    """Write ``index.txt``, which names the page of everybody; pages of others are removed."""
+    files = [f"{name}.html" for name in names]
+    for old in {path.name for path in folder.glob("*.html")} - set(files):
+        (folder / old).unlink()
+    (folder / "index.txt").write_text("".join(f"{file}\n" for file in files), encoding="utf-8")
 
 
 def _write_page(
@@ -195,6 +205,8 @@ def position(table: pd.DataFrame, place: int, spec: Mapping) -> Picture:
         "This scan (diamond) among those of the cohort (lines), each measure from the least to the largest; dashed: "
         "its limit."
     )
+    if len(table) > LINES:
+        caption += f" Of {len(table):,} scans {LINES} are drawn, evenly through their ranks."
     return picture("position", to_svg(position_figure(table, place, spec)), caption)
 
 
@@ -210,7 +222,9 @@ def position_figure(table: pd.DataFrame, place: int, spec: Mapping) -> Figure:
         low, high = np.nanmin(values), np.nanmax(values)
         scale = (high - low) or 1.0
         axes.plot([0, 1], [row, row], color=LIGHT, linewidth=0.8, zorder=0)
-        axes.vlines((values - low) / scale, row - 0.22, row + 0.22, color=GREY, linewidth=0.7, alpha=0.6)
+        axes.vlines(
+            (values[evenly(values, LINES)] - low) / scale, row - 0.22, row + 0.22, color=GREY, linewidth=0.7, alpha=0.6
+        )
         if low <= limit <= high:
             line = {"color": INK, "linewidth": 0.9, "linestyle": (0, (2, 1.5))}
             axes.vlines((limit - low) / scale, row - 0.42, row + 0.42, **line)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.paper.html import image, template
-from dysconnect.report.people.subjects import engine_rows, opening
+from dysconnect.report.people.subjects import engine_rows, list_pages, opening
 
 REGISTERED = ("mi_", "dice_")  # how measures of the registration begin
 KINDS = {
@@ -82,6 +82,7 @@ def write_tract_pages(
     for row in rows:
         page = render_tracts(row, table, people.loc[row["participant_id"]], spec, date)
         (folder / f"{row['participant_id']}.html").write_text(page, encoding="utf-8")
+    list_pages(folder, [row["participant_id"] for row in rows])
 
 
 def render_tracts(row: Mapping, table: pd.DataFrame, person: pd.Series, spec: Mapping, date: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from dysconnect.models.cards import label
+from dysconnect.paper.style import drawn_of
 from dysconnect.report.prediction.figures import (
     calibration_figure,
     forest_figure,
@@ -104,7 +105,7 @@ def _drawings(study: Study) -> dict[str, Drawing]:
     probability = (
         f"Out-of-fold probability of being a patient, as {label(best)} predicts it. Each point is a person, the mean "
         "over repeats and seeds; above the dashed line a person is taken for a patient."
-    )
+    ) + drawn_of(results.predictions[best]["participant_id"].nunique())
     nulls = (
         "AUC under permuted labels (grey bars) and with the labels as they are (line), on the repeat of the folds that "
         "was permuted: the first. p is the share of all that reach the line, itself included."

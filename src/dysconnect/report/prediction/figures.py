@@ -18,6 +18,7 @@ from dysconnect.paper.style import (
     MARKERS,
     PAGE,
     box,
+    evenly,
     note_figure,
     one_panel,
     styled,
@@ -173,8 +174,9 @@ def probability_figure(predictions: pd.DataFrame) -> Figure:
     for place, (group, colour) in enumerate(((1, COLOURS[1]), (0, COLOURS[0]))):
         values = people.loc[people["label"] == group, "probability"].to_numpy(float)
         size, alpha = (9, 0.75) if len(values) < 150 else (4, 0.5)
-        where = place + jitter.uniform(-0.17, 0.17, len(values))
         box(axes, values, place)
+        values = values[evenly(values)]
+        where = place + jitter.uniform(-0.17, 0.17, len(values))
         axes.scatter(where, values, s=size, color=colour, alpha=alpha, linewidths=0, zorder=3)
     axes.axhline(0.5, color=GREY, linestyle=(0, (4, 3)), linewidth=0.8, zorder=0)
     axes.set(xlim=(-0.6, 1.6), ylim=(-0.02, 1.02), ylabel="Predicted probability of being a patient")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.data.atlas.targets import target_titles
-from dysconnect.paper.tables import Column, Row, Table, page_link, region_cell, significant
+from dysconnect.paper.tables import MOST_LISTED, Column, Row, Table, first_of, page_link, region_cell, significant
 from dysconnect.paper.text import NONE, counted, listed, number, p_value
 from dysconnect.report.direction import CIRCUITS_GO, arrow
 from dysconnect.report.results import GROUP
@@ -146,7 +146,8 @@ def patient_rows(patients: pd.DataFrame, edits: pd.DataFrame | None = None, dire
     first = patients[patients["rank"] == 1].set_index(["participant_id", "kind"])
     carried = {} if edits is None else _carriers(edits, directed)
     rows = []
-    for name in patients["participant_id"].unique():
+    names = patients["participant_id"].unique()
+    for name in names[:MOST_LISTED]:
         cells = [name]
         for kind in ("node", "region"):
             if (name, kind) not in first.index:
@@ -161,11 +162,11 @@ def patient_rows(patients: pd.DataFrame, edits: pd.DataFrame | None = None, dire
         Column("First target region", False), Column("Score"), Column("Cost"),
     ]  # fmt: skip
     caption = (
-        f"The first target of {counted(len(rows), 'patient')}, by how far it moves the patient relative to the spread "
+        f"The first target of {counted(len(names), 'patient')}, by how far it moves the patient relative to the spread "
         "of the held-out controls (score), and the connection with the largest share in it. Cost 0: the model already "
         "places the patient at the goal. Single rankings are far less certain than the group's, and no basis for "
         "treatment. All targets of everybody are in stimulate/patients.tsv."
-    )
+    ) + first_of(len(names))
     return Table(caption, columns, rows)
 
 
