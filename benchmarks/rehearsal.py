@@ -138,25 +138,12 @@ class Rehearsal:
 
     def run(self, cores: int, kill: str | None = None, *more: str) -> dict:
         """Run the command once; kill it at a moment."""
-        number = len(self.runs)
-        log = self.folder / f"run{number}.log"
-        environment = {**os.environ, "PYTHONPATH": str(self.project / "src"), "TMPDIR": str(self.scratch)}
-        environment |= {"MLFLOW_DISABLE_TELEMETRY": "true"}
-        environment.pop("MLFLOW_TRACKING_URI", None)
-        if kill == "download":
-            last = self.cohort.people["participant_id"].iloc[min(7, len(self.cohort.people) - 1)]
-            (self.folder / "server/stall").write_text(last)
+        self._arm(kill)
         (self.folder / "began").write_text(str(time.time()))
         start, before = time.time(), resource.getrusage(resource.RUSAGE_CHILDREN)
-        with open(log, "w") as file:
-            process = subprocess.Popen(
-                self.command(cores, *more),
-                cwd=self.project,
-                env=environment,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        with open(self.folder / f"run{len(self.runs)}.log", "w") as log:
+            told = {"cwd": self.project, "env": self._environment(), "start_new_session": True}
+            process = subprocess.Popen(self.command(cores, *more), stdout=log, stderr=subprocess.STDOUT, **told)
         places, current = [self.project / "results"], self.folder / "current"
         current.write_text(json.dumps({"session": process.pid}))
         seconds, end = 0.3 if self.small else 1.0, lambda: os.killpg(process.pid, signal.SIGKILL)
@@ -171,6 +158,17 @@ class Rehearsal:
         current.unlink()
         told = {"arguments": list(more), "kill": kill, "code": code, "cpu": round(used, 1)}
         return self._note(told | {"seconds": round(time.time() - start, 1), **watch.summary()})
+
+    def _environment(self) -> dict[str, str]:
+        own = {"PYTHONPATH": str(self.project / "src"), "TMPDIR": str(self.scratch), "MLFLOW_DISABLE_TELEMETRY": "true"}
+        return {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"} | own
+
+    def _arm(self, kill: str | None) -> None:
+        """Have the server keep still in the middle of a file, where the run is to be killed in a download."""
+        if kill == "download":
+            last = self.cohort.people["participant_id"].iloc[min(7, len(self.cohort.people) - 1)]
+            (self.folder / "server/stalled").unlink(missing_ok=True)
+            (self.folder / "server/stall").write_text(last)
 
     def _note(self, row: dict) -> dict:
         """Write down what a run took, and what it did by its log."""
@@ -214,7 +212,7 @@ class Rehearsal:
             return None
         since: dict[str, float] = {}
 
-        def moment(rules: set[str], files: dict) -> bool:
+        def moment(rules: set[str]) -> bool:
             if kill == "download":
                 return (self.folder / "server/stalled").exists()
             rule, _, wait = kill.partition(":")
@@ -255,27 +253,18 @@ def reap(session: int) -> None:
         time.sleep(0.1)
 
 
-def prepared(told: argparse.Namespace) -> Rehearsal:
-    """Images measured, project copied; a run of an interrupted command ended."""
-    rehearsal = Rehearsal(told.folder, told.people, told.small)
-    rehearsal.end_interrupted()
-    rehearsal.prepare()
-    rehearsal.set_up()
-    return rehearsal
-
-
-def go(rehearsal: Rehearsal, told: argparse.Namespace) -> None:
+def go(rehearsal: Rehearsal, cores: int, kills: list[str]) -> None:
     """Run until all moments have passed and the report is there; then once more, for which nothing is left."""
     killed = {row["kill"] for row in rehearsal.runs if row["code"] < 0}
-    moments = [name for name in told.kill.split(",") if name not in killed | {"none"}]
+    moments = [name for name in kills if name not in killed | {"none"}]
     while not any("--dry-run" in row["arguments"] for row in rehearsal.runs):
-        row = rehearsal.run(told.cores, moments.pop(0) if moments else None)
+        row = rehearsal.run(cores, moments.pop(0) if moments else None)
         log = (rehearsal.folder / f"run{row['run']}.log").read_text()
         if "LockException" in log or "cannot be locked" in log:
             moments = [row["kill"]] * bool(row["kill"]) + moments
-            rehearsal.run(told.cores, None, "--unlock")
+            rehearsal.run(cores, None, "--unlock")
         elif row["code"] == 0 and not moments:
-            rehearsal.run(told.cores, None, "--dry-run")
+            rehearsal.run(cores, None, "--dry-run")
         elif row["code"] > 0:
             raise SystemExit(f"exit {row['code']}: see {rehearsal.folder}/run{row['run']}.log")
 
@@ -294,39 +283,43 @@ def write(rehearsal: Rehearsal) -> None:
     print(json.dumps(about | counted, indent=1))
 
 
-def main() -> None:
-    """Prepare, run, kill, run again, count."""
+def asked() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--people", type=int, default=None, help="24; 14 of the small one")
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--small", action="store_true", help="coarse images, few folds: minutes")
-    parser.add_argument(
-        "--kill",
-        default=",".join(MOMENTS),
-        help="""moments: download (half a file has come), or a
-                        rule and for how many seconds it has been at work; or none. %(default)s""",
+    moments = (
+        "moments: download (half a file has come), or a rule and for how many seconds it has been at work; or none"
     )
+    parser.add_argument("--kill", default=",".join(MOMENTS), help=f"{moments}. %(default)s")
     parser.add_argument("--cache", type=float, default=3.0, help="GB of images that the server keeps")
-    parser.add_argument("--against", type=Path, help="only compare the tables with those of this folder")
+    parser.add_argument("--against", type=Path, help="only compare the results with those of this folder")
     parser.add_argument("--count", action="store_true", help="only count what was done so far")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
-    told = parser.parse_args()
-    told.people = told.people or (14 if told.small else 24)
-    if told.serve:
-        rehearsal = Rehearsal(told.folder, told.people, told.small)
-        Server(rehearsal.cohort, rehearsal.folder / "server", rehearsal.port, told.cache).serve_forever()
-    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: what a killed process leaves is ours to count
-    if told.count:
-        write(Rehearsal(told.folder, told.people, told.small))
-        return
-    if told.against:
-        lines = differences(told.folder, told.against)
-        print(*lines, f"{len(lines)} of {len(relative(told.folder / 'project/results'))} files differ", sep="\n")
+    given = parser.parse_args()
+    given.people = given.people or (14 if given.small else 24)
+    return given
+
+
+def main() -> None:
+    """Prepare, run, kill, run again, count."""
+    given = asked()
+    rehearsal = Rehearsal(given.folder, given.people, given.small)
+    if given.serve:
+        Server(rehearsal.cohort, rehearsal.folder / "server", rehearsal.port, given.cache).serve_forever()
+    if given.against:
+        lines = differences(given.folder, given.against)
+        print(*lines, f"{len(lines)} of {len(relative(given.folder / 'project/results'))} files differ", sep="\n")
         raise SystemExit(bool(lines))
-    rehearsal = prepared(told)
-    with rehearsal.served(told.cache):
-        go(rehearsal, told)
+    if not given.count:
+        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: what a killed process leaves is ours to count
+        rehearsal.end_interrupted()
+        rehearsal.prepare()
+        rehearsal.set_up()
+        with rehearsal.served(given.cache):
+            go(rehearsal, given.cores, given.kill.split(","))
     write(rehearsal)
 
 

@@ -22,9 +22,10 @@ def account(folder: Path) -> dict:
     """Add up all runs of a rehearsal's folder, and what is seen of one that is at work."""
     lines = (folder / "runs.jsonl").read_text().splitlines()
     every = [{"cpu_by_rule": {}} | json.loads(line) for line in lines]
-    every += [_at_work(folder, len(every))] * (folder / "current").exists()
+    if (folder / "current").exists():
+        every.append(_at_work(folder, len(every)))
     work = [run for run in every if not run["arguments"]]
-    looked = [run for run in every if "disk" in run]  # an interrupted one may have ended before the first look
+    looked = [run for run in every if run["cpu_by_rule"]]  # one may have ended before the first look
     seconds = {rule: 0.0 for run in work for rule in sorted(run["cpu_by_rule"])}
     for run in work:
         seconds |= {rule: seconds[rule] + spent for rule, spent in run["cpu_by_rule"].items()}

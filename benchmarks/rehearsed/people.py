@@ -1,6 +1,6 @@
 """People of ds006395's size, made from a seed when somebody asks for them, with what is wrong in the real set.
 
-A person's head is one of three, of which everything that is dear is computed once: a volume, how it changes with each
+A person's head is one of a few, of which everything that is dear is computed once: a volume, how it changes with each
 of six motions (first order, so for motions below a voxel), the region of every voxel, and a T1w. A run is then a
 product of small matrices, plus noise out of a pool, packed with ISA-L: a few CPU seconds a person.
 """
@@ -29,7 +29,7 @@ from dysconnect.planted.simulated import covariance_kernels, simulate_subject
 
 ROOT = Path(__file__).parents[2]
 
-HEADS, SEED, BAND = 3, 11, 8  # of multiband: slices taken at one time
+SEED, BAND = 11, 8  # slices taken at one time, as of a multiband sequence
 SLOW, SIDEWAYS = ("sub-C01715",), ("sub-C01856",)  # left out by what their sidecars say
 SHORT = {"sub-P00987": 0.5, "sub-C01809": 0.65}  # share of the volumes that is there
 CUT, RESTLESS, SPELLED = "sub-P00821", "sub-P00888", "sub-C01725"
@@ -41,7 +41,7 @@ TRAPS = (*SLOW, *SIDEWAYS, *SHORT, CUT, RESTLESS, SPELLED, *SMALL_M)
 
 @dataclass(frozen=True)
 class Size:
-    """Of the images; what is simulated at 2 s is slower, as in the real set."""
+    """Of the images (mm, s), and how many heads there are."""
 
     shape: tuple[int, int, int] = (104, 104, 72)
     voxel: float = 2.0
@@ -50,6 +50,7 @@ class Size:
     t1w: float = 1.0
     noise: float = 60.0  # grey matter is 3,000
     radius: float | None = None  # of the regions, mm; None: that of the atlas
+    heads: int = 3  # that people share
 
     @property
     def nodes(self) -> pd.DataFrame:
@@ -59,7 +60,7 @@ class Size:
 
 
 FULL = Size()
-SMALL = Size(shape=(26, 30, 26), voxel=7.0, volumes=150, t1w=4.0, noise=40.0, radius=10.0)
+SMALL = Size(shape=(26, 30, 26), voxel=7.0, volumes=150, t1w=4.0, noise=40.0, radius=10.0, heads=1)
 
 
 def cast(n: int) -> pd.DataFrame:
@@ -86,6 +87,7 @@ class Cohort:
 
     def __init__(self, n: int, size: Size, folder: Path):
         self.size, self.folder, self.people = size, folder, cast(n)
+        self._heads: dict[int, dict[str, np.ndarray]] = {}
         rng = np.random.default_rng(SEED)
         self.people["age"] = rng.integers(22, 68, n)
         self.people["sex"] = rng.choice(["F", "M"], n)
@@ -195,18 +197,17 @@ class Cohort:
 
     def head(self, k: int) -> dict[str, np.ndarray]:
         """What a person's head is made of, computed once for all who share it."""
-        path = self.folder / f"head{k % HEADS}.npz"
+        number = k % self.size.heads
+        path = self.folder / f"head{number}.npz"
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
             part = path.with_suffix(".part")
             with open(part, "wb") as file:
-                np.savez(file, **make_head(k % HEADS, self.size))
+                np.savez(file, **make_head(number, self.size))
             part.rename(path)
-        if not hasattr(self, "_heads"):
-            self._heads = {}
-        if path not in self._heads:
-            self._heads = {path: dict(np.load(path))}  # one at a time: half a GB would not matter, three do
-        return self._heads[path]
+        if number not in self._heads:
+            self._heads = {number: dict(np.load(path))}  # the last one only: they are large
+        return self._heads[number]
 
 
 def make_head(number: int, size: Size) -> dict[str, np.ndarray]:

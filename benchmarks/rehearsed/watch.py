@@ -41,7 +41,7 @@ class Watch(threading.Thread):
     current : path
         Where what was seen so far is written after each look, for whoever goes on when this process was killed.
     moment : callable, optional
-        Given the rules that are at work and the files by size, says whether now is the time; then `act` is called.
+        Given the rules that are at work, says whether now is the time; then `act` is called.
     act : callable, optional
     """
 
@@ -61,7 +61,9 @@ class Watch(threading.Thread):
     def run(self) -> None:
         """Look until `over` is set."""
         while not self.over.wait(self.seconds):
-            if self._now(self._processes(), self._files()):
+            rules = self._processes()
+            self._look_at_files()
+            if self.moment is not None and self.moment(rules):
                 self.moment = None
                 self.act()
             self.current.write_text(json.dumps({"session": self.session, **self.summary()}))
@@ -76,9 +78,6 @@ class Watch(threading.Thread):
             "temporary": self.temporary,
             "people": dict(self.people),
         }
-
-    def _now(self, rules: set[str], files: dict[Path, int]) -> bool:
-        return self.moment is not None and self.moment(rules, files)
 
     def _processes(self) -> set[str]:
         """Add up memory and processor time of each job's processes; return the rules that are at work."""
@@ -109,7 +108,7 @@ class Watch(threading.Thread):
             sums[rule] += seconds
         return dict(sums)
 
-    def _files(self) -> dict[Path, int]:
+    def _look_at_files(self) -> None:
         files = {}
         for place in self.places:
             files.update(sizes(place))
@@ -122,7 +121,6 @@ class Watch(threading.Thread):
                 people[match[0]] += size
         for name, size in people.items():
             self.people[name] = max(self.people[name], size)
-        return files | scratch
 
 
 def look_at_processes(session: int) -> Iterator[tuple[int, Process]]:
