@@ -45,13 +45,12 @@ def table(lines: list[dict]) -> str:
     for strength in STRENGTHS:
         for model in MODELS:
             hits = np.array([line[model] for line in lines if line["strength"] == strength and model in line])
-            limits = (
-                [binomtest(int(k), len(hits)).proportion_ci(method="exact") for k in hits.sum(0)] if len(hits) else []
-            )
-            shares = [
-                f"{100 * p:.1f} [{100 * one.low:.1f}, {100 * one.high:.1f}]" for p, one in zip(hits.mean(0), limits)
-            ] if limits else []  # fmt: skip
-            rows += [[f"{strength:g}", model, f"{len(hits):,}", *shares]] if limits else []
+            if len(hits):
+                limits = [binomtest(int(k), len(hits)).proportion_ci(method="exact") for k in hits.sum(0)]
+                shares = [
+                    f"{100 * p:.1f} [{100 * one.low:.1f}, {100 * one.high:.1f}]" for p, one in zip(hits.mean(0), limits)
+                ]
+                rows.append([f"{strength:g}", model, f"{len(hits):,}", *shares])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
