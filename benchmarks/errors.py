@@ -27,10 +27,10 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMB
 
 from bands import ABOVE, FRESH, judged, read_counts, troubles, words  # noqa: E402
 from nulls import SOURCES  # noqa: E402
-from nulls.scenarios import BITS, Calls  # noqa: E402
+from nulls.scenarios import BITS, ROOT, Calls  # noqa: E402
+from shared import COUNTS  # noqa: E402
 from verdicts import numbers  # noqa: E402
 
-HERE = Path(__file__).parent
 BEGIN, END = "<!-- errors -->\n", "<!-- end -->\n"
 
 
@@ -148,9 +148,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--page", type=Path)
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--counts", type=Path, default=HERE / "counts")
+    parser.add_argument("--counts", type=Path, default=COUNTS / "errors")
     parser.add_argument("--data", type=Path, default=os.environ.get("DYSCONNECT_DATA"))
-    parser.add_argument("--work", type=Path, default=HERE.parent / "results/abide_benchmark")
+    parser.add_argument("--work", type=Path, default=ROOT / "results/abide_benchmark")
     return parser.parse_args()
 
 
@@ -171,7 +171,8 @@ def main() -> int:
     else:
         print(words(cells, about, one_sided=True))
     problems = troubles(cells, [name for name, source in SOURCES.items() if source.reached])
-    print("\n".join(problems), file=sys.stderr)
+    for line in problems:
+        print(line, file=sys.stderr)
     return int(bool(problems))
 
 

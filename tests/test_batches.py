@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 
 from dysconnect.acquire import fetched_so_far
-from dysconnect.acquire.images import kept_elsewhere
-from dysconnect.data.images.receipts import read_receipts, write_receipts
+from dysconnect.data.images.receipts import kept_elsewhere, read_receipts, write_receipts
 from dysconnect.keeping.rows import forget, in_order, made_by, receipt_kept, rows_of
 from dysconnect.plan.batches import dealt
 

@@ -145,3 +145,43 @@ def test_the_command_goes_on_whoever_counts_and_writes_its_page(errors, tmp_path
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
     assert "**x**: of a test; 120 cohorts." in text and "| one |" in text
+
+
+def test_only_sources_with_a_cell_above_the_band_are_counted_again(errors, tmp_path, monkeypatch, capsys):
+    broken = lambda seed: coin(seed) | {PLAIN: {"one": seed % 2 == 0, "two": False}}
+    sources = {name: sys.modules["nulls"].Source(name, lambda data, work, of=of: of) for name, of in
+               (("fine", coin), ("broken", broken))}  # fmt: skip
+    monkeypatch.setattr(errors, "SOURCES", sources)
+    for more in (["--seeds", "0-119"], ["--again"]):
+        monkeypatch.setattr(sys, "argv", ["errors.py", "--counts", str(tmp_path), *more])
+        status = errors.main()
+    told = capsys.readouterr()
+    assert status == 1 and told.err == "broken, plain: one calls too often: 500 of 1000, above\n"
+    assert len(errors.counted(tmp_path)["broken"]) == 1120 and len(errors.counted(tmp_path)["fine"]) == 120
+
+
+@pytest.fixture(scope="module")
+def simulated(errors):
+    with errors.quiet():
+        return sys.modules["nulls"].SOURCES["simulated"].make(None, None)
+
+
+def test_a_committed_line_is_what_its_seed_gives(errors, simulated):
+    counts = errors.Counts(errors.COUNTS / "errors/simulated.tsv", errors.SOURCES["simulated"].about)
+    line = next(line for line in counts.path.read_text().splitlines() if line.startswith("3\t"))
+    with errors.quiet():
+        assert line.split("\t")[1] == errors.digits(simulated(3), counts.methods)
+
+
+@pytest.mark.parametrize(
+    ("source", "asked"),
+    [
+        ("matrices", {"fa: max-T", "count: TFNBS", "fa: max-T, Freedman-Lane", "three maps as one: circuits"}),
+        ("questions", {"anything at all", "three groups, max-T", "sums of sites, circuits, permuted"}),
+    ],
+)
+def test_a_kind_of_cohorts_is_tested_by_the_same_methods_in_all_scenarios(errors, source, asked):
+    with errors.quiet():
+        calls = errors.SOURCES[source].make(None, None)(0)
+    assert list(calls) == [PLAIN, IN, OUT]
+    assert asked <= set(calls[PLAIN]) and all(list(one) == list(calls[PLAIN]) for one in calls.values())

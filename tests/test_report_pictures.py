@@ -1,13 +1,17 @@
 """Matrix and glass brain show the connections that the tables name; references become BibTeX as they are."""
 
 import base64
+import io
 import json
+import re
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from docutils.core import publish_string
+from fontTools.ttLib import TTFont
 from matplotlib.figure import Figure
 
 from dysconnect.data.atlas import load_atlas
@@ -227,6 +231,18 @@ def test_pdf_has_its_text_its_fonts_and_no_date():
     assert data[:5] == b"%PDF-" and b"/MediaBox [ 0 0 144 72 ]" in data
     assert b"/FontFile2" in data and b"/Type3" not in data and b"Date" not in data
     assert data == to_pdf(figure)
+
+
+def test_fonts_in_a_pdf_have_the_glyphs_of_its_text_and_no_tables_for_typesetters():
+    figure = Figure(figsize=(2, 1))
+    figure.add_subplot(title="fold i", xticks=[], yticks=[])
+    streams = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", to_pdf(figure), re.DOTALL)
+    packed = [zlib.decompress(stream) for stream in streams if stream[:1] == b"x"]
+    fonts = [TTFont(io.BytesIO(data)) for data in packed if data[:4] == b"\0\1\0\0"]
+    glyphs = {name for font in fonts for name in font.getGlyphOrder()}
+    assert set("fold") <= glyphs
+    assert not {"fi", "uniFB01"} & glyphs  # a ligature of letters that are there and do not meet
+    assert not any({"GSUB", "GPOS"} & set(font.keys()) for font in fonts)
 
 
 def counts_of(cases: int, controls: int, others: int) -> dict:

@@ -143,6 +143,40 @@ def test_one_failure_fails_alone(tmp_path):
     assert server.url("2.bin") in outcomes[2].problem
 
 
+# --- bringing bytes to the disk while more come ------------------------------------------------------------------
+
+
+def grown(folder: Path, monkeypatch, blocks: int) -> str:
+    """A part of `blocks` of 1 kB, flushed every 2 kB; its seal."""
+    monkeypatch.setattr(part, "FLUSH", 2048)
+    content = data(1024 * blocks)
+    expected = part.Expected(None, checksum(content))
+    with part.Part(f"{folder}/b.bin", expected, threading.Event(), lambda *_: None) as growing:
+        for k in range(blocks):
+            growing.append(content[1024 * k : 1024 * (k + 1)])
+        sealed, _ = growing.seal()
+        growing.rename()
+    assert (folder / "b.bin").read_bytes() == content and f"sha256:{sealed}" == expected.hash
+    return sealed
+
+
+def test_a_large_file_goes_to_the_disk_as_it_grows(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(os, "fdatasync", calls.append)
+    grown(tmp_path, monkeypatch, 9)
+    assert len(calls) == 4
+
+
+def test_what_the_disk_says_on_the_way_is_not_lost(tmp_path, monkeypatch):
+    def broken(file):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fdatasync", broken)
+    with pytest.raises(OSError, match="No space left"):
+        grown(tmp_path, monkeypatch, 3)
+    assert not (tmp_path / "b.bin").exists() and (tmp_path / "b.bin.part").exists()
+
+
 # --- resuming -------------------------------------------------------------------------------------------------
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from _job import start
 
-from dysconnect.acquire.images import discard, kept_elsewhere
-from dysconnect.data.images.receipts import read_receipts
+from dysconnect.acquire.images import discard
+from dysconnect.data.images.receipts import kept_elsewhere, read_receipts
 
 input, output, params = start(snakemake)
 receipts = read_receipts(input.receipt)

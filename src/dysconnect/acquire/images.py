@@ -19,7 +19,7 @@ from dysconnect.acquire.participants_table import people_files
 from dysconnect.acquire.people import read_people, with_sites
 from dysconnect.acquire.scan import describe_scan, echo_times, no_scan
 from dysconnect.acquire.selection import select
-from dysconnect.data.images.receipts import read_receipts, scan_entry
+from dysconnect.data.images.receipts import scan_entry
 from dysconnect.fetching import Outcome, Remote, Transport, fetch_all
 from dysconnect.keeping.place import portable
 from dysconnect.problems import counted
@@ -307,21 +307,6 @@ def discard(receipt: Mapping, others: Iterable[Mapping] = ()) -> int:
             free += path.stat().st_size
             path.unlink()
     return free
-
-
-def kept_elsewhere(names: Sequence[str], images: Path, results: Path = Path("results")) -> list[dict]:
-    """Receipts of some people in other data sets of the project whose images are there still.
-
-    Parameters
-    ----------
-    names : sequence of str
-    images : path
-        The mark of their images in this data set, ``results/DATASET/acquire/receipts/JOB.images``.
-    results : path
-    """
-    marks = [path for name in (*names, "batch-*") for path in results.glob(f"*/acquire/receipts/{name}.images")]
-    files = [path.with_suffix(".json") for path in marks if path.parent != images.parent]
-    return [each for path in files if path.exists() for each in read_receipts(path) if each["unit"] in names]
 
 
 def acquire_images(

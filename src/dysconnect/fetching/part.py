@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 BLOCK = 1 << 18  # of 64 kB to 4 MB the fastest: larger ones cost page faults, smaller ones calls
 LARGE = 8 << 20  # from here on hashing in a second thread pays
+TOGETHER = 2 * BLOCK  # bytes that are hashed in one task, which costs about 60 us; more cost page faults
+FLUSH = 64 << 20  # bytes between two calls that bring what is there to the disk, while more is coming
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -31,7 +33,7 @@ class Expected:
 class Digest:
     """Hash of what has been appended so far: always sha256, and md5 where that is what was published.
 
-    With `thread` the work is done there, a few blocks behind.
+    With `thread` the work is done there, a few blocks behind; never two tasks at once.
     """
 
     def __init__(self, kind: str, thread: ThreadPoolExecutor | None = None):
@@ -47,7 +49,7 @@ class Digest:
         self._size += len(block)
         if self._thread is None:
             self._hash(self._take())
-        elif self._size >= BLOCK // 2:  # a task costs about 20 us
+        elif self._size >= TOGETHER:
             self._wait()
             self._last = self._thread.submit(self._hash, self._take())
 
@@ -119,10 +121,11 @@ class Part:
         self.size = 0
         self._stop, self._grew = stop, grew
         self._thread: ThreadPoolExecutor | None = None
+        self._flushed, self._flush = 0, None
 
     def __enter__(self) -> "Part":
         if self.expected.bytes is None or self.expected.bytes >= LARGE:
-            self._thread = ThreadPoolExecutor(1)
+            self._thread = ThreadPoolExecutor(2)  # one hashes, one flushes
         self._file = self._open()
         self._digest = self._new_digest()
         return self
@@ -194,13 +197,23 @@ class Part:
             self.size += written
             self._grew(written, True)
             rest = rest[written:]
+        if self._thread is not None and self.size - self._flushed >= FLUSH:
+            self._wait_for_flush()
+            self._flushed, self._flush = self.size, self._thread.submit(os.fdatasync, self._file)
+
+    def _wait_for_flush(self) -> None:
+        """Raise what the disk said: the system tells an error of writing only once."""
+        if self._flush is not None:
+            flush, self._flush = self._flush, None
+            flush.result()
 
     def start_over(self) -> None:
         """Throw away what is there, in place."""
+        self._wait_for_flush()
         self._grew(-self.size, False)
         os.ftruncate(self._file, 0)
         os.lseek(self._file, 0, os.SEEK_SET)
-        self.size, self._digest = 0, self._new_digest()
+        self.size, self._flushed, self._digest = 0, 0, self._new_digest()
 
     def problem(self) -> str:
         """Say why this is not the expected file; empty if it is."""
@@ -208,6 +221,7 @@ class Part:
 
     def seal(self) -> tuple[str, int]:
         """Bring the bytes to the disk; return sha256 and modification time in ns."""
+        self._wait_for_flush()
         os.fsync(self._file)
         return self._digest.hex("sha256"), os.fstat(self._file).st_mtime_ns
 

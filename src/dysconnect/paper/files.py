@@ -43,7 +43,7 @@ def _without_layout_tables() -> Iterator[None]:
     """Leave out of the fonts what tells a typesetter of ligatures: no PDF uses it, and it is most of what they cost."""
     from fontTools.subset import Options
 
-    dropped = Options._drop_tables_default
+    dropped = getattr(Options, "_drop_tables_default", [])  # of no account in versions that have another way
     Options._drop_tables_default = [*dropped, "GSUB", "GPOS", "GDEF", "kern"]
     try:
         yield

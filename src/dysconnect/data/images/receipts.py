@@ -43,6 +43,21 @@ def read_receipts(path: str | Path) -> list[dict]:
     return read.get("receipts", [read])
 
 
+def kept_elsewhere(names: Sequence[str], images: Path, results: Path = Path("results")) -> list[dict]:
+    """Receipts of some people in other data sets of the project whose images are there still.
+
+    Parameters
+    ----------
+    names : sequence of str
+    images : path
+        The mark of their images in this data set, ``results/DATASET/acquire/receipts/JOB.images``.
+    results : path
+    """
+    marks = [path for name in (*names, "batch-*") for path in results.glob(f"*/acquire/receipts/{name}.images")]
+    files = [path.with_suffix(".json") for path in marks if path.parent != images.parent]
+    return [each for path in files if path.exists() for each in read_receipts(path) if each["unit"] in names]
+
+
 def write_receipts(receipts: Sequence[Mapping], path: str | Path) -> None:
     """Write the receipts of a job; that of one person alone as it is."""
     write_receipt(receipts[0] if len(receipts) == 1 else {"receipts": receipts}, path)
