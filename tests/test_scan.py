@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 
 import numpy as np
 import pytest
@@ -129,3 +130,16 @@ def test_a_structural_image_is_no_scan(tmp_path):
     write_image(tmp_path / "a.nii.gz", (4, 4, 4), np.eye(4), 0, 0)
     with pytest.raises(ValueError, match="3 dimensions"):
         read_header(tmp_path / "a.nii.gz")
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_of_a_stream_that_ends_early_the_bytes_that_came_are_told(tmp_path, share):
+    write_image(tmp_path / "bold.nii.gz", (20, 20, 10, 40), np.eye(4), 2.0, 0)
+    packed = (tmp_path / "bold.nii.gz").read_bytes()
+    (tmp_path / "bold.nii.gz").write_bytes(packed[: int(share * len(packed))])
+    with pytest.raises(ValueError, match="cut short") as refused:
+        read_header(tmp_path / "bold.nii.gz")
+    held, needed = (
+        int(number.replace(",", "")) for number in re.findall(r"([\d,]+)(?: of| bytes)", str(refused.value))
+    )
+    assert abs(held / needed - share) < 0.05

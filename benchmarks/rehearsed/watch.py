@@ -66,7 +66,9 @@ class Watch(threading.Thread):
             if self.moment is not None and self.moment(rules):
                 self.moment = None
                 self.act()
-            self.current.write_text(json.dumps({"session": self.session, **self.summary()}))
+            part = self.current.with_suffix(".part")
+            part.write_text(json.dumps({"session": self.session, **self.summary()}))
+            part.replace(self.current)
 
     def summary(self) -> dict:
         """What was seen: MB of one job by rule and of all, bytes of disk in all, temporary and by person; s by rule."""

@@ -192,7 +192,7 @@ def _unpacked_size(path: Path, needed: int) -> int:
     held = 0
     try:
         with gzip.open(path, "rb") as file:
-            while block := file.read(CHUNK):
+            while block := file.read1(CHUNK):  # `read` would forget what came before a sudden end
                 held += len(block)
     except (OSError, EOFError, zlib.error):
         pass  # damaged: what could be unpacked is what it holds
