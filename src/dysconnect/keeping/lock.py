@@ -61,9 +61,14 @@ def free_stale_lock(project: Path) -> str:
 
 
 def _holder(process: int) -> dict:
-    """A process as nobody else can be it: machine, container, number, and when it began (ticks since the start)."""
+    """A process as nobody else can be it: machine, container, number, and when it began (ticks since the start).
+
+    Machines of a cluster may share their name, so that of the installation stands beside it, where there is one.
+    """
     began = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
-    return {"machine": platform.node(), "space": os.readlink("/proc/self/ns/pid"), "process": process, "began": began}
+    installed = Path("/etc/machine-id")
+    machine = f"{platform.node()} {installed.read_text().strip() if installed.exists() else ''}".strip()
+    return {"machine": machine, "space": os.readlink("/proc/self/ns/pid"), "process": process, "began": began}
 
 
 def _is_over(holder: dict) -> bool:
