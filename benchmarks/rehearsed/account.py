@@ -11,7 +11,7 @@ from rehearsed.server import sums
 from rehearsed.watch import SCRIPT, jobs, look_at_processes
 
 EVERYBODY = 91  # of ds006395
-SHARED = 385.0  # s of what all people share, on two cores: the default run, of 104 simulated people (README)
+SHARED = 385.0  # s of what all people share: the default run, of 104 simulated people, on two cores
 TRANSFER = {"receipts", "downloads.tsv"}  # days, and whether a file was fetched or there
 RULES = ("preprocess", "download", "discard")  # of a person
 PREPROCESSING = "Averaging BOLD of "
