@@ -23,10 +23,16 @@ ABOVE, BELOW, FAILS, STAYS = "above", "conservative", "fails, as it must", "DOES
 
 
 def read_counts(path: Path) -> pd.DataFrame:
-    """Calls by seed, [seeds, methods]: sums of `BITS` of the scenarios; methods that do not fit are left out."""
-    names = path.read_text().splitlines()[1].removeprefix("# ").split("; ")
-    lines = pd.read_csv(path, sep="\t", comment="#", dtype={"calls": str}, index_col="seed")["calls"].sort_index()
-    table = pd.DataFrame([list(line) for line in lines], lines.index, names)
+    """Calls by seed, [seeds, methods]: sums of `BITS` of the scenarios; methods that do not fit are left out.
+
+    A line that was cut off by a kill is passed over; of a file that was, there are no methods yet.
+    """
+    whole = path.read_text().rpartition("\n")[0].splitlines()[1:]
+    if len(whole) < 2:
+        return pd.DataFrame()
+    names, lines = whole[0].removeprefix("# ").split("; "), dict(line.split("\t") for line in whole[2:])
+    seeds = sorted(lines, key=int)
+    table = pd.DataFrame([list(lines[seed]) for seed in seeds], list(map(int, seeds)), names)
     return table.loc[:, (table != ".").all()].astype(int)
 
 

@@ -48,9 +48,9 @@ def made(tmp_path):
     """Makes rows in a stage's folder, and says whose were made."""
 
     def make(names, maker="a", change=""):
-        whose = []
+        whose, table = [], tmp_path / "participants" / f"{names[0] if len(names) == 1 else 'batch-000'}.tsv"
         receipts = [receipt(name) | {"changed": change * (name == names[0])} for name in names]
-        rows = rows_of(receipts, tmp_path, maker, lambda one: whose.append(one["unit"]) or {"n": np.float64(1.5)})
+        rows = rows_of(receipts, table, maker, lambda one: whose.append(one["unit"]) or {"n": np.float64(1.5)})
         assert [row["n"] for row in rows] == [1.5] * len(names)
         return whose
 
@@ -63,8 +63,35 @@ def test_a_row_is_made_again_only_where_data_or_maker_changed(made):
     assert made(MANY[:4], maker="b") == MANY[:4]
 
 
-def test_of_one_person_alone_nothing_is_kept(made, tmp_path):
-    assert made(MANY[:1]) == made(MANY[:1]) == MANY[:1] and not list(tmp_path.iterdir())
+def test_the_row_of_one_person_alone_is_made_each_time(made):
+    assert made(MANY[:1]) == made(MANY[:1]) == MANY[:1]
+
+
+def test_a_row_whose_file_another_job_wrote_since_is_made_again(tmp_path):
+    def make(job, names, maker):
+        whose, table = [], tmp_path / "participants" / f"{job}.tsv"
+
+        def row(one):
+            path = tmp_path / f"{one['unit']}.txt"
+            path.write_text(maker)
+            whose.append(one["unit"])
+            return {"participant_id": one["unit"], "series": path.name}
+
+        table.parent.mkdir(exist_ok=True)
+        pd.DataFrame(rows_of(list(map(receipt, names)), table, maker, row)).to_csv(table, sep="\t", index=False)
+        return whose
+
+    def there():
+        return sorted(path.stem for path in (tmp_path / "participants").iterdir())
+
+    assert make("batch-000", MANY[:2], "a") == MANY[:2] and make("batch-001", MANY[2:4], "a") == MANY[2:4]
+    assert make(MANY[0], MANY[:1], "b") == MANY[:1]
+    assert there() == sorted(["batch-001", MANY[0]])  # the batch's table told another file
+    assert make("batch-000", MANY[:2], "a") == MANY[:1] and there() == ["batch-000", "batch-001"]
+    (tmp_path / f"{MANY[1]}.txt").write_text("somebody else")
+    assert make("batch-000", MANY[:2], "a") == [MANY[1]]
+    assert make("batch-002", MANY[1:3], "a") == [] and there() == ["batch-000", "batch-001", "batch-002"]
+    assert make("batch-002", MANY[1:3], "b") == MANY[1:3] and there() == ["batch-002"]
 
 
 def test_a_row_that_is_cut_or_forgotten_is_made_again(made, tmp_path):

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import norm, ttest_ind
 
@@ -44,6 +45,16 @@ def test_a_line_says_what_was_called_in_every_scenario(errors, bands, tmp_path):
     assert path.read_text() == "# of a test\n# a; b; c\nseed\tcalls\n4\t74.\n"
     table = bands.read_counts(path)
     assert table.to_dict() == {"a": {4: 7}, "b": {4: 4}}  # c does not fit, and is no cell
+
+
+def test_what_a_kill_left_of_a_file_can_be_looked_at(errors, bands, tmp_path):
+    path = planted(errors, tmp_path / "x.tsv", coin, range(5))
+    whole, table = path.read_bytes(), bands.read_counts(path)
+    path.write_bytes(whole[:-2])
+    pd.testing.assert_frame_equal(bands.read_counts(path), table.iloc[:-1])
+    for size in (0, 3, 14):
+        path.write_bytes(whole[:size])
+        assert bands.read_counts(path).empty
 
 
 @pytest.mark.parametrize("cut", [1, 3, 7])

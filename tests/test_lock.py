@@ -104,3 +104,12 @@ def test_of_two_runs_at_once_and_of_jobs_elsewhere_nothing_is_written_down(tmp_p
 
 def test_without_a_lock_there_is_nothing_to_free(tmp_path):
     assert free_stale_lock(tmp_path) == ""
+
+
+def test_a_run_without_a_lock_of_its_own_leaves_the_record(tmp_path):
+    lock(tmp_path)
+    for path in (tmp_path / LOCKS).iterdir():
+        os.utime(path, (1e9, 1e9))  # taken long before this process began
+    (tmp_path / RECORD).write_text("{}")
+    record_run(tmp_path, True)
+    assert (tmp_path / RECORD).read_text() == "{}"

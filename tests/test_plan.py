@@ -231,7 +231,7 @@ def test_a_disk_or_an_engine_that_is_not_there_stops_the_run(monkeypatch, projec
     run = planned("dataset.limit=2", dataset="ds000245_fmriprep")
     monkeypatch.setattr("dysconnect.fetching._free", lambda folder: 1)
     with pytest.raises(ConfigError, match=r"acquire\.keep=false"):
-        check_disk(run, 2, [("download", run.dataset, run.plan.wanted[0])])
+        check_disk(run, 2, [("all",), ("download", run.dataset, run.plan.wanted[0])])
     check_disk(planned("dataset.limit=2", dataset="ds000245_fmriprep"), 2, [("localize", run.dataset)])
     places = Places(*(project / name for name in ("bids", "outputs", "work", "license.txt")))
     assert check_container("25.1.3", places, 3, True).startswith("fMRIPrep 25.1.3: 3 participants, in the container; ")

@@ -291,6 +291,7 @@ def test_own_regions_have_a_title_of_their_own(local):
         ("dataset.covariates=[group]", r"dataset\.covariates: group tells the group"),
         ("dataset.covariates=[age,Group]", r"dataset\.covariates: Group"),
         ("localize.nuisance=[included]", r"localize\.nuisance: included"),
+        ("localize.nuisance=[age,log_label]", r"localize\.nuisance: log_label"),
         ("stimulate.covariates=[participant_id]", r"stimulate\.covariates: participant_id"),
         ("dataset.covariates=[age,age]", r"dataset\.covariates: 'age' is there twice"),
         ("dataset.covariates=[age,mean_fd,log_mean_fd]", "put it into localize.nuisance"),

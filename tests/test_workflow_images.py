@@ -175,7 +175,7 @@ def test_a_disk_that_is_too_small_stops_before_the_first_job(prepared, tmp_path)
     finally:
         manifest.write_text(before)
     said = done.stdout + done.stderr
-    assert done.returncode != 0 and "GB" in said and "acquire.folder" in said
+    assert done.returncode != 0 and "GB" in said and "acquire.folder" in said, said[-700:]
     assert not list(tmp_path.glob("results/**/*.json"))
 
 

@@ -1,11 +1,3 @@
-def after_download(wildcards, resources):
-    """What will make rows of the people whose images are deleted then; see `transport`."""
-    if RUN.keep:
-        return None
-    stage = "tractography" if RUN.traced else "preprocess"
-    return [stage, RUN.made_by, digest_of(stage), RUN.atlas_files, RUN.surface_files]
-
-
 rule download:
     """Fetch and verify the files of one participant or of a batch, or of the whole dataset; who fails, fails alone."""
     input:
@@ -35,7 +27,7 @@ rule download:
         scan=RUN.scan,
         folder=str(RUN.plan.folder) if RUN.plan else "",
         fetching=transport,
-        after=after_download,
+        after=lambda wildcards, resources: RUN.will_make(digest_of),  # see transport
         code=code("download"),
     message:
         "Fetching {wildcards.unit} of {wildcards.dataset} ({params.size})"

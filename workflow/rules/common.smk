@@ -19,6 +19,7 @@ from dysconnect.data.measures import STORED
 from dysconnect.keeping.address import LOCAL, settle
 from dysconnect.keeping.code import digest
 from dysconnect.keeping.lock import free_stale_lock, record_run
+from dysconnect.keeping.rows import forget_forced
 from dysconnect.plan.checks import check_container, check_disk
 from dysconnect.plan.config import without
 from dysconnect.plan.earlier import code_note, settings_note
@@ -103,7 +104,7 @@ onstart:
     record_run(Path.cwd(), workflow.local_exec and not RUN.fmriprep)
     if RUN.plan and RUN.fetched:
         asked(check_disk, RUN, workflow.cores or 1, todo)
-    forget_forced(workflow.dag)
+    forget_forced(workflow, RUN.jobs, Path("results") / DATASET)
     if RUN.fmriprep:
         waiting = sum(job[0] == "fmriprep" for job in todo)
         method = workflow.deployment_settings.deployment_method

@@ -1,14 +1,3 @@
-from dysconnect.keeping.rows import forget
-
-
-def forget_forced(dag):
-    """Forget what is kept of the people of jobs that somebody forces to run again."""
-    for job in dag.needrun_jobs():
-        if job.rule.name in ("preprocess", "tractography") and dag.reason(job).forced:
-            people = RUN.jobs[job.wildcards.participant]
-            forget(people, f"results/{DATASET}/{job.rule.name}")
-
-
 rule preprocess:
     """Average the BOLD of one participant or of a batch in regions; who fails, fails alone."""
     input:

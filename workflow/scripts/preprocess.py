@@ -26,4 +26,5 @@ def row(receipt):
     return run_engine(entry, nodes, folder / "series", params.atlas, spec)
 
 
-pd.DataFrame(rows_of(read_receipts(input.receipt), folder, maker, row)).to_csv(output.index, sep="\t", index=False)
+table = Path(output.index)
+pd.DataFrame(rows_of(read_receipts(input.receipt), table, maker, row)).to_csv(table, sep="\t", index=False)

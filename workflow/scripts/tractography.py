@@ -20,4 +20,5 @@ def row(receipt):
     return run_person(scan_entry(receipt["unit"], receipt), nodes, folder, *settings)
 
 
-pd.DataFrame(rows_of(read_receipts(input.receipt), folder, maker, row)).to_csv(output.index, sep="\t", index=False)
+table = Path(output.index)
+pd.DataFrame(rows_of(read_receipts(input.receipt), table, maker, row)).to_csv(table, sep="\t", index=False)

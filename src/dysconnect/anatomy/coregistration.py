@@ -89,9 +89,13 @@ def rigid_to(
     upright = [place for place in places if angle(place[1]) < UPRIGHT][:KEPT] or places[:1]
     others = [place for place in places if angle(place[1]) >= UPRIGHT][:KEPT]
     best, other = (
-        max((searched(middle, pose, STEPS[1]) for _, pose in some), key=lambda place: place[0], default=(-np.inf, None))
-        for some in (upright, others)
-    )
+        max(
+            (place for place in (searched(middle, pose, STEPS[1]) for _, pose in some) if at_place(place[1])),
+            key=lambda place: place[0],
+            default=(-np.inf, None),
+        )
+        for some, at_place in ((upright, lambda pose: True), (others, lambda pose: angle(pose) >= UPRIGHT))
+    )  # a start at another angle that ends upright is no other place
     _, pose = searched(fine, best[1], STEPS[2])
     pose[:3, 3] += centre - pose[:3, :3] @ centre
     return pose, other[0] - best[0]

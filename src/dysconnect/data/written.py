@@ -27,10 +27,14 @@ def written_series(content: bytes, names: Iterable[str]) -> np.ndarray | None:
     """
     names = list(names)
     header = "\t".join(names).encode() + b"\n"
-    if not content.startswith(header) or not content.endswith(b"\n"):
+    plain = len(set(names)) == len(names) and not any(
+        set(name) & set('"#\t\r\n') or name != name.strip() for name in names
+    )
+    if not plain or not content.startswith(header) or not content.endswith(b"\n"):
         return None
     text = np.frombuffer(content, np.uint8)[len(header) :]
-    values = np.empty((len(text) // (2 * len(names)), len(names)))  # a cell and its end are two bytes at least
+    rows = len(text) // (2 * len(names)) + 1  # a cell and its end are two bytes at least; one more for what is none
+    values = np.empty((rows, len(names)))
     values = values[: _parse(text, values)]
     return values if len(values) and not matrix_like(values) else None
 

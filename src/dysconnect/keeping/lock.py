@@ -28,8 +28,11 @@ def record_run(project: Path, seen: bool) -> None:
     """
     record = project / RECORD
     with suppress(OSError):
+        taken = [path.stat().st_mtime for path in (project / LOCKS).iterdir()]
+        if not taken or max(taken) < _began() - 2:  # this run took none (--nolock): what is there is another's
+            return
         record.unlink(missing_ok=True)
-        if seen and len(list((project / LOCKS).iterdir())) == PAIR:  # of two runs at once nobody knows whose is whose
+        if seen and len(taken) == PAIR:  # of two runs at once nobody knows whose is whose
             record.write_text(json.dumps(_holder(os.getpid())))
 
 
@@ -58,6 +61,12 @@ def free_stale_lock(project: Path) -> str:
     for path in locks:
         path.unlink(missing_ok=True)
     return f"The run that held the lock of this folder was killed (process {holder['process']}): going on after it."
+
+
+def _began() -> float:
+    """When this process began, seconds since 1970."""
+    started = int(Path("/proc/stat").read_text().partition("btime ")[2].split()[0])
+    return started + int(_holder(os.getpid())["began"]) / os.sysconf("SC_CLK_TCK")
 
 
 def _holder(process: int) -> dict:

@@ -272,7 +272,7 @@ def _check_contrast(contrast: Mapping[str, Sequence[str]]) -> None:
 
 def _check_covariates(key: str, covariates: Sequence[str]) -> None:
     for number, name in enumerate(covariates):
-        if name.strip().lower() in ANSWERS:
+        if name.strip().lower().removeprefix("log_") in ANSWERS:
             raise ConfigError(f"{key}: {name} tells the group or who is left out, and is no covariate. Leave it out.")
         if not name.strip() or name in covariates[:number]:
             raise ConfigError(f"{key}: {name!r} is {'there twice' if name.strip() else 'no name of a column'}.")
@@ -343,7 +343,7 @@ def check_disk(run, jobs: int, todo: Sequence[tuple[str, ...]]) -> None:
         Says what is needed, and how to do with less.
     """
     fetched, seen = (
-        {name for rule, *_, job in todo if rule == wanted for name in run.files_of(job)}
+        {name for job in todo if job[0] == wanted for name in run.files_of(job[-1])}
         for wanted in ("download", "preprocess")
     )
     needed = room_needed(run.plan, run.keep, jobs * run.largest, fetched)

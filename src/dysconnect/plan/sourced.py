@@ -1,5 +1,6 @@
 """What a run starts from: the dataset, whose files are fetched or read, and the atlas."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -133,6 +134,13 @@ class Sourced:
         if self.traced:
             return [known["atlas"], without(self.cohort["tractography"], "uncorrected"), known["preprocess"]]
         return [known["atlas"], self.reading, self.left_by_fmriprep]
+
+    def will_make(self, digest_of: Callable[[str], str]) -> list | None:
+        """What will make rows of the people whose images are deleted then; None where images stay."""
+        if self.keep:
+            return None
+        stage = "tractography" if self.traced else "preprocess"
+        return [stage, self.made_by, digest_of(stage), self.atlas_files, self.surface_files]
 
     @property
     def units(self) -> list[str]:

@@ -158,8 +158,9 @@ def choose_region_edges(
 
 
 def choose_carriers(patients: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
-    """Draw the patients that carry the disruption: ``round(fraction * n)`` of them, sorted."""
-    return np.sort(rng.choice(patients, size=round(fraction * len(patients)), replace=False))
+    """Draw the patients that carry the disruption: ``round(fraction * n)`` of them, at least one, sorted."""
+    count = max(round(fraction * len(patients)), 1 if fraction else 0)
+    return np.sort(rng.choice(patients, size=count, replace=False))
 
 
 def edge_spread(bands: Sequence[np.ndarray], participants: pd.DataFrame) -> np.ndarray:
