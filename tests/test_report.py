@@ -1036,7 +1036,7 @@ def test_quality_warns_of_motion_and_says_what_it_means():
     sentence = said(results)["Quality"]
     assert "controls move more" in sentence and sentence.endswith("a difference may be one of motion alone.")
     results.summary["nuisance"].append("mean_fd_task")
-    assert "as promised with log_mean_fd in localize.nuisance as well." in said(results)["Quality"]
+    assert "in 5% with log_mean_fd in localize.nuisance as well." in said(results)["Quality"]
     results.summary["nuisance"].append("log_mean_fd")
     assert said(results)["Quality"].endswith("motion and its logarithm as covariates, which removes most, not all.")
 
