@@ -303,7 +303,7 @@ def test_methods_say_what_the_engine_said(scanned, images):
 
 
 def test_everybody_has_a_page_that_stands_alone(scanned):
-    pages = sorted(path.stem for path in (scanned.folder / "report/subjects").iterdir())
+    pages = sorted(path.stem for path in (scanned.folder / "report/subjects").glob("*.html"))
     assert pages == [f"sub-{k:02d}" for k in range(1, 13)]
     for name in (MOVING, FAILED):
         document = Document(html_of(scanned, name))
