@@ -88,17 +88,12 @@ def rigid_to(
     places = sorted((searched(coarse, pose, STEPS[0]) for pose in starts(apart)), key=lambda place: -place[0])
     upright = [place for place in places if angle(place[1]) < UPRIGHT][:KEPT] or places[:1]
     others = [place for place in places if angle(place[1]) >= UPRIGHT][:KEPT]
-    best, other = (
-        max(
-            (place for place in (searched(middle, pose, STEPS[1]) for _, pose in some) if at_place(place[1])),
-            key=lambda place: place[0],
-            default=(-np.inf, None),
-        )
-        for some, at_place in ((upright, lambda pose: True), (others, lambda pose: angle(pose) >= UPRIGHT))
-    )  # a start at another angle that ends upright is no other place
-    _, pose = searched(fine, best[1], STEPS[2])
+    best, other = ([searched(middle, pose, STEPS[1]) for _, pose in some] for some in (upright, others))
+    information, pose = max(best, key=lambda place: place[0])
+    askew = max((place[0] for place in other if angle(place[1]) >= UPRIGHT), default=-np.inf)  # others ended upright
+    _, pose = searched(fine, pose, STEPS[2])
     pose[:3, 3] += centre - pose[:3, :3] @ centre
-    return pose, other[0] - best[0]
+    return pose, askew - information
 
 
 def starts(apart: np.ndarray) -> np.ndarray:
