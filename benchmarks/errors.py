@@ -167,9 +167,9 @@ def main() -> int:
         go_on(source, list(seeds), given)
     cells, about = judged(counted(given.counts)), {name: source.about for name, source in SOURCES.items()}
     if given.page:
-        put(given.page, words(cells, about, one_sided=False))
+        put(given.page, words(cells, about, every=False))
     else:
-        print(words(cells, about, one_sided=True))
+        print(words(cells, about, every=True))
     problems = troubles(cells, [name for name, source in SOURCES.items() if source.reached])
     for line in problems:
         print(line, file=sys.stderr)

@@ -4,10 +4,18 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 from scipy.stats import spearmanr
+from threadpoolctl import threadpool_limits
 
 from dysconnect.data.atlas import load_atlas
 from dysconnect.planted.motion import HEAD_RADIUS, head_motion
-from dysconnect.planted.simulated import add_motion, bold_noise, simulate_cohort, simulate_participants, spoil
+from dysconnect.planted.simulated import (
+    add_motion,
+    bold_noise,
+    simulate_cohort,
+    simulate_dataset,
+    simulate_participants,
+    spoil,
+)
 
 QUIET = {"patients": 6, "controls": 6, "volumes": 150, "repetition_time": 2.0, "motion_ratio": 1.0, "seed": 1}
 
@@ -39,6 +47,17 @@ def test_same_seed_same_numbers_other_seed_other_numbers(nodes, simulated_spec):
         np.testing.assert_array_equal(first[1][k], again[1][k])
         np.testing.assert_array_equal(first[2][k], again[2][k])
         assert np.abs(first[1][k] - other[1][k]).max() > 1
+
+
+def test_the_same_digits_with_any_number_of_threads(atlas, simulated_spec):
+    made = []
+    for threads in (1, 2):
+        with threadpool_limits(threads, "blas"):
+            made.append(
+                simulate_dataset(simulated_spec | {"defects": dict.fromkeys(simulated_spec["defects"], 0)}, atlas)
+            )
+    for one, other in zip(made[0].subjects, made[1].subjects, strict=True):
+        np.testing.assert_array_equal(one.series, other.series)
 
 
 def test_subjects_differ_from_one_another(clean):

@@ -323,6 +323,7 @@ def truth_table(nodes: pd.DataFrame, edges: pd.DataFrame, effect: float, carrier
     return table if effect else table.iloc[:0]
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")  # small matrices: one thread a person, and the same digits with any
 def plant_cohort(
     series: Sequence[np.ndarray],
     participants: pd.DataFrame,
@@ -372,9 +373,8 @@ def plant_cohort(
         shift = spec["effect"] * edges["direction"].to_numpy() * spread
         sound = [subject for subject in carriers if np.isfinite(series[subject]).all()]
         jobs = (delayed(plant)(series[subject], bands[subject], edges, shift) for subject in sound)
-        with threadpool_limits(1, "blas"):  # small matrices: one thread a person
-            changed = Parallel(n_jobs=os.cpu_count(), backend="threading", return_as="generator")(jobs)
-            for subject, x in zip(sound, track(changed, "planting the disruption", total=len(sound))):
-                before = series[subject]
-                planted[subject] = x if loads is None else before + loads[subject][:, None] * (x - before)
+        changed = Parallel(n_jobs=os.cpu_count(), backend="threading", return_as="generator")(jobs)
+        for subject, x in zip(sound, track(changed, "planting the disruption", total=len(sound))):
+            before = series[subject]
+            planted[subject] = x if loads is None else before + loads[subject][:, None] * (x - before)
     return planted, truth, carriers

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from dysconnect.planted.motion import head_motion, motion_artefact
 from dysconnect.planted.plant import plant_cohort
@@ -239,6 +240,7 @@ def spoil(
     return subjects
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")  # the same digits with any number of threads
 def simulate_dataset(spec: dict, nodes: pd.DataFrame) -> Simulated:
     """Simulate a dataset as it would be acquired: people, their planted disruption, motion and spoiled scans.
 
