@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg.blas import dsymm
 from scipy.linalg.lapack import dpotrf, dpotri, dpotrs
-from scipy.special import expit
 
 from dysconnect.data.edges import blocks
+from dysconnect.models.newton import conjugate_gradients, halved_steps
 
 MANY = 5000  # people beyond whom a kernel is solved in place
 COPIED = 512  # columns of a triangle at a time
@@ -132,47 +132,14 @@ def logistic_in_place(
     """
     kernel.factorise(4 * penalty, constant)
     product = lambda some: kernel.times(some) + constant * some.sum(0)
-    dual, decision = np.zeros(labels.shape), np.zeros(labels.shape)
-    value = _objective(dual, decision, labels, penalty)
-    for _ in range(steps):
-        probability = expit(decision)
+
+    def toward(dual: np.ndarray, probability: np.ndarray) -> np.ndarray:
         weight = np.maximum(probability * (1 - probability), FLAT)
-        gradient = labels - probability - penalty * dual
-        direction = _step(kernel, product, penalty / weight, gradient / weight)
-        moved, step = product(direction), np.ones(labels.shape[1])
-        for _ in range(10):
-            tried = _objective(dual + step * direction, decision + step * moved, labels, penalty)
-            worse = tried > value + 1e-9 * (1 + value)
-            if not worse.any():
-                break
-            step[worse] /= 2
-        dual, decision, value = dual + step * direction, decision + step * moved, tried
-        if np.abs(step * moved).max() < 1e-6:
-            break
-    return dual
+        gradient, ridge = labels - probability - penalty * dual, penalty / weight
+        return conjugate_gradients(lambda x: product(x) + ridge * x, kernel.solved, gradient / weight)
 
-
-def _step(kernel: KernelInPlace, product, ridge: np.ndarray, right: np.ndarray, steps: int = 200) -> np.ndarray:
-    """Solve ``(K + constant + diag(ridge)) x = b`` to a hundredth, each column with its ridge [n, P] and b [n, P]."""
-    solution, rest = np.zeros(right.shape), right
-    direction = conditioned = kernel.solved(rest)
-    left = first = (rest * conditioned).sum(0)
-    for _ in range(steps):
-        if (left <= 1e-4 * first).all():
-            break
-        curved = product(direction) + ridge * direction
-        length = left / np.maximum((direction * curved).sum(0), 1e-300)
-        solution, rest = solution + length * direction, rest - length * curved
-        conditioned, before = kernel.solved(rest), left
-        left = (rest * conditioned).sum(0)
-        direction = conditioned + left / np.maximum(before, 1e-300) * direction
-    return solution
-
-
-def _objective(dual: np.ndarray, decision: np.ndarray, labels: np.ndarray, penalty: float) -> np.ndarray:
-    """Penalised negative log likelihood of every label vector, [P]."""
-    loss = np.logaddexp(0, np.where(labels == 1, -decision, decision)).sum(0)
-    return loss + penalty / 2 * (dual * decision).sum(0)
+    length = lambda dual, decision: (dual * decision).sum(0)
+    return halved_steps(np.zeros(labels.shape), labels, penalty, toward, product, length, steps)
 
 
 @dataclass(frozen=True)
