@@ -1049,6 +1049,7 @@ def test_quality_warns_of_connections_that_follow_motion():
     assert (
         "the nearer two regions, the more strongly connected in those who move more (ρ = −0.30, p = 0.002)" in sentence
     )
+    assert sentence.endswith("removes what is linear in its mean, not all.")  # the groups move alike
     assert "the farther two regions" in warned(qcfc=links_of(everybody=link_of(0.12, 0.002, 0.3)))
 
 

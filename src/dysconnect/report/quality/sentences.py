@@ -30,20 +30,22 @@ def quality_sentence(study: Study) -> str:
         return f"No warning: neither motion, exclusion nor the amount of data differs between the groups{known}."
     if unmeasured or not _motion_warned(results.quality, spec):
         return ". ".join(warnings) + "."
-    return ". ".join([*warnings, _adjusted(results.summary["nuisance"])]) + "."
+    differs = any(each.get("p", 1) <= spec["group_alpha"] for each in motions(results.quality).values())
+    return ". ".join([*warnings, _adjusted(results.summary["nuisance"], differs)]) + "."
 
 
-def _adjusted(nuisance: Sequence[str]) -> str:
-    """How the tests adjust for motion that differs between the groups."""
+def _adjusted(nuisance: Sequence[str], differs: bool) -> str:
+    """How the tests adjust for motion; and where it differs between the groups, what that leaves."""
     if not any(name.startswith("mean_fd") for name in nuisance):  # of the whole scan, or parts
         return "The tests do not adjust for motion: a difference may be one of motion alone"
     if any(name.startswith("log_mean_fd") for name in nuisance):
         return "Connections are tested with motion and its logarithm as covariates, which removes most, not all"
-    return (
-        "Connections are tested with motion as a covariate, which removes what is linear in its mean, not all: with a "
-        "strong difference, sets of connections were called by mistake in up to 12% of cohorts of real people where 5% "
-        "are promised, and in 5% with log_mean_fd in localize.nuisance as well"
+    said = "Connections are tested with motion as a covariate, which removes what is linear in its mean, not all"
+    advice = (
+        "with a strong difference, sets of connections were called by mistake in up to 12% of cohorts of real people "
+        "where 5% are promised, and in 5% with log_mean_fd in localize.nuisance as well"
     )
+    return f"{said}: {advice}" if differs else said
 
 
 def quality_warnings(quality: Mapping, spec: Mapping) -> list[str]:
