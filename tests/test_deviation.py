@@ -33,6 +33,7 @@ def cohort(make_participants):
 
     def build(n: int = 60, n_edges: int = 40, seed: int = 0) -> tuple[np.ndarray, pd.DataFrame]:
         people, rng = make_participants(n, seed), np.random.default_rng([seed, 8])
+        people.loc[people.index[people["label"] == 0][:1], "mean_fd"] = people["mean_fd"].max()  # nobody is beyond
         edges = rng.normal(0.3, 0.2, (n, n_edges)) * rng.uniform(0.5, 2, n_edges)
         for name, size in (("age", 0.01), ("mean_fd", 1.0)):
             edges += np.outer(people[name], size * rng.normal(size=n_edges))
@@ -140,6 +141,28 @@ def test_a_site_without_controls_is_pooled_and_said(cohort):
     for person in (5, 7):
         np.testing.assert_allclose(found.z[person], z_of(edges, full, controls, person)[0], rtol=1e-5, atol=1e-6)
     assert person_table(found)["pooled"].tolist() == found.people["pooled"].tolist()
+
+
+def test_a_patient_who_moves_more_than_every_control_is_compared_with_nobody(cohort):
+    """Not a control, not whoever moves as much as the restless control, and only where motion is accounted for."""
+    edges, people = cohort()
+    people.loc[0, "mean_fd"] = most = people["mean_fd"].max() + 0.1  # a control
+    people.loc[[1, 3], "mean_fd"] = most, most + 0.001
+    people["mean_fd_task"] = people["mean_fd"].where(people.index != 5, most + 0.2)
+    found = deviations(edges, people, COVARIATES)
+    assert found.people["beyond"].tolist() == ["mean_fd" if row == 3 else "" for row in range(60)]
+    assert np.isnan(found.z[3]).all() and np.isfinite(np.delete(found.z, 3, axis=0)).all()
+    table = person_table(found)
+    assert table["beyond"][3] == "mean_fd" and table["df"][3] == 0 and np.isnan(table["p_max"][3])
+    rest = deviations(np.delete(edges, 3, axis=0), people.drop(index=3), COVARIATES)
+    np.testing.assert_array_equal(rest.z, np.delete(found.z, 3, axis=0))
+    for covariates, who in (
+        (["age", "log_mean_fd"], {3: "mean_fd"}),
+        (["mean_fd", "log_mean_fd", "mean_fd_task"], {3: "mean_fd, mean_fd_task", 5: "mean_fd_task"}),
+        (["age"], {}),
+    ):
+        beyond = deviations(edges, people, covariates).people["beyond"]
+        assert beyond[beyond != ""].to_dict() == who
 
 
 def test_a_person_beyond_what_controls_tell_apart_is_not_measured(cohort):

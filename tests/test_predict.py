@@ -405,6 +405,17 @@ def test_deviations_equal_those_of_the_localization(lab):
         assert df == found.people["df"].iloc[-1]
 
 
+def test_whoever_moves_more_than_every_control_has_no_norm(lab):
+    """As much as the most restless of them is not more; a bundle that knows of none refuses nobody for it."""
+    norm = Norm.restore(read_bundle(lab.folder / "ridge.npz").part("norm"))
+    people = lab.cohort.participants
+    person, most = people.iloc[[0]], people.loc[lab.cohort.labels == 0, "mean_fd"].max()
+    assert not norm.refusal(person.assign(mean_fd=most)) and not norm.refusal(person.assign(mean_fd=np.nan))
+    assert "above that of every control" in norm.refusal(person.assign(mean_fd=most + 1e-6))
+    del norm.encoding["most"]
+    assert not norm.refusal(person.assign(mean_fd=most + 1))
+
+
 def test_a_planted_deviation_is_found(lab, nodes):
     """An edge six standard deviations off is named first, and beyond what any control shows."""
     cohort, circuits = lab.cohort, circuit_edges(nodes)

@@ -16,13 +16,13 @@ from dysconnect.paper.text import Estimate
 from dysconnect.report.people import (
     Everybody,
     alike,
-    norm_sentence,
     out_of_fold,
     people_table,
     read_everybody,
     scan_table,
     write_people,
 )
+from dysconnect.report.people.norm import norm_sentence
 
 ODD = "sub/7 <odd>"
 SHOWN = "tangent ridge beats its permutation null (p = 0.002)"
@@ -181,7 +181,24 @@ def test_a_page_says_how_little_one_person_s_numbers_are(made):
     page = read(made, "sub-02").text
     assert "About one person each of them may be wrong, and often is." in page
     assert "1 of 11 patients (9.1%) and 0 of 8 controls (0%)" in page and "where 5% of healthy people" in page
-    assert norm_sentence(made[1], 0.6).startswith("Against the norm of the controls 11 of 11 patients")
+    assert norm_sentence(made[1].people, 0.6).startswith("Against the norm of the controls 11 of 11 patients")
+
+
+def test_whoever_moves_more_than_every_control_is_compared_with_nobody_and_told_why(made, tmp_path):
+    """The page of the person, that of everybody, and the sentence beside the counts."""
+    everybody = made[1]
+    told = everybody.people.assign(beyond=np.nan).astype({"beyond": object})
+    told.loc["sub-02", ["beyond", "largest_z", "p_max"]] = "mean_fd, mean_fd_task", np.nan, np.nan
+    moved = dataclasses.replace(everybody, people=told)
+    write_people(moved, NODES, SPEC, tmp_path, "today")
+    text = Document((tmp_path / "sub-02.html").read_text()).text
+    assert "no norm of the controls for this person: motion and motion during the task of this person is above" in text
+    assert "are compared with nobody" not in text
+    assert "1 patient moves more than every control, and is compared with nobody." in text
+    rows = {row.cells[0][0]: row for row in people_table(moved, SPEC).rows}
+    assert "moves more than every control" in rows["sub-02"].cells[-1]
+    assert not any("than every control" in row.cells[-1] for name, row in rows.items() if name != "sub-02")
+    assert "compared with nobody" not in norm_sentence(everybody.people, 0.6)
 
 
 def test_whoever_was_left_out_is_told_why_and_nothing_more(made):

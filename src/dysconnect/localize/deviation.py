@@ -4,7 +4,8 @@ A Gaussian linear model of the controls predicts every edge of a person. The dev
 of that prediction, ``(y - x b) / (s sqrt(1 + h))`` with h the person's leverage, which has a t distribution, and is
 given as the z of the same probability. A control's own deviation comes from the model without this control and
 without copies of the same scan, in closed form. So the controls say how large the largest deviation of a healthy
-person is, over all edges or all circuits at once, and a person is compared with that.
+person is, over all edges or all circuits at once, and a person is compared with that. Who moves more than every control
+is not compared: a line through the controls says nothing of such motion, which widens what connections do as well.
 
 References
 ----------
@@ -22,11 +23,12 @@ from scipy.special import ndtri, stdtr
 from dysconnect.data.participants import scan_groups
 from dysconnect.localize.severity import refuse_unfinite
 from dysconnect.localize.statistics import false_discovery, parts
-from dysconnect.models.floor import CovariateEncoder
+from dysconnect.models.floor import LOG, CovariateEncoder
 
 FEWEST = 3  # residual degrees of freedom: with fewer the variance of an edge is a guess
 LARGEST_Z = 37.0  # beyond this the probability is below the smallest number
 BIN = 0.001  # of absolute z, where the deviations of all controls are counted
+MOTION = "mean_fd"  # how the names of columns of motion begin
 
 
 class NoNormError(ValueError):
@@ -42,7 +44,8 @@ class Deviations:
     people : DataFrame, [n rows]
         `participant_id`, `label`, `scan_group`, `pooled` (covariates left out of this person's model because no other
         control shares their value: a site without controls, say; the model is then that of all sites together),
-        `df` of the model, 0 where it cannot predict this person (z is then NaN).
+        `beyond` (columns of motion in which the person, no control, is above every control), `df` of the model, 0 where
+        it cannot predict this person (z is then NaN), as it cannot where motion is beyond.
     z : array, [n, E]
         Positive: stronger than expected. Zero for edges that do not vary among controls, and for those that somebody
         lacks.
@@ -96,13 +99,14 @@ def deviations(
     people = table[["participant_id", "label"]].assign(scan_group=scan_groups(table), df=0)
     _refuse_few(table, covariates)
     people["pooled"] = _uninformed(table, people["scan_group"].to_numpy(), covariates)
+    people["beyond"] = _beyond_controls(table, covariates)
     z, df = np.full(edges.shape, np.nan, np.float32), np.zeros(len(people), int)
     for pooled, rows in people.groupby("pooled").indices.items():
         norm = _Norm(table, [name for name in covariates if name not in pooled.split(", ")])
         for part in parts(edges.shape[1], len(edges)):
             values = edges[:, part].astype(float)
             norm.fit(values, None if lost is None else lost[:, part])
-            for asked, copies in _together(people, rows):
+            for asked, copies in _together(people, rows[(people["beyond"] == "").to_numpy()[rows]]):
                 z[asked, part], df[asked] = norm.deviate(values, asked, copies)
     if (df > 0).sum() == 0 or df[df > 0].min() < FEWEST:
         raise NoNormError(
@@ -112,6 +116,19 @@ def deviations(
     if lost is not None:
         z[lost & np.isfinite(z)] = 0
     return Deviations(people.assign(df=df), z, lost)
+
+
+def most_motion(controls: pd.DataFrame, covariates: Sequence[str]) -> dict[str, float]:
+    """Most motion of any control, by the column of it that is accounted for, as a line or as its logarithm."""
+    names = dict.fromkeys(name.removeprefix(LOG) for name in covariates)
+    return {name: float(controls[name].max()) for name in names if name.startswith(MOTION) and name in controls}
+
+
+def _beyond_controls(table: pd.DataFrame, covariates: Sequence[str]) -> np.ndarray:
+    """Columns of motion in which a person, no control, is above every control, joined by commas, [n]."""
+    most = most_motion(table[table["label"] == 0], covariates)
+    above = [[name for name in most if table[name][row] > most[name]] for row in range(len(table))]
+    return np.array([", ".join(names) for names in above], dtype=object)
 
 
 def _together(people: pd.DataFrame, rows: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -208,13 +225,13 @@ def person_table(measured: Deviations, alpha: float = 0.05) -> pd.DataFrame:
     Returns
     -------
     DataFrame, [n rows]
-        `participant_id`, `label`, `pooled`, `df`, `largest_z`, `p_max` (share of controls, the person counted in,
-        whose largest deviation is at least as large: family-wise over edges; never below 1 / (1 + controls)),
-        `n_fdr` (edges by Benjamini-Hochberg at alpha), `n_controls` that were compared with.
+        `participant_id`, `label`, `pooled`, `beyond`, `df`, `largest_z`, `p_max` (share of controls, the person
+        counted in, whose largest deviation is at least as large: family-wise over edges; never below 1 / (1 +
+        controls)), `n_fdr` (edges by Benjamini-Hochberg at alpha), `n_controls` that were compared with.
     """
     largest = np.abs(measured.z).max(1)
     edges = [int((false_discovery(p) <= alpha).sum()) for p in _edge_p(measured)]
-    table = measured.people[["participant_id", "label", "pooled", "df"]].copy()
+    table = measured.people[["participant_id", "label", "pooled", "beyond", "df"]].copy()
     table["largest_z"] = largest
     table["p_max"] = _against(measured, largest[:, None], largest)[:, 0]
     return table.assign(n_fdr=edges, n_controls=measured.others.sum(1))

@@ -62,6 +62,6 @@ def describe_people(cohort: Cohort, circuits: pd.DataFrame, spec: dict) -> Peopl
 
 
 def _nobody(cohort: Cohort) -> People:
-    people = cohort.participants[["participant_id", "label"]].assign(pooled="", df=0, largest_z=np.nan, p_max=np.nan)
+    known = {"pooled": "", "beyond": "", "df": 0, "largest_z": np.nan, "p_max": np.nan, "n_fdr": 0, "n_controls": 0}
     none = pd.DataFrame(columns=["participant_id", "label"])
-    return People(people.assign(n_fdr=0, n_controls=0), none, none)
+    return People(cohort.participants[["participant_id", "label"]].assign(**known), none, none)

@@ -15,9 +15,10 @@ import pandas as pd
 
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.edges import MissingRegions, Pairs, lacking
-from dysconnect.localize.deviation import FEWEST, LARGEST_Z, deviations, normal_scores
+from dysconnect.localize.deviation import FEWEST, LARGEST_Z, deviations, most_motion, normal_scores
 from dysconnect.localize.statistics import false_discovery
 from dysconnect.models.floor import CovariateEncoder
+from dysconnect.paper.deviation import beyond_sentence
 
 BIN = 0.01  # of absolute z, in which the deviations of all controls are counted
 REST = "intercept"
@@ -30,7 +31,8 @@ class Norm:
     Attributes
     ----------
     encoding : dict
-        Of the covariates (`CovariateEncoder.state`), with their names under `covariates`.
+        Of the covariates (`CovariateEncoder.state`), with their names under `covariates` and the most motion of any
+        control under `most`.
     columns : list of str, [K]
         Covariate that every column of the design encodes; the first is the intercept.
     n : int
@@ -94,6 +96,12 @@ class Norm:
             else:
                 kept += [name] * (value in (self.encoding["firsts"][name], *self.encoding["categories"][name]))
         return kept
+
+    def refusal(self, person: pd.DataFrame) -> str:
+        """Why a person (one row) is not compared, who moves more than every control; empty else, and of older files."""
+        most = self.encoding.get("most", {})
+        beyond = [name for name in most if name in person and float(person[name].iloc[0]) > most[name]]
+        return beyond_sentence(beyond) if beyond else ""
 
     def deviate(self, edges: np.ndarray, person: pd.DataFrame) -> tuple[np.ndarray, int]:
         """Deviations z [E'] of one person, edges [E] complete, and the degrees of freedom of the model.
@@ -192,7 +200,8 @@ def _sums(edges: np.ndarray, table: pd.DataFrame, covariates: Sequence[str]) -> 
     centre = edges.mean(0, dtype=float)
     away = edges - centre
     sums = {"xx": design.T @ design, "xy": design.T @ away, "yy": (away**2).sum(0), "centre": centre}
-    return {**sums, "n": len(table), "columns": columns, "encoding": {"covariates": [*covariates], **encoder.state()}}
+    encoding = {"covariates": [*covariates], "most": most_motion(table, covariates), **encoder.state()}
+    return {**sums, "n": len(table), "columns": columns, "encoding": encoding}
 
 
 BINS = int(LARGEST_Z / BIN) + 2

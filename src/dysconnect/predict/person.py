@@ -379,8 +379,9 @@ def _deviation(bundle: Bundle, edges: np.ndarray, person: pd.DataFrame) -> dict[
     if "no_norm" in bundle.about:
         return {"why": bundle.about["no_norm"]}
     norm = Norm.restore(bundle.part("norm"))
-    names = bundle.nodes["name"].to_numpy(str)
-    pairs = Pairs(len(names)).named(names)
+    if why := norm.refusal(person):
+        return {"why": why}
+    pairs = Pairs(len(bundle.nodes)).named(bundle.nodes["name"].to_numpy(str))
     described = describe_deviation(norm, edges, person, pairs, bundle.about["deviant_edges"], bundle.about["alpha"])
     titles = bundle.about["circuits"]
     return {**described, "circuits": [{**row, "title": titles[row["circuit"]]} for row in described["circuits"]]}

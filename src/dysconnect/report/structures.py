@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from dysconnect.data.atlas import circuit_titles
+from dysconnect.paper.deviation import uncompared_sentence
 from dysconnect.paper.tables import Column, Row, Table, page_link
 from dysconnect.paper.text import NONE, counted, listed, number, p_value
 from dysconnect.report.budget import family, held_back, may_name
@@ -178,7 +179,7 @@ def deviant_table(people: pd.DataFrame, titles: Mapping[str, str], alpha: float,
         f"The {len(rows)} of {counted(len(patients), 'patient')} who deviate most from what the controls make likely "
         "for their covariates. p FWER compares a person's largest deviation with those of the controls (never below "
         f"{least:.2g}); {called:,} of all are at {alpha:g} or less, where {alpha * len(patients):.1f} would be "
-        "expected if patients were like controls. No diagnosis."
+        f"expected if patients were like controls. No diagnosis.{uncompared_sentence(people)}"
     )
     return Table(caption, columns, rows)
 

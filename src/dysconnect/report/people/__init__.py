@@ -18,7 +18,7 @@ from dysconnect.data.measures import measure_of
 from dysconnect.data.participants import read_participants
 from dysconnect.data.series import read_confounds
 from dysconnect.models.cards import label
-from dysconnect.paper.deviation import brain_picture, circuit_rows, deviation_sentence, edge_rows
+from dysconnect.paper.deviation import columns_beyond
 from dysconnect.paper.html import Picture, template
 from dysconnect.paper.tables import Column, Row, Table, page_name
 from dysconnect.paper.text import (
@@ -26,16 +26,14 @@ from dysconnect.paper.text import (
     RESEARCH_ONLY,
     Estimate,
     counted,
-    covariate_names,
     listed,
     number,
     p_value,
-    percent,
 )
 from dysconnect.problems import reason
 from dysconnect.progress import track
 from dysconnect.report.cohort import banner
-from dysconnect.report.people import strips
+from dysconnect.report.people import norm, strips
 from dysconnect.report.prediction.scores import above_chance, aucs
 from dysconnect.report.stimulation import CAUTION
 from dysconnect.report.stimulation.tables import connections
@@ -79,6 +77,10 @@ class Everybody:
     targets: Mapping[str, pd.DataFrame]
     edits: Mapping[str, pd.DataFrame]
     stimulation: str
+
+    def found(self, name: str) -> pd.Series | None:
+        """What the norm of the controls says of a person; None where it was not asked."""
+        return self.people.loc[name] if name in self.people.index else None
 
     @cached_property
     def measured(self) -> dict[str, tuple[pd.Series, np.ndarray]]:
@@ -180,24 +182,8 @@ def _common(everybody: Everybody, nodes: pd.DataFrame, spec: Mapping, date: str)
     backgrounds = {name: strips.background(table) for name, table in everybody.predictions.items()}
     return {
         "title": spec["dataset"]["title"], "date": date, "banner": banner(spec), "research_only": RESEARCH_ONLY,
-        "caution": CAUTION, "cohort": backgrounds, "norm": norm_sentence(everybody, spec["alpha"]),
+        "caution": CAUTION, "cohort": backgrounds, "norm": norm.norm_sentence(everybody.people, spec["alpha"]),
     }  # fmt: skip
-
-
-def norm_sentence(everybody: Everybody, alpha: float) -> str:
-    """Say how few patients the norm of the controls finds; empty where nobody was compared."""
-    known = everybody.people.dropna(subset="p_max")
-    if known.empty:
-        return ""
-    parts = []
-    for side, word in ((1, "patient"), (0, "control")):
-        ps = known.loc[known["label"] == side, "p_max"]
-        parts.append(f"{(ps <= alpha).sum():,} of {counted(len(ps), word)} ({percent((ps <= alpha).mean())})")
-    return (
-        f"Against the norm of the controls {parts[0]} and {parts[1]} of this cohort stand out at {alpha:g}, where "
-        f"{alpha:.0%} of healthy people are expected to. Most patients do not stand out, and whoever does is not "
-        "thereby ill."
-    )
 
 
 def _person(everybody: Everybody, name: str, nodes: pd.DataFrame, spec: Mapping, backgrounds: Mapping) -> dict:
@@ -208,7 +194,7 @@ def _person(everybody: Everybody, name: str, nodes: pd.DataFrame, spec: Mapping,
     )
     scan = everybody.index.loc[name] if name in everybody.index.index else None
     seen = [model for model in _ordered(everybody, spec) if name in everybody.predictions[model].index]
-    asked = side == "cases" and person["included"]
+    asked, found = side == "cases" and person["included"], everybody.found(name)
     return {
         "name": name,
         "facts": _facts(person),
@@ -219,7 +205,8 @@ def _person(everybody: Everybody, name: str, nodes: pd.DataFrame, spec: Mapping,
         "own_scan": spec["scanned"] and scan is not None,
         "models": model_table(everybody, name, seen, spec) if seen else None,
         "strips": strips.picture_of(everybody.predictions, name, seen, backgrounds, spec) if seen else None,
-        "deviation": _deviation(everybody, name, nodes, spec),
+        "deviation": norm.deviation(found, everybody.circuits.get(name), everybody.edges.get(name), nodes, spec),
+        "no_norm": norm.no_norm(found),
         "stimulation": _stimulation(everybody, name, spec["stimulated"]) if asked else None,
     }
 
@@ -310,25 +297,6 @@ def alike(predictions: pd.DataFrame, name: str) -> tuple[int, int]:
     return n, int(np.delete(labels, place)[nearest].sum())
 
 
-def _deviation(everybody: Everybody, name: str, nodes: pd.DataFrame, spec: Mapping) -> dict | None:
-    """How the person deviates from the controls; None where that could not be said."""
-    if name not in everybody.people.index or not np.isfinite(everybody.people.loc[name, "largest_z"]):
-        return None
-    person, alpha = everybody.people.loc[name], spec["alpha"]
-    pooled = person["pooled"] if isinstance(person["pooled"], str) else ""
-    known = [covariate for covariate in spec["nuisance"] if covariate not in pooled.split(", ")]
-    given = covariate_names(known) + (f" ({pooled} left out: no control shares it)" if pooled else "")
-    numbers = {"largest_z": person["largest_z"], "p_max": person["p_max"], "n_fdr": int(person["n_fdr"])}
-    return {
-        "sentence": deviation_sentence({**numbers, "controls": int(person["n_controls"])}, alpha, given),
-        "brain": brain_picture(everybody.edges[name], nodes),
-        "circuits": circuit_rows(everybody.circuits[name], circuit_titles(), alpha)
-        if name in everybody.circuits
-        else None,
-        "edges": edge_rows(everybody.edges[name], alpha, measure_of(spec["measure"]).directed),
-    }
-
-
 def _stimulation(everybody: Everybody, name: str, stimulated: str) -> dict | None:
     """The first targets of a patient, or why there are none; None where nobody asked."""
     if not everybody.stimulation:
@@ -377,12 +345,13 @@ def people_table(everybody: Everybody, spec: Mapping) -> Table:
     trusted = best is not None and above_chance(everybody.aucs[best], spec["alpha"])
     rows, apart = [], 0
     for name, person in everybody.participants.iterrows():
-        row = everybody.people.loc[name] if name in everybody.people.index else None
+        row = everybody.found(name)
         said = everybody.predictions[best]["value"].get(name, np.nan) if best else np.nan
         deviation = [NONE, NONE] if row is None else [number(row["largest_z"]), p_value(row["p_max"])]
         why = {
             1: "moves much" if person["mean_fd"] > spec["marked_fd"] else "",
             2: _misclassified(everybody.predictions[best], name) if trusted else "",
+            3: "moves more than every control" if row is not None and columns_beyond(row) else "",
             4: "deviates" if row is not None and row["p_max"] <= spec["alpha"] else "",
         }
         beyond = [place for place, words in why.items() if words]
