@@ -6,6 +6,7 @@ cohorts are drawn again with replacement, and the largest deviation of any cell 
 to be exceeded in 5 % of the draws. That standard deviate is put into binomial limits about 5 %.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,14 +109,15 @@ def judged(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     return cells
 
 
-def troubles(cells: pd.DataFrame, reached: list[str]) -> list[str]:
-    """What is not as it must be: cells above the band with fresh seeds too, and sources in which motion left out stays.
+def troubles(cells: pd.DataFrame, spared: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """What is not as it must be: cells above the band with fresh seeds too, methods blind to motion left out.
 
-    `reached` are the sources whose connections motion moves; it may move them in one direction, so that
-    tests in the other need not see it.
+    `spared` are methods by source that need not see it. It may move connections in one direction, so that tests in the
+    other need not either.
     """
     above = cells[cells["again"].str.endswith(ABOVE)]
-    stays = cells[(cells["verdict"] == STAYS) & cells["source"].isin(reached) & ~cells["method"].map(one_sided)]
+    must = np.array([method not in spared[source] for source, method in zip(cells["source"], cells["method"])], bool)
+    stays = cells[(cells["verdict"] == STAYS) & must & ~cells["method"].map(one_sided)]
     lines = [f"{row.source}, {row.scenario}: {row.method} calls too often: {row.again}" for row in above.itertuples()]
     return lines + [
         f"{row.source}: {row.method} does not fail where motion is left out: {row.calls} of {row.cohorts}"
@@ -128,7 +130,7 @@ def one_sided(method: str) -> bool:
     return ", patients " in method
 
 
-def words(cells: pd.DataFrame, about: dict[str, str], every: bool) -> str:
+def words(cells: pd.DataFrame, about: dict[str, str], spared: Mapping[str, Mapping[str, str]], every: bool) -> str:
     """Tables in Markdown, one a source; one-sided methods if asked for, and where they are outside the band."""
     parts = []
     for source, own in cells.groupby("source", sort=False):
@@ -141,6 +143,7 @@ def words(cells: pd.DataFrame, about: dict[str, str], every: bool) -> str:
             outside = row["verdict"].isin([ABOVE]).any()
             if every or outside or not one_sided(method):
                 lines.append(f"| {method} | {' | '.join(_cell(one) for one in row.itertuples())} |")
+        lines += [f"\n{method} need not see motion that is left out: {why}." for method, why in spared[source].items()]
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
 

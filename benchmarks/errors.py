@@ -166,11 +166,12 @@ def main() -> int:
     for source in [] if given.table or given.page else sources:
         go_on(source, list(seeds), given)
     cells, about = judged(counted(given.counts)), {name: source.about for name, source in SOURCES.items()}
+    spared = {name: source.spared for name, source in SOURCES.items()}
     if given.page:
-        put(given.page, words(cells, about, every=False))
+        put(given.page, words(cells, about, spared, every=False))
     else:
-        print(words(cells, about, every=True))
-    problems = troubles(cells, [name for name, source in SOURCES.items() if source.reached])
+        print(words(cells, about, spared, every=True))
+    problems = troubles(cells, spared)
     for line in problems:
         print(line, file=sys.stderr)
     return int(bool(problems))

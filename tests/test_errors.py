@@ -118,7 +118,7 @@ def test_a_method_without_a_correction_is_flagged_and_again_by_fresh_seeds(error
     }  # fmt: skip
     assert cells["cohorts"].eq(150).all()  # the first count stays what it was
     assert cells.loc[PLAIN, "again"].endswith("of 120, above") == (not corrected)
-    troubles = bands.troubles(cells.reset_index(), ["x"])
+    troubles = bands.troubles(cells.reset_index(), {"x": {}})
     assert [line.split(":")[0] for line in troubles] == ([] if corrected else ["x, plain"])
 
 
@@ -127,21 +127,21 @@ def test_a_cell_that_was_above_by_chance_is_let_go_by_fresh_seeds(errors, bands,
     path = planted(errors, tmp_path / "x.tsv", unlucky, [*range(200), *range(1000, 1200)])
     cells = bands.judged({"x": bands.read_counts(path)})
     assert cells["verdict"][0] == bands.ABOVE and cells["again"][0] == "0 of 200, inside"
-    assert not bands.troubles(cells, ["x"])
+    assert not bands.troubles(cells, {"x": {}})
 
 
 def test_a_test_in_the_direction_in_which_motion_moves_nothing_need_not_fail(errors, bands, tmp_path):
     lower = lambda seed: {name: {"a": name == OUT, "a, patients higher": False} for name in (PLAIN, IN, OUT)}
     cells = bands.judged({"x": bands.read_counts(planted(errors, tmp_path / "x.tsv", lower, range(200)))})
-    assert (cells["verdict"] == bands.STAYS).sum() == 1 and not bands.troubles(cells, ["x"])
+    assert (cells["verdict"] == bands.STAYS).sum() == 1 and not bands.troubles(cells, {"x": {}})
 
 
 def test_motion_that_is_left_out_and_does_no_harm_is_trouble_where_it_must(errors, bands, tmp_path):
     harmless = lambda seed: {name: {"a": seed % 20 == 0} for name in (PLAIN, IN, OUT)}
     cells = bands.judged({"x": bands.read_counts(planted(errors, tmp_path / "x.tsv", harmless, range(200)))})
-    assert bands.troubles(cells, ["x"]) == ["x: a does not fail where motion is left out: 10 of 200"]
-    assert bands.troubles(cells, []) == []
-    assert "does not fail" in bands.words(cells, {"x": "of a test"}, every=False)
+    assert bands.troubles(cells, {"x": {}}) == ["x: a does not fail where motion is left out: 10 of 200"]
+    assert bands.troubles(cells, {"x": {"a": "it is blind to it"}}) == []
+    assert "does not fail" in bands.words(cells, {"x": "of a test"}, {"x": {}}, every=False)
 
 
 def test_the_command_goes_on_whoever_counts_and_writes_its_page(errors, tmp_path, monkeypatch, capsys):

@@ -77,7 +77,7 @@ def of_one(shared: Ingredients) -> dict[str, float]:
     weights = ridge_statistics(edges, people, *drawn, spec["ridge_penalty"])
     halves = {"splits": 10, "screened": 50, "permutations": 199, "seed": spec["seed"]}
     picked = screened_statistics(partial(weighed, edges, people), edges, people, spec["nuisance"], halves)
-    norm = person_table(deviations(edges, people, spec["nuisance"]))
+    norm = person_table(deviations(edges, people, spec["nuisance"]))["p_max"]
     return {
         "anything at all": anything(shared),
         "a score in the patients, max-T": score.p_fwer.min(),
@@ -86,7 +86,7 @@ def of_one(shared: Ingredients) -> dict[str, float]:
         "three groups, Benjamini-Hochberg": groups.p_fdr.min(),
         "weights of ridge regression": weights.p_fwer.min(),
         "picked in one half, tested in the other": picked.p_fwer.min(),
-        "the first patient beside the norm": norm["p_max"][np.flatnonzero(patients)[0]],
+        "the first patient beside the norm": norm[patients & norm.notna()].iloc[0],
     }
 
 

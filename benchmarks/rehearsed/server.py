@@ -46,6 +46,10 @@ class Server(ThreadingHTTPServer):
         with self.maker:  # heads are shared: one at a time
             if not place.exists():
                 write_blocks(place, self.cohort.content(path))
+                made, measured = place.stat().st_size, self.known[path]["bytes"]
+                if made != measured:
+                    place.unlink()
+                    raise RuntimeError(f"{path}: made with {made} bytes, and measured with {measured}")
             place.touch()
             self._forget(place)
         return place
