@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import binom, norm
 
 from dysconnect.localize import kernels
-from dysconnect.localize.components import permuted_edges, smallest_p
+from dysconnect.localize.components import permuted_edges
 from dysconnect.localize.families import (
     circuit_tests,
     constrained_network_based,
@@ -17,6 +17,7 @@ from dysconnect.localize.families import (
     system_blocks,
     weighted_false_discovery,
 )
+from dysconnect.localize.ranks import smallest_p
 from dysconnect.localize.statistics import false_discovery, to_t
 
 N_NODES = 20

@@ -15,10 +15,10 @@ import pytest
 from dysconnect.acquire.images import SHARED
 from dysconnect.commands import DOORS, console
 from dysconnect.keeping.sealed import makers, seal
-from dysconnect.plan import checks
-from dysconnect.plan.checks import check_container, check_disk
+from dysconnect.plan import checks, machine
 from dysconnect.plan.config import ConfigError
 from dysconnect.plan.earlier import code_note, settings_note
+from dysconnect.plan.machine import check_container, check_disk, check_folders
 from dysconnect.plan.run import plan_run
 from dysconnect.preprocess.fmriprep import Places
 
@@ -217,14 +217,20 @@ def test_what_preprocessing_writes_on_the_way_needs_room_too(monkeypatch, engine
     """Three times the packed run, of as many as are at work; who is preprocessed already needs none."""
     run, rooms = copy.deepcopy(planned("dataset.limit=4", "acquire.keep=false", dataset="ds006395")), []
     run.cohort["preprocess"]["engine"] = engine
-    monkeypatch.setattr(checks, "check_room", lambda needed, folder: rooms.append(needed))
+    monkeypatch.setattr(machine, "check_room", lambda needed, folder: rooms.append(needed))
     todo = [(rule, run.dataset, name) for rule in ("download", "preprocess") for name in run.plan.wanted]
     for jobs in (todo, todo[4:], todo[7:], []):
-        checks.check_disk(run, 2, jobs)
+        check_disk(run, 2, jobs)
     packed = sorted(max(file["bytes"] for file in run.plan.units[name]) for name in run.plan.wanted)
     last = max(file["bytes"] for file in run.plan.units[run.plan.wanted[-1]])
     assert rooms[1:] == ([3 * sum(packed[-2:]), 3 * last, 0] if engine == "ants" else [0, 0, 0])
     assert rooms[0] - rooms[1] > sum(packed[-3:])
+
+
+def test_braces_in_a_path_are_refused_before_snakemake_reads_them():
+    check_folders(Path("/data/plain"), Path("/data/with blank"))
+    with pytest.raises(ConfigError, match=r"rename /data/\{old\}\."):
+        check_folders(Path("/data/plain"), Path("/data/{old}"))
 
 
 def test_a_disk_or_an_engine_that_is_not_there_stops_the_run(monkeypatch, project):
@@ -236,7 +242,7 @@ def test_a_disk_or_an_engine_that_is_not_there_stops_the_run(monkeypatch, projec
     places = Places(*(project / name for name in ("bids", "outputs", "work", "license.txt")))
     assert check_container("25.1.3", places, 3, True).startswith("fMRIPrep 25.1.3: 3 participants, in the container; ")
     assert check_container("25.1.3", places, 0, False) == ""
-    monkeypatch.setattr(checks, "which", lambda name: None)
+    monkeypatch.setattr(machine, "which", lambda name: None)
     with pytest.raises(ConfigError, match="Add --sdm apptainer"):
         check_container("25.1.3", places, 3, False)
 

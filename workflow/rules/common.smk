@@ -20,9 +20,9 @@ from dysconnect.keeping.address import LOCAL, settle
 from dysconnect.keeping.code import digest
 from dysconnect.keeping.lock import free_stale_lock, record_run
 from dysconnect.keeping.rows import forget_forced
-from dysconnect.plan.checks import check_container, check_disk
 from dysconnect.plan.config import without
 from dysconnect.plan.earlier import code_note, settings_note
+from dysconnect.plan.machine import check_container, check_disk, check_folders
 from dysconnect.plan.overrides import as_typed, refuse_repeated
 from dysconnect.plan.run import plan_run
 from dysconnect.preprocess.fmriprep import container_environment
@@ -47,10 +47,7 @@ def digest_of(script):
     return digest(ROOT / f"workflow/scripts/{script}.py")
 
 
-if set("{}") & set(f"{ROOT}{Path.cwd()}"):
-    raise WorkflowError(
-        f"Snakemake reads braces in a path as wildcards: rename {ROOT} or {Path.cwd()}."
-    )
+asked(check_folders, ROOT, Path.cwd())
 if workflow.is_main_process:  # a job is given what Snakemake kept
     asked(refuse_repeated, sys.argv[1:])
 TYPED = asked(as_typed, config, workflow.config_settings.config_args)

@@ -12,16 +12,9 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import pandas as pd
 
-from dysconnect.localize.components import (
-    PermutedEdges,
-    alpha_shares,
-    attained,
-    exceedance,
-    maxima,
-    permuted_edges,
-    smallest_p,
-)
+from dysconnect.localize.components import PermutedEdges, alpha_shares, maxima, permuted_edges
 from dysconnect.localize.power import POWER, group_size, needed_effect, residual_noise
+from dysconnect.localize.ranks import attained, exceedance, smallest_p
 from dysconnect.localize.statistics import parts, to_t
 
 SIZE = 20  # edges of the component

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from dysconnect.localize.components import PermutedEdges, attained, exceedance, in_threads, smallest_p
+from dysconnect.localize.components import PermutedEdges, in_threads
+from dysconnect.localize.ranks import attained, exceedance, smallest_p
 from dysconnect.localize.statistics import false_discovery
 
 BINS = 5  # of strength and of length each, for matched sets

@@ -21,10 +21,11 @@ from scipy.special import log_ndtr, ndtri_exp, stdtr
 
 from dysconnect.data.cohort import Cohort
 from dysconnect.data.measures import measure_of
-from dysconnect.localize.components import CHUNK, DRAWN, adaptive_network_based, exceedance
+from dysconnect.localize.components import CHUNK, DRAWN, adaptive_network_based
 from dysconnect.localize.families import circuit_tests
 from dysconnect.localize.matched import everybody
 from dysconnect.localize.permutation import permuted_rows
+from dysconnect.localize.ranks import exceedance
 from dysconnect.localize.statistics import nuisance_basis, parts, refuse_untestable, residual_unit, to_t
 from dysconnect.localize.tested import check_permutations, complete_edges, without_copies
 from dysconnect.models.floor import is_covariate

@@ -5,22 +5,19 @@ from collections.abc import Collection, Mapping, Sequence
 from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
-from shutil import which
 
 from dysconnect.acquire.diffusion import is_diffusion
-from dysconnect.acquire.room import room_needed, room_to_work
 from dysconnect.acquire.scan import RAW_ENGINES
 from dysconnect.data.images.spaces import TEMPLATE_SPACE, refuse_other_space, refuse_without_surface
 from dysconnect.data.labelled import pretraining
 from dysconnect.data.matrices import CONTENTS, TRACED
 from dysconnect.data.measures import MEASURES, STORED, measure_of
 from dysconnect.data.structure import graph_files, refuse_as_graph
-from dysconnect.fetching import check_room
 from dysconnect.keeping.place import SHARED_FOLDERS
 from dysconnect.models.cards import CARDS
 from dysconnect.plan.config import ConfigError, nearest, training_sections
 from dysconnect.plan.pictures import measure_named
-from dysconnect.preprocess.fmriprep import Places, bound_folders, check_fmriprep, places_sentence, template_of
+from dysconnect.preprocess.fmriprep import check_fmriprep, template_of
 
 ANSWERS = ("group", "participant_id", "label", "included", "exclusion_reason")  # of participants.tsv: never covariates
 COVARIATES = ("dataset.covariates", "localize.nuisance", "stimulate.covariates")
@@ -324,72 +321,6 @@ def check_asked(
             f"stimulate.experiment: {name} has graphs of other connectomes (graph.connectomes), and cannot be asked. "
             "Choose one without, as correlation_ridge or correlation_gcn."
         )
-
-
-def check_disk(run, jobs: int, todo: Sequence[tuple[str, ...]]) -> None:
-    """Refuse a disk that is too small for what is to be fetched, and for what preprocessing writes on the way.
-
-    Parameters
-    ----------
-    run : Run
-    jobs : int
-        How many run at once.
-    todo : sequence of tuple of str
-        What is to be done: a rule and its wildcards, the last of which says for whom.
-
-    Raises
-    ------
-    ConfigError
-        Says what is needed, and how to do with less.
-    """
-    fetched, seen = (
-        {name for job in todo if job[0] == wanted for name in run.files_of(job[-1])}
-        for wanted in ("download", "preprocess")
-    )
-    needed = room_needed(run.plan, run.keep, jobs * run.largest, fetched)
-    if run.cohort["preprocess"]["engine"] == "ants":
-        needed += room_to_work(run.plan, jobs, seen)
-    try:
-        check_room(needed, run.plan.folder)
-    except OSError as error:
-        raise ConfigError(
-            f"{error.strerror}. Add to the overrides acquire.folder=/larger/disk, dataset.limit=4 for a first try, "
-            f"or acquire.keep=false, which deletes a participant's images once the regional series exist."
-        ) from error
-
-
-def check_container(version: str, places: Places, waiting: int, contained: bool) -> str:
-    """Refuse to begin where fMRIPrep must run and is not there; else say what its container will see.
-
-    Parameters
-    ----------
-    version : str
-        Of fMRIPrep.
-    places : Places
-    waiting : int
-        Participants for whom it must run.
-    contained : bool
-        Whether it runs in its container.
-
-    Returns
-    -------
-    str
-        A line for the terminal, or nothing.
-
-    Raises
-    ------
-    ConfigError
-        With the option that brings it.
-    """
-    if waiting and contained:
-        bound = places_sentence(bound_folders(places, Path.cwd()))
-        return f"fMRIPrep {version}: {waiting} participants, in the container; {bound}."
-    if waiting and not which("fmriprep"):
-        raise ConfigError(
-            f"fMRIPrep is to run for {waiting} participants, and is not installed here. Add --sdm apptainer to the "
-            "command (needs Apptainer or Singularity), also when only a later step is to be made again."
-        )
-    return ""
 
 
 def check_share(share: Mapping, name: str) -> None:
