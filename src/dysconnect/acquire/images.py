@@ -249,7 +249,8 @@ def fetch_unit(unit: str, files: Iterable[Mapping], folder: Path, transport: Tra
     Returns
     -------
     dict
-        The receipt: `unit`, `folder` (relative in the project), `files` (outcomes), `scan` (see `describe_scan`; empty
+        The receipt: `unit`, `folder` (relative in the project), `files` (outcomes, and the `hash` that each was to
+        have), `scan` (see `describe_scan`; empty
         for those of the dataset itself), `problem` ("" when all is well) and `permanent` (trying again soon is
         useless); of a user's files `changed`: when (ns), so that what follows notices that one was corrected.
     """
@@ -258,7 +259,7 @@ def fetch_unit(unit: str, files: Iterable[Mapping], folder: Path, transport: Tra
     receipt = {
         "unit": unit,
         "folder": portable(os.path.abspath(folder)),
-        "files": [asdict(outcome) for outcome in outcomes],
+        "files": [asdict(outcome) | {"hash": remote.hash} for outcome, remote in zip(outcomes, remotes)],
     }
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     if failed:
