@@ -1,6 +1,7 @@
 """Large cohorts: people are dealt to few jobs, in which each is made once."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 
 from dysconnect.acquire import fetched_so_far
 from dysconnect.data.images.receipts import kept_elsewhere, read_receipts, write_receipts
-from dysconnect.keeping.rows import forget, in_order, made_by, receipt_kept, rows_of
+from dysconnect.keeping.rows import forget, forget_forced, in_order, made_by, receipt_kept, rows_of
 from dysconnect.plan.batches import dealt
 
 MANY = [f"sub-{k:04d}" for k in range(600)]
@@ -132,6 +133,35 @@ def test_a_row_that_is_cut_or_forgotten_is_made_again(made, tmp_path):
     path.write_text(path.read_text()[:20])
     forget([MANY[2], "sub-none"], tmp_path)
     assert made(MANY[:3]) == MANY[1:3]
+
+
+@pytest.mark.parametrize(
+    ("told", "forgotten"),
+    [
+        ({}, set()),  # cut off in a run before
+        ({"forcerun": ["preprocess"]}, set(MANY[:4])),
+        ({"forcerun": ["./participants/batch-000.tsv"]}, set(MANY[:2])),
+        ({"forcerun": ["receipts/batch-001.json"]}, set(MANY[2:4])),
+        ({"forcetargets": True, "targets": ["participants/batch-001.tsv"]}, set(MANY[2:4])),
+        ({"targets": ["participants/batch-001.tsv"]}, set()),
+        ({"forceall": True}, set(MANY[:4])),
+    ],
+)
+def test_rows_are_forgotten_of_whom_somebody_forces_and_of_nobody_else(tmp_path, told, forgotten):
+    jobs = {"batch-000": MANY[:2], "batch-001": MANY[2:4]}
+    places = {"preprocess": "participants/{}.tsv", "download": "receipts/{}.json", "discard": "discarded/{}"}
+    planned = [
+        SimpleNamespace(rule=SimpleNamespace(name=rule), output=[place.format(name)], wildcards=["study", name])
+        for rule, place in places.items()
+        for name in (*jobs, *["dataset"] * (rule == "download"))
+    ]
+    cut_off = SimpleNamespace(needrun_jobs=lambda: planned, reason=lambda job: SimpleNamespace(forced=True))
+    asked = SimpleNamespace(**{"forcerun": [], "forceall": False, "forcetargets": False, "targets": []} | told)
+    for name in MANY[:4]:
+        (tmp_path / f"preprocess/kept/{name}.json").parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"preprocess/kept/{name}.json").touch()
+    forget_forced(SimpleNamespace(dag=cut_off, dag_settings=asked), jobs, tmp_path)
+    assert set(MANY[:4]) - {path.stem for path in (tmp_path / "preprocess/kept").iterdir()} == forgotten
 
 
 def test_images_need_not_be_fetched_for_a_row_that_is_kept(made, tmp_path):

@@ -6,6 +6,7 @@ person's row is kept beside what it was made from and by, and used again only wh
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -127,6 +128,8 @@ def forget(names: Iterable[str], stage: str | Path) -> None:
 def forget_forced(workflow, jobs: Mapping[str, Sequence[str]], results: Path) -> None:
     """Forget what is kept of the people of jobs that somebody forces to run again.
 
+    Snakemake calls those forced, too, that were cut off after they had written: they go on where they stood.
+
     Parameters
     ----------
     workflow : snakemake.workflow.Workflow
@@ -137,13 +140,13 @@ def forget_forced(workflow, jobs: Mapping[str, Sequence[str]], results: Path) ->
         Of the dataset.
     """
     asked = workflow.dag_settings
+    named = {os.path.relpath(name) for name in (*asked.forcerun, *(asked.targets if asked.forcetargets else ()))}
     for job in workflow.dag.needrun_jobs():
         rule = job.rule.name
-        if rule in ("download", *STAGES):  # who is fetched again is made again
-            named = {rule, *map(str, job.output)} & set(map(str, asked.forcerun))
-            if named or asked.forceall or workflow.dag.reason(job).forced:
-                for stage in STAGES if rule == "download" else [rule]:
-                    forget(jobs.get(job.wildcards[-1], ()), results / stage)
+        forced = asked.forceall or named & {rule, *map(str, job.output)}
+        if forced and rule in ("download", *STAGES):  # who is fetched again is made again
+            for stage in STAGES if rule == "download" else [rule]:
+                forget(jobs.get(job.wildcards[-1], ()), results / stage)
 
 
 def _read(place: Path) -> dict:
