@@ -31,6 +31,7 @@ from dysconnect.reading.bids import (
     list_folder,
     read_name,
     refuse_ambiguities,
+    refuse_unfit,
     sidecars_of,
 )
 
@@ -216,6 +217,7 @@ def _refuse_absent(plan: Plan, scans: Mapping[str, Mapping], listing: Listing) -
     """Stop where nobody's scan has content: a clone of which nothing was fetched."""
     bold = [scan["bold"] for scan in scans.values() if scan["bold"]]
     if all(path in listing.dead or is_pointer(listing.root / path) for path in bold):
+        refuse_unfit(bold, plan.folder)
         raise FileNotFoundError(
             f"{plan.folder}: the scans of all {len(bold)} people are links without content. Fetch them there: "
             f"datalad get {' '.join(bold[:2])} ... (of a clone by git-lfs: git lfs pull)"
