@@ -1,6 +1,7 @@
 """Large cohorts: people are dealt to few jobs, in which each is made once."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -8,16 +9,18 @@ import pytest
 
 from dysconnect.acquire import fetched_so_far
 from dysconnect.data.images.receipts import kept_elsewhere, read_receipts, write_receipts
-from dysconnect.keeping.rows import forget, in_order, made_by, receipt_kept, rows_of
+from dysconnect.keeping.rows import forget, forget_forced, in_order, made_by, receipt_kept, rows_of
 from dysconnect.plan.batches import dealt
 
 MANY = [f"sub-{k:04d}" for k in range(600)]
 
 
 def receipt(name: str, state: str = "fetched", folder: str = "data") -> dict:
-    """What was fetched of somebody."""
-    files = [{"path": f"{name}.nii.gz", "sha256": "a" * 64, "bytes": 10, "state": state}]
-    return {"unit": name, "folder": folder, "files": files, "scan": {}, "problem": "", "permanent": True}
+    """What was fetched of somebody, described by "d"."""
+    digest = "" if state == "failed" else "a" * 64
+    files = [{"path": f"{name}.nii.gz", "sha256": digest, "bytes": 10, "state": state, "hash": "md5:" + "c" * 32}]
+    known = {"unit": name, "folder": folder, "files": files, "scan": {}, "problem": "", "permanent": True}
+    return known | {"described_by": "d"}
 
 
 # who is in which job
@@ -63,8 +66,37 @@ def test_a_row_is_made_again_only_where_data_or_maker_changed(made):
     assert made(MANY[:4], maker="b") == MANY[:4]
 
 
-def test_the_row_of_one_person_alone_is_made_each_time(made):
-    assert made(MANY[:1]) == made(MANY[:1]) == MANY[:1]
+def test_a_row_is_made_each_time_where_nobody_knows_by_what(made):
+    assert made(MANY[:1], maker=None) == made(MANY[:1], maker=None) == MANY[:1]
+
+
+@pytest.mark.parametrize("change", [{"state": "there", "source": ""}, {"hash": None}, {"described_by": "e"}])
+def test_how_files_came_here_is_no_reason_to_make_a_row_again(tmp_path, change):
+    """The images of one who joined a job are fetched, those of the others are there."""
+    one, table = receipt(MANY[0]), tmp_path / "participants/batch-000.tsv"
+    rows_of([one], table, "a", lambda _: {"n": 1})
+    again = one | {"files": [one["files"][0] | change]} if "described_by" not in change else one | change
+    assert rows_of([again], table, "a", lambda _: pytest.fail("made again")) == [{"n": 1}]
+    other = one | {"files": [one["files"][0] | {"sha256": "b" * 64}]}
+    assert rows_of([other], table, "a", lambda _: {"n": 2}) == [{"n": 2}]
+
+
+def test_more_people_than_jobs_are_dealt_anew_and_only_who_joined_is_made(made, tmp_path):
+    """Also in a batch of one; nobody has rows in two tables."""
+    for name in MANY[:4]:
+        assert made([name]) == [name]
+    jobs = dealt(MANY[:6], 5)
+    assert 1 in map(len, jobs.values())
+    new = []
+    for job, names in jobs.items():
+        rows = rows_of(
+            [receipt(name) | {"changed": ""} for name in names],
+            tmp_path / f"participants/{job}.tsv",
+            "a",
+            lambda one: new.append(one["unit"]) or {"n": 1.5},
+        )
+        assert len(rows) == len(names)
+    assert sorted(new) == MANY[4:6]
 
 
 def test_a_row_whose_file_another_job_wrote_since_is_made_again(tmp_path):
@@ -90,8 +122,9 @@ def test_a_row_whose_file_another_job_wrote_since_is_made_again(tmp_path):
     assert make("batch-000", MANY[:2], "a") == MANY[:1] and there() == ["batch-000", "batch-001"]
     (tmp_path / f"{MANY[1]}.txt").write_text("somebody else")
     assert make("batch-000", MANY[:2], "a") == [MANY[1]]
-    assert make("batch-002", MANY[1:3], "a") == [] and there() == ["batch-000", "batch-001", "batch-002"]
-    assert make("batch-002", MANY[1:3], "b") == MANY[1:3] and there() == ["batch-002"]
+    assert make("batch-002", MANY[1:3], "a") == [] and there() == ["batch-002"]  # a person is in one table
+    assert make("batch-000", MANY[:1], "a") == [] and there() == ["batch-000", "batch-002"]
+    assert make("batch-003", MANY[:3], "b") == MANY[:3] and there() == ["batch-003"]
 
 
 def test_a_row_that_is_cut_or_forgotten_is_made_again(made, tmp_path):
@@ -102,13 +135,56 @@ def test_a_row_that_is_cut_or_forgotten_is_made_again(made, tmp_path):
     assert made(MANY[:3]) == MANY[1:3]
 
 
+@pytest.mark.parametrize(
+    ("told", "forgotten"),
+    [
+        ({}, set()),  # cut off in a run before
+        ({"forcerun": ["preprocess"]}, set(MANY[:4])),
+        ({"forcerun": ["./participants/batch-000.tsv"]}, set(MANY[:2])),
+        ({"forcerun": ["receipts/batch-001.json"]}, set(MANY[2:4])),
+        ({"forcetargets": True, "targets": ["participants/batch-001.tsv"]}, set(MANY[2:4])),
+        ({"targets": ["participants/batch-001.tsv"]}, set()),
+        ({"forceall": True}, set(MANY[:4])),
+    ],
+)
+def test_rows_are_forgotten_of_whom_somebody_forces_and_of_nobody_else(tmp_path, told, forgotten):
+    jobs = {"batch-000": MANY[:2], "batch-001": MANY[2:4]}
+    places = {"preprocess": "participants/{}.tsv", "download": "receipts/{}.json", "discard": "discarded/{}"}
+    planned = [
+        SimpleNamespace(rule=SimpleNamespace(name=rule), output=[place.format(name)], wildcards=["study", name])
+        for rule, place in places.items()
+        for name in (*jobs, *["dataset"] * (rule == "download"))
+    ]
+    cut_off = SimpleNamespace(needrun_jobs=lambda: planned, reason=lambda job: SimpleNamespace(forced=True))
+    asked = SimpleNamespace(**{"forcerun": [], "forceall": False, "forcetargets": False, "targets": []} | told)
+    for name in MANY[:4]:
+        (tmp_path / f"preprocess/kept/{name}.json").parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"preprocess/kept/{name}.json").touch()
+    forget_forced(SimpleNamespace(dag=cut_off, dag_settings=asked), jobs, tmp_path)
+    assert set(MANY[:4]) - {path.stem for path in (tmp_path / "preprocess/kept").iterdir()} == forgotten
+
+
 def test_images_need_not_be_fetched_for_a_row_that_is_kept(made, tmp_path):
     made(MANY[:2])
-    files = [{"path": f"{MANY[0]}.nii.gz", "hash": "sha256:" + "a" * 64}]
-    other = [{"path": f"{MANY[0]}.nii.gz", "hash": "sha256:" + "b" * 64}]
-    assert receipt_kept(MANY[0], files, tmp_path, "a")["unit"] == MANY[0]
-    assert receipt_kept(MANY[0], files, tmp_path, "b") is None is receipt_kept(MANY[0], other, tmp_path, "a")
-    assert receipt_kept(MANY[5], files, tmp_path, "a") is None
+    ask = lambda name, hash, maker="a", described="d": receipt_kept(
+        name, [{"path": f"{name}.nii.gz", "hash": hash}], tmp_path, maker, described
+    )
+    same, as_published = "sha256:" + "a" * 64, "md5:" + "c" * 32
+    assert ask(MANY[0], same)["unit"] == MANY[0] == ask(MANY[0], as_published)["unit"]
+    assert ask(MANY[0], "sha256:" + "b" * 64) is None is ask(MANY[0], "md5:" + "d" * 32)
+    assert ask(MANY[0], "") is None is ask(MANY[5], same)
+    assert ask(MANY[0], same, "b") is None is ask(MANY[0], same, "a", "described otherwise")
+
+
+def test_images_are_fetched_of_whom_they_could_not_be_or_whose_files_are_gone(tmp_path):
+    table, ask = tmp_path / "participants/batch-000.tsv", [{"path": "", "hash": "md5:" + "c" * 32}]
+    (tmp_path / "series.tsv").write_text("1")
+    receipts = [receipt(MANY[0], "failed"), receipt(MANY[1])]
+    rows_of(receipts, table, "a", lambda one: {"participant_id": one["unit"], "series": "series.tsv"})
+    kept = lambda name: receipt_kept(name, [ask[0] | {"path": f"{name}.nii.gz"}], tmp_path, "a", "d")
+    assert kept(MANY[0]) is None and kept(MANY[1])["unit"] == MANY[1]
+    (tmp_path / "series.tsv").unlink()
+    assert kept(MANY[1]) is None
 
 
 def test_the_maker_is_settings_and_files(tmp_path):

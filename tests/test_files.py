@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 from tiny import write_image
 
-from dysconnect.acquire import acquire, acquire_scans, kind_of, list_folder_of, source_files
+from dysconnect.acquire import acquire, acquire_scans, kind_of, list_folder_of, source_files, write_acquired
 from dysconnect.acquire.images import SHARED, fetch_unit, plan_images, plan_scans, users_files
+from dysconnect.acquire.people import read_people
 from dysconnect.acquire.summary import summarise
 from dysconnect.data.images.receipts import CHOICES, write_receipt
 from dysconnect.fetching import Transport
@@ -481,3 +482,92 @@ def test_the_report_lists_choices_and_times():
     assert row.cells == ["sub-01", "confounds", "—", "a.tsv, b.tsv", "none of the same scan"]
     assert times_text(SimpleNamespace(participants=people, index=None), {}) == []
     assert choices_table(choices.head(0)) is None and choices_table(None) is None
+
+
+# names as people give them
+
+
+FIT = ('a b\'s "q"', "$(touch PWNED);x", "-rf", "üß日本", "`id` & x #%*?[1]", "\\", "a\nb", "a\tb", "x" * 200)
+UNFIT = {"{y}": "a brace", "a\udcffb": "a byte that is no UTF-8"}
+
+
+@pytest.mark.parametrize("folder", FIT)
+@pytest.mark.parametrize("kind", ["local", "derivatives"])
+def test_a_file_is_read_whatever_its_folder_is_called(study, tmp_path, folder, kind):
+    index, sources = hostile(study, tmp_path, folder, kind)
+    assert Path(index["series" if kind == "local" else "bold"]["sub-01"]).parent.name == folder
+    assert any(f"/{folder}/" in path for path in sources) and (index.get("problem", "") == "").all()
+
+
+@pytest.mark.parametrize("folder", UNFIT)
+@pytest.mark.parametrize("kind", ["local", "derivatives"])
+def test_a_path_that_nobody_can_hold_leaves_out_its_owner_alone(study, tmp_path, folder, kind):
+    index, sources = hostile(study, tmp_path, folder, kind)
+    assert not any(folder in path for path in sources) and any("sub-02" in path for path in sources)
+    reasons = index["problem"].to_dict()
+    assert reasons.pop("sub-01").startswith(f"there is {UNFIT[folder]}") and set(reasons.values()) == {""}
+
+
+@pytest.mark.parametrize("kind", ["local", "derivatives"])
+def test_a_path_that_nobody_can_hold_stops_the_run_where_it_is_everybody_s(study, kind):
+    root, spec = study
+    place = "{{new}}/{sub}" if kind == "local" else "{sub}/{{new}}"
+    if kind == "local":
+        series(root, place + "/{sub}_task-rest_timeseries.tsv")
+    else:
+        scan(root, PREPARED.replace("{sub}/func", place, 1))
+    with pytest.raises(FileNotFoundError, match=r"nobody has files that can be read: there is a brace in the path"):
+        source_files(spec, list_folder_of(spec)) if kind == "local" else front(spec)
+
+
+def hostile(study, tmp_path: Path, folder: str, kind: str):
+    """Index of people, of whom sub-01 has files in a folder of that name, and the files that are watched."""
+    root, spec = study
+    for name in PEOPLE:
+        place = f"{name}/{folder if name == 'sub-01' else 'func'}".replace("{y}", "{{y}}")
+        if kind == "local":
+            write(root, f"{place}/{{sub}}_task-rest_timeseries.tsv", people=[name])
+            write(root, f"{place}/{{sub}}_task-rest_timeseries.json", '{"RepetitionTime": 2.0}', [name])
+        else:
+            scan(root, PREPARED.replace("{sub}/func", place, 1), people=[name])
+    if kind == "local":
+        spec |= {"kind": "local", "denoise": None}
+        listing = list_folder_of(spec)
+        got, sources = acquire(spec, None, tmp_path / "series", {}), source_files(spec, listing)
+    else:
+        spec, plan, settings, scans = front(spec)
+        sources = [path for unit in plan.wanted for path in users_files(spec, plan, scans, unit)]
+        paths = [str(tmp_path / f"{unit}.json") for unit in [SHARED, *plan.wanted]]
+        for unit, path in zip([SHARED, *plan.wanted], paths):
+            write_receipt(fetch_unit(unit, [], plan.folder, Transport(), settings), path)
+        got = acquire_scans(spec, plan, paths, 0)
+    outputs = {name: str(tmp_path / f"{name}.tsv") for name in ("participants", "index", "choices")}
+    write_acquired(got, outputs)
+    index = pd.read_csv(outputs["index"], sep="\t", keep_default_na=False, dtype=str).set_index("participant_id")
+    people = pd.read_csv(outputs["participants"], sep="\t", keep_default_na=False).set_index("participant_id")
+    assert sorted(people.index) == list(PEOPLE)
+    problem = people["exclusion_reason"].replace("n/a", "")
+    return (index if kind == "local" else index.reindex(people.index).assign(problem=problem)), sources
+
+
+@pytest.mark.parametrize("name", ["sub-01 copy", "sub-{z}", "sub-"])
+def test_files_under_what_is_no_id_decide_nothing(study, name):
+    root, spec = study
+    scan(root, PREPARED)
+    series(root, "old/{sub}_timeseries.tsv".replace("{sub}", name.replace("{z}", "{{z}}")), people=("sub-01",))
+    assert kind_of(spec) == "derivatives"
+
+
+NO_IDS = ("sub-01 copy", "sub-$(touch PWNED)", "sub-", "sub-{z}", "sub-Ä", "sub-a\nb", "sub-\udcff", "sub-" + "A" * 101)
+
+
+@pytest.mark.parametrize("name", NO_IDS)
+def test_a_folder_that_is_no_id_is_told_and_passed_over_where_no_table_says_who_is_who(study, name):
+    root, spec = study
+    spec |= {"groups": {"sub-01": "patient", "sub-0*": "control"}, "covariates": []}
+    (root / "participants.tsv").unlink()
+    for own in (*PEOPLE, name):
+        (root / own).mkdir()
+    read = read_people(spec, root)
+    assert read.table["participant_id"].tolist() == list(PEOPLE)
+    assert f"the folder {name[:60]!a} begins as an id and is none: passed over" in read.notes[0]

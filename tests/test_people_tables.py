@@ -368,6 +368,8 @@ def test_people_of_a_manifest_keep_its_reasons_and_order(read):
         ({"participant_id": {2: "sub-01"}}, r"participant_id not unique: sub-01 stands in lines 2, 4"),
         ({"participant_id": {2: "n/a"}}, r"participants\.tsv, line 4: no participant_id"),
         ({"participant_id": {2: "03"}}, r"line 4: participant_id is '03'.*as in sub-03"),
+        ({"participant_id": {2: "SUB-03"}}, r"participant_id is 'SUB-03'.*as in sub-03\b"),
+        ({"participant_id": {2: "sub-" + "A" * 101}}, "at most 100"),
         ({"group": None}, r"missing column group .*Add it.*dataset\.columns=\{group:THEIRS\}"),
         (
             {"age": None, "Age": "3"},

@@ -229,7 +229,7 @@ def test_what_preprocessing_writes_on_the_way_needs_room_too(monkeypatch, engine
 
 def test_braces_in_a_path_are_refused_before_snakemake_reads_them():
     check_folders(Path("/data/plain"), Path("/data/with blank"))
-    with pytest.raises(ConfigError, match=r"rename /data/\{old\}\."):
+    with pytest.raises(ConfigError, match=r"there is a brace in the path '/data/\{old\}': rename it\."):
         check_folders(Path("/data/plain"), Path("/data/{old}"))
 
 

@@ -101,7 +101,8 @@ def test_an_error_that_was_dealt_with_is_none():
     [
         ("results/study/acquire/series", "add --forcerun acquire to"),
         ("results/study/timeseries/sub-1/func", "add --forcerun timeseries to"),
-        ("results/study/preprocess/series", "--forcerun results/study/preprocess/participants/sub-1.tsv results/study"),
+        ("results/study/preprocess/series", "add --forcerun preprocess to"),
+        ("results/data/study/sub-1/func", "add --forcerun download to"),
         ("data/study", "put them back, or, if they are gone for good, add --forcerun acquire"),
     ],
 )
@@ -112,3 +113,31 @@ def test_files_that_are_gone_are_named_with_what_brings_them_back(tmp_path, fold
     with pytest.raises(MachineError, match=r"5 files .* are gone: sub-1 \(sub-1\.tsv\).*and 2 more") as stopped:
         refuse_gone([("sub-0", tmp_path / "there.tsv"), *files])
     assert remedy in str(stopped.value)
+
+
+@pytest.mark.parametrize("stage", ["preprocess", "tractography"])
+@pytest.mark.parametrize(
+    ("jobs", "tables"),
+    [
+        ({"sub-1": [1], "sub-2": [2], "sub-3": [3]}, ["sub-1", "sub-2"]),
+        ({"batch-007": [1, 2], "batch-011": [3]}, ["batch-007"]),
+        (
+            {"sub-1": [1], "sub-2": [2], "batch-007": [1], "batch-011": [2], "batch-012": [3]},
+            ["batch-007", "batch-011"],
+        ),
+        ({"batch-007": [1, 3], "batch-011": [2]}, None),
+        ({"batch-007": [1], "batch-011": [3]}, None),
+    ],
+)
+def test_of_whom_tables_are_gone_the_job_is_named(tmp_path, stage, jobs, tables):
+    """Many people may share one; where all are meant, or nobody knows which, the rule is."""
+    folder = tmp_path / "results/study" / stage
+    (folder / "participants").mkdir(parents=True)
+    for when, (job, people) in enumerate(jobs.items()):
+        path = folder / f"participants/{job}.tsv"
+        path.write_text("participant_id\tn\n" + "".join(f"sub-{person}\t1\n" for person in people))
+        os.utime(path, (when, when))
+    with pytest.raises(MachineError) as stopped:
+        refuse_gone([(f"sub-{person}", folder / f"series/sub-{person}.tsv") for person in (1, 2)])
+    paths = [f"results/study/{stage}/participants/{job}.tsv" for job in tables or ()]
+    assert f"add --forcerun {' '.join(paths) or stage} to the same command" in str(stopped.value)

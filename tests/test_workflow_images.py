@@ -3,16 +3,21 @@
 import copy
 import os
 import re
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import warm
 from tiny import like_fmriprep, point_at, raw_like_ds006395, served
+from try_kill import killed, works_in
 
 from dysconnect.acquire.manifest import read_manifest
 from dysconnect.data.atlas import load_atlas
+from dysconnect.plan.batches import dealt
 
 ROOT = Path(__file__).parents[1]
 TINY = [
@@ -22,6 +27,7 @@ TINY = [
     "acquire.backoff=0", "acquire.attempts=2",
 ]  # fmt: skip
 
+QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 REPORT = "results/ds000245_fmriprep/report/index.html"  # what is logged and predicted does not depend on images
 
 pytestmark = pytest.mark.workflow
@@ -31,7 +37,7 @@ class Project:
     """A copy of the project whose manifest points at a server on loopback."""
 
     def __init__(self, folder: Path, dataset: str, manifest: pd.DataFrame):
-        self.folder, self.dataset = folder, dataset
+        self.folder, self.dataset, self.python = folder, dataset, warm.python()
         warm.copy_project(folder)
         manifest.to_csv(folder / f"configs/manifest/{dataset}.tsv", sep="\t", index=False)
         nodes = load_atlas("seitzman300").assign(radius=10.0)
@@ -39,14 +45,21 @@ class Project:
         nodes[wanted].iloc[::3].to_csv(folder / "tiny.tsv", sep="\t", index=False)
         self.results = folder / "results" / dataset
 
-    def snakemake(self, *arguments: str, overrides: tuple[str, ...] = (), config=("experiment=correlation_ridge",)):
+    def snakemake(self, *arguments: str, **keywords):
         """Run Snakemake as a user would."""
+        told = {"cwd": self.folder, "env": self.environment(), "timeout": 600}
+        return subprocess.run(self.command(*arguments, **keywords), **told, capture_output=True, text=True)
+
+    def command(self, *arguments: str, overrides: tuple[str, ...] = (), config=("experiment=correlation_ridge",)):
+        """The command of `snakemake`."""
+        command = [self.python, "-m", "snakemake", "--cores", "2", *arguments, "--config"]
+        return [*command, f"dataset={self.dataset}", *config, f"overrides={' '.join([*TINY, *overrides])}"]
+
+    def environment(self) -> dict[str, str]:
+        """Variables of the user's shell."""
         environment = {**os.environ, "PYTHONPATH": str(self.folder / "src"), "MLFLOW_DISABLE_TELEMETRY": "true"}
         environment.pop("MLFLOW_TRACKING_URI", None)
-        command = [warm.python(), "-m", "snakemake", "--cores", "2", *arguments, "--config"]
-        command += [f"dataset={self.dataset}", *config]
-        command += [f"overrides={' '.join([*TINY, *overrides])}"]
-        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=600)
+        return environment
 
     def said(self, done) -> str:
         """Everything a failing test should show."""
@@ -234,31 +247,67 @@ def people_fetched(requests, since: int) -> set[str]:
     }
 
 
-def test_people_of_a_batch_are_computed_once(finished):
-    """Somebody joins, a job is killed, a job is forced: nobody is fetched or averaged again who need not be."""
+def test_nobody_is_fetched_or_averaged_again_who_need_not_be(finished):
+    """More people than jobs, somebody joins, a job is killed or forced, images stay from now on."""
     project, requests, _ = finished
-    index = pd.read_csv(project.results / "preprocess/series.tsv", sep="\t", dtype=str)
-    people, results = index["participant_id"].tolist(), project.folder / "results/batched"
-    kept = lambda: {path.stem: path.stat().st_mtime_ns for path in (results / "preprocess/kept").glob("*.json")}
+    people = [f"sub-{name}" for name in ("CTL01", "CTL02", "CTL03", "CTL04", "ODN03", "CTL05")]
+    results, failing = project.folder / "results/batched", {"sub-ODN03"}
+    written = lambda: {path.name.split("_")[0]: path.stat().st_mtime_ns for path in results.glob("preprocess/series/*")}
+    jobs = lambda: {path.stem for path in (results / "preprocess/participants").iterdir()}
 
-    def run(some: list[str], *arguments: str) -> tuple[set[str], set[str]]:
-        before, since = kept(), len(requests)
-        more = "dataset.name=batched", "acquire.keep=false", "acquire.batches=2"
+    def run(some: list[str], *arguments: str, keep: bool = False) -> tuple[set[str], set[str]]:
+        """Who was fetched, and whose series were written; one of whom there is no image is always asked for."""
+        before, since = written(), len(requests)
+        more = "dataset.name=batched", f"acquire.keep={str(keep).lower()}", "acquire.batches=3", "acquire.max_failed=1"
         more += (f"dataset.participants=[{','.join(some)}]",)
         done = project.snakemake("results/batched/preprocess/series.tsv", *arguments, overrides=more)
         assert done.returncode == 0, project.said(done)
-        return people_fetched(requests, since), {name for name, when in kept().items() if before.get(name) != when}
+        made = {name for name, when in written().items() if before.get(name) != when}
+        return people_fetched(requests, since) - failing, made
 
-    failing = {"sub-ODN03"}
-    assert run(people[:-1]) == (set(people[:-1]), set(people[:-1]))
-    assert {path.stem for path in (results / "preprocess/participants").glob("*")} == {"batch-000", "batch-001"}
-    assert run(people) == ({people[-1]} | failing, {people[-1]})
+    dealt_to = dealt(people[:-1], 3)
+    assert 1 in map(len, dealt_to.values())  # also in a batch of one
+    assert run(people[:3]) == (set(people[:3]), set(people[:3])) and jobs() == set(people[:3])
+    assert run(people[:-1]) == ({people[3]}, {people[3]}) and jobs() == set(dealt_to)
+    assert run(people) == ({people[5]}, {people[5]})
+    index = pd.read_csv(project.results / "preprocess/series.tsv", sep="\t", dtype=str)
     ours = pd.read_csv(results / "preprocess/series.tsv", sep="\t", dtype=str)
-    pd.testing.assert_frame_equal(ours, index)
-    batch = next(path for path in (results / "preprocess/participants").glob("*") if people[0] in path.read_text())
-    members = {name for name in people if name in batch.read_text()}
-    for path in (batch, results / "preprocess/series.tsv", results / f"preprocess/kept/{people[0]}.json"):
+    known = index.set_index("participant_id").loc[ours["participant_id"]].reset_index()
+    pd.testing.assert_frame_equal(ours, known)
+    batch, members = next((job, names) for job, names in dealt(people, 3).items() if len(names) > 1)
+    table = results / f"preprocess/participants/{batch}.tsv"
+    for path in (table, results / "preprocess/series.tsv", results / f"preprocess/kept/{members[0]}.json"):
         path.unlink()
-    fetched, made = run(people)
-    assert fetched <= {people[0]} | failing and made == {people[0]}
-    assert run(people, "--forcerun", str(batch.relative_to(project.folder)))[1] == members
+    assert run(people) == ({members[0]} - failing, {members[0]} - failing)
+    assert run(people, "--forcerun", str(table.relative_to(project.folder)))[1] == set(members) - failing
+    assert run(people[1:], keep=True) == ({people[5]}, set())  # of whom the image was deleted, in a job that changed
+    assert run(people, keep=True) == ({people[0]}, set())
+
+
+def test_after_kills_the_same_command_goes_on_and_nothing_is_done_twice(finished):
+    """SIGKILL to everything while images come, then to Snakemake alone, whose jobs live on and end."""
+    project, requests, _ = finished
+    own = copy.copy(project)
+    own.python = sys.executable  # as users start it: the next run finds whose the lock was
+    results = project.folder / "results/killed"
+    target, kept = "results/killed/preprocess/series.tsv", results / "preprocess/kept"
+    more = {"overrides": ("dataset.name=killed", "acquire.keep=false", "acquire.batches=2", "dataset.limit=8")}
+    since = len(requests)
+    assert killed(own, target, when=lambda: people_fetched(requests, since), **more)
+    alone = subprocess.Popen(own.command(target, **more), cwd=own.folder, env=own.environment(), **QUIET)
+    while not any(kept.glob("*.json")) and alone.poll() is None:
+        time.sleep(0.01)
+    alone.kill()
+    assert alone.wait() == -signal.SIGKILL
+    while any(works_in(process, own.folder) for process in Path("/proc").glob("[0-9]*")):
+        time.sleep(0.05)
+    before = {path.name: path.stat().st_mtime_ns for path in (results / "preprocess/series").iterdir()}
+    done = own.snakemake(target, **more)
+    assert done.returncode == 0 and "was killed" in done.stderr, own.said(done)
+    after = {path.name: path.stat().st_mtime_ns for path in (results / "preprocess/series").iterdir()}
+    assert before and before.items() <= after.items()
+    fetched = [path for path in requests[since:] if path.endswith("bold.nii.gz") and "ODN03" not in path]
+    assert len(fetched) - len(set(fetched)) <= 2  # what was under way
+    ours = pd.read_csv(results / "preprocess/series.tsv", sep="\t", dtype=str)
+    index = pd.read_csv(project.results / "preprocess/series.tsv", sep="\t", dtype=str).set_index("participant_id")
+    pd.testing.assert_frame_equal(ours, index.loc[ours["participant_id"]].reset_index())

@@ -86,11 +86,12 @@ def _finger_tapping(folder: Path, name: str, seed: int) -> None:
 
 
 def point_at(manifest: pd.DataFrame, folder: Path, base: str) -> pd.DataFrame:
-    """The manifest of a tiny copy: same paths, its own sizes and hashes, other addresses."""
+    """The manifest of a tiny copy: same paths, its own sizes and hashes (of the same kinds), other addresses."""
     rows = manifest.copy()
     contents = [(folder / path).read_bytes() for path in rows["path"]]
     rows["bytes"] = [len(content) for content in contents]
-    rows["hash"] = ["sha256:" + hashlib.sha256(content).hexdigest() for content in contents]
+    kinds = rows["hash"].str.partition(":")[0]
+    rows["hash"] = [f"{kind}:{hashlib.new(kind, content).hexdigest()}" for kind, content in zip(kinds, contents)]
     rows["urls"] = [f"{base}/{path}" for path in rows["path"]]
     return rows
 

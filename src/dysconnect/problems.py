@@ -4,7 +4,7 @@ import errno
 import os
 import re
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 LONGEST = 300  # characters of a reason
@@ -115,13 +115,31 @@ def remedy_gone(absent: Sequence[tuple[str, Path]]) -> str:
     parts = absent[0][1].parts
     at = len(parts) - 1 - parts[::-1].index("results") if "results" in parts[:-1] else None
     stage = parts[at + 2] if at is not None and len(parts) > at + 3 else ""
-    if stage == "preprocess":  # one job a person: nobody else need be preprocessed again
-        folder = "/".join(parts[at : at + 3])
-        again = " ".join(f"{folder}/participants/{name}.tsv" for name in dict.fromkeys(name for name, _ in absent))
-        return f"make them again: add --forcerun {again} to the same command"
+    if at is not None and parts[at + 1] == "data":  # whatever lies there was fetched
+        return "fetch them again: add --forcerun download to the same command"
+    if stage in ("preprocess", "tractography"):  # of whom nothing is gone need not be made again
+        folder, shown = Path(*parts[: at + 3]), "/".join(parts[at : at + 3])
+        tables = [f"{shown}/participants/{table}" for table in _tables(folder, {name for name, _ in absent})]
+        return f"make them again: add --forcerun {' '.join(tables) or stage} to the same command"
     if stage in ("acquire", "timeseries"):
         return f"make them again: add --forcerun {stage} to the same command"
     return "put them back, or, if they are gone for good, add --forcerun acquire to the same command"
+
+
+def _tables(folder: Path, names: Collection[str]) -> list[str]:
+    """Tables of a stage's jobs in which some people are: of one person each, or of many; none where all must be named.
+
+    Of several tables of one person (an earlier version left those of other jobs) the newest is the one.
+    """
+    tables = sorted((folder / "participants").glob("*.tsv"), key=lambda path: path.stat().st_mtime_ns)
+    holding = {name: table.name for table in tables for name in people_of(table)}
+    wanted = {holding[name] for name in names if name in holding}
+    return sorted(wanted) if wanted != set(holding.values()) and set(names) <= holding.keys() else []
+
+
+def people_of(table: Path) -> list[str]:
+    """Whose rows stand in the table of a job."""
+    return [line.partition("\t")[0] for line in table.read_text().splitlines()[1:]]
 
 
 def one_line(text: str) -> str:

@@ -5,9 +5,9 @@ rule download:
     output:
         receipt="results/{dataset}/acquire/receipts/{unit}.json",
         images=(
-            "results/{dataset}/acquire/receipts/{unit}.images"
+            touch("results/{dataset}/acquire/receipts/{unit}.images")
             if RUN.keep
-            else temp("results/{dataset}/acquire/receipts/{unit}.images")
+            else temp(touch("results/{dataset}/acquire/receipts/{unit}.images"))
         ),
     log:
         "results/logs/{dataset}/download/{unit}.log",

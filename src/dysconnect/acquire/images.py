@@ -31,6 +31,7 @@ from dysconnect.reading.bids import (
     list_folder,
     read_name,
     refuse_ambiguities,
+    refuse_unfit,
     sidecars_of,
 )
 
@@ -216,6 +217,7 @@ def _refuse_absent(plan: Plan, scans: Mapping[str, Mapping], listing: Listing) -
     """Stop where nobody's scan has content: a clone of which nothing was fetched."""
     bold = [scan["bold"] for scan in scans.values() if scan["bold"]]
     if all(path in listing.dead or is_pointer(listing.root / path) for path in bold):
+        refuse_unfit(bold, plan.folder)
         raise FileNotFoundError(
             f"{plan.folder}: the scans of all {len(bold)} people are links without content. Fetch them there: "
             f"datalad get {' '.join(bold[:2])} ... (of a clone by git-lfs: git lfs pull)"
@@ -249,7 +251,8 @@ def fetch_unit(unit: str, files: Iterable[Mapping], folder: Path, transport: Tra
     Returns
     -------
     dict
-        The receipt: `unit`, `folder` (relative in the project), `files` (outcomes), `scan` (see `describe_scan`; empty
+        The receipt: `unit`, `folder` (relative in the project), `files` (outcomes, and the `hash` that each was to
+        have), `scan` (see `describe_scan`; empty
         for those of the dataset itself), `problem` ("" when all is well) and `permanent` (trying again soon is
         useless); of a user's files `changed`: when (ns), so that what follows notices that one was corrected.
     """
@@ -258,7 +261,7 @@ def fetch_unit(unit: str, files: Iterable[Mapping], folder: Path, transport: Tra
     receipt = {
         "unit": unit,
         "folder": portable(os.path.abspath(folder)),
-        "files": [asdict(outcome) for outcome in outcomes],
+        "files": [asdict(outcome) | {"hash": remote.hash} for outcome, remote in zip(outcomes, remotes)],
     }
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     if failed:

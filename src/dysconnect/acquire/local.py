@@ -43,6 +43,7 @@ from dysconnect.reading.bids import (
     list_folder,
     read_sidecars,
     refuse_ambiguities,
+    refuse_unfit,
 )
 from dysconnect.reading.numeric import refuse_absent
 from dysconnect.reading.repetition import SAME, sidecar_seconds, start_seconds, start_time
@@ -215,6 +216,7 @@ def _refuse_all_absent(chosen: Mapping[str, SeriesFiles], listing: Listing) -> N
     """Stop where nobody's series have content: a clone whose files were not fetched."""
     paths = [one.series.path for one in chosen.values()]
     if all(path in listing.dead or absent_content(listing.root, [path]) for path in paths):
+        refuse_unfit(paths, listing.root)
         raise FileNotFoundError(
             f"{listing.root}: the series of all {len(paths)} people are links without content. Fetch them there: "
             f"{absent_content(listing.root, paths[:2]).partition(': ')[2]} ..."

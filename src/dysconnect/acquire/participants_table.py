@@ -9,6 +9,7 @@ import pandas as pd
 
 from dysconnect.acquire.covariates import refuse_ditto
 from dysconnect.data.participants import column_remedy, nearest_column
+from dysconnect.reading.bids import ID
 from dysconnect.reading.cells import is_missing
 from dysconnect.reading.tables import read_table, read_text, shown
 
@@ -119,12 +120,13 @@ def _refuse_ids(ids: pd.Series, path: Path) -> None:
     empty = ids[ids.map(is_missing)]
     if len(empty):
         raise ValueError(f"{path}, line {empty.index[0]}: no participant_id. Give it one, or remove the row.")
-    wrong = ids[~ids.str.fullmatch(r"sub-[A-Za-z0-9]{1,100}")]
+    wrong = ids[~ids.map(lambda name: bool(ID.fullmatch(name)))]
     if len(wrong):
-        bare = re.sub(r"^sub-?|[^A-Za-z0-9]", "", wrong.iloc[0]) or "01"
+        bare = re.sub(r"(?i)^sub", "", re.sub(r"[^A-Za-z0-9]", "", wrong.iloc[0])) or "01"
+        more = f" So it is in lines {', '.join(map(str, wrong.index[1:6]))}{' ...' * (len(wrong) > 6)}."
         raise ValueError(
             f"{path}, line {wrong.index[0]}: participant_id is {wrong.iloc[0][:60]!r}. Write it as in the file names: "
-            f"sub- and then letters or digits only, as in sub-{bare[:40]}."
+            f"sub- and then letters or digits only, at most 100, as in sub-{bare[:40]}.{more * (len(wrong) > 1)}"
         )
 
 

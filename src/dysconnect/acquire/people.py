@@ -23,6 +23,7 @@ from dysconnect.acquire.participants_table import (
 from dysconnect.acquire.selection import select
 from dysconnect.data.participants import COVARIATES
 from dysconnect.problems import one_line
+from dysconnect.reading.bids import ID
 from dysconnect.reading.cells import NO, NO_REASON, YES, folded, is_missing, label
 from dysconnect.reading.tables import shown
 
@@ -70,9 +71,9 @@ def read_people(spec: Mapping, folder: str | Path, known: pd.DataFrame | None = 
     spec, folder = {**spec, "covariates": spec.get("covariates", COVARIATES)}, Path(folder)
     if known is None:
         _refuse_folder(spec, folder)
-    path = people_file(spec, folder)
+    path, passed = people_file(spec, folder), []
     if not path.exists() and (known is None or isinstance(spec.get("people"), str)):
-        known = _people_by_folder(spec, folder, path)
+        known, passed = _people_by_folder(spec, folder, path), _no_ids(folder)
     raw = read_participants_table(spec, path) if path.exists() else no_table(path)
     people, before, raw = _of_table(spec, raw) if known is None else _of_manifest(known, raw)
     judged, notes = _judge(spec, raw, before)
@@ -84,7 +85,7 @@ def read_people(spec: Mapping, folder: str | Path, known: pd.DataFrame | None = 
             {name: before_limit or chosen[name] for name, before_limit in reasons.items()}, dtype=object
         )
     table, more = _table(spec, raw, people, judged, reasons)
-    return People(table, (*notes, *more, *_near_groups(reasons, raw.path)))
+    return People(table, (*passed, *notes, *more, *_near_groups(reasons, raw.path)))
 
 
 def _refuse_folder(spec: Mapping, folder: Path) -> None:
@@ -117,7 +118,7 @@ def _people_by_folder(spec: Mapping, folder: Path, path: Path) -> pd.DataFrame:
         When a table is needed.
     """
     asked = [name for name in spec["covariates"] if name != "mean_fd" and not (name == "site" and spec.get("site"))]
-    names = sorted(place.name for place in folder.glob("sub-*") if place.is_dir())
+    names = sorted(place.name for place in folder.glob("sub-*") if place.is_dir() and ID.fullmatch(place.name))
     if spec.get("groups") and not asked and not spec.get("people") and names:
         people = pd.DataFrame({"participant_id": names, "group": [_by_pattern(spec, name) for name in names]})
         chosen = select(people, spec)
@@ -131,6 +132,17 @@ def _people_by_folder(spec: Mapping, folder: Path, path: Path) -> pd.DataFrame:
         f"{path}: no such participants table{instead}. Write one, separated by tabs, with the columns "
         f"{', '.join(columns)} (README, Your own data); if it lies elsewhere, say where: dataset.people=/path/to/it."
     )
+
+
+def _no_ids(folder: Path) -> list[str]:
+    """Tell of folders that begin as an id and are none: nobody's files are looked for there."""
+    names = sorted(place.name for place in folder.glob("sub-*") if place.is_dir() and not ID.fullmatch(place.name))
+    more = f", and {len(names) - 1} more," * (len(names) > 1)
+    return [
+        f"{folder}: the folder {name[:60]!a}{more} begins as an id and is none: passed over. If it is somebody's, "
+        "rename it: sub- and then letters or digits only."
+        for name in names[:1]
+    ]
 
 
 def _by_pattern(spec: Mapping, name: str) -> str:

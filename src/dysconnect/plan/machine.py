@@ -8,13 +8,13 @@ from dysconnect.acquire.room import room_needed, room_to_work
 from dysconnect.fetching import check_room
 from dysconnect.plan.config import ConfigError
 from dysconnect.preprocess.fmriprep import Places, bound_folders, places_sentence
+from dysconnect.reading.bids import unfit
 
 
 def check_folders(*folders: Path) -> None:
     """Refuse folders whose names Snakemake would read as patterns."""
-    for folder in folders:
-        if set("{}") & set(str(folder)):
-            raise ConfigError(f"Snakemake reads braces in a path as wildcards: rename {folder}.")
+    for wrong in filter(None, map(unfit, folders)):
+        raise ConfigError(f"{wrong}. Snakemake reads braces as wildcards.")
 
 
 def check_disk(run, jobs: int, todo: Sequence[tuple[str, ...]]) -> None:

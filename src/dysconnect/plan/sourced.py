@@ -136,8 +136,8 @@ class Sourced:
         return [known["atlas"], self.reading, self.left_by_fmriprep]
 
     def will_make(self, digest_of: Callable[[str], str]) -> list | None:
-        """What will make rows of the people whose images are deleted then; None where images stay."""
-        if self.keep:
+        """What will make rows of the people whose images are deleted then; None where images stay or fMRIPrep runs."""
+        if self.keep or self.fmriprep:
             return None
         stage = "tractography" if self.traced else "preprocess"
         return [stage, self.made_by, digest_of(stage), self.atlas_files, self.surface_files]

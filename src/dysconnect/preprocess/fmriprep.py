@@ -8,7 +8,7 @@ and FreeSurfer templates there.
 import json
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -229,6 +229,27 @@ def _resolution(text: str) -> str:
     """Value of `res` in a file name, ``..._res-2_...``; an empty string where there is none."""
     match = re.search(r"[_:]res-([A-Za-z0-9]+)", text)
     return match[1].lstrip("0") if match else ""
+
+
+def entry_left(
+    entry: Mapping, outcome: str | Path, space: str, log: str, find: Callable[[Sequence[str]], Mapping]
+) -> dict:
+    """Row of the index of scans, as of `fmriprep_entry`, of what lies beside the outcome of a run.
+
+    Parameters
+    ----------
+    entry, log
+        As of `fmriprep_entry`.
+    outcome : path
+        ``NAME.json``, which holds the exit code; the outputs lie in ``NAME/``.
+    space : str
+        `preprocess.space`.
+    find : callable
+        Chooses among the files there: paths relative to the folder to `scan`.
+    """
+    outcome = Path(outcome)
+    left, code = outcome.with_suffix(""), json.loads(outcome.read_text())["exit_code"]
+    return fmriprep_entry(entry, code, left, find(output_files(left, space)), log)
 
 
 def fmriprep_entry(entry: Mapping, exit_code: int, folder: Path, scan: Mapping, log: str) -> dict:

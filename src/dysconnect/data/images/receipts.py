@@ -1,10 +1,12 @@
 """Receipts: which files a participant's scan is made of, and what was taken of several."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
+
+from dysconnect.keeping.rows import rows_of
 
 CHOICES = ("participant_id", "what", "chosen", "others", "why")  # columns of the table of choices
 
@@ -25,6 +27,22 @@ def scan_entry(name: str, receipt: Mapping) -> dict:
         "problem": receipt["problem"],
         **more,
     }
+
+
+def write_rows(receipts: str, table: str, maker: str | None, make: Callable[[Mapping], Mapping]) -> None:
+    """Write the table of a job on images: what is made of the scan of every person, or is kept (`rows_of`).
+
+    Parameters
+    ----------
+    receipts, table : str
+        Files: of the job's people, and what is written.
+    maker : str, optional
+        Of `made_by`.
+    make : callable
+        Row of the index of scans (`scan_entry`) to row of the table.
+    """
+    made = rows_of(read_receipts(receipts), Path(table), maker, lambda one: make(scan_entry(one["unit"], one)))
+    pd.DataFrame(made).to_csv(table, sep="\t", index=False)
 
 
 def scan_choices(receipts: Iterable[Mapping]) -> pd.DataFrame:

@@ -1,10 +1,15 @@
-"""Links without content: what is left of a file in a clone by git-annex, DataLad or git-lfs that was not fetched."""
+"""Files that are listed and cannot be read: links without content, as clones have them, and paths that nobody can hold.
 
+A link is what git-annex, DataLad or git-lfs leave of a file that was not fetched.
+"""
+
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 POINTERS = (b"/annex/objects/", b"version https://git-lfs")  # how files begin whose content is elsewhere
 POINTER_SIZE = 1024  # bytes; no longer than this
+UNFIT = re.compile(r"[{}]|(\ufffd)")
 
 
 def is_pointer(path: str | Path) -> bool:
@@ -19,9 +24,37 @@ def is_pointer(path: str | Path) -> bool:
         return False
 
 
+def shown(path: str) -> str:
+    """A path with a replacement character for bytes that are no UTF-8, which no table can hold."""
+    return path.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def unfit(path: str | Path) -> str:
+    """Say why tables and Snakemake cannot hold a path, which takes braces for wildcards; "" where they can."""
+    found = UNFIT.search(str(path))
+    if not found:
+        return ""
+    sign = "a byte that is no UTF-8" if found[1] else "a brace"
+    return f"there is {sign} in the path {str(path)!a}: rename it"
+
+
+def refuse_unfit(paths: Iterable[str], root: str | Path) -> None:
+    """Stop where nobody's files can be read and some have unfit paths.
+
+    Raises
+    ------
+    FileNotFoundError
+        With the first.
+    """
+    if wrong := next(filter(None, map(unfit, paths)), ""):
+        raise FileNotFoundError(f"{root}: nobody has files that can be read: {wrong}.")
+
+
 def absent_content(root: str | Path, paths: Iterable[str]) -> str:
-    """Say which files are links without content, and how to get them; "" when all have theirs."""
-    root = Path(root)
+    """Say which files are links without content, and how to get them, or have unfit paths; "" when all can be read."""
+    root, paths = Path(root), list(paths)
+    if wrong := next(filter(None, map(unfit, paths)), ""):
+        return wrong
     links = [path for path in paths if path and (root / path).is_symlink() and not (root / path).exists()]
     pointers = [path for path in paths if path and path not in links and is_pointer(root / path)]
     if not links and not pointers:

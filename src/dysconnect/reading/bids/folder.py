@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from dysconnect.reading.bids.names import Named, agree, read_name
+from dysconnect.reading.bids.content import shown, unfit
+from dysconnect.reading.bids.names import ID, Named, agree, read_name
 from dysconnect.reading.bids.sidecars import folders_above, inherited
 
 PASSED_OVER = ("results", "freesurfer", "figures", "lost+found")  # folders that hold no input
@@ -21,7 +22,7 @@ class Listing:
     files : tuple of str
         Relative paths, sorted, links without content among them.
     dead : frozenset of str
-        Those links.
+        Those links, and files with `unfit` paths.
     """
 
     root: Path
@@ -35,12 +36,13 @@ class Listing:
 
     @cached_property
     def by_participant(self) -> dict[str, list[Named]]:
-        """Files by the subject in their names, sorted by path."""
+        """Files by the subject in their names, sorted by path; of what is no id, as `sub-01 copy`, nobody is."""
         files: dict[str, list[Named]] = {}
         for path in self.files:
             if path.rpartition("/")[2].startswith("sub-"):
                 named = read_name(path)
-                files.setdefault(named.participant_id, []).append(named)
+                if ID.fullmatch(named.participant_id):
+                    files.setdefault(named.participant_id, []).append(named)
         return files
 
     @cached_property
@@ -100,9 +102,10 @@ def list_folder(root: str | Path, only: str | None = None) -> Listing:
                 person = not folder and entry.name.startswith("sub-")  # may be a link to elsewhere in the dataset
                 waiting += [path] if wanted and (person or _is_input(entry, inside, seen)) else []
             elif entry.is_file():
-                files.append(path)
+                files.append(path := shown(path))
+                dead += [path] * bool(unfit(path))
             elif entry.is_symlink():
-                files.append(path)
+                files.append(path := shown(path))
                 dead.append(path)
     return Listing(root, tuple(sorted(files)), frozenset(dead))
 

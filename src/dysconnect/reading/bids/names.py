@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+ID = re.compile(r"sub-[A-Za-z0-9]{1,100}")  # a participant's, which becomes part of the names of files
 PROCESSING = frozenset(  # what was done to a scan, not which scan it is
     ("space", "cohort", "res", "den", "desc", "seg", "atlas", "stat", "label", "hemi", "thresh", "proc", "meas")
 )
