@@ -4,8 +4,9 @@ python benchmarks/size.py [--people 2000 20000] [--models gcn ridge logistic] [-
 The connectomes are simulated and written block by block into a temporary folder. A process of its own then trains and
 predicts as the workflow does, with training.memory=1 (GB), and the largest memory it ever held is read from the
 system: a network on four fifths of the people, a linear model on all of them, as the final one is, with one candidate
-of the penalty (each takes as long, and no more memory; the configuration has six). Writes benchmarks/results/size.json;
-the goal is 4 GB for 20,000 people. A linear model needs one kernel, 8 n^2 bytes: 3.2 GB of the 4.
+of the penalty (each takes as long, and no more memory; the configuration has six); `tangent_NAME` is one in the tangent
+space. Writes benchmarks/results/size.json; the goal is 4 GB for 20,000 people. Ridge and logistic regression
+need one kernel, 8 n^2 bytes: 3.2 GB of the 4; tangent vectors lie in a temporary file meanwhile.
 """
 
 import argparse
@@ -45,37 +46,67 @@ class Simulated:
         return values
 
 
-def write(people: int, folder: Path) -> None:
+class SimulatedCovariances(Simulated):
+    """Covariances with their diagonal, [n, N (N + 1) / 2], of 260 volumes: ten regions of patients go together."""
+
+    def __init__(self, people: int):
+        self.shape = (people, NODES * (NODES + 1) // 2)
+
+    def __getitem__(self, wanted: slice) -> np.ndarray:
+        rows, triangle = np.arange(len(self))[wanted], np.triu_indices(NODES)
+        values = np.empty((len(rows), self.shape[1]), np.float32)
+        for place, row in enumerate(rows):
+            rng = np.random.default_rng([7, row])
+            series = rng.standard_normal((260, NODES)) + 0.5 * rng.standard_normal((260, 1))
+            series[:, :10] += 0.3 * (row % 2) * rng.standard_normal((260, 1))
+            values[place] = (series.T @ series / 260)[triangle]
+        return values
+
+
+def write(people: int, folder: Path, measure: str) -> None:
     """Write the file of connectomes and the table of people, as the stages before training do."""
     from dysconnect.data.connectomes import Connectomes, data_hash, write_connectomes
     from dysconnect.data.participants import write_participants
 
-    values, names = Simulated(people), np.array([f"region {k:03d}" for k in range(NODES)])
+    values = SimulatedCovariances(people) if measure == "covariance" else Simulated(people)
+    names = np.array([f"region {k:03d}" for k in range(NODES)])
     table = pd.DataFrame({"participant_id": [f"sub-{k:05d}" for k in range(people)], "site": "one"})
     table["group"] = np.where(np.arange(people) % 2, "patient", "control")
     table = table.assign(age=40.0, sex="F", mean_fd=0.1, included=True, exclusion_reason="")
     subjects = table["participant_id"].to_numpy(str)
     nobody = np.zeros((people, NODES), bool)
     digest = data_hash(values, subjects, names)
-    write_connectomes(Connectomes(values, nobody, subjects, names, "correlation", digest), folder / "edges.h5", {})
+    write_connectomes(Connectomes(values, nobody, subjects, names, measure, digest), folder / f"{measure}.h5", {})
     write_participants(table, folder / "participants.tsv")
+
+
+def in_tangent_space(name: str) -> bool:
+    """Whether a model is given covariances."""
+    return name.startswith("tangent_")
 
 
 def train(folder: Path, name: str, memory: float, epochs: int, penalties: list[float]) -> None:
     """Train a model on people of the files, and predict a fifth of them."""
     from dysconnect.data.labelled import labelled_cohort
+    from dysconnect.data.measures import STORED
+    from dysconnect.data.memory import give_back
     from dysconnect.learning.estimators import EdgeModel
     from dysconnect.learning.graph.model import GraphModel
 
+    give_back()
     load = lambda *parts: yaml.safe_load(CONFIGS.joinpath(*parts).read_text())
-    cohort, _ = labelled_cohort(folder / "edges.h5", folder / "participants.tsv", CONTRAST, "correlation", memory)
+    measure, name = ("tangent", name.removeprefix("tangent_")) if in_tangent_space(name) else ("correlation", name)
+    file = folder / f"{STORED[measure]}.h5"
+    cohort, _ = labelled_cohort(file, folder / "participants.tsv", CONTRAST, measure, memory)
     test = np.arange(len(cohort.labels)) % 5 == 0
     if name == "gcn":
         training = {**load("training", "default.yaml"), "epochs": epochs, "memory": memory, "device": "cpu"}
         model = GraphModel(load("model", "gcn.yaml"), load("graph", "positive.yaml"), training, "correlation")
         (model,) = model.fit_many(cohort, np.flatnonzero(~test), [1], folder / "unfinished")
     else:
-        model = EdgeModel({"name": name, "penalties": penalties}, "correlation").fit(cohort, np.arange(len(test)))
+        spec = load("model", f"{name}.yaml")
+        spec |= {"penalties": penalties} if "penalties" in spec else {}
+        model = EdgeModel(spec, measure).fit(cohort, np.arange(len(test)))
     probability = model.predict(cohort, np.flatnonzero(test))
     own = cohort.labels[test] == 1
     print(f"mean probability {probability[own].mean():.3f} of patients, {probability[~own].mean():.3f} of controls")
@@ -96,9 +127,12 @@ def measure(people: int, given: argparse.Namespace) -> list[dict]:
     """Write, train and predict; the memory of every step beside that of the connectomes."""
     rows, data = [], 4 * people * NODES * (NODES - 1) / 2 / 1e9
     with tempfile.TemporaryDirectory() as folder:
-        wrote = step("write", Path(folder), "--people", people)
-        stored = Path(folder, "edges.h5").stat().st_size / 1e9
         for name in given.models:
+            measure = "covariance" if in_tangent_space(name) else "correlation"
+            file = Path(folder, f"{measure}.h5")
+            if not file.exists():
+                wrote = step("write", Path(folder), "--people", people, "--measure", measure)
+            stored = file.stat().st_size / 1e9
             options = ["--memory", given.memory, "--epochs", given.epochs, "--penalties", *given.penalties]
             trained = step("train", Path(folder), "--models", name, *options)
             network = (
@@ -126,10 +160,11 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--penalties", type=float, nargs="+", default=[1.0])
     parser.add_argument("--step", choices=("write", "train"), help=argparse.SUPPRESS)
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.step == "write":
-        return write(given.people[0], given.folder)
+        return write(given.people[0], given.folder, given.measure)
     if given.step == "train":
         return train(given.folder, given.models[0], given.memory, given.epochs, given.penalties)
     machine = f"{platform.machine()}, {os.cpu_count()} cores"

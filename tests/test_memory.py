@@ -1,5 +1,9 @@
 """What does not fit in memory is read batch by batch, to the same numbers."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,14 +12,16 @@ from dysconnect.data import edges as edges_module
 from dysconnect.data.connectomes import Connectomes, StoredEdges, open_connectomes, read_connectomes, write_connectomes
 from dysconnect.data.edges import MissingRegions, Pairs
 from dysconnect.data.labelled import labelled_cohort
-from dysconnect.data.memory import data_memory, free_memory
+from dysconnect.data.memory import data_memory, free_memory, linear_bytes
 from dysconnect.data.participants import write_participants
 from dysconnect.learning.estimators import EdgeModel
 from dysconnect.learning.graph.view import learn_scale
+from dysconnect.learning.on_disk import OnDisk
 from dysconnect.learning.represented import FilledEdges
+from dysconnect.learning.room import check_room
 from dysconnect.learning.splits import make_splits
 from dysconnect.localize import localize, permutation
-from dysconnect.train import cross_validate
+from dysconnect.train import cross_validate, permutation_null
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 CONTRAST = {"cases": ["DYT"], "controls": ["HC"]}
@@ -204,3 +210,105 @@ def test_who_cannot_do_with_blocks_reads_everybody(stored):
     values, missing = np.arange(12.0).reshape(4, 3), np.zeros((4, 3), bool)
     view = FilledEdges(values, missing, np.array([2, 0]))
     np.testing.assert_array_equal(np.asarray(view, np.float32), values[[2, 0]])
+
+
+@pytest.fixture
+def covariances(tmp_path, make_participants):
+    """Eighty people of twelve regions in a file of covariances, two of whom lack a region."""
+    rng, pairs = np.random.default_rng(1), Pairs(12, diagonal=True)
+    people, missing = make_participants(80), np.zeros((80, 12), bool)
+    series = rng.normal(size=(80, 60, 12)) + 0.5 * rng.normal(size=(80, 60, 1))
+    series[(people["group"] == "DYT").to_numpy(), :, :3] += rng.normal(
+        size=(int((people["group"] == "DYT").sum()), 60, 1)
+    )
+    values = pairs.edges(np.einsum("stn,stm->snm", series, series) / 60).astype(np.float32)
+    missing[[3, 20], [1, 5]] = True
+    values[pairs.touching(missing)] = 0
+    names = np.array([f"region {k}" for k in range(12)])
+    connectomes = Connectomes(values, missing, people["participant_id"].to_numpy(str), names, "covariance", "cd")
+    write_connectomes(connectomes, tmp_path / "covariance.h5", {})
+    write_participants(people.assign(included=True, exclusion_reason=""), tmp_path / "participants.tsv")
+    return tmp_path / "covariance.h5", tmp_path / "participants.tsv"
+
+
+@pytest.mark.parametrize("name", ["ridge", "logistic"])
+def test_tangent_vectors_of_many_people_lie_in_a_file(covariances, name, monkeypatch):
+    """Read and solved in blocks against everything in memory: predictions, permuted labels, and weights."""
+    spec, made = {"name": name, "penalties": [0.01, 1.0, 30.0]}, []
+    for many, memory in ((10, 1e-6), (5000, np.inf)):
+        for module in ("models.dual", "learning.represented"):
+            monkeypatch.setattr(f"dysconnect.{module}.MANY", many)
+        cohort, _ = labelled_cohort(*covariances, CONTRAST, "tangent", memory)
+        train, test = np.arange(60), np.arange(60, 80)
+        model = EdgeModel(spec, "tangent").fit(cohort, train)
+        assert isinstance(model.features(cohort, train), OnDisk if many == 10 else np.ndarray)
+        labels = np.column_stack([cohort.labels[train], cohort.labels[train][::-1]])
+        made.append((model.predict(cohort, test), model.decide_many(cohort, train, labels, test), model.state()))
+    for ours, theirs in zip(*(one[:2] for one in made)):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    np.testing.assert_allclose(made[0][2]["weights"], made[1][2]["weights"], atol=1e-4)
+
+
+def test_rows_on_disk_are_those_that_were_added():
+    values, held = np.random.default_rng(0).normal(size=(20, 5)).astype(np.float32), OnDisk((20, 5))
+    for part in (slice(0, 7), slice(7, 20)):
+        held.add(values[part])
+    for wanted in (slice(None), slice(3, 9), slice(4, 4), np.array([7, 2, 2, 19]), np.arange(20) % 3 == 0):
+        np.testing.assert_array_equal(held[wanted], values[wanted])
+    np.testing.assert_array_equal(np.asarray(held, float), values.astype(float))
+
+
+# what is told and freed
+
+
+def test_who_does_not_fit_is_refused_before_anything_is_fitted(stored, sections, monkeypatch, capsys):
+    path, participants, _ = stored
+    cohort, _ = labelled_cohort(path, participants, CONTRAST, "correlation")
+    spec = sections("ridge", memory=1e-6)
+    check_room(cohort, spec)
+    assert "takes 0.0 GB or more, beside the libraries: more than training.memory=1e-06" in capsys.readouterr().out
+    check_room(cohort, sections("ridge", memory=1.0))
+    assert not capsys.readouterr().out
+    monkeypatch.setattr("dysconnect.learning.room.free_memory", lambda: 1e4)
+    with pytest.raises(MemoryError, match=r"model.name=ridge on 60 people takes .* or more, and 0\.0 GB are free"):
+        cross_validate(cohort, make_splits(cohort.participants, 2, 1, 0), "ridge", spec)
+    check_room(cohort, sections("gcn"))  # reads batches
+
+
+def test_the_floor_of_what_a_linear_model_takes():
+    """Thousands of people: three kernels and what is centred, or one kernel alone."""
+    assert linear_bytes(4000, 20100, False, False, True) == pytest.approx(4000 * 20100 * 20 + 24 * 4000**2)
+    assert linear_bytes(20000, 20100, True, True, True) == 8 * 20000**2
+
+
+def test_models_of_folds_that_are_done_keep_no_more_than_fits(covariances, sections, monkeypatch):
+    cohort, _ = labelled_cohort(*covariances, CONTRAST, "tangent")
+    splits, kept = make_splits(cohort.participants, 2, 2, 0), {}
+    for limit in (1e9, 0):
+        monkeypatch.setattr("dysconnect.train.KEPT", limit)
+        trained = cross_validate(cohort, splits, "ridge", sections("ridge", "tangent"))
+        kept[limit] = {place: model.nbytes for place, model in trained.folds.items()}
+        assert trained.final.nbytes == 0
+        kept[limit, "null"] = permutation_null(cohort, splits, sections("ridge", "tangent"), trained.first_repeat)
+    assert all((size > 0) == (repeat == 0) for (repeat, _, _), size in kept[1e9].items())
+    assert not any(kept[0].values())
+    pd.testing.assert_frame_equal(kept[1e9, "null"], kept[0, "null"])
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory of a process is read from Linux")
+def test_what_is_freed_goes_back_to_the_system():
+    """Ten arrays of 20 MB, freed below one that stays: 200 MB less, with a margin of 50."""
+    code = """if True:
+        import sys, numpy as np
+        from dysconnect.data.memory import give_back
+        held = lambda: int(open("/proc/self/status").read().split("RssAnon:")[1].split()[0]) / 1000
+        if sys.argv[1] == "yes": give_back()
+        warm = np.ones(4_000_000); del warm
+        arrays = [np.ones(2_500_000) for _ in range(10)]
+        stays, before = np.ones(10_000), held()
+        del arrays
+        print(before - held())"""
+    freed = lambda given: float(
+        subprocess.run([sys.executable, "-c", code, given], capture_output=True, text=True, check=True).stdout
+    )
+    assert freed("yes") > 150

@@ -5,6 +5,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT / "src"))
+from dysconnect.data.memory import give_back  # noqa: E402
 from dysconnect.keeping.sealed import check, seal  # noqa: E402
 from dysconnect.progress import say  # noqa: E402, F401 - for the jobs
 
@@ -12,6 +13,7 @@ from dysconnect.progress import say  # noqa: E402, F401 - for the jobs
 def start(snakemake):
     """Log to the rule's log file; compare the inputs with what was written; return inputs, outputs and parameters."""
     sys.stdout = sys.stderr = open(snakemake.log[0], "w", buffering=1)  # noqa: SIM115
+    give_back()
     folders = (f"results/{snakemake.wildcards.get('dataset')}/", "results/atlas/")
     check([path for path in snakemake.input if path.startswith(folders)], patience=5)
     return snakemake.input, snakemake.output, snakemake.params

@@ -72,6 +72,11 @@ class FeatureModel:
         features = self._features(cohort, rows)
         return features[fit], features[watch]
 
+    nbytes = 0  # of what is kept of people
+
+    def forget(self) -> None:
+        """Keep nothing of the people that can be made again."""
+
     def taught(self, cohort: Cohort, rows: np.ndarray) -> "FeatureModel":
         """The same model with other labels of the people it learned from: what sees no label stays as it is."""
         twin, groups = copy.copy(self), scan_groups(cohort.participants)[rows]
@@ -137,6 +142,15 @@ class EdgeModel(FeatureModel):
         """Give a restored model the people it learned from, who then need no stand-ins (`MaskedRegression`)."""
         self.represented_.remember(cohort, rows)
         return self
+
+    @property
+    def nbytes(self) -> int:
+        """Of the tangent vectors that are kept."""
+        return self.represented_.nbytes
+
+    def forget(self) -> None:
+        """Keep no tangent vectors of people, see `Represented`."""
+        self.represented_.forget()
 
     def _learn_features(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
         people, self.represented_ = cohort.participants.iloc[rows], self._represented()

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dysconnect.data.cohort import Cohort
-from dysconnect.data.edges import Borrowed, MissingRegions
+from dysconnect.data.edges import Borrowed, MissingRegions, blocks
+from dysconnect.learning.on_disk import OnDisk
 from dysconnect.models.in_place import MANY
 from dysconnect.models.masked import MaskedRegression
 
@@ -103,11 +104,10 @@ class Represented:
             For covariances with NaN or infinity, with the people, and where they have no mean.
         """
         missing, self.kept_ = cohort.missing[rows], []
-        if self._in_blocks(cohort):
-            self.filler_ = self.filler().fit(FilledEdges(cohort.values, cohort.missing, rows), missing, cohort.pairs)
-            return self.completed(cohort, rows)
-        self.filler_ = self.filler().fit(cohort.values[rows], missing, cohort.pairs)
-        edges = self.filler_.transform(cohort.values[rows], missing)
+        given = FilledEdges(cohort.values, cohort.missing, rows) if self._in_blocks(cohort) else cohort.values[rows]
+        self.filler_ = self.filler().fit(given, missing, cohort.pairs)
+        del given
+        edges = self.completed(cohort, rows)
         if self.tangent:
             _refuse_holes(edges, cohort.participants["participant_id"].to_numpy()[rows])
             self.space_ = self.space(missing).fit(edges, cohort.missing.shape[1])
@@ -141,6 +141,15 @@ class Represented:
             self.kept_ = []
         return self
 
+    @property
+    def nbytes(self) -> int:
+        """Of the tangent vectors that are kept."""
+        return sum(features.nbytes for *_, features in self.kept_)
+
+    def forget(self) -> None:
+        """Keep no tangent vectors: they are made again when they are asked for."""
+        self.kept_ = []
+
     def state(self) -> dict[str, np.ndarray]:
         """What was learned, as arrays."""
         arrays = self.filler_.state()
@@ -160,24 +169,33 @@ class Represented:
             self.filler_.remember(values, missing)
 
     def _represent(self, edges: np.ndarray, missing: np.ndarray) -> np.ndarray:
-        return self.masked_.transform(self.space_.transform(edges), missing, edges) if self.tangent else edges
+        if not self.tangent:
+            return edges
+        if isinstance(edges, np.ndarray):
+            return self.masked_.transform(self.space_.transform(edges), missing, edges)
+        features = OnDisk(edges.shape)
+        for part in blocks(edges.shape):
+            features.add(self._represent(edges[part], missing[part]))
+        return features
 
     def _in_blocks(self, cohort: Cohort) -> bool:
         """Whether edges stay in their file until somebody reads some: those of people for whom memory has no room."""
-        return not self.tangent and len(cohort.values) > MANY and not isinstance(cohort.values, np.ndarray)
+        if len(cohort.values) <= MANY or isinstance(cohort.values, np.ndarray):
+            return False
+        return not self.tangent or (self.filler is MissingRegions and hasattr(self.space(None), "reads_blocks"))
 
     def _masked(self) -> MaskedRegression:
         return MaskedRegression(self.filler_, self.space_.transform, self.curved)
 
     def _keep(self, cohort: Cohort, rows: np.ndarray, features: np.ndarray) -> np.ndarray:
-        if self.tangent and features.nbytes + sum(kept.nbytes for *_, kept in self.kept_) <= KEPT:
+        if self.tangent and features.nbytes + self.nbytes <= KEPT:
             self.kept_.append((cohort.values, cohort.missing, np.array(rows), features))
         return features
 
 
 def _refuse_holes(edges: np.ndarray, names: np.ndarray) -> None:
     """Refuse covariances [n, E] that are no numbers, naming the people [n]."""
-    bad = names[~np.isfinite(edges).all(1)]
+    bad = names[np.concatenate([~np.isfinite(edges[part]).all(1) for part in blocks(edges.shape)])]
     if len(bad):
         raise ValueError(
             f"NaN or infinity in the covariances of {len(bad)} training subjects ({', '.join(bad[:5])}): leave them "

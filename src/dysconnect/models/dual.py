@@ -105,11 +105,10 @@ class DualClassifier(Calibrated, ClassifierMixin, BaseEstimator):
             weights, intercept, chosen, held_out = self._weights_in_place(X, y[:, None], groups)
             self.weights_, self.intercept_ = weights[:, 0], float(intercept[0])
         else:
-            X = np.asarray(X, float)
-            mean = X.mean(0)
-            kernel, scale = self._kernel(X - mean)
+            centred, mean = centre(X)
+            kernel, scale = self._kernel(centred)
             dual, intercept, chosen, held_out = self.solve(kernel, y[:, None], groups)
-            self.weights_ = (X - mean).T @ dual[:, 0] / scale
+            self.weights_ = centred.T @ dual[:, 0] / scale
             self.intercept_ = float(intercept[0] - mean @ self.weights_)
         self.penalty_ = float(np.asarray(self.penalties)[chosen[0]])
         self.slope_, self.offset_ = self.calibrate(held_out[:, 0], y)
@@ -136,13 +135,12 @@ class DualClassifier(Calibrated, ClassifierMixin, BaseEstimator):
         if self._in_place(X):
             weights, intercept, *_ = self._weights_in_place(X, labels, groups)
             return np.concatenate([X_test[part] @ weights for part in blocks(X_test.shape)]) + intercept
-        X = np.asarray(X, float)
-        mean = X.mean(0)
-        kernel, scale = self._kernel(X - mean)
+        centred, mean = centre(X)
+        kernel, scale = self._kernel(centred)
         dual, intercept = self.solve_many(kernel, labels, groups)
         if isinstance(kernel, Narrow):
-            return (np.asarray(X_test, float) - mean) @ ((X - mean).T @ dual / scale) + intercept
-        cross = (np.asarray(X_test, float) - mean) @ (X - mean).T / scale
+            return (np.asarray(X_test, float) - mean) @ (centred.T @ dual / scale) + intercept
+        cross = (np.asarray(X_test, float) - mean) @ centred.T / scale
         return cross @ dual + intercept
 
     def solve_many(
@@ -173,11 +171,20 @@ class DualClassifier(Calibrated, ClassifierMixin, BaseEstimator):
         return weights, intercept - kernel.mean @ weights, chosen, held_out
 
 
+def centre(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Features less their means, [n, E] in double precision, the one copy that is made of them; and the means [E]."""
+    centred = np.array(X, float)
+    mean = centred.mean(0)
+    centred -= mean
+    return centred, mean
+
+
 def centred_kernel(centred: np.ndarray) -> tuple[np.ndarray, float]:
     """Linear kernel of centred features scaled to unit mean diagonal, [n, n], and that scale."""
     kernel = centred @ centred.T
     scale = max(float(np.trace(kernel)) / len(kernel), np.finfo(float).tiny)
-    return kernel / scale, scale
+    kernel /= scale
+    return kernel, scale
 
 
 def pick(loss: np.ndarray, solutions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from dysconnect.data.edges import Pairs
+from dysconnect.data.edges import Pairs, blocks
 from dysconnect.models.threads import blas_threads, one_blas_thread
 
 CHUNK = 16  # matrices a thread takes at once
@@ -37,13 +37,13 @@ def spd_functions(matrix: np.ndarray, *functions: Callable[[np.ndarray], np.ndar
 def in_threads(function: Callable[[np.ndarray], np.ndarray], matrices: np.ndarray) -> Iterator[np.ndarray]:
     """Apply a function to chunks of matrices, in order, on as many threads as BLAS may use.
 
-    A small eigenproblem keeps one thread busy; many of them keep all.
+    A small eigenproblem keeps one thread busy; many of them keep all. What is no array is read in blocks.
     """
-    threads = blas_threads()
-    chunks = [matrices[start : start + CHUNK] for start in range(0, len(matrices), CHUNK)]
+    threads, lies = blas_threads(), isinstance(matrices, np.ndarray)
     alone = partial(torch.set_num_threads, 1)  # holds for the thread that calls it
     with one_blas_thread(), ThreadPoolExecutor(threads, initializer=alone) as pool:
-        yield from pool.map(function, chunks)
+        for block in [matrices] if lies else (matrices[part] for part in blocks(matrices.shape)):
+            yield from pool.map(function, [block[start : start + CHUNK] for start in range(0, len(block), CHUNK)])
 
 
 def unfolded(covariances: np.ndarray) -> np.ndarray:
@@ -101,12 +101,18 @@ def _mean_and_some(
         total = ((beside * logs.reshape(1, -1)) @ beside.T).numpy().astype(float)
         return total, logs[some].float().clone(), vectors[some].float().clone()
 
-    sums, logs, vectors = zip(*in_threads(partial_sum, covariances))
-    return sum(sums) / len(covariances), torch.cat(logs), torch.cat(vectors)
+    sums, logs, vectors = 0, [], []
+    for total, *own in in_threads(partial_sum, covariances):
+        sums = sums + total
+        logs.append(own[0])
+        vectors.append(own[1])
+    return sums / len(covariances), torch.cat(logs), torch.cat(vectors)
 
 
 def geometric_mean(covariances: np.ndarray, tolerance: float = 1e-5, max_steps: int = 50) -> np.ndarray:
     """Affine-invariant (Frechet) mean of covariance matrices, [S, N, N] or edges with diagonal, -> [N, N].
+
+    Edges that are no array are read in blocks.
 
     By Newton's method with the curvature of some of them; of many people, from the mean of a few of them: both come
     from these very covariances, so that nothing is learned from others, and the mean is unique wherever the search
@@ -120,11 +126,17 @@ def geometric_mean(covariances: np.ndarray, tolerance: float = 1e-5, max_steps: 
     Ferreira, Xavier, Costeira and Barroso (2008), Newton algorithms for Riemannian distance related problems on
     connected locally symmetric manifolds, technical report, Instituto Superior Tecnico (the Hessian).
     """
-    root = spd_function(unfolded(covariances.mean(0, dtype=float)[None])[0], np.sqrt)
+    root = spd_function(unfolded(_mean(covariances)[None])[0], np.sqrt)
     if len(covariances) > 2 * FEW:
         root = _settle(covariances[:: len(covariances) // FEW], root, NEAR, max_steps)
     root = _settle(covariances, root, tolerance, max_steps)
     return root @ root.T
+
+
+def _mean(covariances: np.ndarray) -> np.ndarray:
+    if isinstance(covariances, np.ndarray):
+        return covariances.mean(0, dtype=float)
+    return sum(covariances[part].sum(0, dtype=float) for part in blocks(covariances.shape)) / len(covariances)
 
 
 def _unsettled(n: int, max_steps: int) -> ValueError:
@@ -212,8 +224,10 @@ class TangentSpace:
     Varoquaux et al. (2010), MICCAI, doi:10.1007/978-3-642-15705-9_25.
     """
 
+    reads_blocks = True
+
     def fit(self, edges: np.ndarray, n_nodes: int) -> "TangentSpace":
-        """Learn the reference from covariances stored as edges with diagonal, [n, N(N+1)/2]."""
+        """Learn the reference from covariances stored as edges with diagonal, [n, N(N+1)/2], maybe read in blocks."""
         precision = np.float32 if len(edges) > 2 * FEW else float
         self.whitening_ = spd_function(geometric_mean(edges), lambda v: 1 / np.sqrt(v)).astype(precision)
         return self
@@ -229,7 +243,11 @@ class TangentSpace:
         def project(chunk: np.ndarray) -> np.ndarray:
             return pairs.edges(logarithms(whitening @ pairs.matrix(chunk.astype(precision)) @ whitening)) * weight
 
-        return np.concatenate(list(in_threads(project, edges)))
+        features, start = np.empty(edges.shape, np.float32), 0
+        for chunk in in_threads(project, edges):
+            features[start : start + len(chunk)] = chunk
+            start += len(chunk)
+        return features
 
     def state(self) -> dict[str, np.ndarray]:
         """What was learned, as arrays."""

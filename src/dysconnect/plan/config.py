@@ -12,7 +12,7 @@ import jsonschema
 from dysconnect.data.measures import ESTIMATORS, MEASURES
 from dysconnect.models.cards import CARDS, is_graph
 
-LINEAR_TRAINING = ("permutations", "calibration", "seed")
+LINEAR_TRAINING = ("permutations", "calibration", "memory", "seed")
 TEXT = {"string", "null", "object"}  # types of the schema that go with a text
 LONGEST = 300  # signs of a message about one value
 

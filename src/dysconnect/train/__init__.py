@@ -14,6 +14,7 @@ from dysconnect.data.cohort import Cohort
 from dysconnect.learning.estimators import Model, build
 from dysconnect.learning.new_sites import calibrate_final, calibrate_fold, for_new_sites
 from dysconnect.learning.permuted import design_permutations
+from dysconnect.learning.room import check_room
 from dysconnect.learning.saved import save_folds, save_model
 from dysconnect.learning.seeds import candidates, fold_seeds, is_graph, n_permutations, rounds, seed_of
 from dysconnect.learning.splits import fold_rows, refuse_other_splits, scored_folds
@@ -25,6 +26,7 @@ if TYPE_CHECKING:  # torch takes seconds to load
     from dysconnect.learning.graph.pretrain import Pretrained
 
 __all__ = ["clear_store", "cross_validate", "permutation_null", "show_live", "write_trained"]
+KEPT = 2e8  # bytes of tangent vectors that the models of all folds keep
 HISTORY = ["repeat", "fold", "seed", "epoch", "train_loss", "val_loss", "val_auc", "lr", "weight_decay", "kept"]
 SEARCH = ["repeat", "fold", "seed", "lr", "weight_decay", "val_loss", "best_epoch", "chosen"]
 START = [
@@ -66,6 +68,7 @@ def cross_validate(
         When the splits leak, or are not of these people and labels.
     """
     refuse_other_splits(splits, cohort.participants)
+    check_room(cohort, sections)
     pretrained = None if unlabelled is None else _pretrain(sections, unlabelled, store)
     start = None if pretrained is None else pretrained.weights
     fit = partial(_fit, sections, cohort, start=start, store=store)
@@ -87,9 +90,11 @@ def cross_validate(
             starts.append(_rows(getattr(model, "gains_", []), START, place))
             weights.append(model.edge_weights())
             folds[repeat, fold, seed] = model
+        _let_go(models, folds, repeat)
     ticks.hear = live and partial(live.hear, {}, 1)
     (final,) = fit(np.arange(len(cohort.labels)), [seed_of(sections, 9999, 0, 0)], ticks=ticks)
     new_site = calibrate_final(final, cohort, sections, splits)
+    final.forget()
     list(ticks)  # says that all is done
     stacked = np.stack(weights).astype(np.float32) if weights[0] is not None else None
     tables = (pd.concat(rows, ignore_index=True) for rows in (predictions, histories, searches, starts))
@@ -145,6 +150,13 @@ def _predictions(cohort: Cohort, test: np.ndarray, model: Model, place: tuple) -
     table = pd.DataFrame({"participant_id": cohort.participants["participant_id"].to_numpy()[test]})
     table = table.assign(experiment=experiment, repeat=repeat, fold=fold, seed=seed, label=cohort.labels[test])
     return table.assign(probability=model.predict(cohort, test))
+
+
+def _let_go(models: list[Model], folds: dict[tuple[int, int, int], Model], repeat: int) -> None:
+    """Let models of a fold that is done forget tangent vectors: the null of the first repeat alone asks for them."""
+    if repeat or sum(model.nbytes for model in folds.values()) > KEPT:
+        for model in models:
+            model.forget()
 
 
 def _rows(records: list[dict], columns: list[str], place: dict[str, int]) -> pd.DataFrame:

@@ -130,6 +130,16 @@ class GraphModel:
         given = source.of(cohort, rows), labels, groups, seeds
         return source, train_networks(*given, self._sections(), store, ticks, start)
 
+    @property
+    def nbytes(self) -> int:
+        """Of the tangent vectors that are kept."""
+        return self.input_.represented_.nbytes if self.tangent else 0
+
+    def forget(self) -> None:
+        """Keep no tangent vectors of people, see `Represented`."""
+        if self.tangent:
+            self.input_.represented_.forget()
+
     def remember(self, cohort, rows: np.ndarray) -> "GraphModel":
         """Give a restored model the people it learned from, who stand in for regions that others lack."""
         self.input_.remember(cohort, rows)

@@ -211,7 +211,7 @@ def _inside(what: Networks, edges, labels: np.ndarray, groups: np.ndarray, seeds
     spec, starting, start, kernel = what.sections["training"], starts(what.sections), None, None
     logits, parts = np.zeros(labels.shape), inner_parts(labels, groups, spec["inner_folds"])
     if starting:
-        features = edges[np.arange(len(edges))][:, : Layout.of(edges.shape[1], what.sections).n_features]
+        features = edges[:][:, : Layout.of(edges.shape[1], what.sections).n_features]
         start, logits, kernel = fit_start(features, labels, groups)
     folds = make_inner_folds(parts, labels, groups, kernel)
     fitted, _ = run(inner_jobs(labels, seeds, folds, spec, not starting), train=watch_stack)

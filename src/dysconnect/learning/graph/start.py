@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dysconnect.models.dual import DualRidge, centred_kernel
+from dysconnect.models.dual import DualRidge, centre, centred_kernel
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,10 @@ def fit_start(
     kernel : array, [n, n]
         Of the centred features, for `inner_logits`.
     """
-    ridge, features = DualRidge(), np.asarray(features, float)
-    mean = features.mean(0)
-    kernel, scale = centred_kernel(features - mean)
+    ridge, (centred, mean) = DualRidge(), centre(features)
+    kernel, scale = centred_kernel(centred)
     dual, intercept, chosen, held_out = ridge.solve(kernel, labels, groups)
-    weights = (features - mean).T @ dual / scale
+    weights = centred.T @ dual / scale
     slope, offset = np.array([ridge.calibrate(*one) for one in zip(held_out.T, labels.T)]).T
     penalty = np.asarray(ridge.penalties)[chosen]
     start = RidgeStart(weights, intercept - mean @ weights, slope, offset, penalty)
