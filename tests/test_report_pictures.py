@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from dysconnect.data.atlas import load_atlas
 from dysconnect.paper.bibtex import bibliography, read_papers
 from dysconnect.paper.files import to_pdf, to_png
-from dysconnect.paper.shell import brain_shell, mask_faces, smoothed
+from dysconnect.paper.shell import KEPT, brain_shell, mask_faces, smoothed, template_mask
 from dysconnect.paper.svg import to_svg
 from dysconnect.report.cohort.figures import consort_figure
 from dysconnect.report.localization import stability_caption
@@ -118,6 +118,12 @@ def test_the_shell_is_a_brain_of_the_template(atlas):
     np.testing.assert_allclose(middle, -middle[::-1], atol=0.5)  # as wide on the left as on the right
     inside = (atlas[["x", "y", "z"]].to_numpy() > vertices.min(axis=0)).all(axis=1)
     assert inside.all()
+
+
+def test_the_kept_brain_is_that_of_the_template():
+    kept, made = json.loads(KEPT.read_text()), template_mask()
+    assert kept["shape"] == made["shape"] and kept["voxels"] == made["voxels"]
+    np.testing.assert_allclose(kept["affine"], made["affine"], atol=1e-9)
 
 
 def test_the_glass_brain_has_the_connections_of_the_figure(atlas):
