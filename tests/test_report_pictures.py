@@ -15,6 +15,7 @@ from fontTools.ttLib import TTFont
 from matplotlib.figure import Figure
 
 from dysconnect.data.atlas import load_atlas
+from dysconnect.paper import fonts
 from dysconnect.paper.bibtex import bibliography, read_papers
 from dysconnect.paper.files import to_pdf, to_png
 from dysconnect.paper.shell import KEPT, brain_shell, mask_faces, smoothed, template_mask
@@ -253,6 +254,28 @@ def test_fonts_in_a_pdf_have_the_glyphs_of_its_text_and_no_tables_for_typesetter
 
 def counts_of(cases: int, controls: int, others: int) -> dict:
     return {"cases": cases, "controls": controls, "others": others}
+
+
+@pytest.mark.parametrize("words", ["Größe α ≤ 2 – ffi", "Ж and a", "$\\beta_1$"])
+def test_fonts_in_a_pdf_are_the_same_from_the_whole_font_and_from_a_smaller_one(words, monkeypatch):
+    figure = Figure(figsize=(2, 1))
+    figure.text(0.1, 0.1, words)
+    figure.text(0.1, 0.5, words, weight="bold")
+    fonts._small.cache_clear()
+    quick = to_pdf(figure)
+    monkeypatch.setattr(fonts, "_from_small", lambda whole, path, glyphs: whole(path, glyphs))
+    assert to_pdf(figure) == quick
+
+
+@pytest.mark.skipif(not hasattr(fonts.backend, "SubsetResults"), reason="this matplotlib has no places of glyphs")
+def test_a_whole_font_is_read_once_for_all_figures(monkeypatch):
+    read, whole = [], fonts.backend.get_glyphs_subset
+    monkeypatch.setattr(fonts.backend, "get_glyphs_subset", lambda *args: read.append(args) or whole(*args))
+    for words in ("one", "two", "three"):
+        figure = Figure(figsize=(2, 1))
+        figure.text(0.1, 0.1, words)
+        to_pdf(figure)
+    assert len(read) == 1
 
 
 def test_the_flow_of_a_cohort_counts_everybody_once():

@@ -1,13 +1,13 @@
 """Figures as files for a paper: SVG, PNG with 300 dots an inch, and PDF."""
 
 import io
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import matplotlib
 from matplotlib.figure import Figure
 
+from dysconnect.paper.fonts import quick_fonts
 from dysconnect.paper.html import Picture
 from dysconnect.paper.style import STYLE
 
@@ -33,22 +33,9 @@ def to_png(figure: Figure) -> bytes:
 def to_pdf(figure: Figure) -> bytes:
     """Write a figure as PDF with its text as text and its fonts inside, the same bytes each time."""
     target = io.BytesIO()
-    with matplotlib.rc_context(STYLE), _without_layout_tables():
+    with matplotlib.rc_context(STYLE), quick_fonts():
         figure.savefig(target, format="pdf", metadata=dict.fromkeys(("CreationDate", "Creator", "Producer")))
     return target.getvalue()
-
-
-@contextmanager
-def _without_layout_tables() -> Iterator[None]:
-    """Leave out of the fonts what tells a typesetter of ligatures: no PDF uses it, and it is most of what they cost."""
-    from fontTools.subset import Options
-
-    dropped = getattr(Options, "_drop_tables_default", [])  # of no account in versions that have another way
-    Options._drop_tables_default = [*dropped, "GSUB", "GPOS", "GDEF", "kern"]
-    try:
-        yield
-    finally:
-        Options._drop_tables_default = dropped
 
 
 PRINTED = {"png": to_png, "pdf": to_pdf}  # beside the SVG
