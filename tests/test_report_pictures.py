@@ -15,7 +15,7 @@ from fontTools.ttLib import TTFont
 from matplotlib.figure import Figure
 
 from dysconnect.data.atlas import load_atlas
-from dysconnect.paper import fonts
+from dysconnect.paper import fonts, svg
 from dysconnect.paper.bibtex import bibliography, read_papers
 from dysconnect.paper.files import to_pdf, to_png
 from dysconnect.paper.shell import KEPT, brain_shell, mask_faces, smoothed, template_mask
@@ -220,6 +220,25 @@ def test_data_are_cited_as_they_ask():
     text = bibliography([], {"Data: A & B": "Somebody 2014, doi:10.1/a_b; Else 2015"})
     assert "@misc{DataAB," in text and r"title = {{Data: A \& B}}" in text
     assert "doi = {10.1/a_b}" in text and r"doi:10.1/a\_b; Else 2015" in text
+
+
+def test_a_figure_is_laid_out_as_by_matplotlib_and_once(monkeypatch):
+    def made() -> Figure:
+        figure = Figure(figsize=(4, 2), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        left.plot([0, 1], label="line")
+        left.set(ylabel="a long label", title="title")
+        right.imshow(np.eye(3))
+        figure.legend(loc="outside lower center")
+        return figure
+
+    figure = made()
+    document = to_svg(figure, last=False)
+    assert figure.get_layout_engine() is None
+    monkeypatch.setattr(svg, "_lay_out", lambda figure: None)
+    other = made()
+    assert to_svg(other, last=False) == document and other.get_layout_engine() is not None
+    assert [axes.get_position().bounds for axes in figure.axes] == [axes.get_position().bounds for axes in other.axes]
 
 
 def test_png_has_300_dots_an_inch():

@@ -110,9 +110,8 @@ def drawn(drawings: Mapping[str, Drawing], images: bool) -> tuple[dict[str, str]
     documents, printed = {}, {}
     for name, drawing in drawings.items():
         figure = drawing.draw()
-        documents[name] = to_svg(figure, last=not images)
+        documents[name] = to_svg(figure, last=not images)  # lays it out for the others too
         if images:
-            figure.set_layout_engine(None)  # things lie where they lie in the SVG, and nothing is measured again
             printed[name] = {kind: write(figure) for kind, write in PRINTED.items()}
             figure.clear()
     return documents, printed
