@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import matplotlib
 from matplotlib.figure import Figure
 
-from dysconnect.paper.fonts import quick_fonts
 from dysconnect.paper.html import Picture
 from dysconnect.paper.style import STYLE
 
@@ -32,6 +31,8 @@ def to_png(figure: Figure) -> bytes:
 
 def to_pdf(figure: Figure) -> bytes:
     """Write a figure as PDF with its text as text and its fonts inside, the same bytes each time."""
+    from dysconnect.paper.fonts import quick_fonts  # slow to import, and pages of people need no PDF
+
     target = io.BytesIO()
     with matplotlib.rc_context(STYLE), quick_fonts():
         figure.savefig(target, format="pdf", metadata=dict.fromkeys(("CreationDate", "Creator", "Producer")))
