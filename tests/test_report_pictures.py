@@ -7,18 +7,21 @@ import re
 import zlib
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
 from docutils.core import publish_string
 from fontTools.ttLib import TTFont
 from matplotlib.figure import Figure
+from PIL import Image
 
 from dysconnect.data.atlas import load_atlas
 from dysconnect.paper import fonts, svg
 from dysconnect.paper.bibtex import bibliography, read_papers
 from dysconnect.paper.files import to_pdf, to_png
 from dysconnect.paper.shell import KEPT, brain_shell, mask_faces, smoothed, template_mask
+from dysconnect.paper.style import STYLE
 from dysconnect.paper.svg import to_svg
 from dysconnect.report.cohort.figures import consort_figure
 from dysconnect.report.localization import stability_caption
@@ -241,13 +244,18 @@ def test_a_figure_is_laid_out_as_by_matplotlib_and_once(monkeypatch):
     assert [axes.get_position().bounds for axes in figure.axes] == [axes.get_position().bounds for axes in other.axes]
 
 
-def test_png_has_300_dots_an_inch():
-    figure = Figure(figsize=(2, 1))
-    figure.add_subplot().plot([0, 1])
-    data = to_png(figure)
-    assert data[:8] == b"\x89PNG\r\n\x1a\n"
-    assert (int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")) == (600, 300)
+@pytest.mark.parametrize("size", [(2, 1), (3.37, 1.111)])
+def test_png_has_300_dots_an_inch_and_the_pixels_of_matplotlib(size):
+    figure = Figure(figsize=size)
+    figure.add_subplot(title="title").plot([0, 1])
+    data, other = to_png(figure), io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(other, format="png", dpi=300)
     assert data == to_png(figure)
+    picture, expected = Image.open(io.BytesIO(data)), Image.open(other)
+    assert (picture.size, picture.mode, picture.info["dpi"]) == (expected.size, expected.mode, expected.info["dpi"])
+    np.testing.assert_array_equal(np.asarray(picture), np.asarray(expected))
+    Image.open(io.BytesIO(data)).verify()
 
 
 def test_pdf_has_its_text_its_fonts_and_no_date():
