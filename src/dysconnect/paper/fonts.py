@@ -10,7 +10,7 @@ from fontTools.ttLib import TTFont
 from matplotlib.backends import _backend_pdf_ps as backend
 
 LAYOUT = ("GSUB", "GPOS", "GDEF", "kern")  # tell a typesetter of ligatures: no PDF uses them, and they cost most
-COMMON = (range(0x250), range(0x370, 0x400), range(0x2000, 0x2300), range(0x2500, 0x2600))  # letters, Greek, signs
+COMMON = (range(0x180), range(0x391, 0x3CA), range(0x2010, 0x2027), range(0x2190, 0x2194), (0x2212, 0x2264, 0x2265))
 
 
 @contextmanager
