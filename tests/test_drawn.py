@@ -1,10 +1,11 @@
-"""The glass brain is nilearn's."""
+"""What is drawn in fewer pieces looks as it did: the glass brain as by nilearn, a box as by matplotlib."""
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from dysconnect.paper.glass import glass_brain
+from dysconnect.paper.style import INK, box
 
 PLACES = np.array([[-40.0, -20, 50], [38, 10, -12], [0, -60, -30], [12, 44, 20]])
 
@@ -48,3 +49,22 @@ def test_regions_are_where_the_views_say():
         np.testing.assert_array_equal(seen, PLACES[:, dimensions])
         np.testing.assert_array_equal(axes.collections[0].get_offsets(), seen)
     assert [[text.get_text() for text in axes.texts] for axes, _ in views] == [[], ["L", "R"], ["L", "R"]]
+
+
+def test_a_box_is_that_of_matplotlib():
+    values = np.random.default_rng(0).normal(size=40)
+    drawn = []
+    for matplotlibs in (True, False):
+        figure = Figure(figsize=(2, 2), dpi=150)
+        axes = figure.add_subplot()
+        if matplotlibs:
+            line = {"color": INK, "linewidth": 0.8}
+            axes.boxplot(
+                [values], positions=[1], widths=0.5, showfliers=False, boxprops=line, whiskerprops=line, capprops=line,
+                medianprops={"color": INK, "linewidth": 1.6}, manage_ticks=False,
+            )  # fmt: skip
+        else:
+            box(axes, values, 1)
+        drawn.append(pixels(figure))
+    apart = np.abs(drawn[0] - drawn[1]).max(2)
+    assert (drawn[0].min(2) < 100).sum() > 300 and apart.max() < 64 and (apart > 8).sum() < 30  # where lines meet
