@@ -48,7 +48,7 @@ def glass_brain(figure: Figure, places: np.ndarray, size: float | np.ndarray, **
         for path, colour, width in _outline(direction)[0]:
             to_data = Affine2D.from_values(*place) + axes.transData
             shape = {"edgecolor": colour, "linewidth": width, "facecolor": "none", "alpha": 0.7}
-            axes.add_patch(PathPatch(path, transform=to_data, **shape))
+            axes.add_artist(PathPatch(path, transform=to_data, **shape))  # the limits are known
         axes.axis(limits[k])
         seen = places[:, dimensions]
         axes.scatter(*seen.T, s=size, zorder=1000, **look)
