@@ -6,6 +6,7 @@ there is written: the pages go to a temporary folder, or to that of --keep. Page
 """
 
 import argparse
+import gc
 import json
 import os
 import resource
@@ -50,6 +51,7 @@ def report(input: dict, output: dict, params: dict, steps: Steps) -> None:
     from dysconnect.report.checklists import checklists_page
     from dysconnect.report.results import read_results
 
+    gc.freeze()  # as every job does
     steps.end("imports")
     results = read_results(input, list(params["experiments"]), input["histories"])
     known = results, params["cohort"], params["experiments"], load_atlas(params["cohort"]["atlas"]["nodes"])
@@ -70,6 +72,7 @@ def report_people(input: dict, output: dict, params: dict, steps: Steps) -> None
     from dysconnect.data.atlas import load_atlas
     from dysconnect.report.people import read_everybody, write_people
 
+    gc.freeze()  # as every job does
     steps.end("imports")
     everybody = read_everybody(input, dict(zip(params["experiments"], input["predictions"])))
     nodes, folder = load_atlas(params["atlas"]["nodes"]), Path(output["index"]).parent

@@ -3,6 +3,7 @@
 import sys
 from dataclasses import replace
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -217,7 +218,7 @@ def test_chunks_and_threads_do_not_matter(monkeypatch):
     edges = cohort(8, permutations=300)
     whole = maxima(edges, THRESHOLDS, np.ones((1, 190), bool))
     monkeypatch.setattr(components, "CHUNK", 4 * 190 * 7)
-    monkeypatch.setattr(components.joblib, "cpu_count", lambda: 3)
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 3)
     for one, other in zip(whole, maxima(edges, THRESHOLDS, np.ones((1, 190), bool))):
         np.testing.assert_allclose(one, other, atol=1e-5)
 

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -259,3 +261,12 @@ def test_left_is_left_and_weaker_is_solid():
     (left, blue, solid), (right, red, dashed) = lines[:2]
     assert float(left) < 120 < float(right) and blue != red and not solid and dashed
     assert [text for text in re.findall(r">([^<>]+)</text>", svg)][:3] == ["From above", "L", "R"]
+
+
+def test_pages_need_nothing_slow_that_they_do_not_use():
+    slow = [
+        "fontTools.subset", "joblib", "mlflow", "nilearn", "scipy.interpolate", "scipy.optimize", "scipy.sparse",
+        "scipy.stats", "sklearn", "torch",
+    ]  # fmt: skip
+    code = f"import sys; import dysconnect.report.people; print([name for name in {slow} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

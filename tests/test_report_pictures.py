@@ -7,17 +7,21 @@ import re
 import zlib
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
 from docutils.core import publish_string
 from fontTools.ttLib import TTFont
 from matplotlib.figure import Figure
+from PIL import Image
 
 from dysconnect.data.atlas import load_atlas
+from dysconnect.paper import fonts, svg
 from dysconnect.paper.bibtex import bibliography, read_papers
 from dysconnect.paper.files import to_pdf, to_png
-from dysconnect.paper.shell import brain_shell, mask_faces, smoothed
+from dysconnect.paper.shell import KEPT, brain_shell, mask_faces, smoothed, template_mask
+from dysconnect.paper.style import STYLE
 from dysconnect.paper.svg import to_svg
 from dysconnect.report.cohort.figures import consort_figure
 from dysconnect.report.localization import stability_caption
@@ -120,6 +124,12 @@ def test_the_shell_is_a_brain_of_the_template(atlas):
     assert inside.all()
 
 
+def test_the_kept_brain_is_that_of_the_template():
+    kept, made = json.loads(KEPT.read_text()), template_mask()
+    assert kept["shape"] == made["shape"] and kept["voxels"] == made["voxels"]
+    np.testing.assert_allclose(kept["affine"], made["affine"], atol=1e-9)
+
+
 def test_the_glass_brain_has_the_connections_of_the_figure(atlas):
     edges = edges_of(atlas, [-6.0, 5.0, 4.0], [0.01, 0.02, 0.8])
     data = brain_data(edges, atlas, 0.05, 9)
@@ -215,13 +225,37 @@ def test_data_are_cited_as_they_ask():
     assert "doi = {10.1/a_b}" in text and r"doi:10.1/a\_b; Else 2015" in text
 
 
-def test_png_has_300_dots_an_inch():
-    figure = Figure(figsize=(2, 1))
-    figure.add_subplot().plot([0, 1])
-    data = to_png(figure)
-    assert data[:8] == b"\x89PNG\r\n\x1a\n"
-    assert (int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")) == (600, 300)
+def test_a_figure_is_laid_out_as_by_matplotlib_and_once(monkeypatch):
+    def made() -> Figure:
+        figure = Figure(figsize=(4, 2), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        left.plot([0, 1], label="line")
+        left.set(ylabel="a long label", title="title")
+        right.imshow(np.eye(3))
+        figure.legend(loc="outside lower center")
+        return figure
+
+    figure = made()
+    document = to_svg(figure, last=False)
+    assert figure.get_layout_engine() is None
+    monkeypatch.setattr(svg, "_lay_out", lambda figure: None)
+    other = made()
+    assert to_svg(other, last=False) == document and other.get_layout_engine() is not None
+    assert [axes.get_position().bounds for axes in figure.axes] == [axes.get_position().bounds for axes in other.axes]
+
+
+@pytest.mark.parametrize("size", [(2, 1), (3.37, 1.111)])
+def test_png_has_300_dots_an_inch_and_the_pixels_of_matplotlib(size):
+    figure = Figure(figsize=size)
+    figure.add_subplot(title="title").plot([0, 1])
+    data, other = to_png(figure), io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(other, format="png", dpi=300)
     assert data == to_png(figure)
+    picture, expected = Image.open(io.BytesIO(data)), Image.open(other)
+    assert (picture.size, picture.mode, picture.info["dpi"]) == (expected.size, expected.mode, expected.info["dpi"])
+    np.testing.assert_array_equal(np.asarray(picture), np.asarray(expected))
+    Image.open(io.BytesIO(data)).verify()
 
 
 def test_pdf_has_its_text_its_fonts_and_no_date():
@@ -247,6 +281,28 @@ def test_fonts_in_a_pdf_have_the_glyphs_of_its_text_and_no_tables_for_typesetter
 
 def counts_of(cases: int, controls: int, others: int) -> dict:
     return {"cases": cases, "controls": controls, "others": others}
+
+
+@pytest.mark.parametrize("words", ["Größe α ≤ 2 – ffi", "Ж and a", "$\\beta_1$"])
+def test_fonts_in_a_pdf_are_the_same_from_the_whole_font_and_from_a_smaller_one(words, monkeypatch):
+    figure = Figure(figsize=(2, 1))
+    figure.text(0.1, 0.1, words)
+    figure.text(0.1, 0.5, words, weight="bold")
+    fonts._small.cache_clear()
+    quick = to_pdf(figure)
+    monkeypatch.setattr(fonts, "_from_small", lambda whole, path, glyphs: whole(path, glyphs))
+    assert to_pdf(figure) == quick
+
+
+@pytest.mark.skipif(not hasattr(fonts.backend, "SubsetResults"), reason="this matplotlib has no places of glyphs")
+def test_a_whole_font_is_read_once_for_all_figures(monkeypatch):
+    read, whole = [], fonts.backend.get_glyphs_subset
+    monkeypatch.setattr(fonts.backend, "get_glyphs_subset", lambda *args: read.append(args) or whole(*args))
+    for words in ("one", "two", "three"):
+        figure = Figure(figsize=(2, 1))
+        figure.text(0.1, 0.1, words)
+        to_pdf(figure)
+    assert len(read) == 1
 
 
 def test_the_flow_of_a_cohort_counts_everybody_once():

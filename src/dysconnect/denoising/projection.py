@@ -6,7 +6,6 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 from scipy import linalg
-from scipy.interpolate import CubicSpline
 
 from dysconnect.data.series import has_signal
 from dysconnect.denoising.regressors import UnusableError, kept_volumes, nuisance_regressors
@@ -165,6 +164,8 @@ def _smoother(
     kept: np.ndarray, repetition_time: float, high: float | None, low: float | None, detrend: bool
 ) -> np.ndarray:
     """Interpolate, detrend, filter and censor, as one matrix [K, K] from and to the kept volumes."""
+    from scipy.interpolate import CubicSpline  # slow to import, and only needed here
+
     inside = kept[kept.argmax() : len(kept) - kept[::-1].argmax()]
     operator = filter_operator(len(inside), repetition_time, high, low, detrend)
     if inside.all():

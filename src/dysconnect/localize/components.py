@@ -10,11 +10,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
-import joblib
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from dysconnect.localize.ranks import attained, exceedance, smallest_p
 from dysconnect.localize.statistics import nuisance_basis, parts, permuted_groups, residual_unit, to_t
@@ -283,6 +280,8 @@ def maxima(
 
 def in_threads(permuted: PermutedEdges, what: str, one: Callable[[np.ndarray, slice], None]) -> None:
     """Call ``one(r, rows)`` on parts of every chunk, side by side; `rows` are of 1 + B."""
+    import joblib  # slow to import, as those below: the report needs none of them
+
     threads = joblib.cpu_count()
     with ThreadPoolExecutor(threads) as pool:
         for place, r in permuted.chunks(what):
@@ -370,6 +369,9 @@ def found_components(
 
 def split(edges: np.ndarray, permuted: PermutedEdges) -> list[np.ndarray]:
     """Edges [M] (positions) of one graph, apart by connected component."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     if not len(edges):
         return []
     ends = permuted.rows[edges], permuted.cols[edges]

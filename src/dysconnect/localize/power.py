@@ -12,7 +12,6 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import brentq
 from scipy.special import gammaincinv, ndtr, stdtrit
 
 from dysconnect.localize.statistics import nuisance_basis, orthonormal
@@ -50,6 +49,8 @@ def _quadrature() -> tuple[np.ndarray, np.ndarray]:
 
 def detectable(size: float, df: int, critical: float, power: float = POWER) -> float:
     """Smallest effect (d) that is called with this power; parameters as for `power_at`."""
+    from scipy.optimize import brentq  # slow to import, and only needed here
+
     if power_at(0, size, df, critical) >= power:
         return 0.0
     highest = (critical + 10) / size

@@ -37,29 +37,36 @@ def brain_picture(edges: pd.DataFrame, nodes: pd.DataFrame) -> Picture:
         f"The {len(edges)} most deviant connections. Blue, solid: weaker than expected; red, dashed: stronger. L and R "
         "are the person's left and right."
     )
-    places = {axis: nodes[axis].to_numpy(float) for axis in "xyz"}
+    places = {axis: tuple(nodes[axis].astype(float)) for axis in "xyz"}
     names, pairs = nodes["name"].tolist(), list(zip(edges["region_a"], edges["region_b"], edges["z"]))
     views = "".join(_view(k, pairs, names, places) for k in range(len(VIEWS)))
     opening = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-size="11" fill="{INK}">'
     return picture("brain", f"{opening}{views}</svg>", caption, wide=True)
 
 
-def _view(k: int, pairs: Sequence[tuple], names: Sequence[str], places: Mapping[str, np.ndarray]) -> str:
+def _view(k: int, pairs: Sequence[tuple], names: Sequence[str], places: Mapping[str, tuple[float, ...]]) -> str:
     title, ends = VIEWS[k][2:]
-    pixels = _pixels(np.column_stack([places[axis] for axis in VIEWS[k][:2]]), k).tolist()
+    pixels, all_regions = _regions(k, *(places[axis] for axis in VIEWS[k][:2]))
     at = dict(zip(names, pixels))
     drawn = "".join(_edge(at[one], at[other], z) for one, other, z in pairs)
     used = dict.fromkeys(name for one, other, _ in pairs for name in (one, other))
     left, middle = k * ROOM, k * ROOM + ROOM / 2
     return (
         f'<path d="{_outline(k)}" fill="#f7f8f9" stroke="{LIGHT}"/>'
-        f'<path d="{_dots(pixels)}" stroke="{LIGHT}" stroke-width="2.5" stroke-linecap="round"/>'
+        f'<path d="{all_regions}" stroke="{LIGHT}" stroke-width="2.5" stroke-linecap="round"/>'
         f'{drawn}<path d="{_dots(at[name] for name in used)}" stroke="{INK}" stroke-width="5" '
         'stroke-linecap="round"/>'
         f'<text x="{middle:g}" y="16" text-anchor="middle">{title}</text>'
         f'<text x="{left + 24}" y="{HEIGHT - 6}">{ends[0]}</text>'
         f'<text x="{left + ROOM - 24}" y="{HEIGHT - 6}" text-anchor="end">{ends[1]}</text>'
     )
+
+
+@functools.lru_cache(maxsize=len(VIEWS))
+def _regions(k: int, across: tuple[float, ...], up: tuple[float, ...]) -> tuple[list[list[float]], str]:
+    """Pixels of all regions on a view, and their dots: the same for everybody."""
+    pixels = _pixels(np.column_stack([across, up]), k).tolist()
+    return pixels, _dots(pixels)
 
 
 def _edge(one: Sequence[float], other: Sequence[float], z: float) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cbook import boxplot_stats
 from matplotlib.figure import Figure
 
 COLUMN, PAGE = 3.5, 7.2  # inches: one column and the whole page of a journal
@@ -79,8 +80,14 @@ def note_figure(words: str) -> Figure:
 
 
 def box(axes: Axes, values: np.ndarray, place: int) -> None:
-    line = {"color": INK, "linewidth": 0.8}
-    axes.boxplot(
-        [values], positions=[place], widths=0.5, showfliers=False, boxprops=line, whiskerprops=line, capprops=line,
-        medianprops={"color": INK, "linewidth": 1.6}, manage_ticks=False,
-    )  # fmt: skip
+    """A box plot without points beyond the whiskers, in two lines: those of `Axes.boxplot` are seven, and slow."""
+    (of,) = boxplot_stats(values)
+    left, right, low, high = place - 0.25, place + 0.25, of["whislo"], of["whishi"]
+    parts = [
+        ([left, right, right, left, left], [of["q1"], of["q1"], of["q3"], of["q3"], of["q1"]]),
+        *(([place, place], [of[end], far]) for end, far in (("q1", low), ("q3", high))),
+        *(([place - 0.125, place + 0.125], [far, far]) for far in (low, high)),
+    ]
+    x, y = (np.concatenate([[*part[k], np.nan] for part in parts]) for k in (0, 1))
+    axes.plot(x, y, color=INK, linewidth=0.8)
+    axes.plot([left, right], [of["med"]] * 2, color=INK, linewidth=1.6, zorder=2.1, solid_capstyle="butt")

@@ -5,6 +5,7 @@ import io
 import re
 
 import matplotlib
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from dysconnect.paper.style import STYLE
@@ -15,6 +16,7 @@ def to_svg(figure: Figure, last: bool = True) -> str:
     target = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with matplotlib.rc_context(STYLE):
+        _lay_out(figure)
         figure.savefig(target, format="svg", metadata=nothing)
     if last:
         figure.clear()
@@ -22,6 +24,16 @@ def to_svg(figure: Figure, last: bool = True) -> str:
     document = re.sub(r' d="[^"]*"', short, target.getvalue())
     used = set(re.findall(r"#([\w.-]+)", document))  # nilearn's brain repeats its ids, and nobody refers to them
     return re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", document)
+
+
+def _lay_out(figure: Figure) -> None:
+    """Put things in their places once and for all, as matplotlib does for SVG, but without drawing them to do it."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        figure.set_dpi(72)
+        FigureCanvasSVG(figure)
+        engine.execute(figure)
+        figure.set_layout_engine(None)
 
 
 def inline_svg(document: str, name: str, alt: str) -> str:

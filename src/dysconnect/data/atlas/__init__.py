@@ -105,6 +105,7 @@ def edge_circuits(nodes: pd.DataFrame, directed: bool = False) -> np.ndarray:
     return names
 
 
+@cache
 def circuit_titles() -> dict[str, str]:
     """Map every circuit's name to its title for people, in the order of ``circuits.tsv``."""
     rules = _circuit_rules().drop_duplicates("circuit")

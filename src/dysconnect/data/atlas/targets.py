@@ -70,6 +70,7 @@ def target_members(nodes: pd.DataFrame, directed: bool = False) -> list[dict]:
     return members
 
 
+@cache
 def target_titles() -> dict[str, str]:
     """Map every target region's name to its title for people, in the order of ``targets.tsv``."""
     rules = _rules().drop_duplicates("target")

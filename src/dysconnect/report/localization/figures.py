@@ -1,8 +1,6 @@
 """Figures of what differs: a glass brain, the circuits, and stability in halves of the cohort."""
 
-import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
@@ -11,10 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrow
 
+from dysconnect.paper.glass import glass_brain
 from dysconnect.paper.style import COLUMN, GREY, HIGHER, INK, LIGHT, LOWER, PAGE, note_figure, styled
-
-if TYPE_CHECKING:
-    from nilearn.plotting.displays import OrthoProjector
 
 MOST_DRAWN = 200
 SIDES = ((-1, LOWER, "-"), (1, HIGHER, (0, (2.2, 1.1))))  # sign of the effect, and how it is drawn
@@ -47,23 +43,19 @@ def connectome_figure(
     directed : bool
         Arrows from `region_a` to `region_b`, hollow where patients are stronger.
     """
-    from nilearn.plotting import plot_connectome  # slow to import, and only needed here
-
     shown, survive = drawn_edges(edges, alpha, strongest)
     names = pd.unique(pd.concat([shown["region_a"], shown["region_b"]]))
     xyz = nodes.set_index("name").loc[names, ["x", "y", "z"]].to_numpy(float)
     row = pd.Series(range(len(names)), names)
     figure = Figure(figsize=(PAGE, 2.75))
-    blank = np.zeros((len(names), len(names)))
-    panel = figure.add_axes((0, 0.08, 1, 0.84))
-    look = {"node_size": 9, "node_color": INK, "colorbar": False, "annotate": False}
-    display = plot_connectome(blank, xyz, display_mode="ortho", figure=figure, axes=panel, **look)
-    display.annotate(size=8, positions=False)
+    views = glass_brain(figure, xyz, 9, color=INK)
     for sign, colour, line in SIDES:
         side = shown[np.sign(shown["effect_size"]) == sign]
         if len(side):
             look = {"color": colour, "linestyle": line, "linewidth": 1.4 if len(shown) < 60 else 0.9}
-            _add_edges(display, side, row, xyz, look, directed)
+            ends = side[["region_a", "region_b"]].apply(lambda column: row[column].to_numpy()).to_numpy()
+            for axes, places in views:
+                _add_edges(axes, places[ends], np.abs(side["effect_size"].to_numpy(float)), look, directed)
     for place, sign, (_, colour, line) in zip((0.3, 0.62), ("weaker", "stronger"), SIDES):
         mark = {"marker": ">", "markevery": [1], "markersize": 5, "markerfacecolor": colour if line == "-" else "white"}
         look = {"color": colour, **(mark if directed else {"linestyle": line})}
@@ -74,20 +66,15 @@ def connectome_figure(
     return figure
 
 
-def _add_edges(
-    display: "OrthoProjector", side: pd.DataFrame, row: pd.Series, xyz: np.ndarray, look: dict, directed: bool
-) -> None:
-    """Add the edges of one sign to a glass brain: lines, or arrows that are filled or hollow."""
-    matrix, ends = np.zeros((len(xyz), len(xyz))), (row[side["region_a"]].to_numpy(), row[side["region_b"]].to_numpy())
-    matrix[ends[::-1]] = 0 if directed else side["effect_size"]
-    matrix[ends] = side["effect_size"]
-    more = {"linestyle": "-", "linewidth": 0.8, "fill": look["linestyle"] == "-"} if directed else {}
-    with warnings.catch_warnings():  # that a graph is directed
-        warnings.simplefilter("ignore", UserWarning)
-        display.add_graph(matrix, xyz, node_size=0, edge_kwargs=look | more)
-    for panel in display.axes.values():
-        for arrow in (patch for patch in panel.ax.patches if isinstance(patch, FancyArrow)):
-            arrow.set_data(width=0.5, head_width=5, head_length=7)  # nilearn's are as wide as regions
+def _add_edges(axes: Axes, ends: np.ndarray, strength: np.ndarray, look: dict, directed: bool) -> None:
+    """Add edges [m, 2 ends, 2] of one sign to a view, the strongest on top: lines, or arrows, filled or hollow."""
+    for ((x, y), (to_x, to_y)), over in zip(ends, 10 + 10 * strength / strength.max()):
+        if not directed:
+            axes.add_line(matplotlib.lines.Line2D([x, to_x], [y, to_y], zorder=over, **look))
+        elif (x, y) != (to_x, to_y):
+            shape = {"width": 0.5, "head_width": 5, "head_length": 7, "length_includes_head": True}
+            hollow = {"color": look["color"], "linewidth": 0.8, "fill": look["linestyle"] == "-"}
+            axes.add_patch(FancyArrow(x, y, to_x - x, to_y - y, zorder=over, **shape, **hollow))
 
 
 def _glass_title(count: str, survive: bool, shown: int, edges: pd.DataFrame, alpha: float) -> str:

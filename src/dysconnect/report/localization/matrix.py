@@ -89,7 +89,7 @@ def split_triangles(
 def _painted(t: np.ndarray, colours: ScalarMappable, directed: bool) -> np.ndarray:
     """Colours of the lower triangle (of both, if directed), grey where nothing was tested; nothing elsewhere."""
     below = ~np.eye(len(t), dtype=bool) if directed else np.tri(len(t), k=-1, dtype=bool)
-    paint = colours.to_rgba(np.nan_to_num(t))
+    paint = colours.to_rgba(np.nan_to_num(t)).astype(np.float32)  # resampled in half of the time
     paint[below & np.isnan(t)] = to_rgba(UNTESTED)
     paint[~below] = 0
     return paint

@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from dysconnect.paper.glass import glass_brain
 from dysconnect.paper.style import GREY, LIGHT, LOWER, PAGE, note_figure, styled
 
 DRAWN = 40
@@ -22,8 +23,6 @@ def stimulation_figure(targets: pd.DataFrame, alpha: float) -> Figure:
         `kind`, `rank`, `score`, `matched_z`, `p`, `p_fwer`, `x`, `y`, `z` (MNI mm).
     alpha : float
     """
-    from nilearn.plotting import plot_connectome  # slow to import, and only needed here
-
     if targets.empty:
         return note_figure("No targets are shown: nothing opened the gate of the virtual stimulation.")
     nodes = targets[targets["kind"] == "node"].head(DRAWN)
@@ -31,14 +30,8 @@ def stimulation_figure(targets: pd.DataFrame, alpha: float) -> Figure:
     sizes = SMALL + (LARGE - SMALL) * strength / max(strength.max(), 1e-12)
     colours = np.select([nodes["p_fwer"] <= alpha, nodes["p"] <= alpha], [LOWER, PALE], LIGHT).tolist()
     figure = Figure(figsize=(PAGE, 2.75))
-    panel = figure.add_axes((0, 0.08, 1, 0.84))
-    look = {"node_size": sizes, "node_color": colours, "colorbar": False, "annotate": False}
-    look["node_kwargs"] = {"edgecolors": GREY, "linewidths": 0.5, "alpha": 0.9}
-    xyz = nodes[["x", "y", "z"]].to_numpy(float)
-    display = plot_connectome(
-        np.zeros((len(nodes), len(nodes))), xyz, display_mode="ortho", figure=figure, axes=panel, **look
-    )
-    display.annotate(size=8, positions=False)
+    look = {"c": colours, "edgecolors": GREY, "linewidths": 0.5, "alpha": 0.9}
+    glass_brain(figure, nodes[["x", "y", "z"]].to_numpy(float), sizes, **look)
     words = (("survives", LOWER), (f"p ≤ {alpha:g}, uncorrected", PALE), ("neither", LIGHT))
     for place, (title, colour) in zip((0.2, 0.42, 0.72), words):
         dot = Line2D([place - 0.02], [0.04], marker="o", color="none", markerfacecolor=colour, markeredgecolor=GREY)

@@ -93,9 +93,11 @@ def connections(
 
     `of` says of whom the change is, `unit` in what it is measured.
     """
-    rows = []
+    rows, listed = [], {}
+    for row in edits.groupby(["kind", "target"]).head(LISTED).to_dict("records"):
+        listed.setdefault((row["kind"], row["target"]), []).append(row)
     for kind, target, title in first:
-        for row in edits[(edits["kind"] == kind) & (edits["target"] == target)].head(LISTED).to_dict("records"):
+        for row in listed.get((kind, target), []):
             pair = f"{row['region_a']} {arrow(directed)} {row['region_b']}"
             spread = f"± {number(row['change_spread'])}" if np.isfinite(row["change_spread"]) else ""
             numbers = (number(row["change_sd"]), f"{row['share']:.0%}".replace("-", "−"), number(row["cheapest"]))
