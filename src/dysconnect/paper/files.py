@@ -1,21 +1,17 @@
 """Figures as files for a paper: SVG, PNG with 300 dots an inch, and PDF."""
 
 import io
-import struct
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import matplotlib
-import numpy as np
-from isal import isal_zlib
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from dysconnect.paper.html import Picture
 from dysconnect.paper.style import STYLE
 
 DPI = 300
+LIGHT = 1  # of zlib
 
 
 @dataclass(frozen=True)
@@ -27,30 +23,11 @@ class Listed:
 
 
 def to_png(figure: Figure) -> bytes:
-    """Write a figure as PNG with 300 dots an inch, the same bytes each time."""
+    """Write a figure as PNG with 300 dots an inch, the same bytes each time; packed lightly, in a third of the time."""
+    target = io.BytesIO()
     with matplotlib.rc_context(STYLE):
-        figure.set_dpi(DPI)
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-    return _packed(np.asarray(canvas.buffer_rgba()))
-
-
-def _packed(pixels: np.ndarray) -> bytes:
-    """PNG of pixels [height, width, RGBA], in a twentieth of matplotlib's time and a tenth larger."""
-    height, width, _ = pixels.shape
-    lines = np.pad(pixels.reshape(height, -1), ((0, 0), (1, 0)))  # a zero before each: as it is
-    a_metre = round(DPI / 0.0254)
-    chunks = {
-        b"IHDR": struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0),
-        b"pHYs": struct.pack(">IIB", a_metre, a_metre, 1),
-        b"IDAT": isal_zlib.compress(lines, 2),
-        b"IEND": b"",
-    }
-    framed = (
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        for kind, body in chunks.items()
-    )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+        figure.savefig(target, format="png", dpi=DPI, metadata={"Software": None}, pil_kwargs={"compress_level": LIGHT})
+    return target.getvalue()
 
 
 def to_pdf(figure: Figure) -> bytes:

@@ -12,7 +12,8 @@ import jsonschema
 from dysconnect.data.measures import ESTIMATORS, MEASURES
 from dysconnect.models.cards import CARDS, is_graph
 
-LINEAR_TRAINING = ("permutations", "calibration", "memory", "seed")
+LINEAR_TRAINING = ("permutations", "calibration")  # read by linear models alone
+ALL_TRAINING = ("memory", "seed")  # read by all
 TEXT = {"string", "null", "object"}  # types of the schema that go with a text
 LONGEST = 300  # signs of a message about one value
 
@@ -224,9 +225,8 @@ def training_sections(config: Mapping) -> dict:
     so a change of one does not train the other again.
     """
     graph_model = is_graph(config["model"]["name"])
-    keys = [
-        key for key in config["training"] if (key not in LINEAR_TRAINING if graph_model else key in LINEAR_TRAINING)
-    ]
+    asked = [key for key in config["training"] if key not in ALL_TRAINING]
+    keys = [key for key in asked if (key not in LINEAR_TRAINING) == graph_model]
     if not config["training"]["pretrain"]["connectomes"]:
         keys = [key for key in keys if key != "pretrain"]
     graph = config["graph"] if graph_model else {}
@@ -234,5 +234,5 @@ def training_sections(config: Mapping) -> dict:
         "model": config["model"],
         "measure": config["connectivity"]["measure"],
         "graph": graph if graph.get("connectomes") else without(graph, "connectomes"),
-        "training": {key: config["training"][key] for key in [*keys, "seed"]},
+        "training": {key: config["training"][key] for key in [*keys, *ALL_TRAINING]},
     }
