@@ -10,7 +10,7 @@ from dysconnect.paper.html import Picture, picture
 from dysconnect.paper.shell import brain_shell
 from dysconnect.paper.style import HIGHER, INK, LIGHT, LOWER
 from dysconnect.paper.tables import Column, Row, Table
-from dysconnect.paper.text import NONE, counted, covariate_names, listed, number, p_text, p_value
+from dysconnect.paper.text import NONE, counted, number, p_text, p_value
 
 VIEWS = (  # across, up, what is seen, and the ends from left to right
     ("x", "y", "From above", "LR"),
@@ -110,12 +110,6 @@ def deviation_sentence(found: Mapping, alpha: float, given: str, tested: int = 0
         f"({p_text(found['p_max'])}, family-wise). {counted(found['n_fdr'], 'connection')} "
         f"deviate{'s' if found['n_fdr'] == 1 else ''} at a false-discovery rate of {alpha:g}."
     )
-
-
-def beyond_sentence(columns: Iterable[str]) -> str:
-    """Say why somebody is not compared, who is above every control in columns of motion."""
-    what = listed([covariate_names([name]) for name in columns])
-    return f"{what} of this person is above that of every control, and they say nothing of what such motion does"
 
 
 def uncompared_sentence(people: pd.DataFrame) -> str:

@@ -78,6 +78,12 @@ def covariate_names(covariates: Sequence[str]) -> str:
     return listed(COVARIATES.get(name, name) for name in covariates) or "no covariates"
 
 
+def beyond_sentence(columns: Sequence[str]) -> str:
+    """Say why somebody is not compared, who is above every control in columns of motion."""
+    what = listed([covariate_names([name]) for name in columns])
+    return f"{what} of this person is above that of every control, and they say nothing of what such motion does"
+
+
 def difference_text(compared: Mapping) -> str:
     """Write a comparison of the groups: p, and d with its interval."""
     d = Estimate(*(compared[name] for name in ("d", "low", "high", "p")))

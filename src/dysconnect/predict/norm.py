@@ -18,7 +18,7 @@ from dysconnect.data.edges import MissingRegions, Pairs, lacking
 from dysconnect.localize.deviation import FEWEST, LARGEST_Z, deviations, most_motion, normal_scores
 from dysconnect.localize.statistics import false_discovery
 from dysconnect.models.floor import CovariateEncoder
-from dysconnect.paper.deviation import beyond_sentence
+from dysconnect.paper.text import beyond_sentence
 
 BIN = 0.01  # of absolute z, in which the deviations of all controls are counted
 REST = "intercept"

@@ -8,7 +8,6 @@ import pandas as pd
 from dysconnect.data.atlas import circuit_titles
 from dysconnect.data.measures import measure_of
 from dysconnect.paper.deviation import (
-    beyond_sentence,
     brain_picture,
     circuit_rows,
     columns_beyond,
@@ -16,7 +15,7 @@ from dysconnect.paper.deviation import (
     edge_rows,
     uncompared_sentence,
 )
-from dysconnect.paper.text import counted, covariate_names, percent
+from dysconnect.paper.text import beyond_sentence, counted, covariate_names, percent
 
 
 def norm_sentence(people: pd.DataFrame, alpha: float) -> str:
